@@ -1,0 +1,1 @@
+# Types of the Rust extension. Held true by stubtest.

@@ -1,0 +1,1 @@
+//! The pure core of kubecore. Nothing here knows Python, sockets or files.

@@ -1,0 +1,1 @@
+//! The service data plane: forwarding and DNS.

@@ -1,0 +1,25 @@
+//! `kubecore._native`: bindings only. Each file binds one concept of the Rust crates; this one registers them.
+
+use pyo3::prelude::*;
+
+mod balance;
+mod cache;
+mod clock;
+mod dataplane;
+mod dns;
+mod front;
+mod rbac;
+mod schema;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    balance::register(module)?;
+    cache::register(module)?;
+    clock::register(module)?;
+    dataplane::register(module)?;
+    dns::register(module)?;
+    front::register(module)?;
+    rbac::register(module)?;
+    schema::register(module)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
