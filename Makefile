@@ -1,0 +1,102 @@
+# kubecore: the two commands a user needs are `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+EXTENSION := kubecore/_native.abi3.so
+RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
+PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+
+# ---------------------------------------------------------------- building
+$(VENV)/.synced: requirements.lock
+	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv==0.13.9; }
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	touch $@
+
+kubecore/api/data/.baked: build_backend/bake.py $(VENV)/.synced
+	$(BIN)/python build_backend/bake.py
+	touch $@
+
+target/.dev-extension: $(RUST_SOURCES)
+	cargo build --locked -p kubecore-native
+	cp -f target/debug/lib_native.so $(EXTENSION).new && mv -f $(EXTENSION).new $(EXTENSION)
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/.synced kubecore/api/data/.baked target/.dev-extension ## make the virtual environment, the baked data and a development build
+
+.PHONY: install
+install: $(VENV)/.synced ## build with optimisation and install kubecore into the virtual environment
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+
+.PHONY: wheel
+wheel: $(VENV)/.synced ## build a wheel into dist/ that works where there is no Rust
+	$(BIN)/python -m build --wheel --outdir dist .
+
+# ---------------------------------------------------------------- running
+.PHONY: demo
+demo: install ## build, boot a cluster, run the example of the README on it, show the answer
+	$(BIN)/python examples/demo.py
+
+# ---------------------------------------------------------------- checking
+.PHONY: test
+test: lint test-native test-fast test-slow ## everything: lint, native, unit, integration and end to end tests
+
+.PHONY: test-native
+test-native: ## the Rust crates' own tests
+	cargo test --locked --workspace --exclude kubecore-native --quiet
+
+.PHONY: test-fast
+test-fast: setup ## Python tests that take milliseconds each
+	$(PYTEST) -m "not slow" tests
+
+.PHONY: test-slow
+test-slow: setup ## end to end: real kubectl, real clients, kill -9, wheels
+	$(PYTEST) -m slow tests
+
+.PHONY: lint
+lint: lint-python lint-rust ## formatting, style, types, import contracts
+
+.PHONY: lint-python
+lint-python: setup ## ruff, mypy, stubtest, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/python -m mypy.stubtest kubecore._native --mypy-config-file pyproject.toml
+	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+
+.PHONY: lint-rust
+lint-rust: ## rustfmt and clippy
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: format
+format: ## format Python and Rust
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt --all
+
+# ---------------------------------------------------------------- measuring
+.PHONY: bench
+bench: install ## run every bench beside its peer (installs the peers from Debian)
+	benches/install-peers
+	$(BIN)/kubecore bench all
+
+.PHONY: bench-rust
+bench-rust: ## criterion benches of the core
+	cargo bench --locked -p kubecore-core
+
+# ---------------------------------------------------------------- keeping
+.PHONY: lock
+lock: ## pin the dependencies anew
+	cargo update --workspace
+	$(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock --custom-compile-command "make lock"
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf target $(VENV) dist $(EXTENSION) kubecore/api/data
