@@ -1,1 +1,243 @@
 # Types of the Rust extension. Held true by stubtest.
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+# --- front
+@final
+class UserInfo:
+    """Who asks: as user.Info in Kubernetes. Immutable."""
+
+    def __new__(
+        cls,
+        username: str,
+        uid: str = "",
+        groups: Sequence[str] = (),
+        extra: Mapping[str, Sequence[str]] | None = None,
+    ) -> UserInfo: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+    @property
+    def extra(self) -> dict[str, tuple[str, ...]]: ...
+
+@final
+class Front:
+    """The HTTP listener: reads are answered from the watch cache, the rest is handed over by `drain`.
+
+    Times are seconds. Works on its own threads; every method returns at once.
+    """
+
+    def __new__(
+        cls,
+        cache: WatchCache,
+        *,
+        clock: Clock | None = None,
+        max_body_bytes: int = 3145728,
+        max_header_bytes: int = 131072,
+        max_connections: int = 16384,
+        handshake_timeout: float = 10.0,
+        header_timeout: float = 90.0,
+        body_timeout: float = 60.0,
+        write_stall_timeout: float = 30.0,
+        min_watch_seconds: float = 1800.0,
+    ) -> Front: ...
+    def listen_tls(self, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes) -> int:
+        """Serve HTTPS (HTTP/1.1 and HTTP/2); returns the bound port. OSError when the address cannot be had, ValueError for a bad pair."""
+    def listen_plain(self, host: str, port: int) -> int:
+        """Serve the insecure port: loopback addresses only (ValueError); every request is system:unsecured of system:masters."""
+    def route(
+        self,
+        group: str,
+        version: str,
+        plural: str,
+        resource: int,
+        namespaced: bool,
+        verbs: Sequence[str],
+        subresources: Sequence[str],
+        kind: str = "",
+    ) -> None:
+        """What the read path may serve from the cache's `resource`; called again for the same path it replaces."""
+    def unroute(self, group: str, version: str, plural: str) -> None: ...
+    def authenticator(self) -> Authenticator: ...
+    def authorizer(self) -> Authorizer: ...
+    def set_version(self, info: bytes) -> None:
+        """The JSON body of /version."""
+    def set_ready(self, ready: bool) -> None: ...
+    def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ("healthz", "livez", "readyz")) -> None:
+        """A named line of /healthz, /livez and /readyz; added on first use."""
+    def set_metrics_source(self, source: Callable[[], bytes] | None) -> None:
+        """Prometheus text added to /metrics; called on a thread of its own."""
+    def metrics(self) -> bytes: ...
+    def fileno(self) -> int:
+        """An eventfd, readable while `drain` has something to give."""
+    def drain(self, limit: int = 256) -> list[Request]:
+        """Waiting requests, oldest first. Runs the callbacks of streams, upgrades and cancelled requests that are due, too."""
+    def shutdown(self, grace_seconds: float) -> None:
+        """Stop listening, end watches, let requests in flight finish within the grace, then close. Blocks, GIL released."""
+
+@final
+class Request:
+    """A request that Python answers, once: respond, respond_stream, upgrade or resume. Dropped unanswered it becomes a 500."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str:
+        """Percent-decoded."""
+    @property
+    def query(self) -> str:
+        """As sent, undecoded, without '?'."""
+    @property
+    def verb(self) -> str:
+        """get list watch create update patch delete deletecollection; the lower-case method for non-resource requests."""
+    @property
+    def is_resource(self) -> bool: ...
+    @property
+    def api_group(self) -> str: ...
+    @property
+    def api_version(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def resource(self) -> str: ...
+    @property
+    def subresource(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def rest(self) -> str:
+        """What follows the subresource (proxy paths), decoded, without a leading '/'."""
+    @property
+    def accept(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def user_agent(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def remote(self) -> str:
+        """The peer as ip:port."""
+    @property
+    def secure(self) -> bool:
+        """False on the insecure port."""
+    @property
+    def user(self) -> UserInfo | None: ...
+    @property
+    def authenticated(self) -> bool | None:
+        """None: the token is of no kind known here, and Python must judge it (`header("authorization")`)."""
+    @property
+    def authorized(self) -> bool | None:
+        """None: Python must decide: another authorization mode, or an impersonation header."""
+    @property
+    def authorization_reason(self) -> str: ...
+    @property
+    def wants_upgrade(self) -> bool: ...
+    @property
+    def cancelled(self) -> bool:
+        """The client has gone; an answer would be thrown away."""
+    def header(self, name: str) -> str | None: ...
+    def headers(self) -> list[tuple[str, str]]: ...
+    def on_cancelled(self, callback: Callable[[], None]) -> None:
+        """Called within `drain` when the client goes before the answer."""
+    def respond(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """RuntimeError when answered before."""
+    def respond_stream(self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseStream: ...
+    def resume(self, user: UserInfo, *, authorized: bool = False) -> None:
+        """Python has named the user (and, with `authorized`, allowed the request): go on in Rust as if it had found out itself.
+
+        The request comes back through `drain` when it is still Python's to answer.
+        """
+    def upgrade(self, headers: Sequence[tuple[str, str]], status: int = 101) -> UpgradedConnection:
+        """Switch protocols; the bytes after that are the caller's. ValueError when the client asked for no upgrade."""
+
+@final
+class ResponseStream:
+    """A body written piece by piece. At most `capacity` bytes wait; then `write` still takes them but `writable` is False."""
+
+    def write(self, data: bytes) -> bool:
+        """False: the client has gone."""
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        """Called once, within `drain`, when there is room again or the client has gone; at the next `drain` if that is so already."""
+    def on_closed(self, callback: Callable[[], None]) -> None: ...
+    def close(self) -> None:
+        """The end of the body. A stream that is dropped unclosed breaks the connection, as it must."""
+
+@final
+class UpgradedConnection:
+    """Raw bytes both ways. Callbacks run within `drain`."""
+
+    def on_data(self, callback: Callable[[bytes], None]) -> None:
+        """Called with each piece, and with b"" at the end. A few pieces at most are read ahead of the callback."""
+    def write(self, data: bytes) -> bool: ...
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    def on_writable(self, callback: Callable[[], None]) -> None: ...
+    def on_closed(self, callback: Callable[[], None]) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class Authenticator:
+    def set_client_ca(self, pem: bytes) -> None:
+        """Client certificates are judged by these CAs from now on, in open connections too. ValueError for bad PEM."""
+    def set_service_account_keys(self, public_pems: Sequence[bytes], issuer: str, audiences: Sequence[str]) -> None:
+        """SubjectPublicKeyInfo PEM, RSA or P-256. ValueError for other keys."""
+    def put_token(self, token: str, user: UserInfo, expires_unix: float) -> None: ...
+    def forget_token(self, token: str) -> None: ...
+    def set_delegate(self, delegate: bool) -> None:
+        """Hand requests with a token unknown here to Python (authenticated None) instead of answering 401."""
+    def set_anonymous(self, enabled: bool) -> None: ...
+    def authenticate(self, *, token: str | None, certificate_der: bytes | None) -> UserInfo | None:
+        """For gRPC and TokenReview. None: the credentials are bad; no credentials give system:anonymous."""
+    def review_token(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
+        """A service account token or a put token judged for other audiences: the user and the audiences that fit."""
+
+@final
+class Authorizer:
+    """RBAC compiled from the watch cache's roles and bindings; a change counts from its publication on."""
+
+    def set_modes(self, modes: Sequence[str]) -> None:
+        """In order: RBAC, AlwaysAllow, AlwaysDeny are decided here; Node for node users, ABAC and Webhook by Python."""
+    def authorize(
+        self,
+        user: UserInfo,
+        verb: str,
+        group: str = "",
+        resource: str = "",
+        subresource: str = "",
+        namespace: str = "",
+        name: str = "",
+        path: str = "",
+    ) -> tuple[bool | None, str]:
+        """(decision, reason); a non-empty `path` makes it a non-resource request. None: another mode must decide."""
+    def rbac_allows(
+        self,
+        user: UserInfo,
+        verb: str,
+        group: str = "",
+        resource: str = "",
+        subresource: str = "",
+        namespace: str = "",
+        name: str = "",
+        path: str = "",
+    ) -> tuple[bool, str]:
+        """RBAC's opinion alone."""
+    def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
+        """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
+    def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
+        """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are held."""
