@@ -1,0 +1,167 @@
+"""What a kind adds to the generic registry: hooks that default, prepare, check and allocate; never CRUD.
+
+Hooks run in the request's turn of the event loop and never wait. Objects are plain dicts that belong to the request:
+hooks change `obj` in place and leave `old` alone, which is shared with the cache.
+
+The order for a create is: decode (schema) → `default` → mutating admission → `default` → `prepare_for_create` →
+`validate` → validating admission → `begin_create` → storage → `after_create`. An update runs `default`, admission,
+`default`, `prepare_for_update`, `validate` + `validate_update`, `begin_update`. After upstream
+k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kubecore.api.errors import Cause
+
+if TYPE_CHECKING:
+    from kubecore.clock import Clock
+
+JSON = dict[str, Any]
+
+# Called once with whether the write succeeded; gives back what begin_create or begin_update took when it did not.
+Finish = Callable[[bool], None]
+
+
+class User(Protocol):
+    """Who asks, as the front's authenticator or the in-process transport says."""
+
+    @property
+    def username(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
+    @property
+    def extra(self) -> Mapping[str, Sequence[str]]: ...
+
+
+class Lookup(Protocol):
+    """Reads of other objects, from the watch cache; what comes back is a fresh copy."""
+
+    def get(self, resource_key: str, namespace: str, name: str) -> JSON | None: ...
+
+    def list(self, resource_key: str, namespace: str = "", label_selector: str = "") -> list[JSON]: ...
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request as hooks and admission plugins see it.
+
+    `verb` is Kubernetes' (create, update, patch, delete, deletecollection); `now` is the request's time in RFC 3339
+    and goes into every timestamp it writes.
+    """
+
+    user: User
+    verb: str
+    resource_key: str
+    namespace: str
+    name: str
+    clock: Clock
+    now: str
+    lookup: Lookup
+    subresource: str = ""
+    dry_run: bool = False
+    field_manager: str = ""
+    options: JSON = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
+        """Another object ("pods", "deployments.apps"; namespace "" for cluster scope), or None."""
+        return self.lookup.get(resource_key, namespace, name)
+
+    def list(self, resource_key: str, namespace: str = "", label_selector: str = "") -> list[JSON]:
+        return self.lookup.list(resource_key, namespace, label_selector)
+
+    def warn(self, text: str) -> None:
+        """Adds a Warning header to the answer; a repeated text is sent once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+class Strategy:
+    """Hooks of one resource; this base is also what a kind without particularities uses."""
+
+    resource_key: str = ""
+
+    # PUT to a name that does not exist creates it (leases, endpoints, nodes and a few more).
+    allow_create_on_update: bool = False
+    # PUT without a resourceVersion overwrites whatever is there.
+    allow_unconditional_update: bool = True
+    # The kind has a spec, so a change outside metadata and status counts up metadata.generation.
+    tracks_generation: bool = True
+    # Extra names an object may have beyond a DNS subdomain: returns what is wrong with the name, [] when nothing.
+    # None means DNS subdomain (RFC 1123), which most kinds want.
+    name_errors: Callable[[str], list[str]] | None = None
+
+    def default(self, obj: JSON) -> None:
+        """Fills in what a client sees on read-back, in place. Must be idempotent."""
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        """Clears what a client may not set. The base drops status where the resource has a status subresource."""
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        """Keeps what an update may not change. The store has already put the old status back."""
+
+    def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        """`obj` already has the old object's everything but status and metadata."""
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        """What is wrong with the object by itself; metadata has been checked already."""
+        return []
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        """What is wrong with the change; `validate` runs too, before it."""
+        return []
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        """What is wrong with a change of status; `validate` does not run."""
+        return []
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        """Texts for Warning headers (deprecated fields, doubtful values); `old` is None on create."""
+        return []
+
+    def begin_create(self, ctx: RequestContext, obj: JSON) -> Finish | None:
+        """Takes what the object needs (cluster IPs, node ports) and writes it into `obj`; not called on a dry run
+        unless the strategy can give everything back through the returned Finish."""
+        return None
+
+    def begin_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> Finish | None:
+        return None
+
+    def after_create(self, ctx: RequestContext, obj: JSON) -> None:
+        """The object is durable. `obj` is what was stored."""
+
+    def after_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        """The change is durable."""
+
+    def after_delete(self, ctx: RequestContext, obj: JSON) -> None:
+        """The object is gone for good: give back what it held."""
+
+    def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
+        """Seconds the object stays after a DELETE, 0 for at once, None for a kind without graceful deletion.
+
+        `requested` is gracePeriodSeconds of the options, None when not given."""
+        return None
+
+    def default_propagation(self, ctx: RequestContext, obj: JSON) -> str:
+        """What becomes of dependents when the request does not say: Background or Orphan."""
+        return "Background"
+
+    def canonicalize(self, obj: JSON) -> None:
+        """Last change before storage, after validation; must not need validation again."""
+
+    def subresource_strategy(self, subresource: str) -> Strategy | None:
+        """The strategy an update of the whole object through a subresource follows (pods/resize,
+        pods/ephemeralcontainers); `status` and `scale` need none. None: there is no such subresource here."""
+        return None
+
+    def restore(self, entries: Sequence[JSON]) -> None:
+        """All stored objects of the resource, once at start: rebuild allocations from them."""
+
+
+GENERIC = Strategy()
