@@ -1,0 +1,198 @@
+"""The few rtnetlink requests a node needs, spoken over a raw socket.
+
+pyroute2 would do, but importing it costs 0.6 s, more than half of the budget a whole cluster has to become ready.
+Every call is one synchronous round trip to the kernel (microseconds), so it may be made from the event loop.
+
+Source of the numbers: Linux `include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth}.h`, man 7 rtnetlink.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_F_REQUEST, _F_ACK, _F_EXCL, _F_CREATE, _F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _GETROUTE = 24, 26
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_IFF_UP = 1
+_RT_TABLE_MAIN, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
+
+_HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BBHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+
+IPv4 = ipaddress.IPv4Address
+IPv4Net = ipaddress.IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """One IPv4 address as it stands on a link: `index` of the link, address and prefix length."""
+
+    index: int
+    address: ipaddress.IPv4Interface
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", len(payload) + 4, kind) + payload + b"\0" * (-len(payload) % 4)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+class Netlink:
+    """A NETLINK_ROUTE socket. `descriptor` is one opened in another network namespace (it keeps belonging to it).
+
+    Every method raises OSError with the kernel's errno; the `exists`/`missing` cases are the caller's to judge.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        else:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, fileno=descriptor)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- links
+
+    def add_bridge(self, name: str) -> None:
+        info = _attribute(_INFO_KIND, b"bridge\0")
+        self._new_link(_attribute(_IFLA_IFNAME, name.encode() + b"\0") + _attribute(_IFLA_LINKINFO, info))
+
+    def add_veth(self, name: str, *, peer: str, peer_namespace: int) -> None:
+        """A veth pair: `name` here, `peer` in the network namespace that the descriptor `peer_namespace` is of."""
+        far = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, peer.encode() + b"\0")
+        far += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_namespace))
+        data = _attribute(_INFO_DATA, _attribute(_VETH_PEER, far))
+        info = _attribute(_INFO_KIND, b"veth\0") + data
+        self._new_link(_attribute(_IFLA_IFNAME, name.encode() + b"\0") + _attribute(_IFLA_LINKINFO, info))
+
+    def delete_link(self, name: str) -> None:
+        """Raises OSError(ENODEV) when there is no such link."""
+        body = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        self._request(_DELLINK, _F_ACK, body)
+
+    def link_index(self, name: str) -> int | None:
+        body = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        try:
+            replies = self._request(_GETLINK, 0, body)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return int(_LINK.unpack_from(replies[0])[3])
+
+    def set_up(self, index: int) -> None:
+        self._request(_NEWLINK, _F_ACK, _LINK.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
+
+    def set_master(self, index: int, master: int) -> None:
+        body = _LINK.pack(0, 0, 0, index, 0, 0) + _attribute(_IFLA_MASTER, struct.pack("=I", master))
+        self._request(_NEWLINK, _F_ACK, body)
+
+    # ---- addresses and routes
+
+    def add_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+        """Raises OSError(EEXIST) when the link has it already."""
+        self._request(_NEWADDR, _F_ACK | _F_CREATE | _F_EXCL, self._address(index, address))
+
+    def delete_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+        self._request(_DELADDR, _F_ACK, self._address(index, address))
+
+    def addresses(self) -> list[InterfaceAddress]:
+        """All IPv4 addresses of this namespace."""
+        found = []
+        for reply in self._request(_GETADDR, _F_DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+            _, prefix, _, _, index = _ADDRESS.unpack_from(reply)
+            fields = dict(_attributes(reply[_ADDRESS.size :]))
+            raw = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
+            if raw:
+                found.append(InterfaceAddress(index, ipaddress.IPv4Interface((raw, prefix))))
+        return found
+
+    def add_route(self, destination: IPv4Net, *, index: int, gateway: IPv4 | None = None) -> None:
+        scope = _SCOPE_LINK if gateway is None else _SCOPE_UNIVERSE
+        body = _ROUTE.pack(
+            socket.AF_INET, destination.prefixlen, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
+        )
+        if destination.prefixlen:
+            body += _attribute(_RTA_DST, destination.network_address.packed)
+        body += _attribute(_RTA_OIF, struct.pack("=I", index))
+        if gateway is not None:
+            body += _attribute(_RTA_GATEWAY, gateway.packed)
+        self._request(_NEWROUTE, _F_ACK | _F_CREATE, body)
+
+    def routes(self) -> list[IPv4Net]:
+        """Destinations of the main IPv4 routing table, the default route among them as 0.0.0.0/0."""
+        found = []
+        request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
+        for reply in self._request(_GETROUTE, _F_DUMP, request):
+            _, prefix, _, _, table, *_ = _ROUTE.unpack_from(reply)
+            if table == _RT_TABLE_MAIN:
+                raw = dict(_attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(4))
+                found.append(IPv4Net((raw, prefix), strict=False))
+        return found
+
+    # ---- the exchange
+
+    def _new_link(self, attributes: bytes) -> None:
+        body = _LINK.pack(0, 0, 0, 0, 0, 0) + attributes
+        self._request(_NEWLINK, _F_ACK | _F_CREATE | _F_EXCL, body)
+
+    @staticmethod
+    def _address(index: int, address: ipaddress.IPv4Interface) -> bytes:
+        head = _ADDRESS.pack(socket.AF_INET, address.network.prefixlen, 0, _SCOPE_UNIVERSE, index)
+        packed = address.ip.packed
+        return head + _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
+
+    def _request(self, kind: int, flags: int, body: bytes) -> list[bytes]:
+        self._sequence += 1
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _F_REQUEST, self._sequence, 0) + body)
+        replies: list[bytes] = []
+        dump = flags & _F_DUMP == _F_DUMP
+        while True:
+            data = self._socket.recv(1 << 18)
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, reply, _, sequence, _ = _HEADER.unpack_from(data, offset)
+                payload = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if sequence != self._sequence:
+                    continue  # the tail of an exchange that ended with an error
+                if reply == _NLMSG_DONE:
+                    return replies
+                if reply == _NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", payload)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    return replies
+                replies.append(payload)
+                if not dump and not flags & _F_ACK:
+                    return replies

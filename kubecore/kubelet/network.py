@@ -1,0 +1,282 @@
+"""Pod networks of a node: who gets which address, and what is made on the host for it.
+
+Two modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to the user:
+
+- `netns`: a pod has a network namespace, joined by a veth pair to one bridge of the whole cluster (`kc-<id>`, named
+  after the data directory). Nodes in one process share the bridge, so pods of different nodes reach each other on it
+  without the host forwarding anything. The bridge carries each node's gateway, the first address of its pod CIDR.
+- `loopback`: pods share the host's network. A pod's address is one of 127.(64+n).0.0/16, all of which every Linux host
+  accepts without any set-up. Nothing keeps two pods from binding the same port on 0.0.0.0, so a process should bind its
+  own pod's address, which every container finds in $KUBECORE_POD_IP.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import ipaddress
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from kubecore.kubelet.netlink import Netlink
+
+Mode = Literal["netns", "loopback"]
+
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_FIRST_LOOPBACK_OCTET = 64  # 127.64.0.0/16 is node 0's; services have 127.96.0.0/16
+_MOST_LOOPBACK_NODES = 32
+
+
+class Detection(NamedTuple):
+    """The best mode this process may use, and why (one line for the user)."""
+
+    mode: Mode
+    reason: str
+
+
+def detect() -> Detection:
+    """Find the pod network mode by trying the real thing (a bridge, made and removed)."""
+    missing = [
+        name
+        for bit, name in ((_CAP_SYS_ADMIN, "CAP_SYS_ADMIN"), (_CAP_NET_ADMIN, "CAP_NET_ADMIN"))
+        if not _capable(bit)
+    ]
+    if missing:
+        return Detection("loopback", f"pods share the host's network: {' and '.join(missing)} missing (not root)")
+    probe = f"kcp{os.getpid()}"
+    try:
+        with Netlink() as netlink:
+            netlink.add_bridge(probe)
+            netlink.delete_link(probe)
+    except OSError as error:
+        return Detection("loopback", f"pods share the host's network: no bridge can be made ({error.strerror})")
+    if not Path("/proc/self/ns/net").exists():
+        return Detection("loopback", "pods share the host's network: the kernel has no network namespaces")
+    return Detection("netns", "every pod has a network namespace and an address on a bridge")
+
+
+def _capable(bit: int) -> bool:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> bit & 1)
+    return False
+
+
+def bridge_name(data_dir: Path) -> str:
+    """The cluster's bridge, the same for every component over the same data directory (15 characters at most)."""
+    return "kc-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]
+
+
+def unused_range(candidates: Iterable[str]) -> str:
+    """The first of the IPv4 networks that no route of this host leads into; the first of all if every one is taken.
+
+    Two clusters on one machine must not share a pod range in netns mode: the host could reach only one of them.
+    """
+    networks = list(candidates)
+    with Netlink() as netlink:
+        taken = [route for route in netlink.routes() if route.prefixlen]
+    for network in networks:
+        if not any(ipaddress.IPv4Network(network).overlaps(route) for route in taken):
+            return network
+    return networks[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkNamespace:
+    """What a pod network needs of a sandbox: descriptors of its network namespace and of a netlink socket inside it."""
+
+    namespace: int
+    netlink: int
+
+
+class PodNetwork(Protocol):
+    """Addresses of one node's pods. `attach` and `detach` are idempotent per pod uid and never block on I/O."""
+
+    mode: Mode
+    host_ip: str
+    """Address under which pods reach the node."""
+
+    def start(self) -> None:
+        """Make what the node needs; takes over or removes what a dead run left."""
+
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
+        """Give the pod its address and connect its namespace. Raises NetworkError when there is no address left."""
+
+    def detach(self, uid: str) -> None:
+        """Take the pod's address back."""
+
+    def close(self) -> None:
+        """Remove all that was made."""
+
+
+class NetworkError(Exception):
+    """A pod cannot be connected; the text is for the pod's FailedCreatePodSandBox event."""
+
+
+class AddressPool:
+    """Addresses of a network, one per owner, handed out in a ring so that a freed one rests as long as possible."""
+
+    def __init__(self, network: str, *, reserved: int = 1, start: int = 0) -> None:
+        self._network = ipaddress.IPv4Network(network)
+        self._first = reserved + 1  # the network's own address, then the reserved ones
+        self._size = self._network.num_addresses - self._first - 1  # without the broadcast address
+        self._next = start % self._size
+        self._owners: dict[str, ipaddress.IPv4Address] = {}
+        self._used: set[ipaddress.IPv4Address] = set()
+
+    def take(self, owner: str) -> ipaddress.IPv4Address:
+        held = self._owners.get(owner)
+        if held is not None:
+            return held
+        for step in range(self._size):
+            offset = (self._next + step) % self._size
+            address = self._network[self._first + offset]
+            if address not in self._used:
+                self._next = (offset + 1) % self._size
+                self._owners[owner] = address
+                self._used.add(address)
+                return address
+        raise NetworkError(f"no address left in {self._network}")
+
+    def release(self, owner: str) -> None:
+        address = self._owners.pop(owner, None)
+        if address is not None:
+            self._used.discard(address)
+
+
+class LoopbackNetwork:
+    """Pods on the host's network, told apart by addresses in 127.(64+n).0.0/16."""
+
+    mode: Mode = "loopback"
+
+    def __init__(self, node_index: int, *, seed: str = "") -> None:
+        """`seed` (the data directory's id) moves the first address, so that clusters side by side seldom collide."""
+        if not 0 <= node_index < _MOST_LOOPBACK_NODES:
+            raise NetworkError(f"loopback mode has room for {_MOST_LOOPBACK_NODES} nodes, not for number {node_index}")
+        start = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:2], "big") if seed else 0
+        network = f"127.{_FIRST_LOOPBACK_OCTET + node_index}.0.0/16"
+        self._pool = AddressPool(network, start=start)
+        self.host_ip = str(ipaddress.IPv4Network(network)[1])
+
+    def start(self) -> None:
+        """Nothing to make: the kernel answers on all of 127.0.0.0/8."""
+
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
+        return str(self._pool.take(uid))
+
+    def detach(self, uid: str) -> None:
+        self._pool.release(uid)
+
+    def close(self) -> None:
+        """Nothing was made."""
+
+
+# Nodes of one process that share a bridge: the last one to leave removes it.
+_gateways: dict[str, set[ipaddress.IPv4Interface]] = {}
+
+
+class BridgeNetwork:
+    """Pods in network namespaces on the cluster's bridge.
+
+    A pod gets its address as a member of the whole cluster's pod range (`cluster_cidr`), so that pods of every node on
+    this bridge are its neighbours, and the gateway of its node as default route; service VIPs are reached through it.
+    Veth pairs vanish with the pod's namespace, whose only holders are descriptors of this process, so that even after
+    `kill -9` nothing but the bridge is left, and the next start takes that over.
+    """
+
+    mode: Mode = "netns"
+
+    def __init__(self, pod_cidr: str, *, bridge: str, cluster_cidr: str = "10.244.0.0/16") -> None:
+        self._network = ipaddress.IPv4Network(pod_cidr)
+        self._cluster = ipaddress.IPv4Network(cluster_cidr)
+        self._pool = AddressPool(pod_cidr)
+        self._bridge = bridge
+        self._gateway = ipaddress.IPv4Interface((self._network[1], self._cluster.prefixlen))
+        self._links: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
+        self.host_ip = str(self._gateway.ip)
+
+    def start(self) -> None:
+        gateways = _gateways.setdefault(self._bridge, set())
+        with Netlink() as netlink:
+            index = netlink.link_index(self._bridge)
+            if index is None:
+                netlink.add_bridge(self._bridge)
+                index = netlink.link_index(self._bridge)
+                if index is None:
+                    raise NetworkError(f"bridge {self._bridge} vanished")
+            for held in netlink.addresses():
+                stale = held.index == index and held.address.ip in self._cluster and held.address not in gateways
+                if stale and held.address != self._gateway:
+                    netlink.delete_address(index, held.address)
+            try:
+                netlink.add_address(index, self._gateway)
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+            netlink.set_up(index)
+        gateways.add(self._gateway)
+
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
+        held = self._addresses.get(uid)
+        if held is not None:
+            return held
+        if namespace is None:
+            raise NetworkError("the sandbox has no network namespace")
+        address = self._pool.take(uid)
+        link = "kv" + hashlib.sha256(uid.encode()).hexdigest()[:10]
+        try:
+            self._connect(link, address, namespace)
+        except OSError as error:
+            self._pool.release(uid)
+            raise NetworkError(f"failed to connect the pod to bridge {self._bridge}: {error.strerror}") from error
+        self._links[uid] = link
+        self._addresses[uid] = str(address)
+        return str(address)
+
+    def _connect(self, link: str, address: ipaddress.IPv4Address, namespace: NetworkNamespace) -> None:
+        with Netlink() as netlink:
+            bridge = netlink.link_index(self._bridge)
+            if bridge is None:
+                raise OSError(errno.ENODEV, f"bridge {self._bridge} is gone")
+            with suppress(OSError):  # a namesake of a pod attempt whose namespace is still being torn down
+                netlink.delete_link(link)
+            netlink.add_veth(link, peer="eth0", peer_namespace=namespace.namespace)
+            index = netlink.link_index(link)
+            if index is None:
+                raise OSError(errno.ENODEV, f"link {link} is gone")
+            netlink.set_master(index, bridge)
+            netlink.set_up(index)
+        with Netlink(os.dup(namespace.netlink)) as inside:
+            far = inside.link_index("eth0")
+            if far is None:
+                raise OSError(errno.ENODEV, "eth0 is gone")
+            inside.add_address(far, ipaddress.IPv4Interface((address, self._cluster.prefixlen)))
+            inside.set_up(far)
+            inside.add_route(ipaddress.IPv4Network("0.0.0.0/0"), index=far, gateway=self._gateway.ip)
+
+    def detach(self, uid: str) -> None:
+        self._addresses.pop(uid, None)
+        self._pool.release(uid)
+        link = self._links.pop(uid, None)
+        if link is not None:
+            with Netlink() as netlink, suppress(OSError):  # gone with its namespace
+                netlink.delete_link(link)
+
+    def close(self) -> None:
+        for uid in list(self._links):
+            self.detach(uid)
+        gateways = _gateways.get(self._bridge, set())
+        gateways.discard(self._gateway)
+        with Netlink() as netlink, suppress(OSError):
+            if not gateways:
+                _gateways.pop(self._bridge, None)
+                netlink.delete_link(self._bridge)
+            else:
+                index = netlink.link_index(self._bridge)
+                if index is not None:
+                    netlink.delete_address(index, self._gateway)

@@ -1,0 +1,202 @@
+"""What a kubelet asks of a container runtime: the Container Runtime Interface, cut to what pods need.
+
+The semantics stated here hold for every implementation; `tests/` has one contract suite for all of them.
+
+- A *sandbox* is a pod's shared surroundings (network, ipc, host name, in-memory volumes). Containers live in one.
+- Ids are opaque strings, unique for the life of the runtime object.
+- Removing or stopping what is not there is no error. Everything else about an unknown id raises RuntimeFailure.
+- Exits are pushed: after a container's process has ended, its status is EXITED with exit code and time set, and then
+  every subscriber is called once, on the event loop. Nothing needs polling.
+- No method blocks the loop for longer than a process start takes (a few milliseconds).
+
+Source: kubernetes/cri-api `pkg/apis/runtime/v1/api.proto`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+class RuntimeFailure(Exception):
+    """A runtime call failed. `reason` is the word for a container's waiting state (CreateContainerError,
+    RunContainerError, ...), the text is for people and goes to status and event."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class UnknownRuntime(RuntimeFailure):
+    """No runtime serves this handler on the node."""
+
+
+class ContainerState(enum.Enum):
+    CREATED = "CONTAINER_CREATED"
+    RUNNING = "CONTAINER_RUNNING"
+    EXITED = "CONTAINER_EXITED"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDirectory:
+    """A directory of the host on which the sandbox's containers see a tmpfs; `size` in bytes, None for no own limit."""
+
+    path: Path
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """One pod's surroundings.
+
+    `directory`: the pod's private directory (exists, mode 0700), where the runtime may keep what it needs.
+    `hosts`, `resolv_conf`: files to be seen as /etc/hosts and /etc/resolv.conf; the caller may rewrite them in place.
+    """
+
+    uid: str
+    name: str
+    namespace: str
+    attempt: int
+    hostname: str
+    directory: Path
+    hosts: Path | None = None
+    resolv_conf: Path | None = None
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    memory_directories: tuple[MemoryDirectory, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStatus:
+    id: str
+    uid: str
+    ip: str
+    """The pod's address; empty with host_network."""
+    notes: tuple[str, ...] = ()
+    """What the runtime could not do for this sandbox, one sentence each, for a Warning event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`source` (file or directory of the host, exists) appears at the absolute path `target` in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the process runs as. None leaves what the runtime has (for `host`, the kubelet's own user)."""
+
+    user: int | None = None
+    group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """One container to make. `argv` may be empty when the image brings the command; `host` refuses that.
+
+    `log_path`: the file that gets the container's output in CRI format; its directory exists.
+    """
+
+    name: str
+    attempt: int
+    image: str
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    log_path: Path
+    working_directory: str = ""
+    mounts: tuple[Mount, ...] = ()
+    identity: Identity = field(default_factory=Identity)
+    no_new_privileges: bool = False
+    privileged: bool = False
+    stdin: bool = False
+    tty: bool = False
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStatus:
+    """`exit_code` is 128 + the signal's number when a signal ended the process; `signal` is that number, else 0."""
+
+    id: str
+    sandbox_id: str
+    name: str
+    attempt: int
+    state: ContainerState
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    signal: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+
+
+ExitListener = Callable[[ContainerStatus], None]
+
+
+class Runtime(Protocol):
+    """A container runtime of one node."""
+
+    name: str
+    handlers: frozenset[str]
+    """RuntimeClass handlers this runtime serves."""
+
+    async def start(self) -> None:
+        """Make ready; removes what a dead run of the same node left behind."""
+
+    async def close(self) -> None:
+        """End everything that still runs, at once, and remove what was made."""
+
+    def subscribe(self, listener: ExitListener) -> None:
+        """Call `listener` after every container's end."""
+
+    async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
+        """Make a sandbox with its address. Raises RuntimeFailure (reason FailedCreatePodSandBox) and leaves nothing."""
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        """Kill what runs in it and give its address back. Its containers' statuses stay readable."""
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        """Stop it if need be and forget it, its containers too."""
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        """Check and prepare; nothing runs yet. Raises RuntimeFailure (CreateContainerError)."""
+
+    async def start_container(self, container_id: str) -> None:
+        """Run the process. Raises RuntimeFailure (RunContainerError); the container is then EXITED with code 128."""
+
+    async def stop_container(self, container_id: str, grace_seconds: float) -> None:
+        """SIGTERM, then SIGKILL `grace_seconds` later; returns when the process and all it left in its container ended.
+
+        A grace of 0 kills at once. A second call with a shorter grace shortens the first one's.
+        """
+
+    async def remove_container(self, container_id: str) -> None:
+        """Forget a container, killing it if it runs. Its log stays; the kubelet owns logs."""
+
+    def container_status(self, container_id: str) -> ContainerStatus:
+        """Raises RuntimeFailure for an unknown id."""
+
+    def list_containers(self, sandbox_id: str = "") -> Sequence[ContainerStatus]: ...
+
+    async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
+        """Run a command in a running container and collect its output (16 MiB at most, the rest is dropped).
+
+        Raises TimeoutError, the command killed, when it takes longer (0: no limit), RuntimeFailure when it cannot run.
+        """
