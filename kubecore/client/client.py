@@ -1,0 +1,273 @@
+"""Typed verbs over a transport: paths, bodies and errors of the Kubernetes API, objects as plain dicts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import orjson
+
+from kubecore.api import scheme
+from kubecore.api.errors import StatusError
+from kubecore.api.scheme import Resource
+from kubecore.client.transport import Transport, WatchEvent
+
+Object = dict[str, Any]
+
+PATCH_TYPES = {
+    "strategic": "application/strategic-merge-patch+json",
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectList:
+    """Items of a list and the resourceVersion they were all read at."""
+
+    items: list[Object]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawList:
+    """Items of a list, each still JSON bytes without kind and apiVersion, and their common resourceVersion."""
+
+    items: list[msgspec.Raw]
+    resource_version: str
+
+
+class _ListMeta(msgspec.Struct):
+    resourceVersion: str = ""
+    # `continue` is a keyword in Python
+    continue_token: str = msgspec.field(name="continue", default="")
+
+
+class _RawListBody(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+_LIST_DECODER = msgspec.json.Decoder(_RawListBody)
+
+
+class Client:
+    """One identity's door to the API.
+
+    `resource` is everywhere a group resource key: "pods", "deployments.apps". Objects are plain dicts as JSON decodes
+    them. Every refusal raises kubecore.api.errors.StatusError; an unreachable server raises OSError.
+    """
+
+    def __init__(self, transport: Transport, *, field_manager: str) -> None:
+        self.transport = transport
+        self.field_manager = field_manager
+        self._learnt: dict[str, Resource] = {}
+
+    # ------------------------------------------------------------------ names
+    def resource(self, key: str) -> Resource:
+        """The served version of a resource key that this client speaks; KeyError for an unknown key."""
+        return self._learnt.get(key) or scheme.default().resource(key)
+
+    def learn(self, resource: Resource) -> None:
+        """Make a resource that is not built in (found in discovery) known to this client under its key."""
+        self._learnt[resource.key] = resource
+
+    def path(self, resource: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        known = self.resource(resource)
+        parts = [f"/apis/{known.group}/{known.version}" if known.group else f"/api/{known.version}"]
+        if namespace and known.namespaced:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(known.plural)
+        if name:
+            parts.append(quote(name, safe=""))
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+    # ------------------------------------------------------------------ reading
+    async def get(self, resource: str, name: str, namespace: str = "", *, subresource: str = "") -> Object:
+        return await self._call("GET", self.path(resource, namespace, name, subresource))
+
+    async def list(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = _PAGE,
+        resource_version: str = "",
+    ) -> ObjectList:
+        """All matching objects, read page by page (`limit` objects each; 0: all at once) at one resourceVersion."""
+        raw = await self.list_raw(
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=limit,
+            resource_version=resource_version,
+        )
+        known = self.resource(resource)
+        items: list[Object] = []
+        for one in raw.items:
+            item: Object = orjson.loads(one)
+            item.setdefault("apiVersion", known.api_version)
+            item.setdefault("kind", known.kind)
+            items.append(item)
+        return ObjectList(items, raw.resource_version)
+
+    async def list_raw(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        resource_version: str = "",
+    ) -> RawList:
+        """Like `list`, without decoding the items."""
+        query = _selectors(label_selector, field_selector)
+        if resource_version:
+            query["resourceVersion"] = resource_version
+        if limit:
+            query["limit"] = str(limit)
+        path = self.path(resource, namespace)
+        items: list[msgspec.Raw] = []
+        while True:
+            page = _LIST_DECODER.decode(await self.request("GET", path, query=query))
+            items += page.items or ()
+            if not page.metadata.continue_token:
+                return RawList(items, page.metadata.resourceVersion)
+            query["continue"] = page.metadata.continue_token
+            query.pop("resourceVersion", None)
+
+    def watch(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        resource_version: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        bookmarks: bool = True,
+        timeout_seconds: int | None = None,
+    ) -> AsyncIterator[Sequence[WatchEvent]]:
+        """Batches of events after `resource_version` (empty: the present state first, as ADDED events).
+
+        Ends when the server ends it. Most consumers want an informer, which resumes and lists anew by itself.
+        """
+        query = _selectors(label_selector, field_selector)
+        query["watch"] = "true"
+        if resource_version:
+            query["resourceVersion"] = resource_version
+        if bookmarks:
+            query["allowWatchBookmarks"] = "true"
+        if timeout_seconds is not None:
+            query["timeoutSeconds"] = str(timeout_seconds)
+        return self.transport.watch(self.path(resource, namespace), query=query)
+
+    # ------------------------------------------------------------------ writing
+    async def create(
+        self, resource: str, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
+    ) -> Object:
+        """Create `obj` in `namespace` (else its own); with `name` and `subresource`, POST to pods/binding and the like."""
+        namespace = namespace or _namespace(obj)
+        return await self._call("POST", self.path(resource, namespace, name, subresource), body=obj)
+
+    async def update(self, resource: str, obj: Object, *, subresource: str = "") -> Object:
+        """Replace the object `obj` names; a resourceVersion in it must be the present one, else 409 Conflict."""
+        path = self.path(resource, _namespace(obj), obj["metadata"]["name"], subresource)
+        return await self._call("PUT", path, body=obj)
+
+    async def patch(
+        self,
+        resource: str,
+        name: str,
+        patch: Any,
+        namespace: str = "",
+        *,
+        patch_type: str = "strategic",
+        subresource: str = "",
+    ) -> Object:
+        """`patch_type` is strategic, merge, json or apply."""
+        path = self.path(resource, namespace, name, subresource)
+        return await self._call("PATCH", path, body=patch, content_type=PATCH_TYPES[patch_type])
+
+    async def delete(
+        self,
+        resource: str,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+    ) -> None:
+        """`uid` and `resource_version` are preconditions: 409 Conflict where they do not hold."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v}
+        if preconditions:
+            options["preconditions"] = preconditions
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        if propagation_policy:
+            options["propagationPolicy"] = propagation_policy
+        await self.request("DELETE", self.path(resource, namespace, name), body=orjson.dumps(options))
+
+    async def delete_collection(
+        self, resource: str, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> None:
+        await self.request(
+            "DELETE", self.path(resource, namespace), query=_selectors(label_selector, field_selector)
+        )
+
+    # ------------------------------------------------------------------ the wire
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """The body of a successful answer; raises StatusError for any other."""
+        code, answer = await self.transport.request(
+            method, path, query=query or {}, body=body, content_type=content_type
+        )
+        if code >= 400:
+            raise StatusError.from_body(code, answer)
+        return answer
+
+    async def _call(
+        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
+    ) -> Object:
+        query = {"fieldManager": self.field_manager} if method != "GET" else {}
+        data = None if body is None else orjson.dumps(body)
+        answer: Object = orjson.loads(await self.request(method, path, query=query, body=data, content_type=content_type))
+        return answer
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+
+def _namespace(obj: Object) -> str:
+    namespace: str = obj["metadata"].get("namespace", "")
+    return namespace
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    query = {}
+    if label_selector:
+        query["labelSelector"] = label_selector
+    if field_selector:
+        query["fieldSelector"] = field_selector
+    return query

@@ -1,0 +1,258 @@
+"""Records events about objects, correlated as Kubernetes does it, so that a loop cannot flood the cluster.
+
+Rules and numbers are client-go's `tools/record/events_cache.go`: an event seen before only counts up; more than ten that
+differ in their message alone within ten minutes are combined; one source may tell 25 events about one object at once
+and one every five minutes after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client, Object
+from kubecore.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED = 4096
+_QUEUED = 1000
+_SIMILAR_LIMIT = 10
+_SIMILAR_SECONDS = 600.0
+_SPAM_BURST = 25
+_SPAM_SECONDS_PER_TOKEN = 300.0
+_TRIES = 12
+_RETRY_SECONDS = 10.0
+_COMBINED = "(combined from similar events): "
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """The Event object that stands for one key."""
+
+    name: str
+    namespace: str
+    count: int
+    first: str
+
+
+@dataclass(slots=True)
+class _Similar:
+    messages: set[str] = field(default_factory=set)
+    last: float = 0.0
+
+
+class EventCorrelator:
+    """Decides what becomes of an event, without I/O: dropped, counted up, or new. Memory is bounded (LRU)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._recorded: OrderedDict[tuple[str, ...], _Recorded] = OrderedDict()
+        self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()
+
+    def correlate(self, event: Object) -> tuple[Object, bool] | None:
+        """The event to write and whether it counts up one that was written; None if there are too many of them."""
+        source = _source_key(event)
+        if self._is_spam(source):
+            return None
+        similar = (*source, event["type"], event["reason"], event.get("action", ""))
+        key = similar
+        if self._combine(similar, event["message"]):
+            event["message"] = _COMBINED + event["message"]
+        else:
+            key = (*similar, event["message"])
+        known = self._recorded.get(key)
+        if known is None:
+            metadata = event["metadata"]
+            known = _Recorded(metadata["name"], metadata["namespace"], 1, event["firstTimestamp"])
+            _remember(self._recorded, key, known)
+            return event, False
+        known.count += 1
+        self._recorded.move_to_end(key)
+        event["metadata"]["name"], event["firstTimestamp"], event["count"] = known.name, known.first, known.count
+        return event, True
+
+    def _combine(self, key: tuple[str, ...], message: str) -> bool:
+        now = self._clock.monotonic()
+        similar = self._similar.get(key)
+        if similar is None or now - similar.last > _SIMILAR_SECONDS:
+            similar = _Similar()
+        similar.last = now
+        if len(similar.messages) < _SIMILAR_LIMIT:
+            similar.messages.add(message)
+        _remember(self._similar, key, similar)
+        return len(similar.messages) >= _SIMILAR_LIMIT and message not in similar.messages
+
+    def _is_spam(self, key: tuple[str, ...]) -> bool:
+        now = self._clock.monotonic()
+        tokens, since = self._buckets.get(key, (float(_SPAM_BURST), now))
+        tokens = min(_SPAM_BURST, tokens + (now - since) / _SPAM_SECONDS_PER_TOKEN)
+        spam = tokens < 1.0
+        _remember(self._buckets, key, (tokens if spam else tokens - 1.0, now))
+        return spam
+
+
+class EventRecorder:
+    """`event` never blocks and never raises; events are written by a task that lives only while there are any."""
+
+    def __init__(self, client: Client, clock: Clock, component: str, *, host: str = "") -> None:
+        self._client = client
+        self._clock = clock
+        self._component = component
+        self._host = host
+        self._correlator = EventCorrelator(clock)
+        self._queue: deque[Object] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._sequence = 0
+
+    def event(
+        self,
+        obj: Object,
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        action: str = "",
+        field_path: str = "",
+        related: Object | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> None:
+        """Tell that something happened to `obj`; `type` is Normal or Warning, `field_path` names a container in it."""
+        if len(self._queue) >= _QUEUED:
+            log.warning("event dropped, too many wait: %s %s", reason, message)
+            return
+        event = self._make(obj, type, reason, message)
+        if action:
+            event["action"] = action
+        if field_path:
+            event["involvedObject"]["fieldPath"] = field_path
+        if related is not None:
+            event["related"] = reference(related)
+        if annotations:
+            event["metadata"]["annotations"] = annotations
+        self._queue.append(event)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_all(), name=f"events of {self._component}")
+
+    async def flush(self) -> None:
+        """Until everything recorded so far is written or given up."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def stop(self) -> None:
+        """Drop what is not written yet."""
+        self._queue.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _make(self, obj: Object, type: str, reason: str, message: str) -> Object:
+        now = self._clock.now()
+        source = {"component": self._component}
+        if self._host:
+            source["host"] = self._host
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{meta.name(obj)}.{self._stamp(now):x}",
+                # events about objects without namespace are kept in the default one
+                "namespace": meta.namespace(obj) or "default",
+            },
+            "involvedObject": reference(obj),
+            "reason": reason,
+            "message": message[:1024],
+            "source": source,
+            "firstTimestamp": meta.format_time(now),
+            "lastTimestamp": meta.format_time(now),
+            "count": 1,
+            "type": type,
+            "eventTime": None,
+            "reportingComponent": self._component,
+            "reportingInstance": self._host,
+        }
+
+    def _stamp(self, now: datetime) -> int:
+        """Nanoseconds, made unique, since two events about one object may come within one reading of the clock."""
+        self._sequence = max(self._sequence + 1, int(now.timestamp() * 1e6) * 1000)
+        return self._sequence
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                await self._write(self._queue.popleft())
+        finally:
+            self._task = None
+
+    async def _write(self, event: Object) -> None:
+        correlated = self._correlator.correlate(event)
+        if correlated is None:
+            return
+        event, counts_up = correlated
+        for attempt in range(_TRIES):
+            if attempt:
+                await self._clock.sleep(_RETRY_SECONDS)
+            try:
+                await self._send(event, counts_up)
+                return
+            except StatusError as error:
+                # refused for good: a namespace that is being deleted, most often
+                if error.code < 500 and error.code != 429:
+                    log.debug("event refused: %s", error.message)
+                    return
+            except OSError as error:
+                log.debug("event not written: %s", error)
+            except Exception:
+                log.exception("event not written")
+                return
+        log.warning("event given up: %s %s", event["reason"], event["message"])
+
+    async def _send(self, event: Object, counts_up: bool) -> None:
+        if counts_up:
+            changed: dict[str, Any] = {k: event[k] for k in ("count", "lastTimestamp", "message")}
+            name, namespace = event["metadata"]["name"], event["metadata"]["namespace"]
+            try:
+                await self._client.patch("events", name, changed, namespace, patch_type="merge")
+                return
+            except StatusError as error:
+                if not errors.is_not_found(error):
+                    raise
+                # it expired meanwhile: begin again with this one, keeping the count as Kubernetes does
+        await self._client.create("events", event)
+
+
+def reference(obj: Object) -> Object:
+    """The ObjectReference to an object."""
+    ref = {
+        "kind": obj.get("kind", ""),
+        "namespace": meta.namespace(obj),
+        "name": meta.name(obj),
+        "uid": meta.uid(obj),
+        "apiVersion": obj.get("apiVersion", ""),
+        "resourceVersion": meta.resource_version(obj),
+    }
+    return {k: v for k, v in ref.items() if v}
+
+
+def _source_key(event: Object) -> tuple[str, ...]:
+    involved = event["involvedObject"]
+    source = event["source"]
+    return (
+        source["component"],
+        source.get("host", ""),
+        *(involved.get(k, "") for k in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
+    )
+
+
+def _remember(memory: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], value: Any) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

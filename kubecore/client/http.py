@@ -1,0 +1,139 @@
+"""The transport over HTTP(S), from a kubeconfig. Imported only where it is used: aiohttp costs start time."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from kubecore.api.errors import StatusError
+from kubecore.client.kubeconfig import Kubeconfig
+from kubecore.client.transport import NO_QUERY, Event
+
+_CONNECT_SECONDS = 10.0
+_REQUEST_SECONDS = 60.0
+
+
+class _Line(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_LINE = msgspec.json.Decoder(_Line)
+
+
+class HTTPTransport:
+    """Satisfies kubecore.client.transport.Transport; open connections are pooled, watches have one each.
+
+    Its time limits on connecting and answering are the socket's own business, not the cluster's: they use the event
+    loop's time, also where a virtual clock drives everything else.
+    """
+
+    def __init__(self, config: Kubeconfig, *, user_agent: str = "kubecore") -> None:
+        self._server = config.server
+        self._ssl: ssl.SSLContext | bool = _tls(config) if config.server.startswith("https:") else True
+        self._server_name = config.tls_server_name or None
+        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
+        if config.token:
+            self._headers["Authorization"] = f"Bearer {config.token}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes]:
+        headers = {"Content-Type": content_type} if body is not None else {}
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS, connect=_CONNECT_SECONDS)
+        try:
+            async with self._open().request(
+                method,
+                self._server + path,
+                params=dict(query),
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                ssl=self._ssl,
+                server_hostname=self._server_name,
+            ) as answer:
+                return answer.status, await answer.read()
+        except aiohttp.ClientError as error:
+            raise _unreachable(error) from error
+
+    async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncGenerator[list[Event], None]:
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS)
+        try:
+            async with self._open().get(
+                self._server + path,
+                params=dict(query),
+                timeout=timeout,
+                ssl=self._ssl,
+                server_hostname=self._server_name,
+            ) as answer:
+                if answer.status != 200:
+                    raise StatusError.from_body(answer.status, await answer.read())
+                async for batch in _batches(answer.content):
+                    yield batch
+        except aiohttp.ClientError as error:
+            raise _unreachable(error) from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=90)
+            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        return self._session
+
+
+async def _batches(content: aiohttp.StreamReader) -> AsyncGenerator[list[Event], None]:
+    """The complete lines of each chunk that arrived, together."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk if rest else chunk).split(b"\n")
+        events = [_decode(line) for line in lines if line]
+        if events:
+            yield events
+
+
+def _decode(line: bytes) -> Event:
+    decoded = _LINE.decode(line)
+    return Event(decoded.type, bytes(decoded.object))
+
+
+def _unreachable(error: aiohttp.ClientError) -> OSError:
+    return error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
+
+
+def _tls(config: Kubeconfig) -> ssl.SSLContext:
+    authority = config.certificate_authority.decode() or None
+    context = ssl.create_default_context(cadata=authority)
+    if config.insecure_skip_tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if config.client_certificate:
+        _load_client_certificate(context, config.client_certificate, config.client_key)
+    return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    # the ssl module reads certificates from files only
+    descriptor, name = tempfile.mkstemp(prefix="kubecore-client-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certificate.rstrip() + b"\n" + key)
+        context.load_cert_chain(name)
+    finally:
+        Path(name).unlink()

@@ -1,0 +1,244 @@
+"""A shared, indexed copy of a resource's objects that tells handlers of every change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from kubecore.api import meta
+from kubecore.client.client import Client, Object
+from kubecore.client.reflector import Reflector
+from kubecore.clock import Clock
+
+log = logging.getLogger(__name__)
+
+IndexFunction = Callable[[Object], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Called synchronously, in order, on the event loop; should only keep light books and enqueue keys."""
+
+    on_add: Callable[[Object], None] | None = None
+    on_update: Callable[[Object, Object], None] | None = None
+    on_delete: Callable[[Object], None] | None = None
+
+
+class SharedInformer:
+    """Objects of one resource (and selector), keyed "namespace/name" or "name".
+
+    What it hands out is shared by all: never change it, copy it first (`meta.deepcopy`). Objects carry no
+    managedFields. A handler is told of objects that exist already as additions; after a lost watch the differences to
+    a fresh list are told as ordinary changes. Nothing is ever re-sent for its own sake.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        resource: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> None:
+        self.resource = resource
+        self._objects: dict[str, Object] = {}
+        self._index_functions: dict[str, IndexFunction] = {}
+        self._indexes: dict[str, dict[str, dict[str, Object]]] = {}
+        self._handlers: list[Handler] = []
+        self._synced = asyncio.Event()
+        self._kind = client.resource(resource).kind
+        self._api_version = client.resource(resource).api_version
+        self._reflector: Reflector[Object] = Reflector(
+            client,
+            clock,
+            resource,
+            self,
+            self._decode,
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+        )
+
+    # ------------------------------------------------------------------ reading
+    @property
+    def synced(self) -> bool:
+        """Whether the first list has arrived."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        await self._synced.wait()
+
+    def get(self, key: str) -> Object | None:
+        return self._objects.get(key)
+
+    def list(self, namespace: str = "") -> list[Object]:
+        if not namespace:
+            return list(self._objects.values())
+        return self.by_index(NAMESPACE_INDEX, namespace)
+
+    def by_index(self, index: str, value: str) -> list[Object]:
+        if index == NAMESPACE_INDEX and index not in self._indexes:
+            self.add_index(NAMESPACE_INDEX, lambda obj: (meta.namespace(obj),))
+        return list(self._indexes[index].get(value, {}).values())
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    # ------------------------------------------------------------------ set-up
+    def add_index(self, name: str, function: IndexFunction) -> None:
+        """Index objects by the values `function` gives; the same name twice keeps the first."""
+        if name in self._index_functions:
+            return
+        self._index_functions[name] = function
+        self._indexes[name] = {}
+        for key, obj in self._objects.items():
+            self._index(name, key, obj)
+
+    def add_handler(
+        self,
+        on_add: Callable[[Object], None] | None = None,
+        on_update: Callable[[Object, Object], None] | None = None,
+        on_delete: Callable[[Object], None] | None = None,
+    ) -> None:
+        handler = Handler(on_add, on_update, on_delete)
+        self._handlers.append(handler)
+        if on_add is not None:
+            for obj in list(self._objects.values()):
+                _call(on_add, obj)
+
+    async def run(self) -> None:
+        """Follow the server until cancelled."""
+        await self._reflector.run()
+
+    # ------------------------------------------------------------------ the reflector's sink
+    def replace(self, items: Sequence[Object]) -> None:
+        gone = self._objects.keys() - {meta.key(item) for item in items}
+        for key in gone:
+            self.apply("DELETED", self._objects[key])
+        for item in items:
+            known = self._objects.get(meta.key(item))
+            if known is None or meta.resource_version(known) != meta.resource_version(item):
+                self._replace_one(known, item)
+        self._synced.set()
+
+    def apply(self, type: str, item: Object) -> None:
+        key = meta.key(item)
+        known = self._objects.get(key)
+        if type != "DELETED":
+            self._replace_one(known, item)
+        elif known is not None:
+            del self._objects[key]
+            self._unindex(key, known)
+            for handler in self._handlers:
+                if handler.on_delete is not None:
+                    _call(handler.on_delete, item)
+
+    def _replace_one(self, known: Object | None, item: Object) -> None:
+        key = meta.key(item)
+        if known is not None and meta.uid(known) != meta.uid(item):
+            # deleted and made anew between two lists: handlers must see both
+            self.apply("DELETED", known)
+            known = None
+        if known is not None:
+            self._unindex(key, known)
+        self._objects[key] = item
+        for name in self._index_functions:
+            self._index(name, key, item)
+        for handler in self._handlers:
+            if known is None:
+                if handler.on_add is not None:
+                    _call(handler.on_add, item)
+            elif handler.on_update is not None:
+                _call(handler.on_update, known, item)
+
+    def _decode(self, data: bytes) -> Object:
+        obj: Object = orjson.loads(data)
+        obj.setdefault("apiVersion", self._api_version)
+        obj.setdefault("kind", self._kind)
+        obj["metadata"].pop("managedFields", None)
+        return obj
+
+    # ------------------------------------------------------------------ indexes
+    def _index(self, name: str, key: str, obj: Object) -> None:
+        index = self._indexes[name]
+        for value in self._index_functions[name](obj):
+            index.setdefault(value, {})[key] = obj
+
+    def _unindex(self, key: str, obj: Object) -> None:
+        for name, function in self._index_functions.items():
+            index = self._indexes[name]
+            for value in function(obj):
+                entries = index.get(value)
+                if entries is not None:
+                    entries.pop(key, None)
+                    if not entries:
+                        del index[value]
+
+
+NAMESPACE_INDEX = "namespace"
+
+
+def _call(callback: Callable[..., None], *arguments: Object) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        # one consumer's bug must not keep the others from seeing the change
+        log.exception("handler %r failed", callback)
+
+
+class InformerFactory:
+    """Informers shared by resource, namespace and selectors, so that a process watches each thing once."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self.client = client
+        self.clock = clock
+        self._informers: dict[tuple[str, str, str, str], SharedInformer] = {}
+        self._tasks: dict[tuple[str, str, str, str], asyncio.Task[None]] = {}
+        self._started = False
+
+    def informer(
+        self, resource: str, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> SharedInformer:
+        key = (resource, namespace, label_selector, field_selector)
+        informer = self._informers.get(key)
+        if informer is None:
+            informer = self._informers[key] = SharedInformer(
+                self.client,
+                self.clock,
+                resource,
+                namespace=namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+            )
+            if self._started:
+                self._start(key, informer)
+        return informer
+
+    async def start(self) -> None:
+        """Start what is asked for so far; an informer asked for later starts at once. May be called again."""
+        self._started = True
+        for key, informer in self._informers.items():
+            if key not in self._tasks:
+                self._start(key, informer)
+
+    async def wait_synced(self) -> None:
+        """Until every informer asked for so far holds its first list."""
+        for informer in list(self._informers.values()):
+            await informer.wait_synced()
+
+    async def stop(self) -> None:
+        self._started = False
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, key: tuple[str, str, str, str], informer: SharedInformer) -> None:
+        self._tasks[key] = asyncio.create_task(informer.run(), name=f"informer {' '.join(filter(None, key))}")

@@ -1,0 +1,53 @@
+"""What a client needs of the wire, whichever wire it is: HTTPS, or the API server in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
+
+
+class WatchEvent(Protocol):
+    """One event of a watch. The object stays JSON bytes, so that each consumer decodes only what it needs."""
+
+    @property
+    def type(self) -> str:
+        """ADDED, MODIFIED, DELETED, BOOKMARK or ERROR (the object of an ERROR is a Status)."""
+        ...
+
+    @property
+    def object(self) -> bytes: ...
+
+
+class Event(NamedTuple):
+    """The plainest WatchEvent."""
+
+    type: str
+    object: bytes
+
+
+class Transport(Protocol):
+    """Carries requests as one identity.
+
+    `request` answers (HTTP status, body) and never raises for a status; it raises OSError (or a subclass) when the
+    server cannot be reached. `query` values are unescaped.
+
+    `watch` yields events in batches, in order, until the server ends the watch; it raises StatusError when the watch is
+    refused. An ERROR event inside the stream is yielded like any other. Closing the iterator ends the watch.
+    """
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes]: ...
+
+    def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[Sequence[WatchEvent]]: ...
+
+    async def close(self) -> None: ...
