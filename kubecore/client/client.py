@@ -177,7 +177,7 @@ class Client:
     async def create(
         self, resource: str, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
     ) -> Object:
-        """Create `obj` in `namespace` (else its own); with `name` and `subresource`, POST to pods/binding and the like."""
+        """Create `obj` in `namespace` (else its own); with `name` and `subresource`, POST to a pod's binding, say."""
         namespace = namespace or _namespace(obj)
         return await self._call("POST", self.path(resource, namespace, name, subresource), body=obj)
 
@@ -225,9 +225,7 @@ class Client:
     async def delete_collection(
         self, resource: str, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None:
-        await self.request(
-            "DELETE", self.path(resource, namespace), query=_selectors(label_selector, field_selector)
-        )
+        await self.request("DELETE", self.path(resource, namespace), query=_selectors(label_selector, field_selector))
 
     # ------------------------------------------------------------------ the wire
     async def request(
@@ -252,7 +250,9 @@ class Client:
     ) -> Object:
         query = {"fieldManager": self.field_manager} if method != "GET" else {}
         data = None if body is None else orjson.dumps(body)
-        answer: Object = orjson.loads(await self.request(method, path, query=query, body=data, content_type=content_type))
+        answer: Object = orjson.loads(
+            await self.request(method, path, query=query, body=data, content_type=content_type)
+        )
         return answer
 
     async def close(self) -> None:

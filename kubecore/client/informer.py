@@ -16,6 +16,7 @@ from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
 
+Objects = list[Object]
 IndexFunction = Callable[[Object], Iterable[str]]
 
 
@@ -77,12 +78,12 @@ class SharedInformer:
     def get(self, key: str) -> Object | None:
         return self._objects.get(key)
 
-    def list(self, namespace: str = "") -> list[Object]:
+    def list(self, namespace: str = "") -> Objects:
         if not namespace:
             return list(self._objects.values())
         return self.by_index(NAMESPACE_INDEX, namespace)
 
-    def by_index(self, index: str, value: str) -> list[Object]:
+    def by_index(self, index: str, value: str) -> Objects:
         if index == NAMESPACE_INDEX and index not in self._indexes:
             self.add_index(NAMESPACE_INDEX, lambda obj: (meta.namespace(obj),))
         return list(self._indexes[index].get(value, {}).values())

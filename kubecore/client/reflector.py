@@ -77,7 +77,8 @@ class Reflector(Generic[T]):
         self._sink = sink
         self._decode = decode
         self._namespace = namespace
-        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._label_selector = label_selector
+        self._field_selector = field_selector
         self._resource_version = ""
         self._failures = 0
 
@@ -113,7 +114,12 @@ class Reflector(Generic[T]):
         await self._clock.sleep(seconds * random.uniform(1.0, 2.0))
 
     async def _list(self) -> None:
-        found = await self._client.list_raw(self._resource, self._namespace, **self._selectors)
+        found = await self._client.list_raw(
+            self._resource,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
         self._sink.replace([self._decode(item) for item in found.items])
         self._resource_version = found.resource_version
 
@@ -126,7 +132,8 @@ class Reflector(Generic[T]):
             self._namespace,
             resource_version=self._resource_version,
             timeout_seconds=random.randint(_WATCH_SECONDS, 2 * _WATCH_SECONDS),
-            **self._selectors,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
         )
         try:
             async for batch in stream:
