@@ -2,6 +2,134 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
+__version__: str
+
+# --- cache
+class NativeStatus(Exception):
+    """A Status from the Rust side; `kubecore.api.errors.StatusError` is made of it."""
+
+    code: int
+    reason: str
+    message: str
+    body: bytes
+    """The whole Status object as JSON."""
+
+@final
+class Listing:
+    @property
+    def revision(self) -> int: ...
+    @property
+    def items(self) -> list[bytes]: ...
+    @property
+    def next(self) -> str | None:
+        """The continue token of the next page."""
+    @property
+    def remaining(self) -> int | None: ...
+
+@final
+class LabelSelector:
+    @staticmethod
+    def parse(selector: str) -> LabelSelector:
+        """ValueError in the words of labels.Parse."""
+    @staticmethod
+    def from_label_selector(selector: Mapping[str, object] | None) -> LabelSelector:
+        """A metav1.LabelSelector object: None selects nothing, an empty one everything. ValueError."""
+    def matches(self, labels: Mapping[str, str] | None) -> bool: ...
+    @property
+    def empty(self) -> bool:
+        """Selects everything."""
+
+@final
+class FieldSelector:
+    @staticmethod
+    def parse(selector: str) -> FieldSelector:
+        """ValueError in the words of fields.ParseSelector."""
+    def matches(self, fields: Mapping[str, str]) -> bool: ...
+    def requirements(self) -> list[tuple[str, str, str]]:
+        """(field, "=" or "!=", value) each."""
+
+@final
+class WatchCache:
+    """Every stored object as JSON bytes, with the latest events of each resource. Thread-safe; methods release the GIL."""
+
+    def __new__(cls, *, history: int = 8192) -> WatchCache: ...
+    def register(
+        self,
+        key: str,
+        group: str,
+        plural: str,
+        storage_version: str,
+        kind: str,
+        namespaced: bool,
+        versions: Sequence[str],
+        selectable_fields: Sequence[tuple[str, str]],
+    ) -> int:
+        """Returns the resource's number. Selectable fields are (label, JSON pointer); a pointer may be several
+        alternatives joined by "|", the first that is there and not empty counts, and end in "=default"."""
+    def unregister(self, resource: int) -> None: ...
+    def load(self, resource: int, items: Sequence[tuple[str, int, bytes]]) -> None:
+        """The initial fill: ("namespace/name" or "name", revision, object)."""
+    def replay(
+        self, events: Sequence[tuple[int, int, str, int, bytes]], previous: Sequence[bytes | None] | None = None
+    ) -> None:
+        """After `load`: refill the history from the log, oldest first. `previous[i]` is the object as it was before
+        event i, b"" when there was none, None when it is not known (compacted away)."""
+    def publish(self, revision: int, events: Sequence[tuple[int, int, str, int, bytes]]) -> None:
+        """(resource, 0 put or 1 delete, key, revision, object) in order of revision; everything up to `revision` is
+        then known. A delete carries the last object. metadata.resourceVersion is made to agree with the revision."""
+    def progress(self, revision: int) -> None: ...
+    def compacted(self, revision: int) -> None: ...
+    @property
+    def revision(self) -> int: ...
+    def get(self, resource: int, namespace: str, name: str) -> tuple[int, bytes] | None: ...
+    def list(
+        self,
+        resource: int,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        start: str | None = None,
+        at: int | None = None,
+    ) -> Listing:
+        """`start` is a continue token, `at` an exact revision. NativeStatus: 400, 410 Expired, 504 Timeout."""
+    def subscriptions(self) -> Subscriptions: ...
+
+@final
+class Subscriptions:
+    """The watches of one consumer: one eventfd that is readable while there is something to drain."""
+
+    def fileno(self) -> int: ...
+    def watch(
+        self,
+        resource: int,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        revision: int = 0,
+        *,
+        bookmarks: bool = False,
+        initial: bool = False,
+    ) -> int:
+        """The watch's number. `initial`: first what there is, as ADDED, then a BOOKMARK annotated
+        k8s.io/initial-events-end. NativeStatus for bad selectors."""
+    def cancel(self, watch: int) -> None: ...
+    def drain(self, limit: int = 256) -> list[tuple[int, str, int, bytes]]:
+        """(watch, ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, revision, object). After an ERROR the watch is gone."""
+    def close(self) -> None: ...
+
+# --- clock
+@final
+class Clock:
+    """The clock the Rust side reads; `kubecore.clock.native_clock` hands it out."""
+
+    def __new__(cls) -> Clock: ...
+    @staticmethod
+    def virtual(unix_seconds: float) -> Clock: ...
+    def advance(self, seconds: float) -> None: ...
+    def unix_seconds(self) -> float: ...
+    def monotonic(self) -> float: ...
+
 # --- front
 @final
 class UserInfo:

@@ -1,1 +1,3 @@
 //! The pure core of kubecore. Nothing here knows Python, sockets or files.
+
+pub mod clock;

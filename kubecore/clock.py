@@ -1,0 +1,222 @@
+"""The one clock: every reading of time, wait, timeout and timer of kubecore goes through it.
+
+Components are handed a `Clock`; `RealClock` is the machine's, `VirtualClock` stands still until a test advances it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from kubecore import _native
+
+
+class Timer(Protocol):
+    def cancel(self) -> None:
+        """The callback will not be called any more; harmless when it has been."""
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since an unspecified point; never goes back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Suspend the task; at zero or less it only lets others run."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the running loop once, `seconds` from now."""
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """Cancel the body after `seconds` and raise TimeoutError in its place."""
+
+
+class RealClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(seconds)
+
+
+class VirtualClock:
+    """Time that passes only by `advance`.
+
+    Timers fire in order of their time, those of one instant in the order they were set, and between two of them every
+    task that became runnable runs until it waits again. Work on other threads is not waited for.
+    """
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        if start.tzinfo is None:
+            raise ValueError("a clock starts at an aware datetime")
+        self._start = start.astimezone(UTC)
+        self._elapsed = 0.0
+        self._timers: list[_VirtualTimer] = []
+        self._sequence = itertools.count()
+        self._native: _native.Clock | None = None
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_later(seconds, lambda: None if woken.done() else woken.set_result(None))
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = _VirtualTimer(self._elapsed + max(seconds, 0.0), next(self._sequence), callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        return _VirtualTimeout(self, seconds)
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass; returns when everything due has run and nothing on the loop is runnable."""
+        if seconds < 0:
+            raise ValueError("time does not go back")
+        target = self._elapsed + seconds
+        await self.settle()
+        while (timer := self._next_due(target)) is not None:
+            self._move_to(max(timer.when, self._elapsed))
+            timer.fire()
+            await self.settle()
+        self._move_to(target)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let runnable tasks run, without time passing, until all of them wait."""
+        loop = asyncio.get_running_loop()
+        # Loops other than the standard one hide their queue: there a fixed number of turns has to do.
+        for _ in range(_SETTLE_TURNS):
+            await asyncio.sleep(0)
+            ready = getattr(loop, "_ready", None)
+            if ready is not None and not ready:
+                return
+
+    def next_timer(self) -> float | None:
+        """Seconds until the next timer is due, None when there is none."""
+        self._drop_cancelled()
+        return self._timers[0].when - self._elapsed if self._timers else None
+
+    @property
+    def native(self) -> _native.Clock:
+        """The clock for the Rust side; reads the same virtual time."""
+        if self._native is None:
+            from kubecore import _native
+
+            self._native = _native.Clock.virtual(self.now().timestamp())
+        return self._native
+
+    def _move_to(self, elapsed: float) -> None:
+        step, self._elapsed = elapsed - self._elapsed, elapsed
+        if self._native is not None and step > 0:
+            self._native.advance(step)
+
+    def _next_due(self, target: float) -> _VirtualTimer | None:
+        self._drop_cancelled()
+        if self._timers and self._timers[0].when <= target:
+            return heapq.heappop(self._timers)
+        return None
+
+    def _drop_cancelled(self) -> None:
+        while self._timers and self._timers[0].callback is None:
+            heapq.heappop(self._timers)
+
+
+_SETTLE_TURNS = 200
+
+
+class _VirtualTimer:
+    __slots__ = ("callback", "sequence", "when")
+
+    def __init__(self, when: float, sequence: int, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.sequence = sequence
+        self.callback: Callable[[], None] | None = callback
+
+    def __lt__(self, other: _VirtualTimer) -> bool:
+        return (self.when, self.sequence) < (other.when, other.sequence)
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def fire(self) -> None:
+        callback, self.callback = self.callback, None
+        if callback is None:
+            return
+        try:
+            callback()
+        except Exception as error:
+            context = {"message": "a timer's callback failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+
+class _VirtualTimeout:
+    def __init__(self, clock: VirtualClock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._timer: Timer | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("a timeout needs a task")
+        self._cancelling = self._task.cancelling()
+        self._timer = self._clock.call_later(self._seconds, self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._task is not None and self._timer is not None
+        self._timer.cancel()
+        # Only a cancellation of our own becomes a timeout; one from outside goes on (as in asyncio.timeout).
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+        return None
+
+    def _expire(self) -> None:
+        assert self._task is not None
+        self._expired = True
+        self._task.cancel()
+
+
+def native_clock(clock: Clock) -> _native.Clock:
+    """The Rust side's view of `clock`: the same virtual time, or the system's."""
+    if isinstance(clock, VirtualClock):
+        return clock.native
+    from kubecore import _native
+
+    return _native.Clock()
