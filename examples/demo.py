@@ -40,7 +40,9 @@ def tour(kubectl: list[str]) -> bool:
         show(kubectl, "--namespace=web", "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
     show(kubectl, "get", "nodes", "-o", "wide")
     show(kubectl, "--namespace=web", "get", "pods,services", "-o", "wide")
-    address = read(kubectl, "get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}")
+    address = read(
+        kubectl, "get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}"
+    )
     port = read(kubectl, "--namespace=web", "get", "service", "frontend", "-o", "jsonpath={.spec.ports[0].nodePort}")
     right = True
     for _ in range(4):
@@ -56,7 +58,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kubecore-demo-") as data_dir:
         ports = ["--secure-port=0", "--grpc-port=0"]
         cluster = subprocess.Popen(
-            [str(BIN / "kubecore"), "up", f"--data-dir={data_dir}", *ports],
+            [sys.executable, "-m", "kubecore", "up", f"--data-dir={data_dir}", *ports],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,

@@ -1,0 +1,3 @@
+from kubecore.cli.main import main
+
+main()

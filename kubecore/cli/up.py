@@ -1,0 +1,134 @@
+"""`kubecore up`: a whole cluster in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kubecore.cli import logs
+
+if TYPE_CHECKING:
+    from kubecore.cluster import ClusterConfig
+
+log = logging.getLogger("kubecore.cli")
+
+
+class Runtime(str, Enum):
+    """Runtimes that a node can use for pods that name no RuntimeClass."""
+
+    HOST = "host"
+
+
+class ProxyMode(str, Enum):
+    """How Services are balanced."""
+
+    USERSPACE = "userspace"
+    NFTABLES = "nftables"
+    IPVS = "ipvs"
+
+
+class StorageKind(str, Enum):
+    """Where objects live."""
+
+    LMDB = "lmdb"
+
+
+DataDir = Annotated[Path, typer.Option(help="Where certificates, objects and pods' files live.")]
+Port = Annotated[int, typer.Option(min=0, max=65535)]
+
+
+def up(
+    data_dir: DataDir = Path("~/.kubecore"),
+    secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
+    bind_address: Annotated[str, typer.Option(help="Address the API server listens on.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one.")] = 6444,
+    insecure_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
+    ] = 0,
+    nodes: Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")] = 1,
+    default_runtime: Annotated[Runtime, typer.Option(help="Runtime of pods without a RuntimeClass.")] = Runtime.HOST,
+    dns_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Cluster DNS also on this port of the bind address.")
+    ] = None,
+    proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
+    authorization_mode: Annotated[
+        str, typer.Option(help="Authorizers in turn, comma separated: Node, RBAC, AlwaysAllow, AlwaysDeny.")
+    ] = "Node,RBAC",
+    storage: Annotated[StorageKind, typer.Option(help="Where objects live.")] = StorageKind.LMDB,
+    pod_network: Annotated[
+        str, typer.Option(help="netns, loopback or auto: network namespaces for pods where rights allow.")
+    ] = "auto",
+    verbosity: Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")] = 0,
+) -> None:
+    """Start API server, controllers, scheduler, kubelet, service proxy and DNS in the foreground.
+
+    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
+    """
+    from kubecore.cluster import ClusterConfig
+
+    folder = data_dir.expanduser().absolute()
+    logs.configure(verbosity=verbosity, file=folder / "log" / "kubecore.log")
+    config = ClusterConfig(
+        data_dir=folder,
+        bind_address=bind_address,
+        secure_port=secure_port,
+        grpc_port=grpc_port,
+        insecure_port=insecure_port,
+        nodes=nodes,
+        default_runtime=default_runtime.value,
+        dns_port=dns_port,
+        proxy_mode=proxy_mode.value,
+        authorization_modes=tuple(mode.strip() for mode in authorization_mode.split(",") if mode.strip()),
+        network_mode=pod_network,
+    )
+    raise typer.Exit(run_on_loop(_serve(config)))
+
+
+async def _serve(config: ClusterConfig) -> int:
+    from kubecore.cluster import Cluster
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    cluster = Cluster(config)
+    try:
+        starting = asyncio.create_task(cluster.start(), name="start")
+        ended = asyncio.create_task(stopping.wait(), name="signal")
+        await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+            return 0
+        try:
+            starting.result()
+        except Exception as error:
+            log.debug("start failed", exc_info=True)
+            typer.echo(f"kubecore: {error}", err=True)
+            return 1
+        typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
+        assert cluster.failed is not None
+        await asyncio.wait((ended, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
+        if cluster.failed.done():
+            typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
+            return 1
+        return 0
+    finally:
+        await cluster.stop()
+
+
+def run_on_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` to its exit status on uvloop, or on the standard loop where uvloop is missing."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

@@ -1,0 +1,93 @@
+"""`kubecore up` as a process: starting, ending, starting again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.kubectl import Kubectl, program
+from tests.support.process import ROOT, running_cluster, start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+EXAMPLE = ROOT / "examples" / "web.yaml"
+
+
+def kubectl_for(kubeconfig: Path, home: Path) -> Kubectl:
+    found = program("1.37")
+    assert found is not None
+    return Kubectl(found, kubeconfig, home)
+
+
+def children_of(pid: int) -> list[int]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    direct = [int(word) for word in done.stdout.split()]
+    return direct + [below for child in direct for below in children_of(child)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(tmp_path: Path, number: int) -> None:
+    with running_cluster(tmp_path / "data") as cluster:
+        kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
+        kubectl("apply", "-f", str(EXAMPLE))
+        kubectl("-n", "web", "rollout", "status", "deployment/backend", "--timeout=60s", timeout=90)
+        children = children_of(cluster.process.pid)
+        assert children
+        assert cluster.stop(number=number, seconds=5) == 0
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_objects_are_there_after_a_restart_and_pods_run_again(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data") as cluster:
+        kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
+        kubectl("create", "configmap", "kept", "--from-literal=a=1")
+        uid = kubectl("get", "configmap", "kept", "-o", "jsonpath={.metadata.uid}")
+        cluster.stop(number=signal.SIGKILL)
+    with running_cluster(tmp_path / "data") as cluster:
+        kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
+        assert kubectl("get", "configmap", "kept", "-o", "jsonpath={.metadata.uid}") == uid
+        kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=30s")
+
+
+def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "one") as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        with pytest.raises(RuntimeError, match=r"kubecore: .*(in use|cannot listen)"):
+            start(tmp_path / "two", secure_port=port)
+
+
+def test_a_data_dir_in_use_is_a_clear_error(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data"), pytest.raises(RuntimeError, match=r"kubecore: .*(in use|locked)"):
+        start(tmp_path / "data")
+
+
+def test_the_insecure_port_needs_no_credentials_and_the_secure_one_does(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data", "--insecure-port", "18080") as cluster:
+        with urllib.request.urlopen("http://127.0.0.1:18080/api/v1/namespaces", timeout=10) as answer:
+            assert answer.status == 200
+        trusting = ssl._create_unverified_context()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{cluster.url}/api/v1/namespaces", timeout=10, context=trusting)
+        assert refused.value.code == 403
+        assert b'system:anonymous\\" cannot list resource \\"namespaces\\"' in refused.value.read()
+
+
+def test_the_front_end_of_the_example_answers_what_the_back_end_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "hello from the back end, by pod backend-" in done.stdout

