@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubecore.cli")
 
 
-class Runtime(str, Enum):
+class Runtime(StrEnum):
     """Runtimes that a node can use for pods that name no RuntimeClass."""
 
     HOST = "host"
 
 
-class ProxyMode(str, Enum):
+class ProxyMode(StrEnum):
     """How Services are balanced."""
 
     USERSPACE = "userspace"
@@ -34,7 +34,7 @@ class ProxyMode(str, Enum):
     IPVS = "ipvs"
 
 
-class StorageKind(str, Enum):
+class StorageKind(StrEnum):
     """Where objects live."""
 
     LMDB = "lmdb"

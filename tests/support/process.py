@@ -34,7 +34,7 @@ class RunningCluster:
 
 def start(data_dir: Path, *arguments: str, secure_port: int = 0) -> RunningCluster:
     """Start `kubecore up` and wait for its ready line; RuntimeError with its standard error when it ends first."""
-    errors = tempfile.TemporaryFile(mode="w+")
+    errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  (lives as long as the process)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "kubecore", "up", "--data-dir", str(data_dir)),
