@@ -1,0 +1,180 @@
+"""What a table is declared with: columns, each a cell function beside its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kubecore.apiserver.tables.ages import age
+
+Object = dict[str, Any]
+Cell = str | int | bool | None
+CellFunction = Callable[[Object, datetime], Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `priority` 0 is always shown, 1 only by `-o wide`; `format` "name" marks the object's name."""
+
+    name: str
+    cell: CellFunction
+    description: str
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+
+    def definition(self) -> Object:
+        """The TableColumnDefinition of meta.k8s.io/v1."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KindTable:
+    """A kind's columns.
+
+    `cells` gives all cells of a row at once for kinds whose cells share work (pods); else each column's function is
+    called. `conditions` says which row conditions an object has (a completed pod).
+    """
+
+    columns: tuple[Column, ...]
+    cells: Callable[[Object, datetime], list[Cell]] | None = None
+    conditions: Callable[[Object], list[Object]] | None = None
+
+    def row_cells(self, obj: Object, now: datetime) -> list[Cell]:
+        if self.cells is not None:
+            return self.cells(obj, now)
+        return [column.cell(obj, now) for column in self.columns]
+
+
+def name_cell(obj: Object, _now: datetime) -> Cell:
+    return str(obj["metadata"].get("name", ""))
+
+
+NAME = Column("Name", name_cell, "The object's name, unique within its namespace.", format="name")
+AGE = Column("Age", age, "How long ago the object was created.")
+
+
+def wide(name: str, cell: CellFunction, description: str, *, type: str = "string", format: str = "") -> Column:
+    """A column shown by `-o wide` only."""
+    return Column(name, cell, description, type, format, 1)
+
+
+def part(obj: Object, *path: str) -> Any:
+    """The value below a path of keys, or None where any step is missing."""
+    found: Any = obj
+    for key in path:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
+def at(*path: str, default: Cell = "") -> CellFunction:
+    """A cell that shows the value at a path as it is."""
+
+    def cell(obj: Object, _now: datetime) -> Cell:
+        value = part(obj, *path)
+        return default if value is None else value
+
+    return cell
+
+
+def count(*path: str) -> CellFunction:
+    """A cell that counts the entries of the list or map at a path."""
+
+    def cell(obj: Object, _now: datetime) -> Cell:
+        return len(part(obj, *path) or ())
+
+    return cell
+
+
+def format_labels(labels: dict[str, str] | None) -> str:
+    """`a=1,b=2` in key order, `<none>` without any."""
+    if not labels:
+        return "<none>"
+    return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
+
+
+_OPERATORS = {"In": "in", "NotIn": "notin"}
+
+
+def format_selector(selector: Object | None) -> str:
+    """A LabelSelector in the notation of `-l`: `<none>` for none, empty for everything."""
+    if selector is None:
+        return "<none>"
+    terms = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    for requirement in selector.get("matchExpressions") or []:
+        key, operator = requirement["key"], requirement["operator"]
+        if operator in _OPERATORS:
+            text = f"{key} {_OPERATORS[operator]} ({','.join(sorted(requirement.get('values') or []))})"
+        else:
+            text = key if operator == "Exists" else f"!{key}"
+        terms.append((key, text))
+    if not terms:
+        return "<none>"
+    return ",".join(text for _, text in sorted(terms))
+
+
+def container_names(containers: list[Object] | None) -> str:
+    return ",".join(container.get("name", "") for container in containers or [])
+
+
+def container_images(containers: list[Object] | None) -> str:
+    return ",".join(container.get("image", "") for container in containers or [])
+
+
+def template_columns(*template: str, selector: CellFunction | None = None, priority: int = 1) -> tuple[Column, ...]:
+    """Containers, Images and, if asked for, Selector of the pod template at a path."""
+
+    def containers(obj: Object, _now: datetime) -> Cell:
+        return container_names(part(obj, *template, "spec", "containers"))
+
+    def images(obj: Object, _now: datetime) -> Cell:
+        return container_images(part(obj, *template, "spec", "containers"))
+
+    columns = [
+        Column("Containers", containers, "Names of the template's containers.", priority=priority),
+        Column("Images", images, "Images of the template's containers.", priority=priority),
+    ]
+    if selector is not None:
+        columns.append(Column("Selector", selector, "Which pods belong to it.", priority=priority))
+    return tuple(columns)
+
+
+def selector_at(*path: str) -> CellFunction:
+    """A cell that shows the LabelSelector at a path."""
+
+    def cell(obj: Object, _now: datetime) -> Cell:
+        return format_selector(part(obj, *path))
+
+    return cell
+
+
+def labels_at(*path: str) -> CellFunction:
+    """A cell that shows the map of labels at a path."""
+
+    def cell(obj: Object, _now: datetime) -> Cell:
+        return format_labels(part(obj, *path))
+
+    return cell
+
+
+def condition(obj: Object, type: str) -> Object | None:
+    """The status condition of a type, or None."""
+    for one in part(obj, "status", "conditions") or []:
+        if one.get("type") == type:
+            return one  # type: ignore[no-any-return]
+    return None
+
+
+def condition_is_true(obj: Object, type: str) -> bool:
+    found = condition(obj, type)
+    return found is not None and found.get("status") == "True"

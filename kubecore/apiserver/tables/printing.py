@@ -1,0 +1,155 @@
+"""Makes `Table` objects (meta.k8s.io/v1): what `kubectl get` prints.
+
+A table is asked for by the group resource key of its objects ("deployments.apps"), which are given in the version they
+are stored in. Kinds without a table of their own show their name and when they were created, as upstream's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+from kubecore.apiserver.tables import access, cluster, network, pods, storage, workloads
+from kubecore.apiserver.tables.column import AGE, NAME, Column, KindTable, Object
+
+IncludeObject = Literal["None", "Metadata", "Object"]
+
+_NAME_AND_AGE = KindTable((NAME, AGE))
+_BY_NAME = KindTable(
+    (
+        NAME,
+        Column("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp") or "", AGE.description, "date"),
+    )
+)
+
+TABLES: dict[str, KindTable] = {
+    "pods": pods.PODS,
+    "podtemplates": pods.POD_TEMPLATES,
+    "replicationcontrollers": workloads.REPLICATION_CONTROLLERS,
+    "deployments.apps": workloads.DEPLOYMENTS,
+    "replicasets.apps": workloads.REPLICA_SETS,
+    "statefulsets.apps": workloads.STATEFUL_SETS,
+    "daemonsets.apps": workloads.DAEMON_SETS,
+    "controllerrevisions.apps": workloads.CONTROLLER_REVISIONS,
+    "jobs.batch": workloads.JOBS,
+    "cronjobs.batch": workloads.CRON_JOBS,
+    "horizontalpodautoscalers.autoscaling": workloads.HORIZONTAL_POD_AUTOSCALERS,
+    "scales.autoscaling": workloads.SCALES,
+    "poddisruptionbudgets.policy": workloads.POD_DISRUPTION_BUDGETS,
+    "services": network.SERVICES,
+    "endpoints": network.ENDPOINTS,
+    "endpointslices.discovery.k8s.io": network.ENDPOINT_SLICES,
+    "ingresses.networking.k8s.io": network.INGRESSES,
+    "ingressclasses.networking.k8s.io": network.INGRESS_CLASSES,
+    "networkpolicies.networking.k8s.io": network.NETWORK_POLICIES,
+    "servicecidrs.networking.k8s.io": network.SERVICE_CIDRS,
+    "ipaddresses.networking.k8s.io": network.IP_ADDRESSES,
+    "persistentvolumes": storage.PERSISTENT_VOLUMES,
+    "persistentvolumeclaims": storage.PERSISTENT_VOLUME_CLAIMS,
+    "storageclasses.storage.k8s.io": storage.STORAGE_CLASSES,
+    "volumeattributesclasses.storage.k8s.io": storage.VOLUME_ATTRIBUTES_CLASSES,
+    "volumeattachments.storage.k8s.io": storage.VOLUME_ATTACHMENTS,
+    "csinodes.storage.k8s.io": storage.CSI_NODES,
+    "csidrivers.storage.k8s.io": storage.CSI_DRIVERS,
+    "csistoragecapacities.storage.k8s.io": storage.CSI_STORAGE_CAPACITIES,
+    "rolebindings.rbac.authorization.k8s.io": access.ROLE_BINDINGS,
+    "clusterrolebindings.rbac.authorization.k8s.io": access.CLUSTER_ROLE_BINDINGS,
+    "serviceaccounts": access.SERVICE_ACCOUNTS,
+    "certificatesigningrequests.certificates.k8s.io": access.CERTIFICATE_SIGNING_REQUESTS,
+    "clustertrustbundles.certificates.k8s.io": access.CLUSTER_TRUST_BUNDLES,
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
+    "validatingadmissionpolicies.admissionregistration.k8s.io": access.VALIDATING_ADMISSION_POLICIES,
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": access.ADMISSION_POLICY_BINDINGS,
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": access.MUTATING_ADMISSION_POLICIES,
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": access.ADMISSION_POLICY_BINDINGS,
+    "nodes": cluster.NODES,
+    "namespaces": cluster.NAMESPACES,
+    "componentstatuses": cluster.COMPONENT_STATUSES,
+    "events": cluster.EVENTS,
+    "events.events.k8s.io": cluster.EVENTS,
+    "leases.coordination.k8s.io": cluster.LEASES,
+    "leasecandidates.coordination.k8s.io": cluster.LEASE_CANDIDATES,
+    "resourcequotas": cluster.RESOURCE_QUOTAS,
+    "priorityclasses.scheduling.k8s.io": cluster.PRIORITY_CLASSES,
+    "runtimeclasses.node.k8s.io": cluster.RUNTIME_CLASSES,
+    "flowschemas.flowcontrol.apiserver.k8s.io": cluster.FLOW_SCHEMAS,
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": cluster.PRIORITY_LEVEL_CONFIGURATIONS,
+    "apiservices.apiregistration.k8s.io": cluster.API_SERVICES,
+    "deviceclasses.resource.k8s.io": _NAME_AND_AGE,
+    "resourceclaims.resource.k8s.io": cluster.RESOURCE_CLAIMS,
+    "resourceclaimtemplates.resource.k8s.io": _NAME_AND_AGE,
+    "resourceslices.resource.k8s.io": cluster.RESOURCE_SLICES,
+    "storageversions.internal.apiserver.k8s.io": cluster.STORAGE_VERSIONS,
+    "configmaps": KindTable(
+        (
+            NAME,
+            Column("Data", lambda obj, _: len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), "Entries."),
+            AGE,
+        )
+    ),
+    "secrets": KindTable(
+        (
+            NAME,
+            Column("Type", lambda obj, _: obj.get("type", ""), "What the secret is for."),
+            Column("Data", lambda obj, _: len(obj.get("data") or ()), "Entries."),
+            AGE,
+        )
+    ),
+}
+
+
+def table_of(resource: str) -> KindTable:
+    """The table of a group resource key; by name and creation time for kinds without their own."""
+    return TABLES.get(resource, _BY_NAME)
+
+
+def row_for(
+    resource: str, obj: Object, *, include_object: IncludeObject = "Metadata", now: datetime, version: str = "v1"
+) -> Object:
+    """One TableRow. `version` is that of meta.k8s.io asked for, "v1" or "v1beta1"."""
+    return _row(table_of(resource), obj, include_object, now, version)
+
+
+def _row(table: KindTable, obj: Object, include_object: IncludeObject, now: datetime, version: str) -> Object:
+    row: Object = {"cells": table.row_cells(obj, now)}
+    conditions = table.conditions(obj) if table.conditions is not None else None
+    if conditions:
+        row["conditions"] = conditions
+    if include_object == "Object":
+        row["object"] = obj
+    elif include_object == "Metadata":
+        row["object"] = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": obj["metadata"],
+        }
+    else:
+        row["object"] = None
+    return row
+
+
+def table_for(
+    resource: str,
+    objects: Iterable[Object],
+    *,
+    include_object: IncludeObject = "Metadata",
+    now: datetime,
+    headers: bool = True,
+    metadata: dict[str, Any] | None = None,
+    version: str = "v1",
+) -> Object:
+    """The Table of some objects of a resource.
+
+    `metadata` is the list's ListMeta (resourceVersion, continue, remainingItemCount), or of a single object its
+    resourceVersion. `headers=False` leaves the column definitions out: in a watch only the first event carries them.
+    """
+    table = table_of(resource)
+    return {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": metadata or {},
+        "columnDefinitions": [column.definition() for column in table.columns] if headers else [],
+        "rows": [_row(table, obj, include_object, now, version) for obj in objects],
+    }
