@@ -50,7 +50,7 @@ class FieldSelector:
 
 @final
 class WatchCache:
-    """Every stored object as JSON bytes, with the latest events of each resource. Thread-safe; methods release the GIL."""
+    """Every stored object as JSON bytes, with the latest events of each resource. Thread-safe; releases the GIL."""
 
     def __new__(cls, *, history: int = 8192) -> WatchCache: ...
     def register(
