@@ -1,4 +1,4 @@
-"""Errors of the API: `StatusError` carries a Status in Kubernetes' words, `FieldError` makes the causes of an Invalid one.
+"""Errors of the API: `StatusError` carries a Status in Kubernetes' words, `FieldError` makes its causes.
 
 The wording follows k8s.io/apimachinery `pkg/api/errors/errors.go` and `pkg/util/validation/field/errors.go`, because
 clients and scripts match on it.

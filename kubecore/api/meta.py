@@ -3,8 +3,6 @@
 Objects are plain dicts. What comes out of a cache is shared: copy it (`deepcopy`) before changing it.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -29,7 +27,7 @@ def metadata(obj: JSON) -> JSON:
     found = obj.get("metadata")
     if found is None:
         found = obj["metadata"] = {}
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:

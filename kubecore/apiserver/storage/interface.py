@@ -1,4 +1,4 @@
-"""The storage protocol: what every implementation promises. One contract suite (tests/storage_contract) holds them to it.
+"""The storage protocol: what every implementation promises; tests/storage_contract holds them to it.
 
 Model (etcd's): the store is a map from key to value with one revision counter. Every successful write is one revision;
 revisions never repeat and never go back, not even across a restart or a crash. An object's resourceVersion is the

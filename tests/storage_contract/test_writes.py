@@ -1,0 +1,132 @@
+"""What a store promises about writes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kubecore.apiserver.storage.interface import (
+    DELETE,
+    PUT,
+    KeyExists,
+    KeyMissing,
+    RevisionConflict,
+    Storage,
+    StorageClosed,
+)
+
+from .conftest import Harness, value
+
+A = "/registry/core/configmaps/default/a"
+B = "/registry/core/configmaps/default/b"
+
+
+async def test_a_created_value_carries_its_revision(storage: Storage) -> None:
+    before = storage.revision
+    stored = await storage.create(A, value("one"))
+    assert stored.revision == before + 1
+    assert stored.value == b'{"rv":"%d","v":"one"}' % stored.revision
+    assert await storage.get(A) == stored
+    assert storage.revision == stored.revision
+
+
+async def test_creating_a_taken_key_fails_and_changes_nothing(harness: Harness) -> None:
+    first = await harness.storage.create(A, value("one"))
+    with pytest.raises(KeyExists):
+        await harness.storage.create(A, value("two"))
+    assert await harness.storage.get(A) == first
+    assert harness.storage.revision == first.revision
+    assert len(harness.sink.events) == 1
+
+
+async def test_update_replaces_the_value_of_the_expected_revision(storage: Storage) -> None:
+    first = await storage.create(A, value("one"))
+    second = await storage.update(A, value("two"), expected=first.revision)
+    assert second.revision > first.revision
+    assert await storage.get(A) == second
+
+
+async def test_update_of_a_stale_revision_conflicts_and_tells_the_actual_one(storage: Storage) -> None:
+    first = await storage.create(A, value("one"))
+    second = await storage.update(A, value("two"), expected=first.revision)
+    with pytest.raises(RevisionConflict) as caught:
+        await storage.update(A, value("three"), expected=first.revision)
+    assert caught.value.actual == second.revision
+    assert await storage.get(A) == second
+
+
+async def test_update_and_delete_of_a_missing_key_fail(storage: Storage) -> None:
+    with pytest.raises(KeyMissing):
+        await storage.update(A, value("x"), expected=1)
+    with pytest.raises(KeyMissing):
+        await storage.delete(A, value("x"), expected=1)
+
+
+async def test_delete_publishes_the_last_value_with_the_deletions_revision(harness: Harness) -> None:
+    first = await harness.storage.create(A, value("one"))
+    gone = await harness.storage.delete(A, value("one"), expected=first.revision)
+    assert await harness.storage.get(A) is None
+    event = harness.sink.events[-1]
+    assert (event.type, event.key, event.revision, event.previous) == (DELETE, A, gone.revision, first.revision)
+    assert event.value == b'{"rv":"%d","v":"one"}' % gone.revision
+
+
+async def test_a_deleted_key_can_be_created_again(storage: Storage) -> None:
+    first = await storage.create(A, value("one"))
+    await storage.delete(A, value("one"), expected=first.revision)
+    again = await storage.create(A, value("two"))
+    assert again.revision == first.revision + 2
+
+
+async def test_of_concurrent_updates_of_one_revision_exactly_one_wins(storage: Storage) -> None:
+    first = await storage.create(A, value("one"))
+    tries = [storage.update(A, value(str(n)), expected=first.revision) for n in range(20)]
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+    assert all(isinstance(result, RevisionConflict) for result in results if isinstance(result, BaseException))
+
+
+async def test_every_write_is_published_once_in_revision_order_before_its_answer(harness: Harness) -> None:
+    async def write(number: int) -> None:
+        stored = await harness.storage.create(f"/registry/core/pods/ns/{number}", value("x"))
+        assert harness.sink.events[-1].revision >= stored.revision
+
+    await asyncio.gather(*(write(number) for number in range(500)))
+    revisions = [event.revision for event in harness.sink.events]
+    assert revisions == sorted(set(revisions))
+    assert len(revisions) == 500
+    assert all(event.type == PUT for event in harness.sink.events)
+
+
+async def test_a_failed_write_in_a_batch_leaves_the_others_alone(storage: Storage) -> None:
+    await storage.create(A, value("taken"))
+    results = await asyncio.gather(
+        storage.create(B, value("one")),
+        storage.create(A, value("two")),
+        storage.create(B + "b", value("three")),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], KeyExists)
+    assert not isinstance(results[0], BaseException)
+    assert not isinstance(results[2], BaseException)
+
+
+async def test_a_waiter_that_gives_up_does_not_undo_the_write(storage: Storage) -> None:
+    async def write() -> None:
+        await storage.create(A, value("one"))
+
+    task = asyncio.create_task(write())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await storage.get(A) is not None
+
+
+async def test_a_closed_store_finishes_what_it_has_and_refuses_the_rest(harness: Harness) -> None:
+    pending = [harness.storage.create(f"/registry/core/pods/ns/{n}", value("x")) for n in range(10)]
+    await harness.storage.close()
+    assert len(await asyncio.gather(*pending)) == 10
+    with pytest.raises(StorageClosed):
+        await harness.storage.create(A, value("late"))
