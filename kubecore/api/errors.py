@@ -196,9 +196,7 @@ def unauthorized(message: str = "Unauthorized") -> StatusError:
     return StatusError(401, "Unauthorized", message)
 
 
-def forbidden(
-    group: str, plural: str, name: str, detail: str, *, causes: Iterable[Cause] = ()
-) -> StatusError:
+def forbidden(group: str, plural: str, name: str, detail: str, *, causes: Iterable[Cause] = ()) -> StatusError:
     """403 as admission plugins and authorizers word it; `detail` says why."""
     if not plural:
         message = f"forbidden: {detail}"
@@ -230,10 +228,7 @@ def not_acceptable(accepted: Iterable[str]) -> StatusError:
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> StatusError:
-    message = (
-        "the body of the request was in an unknown format - "
-        f"accepted media types include: {', '.join(accepted)}"
-    )
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
     return StatusError(415, "UnsupportedMediaType", message)
 
 

@@ -407,4 +407,3 @@ def _open(directory: Path, sync: bool) -> tuple[lmdb.Environment, dict[bytes, An
         return env, {name: env.open_db(name) for name in layout.DATABASES}
     except (lmdb.Error, OSError) as error:
         raise DataDirError(f"{directory} is damaged or not a kubecore data directory: {error}") from error
-

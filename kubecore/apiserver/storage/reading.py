@@ -127,9 +127,7 @@ def _replaced_since(txn: Any, dbs: Databases, at: int, prefix: str) -> dict[str,
     return replaced
 
 
-def compaction_target(
-    txn: Any, dbs: Databases, config: LMDBConfig, now: float, revision: int, compacted: int
-) -> int:
+def compaction_target(txn: Any, dbs: Databases, config: LMDBConfig, now: float, revision: int, compacted: int) -> int:
     """Up to which revision history may go now; `compacted` or less when nothing is due.
 
     A quarter of slack keeps compactions rare and worth their scan."""
@@ -137,9 +135,17 @@ def compaction_target(
     by_count = revision - config.max_events if kept > config.max_events * 1.25 else compacted
     by_age = compacted
     if kept > config.min_events * 1.25:
-        candidate = revision - config.min_events
-        raw = txn.get(layout.encode_number(candidate), db=dbs[layout.LOG])
-        if raw is not None and layout.decode_log_header(raw).time < now - config.max_age:
-            by_age = candidate
+        by_age = _newest_before(txn, dbs, now - config.max_age, compacted, revision - config.min_events)
     return max(by_count, by_age)
 
+
+def _newest_before(txn: Any, dbs: Databases, time: float, low: int, high: int) -> int:
+    """The last revision in (low, high] committed before `time`, else `low`; times never fall along the log."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        raw = txn.get(layout.encode_number(middle), db=dbs[layout.LOG])
+        if raw is not None and layout.decode_log_header(raw).time < time:
+            low = middle
+        else:
+            high = middle - 1
+    return low
