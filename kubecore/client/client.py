@@ -39,7 +39,7 @@ class ObjectList:
 class RawList:
     """Items of a list, each still JSON bytes without kind and apiVersion, and their common resourceVersion."""
 
-    items: list[msgspec.Raw]
+    items: list[bytes]
     resource_version: str
 
 
@@ -139,10 +139,10 @@ class Client:
         if limit:
             query["limit"] = str(limit)
         path = self.path(resource, namespace)
-        items: list[msgspec.Raw] = []
+        items: list[bytes] = []
         while True:
             page = _LIST_DECODER.decode(await self.request("GET", path, query=query))
-            items += page.items or ()
+            items += map(bytes, page.items or ())
             if not page.metadata.continue_token:
                 return RawList(items, page.metadata.resourceVersion)
             query["continue"] = page.metadata.continue_token

@@ -1,0 +1,58 @@
+import pytest
+
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.clock import VirtualClock
+from tests.support.fake_api import FakeAPI
+
+
+@pytest.fixture
+def api() -> FakeAPI:
+    return FakeAPI(VirtualClock())
+
+
+@pytest.fixture
+def client(api: FakeAPI) -> Client:
+    return api.client()
+
+
+def test_paths_of_the_core_group_named_groups_and_subresources(client: Client) -> None:
+    assert client.path("pods", "default") == "/api/v1/namespaces/default/pods"
+    assert client.path("pods") == "/api/v1/pods"
+    assert client.path("nodes", "ignored", "n1", "status") == "/api/v1/nodes/n1/status"
+    assert client.path("deployments.apps", "a", "b") == "/apis/apps/v1/namespaces/a/deployments/b"
+
+
+async def test_what_is_created_can_be_read_updated_patched_and_deleted(client: Client) -> None:
+    made = await client.create("configmaps", {"metadata": {"name": "a"}, "data": {"x": "1"}}, "default")
+    made["data"] = {"x": "2"}
+    await client.update("configmaps", made)
+    await client.patch("configmaps", "a", {"data": {"y": "3"}}, "default", patch_type="merge")
+    assert (await client.get("configmaps", "a", "default"))["data"] == {"x": "2", "y": "3"}
+    await client.delete("configmaps", "a", "default", uid=made["metadata"]["uid"])
+    with pytest.raises(StatusError) as refused:
+        await client.get("configmaps", "a", "default")
+    assert (refused.value.code, refused.value.reason) == (404, "NotFound")
+
+
+async def test_an_update_of_an_old_version_is_a_conflict(client: Client) -> None:
+    made = await client.create("configmaps", {"metadata": {"name": "a"}}, "default")
+    await client.update("configmaps", {**made, "data": {"x": "1"}})
+    with pytest.raises(StatusError) as refused:
+        await client.update("configmaps", {**made, "data": {"x": "2"}})
+    assert refused.value.reason == "Conflict"
+
+
+async def test_a_list_pages_through_and_names_kinds(api: FakeAPI, client: Client) -> None:
+    for index in range(5):
+        api.add("configmaps", {"metadata": {"name": f"c{index}"}})
+    found = await client.list("configmaps", "default", limit=2)
+    assert [item["metadata"]["name"] for item in found.items] == ["c0", "c1", "c2", "c3", "c4"]
+    assert found.items[0]["kind"] == "ConfigMap" and found.items[0]["apiVersion"] == "v1"
+
+
+async def test_a_delete_with_the_uid_of_another_is_a_conflict(api: FakeAPI, client: Client) -> None:
+    api.add("configmaps", {"metadata": {"name": "a"}})
+    with pytest.raises(StatusError) as refused:
+        await client.delete("configmaps", "a", "default", uid="other")
+    assert refused.value.reason == "Conflict"

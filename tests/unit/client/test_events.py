@@ -1,0 +1,107 @@
+import pytest
+
+from kubecore.api import errors
+from kubecore.client.client import Object
+from kubecore.client.events import EventRecorder
+from kubecore.clock import VirtualClock
+from tests.support.fake_api import FakeAPI
+
+POD: Object = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def api(clock: VirtualClock) -> FakeAPI:
+    return FakeAPI(clock)
+
+
+@pytest.fixture
+def recorder(api: FakeAPI, clock: VirtualClock) -> EventRecorder:
+    return EventRecorder(api.client(), clock, "tester", host="node-1")
+
+
+async def test_an_event_names_the_object_the_source_and_the_time(api: FakeAPI, recorder: EventRecorder) -> None:
+    recorder.event(POD, "Warning", "Failed", "it failed", field_path="spec.containers{main}")
+    await recorder.flush()
+    (event,) = api.all("events")
+    assert event["involvedObject"] == {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "namespace": "default",
+        "name": "web",
+        "uid": "u1",
+        "fieldPath": "spec.containers{main}",
+    }
+    assert event["source"] == {"component": "tester", "host": "node-1"}
+    assert (event["type"], event["reason"], event["message"], event["count"]) == ("Warning", "Failed", "it failed", 1)
+    assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-01-01T00:00:00Z"
+
+
+async def test_the_same_event_again_counts_up(api: FakeAPI, clock: VirtualClock, recorder: EventRecorder) -> None:
+    for _ in range(3):
+        recorder.event(POD, "Normal", "Pulled", "image is there")
+        await recorder.flush()
+        await clock.advance(60)
+    (event,) = api.all("events")
+    assert event["count"] == 3
+    assert (event["firstTimestamp"], event["lastTimestamp"]) == ("2026-01-01T00:00:00Z", "2026-01-01T00:02:00Z")
+
+
+async def test_an_event_that_expired_is_written_anew(api: FakeAPI, recorder: EventRecorder) -> None:
+    recorder.event(POD, "Normal", "Pulled", "image is there")
+    await recorder.flush()
+    api.remove("events", api.all("events")[0]["metadata"]["name"])
+    recorder.event(POD, "Normal", "Pulled", "image is there")
+    await recorder.flush()
+    assert [event["count"] for event in api.all("events")] == [2]
+
+
+async def test_many_events_that_differ_in_their_message_only_are_combined(
+    api: FakeAPI, recorder: EventRecorder
+) -> None:
+    for index in range(14):
+        recorder.event(POD, "Normal", "Sync", f"message {index}")
+    await recorder.flush()
+    events = api.all("events")
+    combined = [event for event in events if event["message"].startswith("(combined from similar events): ")]
+    assert len(events) == 11 and [event["count"] for event in combined] == [4]
+
+
+async def test_a_source_that_floods_is_held_back_and_recovers(
+    api: FakeAPI, clock: VirtualClock, recorder: EventRecorder
+) -> None:
+    for index in range(40):
+        recorder.event(POD, "Normal", f"Reason{index}", "x")
+    await recorder.flush()
+    assert len(api.all("events")) == 25
+    await clock.advance(300)
+    recorder.event(POD, "Normal", "Later", "x")
+    await recorder.flush()
+    assert len(api.all("events")) == 26
+
+
+async def test_a_server_that_is_away_is_tried_again(api: FakeAPI, clock: VirtualClock, recorder: EventRecorder) -> None:
+    api.react("create events", ConnectionError("down"), times=2)
+    recorder.event(POD, "Normal", "Pulled", "image is there")
+    await clock.advance(25)
+    assert len(api.all("events")) == 1
+
+
+async def test_an_event_that_is_refused_is_dropped(api: FakeAPI, recorder: EventRecorder) -> None:
+    api.react("create events", errors.forbidden("", "events", "", "namespace is terminating"))
+    recorder.event(POD, "Normal", "One", "x")
+    recorder.event(POD, "Normal", "Two", "x")
+    await recorder.flush()
+    assert [event["reason"] for event in api.all("events")] == ["Two"]
+
+
+async def test_an_event_about_an_object_without_namespace_is_kept_in_default(
+    api: FakeAPI, recorder: EventRecorder
+) -> None:
+    recorder.event({"kind": "Node", "metadata": {"name": "n1", "uid": "n1"}}, "Normal", "Ready", "x")
+    await recorder.flush()
+    assert [event["metadata"]["namespace"] for event in api.all("events")] == ["default"]

@@ -1,0 +1,169 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kubecore.api import errors
+from kubecore.client.client import Object
+from kubecore.client.informer import InformerFactory, SharedInformer
+from kubecore.clock import VirtualClock
+from tests.support.fake_api import FakeAPI
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def api(clock: VirtualClock) -> FakeAPI:
+    return FakeAPI(clock)
+
+
+@pytest.fixture
+async def informers(api: FakeAPI) -> AsyncIterator[InformerFactory]:
+    factory = api.informers()
+    yield factory
+    await factory.stop()
+
+
+def config_map(name: str, **labels: str) -> Object:
+    return {"metadata": {"name": name, "labels": labels}, "data": {"a": "1"}}
+
+
+class Seen(list[str]):
+    """Notes what a handler is told."""
+
+    def __init__(self, informer: SharedInformer) -> None:
+        super().__init__()
+        informer.add_handler(
+            lambda new: self.append(f"add {new['metadata']['name']}"),
+            lambda old, new: self.append(f"update {new['metadata']['name']} {old['data']['a']}>{new['data']['a']}"),
+            lambda old: self.append(f"delete {old['metadata']['name']}"),
+        )
+
+
+async def test_it_holds_what_exists_and_follows_changes(api: FakeAPI, informers: InformerFactory) -> None:
+    api.add("configmaps", config_map("one"))
+    informer = informers.informer("configmaps")
+    seen = Seen(informer)
+    await informers.start()
+    await informers.wait_synced()
+    api.add("configmaps", config_map("two"))
+    api.change("configmaps", "one", data={"a": "2"})
+    api.remove("configmaps", "two")
+    await VirtualClock().settle()
+    assert seen == ["add one", "add two", "update one 1>2", "delete two"]
+    found = informer.get("default/one")
+    assert found is not None and found["data"] == {"a": "2"} and found["kind"] == "ConfigMap"
+
+
+async def test_a_watch_that_ends_is_resumed_without_loss(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    seen = Seen(informers.informer("configmaps"))
+    await informers.start()
+    await clock.settle()
+    api.end_watches()
+    await clock.settle()
+    api.add("configmaps", config_map("one"))
+    await clock.advance(10)
+    assert seen == ["add one"]
+
+
+async def test_after_410_it_lists_anew_and_tells_the_differences(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    for name in ("kept", "gone", "changed"):
+        api.add("configmaps", config_map(name))
+    seen = Seen(informers.informer("configmaps"))
+    await informers.start()
+    await clock.settle()
+    seen.clear()
+    api.end_watches()
+    await clock.settle()
+    api.remove("configmaps", "gone")
+    api.change("configmaps", "changed", data={"a": "2"})
+    api.add("configmaps", config_map("new"))
+    api.compact()
+    await clock.advance(10)
+    assert sorted(seen) == ["add new", "delete gone", "update changed 1>2"]
+
+
+async def test_an_object_made_anew_between_two_lists_is_told_as_deleted_and_added(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    api.add("configmaps", config_map("one"))
+    seen = Seen(informers.informer("configmaps"))
+    await informers.start()
+    await clock.settle()
+    api.end_watches()
+    await clock.settle()
+    api.remove("configmaps", "one")
+    api.add("configmaps", config_map("one"))
+    api.compact()
+    await clock.advance(10)
+    assert seen == ["add one", "delete one", "add one"]
+
+
+async def test_a_failed_list_is_retried(api: FakeAPI, clock: VirtualClock, informers: InformerFactory) -> None:
+    api.react("get configmaps", errors.service_unavailable("starting"), times=2)
+    informer = informers.informer("configmaps")
+    await informers.start()
+    await clock.settle()
+    assert not informer.synced
+    await clock.advance(10)
+    assert informer.synced
+
+
+async def test_a_selector_limits_it_and_objects_that_stop_matching_leave(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    api.add("configmaps", config_map("one", app="web"))
+    api.add("configmaps", config_map("two"))
+    seen = Seen(informers.informer("configmaps", label_selector="app=web"))
+    await informers.start()
+    await clock.settle()
+    api.change("configmaps", "one", metadata={"labels": {"app": "other"}})
+    await clock.settle()
+    assert seen == ["add one", "delete one"]
+
+
+async def test_indexes_follow_the_objects(api: FakeAPI, clock: VirtualClock, informers: InformerFactory) -> None:
+    api.add("configmaps", config_map("one", app="web"))
+    informer = informers.informer("configmaps")
+    informer.add_index("app", lambda obj: [obj["metadata"]["labels"].get("app", "")])
+    await informers.start()
+    await clock.settle()
+    api.change("configmaps", "one", metadata={"labels": {"app": "db"}})
+    await clock.settle()
+    assert informer.by_index("app", "web") == []
+    assert [obj["metadata"]["name"] for obj in informer.by_index("app", "db")] == ["one"]
+    assert len(informer.list("default")) == 1 and informer.list("other") == []
+
+
+async def test_informers_are_shared_and_late_handlers_are_told_what_exists(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    api.add("configmaps", config_map("one"))
+    informer = informers.informer("configmaps")
+    assert informers.informer("configmaps") is informer
+    await informers.start()
+    await clock.settle()
+    assert Seen(informer) == ["add one"]
+
+
+async def test_a_handler_that_fails_does_not_stop_the_others(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    informer = informers.informer("configmaps")
+
+    def fail(_: Object) -> None:
+        raise RuntimeError("a bug")
+
+    informer.add_handler(fail)
+    seen = Seen(informer)
+    await informers.start()
+    await clock.settle()
+    api.add("configmaps", config_map("one"))
+    await clock.settle()
+    assert seen == ["add one"]
