@@ -93,6 +93,8 @@ class Strategy:
     allow_unconditional_update: bool = True
     # The kind has a spec, so a change outside metadata and status counts up metadata.generation.
     tracks_generation: bool = True
+    # A DELETE that removes the object answers it, not a Status.
+    returns_deleted: bool = False
     # Extra names an object may have beyond a DNS subdomain: returns what is wrong with the name, [] when nothing.
     # None means DNS subdomain (RFC 1123), which most kinds want.
     name_errors: Callable[[str], list[str]] | None = None
@@ -147,6 +149,13 @@ class Strategy:
 
         `requested` is gracePeriodSeconds of the options, None when not given."""
         return None
+
+    def holds_deletion(self, obj: JSON) -> bool:
+        """Something must still be done before a deleted object may go (finalizers)."""
+        return bool(obj["metadata"].get("finalizers"))
+
+    def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
+        """The object is about to be stored with its first deletionTimestamp: change what goes with that, in place."""
 
     def default_propagation(self, ctx: RequestContext, obj: JSON) -> str:
         """What becomes of dependents when the request does not say: Background or Orphan."""
