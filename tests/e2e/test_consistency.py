@@ -41,6 +41,7 @@ class Run:
     port: int
     written: dict[str, int] = field(default_factory=dict)
     done: bool = False
+    half: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -61,6 +62,8 @@ async def write(run: Run, session: aiohttp.ClientSession, names: list[str]) -> N
                     else:
                         assert answer.status == 201, got
                 run.written[name] = int(got["metadata"]["resourceVersion"])
+                if len(run.written) >= OBJECTS // 2:
+                    run.half.set()
             except aiohttp.ClientError:
                 await asyncio.sleep(0.05)
 
@@ -131,8 +134,7 @@ async def list_all_the_time(run: Run, session: aiohttp.ClientSession) -> int:
 
 
 async def restart_in_the_middle(run: Run, data_dir: Path) -> None:
-    while len(run.written) < OBJECTS // 2:
-        await asyncio.sleep(0.01)
+    await run.half.wait()
     run.cluster.stop(number=signal.SIGKILL)
     run.cluster = await asyncio.to_thread(start, data_dir, "--nodes", "0", "--insecure-port", str(run.port))
 
