@@ -8,6 +8,7 @@ mod clock;
 mod dataplane;
 mod dns;
 mod front;
+mod launch;
 mod rbac;
 mod schema;
 
@@ -19,6 +20,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dataplane::register(module)?;
     dns::register(module)?;
     front::register(module)?;
+    launch::register(module)?;
     rbac::register(module)?;
     schema::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

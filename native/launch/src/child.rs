@@ -1,0 +1,283 @@
+//! What children do. Everything here runs in memory shared with a suspended parent and between other living threads:
+//! system calls only, no allocation, no panic, no lock.
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+
+use libc::{c_int, c_void};
+
+use crate::plan::{Step, StepKind, UserMap};
+
+/// How far a child got; index of the step or errno where that makes sense. Read by the parent after the child is gone.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Report {
+    pub stage: Stage,
+    pub index: usize,
+    pub errno: c_int,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub enum Stage {
+    #[default]
+    Done,
+    Join,
+    Clone,
+    Map,
+    Hostname,
+    Loopback,
+    Open,
+    Session,
+    Step,
+    Stdio,
+    Directory,
+    Identity,
+    Exec,
+    ParentGone,
+}
+
+impl Report {
+    /// Note a failure of the last system call; false so that callers can end their chain with it.
+    pub fn fail(&mut self, stage: Stage, index: usize) -> bool {
+        self.stage = stage;
+        self.index = index;
+        self.errno = errno();
+        false
+    }
+}
+
+pub fn errno() -> c_int {
+    // SAFETY: the location of this thread's errno; parent and child never run at the same time.
+    unsafe { *libc::__errno_location() }
+}
+
+/// A stack for one child. Small frames only: no recursion happens there.
+pub struct Stack(Vec<u128>);
+
+impl Stack {
+    pub fn new() -> Self {
+        Self(vec![0; 64 * 1024 / 16])
+    }
+
+    pub fn top(&mut self) -> *mut c_void {
+        let end = self.0.len();
+        // SAFETY: one past the last element, where a stack that grows downward begins.
+        unsafe { self.0.as_mut_ptr().add(end).cast() }
+    }
+}
+
+/// Perform the file system steps in order; false after noting the first mandatory one that failed.
+pub fn perform(steps: &[Step], report: &mut Report) -> bool {
+    for (index, step) in steps.iter().enumerate() {
+        if !perform_one(&step.kind) && !step.optional {
+            return report.fail(Stage::Step, index);
+        }
+    }
+    true
+}
+
+fn or_null(text: &CString) -> *const libc::c_char {
+    if text.as_bytes().is_empty() { ptr::null() } else { text.as_ptr() }
+}
+
+fn perform_one(step: &StepKind) -> bool {
+    // SAFETY: system calls on C strings that the plan owns.
+    unsafe {
+        match step {
+            StepKind::Mount { source, target, filesystem, flags, data } => {
+                libc::mount(
+                    or_null(source),
+                    target.as_ptr(),
+                    or_null(filesystem),
+                    *flags as libc::c_ulong,
+                    or_null(data).cast(),
+                ) == 0
+            }
+            StepKind::ReadOnly { path } => read_only(path),
+            StepKind::Directory { path, mode } => {
+                libc::mkdir(path.as_ptr(), *mode) == 0 || errno() == libc::EEXIST
+            }
+            StepKind::File { path, mode } => {
+                let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+                let descriptor = libc::open(path.as_ptr(), flags, *mode);
+                descriptor >= 0 && libc::close(descriptor) == 0
+            }
+            StepKind::Symlink { target, path } => {
+                libc::symlink(target.as_ptr(), path.as_ptr()) == 0 || errno() == libc::EEXIST
+            }
+            StepKind::Root { path } => enter_root(path),
+        }
+    }
+}
+
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Read-only, recursively and without touching the other flags (Linux 5.12), or the one mount by a remount.
+fn read_only(path: &CStr) -> bool {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    const AT_RECURSIVE: c_int = 0x8000;
+    let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    // SAFETY: a struct of the size passed, and a C string.
+    unsafe {
+        let size = size_of::<MountAttributes>();
+        if libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            AT_RECURSIVE,
+            &raw const attributes,
+            size,
+        ) == 0
+        {
+            return true;
+        }
+        if errno() != libc::ENOSYS {
+            return false;
+        }
+        let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+        libc::mount(ptr::null(), path.as_ptr(), ptr::null(), flags, ptr::null()) == 0
+    }
+}
+
+/// pivot_root onto a mount point with the old root stacked beneath it, then drop that (man 2 pivot_root).
+fn enter_root(path: &CStr) -> bool {
+    // SAFETY: system calls on C strings.
+    unsafe {
+        libc::chdir(path.as_ptr()) == 0
+            && libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) == 0
+            && libc::umount2(c".".as_ptr(), libc::MNT_DETACH) == 0
+            && libc::chdir(c"/".as_ptr()) == 0
+    }
+}
+
+/// The text of a map of one id, without allocating: "inside outside 1".
+struct MapLine {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl MapLine {
+    fn new(inside: u32, outside: u32) -> Self {
+        let mut line = Self { bytes: [0; 32], length: 0 };
+        line.number(inside);
+        line.push(b' ');
+        line.number(outside);
+        line.push(b' ');
+        line.push(b'1');
+        line
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    fn number(&mut self, value: u32) {
+        let mut divisor = 1_000_000_000;
+        let mut started = false;
+        while divisor > 0 {
+            let digit = (value / divisor % 10) as u8;
+            started = started || digit > 0 || divisor == 1;
+            if started {
+                self.push(b'0' + digit);
+            }
+            divisor /= 10;
+        }
+    }
+}
+
+pub fn write_file(path: &CStr, bytes: *const u8, length: usize) -> bool {
+    // SAFETY: the caller's buffer is `length` bytes long.
+    unsafe {
+        let descriptor = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if descriptor < 0 {
+            return false;
+        }
+        let written = libc::write(descriptor, bytes.cast(), length);
+        let kept = errno();
+        libc::close(descriptor);
+        *libc::__errno_location() = kept;
+        written == length as isize
+    }
+}
+
+/// Let /proc/self belong to its user again. A change of credentials takes that from the *memory*, which parent and child
+/// share, so the parent must call this, too, once the child is gone.
+pub fn stay_dumpable() {
+    // SAFETY: a plain call.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+    }
+}
+
+/// Map the user and group of the user namespace this process has just been put into (man 7 user_namespaces).
+pub fn map_user(map: &UserMap) -> bool {
+    let user = MapLine::new(map.inside_user, map.outside_user);
+    let group = MapLine::new(map.inside_group, map.outside_group);
+    let denied = b"deny";
+    write_file(c"/proc/self/setgroups", denied.as_ptr(), denied.len())
+        && write_file(c"/proc/self/uid_map", user.bytes.as_ptr(), user.length)
+        && write_file(c"/proc/self/gid_map", group.bytes.as_ptr(), group.length)
+}
+
+/// Put every signal back to its default action: what the parent ignores or handles must not leak into a container.
+pub fn reset_signals() {
+    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask; refusals (SIGKILL and such) do not matter.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// Every signal held back in this thread while children share its memory.
+pub struct SignalsHeld(libc::sigset_t);
+
+impl SignalsHeld {
+    pub fn new() -> Self {
+        // SAFETY: plain calls on local sets.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsHeld {
+    fn drop(&mut self) {
+        // SAFETY: the set was filled by pthread_sigmask.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MapLine;
+
+    #[test]
+    fn a_map_line_is_written_in_decimal() {
+        let line = MapLine::new(0, 65_534);
+        assert_eq!(&line.bytes[..line.length], b"0 65534 1");
+        let largest = MapLine::new(u32::MAX, 10);
+        assert_eq!(&largest.bytes[..largest.length], b"4294967295 10 1");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a child has to do, decided and allocated before it exists.
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+
+/// How the one user and group of a new user namespace map to those outside.
+#[derive(Debug, Clone, Copy)]
+pub struct UserMap {
+    pub inside_user: u32,
+    pub outside_user: u32,
+    pub inside_group: u32,
+    pub outside_group: u32,
+}
+
+/// One change of the file system as the container sees it. An empty string stands for a null pointer.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub kind: StepKind,
+    /// Go on when it fails: the container is poorer for it, not wrong.
+    pub optional: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum StepKind {
+    /// mount(2).
+    Mount { source: CString, target: CString, filesystem: CString, flags: u64, data: CString },
+    /// Make what is mounted at the path, and all below it, read-only.
+    ReadOnly { path: CString },
+    /// mkdir(2); one that exists already is as good.
+    Directory { path: CString, mode: u32 },
+    /// An empty file, to mount another on.
+    File { path: CString, mode: u32 },
+    /// symlink(2): `path` will lead to `target`.
+    Symlink { target: CString, path: CString },
+    /// Make a mount point the root and drop the old one.
+    Root { path: CString },
+}
+
+/// Who the process is when it starts.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+    /// None leaves the groups alone (in a user namespace they cannot be set).
+    pub groups: Option<Vec<u32>>,
+    /// Become `user` and `group` through a further user namespace, the only way for an unprivileged kubelet.
+    pub through_user_namespace: bool,
+}
+
+/// A process to start.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan {
+    /// Tried in turn until one can be executed: the command's path, or its name under every folder of PATH.
+    pub executables: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub environment: Vec<CString>,
+    /// Empty leaves the kubelet's.
+    pub directory: CString,
+    pub stdio: [RawFd; 3],
+    /// Namespaces to enter first: descriptor and CLONE_NEW* type (a pidfd takes several types).
+    pub join: Vec<(RawFd, i32)>,
+    /// CLONE_NEW* flags of namespaces of the process's own.
+    pub namespaces: i32,
+    pub steps: Vec<Step>,
+    pub identity: Identity,
+    pub no_new_privileges: bool,
+    /// Written to /proc/self/oom_score_adj; a refusal is ignored.
+    pub oom_score_adj: Option<i32>,
+    /// Make stdin the controlling terminal of the new session.
+    pub terminal: bool,
+}
+
+impl std::fmt::Display for StepKind {
+    /// What failed, when it did.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mount { source, target, .. } if source.as_bytes().is_empty() => {
+                write!(out, "failed to mount {target:?}")
+            }
+            Self::Mount { source, target, .. } => write!(out, "failed to mount {source:?} at {target:?}"),
+            Self::ReadOnly { path } => write!(out, "failed to make {path:?} read-only"),
+            Self::Directory { path, .. } | Self::File { path, .. } => {
+                write!(out, "failed to create {path:?}")
+            }
+            Self::Symlink { path, .. } => write!(out, "failed to link {path:?}"),
+            Self::Root { path } => write!(out, "failed to make {path:?} the root"),
+        }
+    }
+}
