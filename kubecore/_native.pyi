@@ -369,3 +369,40 @@ class Authorizer:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
         """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are held."""
+
+# --- launch
+# (kind, first, second, third, flags, data, optional):
+#   ("mount", source, target, filesystem, MS_ flags, data), ("read-only", path), ("directory", path, mode as flags),
+#   ("file", path, mode as flags), ("symlink", target, path), ("root", path). An empty string is a null pointer.
+_Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
+
+def create_namespaces(
+    *, namespaces: int, user_map: tuple[int, int, int, int] | None, hostname: bytes, steps: Sequence[_Step]
+) -> tuple[int, int, int, int, int, int]:
+    """Make namespaces (CLONE_NEW* flags) that live as long as their descriptors: user, mount, network, ipc, uts, and a
+    NETLINK_ROUTE socket in the network one; -1 where not asked for. `user_map`: inside uid, outside uid, inside gid,
+    outside gid. OSError with the step that failed; then nothing stays.
+    """
+
+def launch(
+    *,
+    executables: Sequence[bytes],
+    arguments: Sequence[bytes],
+    environment: Sequence[bytes],
+    directory: bytes,
+    stdio: tuple[int, int, int],
+    join: Sequence[tuple[int, int]],
+    namespaces: int,
+    steps: Sequence[_Step],
+    user: int | None = None,
+    group: int | None = None,
+    groups: Sequence[int] | None = None,
+    through_user_namespace: bool = False,
+    no_new_privileges: bool = False,
+    oom_score_adj: int | None = None,
+    terminal: bool = False,
+) -> tuple[int, int]:
+    """Start a process and return (pid, pidfd) once it has been executed. It is this process's child and is killed when
+    the launching thread ends. `stdio` must be above 2. OSError; its `filename` is "exec" when the program itself could
+    not be executed, else "setup".
+    """

@@ -119,10 +119,9 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Read-only, recursively and without touching the other flags (Linux 5.12), or the one mount by a remount.
+/// Read-only without touching the other flags (Linux 5.12), or by a remount. What is mounted below keeps its own.
 fn read_only(path: &CStr) -> bool {
     const MOUNT_ATTR_RDONLY: u64 = 1;
-    const AT_RECURSIVE: c_int = 0x8000;
     let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
     // SAFETY: a struct of the size passed, and a C string.
     unsafe {
@@ -131,7 +130,7 @@ fn read_only(path: &CStr) -> bool {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            AT_RECURSIVE,
+            0,
             &raw const attributes,
             size,
         ) == 0

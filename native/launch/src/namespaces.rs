@@ -115,6 +115,8 @@ fn close_all(descriptors: &mut [RawFd]) {
 
 fn run(work: &mut Work<'_>) -> bool {
     let Work { plan, report, descriptors } = work;
+    // SAFETY: a plain call; the modes of the steps are meant as they are.
+    unsafe { libc::umask(0) };
     if let Some(map) = &plan.user_map
         && !map_user(map)
     {

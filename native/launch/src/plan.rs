@@ -24,7 +24,7 @@ pub struct Step {
 pub enum StepKind {
     /// mount(2).
     Mount { source: CString, target: CString, filesystem: CString, flags: u64, data: CString },
-    /// Make what is mounted at the path, and all below it, read-only.
+    /// Make what is mounted at the path read-only.
     ReadOnly { path: CString },
     /// mkdir(2); one that exists already is as good.
     Directory { path: CString, mode: u32 },

@@ -154,7 +154,8 @@ fn prepare_and_exec(work: &mut Work<'_>) -> bool {
     if let Some(value) = &work.oom_score_adj {
         write_file(c"/proc/self/oom_score_adj", value.as_ptr().cast(), value.as_bytes().len());
     }
-    // SAFETY: plain calls.
+    // The steps' modes are meant as they are. SAFETY: plain calls.
+    unsafe { libc::umask(0) };
     if unsafe { libc::setsid() } < 0 {
         return report.fail(Stage::Session, 0);
     }

@@ -1,0 +1,173 @@
+"""Containers' logs on disk: CRI format, one file per container attempt, rotated by size.
+
+A line is `TIMESTAMP STREAM TAG CONTENT`: RFC 3339 with nanoseconds, stdout or stderr, F for the end of a line and P
+for a part of a longer one. Layout (design-proposals-archive `node/kubelet-cri-logging.md`):
+
+    <root>/var/log/pods/<namespace>_<pod>_<uid>/<container>/<attempt>.log
+    <root>/var/log/containers/<pod>_<namespace>_<container>-<container id>.log   -> the file above
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from kubecore.clock import Clock
+
+MAX_FILE_BYTES = 10 * 1024 * 1024
+MAX_FILES = 5
+MAX_LINE_BYTES = 16 * 1024
+"""A longer line is written in parts, as containerd does it."""
+
+
+def pod_log_directory(root: Path, namespace: str, name: str, uid: str) -> Path:
+    return root / "var/log/pods" / f"{namespace}_{name}_{uid}"
+
+
+def container_link(root: Path, pod: str, namespace: str, container: str, container_id: str) -> Path:
+    return root / "var/log/containers" / f"{pod}_{namespace}_{container}-{container_id}.log"
+
+
+def format_nanoseconds(when: datetime) -> str:
+    """RFC 3339 in UTC with nine digits of fraction, which sorts as text."""
+    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond * 1000:09d}Z"
+
+
+class LogBook:
+    """Tells who follows a log that it grew. One for a node: writers and readers share a process."""
+
+    def __init__(self) -> None:
+        self._followers: dict[Path, set[Callable[[], None]]] = {}
+        self._open: set[Path] = set()
+
+    def follow(self, path: Path, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after every write to the log and when it is closed; returns what ends that."""
+        self._followers.setdefault(path, set()).add(callback)
+
+        def end() -> None:
+            followers = self._followers.get(path)
+            if followers is not None:
+                followers.discard(callback)
+                if not followers:
+                    del self._followers[path]
+
+        return end
+
+    def is_open(self, path: Path) -> bool:
+        """Whether a container still writes this log."""
+        return path in self._open
+
+    def opened(self, path: Path) -> None:
+        self._open.add(path)
+
+    def wrote(self, path: Path) -> None:
+        for callback in list(self._followers.get(path, ())):
+            callback()
+
+    def closed(self, path: Path) -> None:
+        self._open.discard(path)
+        self.wrote(path)
+
+
+class LogWriter:
+    """Writes one container's output. No line is lost at a rotation: it happens between two writes."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        book: LogBook,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_files: int = MAX_FILES,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._book = book
+        self._max_file_bytes = max_file_bytes
+        self._max_files = max_files
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._size = self._file.tell()
+        self._unfinished = {"stdout": b"", "stderr": b""}
+        book.opened(path)
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take output as it came; what is not a whole line yet waits for the rest."""
+        *lines, rest = (self._unfinished[stream] + data).split(b"\n")
+        prefix = f"{format_nanoseconds(self._clock.now())} {stream} ".encode()
+        out: list[bytes] = []
+        for line in lines:
+            _add_line(out, prefix, line)
+        while len(rest) >= MAX_LINE_BYTES:
+            out.append(prefix + b"P " + rest[:MAX_LINE_BYTES] + b"\n")
+            rest = rest[MAX_LINE_BYTES:]
+        self._unfinished[stream] = rest
+        if out:
+            self._append(b"".join(out))
+
+    def close(self) -> None:
+        """The container has ended: write what has no newline, and tell followers."""
+        for stream, rest in self._unfinished.items():
+            if rest:
+                prefix = f"{format_nanoseconds(self._clock.now())} {stream} ".encode()
+                self._append(prefix + b"F " + rest + b"\n")
+                self._unfinished[stream] = b""
+        self._file.close()
+        self._book.closed(self.path)
+
+    def _append(self, data: bytes) -> None:
+        if self._size and self._size + len(data) > self._max_file_bytes:
+            self._rotate()
+        view = memoryview(data)
+        try:
+            while view:
+                written = self._file.write(view)
+                view = view[written:]
+                self._size += written or 0
+        except OSError:
+            # A full disk costs the log, never the container.
+            return
+        finally:
+            self._book.wrote(self.path)
+
+    def _rotate(self) -> None:
+        """`0.log` becomes `0.log.<time>`; of those the oldest go, so that `max_files` remain with the new one."""
+        self._file.close()
+        stamp = self._clock.now().strftime("%Y%m%d-%H%M%S%f")
+        with suppress(OSError):
+            self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
+        self._file = self.path.open("ab", buffering=0)
+        self._size = self._file.tell()
+        rotated = sorted(self.path.parent.glob(f"{self.path.name}.*"))
+        for old in rotated[: max(len(rotated) - self._max_files + 1, 0)]:
+            old.unlink(missing_ok=True)
+
+
+def _add_line(out: list[bytes], prefix: bytes, line: bytes) -> None:
+    while len(line) > MAX_LINE_BYTES:
+        out.append(prefix + b"P " + line[:MAX_LINE_BYTES] + b"\n")
+        line = line[MAX_LINE_BYTES:]
+    out.append(prefix + b"F " + line + b"\n")
+
+
+def make_link(link: Path, target: Path) -> None:
+    """Point the container's link to its log, replacing an old one."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def remove_dead_links(root: Path) -> None:
+    """Links of containers whose logs are gone."""
+    folder = root / "var/log/containers"
+    if not folder.is_dir():
+        return
+    for link in folder.iterdir():
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)

@@ -1,0 +1,427 @@
+"""The `host` runtime: a container is a command on the host's own file system. No security boundary.
+
+What separates it from the host is the best the kernel allows, found out at start:
+
+- as root: mount, pid, ipc, uts and (in netns mode) network namespaces of its own; volumes, /etc/hosts and
+  /etc/resolv.conf mounted in;
+- as another user where user namespaces are permitted: the same within a user namespace in which it is root, on the
+  host's network;
+- else: a plain process in a session of its own. Volumes cannot be mounted then: their folders on the host are named by
+  the environment variables KUBECORE_VOLUME_<MOUNT PATH> (upper case, other characters than letters and digits as `_`).
+
+A pod's namespaces are held by descriptors of this process alone, a container's process is this process's own child and
+dies with it: whatever ends kubecore, `kill -9` included, leaves neither process, mount, namespace nor link behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kubecore.clock import Clock
+from kubecore.kubelet.logs import LogBook, LogWriter
+from kubecore.kubelet.network import NetworkError, NetworkNamespace, PodNetwork
+from kubecore.kubelet.runtime import launching, mounting
+from kubecore.kubelet.runtime.interface import (
+    ContainerConfig,
+    ContainerState,
+    ContainerStatus,
+    ExecResult,
+    ExitListener,
+    MemoryDirectory,
+    Mount,
+    RuntimeFailure,
+    SandboxConfig,
+    SandboxStatus,
+)
+from kubecore.kubelet.runtime.launching import Namespaces
+from kubecore.kubelet.runtime.processes import Ended, Output, Running, collect
+
+log = logging.getLogger(__name__)
+
+_SHARED_MEMORY_BYTES = 64 * 1024 * 1024
+_EXEC_OUTPUT_BYTES = 16 * 1024 * 1024
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What the kernel lets us give a pod. `reason`: one line for the user."""
+
+    namespaces: bool
+    user_namespace: bool
+    reason: str
+
+
+def probe_isolation() -> Isolation:
+    """Try the real thing, from best to least."""
+    wanted = launching.NEW_MOUNT | launching.NEW_IPC | launching.NEW_UTS | launching.NEW_PID
+    steps = mounting.private_steps()
+    try:
+        launching.create_namespaces(wanted, steps=steps).close()
+        return Isolation(True, False, "containers have mount, pid, ipc and uts namespaces")
+    except OSError:
+        pass
+    try:
+        launching.create_namespaces(wanted | launching.NEW_USER, steps=steps).close()
+        return Isolation(True, True, "containers have user, mount, pid, ipc and uts namespaces")
+    except OSError as error:
+        return Isolation(False, False, f"containers are plain processes: no namespaces ({error.strerror})")
+
+
+@dataclass
+class _Container:
+    status: ContainerStatus
+    config: ContainerConfig
+    scratch: Path
+    running: Running | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    kill_timer_at: float = float("inf")
+
+
+@dataclass
+class _Sandbox:
+    status: SandboxStatus
+    config: SandboxConfig
+    namespaces: Namespaces
+    shared_memory: Path | None
+    stopped: bool = False
+
+
+class HostRuntime:
+    """Implements `interface.Runtime`."""
+
+    name = "host"
+    handlers = frozenset({"host"})
+
+    def __init__(self, network: PodNetwork, clock: Clock, book: LogBook) -> None:
+        self._network = network
+        self._clock = clock
+        self._book = book
+        self._listeners: list[ExitListener] = []
+        self._sandboxes: dict[str, _Sandbox] = {}
+        self._containers: dict[str, _Container] = {}
+        self.isolation = Isolation(False, False, "not started")
+
+    async def start(self) -> None:
+        self.isolation = probe_isolation()
+        log.info("host runtime: %s", self.isolation.reason)
+
+    async def close(self) -> None:
+        for sandbox_id in list(self._sandboxes):
+            await self.remove_pod_sandbox(sandbox_id)
+
+    def subscribe(self, listener: ExitListener) -> None:
+        self._listeners.append(listener)
+
+    # ---- sandboxes
+
+    async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
+        own_network = self._network.mode == "netns" and not config.host_network
+        shared_memory = None if config.host_ipc else config.directory / "shm"
+        try:
+            namespaces = self._make_namespaces(config, own_network, shared_memory)
+        except OSError as error:
+            raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {_text(error)}") from error
+        ip = ""
+        if not config.host_network:
+            inside = NetworkNamespace(namespaces.network, namespaces.netlink) if own_network else None
+            try:
+                ip = self._network.attach(config.uid, inside)
+            except NetworkError as error:
+                namespaces.close()
+                message = f"failed to set up pod network: {error}"
+                raise RuntimeFailure("FailedCreatePodSandBox", message) from error
+        notes: tuple[str, ...] = ()
+        if not self.isolation.namespaces:
+            notes = (
+                f"{self.isolation.reason}: volumes are not mounted, "
+                "their folders are named by the environment variables KUBECORE_VOLUME_<MOUNT PATH>",
+            )
+        sandbox_id = secrets.token_hex(32)
+        status = SandboxStatus(id=sandbox_id, uid=config.uid, ip=ip, notes=notes)
+        self._sandboxes[sandbox_id] = _Sandbox(status, config, namespaces, shared_memory)
+        return status
+
+    def _make_namespaces(self, config: SandboxConfig, own_network: bool, shared_memory: Path | None) -> Namespaces:
+        if not self.isolation.namespaces:
+            return Namespaces()
+        wanted = launching.NEW_MOUNT | launching.NEW_UTS
+        if self.isolation.user_namespace:
+            wanted |= launching.NEW_USER
+        if own_network:
+            wanted |= launching.NEW_NETWORK
+        directories = list(config.memory_directories)
+        if shared_memory is not None:
+            wanted |= launching.NEW_IPC
+            shared_memory.mkdir(mode=0o1777, exist_ok=True)
+            directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES))
+        steps = mounting.sandbox_steps(directories)
+        return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.stopped:
+            return
+        sandbox.stopped = True
+        running = [one.status.id for one in self._containers.values() if one.status.sandbox_id == sandbox_id]
+        await asyncio.gather(*(self.stop_container(container_id, 0) for container_id in running))
+        sandbox.namespaces.close()
+        self._network.detach(sandbox.config.uid)
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        await self.stop_pod_sandbox(sandbox_id)
+        if self._sandboxes.pop(sandbox_id, None) is not None:
+            for container in [one for one in self._containers.values() if one.status.sandbox_id == sandbox_id]:
+                await self.remove_container(container.status.id)
+
+    # ---- containers
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.stopped:
+            raise RuntimeFailure("CreateContainerError", f"sandbox {sandbox_id!r} is not running")
+        if not config.argv:
+            raise RuntimeFailure(
+                "CreateContainerError",
+                "no command specified: the host runtime ignores the image and needs the container's command",
+            )
+        container_id = secrets.token_hex(32)
+        scratch = sandbox.config.directory / "scratch" / container_id[:12]
+        scratch.mkdir(parents=True, mode=0o700)
+        status = ContainerStatus(
+            id=container_id,
+            sandbox_id=sandbox_id,
+            name=config.name,
+            attempt=config.attempt,
+            state=ContainerState.CREATED,
+            created_at=self._clock.now(),
+        )
+        self._containers[container_id] = _Container(status, config, scratch)
+        return container_id
+
+    async def start_container(self, container_id: str) -> None:
+        container = self._container(container_id)
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        writer = LogWriter(container.config.log_path, self._clock, self._book)
+        output = Output.pipes()
+        try:
+            launch = self._launch(sandbox, container, output.child_ends)
+            process = launch.start()
+        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            output.close()
+            writer.close()
+            now = self._clock.now()
+            ended = ContainerState.EXITED
+            container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
+            container.ended.set()
+            _remove(container.scratch)
+            message = f"failed to create containerd task: {_text(error)}".replace(
+                "containerd task", "container process"
+            )
+            raise RuntimeFailure("RunContainerError", message) from error
+        output.close_child_ends()
+        now = self._clock.now()
+        container.status = replace(container.status, state=ContainerState.RUNNING, started_at=now, pid=process.pid)
+        container.running = Running(
+            process,
+            output,
+            on_output=writer.write,
+            on_end=lambda ended: self._ended(container, writer, ended),
+            kill_session=not self._own_processes(sandbox),
+        )
+
+    def _own_processes(self, sandbox: _Sandbox) -> bool:
+        return self.isolation.namespaces and not sandbox.config.host_pid
+
+    def _launch(self, sandbox: _Sandbox, container: _Container, stdio: tuple[int, int, int]) -> launching.Launch:
+        config = container.config
+        environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
+        environment.update(config.environment)
+        identity = config.identity
+        in_user_namespace = self.isolation.user_namespace
+        changes_user = in_user_namespace and bool(identity.user or identity.group)
+        launch = launching.Launch(
+            arguments=config.argv,
+            environment=environment,
+            directory=config.working_directory or "/",
+            stdio=stdio,
+            user=identity.user,
+            group=identity.group,
+            groups=self._groups(config),
+            through_user_namespace=changes_user,
+            no_new_privileges=config.no_new_privileges,
+            oom_score_adj=_clamp_oom_score(config.oom_score_adj),
+        )
+        if not self.isolation.namespaces:
+            return _as_ourselves(replace(launch, environment={**_volume_variables(config.mounts), **environment}))
+        namespaces = launching.NEW_MOUNT
+        own_processes = self._own_processes(sandbox)
+        if own_processes:
+            namespaces |= launching.NEW_PID
+        steps = mounting.container_steps(
+            [*self._file_mounts(sandbox.config), *config.mounts],
+            scratch=container.scratch,
+            shared_memory=sandbox.shared_memory,
+            own_processes=own_processes,
+            own_devices=not config.privileged,
+            also=config.working_directory,
+        )
+        if in_user_namespace and not changes_user:
+            launch = _as_ourselves(launch)
+        return replace(launch, join=sandbox.namespaces.to_join(), namespaces=namespaces, steps=steps)
+
+    def _groups(self, config: ContainerConfig) -> Sequence[int] | None:
+        identity = config.identity
+        if self.isolation.user_namespace or not self.isolation.namespaces:
+            return None  # a user namespace of one's own making cannot set groups
+        return identity.supplemental_groups
+
+    @staticmethod
+    def _file_mounts(config: SandboxConfig) -> list[Mount]:
+        mounts = []
+        if config.hosts is not None:
+            mounts.append(Mount(config.hosts, "/etc/hosts"))
+        if config.resolv_conf is not None:
+            mounts.append(Mount(config.resolv_conf, "/etc/resolv.conf"))
+        return mounts
+
+    def _ended(self, container: _Container, writer: LogWriter, ended: Ended) -> None:
+        writer.close()
+        container.running = None
+        container.status = replace(
+            container.status,
+            state=ContainerState.EXITED,
+            finished_at=self._clock.now(),
+            exit_code=ended.exit_code,
+            signal=ended.signal,
+            pid=0,
+        )
+        _remove(container.scratch)
+        container.ended.set()
+        for listener in self._listeners:
+            listener(container.status)
+
+    async def stop_container(self, container_id: str, grace_seconds: float) -> None:
+        container = self._containers.get(container_id)
+        if container is None or container.running is None:
+            return
+        deadline = self._clock.monotonic() + grace_seconds
+        first = container.kill_timer_at == float("inf")
+        if grace_seconds <= 0:
+            container.kill_timer_at = deadline
+            container.running.kill()
+        elif deadline < container.kill_timer_at:
+            container.kill_timer_at = deadline
+            if first:
+                container.running.terminate()
+            timer = self._clock.call_later(grace_seconds, lambda: self._kill(container))
+            try:
+                await container.ended.wait()
+            finally:
+                timer.cancel()
+            return
+        await container.ended.wait()
+
+    @staticmethod
+    def _kill(container: _Container) -> None:
+        if container.running is not None:
+            container.running.kill()
+
+    async def remove_container(self, container_id: str) -> None:
+        await self.stop_container(container_id, 0)
+        container = self._containers.pop(container_id, None)
+        if container is not None:
+            _remove(container.scratch)
+
+    def container_status(self, container_id: str) -> ContainerStatus:
+        return self._container(container_id).status
+
+    def list_containers(self, sandbox_id: str = "") -> Sequence[ContainerStatus]:
+        everything = [one.status for one in self._containers.values()]
+        return [one for one in everything if not sandbox_id or one.sandbox_id == sandbox_id]
+
+    def _container(self, container_id: str) -> _Container:
+        container = self._containers.get(container_id)
+        if container is None:
+            raise RuntimeFailure("NotFound", f"container {container_id!r} not found")
+        return container
+
+    # ---- commands inside
+
+    async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
+        container = self._container(container_id)
+        if container.running is None:
+            raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        output = Output.pipes()
+        try:
+            launch = self._launch(sandbox, container, output.child_ends)
+            launch = replace(launch, arguments=tuple(argv), steps=(), namespaces=0, join=self._inside(container))
+            if self.isolation.user_namespace:
+                launch = _as_ourselves(launch)
+            process = launch.start()
+        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            output.close()
+            raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
+        output.close_child_ends()
+        stdout, stderr, ended = await collect(
+            process, output, clock=self._clock, timeout_seconds=timeout_seconds, limit=_EXEC_OUTPUT_BYTES
+        )
+        return ExecResult(stdout, stderr, ended.exit_code)
+
+    def _inside(self, container: _Container) -> list[tuple[int, int]]:
+        """Everything the container's process is in, entered through its pidfd at once."""
+        running = container.running
+        if running is None or not self.isolation.namespaces:
+            return []
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        kinds = launching.NEW_MOUNT | launching.NEW_UTS
+        for held, kind in (
+            (sandbox.namespaces.user >= 0, launching.NEW_USER),
+            (sandbox.namespaces.network >= 0, launching.NEW_NETWORK),
+            (sandbox.namespaces.ipc >= 0, launching.NEW_IPC),
+            (self._own_processes(sandbox), launching.NEW_PID),
+        ):
+            if held:
+                kinds |= kind
+        return [(running.pidfd, kinds)]
+
+
+def _as_ourselves(launch: launching.Launch) -> launching.Launch:
+    """Without a change of identity: we may not, or the namespace that is entered has done it."""
+    return replace(launch, user=None, group=None, groups=None, through_user_namespace=False)
+
+
+def _clamp_oom_score(wanted: int) -> int:
+    """Lowering one's score takes CAP_SYS_RESOURCE, which containers seldom have: stay where we are then."""
+    with suppress(OSError, ValueError):
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        return max(wanted, own) if wanted < own else wanted
+    return wanted
+
+
+def _volume_variables(mounts: Sequence[Mount]) -> dict[str, str]:
+    """Where volumes are when they cannot be mounted: KUBECORE_VOLUME_ETC_CONFIG for the one at /etc/config."""
+    names = {}
+    for one in mounts:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", one.target.strip("/")).upper()
+        names[f"KUBECORE_VOLUME_{name}"] = str(one.source)
+    return names
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106 - Path.rmdir is the same and slower to read here
+
+
+def _text(error: Exception) -> str:
+    """The launcher's OSErrors carry a whole sentence."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,170 @@
+"""Facade of the Rust launcher: namespaces held by descriptors, processes started inside them, file system steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kubecore import _native
+
+NEW_MOUNT, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NETWORK = (
+    0x00020000,
+    0x04000000,
+    0x08000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
+MS_READ_ONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND, MS_RECURSIVE, MS_SLAVE = 0x1000, 0x4000, 0x80000
+
+Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
+
+
+def mount(
+    source: str, target: str, *, filesystem: str = "", flags: int = 0, data: str = "", optional: bool = False
+) -> Step:
+    """mount(2); empty strings are null pointers."""
+    encode = os.fsencode
+    return ("mount", encode(source), encode(target), encode(filesystem), flags, encode(data), optional)
+
+
+def bind(source: str, target: str, *, optional: bool = False) -> Step:
+    """`source` and all that is mounted below it appear at `target`."""
+    return mount(source, target, flags=MS_BIND | MS_RECURSIVE, optional=optional)
+
+
+def read_only(path: str) -> Step:
+    return ("read-only", os.fsencode(path), b"", b"", 0, b"", False)
+
+
+def directory(path: str, mode: int = 0o755) -> Step:
+    return ("directory", os.fsencode(path), b"", b"", mode, b"", False)
+
+
+def empty_file(path: str, mode: int = 0o644) -> Step:
+    return ("file", os.fsencode(path), b"", b"", mode, b"", False)
+
+
+def symlink(target: str, path: str) -> Step:
+    return ("symlink", os.fsencode(target), os.fsencode(path), b"", 0, b"", False)
+
+
+def root(path: str) -> Step:
+    """Make the mount point `path` the root directory."""
+    return ("root", os.fsencode(path), b"", b"", 0, b"", False)
+
+
+@dataclass
+class Namespaces:
+    """Namespaces of a pod; they live until `close`. Each number is a descriptor, -1 for one the pod has not."""
+
+    user: int = -1
+    mount: int = -1
+    network: int = -1
+    ipc: int = -1
+    uts: int = -1
+    netlink: int = -1
+
+    def to_join(self) -> list[tuple[int, int]]:
+        """In the order they must be entered: the user namespace first, as it gives the right to the others."""
+        kinds = (
+            (self.user, NEW_USER),
+            (self.network, NEW_NETWORK),
+            (self.ipc, NEW_IPC),
+            (self.uts, NEW_UTS),
+            (self.mount, NEW_MOUNT),
+        )
+        return [(descriptor, kind) for descriptor, kind in kinds if descriptor >= 0]
+
+    def close(self) -> None:
+        for name in ("user", "mount", "network", "ipc", "uts", "netlink"):
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+
+def create_namespaces(namespaces: int, *, hostname: str = "", steps: Sequence[Step] = ()) -> Namespaces:
+    """Raises OSError with the step that failed. With NEW_USER our user and group become 0 inside."""
+    user_map = (0, os.geteuid(), 0, os.getegid()) if namespaces & NEW_USER else None
+    made = _native.create_namespaces(
+        namespaces=namespaces, user_map=user_map, hostname=os.fsencode(hostname), steps=list(steps)
+    )
+    return Namespaces(*made)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A child of this process. `pidfd` polls readable when it has ended and is the holder's to close."""
+
+    pid: int
+    pidfd: int
+
+
+class ExecFailure(Exception):
+    """The program itself could not be executed; the text is for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A process to start: `arguments` as given to the program, `search` the folders for a bare command name."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str
+    stdio: tuple[int, int, int]
+    join: Sequence[tuple[int, int]] = ()
+    namespaces: int = 0
+    steps: Sequence[Step] = ()
+    user: int | None = None
+    group: int | None = None
+    groups: Sequence[int] | None = None
+    through_user_namespace: bool = False
+    no_new_privileges: bool = False
+    oom_score_adj: int | None = None
+    search: str = field(default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+
+    def start(self) -> Process:
+        """Raises ExecFailure when there is no such program, OSError when something before it failed."""
+        command = self.arguments[0]
+        if "/" in command:
+            candidates = [command]
+        else:
+            path = self.environment.get("PATH", self.search)
+            candidates = [f"{folder or '.'}/{command}" for folder in path.split(":")]
+        try:
+            pid, pidfd = _native.launch(
+                executables=[os.fsencode(one) for one in candidates],
+                arguments=[os.fsencode(one) for one in self.arguments],
+                environment=[os.fsencode(f"{name}={value}") for name, value in self.environment.items()],
+                directory=os.fsencode(self.directory),
+                stdio=self.stdio,
+                join=list(self.join),
+                namespaces=self.namespaces,
+                steps=list(self.steps),
+                user=self.user,
+                group=self.group,
+                groups=None if self.groups is None else list(self.groups),
+                through_user_namespace=self.through_user_namespace,
+                no_new_privileges=self.no_new_privileges,
+                oom_score_adj=self.oom_score_adj,
+            )
+        except OSError as error:
+            if error.filename != "exec":
+                raise
+            raise ExecFailure(_exec_text(command, error)) from error
+        return Process(pid, pidfd)
+
+
+def _exec_text(command: str, error: OSError) -> str:
+    """runc's words for a program that cannot be executed."""
+    if isinstance(error, FileNotFoundError):
+        why = "no such file or directory" if "/" in command else "executable file not found in $PATH"
+    else:
+        why = os.strerror(error.errno or 0).lower()
+    quoted = command.replace('"', '\\"')
+    if "/" in command:
+        return f'exec: "{quoted}": stat {command}: {why}'
+    return f'exec: "{quoted}": {why}'

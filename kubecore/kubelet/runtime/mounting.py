@@ -1,0 +1,216 @@
+"""Plans what a container of the host runtime sees: the host's file system with volumes mounted into it.
+
+Mount points need not exist on the host, and nothing may be made there. Where one is missing, the nearest folder that
+does exist is replaced, within the container's private mount namespace, by a *mimic*: a tmpfs holding the same entries
+(folders and files bind-mounted, links copied) and the missing mount points beside them. A mimic of `/` becomes the
+container's root. snapd does the same and calls it so.
+
+Planning is done before the process exists and only looks at the host; the steps are carried out by the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from kubecore.kubelet.runtime import launching
+from kubecore.kubelet.runtime.interface import MemoryDirectory, Mount
+from kubecore.kubelet.runtime.launching import Step
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+
+
+class MountFailure(Exception):
+    """A mount cannot be planned; the text is for the pod's events."""
+
+
+def private_steps() -> list[Step]:
+    """Nothing mounted from here on reaches the host; what the host unmounts still goes away here."""
+    return [launching.mount("", "/", flags=launching.MS_SLAVE | launching.MS_RECURSIVE)]
+
+
+def sandbox_steps(directories: Sequence[MemoryDirectory]) -> list[Step]:
+    """The pod's own mount namespace: tmpfs on its in-memory volumes, seen by all its containers, never by the host."""
+    steps = private_steps()
+    for one in directories:
+        data = "mode=1777" if one.size is None else f"mode=1777,size={one.size}"
+        flags = launching.MS_NOSUID | launching.MS_NODEV
+        steps.append(launching.mount("tmpfs", str(one.path), filesystem="tmpfs", flags=flags, data=data))
+    return steps
+
+
+def container_steps(
+    mounts: Sequence[Mount],
+    *,
+    scratch: Path,
+    shared_memory: Path | None,
+    own_processes: bool,
+    own_devices: bool,
+    also: str = "",
+) -> list[Step]:
+    """All steps of one container.
+
+    `scratch`: an empty folder of the host to build mimics on. `shared_memory`: the host's path of the pod's /dev/shm.
+    `own_processes`: the container has its own pid namespace, so /proc must show it. `own_devices`: give it a small /dev
+    instead of the host's. `also`: a folder (the working directory) that must exist, too.
+    """
+    plan = _Plan(scratch)
+    volumes = [Mount(entry.source, _resolve(entry.target), entry.read_only) for entry in mounts]
+    volumes.sort(key=lambda entry: PurePosixPath(entry.target).parts)
+    if own_devices:
+        plan.covered.append("/dev")
+    for entry in volumes:
+        if entry.target == "/":
+            raise MountFailure("a volume cannot be mounted at /")
+        plan.need(entry.target, folder=entry.source.is_dir())
+        plan.covered.append(entry.target)
+    if also:
+        plan.need(_resolve(also), folder=True)
+    steps = plan.base()
+    if own_processes:
+        flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
+        # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
+        steps.append(launching.mount("proc", plan.inside("/proc"), filesystem="proc", flags=flags, optional=True))
+    if own_devices:
+        steps += _devices(plan.inside("/dev"), shared_memory)
+    for entry in volumes:
+        steps += plan.make_within_volume(entry.target)
+        steps.append(launching.bind(str(entry.source), plan.inside(entry.target)))
+    if also:
+        steps += plan.make_within_volume(_resolve(also))
+    steps += [launching.read_only(plan.inside(entry.target)) for entry in volumes if entry.read_only]
+    return steps + plan.finish()
+
+
+def _resolve(path: str) -> str:
+    """The path with the host's symbolic links followed, as far as it exists."""
+    if not path.startswith("/"):
+        raise MountFailure(f"mount path {path!r} is not absolute")
+    return os.path.realpath(path)
+
+
+def _devices(where: str, shared_memory: Path | None) -> list[Step]:
+    """A small /dev (the OCI runtime specification's default devices): nodes are the host's, terminals are private."""
+    flags = launching.MS_NOSUID
+    steps = [launching.mount("tmpfs", where, filesystem="tmpfs", flags=flags, data="mode=755,size=65536k")]
+    for name in _DEVICES:
+        steps += [launching.empty_file(f"{where}/{name}"), launching.bind(f"/dev/{name}", f"{where}/{name}")]
+    steps += [launching.symlink(target, f"{where}/{name}") for name, target in _DEVICE_LINKS.items()]
+    steps += [
+        launching.directory(f"{where}/pts"),
+        launching.mount(
+            "devpts",
+            f"{where}/pts",
+            filesystem="devpts",
+            flags=launching.MS_NOSUID | launching.MS_NOEXEC,
+            data="newinstance,ptmxmode=0666,mode=0620",
+            optional=True,
+        ),
+        launching.directory(f"{where}/mqueue"),
+        launching.mount("mqueue", f"{where}/mqueue", filesystem="mqueue", optional=True),
+        launching.directory(f"{where}/shm", 0o1777),
+    ]
+    if shared_memory is not None:
+        steps.append(launching.bind(str(shared_memory), f"{where}/shm"))
+    return steps
+
+
+@dataclass
+class _Plan:
+    """Which folders need mimics, and where things are while the container's root is being built.
+
+    Order matters: mimics outermost first, then mounts outermost first, so that an inner one is made inside the outer.
+    """
+
+    scratch: Path
+    covered: list[str] = field(default_factory=list)
+    """Where something is already mounted: a mount point below one is made through it when its turn comes."""
+    _missing: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """Existing folder -> path of a missing mount point below it -> whether it is a folder."""
+    _inside_volume: dict[str, bool] = field(default_factory=dict)
+
+    def need(self, target: str, *, folder: bool) -> None:
+        """`target` must exist in the container."""
+        if any(_is_below(target, cover) for cover in self.covered):
+            self._inside_volume[target] = folder
+            return
+        if Path(target).exists():
+            if Path(target).is_dir() != folder:
+                kind = "a directory" if folder else "a file"
+                raise MountFailure(f"failed to mount {kind} at {target}: what is there is not {kind}")
+            return
+        ancestor = PurePosixPath(target).parent
+        while not Path(ancestor).exists():
+            ancestor = ancestor.parent
+        if not Path(ancestor).is_dir():
+            raise MountFailure(f"failed to mount at {target}: {ancestor} is not a directory")
+        self._missing.setdefault(str(ancestor), {})[target] = folder
+
+    @property
+    def _new_root(self) -> str:
+        return f"{self.scratch}/root" if "/" in self._missing else ""
+
+    def inside(self, path: str) -> str:
+        """Where `path` of the container is while its root is still the old one."""
+        return self._new_root + path
+
+    def base(self) -> list[Step]:
+        steps = private_steps()
+        if not self._missing:
+            return steps
+        scratch = str(self.scratch)
+        steps.append(launching.mount("tmpfs", scratch, filesystem="tmpfs", data="mode=755"))
+        for number, folder in enumerate(sorted(self._missing, key=lambda path: PurePosixPath(path).parts)):
+            copy = self._new_root if folder == "/" else f"{scratch}/{number}"
+            steps += _mimic(folder, copy, self._missing[folder])
+            steps.append(launching.bind(copy, copy if folder == "/" else self.inside(folder)))
+        return steps
+
+    def make_within_volume(self, target: str) -> list[Step]:
+        """Make a mount point that lies inside something mounted before, seen through that mount, as runc does."""
+        if target not in self._inside_volume:
+            return []
+        cover = max((path for path in self.covered if _is_below(target, path)), key=len)
+        return _make(self.inside(cover), PurePosixPath(target).relative_to(cover), self._inside_volume[target])
+
+    def finish(self) -> list[Step]:
+        return [launching.root(self._new_root)] if self._new_root else []
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path != folder and path.startswith(folder.rstrip("/") + "/")
+
+
+def _make(base: str, relative: PurePosixPath, folder: bool) -> list[Step]:
+    parents = range(1, len(relative.parts))
+    steps = [launching.directory(f"{base}/{'/'.join(relative.parts[:depth])}") for depth in parents]
+    last = f"{base}/{relative}"
+    steps.append(launching.directory(last) if folder else launching.empty_file(last))
+    return steps
+
+
+def _mimic(folder: str, copy: str, missing: dict[str, bool]) -> list[Step]:
+    """A folder `copy` with the entries of `folder`, and the missing mount points."""
+    steps = [launching.directory(copy, stat.S_IMODE(Path(folder).stat().st_mode))]
+    for entry in sorted(os.scandir(folder), key=lambda one: one.name):
+        here = f"{copy}/{entry.name}"
+        kind = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISLNK(kind):
+            steps.append(launching.symlink(str(Path(entry.path).readlink()), here))
+            continue
+        steps.append(launching.directory(here) if stat.S_ISDIR(kind) else launching.empty_file(here))
+        # What vanished or may not be entered meanwhile is an empty place.
+        steps.append(launching.bind(entry.path, here, optional=True))
+    for target in sorted(missing, key=lambda path: PurePosixPath(path).parts):
+        steps += _make(copy, PurePosixPath(target).relative_to(folder), missing[target])
+    return steps

@@ -1,0 +1,188 @@
+"""Running children: their end through a pidfd, their output through pipes, both pushed by the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kubecore.clock import Clock
+from kubecore.kubelet.runtime.launching import Process
+
+_CHUNK = 256 * 1024
+_PIPE_BYTES = 1024 * 1024
+# What is left in a pipe at the end; more can only come from a process that outlived its container's.
+_LAST_CHUNKS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`exit_code` is 128 + signal when a signal ended the process."""
+
+    exit_code: int
+    signal: int
+
+
+@dataclass
+class Output:
+    """The pipes of a child's stdout and stderr; stdin is /dev/null."""
+
+    stdout: int
+    stderr: int
+    child_ends: tuple[int, int, int]
+
+    @classmethod
+    def pipes(cls) -> Output:
+        null = _above_standard(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        out_read, out_write = _pipe()
+        err_read, err_write = _pipe()
+        return cls(out_read, err_read, (null, out_write, err_write))
+
+    def close_child_ends(self) -> None:
+        for descriptor in self.child_ends:
+            os.close(descriptor)
+        self.child_ends = (-1, -1, -1)
+
+    def close(self) -> None:
+        """All ends, after a launch that failed."""
+        self.close_child_ends()
+        os.close(self.stdout)
+        os.close(self.stderr)
+
+
+def _above_standard(descriptor: int) -> int:
+    """The launcher needs its descriptors out of the way of 0, 1 and 2."""
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = (_above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
+    os.set_blocking(reader, False)
+    with contextlib.suppress(OSError):  # over the user's limit for pipes: the default size will do
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reader, writer
+
+
+class Running:
+    """A container's process. `on_end` is called once, after all its output has been handed over."""
+
+    def __init__(
+        self,
+        process: Process,
+        output: Output,
+        *,
+        on_output: Callable[[str, bytes], None],
+        on_end: Callable[[Ended], None],
+        kill_session: bool,
+    ) -> None:
+        """`kill_session`: the process is no pid namespace's first, so what it leaves behind must be ended by us."""
+        self.pid = process.pid
+        self.pidfd = process.pidfd
+        self._on_output = on_output
+        self._on_end = on_end
+        self._kill_session = kill_session
+        self._loop = asyncio.get_running_loop()
+        self._pipes = {"stdout": output.stdout, "stderr": output.stderr}
+        for stream, descriptor in self._pipes.items():
+            self._loop.add_reader(descriptor, self._readable, stream, descriptor)
+        self._loop.add_reader(self.pidfd, self._exited)
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def _readable(self, stream: str, descriptor: int) -> None:
+        if not self._read(stream, descriptor):
+            self._close_pipe(stream)
+
+    def _read(self, stream: str, descriptor: int) -> bool:
+        """Hand one chunk over; False at the end of the pipe."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return True
+        if data:
+            self._on_output(stream, data)
+        return bool(data)
+
+    def _close_pipe(self, stream: str) -> None:
+        descriptor = self._pipes.pop(stream)
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+    def _exited(self) -> None:
+        self._loop.remove_reader(self.pidfd)
+        ended = reap(self.pidfd)
+        if self._kill_session:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        os.close(self.pidfd)
+        self.pidfd = -1
+        for stream in list(self._pipes):
+            self._drain(stream)
+            self._close_pipe(stream)
+        self._on_end(ended)
+
+    def _drain(self, stream: str) -> None:
+        descriptor = self._pipes[stream]
+        for _ in range(_LAST_CHUNKS):
+            try:
+                data = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._on_output(stream, data)
+
+
+def reap(pidfd: int) -> Ended:
+    """How the child ended; it must have."""
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    if result is None:
+        return Ended(255, 0)
+    if result.si_code == os.CLD_EXITED:
+        return Ended(result.si_status, 0)
+    return Ended(128 + result.si_status, result.si_status)
+
+
+async def collect(
+    process: Process, output: Output, *, clock: Clock, timeout_seconds: float, limit: int
+) -> tuple[bytes, bytes, Ended]:
+    """Wait for a command and its output, at most `limit` bytes of each stream. TimeoutError after killing it."""
+    gathered = {"stdout": bytearray(), "stderr": bytearray()}
+    done: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def take(stream: str, data: bytes) -> None:
+        buffer = gathered[stream]
+        buffer += data[: limit - len(buffer)]
+
+    def end(ended: Ended) -> None:
+        if not done.done():
+            done.set_result(ended)
+
+    running = Running(process, output, on_output=take, on_end=end, kill_session=True)
+    try:
+        if timeout_seconds > 0:
+            async with clock.timeout(timeout_seconds):
+                ended = await asyncio.shield(done)
+        else:
+            ended = await asyncio.shield(done)
+    except (TimeoutError, asyncio.CancelledError):
+        running.kill()
+        raise
+    return bytes(gathered["stdout"]), bytes(gathered["stderr"]), ended

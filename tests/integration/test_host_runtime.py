@@ -1,0 +1,352 @@
+"""The host runtime with real processes: as root with and without pod networks, and as whoever runs the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kubecore.clock import RealClock
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.interface import (
+    ContainerConfig,
+    ContainerState,
+    ContainerStatus,
+    Identity,
+    MemoryDirectory,
+    Mount,
+    RuntimeFailure,
+    SandboxConfig,
+)
+
+
+@dataclass
+class Node:
+    runtime: HostRuntime
+    network: PodNetwork
+    root: Path
+    clock: RealClock
+    ends: asyncio.Queue[ContainerStatus]
+    pods: int = 0
+
+    async def sandbox(self, **fields: object) -> tuple[str, str]:
+        """Id and address of a new sandbox."""
+        self.pods += 1
+        directory = self.root / f"pod{self.pods}"
+        directory.mkdir(mode=0o700)
+        hosts = directory / "hosts"
+        hosts.write_text("127.0.0.1 localhost\n192.0.2.1 from-the-pod\n")
+        values: dict[str, object] = {
+            "uid": f"uid-{self.pods}",
+            "name": f"pod{self.pods}",
+            "namespace": "default",
+            "attempt": 0,
+            "hostname": f"pod{self.pods}",
+            "directory": directory,
+            "hosts": hosts,
+        }
+        status = await self.runtime.run_pod_sandbox(SandboxConfig(**{**values, **fields}))  # type: ignore[arg-type]
+        return status.id, status.ip
+
+    async def start(self, sandbox: str, *argv: str, **fields: object) -> str:
+        values: dict[str, object] = {
+            "name": "main",
+            "attempt": 0,
+            "image": "none",
+            "argv": argv,
+            "environment": (),
+            "log_path": self.root / f"{len(self.runtime.list_containers())}.log",
+        }
+        container = await self.runtime.create_container(sandbox, ContainerConfig(**{**values, **fields}))  # type: ignore[arg-type]
+        await self.runtime.start_container(container)
+        return container
+
+    async def output(self, sandbox: str, script: str, **fields: object) -> str:
+        """What a shell script says, stdout and stderr together."""
+        log = self.root / f"output{len(self.runtime.list_containers())}.log"
+        await self.start(sandbox, "/bin/sh", "-c", script, log_path=log, **fields)
+        await self.end()
+        return "\n".join(line.split(" ", 3)[3] for line in log.read_text().splitlines())
+
+    async def end(self) -> ContainerStatus:
+        return await asyncio.wait_for(self.ends.get(), 10)
+
+
+async def make_node(root: Path, network: PodNetwork) -> Node:
+    clock = RealClock()
+    network.start()
+    runtime = HostRuntime(network, clock, LogBook())
+    await runtime.start()
+    ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
+    runtime.subscribe(ends.put_nowait)
+    return Node(runtime, network, root, clock, ends)
+
+
+def networks() -> list[object]:
+    return [
+        pytest.param("loopback", id="loopback"),
+        pytest.param(
+            "netns", id="netns", marks=[pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="root")]
+        ),
+    ]
+
+
+@pytest.fixture(params=networks())
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    network: PodNetwork
+    if request.param == "netns":
+        if detect().mode != "netns":
+            pytest.skip(detect().reason)
+        octet = 128 + os.getpid() % 100
+        network = BridgeNetwork(f"10.{octet}.3.0/24", bridge=f"kct{os.getpid()}", cluster_cidr=f"10.{octet}.0.0/16")
+    else:
+        network = LoopbackNetwork(7, seed=str(os.getpid()))
+    node = await make_node(tmp_path, network)
+    yield node
+    await node.runtime.close()
+    network.close()
+
+
+@pytest.fixture
+def isolated(node: Node) -> Node:
+    if not node.runtime.isolation.namespaces:
+        pytest.skip(node.runtime.isolation.reason)
+    return node
+
+
+# --- lives and ends
+
+
+async def test_a_process_that_ends_reports_its_exit_code(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    container = await node.start(sandbox, "/bin/sh", "-c", "exit 7")
+    status = await node.end()
+    assert (status.id, status.state, status.exit_code, status.signal) == (container, ContainerState.EXITED, 7, 0)
+
+
+async def test_output_is_logged_line_by_line_with_its_stream_before_the_end_is_told(node: Node, tmp_path: Path) -> None:
+    sandbox, _ = await node.sandbox()
+    await node.start(sandbox, "sh", "-c", "echo out; echo err >&2; printf unfinished", log_path=tmp_path / "a.log")
+    await node.end()
+    lines = [line.split(" ", 1)[1] for line in (tmp_path / "a.log").read_text().splitlines()]
+    assert sorted(lines) == ["stderr F err", "stdout F out", "stdout F unfinished"]
+
+
+async def test_a_killed_process_reports_the_signal(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    container = await node.start(sandbox, "sleep", "1000")
+    await node.runtime.stop_container(container, 0)
+    status = await node.end()
+    assert (status.exit_code, status.signal) == (137, 9)
+
+
+async def test_a_process_that_handles_sigterm_ends_in_its_own_way(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    log = node.root / "term.log"
+    container = await node.start(
+        sandbox, "sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.02; done", log_path=log
+    )
+    await until(lambda: b"ready" in log.read_bytes())
+    await node.runtime.stop_container(container, 10)
+    assert (await node.end()).exit_code == 3
+
+
+async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    log = node.root / "term.log"
+    script = "trap '' TERM; echo ready; while :; do sleep 1; done"
+    container = await node.start(sandbox, "sh", "-c", script, log_path=log)
+    await until(lambda: b"ready" in log.read_bytes())
+    await node.runtime.stop_container(container, 0.2)
+    assert (await node.end()).signal == 9
+
+
+async def test_stopping_the_sandbox_leaves_no_process(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    marker = f"9{os.getpid()}{isolated.pods}"
+    await isolated.start(sandbox, "sh", "-c", f"setsid sleep {marker} & setsid sleep {marker} & sleep {marker}")
+    await until(lambda: len(processes(marker)) >= 3)
+    await isolated.runtime.stop_pod_sandbox(sandbox)
+    assert await settled(lambda: processes(marker) == [])
+
+
+async def test_a_program_that_does_not_exist_is_named(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    with pytest.raises(
+        RuntimeFailure, match=r'exec: "no-such-program": executable file not found in \$PATH'
+    ) as failure:
+        await node.start(sandbox, "no-such-program")
+    assert failure.value.reason == "RunContainerError"
+    assert node.runtime.list_containers(sandbox)[0].exit_code == 128
+
+
+async def test_a_container_without_command_is_refused(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    with pytest.raises(RuntimeFailure, match="needs the container's command") as failure:
+        await node.start(sandbox)
+    assert failure.value.reason == "CreateContainerError"
+
+
+# --- what it sees
+
+
+async def test_it_is_first_in_a_pid_namespace_of_its_own(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    assert await isolated.output(sandbox, "echo $$; ls -d /proc/[0-9]* | head -1") == "1\n/proc/1"
+
+
+async def test_it_has_the_pods_host_name_and_hosts_file(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    said = await isolated.output(sandbox, "hostname; grep -c from-the-pod /etc/hosts; echo $HOSTNAME")
+    assert said == "pod1\n1\npod1"
+
+
+async def test_volumes_appear_where_nothing_is_on_the_host(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    volume = isolated.root / "volume"
+    volume.mkdir()
+    (volume / "file").write_text("content")
+    (isolated.root / "single").write_text("one file")
+    targets = ["/no-such-folder-on-the-host", "/usr/share/no-such/folder", "/var/run/secrets/kubernetes.io/x"]
+    mounts = (
+        *(Mount(volume, target) for target in targets),
+        Mount(isolated.root / "single", "/no-such-folder-on-the-host/inner/single"),
+        Mount(isolated.root / "single", "/etc/no-such.conf", read_only=True),
+    )
+    script = f"for t in {' '.join(targets)}; do cat $t/file; echo; done; cat /etc/no-such.conf; ls /usr/share | wc -l"
+    said = await isolated.output(sandbox, script + "; cat /no-such-folder-on-the-host/inner/single", mounts=mounts)
+    entries = len(os.listdir("/usr/share")) + 1
+    assert said.split("\n")[:3] == ["content"] * 3
+    assert said.split("\n")[3:] == [f"one file{entries}", "one file"]
+    assert not Path("/no-such-folder-on-the-host").exists()
+    assert not Path("/usr/share/no-such").exists()
+
+
+async def test_a_read_only_volume_cannot_be_written(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    (isolated.root / "volume").mkdir()
+    mounts = (Mount(isolated.root / "volume", "/data", read_only=True),)
+    said = await isolated.output(sandbox, "touch /data/x 2>&1 || echo refused", mounts=mounts)
+    assert "Read-only file system" in said and said.endswith("refused")
+
+
+async def test_containers_of_a_pod_share_memory_volumes_that_the_host_never_sees(isolated: Node) -> None:
+    memory = isolated.root / "memory"
+    memory.mkdir()
+    sandbox, _ = await isolated.sandbox(memory_directories=(MemoryDirectory(memory, 1 << 20),))
+    mounts = (Mount(memory, "/cache"),)
+    await isolated.output(sandbox, "echo shared > /cache/file; echo mail > /dev/shm/box", mounts=mounts)
+    said = await isolated.output(sandbox, "cat /cache/file /dev/shm/box; stat -f -c %T /cache", mounts=mounts)
+    assert said == "shared\nmail\ntmpfs"
+    assert list(memory.iterdir()) == []
+
+
+async def test_it_may_run_as_another_user(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    said = await isolated.output(sandbox, "id -u; id -g", identity=Identity(user=1234, group=1235))
+    assert said == "1234\n1235"
+
+
+async def test_it_has_devices_and_a_termination_log(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    (isolated.root / "message").touch()
+    mounts = (Mount(isolated.root / "message", "/dev/termination-log"),)
+    said = await isolated.output(sandbox, "echo x > /dev/null; echo bye > /dev/termination-log; ls /dev", mounts=mounts)
+    assert "urandom" in said and "vda" not in said
+    assert (isolated.root / "message").read_text() == "bye\n"
+
+
+async def test_the_working_directory_is_made(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    assert await isolated.output(sandbox, "pwd", working_directory="/no-such/work") == "/no-such/work"
+
+
+async def test_pods_reach_each_other_and_the_host_reaches_them(node: Node) -> None:
+    server, address = await node.sandbox()
+    client, _ = await node.sandbox()
+    log = node.root / "server.log"
+    program = (
+        "import socket, sys; s = socket.create_server((sys.argv[1], 8099)); print('ready', flush=True)\n"
+        "while True:\n c, _ = s.accept(); c.sendall(b'hello'); c.close()"
+    )
+    await node.start(server, "python3", "-c", program, address, log_path=log)
+    await until(lambda: b"ready" in log.read_bytes())
+    with socket.create_connection((address, 8099), timeout=5) as connection:
+        assert connection.recv(10) == b"hello"
+    fetch = f"import socket; print(socket.create_connection(('{address}', 8099), 5).recv(10))"
+    assert await node.output(client, f'python3 -c "{fetch}"') == "b'hello'"
+
+
+# --- commands inside
+
+
+async def test_a_command_runs_within_the_container(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    (isolated.root / "volume").mkdir()
+    (isolated.root / "volume/file").write_text("inside")
+    mounts = (Mount(isolated.root / "volume", "/data"),)
+    container = await isolated.start(sandbox, "sleep", "1000", mounts=mounts, environment=(("A", "b"),))
+    result = await isolated.runtime.exec_sync(
+        container, ["sh", "-c", "cat /data/file; hostname >&2; echo $A; test -d /proc/1 && exit 4"], 5
+    )
+    assert (result.stdout, result.stderr, result.exit_code) == (b"insideb\n", b"pod1\n", 4)
+
+
+async def test_a_command_that_takes_too_long_is_killed(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    container = await node.start(sandbox, "sleep", "1000")
+    marker = f"7{os.getpid()}"
+    with pytest.raises(TimeoutError):
+        await node.runtime.exec_sync(container, ["sleep", marker], 0.05)
+    assert await settled(lambda: processes(marker) == [])
+
+
+# --- nothing stays
+
+
+async def test_nothing_is_left_after_the_pods_are_removed(node: Node) -> None:
+    mounts_before = Path("/proc/self/mountinfo").read_text()
+    descriptors_before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        sandbox, _ = await node.sandbox()
+        await node.start(sandbox, "sleep", "1000")
+        await node.runtime.remove_pod_sandbox(sandbox)
+        await node.end()
+    assert node.runtime.list_containers() == []
+    assert Path("/proc/self/mountinfo").read_text() == mounts_before
+    assert len(os.listdir("/proc/self/fd")) == descriptors_before
+
+
+def processes(marker: str) -> list[int]:
+    """Processes with this word among their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if marker.encode() in arguments:
+                found.append(int(entry.name))
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def settled(condition: Callable[[], bool]) -> bool:
+    try:
+        await until(condition)
+    except TimeoutError:
+        return False
+    return True
