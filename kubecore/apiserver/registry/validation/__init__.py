@@ -1,0 +1,1 @@
+"""Validation rules shared by kinds, each module one subject; all return causes in Kubernetes' words."""

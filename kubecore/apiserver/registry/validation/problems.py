@@ -1,0 +1,68 @@
+"""Collects what is wrong with an object while it is walked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from kubecore.api.errors import Cause, FieldError
+
+
+class Problems(list[Cause]):
+    """Causes in the order they were found; each method adds one kind. `path` is like `spec.containers[0].name`."""
+
+    def required(self, path: str, detail: str = "") -> None:
+        self.append(FieldError.required(path, detail))
+
+    def invalid(self, path: str, value: object, detail: str) -> None:
+        self.append(FieldError.invalid(path, value, detail))
+
+    def forbidden(self, path: str, detail: str) -> None:
+        self.append(FieldError.forbidden(path, detail))
+
+    def duplicate(self, path: str, value: object) -> None:
+        self.append(FieldError.duplicate(path, value))
+
+    def unsupported(self, path: str, value: object, allowed: Iterable[str]) -> None:
+        self.append(FieldError.not_supported(path, value, sorted(allowed)))
+
+    def not_found(self, path: str, value: object) -> None:
+        self.append(FieldError.not_found(path, value))
+
+    def too_long(self, path: str, maximum: int) -> None:
+        self.append(FieldError.too_long(path, maximum))
+
+    def too_many(self, path: str, actual: int, maximum: int) -> None:
+        self.append(FieldError.too_many(path, actual, maximum))
+
+    def check(self, path: str, value: str, rule: Callable[[str], Sequence[str]]) -> None:
+        """Adds an Invalid for everything `rule` finds wrong with a text."""
+        for error in rule(value):
+            self.append(FieldError.invalid(path, value, error))
+
+    def one_of(self, path: str, value: object, allowed: Sequence[str], *, required: bool = False) -> None:
+        """An enumeration; an absent value is only wrong when it is required."""
+        if value in (None, ""):
+            if required:
+                self.append(FieldError.required(path))
+        elif value not in allowed:
+            self.append(FieldError.not_supported(path, value, sorted(allowed)))
+
+    def not_negative(self, path: str, value: object) -> None:
+        if isinstance(value, int) and value < 0:
+            self.append(FieldError.invalid(path, value, "must be greater than or equal to 0"))
+
+    def positive(self, path: str, value: object) -> None:
+        if isinstance(value, int) and value <= 0:
+            self.append(FieldError.invalid(path, value, "must be greater than 0"))
+
+    def between(self, path: str, value: object, low: int, high: int) -> None:
+        if isinstance(value, int) and not low <= value <= high:
+            self.append(FieldError.invalid(path, value, f"must be between {low} and {high}, inclusive"))
+
+    def port(self, path: str, value: object) -> None:
+        self.between(path, value, 1, 65535)
+
+    def immutable(self, path: str, new: object, old: object) -> None:
+        """The field may not change; absent and empty are the same."""
+        if new != old and (new or old):
+            self.append(FieldError.invalid(path, new, "field is immutable"))
