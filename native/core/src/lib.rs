@@ -1,4 +1,6 @@
 //! The pure core of kubecore. Nothing here knows Python, sockets or files.
 
 pub mod clock;
+pub mod selector;
 pub mod status;
+pub mod watch_cache;

@@ -4,32 +4,20 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A refusal (or, with `Status::success`, the answer to a deletion).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    kind: &'static str,
-    #[serde(rename = "apiVersion")]
-    api_version: &'static str,
-    metadata: StatusMetadata,
-    status: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<Box<Details>>,
     pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    pub details: Option<Box<Details>>,
+    /// metadata.continue, empty for most.
+    continue_token: Box<str>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct StatusMetadata {
-    #[serde(rename = "continue", skip_serializing_if = "String::is_empty")]
-    continue_token: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Details {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -46,7 +34,7 @@ pub struct Details {
     pub retry_after_seconds: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Cause {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -73,20 +61,11 @@ pub fn qualified_resource(group: &str, resource: &str) -> String {
 
 impl Status {
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            kind: "Status",
-            api_version: "v1",
-            metadata: StatusMetadata::default(),
-            status: "Failure",
-            message: message.into(),
-            reason,
-            details: None,
-            code,
-        }
+        Self { code, reason, message: message.into(), details: None, continue_token: Box::default() }
     }
 
     pub fn success(details: Details) -> Self {
-        Self { status: "Success", details: Some(Box::new(details)), ..Self::failure(200, "", "") }
+        Self::failure(200, "", "").with_details(details)
     }
 
     pub fn with_details(mut self, details: Details) -> Self {
@@ -96,12 +75,12 @@ impl Status {
 
     /// A token in `metadata.continue`, for a list that may go on inconsistently.
     pub fn with_continue(mut self, token: String) -> Self {
-        self.metadata.continue_token = token;
+        self.continue_token = token.into();
         self
     }
 
     pub fn continue_token(&self) -> Option<&str> {
-        Some(self.metadata.continue_token.as_str()).filter(|token| !token.is_empty())
+        Some(&*self.continue_token).filter(|token| !token.is_empty())
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -208,6 +187,32 @@ impl Status {
     /// The object as JSON, without a newline.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut metadata = std::collections::BTreeMap::new();
+        metadata.extend(self.continue_token().map(|token| ("continue", token)));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", "Status")?;
+        map.serialize_entry("apiVersion", "v1")?;
+        map.serialize_entry("metadata", &metadata)?;
+        map.serialize_entry("status", if self.code < 300 { "Success" } else { "Failure" })?;
+        if !self.message.is_empty() {
+            map.serialize_entry("message", &self.message)?;
+        }
+        if !self.reason.is_empty() {
+            map.serialize_entry("reason", self.reason)?;
+        }
+        if let Some(details) = &self.details {
+            map.serialize_entry("details", details)?;
+        }
+        // A Status of success tells no code: HTTP has.
+        if self.code >= 300 {
+            map.serialize_entry("code", &self.code)?;
+        }
+        map.end()
     }
 }
 

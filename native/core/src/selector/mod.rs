@@ -1,0 +1,38 @@
+//! Label and field selectors with Kubernetes' grammar, messages and matching.
+
+mod field;
+mod grammar;
+mod label;
+mod names;
+
+pub use field::{FieldRequirement, FieldSelector};
+pub use label::{LabelSelector, LabelSelectorSpec, Operator, Requirement, RequirementSpec};
+pub use names::{label_key_problems, label_value_problems};
+
+/// A selector that cannot be read; the message is upstream's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SelectorError(pub String);
+
+/// String pairs looked up by key: an object's labels, or its selectable fields.
+pub trait Lookup {
+    fn lookup(&self, key: &str) -> Option<&str>;
+}
+
+impl<K: AsRef<str>, V: AsRef<str>> Lookup for [(K, V)] {
+    fn lookup(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(name, _)| name.as_ref() == key).map(|(_, value)| value.as_ref())
+    }
+}
+
+impl<K: AsRef<str>, V: AsRef<str>, const N: usize> Lookup for [(K, V); N] {
+    fn lookup(&self, key: &str) -> Option<&str> {
+        self.as_slice().lookup(key)
+    }
+}
+
+impl<K: AsRef<str>, V: AsRef<str>> Lookup for Vec<(K, V)> {
+    fn lookup(&self, key: &str) -> Option<&str> {
+        self.as_slice().lookup(key)
+    }
+}
