@@ -1,5 +1,142 @@
-use pyo3::prelude::*;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use kubecore_core::balance::ServiceKey;
+use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::balance::{Balancer, ip, key};
+use crate::clock::Clock;
+
+const WORKERS: usize = 2;
+
+/// The data plane's runtime, made when it is first needed.
+pub fn runtime() -> PyResult<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("kubecore-data")
+        .enable_all()
+        .build()
+        .map_err(os_error)?;
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// An OSError with its number, so that Python makes PermissionError and the like of it.
+pub fn os_error(error: io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let message = text.split(" (os error").next().unwrap_or(&text).to_owned();
+            PyOSError::new_err((number, message))
+        }
+        None if error.kind() == io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+        None => PyOSError::new_err(error.to_string()),
+    }
+}
+
+pub fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+type Address = (String, u16);
+
+fn pair(address: SocketAddr) -> Address {
+    (address.ip().to_string(), address.port())
+}
+
+/// Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
+#[pyclass(frozen, module = "kubecore._native")]
+pub struct Forwarder {
+    core: CoreForwarder,
+    balancer: Arc<kubecore_core::balance::Balancer>,
+}
+
+#[pymethods]
+impl Forwarder {
+    #[new]
+    #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0))]
+    fn new(
+        balancer: &Balancer,
+        clock: Option<&Clock>,
+        connect_timeout: f64,
+        attempts: usize,
+        udp_timeout: f64,
+    ) -> PyResult<Self> {
+        let options = ForwarderOptions {
+            connect_timeout: seconds(connect_timeout)?,
+            attempts: attempts.max(1),
+            udp_timeout: seconds(udp_timeout)?,
+        };
+        let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
+        let core = CoreForwarder::new(runtime()?.handle().clone(), clock, options);
+        Ok(Self { core, balancer: Arc::clone(&balancer.core) })
+    }
+
+    #[pyo3(signature = (protocol, address, port, *, bind_address = None, bind_port = None))]
+    fn listen(
+        &self,
+        py: Python<'_>,
+        protocol: &str,
+        address: &str,
+        port: u16,
+        bind_address: Option<&str>,
+        bind_port: Option<u16>,
+    ) -> PyResult<Address> {
+        let key = key(protocol, address, port)?;
+        let service = self.balancer.get(&key);
+        let service = service.ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))?;
+        let bind = SocketAddr::new(ip(bind_address.unwrap_or(address))?, bind_port.unwrap_or(port));
+        py.detach(|| self.core.listen(&service, bind)).map(pair).map_err(os_error)
+    }
+
+    fn close(&self, py: Python<'_>, protocol: &str, address: &str, port: u16) -> PyResult<bool> {
+        let key = key(protocol, address, port)?;
+        Ok(py.detach(|| self.core.close(&key)))
+    }
+
+    fn shutdown(&self, py: Python<'_>) {
+        py.detach(|| self.core.shutdown());
+    }
+
+    fn listening(&self) -> Vec<(String, Address, Address)> {
+        let row = |(key, bound): (ServiceKey, SocketAddr)| match key {
+            ServiceKey::Address { protocol, address } => {
+                Some((protocol.as_str().to_owned(), pair(address), pair(bound)))
+            }
+            ServiceKey::Mark(_) => None,
+        };
+        self.core.listening().into_iter().filter_map(row).collect()
+    }
+
+    fn connections(&self) -> Vec<(Address, Address, Option<Address>)> {
+        let connections = self.core.connections();
+        connections
+            .into_iter()
+            .map(|found| (pair(found.client), pair(found.target), found.destination.map(pair)))
+            .collect()
+    }
+
+    fn statistics(&self) -> HashMap<&'static str, u64> {
+        let counts = self.core.statistics();
+        HashMap::from([
+            ("accepted", counts.accepted),
+            ("refused", counts.refused),
+            ("retried", counts.retried),
+            ("dropped", counts.dropped),
+            ("open", counts.open as u64),
+        ])
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Forwarder>()
 }

@@ -1,1 +1,15 @@
 //! The service data plane: forwarding and DNS.
+//!
+//! `forwarder` listens on the addresses of virtual services and carries connections to the destinations that
+//! `kubecore_core::balance` picks; `dns` answers cluster names from tables.
+
+mod connections;
+pub mod dns;
+pub mod forwarder;
+mod pump;
+mod splice;
+mod tcp;
+mod udp;
+mod wait;
+
+pub use forwarder::{Forwarder, ForwarderOptions};

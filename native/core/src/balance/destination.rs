@@ -1,0 +1,185 @@
+//! A real server behind a virtual service, with its counts.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// IPVS's limit (`IP_VS_WEIGHT_MAX`): the exactness of the load keys in `scheduler::least` rests on it.
+pub const MAX_WEIGHT: u32 = 65535;
+
+/// What a destination is wanted to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DestinationSpec {
+    pub address: SocketAddr,
+    /// 0 drains: no new connection, existing ones live on. At most [`MAX_WEIGHT`].
+    pub weight: u32,
+    /// Connections at which it counts as overloaded; 0 is no limit.
+    pub upper_threshold: u32,
+    /// Connections below which it is no longer overloaded; 0 is three quarters of the upper threshold.
+    pub lower_threshold: u32,
+}
+
+impl DestinationSpec {
+    pub fn new(address: SocketAddr, weight: u32) -> Self {
+        Self { address, weight, upper_threshold: 0, lower_threshold: 0 }
+    }
+}
+
+/// A real server. Shared by the snapshots that contain it and by the connections it serves.
+#[derive(Debug)]
+pub struct Destination {
+    address: SocketAddr,
+    weight: AtomicU32,
+    /// The weight before it was set to 0: hash tables keep their shape while a server drains.
+    last_weight: AtomicU32,
+    upper_threshold: AtomicU32,
+    lower_threshold: AtomicU32,
+    active: AtomicU32,
+    inactive: AtomicU32,
+    overloaded: AtomicBool,
+    removed: AtomicBool,
+    /// Where it stands in its service's current list; readers verify it.
+    position: AtomicU32,
+    connections: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Destination {
+    pub(super) fn new(spec: &DestinationSpec) -> Self {
+        let destination = Self {
+            address: spec.address,
+            weight: AtomicU32::new(0),
+            last_weight: AtomicU32::new(0),
+            upper_threshold: AtomicU32::new(0),
+            lower_threshold: AtomicU32::new(0),
+            active: AtomicU32::new(0),
+            inactive: AtomicU32::new(0),
+            overloaded: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            position: AtomicU32::new(0),
+            connections: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        };
+        destination.configure(spec);
+        destination
+    }
+
+    /// Take over weight and thresholds; the counts stay. Returns whether anything changed.
+    pub(super) fn configure(&self, spec: &DestinationSpec) -> bool {
+        let weight = spec.weight.min(MAX_WEIGHT);
+        let changed = self.weight.swap(weight, Relaxed) != weight;
+        if weight > 0 {
+            self.last_weight.store(weight, Relaxed);
+        }
+        let upper = self.upper_threshold.swap(spec.upper_threshold, Relaxed) != spec.upper_threshold;
+        let lower = self.lower_threshold.swap(spec.lower_threshold, Relaxed) != spec.lower_threshold;
+        if upper || lower {
+            self.overloaded.store(false, Relaxed);
+            self.judge_load();
+        }
+        changed || upper || lower
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    pub(super) fn last_weight(&self) -> u32 {
+        self.last_weight.load(Relaxed)
+    }
+
+    /// Connections that carry data or are being set up.
+    pub fn active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// Connections that are on their way out (half closed).
+    pub fn inactive(&self) -> u32 {
+        self.inactive.load(Relaxed)
+    }
+
+    /// Connections ever sent here.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
+    }
+
+    /// (from clients, to clients), in bytes.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.bytes_in.load(Relaxed), self.bytes_out.load(Relaxed))
+    }
+
+    pub fn count_bytes(&self, from_client: u64, to_client: u64) {
+        if from_client > 0 {
+            self.bytes_in.fetch_add(from_client, Relaxed);
+        }
+        if to_client > 0 {
+            self.bytes_out.fetch_add(to_client, Relaxed);
+        }
+    }
+
+    pub fn overloaded(&self) -> bool {
+        self.overloaded.load(Relaxed)
+    }
+
+    /// May it get new connections?
+    pub fn available(&self) -> bool {
+        self.weight() > 0 && !self.overloaded()
+    }
+
+    /// Has it been taken out of its service?
+    pub fn removed(&self) -> bool {
+        self.removed.load(Relaxed)
+    }
+
+    pub(super) fn set_removed(&self, removed: bool) {
+        self.removed.store(removed, Relaxed);
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position.load(Relaxed) as usize
+    }
+
+    pub(super) fn set_position(&self, position: usize) {
+        self.position.store(u32::try_from(position).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    pub(super) fn opened(&self) {
+        self.active.fetch_add(1, Relaxed);
+        self.connections.fetch_add(1, Relaxed);
+        self.judge_load();
+    }
+
+    pub(super) fn closing(&self) {
+        self.inactive.fetch_add(1, Relaxed);
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn closed(&self, was_active: bool) {
+        let count = if was_active { &self.active } else { &self.inactive };
+        count.fetch_sub(1, Relaxed);
+        self.judge_load();
+    }
+
+    /// Thresholds with hysteresis, as `ip_vs_bind_dest` and `ip_vs_unbind_dest` apply them.
+    fn judge_load(&self) {
+        let upper = u64::from(self.upper_threshold.load(Relaxed));
+        let overloaded = self.overloaded();
+        if upper == 0 && !overloaded {
+            return;
+        }
+        let total = u64::from(self.active()) + u64::from(self.inactive());
+        let lower = u64::from(self.lower_threshold.load(Relaxed));
+        if !overloaded {
+            if total >= upper {
+                self.overloaded.store(true, Relaxed);
+            }
+        } else if upper == 0 || (lower > 0 && total < lower) || (lower == 0 && total * 4 < upper * 3) {
+            self.overloaded.store(false, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A virtual service: its destinations and the scheduler that picks among them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::connection::Connection;
+use super::destination::{Destination, DestinationSpec};
+use super::flow::{Flow, ServiceKey};
+use super::persistence::{Persistence, Template, TemplateTable};
+use super::scheduler::{Schedule, SchedulerKind};
+
+/// The flags of `sh` and `mh` (`ipvsadm -b sh-port,sh-fallback`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashOptions {
+    /// Hash the client's port with its address.
+    pub port: bool,
+    /// When the hashed destination is unavailable, go on to another instead of refusing.
+    pub fallback: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceOptions {
+    pub scheduler: SchedulerKind,
+    pub persistence: Option<Persistence>,
+    pub hash: HashOptions,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self { scheduler: SchedulerKind::RoundRobin, persistence: None, hash: HashOptions::default() }
+    }
+}
+
+/// How many destinations a change touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
+}
+
+/// What a pick reads: never changed, only replaced.
+struct Snapshot {
+    options: ServiceOptions,
+    /// In IPVS's order: the destination added last comes first.
+    destinations: Vec<Arc<Destination>>,
+    scheduler: Box<dyn Schedule>,
+}
+
+type Observer = Box<dyn Fn(&VirtualService) + Send + Sync>;
+
+/// A virtual service. Made by [`super::Balancer::put`], or on its own.
+pub struct VirtualService {
+    key: ServiceKey,
+    snapshot: ArcSwap<Snapshot>,
+    templates: TemplateTable,
+    /// Destinations taken out that may still serve connections: one that comes back keeps its counts
+    /// (IPVS's trash). Its lock also makes changes one at a time.
+    leaving: Mutex<FxHashMap<SocketAddr, Weak<Destination>>>,
+    observer: ArcSwapOption<Observer>,
+    connections: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl std::fmt::Debug for VirtualService {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let snapshot = self.snapshot.load();
+        out.debug_struct("VirtualService")
+            .field("key", &self.key)
+            .field("options", &snapshot.options)
+            .field("destinations", &snapshot.destinations)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VirtualService {
+    pub fn new(key: ServiceKey, options: ServiceOptions) -> Self {
+        let snapshot = Snapshot { options, destinations: Vec::new(), scheduler: options.build() };
+        Self {
+            key,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            templates: TemplateTable::default(),
+            leaving: Mutex::default(),
+            observer: ArcSwapOption::empty(),
+            connections: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    pub fn key(&self) -> ServiceKey {
+        self.key
+    }
+
+    pub fn options(&self) -> ServiceOptions {
+        self.snapshot.load().options
+    }
+
+    /// The destinations, the one added last first.
+    pub fn destinations(&self) -> Vec<Arc<Destination>> {
+        self.snapshot.load().destinations.clone()
+    }
+
+    /// Is there a destination with a weight? Without one, connections are to be refused.
+    pub fn serving(&self) -> bool {
+        self.snapshot.load().destinations.iter().any(|destination| destination.weight() > 0)
+    }
+
+    /// Connections accepted, and connections for which no destination could be had.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.connections.load(Relaxed), self.refused.load(Relaxed))
+    }
+
+    /// Have `observer` called after every change of the destinations.
+    pub fn observe(&self, observer: impl Fn(&VirtualService) + Send + Sync + 'static) {
+        self.observer.store(Some(Arc::new(Box::new(observer))));
+    }
+
+    pub fn forget_observer(&self) {
+        self.observer.store(None);
+    }
+
+    pub(super) fn persistence_timeout(&self) -> Option<u64> {
+        self.snapshot.load().options.persistence.map(|persistence| persistence.timeout)
+    }
+
+    /// New options; destinations and their counts stay. A scheduler of another kind starts afresh.
+    pub fn reconfigure(&self, options: ServiceOptions) {
+        let _changing = self.leaving.lock();
+        let old = self.snapshot.load_full();
+        if old.options == options {
+            return;
+        }
+        if old.options.persistence != options.persistence {
+            self.templates.clear();
+        }
+        let destinations = old.destinations.clone();
+        let same = old.options.scheduler == options.scheduler && old.options.hash == options.hash;
+        let scheduler = if same {
+            old.scheduler.successor(&old.destinations, &destinations)
+        } else {
+            options.build().successor(&[], &destinations)
+        };
+        self.publish(Snapshot { options, destinations, scheduler });
+    }
+
+    /// Make the destinations those of `wanted`: what is missing goes, what is there is kept with its counts and
+    /// gets its new weight, what is new is added in the order given. A later duplicate address is ignored.
+    pub fn set_destinations(&self, wanted: &[DestinationSpec]) -> Changes {
+        let mut leaving = self.leaving.lock();
+        let old = self.snapshot.load_full();
+        let mut specs: FxHashMap<SocketAddr, &DestinationSpec> = FxHashMap::default();
+        for spec in wanted {
+            specs.entry(spec.address).or_insert(spec);
+        }
+        let mut changes = Changes::default();
+        let mut kept = Vec::with_capacity(specs.len());
+        for destination in &old.destinations {
+            let Some(spec) = specs.remove(&destination.address()) else {
+                destination.set_removed(true);
+                leaving.insert(destination.address(), Arc::downgrade(destination));
+                changes.removed += 1;
+                continue;
+            };
+            changes.changed += usize::from(destination.configure(spec));
+            kept.push(Arc::clone(destination));
+        }
+        let mut added = Vec::with_capacity(specs.len());
+        for spec in wanted {
+            if specs.remove(&spec.address).is_some() {
+                let back = leaving.remove(&spec.address).and_then(|weak| weak.upgrade());
+                added.push(back.map_or_else(
+                    || Arc::new(Destination::new(spec)),
+                    |destination| {
+                        destination.configure(spec);
+                        destination.set_removed(false);
+                        destination
+                    },
+                ));
+            }
+        }
+        changes.added = added.len();
+        if changes == Changes::default() {
+            return changes;
+        }
+        leaving.retain(|_, destination| destination.strong_count() > 0);
+        let destinations: Vec<_> = added.into_iter().rev().chain(kept).collect();
+        let scheduler = old.scheduler.successor(&old.destinations, &destinations);
+        self.publish(Snapshot { options: old.options, destinations, scheduler });
+        drop(leaving);
+        if let Some(observer) = self.observer.load_full() {
+            observer(self);
+        }
+        changes
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        for (position, destination) in snapshot.destinations.iter().enumerate() {
+            destination.set_position(position);
+        }
+        self.snapshot.store(Arc::new(snapshot));
+        // Counts that changed between building and storing were reported to the old snapshot only.
+        let current = self.snapshot.load();
+        for position in 0..current.destinations.len() {
+            current.scheduler.load_changed(&current.destinations, position);
+        }
+    }
+
+    pub(super) fn load_changed(&self, destination: &Arc<Destination>) {
+        let snapshot = self.snapshot.load();
+        let position = destination.position();
+        if snapshot.destinations.get(position).is_some_and(|found| Arc::ptr_eq(found, destination)) {
+            snapshot.scheduler.load_changed(&snapshot.destinations, position);
+        }
+    }
+
+    /// What the scheduler picks for a flow, uncounted and without persistence; `read` sees it in place.
+    pub fn pick<R>(&self, flow: &Flow, read: impl FnOnce(&Arc<Destination>) -> R) -> Option<R> {
+        let snapshot = self.snapshot.load();
+        let position = snapshot.scheduler.pick(&snapshot.destinations, flow)?;
+        snapshot.destinations.get(position).map(read)
+    }
+
+    /// Send a connection to a destination and count it there. None: no destination is available.
+    pub fn connect(self: &Arc<Self>, flow: &Flow, now: u64) -> Option<Connection> {
+        self.connect_excluding(flow, now, &[])
+    }
+
+    /// As `connect`, but not to a destination in `tried`: for another attempt after one that failed.
+    pub fn connect_excluding(
+        self: &Arc<Self>,
+        flow: &Flow,
+        now: u64,
+        tried: &[SocketAddr],
+    ) -> Option<Connection> {
+        let chosen = match self.snapshot.load().options.persistence {
+            Some(persistence) => self.choose_persistent(flow, now, &persistence, tried),
+            None => self.choose(flow, tried).map(|destination| (destination, None)),
+        };
+        let Some((destination, template)) = chosen else {
+            self.refused.fetch_add(1, Relaxed);
+            return None;
+        };
+        self.connections.fetch_add(1, Relaxed);
+        Some(Connection::open(Arc::clone(self), destination, template))
+    }
+
+    fn choose(&self, flow: &Flow, tried: &[SocketAddr]) -> Option<Arc<Destination>> {
+        if tried.is_empty() {
+            return self.pick(flow, Arc::clone);
+        }
+        let untried = |destination: &Arc<Destination>| !tried.contains(&destination.address());
+        // Schedulers with a cursor move on by themselves; the others are asked once and then stepped past.
+        for _ in 0..=tried.len() {
+            if let Some(destination) = self.pick(flow, Arc::clone).filter(untried) {
+                return Some(destination);
+            }
+        }
+        let excluded: FxHashSet<_> = tried.iter().copied().collect();
+        let snapshot = self.snapshot.load();
+        let usable = |destination: &&Arc<Destination>| {
+            destination.available() && !excluded.contains(&destination.address())
+        };
+        snapshot.destinations.iter().filter(usable).min_by_key(|destination| destination.active()).cloned()
+    }
+
+    fn choose_persistent(
+        &self,
+        flow: &Flow,
+        now: u64,
+        persistence: &Persistence,
+        tried: &[SocketAddr],
+    ) -> Option<(Arc<Destination>, Option<Arc<Template>>)> {
+        let client = persistence.mask(flow.source.ip());
+        if tried.is_empty()
+            && let Some(template) = self.templates.find(client, now, persistence.timeout)
+        {
+            return Some((Arc::clone(template.destination()), Some(template)));
+        }
+        let destination = self.choose(flow, tried)?;
+        // A client whose destination has just failed is moved for good.
+        let template =
+            self.templates.insert(client, &destination, now, persistence.timeout, !tried.is_empty());
+        Some((Arc::clone(template.destination()), Some(template)))
+    }
+
+    /// Forget persistent clients whose time is up; returns how many are still remembered.
+    pub fn expire(&self, now: u64) -> usize {
+        self.templates.expire(now)
+    }
+}

@@ -1,0 +1,194 @@
+//! One listener per virtual service; adding or removing one never touches the others.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use kubecore_core::balance::{Protocol, ServiceKey, VirtualService};
+use kubecore_core::clock::Clock;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+
+pub use crate::connections::ConnectionInfo;
+use crate::connections::Connections;
+use crate::tcp::TcpVirtual;
+use crate::udp::UdpVirtual;
+
+#[derive(Clone, Copy, Debug)]
+pub struct ForwarderOptions {
+    /// For one attempt to reach a destination, before another one is tried.
+    pub connect_timeout: Duration,
+    /// Destinations tried for one connection.
+    pub attempts: usize,
+    /// A UDP flow without packets for this long is forgotten.
+    pub udp_timeout: Duration,
+}
+
+impl Default for ForwarderOptions {
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(2), attempts: 6, udp_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// Counts since the forwarder was made.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+}
+
+/// What all listeners share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) runtime: Handle,
+    pub(crate) clock: Clock,
+    pub(crate) options: ForwarderOptions,
+    pub(crate) counters: Counters,
+    pub(crate) connections: Connections,
+}
+
+/// A copy of the counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwarderStatistics {
+    /// Connections (or UDP flows) taken from clients.
+    pub accepted: u64,
+    /// Those of them that were reset because no destination could be reached.
+    pub refused: u64,
+    /// Further attempts after one that failed.
+    pub retried: u64,
+    /// UDP packets lost here.
+    pub dropped: u64,
+    /// Open now.
+    pub open: usize,
+}
+
+enum Listener {
+    Tcp(Arc<TcpVirtual>),
+    Udp(Arc<UdpVirtual>),
+}
+
+impl Listener {
+    fn close(&self, service: &VirtualService) {
+        service.forget_observer();
+        match self {
+            Self::Tcp(listener) => listener.set_open(false),
+            Self::Udp(listener) => listener.set_open(false),
+        };
+    }
+}
+
+/// Listens on virtual services' addresses and carries connections to their destinations.
+pub struct Forwarder {
+    shared: Arc<Shared>,
+    listeners: Mutex<FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>>,
+}
+
+impl Forwarder {
+    pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions) -> Self {
+        let shared = Shared {
+            runtime,
+            clock,
+            options,
+            counters: Counters::default(),
+            connections: Connections::default(),
+        };
+        Self { shared: Arc::new(shared), listeners: Mutex::default() }
+    }
+
+    /// Bind `bind` (usually the service's own address; port 0 picks one) and serve it. While the service has no
+    /// destination the port stays bound but refuses connections. Returns the bound address.
+    ///
+    /// Errors: what bind(2) says; InvalidInput for a protocol that cannot be forwarded or a service listened for
+    /// already.
+    pub fn listen(&self, service: &Arc<VirtualService>, bind: SocketAddr) -> io::Result<SocketAddr> {
+        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let ServiceKey::Address { protocol, .. } = service.key() else {
+            return Err(invalid("a service by firewall mark has no address to listen on".into()));
+        };
+        let mut listeners = self.listeners.lock();
+        if listeners.contains_key(&service.key()) {
+            return Err(invalid(format!("{} is listened for already", service.key())));
+        }
+        let (address, listener) = match protocol {
+            Protocol::Tcp => {
+                let listener = TcpVirtual::bind(bind, Arc::clone(service), Arc::clone(&self.shared))?;
+                let weak = Arc::downgrade(&listener);
+                service.observe(move |service| {
+                    if let Some(listener) = weak.upgrade() {
+                        listener.set_open(service.serving());
+                    }
+                });
+                (listener.address(), Listener::Tcp(listener))
+            }
+            Protocol::Udp => {
+                let listener = UdpVirtual::bind(bind, Arc::clone(service), Arc::clone(&self.shared))?;
+                let weak = Arc::downgrade(&listener);
+                service.observe(move |service| {
+                    if let Some(listener) = weak.upgrade() {
+                        listener.set_open(service.serving());
+                        listener.forget_removed();
+                    }
+                });
+                (listener.address(), Listener::Udp(listener))
+            }
+            Protocol::Sctp => return Err(invalid("SCTP cannot be forwarded in user space".into())),
+        };
+        match &listener {
+            Listener::Tcp(listener) => listener.set_open(service.serving()),
+            Listener::Udp(listener) => listener.set_open(service.serving()),
+        };
+        listeners.insert(service.key(), (Arc::clone(service), listener));
+        Ok(address)
+    }
+
+    /// Stop listening for a service and free its port; its open connections live on. False: it was not listened for.
+    pub fn close(&self, key: &ServiceKey) -> bool {
+        let Some((service, listener)) = self.listeners.lock().remove(key) else { return false };
+        listener.close(&service);
+        true
+    }
+
+    /// Stop listening for all services and end all connections.
+    pub fn shutdown(&self) {
+        let listeners: Vec<_> = self.listeners.lock().drain().collect();
+        for (_, (service, listener)) in &listeners {
+            listener.close(service);
+        }
+        self.shared.connections.abort_all();
+    }
+
+    /// The services listened for and the addresses that are bound.
+    pub fn listening(&self) -> Vec<(ServiceKey, SocketAddr)> {
+        let address = |listener: &Listener| match listener {
+            Listener::Tcp(listener) => listener.address(),
+            Listener::Udp(listener) => listener.address(),
+        };
+        self.listeners.lock().iter().map(|(key, (_, listener))| (*key, address(listener))).collect()
+    }
+
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.shared.connections.list()
+    }
+
+    pub fn statistics(&self) -> ForwarderStatistics {
+        let counters = &self.shared.counters;
+        ForwarderStatistics {
+            accepted: counters.accepted.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
+            retried: counters.retried.load(Relaxed),
+            dropped: counters.dropped.load(Relaxed),
+            open: self.shared.connections.len(),
+        }
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

@@ -1,0 +1,154 @@
+//! The TCP side of a virtual service: accept, pick, connect, carry.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use kubecore_core::balance::{Connection, Flow, VirtualService};
+use parking_lot::Mutex;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use crate::forwarder::Shared;
+use crate::pump::{pump, reset};
+use crate::wait;
+
+const BACKLOG: i32 = 4096;
+/// How long accepting rests when the process has no file descriptor or memory left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(20);
+/// A peer that vanished without a word is noticed after about two minutes.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// A bound port that listens while its service has destinations. Bound but not listening, the kernel itself refuses
+/// connections, and nobody else can take the port meanwhile.
+#[derive(Debug)]
+pub(crate) struct TcpVirtual {
+    socket: Socket,
+    address: SocketAddr,
+    service: Arc<VirtualService>,
+    shared: Arc<Shared>,
+    accepting: Mutex<Option<AbortHandle>>,
+}
+
+impl TcpVirtual {
+    pub(crate) fn bind(
+        bind: SocketAddr,
+        service: Arc<VirtualService>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Arc<Self>> {
+        let socket = Socket::new(Domain::for_address(bind), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if bind.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&bind.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(bind);
+        Ok(Arc::new(Self { socket, address, service, shared, accepting: Mutex::default() }))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begin or cease to listen.
+    pub(crate) fn set_open(self: &Arc<Self>, open: bool) {
+        let mut accepting = self.accepting.lock();
+        if open == accepting.is_some() {
+            return;
+        }
+        if let Some(task) = accepting.take() {
+            task.abort();
+            // On a listening socket this undoes listen(2) and keeps the port (see inet_shutdown in Linux).
+            let _ = self.socket.shutdown(std::net::Shutdown::Read);
+        } else if let Ok(listener) = self.listener() {
+            let serving = Arc::clone(self);
+            *accepting = Some(self.shared.runtime.spawn(accept(listener, serving)).abort_handle());
+        }
+    }
+
+    fn listener(&self) -> io::Result<TcpListener> {
+        self.socket.listen(BACKLOG)?;
+        let _context = self.shared.runtime.enter();
+        TcpListener::from_std(self.socket.try_clone()?.into())
+    }
+
+    /// Have a destination take the connection: others are tried when one cannot be reached.
+    async fn reach(&self, flow: &Flow) -> Option<(TcpStream, Connection)> {
+        let shared = &self.shared;
+        let mut tried = Vec::new();
+        while tried.len() < shared.options.attempts {
+            let now = wait::now(&shared.clock);
+            let connection = self.service.connect_excluding(flow, now, &tried)?;
+            let address = connection.destination().address();
+            let attempt = TcpStream::connect(address);
+            if let Some(Ok(stream)) =
+                wait::timeout(&shared.clock, shared.options.connect_timeout, attempt).await
+            {
+                return Some((stream, connection));
+            }
+            shared.counters.retried.fetch_add(1, Relaxed);
+            tried.push(address);
+        }
+        None
+    }
+
+    async fn serve(self: Arc<Self>, client: TcpStream, peer: SocketAddr, id: u64) {
+        let target = client.local_addr().unwrap_or(self.address);
+        let flow = Flow::new(peer, target.ip());
+        let _closing = Closing { shared: &self.shared, id };
+        let Some((server, connection)) = self.reach(&flow).await else {
+            self.shared.counters.refused.fetch_add(1, Relaxed);
+            reset(&client);
+            return;
+        };
+        self.shared.connections.sent_to(id, connection.destination().address());
+        for stream in [&client, &server] {
+            let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
+        }
+        let connection = pump(client, server, connection).await;
+        connection.close(wait::now(&self.shared.clock));
+    }
+}
+
+/// Strikes the connection off the list, also when its task is aborted.
+struct Closing<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.shared.connections.close(self.id);
+    }
+}
+
+async fn accept(listener: TcpListener, serving: Arc<TcpVirtual>) {
+    let shared = Arc::clone(&serving.shared);
+    loop {
+        match listener.accept().await {
+            Ok((client, peer)) => {
+                shared.counters.accepted.fetch_add(1, Relaxed);
+                let id = shared.connections.open(peer, serving.address);
+                let task = shared.runtime.spawn(Arc::clone(&serving).serve(client, peer, id));
+                shared.connections.carried_by(id, task.abort_handle());
+            }
+            Err(error) => match error.raw_os_error() {
+                // No longer listening: the task is about to be aborted.
+                Some(libc::EINVAL | libc::EBADF) => return,
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    wait::sleep(&shared.clock, EXHAUSTED_REST).await;
+                }
+                // The client gave up before it was accepted, or its network did.
+                _ => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The UDP side of a virtual service: one flow per client address, each with its own socket to its destination.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use kubecore_core::balance::{Connection, Destination, Flow, VirtualService};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use socket2::{Domain, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
+
+use crate::forwarder::Shared;
+use crate::wait;
+
+const PACKET_BYTES: usize = 65_536;
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
+struct UdpFlow {
+    socket: UdpSocket,
+    connection: Mutex<Option<Connection>>,
+    /// Milliseconds of the forwarder's clock.
+    used: AtomicU64,
+    destination: Arc<Destination>,
+    id: u64,
+}
+
+thread_local! {
+    /// Flows are many and packets short-lived: one buffer for each worker thread.
+    static PACKET: RefCell<Box<[u8]>> = RefCell::new(vec![0; PACKET_BYTES].into_boxed_slice());
+}
+
+/// A bound UDP port that answers while its service has destinations.
+pub(crate) struct UdpVirtual {
+    socket: Socket,
+    address: SocketAddr,
+    service: Arc<VirtualService>,
+    shared: Arc<Shared>,
+    flows: Mutex<FxHashMap<SocketAddr, Arc<UdpFlow>>>,
+    receiving: Mutex<Option<AbortHandle>>,
+}
+
+impl UdpVirtual {
+    pub(crate) fn bind(
+        bind: SocketAddr,
+        service: Arc<VirtualService>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Arc<Self>> {
+        let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        if bind.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        socket.bind(&bind.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(bind);
+        let listener =
+            Self { socket, address, service, shared, flows: Mutex::default(), receiving: Mutex::default() };
+        listener.deafen();
+        Ok(Arc::new(listener))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connected to itself the socket takes nobody's packets, so the kernel answers them with port unreachable.
+    fn deafen(&self) {
+        let mut own = self.address;
+        if own.ip().is_unspecified() {
+            own.set_ip(if own.is_ipv6() {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            } else {
+                std::net::Ipv4Addr::LOCALHOST.into()
+            });
+        }
+        let _ = self.socket.connect(&own.into());
+    }
+
+    fn hearken(&self) -> io::Result<UdpSocket> {
+        disconnect(&self.socket)?;
+        let _context = self.shared.runtime.enter();
+        UdpSocket::from_std(self.socket.try_clone()?.into())
+    }
+
+    pub(crate) fn set_open(self: &Arc<Self>, open: bool) {
+        let mut receiving = self.receiving.lock();
+        if open == receiving.is_some() {
+            return;
+        }
+        if let Some(task) = receiving.take() {
+            task.abort();
+            self.deafen();
+            self.end_flows(|_| true);
+        } else if let Ok(socket) = self.hearken() {
+            let serving = Arc::clone(self);
+            *receiving = Some(self.shared.runtime.spawn(receive(Arc::new(socket), serving)).abort_handle());
+        }
+    }
+
+    /// A UDP flow has no end of its own: it leaves a destination when that is removed.
+    pub(crate) fn forget_removed(&self) {
+        self.end_flows(|flow| flow.destination.removed());
+    }
+
+    fn end_flows(&self, which: impl Fn(&UdpFlow) -> bool) {
+        let mut ended = Vec::new();
+        self.flows.lock().retain(|_, flow| {
+            let ends = which(flow);
+            if ends {
+                ended.push(flow.id);
+            }
+            !ends
+        });
+        for id in ended {
+            self.shared.connections.abort(id);
+        }
+    }
+
+    fn forward(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr, packet: &[u8]) {
+        // Twice: a destination that has just refused is left for another one.
+        for _ in 0..2 {
+            let Some(flow) = self.flow(socket, client) else { break };
+            flow.used.store(wait::now(&self.shared.clock), Relaxed);
+            match flow.socket.try_send(packet) {
+                Ok(sent) => {
+                    flow.destination.count_bytes(sent as u64, 0);
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    self.shared.counters.retried.fetch_add(1, Relaxed);
+                    self.forget(client, &flow);
+                }
+                Err(_) => break,
+            }
+        }
+        self.shared.counters.dropped.fetch_add(1, Relaxed);
+    }
+
+    fn flow(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr) -> Option<Arc<UdpFlow>> {
+        if let Some(flow) = self.flows.lock().get(&client) {
+            return Some(Arc::clone(flow));
+        }
+        let now = wait::now(&self.shared.clock);
+        let connection = self.service.connect(&Flow::new(client, self.address.ip()), now)?;
+        let destination = connection.destination().address();
+        let toward = connected(destination).ok()?;
+        let id = self.shared.connections.open(client, self.address);
+        self.shared.connections.sent_to(id, destination);
+        self.shared.counters.accepted.fetch_add(1, Relaxed);
+        let flow = Arc::new(UdpFlow {
+            socket: toward,
+            destination: Arc::clone(connection.destination()),
+            connection: Mutex::new(Some(connection)),
+            used: AtomicU64::new(now),
+            id,
+        });
+        self.flows.lock().insert(client, Arc::clone(&flow));
+        let task = answer(Arc::clone(socket), Arc::clone(self), client, Arc::clone(&flow));
+        self.shared.connections.carried_by(id, self.shared.runtime.spawn(task).abort_handle());
+        Some(flow)
+    }
+
+    /// One packet from the destination to its client. False: the destination refuses.
+    fn pass_back(&self, socket: &UdpSocket, client: SocketAddr, flow: &UdpFlow) -> bool {
+        PACKET.with_borrow_mut(|packet| match flow.socket.try_recv(packet) {
+            Ok(length) => {
+                flow.used.store(wait::now(&self.shared.clock), Relaxed);
+                flow.destination.count_bytes(0, length as u64);
+                if socket.try_send_to(&packet[..length], client).is_err() {
+                    self.shared.counters.dropped.fetch_add(1, Relaxed);
+                }
+                true
+            }
+            Err(error) => error.kind() != io::ErrorKind::ConnectionRefused,
+        })
+    }
+
+    fn forget(&self, client: SocketAddr, flow: &Arc<UdpFlow>) {
+        let mut flows = self.flows.lock();
+        if flows.get(&client).is_some_and(|found| Arc::ptr_eq(found, flow)) {
+            flows.remove(&client);
+        }
+    }
+
+    fn holds(&self, client: SocketAddr, flow: &Arc<UdpFlow>) -> bool {
+        self.flows.lock().get(&client).is_some_and(|found| Arc::ptr_eq(found, flow))
+    }
+}
+
+fn connected(destination: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&destination.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn disconnect(socket: &Socket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: an all-zero sockaddr is valid and AF_UNSPEC is 0.
+    let none: libc::sockaddr = unsafe { std::mem::zeroed() };
+    // SAFETY: `none` outlives the call and its true length is given.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), &none, size_of::<libc::sockaddr>() as u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Packets of all clients.
+async fn receive(socket: Arc<UdpSocket>, serving: Arc<UdpVirtual>) {
+    let mut packet = vec![0; PACKET_BYTES];
+    loop {
+        // Errors here are about packets sent before; the socket itself stays good.
+        if let Ok((length, client)) = socket.recv_from(&mut packet).await {
+            serving.forward(&socket, client, &packet[..length]);
+        }
+    }
+}
+
+/// Packets back to one client, until the flow is idle for too long, is refused or is forgotten.
+async fn answer(socket: Arc<UdpSocket>, serving: Arc<UdpVirtual>, client: SocketAddr, flow: Arc<UdpFlow>) {
+    let shared = &serving.shared;
+    let timeout = u64::try_from(shared.options.udp_timeout.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let idle = wait::now(&shared.clock).saturating_sub(flow.used.load(Relaxed));
+        let rest = Duration::from_millis(timeout.saturating_sub(idle));
+        if rest.is_zero() || !serving.holds(client, &flow) {
+            break;
+        }
+        let readable = wait::timeout(&shared.clock, rest, flow.socket.readable()).await;
+        if readable.is_some() && !serving.pass_back(&socket, client, &flow) {
+            break;
+        }
+    }
+    serving.forget(client, &flow);
+    shared.connections.close(flow.id);
+    if let Some(connection) = flow.connection.lock().take() {
+        connection.close(wait::now(&shared.clock));
+    }
+}
