@@ -1,8 +1,65 @@
 # Types of the Rust extension. Held true by stubtest.
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 __version__: str
+
+# --- balance
+def schedulers() -> list[str]:
+    """The names `Balancer.put_service` takes: IPVS's rr, wrr, lc, wlc, sh, dh, sed, nq, lblc, mh, fo, ovf."""
+
+@final
+class Connection:
+    """A counted connection; it ends with `close` or when it is garbage."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    def closing(self) -> None:
+        """One side has finished: it counts as inactive from here on."""
+    def close(self, *, now: float = 0.0) -> None:
+        """`now` in seconds: a persistent client's time-out runs from here."""
+
+@final
+class Balancer:
+    """Virtual services and their destinations: IPVS in user space. Thread-safe.
+
+    A service is named by (protocol, address, port), protocol "TCP", "UDP" or "SCTP". Raises ValueError for what cannot
+    be parsed and KeyError for a service that does not exist.
+    """
+
+    def __new__(cls) -> Balancer: ...
+    def put_service(
+        self,
+        protocol: str,
+        address: str,
+        port: int,
+        *,
+        scheduler: str = "rr",
+        persistence_seconds: float | None = None,
+        hash_port: bool = False,
+        hash_fallback: bool = False,
+    ) -> None:
+        """Make a service, or change the options of an existing one; its destinations stay."""
+    def remove_service(self, protocol: str, address: str, port: int) -> bool: ...
+    def set_destinations(
+        self, protocol: str, address: str, port: int, destinations: Sequence[tuple[str, int, int]]
+    ) -> tuple[int, int, int]:
+        """(address, port, weight) each, weight 0-65535, 0 drains; returns how many were (added, changed, removed).
+
+        Destinations that stay keep their counts. As in IPVS the one added last stands first in the rotation.
+        """
+    def pick(self, protocol: str, address: str, port: int, client: str, client_port: int = 0) -> tuple[str, int] | None:
+        """What the scheduler gives next, uncounted and without persistence."""
+    def connect(
+        self, protocol: str, address: str, port: int, client: str, client_port: int = 0, *, now: float = 0.0
+    ) -> Connection | None:
+        """A counted connection; None when no destination is available. `now` in seconds of any monotonic clock."""
+    def services(self) -> list[dict[str, Any]]:
+        """protocol, address, port, scheduler, persistence_seconds, connections, refused and destinations of each; a
+        destination has address, port, weight, active, inactive, connections, bytes_in, bytes_out."""
+    def __len__(self) -> int: ...
 
 # --- cache
 class NativeStatus(Exception):
@@ -129,6 +186,47 @@ class Clock:
     def advance(self, seconds: float) -> None: ...
     def unix_seconds(self) -> float: ...
     def monotonic(self) -> float: ...
+
+# --- dataplane
+@final
+class Forwarder:
+    """Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
+
+    Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds) is
+    passed over for another, `attempts` times in all. A UDP flow is forgotten after `udp_timeout` silent seconds.
+    """
+
+    def __new__(
+        cls,
+        balancer: Balancer,
+        clock: Clock | None = None,
+        *,
+        connect_timeout: float = 2.0,
+        attempts: int = 6,
+        udp_timeout: float = 60.0,
+    ) -> Forwarder: ...
+    def listen(
+        self,
+        protocol: str,
+        address: str,
+        port: int,
+        *,
+        bind_address: str | None = None,
+        bind_port: int | None = None,
+    ) -> tuple[str, int]:
+        """Bind (by default the service's own address) and serve; returns what was bound. While the service has no
+        destination its port refuses connections. OSError with errno as bind(2) gives it; ValueError for an unknown
+        service, one that is listened for already, and SCTP."""
+    def close(self, protocol: str, address: str, port: int) -> bool:
+        """Free the port; open connections live on. False: it was not listened for."""
+    def shutdown(self) -> None:
+        """Close all listeners and end all connections."""
+    def listening(self) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
+        """(protocol, service address, bound address) each."""
+    def connections(self) -> list[tuple[tuple[str, int], tuple[str, int], tuple[str, int] | None]]:
+        """(client, virtual address, destination) each; no destination while one is being reached."""
+    def statistics(self) -> dict[str, int]:
+        """accepted, refused, retried, dropped (UDP packets) since the start, and open now."""
 
 # --- front
 @final

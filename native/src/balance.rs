@@ -154,7 +154,8 @@ fn describe<'py>(py: Python<'py>, service: &VirtualService) -> PyResult<Bound<'p
     let options = service.options();
     let (connections, refused) = service.counts();
     described.set_item("scheduler", options.scheduler.as_str())?;
-    described.set_item("persistence_seconds", options.persistence.map(|found| found.timeout as f64 / 1000.0))?;
+    described
+        .set_item("persistence_seconds", options.persistence.map(|found| found.timeout as f64 / 1000.0))?;
     described.set_item("connections", connections)?;
     described.set_item("refused", refused)?;
     let destinations = service.destinations();

@@ -1,7 +1,6 @@
 //! The pure core of kubecore. Nothing here knows Python, sockets or files.
 
 pub mod balance;
-
 pub mod clock;
 pub mod selector;
 pub mod status;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use kubecore_core::balance::{Connection, Flow, VirtualService};
 use parking_lot::Mutex;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use crate::binding;
 use crate::forwarder::Shared;
 use crate::pump::{pump, reset};
 use crate::wait;
@@ -42,14 +43,7 @@ impl TcpVirtual {
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
     ) -> io::Result<Arc<Self>> {
-        let socket = Socket::new(Domain::for_address(bind), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        if bind.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&bind.into())?;
-        let address = socket.local_addr()?.as_socket().unwrap_or(bind);
+        let (socket, address) = binding::bind(bind, Type::STREAM)?;
         Ok(Arc::new(Self { socket, address, service, shared, accepting: Mutex::default() }))
     }
 

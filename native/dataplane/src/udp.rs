@@ -10,10 +10,11 @@ use std::time::Duration;
 use kubecore_core::balance::{Connection, Destination, Flow, VirtualService};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
+use crate::binding;
 use crate::forwarder::Shared;
 use crate::wait;
 
@@ -50,14 +51,8 @@ impl UdpVirtual {
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
     ) -> io::Result<Arc<Self>> {
-        let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, None)?;
-        socket.set_nonblocking(true)?;
-        if bind.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
+        let (socket, address) = binding::bind(bind, Type::DGRAM)?;
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.bind(&bind.into())?;
-        let address = socket.local_addr()?.as_socket().unwrap_or(bind);
         let listener =
             Self { socket, address, service, shared, flows: Mutex::default(), receiving: Mutex::default() };
         listener.deafen();
@@ -126,7 +121,8 @@ impl UdpVirtual {
         for _ in 0..2 {
             let Some(flow) = self.flow(socket, client) else { break };
             flow.used.store(wait::now(&self.shared.clock), Relaxed);
-            match flow.socket.try_send(packet) {
+            // Straight to the socket: tokio does not know yet that a new one takes packets.
+            match SockRef::from(&flow.socket).send(packet) {
                 Ok(sent) => {
                     flow.destination.count_bytes(sent as u64, 0);
                     return;
@@ -171,7 +167,7 @@ impl UdpVirtual {
             Ok(length) => {
                 flow.used.store(wait::now(&self.shared.clock), Relaxed);
                 flow.destination.count_bytes(0, length as u64);
-                if socket.try_send_to(&packet[..length], client).is_err() {
+                if SockRef::from(socket).send_to(&packet[..length], &client.into()).is_err() {
                     self.shared.counters.dropped.fetch_add(1, Relaxed);
                 }
                 true

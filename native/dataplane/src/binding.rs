@@ -1,0 +1,43 @@
+//! Binding ports so that they stay ours.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+
+/// How often another free port is tried when the one found has been taken meanwhile.
+const TRIES: usize = 8;
+
+/// A non-blocking socket bound to `address`, and the address it got.
+///
+/// Linux lets go of a port it has chosen itself (port 0) when a socket ceases to listen or is disconnected, so a free
+/// port is looked up first and then bound by its number.
+pub(crate) fn bind(address: SocketAddr, kind: Type) -> io::Result<(Socket, SocketAddr)> {
+    if address.port() != 0 {
+        return Ok((bind_exactly(address, kind)?, address));
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let found = bind_exactly(address, kind)?.local_addr()?.as_socket().unwrap_or(address);
+        match bind_exactly(found, kind) {
+            Ok(socket) => return Ok((socket, found)),
+            Err(error) if tries == TRIES => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+fn bind_exactly(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    socket.set_nonblocking(true)?;
+    if kind == Type::STREAM {
+        // Connections of an earlier listener that linger in TIME_WAIT are no obstacle.
+        socket.set_reuse_address(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
