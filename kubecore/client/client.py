@@ -78,6 +78,15 @@ class Client:
         """Make a resource that is not built in (found in discovery) known to this client under its key."""
         self._learnt[resource.key] = resource
 
+    def resource_for_kind(self, api_version: str, kind: str) -> Resource | None:
+        """The resource whose objects are of this kind, built in or learnt."""
+        group, version = scheme.split_group_version(api_version)
+        found = scheme.default().for_kind(group, version, kind)
+        if found is not None:
+            return found
+        learnt = (one for one in self._learnt.values() if one.group == group and one.kind == kind)
+        return next(learnt, None)
+
     def path(self, resource: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
         known = self.resource(resource)
         parts = [f"/apis/{known.group}/{known.version}" if known.group else f"/api/{known.version}"]

@@ -1,0 +1,77 @@
+"""Which resources a server serves beyond the built-in ones: those of custom resource definitions and API services."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from kubecore.api import scheme
+from kubecore.api.errors import StatusError
+from kubecore.api.scheme import Resource, Subresource
+from kubecore.client.client import Client
+
+
+async def custom_resources(client: Client) -> tuple[list[Resource], dict[str, str]]:
+    """Resources of groups that are not built in, each in its group's preferred version, made known to `client`.
+
+    Also tells which group versions could not be asked, with the reason: an API service whose server is down.
+    """
+    builtin = {group.name for group in scheme.default().groups()}
+    groups = orjson.loads(await client.request("GET", "/apis")).get("groups") or []
+    found: dict[str, Resource] = {}
+    failed: dict[str, str] = {}
+    for group in groups:
+        if group["name"] in builtin:
+            continue
+        for version in _preferred_first(group):
+            try:
+                answer = await client.request("GET", f"/apis/{group['name']}/{version}")
+            except StatusError as error:
+                failed[f"{group['name']}/{version}"] = error.message
+                continue
+            for resource in _resources(group["name"], version, orjson.loads(answer)):
+                found.setdefault(resource.key, resource)
+    for resource in found.values():
+        client.learn(resource)
+    return list(found.values()), failed
+
+
+def _preferred_first(group: dict[str, Any]) -> list[str]:
+    preferred: str = group["preferredVersion"]["version"]
+    return [preferred, *(one["version"] for one in group["versions"] if one["version"] != preferred)]
+
+
+def _resources(group: str, version: str, answer: dict[str, Any]) -> list[Resource]:
+    listed = answer.get("resources") or []
+    subresources: dict[str, dict[str, Subresource]] = {}
+    for entry in listed:
+        plural, slash, name = entry["name"].partition("/")
+        if slash:
+            subresources.setdefault(plural, {})[name] = Subresource(
+                name, entry.get("group") or group, entry.get("version") or version, entry["kind"], _verbs(entry)
+            )
+    return [
+        Resource(
+            group=group,
+            version=version,
+            kind=entry["kind"],
+            plural=entry["name"],
+            singular=entry.get("singularName") or "",
+            namespaced=entry["namespaced"],
+            verbs=_verbs(entry),
+            short_names=tuple(entry.get("shortNames") or ()),
+            categories=tuple(entry.get("categories") or ()),
+            subresources=MappingProxyType(subresources.get(entry["name"], {})),
+            api_version=scheme.group_version(group, version),
+            key=f"{entry['name']}.{group}",
+            storage_key=f"{entry['name']}.{group}",
+        )
+        for entry in listed
+        if "/" not in entry["name"]
+    ]
+
+
+def _verbs(entry: dict[str, Any]) -> frozenset[str]:
+    return frozenset(entry.get("verbs") or ())

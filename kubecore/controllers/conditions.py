@@ -1,0 +1,49 @@
+"""Conditions of a status: find one, set one without touching its transition time needlessly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.client.client import Object
+
+Condition = dict[str, Any]
+
+
+def find(obj: Object, type: str) -> Condition | None:
+    for condition in (obj.get("status") or {}).get("conditions") or ():
+        if condition["type"] == type:
+            found: Condition = condition
+            return found
+    return None
+
+
+def is_true(obj: Object, type: str) -> bool:
+    condition = find(obj, type)
+    return condition is not None and condition["status"] == "True"
+
+
+def make(type: str, status: str, now: str, reason: str = "", message: str = "") -> Condition:
+    condition = {"type": type, "status": status, "lastTransitionTime": now}
+    if reason:
+        condition["reason"] = reason
+    if message:
+        condition["message"] = message
+    return condition
+
+
+def put(conditions: list[Condition], new: Condition) -> list[Condition]:
+    """`conditions` with `new` in the place of the one of its type, or at the end.
+
+    The time of transition stays while the status does.
+    """
+    out = []
+    placed = False
+    for condition in conditions:
+        if condition["type"] != new["type"]:
+            out.append(condition)
+            continue
+        if condition["status"] == new["status"] and "lastTransitionTime" in condition:
+            new = {**new, "lastTransitionTime": condition["lastTransitionTime"]}
+        out.append(new)
+        placed = True
+    return out if placed else [*out, new]

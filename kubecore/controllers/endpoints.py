@@ -1,0 +1,113 @@
+"""Keeps the Endpoints of Services that have a selector, for those who still read them.
+
+(kubernetes `pkg/controller/endpoint/endpoints_controller.go`.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Object
+from kubecore.controllers import pods
+from kubecore.controllers import service_endpoints as rules
+from kubecore.controllers.base import ControllerContext
+from kubecore.controllers.service_watch import ServiceController
+
+_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+_MANAGER = "endpoint-controller"
+_OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_MAXIMUM = 1000
+
+
+class EndpointsController(ServiceController):
+    name = "endpoint-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._endpoints = self.informer("endpoints")
+        self._endpoints.add_handler(on_delete=self.enqueue)
+
+    async def sync(self, key: str) -> float | None:
+        service = self.services.get(key)
+        current = self._endpoints.get(key)
+        if service is None:
+            if current is not None and meta.labels(current).get(_MANAGED_BY) == _MANAGER:
+                await self._delete(current)
+            return None
+        if meta.is_deleting(service) or not rules.has_selector(service):
+            return None
+        subsets, truncated = make_subsets(service, self.chosen_pods(service))
+        labels = {**meta.labels(service), _MANAGED_BY: _MANAGER}
+        labels.pop(rules.HEADLESS_LABEL, None)
+        if rules.is_headless(service):
+            labels[rules.HEADLESS_LABEL] = ""
+        if current is not None and (current.get("subsets") or []) == subsets and meta.labels(current) == labels:
+            return None
+        annotations = dict(meta.annotations(current)) if current is not None else {}
+        annotations[rules.TRIGGER_ANNOTATION] = meta.format_time(self.clock.now())
+        annotations.pop(_OVER_CAPACITY, None)
+        if truncated:
+            annotations[_OVER_CAPACITY] = "truncated"
+        await self._write(service, current, labels, annotations, subsets)
+        return None
+
+    async def _write(
+        self,
+        service: Object,
+        current: Object | None,
+        labels: dict[str, str],
+        annotations: dict[str, str],
+        subsets: list[Object],
+    ) -> None:
+        metadata: dict[str, Any] = {"name": meta.name(service), "namespace": meta.namespace(service)}
+        if current is not None:
+            metadata = meta.deepcopy(current["metadata"])
+        metadata["labels"], metadata["annotations"] = labels, annotations
+        obj = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
+        if current is None:
+            await self.client.create("endpoints", obj)
+        else:
+            await self.client.update("endpoints", obj)
+
+    async def _delete(self, current: Object) -> None:
+        try:
+            await self.client.delete("endpoints", meta.name(current), meta.namespace(current), uid=meta.uid(current))
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
+
+
+def make_subsets(service: Object, chosen: list[Object]) -> tuple[list[Object], bool]:
+    """Addresses grouped by the ports they serve, ready and not ready; and whether some had to be left out."""
+    anyway = bool(service["spec"].get("publishNotReadyAddresses"))
+    family = rules.families(service)[0]
+    serving = [pod for pod in chosen if rules.may_serve(pod, terminating=anyway) and rules.pod_addresses(pod, family)]
+    serving.sort(key=lambda pod: (not pods.is_ready(pod), rules.pod_addresses(pod, family)[0], meta.uid(pod)))
+    grouped: dict[tuple[tuple[Any, ...], ...], Object] = {}
+    for pod in serving[:_MAXIMUM]:
+        ports = rules.endpoint_ports(service, pod)
+        if not ports and service["spec"].get("ports"):
+            continue
+        subset = grouped.setdefault(rules.ports_key(ports), {"ports": [_core_port(port) for port in ports]})
+        if not ports:
+            subset.pop("ports", None)
+        field = "addresses" if anyway or pods.is_ready(pod) else "notReadyAddresses"
+        subset.setdefault(field, []).append(_address(service, pod, family))
+    return [grouped[key] for key in sorted(grouped, key=str)], len(serving) > _MAXIMUM
+
+
+def _core_port(port: rules.Port) -> rules.Port:
+    """A port as core/v1 writes it: a Service's only port may have no name."""
+    return {name: value for name, value in port.items() if value != ""}
+
+
+def _address(service: Object, pod: Object, family: str) -> Object:
+    address: Object = {"ip": rules.pod_addresses(pod, family)[0], "targetRef": rules.target_reference(pod)}
+    hostname = rules.pod_hostname(service, pod)
+    if hostname:
+        address["hostname"] = hostname
+    if pods.node_name(pod):
+        address["nodeName"] = pods.node_name(pod)
+    return address

@@ -1,0 +1,182 @@
+"""Keeps the EndpointSlices of Services that have a selector. (kubernetes `pkg/controller/endpointslice`.)"""
+
+from __future__ import annotations
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Object
+from kubecore.controllers import pods
+from kubecore.controllers import service_endpoints as rules
+from kubecore.controllers.base import ControllerContext, RetryLater
+from kubecore.controllers.service_watch import ServiceController
+from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey, Plan, plan
+
+SLICES = "endpointslices.discovery.k8s.io"
+SERVICE_LABEL = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "endpointslice-controller.k8s.io"
+_SERVICE_INDEX = "service"
+_ZONE = "topology.kubernetes.io/zone"
+# How long to wait for the cache to show our own write before believing it all the same.
+_CONFIRM_SECONDS = 60.0
+
+
+class EndpointSliceController(ServiceController):
+    name = "endpoint-slice-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._recorder = context.recorder(self.name)
+        self._nodes = self.informer("nodes")
+        self._slices = self.informer(SLICES)
+        self._slices.add_index(_SERVICE_INDEX, _service_of)
+        self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
+        # service key -> slice name -> resourceVersion we wrote (0: deleted), and when
+        self._unconfirmed: dict[str, tuple[float, dict[str, int]]] = {}
+
+    def _slice_updated(self, _: Object, new: Object) -> None:
+        """Somebody may have changed what we keep; our own writes find nothing to do."""
+        for key in _service_of(new):
+            self.queue.add(key)
+
+    def _slice_deleted(self, old: Object) -> None:
+        for key in _service_of(old):
+            written = self._unconfirmed.get(key)
+            if written is not None:
+                written[1].pop(meta.name(old), None)
+            self.queue.add(key)
+
+    async def sync(self, key: str) -> float | None:
+        service = self.services.get(key)
+        if service is None:
+            self._unconfirmed.pop(key, None)
+            return None
+        if meta.is_deleting(service) or not rules.has_selector(service):
+            return None
+        existing = self._slices.by_index(_SERVICE_INDEX, key)
+        self._confirm(key, existing)
+        labels = slice_labels(service)
+        await self._write(key, service, labels, plan(self._groups(service), existing, labels))
+        return None
+
+    def _confirm(self, key: str, existing: list[Object]) -> None:
+        """Planning upon a cache that lacks our own last writes would make slices twice."""
+        since, written = self._unconfirmed.get(key, (0.0, {}))
+        seen = {meta.name(one): int(meta.resource_version(one)) for one in existing}
+        stale = any(seen.get(name, -1) < version if version else name in seen for name, version in written.items())
+        if stale and self.clock.monotonic() - since < _CONFIRM_SECONDS:
+            raise RetryLater(f"the cache lacks what was written for {key}")
+        self._unconfirmed.pop(key, None)
+
+    def _groups(self, service: Object) -> list[Group]:
+        groups: dict[GroupKey, Group] = {}
+        families = rules.families(service)
+        for pod in self.chosen_pods(service):
+            if not rules.may_serve(pod, terminating=True):
+                continue
+            ports = rules.endpoint_ports(service, pod)
+            for family in families:
+                addresses = rules.pod_addresses(pod, family)
+                if addresses:
+                    group = Group(family, ports)
+                    groups.setdefault(group.key, group).endpoints.append(self._endpoint(service, pod, addresses))
+        for family in families:
+            if not any(group.address_type == family for group in groups.values()):
+                # one empty slice says that somebody looked
+                empty = Group(family, [])
+                groups[empty.key] = empty
+        return list(groups.values())
+
+    def _endpoint(self, service: Object, pod: Object, addresses: list[str]) -> Endpoint:
+        serving = pods.is_ready(pod)
+        terminating = meta.is_deleting(pod)
+        endpoint: Endpoint = {
+            "addresses": addresses[:1],
+            "conditions": {
+                "ready": bool(service["spec"].get("publishNotReadyAddresses")) or (serving and not terminating),
+                "serving": serving,
+                "terminating": terminating,
+            },
+            "targetRef": rules.target_reference(pod),
+        }
+        hostname = rules.pod_hostname(service, pod)
+        if hostname:
+            endpoint["hostname"] = hostname
+        node_name = pods.node_name(pod)
+        if node_name:
+            endpoint["nodeName"] = node_name
+            node = self._nodes.get(node_name)
+            zone = meta.labels(node).get(_ZONE) if node is not None else None
+            if zone:
+                endpoint["zone"] = zone
+            hints = _hints(service, node_name, zone)
+            if hints:
+                endpoint["hints"] = hints
+        return endpoint
+
+    async def _write(self, key: str, service: Object, labels: dict[str, str], changes: Plan) -> None:
+        namespace = meta.namespace(service)
+        written: dict[str, int] = {}
+        trigger = {rules.TRIGGER_ANNOTATION: meta.format_time(self.clock.now())}
+        try:
+            for one in changes.create:
+                metadata = {
+                    "generateName": f"{meta.name(service)}-",
+                    "namespace": namespace,
+                    "labels": dict(labels),
+                    "annotations": trigger,
+                    "ownerReferences": [meta.controller_reference(service, "v1", "Service")],
+                }
+                made = await self.client.create(SLICES, {"metadata": metadata, **one})
+                written[meta.name(made)] = int(meta.resource_version(made))
+            for one in changes.update:
+                one["metadata"].setdefault("annotations", {}).update(trigger)
+                made = await self.client.update(SLICES, one)
+                written[meta.name(made)] = int(meta.resource_version(made))
+            for one in changes.delete:
+                await self._delete(one)
+                written[meta.name(one)] = 0
+        except StatusError as error:
+            if not (errors.is_conflict(error) or error.has_cause("NamespaceTerminating")):
+                message = f"Error updating Endpoint Slices for Service {key}: {error.message}"
+                self._recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", message)
+            raise
+        finally:
+            if written:
+                self._unconfirmed[key] = (self.clock.monotonic(), written)
+
+    async def _delete(self, one: Object) -> None:
+        try:
+            await self.client.delete(SLICES, meta.name(one), meta.namespace(one), uid=meta.uid(one))
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
+
+
+def _service_of(one: Object) -> list[str]:
+    """Index function: the key of the Service whose slice this is, if it is one of ours."""
+    labels = meta.labels(one)
+    if labels.get(MANAGED_BY) != MANAGER or not labels.get(SERVICE_LABEL):
+        return []
+    return [f"{meta.namespace(one)}/{labels[SERVICE_LABEL]}"]
+
+
+def slice_labels(service: Object) -> dict[str, str]:
+    """The Service's own labels and those that say whose slice it is."""
+    labels = {**meta.labels(service), SERVICE_LABEL: meta.name(service), MANAGED_BY: MANAGER}
+    if rules.is_headless(service):
+        labels[rules.HEADLESS_LABEL] = ""
+    else:
+        labels.pop(rules.HEADLESS_LABEL, None)
+    return labels
+
+
+def _hints(service: Object, node_name: str, zone: str | None) -> Endpoint:
+    """Which clients should prefer this endpoint, as trafficDistribution asks."""
+    distribution = service["spec"].get("trafficDistribution")
+    hints: Endpoint = {}
+    if zone and distribution in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        hints["forZones"] = [{"name": zone}]
+    if distribution == "PreferSameNode":
+        hints["forNodes"] = [{"name": node_name}]
+    return hints

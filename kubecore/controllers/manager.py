@@ -1,0 +1,81 @@
+"""Runs every controller over one set of caches."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from kubecore.client.client import Client
+from kubecore.client.informer import InformerFactory
+from kubecore.clock import Clock
+from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.deployment import DeploymentController
+from kubecore.controllers.endpoints import EndpointsController
+from kubecore.controllers.endpointslice import EndpointSliceController
+from kubecore.controllers.garbage_collector import GarbageCollector
+from kubecore.controllers.namespace import NamespaceController
+from kubecore.controllers.node_lifecycle import NodeLifecycleController
+from kubecore.controllers.pod_gc import PodGCController
+from kubecore.controllers.replicaset import ReplicaSetController
+from kubecore.controllers.root_ca import RootCAPublisher
+from kubecore.controllers.serviceaccount import ServiceAccountController
+from kubecore.controllers.taint_eviction import TaintEvictionController
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerManagerConfig:
+    """What kube-controller-manager has flags for."""
+
+    root_ca: bytes = b""
+    """PEM published to each namespace as ConfigMap kube-root-ca.crt (--root-ca-file)."""
+    node_monitor_grace_seconds: float = 50.0
+    """Silence after which a node counts as lost (--node-monitor-grace-period)."""
+    terminated_pod_threshold: int = 12500
+    """Finished pods kept before the oldest are deleted (--terminated-pod-gc-threshold)."""
+
+
+class ControllerManager:
+    """`ready` is set once every controller works on a complete cache; `run` works until cancelled."""
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        config: ControllerManagerConfig | None = None,
+        *,
+        informers: InformerFactory | None = None,
+    ) -> None:
+        config = config or ControllerManagerConfig()
+        self.ready = asyncio.Event()
+        self._own_informers = informers is None
+        self._informers = informers or InformerFactory(client, clock)
+        context = ControllerContext(client, clock, self._informers)
+        self.controllers: list[Controller] = [
+            ServiceAccountController(context),
+            ClusterRoleAggregationController(context),
+            DeploymentController(context),
+            ReplicaSetController(context),
+            EndpointSliceController(context),
+            EndpointsController(context),
+            NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),
+            TaintEvictionController(context),
+            PodGCController(context, threshold=config.terminated_pod_threshold),
+            NamespaceController(context),
+            GarbageCollector(context),
+        ]
+        if config.root_ca:
+            self.controllers.append(RootCAPublisher(context, config.root_ca))
+
+    async def run(self) -> None:
+        await self._informers.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for controller in self.controllers:
+                    group.create_task(controller.run(), name=controller.name)
+                for controller in self.controllers:
+                    await controller.ready.wait()
+                self.ready.set()
+        finally:
+            if self._own_informers:
+                await self._informers.stop()

@@ -1,0 +1,78 @@
+"""Which objects belong to a controller: adopts orphans its selector chooses, lets go of those it no longer does.
+
+(kubernetes `pkg/controller/controller_ref_manager.go`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.api.selectors import Selector
+from kubecore.client.client import Client, Object
+from kubecore.controllers.base import RetryLater
+
+
+class Ownership:
+    """Claims children of one kind for one controller object, during one sync."""
+
+    def __init__(self, client: Client, resource: str, child_resource: str, owner: Object, selector: Selector) -> None:
+        known = client.resource(resource)
+        self._client = client
+        self._resource = resource
+        self._child_resource = child_resource
+        self._owner = owner
+        self._selector = selector
+        self._reference = meta.controller_reference(owner, known.api_version, known.kind)
+        self._may_adopt: bool | None = None
+
+    async def claim(self, children: Iterable[Object]) -> list[Object]:
+        """Those of `children` that are the owner's now; others' children are left alone."""
+        claimed = []
+        for child in children:
+            controller = meta.controller_of(child)
+            matches = self._selector.matches(meta.labels(child))
+            if controller is not None:
+                if controller["uid"] != meta.uid(self._owner):
+                    continue
+                if matches:
+                    claimed.append(child)
+                elif not meta.is_deleting(self._owner):
+                    await self._release(child)
+            elif matches and not meta.is_deleting(self._owner) and not meta.is_deleting(child):
+                adopted = await self._adopt(child)
+                if adopted is not None:
+                    claimed.append(adopted)
+        return claimed
+
+    async def _adopt(self, child: Object) -> Object | None:
+        await self._check_adoption()
+        patch = {"metadata": {"ownerReferences": [self._reference], "uid": meta.uid(child)}}
+        try:
+            return await self._patch(child, patch)
+        except StatusError as error:
+            if errors.is_not_found(error):
+                return None
+            raise
+
+    async def _release(self, child: Object) -> None:
+        gone = {"$patch": "delete", "uid": meta.uid(self._owner)}
+        patch = {"metadata": {"ownerReferences": [gone], "uid": meta.uid(child)}}
+        try:
+            await self._patch(child, patch)
+        except StatusError as error:
+            # gone meanwhile, or made anew, or no longer ours: all as wished
+            if error.code not in (404, 422):
+                raise
+
+    async def _patch(self, child: Object, patch: Object) -> Object:
+        return await self._client.patch(self._child_resource, meta.name(child), patch, meta.namespace(child))
+
+    async def _check_adoption(self) -> None:
+        """The cache may not know yet that the owner is being deleted, or is another one: ask before adopting."""
+        if self._may_adopt is None:
+            fresh = await self._client.get(self._resource, meta.name(self._owner), meta.namespace(self._owner))
+            self._may_adopt = meta.uid(fresh) == meta.uid(self._owner) and not meta.is_deleting(fresh)
+        if not self._may_adopt:
+            raise RetryLater(f"{meta.key(self._owner)} is being deleted or was made anew")

@@ -1,0 +1,74 @@
+"""Makes and deletes pods for a controller object, telling of it in events on that object.
+
+(kubernetes `pkg/controller/controller_utils.go`, RealPodControl.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client, Object
+from kubecore.client.events import EventRecorder
+
+
+class PodControl:
+    def __init__(self, client: Client, recorder: EventRecorder) -> None:
+        self._client = client
+        self._recorder = recorder
+
+    async def create(self, owner: Object, template: Object, reference: Object) -> Object:
+        pod = pod_from_template(owner, template, reference)
+        try:
+            made = await self._client.create("pods", pod, meta.namespace(owner))
+        except StatusError as error:
+            if not error.has_cause("NamespaceTerminating"):
+                self._recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
+            raise
+        self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(made)}")
+        return made
+
+    async def delete(self, owner: Object, pod: Object) -> None:
+        """Delete a pod; NotFound when somebody else was first."""
+        try:
+            await self._client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                self._recorder.event(owner, "Warning", "FailedDelete", f"Error deleting: {error.message}")
+            raise
+        self._recorder.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
+
+
+def pod_from_template(owner: Object, template: Object, reference: Object) -> Object:
+    """The pod a controller object asks for, with a generated name."""
+    source = template.get("metadata") or {}
+    metadata: Object = {
+        "generateName": f"{meta.name(owner)}-",
+        "namespace": meta.namespace(owner),
+        "ownerReferences": [reference],
+    }
+    for field in ("labels", "annotations", "finalizers"):
+        if source.get(field):
+            metadata[field] = meta.deepcopy(source[field])
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": meta.deepcopy(template["spec"])}
+
+
+async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple[int, BaseException | None]:
+    """Call `step` `count` times, in batches of 1, 2, 4, ..., and stop after a batch in which one failed.
+
+    So a quota that is used up costs one refused request, not hundreds. Returns how often it worked, and an error.
+    """
+    done, batch = 0, 1
+    remaining = count
+    while remaining > 0:
+        batch = min(batch, remaining)
+        results = await asyncio.gather(*(step() for _ in range(batch)), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        done += batch - len(failed)
+        if failed:
+            return done, failed[0]
+        remaining -= batch
+        batch *= 2
+    return done, None

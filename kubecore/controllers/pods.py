@@ -1,0 +1,63 @@
+"""What controllers ask about pods: readiness, availability, activity, ports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.client.client import Object
+from kubecore.controllers import conditions
+
+
+def phase(pod: Object) -> str:
+    found: str = (pod.get("status") or {}).get("phase") or ""
+    return found
+
+
+def is_finished(pod: Object) -> bool:
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_active(pod: Object) -> bool:
+    """Neither finished nor being deleted."""
+    return not is_finished(pod) and not meta.is_deleting(pod)
+
+
+def is_ready(pod: Object) -> bool:
+    return conditions.is_true(pod, "Ready")
+
+
+def ready_since(pod: Object) -> datetime | None:
+    condition = conditions.find(pod, "Ready")
+    if condition is None or condition["status"] != "True" or not condition.get("lastTransitionTime"):
+        return None
+    return meta.parse_time(condition["lastTransitionTime"])
+
+
+def available_in(pod: Object, min_ready_seconds: int, now: datetime) -> float | None:
+    """Seconds until the pod, if it stays ready, counts as available: 0 when it does, None when it is not ready."""
+    if not is_ready(pod):
+        return None
+    if min_ready_seconds <= 0:
+        return 0.0
+    since = ready_since(pod)
+    if since is None:
+        return None
+    return max(0.0, min_ready_seconds - (now - since).total_seconds())
+
+
+def containers(pod: Object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pod["spec"].get("containers") or []
+    return found
+
+
+def restarts(pod: Object) -> int:
+    """The restart count of the container that restarted most."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return max((status.get("restartCount") or 0 for status in statuses), default=0)
+
+
+def node_name(pod: Object) -> str:
+    name: str = pod["spec"].get("nodeName") or ""
+    return name

@@ -1,0 +1,217 @@
+"""Keeps as many pods as a ReplicaSet asks for. (kubernetes `pkg/controller/replicaset/replica_set.go`.)"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.api.selectors import Selector
+from kubecore.client.client import Object
+from kubecore.controllers import conditions, pod_ranking, pods
+from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.expectations import Expectations
+from kubecore.controllers.ownership import Ownership
+from kubecore.controllers.pod_control import PodControl, slow_start
+
+REPLICA_SETS = "replicasets.apps"
+_BURST = 500
+_STATUS_TRIES = 2
+OWNER_INDEX = "controller-uid"
+
+
+def controller_uid(obj: Object) -> Sequence[str]:
+    """Index function: the uid of the controller, "" for an orphan."""
+    reference = meta.controller_of(obj)
+    return (reference["uid"] if reference is not None else f"orphan/{meta.namespace(obj)}",)
+
+
+class ReplicaSetController(Controller):
+    """Keys are ReplicaSets."""
+
+    name = "replicaset-controller"
+    workers = 5
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._recorder = context.recorder(self.name)
+        self._pod_control = PodControl(self.client, self._recorder)
+        self._expectations = Expectations(self.clock)
+        self._sets = self.informer(REPLICA_SETS)
+        self._pods = self.informer("pods")
+        self._sets.add_index(OWNER_INDEX, controller_uid)
+        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._sets.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self._set_deleted)
+        self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+
+    # ------------------------------------------------------------------ books
+    def _set_deleted(self, replica_set: Object) -> None:
+        self._expectations.forget(meta.key(replica_set))
+        self.enqueue(replica_set)
+
+    def _pod_added(self, pod: Object) -> None:
+        if meta.is_deleting(pod):
+            # seen for the first time and already on its way out, after a restart of ours
+            self._pod_deleted(pod)
+            return
+        owner = self._owner(pod)
+        if owner is not None:
+            self._expectations.creation_observed(meta.key(owner))
+            self.enqueue(owner)
+        elif meta.controller_of(pod) is None:
+            self._enqueue_matching(pod)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if meta.is_deleting(new):
+            # a pod with grace goes from here; waiting for its end would keep its replacement waiting too
+            self._pod_deleted(new)
+            return
+        before, after = self._owner(old), self._owner(new)
+        if before is not None and (after is None or meta.uid(before) != meta.uid(after)):
+            self.enqueue(before)
+        if after is not None:
+            self.enqueue(after)
+        elif meta.controller_of(new) is None and (before is not None or meta.labels(old) != meta.labels(new)):
+            self._enqueue_matching(new)
+
+    def _pod_deleted(self, pod: Object) -> None:
+        owner = self._owner(pod)
+        if owner is not None:
+            self._expectations.deletion_observed(meta.key(owner), meta.uid(pod))
+            self.enqueue(owner)
+
+    def _owner(self, pod: Object) -> Object | None:
+        reference = meta.controller_of(pod)
+        if reference is None or reference["kind"] != "ReplicaSet":
+            return None
+        found = self._sets.get(f"{meta.namespace(pod)}/{reference['name']}")
+        return found if found is not None and meta.uid(found) == reference["uid"] else None
+
+    def _enqueue_matching(self, pod: Object) -> None:
+        labels = meta.labels(pod)
+        if not labels:
+            return
+        for candidate in self._sets.list(meta.namespace(pod)):
+            if Selector.from_label_selector(candidate["spec"]["selector"]).matches(labels):
+                self.enqueue(candidate)
+
+    # ------------------------------------------------------------------ sync
+    async def sync(self, key: str) -> float | None:
+        replica_set = self._sets.get(key)
+        if replica_set is None:
+            self._expectations.forget(key)
+            return None
+        may_manage = self._expectations.satisfied(key)
+        selector = Selector.from_label_selector(replica_set["spec"]["selector"])
+        namespace = meta.namespace(replica_set)
+        candidates = [
+            *self._pods.by_index(OWNER_INDEX, meta.uid(replica_set)),
+            *(pod for pod in self._pods.by_index(OWNER_INDEX, f"orphan/{namespace}") if pods.is_active(pod)),
+        ]
+        ownership = Ownership(self.client, REPLICA_SETS, "pods", replica_set, selector)
+        mine = await ownership.claim(candidates)
+        active = [pod for pod in mine if pods.is_active(pod)]
+        failure: BaseException | None = None
+        if may_manage and not meta.is_deleting(replica_set):
+            failure = await self._manage(key, replica_set, active)
+        terminating = sum(1 for pod in mine if meta.is_deleting(pod) and not pods.is_finished(pod))
+        status = self._status(replica_set, active, terminating, failure)
+        await self._write_status(replica_set, status)
+        if failure is not None:
+            raise failure
+        return self._next_availability(replica_set, active)
+
+    async def _manage(self, key: str, replica_set: Object, active: list[Object]) -> BaseException | None:
+        missing = (replica_set["spec"].get("replicas", 1)) - len(active)
+        if missing > 0:
+            return await self._create(key, replica_set, min(missing, _BURST))
+        if missing < 0:
+            return await self._delete(key, replica_set, active, min(-missing, _BURST))
+        return None
+
+    async def _create(self, key: str, replica_set: Object, count: int) -> BaseException | None:
+        reference = meta.controller_reference(replica_set, "apps/v1", "ReplicaSet")
+        template = replica_set["spec"]["template"]
+        self._expectations.expect_creations(key, count)
+
+        async def create() -> None:
+            await self._pod_control.create(replica_set, template, reference)
+
+        done, error = await slow_start(count, create)
+        # those that failed, and those a failure kept from being tried, will never be seen
+        self._expectations.creation_observed(key, count - done)
+        if isinstance(error, StatusError) and error.has_cause("NamespaceTerminating"):
+            return None
+        return error
+
+    async def _delete(self, key: str, replica_set: Object, active: list[Object], count: int) -> BaseException | None:
+        chosen = pod_ranking.choose(active, self._related(replica_set), count, self.clock.now())
+        self._expectations.expect_deletions(key, [meta.uid(pod) for pod in chosen])
+        results = await asyncio.gather(
+            *(self._pod_control.delete(replica_set, pod) for pod in chosen), return_exceptions=True
+        )
+        failure: BaseException | None = None
+        for pod, result in zip(chosen, results, strict=True):
+            if isinstance(result, BaseException):
+                self._expectations.deletion_observed(key, meta.uid(pod))
+                if not errors.is_not_found(result):
+                    failure = result
+        return failure
+
+    def _related(self, replica_set: Object) -> list[Object]:
+        """Pods of all ReplicaSets of the same owner: where those crowd a node, a pod may best be spared."""
+        reference = meta.controller_of(replica_set)
+        siblings = [replica_set]
+        if reference is not None:
+            siblings = self._sets.by_index(OWNER_INDEX, reference["uid"])
+        return [pod for sibling in siblings for pod in self._pods.by_index(OWNER_INDEX, meta.uid(sibling))]
+
+    # ------------------------------------------------------------------ status
+    def _status(
+        self, replica_set: Object, active: list[Object], terminating: int, failure: BaseException | None
+    ) -> dict[str, Any]:
+        now = self.clock.now()
+        spec, old = replica_set["spec"], replica_set.get("status") or {}
+        template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+        min_ready = spec.get("minReadySeconds") or 0
+        counts = {
+            "replicas": len(active),
+            "fullyLabeledReplicas": sum(1 for pod in active if template_labels.items() <= meta.labels(pod).items()),
+            "readyReplicas": sum(1 for pod in active if pods.is_ready(pod)),
+            "availableReplicas": sum(1 for pod in active if pods.available_in(pod, min_ready, now) == 0),
+        }
+        status: dict[str, Any] = {name: count for name, count in counts.items() if count or name == "replicas"}
+        status["terminatingReplicas"] = terminating
+        status["observedGeneration"] = meta.generation(replica_set)
+        found = [c for c in old.get("conditions") or () if c["type"] != "ReplicaFailure"]
+        if failure is not None:
+            reason = "FailedCreate" if len(active) < spec.get("replicas", 1) else "FailedDelete"
+            known = conditions.find(replica_set, "ReplicaFailure")
+            message = failure.message if isinstance(failure, StatusError) else str(failure)
+            found.append(known or conditions.make("ReplicaFailure", "True", meta.format_time(now), reason, message))
+        if found:
+            status["conditions"] = found
+        return status
+
+    async def _write_status(self, replica_set: Object, status: dict[str, Any]) -> None:
+        if status == replica_set.get("status"):
+            return
+        current = replica_set
+        for attempt in range(_STATUS_TRIES):
+            try:
+                await self.client.update(REPLICA_SETS, {**current, "status": status}, subresource="status")
+                return
+            except StatusError as error:
+                if errors.is_not_found(error):
+                    return
+                if not errors.is_conflict(error) or attempt + 1 == _STATUS_TRIES:
+                    raise
+                current = await self.client.get(REPLICA_SETS, meta.name(replica_set), meta.namespace(replica_set))
+
+    def _next_availability(self, replica_set: Object, active: list[Object]) -> float | None:
+        """When the next ready pod will have been ready for long enough, which no event will tell."""
+        min_ready = replica_set["spec"].get("minReadySeconds") or 0
+        waits = [pods.available_in(pod, min_ready, self.clock.now()) for pod in active]
+        return min((wait for wait in waits if wait), default=None)

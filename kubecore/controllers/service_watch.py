@@ -1,0 +1,39 @@
+"""What both endpoint controllers watch: Services, and the pods that serve them."""
+
+from __future__ import annotations
+
+from kubecore.api import meta
+from kubecore.client.client import Object
+from kubecore.controllers import service_endpoints as rules
+from kubecore.controllers.base import Controller, ControllerContext
+
+
+class ServiceController(Controller):
+    """Keys are Services; a pod that changes in what matters enqueues those it serves or served."""
+
+    workers = 3
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self.services = self.informer("services")
+        self.pods = self.informer("pods")
+        self.services.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self.enqueue)
+        self.pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+
+    def _pod_changed(self, pod: Object) -> None:
+        labels = meta.labels(pod)
+        for service in self.services.list(meta.namespace(pod)) if labels else ():
+            if rules.selects(service, labels):
+                self.enqueue(service)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if rules.serving_state(old) == rules.serving_state(new):
+            return
+        self._pod_changed(new)
+        if meta.labels(old) != meta.labels(new):
+            self._pod_changed(old)
+
+    def chosen_pods(self, service: Object) -> list[Object]:
+        """All pods the Service's selector chooses, in a stable order."""
+        found = [pod for pod in self.pods.list(meta.namespace(service)) if rules.selects(service, meta.labels(pod))]
+        return sorted(found, key=meta.name)

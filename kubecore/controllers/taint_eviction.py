@@ -1,0 +1,120 @@
+"""Deletes pods that do not tolerate their node's NoExecute taints, at once or after their tolerationSeconds.
+
+(kubernetes `pkg/controller/tainteviction`.) The time runs from the taint's timeAdded, so a restart loses none of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Object
+from kubecore.controllers import conditions, pods
+from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.node_lifecycle import NODE_INDEX, pod_node
+
+Toleration = dict[str, Any]
+Taint = dict[str, Any]
+
+
+class TaintEvictionController(Controller):
+    """Keys are pods."""
+
+    name = "taint-eviction-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._recorder = context.recorder(self.name)
+        self._nodes = self.informer("nodes")
+        self._pods = self.informer("pods")
+        self._pods.add_index(NODE_INDEX, pod_node)
+        self._nodes.add_handler(self._node_changed, self._node_updated)
+        self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+        self._scheduled: set[str] = set()
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        if no_execute(old) != no_execute(new):
+            self._node_changed(new)
+
+    def _node_changed(self, node: Object) -> None:
+        for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
+            if no_execute(node) or meta.key(pod) in self._scheduled:
+                self.enqueue(pod)
+
+    def _pod_added(self, pod: Object) -> None:
+        if pods.node_name(pod):
+            self.enqueue(pod)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        same = pods.node_name(old) == pods.node_name(new)
+        if not same or old["spec"].get("tolerations") != new["spec"].get("tolerations"):
+            self.enqueue(new)
+
+    def _pod_deleted(self, pod: Object) -> None:
+        self._scheduled.discard(meta.key(pod))
+
+    async def sync(self, key: str) -> float | None:
+        pod = self._pods.get(key)
+        node = self._nodes.get(pods.node_name(pod)) if pod is not None else None
+        if pod is None or node is None or meta.is_deleting(pod):
+            self._scheduled.discard(key)
+            return None
+        due = eviction_due(pod, no_execute(node), self.clock.now())
+        if due is None:
+            if key in self._scheduled:
+                self._scheduled.discard(key)
+                self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
+            return None
+        if due > 0:
+            self._scheduled.add(key)
+            return due
+        await self._evict(pod)
+        return None
+
+    async def _evict(self, pod: Object) -> None:
+        key = meta.key(pod)
+        self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
+        now = meta.format_time(self.clock.now())
+        message = "Taint manager: deleting due to NoExecute taint"
+        target = conditions.make("DisruptionTarget", "True", now, "DeletionByTaintManager", message)
+        status = pod.get("status") or {}
+        status = {**status, "conditions": conditions.put(status.get("conditions") or [], target)}
+        try:
+            await self.client.update("pods", {**pod, "status": status}, subresource="status")
+            await self.client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
+        self._scheduled.discard(key)
+
+
+def no_execute(node: Object) -> list[Taint]:
+    return [taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"]
+
+
+def tolerates(toleration: Toleration, taint: Taint) -> bool:
+    """Whether a toleration matches a taint (core/v1 Toleration.ToleratesTaint)."""
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    operator = toleration.get("operator") or "Equal"
+    if operator == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def eviction_due(pod: Object, taints: list[Taint], now: datetime) -> float | None:
+    """Seconds until the pod must go (0 or less: now); None while it may stay for ever."""
+    due: list[float] = []
+    for taint in taints:
+        matching = [one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)]
+        if not matching:
+            return 0.0
+        limits = [one["tolerationSeconds"] for one in matching if one.get("tolerationSeconds") is not None]
+        if limits:
+            since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else now
+            due.append(min(limits) - (now - since).total_seconds())
+    return min(due, default=None)
