@@ -169,6 +169,8 @@ class FakeAPI:
         content_type: str = "application/json",
     ) -> tuple[int, bytes]:
         await asyncio.sleep(0)
+        if path == "/apis":
+            return 200, orjson.dumps(_groups())
         try:
             request = self._parse(method, path, query or {}, orjson.loads(body) if body else None)
             if method != "GET":
@@ -436,3 +438,16 @@ class FakeAPI:
         self._history.append(change)
         for watcher in self._watchers:
             watcher.see(change)
+
+
+def _groups() -> Object:
+    groups = [
+        {
+            "name": group.name,
+            "versions": [{"version": v} for v in group.versions],
+            "preferredVersion": {"version": "v1"},
+        }
+        for group in scheme.default().groups()
+        if group.name
+    ]
+    return {"kind": "APIGroupList", "groups": groups}

@@ -1,0 +1,173 @@
+from typing import Any
+
+from kubecore.client.client import Object
+from kubecore.controllers.endpoints import EndpointsController
+from kubecore.controllers.endpointslice import SLICES, EndpointSliceController
+from tests.support.fake_api import FakeAPI
+from tests.unit.controllers.conftest import Running, names
+
+
+def service(name: str = "web", **spec: Any) -> Object:
+    base = {"selector": {"app": "web"}, "clusterIP": "10.96.0.9", "ipFamilies": ["IPv4"]}
+    ports = [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
+    return {"metadata": {"name": name, "labels": {"tier": "front"}}, "spec": {"ports": ports, **base, **spec}}
+
+
+def pod(name: str, ip: str, *, ready: bool = True, deleting: bool = False, **spec: Any) -> Object:
+    metadata: Object = {"name": name, "labels": {"app": "web"}, "uid": f"uid-{name}"}
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}
+    containers = [{"name": "c", "ports": [{"name": "web", "containerPort": 9000}]}]
+    return {"metadata": metadata, "spec": {"nodeName": "n1", "containers": containers, **spec}, "status": status}
+
+
+async def start(running: Running) -> None:
+    await running.start(EndpointSliceController(running.context), EndpointsController(running.context))
+
+
+def only_slice(api: FakeAPI) -> Object:
+    (found,) = api.all(SLICES)
+    return found
+
+
+async def test_a_slice_tells_address_state_and_owner(api: FakeAPI, running: Running) -> None:
+    owner = api.add("services", service())
+    api.add("nodes", {"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z1"}}, "spec": {}})
+    api.add("pods", pod("a", "10.0.0.1"))
+    await start(running)
+    one = only_slice(api)
+    assert one["metadata"]["name"].startswith("web-")
+    assert one["metadata"]["labels"] == {
+        "tier": "front",
+        "kubernetes.io/service-name": "web",
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    }
+    assert one["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"]
+    assert (one["addressType"], one["ports"]) == ("IPv4", [{"name": "http", "port": 8080, "protocol": "TCP"}])
+    assert one["endpoints"] == [
+        {
+            "addresses": ["10.0.0.1"],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+            "targetRef": {"kind": "Pod", "namespace": "default", "name": "a", "uid": "uid-a"},
+            "nodeName": "n1",
+            "zone": "z1",
+        }
+    ]
+
+
+async def test_a_pod_on_its_way_out_may_still_serve_but_is_not_ready(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1", deleting=True))
+    await start(running)
+    assert only_slice(api)["endpoints"][0]["conditions"] == {"ready": False, "serving": True, "terminating": True}
+    assert api.get("endpoints", "web")["subsets"] == []  # type: ignore[index]
+
+
+async def test_changes_of_readiness_are_followed_in_the_same_slice(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1", ready=False))
+    await start(running)
+    before = only_slice(api)
+    assert before["endpoints"][0]["conditions"]["ready"] is False
+    api.change("pods", "a", status={"conditions": [{"type": "Ready", "status": "True"}]})
+    await running.settle()
+    after = only_slice(api)
+    assert after["metadata"]["name"] == before["metadata"]["name"]
+    assert after["endpoints"][0]["conditions"]["ready"] is True
+
+
+async def test_not_ready_addresses_are_published_where_asked(api: FakeAPI, running: Running) -> None:
+    api.add("services", service(publishNotReadyAddresses=True))
+    api.add("pods", pod("a", "10.0.0.1", ready=False))
+    await start(running)
+    assert only_slice(api)["endpoints"][0]["conditions"] == {"ready": True, "serving": False, "terminating": False}
+
+
+async def test_a_named_target_port_may_differ_between_pods(api: FakeAPI, running: Running) -> None:
+    api.add("services", service(ports=[{"name": "http", "port": 80, "targetPort": "web"}]))
+    other = [{"name": "c", "ports": [{"name": "web", "containerPort": 9001}]}]
+    api.add("pods", pod("a", "10.0.0.1"))
+    api.add("pods", pod("b", "10.0.0.2", containers=other))
+    await start(running)
+    found = {one["ports"][0]["port"]: one["endpoints"][0]["addresses"] for one in api.all(SLICES)}
+    assert found == {9000: ["10.0.0.1"], 9001: ["10.0.0.2"]}
+    subsets = api.get("endpoints", "web")["subsets"]  # type: ignore[index]
+    assert [(one["ports"][0]["port"], one["addresses"][0]["ip"]) for one in subsets] == [
+        (9000, "10.0.0.1"),
+        (9001, "10.0.0.2"),
+    ]
+
+
+async def test_a_headless_service_is_labelled_and_gives_its_pods_their_names(api: FakeAPI, running: Running) -> None:
+    api.add("services", service(clusterIP="None", ports=[]))
+    api.add("pods", pod("a", "10.0.0.1", hostname="first", subdomain="web"))
+    await start(running)
+    one = only_slice(api)
+    assert one["metadata"]["labels"]["service.kubernetes.io/headless"] == ""
+    assert (one["ports"], one["endpoints"][0]["hostname"]) == ([], "first")
+    (subset,) = api.get("endpoints", "web")["subsets"]  # type: ignore[index]
+    assert subset["addresses"][0]["hostname"] == "first"
+
+
+async def test_a_service_without_pods_gets_an_empty_slice(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    await start(running)
+    assert (only_slice(api)["endpoints"], only_slice(api)["ports"]) == ([], [])
+    api.add("pods", pod("a", "10.0.0.1"))
+    await running.settle()
+    assert len(only_slice(api)["endpoints"]) == 1
+
+
+async def test_a_service_without_selector_is_left_to_its_user(api: FakeAPI, running: Running) -> None:
+    api.add("services", service(selector=None))
+    api.add("services", service("out", type="ExternalName", externalName="example.org"))
+    await start(running)
+    assert api.all(SLICES) == [] and api.all("endpoints") == []
+
+
+async def test_a_slice_holds_a_hundred_endpoints(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    for index in range(150):
+        api.add("pods", pod(f"p{index}", f"10.0.1.{index}"))
+    await start(running)
+    assert sorted(len(one["endpoints"]) for one in api.all(SLICES)) == [50, 100]
+    api.remove("pods", "p7")
+    await running.settle()
+    assert sum(len(one["endpoints"]) for one in api.all(SLICES)) == 149
+    assert len(api.writes(f"update {SLICES}")) == 1, "the other slice has not changed"
+
+
+async def test_endpoints_group_ready_and_not_ready_addresses(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    api.add("pods", pod("b", "10.0.0.2", ready=False))
+    await start(running)
+    (subset,) = api.get("endpoints", "web")["subsets"]  # type: ignore[index]
+    assert [one["ip"] for one in subset["addresses"]] == ["10.0.0.1"]
+    assert [one["ip"] for one in subset["notReadyAddresses"]] == ["10.0.0.2"]
+    assert subset["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
+    assert subset["addresses"][0]["nodeName"] == "n1"
+
+
+async def test_endpoints_go_with_their_service(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    await start(running)
+    assert names(api.all("endpoints")) == ["web"]
+    api.remove("services", "web")
+    await running.settle()
+    assert api.all("endpoints") == []
+
+
+async def test_what_others_change_is_put_right(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    await start(running)
+    name = only_slice(api)["metadata"]["name"]
+    api.change(SLICES, name, endpoints=[])
+    await running.settle()
+    assert len(only_slice(api)["endpoints"]) == 1
+    api.remove(SLICES, name)
+    await running.settle()
+    assert len(only_slice(api)["endpoints"]) == 1
