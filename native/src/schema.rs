@@ -1,5 +1,181 @@
-use pyo3::prelude::*;
+//! `_native.Schemas`: the schema engine, and the exceptions it raises.
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use kubecore_core::merge::{PatchFailure, PatchType, Update};
+use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+create_exception!(_native, SchemaError, PyException);
+create_exception!(_native, PatchError, PyException);
+
+/// An accepted body: canonical JSON and what to warn the client of.
+#[pyclass(frozen, module = "kubecore._native")]
+struct Decoded {
+    #[pyo3(get)]
+    body: Py<PyBytes>,
+    #[pyo3(get)]
+    warnings: Vec<String>,
+}
+
+#[pyclass(frozen, module = "kubecore._native")]
+struct Schemas {
+    inner: engine::Schemas,
+}
+
+#[pymethods]
+impl Schemas {
+    #[new]
+    fn new(py: Python<'_>, definitions: &[u8]) -> PyResult<Self> {
+        let compiled = py.detach(|| engine::Schemas::compile(definitions));
+        Ok(Self { inner: compiled.map_err(|error| PyValueError::new_err(error.to_string()))? })
+    }
+
+    /// Whether bodies of this kind can be decoded.
+    fn has(&self, kind: &str) -> bool {
+        self.inner.kind(kind).is_some()
+    }
+
+    #[pyo3(signature = (kind, body, content_type = "application/json", field_validation = ""))]
+    fn decode(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        body: &Bound<'_, PyBytes>,
+        content_type: &str,
+        field_validation: &str,
+    ) -> PyResult<Decoded> {
+        let kind = self.kind(kind)?;
+        let validation = parse_validation(field_validation)?;
+        let input = body.as_bytes();
+        let decoded = self
+            .inner
+            .decode(kind, input, content_type, validation)
+            .map_err(|rejection| rejected(py, &rejection))?;
+        // Nothing changed: the caller's own bytes are the answer.
+        let untouched = decoded.body.as_ptr() == input.as_ptr() && decoded.body.len() == input.len();
+        let body = if untouched { body.clone().unbind() } else { PyBytes::new(py, &decoded.body).unbind() };
+        Ok(Decoded { body, warnings: decoded.warnings })
+    }
+
+    fn patch<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let kind = self.kind(kind)?;
+        let patch_type = parse_patch_type(py, patch_type)?;
+        let patched = py.detach(|| self.inner.apply_patch(kind, current, patch, patch_type));
+        Ok(PyBytes::new(py, &patched.map_err(|failure| refused(py, &failure))?))
+    }
+
+    #[pyo3(signature = (kind, current, patch, patch_type, field_validation = ""))]
+    fn patch_decode(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: &str,
+        field_validation: &str,
+    ) -> PyResult<Decoded> {
+        let kind = self.kind(kind)?;
+        let patch_type = parse_patch_type(py, patch_type)?;
+        let validation = parse_validation(field_validation)?;
+        let patched = py
+            .detach(|| self.inner.patch(kind, current, patch, patch_type, validation))
+            .map_err(|failure| refused(py, &failure))?;
+        Ok(Decoded { body: PyBytes::new(py, &patched.body).unbind(), warnings: patched.warnings })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (kind, old, new, *, manager, operation = "Update", time, subresource = ""))]
+    fn track<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        old: Option<&[u8]>,
+        new: &[u8],
+        manager: &str,
+        operation: &str,
+        time: &str,
+        subresource: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        if operation != "Update" {
+            return Err(PyValueError::new_err(format!("operation {operation:?} is not tracked, only Update is")));
+        }
+        let kind = self.kind(kind)?;
+        let update = Update { manager, time, subresource };
+        let tracked = self.inner.track_update(kind, old, new, update);
+        let tracked = tracked.map_err(|error| PyValueError::new_err(error.message))?;
+        Ok(PyBytes::new(py, &tracked))
+    }
+}
+
+impl Schemas {
+    fn kind(&self, name: &str) -> PyResult<KindId> {
+        self.inner.kind(name).ok_or_else(|| PyKeyError::new_err(format!("no schema of kind {name}")))
+    }
+}
+
+fn parse_validation(text: &str) -> PyResult<FieldValidation> {
+    match text {
+        "Ignore" => Ok(FieldValidation::Ignore),
+        "" | "Warn" => Ok(FieldValidation::Warn),
+        "Strict" => Ok(FieldValidation::Strict),
+        other => Err(PyValueError::new_err(format!("{other:?} is not Ignore, Warn or Strict"))),
+    }
+}
+
+fn parse_patch_type(py: Python<'_>, content_type: &str) -> PyResult<PatchType> {
+    PatchType::from_content_type(content_type).ok_or_else(|| {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+             application/apply-patch+yaml (got {content_type:?})"
+        );
+        status_error(py, PatchError::new_err(message.clone()), 415, "UnsupportedMediaType", &message)
+    })
+}
+
+fn rejected(py: Python<'_>, rejection: &Rejection) -> PyErr {
+    let errors: Vec<(&str, &str, &str)> = rejection
+        .errors
+        .iter()
+        .map(|error| (error.kind.as_str(), error.field.as_str(), error.message.as_str()))
+        .collect();
+    let raised = SchemaError::new_err(rejection.message.clone());
+    let raised = status_error(py, raised, rejection.code, rejection.reason, &rejection.message);
+    with(py, raised, "errors", errors)
+}
+
+fn refused(py: Python<'_>, failure: &PatchFailure) -> PyErr {
+    let raised = PatchError::new_err(failure.message.clone());
+    let raised = status_error(py, raised, failure.code, failure.reason, &failure.message);
+    with(py, raised, "detail", failure.detail.as_str())
+}
+
+fn status_error(py: Python<'_>, error: PyErr, code: u16, reason: &str, message: &str) -> PyErr {
+    let error = with(py, error, "code", code);
+    let error = with(py, error, "reason", reason);
+    with(py, error, "message", message)
+}
+
+/// Sets an attribute of an exception; should that fail, its failure is raised instead.
+fn with<'py>(py: Python<'py>, error: PyErr, name: &str, value: impl IntoPyObject<'py>) -> PyErr {
+    match error.value(py).setattr(name, value) {
+        Ok(()) => error,
+        Err(failure) => failure,
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Schemas>()?;
+    module.add_class::<Decoded>()?;
+    module.add("SchemaError", module.py().get_type::<SchemaError>())?;
+    module.add("PatchError", module.py().get_type::<PatchError>())
 }

@@ -2,6 +2,8 @@
 
 pub mod balance;
 pub mod clock;
+pub mod merge;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod watch_cache;

@@ -1,0 +1,295 @@
+//! Sets of field paths in the FieldsV1 format: who owns what of an object.
+//!
+//! Format of sigs.k8s.io/structured-merge-diff: a trie whose edges are `f:<name>`, `k:<keys as JSON>`, `v:<value as
+//! JSON>` or `i:<index>`, and in which `.` marks a node that is itself in the set.
+
+use serde_json::{Map, Value};
+
+/// An edge of the trie. The order of variants is the order in which FieldsV1 is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathElement {
+    Field(Box<str>),
+    /// The key fields of a list element, as canonical JSON.
+    Key(Box<str>),
+    /// An element of a set, as JSON.
+    Value(Box<str>),
+    Index(u64),
+}
+
+impl PathElement {
+    pub fn field(name: &str) -> Self {
+        Self::Field(name.into())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        Some(match kind {
+            "f" => Self::Field(rest.into()),
+            "k" => {
+                // Written anew, so that keys in another order or spacing are the same keys.
+                let keys: std::collections::BTreeMap<String, Value> = serde_json::from_str(rest).ok()?;
+                if keys.values().any(|value| value.is_object() || value.is_array()) {
+                    return None;
+                }
+                Self::Key(serde_json::to_string(&keys).ok()?.into())
+            }
+            "v" => Self::Value(serde_json::from_str::<Value>(rest).ok()?.to_string().into()),
+            "i" => Self::Index(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let text = match self {
+            Self::Field(name) => format!("f:{name}"),
+            Self::Key(keys) => format!("k:{keys}"),
+            Self::Value(value) => format!("v:{value}"),
+            Self::Index(index) => format!("i:{index}"),
+        };
+        crate::schema::write_string(text.as_bytes(), out);
+    }
+}
+
+/// A set of paths. Children are kept in order and none of them is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet {
+    pub member: bool,
+    pub children: Vec<(PathElement, FieldSet)>,
+}
+
+impl FieldSet {
+    pub fn leaf() -> Self {
+        Self { member: true, children: Vec::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.member && self.children.is_empty()
+    }
+
+    /// Adds a child that is not there yet; the order is restored by [`FieldSet::sort`].
+    pub(crate) fn push(&mut self, element: PathElement, child: FieldSet) {
+        if !child.is_empty() {
+            self.children.push((element, child));
+        }
+    }
+
+    pub(crate) fn sort(&mut self) {
+        if !self.children.is_sorted_by(|a, b| a.0 < b.0) {
+            self.children.sort_by(|a, b| a.0.cmp(&b.0));
+            self.children.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
+    }
+
+    pub fn child(&self, element: &PathElement) -> Option<&FieldSet> {
+        self.position(element).ok().map(|at| &self.children[at].1)
+    }
+
+    fn position(&self, element: &PathElement) -> Result<usize, usize> {
+        self.children.binary_search_by(|(other, _)| other.cmp(element))
+    }
+
+    pub fn has(&self, path: &[PathElement]) -> bool {
+        match path.split_first() {
+            None => self.member,
+            Some((first, rest)) => self.child(first).is_some_and(|child| child.has(rest)),
+        }
+    }
+
+    pub fn insert(&mut self, path: &[PathElement]) {
+        match path.split_first() {
+            None => self.member = true,
+            Some((first, rest)) => {
+                let at = self.position(first).unwrap_or_else(|at| {
+                    self.children.insert(at, (first.clone(), FieldSet::default()));
+                    at
+                });
+                self.children[at].1.insert(rest);
+            }
+        }
+    }
+
+    pub fn union(&mut self, other: &FieldSet) {
+        self.member |= other.member;
+        if self.children.is_empty() {
+            self.children.clone_from(&other.children);
+            return;
+        }
+        for (element, child) in &other.children {
+            match self.position(element) {
+                Ok(at) => self.children[at].1.union(child),
+                Err(at) => self.children.insert(at, (element.clone(), child.clone())),
+            }
+        }
+    }
+
+    /// Takes the paths of `other` out.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        if other.member {
+            self.member = false;
+        }
+        for (element, child) in &other.children {
+            if let Ok(at) = self.position(element) {
+                self.children[at].1.subtract(child);
+                if self.children[at].1.is_empty() {
+                    self.children.remove(at);
+                }
+            }
+        }
+    }
+
+    /// Takes the paths of `other` out together with everything below them.
+    pub fn subtract_recursively(&mut self, other: &FieldSet) {
+        if other.member {
+            *self = FieldSet::default();
+            return;
+        }
+        for (element, child) in &other.children {
+            if let Ok(at) = self.position(element) {
+                self.children[at].1.subtract_recursively(child);
+                if self.children[at].1.is_empty() {
+                    self.children.remove(at);
+                }
+            }
+        }
+    }
+
+    pub fn intersection(&self, other: &FieldSet) -> FieldSet {
+        let mut both = FieldSet { member: self.member && other.member, children: Vec::new() };
+        for (element, child) in &self.children {
+            if let Some(counterpart) = other.child(element) {
+                both.push(element.clone(), child.intersection(counterpart));
+            }
+        }
+        both
+    }
+
+    /// Every path of the set, in order.
+    pub fn paths(&self) -> Vec<Vec<PathElement>> {
+        let mut paths = Vec::new();
+        self.collect(&mut Vec::new(), &mut paths);
+        paths
+    }
+
+    fn collect(&self, at: &mut Vec<PathElement>, paths: &mut Vec<Vec<PathElement>>) {
+        if self.member {
+            paths.push(at.clone());
+        }
+        for (element, child) in &self.children {
+            at.push(element.clone());
+            child.collect(at, paths);
+            at.pop();
+        }
+    }
+
+    /// Reads a FieldsV1 value; None if it is none.
+    pub fn parse(value: &Value) -> Option<Self> {
+        Self::parse_object(value.as_object()?)
+    }
+
+    fn parse_object(object: &Map<String, Value>) -> Option<Self> {
+        let mut set = FieldSet::default();
+        for (name, value) in object {
+            let below = value.as_object()?;
+            if name == "." {
+                set.member = true;
+                continue;
+            }
+            let element = PathElement::parse(name)?;
+            let mut child = Self::parse_object(below)?;
+            // An edge without anything below it is a member.
+            child.member |= below.is_empty();
+            set.push(element, child);
+        }
+        set.sort();
+        Some(set)
+    }
+
+    /// Writes FieldsV1.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (position, (element, child)) in self.children.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            element.write(out);
+            out.push(b':');
+            child.write_below(out);
+        }
+        out.push(b'}');
+    }
+
+    fn write_below(&self, out: &mut Vec<u8>) {
+        if self.member && !self.children.is_empty() {
+            out.extend_from_slice(b"{\".\":{},");
+            let start = out.len();
+            self.write(out);
+            // The object just written opens with a brace of its own.
+            out.remove(start);
+        } else {
+            self.write(out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn set(value: Value) -> FieldSet {
+        FieldSet::parse(&value).unwrap()
+    }
+
+    fn written(set: &FieldSet) -> Value {
+        let mut out = Vec::new();
+        set.write(&mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn fields_v1_is_read_and_written() {
+        let value = json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:image": {}}},
+            "f:finalizers": {"v:\"x\"": {}}, "f:list": {"i:0": {}}}});
+        assert_eq!(written(&set(value.clone())), value);
+    }
+
+    #[test]
+    fn forged_sets_are_refused() {
+        for value in [json!([]), json!({"x:spec": {}}), json!({"f:a": 1}), json!({"spec": {}}), json!({"k:{": {}}),
+            json!({"i:-1": {}}), json!({"k:{\"a\":[]}": {}})]
+        {
+            assert_eq!(FieldSet::parse(&value), None, "{value}");
+        }
+    }
+
+    fn any_set() -> impl Strategy<Value = FieldSet> {
+        let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4);
+        prop::collection::vec(path, 0..8).prop_map(|paths| {
+            let mut set = FieldSet::default();
+            for path in paths {
+                set.insert(&path.into_iter().map(PathElement::field).collect::<Vec<_>>());
+            }
+            set
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn set_laws_hold(a in any_set(), b in any_set()) {
+            let mut union = a.clone();
+            union.union(&b);
+            let mut other = b.clone();
+            other.union(&a);
+            prop_assert_eq!(&union, &other);
+            prop_assert_eq!(&union.intersection(&a), &a);
+            let mut difference = union.clone();
+            difference.subtract(&b);
+            prop_assert!(difference.intersection(&b).is_empty());
+            let mut rest = a.clone();
+            rest.subtract(&b);
+            prop_assert_eq!(difference, rest);
+            prop_assert_eq!(set(written(&a)), a);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! JSON merge patch (RFC 7386).
+
+use serde_json::{Map, Value};
+
+use super::PatchFailure;
+
+pub(crate) fn apply(target: &mut Value, patch: Value) -> Result<(), PatchFailure> {
+    if !patch.is_object() {
+        return Err(PatchFailure::bad_request("Invalid JSON Patch"));
+    }
+    merge(target, patch);
+    Ok(())
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(members) = target else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            members.shift_remove(&name);
+        } else {
+            merge(members.entry(name).or_insert(Value::Null), change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn merged(mut target: Value, patch: Value) -> Value {
+        apply(&mut target, patch).unwrap();
+        target
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7386_hold() {
+        for (target, patch, expected) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1,2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            assert_eq!(merged(target, patch), expected);
+        }
+    }
+
+    #[test]
+    fn a_patch_that_is_no_object_is_refused() {
+        assert_eq!(apply(&mut json!({}), json!(["a"])).unwrap_err().code, 400);
+    }
+}

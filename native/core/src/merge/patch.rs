@@ -1,0 +1,71 @@
+//! One door for all patch types.
+
+use serde_json::Value;
+
+use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, strategic};
+use crate::schema::{FieldValidation, KindId, Rejection, Schemas};
+
+/// A patched object, decoded as its kind.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Patched {
+    pub body: Vec<u8>,
+    pub warnings: Vec<String>,
+}
+
+impl Schemas {
+    /// Applies a patch to the current object; the outcome may have unknown fields.
+    pub fn apply_patch(
+        &self,
+        kind: KindId,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: PatchType,
+    ) -> Result<Vec<u8>, PatchFailure> {
+        let change = parse_value(patch)
+            .map_err(|error| PatchFailure::bad_request(format!("error decoding patch: {}", error.message)))?;
+        let mut object = parse_value(current)
+            .map_err(|error| PatchFailure::bad_request(format!("error decoding object: {}", error.message)))?;
+        self.apply_change(kind, &mut object, change, patch_type)?;
+        Ok(object.to_string().into_bytes())
+    }
+
+    /// Applies a patch to the current object and decodes the outcome.
+    pub fn patch(
+        &self,
+        kind: KindId,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: PatchType,
+        validation: FieldValidation,
+    ) -> Result<Patched, PatchFailure> {
+        let patched = self.apply_patch(kind, current, patch, patch_type)?;
+        let decoded = self
+            .decode_json(kind, &patched, validation)
+            .map_err(|rejection| invalid_outcome(&patched, &rejection))?;
+        Ok(Patched { warnings: decoded.warnings, body: decoded.body.into_owned() })
+    }
+
+    fn apply_change(
+        &self,
+        kind: KindId,
+        object: &mut Value,
+        change: Value,
+        patch_type: PatchType,
+    ) -> Result<(), PatchFailure> {
+        match patch_type {
+            PatchType::Json => json_patch::apply(object, change),
+            PatchType::Merge => merge_patch::apply(object, change),
+            PatchType::Strategic => strategic::apply(self, &self.root_type(kind), object, change),
+        }
+    }
+}
+
+/// A patch whose outcome is no object of the kind is invalid, not malformed.
+fn invalid_outcome(patched: &[u8], rejection: &Rejection) -> PatchFailure {
+    let problem = match rejection.message.split_once(" cannot be handled as a ") {
+        Some((_, after)) => after.split_once(": ").map_or(after, |(_, problem)| problem),
+        None => &rejection.message,
+    };
+    let detail = format!("Invalid value: {:?}: {problem}", String::from_utf8_lossy(patched));
+    PatchFailure { code: 422, reason: "Invalid", message: format!(" \"\" is invalid: patch: {detail}"), detail }
+}

@@ -1,0 +1,261 @@
+//! Strategic merge patch: like JSON merge patch, but lists merge by key as the schema says, and directives steer it.
+//!
+//! Semantics of k8s.io/apimachinery `pkg/util/strategicpatch`: `$patch` replaces, deletes or merges a map or list
+//! element, `$retainKeys` names the keys of a map that stay, `$setElementOrder/<list>` orders a merged list,
+//! `$deleteFromPrimitiveList/<list>` removes scalars from one.
+
+use serde_json::{Map, Value};
+
+use super::PatchFailure;
+use crate::schema::{Schemas, Shape, Type};
+
+const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
+const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
+
+type Object = Map<String, Value>;
+
+pub(crate) fn apply(schemas: &Schemas, ty: &Type, target: &mut Value, patch: Value) -> Result<(), PatchFailure> {
+    let (Value::Object(members), Value::Object(changes)) = (target, patch) else {
+        return Err(PatchFailure::bad_request("Invalid JSON document"));
+    };
+    Merger { schemas }.object(ty, members, changes)
+}
+
+struct Merger<'s> {
+    schemas: &'s Schemas,
+}
+
+impl Merger<'_> {
+    fn object(&self, ty: &Type, target: &mut Object, mut patch: Object) -> Result<(), PatchFailure> {
+        if let Some(directive) = patch.shift_remove(PATCH) {
+            match directive.as_str() {
+                Some("replace") => {
+                    target.clear();
+                    // What stands beside the directive is taken as it is.
+                    target.extend(patch);
+                    return Ok(());
+                }
+                Some("delete") => {
+                    target.clear();
+                    return Ok(());
+                }
+                Some("merge") => {}
+                _ => return Err(PatchFailure::unprocessable(format!("unknown patch type found: {directive}"))),
+            }
+        }
+        if let Some(retained) = patch.shift_remove(RETAIN_KEYS) {
+            retain_keys(target, &patch, &retained)?;
+        }
+        self.list_directives(ty, target, &mut patch)?;
+        for (name, change) in patch {
+            self.member(ty, target, name, change)?;
+        }
+        Ok(())
+    }
+
+    fn member(&self, ty: &Type, target: &mut Object, name: String, change: Value) -> Result<(), PatchFailure> {
+        if change.is_null() {
+            target.shift_remove(&name);
+            return Ok(());
+        }
+        let inner = self.member_type(ty, &name);
+        match change {
+            Value::Object(changes) => {
+                let mut before = match target.get_mut(&name).map(Value::take) {
+                    Some(Value::Object(before)) if !inner.patch_replace => before,
+                    _ => Object::new(),
+                };
+                let deleted = changes.get(PATCH).and_then(Value::as_str) == Some("delete");
+                self.object(&inner, &mut before, changes)?;
+                if deleted && !target.contains_key(&name) {
+                    return Ok(());
+                }
+                target.insert(name, Value::Object(before));
+            }
+            Value::Array(changes) => {
+                let before = match target.get_mut(&name).map(Value::take) {
+                    Some(Value::Array(before)) if inner.patch_merge => before,
+                    _ => Vec::new(),
+                };
+                let merged = self.list(&inner, before, changes)?;
+                target.insert(name, Value::Array(merged));
+            }
+            scalar => {
+                target.insert(name, scalar);
+            }
+        }
+        Ok(())
+    }
+
+    /// Directives about lists stand beside the list; they may come without it.
+    fn list_directives(&self, ty: &Type, target: &mut Object, patch: &mut Object) -> Result<(), PatchFailure> {
+        let names: Vec<String> = patch.keys().filter(|name| name.starts_with('$')).cloned().collect();
+        for name in &names {
+            if let Some(list) = name.strip_prefix(DELETE_FROM_LIST) {
+                let Some(Value::Array(unwanted)) = patch.shift_remove(name) else {
+                    return Err(PatchFailure::bad_request("invalid patch format of primitive list"));
+                };
+                if let Some(Value::Array(elements)) = target.get_mut(list) {
+                    elements.retain(|element| !unwanted.contains(element));
+                }
+            }
+        }
+        for name in names {
+            let Some(list) = name.strip_prefix(SET_ELEMENT_ORDER) else { continue };
+            let Some(Value::Array(order)) = patch.shift_remove(&name) else {
+                return Err(PatchFailure::bad_request("invalid patch format of setElementOrder list"));
+            };
+            let inner = self.member_type(ty, list);
+            let key = inner.patch_merge_key.as_deref();
+            let changes = patch.shift_remove(list);
+            if let Some(Value::Array(changes)) = &changes {
+                check_order(changes, &order, key)?;
+            }
+            let before = target.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
+            if let Some(changes) = changes {
+                self.member(ty, target, list.to_owned(), changes)?;
+            }
+            if let Some(Value::Array(elements)) = target.get_mut(list) {
+                let merged = std::mem::take(elements);
+                *elements = ordered(merged, &before, &order, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, ty: &Type, before: Vec<Value>, changes: Vec<Value>) -> Result<Vec<Value>, PatchFailure> {
+        let free = Type::free();
+        let item = match &ty.shape {
+            Shape::List(item) => &**item,
+            _ => &free,
+        };
+        if !ty.patch_merge {
+            return changes.into_iter().map(|change| self.fresh(item, change)).collect();
+        }
+        match ty.patch_merge_key.as_deref() {
+            Some(key) => self.keyed_list(item, key, before, changes),
+            None => Ok(scalar_list(before, changes)),
+        }
+    }
+
+    fn keyed_list(
+        &self,
+        item: &Type,
+        key: &str,
+        mut merged: Vec<Value>,
+        changes: Vec<Value>,
+    ) -> Result<Vec<Value>, PatchFailure> {
+        let replaces =
+            |change: &Value| change[PATCH] == "replace" && change.as_object().is_some_and(|c| c.len() == 1);
+        if changes.iter().any(replaces) {
+            merged.clear();
+        }
+        for change in changes {
+            if replaces(&change) {
+                continue;
+            }
+            let Some(identity) = change.get(key).cloned() else {
+                let detail = format!("map: {change} does not contain declared merge key: {key}");
+                return Err(PatchFailure::unprocessable(detail));
+            };
+            if change[PATCH] == "delete" {
+                merged.retain(|element| element.get(key) != Some(&identity));
+                continue;
+            }
+            let found = merged.iter().position(|element| element.get(key) == Some(&identity));
+            match (found.map(|at| &mut merged[at]), change) {
+                (Some(Value::Object(element)), Value::Object(changes)) => self.object(item, element, changes)?,
+                (_, change) => merged.push(self.fresh(item, change)?),
+            }
+        }
+        Ok(merged)
+    }
+
+    /// A value that had no counterpart: its directives are carried out on nothing and so vanish.
+    fn fresh(&self, ty: &Type, value: Value) -> Result<Value, PatchFailure> {
+        match value {
+            Value::Object(changes) => {
+                let mut target = Object::new();
+                self.object(ty, &mut target, changes)?;
+                Ok(Value::Object(target))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn member_type(&self, ty: &Type, name: &str) -> Type {
+        let found = match &ty.shape {
+            Shape::Struct(id) | Shape::SchemaOr { schema: id, .. } => {
+                self.schemas.structure(*id).field(name).map(|field| field.ty.clone())
+            }
+            Shape::Map(value) => Some((**value).clone()),
+            _ => None,
+        };
+        found.unwrap_or_else(Type::free)
+    }
+}
+
+fn retain_keys(target: &mut Object, patch: &Object, retained: &Value) -> Result<(), PatchFailure> {
+    let Some(names) = retained.as_array() else {
+        return Err(PatchFailure::bad_request("invalid patch format of retainKeys"));
+    };
+    let kept = |name: &str| names.iter().any(|kept| kept == name);
+    if patch.keys().any(|name| !name.starts_with('$') && !patch[name].is_null() && !kept(name)) {
+        return Err(PatchFailure::bad_request("invalid patch format of retainKeys"));
+    }
+    target.retain(|name, _| kept(name));
+    Ok(())
+}
+
+/// A merged list of scalars has every element once, old ones first.
+fn scalar_list(before: Vec<Value>, changes: Vec<Value>) -> Vec<Value> {
+    let mut merged: Vec<Value> = Vec::with_capacity(before.len() + changes.len());
+    for element in before.into_iter().chain(changes) {
+        if !merged.contains(&element) {
+            merged.push(element);
+        }
+    }
+    merged
+}
+
+fn identity<'v>(element: &'v Value, key: Option<&str>) -> Option<&'v Value> {
+    match key {
+        Some(key) => element.get(key),
+        None => Some(element),
+    }
+}
+
+/// Every element the patch adds must have its place in the order.
+fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<(), PatchFailure> {
+    let places: Vec<_> = order.iter().map(|element| identity(element, key)).collect();
+    let misplaced = |change: &&Value| change.get(PATCH).is_none() && !places.contains(&identity(change, key));
+    match changes.iter().find(misplaced) {
+        None => Ok(()),
+        Some(change) => Err(PatchFailure::bad_request(format!(
+            "the patch list and the setElementOrder list do not agree: {change} has no place"
+        ))),
+    }
+}
+
+/// The elements named in `order` take that order. Others keep their places of `before` among them as well as they can:
+/// each goes before the first ordered element that it preceded in `before`.
+fn ordered(merged: Vec<Value>, before: &[Value], order: &[Value], key: Option<&str>) -> Vec<Value> {
+    let place = |list: &[Value], element: &Value| {
+        list.iter().position(|other| identity(other, key) == identity(element, key))
+    };
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|element| place(order, element).is_some());
+    named.sort_by_key(|element| place(order, element));
+    others.sort_by_key(|element| place(before, element).unwrap_or(usize::MAX));
+    let mut from = 0;
+    for other in others {
+        let rank = place(before, &other);
+        let follows = |element: &Value| matches!((rank, place(before, element)), (Some(a), Some(b)) if a < b);
+        let at = named[from..].iter().position(follows).map_or(named.len(), |offset| from + offset);
+        named.insert(at, other);
+        from = at + 1;
+    }
+    named
+}

@@ -1,0 +1,321 @@
+//! Keeps `managedFields` through updates: who changed a field last by a non-apply request owns it.
+//!
+//! Semantics of structured-merge-diff `merge/update.go` and apimachinery `pkg/util/managedfields`: what an update adds
+//! or changes passes to its manager, what it removes is owned by nobody, everything else stays, times too.
+
+use serde_json::Value;
+
+use super::fields::{FieldSet, PathElement};
+use super::ownership::{self, Entry, Operation};
+use super::{parse_value, splice};
+use crate::schema::{Field, KindId, ListKind, SchemaError, Schemas, Shape, Type};
+
+/// More update managers than this are merged, oldest first, into one named `ancient-changes`.
+const MAX_UPDATE_MANAGERS: usize = 10;
+const ANCIENT_CHANGES: &str = "ancient-changes";
+
+/// Who updates, when, and through which subresource (empty for the object itself).
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    pub manager: &'a str,
+    pub time: &'a str,
+    pub subresource: &'a str,
+}
+
+impl Schemas {
+    /// Returns `new` with its managedFields brought up to date. `old` is the stored object, None on create.
+    pub fn track_update(
+        &self,
+        kind: KindId,
+        old: Option<&[u8]>,
+        new: &[u8],
+        update: Update<'_>,
+    ) -> Result<Vec<u8>, SchemaError> {
+        let old_value = old.map(parse_value).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
+        let new_value = parse_value(new)?;
+        let mut entries = current_entries(&old_value, &new_value, update.subresource);
+        let change = compare(self, &self.root_type(kind), &old_value, &new_value);
+        for entry in &mut entries {
+            entry.fields.subtract(&change.written);
+            entry.fields.subtract(&change.removed);
+        }
+        if !change.written.is_empty() {
+            let entry = Entry {
+                manager: update.manager.to_owned(),
+                operation: Operation::Update,
+                api_version: self.api_version(kind).to_owned(),
+                time: update.time.to_owned(),
+                subresource: update.subresource.to_owned(),
+                fields: change.written,
+            };
+            match entries.iter_mut().find(|other| other.same_manager(&entry)) {
+                Some(other) => {
+                    other.fields.union(&entry.fields);
+                    other.time = entry.time;
+                }
+                None => entries.push(entry),
+            }
+        }
+        entries.retain(|entry| !entry.fields.is_empty());
+        cap_update_managers(&mut entries);
+        let written = (!entries.is_empty()).then(|| ownership::write(entries));
+        splice::managed_fields(new, written.as_deref())
+    }
+}
+
+/// A client may send managedFields along; what it sends counts, unless it sends none or nonsense, or writes through a
+/// subresource.
+fn current_entries(old: &Value, new: &Value, subresource: &str) -> Vec<Entry> {
+    let of = |object: &'_ Value| object["metadata"].get("managedFields").cloned();
+    let sent = of(new);
+    if ownership::is_reset(sent.as_ref()) {
+        return Vec::new();
+    }
+    let sent = if subresource.is_empty() { ownership::parse(sent.as_ref()) } else { None };
+    sent.or_else(|| ownership::parse(of(old).as_ref())).unwrap_or_default()
+}
+
+fn cap_update_managers(entries: &mut Vec<Entry>) {
+    let mut updates: Vec<Entry> = Vec::new();
+    let count = entries.iter().filter(|entry| entry.operation == Operation::Update).count();
+    if count <= MAX_UPDATE_MANAGERS {
+        return;
+    }
+    entries.retain(|entry| {
+        let is_update = entry.operation == Operation::Update;
+        if is_update {
+            updates.push(entry.clone());
+        }
+        !is_update
+    });
+    updates.sort_by(|a, b| a.time.cmp(&b.time));
+    let mut buckets: Vec<Entry> = Vec::new();
+    let mut rest = updates.into_iter();
+    let mut left = count;
+    for entry in rest.by_ref() {
+        match buckets.iter_mut().find(|bucket| bucket.api_version == entry.api_version) {
+            Some(bucket) => {
+                bucket.fields.union(&entry.fields);
+                bucket.time = entry.time;
+                bucket.manager = ANCIENT_CHANGES.to_owned();
+                bucket.subresource.clear();
+                left -= 1;
+            }
+            None => buckets.push(entry),
+        }
+        if left <= MAX_UPDATE_MANAGERS {
+            break;
+        }
+    }
+    entries.extend(buckets);
+    entries.extend(rest);
+}
+
+/// The difference of two objects as field sets.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Added or modified.
+    pub written: FieldSet,
+    pub removed: FieldSet,
+}
+
+pub(crate) fn compare(schemas: &Schemas, ty: &Type, old: &Value, new: &Value) -> Change {
+    let mut change = Comparer { schemas }.value(ty, Some(old), Some(new));
+    for set in [&mut change.written, &mut change.removed] {
+        strip_identity(set);
+    }
+    change
+}
+
+/// Nobody owns what names an object or what only the server sets.
+pub(crate) fn strip_identity(set: &mut FieldSet) {
+    const UNOWNED: [&str; 8] = [
+        "clusterName",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "name",
+        "namespace",
+        "resourceVersion",
+        "uid",
+    ];
+    let is = |element: &PathElement, name: &str| matches!(element, PathElement::Field(field) if &**field == name);
+    set.member = false;
+    set.children.retain_mut(|(element, child)| {
+        if is(element, "metadata") {
+            child.member = false;
+            child.children.retain(|(inner, _)| {
+                !is(inner, "selfLink") && !UNOWNED.iter().any(|name| is(inner, name))
+            });
+            return !child.is_empty();
+        }
+        !is(element, "apiVersion") && !is(element, "kind")
+    });
+}
+
+struct Comparer<'s> {
+    schemas: &'s Schemas,
+}
+
+type Side<'v> = Option<&'v Value>;
+
+impl Comparer<'_> {
+    fn value(&self, ty: &Type, old: Side<'_>, new: Side<'_>) -> Change {
+        let mut change = match (&ty.shape, old, new) {
+            _ if ty.atomic => leaf(old, new),
+            (Shape::Struct(_) | Shape::Map(_) | Shape::SchemaOr { .. } | Shape::Any { .. }, _, _)
+                if is_map(old, new) =>
+            {
+                self.members(ty, old, new)
+            }
+            (Shape::List(item), _, _) if is_list(old, new) => match &ty.list {
+                ListKind::Atomic => leaf(old, new),
+                ListKind::Set => set_elements(old, new),
+                ListKind::Map(keys) => self.keyed_elements(item, keys, old, new),
+            },
+            _ => leaf(old, new),
+        };
+        change.written.member |= old.is_none() && new.is_some();
+        change.removed.member |= new.is_none() && old.is_some();
+        change
+    }
+
+    fn members(&self, ty: &Type, old: Side<'_>, new: Side<'_>) -> Change {
+        let empty = serde_json::Map::new();
+        let before = old.and_then(Value::as_object).unwrap_or(&empty);
+        let after = new.and_then(Value::as_object).unwrap_or(&empty);
+        if before.is_empty() && after.is_empty() {
+            return leaf(old, new);
+        }
+        let mut change = Change::default();
+        let free = Type::free();
+        let structure = match &ty.shape {
+            Shape::Struct(id) | Shape::SchemaOr { schema: id, .. } => Some(self.schemas.structure(*id)),
+            _ => None,
+        };
+        let mut visit = |name: &str, was: Side<'_>, is: Side<'_>| {
+            if was == is {
+                return;
+            }
+            let field = structure.and_then(|structure| structure.field(name));
+            let inner = match (&ty.shape, field) {
+                (_, Some(field)) => &field.ty,
+                (Shape::Map(value), None) => value,
+                _ => &free,
+            };
+            let mut below = self.value(inner, was, is);
+            if field.is_some_and(always_present) {
+                below.written.member = false;
+                below.removed.member = false;
+            }
+            change.written.push(PathElement::field(name), below.written);
+            change.removed.push(PathElement::field(name), below.removed);
+        };
+        for (name, is) in after {
+            visit(name, before.get(name), Some(is));
+        }
+        for (name, was) in before {
+            if !after.contains_key(name) {
+                visit(name, Some(was), None);
+            }
+        }
+        change.written.sort();
+        change.removed.sort();
+        change
+    }
+
+    fn keyed_elements(&self, item: &Type, keys: &[Box<str>], old: Side<'_>, new: Side<'_>) -> Change {
+        let mut change = Change::default();
+        let before = keyed(keys, old);
+        let after = keyed(keys, new);
+        for (key, element) in &after {
+            let was = before.iter().find(|(other, _)| other == key).map(|(_, element)| *element);
+            if was == Some(element) {
+                continue;
+            }
+            let below = self.value(item, was, Some(element));
+            change.written.push(key.clone(), below.written);
+            change.removed.push(key.clone(), below.removed);
+        }
+        for (key, element) in &before {
+            if !after.iter().any(|(other, _)| other == key) {
+                change.removed.push(key.clone(), self.value(item, Some(element), None).removed);
+            }
+        }
+        change.written.sort();
+        change.removed.sort();
+        change
+    }
+}
+
+fn is_map(old: Side<'_>, new: Side<'_>) -> bool {
+    [old, new].into_iter().flatten().all(Value::is_object)
+}
+
+fn is_list(old: Side<'_>, new: Side<'_>) -> bool {
+    [old, new].into_iter().flatten().all(Value::is_array)
+}
+
+fn leaf(old: Side<'_>, new: Side<'_>) -> Change {
+    let mut change = Change::default();
+    if old != new {
+        change.written.member = new.is_some();
+        change.removed.member = new.is_none();
+    }
+    change
+}
+
+/// Structs that Go always marshals: they are there even in an empty object, so nobody adds them.
+pub(crate) fn always_present(field: &Field) -> bool {
+    match &field.ty.shape {
+        Shape::Struct(_) => {
+            field.required
+                || matches!(&*field.name, "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy")
+        }
+        Shape::List(_) | Shape::Map(_) => field.required && !field.ty.atomic && field.ty.list != ListKind::Atomic,
+        _ => false,
+    }
+}
+
+pub(crate) fn keyed<'v>(keys: &[Box<str>], list: Side<'v>) -> Vec<(PathElement, &'v Value)> {
+    let elements = list.and_then(Value::as_array).into_iter().flatten();
+    elements.map(|element| (key_of(keys, element), element)).collect()
+}
+
+/// `{"containerPort":80,"protocol":"TCP"}`, keys in order of their names.
+pub(crate) fn key_of(keys: &[Box<str>], element: &Value) -> PathElement {
+    let mut names: Vec<&str> = keys.iter().map(|key| &**key).collect();
+    names.sort_unstable();
+    let mut text = String::from("{");
+    for name in names {
+        let value = element.get(name).map(Value::to_string).or_else(|| default_key(name).map(str::to_owned));
+        if let Some(value) = value {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(&format!("{name:?}:{value}"));
+        }
+    }
+    text.push('}');
+    PathElement::Key(text.into())
+}
+
+/// Key fields that default when they are left out. Source: `+default` markers of ports in core/v1.
+fn default_key(name: &str) -> Option<&'static str> {
+    (name == "protocol").then_some("\"TCP\"")
+}
+
+fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {
+    let mut change = Change::default();
+    let elements = |side: Side<'_>| side.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (before, after) = (elements(old), elements(new));
+    for element in after.iter().filter(|element| !before.contains(element)) {
+        change.written.push(PathElement::Value(element.to_string().into()), FieldSet::leaf());
+    }
+    for element in before.iter().filter(|element| !after.contains(element)) {
+        change.removed.push(PathElement::Value(element.to_string().into()), FieldSet::leaf());
+    }
+    change.written.sort();
+    change.removed.sort();
+    change
+}

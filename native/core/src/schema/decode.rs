@@ -1,0 +1,676 @@
+//! Decodes a JSON body as a kind: finds unknown and duplicate fields, refuses wrong types, gives canonical JSON.
+//!
+//! Canonical means: no spaces, no unknown fields, no nulls, no empty lists or maps in optional fields, quantities and
+//! times in canonical form. It is what Kubernetes' own decode and encode make of a body, except that zero scalars
+//! stay, because the published schemas do not tell which fields are pointers.
+
+use std::borrow::Cow;
+
+use super::canonical;
+use super::error::{Kind, Rejection, SchemaError};
+use super::model::{KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
+use super::scan::{Cursor, Text, check_float};
+
+/// Upstream's decoder stops counting strict errors there.
+const MAX_STRICT_ERRORS: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// An accepted body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    pub body: Cow<'a, [u8]>,
+    pub warnings: Vec<String>,
+}
+
+impl Schemas {
+    /// Decodes JSON as `kind`. apiVersion and kind may be missing and are then added.
+    pub fn decode_json<'a>(
+        &self,
+        kind: KindId,
+        input: &'a [u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'a>, Rejection> {
+        let info = self.info(kind);
+        if let Err(error) = std::str::from_utf8(input) {
+            let message = format!("invalid UTF-8 at byte {}", error.valid_up_to());
+            return Err(unrecognized(info, input, SchemaError::syntax(message)));
+        }
+        let mut decoder = Decoder::new(self, input, info);
+        let outcome = decoder.root(info.root);
+        if let Err(error) = outcome {
+            return Err(self.refuse(info, input, error));
+        }
+        if let Some(refusal) = self.wrong_kind(info, &decoder.api_version, &decoder.kind) {
+            return Err(refusal);
+        }
+        let Decoder { cursor, strict, duplicates, .. } = decoder;
+        let body = if duplicates { self.without_duplicates(info, input)? } else { cursor.finish() };
+        match validation {
+            FieldValidation::Strict if !strict.is_empty() => Err(strict_refusal(info, strict)),
+            FieldValidation::Warn => Ok(Decoded { body, warnings: strict }),
+            _ => Ok(Decoded { body, warnings: Vec::new() }),
+        }
+    }
+
+    /// The last of duplicate members counts. Rare, so the body is simply parsed and decoded again.
+    fn without_duplicates(&self, info: &KindInfo, input: &[u8]) -> Result<Cow<'static, [u8]>, Rejection> {
+        let failed = |error: SchemaError| unrecognized(info, input, error);
+        let value = crate::merge::parse_value(input).map_err(failed)?;
+        let plain = value.to_string().into_bytes();
+        let mut decoder = Decoder::new(self, &plain, info);
+        decoder.root(info.root).map_err(|error| self.refuse(info, &plain, error))?;
+        Ok(Cow::Owned(decoder.cursor.finish().into_owned()))
+    }
+
+    fn wrong_kind(&self, info: &KindInfo, api_version: &str, kind: &str) -> Option<Rejection> {
+        let api_version = if api_version.is_empty() { &*info.api_version } else { api_version };
+        let kind = if kind.is_empty() { &*info.kind } else { kind };
+        if api_version == &*info.api_version && kind == &*info.kind {
+            return None;
+        }
+        let version = api_version.rsplit('/').next().unwrap_or(api_version);
+        let known = self.kind(&format!("{api_version}/{kind}"));
+        let message = match known {
+            // Options kinds are registered in every group version.
+            Some(other) if self.info(other).root == info.root => return None,
+            Some(_) if kind == &*info.kind => format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({})",
+                info.api_version
+            ),
+            Some(_) => format!(
+                "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
+                 unknown conversion",
+                info.kind, info.version, info.kind
+            ),
+            None => format!(
+                "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
+                 {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                info.kind
+            ),
+        };
+        Some(Rejection::bad_request(message, Vec::new()))
+    }
+
+    pub(crate) fn bad_yaml(&self, kind: KindId, input: &[u8], problem: String) -> Rejection {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): error converting YAML to JSON: {problem} ({})",
+            self.kind_name(kind),
+            summarize(input)
+        );
+        Rejection::bad_request(message, vec![SchemaError::syntax(problem)])
+    }
+
+    /// A body that is no object of the kind: say so of the kind it claims to be, or of its syntax.
+    fn refuse(&self, info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+        if error.kind == Kind::Syntax {
+            return unrecognized(info, input, error);
+        }
+        if let Err(syntax) = check_json(input) {
+            return unrecognized(info, input, syntax);
+        }
+        let (api_version, kind) = claimed_kind(input);
+        if let Some(refusal) = self.wrong_kind(info, &api_version, &kind) {
+            return refusal;
+        }
+        Rejection::bad_request(handled_as(info, &error.message), vec![error])
+    }
+}
+
+fn handled_as(info: &KindInfo, problem: &str) -> String {
+    format!("{} in version {:?} cannot be handled as a {}: {problem}", info.kind, info.version, info.kind)
+}
+
+fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
+    let message = handled_as(info, &format!("strict decoding error: {}", strict.join(", ")));
+    let errors = strict
+        .into_iter()
+        .map(|message| SchemaError {
+            kind: Kind::Strict,
+            field: message.split('"').nth(1).unwrap_or_default().to_owned(),
+            message,
+        })
+        .collect();
+    Rejection::bad_request(message, errors)
+}
+
+fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+    let message = format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
+        info.kind,
+        error.message,
+        summarize(input)
+    );
+    Rejection::bad_request(message, vec![error])
+}
+
+/// The beginning of a body, as upstream shows it in errors: text if it looks like JSON, else hexadecimal.
+pub(crate) fn summarize(input: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let head = &input[..input.len().min(SHOWN)];
+    let dots = if input.len() > SHOWN { " ..." } else { "" };
+    match input.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(head)),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + dots,
+    }
+}
+
+/// apiVersion and kind at the top of a well-formed body; empty where they are missing or no strings.
+pub(crate) fn claimed_kind(input: &[u8]) -> (String, String) {
+    #[derive(Default, serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default, rename = "apiVersion")]
+        api_version: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        kind: Option<Cow<'a, str>>,
+    }
+    let head: Head<'_> = serde_json::from_slice(input).unwrap_or_default();
+    let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
+    (owned(head.api_version), owned(head.kind))
+}
+
+/// Checks that a body is one JSON value of bounded depth, in UTF-8.
+pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
+    if let Err(error) = std::str::from_utf8(input) {
+        return Err(SchemaError::syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())));
+    }
+    let mut cursor = Cursor::new(input);
+    cursor.skip_space();
+    let checked = cursor.any_value().and_then(|()| at_end(&mut cursor));
+    checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })
+}
+
+fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
+    cursor.skip_space();
+    match cursor.peek() {
+        None => Ok(()),
+        Some(_) => Err(cursor.unexpected("after top-level value")),
+    }
+}
+
+enum Step<'s, 'a> {
+    Field(&'s str),
+    Key(Text<'a>),
+    Index(usize),
+}
+
+struct Decoder<'s, 'a> {
+    schemas: &'s Schemas,
+    cursor: Cursor<'a>,
+    expected: &'s KindInfo,
+    api_version: String,
+    kind: String,
+    path: Vec<Step<'s, 'a>>,
+    /// The struct whose field is being decoded, for error messages.
+    owner: Option<StructId>,
+    strict: Vec<String>,
+    duplicates: bool,
+}
+
+type Step1 = Result<(), SchemaError>;
+
+/// Whether a field is written to the output.
+#[derive(PartialEq)]
+enum Keep {
+    Yes,
+    No,
+}
+
+impl<'s, 'a> Decoder<'s, 'a> {
+    fn new(schemas: &'s Schemas, input: &'a [u8], expected: &'s KindInfo) -> Self {
+        Self {
+            schemas,
+            cursor: Cursor::new(input),
+            expected,
+            api_version: String::new(),
+            kind: String::new(),
+            path: Vec::with_capacity(16),
+            owner: None,
+            strict: Vec::new(),
+            duplicates: false,
+        }
+    }
+
+    fn root(&mut self, root: StructId) -> Step1 {
+        self.cursor.skip_space();
+        if self.cursor.peek() == Some(b'n') {
+            let start = self.cursor.mark();
+            self.cursor.literal("null")?;
+            self.cursor.replace_since(start, b"{}");
+            return at_end(&mut self.cursor);
+        }
+        if self.cursor.peek() != Some(b'{') {
+            return Err(self.wrong_type(&Shape::Struct(root)));
+        }
+        self.structure(root)?;
+        at_end(&mut self.cursor)
+    }
+
+    fn structure(&mut self, id: StructId) -> Step1 {
+        let schemas = self.schemas;
+        let structure = schemas.structure(id);
+        let outer = self.owner.replace(id);
+        let is_root = self.path.is_empty();
+        self.cursor.enter()?;
+        self.cursor.advance();
+        self.members(structure, is_root)?;
+        self.cursor.leave();
+        self.owner = outer;
+        Ok(())
+    }
+
+    fn members(&mut self, structure: &'s Struct, is_root: bool) -> Step1 {
+        let mut seen = 0u64;
+        let mut wrote_any = false;
+        self.cursor.skip_space();
+        if self.cursor.peek() == Some(b'}') {
+            return self.close(is_root, wrote_any);
+        }
+        // A dropped field goes together with the comma before it; if all before were dropped, so does the next comma.
+        let mut comma = self.cursor.mark();
+        loop {
+            let name = self.cursor.string()?;
+            self.cursor.skip_space();
+            self.cursor.expect(b':', "after object key")?;
+            self.cursor.skip_space();
+            let keep = self.member(structure, name, &mut seen)?;
+            if keep == Keep::No {
+                self.cursor.drop_since(comma);
+            } else {
+                wrote_any = true;
+            }
+            self.cursor.skip_space();
+            comma = self.cursor.mark();
+            match self.cursor.peek() {
+                Some(b',') => self.cursor.advance(),
+                Some(b'}') => return self.close(is_root, wrote_any),
+                _ => return Err(self.cursor.unexpected("after object key:value pair")),
+            }
+            if !wrote_any {
+                self.cursor.drop_since(comma);
+                comma = self.cursor.mark();
+            }
+            self.cursor.skip_space();
+            if self.cursor.peek() != Some(b'"') {
+                return Err(self.cursor.unexpected("looking for beginning of object key string"));
+            }
+        }
+    }
+
+    /// At the closing brace: the root gets apiVersion and kind if the client left them out.
+    fn close(&mut self, is_root: bool, mut wrote_any: bool) -> Step1 {
+        if is_root {
+            for (name, missing, value) in [
+                ("apiVersion", self.api_version.is_empty(), &self.expected.api_version),
+                ("kind", self.kind.is_empty(), &self.expected.kind),
+            ] {
+                if missing {
+                    let comma = if wrote_any { "," } else { "" };
+                    self.cursor.insert(format!("{comma}\"{name}\":\"{value}\"").as_bytes());
+                    wrote_any = true;
+                }
+            }
+        }
+        self.cursor.advance();
+        Ok(())
+    }
+
+    fn member(&mut self, structure: &'s Struct, name: Text<'a>, seen: &mut u64) -> Result<Keep, SchemaError> {
+        let Some(position) = structure.field_index(&name.decode()) else {
+            self.fault("unknown", Step::Key(name));
+            self.cursor.any_value()?;
+            return Ok(Keep::No);
+        };
+        let field = &structure.fields[position];
+        if *seen & (1 << position) != 0 {
+            self.fault("duplicate", Step::Field(&field.name));
+            self.duplicates = true;
+        }
+        *seen |= 1 << position;
+        if self.cursor.peek() == Some(b'n') {
+            self.cursor.literal("null")?;
+            return Ok(Keep::No);
+        }
+        if self.path.is_empty() && (&*field.name == "apiVersion" || &*field.name == "kind") {
+            return self.type_meta(&field.name);
+        }
+        self.path.push(Step::Field(&field.name));
+        let keep = match field.ty.shape {
+            Shape::List(_) | Shape::Map(_) if !field.required => self.collection(&field.ty)?,
+            _ => {
+                self.value(&field.ty)?;
+                Keep::Yes
+            }
+        };
+        self.path.pop();
+        Ok(keep)
+    }
+
+    fn type_meta(&mut self, name: &'s str) -> Result<Keep, SchemaError> {
+        if self.cursor.peek() != Some(b'"') {
+            self.path.push(Step::Field(name));
+            return Err(self.wrong_type(&Shape::String));
+        }
+        let text = self.cursor.string()?.to_str().into_owned();
+        let keep = if text.is_empty() { Keep::No } else { Keep::Yes };
+        if name == "kind" {
+            self.kind = text;
+        } else {
+            self.api_version = text;
+        }
+        Ok(keep)
+    }
+
+    /// A list or map that is left out when it is empty.
+    fn collection(&mut self, ty: &'s Type) -> Result<Keep, SchemaError> {
+        let empty = match (&ty.shape, self.cursor.peek()) {
+            (Shape::List(item), Some(b'[')) => self.list(item)?,
+            (Shape::Map(value), Some(b'{')) => self.map(value)?,
+            _ => return Err(self.wrong_type(&ty.shape)),
+        };
+        Ok(if empty { Keep::No } else { Keep::Yes })
+    }
+
+    fn value(&mut self, ty: &'s Type) -> Step1 {
+        if self.cursor.peek() == Some(b'n') {
+            return self.null(&ty.shape);
+        }
+        match &ty.shape {
+            Shape::String => match self.cursor.peek() {
+                Some(b'"') => self.cursor.string().map(drop),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::Bool => match self.cursor.peek() {
+                Some(b't') => self.cursor.literal("true"),
+                Some(b'f') => self.cursor.literal("false"),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::Int32 | Shape::Int64 => self.integer(&ty.shape),
+            Shape::Double => match self.cursor.peek() {
+                Some(b'-' | b'0'..=b'9') => check_float(self.cursor.number()?).map(drop),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString => {
+                self.formatted(&ty.shape)
+            }
+            Shape::Any { object } => match self.cursor.peek() {
+                Some(byte) if *object && byte != b'{' => Err(self.wrong_type(&ty.shape)),
+                _ => self.cursor.any_value(),
+            },
+            Shape::Struct(id) => match self.cursor.peek() {
+                Some(b'{') => self.structure(*id),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::List(item) => match self.cursor.peek() {
+                Some(b'[') => self.list(item).map(drop),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::Map(value) => match self.cursor.peek() {
+                Some(b'{') => self.map(value).map(drop),
+                _ => Err(self.wrong_type(&ty.shape)),
+            },
+            Shape::SchemaOr { schema, array } => self.schema_or(*schema, *array),
+        }
+    }
+
+    /// A null element of a list or map is the zero value of its type.
+    fn null(&mut self, shape: &Shape) -> Step1 {
+        let start = self.cursor.mark();
+        self.cursor.literal("null")?;
+        let zero: &[u8] = match shape {
+            Shape::Any { .. } | Shape::SchemaOr { .. } | Shape::Time | Shape::MicroTime => return Ok(()),
+            Shape::String | Shape::Bytes => b"\"\"",
+            Shape::Bool => b"false",
+            Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => b"0",
+            Shape::Quantity => b"\"0\"",
+            Shape::Struct(_) | Shape::Map(_) => b"{}",
+            Shape::List(_) => b"[]",
+        };
+        self.cursor.replace_since(start, zero);
+        Ok(())
+    }
+
+    /// Says whether the list is empty.
+    fn list(&mut self, item: &'s Type) -> Result<bool, SchemaError> {
+        self.cursor.enter()?;
+        self.cursor.advance();
+        self.cursor.skip_space();
+        if self.cursor.peek() == Some(b']') {
+            self.cursor.advance();
+            self.cursor.leave();
+            return Ok(true);
+        }
+        for index in 0.. {
+            self.path.push(Step::Index(index));
+            self.value(item)?;
+            self.path.pop();
+            self.cursor.skip_space();
+            match self.cursor.peek() {
+                Some(b',') => self.cursor.advance(),
+                Some(b']') => break,
+                _ => return Err(self.cursor.unexpected("after array element")),
+            }
+            self.cursor.skip_space();
+        }
+        self.cursor.advance();
+        self.cursor.leave();
+        Ok(false)
+    }
+
+    /// Says whether the map is empty.
+    fn map(&mut self, value: &'s Type) -> Result<bool, SchemaError> {
+        self.cursor.enter()?;
+        self.cursor.advance();
+        self.cursor.skip_space();
+        if self.cursor.peek() == Some(b'}') {
+            self.cursor.advance();
+            self.cursor.leave();
+            return Ok(true);
+        }
+        let mut keys = Keys::default();
+        loop {
+            let key = self.cursor.string()?;
+            if keys.repeats(key) {
+                self.fault("duplicate", Step::Key(key));
+                self.duplicates = true;
+            }
+            self.cursor.skip_space();
+            self.cursor.expect(b':', "after object key")?;
+            self.cursor.skip_space();
+            self.path.push(Step::Key(key));
+            self.value(value)?;
+            self.path.pop();
+            self.cursor.skip_space();
+            match self.cursor.peek() {
+                Some(b',') => self.cursor.advance(),
+                Some(b'}') => break,
+                _ => return Err(self.cursor.unexpected("after object key:value pair")),
+            }
+            self.cursor.skip_space();
+        }
+        self.cursor.advance();
+        self.cursor.leave();
+        Ok(false)
+    }
+
+    fn integer(&mut self, shape: &Shape) -> Step1 {
+        if !matches!(self.cursor.peek(), Some(b'-' | b'0'..=b'9')) {
+            return Err(self.wrong_type(shape));
+        }
+        let start = self.cursor.mark();
+        let number = self.cursor.number()?;
+        let parsed = std::str::from_utf8(number).ok().and_then(|text| text.parse::<i64>().ok());
+        match parsed {
+            Some(value) if matches!(shape, Shape::Int64) || i32::try_from(value).is_ok() => {
+                if number == b"-0" {
+                    self.cursor.replace_since(start, b"0");
+                }
+                Ok(())
+            }
+            _ => Err(self.mismatch(&format!("number {}", String::from_utf8_lossy(number)), shape)),
+        }
+    }
+
+    /// Strings with a form of their own, brought into it.
+    fn formatted(&mut self, shape: &Shape) -> Step1 {
+        let start = self.cursor.mark();
+        let problem = match self.cursor.peek() {
+            Some(b'"') => {
+                let text = self.cursor.string()?.to_str();
+                match canonical::text(shape, &text) {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(better)) => {
+                        self.cursor.replace_since(start, format!("\"{better}\"").as_bytes());
+                        return Ok(());
+                    }
+                    Err(problem) => problem,
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let number = String::from_utf8_lossy(self.cursor.number()?);
+                match shape {
+                    Shape::IntOrString if number.parse::<i32>().is_ok() => return Ok(()),
+                    Shape::IntOrString => {
+                        format!("json: cannot unmarshal number {number} into Go value of type int32")
+                    }
+                    Shape::Quantity => match canonical::text(shape, &number) {
+                        Ok(better) => {
+                            let text = better.as_deref().unwrap_or(&number);
+                            self.cursor.replace_since(start, format!("\"{text}\"").as_bytes());
+                            return Ok(());
+                        }
+                        Err(problem) => problem,
+                    },
+                    Shape::Bytes => return Err(self.mismatch("number", &Shape::String)),
+                    _ => "json: cannot unmarshal number into Go value of type string".to_owned(),
+                }
+            }
+            _ if *shape == Shape::Quantity => canonical::QUANTITY_FORM.to_owned(),
+            _ if *shape == Shape::Bytes => return Err(self.wrong_type(&Shape::String)),
+            _ => {
+                let target = if *shape == Shape::IntOrString { "int32" } else { "string" };
+                format!("json: cannot unmarshal {} into Go value of type {target}", self.found()?)
+            }
+        };
+        Err(SchemaError::typed(self.field_path(), problem))
+    }
+
+    fn schema_or(&mut self, schema: StructId, array: bool) -> Step1 {
+        match self.cursor.peek() {
+            Some(b'{') => self.structure(schema),
+            Some(b'[') if array => {
+                self.cursor.enter()?;
+                self.cursor.any_value()?;
+                self.cursor.leave();
+                Ok(())
+            }
+            _ => self.cursor.any_value(),
+        }
+    }
+
+    // --- faults
+
+    fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
+        if self.strict.len() >= MAX_STRICT_ERRORS {
+            return;
+        }
+        self.path.push(last);
+        let message = format!("{what} field \"{}\"", self.strict_path());
+        self.path.pop();
+        if !self.strict.contains(&message) {
+            self.strict.push(message);
+        }
+    }
+
+    /// `spec.containers[0].image`, as strict errors name it.
+    fn strict_path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            let name = match step {
+                Step::Index(index) => {
+                    path.push_str(&format!("[{index}]"));
+                    continue;
+                }
+                Step::Field(name) => Cow::Borrowed(*name),
+                Step::Key(key) => key.to_str(),
+            };
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&name);
+        }
+        path
+    }
+
+    /// `spec.containers.image`, as Go's type errors name it.
+    fn field_path(&self) -> String {
+        let fields = self.path.iter().filter_map(|step| match step {
+            Step::Field(name) => Some(*name),
+            _ => None,
+        });
+        fields.collect::<Vec<_>>().join(".")
+    }
+
+    fn found(&self) -> Result<&'static str, SchemaError> {
+        Ok(match self.cursor.peek() {
+            Some(b'"') => "string",
+            Some(b'{') => "object",
+            Some(b'[') => "array",
+            Some(b't' | b'f') => "bool",
+            Some(b'-' | b'0'..=b'9') => "number",
+            _ => return Err(self.cursor.unexpected("looking for beginning of value")),
+        })
+    }
+
+    fn wrong_type(&self, shape: &Shape) -> SchemaError {
+        match self.found() {
+            Ok(found) => self.mismatch(found, shape),
+            Err(syntax) => syntax,
+        }
+    }
+
+    fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {
+        let target = self.schemas.go_shape(shape);
+        let message = match self.owner {
+            Some(owner) => format!(
+                "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",
+                self.schemas.structure(owner).go_name(),
+                self.field_path()
+            ),
+            None => format!("json: cannot unmarshal {found} into Go value of type {target}"),
+        };
+        SchemaError::typed(self.field_path(), message)
+    }
+}
+
+/// The keys of one map seen so far.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, [u8]>>,
+    many: Option<rustc_hash::FxHashSet<Cow<'a, [u8]>>>,
+}
+
+impl<'a> Keys<'a> {
+    const FEW: usize = 16;
+
+    fn repeats(&mut self, key: Text<'a>) -> bool {
+        let key = key.decode();
+        if let Some(many) = &mut self.many {
+            return !many.insert(key);
+        }
+        if self.few.contains(&key) {
+            return true;
+        }
+        self.few.push(key);
+        if self.few.len() == Self::FEW {
+            self.many = Some(self.few.drain(..).collect());
+        }
+        false
+    }
+}

@@ -1,0 +1,18 @@
+//! The schema engine: types compiled from OpenAPI definitions, and a strict decoder driven by them.
+
+pub mod canonical;
+mod decode;
+mod error;
+mod model;
+mod quantity;
+mod request;
+mod scan;
+mod time;
+mod yaml;
+
+pub(crate) use decode::check_json;
+pub use decode::{Decoded, FieldValidation};
+pub use error::{Kind as ErrorKind, Rejection, SchemaError};
+pub use model::{Field, KindId, ListKind, Schemas, Shape, Struct, StructId, Type};
+pub use scan::{MAX_DEPTH, write_string};
+pub(crate) use scan::member_spans;

@@ -1,0 +1,488 @@
+//! A cursor over JSON bytes that copies them to its output, except for what the decoder drops or replaces.
+//!
+//! Output is made lazily: while nothing was dropped or replaced, nothing is copied and the input is the output.
+
+use std::borrow::Cow;
+
+use super::error::SchemaError;
+
+/// How deep bodies may nest. Kubernetes allows 10,000 levels; every parser behind this one has a lower limit.
+pub const MAX_DEPTH: usize = 500;
+
+pub(crate) struct Cursor<'a> {
+    input: &'a [u8],
+    pos: usize,
+    output: Vec<u8>,
+    /// Input before this is in `output`, or was dropped.
+    settled: usize,
+    depth: usize,
+}
+
+/// A position in the input together with the state of the output there.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    pos: usize,
+    written: usize,
+    settled: usize,
+}
+
+/// A JSON string within the input: its bytes between the quotes, and whether they hold escapes.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub raw: &'a [u8],
+    pub escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    pub fn decode(&self) -> Cow<'a, [u8]> {
+        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+    }
+
+    /// Input was checked to be UTF-8, so nothing is lost here.
+    pub fn to_str(self) -> Cow<'a, str> {
+        match self.decode() {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+}
+
+type Scan<T> = Result<T, SchemaError>;
+
+impl<'a> Cursor<'a> {
+    pub fn new(input: &'a [u8]) -> Self {
+        Self { input, pos: 0, output: Vec::new(), settled: 0, depth: 0 }
+    }
+
+    /// Everything decoded so far, as output. Call at the end.
+    pub fn finish(mut self) -> Cow<'a, [u8]> {
+        if self.settled == 0 {
+            return Cow::Borrowed(&self.input[..self.pos]);
+        }
+        self.output.extend_from_slice(&self.input[self.settled..self.pos]);
+        Cow::Owned(self.output)
+    }
+
+    fn settle(&mut self, upto: usize) {
+        if upto > self.settled {
+            if self.output.capacity() == 0 {
+                self.output.reserve(self.input.len() + 64);
+            }
+            self.output.extend_from_slice(&self.input[self.settled..upto]);
+            self.settled = upto;
+        }
+    }
+
+    /// The current position, to come back to when what follows turns out to be unwanted.
+    pub fn mark(&self) -> Mark {
+        Mark { pos: self.pos, written: self.output.len(), settled: self.settled }
+    }
+
+    /// Leaves what lies between the mark and the current position out of the output.
+    pub fn drop_since(&mut self, mark: Mark) {
+        self.output.truncate(mark.written);
+        self.settled = mark.settled;
+        self.settle(mark.pos);
+        self.settled = self.pos;
+    }
+
+    /// Puts `text` where the input since the mark would have been.
+    pub fn replace_since(&mut self, mark: Mark, text: &[u8]) {
+        self.drop_since(mark);
+        self.output.extend_from_slice(text);
+    }
+
+    /// Adds `text` at the current position, which must not be the very start.
+    pub fn insert(&mut self, text: &[u8]) {
+        self.replace_since(self.mark(), text);
+    }
+
+    pub fn peek(&self) -> Option<u8> {
+        self.input.get(self.pos).copied()
+    }
+
+    pub fn skip_space(&mut self) {
+        if self.peek().is_none_or(|byte| byte > b' ') {
+            return;
+        }
+        let start = self.mark();
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.pos += 1;
+        }
+        if self.pos > start.pos {
+            self.drop_since(start);
+        }
+    }
+
+    pub fn advance(&mut self) {
+        self.pos += 1;
+    }
+
+    pub fn enter(&mut self) -> Scan<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(SchemaError::syntax("exceeded max depth"));
+        }
+        Ok(())
+    }
+
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    pub fn unexpected(&self, context: &str) -> SchemaError {
+        match self.peek() {
+            None => SchemaError::syntax("unexpected end of JSON input"),
+            Some(byte) => SchemaError::syntax(format!("invalid character {} {context}", go_quote(byte))),
+        }
+    }
+
+    pub fn expect(&mut self, byte: u8, context: &str) -> Scan<()> {
+        if self.peek() != Some(byte) {
+            return Err(self.unexpected(context));
+        }
+        self.pos += 1;
+        Ok(())
+    }
+
+    /// A string at the current position, rewritten to its shortest escapes where it has others.
+    pub fn string(&mut self) -> Scan<Text<'a>> {
+        let start = self.mark();
+        let (text, canonical) = self.scan_string()?;
+        if !canonical {
+            let mut rewritten = Vec::with_capacity(text.raw.len() + 2);
+            write_string(&unescape(text.raw), &mut rewritten);
+            self.replace_since(start, &rewritten);
+        }
+        Ok(text)
+    }
+
+    fn scan_string(&mut self) -> Scan<(Text<'a>, bool)> {
+        self.expect(b'"', "looking for beginning of object key string")?;
+        let start = self.pos;
+        let (mut escaped, mut canonical) = (false, true);
+        loop {
+            let Some(&byte) = self.input.get(self.pos) else {
+                return Err(SchemaError::syntax("unexpected end of JSON input"));
+            };
+            if !ENDS_RUN[byte as usize] {
+                self.pos += 1;
+                continue;
+            }
+            match byte {
+                b'"' => {
+                    let raw = &self.input[start..self.pos];
+                    self.pos += 1;
+                    return Ok((Text { raw, escaped }, canonical));
+                }
+                b'\\' => {
+                    escaped = true;
+                    canonical &= self.escape()?;
+                }
+                _ => return Err(self.unexpected("in string literal")),
+            }
+        }
+    }
+
+    /// Steps over one escape; says whether it is the form that canonical JSON has.
+    fn escape(&mut self) -> Scan<bool> {
+        self.pos += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'n' | b'r' | b't' | b'b' | b'f') => {
+                self.pos += 1;
+                Ok(true)
+            }
+            Some(b'/') => {
+                self.pos += 1;
+                Ok(false)
+            }
+            Some(b'u') => {
+                self.pos += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(self.unexpected("in \\u hexadecimal character escape"));
+                    }
+                    self.pos += 1;
+                }
+                Ok(false)
+            }
+            _ => Err(self.unexpected("in string escape code")),
+        }
+    }
+
+    /// A number at the current position, as written.
+    pub fn number(&mut self) -> Scan<&'a [u8]> {
+        let start = self.pos;
+        if self.peek() == Some(b'-') {
+            self.pos += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.pos += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.unexpected("in numeric literal")),
+        }
+        if self.peek() == Some(b'.') {
+            self.pos += 1;
+            self.some_digits("after decimal point in numeric literal")?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.pos += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.pos += 1;
+            }
+            self.some_digits("in exponent of numeric literal")?;
+        }
+        Ok(&self.input[start..self.pos])
+    }
+
+    fn digits(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.pos += 1;
+        }
+    }
+
+    fn some_digits(&mut self, context: &str) -> Scan<()> {
+        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(self.unexpected(context));
+        }
+        self.digits();
+        Ok(())
+    }
+
+    pub fn literal(&mut self, word: &'static str) -> Scan<()> {
+        for &byte in word.as_bytes() {
+            if self.peek() != Some(byte) {
+                let context = format!("in literal {word} (expecting {:?})", char::from(byte));
+                return Err(self.unexpected(&context));
+            }
+            self.pos += 1;
+        }
+        Ok(())
+    }
+
+    /// Any value, without its spaces. Numbers must fit a float, as Go demands of free JSON.
+    pub fn any_value(&mut self) -> Scan<()> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'{') => {
+                self.enter()?;
+                self.advance();
+                self.any_members()?;
+                self.leave();
+                Ok(())
+            }
+            Some(b'[') => {
+                self.enter()?;
+                self.advance();
+                self.any_elements()?;
+                self.leave();
+                Ok(())
+            }
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') => {
+                let number = self.number()?;
+                if number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
+                    check_float(number)?;
+                }
+                Ok(())
+            }
+            _ => Err(self.unexpected("looking for beginning of value")),
+        }
+    }
+
+    fn any_members(&mut self) -> Scan<()> {
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.advance();
+            return Ok(());
+        }
+        loop {
+            self.string()?;
+            self.skip_space();
+            self.expect(b':', "after object key")?;
+            self.skip_space();
+            self.any_value()?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.advance(),
+                Some(b'}') => {
+                    self.advance();
+                    return Ok(());
+                }
+                _ => return Err(self.unexpected("after object key:value pair")),
+            }
+            self.skip_space();
+        }
+    }
+
+    fn any_elements(&mut self) -> Scan<()> {
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.advance();
+            return Ok(());
+        }
+        loop {
+            self.any_value()?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.advance(),
+                Some(b']') => {
+                    self.advance();
+                    return Ok(());
+                }
+                _ => return Err(self.unexpected("after array element")),
+            }
+            self.skip_space();
+        }
+    }
+}
+
+/// Bytes that end a run of plain string content: quote, backslash, control characters.
+static ENDS_RUN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+pub(crate) fn check_float(number: &[u8]) -> Result<f64, SchemaError> {
+    let text = String::from_utf8_lossy(number);
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(SchemaError::typed(
+            "",
+            format!("json: cannot unmarshal number {text} into Go value of type float64"),
+        )),
+    }
+}
+
+/// A byte as Go's scanner quotes it in messages.
+fn go_quote(byte: u8) -> String {
+    match byte {
+        b'\'' => "'\\''".into(),
+        b'"' => "'\"'".into(),
+        b'\n' => "'\\n'".into(),
+        b'\r' => "'\\r'".into(),
+        b'\t' => "'\\t'".into(),
+        0x20..=0x7e | 0x80.. => format!("'{}'", char::from(byte)),
+        _ => format!("'\\x{byte:02x}'"),
+    }
+}
+
+/// The text of a checked JSON string. A lone surrogate becomes U+FFFD, as in Go.
+fn unescape(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while at < raw.len() {
+        if raw[at] != b'\\' {
+            out.push(raw[at]);
+            at += 1;
+            continue;
+        }
+        let code = raw[at + 1];
+        at += 2;
+        match code {
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'b' => out.push(8),
+            b'f' => out.push(12),
+            b'u' => {
+                let (character, next) = unescape_unicode(raw, at);
+                at = next;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// `at` is after `\u`; returns the character and where to go on.
+fn unescape_unicode(raw: &[u8], at: usize) -> (char, usize) {
+    let first = hex4(&raw[at..at + 4]);
+    let next = at + 4;
+    let is_pair = (0xd800..0xdc00).contains(&first) && raw.len() >= next + 6 && raw[next..].starts_with(b"\\u");
+    if is_pair {
+        let second = hex4(&raw[next + 2..next + 6]);
+        if (0xdc00..0xe000).contains(&second) {
+            let joined = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+            return (char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER), next + 6);
+        }
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), next)
+}
+
+fn hex4(digits: &[u8]) -> u32 {
+    digits.iter().fold(0, |sum, &digit| sum * 16 + char::from(digit).to_digit(16).unwrap_or(0))
+}
+
+/// Writes a JSON string with the escapes that orjson and serde_json write.
+pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            0..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Where the members of one object lie in its JSON.
+pub(crate) struct Members<'a> {
+    pub members: Vec<Member<'a>>,
+    /// The position of the closing brace.
+    pub end: usize,
+}
+
+pub(crate) struct Member<'a> {
+    pub name: Cow<'a, str>,
+    pub name_start: usize,
+    pub value: std::ops::Range<usize>,
+}
+
+impl Members<'_> {
+    pub fn find(&self, name: &str) -> Option<&Member<'_>> {
+        self.members.iter().find(|member| member.name == name)
+    }
+}
+
+/// The members of the object that `input` is.
+pub(crate) fn member_spans(input: &[u8]) -> Scan<Members<'_>> {
+    let mut cursor = Cursor::new(input);
+    cursor.skip_space();
+    cursor.expect(b'{', "looking for beginning of value")?;
+    cursor.skip_space();
+    let mut members = Vec::new();
+    while cursor.peek() != Some(b'}') {
+        let name_start = cursor.pos;
+        let name = cursor.string()?.to_str();
+        cursor.skip_space();
+        cursor.expect(b':', "after object key")?;
+        cursor.skip_space();
+        let start = cursor.pos;
+        cursor.any_value()?;
+        members.push(Member { name, name_start, value: start..cursor.pos });
+        cursor.skip_space();
+        if cursor.peek() == Some(b',') {
+            cursor.advance();
+            cursor.skip_space();
+        }
+    }
+    Ok(Members { members, end: cursor.pos })
+}
