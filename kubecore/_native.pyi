@@ -504,3 +504,61 @@ def launch(
     the launching thread ends. `stdio` must be above 2. OSError; its `filename` is "exec" when the program itself could
     not be executed, else "setup".
     """
+
+# --- schema
+class SchemaError(Exception):
+    """A body is no object of its kind. The message is the Status's."""
+
+    code: int
+    reason: str
+    message: str
+    errors: list[tuple[str, str, str]]
+    """("strict", "type" or "syntax", field path, message) each."""
+
+class PatchError(Exception):
+    """A patch cannot be applied. The message is the Status's."""
+
+    code: int
+    reason: str
+    message: str
+    detail: str
+    """What was wrong, where upstream's message does not tell."""
+
+@final
+class Decoded:
+    @property
+    def body(self) -> bytes:
+        """Canonical JSON: no unknown fields, nulls, spaces; the very object passed in where it was so already."""
+    @property
+    def warnings(self) -> list[str]:
+        """One per unknown or duplicate field, when validation is Warn."""
+
+@final
+class Schemas:
+    """Types compiled from OpenAPI definitions. Immutable. Kinds are named "apps/v1/Deployment", "v1/Pod"; KeyError for others."""
+
+    def __new__(cls, definitions: bytes) -> Schemas:
+        """JSON object of OpenAPI v2 definitions. ValueError."""
+    def has(self, kind: str) -> bool: ...
+    def decode(
+        self, kind: str, body: bytes, content_type: str = "application/json", field_validation: str = ""
+    ) -> Decoded:
+        """JSON or YAML; field_validation is Ignore, Warn (the default) or Strict. SchemaError."""
+    def patch(self, kind: str, current: bytes, patch: bytes, patch_type: str) -> bytes:
+        """The patched object, unknown fields and all; patch_type is the Content-Type. PatchError."""
+    def patch_decode(
+        self, kind: str, current: bytes, patch: bytes, patch_type: str, field_validation: str = ""
+    ) -> Decoded:
+        """`patch`, then `decode`; an outcome that is no such object is a PatchError 422, as upstream has it."""
+    def track(
+        self,
+        kind: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        operation: str = "Update",
+        time: str,
+        subresource: str = "",
+    ) -> bytes:
+        """`new` (canonical JSON) with managedFields as they are after this update of `old` (None: create) at `time`."""

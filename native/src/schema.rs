@@ -106,7 +106,9 @@ impl Schemas {
         subresource: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
         if operation != "Update" {
-            return Err(PyValueError::new_err(format!("operation {operation:?} is not tracked, only Update is")));
+            return Err(PyValueError::new_err(format!(
+                "operation {operation:?} is not tracked, only Update is"
+            )));
         }
         let kind = self.kind(kind)?;
         let update = Update { manager, time, subresource };

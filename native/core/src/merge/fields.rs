@@ -256,9 +256,15 @@ mod tests {
 
     #[test]
     fn forged_sets_are_refused() {
-        for value in [json!([]), json!({"x:spec": {}}), json!({"f:a": 1}), json!({"spec": {}}), json!({"k:{": {}}),
-            json!({"i:-1": {}}), json!({"k:{\"a\":[]}": {}})]
-        {
+        for value in [
+            json!([]),
+            json!({"x:spec": {}}),
+            json!({"f:a": 1}),
+            json!({"spec": {}}),
+            json!({"k:{": {}}),
+            json!({"i:-1": {}}),
+            json!({"k:{\"a\":[]}": {}}),
+        ] {
             assert_eq!(FieldSet::parse(&value), None, "{value}");
         }
     }

@@ -105,7 +105,9 @@ impl Operation {
 fn text(members: &serde_json::Map<String, Value>, name: &str) -> Result<String, PatchFailure> {
     match members.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
-        _ => Err(PatchFailure::bad_request(format!("error decoding patch: an operation needs the text {name:?}"))),
+        _ => Err(PatchFailure::bad_request(format!(
+            "error decoding patch: an operation needs the text {name:?}"
+        ))),
     }
 }
 
@@ -207,7 +209,8 @@ fn equal(left: &Value, right: &Value) -> bool {
 
 /// Roughly the size in bytes of a value as JSON, and its depth.
 fn extent(value: &Value) -> (usize, usize) {
-    let sum = |(size, depth): (usize, usize), (inner, below): (usize, usize)| (size + inner, depth.max(below));
+    let sum =
+        |(size, depth): (usize, usize), (inner, below): (usize, usize)| (size + inner, depth.max(below));
     match value {
         Value::String(text) => (text.len() + 2, 0),
         Value::Array(elements) => {
@@ -240,8 +243,16 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_6902_hold() {
         for (document, patch, expected) in [
-            (json!({"foo":"bar"}), json!([{"op":"add","path":"/baz","value":"qux"}]), json!({"foo":"bar","baz":"qux"})),
-            (json!({"foo":["a","c"]}), json!([{"op":"add","path":"/foo/1","value":"b"}]), json!({"foo":["a","b","c"]})),
+            (
+                json!({"foo":"bar"}),
+                json!([{"op":"add","path":"/baz","value":"qux"}]),
+                json!({"foo":"bar","baz":"qux"}),
+            ),
+            (
+                json!({"foo":["a","c"]}),
+                json!([{"op":"add","path":"/foo/1","value":"b"}]),
+                json!({"foo":["a","b","c"]}),
+            ),
             (json!({"baz":1,"foo":2}), json!([{"op":"remove","path":"/baz"}]), json!({"foo":2})),
             (json!({"foo":["a","b"]}), json!([{"op":"remove","path":"/foo/0"}]), json!({"foo":["b"]})),
             (json!({"baz":1}), json!([{"op":"replace","path":"/baz","value":2}]), json!({"baz":2})),
@@ -250,9 +261,21 @@ mod tests {
                 json!([{"op":"move","from":"/foo/waldo","path":"/qux/thud"}]),
                 json!({"foo":{"bar":1},"qux":{"corge":3,"thud":2}}),
             ),
-            (json!({"a":{"b":1}}), json!([{"op":"copy","from":"/a","path":"/c"}]), json!({"a":{"b":1},"c":{"b":1}})),
-            (json!({"foo":["bar"]}), json!([{"op":"add","path":"/foo/-","value":1}]), json!({"foo":["bar",1]})),
-            (json!({"a/b":1,"m~n":2}), json!([{"op":"test","path":"/a~1b","value":1.0},{"op":"remove","path":"/m~0n"}]), json!({"a/b":1})),
+            (
+                json!({"a":{"b":1}}),
+                json!([{"op":"copy","from":"/a","path":"/c"}]),
+                json!({"a":{"b":1},"c":{"b":1}}),
+            ),
+            (
+                json!({"foo":["bar"]}),
+                json!([{"op":"add","path":"/foo/-","value":1}]),
+                json!({"foo":["bar",1]}),
+            ),
+            (
+                json!({"a/b":1,"m~n":2}),
+                json!([{"op":"test","path":"/a~1b","value":1.0},{"op":"remove","path":"/m~0n"}]),
+                json!({"a/b":1}),
+            ),
         ] {
             assert_eq!(patched(document, patch).unwrap(), expected);
         }

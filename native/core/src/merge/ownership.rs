@@ -104,7 +104,9 @@ pub(crate) fn parse(managed_fields: Option<&Value>) -> Option<Vec<Entry>> {
 /// `managedFields: [{}]` asks to forget all owners.
 pub(crate) fn is_reset(managed_fields: Option<&Value>) -> bool {
     let entries = managed_fields.and_then(Value::as_array);
-    entries.is_some_and(|entries| entries.len() == 1 && entries[0].as_object().is_some_and(|entry| entry.is_empty()))
+    entries.is_some_and(|entries| {
+        entries.len() == 1 && entries[0].as_object().is_some_and(|entry| entry.is_empty())
+    })
 }
 
 /// The JSON array, in Kubernetes' order.

@@ -23,8 +23,9 @@ impl Schemas {
     ) -> Result<Vec<u8>, PatchFailure> {
         let change = parse_value(patch)
             .map_err(|error| PatchFailure::bad_request(format!("error decoding patch: {}", error.message)))?;
-        let mut object = parse_value(current)
-            .map_err(|error| PatchFailure::bad_request(format!("error decoding object: {}", error.message)))?;
+        let mut object = parse_value(current).map_err(|error| {
+            PatchFailure::bad_request(format!("error decoding object: {}", error.message))
+        })?;
         self.apply_change(kind, &mut object, change, patch_type)?;
         Ok(object.to_string().into_bytes())
     }
@@ -67,5 +68,10 @@ fn invalid_outcome(patched: &[u8], rejection: &Rejection) -> PatchFailure {
         None => &rejection.message,
     };
     let detail = format!("Invalid value: {:?}: {problem}", String::from_utf8_lossy(patched));
-    PatchFailure { code: 422, reason: "Invalid", message: format!(" \"\" is invalid: patch: {detail}"), detail }
+    PatchFailure {
+        code: 422,
+        reason: "Invalid",
+        message: format!(" \"\" is invalid: patch: {detail}"),
+        detail,
+    }
 }

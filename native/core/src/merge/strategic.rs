@@ -16,7 +16,12 @@ const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
 
 type Object = Map<String, Value>;
 
-pub(crate) fn apply(schemas: &Schemas, ty: &Type, target: &mut Value, patch: Value) -> Result<(), PatchFailure> {
+pub(crate) fn apply(
+    schemas: &Schemas,
+    ty: &Type,
+    target: &mut Value,
+    patch: Value,
+) -> Result<(), PatchFailure> {
     let (Value::Object(members), Value::Object(changes)) = (target, patch) else {
         return Err(PatchFailure::bad_request("Invalid JSON document"));
     };
@@ -42,7 +47,9 @@ impl Merger<'_> {
                     return Ok(());
                 }
                 Some("merge") => {}
-                _ => return Err(PatchFailure::unprocessable(format!("unknown patch type found: {directive}"))),
+                _ => {
+                    return Err(PatchFailure::unprocessable(format!("unknown patch type found: {directive}")));
+                }
             }
         }
         if let Some(retained) = patch.shift_remove(RETAIN_KEYS) {
@@ -55,7 +62,13 @@ impl Merger<'_> {
         Ok(())
     }
 
-    fn member(&self, ty: &Type, target: &mut Object, name: String, change: Value) -> Result<(), PatchFailure> {
+    fn member(
+        &self,
+        ty: &Type,
+        target: &mut Object,
+        name: String,
+        change: Value,
+    ) -> Result<(), PatchFailure> {
         if change.is_null() {
             target.shift_remove(&name);
             return Ok(());
@@ -90,7 +103,12 @@ impl Merger<'_> {
     }
 
     /// Directives about lists stand beside the list; they may come without it.
-    fn list_directives(&self, ty: &Type, target: &mut Object, patch: &mut Object) -> Result<(), PatchFailure> {
+    fn list_directives(
+        &self,
+        ty: &Type,
+        target: &mut Object,
+        patch: &mut Object,
+    ) -> Result<(), PatchFailure> {
         let names: Vec<String> = patch.keys().filter(|name| name.starts_with('$')).cloned().collect();
         for name in &names {
             if let Some(list) = name.strip_prefix(DELETE_FROM_LIST) {
@@ -166,7 +184,9 @@ impl Merger<'_> {
             }
             let found = merged.iter().position(|element| element.get(key) == Some(&identity));
             match (found.map(|at| &mut merged[at]), change) {
-                (Some(Value::Object(element)), Value::Object(changes)) => self.object(item, element, changes)?,
+                (Some(Value::Object(element)), Value::Object(changes)) => {
+                    self.object(item, element, changes)?
+                }
                 (_, change) => merged.push(self.fresh(item, change)?),
             }
         }

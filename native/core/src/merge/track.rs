@@ -139,14 +139,15 @@ pub(crate) fn strip_identity(set: &mut FieldSet) {
         "resourceVersion",
         "uid",
     ];
-    let is = |element: &PathElement, name: &str| matches!(element, PathElement::Field(field) if &**field == name);
+    let is =
+        |element: &PathElement, name: &str| matches!(element, PathElement::Field(field) if &**field == name);
     set.member = false;
     set.children.retain_mut(|(element, child)| {
         if is(element, "metadata") {
             child.member = false;
-            child.children.retain(|(inner, _)| {
-                !is(inner, "selfLink") && !UNOWNED.iter().any(|name| is(inner, name))
-            });
+            child
+                .children
+                .retain(|(inner, _)| !is(inner, "selfLink") && !UNOWNED.iter().any(|name| is(inner, name)));
             return !child.is_empty();
         }
         !is(element, "apiVersion") && !is(element, "kind")
@@ -270,9 +271,14 @@ pub(crate) fn always_present(field: &Field) -> bool {
     match &field.ty.shape {
         Shape::Struct(_) => {
             field.required
-                || matches!(&*field.name, "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy")
+                || matches!(
+                    &*field.name,
+                    "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy"
+                )
         }
-        Shape::List(_) | Shape::Map(_) => field.required && !field.ty.atomic && field.ty.list != ListKind::Atomic,
+        Shape::List(_) | Shape::Map(_) => {
+            field.required && !field.ty.atomic && field.ty.list != ListKind::Atomic
+        }
         _ => false,
     }
 }

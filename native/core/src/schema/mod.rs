@@ -14,5 +14,5 @@ pub(crate) use decode::check_json;
 pub use decode::{Decoded, FieldValidation};
 pub use error::{Kind as ErrorKind, Rejection, SchemaError};
 pub use model::{Field, KindId, ListKind, Schemas, Shape, Struct, StructId, Type};
-pub use scan::{MAX_DEPTH, write_string};
 pub(crate) use scan::member_spans;
+pub use scan::{MAX_DEPTH, write_string};

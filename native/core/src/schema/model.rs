@@ -353,7 +353,8 @@ impl Compiler<'_> {
         {
             return Ok(Shape::SchemaOr { schema, array: suffix == "OrArray" });
         }
-        let target = self.definitions.get(name).ok_or_else(|| format!("{name} is referred to but missing"))?;
+        let target =
+            self.definitions.get(name).ok_or_else(|| format!("{name} is referred to but missing"))?;
         self.shape(target)
     }
 }

@@ -409,7 +409,8 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
 fn unescape_unicode(raw: &[u8], at: usize) -> (char, usize) {
     let first = hex4(&raw[at..at + 4]);
     let next = at + 4;
-    let is_pair = (0xd800..0xdc00).contains(&first) && raw.len() >= next + 6 && raw[next..].starts_with(b"\\u");
+    let is_pair =
+        (0xd800..0xdc00).contains(&first) && raw.len() >= next + 6 && raw[next..].starts_with(b"\\u");
     if is_pair {
         let second = hex4(&raw[next + 2..next + 6]);
         if (0xdc00..0xe000).contains(&second) {

@@ -65,7 +65,8 @@ impl Reader<'_> {
     }
 
     fn number(&mut self, digits: usize, layout: &str) -> Result<i64, String> {
-        let Some(head) = self.rest.get(..digits).filter(|head| head.bytes().all(|byte| byte.is_ascii_digit()))
+        let Some(head) =
+            self.rest.get(..digits).filter(|head| head.bytes().all(|byte| byte.is_ascii_digit()))
         else {
             return self.fail(layout);
         };
@@ -180,9 +181,15 @@ mod tests {
     #[test]
     fn faults_are_told_in_gos_words() {
         let layout = "as \"2006-01-02T15:04:05Z07:00\": cannot parse";
-        assert_eq!(canonical("soon", false).unwrap_err(), format!("parsing time \"soon\" {layout} \"soon\" as \"2006\""));
+        assert_eq!(
+            canonical("soon", false).unwrap_err(),
+            format!("parsing time \"soon\" {layout} \"soon\" as \"2006\"")
+        );
         let short = "2026-11-24";
-        assert_eq!(canonical(short, false).unwrap_err(), format!("parsing time {short:?} {layout} \"\" as \"T\""));
+        assert_eq!(
+            canonical(short, false).unwrap_err(),
+            format!("parsing time {short:?} {layout} \"\" as \"T\"")
+        );
         assert!(canonical("2026-02-30T00:00:00Z", false).unwrap_err().ends_with("day out of range"));
         assert!(canonical("2026-02-20T00:00:00Zz", false).unwrap_err().ends_with("extra text: \"z\""));
         assert!(canonical("2026-02-20T00:00:00é", false).is_err());
