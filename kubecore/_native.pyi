@@ -95,6 +95,8 @@ class LabelSelector:
     @property
     def empty(self) -> bool:
         """Selects everything."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class FieldSelector:
@@ -104,6 +106,10 @@ class FieldSelector:
     def matches(self, fields: Mapping[str, str]) -> bool: ...
     def requirements(self) -> list[tuple[str, str, str]]:
         """(field, "=" or "!=", value) each."""
+    @property
+    def empty(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class WatchCache:
@@ -150,6 +156,21 @@ class WatchCache:
         at: int | None = None,
     ) -> Listing:
         """`start` is a continue token, `at` an exact revision. NativeStatus: 400, 410 Expired, 504 Timeout."""
+    def query(self, resource: int, query: str, namespace: str | None = None, name: str | None = None) -> Listing:
+        """A list by the query string of its request; also 422 for options that do not go together."""
+    def list_body(
+        self,
+        resource: int,
+        query: str,
+        namespace: str | None = None,
+        name: str | None = None,
+        *,
+        version: str | None = None,
+        metadata_only: bool = False,
+    ) -> bytes:
+        """The JSON that answers a list's request: in a served version, or as PartialObjectMetadataList."""
+    def count(self, resource: int, namespace: str | None = None) -> int:
+        """Objects in a namespace, or all."""
     def subscriptions(self) -> Subscriptions: ...
 
 @final
@@ -170,7 +191,12 @@ class Subscriptions:
     ) -> int:
         """The watch's number. `initial`: first what there is, as ADDED, then a BOOKMARK annotated
         k8s.io/initial-events-end. NativeStatus for bad selectors."""
-    def cancel(self, watch: int) -> None: ...
+    def watch_query(self, resource: int, query: str, namespace: str | None = None, name: str | None = None) -> int:
+        """A watch by the query string of its request; NativeStatus 400, 422, 504."""
+    def cancel(self, watch: int) -> None:
+        """KeyError when it has ended already."""
+    def bookmark(self) -> None:
+        """Make a BOOKMARK for each watch that wants them and has something new to learn by it; call it every minute."""
     def drain(self, limit: int = 256) -> list[tuple[int, str, int, bytes]]:
         """(watch, ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, revision, object). After an ERROR the watch is gone."""
     def close(self) -> None: ...

@@ -7,10 +7,14 @@ mod cache;
 mod clock;
 mod dataplane;
 mod dns;
+mod error;
 mod front;
+mod gil;
 mod launch;
 mod rbac;
 mod schema;
+mod selector;
+mod subscriptions;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -19,9 +23,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     clock::register(module)?;
     dataplane::register(module)?;
     dns::register(module)?;
+    error::register(module)?;
     front::register(module)?;
     launch::register(module)?;
     rbac::register(module)?;
     schema::register(module)?;
+    selector::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Lookup, SelectorError};
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldRequirement {
     pub field: Box<str>,
     pub value: Box<str>,
@@ -14,7 +14,7 @@ pub struct FieldRequirement {
 }
 
 /// Requirements that must all hold. None of them: everything is selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FieldSelector {
     requirements: Vec<FieldRequirement>,
 }

@@ -23,7 +23,7 @@ pub enum Operator {
 
 type Values = SmallVec<[Box<str>; 1]>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     key: Box<str>,
     operator: Operator,
@@ -33,7 +33,7 @@ pub struct Requirement {
 }
 
 /// Requirements that must all hold. None of them: everything is selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelSelector {
     requirements: Box<[Requirement]>,
     /// Selects nothing whatever the labels: an absent metav1.LabelSelector.
