@@ -120,8 +120,6 @@ def validate_metadata_update(obj: JSON, old: JSON) -> list[Cause]:
             listed = "[]string{" + ", ".join(f'"{one}"' for one in sorted(added)) + "}"
             detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {listed}"
             problems.forbidden("metadata.finalizers", detail)
-    if not new.get("resourceVersion"):
-        problems.invalid("metadata.resourceVersion", "", "must be specified for an update")
     if (new.get("generation") or 0) < (before.get("generation") or 0):
         problems.invalid("metadata.generation", new.get("generation") or 0, "must not be decremented")
     for field in _IMMUTABLE:

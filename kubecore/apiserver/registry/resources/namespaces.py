@@ -1,0 +1,72 @@
+"""Namespaces: they stay until the namespace controller has emptied them and takes its finalizer away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.problems import Problems
+
+JSON = dict[str, Any]
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+FINALIZER = "kubernetes"
+
+
+class NamespaceStrategy(Strategy):
+    resource_key = "namespaces"
+    tracks_generation = False
+    name_errors = staticmethod(names.dns_label)
+
+    def default(self, obj: JSON) -> None:
+        metadata = obj["metadata"]
+        if metadata.get("name"):
+            labels = metadata.get("labels")
+            if labels is None:
+                labels = metadata["labels"] = {}
+            labels.setdefault(NAME_LABEL, metadata["name"])
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        spec = obj.get("spec")
+        if spec is None:
+            spec = obj["spec"] = {}
+        finalizers = spec.get("finalizers") or []
+        if FINALIZER not in finalizers:
+            spec["finalizers"] = [*finalizers, FINALIZER]
+        obj["status"] = {"phase": "Active"}
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        # Only the finalize subresource changes these.
+        if ctx.subresource != "finalize":
+            obj["spec"] = {**(obj.get("spec") or {}), "finalizers": (old.get("spec") or {}).get("finalizers") or []}
+            if not obj["spec"]["finalizers"]:
+                del obj["spec"]["finalizers"]
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        for index, finalizer in enumerate((obj.get("spec") or {}).get("finalizers") or []):
+            path = f"spec.finalizers[{index}]"
+            problems.check(path, finalizer, names.qualified_name)
+            if "/" not in finalizer and finalizer != FINALIZER:
+                detail = "name is neither a standard finalizer name nor is it fully qualified"
+                problems.invalid(path, finalizer, detail)
+        return problems
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        phase, path = (obj.get("status") or {}).get("phase"), "status.phase"
+        if obj["metadata"].get("deletionTimestamp"):
+            if phase != "Terminating":
+                detail = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+                problems.invalid(path, phase or "", detail)
+        elif phase != "Active":
+            problems.invalid(path, phase or "", "may only be 'Active' if `deletionTimestamp` is empty")
+        return problems
+
+    def holds_deletion(self, obj: JSON) -> bool:
+        return bool(obj["metadata"].get("finalizers") or (obj.get("spec") or {}).get("finalizers"))
+
+    def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
+        obj.setdefault("status", {})["phase"] = "Terminating"

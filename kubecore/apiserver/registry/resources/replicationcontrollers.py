@@ -1,0 +1,60 @@
+"""ReplicationControllers: selector and labels are the template's when they are not given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
+from kubecore.apiserver.registry.resources.replicasets import validate_replica_status
+from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation.labels import selector_matches
+from kubecore.apiserver.registry.validation.metadata import validate_labels
+from kubecore.apiserver.registry.validation.podspec import validate_running_template
+from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.workloads import validate_counts
+
+JSON = dict[str, Any]
+
+
+class ReplicationControllerStrategy(Strategy):
+    resource_key = "replicationcontrollers"
+
+    def default(self, obj: JSON) -> None:
+        spec = obj.get("spec")
+        if spec is None:
+            return
+        spec.setdefault("replicas", 1)
+        template = spec.get("template")
+        default_pod_template(template)
+        labels = ((template or {}).get("metadata") or {}).get("labels")
+        if labels:
+            if not spec.get("selector"):
+                spec["selector"] = dict(labels)
+            if not obj["metadata"].get("labels"):
+                obj["metadata"]["labels"] = dict(labels)
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        obj["status"] = {"replicas": 0}
+
+    def default_propagation(self, ctx: RequestContext, obj: JSON) -> str:
+        # Its pods have always outlived it unless a client says otherwise.
+        return "Orphan"
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        spec, problems = obj.get("spec") or {}, Problems()
+        validate_counts(problems, spec, "spec", ("replicas", "minReadySeconds"))
+        selector = spec.get("selector") or {}
+        if not selector:
+            problems.required("spec.selector")
+        else:
+            validate_labels(problems, selector, "spec.selector")
+        template = spec.get("template")
+        labels = ((template or {}).get("metadata") or {}).get("labels") or {}
+        if template is not None and not selector_matches({"matchLabels": selector}, labels):
+            problems.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        validate_running_template(problems, template, "spec.template", kind="ReplicationController")
+        return problems
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        return validate_replica_status(obj.get("status") or {})
