@@ -51,8 +51,9 @@ class Lookup(Protocol):
 class RequestContext:
     """One request as hooks and admission plugins see it.
 
-    `verb` is Kubernetes' (create, update, patch, delete, deletecollection); `now` is the request's time in RFC 3339
-    and goes into every timestamp it writes.
+    `verb` is Kubernetes' (create, update, patch, delete, deletecollection), `operation` the admission operation
+    (CREATE, UPDATE, DELETE, CONNECT), which for a patch that creates is CREATE; `now` is the request's time in
+    RFC 3339 and goes into every timestamp it writes.
     """
 
     user: User
@@ -66,6 +67,10 @@ class RequestContext:
     subresource: str = ""
     dry_run: bool = False
     field_manager: str = ""
+    field_validation: str = "Warn"
+    operation: str = ""
+    # The version the client speaks ("apps/v1"); "" for the stored one.
+    api_version: str = ""
     options: JSON = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -87,8 +87,9 @@ class EphemeralContainersStrategy(PodStrategy):
     def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         added = (obj.get("spec") or {}).get("ephemeralContainers")
         obj["spec"], obj["status"] = deepcopy(old["spec"]), deepcopy(old.get("status") or {})
-        if added:
-            obj["spec"]["ephemeralContainers"] = added
+        obj["spec"]["ephemeralContainers"] = added or []
+        if not added:
+            del obj["spec"]["ephemeralContainers"]
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         return validate_ephemeral_containers_update(obj["spec"], old["spec"])
