@@ -1,7 +1,7 @@
 //! Selectors for kubecore.api.selectors.
 
 use kubecore_core::selector::{
-    FieldSelector as CoreFields, LabelSelector as CoreLabels, LabelSelectorSpec, Lookup, RequirementSpec,
+    FieldSelector as CoreFields, LabelSelector as CoreLabels, LabelSelectorSpec, RequirementSpec,
     SelectorError,
 };
 use pyo3::exceptions::PyValueError;
@@ -20,13 +20,16 @@ fn pairs(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     mapping.call_method0("items")?.try_iter()?.map(|pair| pair?.extract()).collect()
 }
 
-/// A Python dict looked up key by key: a selector asks for few of its keys.
-struct Mapping(Vec<(String, String)>);
-
-impl Lookup for Mapping {
-    fn lookup(&self, key: &str) -> Option<&str> {
-        self.0.lookup(key)
+/// Those labels of a Python mapping that a selector asks for: mostly one or two of many.
+fn asked_for(selector: &CoreLabels, labels: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
+    let Ok(dict) = labels.cast::<PyDict>() else { return pairs(labels) };
+    let mut found = Vec::with_capacity(selector.requirements().len());
+    for requirement in selector.requirements() {
+        if let Some(value) = dict.get_item(requirement.key())? {
+            found.push((requirement.key().to_owned(), value.extract()?));
+        }
     }
+    Ok(found)
 }
 
 #[pyclass(frozen, eq, hash, module = "kubecore._native")]
@@ -52,8 +55,9 @@ impl LabelSelector {
         if self.core.is_empty() {
             return Ok(true);
         }
-        let labels = labels.filter(|labels| !labels.is_none()).map(pairs).transpose()?.unwrap_or_default();
-        Ok(self.core.matches(&Mapping(labels)))
+        let labels = labels.filter(|labels| !labels.is_none());
+        let labels = labels.map(|labels| asked_for(&self.core, labels)).transpose()?.unwrap_or_default();
+        Ok(self.core.matches(&labels))
     }
 
     #[getter]
@@ -111,7 +115,7 @@ impl FieldSelector {
     }
 
     fn matches(&self, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.core.matches(&Mapping(pairs(fields)?)))
+        Ok(self.core.matches(&pairs(fields)?))
     }
 
     /// (field, "=" or "!=", value) each.
