@@ -89,6 +89,8 @@ class Mount:
     source: Path
     target: str
     read_only: bool = False
+    make_source: bool = False
+    """`source` lies in a memory directory, where only the sandbox can make it: a folder, if it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

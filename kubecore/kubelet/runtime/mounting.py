@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from kubecore.kubelet.runtime import launching
@@ -65,14 +65,14 @@ def container_steps(
     instead of the host's. `also`: a folder (the working directory) that must exist, too.
     """
     plan = _Plan(scratch)
-    volumes = [Mount(entry.source, _resolve(entry.target), entry.read_only) for entry in mounts]
+    volumes = [replace(entry, target=_resolve(entry.target)) for entry in mounts]
     volumes.sort(key=lambda entry: PurePosixPath(entry.target).parts)
     if own_devices:
         plan.covered.append("/dev")
     for entry in volumes:
         if entry.target == "/":
             raise MountFailure("a volume cannot be mounted at /")
-        plan.need(entry.target, folder=entry.source.is_dir())
+        plan.need(entry.target, folder=entry.make_source or entry.source.is_dir())
         plan.covered.append(entry.target)
     if also:
         plan.need(_resolve(also), folder=True)
@@ -85,6 +85,8 @@ def container_steps(
         steps += _devices(plan.inside("/dev"), shared_memory)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
+        if entry.make_source:
+            steps.append(launching.directory(str(entry.source)))
         steps.append(launching.bind(str(entry.source), plan.inside(entry.target)))
     if also:
         steps += plan.make_within_volume(_resolve(also))

@@ -1,0 +1,101 @@
+"""Turns a container of a pod's specification into what a runtime needs to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment, expand_all
+from kubecore.kubelet.expansion import expand
+from kubecore.kubelet.qos import oom_score_adj
+from kubecore.kubelet.runtime.interface import ContainerConfig, Identity, Mount
+from kubecore.kubelet.volumes.manager import Volume, sub_path
+from kubecore.kubelet.volumes.sources import VolumeError
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlace:
+    """Where an attempt's files are. `termination_log` exists."""
+
+    log_path: Path
+    termination_log: Path
+    attempt: int
+
+
+def container_config(
+    pod: Object,
+    container: Object,
+    around: Surroundings,
+    volumes: Mapping[str, Volume],
+    place: ContainerPlace,
+    *,
+    extra_environment: Mapping[str, str],
+    memory_capacity: int,
+) -> ContainerConfig:
+    """Raises ConfigError for what can only be put right by changing objects."""
+    environment = {**extra_environment, **container_environment(pod, container, around)}
+    context = container.get("securityContext") or {}
+    argv = expand_all([*(container.get("command") or []), *(container.get("args") or [])], environment)
+    mounts = [_mount(declared, volumes, environment) for declared in container.get("volumeMounts") or []]
+    mounts.append(Mount(place.termination_log, termination_path(container)))
+    return ContainerConfig(
+        name=container["name"],
+        attempt=place.attempt,
+        image=container.get("image", ""),
+        argv=tuple(argv),
+        environment=tuple(environment.items()),
+        log_path=place.log_path,
+        working_directory=container.get("workingDir", ""),
+        mounts=tuple(mounts),
+        identity=_identity(pod, context),
+        no_new_privileges=context.get("allowPrivilegeEscalation") is False,
+        privileged=bool(context.get("privileged")),
+        stdin=bool(container.get("stdin")),
+        tty=bool(container.get("tty")),
+        oom_score_adj=oom_score_adj(pod, container, memory_capacity),
+    )
+
+
+def termination_path(container: Object) -> str:
+    return container.get("terminationMessagePath") or "/dev/termination-log"
+
+
+def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping[str, str]) -> Mount:
+    volume = volumes.get(declared["name"])
+    if volume is None:
+        raise ConfigError(f'volume "{declared["name"]}" is not mounted')
+    relative = declared.get("subPath") or expand(declared.get("subPathExpr") or "", environment)
+    source, make_source = volume.path, False
+    if relative:
+        try:
+            source = sub_path(volume, relative)
+        except (VolumeError, OSError) as error:
+            raise ConfigError(f"failed to prepare subPath for volumeMount {declared['name']!r}: {error}") from error
+        make_source = volume.in_memory
+    read_only = bool(declared.get("readOnly")) or volume.read_only
+    return Mount(source, declared["mountPath"], read_only, make_source)
+
+
+def _identity(pod: Object, context: Object) -> Identity:
+    whole = pod["spec"].get("securityContext") or {}
+
+    def pick(field: str) -> Any:
+        return context[field] if context.get(field) is not None else whole.get(field)
+
+    user, group = pick("runAsUser"), pick("runAsGroup")
+    if pick("runAsNonRoot") and not user:
+        raise ConfigError("container has runAsNonRoot and the host runtime's default user is root, set runAsUser")
+    groups = list(whole.get("supplementalGroups") or [])
+    if whole.get("fsGroup") is not None:
+        groups.append(whole["fsGroup"])
+    # A user without a group of its own gets root's, as runc does without an image that says otherwise.
+    return Identity(user, group if group is not None or user is None else 0, tuple(groups))
+
+
+def named_ports(container: Object) -> dict[str, int]:
+    ports = container.get("ports") or []
+    return {port["name"]: port["containerPort"] for port in ports if port.get("name")}

@@ -1,0 +1,328 @@
+"""The node's agent: follows the pods that are bound to its node and gives each a worker. Composes the package."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.client.events import EventRecorder
+from kubecore.client.informer import InformerFactory
+from kubecore.clock import Clock
+from kubecore.kubelet import logs
+from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.name_files import Naming
+from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork
+from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.objects import ReferencedObjects
+from kubecore.kubelet.pod_worker import PodWorker
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
+from kubecore.kubelet.server import KubeletServer, ServerConfig
+from kubecore.kubelet.volumes.manager import VolumeManager
+from kubecore.kubelet.volumes.tokens import TokenManager
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+# SIGTERM must end kubecore within 5 s; its pods get this much of that before SIGKILL.
+SHUTDOWN_GRACE_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeletConfig:
+    """One node.
+
+    `root_dir` holds pods' files and logs. `cluster_id` keeps nodes of different clusters on one machine apart (loopback
+    addresses) and `bridge` is the cluster's (`network.bridge_name`), both needed in their mode only. Empty
+    `cluster_dns` means there is no DNS pods could ask: Services are then named in their hosts files. Without a server
+    certificate the kubelet makes one itself; without `client_ca` its server refuses everybody.
+    """
+
+    node_name: str
+    node_index: int = 0
+    root_dir: Path
+    default_runtime: str = "oci"
+    network_mode: str = "loopback"
+    pod_cidr: str = ""
+    cluster_cidr: str = "10.244.0.0/16"
+    bridge: str = "kc-bridge"
+    cluster_id: str = ""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    port: int = 0
+    server_certificate: Path | None = None
+    server_key: Path | None = None
+    client_ca: Path | None = None
+    runtimes: tuple[Runtime, ...] = field(default=())
+    """Further runtimes beside `host`; one with its name takes its place."""
+
+
+class Kubelet:
+    """`run` works until cancelled and leaves nothing behind: no process, namespace, link or mount.
+
+    `ready` is set once the node is registered and its pods are known.
+    """
+
+    def __init__(
+        self, client: Client, clock: Clock, config: KubeletConfig, *, informers: InformerFactory | None = None
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._config = config
+        self._shared = informers
+        self._own = InformerFactory(client, clock)
+        self.ready = asyncio.Event()
+        self.book = LogBook()
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
+        self._network = _network(config)
+        self._runtimes = self._make_runtimes()
+        self._objects = ReferencedObjects(client, clock, self._wake)
+        self._services: NodeServices | None = None
+
+    def _make_runtimes(self) -> dict[str, Runtime]:
+        """By handler."""
+        host: Runtime = HostRuntime(self._network, self._clock, self.book)
+        runtimes: dict[str, Runtime] = {}
+        for runtime in (host, *self._config.runtimes):
+            runtimes.update(dict.fromkeys(runtime.handlers, runtime))
+        return runtimes
+
+    @property
+    def node_name(self) -> str:
+        return self._config.node_name
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    @property
+    def pods(self) -> list[Object]:
+        """What the server's /pods shows."""
+        return [worker.pod for worker in self._workers.values()]
+
+    def worker(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
+        """The newest worker of a pod's name."""
+        found = None
+        for worker in self._workers.values():
+            if meta.namespace(worker.pod) == namespace and meta.name(worker.pod) == name and uid in ("", worker.uid):
+                found = worker
+        return found
+
+    # ---- life
+
+    async def run(self) -> None:
+        config = self._config
+        config.root_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        server = KubeletServer(self, self._server_config())
+        try:
+            self._network.start()
+            for runtime in set(self._runtimes.values()):
+                await runtime.start()
+                runtime.subscribe(self._container_ended)
+            machine = Machine.read(config.root_dir)
+            server.listen(self._network.host_ip)
+            self._services = self._make_services(machine)
+            keeper = NodeKeeper(self._client, self._clock, self._identity(server.port), machine)
+            await keeper.register()
+            await self._follow()
+            log.info("node %s is ready", config.node_name)
+            self.ready.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
+                group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
+                group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
+        finally:
+            self.ready.clear()
+            await self._shut_down(server)
+
+    async def _follow(self) -> None:
+        pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")
+        informers = self._shared or self._own
+        services = informers.informer("services")
+        await self._own.start()
+        if self._shared is not None:
+            await self._shared.start()
+        await services.wait_synced()
+        services.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
+        if not self._config.cluster_dns:
+            slices = informers.informer("endpointslices.discovery.k8s.io")
+            await informers.start()
+            slices.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
+        await pods.wait_synced()
+        self._remove_orphans({meta.uid(pod) for pod in pods.list()})
+        pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
+
+    async def _shut_down(self, server: KubeletServer) -> None:
+        """Workers first, so that nothing is restarted; then all containers together, and what held them."""
+        await self._own.stop()
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await server.close()
+        runtimes = set(self._runtimes.values())
+        stops = [
+            runtime.stop_container(status.id, SHUTDOWN_GRACE_SECONDS)
+            for runtime in runtimes
+            for status in runtime.list_containers()
+            if status.state is ContainerState.RUNNING
+        ]
+        await asyncio.gather(*stops, return_exceptions=True)
+        for runtime in runtimes:
+            await runtime.close()
+        await self._objects.close()
+        await self._recorder.stop()
+        with suppress(OSError):
+            self._network.close()
+
+    def _make_services(self, machine: Machine) -> NodeServices:
+        config = self._config
+        informers = self._shared or self._own
+        services = informers.informer("services")
+        slices = None if config.cluster_dns else informers.informer("endpointslices.discovery.k8s.io")
+        return NodeServices(
+            client=self._client,
+            clock=self._clock,
+            recorder=self._recorder,
+            root=config.root_dir,
+            facts=NodeFacts(config.node_name, (self._network.host_ip,), machine.allocatable()),
+            memory_capacity=machine.memory,
+            naming=Naming(config.cluster_domain, config.cluster_dns),
+            book=self.book,
+            objects=self._objects,
+            volumes=VolumeManager(config.root_dir / "pods", self._clock),
+            tokens=TokenManager(self._client, self._clock),
+            runtime_for=self._runtime_for,
+            services=services.list,
+            slices=slices.list if slices is not None else list,
+        )
+
+    def _identity(self, port: int) -> NodeIdentity:
+        config = self._config
+        default = self._runtimes.get(config.default_runtime)
+        return NodeIdentity(
+            name=config.node_name,
+            address=self._network.host_ip,
+            port=port,
+            pod_cidr=config.pod_cidr if config.network_mode == "netns" else "",
+            network_mode=config.network_mode,
+            runtime=default.name if default else "host",
+            handlers=tuple(sorted(self._runtimes)),
+        )
+
+    def _server_config(self) -> ServerConfig:
+        config = self._config
+        return ServerConfig(
+            port=config.port,
+            certificate=config.server_certificate,
+            key=config.server_key,
+            client_ca=config.client_ca,
+            directory=config.root_dir / "pki",
+        )
+
+    # ---- pods
+
+    def _pod_added(self, pod: Object) -> None:
+        if self._services is None or meta.uid(pod) in self._workers:
+            return
+        worker = PodWorker(pod, self._services)
+        self._workers[worker.uid] = worker
+        task = asyncio.create_task(self._run(worker), name=f"kubelet pod {meta.key(pod)}")
+        self._tasks[worker.uid] = task
+
+    async def _run(self, worker: PodWorker) -> None:
+        try:
+            await worker.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("the worker of pod %s failed", meta.key(worker.pod))
+        self._workers.pop(worker.uid, None)
+        self._tasks.pop(worker.uid, None)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if meta.uid(old) != meta.uid(new):
+            self._pod_removed(old)
+        worker = self._workers.get(meta.uid(new))
+        if worker is None:
+            self._pod_added(new)
+        else:
+            worker.update(new)
+
+    def _pod_removed(self, pod: Object) -> None:
+        worker = self._workers.get(meta.uid(pod))
+        if worker is not None:
+            worker.removed()
+
+    def _container_ended(self, status: ContainerStatus) -> None:
+        for worker in self._workers.values():
+            if worker.container_ended(status):
+                return
+
+    def _wake(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+
+    def _names_changed(self, obj: Object) -> None:
+        if not self._config.cluster_dns:
+            for worker in self._workers.values():
+                worker.refresh_names()
+
+    def _remove_orphans(self, alive: set[str]) -> None:
+        """Files of pods that went while no kubelet ran."""
+        root = self._config.root_dir
+        for folder in _entries(root / "pods"):
+            if folder.name not in alive:
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in _entries(root / "var/log/pods"):
+            if folder.name.rsplit("_", 1)[-1] not in alive:
+                shutil.rmtree(folder, ignore_errors=True)
+        logs.remove_dead_links(root)
+
+    # ---- runtimes
+
+    async def _runtime_for(self, pod: Object) -> Runtime:
+        handler = self._config.default_runtime
+        name = pod["spec"].get("runtimeClassName")
+        if name:
+            try:
+                found = await self._client.get("runtimeclasses.node.k8s.io", name)
+            except StatusError as error:
+                if error.code == 404:
+                    text = f'failed to create pod sandbox: RuntimeClass "{name}" not found'
+                    raise RuntimeFailure("FailedCreatePodSandBox", text) from error
+                raise
+            handler = found["handler"]
+        runtime = self._runtimes.get(handler)
+        if runtime is None:
+            served = ", ".join(sorted(self._runtimes))
+            text = (
+                f'no runtime for handler "{handler}" on node {self._config.node_name} (there is: {served}): start '
+                "kubecore with --default-runtime host, or give the pod runtimeClassName host"
+            )
+            raise RuntimeFailure("RunContainerError", text)
+        return runtime
+
+
+def _network(config: KubeletConfig) -> PodNetwork:
+    if config.network_mode == "netns":
+        cidr = config.pod_cidr or f"10.244.{config.node_index}.0/24"
+        return BridgeNetwork(cidr, bridge=config.bridge, cluster_cidr=config.cluster_cidr)
+    return LoopbackNetwork(config.node_index, seed=config.cluster_id)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

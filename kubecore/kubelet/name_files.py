@@ -1,0 +1,185 @@
+"""/etc/hosts and /etc/resolv.conf of pods.
+
+Where the cluster's DNS cannot be had (an unprivileged user may not bind port 53), the pod's hosts file names the
+Services instead, and is kept current in place: it is bind-mounted into containers, so its inode must stay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+
+Object = dict[str, Any]
+
+_MOST_SEARCHES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The cluster's names. No `servers`: Services are named in hosts files."""
+
+    domain: str
+    servers: tuple[str, ...]
+    host_resolv_conf: Path = Path("/etc/resolv.conf")
+
+
+def pod_hostname(pod: Object) -> str:
+    """63 characters at most, as a kernel's host name should be."""
+    name: str = pod["spec"].get("hostname") or meta.name(pod)
+    return name[:63].rstrip("-.")
+
+
+def pod_domain(pod: Object, cluster_domain: str) -> str:
+    """The pod's fully qualified name if it has a subdomain, else ""."""
+    subdomain = pod["spec"].get("subdomain")
+    if not subdomain:
+        return ""
+    return f"{pod_hostname(pod)}.{subdomain}.{meta.namespace(pod)}.svc.{cluster_domain}"
+
+
+def hosts_file(pod: Object, pod_ip: str, naming: Naming, services: Mapping[str, Sequence[str]]) -> str:
+    """The file's text. `services`: names of an address, in order, for the Services to be named here."""
+    lines = [
+        "# Kubernetes-managed hosts file.",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "fe00::0\tip6-mcastprefix",
+        "fe00::1\tip6-allnodes",
+        "fe00::2\tip6-allrouters",
+    ]
+    if pod_ip:
+        names = [name for name in (pod_domain(pod, naming.domain), pod_hostname(pod)) if name]
+        lines.append("\t".join([pod_ip, *names]))
+    aliases = pod["spec"].get("hostAliases") or []
+    if aliases:
+        lines += ["", "# Entries added by HostAliases."]
+        lines += ["\t".join([alias["ip"], *(alias.get("hostnames") or [])]) for alias in aliases]
+    if services:
+        lines += ["", "# Services, named here because the cluster's DNS is out of reach."]
+        lines += ["\t".join([address, *names]) for address, names in services.items()]
+    return "\n".join(lines) + "\n"
+
+
+def service_names(
+    namespace: str, services: Iterable[Object], slices: Iterable[Object], cluster_domain: str
+) -> dict[str, list[str]]:
+    """Address -> names, for a pod of `namespace`: cluster IPs, and the ready endpoints of headless Services.
+
+    A hosts file cannot spread requests: a headless name leads to its first ready endpoint, each pod's own name to it.
+    """
+    found: dict[str, list[str]] = {}
+    headless: dict[str, Object] = {}
+    for service in sorted(services, key=meta.key):
+        spec = service.get("spec") or {}
+        address = spec.get("clusterIP", "")
+        if address == "None":
+            headless[meta.key(service)] = service
+        elif _is_address(address):
+            found.setdefault(address, []).extend(_names(meta.name(service), service, namespace, cluster_domain))
+    for one in sorted(slices, key=meta.key):
+        owner = headless.get(meta.make_key(meta.namespace(one), meta.labels(one).get("kubernetes.io/service-name", "")))
+        if owner is not None:
+            _name_endpoints(found, owner, one, namespace, cluster_domain)
+    return found
+
+
+def _name_endpoints(
+    found: dict[str, list[str]], service: Object, one: Object, namespace: str, cluster_domain: str
+) -> None:
+    publish = (service.get("spec") or {}).get("publishNotReadyAddresses", False)
+    for endpoint in one.get("endpoints") or []:
+        if not publish and (endpoint.get("conditions") or {}).get("ready") is False:
+            continue
+        for address in endpoint.get("addresses") or []:
+            if not _is_address(address):
+                continue
+            names = found.setdefault(address, [])
+            if endpoint.get("hostname"):
+                own = f"{endpoint['hostname']}.{meta.name(service)}"
+                names.extend(_names(own, service, namespace, cluster_domain))
+            names.extend(_names(meta.name(service), service, namespace, cluster_domain))
+
+
+def _names(name: str, service: Object, namespace: str, cluster_domain: str) -> list[str]:
+    home = meta.namespace(service)
+    names = [f"{name}.{home}", f"{name}.{home}.svc", f"{name}.{home}.svc.{cluster_domain}"]
+    return [name, *names] if home == namespace else names
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def resolv_conf(pod: Object, naming: Naming) -> str:
+    """The file's text, by the pod's dnsPolicy and dnsConfig (upstream `pkg/kubelet/network/dns/dns.go`)."""
+    spec = pod["spec"]
+    policy = spec.get("dnsPolicy", "ClusterFirst")
+    clustered = policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.get("hostNetwork"))
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str | None] = {}
+    if policy != "None":
+        servers, searches, options = _host_settings(naming.host_resolv_conf)
+    if clustered and naming.servers:
+        servers = list(naming.servers)
+        domain = naming.domain
+        searches = [f"{meta.namespace(pod)}.svc.{domain}", f"svc.{domain}", domain, *searches]
+        options = {"ndots": "5"}
+    config = spec.get("dnsConfig") or {}
+    servers += [one for one in config.get("nameservers") or [] if one not in servers]
+    searches += [one for one in config.get("searches") or [] if one not in searches]
+    for option in config.get("options") or []:
+        options[option["name"]] = option.get("value")
+    lines = []
+    if searches:
+        lines.append("search " + " ".join(searches[:_MOST_SEARCHES]))
+    lines += [f"nameserver {one}" for one in servers]
+    if options:
+        shown = (name if value is None else f"{name}:{value}" for name, value in options.items())
+        lines.append("options " + " ".join(shown))
+    return "\n".join(lines) + "\n"
+
+
+def _host_settings(path: Path) -> tuple[list[str], list[str], dict[str, str | None]]:
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str | None] = {}
+    try:
+        text = path.read_text()
+    except OSError:
+        return servers, searches, options
+    for line in text.splitlines():
+        word, *rest = line.split("#", 1)[0].split() or [""]
+        if word == "nameserver":
+            servers += rest[:1]
+        elif word in ("search", "domain"):
+            searches = [one.rstrip(".") for one in rest if one != "."]
+        elif word == "options":
+            for one in rest:
+                name, colon, value = one.partition(":")
+                options[name] = value if colon else None
+    return servers, searches, options
+
+
+def write_in_place(path: Path, text: str) -> None:
+    """Replace the content, keep the inode; nothing is written when it is the same."""
+    data = text.encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if os.pread(descriptor, len(data) + 1, 0) == data:
+            return
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)

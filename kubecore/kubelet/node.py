@@ -1,0 +1,281 @@
+"""The Node object and its lease: what this node is, that it is well, and that it is alive."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.clock import Clock
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+KUBERNETES_VERSION = "v1.35.0"
+MAX_PODS = 110
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
+RENEW_SECONDS = 10.0
+STATUS_SECONDS = 300.0
+"""How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
+_RESERVED_MEMORY = 100 * 1024 * 1024
+_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the operating system says of the machine. Memory and storage in bytes."""
+
+    cpus: int
+    memory: int
+    storage: int
+    hostname: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    kernel: str
+    os_image: str
+    architecture: str
+
+    @classmethod
+    def read(cls, root: Path) -> Machine:
+        """`root`: the folder whose file system holds the node's files."""
+        release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+        machine_id = _text(Path("/etc/machine-id"))
+        return cls(
+            cpus=len(os.sched_getaffinity(0)),
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            storage=shutil.disk_usage(root).total,
+            hostname=platform.node(),
+            machine_id=machine_id,
+            system_uuid=_text(Path("/sys/class/dmi/id/product_uuid")) or machine_id,
+            boot_id=_text(Path("/proc/sys/kernel/random/boot_id")),
+            kernel=platform.release(),
+            os_image=release.get("PRETTY_NAME", "Linux"),
+            architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+        )
+
+    def capacity(self) -> dict[str, str]:
+        return {
+            "cpu": str(self.cpus),
+            "ephemeral-storage": f"{self.storage // 1024}Ki",
+            "hugepages-1Gi": "0",
+            "hugepages-2Mi": "0",
+            "memory": f"{self.memory // 1024}Ki",
+            "pods": str(MAX_PODS),
+        }
+
+    def allocatable(self) -> dict[str, str]:
+        """Capacity without what the kubelet keeps free before it would evict: 100 Mi of memory, a tenth of the disk."""
+        return {
+            **self.capacity(),
+            "ephemeral-storage": str(self.storage * 9 // 10),
+            "memory": f"{max(self.memory - _RESERVED_MEMORY, 0) // 1024}Ki",
+        }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """`handlers`: the runtime handlers served here."""
+
+    name: str
+    address: str
+    port: int
+    pod_cidr: str
+    network_mode: str
+    runtime: str
+    handlers: tuple[str, ...]
+
+
+def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
+    labels = {
+        "beta.kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "kubernetes.io/hostname": identity.name,
+        "kubernetes.io/os": "linux",
+    }
+    annotations = {"kubecore.io/network-mode": identity.network_mode}
+    spec = {"podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr]} if identity.pod_cidr else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": identity.name, "labels": labels, "annotations": annotations},
+        "spec": spec,
+        "status": node_status(identity, machine, now, []),
+    }
+
+
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+)
+
+
+def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object]) -> Object:
+    """`known`: the conditions the API has, whose transition times stay where nothing changed."""
+    held = {one.get("type"): one for one in known}
+    conditions = []
+    for kind, state, reason, message in _CONDITIONS:
+        old = held.get(kind, {})
+        since = old.get("lastTransitionTime") if old.get("status") == state else None
+        conditions.append(
+            {
+                "type": kind,
+                "status": state,
+                "lastHeartbeatTime": meta.format_time(now),
+                "lastTransitionTime": since or meta.format_time(now),
+                "reason": reason,
+                "message": message,
+            }
+        )
+    return {
+        "addresses": [
+            {"type": "InternalIP", "address": identity.address},
+            {"type": "Hostname", "address": identity.name},
+        ],
+        "allocatable": machine.allocatable(),
+        "capacity": machine.capacity(),
+        "conditions": conditions,
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
+        "nodeInfo": {
+            "architecture": machine.architecture,
+            "bootID": machine.boot_id,
+            "containerRuntimeVersion": f"{identity.runtime}://{KUBERNETES_VERSION[1:]}",
+            "kernelVersion": machine.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBERNETES_VERSION,
+            "machineID": machine.machine_id,
+            "operatingSystem": "linux",
+            "osImage": machine.os_image,
+            "systemUUID": machine.system_uuid,
+        },
+        "runtimeHandlers": [{"name": name} for name in ("", *identity.handlers)],
+    }
+
+
+class NodeKeeper:
+    """Registers the node, then keeps its lease and status fresh until cancelled."""
+
+    def __init__(self, client: Client, clock: Clock, identity: NodeIdentity, machine: Machine) -> None:
+        self._client = client
+        self._clock = clock
+        self._identity = identity
+        self._machine = machine
+        self._node: Object = {}
+        self._lease: Object | None = None
+
+    @property
+    def node(self) -> Object:
+        """The Node as the API last had it."""
+        return self._node
+
+    async def register(self) -> None:
+        """Create the Node or take an existing one over; tries until the API takes it."""
+        failures = 0
+        while True:
+            try:
+                await self._register()
+                return
+            except (StatusError, OSError) as error:
+                failures += 1
+                log.warning("node %s could not be registered: %s", self._identity.name, error)
+                await self._clock.sleep(min(_RETRY_SECONDS * failures, _LONGEST_RETRY_SECONDS))
+
+    async def _register(self) -> None:
+        wanted = node_object(self._identity, self._machine, self._clock.now())
+        try:
+            self._node = await self._client.create("nodes", wanted)
+            return
+        except StatusError as error:
+            if error.code != 409:
+                raise
+        metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
+        self._node = await self._client.patch("nodes", self._identity.name, {"metadata": metadata})
+        if wanted["spec"] and not (self._node.get("spec") or {}).get("podCIDR"):
+            self._node = await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]})
+        await self.report()
+
+    async def report(self) -> None:
+        """Write the status."""
+        known = (self._node.get("status") or {}).get("conditions") or []
+        status = node_status(self._identity, self._machine, self._clock.now(), known)
+        self._node = await self._client.patch("nodes", self._identity.name, {"status": status}, subresource="status")
+
+    async def keep_status(self) -> None:
+        while True:
+            await self._clock.sleep(STATUS_SECONDS)
+            try:
+                await self.report()
+            except StatusError as error:
+                if error.code == 404:
+                    # Somebody deleted the node while its kubelet lives: it comes back.
+                    await self.register()
+                else:
+                    log.warning("status of node %s was not taken: %s", self._identity.name, error.message)
+            except OSError as error:
+                log.warning("status of node %s was not taken: %s", self._identity.name, error)
+
+    async def keep_lease(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._renew()
+                failures = 0
+                await self._clock.sleep(RENEW_SECONDS)
+            except (StatusError, OSError) as error:
+                self._lease = None
+                failures += 1
+                log.debug("lease of node %s: %s", self._identity.name, error)
+                await self._clock.sleep(min(0.2 * 2.0**failures, 7.0))
+
+    async def _renew(self) -> None:
+        name = self._identity.name
+        if self._lease is None:
+            try:
+                self._lease = await self._client.get("leases.coordination.k8s.io", name, LEASE_NAMESPACE)
+            except StatusError as error:
+                if error.code != 404:
+                    raise
+                self._lease = await self._client.create("leases.coordination.k8s.io", self._new_lease())
+                return
+        spec = {**self._lease.get("spec", {}), **self._lease_spec()}
+        self._lease = await self._client.update("leases.coordination.k8s.io", {**self._lease, "spec": spec})
+
+    def _new_lease(self) -> Object:
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._identity.name, "uid": meta.uid(self._node)}
+        metadata: Object = {"name": self._identity.name, "namespace": LEASE_NAMESPACE}
+        if owner["uid"]:
+            metadata["ownerReferences"] = [owner]
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": self._lease_spec(),
+        }
+
+    def _lease_spec(self) -> Object:
+        return {
+            "holderIdentity": self._identity.name,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": meta.format_micro_time(self._clock.now()),
+        }

@@ -1,0 +1,45 @@
+"""What the workers of a node share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubecore.client.client import Client
+from kubecore.client.events import EventRecorder
+from kubecore.clock import Clock
+from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.name_files import Naming
+from kubecore.kubelet.objects import ReferencedObjects
+from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.kubelet.volumes.manager import VolumeManager
+from kubecore.kubelet.volumes.tokens import TokenManager
+
+Object = dict[str, Any]
+
+
+@dataclass
+class NodeServices:
+    """`runtime_for(pod)` raises RuntimeFailure when no runtime serves the pod. `services()` and `slices()` are what the
+    informers hold."""
+
+    client: Client
+    clock: Clock
+    recorder: EventRecorder
+    root: Path
+    facts: NodeFacts
+    memory_capacity: int
+    naming: Naming
+    book: LogBook
+    objects: ReferencedObjects
+    volumes: VolumeManager
+    tokens: TokenManager
+    runtime_for: Callable[[Object], Awaitable[Runtime]]
+    services: Callable[[], list[Object]]
+    slices: Callable[[], list[Object]]
+
+    def pod_directory(self, uid: str) -> Path:
+        return self.root / "pods" / uid

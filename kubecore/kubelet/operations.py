@@ -1,0 +1,295 @@
+"""Starts and stops the containers of one pod, with their hooks, probes, messages and events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.kubelet import logs
+from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
+from kubecore.kubelet.environment import ConfigError, Surroundings
+from kubecore.kubelet.hooks import run_hook
+from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.prober import Kind, Prober
+from kubecore.kubelet.probes import Result, Target, Verdict, probe_once
+from kubecore.kubelet.records import ContainerRecord, Termination
+from kubecore.kubelet.runtime.interface import ContainerStatus, ExecResult, Runtime, RuntimeFailure
+from kubecore.kubelet.volumes.manager import Volume
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_MESSAGE_BYTES = 4096
+_FALLBACK_BYTES, _FALLBACK_LINES = 2048, 80
+# A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
+_LEAST_GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PodPlace:
+    """Where the pod runs: set once its sandbox is."""
+
+    runtime: Runtime
+    sandbox_id: str
+    ip: str
+    """The address under which its processes are reached: the node's with hostNetwork."""
+    volumes: Mapping[str, Volume]
+    around: Surroundings
+
+
+class ContainerOperations:
+    """`changed` is called whenever a record changed outside of a call (a probe's verdict, a failed hook)."""
+
+    def __init__(self, services: NodeServices, changed: Callable[[], None]) -> None:
+        self._services = services
+        self._changed = changed
+        self._probers: dict[str, Prober] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.pod: Object = {}
+        self.place: PodPlace | None = None
+
+    def close(self) -> None:
+        for prober in self._probers.values():
+            prober.stop()
+        self._probers.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    # ---- starting
+
+    async def start(self, record: ContainerRecord) -> None:
+        """Start the next attempt; every outcome is noted in the record and told in events."""
+        place = self.place
+        if place is None:
+            raise RuntimeError("the pod has no sandbox")
+        attempt = record.restart_count + 1 if record.attempted else 0
+        try:
+            config = container_config(
+                self.pod,
+                record.spec,
+                place.around,
+                place.volumes,
+                self._files(record, attempt),
+                extra_environment={"KUBECORE_POD_IP": place.ip},
+                memory_capacity=self._services.memory_capacity,
+            )
+        except ConfigError as error:
+            record.wait("CreateContainerConfigError", str(error))
+            self._event(record, "Warning", "Failed", f"Error: {error}")
+            return
+        try:
+            container_id = await place.runtime.create_container(place.sandbox_id, config)
+        except RuntimeFailure as error:
+            record.wait(error.reason, error.message)
+            self._event(record, "Warning", "Failed", f"Error: {error.message}")
+            return
+        self._event(record, "Normal", "Created", f"Created container: {record.name}")
+        if record.latest is not None and record.latest.finished_at is not None:
+            record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
+        previous = record.id
+        record.restart_count = attempt
+        self._link_log(record, container_id, config.log_path)
+        try:
+            await place.runtime.start_container(container_id)
+        except RuntimeFailure as error:
+            record.run(container_id, self._services.clock.now())
+            record.end(self._failed_start(container_id, error))
+            self._event(record, "Warning", "Failed", f"Error: {error.message}")
+            return
+        finally:
+            if previous:
+                await place.runtime.remove_container(previous)
+        record.run(container_id, self._services.clock.now())
+        self._event(record, "Normal", "Started", f"Started container {record.name}")
+        self._after_start(record)
+
+    def _failed_start(self, container_id: str, error: RuntimeFailure) -> Termination:
+        now = self._services.clock.now()
+        return Termination(128, "StartError", container_id, message=error.message, started_at=now, finished_at=now)
+
+    def _files(self, record: ContainerRecord, attempt: int) -> ContainerPlace:
+        pod = self.pod
+        names = (meta.namespace(pod), meta.name(pod), meta.uid(pod))
+        log_path = logs.pod_log_directory(self._services.root, *names) / record.name / f"{attempt}.log"
+        while log_path.exists():  # of an earlier kubelet that did not get to report the attempt
+            attempt += 1
+            log_path = log_path.with_name(f"{attempt}.log")
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        message = self._message_file(record)
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
+        message.chmod(0o666)
+        return ContainerPlace(log_path, message, attempt)
+
+    def _message_file(self, record: ContainerRecord) -> Path:
+        return self._services.pod_directory(meta.uid(self.pod)) / "containers" / record.name / "termination-log"
+
+    def _link_log(self, record: ContainerRecord, container_id: str, log_path: Path) -> None:
+        names = (meta.name(self.pod), meta.namespace(self.pod), record.name)
+        root = self._services.root
+        if record.id:
+            logs.container_link(root, *names, record.id).unlink(missing_ok=True)
+        # The log before is kept for `logs --previous`, older ones go.
+        for old in log_path.parent.iterdir():
+            if record.log_path is not None and not old.name.startswith((log_path.name, record.log_path.name)):
+                old.unlink(missing_ok=True)
+        record.previous_log_path, record.log_path = record.log_path, log_path
+        logs.make_link(logs.container_link(root, *names, container_id), log_path)
+
+    def _after_start(self, record: ContainerRecord) -> None:
+        if "startupProbe" not in record.spec:
+            record.ready = "readinessProbe" not in record.spec
+        target = self._target(record)
+        container_id = record.id
+        if any(f"{kind}Probe" in record.spec for kind in ("startup", "readiness", "liveness")):
+            prober = Prober(
+                record.spec,
+                self._services.clock,
+                lambda probe: probe_once(probe, target, self._services.clock),
+                on_result=lambda kind, success: self._probed(record, container_id, kind, success),
+                on_unhealthy=lambda kind, output: self._unhealthy(record, kind, output),
+            )
+            self._probers[container_id] = prober
+            prober.start()
+        hook = (record.spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            self.spawn(self._post_start(record, container_id, hook, target), f"postStart of {record.name}")
+
+    def _target(self, record: ContainerRecord) -> Target:
+        place, container_id = self.place, record.id
+        if place is None:
+            raise RuntimeError("the pod has no sandbox")
+        runtime = place.runtime
+
+        async def execute(command: list[str], seconds: float) -> ExecResult:
+            return await runtime.exec_sync(container_id, command, seconds)
+
+        return Target(place.ip, named_ports(record.spec), execute)
+
+    async def _post_start(self, record: ContainerRecord, container_id: str, hook: Object, target: Target) -> None:
+        try:
+            verdict = await run_hook(hook, target, self._services.clock, 0)
+        except RuntimeFailure as error:
+            verdict = Verdict(Result.FAILURE, error.message)
+        if verdict.result is not Result.SUCCESS and record.id == container_id:
+            self._event(record, "Warning", "FailedPostStartHook", f"PostStartHook failed: {verdict.output}")
+            await self.stop(record, self._grace(), "FailedPostStartHook", stopping=False)
+
+    # ---- probes
+
+    def _probed(self, record: ContainerRecord, container_id: str, kind: Kind, success: bool) -> None:
+        if record.id != container_id or record.state != "running":
+            return
+        if kind == "readiness":
+            record.ready = success
+        elif kind == "startup" and success:
+            record.started = True
+            record.ready = "readinessProbe" not in record.spec
+        elif not success:
+            probe = record.spec[f"{kind}Probe"]
+            grace = probe.get("terminationGracePeriodSeconds")
+            message = f"Container {record.name} failed {kind} probe, will be restarted"
+            stop = self.stop(record, self._grace() if grace is None else float(grace), message, stopping=False)
+            self.spawn(stop, f"killing {record.name}")
+        self._changed()
+
+    def _unhealthy(self, record: ContainerRecord, kind: Kind, output: str) -> None:
+        if record.state == "running":
+            self._event(record, "Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {output}")
+
+    def _grace(self) -> float:
+        return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+    # ---- stopping
+
+    async def stop(self, record: ContainerRecord, grace_seconds: float, message: str, *, stopping: bool = True) -> None:
+        """preStop, SIGTERM, SIGKILL; returns when the container has ended. `stopping`: the whole pod is."""
+        place = self.place
+        if place is None or record.state != "running":
+            return
+        self._event(record, "Normal", "Killing", message)
+        prober = self._probers.get(record.id)
+        if prober is not None:
+            prober.stop_kind("liveness", "startup")
+        clock = self._services.clock
+        began = clock.monotonic()
+        hook = (record.spec.get("lifecycle") or {}).get("preStop")
+        if hook and grace_seconds > 0:
+            await self._pre_stop(record, hook, grace_seconds)
+        left = grace_seconds - (clock.monotonic() - began)
+        if grace_seconds > 0 and hook:
+            left = max(left, min(_LEAST_GRACE_SECONDS, grace_seconds))
+        await place.runtime.stop_container(record.id, max(left, 0.0))
+
+    async def _pre_stop(self, record: ContainerRecord, hook: Object, grace_seconds: float) -> None:
+        clock = self._services.clock
+        try:
+            async with clock.timeout(grace_seconds):
+                verdict = await run_hook(hook, self._target(record), clock, grace_seconds)
+        except (TimeoutError, RuntimeFailure) as error:
+            verdict = Verdict(Result.FAILURE, str(error) or "timed out")
+        if verdict.result is not Result.SUCCESS:
+            self._event(record, "Warning", "FailedPreStopHook", f"PreStopHook failed: {verdict.output}")
+
+    # ---- ends
+
+    def ended(self, record: ContainerRecord, status: ContainerStatus) -> None:
+        """The runtime told that the present attempt ended."""
+        prober = self._probers.pop(status.id, None)
+        if prober is not None:
+            prober.stop()
+        record.end(
+            Termination(
+                exit_code=status.exit_code,
+                reason="Completed" if status.exit_code == 0 else "Error",
+                container_id=status.id,
+                message=self._termination_message(record, status),
+                started_at=status.started_at,
+                finished_at=status.finished_at,
+            )
+        )
+
+    def _termination_message(self, record: ContainerRecord, status: ContainerStatus) -> str:
+        try:
+            with self._message_file(record).open("rb") as file:
+                message = file.read(_MESSAGE_BYTES).decode("utf-8", "replace")
+        except OSError:
+            message = ""
+        fallback = record.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if message or not fallback or status.exit_code == 0:
+            return message
+        return last_output(record.log_path) if record.log_path else ""
+
+    def _event(self, record: ContainerRecord, type: str, reason: str, message: str) -> None:
+        field = "spec.containers" if record.kind == "main" else "spec.initContainers"
+        path = f"{field}{{{record.name}}}"
+        self._services.recorder.event(self.pod, type, reason, message, field_path=path)
+
+    def spawn(self, work: Any, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=f"kubelet {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+
+def last_output(path: Path) -> str:
+    """The end of a log as a termination message: 2048 bytes and 80 lines at most, without the CRI prefix."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - 2 * _FALLBACK_BYTES - 64 * _FALLBACK_LINES, 0))
+            raw = file.read().split(b"\n")[-_FALLBACK_LINES - 1 :]
+    except OSError:
+        return ""
+    lines = [line.split(b" ", 3)[3] for line in raw if line.count(b" ") >= 3]
+    return (b"\n".join(lines) + b"\n")[-_FALLBACK_BYTES:].decode("utf-8", "replace") if lines else ""

@@ -1,0 +1,445 @@
+"""One pod on this node: brings what runs to what is wanted, and tells the API what is.
+
+A worker goes through *sync* (start, restart, report, again at every change), *terminating* (containers stop in order
+within the grace period) and *terminated* (everything of the pod is removed from the node, then the pod from the API).
+It is level-triggered: whatever happens only wakes it, and it looks at everything anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from datetime import datetime, timedelta
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.api.errors import StatusError
+from kubecore.clock import Timer
+from kubecore.kubelet import logs
+from kubecore.kubelet.environment import Surroundings
+from kubecore.kubelet.lifecycle import next_actions
+from kubecore.kubelet.name_files import (
+    hosts_file,
+    pod_hostname,
+    resolv_conf,
+    service_names,
+    write_in_place,
+)
+from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.operations import ContainerOperations, PodPlace
+from kubecore.kubelet.records import ContainerRecord, records_of
+from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure, SandboxConfig
+from kubecore.kubelet.status import PodFacts, build_status
+from kubecore.kubelet.status_writer import StatusWriter
+from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
+from kubecore.kubelet.volumes.sources import VolumeSurroundings
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 120.0
+_FINAL = ("Succeeded", "Failed")
+
+
+class PodWorker:
+    """`run` returns when nothing of the pod is left on the node."""
+
+    def __init__(self, pod: Object, services: NodeServices) -> None:
+        self.pod = pod
+        self.uid = meta.uid(pod)
+        self._services = services
+        self._records = records_of(pod)
+        self._operations = ContainerOperations(services, self.wake)
+        self._status = StatusWriter(services.client, pod)
+        self._wakened = asyncio.Event()
+        self._wakened.set()
+        self._timers: dict[str, Timer] = {}
+        self._failures = 0
+        self._place: PodPlace | None = None
+        self._start_time = _start_time(pod) or services.clock.now()
+        self._failure: tuple[str, str] | None = None
+        self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
+        self._removed = False
+        self._terminating = False
+        self._ended = False
+        self._kill_at = float("inf")
+
+    # ---- what happens to it
+
+    def update(self, pod: Object) -> None:
+        """The API's newest view of the pod."""
+        old, self.pod = self.pod, pod
+        self._status.seen(pod)
+        if self._terminating:
+            self._shorten_grace()
+        elif _relevant(old) != _relevant(pod):
+            self.wake()
+
+    def removed(self) -> None:
+        """The pod is gone from the API: nothing is to be reported any more."""
+        self._removed = True
+        if self._terminating:
+            self._shorten_grace()
+        self.wake()
+
+    def wake(self) -> None:
+        self._wakened.set()
+
+    def container_ended(self, status: ContainerStatus) -> bool:
+        """True if the container is one of this pod's."""
+        for record in self._records.values():
+            if record.id == status.id:
+                if record.state == "running":
+                    self._operations.ended(record, status)
+                    self.wake()
+                return True
+        return False
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._place.runtime if self._place else None
+
+    def record(self, container: str) -> ContainerRecord | None:
+        return self._records.get(container)
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        try:
+            while not self._should_end():
+                await self._wakened.wait()
+                self._wakened.clear()
+                if not self._should_end():
+                    await self._guarded_sync()
+            self._terminating = True
+            await self._terminate()
+        finally:
+            self._operations.close()
+            self._cancel_timers()
+
+    def _should_end(self) -> bool:
+        return self._removed or meta.is_deleting(self.pod)
+
+    async def _guarded_sync(self) -> None:
+        try:
+            await self._sync()
+        except (SetUpError, RuntimeFailure) as error:
+            reason = "FailedMount" if isinstance(error, SetUpError) else "FailedCreatePodSandBox"
+            self._services.recorder.event(self.pod, "Warning", reason, str(error))
+            self._note_waiting(error)
+            await self._publish()
+            self._retry()
+        except (StatusError, OSError) as error:
+            log.warning("pod %s: %s", meta.key(self.pod), error)
+            self._retry()
+        except Exception:
+            log.exception("pod %s could not be synced", meta.key(self.pod))
+            self._retry()
+        else:
+            self._failures = 0
+
+    def _note_waiting(self, error: SetUpError | RuntimeFailure) -> None:
+        if isinstance(error, RuntimeFailure) and error.reason != "FailedCreatePodSandBox":
+            for record in self._records.values():
+                record.wait(error.reason, error.message)
+
+    def _retry(self) -> None:
+        seconds = min(_RETRY_SECONDS * 2.0**self._failures, _LONGEST_RETRY_SECONDS)
+        self._failures = min(self._failures + 1, 16)
+        self._wake_after("retry", seconds)
+
+    def _wake_after(self, name: str, seconds: float) -> None:
+        """At most one timer of a name: the latest asked for."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        self._timers[name] = self._services.clock.call_later(seconds, self.wake)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    # ---- sync
+
+    async def _sync(self) -> None:
+        self._operations.pod = self.pod
+        if self._was_final or self._failure:
+            return
+        if await self._deadline_passed():
+            return
+        volumes = await self._prepare()
+        place = await self._ensure_sandbox(volumes)
+        self._refresh_names(place)
+        while True:
+            now = self._services.clock.now()
+            actions = next_actions(self.pod, self._records, now)
+            if actions.finished:
+                await self._finish()
+                break
+            for name, remaining in actions.back_off.items():
+                self._hold_back(name, remaining)
+            if not actions.start:
+                break
+            for name in actions.start:
+                await self._operations.start(self._records[name])
+                if self._should_end():
+                    return
+            if self._stuck(actions.start):
+                break
+        await self._publish()
+
+    def _stuck(self, started: list[str]) -> bool:
+        """Some could not even be created: try again later, not at once."""
+        if any(self._records[name].state == "waiting" for name in started):
+            self._wake_after("create", 10.0)
+            return True
+        return False
+
+    def _hold_back(self, name: str, remaining: timedelta) -> None:
+        record = self._records[name]
+        pod = f"{meta.name(self.pod)}_{meta.namespace(self.pod)}({self.uid})"
+        if record.waiting_reason != "CrashLoopBackOff":
+            delay = _go_duration(record.back_off.delay)
+            message = f"back-off {delay} restarting failed container={name} pod={pod}"
+            record.wait("CrashLoopBackOff", message)
+            self._services.recorder.event(
+                self.pod,
+                "Warning",
+                "BackOff",
+                f"Back-off restarting failed container {name} in pod {pod}",
+                field_path=f"spec.{'containers' if record.kind == 'main' else 'initContainers'}{{{name}}}",
+            )
+        self._wake_after(f"back-off {name}", remaining.total_seconds())
+
+    async def _prepare(self) -> dict[str, Volume]:
+        directory = self._services.pod_directory(self.uid)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._services.objects.use(self.pod)
+        services = self._services
+        pod_ips = (self._place.ip,) if self._place else ()
+        around = VolumeSurroundings(services.facts, pod_ips, services.objects.get, services.tokens.token)
+        volumes = await services.volumes.set_up(self.pod, around)
+        refresh = services.tokens.next_refresh(self.uid)
+        if refresh is not None and any(is_filled(one) for one in self.pod["spec"].get("volumes") or []):
+            self._wake_after("token", max((refresh - services.clock.now()).total_seconds(), 1.0))
+        return volumes
+
+    async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
+        if self._place is None:
+            runtime = await self._services.runtime_for(self.pod)
+            spec, directory = self.pod["spec"], self._services.pod_directory(self.uid)
+            hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
+            write_in_place(resolver, resolv_conf(self.pod, self._services.naming))
+            write_in_place(hosts, "127.0.0.1\tlocalhost\n")
+            sandbox = await runtime.run_pod_sandbox(
+                SandboxConfig(
+                    uid=self.uid,
+                    name=meta.name(self.pod),
+                    namespace=meta.namespace(self.pod),
+                    attempt=0,
+                    hostname=pod_hostname(self.pod),
+                    directory=directory,
+                    hosts=hosts,
+                    resolv_conf=resolver,
+                    host_network=bool(spec.get("hostNetwork")),
+                    host_pid=bool(spec.get("hostPID")),
+                    host_ipc=bool(spec.get("hostIPC")),
+                    memory_directories=self._services.volumes.memory_directories(self.pod),
+                )
+            )
+            for note in sandbox.notes:
+                self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
+            ip = sandbox.ip or self._services.facts.host_ips[0]
+            self._place = PodPlace(runtime, sandbox.id, ip, volumes, self._surroundings(ip))
+            self._operations.place = self._place
+        elif self._place.volumes != volumes or self._place.around.services != self._services_now():
+            old = self._place
+            self._place = PodPlace(old.runtime, old.sandbox_id, old.ip, volumes, self._surroundings(old.ip))
+            self._operations.place = self._place
+        return self._place
+
+    def _surroundings(self, ip: str) -> Surroundings:
+        services = self._services
+        return Surroundings(services.facts, (ip,), services.objects.get, self._services_now())
+
+    def _services_now(self) -> tuple[Object, ...]:
+        namespaces = (meta.namespace(self.pod), "default")
+        return tuple(one for one in self._services.services() if meta.namespace(one) in namespaces)
+
+    def _refresh_names(self, place: PodPlace) -> None:
+        naming = self._services.naming
+        named: dict[str, list[str]] = {}
+        policy = self.pod["spec"].get("dnsPolicy", "ClusterFirst")
+        if not naming.servers and policy.startswith("ClusterFirst"):
+            namespace = meta.namespace(self.pod)
+            named = service_names(namespace, self._services.services(), self._services.slices(), naming.domain)
+        text = hosts_file(self.pod, place.ip, naming, named)
+        write_in_place(self._services.pod_directory(self.uid) / "etc-hosts", text)
+
+    def refresh_names(self) -> None:
+        """Services changed: bring /etc/hosts up to date at once, without a whole sync."""
+        if self._place is not None and not self._terminating:
+            self._refresh_names(self._place)
+
+    async def _deadline_passed(self) -> bool:
+        seconds = self.pod["spec"].get("activeDeadlineSeconds")
+        if seconds is None:
+            return False
+        left = self._start_time + timedelta(seconds=seconds) - self._services.clock.now()
+        if left > timedelta(0):
+            self._wake_after("deadline", left.total_seconds())
+            return False
+        message = "Pod was active on the node longer than the specified deadline"
+        self._services.recorder.event(self.pod, "Normal", "DeadlineExceeded", message)
+        await self._stop_containers(self._grace())
+        self._failure = ("DeadlineExceeded", message)
+        await self._finish()
+        await self._publish()
+        return True
+
+    async def _finish(self) -> None:
+        """No container runs any more but sidecars: end those and give the address back."""
+        await self._stop_containers(self._grace())
+        if self._place is not None:
+            await self._place.runtime.stop_pod_sandbox(self._place.sandbox_id)
+        await self._publish()
+
+    # ---- status
+
+    async def _publish(self) -> None:
+        if self._removed:
+            return
+        place = self._place
+        runtime = place.runtime.name if place else "host"
+        stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
+        facts = PodFacts(
+            host_ip=self._services.facts.host_ips[0],
+            pod_ip=place.ip if place else "",
+            start_time=self._start_time,
+            runtime=runtime,
+            sandbox_ready=place is not None and not stopped and not self._terminating,
+            failure=self._failure,
+            ended=self._ended,
+        )
+        status = build_status(self._status.current(self.pod), self._records, facts, self._now())
+        try:
+            await self._status.write(status)
+        except (StatusError, OSError) as error:
+            log.warning("status of pod %s was not taken: %s", meta.key(self.pod), error)
+            self._retry()
+
+    def _now(self) -> datetime:
+        return self._services.clock.now()
+
+    # ---- the end
+
+    def _grace(self) -> float:
+        """Seconds the pod has to end: what its deletion says, else its specification."""
+        granted = self.pod["metadata"].get("deletionGracePeriodSeconds")
+        if granted is None:
+            granted = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        return 1.0 if self._removed and not granted else float(granted)
+
+    def _shorten_grace(self) -> None:
+        clock, grace = self._services.clock, self._grace()
+        if clock.monotonic() + grace >= self._kill_at or self._place is None:
+            return
+        self._kill_at = clock.monotonic() + grace
+        for record in self._records.values():
+            if record.state == "running":
+                stop = self._place.runtime.stop_container(record.id, grace)
+                self._operations.spawn(stop, f"stopping {record.name} sooner")
+
+    async def _stop_containers(self, grace: float) -> None:
+        """The main ones together, then sidecars one by one, last started first, all within one grace period."""
+        clock = self._services.clock
+        self._kill_at = clock.monotonic() + grace
+        rest = [record for record in self._records.values() if record.kind != "sidecar"]
+        sidecars = [record for record in self._records.values() if record.kind == "sidecar"]
+        for group in [rest, *([one] for one in reversed(sidecars))]:
+            left = max(self._kill_at - clock.monotonic(), 0.0)
+            stops = (self._operations.stop(one, left, f"Stopping container {one.name}") for one in group)
+            await asyncio.gather(*stops)
+
+    async def _terminate(self) -> None:
+        self._cancel_timers()
+        self._operations.pod = self.pod
+        await self._publish_quietly()
+        await self._stop_containers(self._grace())
+        place = self._place
+        if place is not None:
+            await place.runtime.stop_pod_sandbox(place.sandbox_id)
+        for record in self._records.values():
+            if record.state == "waiting" and record.latest is not None:
+                record.end(record.latest)
+        self._ended = True
+        await self._clean_up()
+        await self._delete_from_api()
+
+    async def _publish_quietly(self) -> None:
+        if any(record.state == "running" for record in self._records.values()):
+            await self._publish()
+
+    async def _clean_up(self) -> None:
+        """Volumes first: a service account token must not outlive its pod."""
+        self._services.volumes.take_down(self.uid)
+        if self._place is not None:
+            await self._place.runtime.remove_pod_sandbox(self._place.sandbox_id)
+        await self._services.objects.release(self.uid)
+        self._services.tokens.forget(self.uid)
+
+    async def _delete_from_api(self) -> None:
+        """The last status, then the pod itself; repeated until the API takes it."""
+        failures = 0
+        while not self._removed:
+            try:
+                await self._publish_final()
+                await self._services.client.delete(
+                    "pods", meta.name(self.pod), meta.namespace(self.pod), uid=self.uid, grace_period_seconds=0
+                )
+                break
+            except StatusError as error:
+                if error.code in (404, 409):
+                    break
+                log.warning("pod %s could not be deleted: %s", meta.key(self.pod), error.message)
+            except OSError as error:
+                log.warning("pod %s could not be deleted: %s", meta.key(self.pod), error)
+            failures += 1
+            await self._services.clock.sleep(min(2.0**failures, 30.0))
+        self._remove_files()
+
+    async def _publish_final(self) -> None:
+        if any(record.attempted for record in self._records.values()):
+            await self._publish()
+
+    def _remove_files(self) -> None:
+        names = (meta.namespace(self.pod), meta.name(self.pod), self.uid)
+        shutil.rmtree(logs.pod_log_directory(self._services.root, *names), ignore_errors=True)
+        shutil.rmtree(self._services.pod_directory(self.uid), ignore_errors=True)
+        for record in self._records.values():
+            if record.id:
+                link = logs.container_link(self._services.root, names[1], names[0], record.name, record.id)
+                link.unlink(missing_ok=True)
+
+
+def _relevant(pod: Object) -> object:
+    """What a worker acts on: its own status reports must not wake it."""
+    metadata = pod["metadata"]
+    conditions = {one["type"]: one.get("status") for one in (pod.get("status") or {}).get("conditions") or []}
+    gates = [conditions.get(gate["conditionType"]) for gate in pod["spec"].get("readinessGates") or []]
+    kept = ("labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+    return [metadata.get(key) for key in kept], pod["spec"], gates
+
+
+def _start_time(pod: Object) -> datetime | None:
+    text = (pod.get("status") or {}).get("startTime")
+    return meta.parse_time(text) if text else None
+
+
+def _go_duration(duration: timedelta) -> str:
+    """10s, 1m20s, 5m0s."""
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,146 @@
+"""What a pod worker knows of its containers: the state from which status is built and decisions are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kubecore.api import meta
+from kubecore.kubelet.back_off import BackOff
+
+Object = dict[str, Any]
+Kind = Literal["init", "sidecar", "main"]
+State = Literal["waiting", "running", "terminated"]
+
+CREATING = "ContainerCreating"
+INITIALIZING = "PodInitializing"
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """How one attempt ended."""
+
+    exit_code: int
+    reason: str
+    container_id: str
+    signal: int = 0
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass
+class ContainerRecord:
+    """One container of the pod, over all its attempts.
+
+    `id`: the runtime's, of the present or last attempt. `termination`: of the present attempt once it ended; `last`: of
+    the one before. `started`: it runs and its startup probe, if any, succeeded. `ready`: what its readiness says now.
+    """
+
+    name: str
+    kind: Kind
+    spec: Object
+    restart_count: int = 0
+    id: str = ""
+    state: State = "waiting"
+    waiting_reason: str = CREATING
+    waiting_message: str = ""
+    started_at: datetime | None = None
+    termination: Termination | None = None
+    last: Termination | None = None
+    started: bool = False
+    ready: bool = False
+    back_off: BackOff = field(default_factory=BackOff)
+    log_path: Path | None = None
+    previous_log_path: Path | None = None
+
+    @property
+    def attempted(self) -> bool:
+        """Some attempt has been made, so that the next one is a restart."""
+        return bool(self.id) or self.termination is not None or self.last is not None
+
+    @property
+    def latest(self) -> Termination | None:
+        """How it ended last."""
+        return self.termination or self.last
+
+    def wait(self, reason: str, message: str = "") -> None:
+        """It does not run, and why; what ended before becomes the last state."""
+        if self.termination is not None:
+            self.last, self.termination = self.termination, None
+        self.state = "waiting"
+        self.waiting_reason, self.waiting_message = reason, message
+        self.started = self.ready = False
+
+    def run(self, container_id: str, now: datetime) -> None:
+        if self.termination is not None:
+            self.last, self.termination = self.termination, None
+        self.id = container_id
+        self.state = "running"
+        self.waiting_reason = self.waiting_message = ""
+        self.started_at = now
+        self.started = "startupProbe" not in self.spec
+        self.ready = False
+
+    def end(self, termination: Termination) -> None:
+        self.termination = termination
+        self.state = "terminated"
+        self.waiting_reason = self.waiting_message = ""
+        self.started = False
+        self.ready = self.kind == "init" and termination.exit_code == 0
+
+
+def records_of(pod: Object) -> dict[str, ContainerRecord]:
+    """Fresh records in order: init containers and sidecars as declared, then the main ones.
+
+    What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart.
+    """
+    spec = pod["spec"]
+    records: dict[str, ContainerRecord] = {}
+    waiting = INITIALIZING if spec.get("initContainers") else CREATING
+    for container in spec.get("initContainers") or []:
+        kind: Kind = "sidecar" if container.get("restartPolicy") == "Always" else "init"
+        records[container["name"]] = ContainerRecord(container["name"], kind, container, waiting_reason=waiting)
+    for container in spec["containers"]:
+        records[container["name"]] = ContainerRecord(container["name"], "main", container, waiting_reason=waiting)
+    status = pod.get("status") or {}
+    for reported in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        record = records.get(reported.get("name", ""))
+        if record is not None:
+            _carry_over(record, reported)
+    return records
+
+
+def _carry_over(record: ContainerRecord, reported: Object) -> None:
+    state, last = reported.get("state") or {}, reported.get("lastState") or {}
+    record.restart_count = reported.get("restartCount", 0)
+    if "running" in state:
+        record.last = Termination(
+            exit_code=137,
+            reason="ContainerStatusUnknown",
+            container_id=reported.get("containerID", ""),
+            message="The container could not be located when the kubelet started",
+            started_at=_time(state["running"].get("startedAt")),
+        )
+    elif "terminated" in state:
+        record.end(_termination(state["terminated"]))
+    if "terminated" in last and record.last is None:
+        record.last = _termination(last["terminated"])
+
+
+def _termination(state: Object) -> Termination:
+    return Termination(
+        exit_code=state.get("exitCode", 0),
+        reason=state.get("reason", ""),
+        container_id=state.get("containerID", ""),
+        signal=state.get("signal", 0),
+        message=state.get("message", ""),
+        started_at=_time(state.get("startedAt")),
+        finished_at=_time(state.get("finishedAt")),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return meta.parse_time(text) if text else None

@@ -1,0 +1,194 @@
+"""Builds a pod's status in Kubernetes' words from what the worker knows. Pure.
+
+After upstream `pkg/kubelet/kubelet_pods.go` and `pkg/kubelet/status/generate.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.kubelet.lifecycle import is_initialized, phase
+from kubecore.kubelet.qos import qos_class
+from kubecore.kubelet.records import ContainerRecord, Termination
+
+Object = dict[str, Any]
+
+READY_TO_START = "PodReadyToStartContainers"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What is so beside the containers. `failure`: (reason, message) of a pod the kubelet itself ended."""
+
+    host_ip: str
+    pod_ip: str
+    start_time: datetime
+    runtime: str
+    sandbox_ready: bool
+    failure: tuple[str, str] | None = None
+    ended: bool = False
+    """Every container has been stopped for good, whatever the restart policy: the pod is about to be removed."""
+
+
+def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, now: datetime) -> Object:
+    """The whole status the kubelet vouches for; conditions it does not own are left out."""
+    current_phase = "Failed" if facts.failure else phase(pod, records, ended=facts.ended)
+    status: Object = {
+        "phase": current_phase,
+        "conditions": _conditions(pod, records, facts, current_phase, now),
+        "hostIP": facts.host_ip,
+        "hostIPs": [{"ip": facts.host_ip}],
+        "startTime": meta.format_time(facts.start_time),
+        "qosClass": qos_class(pod),
+    }
+    if facts.failure:
+        status["reason"], status["message"] = facts.failure
+    if facts.pod_ip:
+        status["podIP"] = facts.pod_ip
+        status["podIPs"] = [{"ip": facts.pod_ip}]
+    generation = meta.generation(pod)
+    if generation:
+        status["observedGeneration"] = generation
+    init = [_container_status(record, facts) for record in records.values() if record.kind != "main"]
+    if init:
+        status["initContainerStatuses"] = init
+    status["containerStatuses"] = [_container_status(one, facts) for one in records.values() if one.kind == "main"]
+    return status
+
+
+# ---- containers
+
+
+def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
+    status: Object = {
+        "name": record.name,
+        "ready": record.ready,
+        "restartCount": record.restart_count,
+        "image": record.spec.get("image", ""),
+        "imageID": "",
+        "state": _state(record, facts),
+        "lastState": {"terminated": _terminated(record.last, facts)} if record.last else {},
+        "started": record.started,
+    }
+    if record.id:
+        status["containerID"] = f"{facts.runtime}://{record.id}"
+    if record.spec.get("resources"):
+        status["resources"] = record.spec["resources"]
+    return status
+
+
+def _state(record: ContainerRecord, facts: PodFacts) -> Object:
+    if record.state == "running" and record.started_at is not None:
+        return {"running": {"startedAt": meta.format_time(record.started_at)}}
+    if record.state == "terminated" and record.termination is not None:
+        return {"terminated": _terminated(record.termination, facts)}
+    waiting: Object = {"reason": record.waiting_reason}
+    if record.waiting_message:
+        waiting["message"] = record.waiting_message
+    return {"waiting": waiting}
+
+
+def _terminated(ended: Termination, facts: PodFacts) -> Object:
+    state: Object = {"exitCode": ended.exit_code, "reason": ended.reason}
+    if ended.signal:
+        state["signal"] = ended.signal
+    if ended.message:
+        state["message"] = ended.message
+    for key, when in (("startedAt", ended.started_at), ("finishedAt", ended.finished_at)):
+        if when is not None:
+            state[key] = meta.format_time(when)
+    if ended.container_id:
+        known = "://" in ended.container_id
+        state["containerID"] = ended.container_id if known else f"{facts.runtime}://{ended.container_id}"
+    return state
+
+
+# ---- conditions
+
+
+def _conditions(
+    pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, current_phase: str, now: datetime
+) -> list[Object]:
+    main_ready = _readiness(pod, records, current_phase)
+    wanted = [
+        (READY_TO_START, (facts.sandbox_ready, "", "")),
+        ("Initialized", _initialized(records, current_phase)),
+        ("Ready", _with_gates(pod, main_ready)),
+        ("ContainersReady", main_ready),
+        ("PodScheduled", (True, "", "")),
+    ]
+    return [_condition(pod, kind, *value, now=now) for kind, value in wanted]
+
+
+def _condition(pod: Object, kind: str, holds: bool, reason: str, message: str, *, now: datetime) -> Object:
+    """With the old transition time where the status is the old one; absent texts are null, to remove old ones."""
+    state = "True" if holds else "False"
+    old = meta.condition(pod, kind) or {}
+    since = old.get("lastTransitionTime") if old.get("status") == state else None
+    condition: Object = {
+        "type": kind,
+        "status": state,
+        "lastProbeTime": None,
+        "lastTransitionTime": since or meta.format_time(now),
+        "reason": reason or None,
+        "message": message or None,
+    }
+    generation = meta.generation(pod)
+    if generation:
+        condition["observedGeneration"] = generation
+    return condition
+
+
+Verdict = tuple[bool, str, str]
+"""Holds, reason, message."""
+
+
+def _initialized(records: Mapping[str, ContainerRecord], current_phase: str) -> Verdict:
+    mains_ran = any(record.kind == "main" and record.attempted for record in records.values())
+    if current_phase == "Succeeded":
+        return True, "PodCompleted", ""
+    if is_initialized(records) or mains_ran:
+        return True, "", ""
+    incomplete = [
+        record.name
+        for record in records.values()
+        if (record.kind == "init" and not record.ready) or (record.kind == "sidecar" and not record.started)
+    ]
+    message = f"containers with incomplete status: {_go_list(incomplete)}"
+    return False, "ContainersNotInitialized", message
+
+
+def _readiness(pod: Object, records: Mapping[str, ContainerRecord], current_phase: str) -> Verdict:
+    if current_phase == "Succeeded":
+        return False, "PodCompleted", ""
+    if current_phase == "Failed":
+        return False, "PodFailed", ""
+    unready = [record.name for record in records.values() if record.kind != "init" and not record.ready]
+    if unready:
+        return False, "ContainersNotReady", f"containers with unready status: {_go_list(unready)}"
+    return True, "", ""
+
+
+def _with_gates(pod: Object, containers: Verdict) -> Verdict:
+    if not containers[0]:
+        return containers
+    problems = []
+    for gate in pod["spec"].get("readinessGates") or []:
+        kind = gate["conditionType"]
+        held = meta.condition(pod, kind)
+        if held is None:
+            problems.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
+        elif held.get("status") != "True":
+            problems.append(f'the status of pod readiness gate "{kind}" is not "True", but {held.get("status")}')
+    if problems:
+        return False, "ReadinessGatesNotReady", ", ".join(problems)
+    return True, "", ""
+
+
+def _go_list(names: Sequence[str]) -> str:
+    """As Go prints a slice of strings."""
+    return f"[{' '.join(names)}]"

@@ -1,0 +1,87 @@
+"""Writes a pod's status to the API, only when it differs from what the API has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+
+Object = dict[str, Any]
+
+
+class StatusWriter:
+    """Keeps the newest status known of one pod: the answer to our own patch is newer than the informer's copy."""
+
+    def __init__(self, client: Client, pod: Object) -> None:
+        self._client = client
+        self._newest = pod
+        self._written: Object | None = None
+
+    def seen(self, pod: Object) -> None:
+        if _version(pod) >= _version(self._newest):
+            self._newest = pod
+
+    def current(self, pod: Object) -> Object:
+        """The pod with the newest status known."""
+        return {**pod, "status": self._newest.get("status") or {}}
+
+    async def write(self, status: Object) -> None:
+        """StatusError and OSError as the client raises them; a pod that is gone is no error."""
+        if status == self._written:
+            return
+        known = self._newest.get("status") or {}
+        patch = status_patch(known, status)
+        if not patch:
+            return
+        uid = meta.uid(self._newest)
+        body = {"metadata": {"uid": uid}, "status": patch}
+        try:
+            answer = await self._client.patch(
+                "pods", meta.name(self._newest), body, meta.namespace(self._newest), subresource="status"
+            )
+        except StatusError as error:
+            if error.code == 404:
+                return
+            raise
+        self._written = status
+        self.seen(answer)
+
+
+def _version(pod: Object) -> int:
+    text = meta.resource_version(pod)
+    return int(text) if text.isdigit() else 0
+
+
+# Lists that a strategic merge would merge by key although they must be replaced.
+_REPLACED = ("podIPs", "hostIPs")
+
+
+def status_patch(known: Object, wanted: Object) -> Object:
+    """The strategic merge patch from one status to the other, empty when they say the same.
+
+    Conditions of other writers stay; what we no longer say goes.
+    """
+    patch: Object = {}
+    for key, value in wanted.items():
+        if key == "conditions":
+            changed = _changed_conditions(known.get("conditions") or [], value)
+            if changed:
+                patch[key] = changed
+        elif known.get(key) != value:
+            patch[key] = [{"$patch": "replace"}, *value] if key in _REPLACED and known.get(key) else value
+    for key in ("reason", "message"):
+        if key in known and key not in wanted:
+            patch[key] = None
+    return patch
+
+
+def _changed_conditions(known: list[Object], wanted: list[Object]) -> list[Object]:
+    held = {one.get("type"): one for one in known}
+    changed = []
+    for condition in wanted:
+        old = held.get(condition["type"], {})
+        if any(old.get(key) != value for key, value in condition.items()):
+            changed.append(condition)
+    return changed

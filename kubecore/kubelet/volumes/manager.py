@@ -1,0 +1,183 @@
+"""Sets up, refreshes and takes down the volumes of pods, as folders below the pod's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta, quantity
+from kubecore.clock import Clock
+from kubecore.kubelet.runtime.interface import MemoryDirectory
+from kubecore.kubelet.volumes.atomic import write_atomically
+from kubecore.kubelet.volumes.sources import (
+    DEFAULT_MODE,
+    Files,
+    VolumeError,
+    VolumeSurroundings,
+    config_map_files,
+    downward_files,
+    projected_files,
+    secret_files,
+)
+
+Object = dict[str, Any]
+
+_NANO = 10**9
+_FILLED = ("configMap", "secret", "downwardAPI", "projected")
+_FOLDERS = {
+    "configMap": "kubernetes.io~configmap",
+    "secret": "kubernetes.io~secret",
+    "downwardAPI": "kubernetes.io~downward-api",
+    "projected": "kubernetes.io~projected",
+    "emptyDir": "kubernetes.io~empty-dir",
+}
+
+
+class SetUpError(Exception):
+    """Volume `name` is not ready; `cause` is the VolumeError's text."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f'MountVolume.SetUp failed for volume "{name}" : {cause}')
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Where a volume is on the host. `in_memory`: what is there is seen by the pod's containers only."""
+
+    path: Path
+    in_memory: bool = False
+    read_only: bool = False
+
+
+class VolumeManager:
+    """`pods`: the folder of all pods of the node; a volume is at `<pods>/<uid>/volumes/<plugin>/<name>`."""
+
+    def __init__(self, pods: Path, clock: Clock) -> None:
+        self._pods = pods
+        self._clock = clock
+
+    async def set_up(self, pod: Object, around: VolumeSurroundings) -> dict[str, Volume]:
+        """Make all volumes, or bring them up to date; idempotent. Raises SetUpError."""
+        volumes: dict[str, Volume] = {}
+        for declared in pod["spec"].get("volumes") or []:
+            name = declared["name"]
+            try:
+                volumes[name] = await self._set_up_one(pod, declared, around)
+            except VolumeError as error:
+                raise SetUpError(name, str(error)) from error
+            except OSError as error:
+                raise SetUpError(name, f"{error.filename or name}: {error.strerror}") from error
+        return volumes
+
+    async def _set_up_one(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
+        kind = next((key for key in declared if key != "name"), "emptyDir")
+        if kind == "hostPath":
+            return Volume(_host_path(declared["hostPath"]))
+        if kind not in _FOLDERS:
+            raise VolumeError(f"volumes of type {kind} are not supported on this node")
+        path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS[kind] / declared["name"]
+        fresh = not path.is_dir()
+        path.mkdir(parents=True, exist_ok=True)
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        if kind == "emptyDir":
+            if fresh:
+                path.chmod(0o777)
+                _give_to_group(path, group)
+            return Volume(path, in_memory=declared["emptyDir"].get("medium") == "Memory")
+        files = await _files(pod, declared, kind, around)
+        path.chmod(0o755)
+        if write_atomically(path, files, self._clock.now()) and group is not None:
+            for folder, _, names in os.walk(path / "..data" / "."):
+                for name in names:
+                    _give_to_group(Path(folder) / name, group)
+        return Volume(path, read_only=True)
+
+    def memory_directories(self, pod: Object) -> tuple[MemoryDirectory, ...]:
+        """In-memory volumes, whose folders the sandbox must cover by a tmpfs."""
+        found = []
+        for declared in pod["spec"].get("volumes") or []:
+            source = declared.get("emptyDir") or {}
+            if source.get("medium") == "Memory":
+                path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS["emptyDir"] / declared["name"]
+                limit = source.get("sizeLimit")
+                size = quantity.nano(limit) // _NANO if limit else None
+                found.append(MemoryDirectory(path, size or None))
+        return tuple(found)
+
+    def take_down(self, uid: str) -> None:
+        """Remove the pod's volumes. Host paths are not the kubelet's to touch."""
+        shutil.rmtree(self._pods / uid / "volumes", ignore_errors=True)
+
+
+async def _files(pod: Object, declared: Object, kind: str, around: VolumeSurroundings) -> Files:
+    source = declared[kind] or {}
+    mode = source.get("defaultMode", DEFAULT_MODE)
+    if kind == "configMap":
+        return config_map_files(pod, source, mode, around.lookup)
+    if kind == "secret":
+        return secret_files(pod, source, mode, around.lookup)
+    if kind == "downwardAPI":
+        return downward_files(pod, source, mode, around)
+    return await projected_files(pod, source, around)
+
+
+def is_filled(declared: Object) -> bool:
+    """Whether the volume's files follow something that may change while the pod runs."""
+    return any(kind in declared for kind in _FILLED)
+
+
+def _give_to_group(path: Path, group: int | None) -> None:
+    """fsGroup, where we may: the group owns the volume and may do what its owner may (upstream volume_linux.go)."""
+    if group is None:
+        return
+    with suppress(OSError):
+        os.chown(path, -1, group)
+        mode = path.stat().st_mode
+        path.chmod(stat.S_IMODE(mode) | (0o2770 if stat.S_ISDIR(mode) else 0o440))
+
+
+_CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
+    "Directory": (stat.S_ISDIR, "a directory"),
+    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
+    "File": (stat.S_ISREG, "a file"),
+    "FileOrCreate": (stat.S_ISREG, "a file"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
+    "CharDevice": (stat.S_ISCHR, "a character device"),
+    "BlockDevice": (stat.S_ISBLK, "a block device"),
+}
+
+
+def _host_path(source: Object) -> Path:
+    path, kind = Path(source["path"]), source.get("type") or ""
+    if not path.exists():
+        if kind in ("", "DirectoryOrCreate"):
+            path.mkdir(parents=True, mode=0o755)
+        elif kind == "FileOrCreate":
+            path.touch(mode=0o644)
+    if kind:
+        check, what = _CHECKS.get(kind, (stat.S_ISDIR, kind))
+        if not path.exists() or not check(path.stat().st_mode):
+            raise VolumeError(f"hostPath type check failed: {path} is not {what}")
+    return path
+
+
+def sub_path(volume: Volume, relative: str) -> Path:
+    """The source of a mount with subPath; made if missing. Raises VolumeError if it leads out of the volume."""
+    if relative.startswith("/") or ".." in relative.split("/"):
+        raise VolumeError(f"subPath {relative!r} must be relative and must not contain '..'")
+    wanted = volume.path / relative
+    if volume.in_memory:
+        return wanted
+    base = volume.path.resolve()
+    found = wanted.resolve()
+    if found != base and base not in found.parents:
+        raise VolumeError(f"subPath {relative!r} leads out of the volume")
+    if not found.exists():
+        found.mkdir(parents=True, mode=0o755)
+    return found
