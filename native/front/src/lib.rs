@@ -1,1 +1,30 @@
 //! The HTTP listener: reads are answered here, everything else is handed over in batches.
+//!
+//! A request goes: `server` (accept, TLS) → `connection` (protocol, idleness) → `service` (the chain: limits, request
+//! info, authentication, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
+
+pub mod accept;
+pub mod authn;
+pub mod authz;
+mod body;
+mod builtin;
+pub mod connection;
+pub mod exchange;
+pub mod handoff;
+pub mod health;
+mod io;
+pub mod metrics;
+mod query;
+mod read;
+pub mod request_info;
+pub mod routes;
+mod runtime;
+pub mod server;
+mod service;
+mod status;
+pub mod stream;
+pub mod tls;
+pub mod upgrade;
+mod watch_body;
+
+pub use runtime::runtime;

@@ -1,0 +1,99 @@
+//! Which representation the client wants, and whether the read path can make it.
+//!
+//! Source: apiserver `pkg/endpoints/handlers/negotiation` with goautoneg's ordering by quality.
+
+/// What to answer a read with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The objects as stored.
+    Json,
+    /// PartialObjectMetadata, or the list of it.
+    Metadata,
+    /// Something that Python makes: Table, YAML, protobuf.
+    Python,
+    /// Nothing on the list is made here.
+    Nothing,
+}
+
+/// The media types that are made, as a 406 names them.
+pub const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// Picks by descending quality, first come first; the absence of the header means JSON.
+pub fn negotiate(accept: Option<&str>) -> Form {
+    let Some(accept) = accept.map(str::trim).filter(|accept| !accept.is_empty()) else { return Form::Json };
+    if accept == "application/json" || accept == "*/*" {
+        return Form::Json;
+    }
+    let mut best: Option<(f32, Form)> = None;
+    for clause in accept.split(',') {
+        let (quality, form) = judge(clause);
+        let Some(form) = form else { continue };
+        if quality > 0.0 && best.is_none_or(|(held, _)| quality > held) {
+            best = Some((quality, form));
+        }
+    }
+    best.map_or(Form::Nothing, |(_, form)| form)
+}
+
+/// One clause: its quality, and the form when there is one.
+fn judge(clause: &str) -> (f32, Option<Form>) {
+    let mut pieces = clause.split(';').map(str::trim);
+    let media = pieces.next().unwrap_or("");
+    let (mut quality, mut target, mut group, mut version) = (1.0f32, "", "", "");
+    for parameter in pieces {
+        match parameter.split_once('=').map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))) {
+            Some(("q", value)) => quality = value.parse().unwrap_or(1.0),
+            Some(("as", value)) => target = value,
+            Some(("g", value)) => group = value,
+            Some(("v", value)) => version = value,
+            _ => {}
+        }
+    }
+    let json = matches!(media, "application/json" | "application/*" | "*/*");
+    let other = matches!(
+        media,
+        "application/yaml" | "application/vnd.kubernetes.protobuf" | "application/cbor"
+    );
+    let form = match target {
+        _ if !json && !other => None,
+        "" if json => Some(Form::Json),
+        _ if media == "application/cbor" => None,
+        "" => Some(Form::Python),
+        _ if group != "meta.k8s.io" => None,
+        "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" && json => Some(Form::Metadata),
+        "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table" if version == "v1" || version == "v1beta1" => {
+            Some(Form::Python)
+        }
+        _ => None,
+    };
+    (quality, form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_can_be_made_is_picked() {
+        let table = [
+            (None, Form::Json),
+            (Some(""), Form::Json),
+            (Some("*/*"), Form::Json),
+            (Some("application/json, */*"), Form::Json),
+            (Some("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8"), Form::Json),
+            (Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), Form::Python),
+            (Some("application/json;as=Table;v=v9;g=meta.k8s.io,application/json"), Form::Json),
+            (Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"), Form::Metadata),
+            (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Python),
+            (Some("application/json,application/vnd.kubernetes.protobuf"), Form::Json),
+            (Some("application/json;q=0.5,application/yaml"), Form::Python),
+            (Some("application/cbor,application/json"), Form::Json),
+            (Some("text/plain"), Form::Nothing),
+            (Some("application/json;q=0"), Form::Nothing),
+            (Some("application/json;as=Table;v=v1;g=nope"), Form::Nothing),
+        ];
+        for (accept, expected) in table {
+            assert_eq!(negotiate(accept), expected, "{accept:?}");
+        }
+    }
+}

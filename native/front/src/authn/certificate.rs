@@ -1,0 +1,114 @@
+//! X.509 client certificates: common name is the user, organizations are its groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubecore_core::authn::UserInfo;
+use parking_lot::Mutex;
+use ring::digest::{SHA256, digest};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, crypto};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::tls;
+
+/// The certificate is foreign, expired, not for clients, or broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// The authorities whose client certificates are accepted.
+#[derive(Debug)]
+pub struct ClientCa {
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCa {
+    /// From PEM with one or more certificates.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in tls::certificates(pem).map_err(|error| error.to_string())? {
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        let provider = Arc::new(crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { verifier })
+    }
+
+    fn verify(&self, chain: &[CertificateDer<'static>], now: f64) -> Result<(), Refused> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Refused)?;
+        let now = UnixTime::since_unix_epoch(Duration::try_from_secs_f64(now).map_err(|_| Refused)?);
+        self.verifier.verify_client_cert(leaf, intermediates, now).map(|_| ()).map_err(|_| Refused)
+    }
+}
+
+/// What was found out about a chain under one generation of authorities.
+#[derive(Clone)]
+struct Verified {
+    generation: u64,
+    /// Unix seconds between which it holds.
+    validity: (f64, f64),
+    user: Result<Option<Arc<UserInfo>>, Refused>,
+}
+
+/// The chain a client showed, and what is remembered of it for the connection.
+pub struct ClientIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    verified: Mutex<Option<Verified>>,
+}
+
+impl ClientIdentity {
+    /// `chain` starts with the client's own certificate.
+    pub fn new(chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { chain, verified: Mutex::new(None) }
+    }
+
+    /// The user, or None for a good certificate without a common name.
+    pub(super) fn user(&self, ca: &ClientCa, generation: u64, now: f64) -> Result<Option<Arc<UserInfo>>, Refused> {
+        let mut slot = self.verified.lock();
+        if let Some(verified) = &*slot
+            && verified.generation == generation
+        {
+            let (from, until) = verified.validity;
+            return if from <= now && now <= until { verified.user.clone() } else { Err(Refused) };
+        }
+        let (validity, user) = match self.judge(ca, now) {
+            Ok((validity, user)) => (validity, Ok(user)),
+            // A certificate that is not valid yet may become so.
+            Err(Refused) => return Err(Refused),
+        };
+        *slot = Some(Verified { generation, validity, user: user.clone() });
+        user
+    }
+
+    fn judge(&self, ca: &ClientCa, now: f64) -> Result<((f64, f64), Option<Arc<UserInfo>>), Refused> {
+        ca.verify(&self.chain, now)?;
+        let leaf = self.chain.first().ok_or(Refused)?;
+        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
+        let validity = parsed.validity();
+        let span = (validity.not_before.timestamp() as f64, validity.not_after.timestamp() as f64);
+        let name = parsed.subject();
+        let Some(username) = name.iter_common_name().find_map(|attribute| attribute.as_str().ok()) else {
+            return Ok((span, None));
+        };
+        if username.is_empty() {
+            return Ok((span, None));
+        }
+        let groups = name.iter_organization().filter_map(|attribute| attribute.as_str().ok().map(str::to_owned));
+        let user = UserInfo {
+            username: username.to_owned(),
+            uid: String::new(),
+            groups: groups.collect(),
+            extra: vec![("authentication.kubernetes.io/credential-id".to_owned(), vec![fingerprint(leaf)])],
+        };
+        Ok((span, Some(Arc::new(user.with_authenticated_group()))))
+    }
+}
+
+fn fingerprint(der: &[u8]) -> String {
+    let hex: String = digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("X509SHA256={hex}")
+}

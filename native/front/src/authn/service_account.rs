@@ -1,0 +1,212 @@
+//! Service account tokens: valid only while what they are bound to exists with the same uid.
+//!
+//! Source: kubernetes `pkg/serviceaccount/claims.go`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kubecore_core::authn::{UserInfo, service_account_username};
+use serde::Deserialize;
+
+use super::jwt::{self, Audience, LEEWAY_SECONDS, PublicKey, Refused};
+use super::{BoundKind, ObjectLookup};
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default)]
+    aud: Audience,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    #[serde(default)]
+    sub: String,
+    #[serde(default)]
+    jti: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Private,
+}
+
+#[derive(Deserialize)]
+struct Private {
+    namespace: String,
+    serviceaccount: Reference,
+    pod: Option<Reference>,
+    secret: Option<Reference>,
+    node: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    name: String,
+    #[serde(default)]
+    uid: String,
+}
+
+/// Whose tokens are accepted, and for whom they must be meant.
+pub struct ServiceAccountIssuer {
+    keys: Vec<PublicKey>,
+    issuer: String,
+    audiences: Vec<String>,
+}
+
+impl ServiceAccountIssuer {
+    pub fn new(keys: Vec<PublicKey>, issuer: String, audiences: Vec<String>) -> Self {
+        Self { keys, issuer, audiences }
+    }
+
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// The token's user and the audiences of `wanted` that it is meant for, one at least.
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        wanted: &[String],
+        now: f64,
+    ) -> Result<(BoundToken, Vec<String>), Refused> {
+        let claims: Claims = jwt::claims(token, &self.issuer, &self.keys)?;
+        let fitting: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        let username = service_account_username(&claims.kubernetes.namespace, &claims.kubernetes.serviceaccount.name);
+        if fitting.is_empty() || claims.sub != username {
+            return Err(Refused::Bad);
+        }
+        let bound = BoundToken::new(claims, username);
+        if bound.in_time(now) { Ok((bound, fitting)) } else { Err(Refused::Bad) }
+    }
+}
+
+/// An object that must exist. `checked` is the revision at which it was last found good.
+struct Bond {
+    kind: BoundKind,
+    namespace: String,
+    name: String,
+    uid: String,
+    checked: AtomicU64,
+}
+
+/// A verified token; what it is bound to is looked up at each use.
+pub struct BoundToken {
+    user: Arc<UserInfo>,
+    not_before: f64,
+    expires: f64,
+    bonds: Vec<Bond>,
+}
+
+impl BoundToken {
+    fn new(claims: Claims, username: String) -> Self {
+        let Private { namespace, serviceaccount, pod, secret, node } = claims.kubernetes;
+        let mut extra = Vec::new();
+        let mut tell = |key: &str, value: &str| {
+            extra.push((format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]));
+        };
+        if !claims.jti.is_empty() {
+            tell("credential-id", &format!("JTI={}", claims.jti));
+        }
+        if let Some(pod) = &pod {
+            tell("pod-name", &pod.name);
+            tell("pod-uid", &pod.uid);
+        }
+        if let Some(node) = &node {
+            tell("node-name", &node.name);
+            if !node.uid.is_empty() {
+                tell("node-uid", &node.uid);
+            }
+        }
+        let uid = serviceaccount.uid.clone();
+        let groups = [
+            "system:serviceaccounts",
+            &format!("system:serviceaccounts:{namespace}"),
+            kubecore_core::authn::ALL_AUTHENTICATED,
+        ]
+        .map(str::to_owned);
+        // A node that a pod's token names is information, not a bond: the pod is what must exist.
+        let node = if pod.is_none() { node } else { None };
+        let bonds = [
+            (BoundKind::ServiceAccount, Some(serviceaccount)),
+            (BoundKind::Pod, pod),
+            (BoundKind::Secret, secret),
+            (BoundKind::Node, node),
+        ];
+        let bonds = bonds.into_iter().filter_map(|(kind, reference)| {
+            let Reference { name, uid } = reference?;
+            let namespace = if kind == BoundKind::Node { String::new() } else { namespace.clone() };
+            Some(Bond { kind, namespace, name, uid, checked: AtomicU64::new(0) })
+        });
+        Self {
+            bonds: bonds.collect(),
+            user: Arc::new(UserInfo { username, uid, groups: groups.to_vec(), extra }),
+            not_before: claims.nbf.unwrap_or(0.0),
+            // A token of ours without an expiry is none of ours.
+            expires: claims.exp.unwrap_or(0.0),
+        }
+    }
+
+    fn in_time(&self, now: f64) -> bool {
+        now + LEEWAY_SECONDS >= self.not_before && now - LEEWAY_SECONDS <= self.expires
+    }
+
+    /// The user while the token is in time and all it is bound to is there.
+    pub(super) fn user_if_valid(&self, lookup: &dyn ObjectLookup, now: f64) -> Option<Arc<UserInfo>> {
+        (self.in_time(now) && self.bonds.iter().all(|bond| bond.holds(lookup, now))).then(|| self.user.clone())
+    }
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectMeta {
+    #[serde(default)]
+    uid: String,
+    deletion_timestamp: Option<String>,
+}
+
+impl Bond {
+    fn holds(&self, lookup: &dyn ObjectLookup, now: f64) -> bool {
+        let Some((revision, json)) = lookup.find(self.kind, &self.namespace, &self.name) else { return false };
+        if self.checked.load(Ordering::Relaxed) == revision {
+            return true;
+        }
+        let Ok(object) = serde_json::from_slice::<Object>(&json) else { return false };
+        if object.metadata.uid != self.uid {
+            return false;
+        }
+        match object.metadata.deletion_timestamp.as_deref().map(unix_seconds) {
+            None => {
+                self.checked.store(revision, Ordering::Relaxed);
+                true
+            }
+            // What is being deleted stays good for the leeway.
+            Some(deleted) => deleted.is_some_and(|at| at >= now - LEEWAY_SECONDS),
+        }
+    }
+}
+
+/// `2026-11-24T00:00:00Z` as Unix seconds; the only form that the API server writes.
+fn unix_seconds(text: &str) -> Option<f64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Days from civil, after H. Hinnant's `chrono`-compatible algorithms.
+    let shifted = if month <= 2 { year - 1 } else { year };
+    let era = shifted.div_euclid(400);
+    let of_era = shifted.rem_euclid(400);
+    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some((days * 86_400 + hour * 3_600 + minute * 60 + second) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_become_unix_seconds() {
+        assert_eq!(unix_seconds("1970-01-01T00:00:00Z"), Some(0.0));
+        assert_eq!(unix_seconds("2024-02-29T12:34:56Z"), Some(1_709_210_096.0));
+        assert_eq!(unix_seconds("nonsense"), None);
+    }
+}

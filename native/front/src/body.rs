@@ -1,0 +1,186 @@
+//! Response bodies, none of which copies what it carries.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http_body::{Frame, SizeHint};
+
+use crate::connection::Busy;
+use crate::stream::StreamState;
+use crate::watch_body::WatchBody;
+
+/// Several pieces sent as one: a single chunk on HTTP/1.1, written vectored.
+#[derive(Default)]
+pub struct Pieces {
+    pieces: VecDeque<Bytes>,
+    remaining: usize,
+}
+
+impl Pieces {
+    pub fn one(bytes: Bytes) -> Self {
+        Self { remaining: bytes.len(), pieces: VecDeque::from([bytes]) }
+    }
+
+    pub fn many(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { remaining: pieces.iter().map(Bytes::len).sum(), pieces }
+    }
+}
+
+impl Buf for Pieces {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slot = IoSlice::new(piece);
+            filled += 1;
+        }
+        filled
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.remaining = self.remaining.saturating_sub(count);
+        while count > 0 {
+            let Some(front) = self.pieces.front_mut() else { return };
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.pieces.pop_front();
+        }
+    }
+}
+
+/// What breaks a body off in the middle.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the writer of the stream is gone")]
+    Abandoned,
+}
+
+/// What a body is made of.
+enum Content {
+    /// A single piece.
+    Bytes(Bytes),
+    /// Many pieces of known total length.
+    Pieces(Pieces),
+    /// Written piece by piece by another task or by Python.
+    Stream(Arc<StreamState>),
+    /// Frames of a watch.
+    Watch(Box<WatchBody>),
+}
+
+/// A response body. While it lives its connection counts as busy.
+pub struct Body {
+    content: Content,
+    busy: Option<Busy>,
+}
+
+impl Body {
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self { content: Content::Bytes(bytes.into()), busy: None }
+    }
+
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    pub fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        Self { content: Content::Pieces(Pieces::many(pieces)), busy: None }
+    }
+
+    pub fn stream(state: Arc<StreamState>) -> Self {
+        Self { content: Content::Stream(state), busy: None }
+    }
+
+    pub fn watch(watch: WatchBody) -> Self {
+        Self { content: Content::Watch(Box::new(watch)), busy: None }
+    }
+
+    pub fn keep_busy(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+
+    #[cfg(test)]
+    pub fn text(&self) -> String {
+        match &self.content {
+            Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => String::new(),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Pieces;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
+        match &mut self.get_mut().content {
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(Pieces::one(bytes)))))
+            }
+            Content::Pieces(pieces) => {
+                let pieces = std::mem::take(pieces);
+                Poll::Ready((pieces.remaining > 0).then(|| Ok(Frame::data(pieces))))
+            }
+            Content::Stream(state) => state.poll_pieces(cx),
+            Content::Watch(watch) => watch.poll_pieces(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::Pieces(pieces) => pieces.remaining == 0,
+            Content::Stream(_) | Content::Watch(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Pieces(pieces) => SizeHint::with_exact(pieces.remaining as u64),
+            Content::Stream(_) | Content::Watch(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Content::Stream(state) = &self.content {
+            state.reader_gone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_advance_across_borders() {
+        let mut pieces = Pieces::many([Bytes::from("abc"), Bytes::new(), Bytes::from("defg")]);
+        assert_eq!(pieces.remaining(), 7);
+        pieces.advance(2);
+        assert_eq!(pieces.chunk(), b"c");
+        pieces.advance(3);
+        assert_eq!(pieces.chunk(), b"fg");
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!(pieces.chunks_vectored(&mut slices), 1);
+        pieces.advance(2);
+        assert!(!pieces.has_remaining());
+    }
+}

@@ -1,0 +1,48 @@
+//! Endpoints that are no resources and need nobody: version, health, metrics.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Response};
+
+use crate::body::Body;
+use crate::exchange::Exchange;
+use crate::server::Server;
+use crate::status::APPLICATION_JSON;
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+
+impl Server {
+    /// The answer of a built-in endpoint; None for other paths and methods.
+    pub(crate) fn builtin(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
+        if !matches!(exchange.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let path = exchange.info.path();
+        if path == "/version" || path == "/version/" {
+            let mut response = Response::new(Body::full(self.version.load().as_ref().clone()));
+            response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
+            return Some(response);
+        }
+        self.health.answer(path, &exchange.query)
+    }
+
+    pub(crate) fn asks_metrics(&self, exchange: &Exchange) -> bool {
+        !exchange.info.is_resource() && exchange.info.path() == "/metrics" && exchange.method == Method::GET
+    }
+
+    /// Our own metrics and those of the source, which may block.
+    pub(crate) async fn metrics_answer(self: Arc<Self>, exchange: Exchange) -> Response<Body> {
+        let mut text = self.metrics.render().into_bytes();
+        let source = self.metrics_source.read().clone();
+        if let Some(source) = source
+            && let Ok(more) = self.handle().spawn_blocking(move || source()).await
+        {
+            text.extend_from_slice(&more);
+        }
+        let mut response = Response::new(Body::full(text));
+        response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS);
+        self.metrics.record(&exchange, 200);
+        response
+    }
+}

@@ -1,0 +1,73 @@
+//! One request on its way through the chain, without its body.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{self, AsHeaderName};
+use http::{HeaderMap, Method};
+use kubecore_core::authn::UserInfo;
+use kubecore_core::rbac::Attributes;
+
+use crate::connection::Connection;
+use crate::request_info::RequestInfo;
+
+/// What the client said.
+pub struct Exchange {
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub query: String,
+    pub info: RequestInfo,
+    pub connection: Arc<Connection>,
+    pub started: Instant,
+}
+
+/// What was found out about who asks and whether they may.
+#[derive(Clone, Default)]
+pub struct Decisions {
+    pub user: Option<Arc<UserInfo>>,
+    /// None: Python must judge the token.
+    pub authenticated: Option<bool>,
+    /// None: Python must decide.
+    pub authorized: Option<bool>,
+}
+
+impl Exchange {
+    /// A header's value as text; None when it is absent or no ASCII.
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub fn accept(&self) -> Option<&str> {
+        self.header(header::ACCEPT)
+    }
+
+    /// What is to be authorized.
+    pub fn attributes(&self) -> Attributes<'_> {
+        let info = &self.info;
+        if !info.is_resource() {
+            return Attributes { verb: info.verb(), path: info.path(), ..Attributes::default() };
+        }
+        Attributes {
+            verb: info.verb(),
+            group: info.group(),
+            version: info.version(),
+            resource: info.resource(),
+            subresource: info.subresource(),
+            namespace: info.namespace(),
+            name: info.name(),
+            path: info.path(),
+            is_resource: true,
+        }
+    }
+
+    /// Asks to act as somebody else.
+    pub fn impersonates(&self) -> bool {
+        self.headers.contains_key("impersonate-user")
+            || self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+    }
+
+    /// Asks for another protocol on this connection.
+    pub fn wants_upgrade(&self) -> bool {
+        self.headers.contains_key(header::UPGRADE)
+    }
+}

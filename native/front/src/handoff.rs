@@ -1,0 +1,223 @@
+//! Requests and callbacks on their way to Python: lock-free queues behind one eventfd.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use http::{HeaderName, HeaderValue};
+use kubecore_core::authn::UserInfo;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::exchange::{Decisions, Exchange};
+use crate::stream::StreamState;
+use crate::upgrade::UpgradeState;
+
+/// Something to run on Python's loop thread, inside `drain`.
+pub type Callback = Box<dyn FnOnce() + Send>;
+
+/// Requests that may wait for Python; beyond that clients are told to come again (429).
+const QUEUE_LIMIT: usize = 16_384;
+
+/// Response headers as Python gives them.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// Python's answer to a request.
+pub enum Reply {
+    Full { status: u16, headers: Headers, body: Bytes },
+    Stream { status: u16, headers: Headers, stream: Arc<StreamState> },
+    Upgrade { status: u16, headers: Headers, connection: Arc<UpgradeState> },
+    /// Go on in Rust as this user; `authorized` when Python has allowed the request.
+    Resume { user: Arc<UserInfo>, authorized: bool },
+}
+
+/// Whether the client still waits.
+#[derive(Default)]
+pub struct Presence {
+    gone: AtomicBool,
+    on_cancelled: Mutex<Option<Callback>>,
+}
+
+impl Presence {
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}
+
+/// A request that waits for Python's answer. Dropped unanswered, the client gets a 500.
+pub struct Pending {
+    pub exchange: Arc<Exchange>,
+    pub decisions: Decisions,
+    pub body: Bytes,
+    pub presence: Arc<Presence>,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Held by the waiting task: tells Python when the client goes before the answer.
+pub struct PresenceGuard {
+    presence: Arc<Presence>,
+    handoff: Handoff,
+    answered: bool,
+}
+
+impl PresenceGuard {
+    pub fn new(presence: Arc<Presence>, handoff: Handoff) -> Self {
+        Self { presence, handoff, answered: false }
+    }
+
+    pub fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for PresenceGuard {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let callback = {
+            let mut slot = self.presence.on_cancelled.lock();
+            self.presence.gone.store(true, Ordering::Release);
+            slot.take()
+        };
+        if let Some(callback) = callback {
+            self.handoff.call(callback);
+        }
+    }
+}
+
+struct Shared {
+    requests: (Sender<Box<Pending>>, Receiver<Box<Pending>>),
+    callbacks: (Sender<Callback>, Receiver<Callback>),
+    event: OwnedFd,
+    signalled: AtomicBool,
+}
+
+/// The two queues; cheap to clone.
+#[derive(Clone)]
+pub struct Handoff(Arc<Shared>);
+
+impl Handoff {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes no pointers; the result is checked before it is owned.
+        let raw = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(Arc::new(Shared {
+            requests: crossbeam_channel::bounded(QUEUE_LIMIT),
+            callbacks: crossbeam_channel::unbounded(),
+            // SAFETY: `raw` was just made and is owned by nobody else.
+            event: unsafe { OwnedFd::from_raw_fd(raw) },
+            signalled: AtomicBool::new(false),
+        })))
+    }
+
+    pub fn fileno(&self) -> RawFd {
+        self.0.event.as_raw_fd()
+    }
+
+    /// Gives the request back when too many wait.
+    pub fn push(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
+        match self.0.requests.0.try_send(pending) {
+            Ok(()) => {
+                self.signal();
+                Ok(())
+            }
+            Err(TrySendError::Full(pending) | TrySendError::Disconnected(pending)) => Err(pending),
+        }
+    }
+
+    /// Queues a callback for the next `drain`.
+    pub fn call(&self, callback: Callback) {
+        // The receiver lives in the same Arc, so the channel cannot be disconnected.
+        let _ = self.0.callbacks.0.send(callback);
+        self.signal();
+    }
+
+    /// Runs `callback` when the client goes before the answer, or at the next `drain` if it has gone.
+    pub fn on_cancelled(&self, presence: &Presence, callback: Callback) {
+        let mut slot = presence.on_cancelled.lock();
+        if presence.is_gone() {
+            drop(slot);
+            self.call(callback);
+        } else {
+            *slot = Some(callback);
+        }
+    }
+
+    /// Callbacks due and up to `limit` requests, oldest first. What stays behind keeps the eventfd readable.
+    pub fn drain(&self, limit: usize) -> (Vec<Callback>, Vec<Box<Pending>>) {
+        self.clear();
+        let callbacks = self.0.callbacks.1.try_iter().take(self.0.callbacks.1.len()).collect();
+        let requests: Vec<_> = self.0.requests.1.try_iter().take(limit).collect();
+        if requests.len() == limit && !self.0.requests.1.is_empty() {
+            self.signal();
+        }
+        (callbacks, requests)
+    }
+
+    fn clear(&self) {
+        // Cleared before the queues are read: what is pushed after that signals anew.
+        let mut count = 0u64;
+        // SAFETY: reads eight bytes into a u64; EAGAIN when nothing was signalled is fine.
+        unsafe { libc::read(self.fileno(), (&raw mut count).cast(), 8) };
+        self.0.signalled.store(false, Ordering::SeqCst);
+    }
+
+    fn signal(&self) {
+        if !self.0.signalled.swap(true, Ordering::SeqCst) {
+            let one = 1u64;
+            // SAFETY: writes eight bytes from a u64; the counter cannot overflow as one write is out at a time.
+            unsafe { libc::write(self.fileno(), (&raw const one).cast(), 8) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn readable(handoff: &Handoff) -> bool {
+        let mut poll = libc::pollfd { fd: handoff.fileno(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, no timeout.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn callbacks_make_the_eventfd_readable_until_drained() {
+        let handoff = Handoff::new().unwrap();
+        let runs = Arc::new(AtomicUsize::new(0));
+        assert!(!readable(&handoff));
+        for _ in 0..3 {
+            let runs = runs.clone();
+            handoff.call(Box::new(move || {
+                runs.fetch_add(1, Ordering::SeqCst);
+            }));
+        }
+        assert!(readable(&handoff));
+        let (callbacks, requests) = handoff.drain(10);
+        callbacks.into_iter().for_each(|callback| callback());
+        assert_eq!((runs.load(Ordering::SeqCst), requests.len(), readable(&handoff)), (3, 0, false));
+    }
+
+    #[test]
+    fn a_client_that_goes_is_reported_once_and_only_when_unanswered() {
+        let handoff = Handoff::new().unwrap();
+        let presence = Arc::new(Presence::default());
+        PresenceGuard::new(presence.clone(), handoff.clone()).answered();
+        assert!(!presence.is_gone());
+        let guard = PresenceGuard::new(presence.clone(), handoff.clone());
+        handoff.on_cancelled(&presence, Box::new(|| {}));
+        drop(guard);
+        assert!(presence.is_gone());
+        assert_eq!(handoff.drain(1).0.len(), 1);
+        handoff.on_cancelled(&presence, Box::new(|| {}));
+        assert_eq!(handoff.drain(1).0.len(), 1);
+    }
+}

@@ -1,0 +1,57 @@
+//! The query string, decoded on the way.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// Pairs of a query string in order. Bad escapes stay as they are, invalid UTF-8 is replaced.
+#[derive(Clone, Copy)]
+pub struct Query<'q> {
+    raw: &'q str,
+}
+
+impl<'q> Query<'q> {
+    pub fn new(raw: &'q str) -> Self {
+        Self { raw }
+    }
+
+    pub fn pairs(self) -> impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)> {
+        self.raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
+    }
+
+    /// The first value of `key`, as Kubernetes takes it.
+    pub fn first(self, key: &str) -> Option<Cow<'q, str>> {
+        self.pairs().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+}
+
+fn decode(raw: &str) -> Cow<'_, str> {
+    if !raw.bytes().any(|byte| byte == b'+' || byte == b'%') {
+        return Cow::Borrowed(raw);
+    }
+    let spaced = raw.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded_and_the_first_counts() {
+        let query = Query::new("labelSelector=app%3Dweb+x&watch&limit=5&limit=6&");
+        assert_eq!(query.first("labelSelector").as_deref(), Some("app=web x"));
+        assert_eq!(query.first("watch").as_deref(), Some(""));
+        assert_eq!(query.first("limit").as_deref(), Some("5"));
+        assert_eq!(query.first("nope"), None);
+        assert_eq!(query.pairs().count(), 4);
+    }
+
+    #[test]
+    fn a_broken_escape_does_no_harm() {
+        assert_eq!(Query::new("a=%zz&b=%ff").pairs().count(), 2);
+    }
+}

@@ -1,0 +1,81 @@
+//! Which paths the read path may serve, as Python declares them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+
+use crate::request_info::RequestInfo;
+
+/// One served (group, version, plural).
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub group: String,
+    pub version: String,
+    pub plural: String,
+    pub kind: String,
+    /// The watch cache's number of the resource.
+    pub resource: usize,
+    pub namespaced: bool,
+    pub gets: bool,
+    pub lists: bool,
+    pub watches: bool,
+    pub has_status: bool,
+}
+
+/// By plural name, as few groups share one.
+type Table = FxHashMap<String, Vec<Arc<Route>>>;
+
+#[derive(Default)]
+pub struct RouteTable {
+    table: ArcSwap<Table>,
+}
+
+impl RouteTable {
+    pub fn put(&self, route: Route) {
+        let route = Arc::new(route);
+        self.table.rcu(|held| {
+            let mut table = Table::clone(held);
+            let entry = table.entry(route.plural.clone()).or_default();
+            entry.retain(|old| old.group != route.group || old.version != route.version);
+            entry.push(route.clone());
+            table
+        });
+    }
+
+    pub fn remove(&self, group: &str, version: &str, plural: &str) {
+        self.table.rcu(|held| {
+            let mut table = Table::clone(held);
+            if let Some(entry) = table.get_mut(plural) {
+                entry.retain(|route| route.group != group || route.version != version);
+            }
+            table
+        });
+    }
+
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Route>> {
+        let table = self.table.load();
+        table.get(plural)?.iter().find(|route| route.group == group && route.version == version).cloned()
+    }
+
+    /// The route that serves a read request, if reads of that kind are routed at all.
+    pub fn for_read(&self, info: &RequestInfo) -> Option<Arc<Route>> {
+        let route = self.find(info.group(), info.version(), info.resource())?;
+        let whole = info.subresource().is_empty() || (info.subresource() == "status" && route.has_status);
+        let named = !info.name().is_empty();
+        let verb = match info.verb() {
+            "get" => route.gets && named,
+            "list" => route.lists && !named,
+            "watch" => route.watches && !named && !info.is_legacy_watch(),
+            _ => false,
+        };
+        // A namespaced object cannot be had without its namespace; cluster objects have none. The one exception is
+        // a namespace itself, whose name the path gives as its namespace too.
+        let scope = if route.namespaced {
+            !named || !info.namespace().is_empty()
+        } else {
+            info.namespace().is_empty() || (info.resource() == "namespaces" && info.namespace() == info.name())
+        };
+        (whole && verb && scope && info.rest().is_empty()).then_some(route)
+    }
+}

@@ -1,0 +1,240 @@
+//! The server as a whole: what all connections share, listeners, and the end.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use kubecore_core::clock::Clock;
+use kubecore_core::rbac::PolicyStore;
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::authn::{Authenticator, ClientIdentity, ObjectLookup};
+use crate::authz::Authorizer;
+use crate::connection::{self, Connection};
+use crate::handoff::Handoff;
+use crate::health::Health;
+use crate::io::StallGuard;
+use crate::metrics::Metrics;
+use crate::routes::RouteTable;
+
+/// Bounds on what a client may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub max_body_bytes: usize,
+    pub max_header_bytes: usize,
+    pub max_connections: usize,
+    /// Concurrent HTTP/2 streams of a connection.
+    pub max_streams: u32,
+    pub handshake_timeout: Duration,
+    /// From opening a connection to the end of its first request head.
+    pub header_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    pub body_timeout: Duration,
+    /// A client that reads nothing for so long is dropped.
+    pub write_stall_timeout: Duration,
+    /// A watch without timeoutSeconds lasts between this and twice this.
+    pub min_watch: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 3 << 20,
+            max_header_bytes: 128 << 10,
+            max_connections: 16_384,
+            max_streams: 1_000,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(32),
+            idle_timeout: Duration::from_secs(90),
+            body_timeout: Duration::from_secs(60),
+            write_stall_timeout: Duration::from_secs(30),
+            min_watch: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// How far the server's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// No new connections and watches; what is under way may finish.
+    Draining,
+    /// Everything is dropped.
+    Closed,
+}
+
+/// Text that somebody else adds to `/metrics`; called on a thread that may block.
+pub type MetricsSource = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+pub struct Server {
+    pub limits: Limits,
+    pub clock: Clock,
+    pub routes: RouteTable,
+    pub authenticator: Arc<Authenticator>,
+    pub authorizer: Arc<Authorizer>,
+    pub handoff: Handoff,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub metrics_source: RwLock<Option<MetricsSource>>,
+    /// The body of `/version`.
+    pub version: ArcSwap<Bytes>,
+    pub phase: watch::Sender<Phase>,
+    connections: AtomicUsize,
+    handle: Handle,
+}
+
+impl Server {
+    pub fn new(
+        limits: Limits,
+        clock: Clock,
+        lookup: Arc<dyn ObjectLookup>,
+        policy: Arc<PolicyStore>,
+        handle: Handle,
+    ) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            limits,
+            authenticator: Arc::new(Authenticator::new(clock.clone(), lookup)),
+            authorizer: Arc::new(Authorizer::new(policy)),
+            clock,
+            routes: RouteTable::default(),
+            handoff: Handoff::new()?,
+            health: Health::default(),
+            metrics: Metrics::default(),
+            metrics_source: RwLock::new(None),
+            version: ArcSwap::from_pointee(Bytes::from_static(b"{}")),
+            phase: watch::Sender::new(Phase::Serving),
+            connections: AtomicUsize::new(0),
+            handle,
+        }))
+    }
+
+    /// Serves HTTPS; the bound port.
+    pub fn listen_tls(self: &Arc<Self>, host: &str, port: u16, config: ServerConfig) -> io::Result<u16> {
+        self.listen(bind(host, port)?, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Serves the insecure port, on loopback addresses only (`InvalidInput` for others).
+    pub fn listen_plain(self: &Arc<Self>, host: &str, port: u16) -> io::Result<u16> {
+        let socket = bind(host, port)?;
+        if !socket.local_addr()?.ip().is_loopback() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the insecure port is for loopback addresses only"));
+        }
+        self.listen(socket, None)
+    }
+
+    fn listen(self: &Arc<Self>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> io::Result<u16> {
+        let port = socket.local_addr()?.port();
+        let _entered = self.handle.enter();
+        let listener = TcpListener::from_std(socket)?;
+        self.handle.spawn(self.clone().accept(listener, tls));
+        Ok(port)
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        let mut phase = self.phase.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            };
+            match accepted {
+                Ok((socket, remote)) => self.admit(socket, remote, tls.clone()),
+                // Out of file descriptors, most likely: give others time to close.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Starts a connection's task, unless there are too many.
+    fn admit(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
+        let slot = Slot::take(self);
+        if self.connections.load(Ordering::Relaxed) > self.limits.max_connections {
+            return;
+        }
+        let server = self.clone();
+        self.handle.spawn(async move {
+            let _slot = slot;
+            // The peer may have gone already; the first read tells.
+            let _ = socket.set_nodelay(true);
+            let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
+            match tls {
+                Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
+                None => connection::serve(server, socket, Connection::new(remote, false, None), false).await,
+            }
+        });
+    }
+
+    async fn serve_tls(self: Arc<Self>, socket: StallGuard, remote: SocketAddr, acceptor: TlsAcceptor) {
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(socket));
+        let Ok(Ok(stream)) = handshake.await else { return };
+        let (_, session) = stream.get_ref();
+        let use_http2 = session.alpn_protocol() == Some(b"h2");
+        let identity = session
+            .peer_certificates()
+            .filter(|chain| !chain.is_empty())
+            .map(|chain| ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect()));
+        connection::serve(self, stream, Connection::new(remote, true, identity), use_http2).await;
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops listening, ends watches, lets requests finish within `grace`, then drops what is left.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.health.shutting_down();
+        self.phase.send_replace(Phase::Draining);
+        let deadline = tokio::time::Instant::now() + grace;
+        while self.connections.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.phase.send_replace(Phase::Closed);
+    }
+}
+
+/// A connection counted while its task lives, however it ends.
+struct Slot(Arc<Server>);
+
+impl Slot {
+    fn take(server: &Arc<Server>) -> Self {
+        server.connections.fetch_add(1, Ordering::AcqRel);
+        Self(server.clone())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn bind(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match bind_address(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}

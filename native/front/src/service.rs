@@ -1,0 +1,275 @@
+//! The handler chain: one request from its head to its answer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use kubecore_core::authn::UserInfo;
+use tokio::sync::oneshot;
+
+use crate::authn::Outcome;
+use crate::authz::Verdict;
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::exchange::{Decisions, Exchange};
+use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
+use crate::request_info::RequestInfo;
+use crate::server::{Phase, Server};
+use crate::status::Refusal;
+
+type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// An answer: at once when no Python and no body is needed, without a boxed future.
+pub enum Answer {
+    Ready(Option<Response<Body>>),
+    Waiting(Waiting),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Ready(response) => Poll::Ready(Ok(response.take().unwrap_or_else(broken))),
+            Self::Waiting(waiting) => waiting.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// What stands in when our own code has failed; the details went to stderr with the panic.
+fn broken() -> Response<Body> {
+    Refusal::internal("the request handler failed").into_response()
+}
+
+impl Server {
+    /// Answers one request. A panic on the way becomes a 500.
+    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answer {
+        let busy = connection.begin();
+        match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request))) {
+            Ok(Answer::Ready(Some(mut response))) => {
+                response.body_mut().keep_busy(busy);
+                Answer::Ready(Some(response))
+            }
+            Ok(Answer::Waiting(waiting)) => Answer::Waiting(Box::pin(async move {
+                let answered = AssertUnwindSafe(waiting).catch_unwind().await;
+                let mut response = answered.unwrap_or_else(|_| broken());
+                response.body_mut().keep_busy(busy);
+                response
+            })),
+            Ok(Answer::Ready(None)) | Err(_) => Answer::Ready(Some(broken())),
+        }
+    }
+
+    /// Reads top to bottom: limits, request info, authentication, impersonation, authorization, then whoever serves it.
+    fn chain(self: &Arc<Self>, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Answer {
+        let started = Instant::now();
+        if header_bytes(request.headers()) > self.limits.max_header_bytes {
+            return refuse(Refusal::headers_too_large());
+        }
+        // Taken before the request is split, while it still holds the connection's other half.
+        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (parts, incoming) = request.into_parts();
+        let query = parts.uri.query().unwrap_or("");
+        let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
+            return refuse(Refusal::bad_request("the request path is not valid"));
+        };
+        let exchange = Exchange {
+            method: parts.method,
+            headers: parts.headers,
+            query: query.to_owned(),
+            info,
+            connection: connection.clone(),
+            started,
+        };
+        let mut decisions = Decisions::default();
+        match self.judge(&exchange, &mut decisions) {
+            Some(refusal) => self.finish(&exchange, refusal.into_response()),
+            None => self.dispatch(exchange, decisions, incoming, upgrade),
+        }
+    }
+
+    /// Authentication, impersonation, authorization: fills in `decisions`, or refuses.
+    fn judge(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Refusal> {
+        let connection = &exchange.connection;
+        if !connection.secure {
+            decisions.user = Some(Arc::new(UserInfo::unsecured()));
+            decisions.authenticated = Some(true);
+            decisions.authorized = Some(true);
+            return None;
+        }
+        match self.authenticator.authenticate(connection.identity.as_ref(), &connection.token, &exchange.headers) {
+            Outcome::Rejected => return Some(Refusal::unauthorized()),
+            Outcome::Unknown => return None,
+            Outcome::User(user) => decisions.user = Some(user),
+        }
+        decisions.authenticated = Some(true);
+        // Whether the user may impersonate, and whom it becomes, is for Python; it resumes as that user.
+        if exchange.impersonates() {
+            return None;
+        }
+        self.authorize(exchange, decisions)
+    }
+
+    fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Refusal> {
+        let user = decisions.user.as_deref()?;
+        let attributes = exchange.attributes();
+        match self.authorizer.decide(user, &attributes) {
+            Verdict::Allow => decisions.authorized = Some(true),
+            Verdict::Python => decisions.authorized = None,
+            Verdict::Deny(reason) => {
+                decisions.authorized = Some(false);
+                return Some(Refusal::forbidden(&user.username, &attributes, &reason));
+            }
+        }
+        None
+    }
+
+    /// Built-in endpoints, then the read path, then Python.
+    fn dispatch(
+        self: &Arc<Self>,
+        exchange: Exchange,
+        decisions: Decisions,
+        incoming: Incoming,
+        upgrade: Option<OnUpgrade>,
+    ) -> Answer {
+        if decisions.authorized == Some(true) && upgrade.is_none() {
+            if self.asks_metrics(&exchange) {
+                let server = self.clone();
+                return Answer::Waiting(Box::pin(async move { server.metrics_answer(exchange).await }));
+            }
+            if let Some(response) = self.serve_here(&exchange) {
+                return self.finish(&exchange, response);
+            }
+        }
+        if *self.phase.borrow() != Phase::Serving {
+            return self.finish(&exchange, Refusal::shutting_down().into_response());
+        }
+        let server = self.clone();
+        Answer::Waiting(Box::pin(async move {
+            let exchange = Arc::new(exchange);
+            let _counted = server.metrics.in_flight(exchange.info.verb());
+            let response = match server.read_body(incoming, &exchange.headers).await {
+                Ok(body) => server.hand_over(&exchange, decisions, body, upgrade).await,
+                Err(refusal) => refusal.into_response(),
+            };
+            server.metrics.record(&exchange, response.status().as_u16());
+            response
+        }))
+    }
+
+    /// What is answered without Python; None when it is not ours.
+    fn serve_here(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
+        if exchange.info.is_resource() { self.read(exchange) } else { self.builtin(exchange) }
+    }
+
+    fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
+        self.metrics.record(exchange, response.status().as_u16());
+        Answer::Ready(Some(response))
+    }
+
+    async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Refusal> {
+        if incoming.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let limit = self.limits.max_body_bytes;
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(Refusal::body_too_large(limit));
+        }
+        let collected = tokio::time::timeout(self.limits.body_timeout, Limited::new(incoming, limit).collect()).await;
+        match collected {
+            Err(_) => Err(Refusal::body_timeout()),
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::body_too_large(limit)),
+            Ok(Err(_)) => Err(Refusal::bad_request("the request body could not be read")),
+        }
+    }
+
+    /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.
+    async fn hand_over(
+        self: &Arc<Self>,
+        exchange: &Arc<Exchange>,
+        mut decisions: Decisions,
+        body: Bytes,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response<Body> {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let presence = Arc::new(Presence::default());
+            let guard = PresenceGuard::new(presence.clone(), self.handoff.clone());
+            let pending = Box::new(Pending {
+                exchange: exchange.clone(),
+                decisions: decisions.clone(),
+                body: body.clone(),
+                presence,
+                reply,
+            });
+            if self.handoff.push(pending).is_err() {
+                guard.answered();
+                return Refusal::too_many_requests().into_response();
+            }
+            let reply = answer.await;
+            guard.answered();
+            match reply {
+                Err(_) => return Refusal::internal("the request was dropped unanswered").into_response(),
+                Ok(Reply::Full { status, headers, body }) => return assemble(status, headers, Body::full(body)),
+                Ok(Reply::Stream { status, headers, stream }) => {
+                    return assemble(status, headers, Body::stream(stream));
+                }
+                Ok(Reply::Upgrade { status, headers, connection }) => {
+                    let Some(upgrade) = upgrade else {
+                        return Refusal::bad_request("you must specify an upgrade header").into_response();
+                    };
+                    self.handle().spawn(connection.run(upgrade));
+                    return switch_protocols(status, headers);
+                }
+                Ok(Reply::Resume { user, authorized }) => {
+                    decisions = Decisions { user: Some(user), authenticated: Some(true), authorized: authorized.then_some(true) };
+                    if !authorized && let Some(refusal) = self.authorize(exchange, &mut decisions) {
+                        return refusal.into_response();
+                    }
+                    if decisions.authorized == Some(true)
+                        && upgrade.is_none()
+                        && let Some(response) = self.serve_here(exchange)
+                    {
+                        return response;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn refuse(refusal: Refusal) -> Answer {
+    Answer::Ready(Some(refusal.into_response()))
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+fn assemble(status: u16, headers: Headers, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
+    response
+}
+
+fn switch_protocols(status: u16, headers: Headers) -> Response<Body> {
+    let mut response = assemble(status, headers, Body::empty());
+    response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("Upgrade"));
+    response
+}
