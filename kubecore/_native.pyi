@@ -291,7 +291,8 @@ class Front:
         max_header_bytes: int = 131072,
         max_connections: int = 16384,
         handshake_timeout: float = 10.0,
-        header_timeout: float = 90.0,
+        header_timeout: float = 32.0,
+        idle_timeout: float = 90.0,
         body_timeout: float = 60.0,
         write_stall_timeout: float = 30.0,
         min_watch_seconds: float = 1800.0,
@@ -384,8 +385,6 @@ class Request:
     @property
     def authorized(self) -> bool | None:
         """None: Python must decide: another authorization mode, or an impersonation header."""
-    @property
-    def authorization_reason(self) -> str: ...
     @property
     def wants_upgrade(self) -> bool: ...
     @property

@@ -2,7 +2,6 @@
 //!
 //! Source: apiserver `pkg/server/healthz/healthz.go`. Checks are flags that their owners set; asking runs nothing.
 
-use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};

@@ -27,4 +27,5 @@ pub mod tls;
 pub mod upgrade;
 mod watch_body;
 
+pub use http;
 pub use runtime::runtime;

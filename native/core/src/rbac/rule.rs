@@ -20,6 +20,24 @@ pub struct PolicyRule {
     pub non_resource_urls: Vec<String>,
 }
 
+impl PolicyRule {
+    /// As an escalation refusal prints it: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`.
+    pub fn compact(&self) -> String {
+        let fields = [
+            ("NonResourceURLs", &self.non_resource_urls),
+            ("APIGroups", &self.api_groups),
+            ("Resources", &self.resources),
+            ("ResourceNames", &self.resource_names),
+            ("Verbs", &self.verbs),
+        ];
+        let texts = fields.iter().filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
+            let quoted: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+            format!("{name}:[{}]", quoted.join(" "))
+        });
+        format!("{{{}}}", texts.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// Go writes nil slices as null.
 pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
