@@ -1,0 +1,1 @@
+"""How requests come in: the Rust listener's queue, drained on the event loop."""
