@@ -1,1 +1,16 @@
-//! Cluster DNS.
+//! Cluster DNS: answers straight from tables that follow the cluster, everything else is forwarded.
+//!
+//! The names and their records are the caller's business (`kubecore/dns`, after the Kubernetes DNS specification 1.1);
+//! this module knows zones, wire format, transport and upstream resolvers.
+
+mod answer;
+mod cache;
+mod server;
+mod table;
+mod upstream;
+
+pub use server::{DnsOptions, DnsServer, DnsStatistics};
+pub use table::{RecordError, RecordSpec, Table};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Asking other resolvers.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use kubecore_core::clock::Clock;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+
+use super::answer::reply_to;
+use super::cache::{Cache, CacheKey};
+use crate::wait;
+
+/// One resolver's time for an answer, and how often the list is gone through.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 2;
+/// Queries under way at a time; more are answered SERVFAIL at once.
+const MAX_IN_FLIGHT: usize = 1024;
+
+pub(super) struct Upstream {
+    clock: Clock,
+    servers: Mutex<Vec<SocketAddr>>,
+    cache: Mutex<Cache>,
+    in_flight: Semaphore,
+}
+
+impl Upstream {
+    pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>) -> Self {
+        Self {
+            clock,
+            servers: Mutex::new(servers),
+            cache: Mutex::default(),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+        }
+    }
+
+    pub(super) fn set_servers(&self, servers: Vec<SocketAddr>) {
+        *self.servers.lock() = servers;
+        self.cache.lock().clear();
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.servers.lock().is_empty()
+    }
+
+    /// The answer to `query`, under its id and with its question. REFUSED when there is nobody to ask, SERVFAIL when
+    /// nobody answers.
+    pub(super) async fn ask(&self, query: &Message, udp: bool) -> Message {
+        let servers = self.servers.lock().clone();
+        if servers.is_empty() {
+            return reply_to(query, ResponseCode::Refused);
+        }
+        let key = CacheKey::of(query);
+        let cached = key.as_ref().and_then(|key| self.cache.lock().get(key, self.clock.monotonic()));
+        if let Some(reply) = cached {
+            return under(query, reply);
+        }
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return reply_to(query, ResponseCode::ServFail);
+        };
+        for server in std::iter::repeat_n(&servers, ROUNDS).flatten() {
+            let asked =
+                async { if udp { ask_udp(*server, query).await } else { ask_tcp(*server, query).await } };
+            if let Some(Ok(reply)) = wait::timeout(&self.clock, PATIENCE, asked).await
+                && !matches!(reply.metadata.response_code, ResponseCode::ServFail | ResponseCode::Refused)
+            {
+                if let Some(key) = key {
+                    self.cache.lock().put(key, &reply, self.clock.monotonic());
+                }
+                return under(query, reply);
+            }
+        }
+        reply_to(query, ResponseCode::ServFail)
+    }
+}
+
+/// The reply as one to `query`: its id, and its question in its letter case.
+fn under(query: &Message, mut reply: Message) -> Message {
+    reply.metadata.id = query.metadata.id;
+    reply.metadata.recursion_available = true;
+    reply.queries.clone_from(&query.queries);
+    if query.edns.is_none() {
+        reply.edns = None;
+    }
+    reply
+}
+
+/// The same question under an id nobody else knows; the socket's port is fresh, too.
+fn disguise(query: &Message) -> io::Result<(u16, Vec<u8>)> {
+    let mut asked = query.clone();
+    asked.metadata.id = rand::random();
+    asked.metadata.recursion_desired = true;
+    Ok((asked.metadata.id, asked.to_vec().map_err(io::Error::other)?))
+}
+
+fn accept(wire: &[u8], id: u16, query: &Message) -> Option<Message> {
+    let reply = Message::from_vec(wire).ok()?;
+    let matches = reply.metadata.message_type == MessageType::Response
+        && reply.metadata.id == id
+        && reply.queries == query.queries;
+    matches.then_some(reply)
+}
+
+async fn ask_udp(server: SocketAddr, query: &Message) -> io::Result<Message> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let (id, wire) = disguise(query)?;
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    socket.send(&wire).await?;
+    let mut buffer = vec![0; 65_535];
+    loop {
+        // Forged or late replies are passed over until the right one comes or time is up.
+        let length = socket.recv(&mut buffer).await?;
+        if let Some(reply) = accept(&buffer[..length], id, query) {
+            return Ok(reply);
+        }
+    }
+}
+
+async fn ask_tcp(server: SocketAddr, query: &Message) -> io::Result<Message> {
+    let (id, wire) = disguise(query)?;
+    let length = u16::try_from(wire.len()).map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(&[&length.to_be_bytes()[..], &wire].concat()).await?;
+    let length = stream.read_u16().await?;
+    let mut buffer = vec![0; usize::from(length)];
+    stream.read_exact(&mut buffer).await?;
+    accept(&buffer, id, query).ok_or_else(|| io::Error::other("the reply is not to this query"))
+}

@@ -1,0 +1,278 @@
+"""The DNS responder with real sockets; its tables are specified in native/dataplane/src/dns/tests.rs."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubecore._native import Clock, DnsServer
+
+A, CNAME, SOA, AAAA, SRV = 1, 5, 6, 28, 33
+WEB = "web.default.svc.cluster.local"
+RECORDS = [
+    ("svc/default/web", [(WEB, "A", 30, "10.96.0.7"), (f"_http._tcp.{WEB}", "SRV", 30, f"0 100 80 {WEB}.")]),
+    ("svc/default/out", [("out.default.svc.cluster.local", "CNAME", 30, "example.org.")]),
+    ("svc/default/many", [("many.default.svc.cluster.local", "A", 30, f"10.244.0.{host}") for host in range(100)]),
+]
+
+
+def encode_name(name: str) -> bytes:
+    labels = [label.encode() for label in name.rstrip(".").split(".") if label]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def query(name: str, kind: int = A, *, number: int = 7) -> bytes:
+    return struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack("!2H", kind, 1)
+
+
+class Reply:
+    """Just enough of a decoder: codes, counts and the addresses in the answer section."""
+
+    def __init__(self, wire: bytes) -> None:
+        self.number, self.flags, _, self.answers, self.authorities, _ = struct.unpack("!6H", wire[:12])
+        self.code = self.flags & 0x0F
+        self.truncated = bool(self.flags & 0x0200)
+        self.addresses: list[str] = []
+        self.ttls: list[int] = []
+        at = self._skip_name(wire, 12) + 4
+        for _ in range(self.answers):
+            at = self._skip_name(wire, at)
+            kind, _, ttl, length = struct.unpack("!2HIH", wire[at : at + 10])
+            self.ttls.append(ttl)
+            if kind in (A, AAAA):
+                self.addresses.append(str(ip_address(wire[at + 10 : at + 10 + length])))
+            at += 10 + length
+
+    @staticmethod
+    def _skip_name(wire: bytes, at: int) -> int:
+        while (length := wire[at]) != 0:
+            if length >= 0xC0:
+                return at + 2
+            at += length + 1
+        return at + 1
+
+
+def answer_to(wire: bytes, *, address: str, ttl: int = 60, code: int = 0) -> bytes:
+    """What an upstream resolver would say."""
+    number = wire[:2]
+    question = wire[12:]
+    record = b"\xc0\x0c" + struct.pack("!2HIH", A, 1, ttl, 4) + ip_address(address).packed
+    return number + struct.pack("!5H", 0x8180 | code, 1, 1, 0, 0) + question + record
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    server = DnsServer("cluster.local")
+    server.set_records(RECORDS)
+    yield server
+    server.shutdown()
+
+
+async def ask_udp(address: tuple[str, int], wire: bytes) -> Reply:
+    loop = asyncio.get_running_loop()
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect(address)
+        await loop.sock_sendall(sock, wire)
+        async with asyncio.timeout(5):
+            return Reply(await loop.sock_recv(sock, 65535))
+
+
+async def ask_tcp(address: tuple[str, int], *wires: bytes) -> list[Reply]:
+    reader, writer = await asyncio.open_connection(*address)
+    replies = []
+    for wire in wires:
+        writer.write(struct.pack("!H", len(wire)) + wire)
+    for _ in wires:
+        (length,) = struct.unpack("!H", await reader.readexactly(2))
+        replies.append(Reply(await reader.readexactly(length)))
+    writer.close()
+    return replies
+
+
+class Resolver(asyncio.DatagramProtocol):
+    def __init__(self, react: Callable[[bytes], bytes | None]) -> None:
+        self.react = react
+        self.asked = 0
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.asked += 1
+        if (reply := self.react(data)) is not None:
+            self.transport.sendto(reply, addr)
+
+
+Upstream = Callable[[Callable[[bytes], bytes | None]], Awaitable[tuple[Resolver, str]]]
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    async def start(react: Callable[[bytes], bytes | None]) -> tuple[Resolver, str]:
+        loop = asyncio.get_running_loop()
+        transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(react), local_addr=("127.0.0.1", 0))
+        return resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+
+    return start
+
+
+class TestTransports:
+    async def test_udp_and_tcp_answer_on_one_port(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        reply = await ask_udp(address, query(WEB))
+        assert (reply.number, reply.code, reply.addresses) == (7, 0, ["10.96.0.7"])
+        (reply,) = await ask_tcp(address, query(WEB))
+        assert reply.addresses == ["10.96.0.7"]
+
+    async def test_an_answer_cut_on_udp_is_whole_on_tcp(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        many = query("many.default.svc.cluster.local")
+        reply = await ask_udp(address, many)
+        assert reply.truncated and 0 < reply.answers < 100
+        (reply,) = await ask_tcp(address, many)
+        assert not reply.truncated and len(reply.addresses) == 100
+
+    async def test_one_tcp_connection_carries_many_queries(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        replies = await ask_tcp(address, *(query(WEB, number=number) for number in range(20)))
+        assert [reply.number for reply in replies] == list(range(20))
+
+    async def test_rubbish_harms_nobody(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"\xff\xff" + b"x" * 100)
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            for size in [0, 1, 11, 12, 13, 500, 60_000]:
+                sock.sendto(b"\x00" * size, address)
+        assert (await ask_udp(address, query(WEB))).code == 0
+        writer.close()
+
+    async def test_a_closed_listener_frees_the_port(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        assert server.listening() == [address]
+        assert server.close(*address) and not server.close(*address)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    assert server.listen(*address) == address
+                    break
+                except OSError:
+                    await asyncio.sleep(0.001)
+
+    def test_a_taken_port_is_an_os_error(self, server: DnsServer) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(OSError, match="in use"):
+                server.listen("127.0.0.1", taken.getsockname()[1])
+
+
+class TestRecords:
+    async def test_changes_are_answered_at_once(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        server.set_records([("svc/default/web", [(WEB, "A", 30, "10.96.0.8")])])
+        assert (await ask_udp(address, query(WEB))).addresses == ["10.96.0.8"]
+        server.set_records([("svc/default/web", [])])
+        reply = await ask_udp(address, query(WEB))
+        assert (reply.code, reply.authorities) == (3, 1)
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            ("a b..c", "A", 30, "10.0.0.1"),
+            (WEB, "A", 30, "fd00::1"),
+            (WEB, "MX", 30, "x"),
+            (WEB, "SRV", 30, "0 0 99999 x."),
+        ],
+    )
+    def test_a_bad_record_is_a_value_error(self, server: DnsServer, record: tuple[str, str, int, str]) -> None:
+        with pytest.raises(ValueError):
+            server.set_records([("x", [record])])
+
+    @given(st.binary(max_size=600))
+    def test_no_bytes_crash_the_responder(self, wire: bytes) -> None:
+        server = DnsServer("cluster.local")
+        reply = server.answer(wire)
+        assert reply is None or reply[:2] == wire[:2]
+
+
+class TestForwarding:
+    async def test_without_resolvers_other_names_are_refused(self, server: DnsServer) -> None:
+        address = server.listen("127.0.0.1", 0)
+        assert (await ask_udp(address, query("example.org"))).code == 5
+
+    async def test_other_names_are_asked_for_and_kept_for_their_ttl(self, upstream: Upstream) -> None:
+        resolver, where = await upstream(lambda wire: answer_to(wire, address="192.0.2.1", ttl=20))
+        clock = Clock.virtual(0.0)
+        server = DnsServer("cluster.local", clock, upstreams=[where])
+        address = server.listen("127.0.0.1", 0)
+        assert (await ask_udp(address, query("Example.org"))).addresses == ["192.0.2.1"]
+        clock.advance(5)
+        reply = await ask_udp(address, query("example.ORG", number=9))
+        assert (reply.number, reply.addresses, reply.ttls, resolver.asked) == (9, ["192.0.2.1"], [15], 1)
+        clock.advance(16)
+        await ask_udp(address, query("example.org"))
+        assert resolver.asked == 2
+        server.shutdown()
+
+    async def test_an_alias_out_of_the_cluster_is_followed(self, server: DnsServer, upstream: Upstream) -> None:
+        _, where = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
+        server.set_upstreams([where])
+        address = server.listen("127.0.0.1", 0)
+        reply = await ask_udp(address, query("out.default.svc.cluster.local"))
+        assert (reply.answers, reply.addresses) == (2, ["192.0.2.1"])
+
+    async def test_a_failing_resolver_is_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
+        _, failing = await upstream(lambda wire: answer_to(wire, address="192.0.2.9", code=2))
+        _, good = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
+        server.set_upstreams([failing, good])
+        address = server.listen("127.0.0.1", 0)
+        assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
+
+    async def test_when_none_answers_the_client_hears_so(self, upstream: Upstream) -> None:
+        asked = asyncio.Event()
+
+        def be_silent(wire: bytes) -> None:
+            asked.set()
+
+        resolver, where = await upstream(be_silent)
+        clock = Clock.virtual(0.0)
+        server = DnsServer("cluster.local", clock, upstreams=[where])
+        address = server.listen("127.0.0.1", 0)
+        reply = asyncio.create_task(ask_udp(address, query("example.org")))
+        for _ in range(2):
+            await asked.wait()
+            asked.clear()
+            clock.advance(2.1)
+        assert (await reply).code == 2
+        assert resolver.asked == 2
+        server.shutdown()
+
+    async def test_forged_replies_are_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
+        def react(wire: bytes) -> bytes:
+            forged = bytes([wire[0] ^ 1]) + answer_to(wire, address="192.0.2.66")[1:]
+            resolver.transport.sendto(forged, resolver.peer)  # type: ignore[attr-defined]
+            return answer_to(wire, address="192.0.2.1")
+
+        resolver, where = await upstream(react)
+        received = resolver.datagram_received
+
+        def remember(data: bytes, addr: tuple[str, int]) -> None:
+            resolver.peer = addr  # type: ignore[attr-defined]
+            received(data, addr)
+
+        resolver.datagram_received = remember  # type: ignore[method-assign]
+        server.set_upstreams([where])
+        address = server.listen("127.0.0.1", 0)
+        assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
+
+    def test_a_bad_resolver_is_named(self) -> None:
+        with pytest.raises(ValueError, match='"dns" is not'):
+            DnsServer("cluster.local", upstreams=["dns"])
