@@ -1,0 +1,1 @@
+"""What this server serves, told to clients: group, version and resource lists, legacy and aggregated."""

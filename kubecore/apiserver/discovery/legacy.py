@@ -1,0 +1,86 @@
+"""Discovery in many small documents: APIVersions, APIGroupList, APIGroup, APIResourceList."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource, group_version
+
+JSON = dict[str, Any]
+
+
+def api_versions(server_address: str) -> JSON:
+    """/api"""
+    return {
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+    }
+
+
+def group_list(scheme: Scheme) -> JSON:
+    """/apis"""
+    groups = [_group(group) for group in scheme.groups() if group.name]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def group(found: APIGroup) -> JSON:
+    """/apis/GROUP"""
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(found)}
+
+
+def _group(found: APIGroup) -> JSON:
+    versions = [{"groupVersion": group_version(found.name, version), "version": version} for version in found.versions]
+    return {"name": found.name, "versions": versions, "preferredVersion": versions[0]}
+
+
+def resource_list(scheme: Scheme, name: str, version: str) -> JSON:
+    """/api/v1 or /apis/GROUP/VERSION"""
+    resources: list[JSON] = []
+    for resource in scheme.resources:
+        if (resource.group, resource.version) == (name, version):
+            resources.append(_resource(scheme, resource))
+            resources += [_subresource(resource, sub) for sub in resource.subresources.values()]
+    resources.sort(key=lambda entry: entry["name"])
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version(name, version),
+        "resources": resources,
+    }
+
+
+def _resource(scheme: Scheme, resource: Resource) -> JSON:
+    entry: JSON = {
+        "name": resource.plural,
+        "singularName": resource.singular,
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    if "get" in resource.verbs:
+        entry["storageVersionHash"] = _storage_version_hash(scheme.storage(resource.key))
+    return entry
+
+
+def _subresource(resource: Resource, subresource: Subresource) -> JSON:
+    entry: JSON = {
+        "name": f"{resource.plural}/{subresource.name}",
+        "singularName": "",
+        "namespaced": resource.namespaced,
+    }
+    if (subresource.group, subresource.version) != (resource.group, resource.version):
+        entry |= {"group": subresource.group, "version": subresource.version}
+    return entry | {"kind": subresource.kind, "verbs": sorted(subresource.verbs)}
+
+
+def _storage_version_hash(stored: Resource) -> str:
+    """Changes when objects move to another storage version. After apiserver ``discovery.StorageVersionHash``."""
+    digest = hashlib.sha256(f"{stored.group}/{stored.version}/{stored.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()

@@ -1,0 +1,112 @@
+"""Discovery documents, as kubectl and client-go ask for them."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.api import scheme
+from kubecore.apiserver.discovery.accepting import media_ranges
+from kubecore.apiserver.discovery.serving import Discovery
+
+KUBECTL = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+)
+
+
+@pytest.fixture(scope="module")
+def discovery() -> Discovery:
+    return Discovery(scheme.default(), server_address="127.0.0.1:6443")
+
+
+def document(discovery: Discovery, path: str, accept: str = "") -> dict[str, Any]:
+    answer = discovery.respond(path, accept)
+    assert answer is not None
+    assert answer.status == 200
+    parsed: dict[str, Any] = orjson.loads(answer.body)
+    return parsed
+
+
+def test_legacy_roots_name_versions_and_groups(discovery: Discovery) -> None:
+    assert document(discovery, "/api")["versions"] == ["v1"]
+    groups = document(discovery, "/apis")["groups"]
+    assert "" not in [group["name"] for group in groups]
+    apps = next(group for group in groups if group["name"] == "apps")
+    assert apps["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
+    assert document(discovery, "/apis/apps")["kind"] == "APIGroup"
+
+
+def test_a_resource_list_has_resources_and_subresources(discovery: Discovery) -> None:
+    entries = {entry["name"]: entry for entry in document(discovery, "/api/v1")["resources"]}
+    assert list(entries) == sorted(entries)
+    assert entries["pods"] == {
+        "name": "pods",
+        "singularName": "pod",
+        "namespaced": True,
+        "kind": "Pod",
+        "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        "shortNames": ["po"],
+        "categories": ["all"],
+        # As every real cluster shows it.
+        "storageVersionHash": "xPOwRZ+Yhw8=",
+    }
+    assert entries["pods/eviction"]["group"] == "policy"
+    assert entries["pods/exec"]["verbs"] == ["create", "get"]
+    assert "group" not in entries["pods/status"]
+
+
+def test_kubectl_gets_the_aggregated_form_in_its_newest_version(discovery: Discovery) -> None:
+    answer = discovery.respond("/apis", KUBECTL)
+    assert answer is not None
+    assert answer.content_type == "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    items = orjson.loads(answer.body)["items"]
+    apps = next(item for item in items if item["metadata"]["name"] == "apps")
+    deployments = next(entry for entry in apps["versions"][0]["resources"] if entry["resource"] == "deployments")
+    assert deployments["responseKind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert deployments["scope"] == "Namespaced"
+    scale = next(entry for entry in deployments["subresources"] if entry["subresource"] == "scale")
+    assert scale["responseKind"]["kind"] == "Scale"
+
+
+def test_the_core_group_is_aggregated_below_api(discovery: Discovery) -> None:
+    [core] = document(discovery, "/api", KUBECTL)["items"]
+    assert core["metadata"]["name"] == ""
+
+
+def test_a_known_etag_is_answered_304(discovery: Discovery) -> None:
+    first = discovery.respond("/apis", KUBECTL)
+    assert first is not None
+    etag = dict(first.headers)["ETag"]
+    again = discovery.respond("/apis", KUBECTL, etag)
+    assert again is not None
+    assert (again.status, again.body) == (304, b"")
+    legacy = discovery.respond("/apis", "application/json", etag)
+    assert legacy is not None
+    assert legacy.status == 200
+
+
+def test_an_accept_that_cannot_be_met_is_406(discovery: Discovery) -> None:
+    answer = discovery.respond("/apis", "text/html")
+    assert answer is not None
+    assert answer.status == 406
+
+
+@pytest.mark.parametrize(
+    "path", ["/apis/nothing.io", "/apis/apps/v9", "/api/v2", "/apis/apps/v1/deployments", "/apis//v1"]
+)
+def test_other_paths_are_not_discovery(discovery: Discovery, path: str) -> None:
+    assert discovery.respond(path) is None
+
+
+def test_another_scheme_takes_effect_at_once() -> None:
+    changing = Discovery(scheme.Scheme([]))
+    assert document(changing, "/apis")["groups"] == []
+    changing.replace(scheme.default())
+    assert document(changing, "/apis")["groups"] != []
+
+
+def test_accept_headers_are_read_best_first() -> None:
+    ranges = [entry.media for entry in media_ranges("text/html;q=0.2, application/json;q=0.9, a/b;q=0, */*;q=x")]
+    assert ranges == ["application/json", "text/html"]
+    assert [entry.media for entry in media_ranges("")] == ["*/*"]
