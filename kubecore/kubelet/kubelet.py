@@ -89,21 +89,26 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
         self._network = _network(config)
+        self._host = HostRuntime(self._network, clock, self.book)
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._services: NodeServices | None = None
 
     def _make_runtimes(self) -> dict[str, Runtime]:
         """By handler."""
-        host: Runtime = HostRuntime(self._network, self._clock, self.book)
         runtimes: dict[str, Runtime] = {}
-        for runtime in (host, *self._config.runtimes):
+        for runtime in (self._host, *self._config.runtimes):
             runtimes.update(dict.fromkeys(runtime.handlers, runtime))
         return runtimes
 
     @property
     def node_name(self) -> str:
         return self._config.node_name
+
+    @property
+    def isolated(self) -> bool:
+        """Whether containers of the host runtime have namespaces, so that volumes can be mounted."""
+        return self._host.isolation.namespaces
 
     def now(self) -> datetime:
         return self._clock.now()

@@ -76,7 +76,11 @@ class KubeletServer:
         finally:
             loop.remove_reader(self._socket.fileno())
         web = await asyncio.to_thread(_load_library)
-        application = web.Application(middlewares=[web.middleware(self._admit)])
+
+        async def admit(request: web.Request, handler: Any) -> web.StreamResponse:
+            return await self._admit(request, handler)
+
+        application = web.Application(middlewares=[web.middleware(admit)])
         application.add_routes(
             [
                 web.get("/healthz", self._healthz),

@@ -83,5 +83,5 @@ def _changed_conditions(known: list[Object], wanted: list[Object]) -> list[Objec
     for condition in wanted:
         old = held.get(condition["type"], {})
         if any(old.get(key) != value for key, value in condition.items()):
-            changed.append(condition)
+            changed.append({key: value for key, value in condition.items() if value is not None or key in old})
     return changed

@@ -1,0 +1,226 @@
+"""A kubelet with real processes against an API in memory: from a bound pod to its removal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from kubecore.clock import RealClock
+from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+from tests.support.fake_api import FakeAPI
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Running:
+    api: FakeAPI
+    kubelet: Kubelet
+    root: Path
+    ca: trustme.CA
+
+    def pod(self, name: str, *containers: Object, **spec: Any) -> None:
+        body = {"containers": list(containers), "nodeName": "node", "restartPolicy": "Never", **spec}
+        self.api.add("pods", {"metadata": {"name": name}, "spec": body, "status": {"phase": "Pending"}})
+
+    async def until(self, name: str, condition: Callable[[Object], bool]) -> Object:
+        async with asyncio.timeout(20):
+            while True:
+                pod = self.api.get("pods", name)
+                if pod is not None and condition(pod):
+                    return pod
+                await asyncio.sleep(0.01)
+
+    async def phase(self, name: str, phase: str) -> Object:
+        return await self.until(name, lambda pod: pod["status"].get("phase") == phase)
+
+    async def gone(self, name: str) -> None:
+        async with asyncio.timeout(20):
+            while self.api.get("pods", name) is not None:
+                await asyncio.sleep(0.01)
+
+    def client_context(self, subject: str) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if subject:
+            self.ca.issue_cert("client.example", common_name=subject).configure_cert(context)
+        return context
+
+    async def get(self, path: str, subject: str = "kube-apiserver-kubelet-client") -> tuple[int, str]:
+        node = self.api.get("nodes", "node")
+        assert node is not None
+        address = node["status"]["addresses"][0]["address"]
+        port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+        connector = aiohttp.TCPConnector(ssl=self.client_context(subject))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"https://{address}:{port}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Running]:
+    clock = RealClock()
+    api = FakeAPI(clock, namespaces=("default", "kube-node-lease"))
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    config = KubeletConfig(
+        node_name="node",
+        node_index=6,
+        root_dir=tmp_path / "root",
+        default_runtime="host",
+        network_mode="loopback",
+        cluster_id=str(os.getpid()),
+        client_ca=tmp_path / "ca.crt",
+    )
+    kubelet = Kubelet(api.client("kubelet"), clock, config)
+    task = asyncio.create_task(kubelet.run())
+    ready = asyncio.create_task(kubelet.ready.wait())
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    if task.done():
+        task.result()
+    yield Running(api, kubelet, tmp_path / "root", ca)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def shell(script: str, **fields: Any) -> Object:
+    return {"name": "main", "image": "any", "command": ["/bin/sh", "-c", script], **fields}
+
+
+async def test_a_pod_runs_succeeds_and_its_log_can_be_read(node: Running) -> None:
+    node.pod("hello", shell("echo one; echo two >&2; echo three"))
+    pod = await node.phase("hello", "Succeeded")
+    state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (state["exitCode"], state["reason"]) == (0, "Completed")
+    code, text = await node.get("/containerLogs/default/hello/main")
+    assert (code, sorted(text.splitlines())) == (200, ["one", "three", "two"])
+    assert (await node.get("/containerLogs/default/hello/main?tailLines=1"))[1] in ("three\n", "two\n")
+    links = list((node.root / "var/log/containers").iterdir())
+    assert [link.name.startswith("hello_default_main-") for link in links] == [True]
+
+
+async def test_followed_output_comes_until_the_container_ends(node: Running) -> None:
+    node.pod("talker", shell("echo a; sleep 0.3; echo b"))
+    await node.phase("talker", "Running")
+    assert await node.get("/containerLogs/default/talker/main?follow=true") == (200, "a\nb\n")
+
+
+async def test_only_the_api_server_may_ask_the_kubelet(node: Running) -> None:
+    assert (await node.get("/pods", subject=""))[0] == 401
+    assert (await node.get("/pods", subject="somebody"))[0] == 403
+    assert (await node.get("/healthz"))[0] == 200
+
+
+async def test_configuration_reaches_the_process_as_variables_and_files(node: Running) -> None:
+    if not node.kubelet.isolated:
+        pytest.skip("volumes cannot be mounted here")
+    node.api.add("configmaps", {"metadata": {"name": "settings"}, "data": {"greeting": "hello", "file.txt": "content"}})
+    node.api.add("secrets", {"metadata": {"name": "hidden"}, "data": {"password": "c3dvcmRmaXNo"}})
+    node.pod(
+        "configured",
+        shell(
+            "echo $GREETING $PASSWORD $POD_NAME; cat /settings/file.txt; echo; cat /run/hidden/password; echo > /work/x",
+            env=[
+                {"name": "GREETING", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "greeting"}}},
+                {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "password"}}},
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ],
+            volumeMounts=[
+                {"name": "settings", "mountPath": "/settings"},
+                {"name": "hidden", "mountPath": "/run/hidden", "readOnly": True},
+                {"name": "work", "mountPath": "/work"},
+            ],
+        ),
+        volumes=[
+            {"name": "settings", "configMap": {"name": "settings"}},
+            {"name": "hidden", "secret": {"secretName": "hidden"}},
+            {"name": "work", "emptyDir": {}},
+        ],
+    )
+    await node.phase("configured", "Succeeded")
+    _, text = await node.get("/containerLogs/default/configured/main")
+    assert text == "hello swordfish configured\ncontent\nswordfish\n"
+
+
+async def test_a_config_map_volume_follows_its_config_map(node: Running) -> None:
+    if not node.kubelet.isolated:
+        pytest.skip("volumes cannot be mounted here")
+    node.api.add("configmaps", {"metadata": {"name": "settings"}, "data": {"word": "before"}})
+    script = "echo ready; until grep -q after /settings/word; do sleep 0.02; done; cat /settings/word"
+    mounts = [{"name": "settings", "mountPath": "/settings"}]
+    node.pod(
+        "follower",
+        shell(script, volumeMounts=mounts),
+        volumes=[{"name": "settings", "configMap": {"name": "settings"}}],
+    )
+    await node.phase("follower", "Running")
+    node.api.change("configmaps", "settings", data={"word": "after"})
+    await node.phase("follower", "Succeeded")
+
+
+async def test_a_deleted_pod_ends_within_its_grace_and_leaves_nothing(node: Running) -> None:
+    node.pod("doomed", shell("trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done"), restartPolicy="Always")
+    pod = await node.until("doomed", lambda one: one["status"].get("phase") == "Running")
+    uid = pod["metadata"]["uid"]
+    await node.api.client().delete("pods", "doomed", "default")
+    await node.gone("doomed")
+    async with asyncio.timeout(5):
+        while (node.root / "pods" / uid).exists():
+            await asyncio.sleep(0.01)
+    assert list((node.root / "var/log/pods").iterdir()) == []
+    assert list((node.root / "var/log/containers").iterdir()) == []
+
+
+async def test_readiness_follows_what_the_process_serves(node: Running) -> None:
+    program = (
+        "import http.server, os; http.server.HTTPServer((os.environ['KUBECORE_POD_IP'], 8087), "
+        "http.server.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    probe = {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1}
+    container = {
+        "name": "main",
+        "image": "any",
+        "command": ["python3", "-c", program],
+        "ports": [{"name": "web", "containerPort": 8087}],
+        "readinessProbe": probe,
+    }
+    node.pod("server", container)
+    await node.until(
+        "server",
+        lambda pod: any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])),
+    )
+
+
+async def test_the_end_of_the_kubelet_ends_its_processes(tmp_path: Path) -> None:
+    clock = RealClock()
+    api = FakeAPI(clock, namespaces=("default", "kube-node-lease"))
+    config = KubeletConfig(node_name="node", node_index=5, root_dir=tmp_path, default_runtime="host")
+    kubelet = Kubelet(api.client("kubelet"), clock, config)
+    task = asyncio.create_task(kubelet.run())
+    await asyncio.wait_for(kubelet.ready.wait(), 10)
+    marker = f"5{os.getpid()}"
+    running = Running(api, kubelet, tmp_path, trustme.CA())
+    running.pod("sleeper", shell(f"sleep {marker}; true"))
+    await running.phase("sleeper", "Running")
+    task.cancel()
+    began = clock.monotonic()
+    await asyncio.gather(task, return_exceptions=True)
+    assert clock.monotonic() - began < 4
+    found = [
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes().split(b"\0")
+    ]
+    assert found == []
