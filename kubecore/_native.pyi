@@ -337,9 +337,11 @@ class Front:
         namespaced: bool,
         verbs: Sequence[str],
         subresources: Sequence[str],
-        kind: str = "",
     ) -> None:
-        """What the read path may serve from the cache's `resource`; called again for the same path it replaces."""
+        """What the read path may serve from the cache's `resource`; called again for the same path it replaces.
+
+        KeyError for a resource, ValueError for a version that the cache does not know.
+        """
     def unroute(self, group: str, version: str, plural: str) -> None: ...
     def authenticator(self) -> Authenticator: ...
     def authorizer(self) -> Authorizer: ...

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kubecore_core::clock::Clock as CoreClock;
-use kubecore_core::rbac::PolicyStore;
-use kubecore_front::authn::{BoundKind, ObjectLookup};
+use kubecore_core::watch_cache::{Json, ResourceId, WatchCache as CoreCache};
+use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::exchange::Exchange;
 use kubecore_front::handoff::{Callback, Handoff, Headers, Pending, Reply};
 use kubecore_front::health::endpoint;
@@ -18,12 +18,14 @@ use kubecore_front::stream::StreamState;
 use kubecore_front::tls::server_config;
 use kubecore_front::upgrade::UpgradeState;
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList};
 use tokio::sync::oneshot;
 
+use crate::cache::WatchCache;
+use crate::clock::Clock;
 use crate::rbac::{Authenticator, Authorizer, UserInfo};
 
 /// A Python callable made into something that `drain` runs.
@@ -63,18 +65,10 @@ fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyRe
     Ok(list)
 }
 
-/// Looks bound objects up where the cache is not there yet.
-struct NothingBound;
-
-impl ObjectLookup for NothingBound {
-    fn find(&self, _kind: BoundKind, _namespace: &str, _name: &str) -> Option<(u64, Bytes)> {
-        None
-    }
-}
-
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Front {
     server: Arc<Server>,
+    cache: Arc<CoreCache>,
 }
 
 fn seconds(value: f64) -> PyResult<Duration> {
@@ -89,8 +83,8 @@ impl Front {
         handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, write_stall_timeout=30.0,
         min_watch_seconds=1800.0))]
     fn new(
-        cache: &Bound<'_, PyAny>,
-        clock: Option<&Bound<'_, PyAny>>,
+        cache: &WatchCache,
+        clock: Option<&Clock>,
         max_body_bytes: usize,
         max_header_bytes: usize,
         max_connections: usize,
@@ -101,7 +95,6 @@ impl Front {
         write_stall_timeout: f64,
         min_watch_seconds: f64,
     ) -> PyResult<Self> {
-        let _ = (cache, clock);
         let limits = Limits {
             max_body_bytes,
             max_header_bytes,
@@ -115,9 +108,11 @@ impl Front {
             ..Limits::default()
         };
         let runtime = kubecore_front::runtime().map_err(io_error)?;
-        let policy = Arc::new(PolicyStore::new());
-        let server = Server::new(limits, CoreClock::system(), Arc::new(NothingBound), policy, runtime);
-        Ok(Self { server: server.map_err(io_error)? })
+        let policy = followed_policy(&cache.core);
+        let clock = clock.map_or_else(CoreClock::system, |clock| clock.core.clone());
+        let lookup = Arc::new(CacheLookup(cache.core.clone()));
+        let server = Server::new(limits, clock, lookup, policy, runtime).map_err(io_error)?;
+        Ok(Self { server, cache: cache.core.clone() })
     }
 
     #[pyo3(signature = (host, port, *, certificate_pem, key_pem))]
@@ -131,18 +126,20 @@ impl Front {
     }
 
     #[allow(clippy::too_many_arguments)] // what a resource is
-    #[pyo3(signature = (group, version, plural, resource, namespaced, verbs, subresources, kind=String::new()))]
+    #[pyo3(signature = (group, version, plural, resource, namespaced, verbs, subresources))]
     fn route(
         &self,
         group: String,
         version: String,
         plural: String,
-        resource: usize,
+        resource: ResourceId,
         namespaced: bool,
         verbs: Vec<String>,
         subresources: Vec<String>,
-        kind: String,
-    ) {
+    ) -> PyResult<()> {
+        let cache = self.cache.resource(resource).ok_or_else(|| PyKeyError::new_err(resource))?;
+        let json = Json::version(cache.info(), &version)
+            .ok_or_else(|| PyValueError::new_err(format!("{plural} is not served in {version:?}")))?;
         let can = |verb: &str| verbs.iter().any(|own| own == verb);
         self.server.routes.put(Route {
             gets: can("get"),
@@ -152,10 +149,11 @@ impl Front {
             group,
             version,
             plural,
-            kind,
-            resource,
+            cache,
+            json: Arc::new(json),
             namespaced,
         });
+        Ok(())
     }
 
     fn unroute(&self, group: &str, version: &str, plural: &str) {

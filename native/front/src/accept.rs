@@ -16,7 +16,7 @@ pub enum Form {
 }
 
 /// The media types that are made, as a 406 names them.
-pub const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Picks by descending quality, first come first; the absence of the header means JSON.
 pub fn negotiate(accept: Option<&str>) -> Form {

@@ -1,17 +1,118 @@
 //! The read path: GET, LIST and WATCH from the watch cache.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use http::{Method, Response};
+use kubecore_core::status::Status;
+use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
+use rand::Rng;
 
+use crate::accept::{ACCEPTED, Form, negotiate};
 use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::server::Server;
+use crate::query::Query;
+use crate::rendering::{self, Rendering};
+use crate::routes::Route;
+use crate::server::{Phase, Server};
+use crate::status::{APPLICATION_JSON, NO_CACHE, refusal};
+use crate::watch_body::WatchBody;
 
 impl Server {
     /// The answer to a read that the cache can give; None hands it to Python.
     pub(crate) fn read(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
-        let _route = self.routes.for_read(&exchange.info)?;
-        None
+        if exchange.method != Method::GET {
+            return None;
+        }
+        let route = self.routes.for_read(&exchange.info)?;
+        let transcoder: Arc<dyn Transcoder> = match negotiate(exchange.accept()) {
+            Form::Json => route.json.clone(),
+            Form::Metadata => Arc::new(PartialMetadata),
+            Form::Python => return None,
+            Form::Nothing => return Some(refusal(&Status::not_acceptable(&ACCEPTED))),
+        };
+        let answered = match exchange.info.verb() {
+            "get" => self.get(exchange, &route, &*transcoder),
+            "list" => self.list(exchange, &route, &*transcoder),
+            _ => self.watch(exchange, &route, transcoder),
+        };
+        Some(answered.unwrap_or_else(|status| refusal(&status)))
     }
+
+    fn get(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        route: &Route,
+        transcoder: &dyn Transcoder,
+    ) -> Result<Response<Body>, Status> {
+        let info = &exchange.info;
+        let namespace = if route.namespaced { info.namespace() } else { "" };
+        let Some(object) = route.cache.get(namespace, info.name()) else {
+            return Err(Status::not_found(info.group(), info.resource(), info.name()));
+        };
+        let rendering = Rendering { pretty: wants_pretty(exchange), gzip: false };
+        let json = route.cache.render(&object, transcoder)?;
+        Ok(json_response(if rendering.pretty { Body::full(rendering::indented([&json])) } else { Body::full(json) }))
+    }
+
+    fn list(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        route: &Route,
+        transcoder: &dyn Transcoder,
+    ) -> Result<Response<Body>, Status> {
+        let options = ReadOptions::parse(&exchange.query)?;
+        let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
+        let list = route.cache.list(&query, transcoder)?;
+        let rendering = Rendering { pretty: wants_pretty(exchange), gzip: rendering::takes_gzip(exchange, list.length) };
+        if rendering == Rendering::default() {
+            return Ok(json_response(Body::pieces(list.segments)));
+        }
+        let mut response = json_response(rendering.body(self, list.segments, list.length));
+        rendering.label(response.headers_mut());
+        Ok(response)
+    }
+
+    fn watch(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        route: &Route,
+        transcoder: Arc<dyn Transcoder>,
+    ) -> Result<Response<Body>, Status> {
+        if *self.phase.borrow() != Phase::Serving {
+            return Err(Status::unavailable("apiserver is shutting down."));
+        }
+        let options = ReadOptions::parse(&exchange.query)?;
+        let query = options.watch_query(route.cache.info(), namespace_of(exchange, route), None)?;
+        let bookmarks = query.bookmarks;
+        let watcher = route.cache.watch(query, transcoder)?;
+        let lasts = match options.timeout_seconds {
+            0 => self.limits.min_watch.mul_f64(rand::rng().random_range(1.0..2.0)),
+            seconds => Duration::from_secs(seconds),
+        };
+        Ok(json_response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks))))
+    }
+}
+
+/// None: all namespaces.
+fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
+    Some(exchange.info.namespace()).filter(|namespace| route.namespaced && !namespace.is_empty())
+}
+
+/// Asked for, or shown to a person: curl, Wget and browsers get indented JSON, as from Kubernetes.
+fn wants_pretty(exchange: &Exchange) -> bool {
+    if let Some(value) = Query::new(&exchange.query).first("pretty") {
+        return crate::request_info::is_true(&value);
+    }
+    exchange
+        .header(USER_AGENT)
+        .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
+}
+
+fn json_response(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    response
 }

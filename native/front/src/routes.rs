@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use kubecore_core::watch_cache::{ResourceCache, Transcoder};
 use rustc_hash::FxHashMap;
 
 use crate::request_info::RequestInfo;
 
 /// One served (group, version, plural).
-#[derive(Clone, Debug)]
 pub struct Route {
     pub group: String,
     pub version: String,
     pub plural: String,
-    pub kind: String,
-    /// The watch cache's number of the resource.
-    pub resource: usize,
+    /// Where its objects are.
+    pub cache: Arc<ResourceCache>,
+    /// Makes the JSON of this version.
+    pub json: Arc<dyn Transcoder>,
     pub namespaced: bool,
     pub gets: bool,
     pub lists: bool,
@@ -76,6 +77,7 @@ impl RouteTable {
         } else {
             info.namespace().is_empty() || (info.resource() == "namespaces" && info.namespace() == info.name())
         };
-        (whole && verb && scope && info.rest().is_empty()).then_some(route)
+        let served = whole && verb && scope && info.rest().is_empty() && !route.cache.is_removed();
+        served.then_some(route)
     }
 }

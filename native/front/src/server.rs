@@ -219,7 +219,7 @@ impl Drop for Slot {
     }
 }
 
-fn bind(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
+pub(crate) fn bind(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in (host, port).to_socket_addrs()? {
         match bind_address(address) {

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
+use kubecore_core::status::Status;
 use tokio::sync::oneshot;
 
 use crate::authn::Outcome;
@@ -26,7 +27,10 @@ use crate::exchange::{Decisions, Exchange};
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
 use crate::request_info::RequestInfo;
 use crate::server::{Phase, Server};
-use crate::status::Refusal;
+use crate::status;
+
+/// How much more than the limit of a body is read before the connection is cut.
+const DISCARD_FACTOR: usize = 4;
 
 type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -49,7 +53,7 @@ impl Future for Answer {
 
 /// What stands in when our own code has failed; the details went to stderr with the panic.
 fn broken() -> Response<Body> {
-    Refusal::internal("the request handler failed").into_response()
+    status::refusal(&Status::internal("the request handler failed"))
 }
 
 impl Server {
@@ -75,14 +79,14 @@ impl Server {
     fn chain(self: &Arc<Self>, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Answer {
         let started = Instant::now();
         if header_bytes(request.headers()) > self.limits.max_header_bytes {
-            return refuse(Refusal::headers_too_large());
+            return refuse(&status::headers_too_large());
         }
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let query = parts.uri.query().unwrap_or("");
         let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
-            return refuse(Refusal::bad_request("the request path is not valid"));
+            return refuse(&Status::bad_request("the request path is not valid"));
         };
         let exchange = Exchange {
             method: parts.method,
@@ -94,13 +98,13 @@ impl Server {
         };
         let mut decisions = Decisions::default();
         match self.judge(&exchange, &mut decisions) {
-            Some(refusal) => self.finish(&exchange, refusal.into_response()),
+            Some(refused) => self.finish(&exchange, status::refusal(&refused)),
             None => self.dispatch(exchange, decisions, incoming, upgrade),
         }
     }
 
     /// Authentication, impersonation, authorization: fills in `decisions`, or refuses.
-    fn judge(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Refusal> {
+    fn judge(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let connection = &exchange.connection;
         if !connection.secure {
             decisions.user = Some(Arc::new(UserInfo::unsecured()));
@@ -109,7 +113,7 @@ impl Server {
             return None;
         }
         match self.authenticator.authenticate(connection.identity.as_ref(), &connection.token, &exchange.headers) {
-            Outcome::Rejected => return Some(Refusal::unauthorized()),
+            Outcome::Rejected => return Some(Status::unauthorized()),
             Outcome::Unknown => return None,
             Outcome::User(user) => decisions.user = Some(user),
         }
@@ -121,7 +125,7 @@ impl Server {
         self.authorize(exchange, decisions)
     }
 
-    fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Refusal> {
+    fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
         match self.authorizer.decide(user, &attributes) {
@@ -129,7 +133,7 @@ impl Server {
             Verdict::Python => decisions.authorized = None,
             Verdict::Deny(reason) => {
                 decisions.authorized = Some(false);
-                return Some(Refusal::forbidden(&user.username, &attributes, &reason));
+                return Some(status::forbidden(&user.username, &attributes, &reason));
             }
         }
         None
@@ -153,7 +157,7 @@ impl Server {
             }
         }
         if *self.phase.borrow() != Phase::Serving {
-            return self.finish(&exchange, Refusal::shutting_down().into_response());
+            return self.finish(&exchange, status::refusal(&Status::unavailable("apiserver is shutting down.")));
         }
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {
@@ -161,7 +165,7 @@ impl Server {
             let _counted = server.metrics.in_flight(exchange.info.verb());
             let response = match server.read_body(incoming, &exchange.headers).await {
                 Ok(body) => server.hand_over(&exchange, decisions, body, upgrade).await,
-                Err(refusal) => refusal.into_response(),
+                Err(refused) => status::refusal(&refused),
             };
             server.metrics.record(&exchange, response.status().as_u16());
             response
@@ -178,22 +182,29 @@ impl Server {
         Answer::Ready(Some(response))
     }
 
-    async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Refusal> {
+    async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Status> {
         if incoming.is_end_stream() {
             return Ok(Bytes::new());
         }
         let limit = self.limits.max_body_bytes;
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit as u64) {
-            return Err(Refusal::body_too_large(limit));
-        }
-        let collected = tokio::time::timeout(self.limits.body_timeout, Limited::new(incoming, limit).collect()).await;
-        match collected {
-            Err(_) => Err(Refusal::body_timeout()),
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::body_too_large(limit)),
-            Ok(Err(_)) => Err(Refusal::bad_request("the request body could not be read")),
-        }
+        let too_large = announced.is_some_and(|length| length > limit as u64);
+        let collect = async {
+            let mut incoming = incoming;
+            if too_large {
+                discard(incoming, limit * DISCARD_FACTOR).await;
+                return Err(status::body_too_large(limit));
+            }
+            match Limited::new(&mut incoming, limit).collect().await {
+                Ok(collected) => Ok(collected.to_bytes()),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    discard(incoming, limit * DISCARD_FACTOR).await;
+                    Err(status::body_too_large(limit))
+                }
+                Err(_) => Err(Status::bad_request("the body of the request could not be read")),
+            }
+        };
+        tokio::time::timeout(self.limits.body_timeout, collect).await.unwrap_or_else(|_| Err(status::body_timeout()))
     }
 
     /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.
@@ -217,27 +228,27 @@ impl Server {
             });
             if self.handoff.push(pending).is_err() {
                 guard.answered();
-                return Refusal::too_many_requests().into_response();
+                return status::refusal(&status::overloaded());
             }
             let reply = answer.await;
             guard.answered();
             match reply {
-                Err(_) => return Refusal::internal("the request was dropped unanswered").into_response(),
+                Err(_) => return status::refusal(&Status::internal("the request was dropped unanswered")),
                 Ok(Reply::Full { status, headers, body }) => return assemble(status, headers, Body::full(body)),
                 Ok(Reply::Stream { status, headers, stream }) => {
                     return assemble(status, headers, Body::stream(stream));
                 }
                 Ok(Reply::Upgrade { status, headers, connection }) => {
                     let Some(upgrade) = upgrade else {
-                        return Refusal::bad_request("you must specify an upgrade header").into_response();
+                        return status::refusal(&Status::bad_request("Upgrade request required"));
                     };
                     self.handle().spawn(connection.run(upgrade));
                     return switch_protocols(status, headers);
                 }
                 Ok(Reply::Resume { user, authorized }) => {
                     decisions = Decisions { user: Some(user), authenticated: Some(true), authorized: authorized.then_some(true) };
-                    if !authorized && let Some(refusal) = self.authorize(exchange, &mut decisions) {
-                        return refusal.into_response();
+                    if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
+                        return status::refusal(&refused);
                     }
                     if decisions.authorized == Some(true)
                         && upgrade.is_none()
@@ -251,8 +262,19 @@ impl Server {
     }
 }
 
-fn refuse(refusal: Refusal) -> Answer {
-    Answer::Ready(Some(refusal.into_response()))
+fn refuse(refused: &Status) -> Answer {
+    Answer::Ready(Some(status::refusal(refused)))
+}
+
+/// Reads on for a while after a body has turned out too large: a client that is still writing reads no answer.
+async fn discard(mut incoming: Incoming, mut budget: usize) {
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let read = frame.data_ref().map_or(0, Bytes::len);
+        match budget.checked_sub(read) {
+            Some(left) => budget = left,
+            None => return,
+        }
+    }
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

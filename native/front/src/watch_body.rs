@@ -2,50 +2,95 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::Stream;
 use http_body::Frame;
+use kubecore_core::clock::Clock;
+use kubecore_core::watch_cache::Watcher;
+use rand::Rng;
 
 use crate::body::{BodyError, Pieces};
 use crate::metrics::Gauge;
+use crate::server::{Phase, Server};
 
-/// Batches of watch frames; its end ends the watch.
-pub type Batches = Pin<Box<dyn Stream<Item = Vec<Bytes>> + Send>>;
-/// Completes when the watch has to end.
-pub type EndOfWatch = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Events taken from the cache at once.
+const BATCH: usize = 512;
+/// How often a client that wants bookmarks is told the revision reached; as apiserver's cacher.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub struct WatchBody {
-    batches: Batches,
-    end: EndOfWatch,
+    watcher: Watcher,
+    clock: Clock,
+    /// Completes when the time is up or the server stops.
+    end: Timer,
+    bookmark: Option<Timer>,
     ended: bool,
     /// Counts the watch as open while it lives.
     _open: Gauge,
 }
 
 impl WatchBody {
-    pub fn new(batches: Batches, end: EndOfWatch, open: Gauge) -> Self {
-        Self { batches, end, ended: false, _open: open }
+    pub fn new(server: &Arc<Server>, watcher: Watcher, lasts: Duration, bookmarks: bool) -> Self {
+        let clock = server.clock.clone();
+        let (time, mut phase) = (sleep(&clock, lasts), server.phase.subscribe());
+        let end = async move {
+            tokio::select! {
+                () = time => {}
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+            }
+        };
+        Self {
+            watcher,
+            end: Box::pin(end),
+            bookmark: bookmarks.then(|| next_bookmark(&clock)),
+            clock,
+            ended: false,
+            _open: server.metrics.open_watch(),
+        }
     }
 
     pub(crate) fn poll_pieces(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
-        if self.ended {
+        if self.ended || self.end.as_mut().poll(cx).is_ready() {
+            self.ended = true;
             return Poll::Ready(None);
         }
-        loop {
-            match self.batches.as_mut().poll_next(cx) {
-                Poll::Ready(Some(frames)) if frames.is_empty() => {}
-                Poll::Ready(Some(frames)) => return Poll::Ready(Some(Ok(Frame::data(Pieces::many(frames))))),
-                Poll::Ready(None) => break,
-                Poll::Pending if self.end.as_mut().poll(cx).is_ready() => break,
-                Poll::Pending => return Poll::Pending,
+        match self.watcher.poll_batch(cx, BATCH) {
+            Poll::Ready(Some(batch)) => return Poll::Ready(Some(Ok(Frame::data(Pieces::many(batch.frames))))),
+            Poll::Ready(None) => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        while let Some(timer) = &mut self.bookmark {
+            if timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.bookmark = Some(next_bookmark(&self.clock));
+            if let Some(frame) = self.watcher.bookmark() {
+                return Poll::Ready(Some(Ok(Frame::data(Pieces::one(frame)))));
             }
         }
-        self.ended = true;
-        Poll::Ready(None)
+        Poll::Pending
+    }
+}
+
+/// A quarter of spread, so that watches opened together are not told together.
+fn next_bookmark(clock: &Clock) -> Timer {
+    sleep(clock, BOOKMARK_EVERY.mul_f64(rand::rng().random_range(0.75..1.25)))
+}
+
+/// By the clock: in virtual time when it is virtual.
+fn sleep(clock: &Clock, duration: Duration) -> Timer {
+    match clock.virtual_sleep(duration) {
+        Some(sleep) => Box::pin(sleep),
+        None => Box::pin(tokio::time::sleep(duration)),
     }
 }

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::Attributes;
 use super::model::{Binding, Principal};
 use super::rule::{CompiledRule, Verb};
+use super::store::PolicyKind;
 use crate::authn::UserInfo;
 
 /// The rules of one role.
@@ -64,6 +65,14 @@ impl Scope {
         }
     }
 
+    fn clear(&mut self, roles: bool) {
+        if roles {
+            self.roles.clear();
+        } else {
+            *self = Self { roles: std::mem::take(&mut self.roles), ..Self::default() };
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty() && self.bindings.is_empty()
     }
@@ -84,6 +93,17 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Forgets all objects of the kind.
+    pub(super) fn clear(&mut self, kind: PolicyKind) {
+        let roles = matches!(kind, PolicyKind::Role | PolicyKind::ClusterRole);
+        if matches!(kind, PolicyKind::ClusterRole | PolicyKind::ClusterRoleBinding) {
+            Arc::make_mut(&mut self.cluster).clear(roles);
+            return;
+        }
+        self.namespaces.values_mut().for_each(|scope| Arc::make_mut(scope).clear(roles));
+        self.namespaces.retain(|_, scope| !scope.is_empty());
+    }
+
     /// Whether any rule bound to the user allows it.
     pub fn decide(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision {
         if self.allowing(user, attributes).is_some() { Decision::Allowed } else { Decision::NoOpinion }

@@ -66,10 +66,15 @@ impl PolicyStore {
         self.current.store(Arc::new(next));
     }
 
-    /// Forgets everything: before a fresh load.
-    pub fn clear(&self) {
+    /// Puts `objects` (namespace, name, JSON) in the place of all objects of the kind.
+    pub fn replace<'a>(&self, kind: PolicyKind, objects: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>) {
         let _writing = self.writing.lock();
-        self.current.store(Arc::default());
+        let mut next = Policy::clone(&self.current.load());
+        next.clear(kind);
+        for (namespace, name, json) in objects {
+            apply_one(&mut next, Change { kind, namespace, name, object: Some(json) });
+        }
+        self.current.store(Arc::new(next));
     }
 }
 
