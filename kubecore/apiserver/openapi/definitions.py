@@ -1,0 +1,100 @@
+"""Schemas of kinds: the baked OpenAPI v2 definitions, found by kind, and their form in OpenAPI v3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kubecore.api.scheme import DATA
+
+JSON = dict[str, Any]
+
+META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_V2_REF = "#/definitions/"
+_V3_REF = "#/components/schemas/"
+_GVK = "x-kubernetes-group-version-kind"
+
+
+_BUILTIN = DATA / "definitions.json.z"
+
+
+def builtin() -> Mapping[str, JSON]:
+    """Every definition of v1.35, descriptions included. Some megabytes: load it late, and do not keep it."""
+    loaded: dict[str, JSON] = json.loads(zlib.decompress(_BUILTIN.read_bytes()))
+    return loaded
+
+
+def builtin_digest() -> bytes:
+    """What `builtin` returns changes only when this does."""
+    return hashlib.sha512(_BUILTIN.read_bytes()).digest()
+
+
+class Definitions:
+    """Definitions by name and by kind."""
+
+    def __init__(self, definitions: Mapping[str, JSON]) -> None:
+        self.all = definitions
+        self._by_kind = {
+            (identity["group"], identity["version"], identity["kind"]): name
+            for name, definition in definitions.items()
+            for identity in definition.get(_GVK, ())
+        }
+
+    def name_of(self, group: str, version: str, kind: str) -> str | None:
+        """The definition of a kind; None for kinds without one (connect options)."""
+        return self._by_kind.get((group, version, kind))
+
+    def reachable(self, names: Iterable[str]) -> dict[str, JSON]:
+        """These definitions and all they refer to, in order of their names."""
+        found: dict[str, JSON] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found and name in self.all:
+                found[name] = self.all[name]
+                waiting += _references(self.all[name])
+        return dict(sorted(found.items()))
+
+
+def _references(schema: Any) -> Iterable[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == "$ref" and isinstance(value, str):
+                yield value.removeprefix(_V2_REF)
+            elif key != "description":
+                yield from _references(value)
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from _references(item)
+
+
+def to_v3(schema: JSON) -> JSON:
+    """One schema in OpenAPI v3: references move, and stand alone; formats of two types become alternatives."""
+    if "$ref" in schema:
+        reference = {"$ref": schema["$ref"].replace(_V2_REF, _V3_REF)}
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return {"allOf": [reference], **beside} if beside else reference
+    converted: JSON = {}
+    for key, value in schema.items():
+        if key == "properties":
+            converted[key] = {name: to_v3(item) for name, item in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            converted[key] = to_v3(value)
+        else:
+            converted[key] = value
+    if converted.get("format") == "int-or-string":
+        del converted["type"]
+        converted["oneOf"] = [{"type": "integer"}, {"type": "string"}]
+    return converted
+
+
+def definition_to_v3(name: str, definition: JSON) -> JSON:
+    """A whole definition; quantities may be numbers, too."""
+    converted = to_v3(definition)
+    if name.endswith(".api.resource.Quantity"):
+        converted.pop("type", None)
+        converted["oneOf"] = [{"type": "string"}, {"type": "number"}]
+    return converted

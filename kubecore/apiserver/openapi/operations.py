@@ -1,0 +1,241 @@
+"""Every operation the API has, independent of the OpenAPI version that will describe it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kubecore.api.scheme import Resource, Scheme, Subresource
+from kubecore.apiserver.openapi.definitions import META, Definitions
+
+PATCH_TYPES = (
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+
+# Query parameters: (type, description).
+QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
+    "allowWatchBookmarks": ("boolean", "Ask for BOOKMARK events in a watch."),
+    "command": ("string", "The command to run, one parameter per argument."),
+    "container": ("string", "The container's name; may be left out where there is only one."),
+    "continue": ("string", "The token of the next page, from the metadata of the page before."),
+    "dryRun": ("string", "All: go through every stage of the request, but change nothing."),
+    "fieldManager": ("string", "The name under which changes are recorded in metadata.managedFields."),
+    "fieldSelector": ("string", "Restricts the objects by their fields."),
+    "fieldValidation": ("string", "What to do about unknown and duplicate fields: Ignore, Warn or Strict."),
+    "follow": ("boolean", "Go on with the log as it grows."),
+    "force": ("boolean", "Apply: take over fields that others own."),
+    "gracePeriodSeconds": ("integer", "Seconds until the object goes; 0 is at once."),
+    "insecureSkipTLSVerifyBackend": ("boolean", "Do not check the certificate of the kubelet."),
+    "labelSelector": ("string", "Restricts the objects by their labels."),
+    "limit": ("integer", "How many objects a page has at most."),
+    "limitBytes": ("integer", "How many bytes of the log to give at most."),
+    "orphanDependents": ("boolean", "Deprecated; use propagationPolicy."),
+    "path": ("string", "The path that is asked of the target."),
+    "ports": ("integer", "The ports to forward."),
+    "pretty": ("string", "true: indent the output."),
+    "previous": ("boolean", "The log of the container that ran before."),
+    "propagationPolicy": ("string", "What becomes of dependents: Orphan, Background or Foreground."),
+    "resourceVersion": ("string", "How recent the answer must be."),
+    "resourceVersionMatch": ("string", "How resourceVersion is meant: Exact or NotOlderThan."),
+    "sendInitialEvents": ("boolean", "Begin a watch with what there is."),
+    "sinceSeconds": ("integer", "Only the log of this many last seconds."),
+    "sinceTime": ("string", "Only the log since this time."),
+    "stderr": ("boolean", "Connect standard error."),
+    "stdin": ("boolean", "Connect standard input."),
+    "stdout": ("boolean", "Connect standard output."),
+    "stream": ("string", "Which output of the container: All, Stdout or Stderr."),
+    "tailLines": ("integer", "Only this many last lines of the log."),
+    "timeoutSeconds": ("integer", "Ends the call after this time, whatever happens."),
+    "timestamps": ("boolean", "Each line of the log with its time."),
+    "tty": ("boolean", "Give the command a terminal."),
+    "watch": ("boolean", "Stream changes instead of answering with a list."),
+}
+
+_LIST = [
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
+]
+_WRITE = ["dryRun", "fieldManager", "fieldValidation"]
+_DELETE = ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"]
+_TERMINAL = ["command", "container", "stderr", "stdin", "stdout", "tty"]
+_SUBRESOURCE_QUERY = {
+    "attach": _TERMINAL[1:],
+    "exec": _TERMINAL,
+    "log": [
+        "container",
+        "follow",
+        "insecureSkipTLSVerifyBackend",
+        "limitBytes",
+        "previous",
+        "sinceSeconds",
+        "sinceTime",
+        "stream",
+        "tailLines",
+        "timestamps",
+    ],
+    "portforward": ["ports"],
+    "proxy": ["path"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a verb is in OpenAPI: its method, its name in x-kubernetes-action and in operation ids."""
+
+    method: str
+    action: str
+    word: str
+    query: tuple[str, ...]
+
+
+_ACTIONS = {
+    "list": Action("get", "list", "list", tuple(_LIST)),
+    "create": Action("post", "post", "create", tuple(_WRITE)),
+    "deletecollection": Action("delete", "deletecollection", "deleteCollection", (*_DELETE, *_LIST[:-2])),
+    "get": Action("get", "get", "read", ()),
+    "update": Action("put", "put", "replace", tuple(_WRITE)),
+    "patch": Action("patch", "patch", "patch", ("dryRun", "fieldManager", "fieldValidation", "force")),
+    "delete": Action("delete", "delete", "delete", tuple(_DELETE)),
+}
+_CONNECT_METHODS = {"create": "post", "delete": "delete", "get": "get", "patch": "patch", "update": "put"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. Bodies and results are names of definitions, None for plain text or nothing."""
+
+    path: str
+    method: str
+    action: str
+    operation_id: str
+    tag: str
+    kind: tuple[str, str, str]
+    path_parameters: tuple[str, ...]
+    query: tuple[str, ...]
+    body: str | None
+    result: str | None
+    created: bool
+
+
+def operations(scheme: Scheme, definitions: Definitions, group: str, version: str) -> Iterator[Operation]:
+    """The operations of one group version, in order of their paths."""
+    found: list[Operation] = []
+    for resource in scheme.resources:
+        if (resource.group, resource.version) == (group, version):
+            found += _of_resource(resource, definitions)
+    return iter(sorted(found, key=lambda operation: (operation.path, operation.method)))
+
+
+def root_path(group: str, version: str) -> str:
+    """`/api/v1` or `/apis/apps/v1`."""
+    return f"/apis/{group}/{version}" if group else f"/api/{version}"
+
+
+def _of_resource(resource: Resource, definitions: Definitions) -> Iterator[Operation]:
+    root = root_path(resource.group, resource.version)
+    scope = "/namespaces/{namespace}" if resource.namespaced else ""
+    collection = f"{root}{scope}/{resource.plural}"
+    for verb in ("list", "create", "deletecollection"):
+        if verb in resource.verbs:
+            yield _operation(resource, definitions, verb, collection)
+    for verb in ("get", "update", "patch", "delete"):
+        if verb in resource.verbs:
+            yield _operation(resource, definitions, verb, f"{collection}/{{name}}")
+    if resource.namespaced and "list" in resource.verbs:
+        yield _operation(resource, definitions, "list", f"{root}/{resource.plural}")
+    for subresource in resource.subresources.values():
+        yield from _of_subresource(resource, subresource, definitions, f"{collection}/{{name}}/{subresource.name}")
+
+
+def _operation(resource: Resource, definitions: Definitions, verb: str, path: str) -> Operation:
+    everywhere = resource.namespaced and "{namespace}" not in path
+    action = _ACTIONS[verb]
+    scope = "Namespaced" if resource.namespaced and not everywhere else ""
+    suffix = "ForAllNamespaces" if everywhere else ""
+    group_version = _camel(resource.group or "core", resource.version)
+    word, collection = (action.word, "") if verb != "deletecollection" else ("delete", "Collection")
+    own = definitions.name_of(resource.group, resource.version, resource.kind)
+    lists = definitions.name_of(resource.group, resource.version, f"{resource.kind}List")
+    status = META + "Status"
+    return Operation(
+        path=path,
+        method=action.method,
+        action=action.action,
+        operation_id=f"{word}{group_version}{collection}{scope}{resource.kind}{suffix}",
+        tag=_tag(resource),
+        kind=(resource.group, resource.version, resource.kind),
+        path_parameters=_parameters_in(path),
+        query=("pretty", *action.query),
+        body=_body(verb, own),
+        result={"list": lists, "delete": status, "deletecollection": status}.get(verb, own),
+        created=verb in ("create", "update", "patch"),
+    )
+
+
+def _body(verb: str, own: str | None) -> str | None:
+    match verb:
+        case "create" | "update":
+            return own
+        case "patch":
+            return META + "Patch"
+        case "delete" | "deletecollection":
+            return META + "DeleteOptions"
+    return None
+
+
+def _of_subresource(
+    resource: Resource, subresource: Subresource, definitions: Definitions, path: str
+) -> Iterator[Operation]:
+    own = definitions.name_of(subresource.group, subresource.version, subresource.kind)
+    connects = own is None
+    extra = _SUBRESOURCE_QUERY.get(subresource.name, [])
+    paths = [path, path + "/{path}"] if subresource.name == "proxy" else [path]
+    group_version = _camel(resource.group or "core", resource.version)
+    scope = "Namespaced" if resource.namespaced else ""
+    name = f"{scope}{resource.kind}{subresource.name[0].upper()}{subresource.name[1:]}"
+    for verb in sorted(subresource.verbs):
+        action = _ACTIONS[verb]
+        for place in paths:
+            method = _CONNECT_METHODS[verb]
+            word = f"connect{group_version}{method.capitalize()}" if connects else f"{action.word}{group_version}"
+            suffix = "WithPath" if place != path else ""
+            yield Operation(
+                path=place,
+                method=method,
+                action="connect" if connects else action.action,
+                operation_id=f"{word}{name}{suffix}",
+                tag=_tag(resource),
+                kind=(subresource.group, subresource.version, subresource.kind),
+                path_parameters=_parameters_in(place),
+                query=tuple(extra) if connects else ("pretty", *action.query, *extra),
+                body=None if connects else _body(verb, own),
+                result=None if connects or subresource.name == "log" else own,
+                created=not connects and verb != "get",
+            )
+
+
+def _parameters_in(path: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\{(\w+)\}", path))
+
+
+def _tag(resource: Resource) -> str:
+    group = (resource.group or "core").removesuffix(".k8s.io").replace(".", "_")
+    return f"{group}_{resource.version}"
+
+
+def _camel(group: str, version: str) -> str:
+    """`rbac.authorization.k8s.io`, `v1` → `RbacAuthorizationV1`."""
+    parts = [*group.removesuffix(".k8s.io").split("."), version]
+    return "".join(part[:1].upper() + part[1:] for part in parts)

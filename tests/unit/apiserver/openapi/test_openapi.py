@@ -1,0 +1,202 @@
+"""OpenAPI documents, as kubectl asks for them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+
+from kubecore.api import scheme
+from kubecore.apiserver.openapi import gnostic
+from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
+from kubecore.apiserver.openapi.serving import V2_PROTOBUF, OpenAPI
+
+
+@pytest.fixture(scope="module")
+def openapi() -> OpenAPI:
+    return OpenAPI(scheme.default(), server_version="v1.35.0")
+
+
+def document(openapi: OpenAPI, path: str) -> dict[str, Any]:
+    answer = openapi.respond(path)
+    assert answer is not None
+    assert answer.status == 200
+    parsed: dict[str, Any] = orjson.loads(answer.body)
+    return parsed
+
+
+def test_the_index_links_every_group_version_by_hash(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3")["paths"]
+    assert {"api/v1", "apis/apps/v1", "apis/autoscaling/v2"} <= set(paths)
+    url = paths["apis/apps/v1"]["serverRelativeURL"]
+    path, _, query = url.partition("?")
+    answer = openapi.respond(path, query)
+    assert answer is not None
+    assert answer.status == 200
+    assert ("Cache-Control", "public, immutable") in answer.headers
+
+
+def test_an_outdated_hash_is_redirected_to_the_present_one(openapi: OpenAPI) -> None:
+    answer = openapi.respond("/openapi/v3/apis/apps/v1", "hash=OLD")
+    assert answer is not None
+    assert answer.status == 301
+    location = dict(answer.headers)["Location"]
+    assert location in document(openapi, "/openapi/v3")["paths"]["apis/apps/v1"]["serverRelativeURL"]
+
+
+def test_a_group_version_has_only_the_schemas_it_needs_and_all_of_them(openapi: OpenAPI) -> None:
+    schemas = document(openapi, "/openapi/v3/apis/apps/v1")["components"]["schemas"]
+    assert "io.k8s.api.apps.v1.Deployment" in schemas
+    assert "io.k8s.api.core.v1.PodSpec" in schemas
+    assert "io.k8s.api.core.v1.Node" not in schemas
+    assert set(references(schemas)) <= set(schemas)
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"].rpartition("/")[2]
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def test_operations_tell_their_kind_action_and_parameters(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/apis/apps/v1")["paths"]
+    patch = paths["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert patch["x-kubernetes-action"] == "patch"
+    assert patch["operationId"] == "patchAppsV1NamespacedDeployment"
+    assert {"dryRun", "fieldManager", "fieldValidation", "force"} <= {one["name"] for one in patch["parameters"]}
+    assert "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale" in paths
+    listing = paths["/apis/apps/v1/deployments"]["get"]
+    assert listing["operationId"] == "listAppsV1DeploymentForAllNamespaces"
+    result = listing["responses"]["200"]["content"]["application/json"]["schema"]
+    assert result == {"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentList"}
+
+
+def test_every_operation_id_is_used_once(openapi: OpenAPI) -> None:
+    methods = ("get", "put", "post", "patch", "delete")
+    swagger = document(openapi, "/openapi/v2")
+    ids = [item[one]["operationId"] for item in swagger["paths"].values() for one in methods if one in item]
+    assert len(ids) == len(set(ids))
+    assert set(references(swagger)) <= set(swagger["definitions"])
+
+
+def test_v3_has_alternatives_where_json_has_two_types() -> None:
+    known = builtin()
+    name = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+    assert definition_to_v3(name, known[name])["oneOf"] == [{"type": "integer"}, {"type": "string"}]
+    name = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+    assert definition_to_v3(name, known[name])["oneOf"] == [{"type": "string"}, {"type": "number"}]
+
+
+def test_definitions_are_as_kubernetes_publishes_them() -> None:
+    """What kubernetes-validate changed is undone."""
+    text = orjson.dumps(builtin())
+    assert b'"null"' not in text
+    assert b"$defs" not in text
+    known = Definitions(builtin())
+    pod = known.all[known.name_of("", "v1", "Pod") or ""]
+    assert "enum" not in pod["properties"]["kind"]
+    assert pod["properties"]["spec"]["$ref"] == "#/definitions/io.k8s.api.core.v1.PodSpec"
+
+
+def test_v2_comes_as_protobuf_under_both_names(openapi: OpenAPI) -> None:
+    for accept in (V2_PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"):
+        answer = openapi.respond("/openapi/v2", accept=accept)
+        assert answer is not None
+        assert answer.content_type == V2_PROTOBUF
+        assert answer.body.startswith(b"\x0a\x032.0")
+
+
+def gnostic_messages() -> type[message.Message]:
+    """The part of openapi.v2 that kubectl reads schemas from, as protobuf itself understands it."""
+    fields = {
+        "Any": [("yaml", 2, None, False)],
+        "NamedAny": [("name", 1, None, False), ("value", 2, "Any", False)],
+        "TypeItem": [("value", 1, None, True)],
+        "Schema": [
+            ("ref", 1, None, False),
+            ("type", 22, "TypeItem", False),
+            ("properties", 25, "Properties", False),
+            ("vendor_extension", 31, "NamedAny", True),
+        ],
+        "NamedSchema": [("name", 1, None, False), ("value", 2, "Schema", False)],
+        "Properties": [("additional_properties", 1, "NamedSchema", True)],
+        "Definitions": [("additional_properties", 1, "NamedSchema", True)],
+        "Document": [("swagger", 1, None, False), ("definitions", 9, "Definitions", False)],
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="gnostic.proto", package="t", syntax="proto3")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for name, members in fields.items():
+        described = file.message_type.add(name=name)
+        for field, number, kind, repeated in members:
+            described.field.add(
+                name=field,
+                number=number,
+                type=kinds.TYPE_MESSAGE if kind else kinds.TYPE_STRING,
+                type_name=f".t.{kind}" if kind else None,
+                label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL,
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Document"))
+
+
+def test_protobuf_reads_what_gnostic_writes() -> None:
+    deployment = {"type": "object", "properties": {"spec": {"$ref": "#/definitions/Spec"}}, "x-kind": [1]}
+    swagger = {
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1"},
+        "paths": {},
+        "definitions": {"Deployment": deployment},
+    }
+    read: Any = gnostic_messages().FromString(gnostic.encode(swagger))
+    assert read.swagger == "2.0"
+    [entry] = read.definitions.additional_properties
+    assert (entry.name, list(entry.value.type.value)) == ("Deployment", ["object"])
+    [spec] = entry.value.properties.additional_properties
+    assert (spec.name, spec.value.ref) == ("spec", "#/definitions/Spec")
+    [extension] = entry.value.vendor_extension
+    assert (extension.name, extension.value.yaml) == ("x-kind", "[1]")
+
+
+def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) -> None:
+    for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1"):
+        answer = openapi.respond(path, accept="text/html")
+        assert answer is not None
+        assert answer.status == 406
+    for path in ("/openapi", "/openapi/v4", "/openapi/v3/apis/none/v1"):
+        assert openapi.respond(path) is None
+
+
+def test_custom_kinds_join_the_documents(openapi: OpenAPI) -> None:
+    widget = scheme.Resource(
+        group="example.com",
+        version="v1",
+        kind="Widget",
+        plural="widgets",
+        singular="widget",
+        namespaced=True,
+        verbs=frozenset({"get", "list", "create"}),
+        short_names=(),
+        categories=(),
+        subresources={},
+        api_version="example.com/v1",
+        key="widgets.example.com",
+        storage_key="widgets.example.com",
+    )
+    definition = {
+        "type": "object",
+        "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Widget"}],
+    }
+    changing = OpenAPI(scheme.default(), server_version="v1.35.0")
+    before = document(changing, "/openapi/v3")["paths"]["api/v1"]
+    changing.replace(scheme.Scheme([*scheme.default().resources, widget]), {"com.example.v1.Widget": definition})
+    assert before
+    schemas = document(changing, "/openapi/v3/apis/example.com/v1")["components"]["schemas"]
+    assert "com.example.v1.Widget" in schemas
