@@ -144,7 +144,7 @@ class ContainerOperations:
 
     def _after_start(self, record: ContainerRecord) -> None:
         if "startupProbe" not in record.spec:
-            record.ready = "readinessProbe" not in record.spec
+            record.ready = record.kind != "init" and "readinessProbe" not in record.spec
         target = self._target(record)
         container_id = record.id
         if any(f"{kind}Probe" in record.spec for kind in ("startup", "readiness", "liveness")):

@@ -88,9 +88,9 @@ class KubeletServer:
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.2)
         await self._runner.setup()
-        await web.SockSite(self._runner, self._socket, ssl_context=self._tls(), shutdown_timeout=0.2).start()
+        await web.SockSite(self._runner, self._socket, ssl_context=self._tls()).start()
         await asyncio.Event().wait()
 
     async def close(self) -> None:

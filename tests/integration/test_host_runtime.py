@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC240, PTH208
 """The host runtime with real processes: as root with and without pod networks, and as whoever runs the tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110, ASYNC240
 """A kubelet with real processes against an API in memory: from a bound pod to its removal."""
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ async def test_configuration_reaches_the_process_as_variables_and_files(node: Ru
     node.pod(
         "configured",
         shell(
-            "echo $GREETING $PASSWORD $POD_NAME; cat /settings/file.txt; echo; cat /run/hidden/password; echo > /work/x",
+            "echo $GREETING $PASSWORD $POD_NAME; cat /settings/file.txt; echo; cat /run/hidden/password; touch /work/x",
             env=[
                 {"name": "GREETING", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "greeting"}}},
                 {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "password"}}},

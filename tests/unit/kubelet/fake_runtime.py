@@ -1,0 +1,147 @@
+"""A runtime whose containers do nothing until the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from kubecore.clock import Clock
+from kubecore.kubelet.runtime.interface import (
+    ContainerConfig,
+    ContainerState,
+    ContainerStatus,
+    ExecResult,
+    ExitListener,
+    RuntimeFailure,
+    SandboxConfig,
+    SandboxStatus,
+)
+
+
+@dataclass
+class FakeRuntime:
+    """`calls` records what was asked, in order: ("start", "main"). `stubborn`: names that ignore SIGTERM."""
+
+    clock: Clock
+    name: str = "host"
+    handlers: frozenset[str] = frozenset({"host"})
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    stubborn: set[str] = field(default_factory=set)
+    fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)
+    fail_sandbox: list[RuntimeFailure] = field(default_factory=list)
+    sandboxes: dict[str, SandboxConfig] = field(default_factory=dict)
+    configs: dict[str, ContainerConfig] = field(default_factory=dict)
+    execute: Callable[[str, Sequence[str]], ExecResult] = field(default=lambda name, argv: ExecResult(b"", b"", 0))
+
+    def __post_init__(self) -> None:
+        self._statuses: dict[str, ContainerStatus] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._listeners: list[ExitListener] = []
+        self._numbers = itertools.count(1)
+
+    __hash__ = object.__hash__
+
+    # ---- for tests
+
+    def running(self) -> list[str]:
+        return [one.name for one in self._statuses.values() if one.state is ContainerState.RUNNING]
+
+    def attempts(self, name: str) -> int:
+        return sum(call == ("start", name) for call in self.calls)
+
+    def config(self, name: str) -> ContainerConfig:
+        """What the newest container of that name was made from."""
+        return next(config for config in reversed(self.configs.values()) if config.name == name)
+
+    def end(self, name: str, exit_code: int = 0) -> None:
+        """The running container of that name ends."""
+        for status in list(self._statuses.values()):
+            if status.name == name and status.state is ContainerState.RUNNING:
+                self._end(status.id, exit_code)
+
+    def _end(self, container_id: str, exit_code: int) -> None:
+        status = replace(
+            self._statuses[container_id],
+            state=ContainerState.EXITED,
+            exit_code=exit_code,
+            finished_at=self.clock.now(),
+        )
+        self._statuses[container_id] = status
+        self._ended[container_id].set()
+        for listener in self._listeners:
+            listener(status)
+
+    # ---- the interface
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        for sandbox in list(self.sandboxes):
+            await self.remove_pod_sandbox(sandbox)
+
+    def subscribe(self, listener: ExitListener) -> None:
+        self._listeners.append(listener)
+
+    async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
+        if self.fail_sandbox:
+            raise self.fail_sandbox.pop()
+        number = next(self._numbers)
+        self.sandboxes[f"sandbox{number}"] = config
+        self.calls.append(("sandbox", config.name))
+        return SandboxStatus(f"sandbox{number}", config.uid, "" if config.host_network else f"10.1.0.{number}")
+
+    async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        for status in self.list_containers(sandbox_id):
+            await self.stop_container(status.id, 0)
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        await self.stop_pod_sandbox(sandbox_id)
+        self.sandboxes.pop(sandbox_id, None)
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        if not config.argv:
+            raise RuntimeFailure("CreateContainerError", "no command specified")
+        container_id = f"container{next(self._numbers)}"
+        self.configs[container_id] = config
+        self._ended[container_id] = asyncio.Event()
+        self._statuses[container_id] = ContainerStatus(
+            container_id, sandbox_id, config.name, config.attempt, ContainerState.CREATED, self.clock.now()
+        )
+        return container_id
+
+    async def start_container(self, container_id: str) -> None:
+        status = self._statuses[container_id]
+        if status.name in self.fail_start:
+            raise self.fail_start[status.name]
+        self.calls.append(("start", status.name))
+        self._statuses[container_id] = replace(status, state=ContainerState.RUNNING, started_at=self.clock.now())
+
+    async def stop_container(self, container_id: str, grace_seconds: float) -> None:
+        status = self._statuses.get(container_id)
+        if status is None or status.state is not ContainerState.RUNNING:
+            return
+        self.calls.append(("stop", status.name))
+        ended = self._ended[container_id]
+        if status.name in self.stubborn and grace_seconds > 0:
+            try:
+                async with self.clock.timeout(grace_seconds):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+        if not ended.is_set():
+            self._end(container_id, 137 if status.name in self.stubborn else 143)
+
+    async def remove_container(self, container_id: str) -> None:
+        await self.stop_container(container_id, 0)
+
+    def container_status(self, container_id: str) -> ContainerStatus:
+        return self._statuses[container_id]
+
+    def list_containers(self, sandbox_id: str = "") -> Sequence[ContainerStatus]:
+        return [one for one in self._statuses.values() if sandbox_id in ("", one.sandbox_id)]
+
+    async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
+        return self.execute(self._statuses[container_id].name, argv)

@@ -1,0 +1,346 @@
+"""The life of pods on a node, as their status and events tell it."""
+
+from __future__ import annotations
+
+from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
+from tests.unit.kubelet.conftest import Node, container
+
+# --- running and ending
+
+
+async def test_a_bound_pod_runs_and_becomes_ready(node: Node) -> None:
+    await node.run()
+    status = node.status()
+    assert (status["phase"], status["podIP"], status["qosClass"]) == ("Running", "10.1.0.1", "BestEffort")
+    assert status["hostIP"] == "127.64.0.1"
+    assert node.container()["state"].keys() == {"running"}
+    assert node.container()["ready"] and node.container()["started"]
+    states = {one["type"]: one["status"] for one in status["conditions"]}
+    assert states == {
+        "PodReadyToStartContainers": "True",
+        "Initialized": "True",
+        "Ready": "True",
+        "ContainersReady": "True",
+        "PodScheduled": "True",
+    }
+    assert node.events("Created") == ["Created container: main"]
+    assert node.events("Started") == ["Started container main"]
+
+
+async def test_an_unchanged_status_is_written_once(node: Node) -> None:
+    await node.run()
+    written = len(node.api.writes("update pods/status"))
+    await node.settle(3600)
+    assert len(node.api.writes("update pods/status")) == written
+
+
+async def test_a_pod_that_ends_well_has_succeeded(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    node.runtime.end("main")
+    await node.settle()
+    assert node.status()["phase"] == "Succeeded"
+    assert node.container()["state"]["terminated"]["reason"] == "Completed"
+    assert node.condition("Ready")["reason"] == "PodCompleted"
+
+
+async def test_a_pod_that_ends_badly_and_is_not_restarted_has_failed(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    node.runtime.end("main", 3)
+    await node.settle()
+    assert node.status()["phase"] == "Failed"
+    assert node.container()["state"]["terminated"]["exitCode"] == 3
+    assert node.container()["state"]["terminated"]["reason"] == "Error"
+    assert node.condition("Ready")["reason"] == "PodFailed"
+
+
+async def test_a_failed_container_is_restarted_on_failure_and_left_when_it_succeeds(node: Node) -> None:
+    await node.run(restartPolicy="OnFailure")
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert (node.container()["restartCount"], node.runtime.running()) == (1, ["main"])
+    node.runtime.end("main", 0)
+    await node.settle()
+    assert node.status()["phase"] == "Succeeded"
+
+
+async def test_a_pod_past_its_deadline_is_ended(node: Node) -> None:
+    await node.run(activeDeadlineSeconds=60)
+    await node.settle(61)
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "DeadlineExceeded")
+    assert node.runtime.running() == []
+
+
+async def test_the_termination_message_is_what_the_container_wrote(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    source = next(m.source for m in node.runtime.config("main").mounts if m.target == "/dev/termination-log")
+    source.write_text("it broke")
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.container()["state"]["terminated"]["message"] == "it broke"
+
+
+# --- back-off
+
+
+async def test_the_first_restart_comes_at_once_and_the_next_after_ten_seconds_then_twenty(node: Node) -> None:
+    await node.run()
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.runtime.attempts("main") == 2
+    node.runtime.end("main", 1)
+    await node.settle()
+    waiting = node.container()["state"]["waiting"]
+    assert waiting["reason"] == "CrashLoopBackOff"
+    uid = node.pod()["metadata"]["uid"]
+    assert waiting["message"] == f"back-off 10s restarting failed container=main pod=pod_default({uid})"
+    assert node.container()["lastState"]["terminated"]["exitCode"] == 1
+    assert node.status()["phase"] == "Running"
+    await node.settle(9.5)
+    assert node.runtime.attempts("main") == 2
+    await node.settle(1)
+    assert node.runtime.attempts("main") == 3
+    node.runtime.end("main", 1)
+    await node.settle(19)
+    assert node.runtime.attempts("main") == 3
+    await node.settle(1.5)
+    assert node.runtime.attempts("main") == 4
+    assert node.events("BackOff")
+
+
+async def test_back_off_is_forgotten_once_a_container_ran_ten_minutes(node: Node) -> None:
+    await node.run()
+    for _ in range(2):
+        node.runtime.end("main", 1)
+        await node.settle(11)
+    await node.settle(601)
+    attempts = node.runtime.attempts("main")
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.runtime.attempts("main") == attempts + 1
+
+
+# --- init containers and sidecars
+
+
+async def test_init_containers_run_one_after_the_other_before_the_rest(node: Node) -> None:
+    await node.run(initContainers=[container("first"), container("second")])
+    assert node.runtime.running() == ["first"]
+    assert node.condition("Initialized")["message"] == "containers with incomplete status: [first second]"
+    assert node.container()["state"]["waiting"]["reason"] == "PodInitializing"
+    assert node.status()["phase"] == "Pending"
+    node.runtime.end("first")
+    await node.settle()
+    assert node.runtime.running() == ["second"]
+    node.runtime.end("second")
+    await node.settle()
+    assert node.runtime.running() == ["main"]
+    assert node.status()["phase"] == "Running"
+
+
+async def test_an_init_container_that_fails_is_retried_unless_the_policy_is_never(node: Node) -> None:
+    await node.run(initContainers=[container("first")])
+    node.runtime.end("first", 1)
+    await node.settle()
+    assert node.runtime.attempts("first") == 2
+    await node.run(initContainers=[container("setup")], restartPolicy="Never", name="other")
+    node.runtime.end("setup", 1)
+    await node.settle()
+    assert node.status("other")["phase"] == "Failed"
+
+
+async def test_a_sidecar_starts_before_the_main_container_and_ends_after_it(node: Node) -> None:
+    await node.run(initContainers=[container("proxy", restartPolicy="Always")], restartPolicy="Never")
+    assert [name for action, name in node.runtime.calls if action == "start"] == ["proxy", "main"]
+    node.runtime.end("main")
+    await node.settle()
+    assert node.runtime.running() == []
+    assert node.status()["phase"] == "Succeeded"
+
+
+# --- deletion
+
+
+async def test_a_deleted_pod_is_stopped_reported_and_then_removed(node: Node) -> None:
+    await node.run()
+    await node.delete()
+    assert node.api.get("pods", "pod") is None
+    assert node.runtime.running() == []
+    assert node.runtime.sandboxes == {}
+    assert node.events("Killing") == ["Stopping container main"]
+    assert list((node.root / "pods").iterdir()) == []
+
+
+async def test_a_process_that_does_not_end_is_killed_after_the_grace_period(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run(terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle(29)
+    assert node.runtime.running() == ["main"]
+    await node.settle(2)
+    assert node.api.get("pods", "pod") is None
+
+
+async def test_a_pod_forced_out_of_the_api_is_ended_all_the_same(node: Node) -> None:
+    await node.run()
+    await node.delete(grace_seconds=0)
+    await node.settle(2)
+    assert node.api.get("pods", "pod") is None
+    assert node.runtime.running() == []
+
+
+async def test_pre_stop_runs_before_the_container_is_stopped(node: Node) -> None:
+    seen: list[list[str]] = []
+
+    def execute(name: str, argv: object) -> ExecResult:
+        seen.append([name, *argv, *node.runtime.running()])  # type: ignore[misc]
+        return ExecResult(b"", b"", 0)
+
+    node.runtime.execute = execute
+    await node.run(container(lifecycle={"preStop": {"exec": {"command": ["drain"]}}}))
+    await node.delete()
+    assert seen == [["main", "drain", "main"]]
+
+
+async def test_a_new_pod_of_the_same_name_gets_its_own_life(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run()
+    await node.delete(grace_seconds=0)
+    await node.run()
+    assert node.runtime.running() == ["main", "main"]
+    await node.settle(31)
+    assert node.status()["phase"] == "Running"
+    assert node.runtime.running() == ["main"]
+
+
+# --- what is missing
+
+
+async def test_a_container_waits_for_a_missing_config_map_and_starts_when_it_appears(node: Node) -> None:
+    await node.run(container(envFrom=[{"configMapRef": {"name": "settings"}}]))
+    waiting = node.container()["state"]["waiting"]
+    assert waiting == {"reason": "CreateContainerConfigError", "message": 'configmap "settings" not found'}
+    assert node.events("Failed") == ['Error: configmap "settings" not found']
+    node.api.add("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "b"}})
+    await node.settle()
+    assert ("A", "b") in node.runtime.config("main").environment
+    assert node.status()["phase"] == "Running"
+
+
+async def test_a_volume_that_cannot_be_set_up_is_told_and_tried_again(node: Node) -> None:
+    await node.run(volumes=[{"name": "hidden", "secret": {"secretName": "gone"}}])
+    assert node.container()["state"]["waiting"]["reason"] == "ContainerCreating"
+    assert node.events("FailedMount") == ['MountVolume.SetUp failed for volume "hidden" : secret "gone" not found']
+    node.api.add("secrets", {"metadata": {"name": "gone"}, "data": {}})
+    await node.settle()
+    assert node.status()["phase"] == "Running"
+
+
+async def test_a_program_that_cannot_be_started_is_a_failed_attempt(node: Node) -> None:
+    node.runtime.fail_start["main"] = RuntimeFailure("RunContainerError", "no such program")
+    await node.run(restartPolicy="Never")
+    ended = node.container()["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"], ended["message"]) == (128, "StartError", "no such program")
+    assert node.status()["phase"] == "Failed"
+
+
+async def test_a_pod_without_a_runtime_says_what_to_do(node: Node) -> None:
+    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "images"}, "handler": "oci"})
+    await node.run(runtimeClassName="images")
+    waiting = node.container()["state"]["waiting"]
+    assert waiting["reason"] == "RunContainerError"
+    assert "start kubecore with --default-runtime host" in waiting["message"]
+    assert node.events("FailedCreatePodSandBox") == [waiting["message"]]
+
+
+async def test_a_sandbox_that_fails_is_tried_again(node: Node) -> None:
+    node.runtime.fail_sandbox.append(RuntimeFailure("FailedCreatePodSandBox", "no address left"))
+    await node.run()
+    assert node.status()["phase"] == "Pending"
+    await node.settle(1.5)
+    assert node.status()["phase"] == "Running"
+
+
+# --- probes
+
+
+async def test_readiness_decides_whether_the_pod_is_ready(node: Node) -> None:
+    answers = {"ready": 1}
+    node.runtime.execute = lambda name, argv: ExecResult(b"not yet", b"", answers["ready"])
+    probe = {"exec": {"command": ["check"]}, "periodSeconds": 5, "failureThreshold": 2}
+    await node.run(container(readinessProbe=probe))
+    assert node.condition("Ready")["status"] == "False"
+    assert node.condition("Ready")["message"] == "containers with unready status: [main]"
+    assert node.events("Unhealthy") == ["Readiness probe failed: not yet"]
+    answers["ready"] = 0
+    await node.settle(5)
+    assert node.condition("Ready")["status"] == "True"
+    answers["ready"] = 1
+    await node.settle(5)
+    assert node.condition("Ready")["status"] == "True"
+    await node.settle(5)
+    assert node.condition("Ready")["status"] == "False"
+
+
+async def test_a_container_that_fails_its_liveness_is_killed_and_restarted(node: Node) -> None:
+    node.runtime.execute = lambda name, argv: ExecResult(b"", b"dead", 1)
+    probe = {"exec": {"command": ["check"]}, "periodSeconds": 10, "failureThreshold": 3}
+    await node.run(container(livenessProbe=probe))
+    await node.settle(19)
+    assert node.runtime.attempts("main") == 1
+    await node.settle(2)
+    assert node.runtime.attempts("main") == 2
+    assert node.events("Killing") == ["Container main failed liveness probe, will be restarted"]
+
+
+async def test_other_probes_wait_for_the_startup_probe(node: Node) -> None:
+    asked: list[str] = []
+    up = {"startup": 1}
+
+    def execute(name: str, argv: object) -> ExecResult:
+        word = list(argv)[0]  # type: ignore[call-overload]
+        asked.append(word)
+        return ExecResult(b"", b"", up.get(word, 0))
+
+    node.runtime.execute = execute
+    startup = {"exec": {"command": ["startup"]}, "periodSeconds": 1, "failureThreshold": 30}
+    readiness = {"exec": {"command": ["readiness"]}, "periodSeconds": 1}
+    await node.run(container(startupProbe=startup, readinessProbe=readiness))
+    await node.settle(5)
+    assert set(asked) == {"startup"}
+    assert not node.container()["started"]
+    up["startup"] = 0
+    await node.settle(2)
+    assert node.container()["started"] and node.container()["ready"]
+
+
+# --- a kubelet that comes back
+
+
+async def test_after_a_restart_of_the_kubelet_pods_are_started_again(node: Node) -> None:
+    await node.run()
+    await node.stop()
+    node.runtime = type(node.runtime)(node.clock)
+    await node.start()
+    assert node.runtime.running() == ["main"]
+    assert node.container()["restartCount"] == 1
+    assert node.container()["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+async def test_a_finished_pod_is_not_run_again_by_a_new_kubelet(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    node.runtime.end("main")
+    await node.settle()
+    await node.stop()
+    node.runtime = type(node.runtime)(node.clock)
+    await node.start()
+    assert node.runtime.calls == []
+    assert node.status()["phase"] == "Succeeded"
+
+
+async def test_files_of_pods_that_went_meanwhile_are_removed(node: Node) -> None:
+    await node.run()
+    await node.stop()
+    node.api.remove("pods", "pod")
+    await node.start()
+    assert list((node.root / "pods").iterdir()) == []
+    assert list((node.root / "var/log/pods").iterdir()) == []
