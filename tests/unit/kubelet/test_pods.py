@@ -297,7 +297,7 @@ async def test_other_probes_wait_for_the_startup_probe(node: Node) -> None:
     up = {"startup": 1}
 
     def execute(name: str, argv: object) -> ExecResult:
-        word = list(argv)[0]  # type: ignore[call-overload]
+        word = str(next(iter(argv)))  # type: ignore[call-overload]
         asked.append(word)
         return ExecResult(b"", b"", up.get(word, 0))
 

@@ -1,0 +1,102 @@
+"""What containers are told: variables, expansion, fields, names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment
+from kubecore.kubelet.expansion import expand
+from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.name_files import Naming, hosts_file, resolv_conf, service_names
+
+Object = dict[str, Any]
+
+POD: Object = {
+    "metadata": {"name": "pod", "namespace": "shop", "uid": "u1", "labels": {"tier": "web"}},
+    "spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": "64Mi"}}}]},
+}
+SERVICE: Object = {
+    "metadata": {"name": "my-db", "namespace": "shop"},
+    "spec": {"clusterIP": "10.96.1.2", "ports": [{"name": "sql", "port": 5432}]},
+}
+
+
+def environment(
+    env: list[Object], *, env_from: list[Object] | None = None, held: dict[str, Object] | None = None
+) -> Any:
+    around = Surroundings(
+        NodeFacts("node", ("10.244.0.1",), {"cpu": "2"}),
+        ("10.244.0.5",),
+        lambda resource, namespace, name: (held or {}).get(name),
+        (SERVICE,),
+    )
+    return container_environment(POD, {"name": "main", "env": env, "envFrom": env_from or []}, around)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("$(A)-$(B)", "1-$(B)"), ("$$(A)", "$(A)"), ("$A $(", "$A $("), ("$(A)$(A)", "11")],
+)
+def test_references_are_expanded_and_unknown_ones_stay(text: str, expected: str) -> None:
+    assert expand(text, {"A": "1"}) == expected
+
+
+def test_a_variable_may_refer_to_those_before_it_and_to_services() -> None:
+    found = environment([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)/$(MY_DB_SERVICE_HOST)/$(C)"}])
+    assert found["B"] == "1/10.96.1.2/$(C)"
+
+
+def test_services_are_told_in_the_words_of_docker_links() -> None:
+    found = environment([])
+    assert found["MY_DB_SERVICE_PORT_SQL"] == "5432"
+    assert found["MY_DB_PORT_5432_TCP"] == "tcp://10.96.1.2:5432"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"fieldRef": {"fieldPath": "metadata.labels['tier']"}}, "web"),
+        ({"fieldRef": {"fieldPath": "status.podIP"}}, "10.244.0.5"),
+        ({"fieldRef": {"fieldPath": "spec.nodeName"}}, "node"),
+        ({"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}, "64"),
+        ({"resourceFieldRef": {"resource": "limits.cpu"}}, "2"),
+    ],
+)
+def test_fields_of_the_pod_become_variables(source: Object, expected: str) -> None:
+    assert environment([{"name": "A", "valueFrom": source}])["A"] == expected
+
+
+def test_a_missing_key_is_named_unless_it_is_optional() -> None:
+    held = {"settings": {"kind": "ConfigMap", "data": {}}}
+    reference = {"name": "settings", "key": "a"}
+    with pytest.raises(ConfigError, match="couldn't find key a in ConfigMap shop/settings"):
+        environment([{"name": "A", "valueFrom": {"configMapKeyRef": reference}}], held=held)
+    optional = {"configMapKeyRef": {**reference, "optional": True}}
+    assert "A" not in environment([{"name": "A", "valueFrom": optional}], held=held)
+
+
+def test_own_variables_win_over_whole_config_maps_which_take_a_prefix() -> None:
+    held = {"settings": {"kind": "ConfigMap", "data": {"A": "map", "B": "map"}}}
+    sources = [{"configMapRef": {"name": "settings"}}, {"prefix": "P_", "configMapRef": {"name": "settings"}}]
+    found = environment([{"name": "A", "value": "own"}], env_from=sources, held=held)
+    assert (found["A"], found["B"], found["P_A"]) == ("own", "map", "map")
+
+
+def test_resolv_conf_leads_to_the_cluster_dns_with_its_search_domains(tmp_path: Any) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\nsearch example.com\n")
+    naming = Naming("cluster.local", ("10.96.0.10",), tmp_path / "resolv.conf")
+    assert resolv_conf(POD, naming) == (
+        "search shop.svc.cluster.local svc.cluster.local cluster.local example.com\n"
+        "nameserver 10.96.0.10\noptions ndots:5\n"
+    )
+    default = {**POD, "spec": {**POD["spec"], "dnsPolicy": "Default"}}
+    assert resolv_conf(default, naming) == "search example.com\nnameserver 192.0.2.53\n"
+
+
+def test_without_cluster_dns_services_are_named_in_the_hosts_file() -> None:
+    named = service_names("shop", [SERVICE], [], "cluster.local")
+    assert named == {"10.96.1.2": ["my-db", "my-db.shop", "my-db.shop.svc", "my-db.shop.svc.cluster.local"]}
+    assert service_names("other", [SERVICE], [], "cluster.local")["10.96.1.2"][0] == "my-db.shop"
+    assert "10.96.1.2\tmy-db\tmy-db.shop\t" in hosts_file(POD, "127.64.0.2", Naming("cluster.local", ()), named)

@@ -1,0 +1,96 @@
+# ruff: noqa: ASYNC240
+"""What the kubelet keeps on disk: volumes that change all at once, logs in CRI format, addresses handed out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from kubecore.clock import VirtualClock
+from kubecore.kubelet.back_off import BackOff
+from kubecore.kubelet.log_reading import LogOptions, read_log
+from kubecore.kubelet.logs import LogBook, LogWriter
+from kubecore.kubelet.network import AddressPool, NetworkError
+from kubecore.kubelet.volumes.atomic import File, write_atomically
+
+
+def test_files_of_a_volume_are_switched_together_and_old_ones_go(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    assert write_atomically(tmp_path, {"a": File(b"1"), "sub/b": File(b"2", 0o600)}, clock.now())
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert (tmp_path / "sub/b").stat().st_mode & 0o777 == 0o600
+    assert not write_atomically(tmp_path, {"a": File(b"1"), "sub/b": File(b"2", 0o600)}, clock.now())
+    later = clock.now() + timedelta(seconds=1)
+    assert write_atomically(tmp_path, {"a": File(b"3")}, later)
+    assert (tmp_path / "a").read_bytes() == b"3"
+    assert sorted(entry.name for entry in tmp_path.iterdir() if not entry.name.startswith("..20")) == ["..data", "a"]
+
+
+def test_log_lines_carry_time_stream_and_tag_and_long_ones_come_in_parts(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "0.log", VirtualClock(), LogBook())
+    writer.write("stdout", b"one\ntw")
+    writer.write("stderr", b"x" * 20000 + b"\n")
+    writer.write("stdout", b"o\nrest")
+    writer.close()
+    lines = [line.split(b" ", 3) for line in (tmp_path / "0.log").read_bytes().splitlines()]
+    assert lines[0] == [b"2026-01-01T00:00:00.000000000Z", b"stdout", b"F", b"one"]
+    assert [(line[1], line[2], len(line[3])) for line in lines[1:]] == [
+        (b"stderr", b"P", 16384),
+        (b"stderr", b"F", 3616),
+        (b"stdout", b"F", 3),
+        (b"stdout", b"F", 4),
+    ]
+
+
+async def test_a_log_is_rotated_by_size_and_only_so_many_files_stay(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    writer = LogWriter(tmp_path / "0.log", clock, LogBook(), max_file_bytes=100, max_files=3)
+    for number in range(20):
+        await clock.advance(1)
+        writer.write("stdout", b"line %d\n" % number)
+    writer.close()
+    assert len(list(tmp_path.iterdir())) == 3
+    assert (tmp_path / "0.log").read_bytes().endswith(b"line 19\n")
+
+
+async def output(path: Path, options: LogOptions) -> bytes:
+    return b"".join([piece async for piece in read_log(path, options, LogBook())])
+
+
+async def test_logs_are_read_whole_by_tail_since_limit_and_with_timestamps(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    path = tmp_path / "0.log"
+    writer = LogWriter(path, clock, LogBook())
+    for number in range(5):
+        writer.write("stdout" if number % 2 else "stderr", b"%d\n" % number)
+        await clock.advance(1)
+    writer.close()
+    assert await output(path, LogOptions()) == b"0\n1\n2\n3\n4\n"
+    assert await output(path, LogOptions(tail=2)) == b"3\n4\n"
+    assert await output(path, LogOptions(tail=0)) == b""
+    assert await output(path, LogOptions(tail=99)) == b"0\n1\n2\n3\n4\n"
+    assert await output(path, LogOptions(since=clock.now() - timedelta(seconds=2))) == b"3\n4\n"
+    assert await output(path, LogOptions(limit_bytes=3)) == b"0\n1"
+    assert await output(path, LogOptions(stream="stdout")) == b"1\n3\n"
+    assert await output(path, LogOptions(tail=1, timestamps=True)) == b"2026-01-01T00:00:04.000000000Z 4\n"
+
+
+def test_a_freed_address_rests_while_others_are_free() -> None:
+    pool = AddressPool("10.244.0.0/29")
+    assert [str(pool.take(owner)) for owner in "aab"] == ["10.244.0.2", "10.244.0.2", "10.244.0.3"]
+    pool.release("a")
+    assert [str(pool.take(owner)) for owner in "cdef"] == ["10.244.0.4", "10.244.0.5", "10.244.0.6", "10.244.0.2"]
+    with pytest.raises(NetworkError, match="no address left"):
+        pool.take("g")
+
+
+def test_back_off_doubles_up_to_five_minutes() -> None:
+    back_off, now = BackOff(), VirtualClock().now()
+    delays = []
+    for _ in range(8):
+        assert back_off.remaining(now, now) == back_off.delay
+        back_off.restarted(now, now)
+        delays.append(back_off.delay.total_seconds())
+    assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
