@@ -48,7 +48,9 @@ impl Merger<'_> {
                 }
                 Some("merge") => {}
                 _ => {
-                    return Err(PatchFailure::unprocessable(format!("unknown patch type found: {directive}")));
+                    return Err(PatchFailure::unprocessable(format!(
+                        "unknown patch type found: {directive}"
+                    )));
                 }
             }
         }

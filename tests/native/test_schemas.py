@@ -1,0 +1,282 @@
+"""The schema engine over the whole of v1.35, as Python sees it."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.api import schemas
+from kubecore.api.schemas import PatchError, SchemaError, Schemas
+
+YAML = "application/yaml"
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+T0, T1 = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Schemas:
+    return schemas.default()
+
+
+def decode(engine: Schemas, kind: str, body: bytes | dict[str, Any], validation: str = "Strict") -> dict[str, Any]:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    parsed: dict[str, Any] = orjson.loads(engine.decode(kind, raw, "application/json", validation).body)
+    return parsed
+
+
+def refusal(engine: Schemas, kind: str, body: bytes | dict[str, Any]) -> str:
+    with pytest.raises(SchemaError) as caught:
+        decode(engine, kind, body)
+    assert (caught.value.code, caught.value.reason) == (400, "BadRequest")
+    assert str(caught.value) == caught.value.message
+    return caught.value.message
+
+
+# --- decoding
+
+
+def test_canonical_input_is_handed_back_as_it_is(engine: Schemas) -> None:
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":"v"}}'
+    assert engine.decode("v1/ConfigMap", body).body is body
+
+
+def test_missing_api_version_and_kind_are_added(engine: Schemas) -> None:
+    assert decode(engine, "apps/v1/Deployment", {}) == {"apiVersion": "apps/v1", "kind": "Deployment"}
+
+
+def test_nulls_and_empty_collections_are_dropped(engine: Schemas) -> None:
+    body = {"metadata": {"labels": {}, "name": None}, "spec": {"volumes": [], "containers": []}}
+    assert decode(engine, "v1/Pod", body)["spec"] == {"containers": []}
+    assert decode(engine, "v1/Pod", body)["metadata"] == {}
+
+
+def test_quantities_and_times_take_their_canonical_form(engine: Schemas) -> None:
+    limits = {"cpu": 0.5, "memory": "1024Mi"}
+    body = {
+        "metadata": {"creationTimestamp": "2026-01-01T02:00:00.5+02:00"},
+        "spec": {"containers": [{"name": "a", "resources": {"limits": limits}}]},
+    }
+    decoded = decode(engine, "v1/Pod", body)
+    assert decoded["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "1Gi"}
+    assert decoded["metadata"]["creationTimestamp"] == T0
+
+
+def test_unknown_and_duplicate_fields_follow_field_validation(engine: Schemas) -> None:
+    body = b'{"metadata":{"name":"a","name":"b"},"spec":{"foo":1,"containers":[{"name":"c","bar":{}}]}}'
+    faults = ['duplicate field "metadata.name"', 'unknown field "spec.foo"', 'unknown field "spec.containers[0].bar"']
+    warned = engine.decode("v1/Pod", body, "application/json", "Warn")
+    assert warned.warnings == faults
+    assert orjson.loads(warned.body)["metadata"] == {"name": "b"}
+    assert engine.decode("v1/Pod", body, "application/json", "Ignore").warnings == []
+    message = refusal(engine, "v1/Pod", body)
+    assert message == 'Pod in version "v1" cannot be handled as a Pod: strict decoding error: ' + ", ".join(faults)
+
+
+def test_wrong_types_are_told_in_gos_words(engine: Schemas) -> None:
+    prefix = 'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal '
+    for body, problem in [
+        ({"spec": {"replicas": "3"}}, "string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 1.5}}, "number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (
+            {"spec": {"replicas": 2**31}},
+            "number 2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        ({"spec": []}, "array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
+        ({"metadata": {"labels": {"a": 1}}}, "number into Go struct field ObjectMeta.metadata.labels of type string"),
+    ]:
+        assert refusal(engine, "apps/v1/Deployment", body) == prefix + problem
+
+
+def test_other_kinds_are_refused(engine: Schemas) -> None:
+    assert "cannot be handled as a Pod" in refusal(engine, "v1/Pod", {"apiVersion": "v1", "kind": "Service", "spec": 1})
+    assert 'no kind "Foo" is registered' in refusal(engine, "v1/Pod", {"apiVersion": "v1", "kind": "Foo"})
+    message = refusal(
+        engine,
+        "autoscaling/v2/HorizontalPodAutoscaler",
+        {"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler"},
+    )
+    assert message == (
+        "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"a":}',
+        b'{"a" 1}',
+        b"[1,]",
+        b"nul",
+        b'{"a":"\x01"}',
+        b'{"a":1}x',
+        b"\xff\xfe",
+        b'{"a":01}',
+        b'{"a":"\\x"}',
+    ],
+)
+def test_bad_syntax_is_a_bad_request(engine: Schemas, body: bytes) -> None:
+    assert "couldn't get version/kind; json parse error" in refusal(engine, "v1/Pod", body)
+
+
+def test_deep_nesting_is_an_error(engine: Schemas) -> None:
+    for opening in (b'{"a":', b"[", b'{"metadata":'):
+        assert "exceeded max depth" in refusal(engine, "v1/Pod", b'{"spec":' + opening * 10_000)
+    with pytest.raises(SchemaError, match="limit exceeded"):
+        engine.decode("v1/Pod", b"[" * 10_000, YAML)
+
+
+def test_field_names_are_case_sensitive(engine: Schemas) -> None:
+    assert 'unknown field "Spec"' in refusal(engine, "v1/Pod", {"Spec": {}})
+
+
+def test_yaml_is_decoded_like_json(engine: Schemas) -> None:
+    body = b"metadata:\n  name: web\nspec:\n  replicas: 2\n  foo: 1\n"
+    decoded = engine.decode("apps/v1/Deployment", body, YAML, "Warn")
+    assert orjson.loads(decoded.body)["spec"] == {"replicas": 2}
+    assert decoded.warnings == ['unknown field "spec.foo"']
+
+
+def test_unknown_media_types_are_415(engine: Schemas) -> None:
+    with pytest.raises(SchemaError) as caught:
+        engine.decode("v1/Pod", b"{}", "text/plain")
+    assert caught.value.code == 415
+
+
+def test_a_kind_without_schema_is_a_key_error(engine: Schemas) -> None:
+    with pytest.raises(KeyError):
+        engine.decode("example.com/v1/Widget", b"{}")
+
+
+def test_custom_resource_schemas_are_typed_within(engine: Schemas) -> None:
+    props = {"properties": {"a": {"type": "string", "nonsense": 1}}, "additionalProperties": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": props}}
+    message = refusal(engine, "apiextensions.k8s.io/v1/CustomResourceDefinition", {"spec": {"versions": [version]}})
+    assert 'unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.nonsense"' in message
+
+
+# --- patches
+
+
+def patched(engine: Schemas, current: dict[str, Any], patch: Any, patch_type: str) -> dict[str, Any]:
+    result = engine.patch("apps/v1/Deployment", orjson.dumps(current), orjson.dumps(patch), patch_type)
+    parsed: dict[str, Any] = orjson.loads(result)
+    return parsed
+
+
+def deployment(**pod: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": pod}}}
+
+
+def test_strategic_merge_merges_lists_by_key(engine: Schemas) -> None:
+    current = deployment(containers=[{"name": "a", "image": "1"}, {"name": "b", "image": "2"}])
+    patch = deployment(containers=[{"name": "b", "image": "9"}, {"name": "c", "image": "3"}])
+    images = {
+        c["name"]: c["image"]
+        for c in patched(engine, current, patch, STRATEGIC)["spec"]["template"]["spec"]["containers"]
+    }
+    assert images == {"a": "1", "b": "9", "c": "3"}
+
+
+def test_strategic_merge_follows_its_directives(engine: Schemas) -> None:
+    current = deployment(containers=[{"name": "a"}, {"name": "b"}, {"name": "c"}])
+    deleted = patched(engine, current, deployment(containers=[{"name": "b", "$patch": "delete"}]), STRATEGIC)
+    assert deleted == deployment(containers=[{"name": "a"}, {"name": "c"}])
+    replaced = patched(engine, current, deployment(containers=[{"$patch": "replace"}, {"name": "z"}]), STRATEGIC)
+    assert replaced == deployment(containers=[{"name": "z"}])
+    order = deployment(**{"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]})
+    names = [c["name"] for c in patched(engine, current, order, STRATEGIC)["spec"]["template"]["spec"]["containers"]]
+    assert names.index("c") < names.index("a")
+    recreate = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    rolling = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
+    assert patched(engine, rolling, recreate, STRATEGIC) == {"spec": {"strategy": {"type": "Recreate"}}}
+    finalizers = {"metadata": {"finalizers": ["a", "b"]}}
+    gone = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}}
+    assert patched(engine, finalizers, gone, STRATEGIC) == {"metadata": {"finalizers": ["b"]}}
+
+
+def test_patches_that_cannot_be_applied_are_told_by_their_status(engine: Schemas) -> None:
+    for patch, patch_type, code in [
+        ([{"op": "test", "path": "/spec", "value": 1}], JSON_PATCH, 422),
+        ([{"op": "test", "path": "/a", "value": 1}] * 10_001, JSON_PATCH, 413),
+        ({"a": 1}, JSON_PATCH, 400),
+        ([], MERGE, 400),
+        ({}, "application/json", 415),
+        ({"spec": {"$patch": "frob"}}, STRATEGIC, 422),
+    ]:
+        with pytest.raises(PatchError) as caught:
+            patched(engine, {"spec": {}}, patch, patch_type)
+        assert caught.value.code == code
+
+
+def test_an_outcome_of_wrong_type_is_invalid(engine: Schemas) -> None:
+    with pytest.raises(PatchError) as caught:
+        engine.patch_decode("apps/v1/Deployment", b"{}", b'{"spec":{"replicas":"x"}}', MERGE)
+    assert (caught.value.code, caught.value.reason) == (422, "Invalid")
+    outcome = engine.patch_decode("apps/v1/Deployment", b"{}", b'{"spec":{"foo":1}}', MERGE, "Warn")
+    assert outcome.warnings == ['unknown field "spec.foo"']
+
+
+# --- ownership
+
+
+def managed(body: bytes) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = orjson.loads(body)["metadata"].get("managedFields", [])
+    return entries
+
+
+def test_a_created_object_belongs_to_its_creator(engine: Schemas) -> None:
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"x":"y"}},"data":{"k":"v"}}'
+    [entry] = managed(engine.track("v1/ConfigMap", None, body, manager="kubectl", time=T0))
+    assert entry == {
+        "manager": "kubectl",
+        "operation": "Update",
+        "apiVersion": "v1",
+        "time": T0,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {".": {}, "f:k": {}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}},
+    }
+
+
+def test_a_changed_field_passes_to_who_changed_it(engine: Schemas) -> None:
+    first = engine.track("v1/ConfigMap", None, b'{"metadata":{},"data":{"a":"1","b":"1"}}', manager="one", time=T0)
+    changed = orjson.loads(first)
+    changed["data"]["b"] = "2"
+    entries = managed(engine.track("v1/ConfigMap", first, orjson.dumps(changed), manager="two", time=T1))
+    assert [(e["manager"], e["time"], e["fieldsV1"]) for e in entries] == [
+        ("one", T0, {"f:data": {".": {}, "f:a": {}}}),
+        ("two", T1, {"f:data": {"f:b": {}}}),
+    ]
+
+
+def test_an_update_that_changes_nothing_keeps_the_entries_and_their_times(engine: Schemas) -> None:
+    first = engine.track("v1/ConfigMap", None, b'{"metadata":{},"data":{"a":"1"}}', manager="one", time=T0)
+    assert managed(engine.track("v1/ConfigMap", first, first, manager="two", time=T1)) == managed(first)
+
+
+def test_removed_fields_belong_to_nobody(engine: Schemas) -> None:
+    first = engine.track("v1/ConfigMap", None, b'{"metadata":{},"data":{"a":"1"}}', manager="one", time=T0)
+    assert managed(engine.track("v1/ConfigMap", first, b'{"metadata":{}}', manager="two", time=T1)) == []
+
+
+def test_list_elements_are_known_by_their_keys(engine: Schemas) -> None:
+    body = b'{"metadata":{},"spec":{"ports":[{"port":80}]}}'
+    [entry] = managed(engine.track("v1/Service", None, body, manager="m", time=T0))
+    assert 'k:{"port":80,"protocol":"TCP"}' in entry["fieldsV1"]["f:spec"]["f:ports"]
+
+
+def test_a_subresource_has_an_entry_of_its_own(engine: Schemas) -> None:
+    first = engine.track("v1/Pod", None, b'{"metadata":{},"spec":{"nodeName":"n"}}', manager="m", time=T0)
+    changed = {**orjson.loads(first), "status": {"phase": "Running"}}
+    entries = managed(engine.track("v1/Pod", first, orjson.dumps(changed), manager="m", time=T1, subresource="status"))
+    assert [entry.get("subresource", "") for entry in entries] == ["", "status"]
+
+
+def test_one_empty_entry_resets_ownership(engine: Schemas) -> None:
+    first = engine.track("v1/ConfigMap", None, b'{"metadata":{},"data":{"a":"1"}}', manager="one", time=T0)
+    reset = orjson.loads(first)
+    reset["metadata"]["managedFields"] = [{}]
+    assert managed(engine.track("v1/ConfigMap", first, orjson.dumps(reset), manager="two", time=T1)) == []
