@@ -98,6 +98,8 @@ class Strategy:
     allow_unconditional_update: bool = True
     # The kind has a spec, so a change outside metadata and status counts up metadata.generation.
     tracks_generation: bool = True
+    # A create may bring status with it (a kubelet registers its Node so); others start without.
+    status_on_create: bool = False
     # A DELETE that removes the object answers it, not a Status.
     returns_deleted: bool = False
     # Extra names an object may have beyond a DNS subdomain: returns what is wrong with the name, [] when nothing.

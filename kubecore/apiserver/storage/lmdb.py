@@ -74,6 +74,12 @@ class Operation(Pending[Any]):
     read: reading.Read | None
 
 
+Result = tuple[Operation, Any, BaseException | None]
+Results = list[Result]
+Operations = list[Operation]
+Events = list[Event]
+
+
 class LMDBStorage:
     """`Storage` on LMDB. Opened on the event loop's thread; the directory is locked for this process."""
 
@@ -94,7 +100,7 @@ class LMDBStorage:
         self._last_check = self.revision
         self._queue: queue.SimpleQueue[Operation] = queue.SimpleQueue()
         self._closed = False
-        self._failure: StorageError | None = None
+        self.failure: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
         self._thread.start()
 
@@ -152,8 +158,8 @@ class LMDBStorage:
         return operation
 
     def _enqueue(self, operation: Operation) -> None:
-        if self._closed or self._failure is not None:
-            operation.resolve(None, self._failure or StorageClosed("the store is shutting down"))
+        if self._closed or self.failure is not None:
+            operation.resolve(None, self.failure or StorageClosed("the store is shutting down"))
         else:
             self._queue.put(operation)
 
@@ -175,10 +181,10 @@ class LMDBStorage:
                 return
             self._tend_history()
 
-    def _next_batch(self) -> list[Operation]:
+    def _next_batch(self) -> Operations:
         """What is queued; waits for something unless a compaction has slices left to do."""
         take = self._queue.get_nowait
-        batch: list[Operation] = []
+        batch: Operations = []
         try:
             if self._compaction is None:
                 batch.append(self._queue.get())
@@ -188,10 +194,10 @@ class LMDBStorage:
             pass
         return batch
 
-    def _process(self, batch: list[Operation]) -> list[Result]:
+    def _process(self, batch: Operations) -> Results:
         """Everything in queue order: runs of writes share a transaction, a read sees the writes before it."""
-        results: list[Result] = []
-        writes: list[Operation] = []
+        results: Results = []
+        writes: Operations = []
         for operation in batch:
             if operation.kind == _READ:
                 if writes:
@@ -204,10 +210,10 @@ class LMDBStorage:
             results += self._write(writes)
         return results
 
-    def _write(self, writes: list[Operation]) -> list[Result]:
+    def _write(self, writes: Operations) -> Results:
         """One durable transaction for all of them; a failed precondition fails its own operation only."""
-        if self._failure is not None:
-            return [(one, None, self._failure) for one in writes]
+        if self.failure is not None:
+            return [(one, None, self.failure) for one in writes]
         try:
             while True:
                 try:
@@ -224,21 +230,21 @@ class LMDBStorage:
             except Exception as error:
                 # Durable but unseen: readers would miss it for ever, so the store takes no more writes.
                 log.exception("publishing revision %d failed", revision)
-                self._failure = StorageError(f"the watch cache failed: {error}")
+                self.failure = StorageError(f"the watch cache failed: {error}")
         return results
 
-    def _failed(self, writes: list[Operation], error: Exception) -> list[Result]:
+    def _failed(self, writes: Operations, error: Exception) -> Results:
         log.error("storage: %d writes failed: %s", len(writes), error)
         if len(writes) > 1:  # one of them may be the culprit: the others deserve a transaction of their own
             return [result for one in writes for result in self._write([one])]
         return [(writes[0], None, StorageError(f"storage failed: {error}"))]
 
-    def _apply(self, writes: list[Operation]) -> tuple[list[Result], list[Event], int]:
+    def _apply(self, writes: Operations) -> tuple[Results, Events, int]:
         now = int(self._clock.now().timestamp())
         revision = self.revision
         compacted = self.compacted
-        results: list[Result] = []
-        events: list[Event] = []
+        results: Results = []
+        events: Events = []
         current, history, needed = self._current, self._log, None
         if self._compaction is not None:
             needed = self._compaction.needed
@@ -261,7 +267,7 @@ class LMDBStorage:
                 value = b"%b%d%b" % (operation.head, revision, operation.tail)
                 if needed is not None:
                     needed.add(previous)
-                if 0 < previous <= compacted:
+                if raw is not None and previous <= compacted:
                     # Compaction took or may take the replaced value's record: reads in the window need it.
                     kept = layout.encode_log(PUT, 0, 0, raw_key, layout.decode_current_value(raw))
                     put(layout.encode_number(previous), kept, db=history)
@@ -363,10 +369,7 @@ class LMDBStorage:
         return revision, compacted
 
 
-Result = tuple[Operation, Any, BaseException | None]
-
-
-def _deliver(results: list[Result]) -> None:
+def _deliver(results: Results) -> None:
     for operation, result, error in results:
         try:
             operation.resolve(result, error)

@@ -50,6 +50,10 @@ class Strategies:
             from kubecore.apiserver.registry.resources.services import ServiceStrategy
 
             return ServiceStrategy(self._cluster_ips, self._node_ports)
+        if key.endswith(".rbac.authorization.k8s.io"):
+            from kubecore.apiserver.registry.resources import rbac
+
+            return rbac.strategy(key.partition(".")[0])
         module, name = _STRATEGIES.get(key, ("", ""))
         if not module:
             return GENERIC

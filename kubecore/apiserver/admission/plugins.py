@@ -1,0 +1,26 @@
+"""The plugins that are on by default, in Kubernetes' order (upstream pkg/kubeapiserver/options/plugins.go)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kubecore.apiserver.admission.node_restriction import NodeRestriction
+from kubecore.apiserver.admission.priority import Priority
+from kubecore.apiserver.admission.service_account import ServiceAccount
+from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.admission.chain import Plugin
+    from kubecore.apiserver.storage.cacher import Cacher
+
+
+def default_plugins(cacher: Cacher) -> list[Plugin]:
+    return [
+        NamespaceLifecycle(cacher),
+        ServiceAccount(cacher),
+        NodeRestriction(),
+        TaintNodesByCondition(),
+        Priority(cacher),
+        DefaultTolerationSeconds(),
+    ]

@@ -1,0 +1,88 @@
+"""Priority: a pod's priority comes from its class, or the default one; there is one default class at most.
+
+After upstream plugin/pkg/admission/priority.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, meta
+from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.registry.codec import loads
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.cacher import Cacher
+
+JSON = dict[str, Any]
+
+_KEY = "priorityclasses.scheduling.k8s.io"
+_MAX_USER_PRIORITY = 1_000_000_000
+SYSTEM = ("system-cluster-critical", "system-node-critical")
+
+
+class Priority(Plugin):
+    name = "Priority"
+
+    def __init__(self, cacher: Cacher) -> None:
+        self._cacher = cacher
+        cached = cacher.cached(_KEY)
+        assert cached is not None
+        self._default: tuple[int, JSON | None] = (-1, None)
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        if subresource or operation not in (CREATE, UPDATE):
+            return False
+        return (resource_key == "pods" and operation == CREATE) or resource_key == _KEY
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        spec = obj.get("spec")
+        if ctx.resource_key != "pods" or not isinstance(spec, dict):
+            return False
+        found = self._class(ctx, spec)
+        value = found["value"] if found else 0
+        policy = (found or {}).get("preemptionPolicy") or "PreemptLowerPriority"
+        if found and not spec.get("priorityClassName"):
+            spec["priorityClassName"] = meta.name(found)
+        given = spec.get("priority")
+        if given is not None and given != value:
+            detail = (
+                f"the integer value of priority ({given}) must not be provided in pod spec; "
+                f"priority admission controller computed {value} from the given PriorityClass name"
+            )
+            raise errors.forbidden("", "pods", ctx.name, detail)
+        given_policy = spec.get("preemptionPolicy")
+        if given_policy is not None and given_policy != policy:
+            detail = (
+                f"the string value of PreemptionPolicy ({given_policy}) must not be provided in pod spec; "
+                f"priority admission controller computed {policy} from the given PriorityClass name"
+            )
+            raise errors.forbidden("", "pods", ctx.name, detail)
+        spec["priority"] = value
+        spec["preemptionPolicy"] = policy
+        return True
+
+    def _class(self, ctx: RequestContext, spec: JSON) -> JSON | None:
+        name = spec.get("priorityClassName")
+        if not name:
+            return self._default_class()
+        found = self._cacher.get(_KEY, "", name)
+        if found is None:
+            raise errors.forbidden("", "pods", ctx.name, f"no PriorityClass with name {name} was found")
+        decoded: JSON = loads(found.value)
+        return decoded
+
+    def _default_class(self) -> JSON | None:
+        """The class with globalDefault; of several the one with the lowest value."""
+        listing = self._cacher.list(_KEY)
+        classes = [loads(item) for item in listing.items if b'"globalDefault":true' in item]
+        return min(classes, key=lambda one: one.get("value", 0), default=None)
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        if ctx.resource_key != _KEY or obj is None or not obj.get("globalDefault"):
+            return
+        existing = self._default_class()
+        if existing is not None and meta.name(existing) != meta.name(obj):
+            detail = f"PriorityClass {meta.name(existing)} is already marked as default. Only one default can exist"
+            raise errors.forbidden("scheduling.k8s.io", "priorityclasses", ctx.name, detail)

@@ -1,0 +1,107 @@
+"""ServiceAccount: each pod runs as an account, and gets its token, the CA and its namespace mounted.
+
+After upstream plugin/pkg/admission/serviceaccount.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, meta
+from kubecore.apiserver.admission.chain import CREATE, Plugin
+from kubecore.apiserver.registry.codec import loads
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.cacher import Cacher
+
+JSON = dict[str, Any]
+
+MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_MIRROR = "kubernetes.io/config.mirror"
+_TOKEN_SECONDS = 3607
+_DEFAULT = "default"
+
+
+class ServiceAccount(Plugin):
+    name = "ServiceAccount"
+
+    def __init__(self, cacher: Cacher) -> None:
+        self._cacher = cacher
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        return resource_key == "pods" and operation == CREATE and not subresource
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        spec = obj.get("spec")
+        if not isinstance(spec, dict):
+            return False
+        if _MIRROR in meta.annotations(obj):
+            _check_mirror(ctx, spec)
+            return False
+        name = spec.get("serviceAccountName") or spec.get("serviceAccount") or _DEFAULT
+        spec["serviceAccountName"] = spec["serviceAccount"] = name
+        found = self._cacher.get("serviceaccounts", ctx.namespace, name)
+        if found is None:
+            detail = f'error looking up service account {ctx.namespace}/{name}: serviceaccount "{name}" not found'
+            raise errors.forbidden("", "pods", ctx.name, detail)
+        account = loads(found.value)
+        if _mounts_token(account, spec):
+            _mount_token(spec)
+        if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+            spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
+        return True
+
+
+def _check_mirror(ctx: RequestContext, spec: JSON) -> None:
+    """Mirror pods show what a node runs anyway; they may not use the API's secrets."""
+    if spec.get("serviceAccountName"):
+        raise errors.forbidden("", "pods", ctx.name, "a mirror pod may not reference service accounts")
+    for index, volume in enumerate(spec.get("volumes") or []):
+        sources = (volume.get("projected") or {}).get("sources") or []
+        if any("serviceAccountToken" in one for one in sources):
+            detail = f"a mirror pod may not use ServiceAccountToken volume projections (volume {index})"
+            raise errors.forbidden("", "pods", ctx.name, detail)
+
+
+def _mounts_token(account: JSON, spec: JSON) -> bool:
+    """The pod's own word counts before the account's; nobody's word is a yes."""
+    for flag in (spec.get("automountServiceAccountToken"), account.get("automountServiceAccountToken")):
+        if flag is not None:
+            return bool(flag)
+    return True
+
+
+def _mount_token(spec: JSON) -> None:
+    volumes = spec.setdefault("volumes", []) or []
+    spec["volumes"] = volumes
+    name = next((volume["name"] for volume in volumes if volume.get("name", "").startswith("kube-api-access-")), "")
+    made = not name
+    if made:
+        taken = {volume.get("name") for volume in volumes}
+        name = "kube-api-access-" + meta.random_suffix()
+        while name in taken:
+            name = "kube-api-access-" + meta.random_suffix()
+    mount = {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}
+    used = False
+    for kind in ("initContainers", "containers"):
+        for container in spec.get(kind) or []:
+            mounts = container.get("volumeMounts") or []
+            if all(one.get("mountPath") != MOUNT_PATH for one in mounts):
+                container["volumeMounts"] = [*mounts, dict(mount)]
+                used = True
+    if made and used:
+        volumes.append({"name": name, "projected": token_projection()})
+
+
+def token_projection() -> JSON:
+    """The projected volume Kubernetes gives each pod: token, CA, namespace."""
+    field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+    return {
+        "sources": [
+            {"serviceAccountToken": {"expirationSeconds": _TOKEN_SECONDS, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": field}]}},
+        ],
+        "defaultMode": 420,
+    }

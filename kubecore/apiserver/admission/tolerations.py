@@ -1,0 +1,61 @@
+"""DefaultTolerationSeconds and TaintNodesByCondition: how long pods stay on failing nodes, and new nodes start tainted.
+
+After upstream plugin/pkg/admission/defaulttolerationseconds and .../nodetaint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+_SECONDS = 300
+
+
+class DefaultTolerationSeconds(Plugin):
+    name = "DefaultTolerationSeconds"
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        return resource_key == "pods" and operation in (CREATE, UPDATE) and not subresource
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        spec = obj.get("spec")
+        if not isinstance(spec, dict):
+            return False
+        tolerations = spec.get("tolerations") or []
+        missing = [
+            taint for taint in (NOT_READY, UNREACHABLE) if not any(_tolerates(one, taint) for one in tolerations)
+        ]
+        if missing:
+            spec["tolerations"] = [*tolerations, *(_toleration(taint) for taint in missing)]
+        return bool(missing)
+
+
+def _tolerates(toleration: JSON, taint: str) -> bool:
+    return toleration.get("key") in (taint, None, "") and toleration.get("effect") in ("NoExecute", None, "")
+
+
+def _toleration(taint: str) -> JSON:
+    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SECONDS}
+
+
+class TaintNodesByCondition(Plugin):
+    name = "TaintNodesByCondition"
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        return resource_key == "nodes" and operation == CREATE and not subresource
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        spec = obj.setdefault("spec", {})
+        taints = spec.get("taints") or []
+        if any(one.get("key") == NOT_READY and one.get("effect") == "NoSchedule" for one in taints):
+            return False
+        spec["taints"] = [*taints, {"key": NOT_READY, "effect": "NoSchedule"}]
+        return True

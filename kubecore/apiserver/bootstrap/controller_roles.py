@@ -1,0 +1,301 @@
+"""A ClusterRole `system:controller:NAME` for each controller, bound to its service account in kube-system.
+
+The permissions are those of upstream bootstrappolicy/controller_policy.go, v1.35.
+"""
+
+from __future__ import annotations
+
+from kubecore.apiserver.bootstrap.rules import (
+    APPS,
+    AUTHENTICATION,
+    AUTHORIZATION,
+    AUTOSCALING,
+    BATCH,
+    CERTIFICATES,
+    COORDINATION,
+    CORE,
+    DISCOVERY,
+    EXTENSIONS,
+    JSON,
+    NETWORKING,
+    POLICY,
+    RBAC,
+    READ,
+    RESOURCE,
+    STORAGE,
+    account,
+    cluster_role,
+    cluster_role_binding,
+    events,
+    rule,
+)
+
+_WORKLOADS = (APPS, EXTENSIONS)
+
+
+def _workload_rules() -> dict[str, list[JSON]]:
+    return {
+        "cronjob-controller": [
+            rule("get list patch update watch", BATCH, "cronjobs"),
+            rule("create delete get list patch update watch", BATCH, "jobs"),
+            rule("update", BATCH, "cronjobs/status"),
+            rule("update", BATCH, "cronjobs/finalizers"),
+            rule("delete list", CORE, "pods"),
+            events(),
+        ],
+        "daemon-set-controller": [
+            rule(READ, _WORKLOADS, "daemonsets"),
+            rule("update", _WORKLOADS, "daemonsets/status"),
+            rule("update", _WORKLOADS, "daemonsets/finalizers"),
+            rule("list watch", CORE, "nodes"),
+            rule("create delete list patch watch", CORE, "pods"),
+            rule("create", CORE, "pods/binding"),
+            rule("create delete get list patch update watch", APPS, "controllerrevisions"),
+            events(),
+        ],
+        "deployment-controller": [
+            rule("get list patch update watch", _WORKLOADS, "deployments"),
+            rule("update", _WORKLOADS, "deployments/status"),
+            rule("update", _WORKLOADS, "deployments/finalizers"),
+            rule("create delete get list patch update watch", _WORKLOADS, "replicasets"),
+            rule("get list update watch", CORE, "pods"),
+            events(),
+        ],
+        "job-controller": [
+            rule("get list patch update watch", BATCH, "jobs"),
+            rule("patch update", BATCH, "jobs/status"),
+            rule("update", BATCH, "jobs/finalizers"),
+            rule("create delete list patch watch", CORE, "pods"),
+            events(),
+        ],
+        "replicaset-controller": [
+            rule("get list update watch", _WORKLOADS, "replicasets"),
+            rule("update", _WORKLOADS, "replicasets/status"),
+            rule("update", _WORKLOADS, "replicasets/finalizers"),
+            rule("create delete list patch watch", CORE, "pods"),
+            events(),
+        ],
+        "replication-controller": [
+            rule("get list update watch", CORE, "replicationcontrollers"),
+            rule("update", CORE, "replicationcontrollers/status"),
+            rule("update", CORE, "replicationcontrollers/finalizers"),
+            rule("create delete list patch watch", CORE, "pods"),
+            events(),
+        ],
+        "statefulset-controller": [
+            rule("list watch", CORE, "pods"),
+            rule(READ, APPS, "statefulsets"),
+            rule("update", APPS, "statefulsets/status"),
+            rule("update", APPS, "statefulsets/finalizers"),
+            rule("create delete get patch update", CORE, "pods"),
+            rule("create delete get list patch update watch", APPS, "controllerrevisions"),
+            rule("create get", CORE, "persistentvolumeclaims"),
+            rule("delete update list watch", CORE, "persistentvolumeclaims"),
+            events(),
+        ],
+        "disruption-controller": [
+            rule(READ, _WORKLOADS, "deployments"),
+            rule(READ, _WORKLOADS, "replicasets"),
+            rule(READ, CORE, "replicationcontrollers"),
+            rule(READ, POLICY, "poddisruptionbudgets"),
+            rule(READ, APPS, "statefulsets"),
+            rule("update", POLICY, "poddisruptionbudgets/status"),
+            rule("get list watch", CORE, "pods"),
+            rule("patch update", CORE, "pods/status"),
+            rule("get", "*", "*/scale"),
+            events(),
+        ],
+        "horizontal-pod-autoscaler": [
+            rule(READ, AUTOSCALING, "horizontalpodautoscalers"),
+            rule("update", AUTOSCALING, "horizontalpodautoscalers/status"),
+            rule("get update", "*", "*/scale"),
+            rule("list", CORE, "pods"),
+            rule("list", "metrics.k8s.io", "pods"),
+            rule("get list", ("custom.metrics.k8s.io", "external.metrics.k8s.io"), "*"),
+            events(),
+        ],
+        "ttl-after-finished-controller": [rule("delete get list watch", BATCH, "jobs"), events()],
+    }
+
+
+def _cluster_rules() -> dict[str, list[JSON]]:
+    return {
+        "clusterrole-aggregation-controller": [rule("escalate get list patch update watch", RBAC, "clusterroles")],
+        "generic-garbage-collector": [rule("get list patch update watch delete", "*", "*"), events()],
+        "namespace-controller": [
+            rule("delete get list watch", CORE, "namespaces"),
+            rule("update", CORE, "namespaces/finalize namespaces/status"),
+            rule("delete deletecollection get list", "*", "*"),
+        ],
+        "node-controller": [
+            rule("delete get list patch update", CORE, "nodes"),
+            rule("patch update", CORE, "nodes/status"),
+            rule("patch update", CORE, "pods/status"),
+            rule("delete list watch get", CORE, "pods"),
+            events(),
+        ],
+        "pod-garbage-collector": [
+            rule("delete list watch", CORE, "pods"),
+            rule("get list", CORE, "nodes"),
+            rule("patch", CORE, "pods/status"),
+        ],
+        "resourcequota-controller": [
+            rule("list watch", "*", "*"),
+            rule("update", CORE, "resourcequotas/status"),
+            events(),
+        ],
+        "root-ca-cert-publisher": [rule("create update", CORE, "configmaps"), events()],
+        "service-account-controller": [rule("create", CORE, "serviceaccounts"), events()],
+        "legacy-service-account-token-cleaner": [
+            rule("get", CORE, "configmaps", names="kube-apiserver-legacy-service-account-token-tracking"),
+            rule("patch delete", CORE, "secrets"),
+        ],
+        "taint-eviction-controller": [
+            rule("delete get list", CORE, "pods"),
+            rule("get list", CORE, "nodes"),
+            rule("patch update", CORE, "pods/status"),
+            events(),
+        ],
+        "ttl-controller": [rule("get list patch update watch", CORE, "nodes"), events()],
+        "certificate-controller": [
+            rule("delete get list watch", CERTIFICATES, "certificatesigningrequests"),
+            rule("update", CERTIFICATES, "certificatesigningrequests/approval certificatesigningrequests/status"),
+            rule("approve", CERTIFICATES, "signers", names="kubernetes.io/kube-apiserver-client-kubelet"),
+            rule(
+                "sign",
+                CERTIFICATES,
+                "signers",
+                names="kubernetes.io/kube-apiserver-client kubernetes.io/kube-apiserver-client-kubelet "
+                "kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown",
+            ),
+            rule("create", AUTHORIZATION, "subjectaccessreviews"),
+            events(),
+        ],
+        "kube-apiserver-serving-clustertrustbundle-publisher": [
+            rule("attest", CERTIFICATES, "signers", names="kubernetes.io/kube-apiserver-serving"),
+            rule("create update delete list watch", CERTIFICATES, "clustertrustbundles"),
+            events(),
+        ],
+        "validatingadmissionpolicy-status-controller": [
+            rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+            rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
+            events(),
+        ],
+        "resource-claim-controller": [
+            rule("get list watch", CORE, "pods"),
+            rule("update", CORE, "pods/finalizers"),
+            rule("get list watch", RESOURCE, "resourceclaimtemplates"),
+            rule("get list watch create delete", RESOURCE, "resourceclaims"),
+            rule("update patch", RESOURCE, "resourceclaims resourceclaims/status"),
+            rule("update patch", CORE, "pods/status"),
+            events(),
+        ],
+    }
+
+
+def _network_rules() -> dict[str, list[JSON]]:
+    return {
+        "endpoint-controller": [
+            rule(READ, CORE, "pods services"),
+            rule("create delete get list update", CORE, "endpoints"),
+            rule("create", CORE, "endpoints/restricted"),
+            events(),
+        ],
+        "endpointslice-controller": [
+            rule(READ, CORE, "nodes pods services"),
+            rule("update", CORE, "services/finalizers"),
+            rule("create delete get list update", DISCOVERY, "endpointslices"),
+            rule("create", DISCOVERY, "endpointslices/restricted"),
+            events(),
+        ],
+        "endpointslicemirroring-controller": [
+            rule(READ, CORE, "endpoints services"),
+            rule("update", CORE, "endpoints/finalizers services/finalizers"),
+            rule("create delete get list update", DISCOVERY, "endpointslices"),
+            rule("create", DISCOVERY, "endpointslices/restricted"),
+            events(),
+        ],
+        "route-controller": [
+            rule("list watch", CORE, "nodes"),
+            rule("patch", CORE, "nodes/status"),
+            events(),
+        ],
+        "service-controller": [
+            rule(READ, CORE, "services"),
+            rule("patch update", CORE, "services/status"),
+            rule("list watch", CORE, "nodes"),
+            events(),
+        ],
+        "service-cidrs-controller": [
+            rule("get list patch update watch", NETWORKING, "servicecidrs"),
+            rule("patch update", NETWORKING, "servicecidrs/finalizers servicecidrs/status"),
+            rule(READ, NETWORKING, "ipaddresses"),
+            events(),
+        ],
+    }
+
+
+def _storage_rules() -> dict[str, list[JSON]]:
+    return {
+        "attachdetach-controller": [
+            rule("list watch", CORE, "persistentvolumeclaims persistentvolumes"),
+            rule(READ, CORE, "nodes"),
+            rule("patch update", CORE, "nodes/status"),
+            rule("list watch", CORE, "pods"),
+            rule("create delete get list watch", STORAGE, "volumeattachments"),
+            rule(READ, STORAGE, "csidrivers csinodes"),
+            events(),
+        ],
+        "expand-controller": [
+            rule("get list patch update watch", CORE, "persistentvolumes"),
+            rule("patch update", CORE, "persistentvolumeclaims/status"),
+            rule(READ, CORE, "persistentvolumeclaims"),
+            rule(READ, STORAGE, "storageclasses"),
+            events(),
+        ],
+        "ephemeral-volume-controller": [
+            rule(READ, CORE, "pods"),
+            rule("update", CORE, "pods/finalizers"),
+            rule("create get list watch", CORE, "persistentvolumeclaims"),
+            events(),
+        ],
+        "persistent-volume-binder": [
+            rule("create delete get list update watch", CORE, "persistentvolumes"),
+            rule("update", CORE, "persistentvolumes/status"),
+            rule("get list update watch", CORE, "persistentvolumeclaims"),
+            rule("update", CORE, "persistentvolumeclaims/status"),
+            rule("create delete get list watch", CORE, "pods"),
+            rule(READ, STORAGE, "storageclasses"),
+            rule("get list watch", CORE, "nodes"),
+            rule("create delete get list update watch", CORE, "endpoints services"),
+            rule("get list", CORE, "secrets"),
+            events(),
+        ],
+        "pv-protection-controller": [rule("get list update watch", CORE, "persistentvolumes"), events()],
+        "pvc-protection-controller": [
+            rule("get list update watch", CORE, "persistentvolumeclaims"),
+            rule(READ, CORE, "pods"),
+            events(),
+        ],
+        "volumeattributesclass-protection-controller": [
+            rule("get list update watch", STORAGE, "volumeattributesclasses"),
+            rule(READ, CORE, "persistentvolumeclaims persistentvolumes"),
+            events(),
+        ],
+    }
+
+
+def controller_rules() -> dict[str, list[JSON]]:
+    """Controller → its rules."""
+    return {**_workload_rules(), **_cluster_rules(), **_network_rules(), **_storage_rules()}
+
+
+def controller_roles() -> list[JSON]:
+    return [cluster_role(f"system:controller:{name}", rules) for name, rules in controller_rules().items()]
+
+
+def controller_role_bindings() -> list[JSON]:
+    return [cluster_role_binding(f"system:controller:{name}", [account(name)]) for name in controller_rules()]
+
+
+__all__ = ["AUTHENTICATION", "COORDINATION", "controller_role_bindings", "controller_roles", "controller_rules"]

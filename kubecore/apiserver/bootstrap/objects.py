@@ -1,0 +1,133 @@
+"""Objects every cluster starts with besides its RBAC policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kubecore.apiserver.bootstrap.controller_roles import controller_role_bindings, controller_roles
+from kubecore.apiserver.bootstrap.roles import cluster_role_bindings, cluster_roles, role_bindings, roles
+
+JSON = dict[str, Any]
+
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+_SYSTEM_CLASSES = (
+    (
+        "system-node-critical",
+        2000001000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2000000000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """Where the API is reached: by its Service's address, and where it really listens."""
+
+    service_ip: str
+    address: str
+    port: int
+    client_ca: str
+
+
+def namespaces() -> list[JSON]:
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in SYSTEM_NAMESPACES]
+
+
+def priority_classes() -> list[JSON]:
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+            "preemptionPolicy": "PreemptLowerPriority",
+        }
+        for name, value, description in _SYSTEM_CLASSES
+    ]
+
+
+def runtime_classes() -> list[JSON]:
+    return [{"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "host"}, "handler": "host"}]
+
+
+def policy() -> list[tuple[str, JSON]]:
+    """(group resource, object) of the RBAC policy."""
+    group = "rbac.authorization.k8s.io"
+    return [
+        *((f"clusterroles.{group}", obj) for obj in [*cluster_roles(), *controller_roles()]),
+        *((f"clusterrolebindings.{group}", obj) for obj in [*cluster_role_bindings(), *controller_role_bindings()]),
+        *((f"roles.{group}", obj) for obj in roles()),
+        *((f"rolebindings.{group}", obj) for obj in role_bindings()),
+    ]
+
+
+def authentication_config(advertised: Advertised) -> JSON:
+    """What extension API servers need to trust us (upstream pkg/controlplane/controller/clusterauthenticationtrust)."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"client-ca-file": advertised.client_ca},
+    }
+
+
+def kubernetes_service(advertised: Advertised) -> JSON:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": advertised.service_ip,
+            "clusterIPs": [advertised.service_ip],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertised.port}],
+        },
+    }
+
+
+def kubernetes_endpoints(advertised: Advertised) -> JSON:
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": advertised.address}],
+                "ports": [{"name": "https", "port": advertised.port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def kubernetes_slice(advertised: Advertised) -> JSON:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [advertised.address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": advertised.port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,141 @@
+"""Brings the bootstrap objects into being at start: what is missing is made, what has drifted is repaired.
+
+All writes of a stage are handed over together, so that the store commits them as one. After upstream
+pkg/registry/rbac/rest/storage_rbac.go: rules and subjects are only ever added, and objects whose autoupdate
+annotation is "false" are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kubecore import _native
+from kubecore.api import errors, meta
+from kubecore.apiserver.bootstrap import objects
+from kubecore.apiserver.bootstrap.objects import Advertised
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.strategy import RequestContext
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.registry.store import Store
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+
+_AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
+
+
+class Bootstrap:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._now = meta.format_time(registry.clock.now())
+
+    async def ensure_base(self) -> None:
+        """Namespaces first, since the others are admitted into them; then policy and classes."""
+        await self._all([("namespaces", obj) for obj in objects.namespaces()])
+        await self._all(
+            [
+                *objects.policy(),
+                *(("priorityclasses.scheduling.k8s.io", obj) for obj in objects.priority_classes()),
+                *(("runtimeclasses.node.k8s.io", obj) for obj in objects.runtime_classes()),
+            ]
+        )
+
+    async def ensure_kubernetes(self, advertised: Advertised) -> None:
+        """Service default/kubernetes and where it leads, which may differ from start to start."""
+        await self._all(
+            [
+                ("services", objects.kubernetes_service(advertised)),
+                ("endpoints", objects.kubernetes_endpoints(advertised)),
+                ("endpointslices.discovery.k8s.io", objects.kubernetes_slice(advertised)),
+                ("configmaps", objects.authentication_config(advertised)),
+            ]
+        )
+
+    async def _all(self, wanted: Sequence[tuple[str, JSON]]) -> None:
+        results = await asyncio.gather(*(self._ensure(key, obj) for key, obj in wanted), return_exceptions=True)
+        for (key, obj), result in zip(wanted, results, strict=True):
+            if isinstance(result, BaseException):
+                log.error("bootstrap of %s %s failed: %s", key, meta.key(obj), result)
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is not None:
+            raise failed
+
+    async def _ensure(self, key: str, wanted: JSON) -> None:
+        store = self._registry.store(key)
+        assert store is not None, f"{key} is not stored"
+        found = store.current(meta.namespace(wanted), meta.name(wanted))
+        if found is None:
+            try:
+                await store.create(self._context(store, wanted, "create"), meta.deepcopy(wanted))
+            except errors.StatusError as error:
+                if not errors.is_already_exists(error):
+                    raise
+        elif needs_change(wanted, loads(found.value)):
+            change = Change(lambda old, _: merged(wanted, meta.deepcopy(old)))
+            await store.update(self._context(store, wanted, "update"), change)
+
+    def _context(self, store: Store, obj: JSON, verb: str) -> RequestContext:
+        return RequestContext(
+            user=_USER,
+            verb=verb,
+            resource_key=store.resource.key,
+            namespace=meta.namespace(obj),
+            name=meta.name(obj),
+            clock=self._registry.clock,
+            now=self._now,
+            lookup=self._registry,
+            field_manager="kube-apiserver",
+        )
+
+
+def needs_change(wanted: JSON, found: JSON) -> bool:
+    return bool(merged(wanted, meta.deepcopy(found)) != found)
+
+
+def merged(wanted: JSON, found: JSON) -> JSON:
+    """`found`, changed to hold what the bootstrap wants."""
+    if meta.annotations(found).get(_AUTOUPDATE) == "false":
+        return found
+    for part in ("labels", "annotations"):
+        given = wanted["metadata"].get(part)
+        if given:
+            found["metadata"][part] = {**given, **(found["metadata"].get(part) or {})}
+    for part in ("rules", "subjects"):
+        if part in wanted:
+            held = found.get(part) or []
+            missing = [one for one in wanted[part] if not _held(one, held)]
+            if missing:
+                found[part] = [*held, *missing]
+    for part in ("subsets", "endpoints", "ports", "addressType", "data"):
+        if part in wanted and not _covers(found.get(part), wanted[part]):
+            found[part] = meta.deepcopy(wanted[part])
+    if wanted["kind"] == "Service":
+        ports = found["spec"].get("ports") or []
+        if not ports or ports[0].get("targetPort") != wanted["spec"]["ports"][0]["targetPort"]:
+            found["spec"]["ports"] = meta.deepcopy(wanted["spec"]["ports"])
+    return found
+
+
+def _held(wanted: JSON, held: Sequence[JSON]) -> bool:
+    return any(_covers(one, wanted) for one in held)
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Everything wanted is there; defaults may have been added."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_covers(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_covers(one, other) for one, other in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)

@@ -1,0 +1,158 @@
+"""The handler chain: what happens to a request, from top to bottom.
+
+    authenticate      Rust has judged certificates and known tokens; what it could not, the authentication modules do
+    impersonate       Impersonate-* headers make the request another user's, if the user may
+    authorize         Rust has asked RBAC; what it could not decide, the authorization modes do
+    route             resource requests to the registry, others to discovery and OpenAPI
+    admit, store      inside the registry: mutating admission, validation, validating admission, storage
+    answer            the object, list, Table or Status in the form the client accepts
+
+A request that had to be judged here goes back to Rust once it has been (`Request.resume`), because reads are answered
+there; it comes back with its user and the permission in it when it is Python's to answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from kubecore import _native
+from kubecore.api import errors
+from kubecore.api.errors import StatusError
+from kubecore.api.schemas import PatchError, SchemaError
+from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.request import Request, Response
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.handlers.reading import Reading
+    from kubecore.apiserver.handlers.served import Served, ServedResources
+    from kubecore.apiserver.handlers.writing import Writing
+    from kubecore.apiserver.registry.registry import Registry
+
+log = logging.getLogger("kubecore.apiserver")
+
+
+class Identify(Protocol):
+    """Authentication, impersonation and authorization of what Rust left open."""
+
+    async def __call__(self, request: Request) -> UserInfo:
+        """The user, who may do it. Raises 401, 403."""
+
+
+# A handler answers with a Response, or with None when it has answered by itself (streams).
+Handler = Callable[[Request, "UserInfo", "Served"], Awaitable[Response | None]]
+Documents = Callable[[Request, "UserInfo"], Response | None]
+
+
+class Handlers:
+    """The chain, over the parts that do the work."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        served: ServedResources,
+        identify: Identify,
+        reading: Reading,
+        writing: Writing,
+        extra: Mapping[tuple[str, str, str], Handler],
+        documents: Documents,
+    ) -> None:
+        """`extra` has the handlers of (group resource, subresource, verb) that are not plain CRUD; `documents` answers
+        paths that are no resource (discovery, OpenAPI) and None for unknown ones."""
+        self._schemas = registry.schemas
+        self._served = served
+        self._identify = identify
+        self._reading = reading
+        self._writing = writing
+        self._extra = extra
+        self._documents = documents
+
+    async def handle(self, request: Request) -> None:
+        """Answers the request, whatever happens."""
+        try:
+            if request.authorized is None or request.authenticated is None:
+                request.resume(await self._identify(request), authorized=True)
+                return
+            response = await self.route(request)
+        except Exception as error:
+            response = self.failure(request, error)
+        if response is not None:
+            try:
+                request.respond(*response)
+            except RuntimeError:
+                log.debug("%s %s was answered already", request.method, request.path)
+
+    def failure(self, request: Request, error: Exception) -> Response:
+        status = as_status(error)
+        if status is None:
+            log.error("%s %s failed", request.method, request.path, exc_info=error)
+            status = errors.internal_error(f"{type(error).__name__}: {error}")
+        try:
+            return negotiation.error_response(status, request.accept, self._schemas)
+        except Exception:
+            log.exception("cannot encode a Status for Accept %r", request.accept)
+            return Response(status.code, status.to_json())
+
+    async def route(self, request: Request) -> Response | None:
+        """The answer of whoever the request is for."""
+        user = request.user
+        if user is None:
+            raise errors.unauthorized()
+        if not request.is_resource:
+            response = self._documents(request, user)
+            if response is None:
+                raise errors.no_such_path()
+            return response
+        served = self._served.find(request.api_group, request.api_version, request.resource)
+        subresource, verb = request.subresource, request.verb
+        handler = self._extra.get((served.resource.key, subresource, verb))
+        if handler is not None:
+            return await handler(request, user, served)
+        if subresource:
+            self._check_subresource(served, subresource, verb)
+        elif verb not in served.resource.verbs:
+            raise errors.method_not_allowed()
+        if served.resource.namespaced and not request.namespace and verb not in ("list", "watch"):
+            raise errors.method_not_allowed()
+        if verb == "create":
+            if request.name and not subresource:
+                raise errors.method_not_allowed()
+            return await self._writing.create(request, user, served)
+        if verb == "update":
+            return await self._writing.update(request, user, served)
+        if verb == "patch":
+            return await self._writing.patch(request, user, served)
+        if verb == "delete":
+            return await self._writing.delete(request, user, served)
+        if verb == "deletecollection":
+            return await self._writing.delete_collection(request, user, served)
+        if verb == "get":
+            return self._reading.get(request, served)
+        if verb == "list":
+            return self._reading.list(request, served)
+        if verb == "watch":
+            self._reading.watch(request, served)
+            return None
+        raise errors.method_not_allowed()
+
+    def _check_subresource(self, served: Served, subresource: str, verb: str) -> None:
+        """Raises 404 for a subresource the kind lacks, 405 for a verb the subresource lacks."""
+        found = served.resource.subresources.get(subresource)
+        if found is None:
+            raise errors.no_such_path()
+        if verb not in found.verbs or verb not in ("get", "update", "patch"):
+            raise errors.method_not_allowed()
+
+
+def as_status(error: BaseException) -> StatusError | None:
+    """What a failure says to the client; None for one that is our own fault."""
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, _native.NativeStatus):
+        return StatusError.from_body(error.code, error.body)
+    if isinstance(error, (SchemaError, PatchError)):
+        return StatusError(error.code, error.reason, error.message)
+    return None

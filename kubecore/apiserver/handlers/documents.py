@@ -1,0 +1,56 @@
+"""Paths that are no resources: discovery, OpenAPI, the keys of service account tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kubecore.api import errors
+from kubecore.apiserver.discovery.serving import Discovery
+from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.authentication.tokens import TokenIssuer
+    from kubecore.apiserver.registry.registry import Registry
+
+_CACHED = [("Cache-Control", "public, max-age=3600")]
+
+
+class Documents:
+    def __init__(self, registry: Registry, tokens: TokenIssuer) -> None:
+        self._discovery = Discovery(registry.scheme)
+        self._tokens = tokens
+
+    def __call__(self, request: Request, user: UserInfo) -> Response | None:
+        """The document at the path, None for an unknown one."""
+        path = request.path.rstrip("/")
+        if path.startswith("/api"):
+            return self._discover(request)
+        if path == "/.well-known/openid-configuration":
+            return Response(200, orjson.dumps(self._openid(request)), JSON_TYPE, _CACHED)
+        if path == "/openid/v1/jwks":
+            body = orjson.dumps(self._tokens.jwks())
+            return Response(200, body, "application/jwk-set+json", _CACHED)
+        return None
+
+    def _discover(self, request: Request) -> Response | None:
+        answer = self._discovery.respond(request.path, request.accept, request.header("if-none-match") or "")
+        if answer is None:
+            return None
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed()
+        if answer.status == 406:
+            raise errors.not_acceptable([JSON_TYPE])
+        return Response(answer.status, answer.body, answer.content_type, answer.headers)
+
+    def _openid(self, request: Request) -> dict[str, object]:
+        issuer = self._tokens.issuer
+        return {
+            "issuer": issuer,
+            "jwks_uri": f"{issuer}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }

@@ -1,0 +1,114 @@
+"""Which form an answer takes: Accept parsed once per distinct header, objects encoded accordingly.
+
+After upstream k8s.io/apiserver pkg/endpoints/handlers/negotiation.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore import _native
+from kubecore.api import errors
+from kubecore.apiserver.handlers.request import JSON_TYPE, Response
+
+if TYPE_CHECKING:
+    from kubecore.api.schemas import Schemas
+
+JSON = dict[str, Any]
+
+PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
+YAML_TYPE = "application/yaml"
+_ACCEPTED = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
+_TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+
+
+_HAS_PROTOBUF = hasattr(_native.Schemas, "to_protobuf")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`media` is one of the three types; `transform` is "" or the kind asked for by `as=`, in `version`."""
+
+    media: str = JSON_TYPE
+    transform: str = ""
+    version: str = "v1"
+
+
+PLAIN = Form()
+
+
+@functools.lru_cache(maxsize=512)
+def negotiate(accept: str) -> Form | None:
+    """The best form for an Accept header; None when nothing fits (406)."""
+    if not accept:
+        return PLAIN
+    for clause in _clauses(accept):
+        form = _form(clause)
+        if form is not None:
+            return form
+    return None
+
+
+def form_for(accept: str) -> Form:
+    """Raises 406."""
+    form = negotiate(accept)
+    if form is None:
+        raise errors.not_acceptable(_ACCEPTED)
+    return form
+
+
+def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """Media ranges with their parameters, the best first."""
+    found: list[tuple[float, int, str, dict[str, str]]] = []
+    for order, part in enumerate(accept.split(",")):
+        media, *rest = (piece.strip() for piece in part.split(";"))
+        params = {name.strip(): value.strip().strip('"') for name, _, value in (one.partition("=") for one in rest)}
+        try:
+            quality = float(params.pop("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if quality > 0:
+            found.append((-quality, order, media.lower(), params))
+    return [(media, params) for _, _, media, params in sorted(found, key=lambda one: one[:2])]
+
+
+def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
+    media, params = clause
+    if media in ("*/*", "application/*"):
+        media = JSON_TYPE
+    if media not in _ACCEPTED or (media == PROTOBUF_TYPE and not _HAS_PROTOBUF):
+        return None
+    if params.get("stream", "watch") != "watch":
+        return None
+    transform = params.get("as", "")
+    if not transform:
+        return Form(media)
+    if transform not in _TRANSFORMS or params.get("g", "meta.k8s.io") != "meta.k8s.io":
+        return None
+    version = params.get("v", "v1")
+    return Form(media, transform, version) if version in ("v1", "v1beta1") else None
+
+
+def encode(form: Form, body: bytes, kind: str, schemas: Schemas) -> tuple[bytes, str]:
+    """JSON bytes of an object of `kind` ("apps/v1/Deployment") in the negotiated medium, with its content type."""
+    if form.media == PROTOBUF_TYPE:
+        return schemas.to_protobuf(kind, body), PROTOBUF_TYPE
+    if form.media == YAML_TYPE:
+        import yaml
+
+        return yaml.safe_dump(orjson.loads(body), sort_keys=False).encode(), YAML_TYPE
+    return body, JSON_TYPE
+
+
+def error_response(error: errors.StatusError, accept: str, schemas: Schemas) -> Response:
+    """The Status, in the form asked for where that is possible, else as JSON."""
+    form = negotiate(accept) or PLAIN
+    body = error.to_json()
+    media = JSON_TYPE
+    if form.media != JSON_TYPE:
+        body, media = encode(form, body, "v1/Status", schemas)
+    return Response(error.code, body, media, error.headers)

@@ -1,0 +1,179 @@
+"""TokenRequest (serviceaccounts/NAME/token), TokenReview and SelfSubjectReview."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import Cause, FieldError
+from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
+from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.options import write_options
+
+if TYPE_CHECKING:
+    from kubecore._native import Authenticator, UserInfo
+    from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.handlers.writing import Writing
+    from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+_DEFAULT_SECONDS = 3600
+_MIN_SECONDS = 600
+_MAX_SECONDS = 1 << 32
+
+
+def user_info(user: UserInfo) -> JSON:
+    """authentication/v1 UserInfo."""
+    info: JSON = {"username": user.username}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {name: list(values) for name, values in user.extra.items()}
+    return info
+
+
+class TokenSubresources:
+    def __init__(self, registry: Registry, writing: Writing, issuer: TokenIssuer, authenticator: Authenticator) -> None:
+        self._registry = registry
+        self._writing = writing
+        self._issuer = issuer
+        self._authenticator = authenticator
+
+    async def request(self, request: Request, user: UserInfo, served: Served) -> Response:
+        ctx = self._writing.context(request, user, served, write_options("create", request.query))
+        kind = "authentication.k8s.io/v1/TokenRequest"
+        wanted = self._writing.decode(ctx, kind, request.body, request.content_type)
+        account = loads(served.stored().get(request.namespace, request.name).value)
+        given = wanted.get("metadata") or {}
+        if given.get("name") not in (None, "", request.name):
+            raise errors.bad_request(_name_mismatch(given, request))
+        spec = wanted.get("spec") or {}
+        seconds = spec.get("expirationSeconds") or _DEFAULT_SECONDS
+        causes = _seconds_causes(seconds)
+        if causes:
+            raise errors.invalid("TokenRequest", "", causes, group="authentication.k8s.io")
+        audiences = spec.get("audiences") or list(self._issuer.audiences)
+        bound, node = self._bound(ctx, request, spec.get("boundObjectRef"))
+        token, expires = self._issuer.issue(
+            namespace=request.namespace,
+            account=request.name,
+            account_uid=meta.uid(account),
+            audiences=audiences,
+            seconds=seconds,
+            bound=bound,
+            node=node,
+        )
+        answer = {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {"name": request.name, "namespace": request.namespace, "creationTimestamp": ctx.now},
+            "spec": {
+                "audiences": audiences,
+                "expirationSeconds": seconds,
+                "boundObjectRef": spec.get("boundObjectRef"),
+            },
+            "status": {
+                "token": token,
+                "expirationTimestamp": meta.format_time(datetime.fromtimestamp(expires, UTC)),
+            },
+        }
+        return self._answer(request, answer, ctx, kind)
+
+    def _bound(
+        self, ctx: RequestContext, request: Request, reference: JSON | None
+    ) -> tuple[BoundObject | None, tuple[str, str] | None]:
+        """The object a token is bound to. Raises 404 when it is not there, 409 for another uid."""
+        if not reference:
+            return None, None
+        kind, name = reference.get("kind") or "", reference.get("name") or ""
+        keys = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+        if kind not in keys:
+            raise errors.bad_request(f"cannot bind token for serviceaccount {request.name!r} to object kind {kind!r}")
+        key = keys[kind]
+        obj = self._registry.get(key, "" if kind == "Node" else request.namespace, name)
+        if obj is None:
+            raise errors.not_found("", key, name)
+        uid = reference.get("uid")
+        if uid and uid != meta.uid(obj):
+            detail = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
+            raise errors.conflict("", key, name, detail)
+        node = None
+        if kind == "Pod":
+            account = (obj.get("spec") or {}).get("serviceAccountName") or ""
+            if account != request.name:
+                raise errors.bad_request(
+                    f'cannot bind token for serviceaccount "{request.name}" to pod running with different '
+                    "serviceaccount name."
+                )
+            node_name = (obj.get("spec") or {}).get("nodeName")
+            if node_name:
+                found = self._registry.get("nodes", "", node_name)
+                node = (node_name, meta.uid(found) if found else "")
+        return BoundObject(kind.lower(), name, meta.uid(obj)), node
+
+    async def review(self, request: Request, user: UserInfo, served: Served) -> Response:
+        """TokenReview: who is the bearer of this token?"""
+        ctx = self._writing.context(request, user, served, write_options("create", request.query))
+        review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        spec = review.get("spec") or {}
+        token = spec.get("token") or ""
+        if not token:
+            raise errors.bad_request("token is required for TokenReview in authentication")
+        audiences = spec.get("audiences") or []
+        found = self._authenticator.review_token(token, audiences or list(self._issuer.audiences))
+        status: JSON = {"user": {}}
+        if found is None:
+            status["error"] = "[invalid bearer token, Token has been invalidated]"
+        else:
+            status = {"authenticated": True, "user": user_info(found[0])}
+            if found[1]:
+                status["audiences"] = list(found[1])
+        answer = {**_head(served), "metadata": review.get("metadata") or {}, "spec": spec, "status": status}
+        return self._answer(request, answer, ctx, served.kind)
+
+    async def self_review(self, request: Request, user: UserInfo, served: Served) -> Response:
+        """SelfSubjectReview (`kubectl auth whoami`)."""
+        ctx = self._writing.context(request, user, served, write_options("create", request.query))
+        answer = {
+            **_head(served),
+            "metadata": {"creationTimestamp": ctx.now},
+            "status": {"userInfo": user_info(user)},
+        }
+        return self._answer(request, answer, ctx, served.kind)
+
+    def _answer(self, request: Request, answer: JSON, ctx: RequestContext, kind: str) -> Response:
+        form = negotiation.form_for(request.accept)
+        body, media = negotiation.encode(form, orjson.dumps(answer), kind, self._registry.schemas)
+        return Response(201, body, media, warning_headers(ctx.warnings))
+
+
+def _head(served: Served) -> JSON:
+    return {"kind": served.resource.kind, "apiVersion": served.resource.api_version}
+
+
+def _name_mismatch(given: JSON, request: Request) -> str:
+    return f"the name of the object ({given['name']}) does not match the name on the URL ({request.name})"
+
+
+def _seconds_causes(seconds: int) -> list[Cause]:
+    if seconds < _MIN_SECONDS:
+        return [
+            FieldError.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+        ]
+    if seconds > _MAX_SECONDS:
+        return [
+            FieldError.invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
+        ]
+    return []

@@ -1,0 +1,127 @@
+"""In-process watches: one set of native subscriptions for the loop, events handed out in batches to async iterators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from kubecore import _native
+from kubecore.api.errors import StatusError
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.storage.cacher import Cacher
+
+_DRAIN = 512
+
+
+class WatchEvent(NamedTuple):
+    """ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, and the object's JSON."""
+
+    type: str
+    object: bytes
+
+
+class Watch:
+    """Events of one watch; iterate to get them in batches. Ends after an ERROR event or `close`."""
+
+    def __init__(self, hub: WatchHub, number: int) -> None:
+        self._hub = hub
+        self._number = number
+        self._waiting: list[WatchEvent] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._ended = False
+
+    def push(self, event: WatchEvent) -> None:
+        self._waiting.append(event)
+        if event.type == "ERROR":
+            self._ended = True
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def next_batch(self) -> list[WatchEvent]:
+        """What has come since the last call, waiting for something; empty at the end."""
+        while not self._waiting and not self._ended:
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        batch, self._waiting = self._waiting, []
+        return batch
+
+    async def batches(self) -> AsyncIterator[list[WatchEvent]]:
+        try:
+            while batch := await self.next_batch():
+                yield batch
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._ended = True
+        self._hub.cancel(self._number)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+class WatchHub:
+    """All in-process watches of a server."""
+
+    def __init__(self, cacher: Cacher) -> None:
+        self._cacher = cacher
+        self._native = cacher.native.subscriptions()
+        self._watches: dict[int, Watch] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._native.fileno(), self._drain)
+
+    def watch(
+        self,
+        key: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        revision: int = 0,
+        bookmarks: bool = False,
+        initial: bool = False,
+    ) -> Watch:
+        """Events after `revision`; `initial`: first what there is. Raises StatusError (400 for bad selectors)."""
+        cached = self._cacher.cached(key)
+        assert cached is not None, f"{key} is not stored"
+        try:
+            number = self._native.watch(
+                cached.number,
+                namespace or None,
+                label_selector,
+                field_selector,
+                revision,
+                bookmarks=bookmarks,
+                initial=initial,
+            )
+        except _native.NativeStatus as refused:
+            raise StatusError.from_body(refused.code, refused.body) from None
+        watch = self._watches[number] = Watch(self, number)
+        return watch
+
+    def cancel(self, number: int) -> None:
+        if self._watches.pop(number, None) is not None:
+            self._native.cancel(number)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._native.fileno())
+        for watch in list(self._watches.values()):
+            watch.close()
+        self._native.close()
+
+    def _drain(self) -> None:
+        events = self._native.drain(_DRAIN)
+        find = self._watches.get
+        for number, kind, _, value in events:
+            watch = find(number)
+            if watch is not None:
+                watch.push(WatchEvent(kind, value))
+                if kind == "ERROR":
+                    self._watches.pop(number, None)
+        if len(events) == _DRAIN:
+            # Level-triggered descriptors would wake us anyway; others on the loop get their turn first.
+            self._loop.call_soon(self._drain)

@@ -1,0 +1,265 @@
+"""The verbs that write: create, update, patch, delete, deletecollection of whole objects and of their subresources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import FieldError
+from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
+from kubecore.apiserver.handlers.served import Served
+from kubecore.apiserver.registry import deletion, lifecycle
+from kubecore.apiserver.registry.codec import in_version, loads
+from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
+from kubecore.apiserver.registry.store import Change, Written
+from kubecore.apiserver.registry.strategy import RequestContext
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.storage.interface import Stored
+
+JSON = dict[str, Any]
+
+APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json", "application/apply-patch+cbor")
+STRATEGIC = "application/strategic-merge-patch+json"
+PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", STRATEGIC, APPLY_TYPES[0])
+
+
+class Writing:
+    """Handlers of writes over the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._schemas = registry.schemas
+        self._clock = registry.clock
+        self._stamp = (-1, "")
+
+    def now(self) -> str:
+        """The time in RFC 3339, made once a second."""
+        when = self._clock.now()
+        second = int(when.timestamp())
+        if second != self._stamp[0]:
+            self._stamp = (second, meta.format_time(when))
+        return self._stamp[1]
+
+    def context(self, request: Request, user: UserInfo, served: Served, options: WriteOptions) -> RequestContext:
+        store = served.store
+        return RequestContext(
+            user=user,
+            verb=request.verb,
+            resource_key=served.resource.key if store is None else store.resource.key,
+            namespace=request.namespace,
+            name=request.name,
+            clock=self._clock,
+            now=self.now(),
+            lookup=self._registry,
+            subresource=request.subresource,
+            dry_run=options.dry_run,
+            field_manager=manager_of(options, request.user_agent),
+            field_validation=options.field_validation,
+            api_version=served.resource.api_version,
+        )
+
+    def decode(self, ctx: RequestContext, kind: str, body: bytes, content_type: str) -> JSON:
+        """The body as an object, unknown fields dropped and told about. Raises 400, 415."""
+        decoded = self._schemas.decode(kind, body, content_type or JSON_TYPE, ctx.field_validation)
+        if decoded.warnings:
+            ctx.warnings += decoded.warnings
+        return loads(decoded.body)  # type: ignore[no-any-return]
+
+    # --- verbs
+
+    async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
+        store = served.stored()
+        ctx = self.context(request, user, served, write_options("create", request.query))
+        obj = self.decode(ctx, served.kind, request.body, request.content_type)
+        written = await store.create(ctx, obj)
+        return self.answer(201, written.body, request, served, ctx)
+
+    async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
+        store = served.stored()
+        ctx = self.context(request, user, served, write_options("update", request.query))
+        decoded = self._schemas.decode(
+            served.kind, request.body, request.content_type or JSON_TYPE, ctx.field_validation
+        )
+        ctx.warnings += decoded.warnings
+
+        def make(old: JSON, stored: Stored) -> JSON:
+            obj: JSON = loads(decoded.body)
+            obj.setdefault("metadata", {})
+            lifecycle.check_same(ctx, store.resource, obj)
+            return obj
+
+        def creates() -> JSON:
+            obj: JSON = loads(decoded.body)
+            obj.setdefault("metadata", {}).pop("resourceVersion", None)
+            lifecycle.check_same(ctx, store.resource, obj)
+            return obj
+
+        may_create = store.strategy.allow_create_on_update and not ctx.subresource
+        written = await store.update(ctx, Change(make, creates if may_create else None))
+        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+
+    async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
+        store = served.stored()
+        patch_type = request.content_type.partition(";")[0].strip().lower()
+        options = write_options("patch", request.query)
+        ctx = self.context(request, user, served, options)
+        _check_patch(patch_type, options)
+        if patch_type in APPLY_TYPES:
+            written = await self._apply(ctx, request, served, options)
+        else:
+            written = await store.update(ctx, Change(self._patcher(ctx, request, served, patch_type)))
+        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+
+    def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
+        store = served.stored()
+        told = False
+
+        def make(old: JSON, stored: Stored) -> JSON:
+            nonlocal told
+            current = in_version(stored.value, store.resource, served.resource)
+            decoded = self._schemas.patch_decode(served.kind, current, request.body, patch_type, ctx.field_validation)
+            if not told:
+                ctx.warnings += decoded.warnings
+                told = True
+            obj: JSON = loads(decoded.body)
+            metadata = obj.setdefault("metadata", {})
+            if not metadata.get("resourceVersion"):
+                metadata["resourceVersion"] = str(stored.revision)
+            _check_patched(ctx, served, metadata)
+            return obj
+
+        return make
+
+    async def _apply(self, ctx: RequestContext, request: Request, served: Served, options: WriteOptions) -> Written:
+        store = served.stored()
+
+        def applied(current: bytes | None) -> JSON:
+            result = self._schemas.apply(
+                served.kind,
+                current,
+                request.body,
+                manager=options.field_manager,
+                force=bool(options.force),
+                time=ctx.now,
+                subresource=ctx.subresource,
+            )
+            obj: JSON = loads(result)
+            lifecycle.check_same(ctx, store.resource, obj)
+            return obj
+
+        def make(old: JSON, stored: Stored) -> JSON:
+            obj = applied(in_version(stored.value, store.resource, served.resource))
+            obj["metadata"]["resourceVersion"] = str(stored.revision)
+            return obj
+
+        creates = None if ctx.subresource else lambda: applied(None)
+        return await store.update(ctx, Change(make, creates), tracked=True)
+
+    async def delete(self, request: Request, user: UserInfo, served: Served) -> Response:
+        store = served.stored()
+        options = write_options("delete", request.query)
+        ctx = self.context(request, user, served, options)
+        given = deletion.delete_options(self._json(request), options.params)
+        deleted = await deletion.delete(store, ctx, given)
+        if deleted.gone and not store.strategy.returns_deleted:
+            body = deletion.deletion_status(store, ctx.name, deleted.uid)
+            return self.answer(200, body, request, served, ctx, kind="v1/Status")
+        return self.answer(200, deleted.body, request, served, ctx)
+
+    async def delete_collection(self, request: Request, user: UserInfo, served: Served) -> Response:
+        store = served.stored()
+        options = write_options("delete", request.query)
+        ctx = self.context(request, user, served, options)
+        given = deletion.delete_options(self._json(request), options.params)
+        revision, items = await deletion.delete_collection(store, ctx, given, options.params)
+        body = list_body(served, items, revision)
+        return self.answer(200, body, request, served, ctx, kind=f"{served.kind}List")
+
+    def _json(self, request: Request) -> bytes:
+        """DeleteOptions as JSON, in whichever form it came."""
+        body = request.body
+        if not body or body.lstrip()[:1] == b"{":
+            return body
+        return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
+
+    def answer(
+        self, status: int, body: bytes, request: Request, served: Served, ctx: RequestContext, *, kind: str = ""
+    ) -> Response:
+        """The object (stored bytes) as the client wants to see it."""
+        headers = warning_headers(ctx.warnings) if ctx.warnings else ()
+        store = served.store
+        if not kind and store is not None and store.resource is not served.resource:
+            body = in_version(body, store.resource, served.resource)
+        if request.accept in ("", JSON_TYPE, "*/*"):
+            return Response(status, body, JSON_TYPE, headers)
+        form = negotiation.form_for(request.accept)
+        if form.transform and not kind:
+            body = transformed(form, body, served, self.now())
+            kind = f"meta.k8s.io/{form.version}/{form.transform}"
+        body, media = negotiation.encode(form, body, kind or served.kind, self._schemas)
+        return Response(status, body, media, headers)
+
+
+def transformed(form: negotiation.Form, body: bytes, served: Served, now: str) -> bytes:
+    """One object as Table or PartialObjectMetadata."""
+    from kubecore.apiserver.tables import table_for
+
+    obj = loads(body)
+    if form.transform == "Table":
+        metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        table = table_for(served.resource.key, [obj], now=meta.parse_time(now), metadata=metadata, version=form.version)
+        return orjson.dumps(table)
+    return orjson.dumps(
+        {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": obj["metadata"]}
+    )
+
+
+def list_body(served: Served, items: list[bytes], revision: int, more: JSON | None = None) -> bytes:
+    """A list object around stored bytes."""
+    store = served.stored()
+    if store.resource is not served.resource:
+        items = [in_version(item, store.resource, served.resource) for item in items]
+    head = orjson.dumps(
+        {
+            "kind": f"{served.resource.kind}List",
+            "apiVersion": served.resource.api_version,
+            "metadata": {"resourceVersion": str(revision), **(more or {})},
+        }
+    )
+    return head[:-1] + b',"items":[' + b",".join(items) + b"]}"
+
+
+def _check_patch(patch_type: str, options: WriteOptions) -> None:
+    if patch_type not in PATCH_TYPES and patch_type not in APPLY_TYPES:
+        raise errors.unsupported_media_type(PATCH_TYPES)
+    applies = patch_type in APPLY_TYPES
+    causes = []
+    if applies and not options.field_manager:
+        causes.append(FieldError.required("fieldManager", "is required for apply patch"))
+    if options.force is not None and not applies:
+        causes.append(FieldError.forbidden("force", "may not be specified for non-apply patch"))
+    if causes:
+        raise errors.invalid("PatchOptions", "", causes, group="meta.k8s.io")
+
+
+def _check_patched(ctx: RequestContext, served: Served, metadata: JSON) -> None:
+    """A patch may not move the object: its name and namespace are the URL's."""
+    if not metadata.get("name"):
+        metadata["name"] = ctx.name
+    causes = []
+    if metadata["name"] != ctx.name:
+        causes.append(FieldError.immutable("metadata.name", metadata["name"]))
+    if served.resource.namespaced:
+        space = metadata.setdefault("namespace", ctx.namespace)
+        if space != ctx.namespace:
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+    if causes:
+        raise errors.invalid(served.resource.kind, ctx.name, causes, group=served.resource.group)

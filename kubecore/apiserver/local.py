@@ -1,0 +1,258 @@
+"""The in-process transport: requests of one identity go through the same chain, without HTTP.
+
+It complies with kubecore.client.transport.Transport by its shape and imports nothing of the client. Authorization,
+admission and validation are the very same; only authentication is skipped, because the caller is part of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlencode
+
+from kubecore import _native
+from kubecore.api import errors
+from kubecore.apiserver.authentication.identify import attributes_of
+from kubecore.apiserver.handlers.chain import as_status
+from kubecore.apiserver.handlers.reading import list_options
+from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
+from kubecore.apiserver.handlers.watching import WatchEvent
+from kubecore.apiserver.registry.codec import in_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.handlers.chain import Handlers
+    from kubecore.apiserver.handlers.served import ServedResources
+    from kubecore.apiserver.handlers.watching import WatchHub
+
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
+_USER_AGENT = "kubecore/v1.35"
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "HEAD": "get"}
+
+
+class RequestInfo(NamedTuple):
+    """What a path and method ask for (upstream k8s.io/apiserver pkg/endpoints/request/requestinfo.go)."""
+
+    is_resource: bool
+    verb: str
+    group: str = ""
+    version: str = ""
+    namespace: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) -> RequestInfo:
+    parts = path.strip("/").split("/")
+    if "%" in path:
+        parts = [unquote(part) for part in parts]
+    if parts[0] == "api" and len(parts) >= 3:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) >= 4:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return RequestInfo(False, method.lower())
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 1:
+        namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in ("status", "finalize"):
+            rest = rest[2:]
+    resource, name = rest[0], rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    verb = _VERBS.get(method, method.lower())
+    if verb == "get" and not name:
+        verb = "list"
+    if verb in ("get", "list") and query.get("watch") in ("true", "1") and not subresource:
+        verb = "watch"
+    if verb == "delete" and not name:
+        verb = "deletecollection"
+    return RequestInfo(True, verb, group, version, namespace, resource, subresource, name)
+
+
+@dataclass(slots=True, eq=False)
+class LocalStream:
+    """Collects a streamed body until it is closed."""
+
+    done: asyncio.Future[None]
+    pieces: list[bytes] = field(default_factory=list)
+    writable: bool = True
+
+    @property
+    def closed(self) -> bool:
+        return self.done.done()
+
+    def write(self, data: bytes) -> bool:
+        self.pieces.append(data)
+        return not self.closed
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Nobody goes away before the end here."""
+
+    def close(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class LocalRequest:
+    """A request as the handlers want it."""
+
+    __slots__ = (
+        "accept",
+        "api_group",
+        "api_version",
+        "authenticated",
+        "authorized",
+        "body",
+        "content_type",
+        "is_resource",
+        "method",
+        "name",
+        "namespace",
+        "path",
+        "query",
+        "resource",
+        "stream",
+        "subresource",
+        "user",
+        "user_agent",
+        "verb",
+    )
+
+    def __init__(
+        self,
+        user: _native.UserInfo,
+        method: str,
+        path: str,
+        info: RequestInfo,
+        *,
+        query: str,
+        body: bytes,
+        content_type: str,
+    ) -> None:
+        self.user: _native.UserInfo | None = user
+        self.authenticated: bool | None = True
+        self.authorized: bool | None = True
+        self.method = method
+        self.path = path
+        self.query = query
+        self.body = body
+        self.content_type = content_type
+        self.accept = JSON_TYPE
+        self.user_agent = _USER_AGENT
+        self.is_resource, self.verb, self.api_group, self.api_version, self.namespace = info[:5]
+        self.resource, self.subresource, self.name = info[5:]
+        self.stream: LocalStream | None = None
+
+    def header(self, name: str) -> str | None:
+        return None
+
+    def headers(self) -> list[tuple[str, str]]:
+        return []
+
+    def respond(self, status: int, body: bytes, content_type: str = JSON_TYPE, headers: Headers = ()) -> None:
+        raise RuntimeError("a local request is answered by its route's result")
+
+    def respond_stream(self, status: int, content_type: str, headers: Headers = ()) -> LocalStream:
+        self.stream = LocalStream(asyncio.get_running_loop().create_future())
+        return self.stream
+
+    def resume(self, user: _native.UserInfo, *, authorized: bool = False) -> None:
+        raise RuntimeError("a local request is identified from the start")
+
+
+class LocalTransport:
+    """Requests as one user. Never raises for an HTTP status."""
+
+    def __init__(
+        self,
+        *,
+        handlers: Handlers,
+        served: ServedResources,
+        authorizer: Authorizer,
+        hub: WatchHub,
+        user: _native.UserInfo,
+    ) -> None:
+        self._handlers = handlers
+        self._served = served
+        self._authorizer = authorizer
+        self._hub = hub
+        self._user = user
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        content_type: str = JSON_TYPE,
+    ) -> tuple[int, bytes]:
+        info = request_info(method, path, query)
+        request = LocalRequest(
+            self._user,
+            method,
+            path,
+            info,
+            query=urlencode(query) if query else "",
+            body=body or b"",
+            content_type=content_type,
+        )
+        try:
+            self._authorizer.check(self._user, attributes_of(request))
+            response = await self._handlers.route(request)
+        except Exception as error:
+            status = as_status(error)
+            if status is None:
+                response = self._handlers.failure(request, error)
+                return response.status, response.body
+            return status.code, status.to_json()
+        if response is not None:
+            return response.status, response.body
+        stream = request.stream
+        if stream is None:
+            return 500, errors.internal_error("the request was not answered").to_json()
+        await stream.done
+        return 200, b"".join(stream.pieces)
+
+    async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
+        """Batches of events until the server ends the watch; raises StatusError when it is refused."""
+        info = request_info("GET", path, {**query, "watch": "true"})
+        request = LocalRequest(self._user, "GET", path, info, query="", body=b"", content_type="")
+        self._authorizer.check(self._user, attributes_of(request))
+        served = self._served.find(info.group, info.version, info.resource)
+        store = served.stored()
+        options = list_options(query, watch=True)
+        selector = options.field_selector
+        if info.name:
+            selector = f"{selector},metadata.name={info.name}" if selector else f"metadata.name={info.name}"
+        watch = self._hub.watch(
+            store.resource.key,
+            info.namespace,
+            label_selector=options.label_selector,
+            field_selector=selector,
+            revision=options.revision,
+            bookmarks=options.bookmarks,
+            initial=options.initial or options.revision == 0,
+        )
+        other_version = store.resource is not served.resource
+        async for batch in watch.batches():
+            if other_version:
+                batch = [
+                    event
+                    if event.type == "ERROR"
+                    else WatchEvent(event.type, in_version(event.object, store.resource, served.resource))
+                    for event in batch
+                ]
+            yield batch
+
+    async def close(self) -> None:
+        """Nothing is held open."""

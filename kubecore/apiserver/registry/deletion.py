@@ -1,0 +1,238 @@
+"""DELETE and DELETECOLLECTION: preconditions, grace, finalizers, propagation.
+
+After upstream k8s.io/apiserver pkg/registry/rest/delete.go (BeforeDelete) and generic/registry/store.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api import errors
+from kubecore.api.errors import Cause, FieldError
+from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry.codec import json_body, loads
+from kubecore.apiserver.registry.store import storage_status
+from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.store import Store
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+_TRIES = 64
+_PARALLEL = 64
+_POLICIES = ("Background", "Foreground", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """metav1.DeleteOptions, checked."""
+
+    grace: int | None = None
+    propagation: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
+def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
+    """From the body if there is one, else from the query. Raises 400, 422."""
+    given: JSON = json_body(body) if body else {}
+    if given and given.get("kind") not in (None, "", "DeleteOptions"):
+        raise errors.bad_request(f"decoded object cannot be converted to DeleteOptions: {given.get('kind')}")
+    if not body:
+        given = _from_query(params)
+    elif params.get("dryRun") and not given.get("dryRun"):
+        given["dryRun"] = [params["dryRun"]]
+    causes = _option_causes(given)
+    if causes:
+        raise errors.invalid("DeleteOptions", "", causes, group="meta.k8s.io")
+    preconditions = given.get("preconditions") or {}
+    orphan = given.get("orphanDependents")
+    propagation = given.get("propagationPolicy") or ""
+    if orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    return DeleteOptions(
+        grace=given.get("gracePeriodSeconds"),
+        propagation=propagation,
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+        dry_run=bool(given.get("dryRun")),
+    )
+
+
+def _from_query(params: Mapping[str, str]) -> JSON:
+    given: JSON = {}
+    if params.get("gracePeriodSeconds"):
+        try:
+            given["gracePeriodSeconds"] = int(params["gracePeriodSeconds"])
+        except ValueError:
+            shown = params["gracePeriodSeconds"]
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{shown}": invalid syntax') from None
+    if params.get("propagationPolicy"):
+        given["propagationPolicy"] = params["propagationPolicy"]
+    if params.get("orphanDependents"):
+        given["orphanDependents"] = params["orphanDependents"] not in ("false", "0", "f", "F", "False")
+    if params.get("dryRun"):
+        given["dryRun"] = [params["dryRun"]]
+    return given
+
+
+def _option_causes(given: JSON) -> list[Cause]:
+    causes: list[Cause] = []
+    policy, orphan = given.get("propagationPolicy"), given.get("orphanDependents")
+    if policy is not None and orphan is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(FieldError.invalid("propagationPolicy", policy, detail))
+    if policy is not None and policy not in _POLICIES:
+        causes.append(FieldError.not_supported("propagationPolicy", policy, [*_POLICIES, "nil"]))
+    dry_run = given.get("dryRun")
+    if dry_run and any(one != "All" for one in dry_run):
+        causes.append(FieldError.not_supported("dryRun", dry_run, ["All"]))
+    grace = given.get("gracePeriodSeconds")
+    if grace is not None and not isinstance(grace, int):
+        causes.append(FieldError.type_invalid("gracePeriodSeconds", grace, "must be an integer"))
+    return causes
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """`body` is the object's last or changed state; `gone` says which."""
+
+    body: bytes
+    gone: bool
+    uid: str
+
+
+async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> Deleted:
+    """Deletes one object, or marks it so. Raises 404, 409."""
+    ctx.operation = "DELETE"
+    ctx.dry_run = ctx.dry_run or options.dry_run
+    admitted = False
+    for _ in range(_TRIES):
+        stored = store.get(ctx.namespace, ctx.name)
+        obj = loads(stored.value)
+        if not admitted:
+            store.registry.admission.validate(ctx, None, obj)
+            admitted = True
+        _check_preconditions(store, ctx, options, obj, stored)
+        try:
+            return await _delete(store, ctx, options, obj, stored)
+        except RevisionConflict:
+            continue
+        except KeyMissing:
+            raise store.not_found(ctx.name) from None
+        except StorageError as error:
+            raise storage_status(error) from error
+    raise store.conflict(ctx.name)
+
+
+def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> None:
+    uid = obj["metadata"].get("uid") or ""
+    if options.uid and options.uid != uid:
+        detail = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {uid}"
+        raise store.conflict(ctx.name, detail)
+    if options.resource_version and options.resource_version != str(stored.revision):
+        raise store.conflict(
+            ctx.name,
+            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
+            f"ResourceVersion in object meta: {stored.revision}",
+        )
+
+
+async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> Deleted:
+    strategy, metadata = store.strategy, obj["metadata"]
+    uid = metadata.get("uid") or ""
+    metadata.pop("resourceVersion", None)
+    changed = _set_propagation(store, ctx, options, obj)
+    grace = strategy.delete_grace(ctx, obj, options.grace)
+    if metadata.get("deletionTimestamp"):
+        before = metadata.get("deletionGracePeriodSeconds") or 0
+        # Asked again: only a shorter grace that the client names changes anything.
+        if grace is not None and options.grace is not None and grace < before:
+            lifecycle.shorten_deletion(metadata, grace)
+            changed = True
+    elif (grace or 0) > 0 or strategy.holds_deletion(obj):
+        lifecycle.mark_deleted(ctx, metadata, grace or 0)
+        if metadata.get("generation"):
+            metadata["generation"] += 1
+        strategy.mark_deleting(ctx, obj)
+        changed = True
+    if not strategy.holds_deletion(obj) and (not metadata.get("deletionTimestamp") or lifecycle.may_go(metadata)):
+        body = await store.remove(ctx, obj, store.codec.encode(obj), stored)
+        return Deleted(body, True, uid)
+    if not changed:
+        return Deleted(stored.value, False, uid)
+    return Deleted(await store.store_update(ctx, obj, stored), False, uid)
+
+
+def _set_propagation(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> bool:
+    """Puts the garbage collector's finalizers on or off as asked; True when that changed the object."""
+    metadata = obj["metadata"]
+    before = metadata.get("finalizers") or []
+    policy = options.propagation
+    if not policy:
+        if lifecycle.ORPHAN in before or lifecycle.FOREGROUND in before:
+            return False
+        policy = store.strategy.default_propagation(ctx, obj)
+    after = [one for one in before if one not in (lifecycle.ORPHAN, lifecycle.FOREGROUND)]
+    if policy == "Orphan":
+        after.append(lifecycle.ORPHAN)
+    elif policy == "Foreground":
+        after.append(lifecycle.FOREGROUND)
+    if after == before:
+        return False
+    if after:
+        metadata["finalizers"] = after
+    else:
+        metadata.pop("finalizers", None)
+    return True
+
+
+def deletion_status(store: Store, name: str, uid: str) -> bytes:
+    """The Status that answers the deletion of an object that is gone."""
+    details: JSON = {"name": name}
+    if store.resource.group:
+        details["group"] = store.resource.group
+    details["kind"] = store.resource.plural
+    if uid:
+        details["uid"] = uid
+    return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+
+
+async def delete_collection(
+    store: Store, ctx: RequestContext, options: DeleteOptions, params: Mapping[str, str]
+) -> tuple[int, list[bytes]]:
+    """Deletes what matches the selectors in `params`; the revision listed at and the objects as they were left."""
+    listing = store.registry.cacher.list(
+        store.resource.key,
+        ctx.namespace,
+        label_selector=params.get("labelSelector", ""),
+        field_selector=params.get("fieldSelector", ""),
+        limit=int(params.get("limit") or 0),
+        start=params.get("continue") or None,
+    )
+    left: list[bytes] = []
+    items = listing.items
+    for begin in range(0, len(items), _PARALLEL):
+        chunk = items[begin : begin + _PARALLEL]
+        results = await asyncio.gather(*(_delete_item(store, ctx, options, item) for item in chunk))
+        left += [result for result in results if result is not None]
+    return listing.revision, left
+
+
+async def _delete_item(store: Store, ctx: RequestContext, options: DeleteOptions, item: bytes) -> bytes | None:
+    metadata = loads(item)["metadata"]
+    own = replace(ctx, namespace=metadata.get("namespace") or "", name=metadata["name"], warnings=ctx.warnings)
+    try:
+        return (await delete(store, own, options)).body
+    except errors.StatusError as error:
+        if error.code == 404:
+            return None
+        raise

@@ -1,0 +1,131 @@
+"""The rules of metadata through an object's life: what the server sets and what no client may change.
+
+After upstream k8s.io/apiserver pkg/registry/rest/{meta,create,update,delete}.go.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, meta
+
+if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+FOREGROUND = "foregroundDeletion"
+ORPHAN = "orphan"
+
+
+def new_uid() -> str:
+    """A random UUID (version 4); several times cheaper than uuid.uuid4."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def place(ctx: RequestContext, resource: Resource, metadata: JSON) -> None:
+    """Puts the object into the namespace of the request. Raises 400 when it names another one."""
+    given = metadata.get("namespace") or ""
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
+    elif not given:
+        metadata["namespace"] = ctx.namespace
+    elif given != ctx.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def begin(ctx: RequestContext, resource: Resource, metadata: JSON) -> str:
+    """System fields of a new object; gives it a name when it has only a generateName, which is returned then."""
+    if metadata.get("resourceVersion"):
+        raise errors.bad_request("resourceVersion should not be set on objects to be created")
+    metadata.pop("resourceVersion", None)
+    place(ctx, resource, metadata)
+    metadata["uid"] = new_uid()
+    metadata["creationTimestamp"] = ctx.now
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "managedFields"):
+        if name in metadata:
+            del metadata[name]
+    given = metadata.get("name") or ""
+    if given:
+        if ctx.name and ctx.name != given:
+            raise errors.bad_request(name_mismatch(given, ctx.name))
+        return ""
+    base = metadata.get("generateName") or ""
+    if base:
+        metadata["name"] = meta.generate_name(base)
+    return base
+
+
+def name_mismatch(given: str, wanted: str) -> str:
+    return f"the name of the object ({given}) does not match the name on the URL ({wanted})"
+
+
+def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
+    """A PUT's object must be the one its URL names."""
+    metadata = obj["metadata"]
+    name = metadata.get("name")
+    if not name:
+        metadata["name"] = ctx.name
+    elif name != ctx.name:
+        raise errors.bad_request(name_mismatch(name, ctx.name))
+    place(ctx, resource, metadata)
+
+
+def carry_over(metadata: JSON, old: JSON, resource: Resource) -> None:
+    """System fields of an update: the old object's, whatever the client sent. A foreign uid is a conflict."""
+    uid = metadata.get("uid")
+    if uid and uid != old.get("uid"):
+        raise errors.conflict(
+            resource.group,
+            resource.plural,
+            old.get("name", ""),
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}",
+        )
+    for name in (
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "selfLink",
+    ):
+        kept = old.get(name)
+        if kept is not None:
+            metadata[name] = kept
+        elif name in metadata and name != "generateName":
+            del metadata[name]
+
+
+def spec_changed(obj: JSON, old: JSON) -> bool:
+    """Something outside metadata and status differs."""
+    for name in obj.keys() | old.keys():
+        if name not in ("metadata", "status", "apiVersion", "kind") and obj.get(name) != old.get(name):
+            return True
+    return False
+
+
+def mark_deleted(ctx: RequestContext, metadata: JSON, grace: int) -> None:
+    """The object is being deleted and will be gone in `grace` seconds at the earliest."""
+    metadata["deletionTimestamp"] = meta.format_time(meta.parse_time(ctx.now) + timedelta(seconds=grace))
+    metadata["deletionGracePeriodSeconds"] = grace
+
+
+def shorten_deletion(metadata: JSON, grace: int) -> None:
+    """A repeated delete: the same deletion, sooner."""
+    before = metadata.get("deletionGracePeriodSeconds") or 0
+    started = meta.parse_time(metadata["deletionTimestamp"]) - timedelta(seconds=before)
+    metadata["deletionTimestamp"] = meta.format_time(started + timedelta(seconds=grace))
+    metadata["deletionGracePeriodSeconds"] = grace
+
+
+def may_go(metadata: JSON) -> bool:
+    """The deletion's grace is over (finalizers are another matter)."""
+    return bool(metadata.get("deletionTimestamp")) and not metadata.get("deletionGracePeriodSeconds")

@@ -1,0 +1,84 @@
+"""Query options of writes: parsed once per distinct query string, checked in Kubernetes' words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import parse_qsl
+
+from kubecore.api import errors
+from kubecore.api.errors import Cause, FieldError
+
+STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
+_VALIDATIONS = (IGNORE, WARN, STRICT)
+_MAX_MANAGER = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """CreateOptions, UpdateOptions and PatchOptions in one; `params` are all query parameters, the last of each."""
+
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: str = WARN
+    force: bool | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_OPTIONS = WriteOptions()
+
+
+def parse_query(query: str) -> dict[str, str]:
+    """The parameters, unescaped; of a repeated one the first counts, as in Go's url.Values.Get."""
+    params: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        params.setdefault(name, value)
+    return params
+
+
+_KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(query: str) -> tuple[WriteOptions, tuple[Cause, ...]]:
+    params: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        params.setdefault(name, []).append(value)
+    first = {name: values[0] for name, values in params.items()}
+    causes: list[Cause] = []
+    dry_run = [value for value in params.get("dryRun", []) if value]
+    causes += [FieldError.not_supported("dryRun", [value], ["All"]) for value in dry_run if value != "All"]
+    manager = first.get("fieldManager", "")
+    if len(manager) > _MAX_MANAGER:
+        causes.append(FieldError.too_long("fieldManager", _MAX_MANAGER))
+    if any(not char.isprintable() for char in manager):
+        causes.append(FieldError.invalid("fieldManager", manager, "should only contain printable characters"))
+    validation = first.get("fieldValidation", "") or WARN
+    if validation not in _VALIDATIONS:
+        causes.append(FieldError.not_supported("fieldValidation", validation, ["", *_VALIDATIONS]))
+    force = first.get("force")
+    options = WriteOptions(
+        dry_run=bool(dry_run),
+        field_manager=manager,
+        field_validation=validation,
+        force=None if force is None else force not in ("false", "0", "f", "F", "False", "FALSE"),
+        params=MappingProxyType(first),
+    )
+    return options, tuple(causes)
+
+
+def write_options(verb: str, query: str) -> WriteOptions:
+    """Options of a create, update or patch. Raises 422 for values Kubernetes refuses."""
+    if not query:
+        return NO_OPTIONS
+    options, causes = _parsed(query)
+    if causes:
+        raise errors.invalid(_KINDS.get(verb, "DeleteOptions"), "", causes, group="meta.k8s.io")
+    return options
+
+
+def manager_of(options: WriteOptions, user_agent: str) -> str:
+    """The field manager: as asked, else what the user agent begins with (upstream fieldmanager prefixFromUserAgent)."""
+    return options.field_manager or user_agent.partition("/")[0][:_MAX_MANAGER] or "unknown"

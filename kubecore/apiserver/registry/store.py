@@ -1,0 +1,335 @@
+"""Generic CRUD for one resource: what every kind shares. Kinds differ by their strategy only.
+
+Reads are the watch cache's, which is never behind an answered write. Writes go to the storage with the revision they
+were computed from, and are computed again when another write came first and the client left that to us.
+After upstream k8s.io/apiserver pkg/registry/generic/registry/store.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import FieldError, StatusError
+from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry.codec import Codec, loads
+from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE
+from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
+from kubecore.apiserver.storage.interface import (
+    KeyExists,
+    KeyMissing,
+    RevisionConflict,
+    StorageClosed,
+    StorageError,
+    Stored,
+)
+
+if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+    from kubecore.apiserver.storage.cacher import Cached
+
+JSON = dict[str, Any]
+
+_NAME_TRIES = 8
+_WRITE_TRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How an update makes the new object: `make(old, stored)` returns a fresh dict. `conditional` says the client
+    named the revision it started from, so losing a race is its business (409)."""
+
+    make: Callable[[JSON, Stored], JSON]
+    creates: Callable[[], JSON] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write's outcome: stored bytes, and whether the object is new or gone now."""
+
+    body: bytes
+    created: bool = False
+    deleted: bool = False
+
+
+class Store:
+    """The registry of one group resource, in the version it is stored in."""
+
+    def __init__(self, registry: Registry, cached: Cached, strategy: Strategy) -> None:
+        self.registry = registry
+        self.resource: Resource = cached.resource
+        self.strategy = strategy
+        self.codec = Codec(self.resource)
+        self.cached = cached
+        self.has_status = "status" in self.resource.subresources
+        self._prefix = cached.prefix
+        self._number = cached.number
+        self._cache = registry.cacher.native
+        self._storage = registry.storage
+        self._schemas = registry.schemas
+        self._admission = registry.admission
+        self._kind = f"{self.resource.api_version}/{self.resource.kind}"
+
+    # --- reading
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self._prefix}{namespace}/{name}" if self.resource.namespaced else self._prefix + name
+
+    def current(self, namespace: str, name: str) -> Stored | None:
+        found = self._cache.get(self._number, namespace, name)
+        return None if found is None else Stored(*found)
+
+    def get(self, namespace: str, name: str) -> Stored:
+        """Raises 404."""
+        found = self._cache.get(self._number, namespace, name)
+        if found is None:
+            raise self.not_found(name)
+        return Stored(*found)
+
+    def not_found(self, name: str) -> StatusError:
+        return errors.not_found(self.resource.group, self.resource.plural, name)
+
+    def conflict(self, name: str, detail: str = errors.MODIFIED) -> StatusError:
+        return errors.conflict(self.resource.group, self.resource.plural, name, detail)
+
+    # --- creating
+
+    async def create(self, ctx: RequestContext, obj: JSON) -> Written:
+        """Stores a decoded object; `obj` is the caller's no more."""
+        resource, strategy = self.resource, self.strategy
+        metadata = obj.get("metadata")
+        if metadata is None:
+            metadata = obj["metadata"] = {}
+        ctx.operation = "CREATE"
+        generated = lifecycle.begin(ctx, resource, metadata)
+        ctx.name = metadata.get("name") or ""
+        strategy.default(obj)
+        if self._admission.mutate(ctx, obj, None):
+            strategy.default(obj)
+        if strategy.tracks_generation and "spec" in obj:
+            metadata["generation"] = 1
+        if self.has_status and not strategy.status_on_create:
+            obj.pop("status", None)
+        strategy.prepare_for_create(ctx, obj)
+        causes = validate_metadata(obj, namespaced=resource.namespaced, name_errors=strategy.name_errors)
+        causes += strategy.validate(ctx, obj)
+        if causes:
+            raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
+        ctx.warnings += strategy.warnings(ctx, obj, None)
+        self._admission.validate(ctx, obj, None)
+        strategy.canonicalize(obj)
+        finish = strategy.begin_create(ctx, obj)
+        done = False
+        try:
+            body = await self._insert(ctx, obj, generated)
+            done = not ctx.dry_run
+        finally:
+            if finish is not None:
+                finish(done)
+        if done:
+            strategy.after_create(ctx, obj)
+        return Written(body, created=True)
+
+    async def _insert(self, ctx: RequestContext, obj: JSON, generated: str) -> bytes:
+        metadata = obj["metadata"]
+        for attempt in range(_NAME_TRIES):
+            if attempt:
+                metadata["name"] = ctx.name = meta.generate_name(generated)
+            name = metadata["name"]
+            body = self._tracked(ctx, None, self.codec.encode(obj))
+            taken = ctx.dry_run and self.current(ctx.namespace, name) is not None
+            if ctx.dry_run and not taken:
+                return body
+            try:
+                if not taken:
+                    template = self.codec.template(body)
+                    return (await self._storage.create(self.key(ctx.namespace, name), template)).value
+            except KeyExists:
+                pass
+            except StorageError as error:
+                raise storage_status(error) from error
+            if not generated:
+                raise errors.already_exists(self.resource.group, self.resource.plural, name)
+        raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
+
+    def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes, operation: str = "Update") -> bytes:
+        return self._schemas.track(
+            self._kind,
+            old,
+            new,
+            manager=ctx.field_manager,
+            operation=operation,
+            time=ctx.now,
+            subresource=ctx.subresource,
+        )
+
+    # --- updating
+
+    async def update(self, ctx: RequestContext, change: Change, *, tracked: bool = False) -> Written:
+        """Replaces an object by what `change` makes of it. `tracked`: the change keeps managedFields itself (apply)."""
+        for _ in range(_WRITE_TRIES):
+            stored = self.current(ctx.namespace, ctx.name)
+            if stored is None:
+                if change.creates is None:
+                    raise self.not_found(ctx.name)
+                return await self.create(ctx, change.creates())
+            ctx.operation = "UPDATE"
+            old = loads(stored.value)
+            obj = change.make(old, stored)
+            conditional = self._check_version(ctx, obj, stored)
+            try:
+                return await self._replace(ctx, obj, old, stored, tracked)
+            except RevisionConflict as error:
+                if conditional:
+                    raise self.conflict(ctx.name) from error
+            except KeyMissing as error:
+                if conditional or change.creates is None:
+                    raise self.not_found(ctx.name) from error
+            except StorageError as error:
+                raise storage_status(error) from error
+        raise self.conflict(ctx.name)
+
+    def _check_version(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bool:
+        """Whether the object names the revision it replaces. Raises 409 for another one, 422 where one is a must."""
+        given = obj["metadata"].get("resourceVersion") or ""
+        if given in ("", "0"):
+            if not self.strategy.allow_unconditional_update and ctx.verb == "update":
+                cause = FieldError.invalid("metadata.resourceVersion", given, "must be specified for an update")
+                raise errors.invalid(self.resource.kind, ctx.name, [cause], group=self.resource.group)
+            return False
+        if given != str(stored.revision):
+            if not given.isdigit():
+                cause = FieldError.invalid("metadata.resourceVersion", given, "must be an unsigned integer")
+                raise errors.invalid(self.resource.kind, ctx.name, [cause], group=self.resource.group)
+            raise self.conflict(ctx.name)
+        return ctx.verb == "update"
+
+    async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored, tracked: bool) -> Written:
+        strategy = self.strategy
+        self._prepare_update(ctx, obj, old, tracked)
+        revision = old["metadata"].pop("resourceVersion", None)
+        obj["metadata"].pop("resourceVersion", None)
+        if obj == old:
+            return Written(stored.value)
+        old["metadata"]["resourceVersion"] = revision
+        finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
+        done = False
+        try:
+            encoded = self.codec.encode(obj)
+            body = encoded if tracked else self._tracked(ctx, stored.value, encoded)
+            if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
+                gone = await self.remove(ctx, obj, body, stored)
+                done = not ctx.dry_run
+                return Written(gone, deleted=True)
+            if ctx.dry_run:
+                return Written(self.codec.rendered(body, stored.revision))
+            key = self.key(ctx.namespace, ctx.name)
+            result = await self._storage.update(key, self.codec.template(body), expected=stored.revision)
+            done = True
+        finally:
+            if finish is not None:
+                finish(done)
+        strategy.after_update(ctx, obj, old)
+        return Written(result.value)
+
+    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON, tracked: bool) -> None:
+        """Everything between decoding and storing an update; raises what is wrong with it."""
+        resource = self.resource
+        metadata, old_metadata = obj["metadata"], old["metadata"]
+        obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+        lifecycle.carry_over(metadata, old_metadata, resource)
+        if not tracked and metadata.get("managedFields") != []:
+            metadata["managedFields"] = old_metadata.get("managedFields") or []
+            if not metadata["managedFields"]:
+                del metadata["managedFields"]
+        strategy = self._restrict(ctx, obj, old)
+        strategy.default(obj)
+        if self._admission.mutate(ctx, obj, old):
+            strategy.default(obj)
+        if ctx.subresource == "status":
+            strategy.prepare_for_status_update(ctx, obj, old)
+        else:
+            strategy.prepare_for_update(ctx, obj, old)
+        if strategy.tracks_generation and "spec" in obj and lifecycle.spec_changed(obj, old):
+            metadata["generation"] = (old_metadata.get("generation") or 0) + 1
+        causes = validate_metadata(obj, namespaced=resource.namespaced, name_errors=strategy.name_errors)
+        causes += validate_metadata_update(obj, old)
+        if ctx.subresource == "status":
+            causes += strategy.validate_status_update(ctx, obj, old)
+        else:
+            causes += strategy.validate(ctx, obj)
+            causes += strategy.validate_update(ctx, obj, old)
+        if causes:
+            raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
+        ctx.warnings += strategy.warnings(ctx, obj, old)
+        self._admission.validate(ctx, obj, old)
+        strategy.canonicalize(obj)
+
+    def _restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
+        """Undoes what this path may not change; the strategy that rules the rest."""
+        if not ctx.subresource:
+            if self.has_status:
+                _keep(obj, old, "status")
+            return self.strategy
+        merge = SUBRESOURCE_MERGE.get(ctx.subresource)
+        if merge is not None:
+            merge(obj, old)
+            return self.strategy
+        found = self.strategy.subresource_strategy(ctx.subresource)
+        if found is None:
+            raise errors.no_such_path()
+        return found
+
+    async def change(self, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:
+        """Changes an object on the server's own behalf (binding, budgets): no defaults, admission or validation.
+
+        `apply` changes it in place and raises what refuses the change; False means nothing is to be written."""
+        for _ in range(_WRITE_TRIES):
+            stored = self.get(ctx.namespace, ctx.name)
+            obj = loads(stored.value)
+            if apply(obj) is False:
+                return stored.value
+            try:
+                return await self.store_update(ctx, obj, stored)
+            except RevisionConflict:
+                continue
+            except KeyMissing:
+                raise self.not_found(ctx.name) from None
+            except StorageError as error:
+                raise storage_status(error) from error
+        raise self.conflict(ctx.name)
+
+    async def remove(self, ctx: RequestContext, obj: JSON, body: bytes, stored: Stored) -> bytes:
+        """Takes the object out of the store; `body` is its last state. Raises RevisionConflict, KeyMissing."""
+        if ctx.dry_run:
+            return self.codec.rendered(body, stored.revision)
+        key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
+        gone = await self._storage.delete(key, self.codec.template(body), expected=stored.revision)
+        self.strategy.after_delete(ctx, obj)
+        return gone.value
+
+    async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
+        """Stores metadata the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
+        body = self.codec.encode(obj)
+        if ctx.dry_run:
+            return self.codec.rendered(body, stored.revision)
+        key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
+        return (await self._storage.update(key, self.codec.template(body), expected=stored.revision)).value
+
+
+def _keep(obj: JSON, old: JSON, name: str) -> None:
+    if name in old:
+        obj[name] = meta.deepcopy(old[name])
+    else:
+        obj.pop(name, None)
+
+
+def storage_status(error: StorageError) -> StatusError:
+    """The one translation of what storage says into what a client hears."""
+    if isinstance(error, StorageClosed):
+        return errors.service_unavailable("the server is shutting down")
+    return errors.internal_error(error)

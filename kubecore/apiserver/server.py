@@ -1,0 +1,320 @@
+"""The API server: composes storage, cache, front, registry, admission and handlers, and starts them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import platform
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kubecore import _native
+from kubecore.api import schemas, scheme
+from kubecore.apiserver.admission.chain import AdmissionChain
+from kubecore.apiserver.admission.plugins import default_plugins
+from kubecore.apiserver.authentication.identify import Identification
+from kubecore.apiserver.authentication.kubeconfig import kubeconfig
+from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
+from kubecore.apiserver.authentication.tokens import TokenIssuer
+from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.escalation import EscalationCheck
+from kubecore.apiserver.authorization.node import NodeAuthorizer
+from kubecore.apiserver.bootstrap.objects import Advertised
+from kubecore.apiserver.bootstrap.reconcile import Bootstrap
+from kubecore.apiserver.handlers.chain import Handlers
+from kubecore.apiserver.handlers.components import ComponentStatuses
+from kubecore.apiserver.handlers.documents import Documents
+from kubecore.apiserver.handlers.logs import KubeletConnection, PodLogs
+from kubecore.apiserver.handlers.reading import Reading
+from kubecore.apiserver.handlers.routes import special_handlers
+from kubecore.apiserver.handlers.served import ServedResources
+from kubecore.apiserver.handlers.watching import WatchHub
+from kubecore.apiserver.handlers.writing import Writing
+from kubecore.apiserver.local import LocalTransport
+from kubecore.apiserver.registry.fields import SELECTABLE
+from kubecore.apiserver.registry.registry import Registry
+from kubecore.apiserver.registry.resources import Strategies
+from kubecore.apiserver.storage.cacher import Cacher
+from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
+from kubecore.apiserver.transport import driving
+from kubecore.apiserver.transport.front_door import FrontDoor
+from kubecore.clock import native_clock
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.handlers.components import Probe
+    from kubecore.clock import Clock
+
+log = logging.getLogger("kubecore.apiserver")
+
+# How long a thread may hold the interpreter while another waits. The writer takes it a few times per commit; with
+# Python's default of 5 ms a busy loop would hold up every write by as much.
+_SWITCH_SECONDS = 0.0005
+_SHUTDOWN_GRACE = 1.0
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ALLOCATING = ["services"]
+
+
+def version_info() -> bytes:
+    """The body of /version."""
+    return orjson.dumps(
+        {
+            "major": "1",
+            "minor": "35",
+            "gitVersion": f"v1.35.0+kubecore-{_native.__version__}",
+            "gitCommit": "",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "none",
+            "compiler": "rustc",
+            "platform": f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class APIServerConfig:
+    """Port 0 of `secure_port` picks a free one; 0 of the other ports means off. `advertise_address` is where pods
+    reach the server, by default the address it is bound to."""
+
+    data_dir: Path
+    bind_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    insecure_port: int = 0
+    grpc_port: int = 0
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    service_cidr: str = "10.96.0.0/16"
+    node_ports: range = range(30000, 32768)
+    cluster_domain: str = "cluster.local"
+    advertise_address: str = ""
+    extra_sans: tuple[str, ...] = ()
+    storage: LMDBConfig = field(default_factory=LMDBConfig)
+
+
+class APIServer:
+    """One API server over its data directory.
+
+    >>> server = APIServer(APIServerConfig(data_dir=path, secure_port=0), clock)
+    >>> await server.start()       # ready: /readyz is ok
+    >>> client = Client(server.transport(username="admin", groups=["system:masters"]), field_manager="me")
+    >>> await server.stop()
+    """
+
+    def __init__(self, config: APIServerConfig, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.secure_port = 0
+        self.insecure_port = 0
+        network = ipaddress.ip_network(config.service_cidr)
+        self.service_ip = str(network.network_address + 1)
+        self._ready = asyncio.Event()
+        self._started: list[str] = []
+        self._stopped = False
+
+    # --- starting
+
+    async def start(self) -> None:
+        """Everything up to a ready server. Raises DataDirError, OSError (port taken), PKIError."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        config = self.config
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        await self._open_storage()
+        self._prepare_identity()
+        self._compose()
+        bootstrap = Bootstrap(self.registry)
+        await bootstrap.ensure_base()
+        self.registry.restore(_ALLOCATING)
+        self._listen()
+        advertised = Advertised(
+            self.service_ip, self._advertised(), self.secure_port, self.authority.certificate.decode()
+        )
+        await bootstrap.ensure_kubernetes(advertised)
+        self._write_kubeconfig()
+        self.front.set_ready(True)
+        self._ready.set()
+        log.info("API server ready at %s", self.url)
+
+    async def _open_storage(self) -> None:
+        self.scheme = scheme.default()
+        self.cacher = Cacher()
+        self.cacher.register_all(self.scheme, SELECTABLE)
+        self.storage = LMDBStorage(self.config.data_dir / "storage", self.clock, self.cacher, self.config.storage)
+        self._started.append("storage")
+        await self.cacher.fill(self.storage)
+
+    def _prepare_identity(self) -> None:
+        config = self.config
+        directory = config.data_dir / "pki"
+        self.authority = CertificateAuthority(directory, self.clock)
+        self._serving = self.authority.serving("apiserver", self._hosts())
+        issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
+        self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, audiences=[issuer])
+        self.front = _native.Front(self.cacher.native, clock=native_clock(self.clock))
+        self.front.set_version(version_info())
+        authenticator = self.front.authenticator()
+        authenticator.set_client_ca(self.authority.certificate)
+        authenticator.set_service_account_keys([self.tokens.public_key], issuer, list(self.tokens.audiences))
+
+    def _compose(self) -> None:
+        config = self.config
+        native = self.front.authorizer()
+        python_modes = {"Node": NodeAuthorizer(self.cacher)}
+        self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
+        plugins = [*default_plugins(self.cacher), EscalationCheck(self.authorizer, native)]
+        self.registry = Registry(
+            scheme=self.scheme,
+            storage=self.storage,
+            cacher=self.cacher,
+            schemas=schemas.default(),
+            strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
+            admission=AdmissionChain(plugins),
+            clock=self.clock,
+        )
+        self.hub = WatchHub(self.cacher)
+        self._started.append("hub")
+        self.served = ServedResources(self.registry)
+        self._writing = Writing(self.registry)
+        self._reading = Reading(self.registry, self.hub)
+        self._logs = PodLogs(self.registry, KubeletConnection(self.authority))
+        self.components = ComponentStatuses(self.registry)
+        self.handlers = Handlers(
+            registry=self.registry,
+            served=self.served,
+            identify=Identification(self.authorizer),
+            reading=self._reading,
+            writing=self._writing,
+            extra=special_handlers(
+                registry=self.registry,
+                writing=self._writing,
+                tokens=self.tokens,
+                authenticator=self.front.authenticator(),
+                authorizer=self.authorizer,
+                native_authorizer=native,
+                logs=self._logs,
+                components=self.components,
+            ),
+            documents=Documents(self.registry, self.tokens),
+        )
+
+    def _listen(self) -> None:
+        config = self.config
+        for resource in self.scheme.resources:
+            cached = self.cacher.cached(resource.key)
+            if cached is not None:
+                self.front.route(
+                    resource.group,
+                    resource.version,
+                    resource.plural,
+                    cached.number,
+                    resource.namespaced,
+                    sorted(resource.verbs),
+                    sorted(resource.subresources),
+                )
+        self._door = FrontDoor(self.front, driving.Driver(self.handlers))
+        self._door.open()
+        self._started.append("front")
+        self.secure_port = self.front.listen_tls(
+            config.bind_address,
+            config.secure_port,
+            certificate_pem=self._serving.certificate,
+            key_pem=self._serving.key,
+        )
+        if config.insecure_port:
+            self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
+
+    def _hosts(self) -> list[str]:
+        config = self.config
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        names += [f"kubernetes.default.svc.{config.cluster_domain}", "localhost", socket.gethostname()]
+        addresses = ["127.0.0.1", "::1", self.service_ip]
+        if config.bind_address not in ("0.0.0.0", "::"):
+            addresses.append(config.bind_address)
+        if config.advertise_address:
+            addresses.append(config.advertise_address)
+        return list(dict.fromkeys([*(name for name in names if name), *addresses, *config.extra_sans]))
+
+    def _advertised(self) -> str:
+        config = self.config
+        if config.advertise_address:
+            return config.advertise_address
+        return "127.0.0.1" if config.bind_address in ("0.0.0.0", "::") else config.bind_address
+
+    def _write_kubeconfig(self) -> None:
+        pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])
+        content = kubeconfig(self.url, self.authority.certificate, pair, user="kubernetes-admin")
+        write_private(self.config.data_dir / "admin.kubeconfig", content)
+
+    # --- while it runs
+
+    @property
+    def url(self) -> str:
+        """`https://HOST:PORT`, for clients on this machine."""
+        host = self._advertised()
+        return f"https://[{host}]:{self.secure_port}" if ":" in host else f"https://{host}:{self.secure_port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.config.data_dir / "admin.kubeconfig"
+
+    async def wait_ready(self) -> None:
+        await self._ready.wait()
+
+    def transport_for(self, user: _native.UserInfo) -> LocalTransport:
+        """In-process requests as any identity, through the same chain."""
+        return LocalTransport(
+            handlers=self.handlers,
+            served=self.served,
+            authorizer=self.authorizer,
+            hub=self.hub,
+            user=user,
+        )
+
+    def transport(self, *, username: str, groups: Sequence[str] = ()) -> LocalTransport:
+        """In-process requests as that user, who belongs to system:authenticated too."""
+        every = list(dict.fromkeys([*groups, "system:authenticated"]))
+        return self.transport_for(_native.UserInfo(username, "", every))
+
+    def issue_client_certificate(self, username: str, groups: Sequence[str] = ()) -> KeyPair:
+        """A client certificate (CN user, O groups) signed by the cluster's CA."""
+        return self.authority.issue_client(username, groups)
+
+    def issue_serving_certificate(self, name: str, hosts: Sequence[str]) -> KeyPair:
+        """A serving certificate for another component (a kubelet), kept under `name` in the PKI directory."""
+        return self.authority.serving(name, hosts)
+
+    def register_component(self, name: str, probe: Probe) -> None:
+        """Health of a part of this process for componentstatuses: "scheduler", "controller-manager"."""
+        self.components.register(name, probe)
+
+    # --- ending
+
+    async def stop(self) -> None:
+        """Ends watches, lets requests in flight finish, closes the store. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        started = self._started
+        if "front" in started:
+            self.front.set_ready(False)
+            await self._door.close(_SHUTDOWN_GRACE)
+        if "hub" in started:
+            self.hub.close()
+            await self._reading.close()
+            await self._logs.close()
+            await driving.finish()
+        if "storage" in started:
+            await self.storage.close()
