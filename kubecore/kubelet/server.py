@@ -8,6 +8,7 @@ Node names its port; the HTTP library, slow to load, is loaded when somebody com
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import socket
 import ssl
@@ -75,7 +76,8 @@ class KubeletServer:
             await somebody.wait()
         finally:
             loop.remove_reader(self._socket.fileno())
-        web = await asyncio.to_thread(_load_library)
+        await asyncio.to_thread(importlib.import_module, "aiohttp.web")
+        from aiohttp import web
 
         async def admit(request: web.Request, handler: Any) -> web.StreamResponse:
             return await self._admit(request, handler)
@@ -202,9 +204,3 @@ class KubeletServer:
 
 def _truth(text: str | None) -> bool:
     return text is not None and text.lower() in ("", "1", "true", "t")
-
-
-def _load_library() -> Any:
-    from aiohttp import web
-
-    return web
