@@ -5,6 +5,9 @@ mod grammar;
 mod label;
 mod names;
 
+#[cfg(test)]
+mod tests;
+
 pub use field::{FieldRequirement, FieldSelector};
 pub use label::{LabelSelector, LabelSelectorSpec, Operator, Requirement, RequirementSpec};
 pub use names::{label_key_problems, label_value_problems};

@@ -1,1 +1,267 @@
-//! Behaviour of the cache as a whole.
+//! Behaviour of the cache as a whole; what Python sees of it is specified in tests/native/test_watch_cache.py.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::selector::{FieldSelector, LabelSelector};
+use crate::status::Status;
+
+struct Fixture {
+    cache: Arc<WatchCache>,
+    pods: Arc<ResourceCache>,
+    revision: u64,
+}
+
+fn pod_info() -> ResourceInfo {
+    ResourceInfo {
+        key: "pods".into(),
+        group: String::new(),
+        plural: "pods".into(),
+        kind: "Pod".into(),
+        storage_version: "v1".into(),
+        namespaced: true,
+        versions: vec!["v1".into(), "v1beta1".into()],
+        selectable_fields: vec![SelectableField::new("spec.nodeName", "/spec/nodeName")],
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let cache = WatchCache::new(1024);
+        let id = cache.register(pod_info());
+        let pods = cache.resource(id).expect("registered");
+        Self { cache, pods, revision: 0 }
+    }
+
+    fn change(&mut self, name: &str, node: &str, label: &str, deleted: bool) -> Change {
+        self.revision += 1;
+        let json = format!(
+            r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"{name}","labels":{{"l":"{label}"}}}},"spec":{{"nodeName":"{node}"}}}}"#
+        );
+        Change {
+            resource: self.pods.id(),
+            deleted,
+            key: format!("default/{name}").into(),
+            revision: self.revision,
+            object: json.into(),
+        }
+    }
+
+    fn put(&mut self, name: &str, node: &str, label: &str) {
+        let change = self.change(name, node, label, false);
+        self.cache.publish(self.revision, vec![change]).expect("published");
+    }
+
+    fn filter(&self, labels: &str, fields: &str) -> Filter {
+        let labels = LabelSelector::parse(labels).expect("valid");
+        Filter::new(self.pods.info(), None, labels, &FieldSelector::parse(fields).expect("valid"))
+            .expect("known")
+    }
+
+    fn watch(&self, filter: Filter, transcoder: impl Transcoder + 'static) -> Watcher {
+        let query = WatchQuery { filter, start: Start::Now, bookmarks: false };
+        self.pods.watch(query, Arc::new(transcoder)).expect("open")
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll(watcher: &mut Watcher, counter: &Arc<Counter>) -> Option<Batch> {
+    let waker = Waker::from(Arc::clone(counter));
+    match watcher.poll_batch(&mut Context::from_waker(&waker), 1000) {
+        Poll::Ready(batch) => Some(batch.expect("not ended")),
+        Poll::Pending => None,
+    }
+}
+
+fn text(batch: &Batch) -> String {
+    String::from_utf8(batch.frames.concat()).expect("JSON is UTF-8")
+}
+
+#[test]
+fn frames_are_made_once_and_leave_in_one_piece() {
+    let mut fixture = Fixture::new();
+    let counter = Arc::default();
+    let (mut one, mut other) = (
+        fixture.watch(Filter::everything(), Json::stored()),
+        fixture.watch(Filter::everything(), Json::stored()),
+    );
+    for number in 0..5 {
+        fixture.put(&format!("p{number}"), "", "");
+    }
+    let (one, other) =
+        (poll(&mut one, &counter).expect("events"), poll(&mut other, &counter).expect("events"));
+    assert_eq!((one.events, one.frames.len()), (5, 1));
+    assert_eq!(one.frames[0].as_ptr(), other.frames[0].as_ptr());
+    assert_eq!(text(&one).matches(r#"{"type":"ADDED","object":{"kind":"Pod""#).count(), 5);
+    assert!(text(&one).ends_with("}}}\n"));
+}
+
+#[test]
+fn a_burst_wakes_a_waiting_watcher_once() {
+    let mut fixture = Fixture::new();
+    let counter = Arc::default();
+    let mut watcher = fixture.watch(Filter::everything(), Json::stored());
+    assert!(poll(&mut watcher, &counter).is_none());
+    for number in 0..50 {
+        fixture.put(&format!("p{number}"), "", "");
+    }
+    assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+    assert_eq!(poll(&mut watcher, &counter).expect("events").events, 50);
+}
+
+#[test]
+fn an_event_wakes_only_those_whom_it_may_concern() {
+    let mut fixture = Fixture::new();
+    let (here, there) = (Arc::default(), Arc::default());
+    let mut on_n1 = fixture.watch(fixture.filter("", "spec.nodeName=n1"), Json::stored());
+    let mut on_n2 = fixture.watch(fixture.filter("", "spec.nodeName=n2"), Json::stored());
+    assert!(poll(&mut on_n1, &here).is_none() && poll(&mut on_n2, &there).is_none());
+    fixture.put("a", "n1", "");
+    assert_eq!((here.0.load(Ordering::SeqCst), there.0.load(Ordering::SeqCst)), (1, 0));
+    assert!(poll(&mut on_n1, &here).is_some());
+    assert!(poll(&mut on_n1, &here).is_none());
+    fixture.put("a", "n2", "");
+    assert_eq!((here.0.load(Ordering::SeqCst), there.0.load(Ordering::SeqCst)), (2, 1));
+    assert!(text(&poll(&mut on_n1, &here).expect("left")).starts_with(r#"{"type":"DELETED""#));
+    assert!(text(&poll(&mut on_n2, &there).expect("came")).starts_with(r#"{"type":"ADDED""#));
+}
+
+#[test]
+fn a_watcher_dropped_while_it_waits_leaves_nothing_behind() {
+    let mut fixture = Fixture::new();
+    let counter = Arc::<Counter>::default();
+    let mut watcher = fixture.watch(fixture.filter("", "spec.nodeName=n1"), Json::stored());
+    assert!(poll(&mut watcher, &counter).is_none());
+    drop(watcher);
+    fixture.put("a", "n1", "");
+    assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+    assert_eq!(Arc::strong_count(&counter), 1);
+}
+
+#[test]
+fn whole_runs_are_joined_once_for_all_lists() {
+    let mut fixture = Fixture::new();
+    for number in 0..1000 {
+        fixture.put(&format!("p{number:04}"), "", "");
+    }
+    let list = |fixture: &Fixture| fixture.pods.list(&ListQuery::default(), &Json::stored()).expect("listed");
+    let (first, second) = (list(&fixture), list(&fixture));
+    assert_eq!(first.segments.len(), second.segments.len());
+    assert!(first.segments.len() < 30);
+    let same = first.segments.iter().zip(&second.segments).filter(|(a, b)| a.as_ptr() == b.as_ptr()).count();
+    assert_eq!(same, first.segments.len() - 1); // all but the head
+    assert_eq!(first.length, first.segments.concat().len());
+    fixture.put("p0500", "", "changed");
+    let third = list(&fixture);
+    let kept =
+        third.segments.iter().filter(|s| second.segments.iter().any(|t| s.as_ptr() == t.as_ptr())).count();
+    assert_eq!(kept, third.segments.len() - 2); // head and one run
+    assert!(serde_json::from_slice::<serde_json::Value>(&third.segments.concat()).is_ok());
+}
+
+#[test]
+fn watches_are_rendered_in_the_version_and_form_asked_for() {
+    let mut fixture = Fixture::new();
+    let counter = Arc::default();
+    let json = Json::version(fixture.pods.info(), "v1beta1").expect("served");
+    let mut beta = fixture.watch(Filter::everything(), json);
+    let mut partial = fixture.watch(Filter::everything(), PartialMetadata);
+    assert!(Json::version(fixture.pods.info(), "v2").is_none());
+    fixture.put("a", "", "x");
+    assert!(text(&poll(&mut beta, &counter).expect("event")).contains(r#""apiVersion":"v1beta1""#));
+    let expected = concat!(
+        r#"{"type":"ADDED","object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","#,
+        r#""metadata":{"resourceVersion":"1","name":"a","labels":{"l":"x"}}}}"#,
+        "\n"
+    );
+    assert_eq!(text(&poll(&mut partial, &counter).expect("event")), expected);
+}
+
+#[test]
+fn a_transcoder_that_fails_ends_the_watch_with_an_error_event() {
+    struct Failing;
+    impl Transcoder for Failing {
+        fn id(&self) -> FormId {
+            FOREIGN
+        }
+        fn object(&self, _: &ResourceInfo, _: &Object) -> Result<Bytes, Status> {
+            Err(Status::internal("no such form"))
+        }
+        fn append_item(&self, _: &ResourceInfo, _: &Object, _: &mut Vec<u8>) -> Result<(), Status> {
+            Err(Status::internal("no such form"))
+        }
+        fn separator_length(&self) -> usize {
+            0
+        }
+        fn list_frame(&self, _: &ResourceInfo, _: &ListMeta, _: usize) -> (Bytes, Bytes) {
+            (Bytes::new(), Bytes::new())
+        }
+        fn frame(&self, event: EventType, object: &[u8]) -> Bytes {
+            json_frame(event, object)
+        }
+        fn bookmark(&self, _: &ResourceInfo, _: u64, _: bool) -> Bytes {
+            Bytes::new()
+        }
+    }
+    let mut fixture = Fixture::new();
+    let mut watcher = fixture.watch(Filter::everything(), Failing);
+    fixture.put("a", "", "");
+    let told = text(&poll(&mut watcher, &Arc::default()).expect("told"));
+    assert!(
+        told.starts_with(r#"{"type":"ERROR","object":{"kind":"Status""#) && told.contains("InternalError")
+    );
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(matches!(watcher.poll_batch(&mut context, 10), Poll::Ready(None)));
+    assert!(fixture.pods.list(&ListQuery::default(), &Failing).is_err());
+}
+
+#[test]
+fn observers_are_told_before_publish_returns() {
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+    impl Observer for Seen {
+        fn published(&self, resource: &Arc<ResourceCache>, events: &[Arc<Event>]) {
+            for event in events {
+                // What is told is there already.
+                let stored = resource.get("default", event.object().name()).is_some();
+                self.0.lock().push(format!("{} {} {stored}", event.change().name(), event.object().key()));
+            }
+        }
+        fn loaded(&self, resource: &Arc<ResourceCache>) {
+            self.0.lock().push(format!("loaded {}", resource.info().key));
+        }
+    }
+    let mut fixture = Fixture::new();
+    let seen = Arc::new(Seen::default());
+    fixture.cache.observe(Arc::clone(&seen) as Arc<dyn Observer>);
+    fixture.put("a", "", "");
+    let gone = fixture.change("a", "", "", true);
+    fixture.cache.publish(fixture.revision, vec![gone]).expect("published");
+    assert_eq!(*seen.0.lock(), ["loaded pods", "ADDED default/a true", "DELETED default/a false"]);
+}
+
+#[test]
+fn what_was_replayed_and_cannot_be_undone_is_not_read_at_older_revisions() {
+    let mut fixture = Fixture::new();
+    let (one, two) = (fixture.change("a", "", "1", false), fixture.change("b", "", "1", false));
+    fixture.cache.load(fixture.pods.id(), vec![(one.key.clone(), 1, one.object.clone())]).expect("loaded");
+    fixture.cache.replay(vec![(one, None), (two, None)]).expect("replayed");
+    fixture.cache.progress(2);
+    let read = |at| fixture.pods.page(&ListQuery { at: At::Exact(at), ..ListQuery::default() }).map(|_| ());
+    assert_eq!(read(1).expect_err("unknown").code, 410);
+    assert!(read(2).is_ok());
+}
