@@ -236,7 +236,7 @@ class LocalTransport:
             selector = f"{selector},metadata.name={info.name}" if selector else f"metadata.name={info.name}"
         watch = self._hub.watch(
             store.resource.key,
-            info.namespace,
+            info.namespace if served.resource.namespaced else "",
             label_selector=options.label_selector,
             field_selector=selector,
             revision=options.revision,

@@ -131,7 +131,7 @@ class Reading:
     def get(self, request: Request, served: Served) -> Response:
         """One object, or its status or other whole-object subresource."""
         store = served.stored()
-        stored = store.get(request.namespace, request.name)
+        stored = store.get(_namespace(request, served), request.name)
         body = in_version(stored.value, store.resource, served.resource)
         if request.accept in ("", JSON_TYPE, "*/*"):
             return Response(200, body)
@@ -150,7 +150,7 @@ class Reading:
         field_selector = _with_name(options.field_selector, request.name)
         listing = self._registry.cacher.list(
             store.resource.key,
-            request.namespace,
+            _namespace(request, served),
             label_selector=options.label_selector,
             field_selector=field_selector,
             limit=options.limit,
@@ -228,7 +228,7 @@ class Reading:
             raise errors.not_acceptable([JSON_TYPE])
         watch = self._hub.watch(
             store.resource.key,
-            request.namespace,
+            _namespace(request, served),
             label_selector=options.label_selector,
             field_selector=_with_name(options.field_selector, request.name),
             revision=options.revision,
@@ -291,6 +291,11 @@ class Reading:
 def _partial(form: negotiation.Form, obj: JSON) -> JSON:
     api_version = f"meta.k8s.io/{form.version}"
     return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": obj["metadata"]}
+
+
+def _namespace(request: Request, served: Served) -> str:
+    """A request for a Namespace carries its name as the namespace, too."""
+    return request.namespace if served.resource.namespaced else ""
 
 
 def _with_name(field_selector: str, name: str) -> str:

@@ -52,7 +52,8 @@ class Writing:
             user=user,
             verb=request.verb,
             resource_key=served.resource.key if store is None else store.resource.key,
-            namespace=request.namespace,
+            # A request for a Namespace carries its name as the namespace, too.
+            namespace=request.namespace if served.resource.namespaced else "",
             name=request.name,
             clock=self._clock,
             now=self.now(),

@@ -6,7 +6,8 @@ import importlib
 
 from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts
-from kubecore.apiserver.registry.strategy import GENERIC, Strategy
+from kubecore.apiserver.registry.resources import plain
+from kubecore.apiserver.registry.strategy import Strategy
 
 # Group resource key -> module below this package, class in it. What is not here has no particularities.
 _STRATEGIES: dict[str, tuple[str, str]] = {
@@ -56,6 +57,6 @@ class Strategies:
             return rbac.strategy(key.partition(".")[0])
         module, name = _STRATEGIES.get(key, ("", ""))
         if not module:
-            return GENERIC
+            return plain.strategy(key)
         strategy: Strategy = getattr(importlib.import_module(f"{__name__}.{module}"), name)()
         return strategy

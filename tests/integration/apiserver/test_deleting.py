@@ -1,0 +1,129 @@
+"""Deletion, as ../shared/API_SEMANTICS.md lines 27-34 have it."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Api, config_map, deployment, pod
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CM = "v1/configmaps"
+PODS = "v1/pods"
+
+
+async def test_deleting_answers_a_status_with_the_uid(api: Api) -> None:
+    _, obj = await api.create(CM, config_map("a"))
+    status, answer = await api.delete(CM, "a")
+    assert (status, answer["kind"], answer["status"]) == (200, "Status", "Success")
+    assert answer["details"] == {"name": "a", "kind": "configmaps", "uid": obj["metadata"]["uid"]}
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+async def test_deleting_what_is_not_there_is_not_found(api: Api) -> None:
+    status, error = await api.delete("apps/v1/deployments", "d")
+    assert (status, error["message"]) == (404, 'deployments.apps "d" not found')
+    assert error["details"] == {"name": "d", "group": "apps", "kind": "deployments"}
+
+
+async def test_an_object_with_finalizers_stays_until_the_last_is_gone(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["finalizers"] = ["example.com/a", "example.com/b"]
+    await api.create(CM, given)
+    status, obj = await api.delete(CM, "a")
+    assert (status, obj["kind"]) == (200, "ConfigMap")
+    assert obj["metadata"]["deletionTimestamp"]
+    assert obj["metadata"]["deletionGracePeriodSeconds"] == 0
+    _, again = await api.delete(CM, "a")
+    assert again["metadata"]["resourceVersion"] == obj["metadata"]["resourceVersion"]
+    await api.patch(CM, "a", {"metadata": {"finalizers": ["example.com/a"]}})
+    assert (await api.get(CM, "a"))[0] == 200
+    status, _ = await api.patch(CM, "a", {"metadata": {"finalizers": None}})
+    assert status == 200
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+async def test_a_deleting_object_takes_no_new_finalizers_and_keeps_its_timestamp(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["finalizers"] = ["example.com/a"]
+    await api.create(CM, given)
+    _, obj = await api.delete(CM, "a")
+    status, error = await api.patch(CM, "a", {"metadata": {"finalizers": ["example.com/a", "example.com/c"]}})
+    assert status == 422
+    assert "no new finalizers can be added if the object is being deleted" in error["message"]
+    _, kept = await api.patch(CM, "a", {"metadata": {"deletionTimestamp": None}})
+    assert kept["metadata"]["deletionTimestamp"] == obj["metadata"]["deletionTimestamp"]
+
+
+@pytest.mark.parametrize("precondition", [{"uid": "other"}, {"resourceVersion": "1"}])
+async def test_a_missed_precondition_conflicts(api: Api, precondition: dict[str, str]) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.delete(CM, "a", {"preconditions": precondition})
+    assert (status, error["reason"]) == (409, "Conflict")
+    assert "Precondition failed" in error["message"]
+
+
+async def test_orphan_and_foreground_leave_their_finalizers(api: Api) -> None:
+    for policy, finalizer in (("Orphan", "orphan"), ("Foreground", "foregroundDeletion")):
+        await api.create("apps/v1/deployments", deployment(policy.lower()))
+        status, obj = await api.delete("apps/v1/deployments", policy.lower(), {"propagationPolicy": policy})
+        assert status == 200
+        assert obj["metadata"]["finalizers"] == [finalizer]
+        assert obj["metadata"]["deletionTimestamp"]
+
+
+async def test_orphan_dependents_and_propagation_policy_exclude_each_other(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.delete(CM, "a", {"orphanDependents": True, "propagationPolicy": "Orphan"})
+    assert (status, error["reason"]) == (422, "Invalid")
+
+
+async def test_an_unscheduled_pod_goes_at_once_and_is_answered(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    status, answer = await api.delete(PODS, "p")
+    assert (status, answer["kind"]) == (200, "Pod")
+    assert (await api.get(PODS, "p"))[0] == 404
+
+
+async def test_a_scheduled_pod_has_its_grace_which_can_only_be_shortened(api: Api) -> None:
+    await api.create(PODS, pod("p", nodeName="n", terminationGracePeriodSeconds=20))
+    _, obj = await api.delete(PODS, "p")
+    assert obj["metadata"]["deletionGracePeriodSeconds"] == 20
+    _, longer = await api.delete(PODS, "p", {"gracePeriodSeconds": 60})
+    assert longer["metadata"]["deletionGracePeriodSeconds"] == 20
+    _, shorter = await api.delete(PODS, "p", {"gracePeriodSeconds": 5})
+    assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
+    assert shorter["metadata"]["deletionTimestamp"] < obj["metadata"]["deletionTimestamp"]
+    assert (await api.delete(PODS, "p", {"gracePeriodSeconds": 0}))[0] == 200
+    assert (await api.get(PODS, "p"))[0] == 404
+
+
+async def test_delete_collection_takes_what_the_selector_names_and_answers_the_list(api: Api) -> None:
+    for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
+        given = config_map(name)
+        given["metadata"]["labels"] = {"l": label}
+        await api.create(CM, given)
+    status, answer = await api.delete(CM, labelSelector="l=x")
+    assert (status, answer["kind"]) == (200, "ConfigMapList")
+    assert sorted(item["metadata"]["name"] for item in answer["items"]) == ["a", "b"]
+    assert [item["metadata"]["name"] for item in (await api.list(CM))[1]["items"]] == ["c"]
+
+
+async def test_a_namespace_terminates_until_it_is_finalized(api: Api, cluster: Api) -> None:
+    status, obj = await cluster.delete("v1/namespaces", api.namespace)
+    assert (status, obj["status"]["phase"]) == (200, "Terminating")
+    status, error = await api.create(CM, config_map("late"))
+    assert (status, error["reason"]) == (403, "Forbidden")
+    assert error["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    obj["spec"]["finalizers"] = []
+    status, _ = await cluster.update("v1/namespaces", obj, "finalize")
+    assert status == 200
+    assert (await cluster.get("v1/namespaces", api.namespace))[0] == 404
+
+
+async def test_system_namespaces_cannot_be_deleted(cluster: Api) -> None:
+    status, error = await cluster.delete("v1/namespaces", "kube-system")
+    assert (status, error["message"]) == (
+        403,
+        'namespaces "kube-system" is forbidden: this namespace may not be deleted',
+    )

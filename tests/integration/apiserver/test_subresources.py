@@ -1,0 +1,170 @@
+"""Binding, eviction, scale, tokens, reviews, component statuses."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, deployment, pod
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PODS = "v1/pods"
+DEPLOY = "apps/v1/deployments"
+
+
+def _binding(name: str, node: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+
+
+async def test_binding_puts_a_pod_onto_a_node_once(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    status, answer = await api.call("POST", api.path(PODS, "p", "binding"), _binding("p", "n1"))
+    assert (status, answer["status"]) == (201, "Success")
+    _, bound = await api.get(PODS, "p")
+    assert bound["spec"]["nodeName"] == "n1"
+    scheduled = [one for one in bound["status"]["conditions"] if one["type"] == "PodScheduled"]
+    assert scheduled[0]["status"] == "True"
+    status, error = await api.call("POST", api.path(PODS, "p", "binding"), _binding("p", "n2"))
+    assert status == 409
+    assert 'pod p is already assigned to node "n1"' in error["message"]
+
+
+async def test_bindings_is_the_same_without_the_pod_in_the_path(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    assert (await api.call("POST", api.path("v1/bindings"), _binding("p", "n1")))[0] == 201
+    assert (await api.get(PODS, "p"))[1]["spec"]["nodeName"] == "n1"
+
+
+async def test_a_binding_without_target_is_invalid(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    status, _ = await api.call("POST", api.path(PODS, "p", "binding"), {"target": {"name": ""}})
+    assert status == 422
+
+
+async def test_eviction_deletes_unless_a_budget_forbids(api: Api) -> None:
+    for name in ("a", "b"):
+        given = pod(name)
+        given["metadata"]["labels"] = {"app": "x"}
+        await api.create(PODS, given)
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        await api.patch(PODS, name, {"status": ready}, subresource="status")
+    budget = {"metadata": {"name": "pdb"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}}
+    status, made = await api.create("policy/v1/poddisruptionbudgets", budget)
+    assert status == 201, made
+    state = {
+        "observedGeneration": 1,
+        "disruptionsAllowed": 1,
+        "currentHealthy": 2,
+        "desiredHealthy": 1,
+        "expectedPods": 2,
+    }
+    await api.patch("policy/v1/poddisruptionbudgets", "pdb", {"status": state}, subresource="status")
+    assert (await api.call("POST", api.path(PODS, "a", "eviction"), {"metadata": {"name": "a"}}))[0] == 201
+    assert (await api.get(PODS, "a"))[0] == 404
+    status, error = await api.call("POST", api.path(PODS, "b", "eviction"), {"metadata": {"name": "b"}})
+    assert (status, error["reason"]) == (429, "TooManyRequests")
+    assert error["details"]["causes"][0]["reason"] == "DisruptionBudget"
+
+
+async def test_scale_speaks_autoscaling_v1(api: Api) -> None:
+    await api.create(DEPLOY, deployment("d", 2))
+    _, scale = await api.get(DEPLOY, "d", "scale")
+    assert (scale["apiVersion"], scale["kind"]) == ("autoscaling/v1", "Scale")
+    assert scale["spec"] == {"replicas": 2}
+    assert scale["status"]["selector"] == "app=d"
+    scale["spec"]["replicas"] = 5
+    status, updated = await api.update(DEPLOY, scale, "scale")
+    assert (status, updated["spec"]["replicas"]) == (200, 5)
+    _, obj = await api.get(DEPLOY, "d")
+    assert (obj["spec"]["replicas"], obj["metadata"]["generation"]) == (5, 2)
+    status, patched = await api.patch(DEPLOY, "d", {"spec": {"replicas": 1}}, subresource="scale")
+    assert (status, patched["spec"]["replicas"]) == (200, 1)
+    assert (await api.update(DEPLOY, scale, "scale"))[0] == 409
+
+
+async def test_a_requested_token_names_its_account_and_works(api: Api, server: APIServer) -> None:
+    request = {"spec": {"expirationSeconds": 1200}}
+    status, answer = await api.call("POST", api.path("v1/serviceaccounts", "default", "token"), request)
+    assert status == 201
+    token = answer["status"]["token"]
+    claims = orjson.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["sub"] == f"system:serviceaccount:{api.namespace}:default"
+    assert claims["exp"] - claims["iat"] == 1200
+    review = {"spec": {"token": token}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    status, reviewed = await api.call("POST", path, review)
+    assert (status, reviewed["status"]["authenticated"]) == (201, True)
+    assert reviewed["status"]["user"]["username"] == claims["sub"]
+    await api.delete("v1/serviceaccounts", "default")
+    _, reviewed = await api.call("POST", path, review)
+    assert not reviewed["status"].get("authenticated")
+
+
+async def test_a_token_bound_to_a_pod_of_another_account_is_refused(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    await api.create("v1/serviceaccounts", {"metadata": {"name": "other"}})
+    bound = {"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p"}}}
+    assert (await api.call("POST", api.path("v1/serviceaccounts", "default", "token"), bound))[0] == 201
+    assert (await api.call("POST", api.path("v1/serviceaccounts", "other", "token"), bound))[0] == 400
+
+
+async def test_a_token_must_last_ten_minutes(api: Api) -> None:
+    request = {"spec": {"expirationSeconds": 10}}
+    status, error = await api.call("POST", api.path("v1/serviceaccounts", "default", "token"), request)
+    assert status == 422
+    assert "may not specify a duration less than 10 minutes" in error["message"]
+
+
+async def test_access_reviews_answer_for_others_and_oneself(api: Api, server: APIServer) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    spec = {"user": "jane", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}
+    status, answer = await api.call("POST", path, {"spec": spec})
+    assert (status, answer["status"]["allowed"]) == (201, False)
+    spec["groups"] = ["system:masters"]
+    assert (await api.call("POST", path, {"spec": spec}))[1]["status"]["allowed"]
+    nobody = Api(server.transport(username="nobody"), "default")
+    own = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    _, answer = await nobody.call("POST", own, {"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}})
+    assert answer["status"]["allowed"] is False
+    rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    _, answer = await nobody.call("POST", rules, {"spec": {"namespace": "default"}})
+    assert any("selfsubjectaccessreviews" in rule["resources"] for rule in answer["status"]["resourceRules"])
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    _, answer = await nobody.call("POST", who, {})
+    assert answer["status"]["userInfo"]["username"] == "nobody"
+
+
+async def test_component_statuses_tell_who_is_well(cluster: Api, server: APIServer) -> None:
+    server.register_component("scheduler", lambda: (True, "ok"))
+    _, answer = await cluster.list("v1/componentstatuses")
+    states = {one["metadata"]["name"]: one["conditions"][0]["status"] for one in answer["items"]}
+    assert states == {"scheduler": "True", "controller-manager": "False", "etcd-0": "True"}
+    assert (await cluster.get("v1/componentstatuses", "nothing"))[0] == 404
+
+
+async def test_approval_changes_the_conditions_of_a_request_only(cluster: Api) -> None:
+    key = "certificates.k8s.io/v1/certificatesigningrequests"
+    given = {
+        "metadata": {"name": "csr"},
+        "spec": {
+            "request": base64.b64encode(b"x").decode(),
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+        },
+    }
+    status, obj = await cluster.create(key, given)
+    assert status == 201, obj
+    obj["spec"]["signerName"] = "example.com/other"
+    approved = {"type": "Approved", "status": "True", "reason": "x"}
+    obj["status"] = {"certificate": base64.b64encode(b"forged").decode(), "conditions": [approved]}
+    status, answer = await cluster.update(key, obj, "approval")
+    assert status == 200
+    assert answer["spec"]["signerName"] == "kubernetes.io/kube-apiserver-client"
+    assert [one["type"] for one in answer["status"]["conditions"]] == ["Approved"]
+    assert "certificate" not in answer["status"]

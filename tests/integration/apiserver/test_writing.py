@@ -1,0 +1,249 @@
+"""Create, update and patch, as ../shared/API_SEMANTICS.md lines 14-26 have them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from .conftest import Api, config_map, deployment, pod
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CM = "v1/configmaps"
+DEPLOY = "apps/v1/deployments"
+
+
+async def test_a_created_object_gets_what_only_the_server_sets(api: Api) -> None:
+    given = config_map("a", k="v")
+    given["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 7}
+    status, obj = await api.create(CM, given, fieldManager="tester")
+    assert status == 201
+    metadata = obj["metadata"]
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", metadata["uid"])
+    assert metadata["creationTimestamp"] > "2020"
+    assert metadata["resourceVersion"].isdigit()
+    assert metadata["namespace"] == api.namespace
+    assert "generation" not in metadata
+    assert [entry["manager"] for entry in metadata["managedFields"]] == ["tester"]
+    assert (await api.get(CM, "a"))[1] == obj
+
+
+async def test_a_duplicate_create_is_already_exists(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.create(CM, config_map("a"))
+    assert (status, error["reason"]) == (409, "AlreadyExists")
+    assert error["message"] == 'configmaps "a" already exists'
+    assert error["details"] == {"name": "a", "kind": "configmaps"}
+
+
+async def test_a_generated_name_has_five_characters_of_the_safe_alphabet(api: Api) -> None:
+    status, obj = await api.create(CM, {"metadata": {"generateName": "job-"}})
+    assert status == 201
+    assert re.fullmatch(r"job-[bcdfghjklmnpqrstvwxz2456789]{5}", obj["metadata"]["name"])
+
+
+async def test_creating_with_a_resource_version_is_refused(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["resourceVersion"] = "5"
+    status, error = await api.create(CM, given)
+    assert status == 400
+    assert "resourceVersion should not be set on objects to be created" in error["message"]
+
+
+async def test_the_namespace_of_the_object_must_be_that_of_the_path(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["namespace"] = "elsewhere"
+    status, error = await api.create(CM, given)
+    assert status == 400
+    assert "the namespace of the provided object does not match" in error["message"]
+
+
+async def test_an_update_of_a_stale_revision_conflicts(api: Api) -> None:
+    _, first = await api.create(CM, config_map("a", k="1"))
+    await api.update(CM, {**first, "data": {"k": "2"}})
+    status, error = await api.update(CM, {**first, "data": {"k": "3"}})
+    assert (status, error["reason"]) == (409, "Conflict")
+    assert "the object has been modified; please apply your changes to the latest version" in error["message"]
+
+
+async def test_an_update_without_revision_overwrites(api: Api) -> None:
+    await api.create(CM, config_map("a", k="1"))
+    status, obj = await api.update(CM, config_map("a", k="2"))
+    assert (status, obj["data"]) == (200, {"k": "2"})
+
+
+async def test_an_update_cannot_move_an_object(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.call("PUT", api.path(CM, "a"), config_map("b"))
+    assert status == 400
+    assert "the name of the object (b) does not match the name on the URL (a)" in error["message"]
+
+
+async def test_an_update_of_what_is_not_there_is_not_found(api: Api) -> None:
+    status, error = await api.update(CM, config_map("a"))
+    assert (status, error["reason"]) == (404, "NotFound")
+
+
+async def test_a_write_that_changes_nothing_keeps_the_resource_version(api: Api) -> None:
+    _, first = await api.create(CM, config_map("a", k="1"))
+    _, put = await api.update(CM, first, fieldManager="other")
+    _, patched = await api.patch(CM, "a", {"data": {"k": "1"}}, fieldManager="third")
+    assert put == first
+    assert patched == first
+
+
+async def test_a_foreign_uid_conflicts(api: Api) -> None:
+    _, obj = await api.create(CM, config_map("a"))
+    obj["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
+    status, error = await api.update(CM, obj)
+    assert status == 409
+    assert "Precondition failed: UID in precondition" in error["message"]
+
+
+async def test_a_change_of_spec_counts_up_generation_and_a_change_of_labels_does_not(api: Api) -> None:
+    _, obj = await api.create(DEPLOY, deployment("d"))
+    assert obj["metadata"]["generation"] == 1
+    _, labelled = await api.patch(DEPLOY, "d", {"metadata": {"labels": {"a": "b"}}})
+    assert labelled["metadata"]["generation"] == 1
+    _, scaled = await api.patch(DEPLOY, "d", {"spec": {"replicas": 5}})
+    assert scaled["metadata"]["generation"] == 2
+
+
+async def test_status_is_written_through_its_subresource_only(api: Api) -> None:
+    given = deployment("d")
+    given["status"] = {"replicas": 9}
+    _, created = await api.create(DEPLOY, given)
+    assert not (created.get("status") or {}).get("replicas")
+    created["status"] = {"replicas": 3, "observedGeneration": 1}
+    created["spec"]["replicas"] = 7
+    status, updated = await api.update(DEPLOY, created, "status")
+    assert status == 200
+    assert updated["status"]["replicas"] == 3
+    assert updated["spec"]["replicas"] == 1
+    updated["status"] = {}
+    _, again = await api.update(DEPLOY, updated)
+    assert again["status"]["replicas"] == 3
+
+
+async def test_unknown_fields_fail_strictly_and_are_dropped_otherwise(api: Api) -> None:
+    given = config_map("a")
+    given["bogus"] = 1
+    status, error = await api.create(CM, given, fieldValidation="Strict")
+    assert status == 400
+    assert 'strict decoding error: unknown field "bogus"' in error["message"]
+    status, obj = await api.create(CM, given, fieldValidation="Warn")
+    assert status == 201
+    assert "bogus" not in obj
+
+
+async def test_a_dry_run_does_everything_but_store(api: Api) -> None:
+    status, obj = await api.create(CM, config_map("a"), dryRun="All")
+    assert status == 201
+    assert obj["metadata"]["uid"]
+    assert (await api.get(CM, "a"))[0] == 404
+    await api.create(CM, config_map("a", k="1"))
+    status, obj = await api.update(CM, config_map("a", k="2"), dryRun="All")
+    assert (status, obj["data"]) == (200, {"k": "2"})
+    assert (await api.delete(CM, "a", dryRun="All"))[0] == 200
+    assert (await api.get(CM, "a"))[1]["data"] == {"k": "1"}
+
+
+async def test_another_kind_of_dry_run_is_invalid(api: Api) -> None:
+    status, error = await api.create(CM, config_map("a"), dryRun="Some")
+    assert (status, error["reason"]) == (422, "Invalid")
+
+
+async def test_a_missing_namespace_is_not_found(api: Api) -> None:
+    api.namespace = "nowhere"
+    status, error = await api.create(CM, config_map("a"))
+    assert (status, error["message"]) == (404, 'namespaces "nowhere" not found')
+
+
+async def test_json_patch_applies_and_a_failed_test_is_invalid(api: Api) -> None:
+    await api.create(CM, config_map("a", k="1"))
+    status, obj = await api.patch(CM, "a", [{"op": "add", "path": "/data/n", "value": "2"}], "json-patch")
+    assert (status, obj["data"]) == (200, {"k": "1", "n": "2"})
+    status, _ = await api.patch(CM, "a", [{"op": "test", "path": "/data/k", "value": "9"}], "json-patch")
+    assert status == 422
+
+
+async def test_strategic_merge_patch_merges_containers_by_name(api: Api) -> None:
+    await api.create(DEPLOY, deployment("d"))
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "none"}]}}}}
+    status, obj = await api.patch(DEPLOY, "d", patch, "strategic-merge-patch")
+    assert status == 200
+    names = [one["name"] for one in obj["spec"]["template"]["spec"]["containers"]]
+    assert sorted(names) == ["main", "side"]
+
+
+async def test_an_unknown_patch_type_is_unsupported(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.call("PATCH", api.path(CM, "a"), {}, "application/json")
+    assert (status, error["reason"]) == (415, "UnsupportedMediaType")
+
+
+async def test_force_belongs_to_apply(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.patch(CM, "a", {}, force="true")
+    assert status == 422
+    assert "may not be specified for non-apply patch" in error["message"]
+
+
+async def test_a_patch_of_a_stale_revision_conflicts(api: Api) -> None:
+    _, obj = await api.create(CM, config_map("a", k="1"))
+    await api.patch(CM, "a", {"data": {"k": "2"}})
+    stale = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "data": {"k": "3"}}
+    assert (await api.patch(CM, "a", stale))[0] == 409
+
+
+async def test_concurrent_patches_without_revision_all_take_effect(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    results = await asyncio.gather(*(api.patch(CM, "a", {"data": {f"k{n}": "v"}}) for n in range(20)))
+    assert {status for status, _ in results} == {200}
+    assert len((await api.get(CM, "a"))[1]["data"]) == 20
+
+
+async def test_invalid_objects_name_the_field_and_the_rule(api: Api) -> None:
+    given = deployment("d", -1)
+    status, error = await api.create(DEPLOY, given)
+    assert (status, error["reason"]) == (422, "Invalid")
+    assert error["details"]["kind"] == "Deployment"
+    cause = error["details"]["causes"][0]
+    assert (cause["field"], cause["reason"]) == ("spec.replicas", "FieldValueInvalid")
+    assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in error["message"]
+
+
+async def test_a_bad_name_is_invalid(api: Api) -> None:
+    status, error = await api.create(CM, config_map("Not_A_Name"))
+    assert status == 422
+    assert error["details"]["causes"][0]["field"] == "metadata.name"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"metadata":[]}', b'{"kind":"Pod"}'],
+)
+async def test_a_body_that_is_no_such_object_is_a_bad_request(api: Api, body: bytes) -> None:
+    status, error = await api.create(CM, body)
+    assert status in (400, 422)
+    assert error["kind"] == "Status"
+
+
+async def test_leases_are_created_by_update(api: Api) -> None:
+    lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}}
+    status, obj = await api.update("coordination.k8s.io/v1/leases", lease)
+    assert status == 201
+    assert obj["spec"]["holderIdentity"] == "me"
+
+
+async def test_unknown_resources_subresources_and_verbs_have_their_errors(api: Api, cluster: Api) -> None:
+    assert (await api.create("v1/nonsense", {}))[0] == 404
+    assert (await api.call("GET", "/nowhere"))[0] == 404
+    status, error = await api.create("v1/pods", pod("p"))
+    assert status == 201, error
+    assert (await api.get("v1/pods", "p", "nonsense"))[0] == 404
+    assert (await api.get("v1/pods", "p", "exec"))[0] == 501
+    status, error = await cluster.delete("v1/namespaces")
+    assert (status, error["reason"]) == (405, "MethodNotAllowed")
