@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.handlers.request import JSON_TYPE, Response
 
@@ -20,18 +19,14 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 YAML_TYPE = "application/yaml"
-_ACCEPTED = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
+_ACCEPTED = (JSON_TYPE, YAML_TYPE)
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-
-
-_HAS_PROTOBUF = hasattr(_native.Schemas, "to_protobuf")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`media` is one of the three types; `transform` is "" or the kind asked for by `as=`, in `version`."""
+    """`media` is one of the two types; `transform` is "" or the kind asked for by `as=`, in `version`."""
 
     media: str = JSON_TYPE
     transform: str = ""
@@ -80,7 +75,7 @@ def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
     media, params = clause
     if media in ("*/*", "application/*"):
         media = JSON_TYPE
-    if media not in _ACCEPTED or (media == PROTOBUF_TYPE and not _HAS_PROTOBUF):
+    if media not in _ACCEPTED:
         return None
     if params.get("stream", "watch") != "watch":
         return None
@@ -95,8 +90,6 @@ def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
 
 def encode(form: Form, body: bytes, kind: str, schemas: Schemas) -> tuple[bytes, str]:
     """JSON bytes of an object of `kind` ("apps/v1/Deployment") in the negotiated medium, with its content type."""
-    if form.media == PROTOBUF_TYPE:
-        return schemas.to_protobuf(kind, body), PROTOBUF_TYPE
     if form.media == YAML_TYPE:
         import yaml
 

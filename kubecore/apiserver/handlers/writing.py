@@ -14,7 +14,7 @@ from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import in_version, loads
 from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
-from kubecore.apiserver.registry.store import Change, Written
+from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json", "application/apply-patch+cbor")
 STRATEGIC = "application/strategic-merge-patch+json"
-PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", STRATEGIC, APPLY_TYPES[0])
+PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", STRATEGIC)
 
 
 class Writing:
@@ -111,10 +110,7 @@ class Writing:
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
         _check_patch(patch_type, options)
-        if patch_type in APPLY_TYPES:
-            written = await self._apply(ctx, request, served, options)
-        else:
-            written = await store.update(ctx, Change(self._patcher(ctx, request, served, patch_type)))
+        written = await store.update(ctx, Change(self._patcher(ctx, request, served, patch_type)))
         return self.answer(201 if written.created else 200, written.body, request, served, ctx)
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
@@ -136,31 +132,6 @@ class Writing:
             return obj
 
         return make
-
-    async def _apply(self, ctx: RequestContext, request: Request, served: Served, options: WriteOptions) -> Written:
-        store = served.stored()
-
-        def applied(current: bytes | None) -> JSON:
-            result = self._schemas.apply(
-                served.kind,
-                current,
-                request.body,
-                manager=options.field_manager,
-                force=bool(options.force),
-                time=ctx.now,
-                subresource=ctx.subresource,
-            )
-            obj: JSON = loads(result)
-            lifecycle.check_same(ctx, store.resource, obj)
-            return obj
-
-        def make(old: JSON, stored: Stored) -> JSON:
-            obj = applied(in_version(stored.value, store.resource, served.resource))
-            obj["metadata"]["resourceVersion"] = str(stored.revision)
-            return obj
-
-        creates = None if ctx.subresource else lambda: applied(None)
-        return await store.update(ctx, Change(make, creates), tracked=True)
 
     async def delete(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
@@ -237,16 +208,11 @@ def list_body(served: Served, items: list[bytes], revision: int, more: JSON | No
 
 
 def _check_patch(patch_type: str, options: WriteOptions) -> None:
-    if patch_type not in PATCH_TYPES and patch_type not in APPLY_TYPES:
+    if patch_type not in PATCH_TYPES:
         raise errors.unsupported_media_type(PATCH_TYPES)
-    applies = patch_type in APPLY_TYPES
-    causes = []
-    if applies and not options.field_manager:
-        causes.append(FieldError.required("fieldManager", "is required for apply patch"))
-    if options.force is not None and not applies:
-        causes.append(FieldError.forbidden("force", "may not be specified for non-apply patch"))
-    if causes:
-        raise errors.invalid("PatchOptions", "", causes, group="meta.k8s.io")
+    if options.force is not None:
+        cause = FieldError.forbidden("force", "may not be specified for non-apply patch")
+        raise errors.invalid("PatchOptions", "", [cause], group="meta.k8s.io")
 
 
 def _check_patched(ctx: RequestContext, served: Served, metadata: JSON) -> None:
