@@ -108,18 +108,26 @@ fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish 2 KB into 10k");
     for batch in [1, 64] {
         let mut filled = Filled::new(PODS, 2048);
-        let object = pod(7, 2048);
+        let cache = Arc::clone(&filled.cache);
         let mut next = 0;
         group.throughput(Throughput::Elements(batch));
         group.bench_function(format!("{batch} a batch"), |bench| {
-            bench.iter(|| {
-                let changes = (0..batch).map(|_| {
-                    next = (next + 7919) % PODS;
-                    filled.change(next, object.clone())
-                });
-                let changes: Vec<_> = changes.collect();
-                filled.cache.publish(filled.revision, changes).expect("well-formed");
-            });
+            bench.iter_batched(
+                || {
+                    let changes = (0..batch).map(|_| {
+                        next = (next + 7919) % PODS;
+                        // The store has written the revision into the bytes already.
+                        let object = pod(filled.revision as usize + 1, 2048);
+                        filled.change(next, object)
+                    });
+                    changes.collect::<Vec<_>>()
+                },
+                |changes| {
+                    let revision = changes.last().map_or(0, |change| change.revision);
+                    cache.publish(revision, changes).expect("well-formed");
+                },
+                BatchSize::SmallInput,
+            );
         });
     }
     group.finish();

@@ -80,15 +80,14 @@ impl Page {
             match part {
                 Part::Run(run) => segments.push(run.joined(info, transcoder)?),
                 Part::Objects(objects) => {
-                    let mut out =
-                        Vec::with_capacity(SEGMENT.min(objects.iter().map(|o| o.json().len() + 1).sum()));
-                    for object in objects {
-                        transcoder.append_item(info, object, &mut out)?;
-                        if out.len() >= SEGMENT {
-                            segments.push(Bytes::from(std::mem::take(&mut out)));
+                    for some in by_size(objects) {
+                        let mut out =
+                            Vec::with_capacity(some.iter().map(|object| object.json().len() + 1).sum());
+                        for object in some {
+                            transcoder.append_item(info, object, &mut out)?;
                         }
+                        segments.push(Bytes::from(out));
                     }
-                    segments.push(Bytes::from(out));
                 }
             }
         }
@@ -103,6 +102,22 @@ impl Page {
         segments.push(tail);
         Ok(List { meta: self.meta.clone(), segments, length })
     }
+}
+
+/// Stretches of objects that make about a segment each.
+fn by_size(objects: &[Arc<Object>]) -> impl Iterator<Item = &[Arc<Object>]> {
+    let mut left = objects;
+    std::iter::from_fn(move || {
+        let mut size = 0;
+        let within = left.iter().take_while(|object| {
+            let fits = size < SEGMENT;
+            size += object.json().len() + 1;
+            fits
+        });
+        let (some, rest) = left.split_at(within.count());
+        left = rest;
+        Some(some).filter(|some| !some.is_empty())
+    })
 }
 
 /// What a list chooses from: a snapshot, and for an older revision what was different then.

@@ -307,16 +307,14 @@ impl Pass<'_> {
         let start = self.at + 1;
         let mut from = start;
         loop {
-            let rest = self.json.get(from..).unwrap_or_default();
-            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+            let Some(found) = quote_or_backslash(self.json, from) else {
                 return Err(self.fail("a string without end"));
             };
-            from += found + 1;
-            if rest[found] == b'"' {
-                self.at = from;
-                return Ok((offset(start), offset(from - 1)));
+            if self.json[found] == b'"' {
+                self.at = found + 1;
+                return Ok((offset(start), offset(found)));
             }
-            from += 1;
+            from = found + 2;
         }
     }
 
@@ -357,6 +355,25 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// Where the next of the two is. Most strings end within a few words, where calling memchr would cost more than looking.
+fn quote_or_backslash(json: &[u8], mut from: usize) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    for _ in 0..8 {
+        let Some(word) = json.get(from..).and_then(<[u8]>::first_chunk::<8>) else { break };
+        let word = u64::from_le_bytes(*word);
+        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        // A byte is zero where the top bit is borrowed into; the lowest such bit is always right.
+        let zero = |value: u64| value.wrapping_sub(ONES) & !value & TOPS;
+        let hits = zero(quote) | zero(backslash);
+        if hits != 0 {
+            return Some(from + hits.trailing_zeros() as usize / 8);
+        }
+        from += 8;
+    }
+    memchr::memchr2(b'"', b'\\', json.get(from..)?).map(|found| from + found)
 }
 
 fn offset(at: usize) -> u32 {
