@@ -226,7 +226,8 @@ class LocalTransport:
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
         """Batches of events until the server ends the watch; raises StatusError when it is refused."""
         info = request_info("GET", path, {**query, "watch": "true"})
-        request = LocalRequest(self._user, "GET", path, info, query="", body=b"", content_type="")
+        text = urlencode(query) if query else ""
+        request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
         self._authorizer.check(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from kubecore import _native
 from kubecore.api import errors
@@ -97,5 +97,17 @@ def attributes_of(request: Request) -> Attributes:
         request.resource,
         request.subresource,
         request.namespace,
-        request.name,
+        request.name or _selected_name(request),
     )
+
+
+def _selected_name(request: Request) -> str:
+    """A list or watch of the one object that `metadata.name=` selects is authorized as a request for that object."""
+    if request.verb not in ("list", "watch") or "metadata.name" not in request.query:
+        return ""
+    for selector in parse_qs(request.query).get("fieldSelector", []):
+        for requirement in selector.split(","):
+            field, _, value = requirement.replace("==", "=").partition("=")
+            if field == "metadata.name":
+                return value
+    return ""
