@@ -137,8 +137,7 @@ fn parse_patch_type(py: Python<'_>, content_type: &str) -> PyResult<PatchType> {
     PatchType::from_content_type(content_type).ok_or_else(|| {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-             application/apply-patch+yaml (got {content_type:?})"
+             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (got {content_type:?})"
         );
         status_error(py, PatchError::new_err(message.clone()), 415, "UnsupportedMediaType", &message)
     })
