@@ -20,7 +20,7 @@ from kubecore.apiserver.handlers.chain import as_status
 from kubecore.apiserver.handlers.reading import list_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
 from kubecore.apiserver.handlers.watching import WatchEvent
-from kubecore.apiserver.registry.codec import in_version
+from kubecore.apiserver.registry.conversion import in_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,6 +38,7 @@ from kubecore.apiserver.handlers.served import ServedResources
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
+from kubecore.apiserver.registry.conversion import differs
 from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.registry import Registry
 from kubecore.apiserver.registry.resources import Strategies
@@ -191,7 +192,6 @@ class APIServer:
         self._logs = PodLogs(self.registry, KubeletConnection(self.authority))
         self.components = ComponentStatuses(self.registry)
         self.handlers = Handlers(
-            registry=self.registry,
             served=self.served,
             identify=Identification(self.authorizer),
             reading=self._reading,
@@ -213,7 +213,8 @@ class APIServer:
         config = self.config
         for resource in self.scheme.resources:
             cached = self.cacher.cached(resource.key)
-            if cached is not None:
+            # What must be converted is read through Python.
+            if cached is not None and not differs(cached.resource, resource):
                 self.front.route(
                     resource.group,
                     resource.version,

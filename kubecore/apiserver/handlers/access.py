@@ -124,7 +124,7 @@ class AccessReviews:
             "status": status,
         }
         form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(answer), served.kind, self._registry.schemas)
+        body, media = negotiation.encode(form, orjson.dumps(answer))
         return Response(201, body, media, warning_headers(warnings))
 
 

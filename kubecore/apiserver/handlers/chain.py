@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.reading import Reading
     from kubecore.apiserver.handlers.served import Served, ServedResources
     from kubecore.apiserver.handlers.writing import Writing
-    from kubecore.apiserver.registry.registry import Registry
 
 log = logging.getLogger("kubecore.apiserver")
 
@@ -43,7 +42,7 @@ class Identify(Protocol):
 
 # A handler answers with a Response, or with None when it has answered by itself (streams).
 Handler = Callable[[Request, "UserInfo", "Served"], Awaitable[Response | None]]
-Documents = Callable[[Request, "UserInfo"], Response | None]
+Documents = Callable[[Request, "UserInfo"], Awaitable[Response | None]]
 
 
 class Handlers:
@@ -52,7 +51,6 @@ class Handlers:
     def __init__(
         self,
         *,
-        registry: Registry,
         served: ServedResources,
         identify: Identify,
         reading: Reading,
@@ -62,7 +60,6 @@ class Handlers:
     ) -> None:
         """`extra` has the handlers of (group resource, subresource, verb) that are not plain CRUD; `documents` answers
         paths that are no resource (discovery, OpenAPI) and None for unknown ones."""
-        self._schemas = registry.schemas
         self._served = served
         self._identify = identify
         self._reading = reading
@@ -91,7 +88,7 @@ class Handlers:
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             status = errors.internal_error(f"{type(error).__name__}: {error}")
         try:
-            return negotiation.error_response(status, request.accept, self._schemas)
+            return negotiation.error_response(status, request.accept)
         except Exception:
             log.exception("cannot encode a Status for Accept %r", request.accept)
             return Response(status.code, status.to_json())
@@ -102,7 +99,7 @@ class Handlers:
         if user is None:
             raise errors.unauthorized()
         if not request.is_resource:
-            response = self._documents(request, user)
+            response = await self._documents(request, user)
             if response is None:
                 raise errors.no_such_path()
             return response

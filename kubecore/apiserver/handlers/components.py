@@ -80,16 +80,16 @@ class ComponentStatuses:
         obj = self._object(request.name)
         form = negotiation.form_for(request.accept)
         if form.transform:
-            return self._answer(form, self._table(form, [obj], request), f"meta.k8s.io/v1/{form.transform}")
-        return self._answer(form, obj, "v1/ComponentStatus")
+            return self._answer(form, self._table(form, [obj], request))
+        return self._answer(form, obj)
 
     async def list(self, request: Request, user: UserInfo, served: Served) -> Response:
         objects = [self._object(name) for name in self._probes]
         form = negotiation.form_for(request.accept)
         if form.transform:
-            return self._answer(form, self._table(form, objects, request), f"meta.k8s.io/v1/{form.transform}")
+            return self._answer(form, self._table(form, objects, request))
         listed = {"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": objects}
-        return self._answer(form, listed, "v1/ComponentStatusList")
+        return self._answer(form, listed)
 
     def _table(self, form: negotiation.Form, objects: Objects, request: Request) -> JSON:
         if form.transform != "Table":
@@ -118,6 +118,6 @@ class ComponentStatuses:
             version=form.version,
         )
 
-    def _answer(self, form: negotiation.Form, obj: JSON, kind: str) -> Response:
-        body, media = negotiation.encode(form, orjson.dumps(obj), kind, self._registry.schemas)
+    def _answer(self, form: negotiation.Form, obj: JSON) -> Response:
+        body, media = negotiation.encode(form, orjson.dumps(obj))
         return Response(200, body, media or JSON_TYPE, warning_headers([_DEPRECATED]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kubecore.api import errors
-from kubecore.apiserver.discovery.serving import Discovery
+from kubecore.apiserver.discovery.serving import Answer, Discovery
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
+from kubecore.apiserver.openapi.serving import OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -21,29 +23,27 @@ _CACHED = [("Cache-Control", "public, max-age=3600")]
 class Documents:
     def __init__(self, registry: Registry, tokens: TokenIssuer) -> None:
         self._discovery = Discovery(registry.scheme)
+        self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
 
-    def __call__(self, request: Request, user: UserInfo) -> Response | None:
+    async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""
         path = request.path.rstrip("/")
+        if path.startswith("/openapi/"):
+            # A first document takes tens to hundreds of milliseconds: not on the loop.
+            answer = await asyncio.to_thread(
+                self._openapi.respond, request.path, request.query, request.accept, _if_none_match(request)
+            )
+            return _response(request, answer)
         if path.startswith("/api"):
-            return self._discover(request)
+            answer = self._discovery.respond(request.path, request.accept, _if_none_match(request))
+            return _response(request, answer)
         if path == "/.well-known/openid-configuration":
             return Response(200, orjson.dumps(self._openid(request)), JSON_TYPE, _CACHED)
         if path == "/openid/v1/jwks":
             body = orjson.dumps(self._tokens.jwks())
             return Response(200, body, "application/jwk-set+json", _CACHED)
         return None
-
-    def _discover(self, request: Request) -> Response | None:
-        answer = self._discovery.respond(request.path, request.accept, request.header("if-none-match") or "")
-        if answer is None:
-            return None
-        if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed()
-        if answer.status == 406:
-            raise errors.not_acceptable([JSON_TYPE])
-        return Response(answer.status, answer.body, answer.content_type, answer.headers)
 
     def _openid(self, request: Request) -> dict[str, object]:
         issuer = self._tokens.issuer
@@ -54,3 +54,18 @@ class Documents:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
         }
+
+
+def _if_none_match(request: Request) -> str:
+    return request.header("if-none-match") or ""
+
+
+def _response(request: Request, answer: Answer | None) -> Response | None:
+    """Raises 405 for another method than GET, 406 for a form that cannot be had."""
+    if answer is None:
+        return None
+    if request.method not in ("GET", "HEAD"):
+        raise errors.method_not_allowed()
+    if answer.status == 406:
+        raise errors.not_acceptable([JSON_TYPE])
+    return Response(answer.status, answer.body, answer.content_type, answer.headers)

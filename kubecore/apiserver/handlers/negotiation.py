@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from kubecore.api import errors
 from kubecore.apiserver.handlers.request import JSON_TYPE, Response
-
-if TYPE_CHECKING:
-    from kubecore.api.schemas import Schemas
 
 JSON = dict[str, Any]
 
@@ -26,7 +23,7 @@ _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`media` is one of the two types; `transform` is "" or the kind asked for by `as=`, in `version`."""
+    """`media` is JSON or YAML; `transform` is "" or the kind asked for by `as=`, in `version`."""
 
     media: str = JSON_TYPE
     transform: str = ""
@@ -88,8 +85,8 @@ def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
     return Form(media, transform, version) if version in ("v1", "v1beta1") else None
 
 
-def encode(form: Form, body: bytes, kind: str, schemas: Schemas) -> tuple[bytes, str]:
-    """JSON bytes of an object of `kind` ("apps/v1/Deployment") in the negotiated medium, with its content type."""
+def encode(form: Form, body: bytes) -> tuple[bytes, str]:
+    """JSON bytes in the negotiated medium, with its content type."""
     if form.media == YAML_TYPE:
         import yaml
 
@@ -97,11 +94,7 @@ def encode(form: Form, body: bytes, kind: str, schemas: Schemas) -> tuple[bytes,
     return body, JSON_TYPE
 
 
-def error_response(error: errors.StatusError, accept: str, schemas: Schemas) -> Response:
+def error_response(error: errors.StatusError, accept: str) -> Response:
     """The Status, in the form asked for where that is possible, else as JSON."""
-    form = negotiate(accept) or PLAIN
-    body = error.to_json()
-    media = JSON_TYPE
-    if form.media != JSON_TYPE:
-        body, media = encode(form, body, "v1/Status", schemas)
+    body, media = encode(negotiate(accept) or PLAIN, error.to_json())
     return Response(error.code, body, media, error.headers)

@@ -16,7 +16,8 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.writing import list_body
-from kubecore.apiserver.registry.codec import in_version, loads
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.conversion import in_version
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ class Reading:
 
     def __init__(self, registry: Registry, hub: WatchHub) -> None:
         self._registry = registry
-        self._schemas = registry.schemas
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -136,12 +136,10 @@ class Reading:
         if request.accept in ("", JSON_TYPE, "*/*"):
             return Response(200, body)
         form = negotiation.form_for(request.accept)
-        kind = served.kind
         if form.transform:
             include = include_object(parse_query(request.query).get("includeObject", ""))
             body = self._transform(form, served, [stored.value], stored.revision, include, single=True)
-            kind = f"meta.k8s.io/{form.version}/{form.transform}"
-        body, media = negotiation.encode(form, body, kind, self._schemas)
+        body, media = negotiation.encode(form, body)
         return Response(200, body, media)
 
     def list(self, request: Request, served: Served) -> Response:
@@ -164,11 +162,10 @@ class Reading:
                 more["remainingItemCount"] = listing.remaining
         form = negotiation.form_for(request.accept)
         if not form.transform:
-            body, kind = list_body(served, listing.items, listing.revision, more), f"{served.kind}List"
+            body = list_body(served, listing.items, listing.revision, more)
         else:
             body = self._transform(form, served, listing.items, listing.revision, options.include_object, more=more)
-            kind = f"meta.k8s.io/{form.version}/{form.transform}"
-        body, media = negotiation.encode(form, body, kind, self._schemas)
+        body, media = negotiation.encode(form, body)
         return Response(200, body, media)
 
     def _transform(

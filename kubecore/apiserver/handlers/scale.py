@@ -105,5 +105,5 @@ class ScaleSubresource:
 
     def _answer(self, request: Request, scale: JSON, headers: Any) -> Response:
         form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(scale), KIND, self._registry.schemas)
+        body, media = negotiation.encode(form, orjson.dumps(scale))
         return Response(200, body, media, headers)

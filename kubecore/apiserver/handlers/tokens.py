@@ -86,7 +86,7 @@ class TokenSubresources:
                 "expirationTimestamp": meta.format_time(datetime.fromtimestamp(expires, UTC)),
             },
         }
-        return self._answer(request, answer, ctx, kind)
+        return self._answer(request, answer, ctx)
 
     def _bound(
         self, ctx: RequestContext, request: Request, reference: JSON | None
@@ -141,7 +141,7 @@ class TokenSubresources:
             if found[1]:
                 status["audiences"] = list(found[1])
         answer = {**_head(served), "metadata": review.get("metadata") or {}, "spec": spec, "status": status}
-        return self._answer(request, answer, ctx, served.kind)
+        return self._answer(request, answer, ctx)
 
     async def self_review(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectReview (`kubectl auth whoami`)."""
@@ -151,11 +151,11 @@ class TokenSubresources:
             "metadata": {"creationTimestamp": ctx.now},
             "status": {"userInfo": user_info(user)},
         }
-        return self._answer(request, answer, ctx, served.kind)
+        return self._answer(request, answer, ctx)
 
-    def _answer(self, request: Request, answer: JSON, ctx: RequestContext, kind: str) -> Response:
+    def _answer(self, request: Request, answer: JSON, ctx: RequestContext) -> Response:
         form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(answer), kind, self._registry.schemas)
+        body, media = negotiation.encode(form, orjson.dumps(answer))
         return Response(201, body, media, warning_headers(ctx.warnings))
 
 

@@ -12,7 +12,8 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.registry import deletion, lifecycle
-from kubecore.apiserver.registry.codec import in_version, loads
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.conversion import in_storage, in_version
 from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
 from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-STRATEGIC = "application/strategic-merge-patch+json"
-PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", STRATEGIC)
+PATCH_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
 
 
 class Writing:
@@ -77,6 +81,8 @@ class Writing:
         store = served.stored()
         ctx = self.context(request, user, served, write_options("create", request.query))
         obj = self.decode(ctx, served.kind, request.body, request.content_type)
+        if store.resource is not served.resource:
+            obj = in_storage(obj, store.resource, served.resource)
         written = await store.create(ctx, obj)
         return self.answer(201, written.body, request, served, ctx)
 
@@ -89,13 +95,13 @@ class Writing:
         ctx.warnings += decoded.warnings
 
         def make(old: JSON, stored: Stored) -> JSON:
-            obj: JSON = loads(decoded.body)
+            obj = in_storage(loads(decoded.body), store.resource, served.resource)
             obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
 
         def creates() -> JSON:
-            obj: JSON = loads(decoded.body)
+            obj = in_storage(loads(decoded.body), store.resource, served.resource)
             obj.setdefault("metadata", {}).pop("resourceVersion", None)
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
@@ -111,7 +117,7 @@ class Writing:
         ctx = self.context(request, user, served, options)
         _check_patch(patch_type, options)
         written = await store.update(ctx, Change(self._patcher(ctx, request, served, patch_type)))
-        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+        return self.answer(200, written.body, request, served, ctx)
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
@@ -124,7 +130,7 @@ class Writing:
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
-            obj: JSON = loads(decoded.body)
+            obj = in_storage(loads(decoded.body), store.resource, served.resource)
             metadata = obj.setdefault("metadata", {})
             if not metadata.get("resourceVersion"):
                 metadata["resourceVersion"] = str(stored.revision)
@@ -141,7 +147,7 @@ class Writing:
         deleted = await deletion.delete(store, ctx, given)
         if deleted.gone and not store.strategy.returns_deleted:
             body = deletion.deletion_status(store, ctx.name, deleted.uid)
-            return self.answer(200, body, request, served, ctx, kind="v1/Status")
+            return self.answer(200, body, request, served, ctx, transform=False)
         return self.answer(200, deleted.body, request, served, ctx)
 
     async def delete_collection(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -151,7 +157,7 @@ class Writing:
         given = deletion.delete_options(self._json(request), options.params)
         revision, items = await deletion.delete_collection(store, ctx, given, options.params)
         body = list_body(served, items, revision)
-        return self.answer(200, body, request, served, ctx, kind=f"{served.kind}List")
+        return self.answer(200, body, request, served, ctx, transform=False)
 
     def _json(self, request: Request) -> bytes:
         """DeleteOptions as JSON, in whichever form it came."""
@@ -161,20 +167,19 @@ class Writing:
         return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
 
     def answer(
-        self, status: int, body: bytes, request: Request, served: Served, ctx: RequestContext, *, kind: str = ""
+        self, status: int, body: bytes, request: Request, served: Served, ctx: RequestContext, *, transform: bool = True
     ) -> Response:
-        """The object (stored bytes) as the client wants to see it."""
+        """The object (stored bytes) as the client wants to see it; `transform` is False for a Status or list."""
         headers = warning_headers(ctx.warnings) if ctx.warnings else ()
         store = served.store
-        if not kind and store is not None and store.resource is not served.resource:
+        if transform and store is not None and store.resource is not served.resource:
             body = in_version(body, store.resource, served.resource)
         if request.accept in ("", JSON_TYPE, "*/*"):
             return Response(status, body, JSON_TYPE, headers)
         form = negotiation.form_for(request.accept)
-        if form.transform and not kind:
+        if form.transform and transform:
             body = transformed(form, body, served, self.now())
-            kind = f"meta.k8s.io/{form.version}/{form.transform}"
-        body, media = negotiation.encode(form, body, kind or served.kind, self._schemas)
+        body, media = negotiation.encode(form, body)
         return Response(status, body, media, headers)
 
 

@@ -50,17 +50,6 @@ class Codec:
         return b"%b%b%b" % (head, str(revision).encode(), tail)
 
 
-def in_version(body: bytes, stored: Resource, served: Resource) -> bytes:
-    """Stored bytes as another served version shows them: they differ in the apiVersion alone."""
-    if served.api_version == stored.api_version:
-        return body
-    opening = b'{"apiVersion":"' + stored.api_version.encode() + b'"'
-    if body.startswith(opening):
-        return b'{"apiVersion":"' + served.api_version.encode() + b'"' + body[len(opening) :]
-    obj = loads(body)
-    return dumps({**obj, "apiVersion": served.api_version})
-
-
 def json_body(body: bytes) -> JSON:
     """A JSON object, whatever its kind. Raises 400."""
     try:

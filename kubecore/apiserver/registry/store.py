@@ -156,21 +156,21 @@ class Store:
                 raise errors.already_exists(self.resource.group, self.resource.plural, name)
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
-    def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes, operation: str = "Update") -> bytes:
+    def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes) -> bytes:
         return self._schemas.track(
             self._kind,
             old,
             new,
             manager=ctx.field_manager,
-            operation=operation,
+            operation="Update",
             time=ctx.now,
             subresource=ctx.subresource,
         )
 
     # --- updating
 
-    async def update(self, ctx: RequestContext, change: Change, *, tracked: bool = False) -> Written:
-        """Replaces an object by what `change` makes of it. `tracked`: the change keeps managedFields itself (apply)."""
+    async def update(self, ctx: RequestContext, change: Change) -> Written:
+        """Replaces an object by what `change` makes of it."""
         for _ in range(_WRITE_TRIES):
             stored = self.current(ctx.namespace, ctx.name)
             if stored is None:
@@ -182,7 +182,7 @@ class Store:
             obj = change.make(old, stored)
             conditional = self._check_version(ctx, obj, stored)
             try:
-                return await self._replace(ctx, obj, old, stored, tracked)
+                return await self._replace(ctx, obj, old, stored)
             except RevisionConflict as error:
                 if conditional:
                     raise self.conflict(ctx.name) from error
@@ -208,9 +208,9 @@ class Store:
             raise self.conflict(ctx.name)
         return ctx.verb == "update"
 
-    async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored, tracked: bool) -> Written:
+    async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
         strategy = self.strategy
-        self._prepare_update(ctx, obj, old, tracked)
+        self._prepare_update(ctx, obj, old)
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
         if obj == old:
@@ -219,8 +219,7 @@ class Store:
         finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
         done = False
         try:
-            encoded = self.codec.encode(obj)
-            body = encoded if tracked else self._tracked(ctx, stored.value, encoded)
+            body = self._tracked(ctx, stored.value, self.codec.encode(obj))
             if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
                 gone = await self.remove(ctx, obj, body, stored)
                 done = not ctx.dry_run
@@ -236,13 +235,13 @@ class Store:
         strategy.after_update(ctx, obj, old)
         return Written(result.value)
 
-    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON, tracked: bool) -> None:
+    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         """Everything between decoding and storing an update; raises what is wrong with it."""
         resource = self.resource
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         lifecycle.carry_over(metadata, old_metadata, resource)
-        if not tracked and metadata.get("managedFields") != []:
+        if metadata.get("managedFields") != []:
             metadata["managedFields"] = old_metadata.get("managedFields") or []
             if not metadata["managedFields"]:
                 del metadata["managedFields"]
