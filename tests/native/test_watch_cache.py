@@ -5,57 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import select
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from kubecore import _native
-
-PUT, DELETE = 0, 1
-Delivery = tuple[int, str, int, bytes]
-
-
-class Harness:
-    """A cache with pods, and the next revision to write."""
-
-    def __init__(self, history: int = 8192) -> None:
-        self.cache = _native.WatchCache(history=history)
-        fields = [("spec.nodeName", "/spec/nodeName"), ("status.phase", "/status/phase=Pending")]
-        self.pods = self.cache.register("pods", "", "pods", "v1", "Pod", True, ["v1"], fields)
-        self.revision = 0
-
-    def put(self, name: str, *, namespace: str = "default", node: str = "", **labels: str) -> int:
-        metadata = {"name": name, "namespace": namespace, "labels": labels}
-        return self._publish(PUT, f"{namespace}/{name}", {"metadata": metadata, "spec": {"nodeName": node}})
-
-    def delete(self, name: str, *, namespace: str = "default") -> int:
-        stored = self.cache.get(self.pods, namespace, name)
-        assert stored is not None
-        return self._publish(DELETE, f"{namespace}/{name}", json.loads(stored[1]))
-
-    def _publish(self, kind: int, key: str, obj: Mapping[str, Any]) -> int:
-        self.revision += 1
-        body = json.dumps({"kind": "Pod", "apiVersion": "v1", **obj}).encode()
-        self.cache.publish(self.revision, [(self.pods, kind, key, self.revision, body)])
-        return self.revision
+from tests.support.cache_harness import PUT, Harness, names, refusal, told
 
 
 @pytest.fixture
 def harness() -> Harness:
     return Harness()
-
-
-def names(listing: _native.Listing) -> list[str]:
-    return [json.loads(item)["metadata"]["name"] for item in listing.items]
-
-
-def told(deliveries: list[Delivery]) -> list[tuple[str, str, int]]:
-    return [(kind, json.loads(body)["metadata"].get("name", ""), revision) for _, kind, revision, body in deliveries]
-
-
-def refusal(error: pytest.ExceptionInfo[_native.NativeStatus]) -> tuple[int, str]:
-    return error.value.code, error.value.reason
 
 
 # Reading
@@ -442,59 +402,6 @@ def test_the_watches_of_an_unregistered_resource_end(harness: Harness) -> None:
     assert kind == "ERROR"
     with pytest.raises(KeyError):
         harness.cache.list(harness.pods)
-
-
-# Across a restart
-
-
-def restarted(harness: Harness, events: list[tuple[int, str, int, bytes, bytes | None]], compacted: int) -> Harness:
-    """A new cache with the same objects, its history refilled from a log after `compacted`."""
-    again = Harness()
-    bodies = harness.cache.list(harness.pods).items
-    metadata = [json.loads(body)["metadata"] for body in bodies]
-    items = [
-        (f"default/{m['name']}", int(m["resourceVersion"]), body) for m, body in zip(metadata, bodies, strict=True)
-    ]
-    again.cache.load(again.pods, items)
-    again.cache.compacted(compacted)
-    log = [(again.pods, kind, key, revision, body) for kind, key, revision, body, _ in events]
-    again.cache.replay(log, [previous for *_, previous in events])
-    again.cache.progress(harness.revision)
-    again.revision = harness.revision
-    return again
-
-
-def test_a_watch_goes_on_across_a_restart(harness: Harness) -> None:  # 37
-    harness.put("a", app="web")
-    harness.put("b", app="web")
-    before = harness.cache.get(harness.pods, "default", "a")
-    harness.put("a", app="db")
-    after = harness.cache.get(harness.pods, "default", "a")
-    assert before is not None and after is not None
-    again = restarted(harness, [(PUT, "default/a", 3, after[1], before[1])], compacted=2)
-    subscriptions = again.cache.subscriptions()
-    subscriptions.watch(again.pods, label_selector="app=web", revision=2)
-    subscriptions.watch(again.pods, revision=1)
-    again.put("c", app="web")
-    events = subscriptions.drain()
-    assert told(events[:2]) == [("DELETED", "a", 3), ("ADDED", "c", 4)]
-    assert json.loads(events[2][3])["reason"] == "Expired"
-    assert names(again.cache.list(again.pods, at=2)) == ["a", "b"]
-
-
-def test_without_a_log_watches_from_before_the_start_get_410(harness: Harness) -> None:
-    harness.put("a")
-    harness.put("a")
-    again = Harness()
-    stored = harness.cache.get(harness.pods, "default", "a")
-    assert stored is not None
-    again.cache.load(again.pods, [("default/a", *stored)])
-    again.cache.progress(2)
-    subscriptions = again.cache.subscriptions()
-    subscriptions.watch(again.pods, revision=1)
-    assert [kind for _, kind, _, _ in subscriptions.drain()] == ["ERROR"]
-    subscriptions.watch(again.pods, revision=2)
-    assert subscriptions.drain() == []
 
 
 # Bad input
