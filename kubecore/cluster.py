@@ -8,9 +8,14 @@ is the same code behind an HTTPS client.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import itertools
+import json
 import logging
+import os
+import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,8 +32,9 @@ CLUSTER_DOMAIN = "cluster.local"
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
-SERVICE_NETWORK = {"netns": "10.96.0.0/16", "loopback": "127.96.0.0/16"}
-DNS_ADDRESS = {"netns": "10.96.0.10", "loopback": "127.96.0.10"}
+# In netns mode the host routes these, so that a second cluster on the machine needs ranges of its own.
+SERVICE_NETWORKS = tuple(f"10.{number}.0.0/16" for number in range(96, 112))
+POD_NETWORKS = tuple(f"10.{number}.0.0/16" for number in range(244, 255))
 
 
 class Component(Protocol):
@@ -57,6 +63,52 @@ class ClusterConfig:
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
 
 
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The pod network mode and the IPv4 ranges of Services and pods (no range for pods in loopback mode)."""
+
+    mode: str = "loopback"
+    services: str = "127.96.0.0/16"
+    pods: str = ""
+
+    @property
+    def dns(self) -> str:
+        """The tenth address of the Service range, as everywhere in Kubernetes."""
+        return str(ipaddress.ip_network(self.services)[10])
+
+    def pods_of_node(self, index: int) -> str:
+        if not self.pods:
+            return ""
+        return str(next(itertools.islice(ipaddress.ip_network(self.pods).subnets(new_prefix=24), index, None)))
+
+
+def choose_networks(config: ClusterConfig) -> Networks:
+    """The ranges that the data directory was made with, else ones that are free on this host.
+
+    They are kept: cluster IPs that were given away must stay inside their range over restarts.
+    Raises PermissionError when the directory's mode is not to be had any more.
+    """
+    from kubecore.kubelet import network
+
+    file = config.data_dir / "networks.json"
+    found = network.detect()
+    if file.exists():
+        kept = Networks(**json.loads(file.read_text()))
+        if kept.mode == "netns" and found.mode != "netns":
+            raise PermissionError(f"{config.data_dir} was made with network namespaces for pods; now {found.reason}")
+        return kept
+    mode = found.mode if config.network_mode == "auto" else config.network_mode
+    if mode == "netns":
+        if found.mode != "netns":
+            raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
+        chosen = Networks(mode, network.unused_range(SERVICE_NETWORKS), network.unused_range(POD_NETWORKS))
+    else:
+        chosen = Networks(mode)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(chosen)))
+    return chosen
+
+
 class Cluster:
     """A whole cluster in this process and on this event loop.
 
@@ -73,7 +125,7 @@ class Cluster:
         self._server: APIServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._informers: InformerFactory | None = None
-        self._network_mode = ""
+        self._networks = Networks()
 
     @property
     def kubeconfig(self) -> Path:
@@ -101,12 +153,10 @@ class Cluster:
 
     async def _start(self) -> None:
         from kubecore.apiserver.server import APIServer, APIServerConfig
-        from kubecore.kubelet import network
 
-        mode, why = network.detect() if self.config.network_mode == "auto" else (self.config.network_mode, "as told")
-        self._network_mode = mode
-        log.info("pod network: %s (%s)", mode, why)
         config = self.config
+        self._networks = networks = choose_networks(config)
+        log.info("pod network: %s, services %s, pods %s", networks.mode, networks.services, networks.pods)
         self._server = APIServer(
             APIServerConfig(
                 data_dir=config.data_dir,
@@ -115,31 +165,78 @@ class Cluster:
                 insecure_port=config.insecure_port,
                 grpc_port=config.grpc_port,
                 authorization_modes=config.authorization_modes,
-                service_cidr=SERVICE_NETWORK[mode],
+                service_cidr=networks.services,
                 cluster_domain=CLUSTER_DOMAIN,
             ),
             self.clock,
         )
         await self._server.start()
-        self._start_components(mode)
+        self._start_control_plane()
+        if config.nodes:
+            self._start_nodes()
         await self._server.wait_ready()
 
-    def _start_components(self, mode: str) -> None:
+    def _start_control_plane(self) -> None:
         from kubecore.client.informer import InformerFactory
-        from kubecore.controllers.manager import ControllerManager
+        from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
         from kubecore.scheduler.scheduler import Scheduler
 
-        manager = self._client("system:kube-controller-manager", field_manager="kube-controller-manager")
+        client = self._client("system:kube-controller-manager", field_manager="kube-controller-manager")
         # One set of caches for the whole process: what two components watch is decoded and kept once.
-        self._informers = InformerFactory(manager, self.clock)
-        self._run("controller-manager", ControllerManager(manager, self.clock, informers=self._informers))
-        scheduler = self._client("system:kube-scheduler", field_manager="kube-scheduler")
-        self._run("scheduler", Scheduler(scheduler, self.clock, informers=self._informers))
-        for index in range(self.config.nodes):
-            self._start_node(index, mode)
+        self._informers = InformerFactory(client, self.clock)
+        settings = ControllerManagerConfig(root_ca=self.server.authority.certificate)
+        self._run("controller-manager", ControllerManager(client, self.clock, settings, informers=self._informers))
+        client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
+        self._run("scheduler", Scheduler(client, self.clock, informers=self._informers))
 
-    def _start_node(self, index: int, mode: str) -> None:
-        raise NotImplementedError
+    def _start_nodes(self) -> None:
+        from kubecore.kubelet import network
+
+        config = self.config
+        bridge = network.bridge_name(config.data_dir)
+        self._start_services(bridge)
+        host = socket.gethostname().lower()
+        for index in range(config.nodes):
+            name = host if config.nodes == 1 else f"{host}-{index}"
+            self._start_node(name, index, bridge)
+
+    def _start_node(self, name: str, index: int, bridge: str) -> None:
+        from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+
+        config, networks = self.config, self._networks
+        # Resolvers ask port 53 only, which an unprivileged process cannot bind: names then go into hosts files.
+        resolvable = networks.mode == "netns" or os.geteuid() == 0
+        settings = KubeletConfig(
+            node_name=name,
+            node_index=index,
+            root_dir=config.data_dir / "nodes" / name,
+            default_runtime=config.default_runtime,
+            network_mode=self._mode,
+            cluster_cidr=cluster_cidr,
+            pod_cidr=str(list(ipaddress.ip_network(cluster_cidr).subnets(new_prefix=24))[index])
+            if cluster_cidr
+            else "",
+            bridge=bridge,
+            cluster_id=bridge,
+            cluster_dns=(networks.dns,) if resolvable else (),
+            cluster_domain=CLUSTER_DOMAIN,
+            client_ca=config.data_dir / "pki" / "ca.crt",
+        )
+        client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
+        self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
+
+    def _start_services(self, bridge: str) -> None:
+        """The proxy and DNS, once for all nodes of this process: they share one host."""
+        from kubecore.dns.server import ClusterDns, DnsConfig
+        from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+
+        config = self.config
+        client = self._client("system:kube-proxy", field_manager="kube-proxy")
+        settings = ProxyConfig(mode=config.proxy_mode, network_mode=self._networks.mode, bridge=bridge)
+        self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
+        client = self._client("system:kube-dns", field_manager="kube-dns")
+        answers = DnsConfig(address=self._networks.dns, domain=CLUSTER_DOMAIN, host_port=config.dns_port)
+        self._run("dns", ClusterDns(client, self.clock, answers, informers=self._informers))
 
     def _client(self, username: str, *groups: str, field_manager: str) -> Client:
         from kubecore.client.client import Client
@@ -148,6 +245,11 @@ class Cluster:
         return Client(transport, field_manager=field_manager)
 
     def _run(self, name: str, component: Component) -> None:
+        def health() -> tuple[bool, str] | None:
+            return (True, "ok") if component.ready.is_set() else (False, f"{name} is still starting")
+
+        if name in ("scheduler", "controller-manager"):
+            self.server.register_component(name, health)
         task: asyncio.Task[None] = asyncio.create_task(self._guard(name, component.run()), name=name)
         self._tasks.append(task)
 
@@ -171,6 +273,9 @@ class Cluster:
             for task in late:
                 log.warning("%s did not end in time", task.get_name())
         self._tasks.clear()
+        if self._informers is not None:
+            await self._informers.stop()
+            self._informers = None
         if self._server is not None:
             await self._server.stop()
             self._server = None
