@@ -211,11 +211,9 @@ class Cluster:
             node_index=index,
             root_dir=config.data_dir / "nodes" / name,
             default_runtime=config.default_runtime,
-            network_mode=self._mode,
-            cluster_cidr=cluster_cidr,
-            pod_cidr=str(list(ipaddress.ip_network(cluster_cidr).subnets(new_prefix=24))[index])
-            if cluster_cidr
-            else "",
+            network_mode=networks.mode,
+            cluster_cidr=networks.pods,
+            pod_cidr=networks.pods_of_node(index),
             bridge=bridge,
             cluster_id=bridge,
             cluster_dns=(networks.dns,) if resolvable else (),
