@@ -12,12 +12,11 @@ import ipaddress
 import itertools
 import json
 import logging
-import os
 import socket
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.clock import Clock, RealClock
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from kubecore.client.informer import InformerFactory
 
 log = logging.getLogger("kubecore.cluster")
+
+Mode = Literal["netns", "loopback"]
+ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
 CLUSTER_DOMAIN = "cluster.local"
 STOP_BUDGET_SECONDS = 4.0
@@ -56,10 +58,9 @@ class ClusterConfig:
     insecure_port: int = 0
     nodes: int = 1
     default_runtime: str = "host"
-    dns_port: int | None = None
-    proxy_mode: str = "userspace"
+    proxy_mode: ProxyMode = "userspace"
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    network_mode: str = "auto"
+    network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
 
 
@@ -67,14 +68,9 @@ class ClusterConfig:
 class Networks:
     """The pod network mode and the IPv4 ranges of Services and pods (no range for pods in loopback mode)."""
 
-    mode: str = "loopback"
+    mode: Mode = "loopback"
     services: str = "127.96.0.0/16"
     pods: str = ""
-
-    @property
-    def dns(self) -> str:
-        """The tenth address of the Service range, as everywhere in Kubernetes."""
-        return str(ipaddress.ip_network(self.services)[10])
 
     def pods_of_node(self, index: int) -> str:
         if not self.pods:
@@ -194,7 +190,7 @@ class Cluster:
 
         config = self.config
         bridge = network.bridge_name(config.data_dir)
-        self._start_services(bridge)
+        self._start_proxy(bridge)
         host = socket.gethostname().lower()
         for index in range(config.nodes):
             name = host if config.nodes == 1 else f"{host}-{index}"
@@ -204,8 +200,6 @@ class Cluster:
         from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
 
         config, networks = self.config, self._networks
-        # Resolvers ask port 53 only, which an unprivileged process cannot bind: names then go into hosts files.
-        resolvable = networks.mode == "netns" or os.geteuid() == 0
         settings = KubeletConfig(
             node_name=name,
             node_index=index,
@@ -216,25 +210,20 @@ class Cluster:
             pod_cidr=networks.pods_of_node(index),
             bridge=bridge,
             cluster_id=bridge,
-            cluster_dns=(networks.dns,) if resolvable else (),
             cluster_domain=CLUSTER_DOMAIN,
             client_ca=config.data_dir / "pki" / "ca.crt",
         )
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
         self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
 
-    def _start_services(self, bridge: str) -> None:
-        """The proxy and DNS, once for all nodes of this process: they share one host."""
-        from kubecore.dns.server import ClusterDns, DnsConfig
+    def _start_proxy(self, bridge: str) -> None:
+        """The service proxy, once for all nodes of this process: they share one host."""
         from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
 
-        config = self.config
+        link = bridge if self._networks.mode == "netns" else ""
         client = self._client("system:kube-proxy", field_manager="kube-proxy")
-        settings = ProxyConfig(mode=config.proxy_mode, network_mode=self._networks.mode, bridge=bridge)
+        settings = ProxyConfig(mode=self.config.proxy_mode, network_mode=self._networks.mode, address_link=link)
         self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
-        client = self._client("system:kube-dns", field_manager="kube-dns")
-        answers = DnsConfig(address=self._networks.dns, domain=CLUSTER_DOMAIN, host_port=config.dns_port)
-        self._run("dns", ClusterDns(client, self.clock, answers, informers=self._informers))
 
     def _client(self, username: str, *groups: str, field_manager: str) -> Client:
         from kubecore.client.client import Client

@@ -44,12 +44,109 @@ def _run_component(kubeconfig: Path, field_manager: str, make: Callable[[Client]
     async def work() -> None:
         from kubecore.client.client import Client
         from kubecore.client.http import HTTPTransport
-        from kubecore.client.kubeconfig import load
+        from kubecore.client.kubeconfig import Kubeconfig
 
-        transport = HTTPTransport(load(kubeconfig))
+        transport = HTTPTransport(Kubeconfig.load(kubeconfig))
         try:
             await make(Client(transport, field_manager=field_manager)).run()
         finally:
             await transport.close()
 
     raise typer.Exit(run_on_loop(_until_signal(work)))
+
+
+def apiserver(
+    data_dir: DataDir = Path("~/.kubecore"),
+    secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
+    bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    insecure_port: Annotated[int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback; 0 means off.")] = 0,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 means off.")] = 0,
+    authorization_mode: Annotated[str, typer.Option(help="Authorizers in turn, comma separated.")] = "Node,RBAC",
+    service_cluster_ip_range: Annotated[str, typer.Option(help="Range of cluster IPs.")] = "10.96.0.0/16",
+    verbosity: Verbosity = 0,
+) -> None:
+    """The API server alone."""
+    from kubecore.apiserver.server import APIServer, APIServerConfig
+    from kubecore.clock import RealClock
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = APIServerConfig(
+        data_dir=data_dir.expanduser().absolute(),
+        bind_address=bind_address,
+        secure_port=secure_port,
+        insecure_port=insecure_port,
+        grpc_port=grpc_port,
+        authorization_modes=tuple(mode.strip() for mode in authorization_mode.split(",") if mode.strip()),
+        service_cidr=service_cluster_ip_range,
+    )
+
+    async def work() -> None:
+        server = APIServer(config, RealClock())
+        await server.start()
+        typer.echo(f"kubecore is ready: {server.url} (kubeconfig {server.kubeconfig})")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+
+    raise typer.Exit(run_on_loop(_until_signal(work)))
+
+
+def controller_manager(
+    kubeconfig: Kubeconfig,
+    root_ca_file: Annotated[Path | None, typer.Option(help="Published to every namespace.", exists=True)] = None,
+    verbosity: Verbosity = 0,
+) -> None:
+    """The controllers alone."""
+    from kubecore.clock import RealClock
+    from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = ControllerManagerConfig(root_ca=root_ca_file.read_bytes() if root_ca_file else b"")
+    _run_component(kubeconfig, "kube-controller-manager", lambda client: ControllerManager(client, RealClock(), config))
+
+
+def scheduler(kubeconfig: Kubeconfig, verbosity: Verbosity = 0) -> None:
+    """The scheduler alone."""
+    from kubecore.clock import RealClock
+    from kubecore.scheduler.scheduler import Scheduler
+
+    logs.configure(verbosity=verbosity, file=None)
+    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock()))
+
+
+def kubelet(
+    kubeconfig: Kubeconfig,
+    hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
+    root_dir: Annotated[Path, typer.Option(help="Pods' files and logs.")] = Path("~/.kubecore/kubelet"),
+    client_ca_file: Annotated[Path | None, typer.Option(help="CA of clients of its own server.", exists=True)] = None,
+    verbosity: Verbosity = 0,
+) -> None:
+    """One node alone, in loopback mode."""
+    import socket
+
+    from kubecore.clock import RealClock
+    from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = KubeletConfig(
+        node_name=hostname_override or socket.gethostname().lower(),
+        root_dir=root_dir.expanduser().absolute(),
+        default_runtime="host",
+        client_ca=client_ca_file,
+    )
+    _run_component(kubeconfig, "kubelet", lambda client: Kubelet(client, RealClock(), config))
+
+
+def proxy(
+    kubeconfig: Kubeconfig,
+    proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
+    verbosity: Verbosity = 0,
+) -> None:
+    """The service proxy alone, for a node in loopback mode."""
+    from kubecore.clock import RealClock
+    from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = ProxyConfig(mode=proxy_mode.value)
+    _run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))

@@ -22,23 +22,15 @@ app.command("controller-manager")(component.controller_manager)
 app.command("scheduler")(component.scheduler)
 app.command("kubelet")(component.kubelet)
 app.command("proxy")(component.proxy)
-app.command("dns")(component.dns)
 app.command("bench")(bench.bench)
 
 
 @app.command()
 def version() -> None:
     """Print the version of kubecore and of the Kubernetes API it serves."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from kubecore import installed_version
 
-    try:
-        own = installed("kubecore")
-    except PackageNotFoundError:
-        from kubecore import native_version
-
-        own = native_version()
-    typer.echo(f"kubecore {own} (Kubernetes API v1.35)")
+    typer.echo(f"kubecore {installed_version()} (Kubernetes API v1.35)")
 
 
 def main() -> None:

@@ -34,6 +34,14 @@ class ProxyMode(StrEnum):
     IPVS = "ipvs"
 
 
+class PodNetwork(StrEnum):
+    """What network pods have."""
+
+    AUTO = "auto"
+    NETNS = "netns"
+    LOOPBACK = "loopback"
+
+
 class StorageKind(StrEnum):
     """Where objects live."""
 
@@ -54,17 +62,14 @@ def up(
     ] = 0,
     nodes: Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")] = 1,
     default_runtime: Annotated[Runtime, typer.Option(help="Runtime of pods without a RuntimeClass.")] = Runtime.HOST,
-    dns_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Cluster DNS also on this port of the bind address.")
-    ] = None,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     authorization_mode: Annotated[
         str, typer.Option(help="Authorizers in turn, comma separated: Node, RBAC, AlwaysAllow, AlwaysDeny.")
     ] = "Node,RBAC",
     storage: Annotated[StorageKind, typer.Option(help="Where objects live.")] = StorageKind.LMDB,
     pod_network: Annotated[
-        str, typer.Option(help="netns, loopback or auto: network namespaces for pods where rights allow.")
-    ] = "auto",
+        PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
+    ] = PodNetwork.AUTO,
     verbosity: Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")] = 0,
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy and DNS in the foreground.
@@ -83,10 +88,9 @@ def up(
         insecure_port=insecure_port,
         nodes=nodes,
         default_runtime=default_runtime.value,
-        dns_port=dns_port,
         proxy_mode=proxy_mode.value,
         authorization_modes=tuple(mode.strip() for mode in authorization_mode.split(",") if mode.strip()),
-        network_mode=pod_network,
+        network_mode=pod_network.value,
     )
     raise typer.Exit(run_on_loop(_serve(config)))
 
