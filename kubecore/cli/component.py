@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubecore.cli.up import run_on_loop
+from kubecore.cli import logs
+from kubecore.cli.up import DataDir, ProxyMode, run_on_loop
 
 if TYPE_CHECKING:
     from kubecore.client.client import Client
