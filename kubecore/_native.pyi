@@ -431,7 +431,9 @@ class Request:
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         """RuntimeError when answered before."""
-    def respond_stream(self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseStream: ...
+    def respond_stream(
+        self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> ResponseStream: ...
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None:
         """Python has named the user (and, with `authorized`, allowed the request): go on in Rust as if it had found out itself.
 

@@ -50,7 +50,8 @@ fn io_error(error: io::Error) -> PyErr {
 }
 
 fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyResult<Headers> {
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| PyValueError::new_err("bad header value"));
+    let value =
+        |text: &str| HeaderValue::from_str(text).map_err(|_| PyValueError::new_err("bad header value"));
     let mut list = Vec::with_capacity(headers.len() + 2);
     if let Some(content_type) = content_type {
         let json = content_type == "application/json";
@@ -59,7 +60,8 @@ fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyRe
         list.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
     }
     for (name, text) in headers {
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| PyValueError::new_err("bad header name"))?;
+        let name =
+            HeaderName::try_from(name.as_str()).map_err(|_| PyValueError::new_err("bad header name"))?;
         list.push((name, value(text)?));
     }
     Ok(list)
@@ -117,7 +119,8 @@ impl Front {
 
     #[pyo3(signature = (host, port, *, certificate_pem, key_pem))]
     fn listen_tls(&self, host: &str, port: u16, certificate_pem: &[u8], key_pem: &[u8]) -> PyResult<u16> {
-        let config = server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let config =
+            server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
         self.server.listen_tls(host, port, config).map_err(io_error)
     }
 
@@ -180,7 +183,8 @@ impl Front {
     fn set_check(&self, name: &str, healthy: bool, endpoints: Vec<String>) -> PyResult<()> {
         let mut bits = 0;
         for name in &endpoints {
-            bits |= endpoint(name).ok_or_else(|| PyValueError::new_err(format!("no health endpoint {name:?}")))?;
+            bits |= endpoint(name)
+                .ok_or_else(|| PyValueError::new_err(format!("no health endpoint {name:?}")))?;
         }
         self.server.health.set(name, bits, healthy);
         Ok(())
@@ -215,7 +219,10 @@ impl Front {
         callbacks.into_iter().for_each(|callback| callback());
         let requests: Vec<Request> =
             requests.into_iter().map(|pending| Request::new(*pending, self.server.handoff.clone())).collect();
-        PyList::new(py, requests.into_iter().map(|request| Py::new(py, request)).collect::<PyResult<Vec<_>>>()?)
+        PyList::new(
+            py,
+            requests.into_iter().map(|request| Py::new(py, request)).collect::<PyResult<Vec<_>>>()?,
+        )
     }
 
     fn shutdown(&self, py: Python<'_>, grace_seconds: f64) -> PyResult<()> {
@@ -369,7 +376,9 @@ impl Request {
     fn headers(&self) -> Vec<(String, String)> {
         let headers = self.exchange.headers.iter();
         headers
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
             .collect()
     }
 

@@ -16,7 +16,8 @@ pub enum Form {
 }
 
 /// The media types that are made, as a 406 names them.
-pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const ACCEPTED: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Picks by descending quality, first come first; the absence of the header means JSON.
 pub fn negotiate(accept: Option<&str>) -> Form {
@@ -50,18 +51,20 @@ fn judge(clause: &str) -> (f32, Option<Form>) {
         }
     }
     let json = matches!(media, "application/json" | "application/*" | "*/*");
-    let other = matches!(
-        media,
-        "application/yaml" | "application/vnd.kubernetes.protobuf" | "application/cbor"
-    );
+    let other =
+        matches!(media, "application/yaml" | "application/vnd.kubernetes.protobuf" | "application/cbor");
     let form = match target {
         _ if !json && !other => None,
         "" if json => Some(Form::Json),
         _ if media == "application/cbor" => None,
         "" => Some(Form::Python),
         _ if group != "meta.k8s.io" => None,
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" && json => Some(Form::Metadata),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table" if version == "v1" || version == "v1beta1" => {
+        "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" && json => {
+            Some(Form::Metadata)
+        }
+        "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table"
+            if version == "v1" || version == "v1beta1" =>
+        {
             Some(Form::Python)
         }
         _ => None,
@@ -83,7 +86,10 @@ mod tests {
             (Some("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8"), Form::Json),
             (Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), Form::Python),
             (Some("application/json;as=Table;v=v9;g=meta.k8s.io,application/json"), Form::Json),
-            (Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"), Form::Metadata),
+            (
+                Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"),
+                Form::Metadata,
+            ),
             (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Python),
             (Some("application/json,application/vnd.kubernetes.protobuf"), Form::Json),
             (Some("application/json;q=0.5,application/yaml"), Form::Python),

@@ -85,7 +85,11 @@ impl Authorizer {
         if ask_python {
             return Verdict::Python;
         }
-        Verdict::Deny(if rbac { self.policy.current().explain(user, attributes).1 } else { "Everything is forbidden.".to_owned() })
+        Verdict::Deny(if rbac {
+            self.policy.current().explain(user, attributes).1
+        } else {
+            "Everything is forbidden.".to_owned()
+        })
     }
 
     /// The verdict with the reason of an allow, which the hot path does not need.

@@ -126,7 +126,10 @@ impl http_body::Body for Body {
     type Data = Pieces;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
         match &mut self.get_mut().content {
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);

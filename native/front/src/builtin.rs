@@ -10,7 +10,8 @@ use crate::exchange::Exchange;
 use crate::server::Server;
 use crate::status::APPLICATION_JSON;
 
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 
 impl Server {
     /// The answer of a built-in endpoint; None for other paths and methods.

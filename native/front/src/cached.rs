@@ -35,7 +35,8 @@ impl Observer for PolicyFollower {
     fn loaded(&self, resource: &Arc<ResourceCache>) {
         let Some(kind) = policy_kind(resource) else { return };
         let snapshot = resource.snapshot();
-        let objects = snapshot.iter().map(|object| (object.namespace(), object.name(), object.json().as_ref()));
+        let objects =
+            snapshot.iter().map(|object| (object.namespace(), object.name(), object.json().as_ref()));
         self.policy.replace(kind, objects);
     }
 }

@@ -27,11 +27,26 @@ pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// Python's answer to a request.
 pub enum Reply {
-    Full { status: u16, headers: Headers, body: Bytes },
-    Stream { status: u16, headers: Headers, stream: Arc<StreamState> },
-    Upgrade { status: u16, headers: Headers, connection: Arc<UpgradeState> },
+    Full {
+        status: u16,
+        headers: Headers,
+        body: Bytes,
+    },
+    Stream {
+        status: u16,
+        headers: Headers,
+        stream: Arc<StreamState>,
+    },
+    Upgrade {
+        status: u16,
+        headers: Headers,
+        connection: Arc<UpgradeState>,
+    },
     /// Go on in Rust as this user; `authorized` when Python has allowed the request.
-    Resume { user: Arc<UserInfo>, authorized: bool },
+    Resume {
+        user: Arc<UserInfo>,
+        authorized: bool,
+    },
 }
 
 /// Whether the client still waits.

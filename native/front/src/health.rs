@@ -2,7 +2,6 @@
 //!
 //! Source: apiserver `pkg/server/healthz/healthz.go`. Checks are flags that their owners set; asking runs nothing.
 
-
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
@@ -61,7 +60,8 @@ impl Health {
             match checks.iter_mut().find(|check| check.name == name) {
                 Some(check) => (check.endpoints, check.healthy) = (endpoints, healthy),
                 None => {
-                    let at = checks.len() - usize::from(checks.last().is_some_and(|last| last.name == "shutdown"));
+                    let at =
+                        checks.len() - usize::from(checks.last().is_some_and(|last| last.name == "shutdown"));
                     checks.insert(at, Check { name: name.to_owned(), endpoints, healthy });
                 }
             }
@@ -173,10 +173,15 @@ mod tests {
         let health = Health::default();
         let (status, body) = ask(&health, "/readyz", "");
         assert_eq!(status, 500);
-        assert_eq!(body, "[+]ping ok\n[-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n");
+        assert_eq!(
+            body,
+            "[+]ping ok\n[-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n"
+        );
         assert_eq!(ask(&health, "/readyz", "exclude=informer-sync").0, 200);
         assert!(
-            ask(&health, "/livez", "exclude=nope&verbose").1.contains("no matches for \"nope\"\nlivez check passed")
+            ask(&health, "/livez", "exclude=nope&verbose")
+                .1
+                .contains("no matches for \"nope\"\nlivez check passed")
         );
     }
 

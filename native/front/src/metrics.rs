@@ -16,8 +16,8 @@ use crate::exchange::Exchange;
 
 /// Upper bounds in seconds, as apiserver's `apiserver_request_duration_seconds`.
 const BUCKETS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0,
-    30.0, 45.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
 ];
 const SHARDS: usize = 8;
 /// Distinct label sets kept in one shard; made-up resource names must not fill the memory.
@@ -114,8 +114,11 @@ impl Metrics {
         let info = &exchange.info;
         let verb = metric_verb(info.verb(), exchange.method.as_str());
         let elapsed = (verb != "WATCH").then(|| exchange.started.elapsed());
-        let (resource, subresource) =
-            if info.is_resource() { (info.resource(), info.subresource()) } else { ("", non_resource(info.path())) };
+        let (resource, subresource) = if info.is_resource() {
+            (info.resource(), info.subresource())
+        } else {
+            ("", non_resource(info.path()))
+        };
         let scope = scope_of(exchange);
         let mut hasher = FxHasher::default();
         (verb, info.group(), info.version(), resource, subresource, scope).hash(&mut hasher);
@@ -162,10 +165,15 @@ impl Metrics {
             let value = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {value}");
         }
-        out.push_str("# HELP apiserver_longrunning_requests Gauge of all active long-running apiserver requests.\n");
+        out.push_str(
+            "# HELP apiserver_longrunning_requests Gauge of all active long-running apiserver requests.\n",
+        );
         out.push_str("# TYPE apiserver_longrunning_requests gauge\n");
         let watching = self.watching.load(Ordering::Relaxed);
-        let _ = writeln!(out, "apiserver_longrunning_requests{{component=\"apiserver\",verb=\"WATCH\"}} {watching}");
+        let _ = writeln!(
+            out,
+            "apiserver_longrunning_requests{{component=\"apiserver\",verb=\"WATCH\"}} {watching}"
+        );
         out
     }
 }
@@ -175,7 +183,8 @@ fn render_totals(out: &mut String, all: &[Series]) {
     out.push_str("# TYPE apiserver_request_total counter\n");
     for series in all {
         for (code, count) in &series.codes {
-            let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{}}} {count}", Text(&series.labels));
+            let _ =
+                writeln!(out, "apiserver_request_total{{code=\"{code}\",{}}} {count}", Text(&series.labels));
         }
     }
 }
@@ -192,7 +201,8 @@ fn render_durations(out: &mut String, all: &[Series]) {
         let mut sum = 0;
         for (bound, count) in BUCKETS.iter().zip(series.buckets) {
             sum += count;
-            let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {sum}");
+            let _ =
+                writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {sum}");
         }
         let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {total}");
         let _ = writeln!(out, "apiserver_request_duration_seconds_sum{{{labels}}} {}", series.seconds);

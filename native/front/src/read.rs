@@ -53,7 +53,11 @@ impl Server {
         };
         let rendering = Rendering { pretty: wants_pretty(exchange), gzip: false };
         let json = route.cache.render(&object, transcoder)?;
-        Ok(json_response(if rendering.pretty { Body::full(rendering::indented([&json])) } else { Body::full(json) }))
+        Ok(json_response(if rendering.pretty {
+            Body::full(rendering::indented([&json]))
+        } else {
+            Body::full(json)
+        }))
     }
 
     fn list(
@@ -65,7 +69,8 @@ impl Server {
         let options = ReadOptions::parse(&exchange.query)?;
         let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
         let list = route.cache.list(&query, transcoder)?;
-        let rendering = Rendering { pretty: wants_pretty(exchange), gzip: rendering::takes_gzip(exchange, list.length) };
+        let rendering =
+            Rendering { pretty: wants_pretty(exchange), gzip: rendering::takes_gzip(exchange, list.length) };
         if rendering == Rendering::default() {
             return Ok(json_response(Body::pieces(list.segments)));
         }

@@ -214,8 +214,12 @@ impl Parts {
     fn of(path: &str) -> Self {
         let trimmed_start = path.len() - path.trim_start_matches('/').len();
         let trimmed = path.trim_matches('/');
-        let mut parts =
-            Self { spans: [Span::default(); 10], next: 0, count: 0, end: (trimmed_start + trimmed.len()) as u32 };
+        let mut parts = Self {
+            spans: [Span::default(); 10],
+            next: 0,
+            count: 0,
+            end: (trimmed_start + trimmed.len()) as u32,
+        };
         if trimmed.is_empty() {
             return parts;
         }
@@ -287,7 +291,10 @@ mod tests {
             ("/api/v1/namespaces/a/pods/p", ["get", "", "v1", "a", "pods", "p", ""]),
             ("/api/v1/namespaces/a/pods/p/log", ["get", "", "v1", "a", "pods", "p", "log"]),
             ("/apis/apps/v1/deployments", ["list", "apps", "v1", "", "deployments", "", ""]),
-            ("/apis/apps/v1/namespaces/a/deployments/d/scale", ["get", "apps", "v1", "a", "deployments", "d", "scale"]),
+            (
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                ["get", "apps", "v1", "a", "deployments", "d", "scale"],
+            ),
             ("/api/v1/nodes/n", ["get", "", "v1", "", "nodes", "n", ""]),
             ("/api/v1/pods?watch=true", ["watch", "", "v1", "", "pods", "", ""]),
             ("/api/v1/pods?watch=", ["watch", "", "v1", "", "pods", "", ""]),
@@ -306,7 +313,9 @@ mod tests {
 
     #[test]
     fn short_paths_are_no_resources() {
-        for path in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/version", "//", ""] {
+        for path in
+            ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/version", "//", ""]
+        {
             let info = get(path);
             assert!(!info.is_resource(), "{path}");
             assert_eq!(info.verb(), "get");
@@ -316,7 +325,8 @@ mod tests {
 
     #[test]
     fn methods_become_verbs() {
-        let verb = |method: Method, path: &str| RequestInfo::parse(&method, path, "").unwrap().verb().to_owned();
+        let verb =
+            |method: Method, path: &str| RequestInfo::parse(&method, path, "").unwrap().verb().to_owned();
         assert_eq!(verb(Method::POST, "/api/v1/namespaces/a/pods"), "create");
         assert_eq!(verb(Method::PUT, "/api/v1/namespaces/a/pods/p"), "update");
         assert_eq!(verb(Method::PATCH, "/api/v1/namespaces/a/pods/p"), "patch");
@@ -337,7 +347,10 @@ mod tests {
     #[test]
     fn percent_escapes_are_decoded_before_splitting() {
         assert_eq!(get("/api/v1/namespaces/a/pods/p%2Fstatus").subresource(), "status");
-        assert_eq!(get("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode").name(), "system:node");
+        assert_eq!(
+            get("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode").name(),
+            "system:node"
+        );
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl RouteTable {
         let scope = if route.namespaced {
             !named || !info.namespace().is_empty()
         } else {
-            info.namespace().is_empty() || (info.resource() == "namespaces" && info.namespace() == info.name())
+            info.namespace().is_empty()
+                || (info.resource() == "namespaces" && info.namespace() == info.name())
         };
         let served = whole && verb && scope && info.rest().is_empty() && !route.cache.is_removed();
         served.then_some(route)

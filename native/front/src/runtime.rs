@@ -17,6 +17,10 @@ pub fn runtime() -> io::Result<Handle> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.handle().clone());
     }
-    let made = Builder::new_multi_thread().worker_threads(WORKERS).thread_name("kubecore-front").enable_all().build()?;
+    let made = Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("kubecore-front")
+        .enable_all()
+        .build()?;
     Ok(RUNTIME.get_or_init(|| made).handle().clone())
 }

@@ -128,7 +128,10 @@ impl Server {
     pub fn listen_plain(self: &Arc<Self>, host: &str, port: u16) -> io::Result<u16> {
         let socket = bind(host, port)?;
         if !socket.local_addr()?.ip().is_loopback() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the insecure port is for loopback addresses only"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the insecure port is for loopback addresses only",
+            ));
         }
         self.listen(socket, None)
     }
@@ -180,10 +183,9 @@ impl Server {
         let Ok(Ok(stream)) = handshake.await else { return };
         let (_, session) = stream.get_ref();
         let use_http2 = session.alpn_protocol() == Some(b"h2");
-        let identity = session
-            .peer_certificates()
-            .filter(|chain| !chain.is_empty())
-            .map(|chain| ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect()));
+        let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
+            ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+        });
         connection::serve(self, stream, Connection::new(remote, true, identity), use_http2).await;
     }
 

@@ -112,7 +112,11 @@ impl Server {
             decisions.authorized = Some(true);
             return None;
         }
-        match self.authenticator.authenticate(connection.identity.as_ref(), &connection.token, &exchange.headers) {
+        match self.authenticator.authenticate(
+            connection.identity.as_ref(),
+            &connection.token,
+            &exchange.headers,
+        ) {
             Outcome::Rejected => return Some(Status::unauthorized()),
             Outcome::Unknown => return None,
             Outcome::User(user) => decisions.user = Some(user),
@@ -157,7 +161,8 @@ impl Server {
             }
         }
         if *self.phase.borrow() != Phase::Serving {
-            return self.finish(&exchange, status::refusal(&Status::unavailable("apiserver is shutting down.")));
+            return self
+                .finish(&exchange, status::refusal(&Status::unavailable("apiserver is shutting down.")));
         }
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {
@@ -187,7 +192,8 @@ impl Server {
             return Ok(Bytes::new());
         }
         let limit = self.limits.max_body_bytes;
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let too_large = announced.is_some_and(|length| length > limit as u64);
         let collect = async {
             let mut incoming = incoming;
@@ -204,7 +210,9 @@ impl Server {
                 Err(_) => Err(Status::bad_request("the body of the request could not be read")),
             }
         };
-        tokio::time::timeout(self.limits.body_timeout, collect).await.unwrap_or_else(|_| Err(status::body_timeout()))
+        tokio::time::timeout(self.limits.body_timeout, collect)
+            .await
+            .unwrap_or_else(|_| Err(status::body_timeout()))
     }
 
     /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.
@@ -234,7 +242,9 @@ impl Server {
             guard.answered();
             match reply {
                 Err(_) => return status::refusal(&Status::internal("the request was dropped unanswered")),
-                Ok(Reply::Full { status, headers, body }) => return assemble(status, headers, Body::full(body)),
+                Ok(Reply::Full { status, headers, body }) => {
+                    return assemble(status, headers, Body::full(body));
+                }
                 Ok(Reply::Stream { status, headers, stream }) => {
                     return assemble(status, headers, Body::stream(stream));
                 }
@@ -246,7 +256,11 @@ impl Server {
                     return switch_protocols(status, headers);
                 }
                 Ok(Reply::Resume { user, authorized }) => {
-                    decisions = Decisions { user: Some(user), authenticated: Some(true), authorized: authorized.then_some(true) };
+                    decisions = Decisions {
+                        user: Some(user),
+                        authenticated: Some(true),
+                        authorized: authorized.then_some(true),
+                    };
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
                         return status::refusal(&refused);
                     }

@@ -62,7 +62,9 @@ impl WatchBody {
             return Poll::Ready(None);
         }
         match self.watcher.poll_batch(cx, BATCH) {
-            Poll::Ready(Some(batch)) => return Poll::Ready(Some(Ok(Frame::data(Pieces::many(batch.frames))))),
+            Poll::Ready(Some(batch)) => {
+                return Poll::Ready(Some(Ok(Frame::data(Pieces::many(batch.frames)))));
+            }
             Poll::Ready(None) => {
                 self.ended = true;
                 return Poll::Ready(None);

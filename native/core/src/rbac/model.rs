@@ -47,7 +47,8 @@ impl Subject {
             "Group" => Some(Principal::Group(self.name.clone())),
             "ServiceAccount" => {
                 let namespace = if self.namespace.is_empty() { binding_namespace } else { &self.namespace };
-                (!namespace.is_empty()).then(|| Principal::User(service_account_username(namespace, &self.name)))
+                (!namespace.is_empty())
+                    .then(|| Principal::User(service_account_username(namespace, &self.name)))
             }
             _ => None,
         }

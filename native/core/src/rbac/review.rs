@@ -73,7 +73,8 @@ fn rule_covers(rule: &PolicyRule, atom: &PolicyRule) -> bool {
         return rule.non_resource_urls.iter().any(|own| url_matches(own, url));
     }
     let names = rule.resource_names.is_empty()
-        || (!atom.resource_names.is_empty() && atom.resource_names.iter().all(|name| rule.resource_names.contains(name)));
+        || (!atom.resource_names.is_empty()
+            && atom.resource_names.iter().all(|name| rule.resource_names.contains(name)));
     has(&rule.api_groups, &atom.api_groups)
         && atom.resources.iter().all(|resource| resource_covers(&rule.resources, resource))
         && names
@@ -83,6 +84,8 @@ fn resource_covers(held: &[String], wanted: &str) -> bool {
     held.iter().any(|own| {
         own == "*"
             || own == wanted
-            || own.strip_prefix("*/").is_some_and(|sub| wanted.split_once('/').is_some_and(|(_, own)| own == sub))
+            || own
+                .strip_prefix("*/")
+                .is_some_and(|sub| wanted.split_once('/').is_some_and(|(_, own)| own == sub))
     })
 }

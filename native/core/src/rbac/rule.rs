@@ -16,7 +16,11 @@ pub struct PolicyRule {
     pub resources: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub resource_names: Vec<String>,
-    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        rename = "nonResourceURLs",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub non_resource_urls: Vec<String>,
 }
 
@@ -48,7 +52,8 @@ where
 }
 
 /// The verbs that most rules name, as bits; the rest is compared as text.
-const COMMON_VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+const COMMON_VERBS: [&str; 8] =
+    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 fn verb_bit(verb: &str) -> u16 {
     COMMON_VERBS.iter().position(|common| *common == verb).map_or(0, |at| 1 << at)
@@ -170,9 +175,7 @@ impl CompiledRule {
 
 /// `*`, the path itself, or a prefix that ends in `*`.
 pub(super) fn url_matches(rule: &str, path: &str) -> bool {
-    rule == "*"
-        || rule == path
-        || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
+    rule == "*" || rule == path || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
 }
 
 #[cfg(test)]
@@ -194,7 +197,9 @@ mod tests {
 
     #[test]
     fn subresources_are_named_apart_or_starred() {
-        let logs = rule(serde_json::json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log", "*/scale"]}));
+        let logs = rule(
+            serde_json::json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log", "*/scale"]}),
+        );
         assert!(allows(&logs, &asks("get", "", "pods/log", "p")));
         assert!(allows(&logs, &asks("get", "", "anything/scale", "p")));
         assert!(!allows(&logs, &asks("get", "", "pods", "p")));
@@ -203,13 +208,16 @@ mod tests {
         assert!(!allows(&pods, &asks("get", "", "pods/log", "p")));
         let all = rule(serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         assert!(allows(&all, &asks("frobnicate", "x.io", "pods/log", "")));
-        assert!(!all.allows(&Attributes { verb: "get", path: "/", ..Attributes::default() }, Verb::new("get")));
+        assert!(
+            !all.allows(&Attributes { verb: "get", path: "/", ..Attributes::default() }, Verb::new("get"))
+        );
     }
 
     #[test]
     fn resource_names_restrict_and_never_match_nameless_requests() {
-        let one =
-            rule(serde_json::json!({"verbs": ["get", "list", "impersonate"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a"]}));
+        let one = rule(
+            serde_json::json!({"verbs": ["get", "list", "impersonate"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a"]}),
+        );
         assert!(allows(&one, &asks("get", "", "secrets", "a")));
         assert!(allows(&one, &asks("impersonate", "", "secrets", "a")));
         assert!(!allows(&one, &asks("get", "", "secrets", "b")));
@@ -234,7 +242,8 @@ mod tests {
 
     #[test]
     fn null_lists_read_as_empty() {
-        let rule: PolicyRule = serde_json::from_str(r#"{"verbs":["get"],"apiGroups":null,"resources":null}"#).unwrap();
+        let rule: PolicyRule =
+            serde_json::from_str(r#"{"verbs":["get"],"apiGroups":null,"resources":null}"#).unwrap();
         assert!(rule.resources.is_empty());
         assert_eq!(serde_json::to_string(&rule).unwrap(), r#"{"verbs":["get"]}"#);
     }

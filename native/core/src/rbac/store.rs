@@ -67,7 +67,11 @@ impl PolicyStore {
     }
 
     /// Puts `objects` (namespace, name, JSON) in the place of all objects of the kind.
-    pub fn replace<'a>(&self, kind: PolicyKind, objects: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>) {
+    pub fn replace<'a>(
+        &self,
+        kind: PolicyKind,
+        objects: impl IntoIterator<Item = (&'a str, &'a str, &'a [u8])>,
+    ) {
         let _writing = self.writing.lock();
         let mut next = Policy::clone(&self.current.load());
         next.clear(kind);

@@ -67,7 +67,12 @@ impl ClientIdentity {
     }
 
     /// The user, or None for a good certificate without a common name.
-    pub(super) fn user(&self, ca: &ClientCa, generation: u64, now: f64) -> Result<Option<Arc<UserInfo>>, Refused> {
+    pub(super) fn user(
+        &self,
+        ca: &ClientCa,
+        generation: u64,
+        now: f64,
+    ) -> Result<Option<Arc<UserInfo>>, Refused> {
         let mut slot = self.verified.lock();
         if let Some(verified) = &*slot
             && verified.generation == generation
@@ -97,7 +102,8 @@ impl ClientIdentity {
         if username.is_empty() {
             return Ok((span, None));
         }
-        let groups = name.iter_organization().filter_map(|attribute| attribute.as_str().ok().map(str::to_owned));
+        let groups =
+            name.iter_organization().filter_map(|attribute| attribute.as_str().ok().map(str::to_owned));
         let user = UserInfo {
             username: username.to_owned(),
             uid: String::new(),

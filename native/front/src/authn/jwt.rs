@@ -51,7 +51,12 @@ impl PublicKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| KeyError::Pem)?;
         let (_, info) = SubjectPublicKeyInfo::from_der(&der).map_err(|_| KeyError::Pem)?;
-        let curve = info.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+        let curve = info
+            .algorithm
+            .parameters
+            .as_ref()
+            .and_then(|any| any.as_oid().ok())
+            .map(|oid| oid.to_id_string());
         let kind = match (info.algorithm.algorithm.to_id_string().as_str(), curve.as_deref()) {
             ("1.2.840.113549.1.1.1", _) => KeyKind::Rsa,
             ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7")) => KeyKind::P256,
@@ -107,7 +112,11 @@ struct Issuer {
 }
 
 /// The claims of a token of `issuer` with a good signature by one of `keys`. Times are not looked at.
-pub fn claims<T: for<'de> Deserialize<'de>>(token: &str, issuer: &str, keys: &[PublicKey]) -> Result<T, Refused> {
+pub fn claims<T: for<'de> Deserialize<'de>>(
+    token: &str,
+    issuer: &str,
+    keys: &[PublicKey],
+) -> Result<T, Refused> {
     let (message, signature) = token.rsplit_once('.').ok_or(Refused::Foreign)?;
     let (header, payload) = message.split_once('.').ok_or(Refused::Foreign)?;
     let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Refused::Foreign)?;

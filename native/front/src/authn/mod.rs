@@ -164,7 +164,10 @@ impl Authenticator {
         Some((user, fitting))
     }
 
-    fn certificate_user(&self, identity: &ClientIdentity) -> Result<Option<Arc<UserInfo>>, certificate::Refused> {
+    fn certificate_user(
+        &self,
+        identity: &ClientIdentity,
+    ) -> Result<Option<Arc<UserInfo>>, certificate::Refused> {
         match &*self.client_ca.load() {
             Some(ca) => identity.user(ca, self.generation(), self.now()),
             None => Ok(None),

@@ -65,8 +65,10 @@ impl ServiceAccountIssuer {
         now: f64,
     ) -> Result<(BoundToken, Vec<String>), Refused> {
         let claims: Claims = jwt::claims(token, &self.issuer, &self.keys)?;
-        let fitting: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
-        let username = service_account_username(&claims.kubernetes.namespace, &claims.kubernetes.serviceaccount.name);
+        let fitting: Vec<String> =
+            wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        let username =
+            service_account_username(&claims.kubernetes.namespace, &claims.kubernetes.serviceaccount.name);
         if fitting.is_empty() || claims.sub != username {
             return Err(Refused::Bad);
         }
@@ -147,7 +149,8 @@ impl BoundToken {
 
     /// The user while the token is in time and all it is bound to is there.
     pub(super) fn user_if_valid(&self, lookup: &dyn ObjectLookup, now: f64) -> Option<Arc<UserInfo>> {
-        (self.in_time(now) && self.bonds.iter().all(|bond| bond.holds(lookup, now))).then(|| self.user.clone())
+        (self.in_time(now) && self.bonds.iter().all(|bond| bond.holds(lookup, now)))
+            .then(|| self.user.clone())
     }
 }
 
@@ -166,7 +169,9 @@ struct ObjectMeta {
 
 impl Bond {
     fn holds(&self, lookup: &dyn ObjectLookup, now: f64) -> bool {
-        let Some((revision, json)) = lookup.find(self.kind, &self.namespace, &self.name) else { return false };
+        let Some((revision, json)) = lookup.find(self.kind, &self.namespace, &self.name) else {
+            return false;
+        };
         if self.checked.load(Ordering::Relaxed) == revision {
             return true;
         }
