@@ -145,7 +145,7 @@ class TestTransports:
 
     async def test_rubbish_harms_nobody(self, server: DnsServer) -> None:
         address = server.listen("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*address)
+        _, writer = await asyncio.open_connection(*address)
         writer.write(b"\xff\xff" + b"x" * 100)
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
             for size in [0, 1, 11, 12, 13, 500, 60_000]:

@@ -36,7 +36,7 @@ pub struct RecordSpec {
 }
 
 enum Parsed {
-    Record(Record),
+    Record(Box<Record>),
     Exists,
     Pods(u32),
 }
@@ -67,7 +67,7 @@ fn parse(spec: &RecordSpec) -> Result<(Name, Parsed), RecordError> {
         }
         other => return Err(RecordError::Kind(other.to_owned())),
     };
-    Ok((name.clone(), Parsed::Record(Record::from_rdata(name, spec.ttl, data))))
+    Ok((name.clone(), Parsed::Record(Box::new(Record::from_rdata(name, spec.ttl, data)))))
 }
 
 pub(super) fn key(name: &Name) -> Key {
@@ -168,7 +168,7 @@ impl Table {
             let key = key(&name);
             let node = self.nodes.entry(key.clone()).or_default();
             match parsed {
-                Parsed::Record(record) => node.records.push((number, record)),
+                Parsed::Record(record) => node.records.push((number, *record)),
                 Parsed::Exists => node.exists.push(number),
                 Parsed::Pods(ttl) => node.pods.push((number, ttl)),
             }
