@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from kubecore.kubelet.netlink import Netlink
+from kubecore.netlink import Netlink
 
 Mode = Literal["netns", "loopback"]
 

@@ -1,4 +1,4 @@
-"""The few rtnetlink requests a node needs, spoken over a raw socket.
+"""The few rtnetlink requests a node and its service proxy need, spoken over a raw socket.
 
 pyroute2 would do, but importing it costs 0.6 s, more than half of the budget a whole cluster has to become ready.
 Every call is one synchronous round trip to the kernel (microseconds), so it may be made from the event loop.
