@@ -177,7 +177,10 @@ class Cluster:
         from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
         from kubecore.scheduler.scheduler import Scheduler
 
-        client = self._client("system:kube-controller-manager", field_manager="kube-controller-manager")
+        # All controllers are one user here; their own service accounts' roles are what `system:controller:*` holds.
+        client = self._client(
+            "system:kube-controller-manager", "system:masters", field_manager="kube-controller-manager"
+        )
         # One set of caches for the whole process: what two components watch is decoded and kept once.
         self._informers = InformerFactory(client, self.clock)
         settings = ControllerManagerConfig(root_ca=self.server.authority.certificate)

@@ -10,12 +10,12 @@ from typing import Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
+from kubecore.api.taints import tolerates
 from kubecore.client.client import Object
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.node_lifecycle import NODE_INDEX, pod_node
 
-Toleration = dict[str, Any]
 Taint = dict[str, Any]
 
 
@@ -92,18 +92,6 @@ class TaintEvictionController(Controller):
 
 def no_execute(node: Object) -> list[Taint]:
     return [taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"]
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Whether a toleration matches a taint (core/v1 Toleration.ToleratesTaint)."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def eviction_due(pod: Object, taints: list[Taint], now: datetime) -> float | None:

@@ -1,0 +1,84 @@
+"""Service addresses on a link of this host, so that they can be bound and pods reach them through it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections import Counter
+from contextlib import suppress
+
+from kubecore.netlink import Netlink
+
+
+class AddressBook:
+    """Addresses held as /32 on one link, each as long as anybody holds it.
+
+    The link is the nodes' bridge; it is made when nobody has made it yet (the kubelet takes it over), and removed at the
+    end if it was made here and nothing else is on it.
+    """
+
+    def __init__(self, link: str) -> None:
+        self._link = link
+        self._holders: Counter[str] = Counter()
+        self._made_link = False
+
+    def hold(self, address: str) -> None:
+        """Raises OSError when the address cannot be put on the link."""
+        self._holders[address] += 1
+        if self._holders[address] > 1:
+            return
+        try:
+            self._add(address)
+        except BaseException:
+            del self._holders[address]
+            raise
+
+    def release(self, address: str) -> None:
+        self._holders[address] -= 1
+        if self._holders[address] <= 0:
+            del self._holders[address]
+            with Netlink() as netlink, suppress(OSError):
+                index = netlink.link_index(self._link)
+                if index is not None:
+                    netlink.delete_address(index, _host(address))
+
+    def sweep(self) -> list[str]:
+        """Remove single addresses that nobody holds: those a killed run left. Returns them."""
+        removed = []
+        with Netlink() as netlink:
+            index = netlink.link_index(self._link)
+            for found in netlink.addresses():
+                held = str(found.address.ip) in self._holders
+                if found.index == index and found.address.network.prefixlen == 32 and not held:
+                    netlink.delete_address(index, found.address)
+                    removed.append(str(found.address.ip))
+        return removed
+
+    def close(self) -> None:
+        for address in list(self._holders):
+            self._holders[address] = 1
+            self.release(address)
+        if self._made_link:
+            with Netlink() as netlink, suppress(OSError):
+                index = netlink.link_index(self._link)
+                if index is not None and all(found.index != index for found in netlink.addresses()):
+                    netlink.delete_link(self._link)
+
+    def _add(self, address: str) -> None:
+        if ":" in address:
+            raise OSError(errno.EAFNOSUPPORT, "IPv6 service addresses are not put on links yet")
+        with Netlink() as netlink:
+            index = netlink.link_index(self._link)
+            if index is None:
+                netlink.add_bridge(self._link)
+                self._made_link = True
+                index = netlink.link_index(self._link)
+                if index is None:
+                    raise OSError(errno.ENODEV, f"link {self._link} vanished")
+                netlink.set_up(index)
+            with suppress(FileExistsError):  # a killed run left it
+                netlink.add_address(index, _host(address))
+
+
+def _host(address: str) -> ipaddress.IPv4Interface:
+    return ipaddress.IPv4Interface((address, 32))

@@ -1,0 +1,219 @@
+"""The service proxy of a node: keeps the data plane at what Services and EndpointSlices say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kubecore import _native
+from kubecore.api import meta
+from kubecore.client.client import Client
+from kubecore.client.events import EventRecorder
+from kubecore.client.informer import InformerFactory
+from kubecore.clock import Clock
+from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.table import Problem, ServiceTable
+from kubecore.proxy.virtual_servers import (
+    PROXY_NAME_LABEL,
+    SCHEDULER_ANNOTATION,
+    SERVICE_NAME_LABEL,
+    NodeView,
+    VirtualServer,
+    cluster_ips,
+    has_cluster_ip,
+    scheduler_of,
+    virtual_servers,
+)
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Mode = Literal["userspace", "nftables", "ipvs"]
+
+_SERVICE_INDEX = "service"
+_TURN_SECONDS = 0.005
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes are gathered before they are
+    applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
+    """
+
+    mode: Mode = "userspace"
+    scheduler: str = "rr"
+    node_name: str = ""
+    network_mode: Literal["netns", "loopback"] = "loopback"
+    address_link: str = ""
+    node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
+    batch_seconds: float = 0.002
+
+
+class ServiceProxy:
+    """Runs until cancelled, then closes its listeners and takes its addresses back.
+
+    A Service whose address or port cannot be had gets a Warning event and is tried again (with back-off) unless that is
+    hopeless; everything else goes on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        config: ProxyConfig,
+        *,
+        informers: InformerFactory | None = None,
+        native_clock: _native.Clock | None = None,
+    ) -> None:
+        if config.scheduler not in _native.schedulers():
+            known = ", ".join(_native.schedulers())
+            raise ValueError(f"unknown scheduler {config.scheduler!r}: expected one of {known}")
+        self.ready = asyncio.Event()
+        self.mode: Mode = "userspace"
+        self._config = config
+        self._clock = clock
+        self._own_informers = informers is None
+        self._informers = informers or InformerFactory(client, clock)
+        self._recorder = EventRecorder(client, clock, "kube-proxy", host=config.node_name)
+        self._services = self._informers.informer("services")
+        self._slices = self._informers.informer("endpointslices.discovery.k8s.io")
+        self._node = NodeView(config.node_name, config.node_port_addresses, config.scheduler)
+        book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
+        self._book = book
+        self._table = ServiceTable(clock=native_clock, addresses=book)
+        self._dirty: dict[str, None] = {}
+        self._changed = asyncio.Event()
+        self._retries: dict[str, float] = {}
+        self._told: dict[str, set[str]] = {}
+
+    async def run(self) -> None:
+        """Follow the cluster until cancelled."""
+        self._explain_mode()
+        self._follow()
+        try:
+            await self._informers.start()
+            await self._services.wait_synced()
+            await self._slices.wait_synced()
+            await self._apply_changes()
+            if self._book is not None:
+                self._sweep(self._book)
+            self.ready.set()
+            while True:
+                await self._changed.wait()
+                await self._clock.sleep(self._config.batch_seconds)
+                await self._apply_changes()
+        finally:
+            self.ready.clear()
+            self._table.close()
+            await self._recorder.stop()
+            if self._own_informers:
+                await self._informers.stop()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Services, destinations, weights and connections, as `kubecore proxy ls` shows them."""
+        return self._table.rows()
+
+    # ------------------------------------------------------------------ following
+    def _follow(self) -> None:
+        self._slices.add_index(_SERVICE_INDEX, _services_of)
+        self._services.add_handler(
+            on_add=lambda new: self._mark([meta.key(new)]),
+            on_update=lambda old, new: self._mark([meta.key(new)]),
+            on_delete=lambda old: self._mark([meta.key(old)]),
+        )
+        self._slices.add_handler(
+            on_add=lambda new: self._mark(_services_of(new)),
+            on_update=lambda old, new: self._mark({*_services_of(old), *_services_of(new)}),
+            on_delete=lambda old: self._mark(_services_of(old)),
+        )
+
+    def _mark(self, services: Iterable[str]) -> None:
+        for service in services:
+            self._dirty[service] = None
+        self._changed.set()
+
+    # ------------------------------------------------------------------ applying
+    async def _apply_changes(self) -> None:
+        """Apply what is dirty; others get their turn when it takes long."""
+        turn_ends = self._clock.monotonic() + _TURN_SECONDS
+        while self._dirty:
+            service = next(iter(self._dirty))
+            del self._dirty[service]
+            try:
+                self._apply(service)
+            except Exception:
+                log.exception("service %s could not be proxied", service)
+            if self._clock.monotonic() >= turn_ends:
+                await self._clock.sleep(0)
+                turn_ends = self._clock.monotonic() + _TURN_SECONDS
+        self._changed.clear()
+
+    def _apply(self, key: str) -> None:
+        service = self._services.get(key)
+        servers: list[VirtualServer] = []
+        addresses: list[str] = []
+        told: set[str] = set()
+        if service is not None:
+            shown = self._with_known_scheduler(service, told)
+            servers = virtual_servers(shown, self._slices.by_index(_SERVICE_INDEX, key), self._node)
+            if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
+                addresses = cluster_ips(service)
+        problems, heirs = self._table.apply(key, servers, addresses=addresses)
+        self._mark_heirs(heirs)
+        if service is not None:
+            for problem in problems:
+                self._tell(service, problem.reason, problem.message, told)
+        self._told[key] = told
+        if not told:
+            del self._told[key]
+        self._retry(key, problems)
+
+    def _mark_heirs(self, heirs: list[str]) -> None:
+        if heirs:
+            self._mark(heirs)
+
+    def _with_known_scheduler(self, service: Object, told: set[str]) -> Object:
+        name = scheduler_of(service, self._config.scheduler)
+        if name in _native.schedulers():
+            return service
+        known = ", ".join(_native.schedulers())
+        message = f"annotation {SCHEDULER_ANNOTATION} names unknown scheduler {name!r} (known: {known}); "
+        self._tell(service, "UnknownScheduler", message + f"{self._config.scheduler} is used", told)
+        copy = meta.deepcopy(service)
+        del copy["metadata"]["annotations"][SCHEDULER_ANNOTATION]
+        return dict(copy)
+
+    def _tell(self, service: Object, reason: str, message: str, told: set[str]) -> None:
+        """An event and a log line, once for as long as the trouble lasts."""
+        told.add(message)
+        if message not in self._told.get(meta.key(service), ()):
+            log.warning("service %s: %s", meta.key(service), message)
+            self._recorder.event(service, "Warning", reason, message)
+
+    def _retry(self, key: str, problems: list[Problem]) -> None:
+        if not any(problem.passing for problem in problems):
+            self._retries.pop(key, None)
+            return
+        delay = self._retries.get(key, _FIRST_RETRY_SECONDS)
+        self._retries[key] = min(delay * 2, _LONGEST_RETRY_SECONDS)
+        self._clock.call_later(delay, lambda: self._mark([key]))
+
+    # ------------------------------------------------------------------ set-up
+    def _explain_mode(self) -> None:
+        if self._config.mode != "userspace":
+            log.warning("proxy mode %s is not available in this version: falling back to userspace", self._config.mode)
+
+    def _sweep(self, book: AddressBook) -> None:
+        with suppress(OSError):
+            for address in book.sweep():
+                log.info("removed service address %s that a former run left on %s", address, self._config.address_link)
+
+
+def _services_of(piece: Object) -> tuple[str, ...]:
+    name = meta.labels(piece).get(SERVICE_NAME_LABEL)
+    return (meta.make_key(meta.namespace(piece), name),) if name else ()

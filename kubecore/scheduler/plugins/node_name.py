@@ -1,0 +1,20 @@
+"""A pod that names its node runs there or nowhere. (It usually has no need of a scheduler at all.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kubecore.scheduler.cache import NodeInfo
+from kubecore.scheduler.framework import ClusterEvent, CycleState, Filter
+from kubecore.scheduler.pods import PodInfo
+
+_REASON = ("node(s) didn't match the requested node name",)
+
+
+class NodeName(Filter):
+    name = "NodeName"
+    wakes = frozenset({ClusterEvent.NODE_ADDED})
+
+    def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
+        wanted = pod.spec.get("nodeName")
+        return () if not wanted or wanted == node.name else _REASON
