@@ -47,7 +47,7 @@ demo: install ## build, boot a cluster, run the example of the README on it, sho
 
 # ---------------------------------------------------------------- checking
 .PHONY: test
-test: lint test-native test-fast test-slow ## everything: lint, native, unit, integration and end to end tests
+test: lint-python test-native test-fast ## lint, native, unit and integration tests
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
