@@ -66,7 +66,7 @@ fn write(cache: &WatchCache, resource: u32, turn: &Mutex<u64>, seed: u64) {
                 format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"c{number}"}}}}"#);
             changes.push(Change {
                 resource,
-                deleted: *revision % 11 == 0 && *revision > KEYS,
+                deleted: revision.is_multiple_of(11) && *revision > KEYS,
                 key: format!("ns{}/c{number}", number % 3).into(),
                 revision: *revision,
                 object: json.into(),
@@ -140,7 +140,7 @@ fn state_at(revision: u64) -> Vec<(String, u64)> {
     for at in 1..=revision {
         let number = at * 7919 % KEYS;
         let key = format!("ns{}/c{number}", number % 3);
-        if at % 11 == 0 && at > KEYS {
+        if at.is_multiple_of(11) && at > KEYS {
             state.remove(&key);
         } else {
             state.insert(key, at);
