@@ -13,8 +13,8 @@ from kubecore.netlink import Netlink
 class AddressBook:
     """Addresses held as /32 on one link, each as long as anybody holds it.
 
-    The link is the nodes' bridge; it is made when nobody has made it yet (the kubelet takes it over), and removed at the
-    end if it was made here and nothing else is on it.
+    The link is the nodes' bridge; it is made when nobody has made it yet (the kubelet takes it over), and removed at
+    the end if it was made here and nothing else is on it.
     """
 
     def __init__(self, link: str) -> None:

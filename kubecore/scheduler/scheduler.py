@@ -205,10 +205,11 @@ class Scheduler:
             self._bound_pod_updated(old, new)
         elif not self._is_mine(new):
             self._queue.remove(meta.key(new))
-        elif meta.key(new) not in self._queue or _scheduling_facts(old) != _scheduling_facts(new):
-            if not self._cache.is_assumed(meta.key(new)):
-                pod = PodInfo(new)
-                self._queue.update(pod, gated=self._is_gated(pod))
+        elif not self._cache.is_assumed(meta.key(new)) and (
+            meta.key(new) not in self._queue or _scheduling_facts(old) != _scheduling_facts(new)
+        ):
+            pod = PodInfo(new)
+            self._queue.update(pod, gated=self._is_gated(pod))
 
     def _bound_pod_updated(self, old: Object, new: Object) -> None:
         key = meta.key(new)
