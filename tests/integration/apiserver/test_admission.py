@@ -1,0 +1,123 @@
+"""What the default admission plugins make of pods, nodes and namespaces."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, pod
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PODS = "v1/pods"
+ACCOUNTS = "v1/serviceaccounts"
+CLASSES = "scheduling.k8s.io/v1/priorityclasses"
+MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+async def test_a_pod_gets_the_default_account_and_its_token_volume(api: Api) -> None:
+    _, obj = await api.create(PODS, pod("p"))
+    spec = obj["spec"]
+    assert (spec["serviceAccountName"], spec["serviceAccount"]) == ("default", "default")
+    volume = spec["volumes"][0]
+    assert volume["name"].startswith("kube-api-access-")
+    sources = volume["projected"]["sources"]
+    assert [next(iter(source)) for source in sources] == ["serviceAccountToken", "configMap", "downwardAPI"]
+    assert sources[0]["serviceAccountToken"] == {"expirationSeconds": 3607, "path": "token"}
+    mount = spec["containers"][0]["volumeMounts"][0]
+    assert mount == {"name": volume["name"], "readOnly": True, "mountPath": MOUNT}
+
+
+async def test_a_missing_account_is_forbidden(api: Api) -> None:
+    status, error = await api.create(PODS, pod("p", serviceAccountName="nobody"))
+    assert status == 403
+    assert (
+        f'error looking up service account {api.namespace}/nobody: serviceaccount "nobody" not found'
+        in (error["message"])
+    )
+
+
+async def test_automount_can_be_switched_off_by_pod_or_account(api: Api) -> None:
+    _, obj = await api.create(PODS, pod("p", automountServiceAccountToken=False))
+    assert not obj["spec"].get("volumes")
+    await api.create(ACCOUNTS, {"metadata": {"name": "quiet"}, "automountServiceAccountToken": False})
+    _, obj = await api.create(PODS, pod("q", serviceAccountName="quiet"))
+    assert not obj["spec"].get("volumes")
+    _, obj = await api.create(PODS, pod("r", serviceAccountName="quiet", automountServiceAccountToken=True))
+    assert obj["spec"]["volumes"]
+
+
+async def test_an_own_mount_at_the_tokens_place_is_left_alone(api: Api) -> None:
+    given = pod("p", volumes=[{"name": "mine", "emptyDir": {}}])
+    given["spec"]["containers"][0]["volumeMounts"] = [{"name": "mine", "mountPath": MOUNT}]
+    _, obj = await api.create(PODS, given)
+    assert [volume["name"] for volume in obj["spec"]["volumes"]] == ["mine"]
+
+
+async def test_pull_secrets_of_the_account_are_the_pods(api: Api) -> None:
+    await api.create(ACCOUNTS, {"metadata": {"name": "puller"}, "imagePullSecrets": [{"name": "s"}]})
+    _, obj = await api.create(PODS, pod("p", serviceAccountName="puller"))
+    assert obj["spec"]["imagePullSecrets"] == [{"name": "s"}]
+
+
+async def test_tolerations_for_failing_nodes_are_added_once(api: Api) -> None:
+    own = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
+    _, obj = await api.create(PODS, pod("p", tolerations=[own]))
+    assert [(one["key"], one["tolerationSeconds"]) for one in obj["spec"]["tolerations"]] == [
+        ("node.kubernetes.io/not-ready", 5),
+        ("node.kubernetes.io/unreachable", 300),
+    ]
+
+
+async def test_priority_comes_from_the_class(api: Api, cluster: Api) -> None:
+    _, obj = await api.create(PODS, pod("none"))
+    assert (obj["spec"]["priority"], obj["spec"]["preemptionPolicy"]) == (0, "PreemptLowerPriority")
+    _, obj = await api.create(PODS, pod("critical", priorityClassName="system-node-critical"))
+    assert obj["spec"]["priority"] == 2000001000
+    status, error = await api.create(PODS, pod("bad", priorityClassName="nothing"))
+    assert status == 403
+    assert "no PriorityClass with name nothing was found" in error["message"]
+    assert (await api.create(PODS, pod("own", priority=7)))[0] == 403
+
+
+async def test_there_is_one_default_class(api: Api, cluster: Api) -> None:
+    status, _ = await cluster.create(CLASSES, {"metadata": {"name": "one"}, "value": 5, "globalDefault": True})
+    assert status == 201
+    _, obj = await api.create(PODS, pod("p"))
+    assert (obj["spec"]["priorityClassName"], obj["spec"]["priority"]) == ("one", 5)
+    status, error = await cluster.create(CLASSES, {"metadata": {"name": "two"}, "value": 6, "globalDefault": True})
+    assert status == 403
+    assert "Only one default can exist" in error["message"]
+    await cluster.delete(CLASSES, "one")
+
+
+async def test_a_new_node_is_tainted_until_it_is_ready(cluster: Api) -> None:
+    _, obj = await cluster.create("v1/nodes", {"metadata": {"name": "n"}})
+    assert obj["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+
+
+async def test_a_kubelet_reaches_what_its_pods_need_and_no_more(server: APIServer, api: Api, cluster: Api) -> None:
+    kubelet = Api(server.transport(username="system:node:own", groups=["system:nodes"]), api.namespace)
+    at_root = Api(kubelet.transport, "")
+    for name in ("used", "unused"):
+        await api.create("v1/secrets", {"metadata": {"name": name}})
+    volume = {"name": "v", "secret": {"secretName": "used"}}
+    await api.create(PODS, pod("mine", nodeName="own", volumes=[volume]))
+    await api.create(PODS, pod("theirs", nodeName="other"))
+    assert (await kubelet.get("v1/secrets", "used"))[0] == 200
+    assert (await kubelet.get("v1/secrets", "unused"))[0] == 403
+    assert (await kubelet.list("v1/secrets"))[0] == 403
+    running = {"status": {"phase": "Running"}}
+    assert (await kubelet.patch(PODS, "mine", running, subresource="status"))[0] == 200
+    assert (await kubelet.patch(PODS, "theirs", running, subresource="status"))[0] == 403
+    assert (await kubelet.delete(PODS, "theirs"))[0] == 403
+    assert (await at_root.create("v1/nodes", {"metadata": {"name": "own"}}))[0] == 201
+    assert (await at_root.create("v1/nodes", {"metadata": {"name": "another"}}))[0] == 403
+    token = api.path(ACCOUNTS, "default", "token")
+    bound = {"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "mine"}}}
+    assert (await kubelet.call("POST", token, bound))[0] == 201
+    leases = Api(kubelet.transport, "kube-node-lease")
+    lease = "coordination.k8s.io/v1/leases"
+    assert (await leases.create(lease, {"metadata": {"name": "own"}}))[0] == 201
+    assert (await leases.create(lease, {"metadata": {"name": "another"}}))[0] == 403

@@ -1,0 +1,240 @@
+"""The chain over real sockets: who one is, what one may, and in which form answers come."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+import yaml
+
+from kubecore.apiserver.authentication.pki import CertificateAuthority
+from kubecore.apiserver.server import APIServer
+from kubecore.clock import RealClock
+
+from .conftest import Api, config_map, deployment
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+def admin(server: APIServer, directory: Path) -> Http:
+    return Http(server, directory, pair=server.issue_client_certificate("root", ["system:masters"]))
+
+
+def user(server: APIServer, directory: Path, name: str) -> Http:
+    return Http(server, directory, pair=server.issue_client_certificate(name))
+
+
+# --- authentication
+
+
+async def test_anonymous_sees_health_and_version_only(server: APIServer, tmp_path: Path) -> None:
+    async with Http(server, tmp_path) as http:
+        for path in ("/healthz", "/livez", "/readyz", "/version"):
+            assert (await http.call("GET", path)).status == 200
+        answer = await http.call("GET", "/api/v1/namespaces/default/pods")
+        assert answer.status == 403
+        assert answer.json["message"] == (
+            'pods is forbidden: User "system:anonymous" cannot list resource "pods" '
+            'in API group "" in the namespace "default"'
+        )
+        assert (await http.call("POST", "/api/v1/namespaces/default/configmaps", config_map("a"))).status == 403
+
+
+async def test_a_bad_token_is_unauthorized(server: APIServer, tmp_path: Path) -> None:
+    async with Http(server, tmp_path, token="nonsense") as http:
+        answer = await http.call("GET", "/api/v1/namespaces")
+        assert (answer.status, answer.json["reason"]) == (401, "Unauthorized")
+
+
+async def test_a_foreign_certificate_is_unauthorized(server: APIServer, tmp_path: Path) -> None:
+    foreign = CertificateAuthority(tmp_path / "foreign", RealClock())
+    async with Http(server, tmp_path, pair=foreign.issue_client("root", ["system:masters"])) as http:
+        assert (await http.call("GET", "/api/v1/namespaces")).status == 401
+        assert (await http.call("POST", "/api/v1/namespaces/default/configmaps", config_map("a"))).status == 401
+
+
+async def test_a_service_account_token_is_its_account(server: APIServer, api: Api, tmp_path: Path) -> None:
+    path = api.path("v1/serviceaccounts", "default", "token")
+    _, answer = await api.call("POST", path, {"spec": {}})
+    async with Http(server, tmp_path, token=answer["status"]["token"]) as http:
+        who = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
+        assert who.status == 201
+        assert who.json["status"]["userInfo"]["username"] == f"system:serviceaccount:{api.namespace}:default"
+        assert "system:serviceaccounts" in who.json["status"]["userInfo"]["groups"]
+        assert (await http.call("GET", f"/api/v1/namespaces/{api.namespace}/secrets")).status == 403
+
+
+# --- authorization
+
+
+async def test_a_role_counts_as_soon_as_it_is_bound(server: APIServer, api: Api, tmp_path: Path) -> None:
+    rbac = "rbac.authorization.k8s.io/v1"
+    path = api.path("v1/configmaps")
+    async with user(server, tmp_path, "jane") as http:
+        assert (await http.call("POST", path, config_map("a"))).status == 403
+        rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "list"]}]
+        await api.create(f"{rbac}/roles", {"metadata": {"name": "maker"}, "rules": rules})
+        subject = {"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}
+        reference = {"kind": "Role", "name": "maker", "apiGroup": "rbac.authorization.k8s.io"}
+        binding = {"metadata": {"name": "makers"}, "subjects": [subject], "roleRef": reference}
+        assert (await api.create(f"{rbac}/rolebindings", binding))[0] == 201
+        assert (await http.call("POST", path, config_map("a"))).status == 201
+        assert (await http.call("GET", path)).status == 200
+        assert (await http.call("DELETE", f"{path}/a")).status == 403
+
+
+async def test_nobody_grants_what_they_do_not_hold(server: APIServer, api: Api) -> None:
+    rbac = "rbac.authorization.k8s.io/v1"
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": ["roles", "rolebindings"], "verbs": ["create"]}]
+    await api.create(f"{rbac}/roles", {"metadata": {"name": "granter"}, "rules": rules})
+    subject = {"kind": "User", "name": "bob", "apiGroup": group}
+    reference = {"kind": "Role", "name": "granter", "apiGroup": group}
+    await api.create(f"{rbac}/rolebindings", {"metadata": {"name": "b"}, "subjects": [subject], "roleRef": reference})
+    bob = Api(server.transport(username="bob"), api.namespace)
+    more = {"metadata": {"name": "more"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
+    status, error = await bob.create(f"{rbac}/roles", more)
+    assert status == 403
+    assert "is attempting to grant RBAC permissions not currently held" in error["message"]
+    cluster_admin = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": group}
+    binding = {"metadata": {"name": "root"}, "subjects": [subject], "roleRef": cluster_admin}
+    assert (await bob.create(f"{rbac}/rolebindings", binding))[0] == 403
+    assert (await bob.create(f"{rbac}/roles", {"metadata": {"name": "same"}, "rules": rules}))[0] == 201
+
+
+async def test_impersonation_needs_permission_and_is_complete(server: APIServer, api: Api, tmp_path: Path) -> None:
+    headers = {"Impersonate-User": "jim", "Impersonate-Group": "system:masters"}
+    path = api.path("v1/configmaps")
+    async with user(server, tmp_path, "eve") as http:
+        answer = await http.call("GET", path, headers=headers)
+        assert answer.status == 403
+        assert 'cannot impersonate resource "users"' in answer.json["message"]
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("POST", path, config_map("a"), headers)).status == 201
+        assert (await http.call("GET", path, headers=headers)).status == 200
+        only = {"Impersonate-User": "jim"}
+        answer = await http.call("GET", path, headers=only)
+        assert answer.status == 403
+        assert 'User "jim" cannot list' in answer.json["message"]
+        who = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, only)
+        assert who.json["status"]["userInfo"]["groups"] == ["system:authenticated"]
+        assert (await http.call("GET", path, headers={"Impersonate-Group": "x"})).status == 400
+
+
+# --- forms
+
+
+async def test_tables_are_made_for_get_list_and_watch(server: APIServer, api: Api, tmp_path: Path) -> None:
+    await api.create("apps/v1/deployments", deployment("d"))
+    path = api.path("apps/v1/deployments")
+    async with admin(server, tmp_path) as http:
+        listed = (await http.call("GET", path, headers={"Accept": TABLE})).json
+        assert listed["kind"] == "Table"
+        assert [one["name"] for one in listed["columnDefinitions"]][:2] == ["Name", "Ready"]
+        assert listed["rows"][0]["cells"][0] == "d"
+        assert listed["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+        single = (await http.call("GET", f"{path}/d", headers={"Accept": TABLE})).json
+        assert single["kind"] == "Table"
+        query = f"?watch=true&resourceVersion={listed['metadata']['resourceVersion']}&timeoutSeconds=30"
+        async with http.stream(path + query, {"Accept": TABLE}) as stream:
+            await api.patch("apps/v1/deployments", "d", {"spec": {"replicas": 4}})
+            event = orjson.loads(await asyncio.wait_for(stream.content.readline(), 10))
+            assert (event["type"], event["object"]["kind"]) == ("MODIFIED", "Table")
+
+
+async def test_answers_come_as_yaml_when_asked(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        headers = {"Accept": "application/yaml"}
+        answer = await http.call("POST", api.path("v1/configmaps"), config_map("a", k="v"), headers)
+        assert answer.headers["Content-Type"] == "application/yaml"
+        assert yaml.safe_load(answer.body)["data"] == {"k": "v"}
+        body = b"kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: other\n"
+        answer = await http.call("POST", api.path("v1/configmaps"), body, {"Content-Type": "application/yaml"})
+        assert answer.status == 201
+
+
+async def test_what_cannot_be_had_or_read_is_406_and_415(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        path = api.path("v1/configmaps")
+        assert (await http.call("POST", path, config_map("a"), {"Accept": "text/html"})).status == 406
+        assert (await http.call("POST", path, b"x", {"Content-Type": "text/plain"})).status == 415
+
+
+async def test_warnings_come_as_headers(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        answer = await http.call("POST", api.path("v1/configmaps"), {**config_map("a"), "bogus": 1})
+        assert answer.status == 201
+        assert answer.headers["Warning"] == '299 - "unknown field \\"bogus\\""'
+
+
+async def test_discovery_openapi_and_token_keys_are_served(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("GET", "/api")).json["versions"] == ["v1"]
+        assert any(one["name"] == "apps" for one in (await http.call("GET", "/apis")).json["groups"])
+        assert (await http.call("GET", "/openapi/v3")).json["paths"]
+        assert (await http.call("GET", "/openid/v1/jwks")).json["keys"][0]["alg"] == "ES256"
+        assert (await http.call("GET", "/nowhere")).json["message"] == (
+            "the server could not find the requested resource"
+        )
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 5_000, b'{"metadata":{"name":"\\ud800"}}', b"- a\n  b: c"],
+)
+async def test_a_malformed_body_is_a_bad_request_and_harms_nobody(
+    server: APIServer, api: Api, tmp_path: Path, body: bytes
+) -> None:
+    async with admin(server, tmp_path) as http:
+        for method, path in (("POST", api.path("v1/configmaps")), ("PUT", api.path("v1/configmaps", "a"))):
+            answer = await http.call(method, path, body)
+            assert 400 <= answer.status < 500
+            assert answer.json["kind"] == "Status"
+        assert (await http.call("POST", api.path("v1/configmaps"), config_map("a"))).status == 201
+
+
+async def test_an_oversized_body_is_too_large(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        answer = await http.call("POST", api.path("v1/configmaps"), b" " * (4 << 20))
+        assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("labelSelector=a%3D%3D%3Db", 400),
+        ("fieldSelector=spec.nonsense%3Db", 400),
+        ("resourceVersion=abc", 400),
+        ("resourceVersionMatch=Exact", 422),
+        ("sendInitialEvents=true", 422),
+        ("limit=x", 400),
+        ("continue=%3F%3F", 400),
+    ],
+)
+async def test_bad_list_options_are_told(server: APIServer, api: Api, tmp_path: Path, query: str, status: int) -> None:
+    async with admin(server, tmp_path) as http:
+        for accept in ("application/json", TABLE):
+            answer = await http.call("GET", api.path("v1/pods") + f"?{query}", headers={"Accept": accept})
+            assert (answer.status, answer.json["kind"]) == (status, "Status"), (accept, answer.body)
+
+
+async def test_a_failing_handler_is_an_internal_error_and_the_server_goes_on(
+    server: APIServer, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with admin(server, tmp_path) as http:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(server.registry.store("configmaps")), "create", fail)
+            answer = await http.call("POST", api.path("v1/configmaps"), config_map("a"))
+        assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+        assert (await http.call("POST", api.path("v1/configmaps"), config_map("a"))).status == 201
