@@ -1,0 +1,174 @@
+"""The gRPC listener: who calls, what of, and how failures are told.
+
+grpcio can either ignore client certificates or insist on them, and a caller may have a token instead. So TLS is ended
+in Rust (`TlsTunnel`), which asks for a certificate without insisting, and hands the bytes on to grpcio's server over a
+Unix socket in a directory of our own; each connection comes from a socket with a name of its own, by which the
+certificate is found again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from kubecore import _native
+from kubecore.api import errors
+from kubecore.api.errors import StatusError
+from kubecore.api.v1pb import objects_pb2 as pb
+from kubecore.apiserver.grpc import service
+from kubecore.apiserver.grpc.failures import code_of, trailer
+from kubecore.apiserver.grpc.service import Transport
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+
+log = logging.getLogger("kubecore.apiserver.grpc")
+
+Authenticate = Callable[[str | None, bytes | None], "UserInfo | None"]
+TransportFor = Callable[["UserInfo"], Transport]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Objects"].full_name
+_BEARER = "bearer "
+_OPTIONS = (
+    # A request may be as large as the REST API takes (3 MiB) and its typed fields.
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    # Clients that ping an idle watch are welcome.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.so_reuseport", 0),
+)
+
+_Request = TypeVar("_Request", bound=Message)
+Context = grpc.aio.ServicerContext
+
+
+class GrpcServer:
+    """Serves `kubecore.v1.Objects`, health and reflection on one TLS port.
+
+    `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
+    server's handler chain for that identity. `run_dir` must be a directory only this user can enter.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        certificate_pem: bytes,
+        key_pem: bytes,
+        run_dir: Path,
+        authenticate: Authenticate,
+        transport_for: TransportFor,
+    ) -> None:
+        self._host, self._port = host, port
+        self._certificate_pem, self._key_pem = certificate_pem, key_pem
+        self._socket = run_dir / "grpc.sock"
+        self._authenticate = authenticate
+        self._transport_for = transport_for
+        self._server: grpc.aio.Server | None = None
+        self._tunnel: _native.TlsTunnel | None = None
+        self._health = HealthServicer()
+
+    async def start(self) -> int:
+        """Listens; returns the port."""
+        server = self._server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        self._socket.parent.mkdir(parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{self._socket}")
+        await server.start()
+        self._socket.chmod(0o600)
+        self._tunnel = _native.TlsTunnel(
+            self._host,
+            self._port,
+            certificate_pem=self._certificate_pem,
+            key_pem=self._key_pem,
+            upstream=str(self._socket),
+        )
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("gRPC on %s:%d", self._host, self._tunnel.port)
+        return self._tunnel.port
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuses new calls, lets those under way finish within the grace, ends watches at its end."""
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._socket.unlink(missing_ok=True)
+
+    def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "Get": self._unary(service.get, pb.GetRequest),
+            "Create": self._unary(service.create, pb.CreateRequest),
+            "Update": self._unary(service.update, pb.UpdateRequest),
+            "Patch": self._unary(service.patch, pb.PatchRequest),
+            "Delete": self._unary(service.delete, pb.DeleteRequest),
+            "Batch": self._unary(service.batch, pb.BatchRequest),
+            "List": self._stream(service.list_pages, pb.ListRequest),
+            "Watch": self._stream(service.watch, pb.WatchRequest),
+        }
+
+    def _unary(
+        self, operation: Callable[[Transport, _Request], Awaitable[Message]], request_type: type[_Request]
+    ) -> grpc.RpcMethodHandler:
+        async def handle(request: _Request, context: Context) -> bytes:
+            try:
+                answer = await operation(self._caller(context), request)
+            except Exception as error:
+                await _abort(context, error)
+            return answer.SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=request_type.FromString)
+
+    def _stream(
+        self, operation: Callable[[Transport, _Request], AsyncIterator[Message]], request_type: type[_Request]
+    ) -> grpc.RpcMethodHandler:
+        async def handle(request: _Request, context: Context) -> AsyncIterator[bytes]:
+            try:
+                # Headers at once, so that a client knows its watch stands before the first event.
+                caller = self._caller(context)
+                messages = operation(caller, request)
+                async for message in messages:
+                    yield message.SerializeToString()
+            except Exception as error:
+                await _abort(context, error)
+
+        return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=request_type.FromString)
+
+    def _caller(self, context: Context) -> Transport:
+        """The API server as whoever calls. Raises StatusError (401) for bad credentials."""
+        token = None
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
+                token = value[len(_BEARER) :].strip()
+        certificate = None if self._tunnel is None else self._tunnel.certificate(context.peer())
+        user = self._authenticate(token, certificate)
+        if user is None:
+            raise errors.unauthorized()
+        return self._transport_for(user)
+
+
+async def _abort(context: Context, error: Exception) -> Any:
+    """Ends the call with what the error says. Never returns."""
+    if not isinstance(error, StatusError):
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        log.error("a gRPC call failed", exc_info=error)
+        error = errors.internal_error(f"{type(error).__name__}: {error}")
+    await context.abort(code_of(error), error.message, trailer(error))
