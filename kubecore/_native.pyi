@@ -618,3 +618,21 @@ class Schemas:
         subresource: str = "",
     ) -> bytes:
         """`new` (canonical JSON) with managedFields as they are after this update of `old` (None: create) at `time`."""
+
+# --- tunnel
+@final
+class TlsTunnel:
+    """TLS with optional client certificates, copied to the server listening on the Unix socket `upstream`.
+
+    OSError when the port cannot be bound, ValueError for bad PEM. Port 0 picks a free one.
+    """
+
+    def __new__(
+        cls, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str
+    ) -> TlsTunnel: ...
+    @property
+    def port(self) -> int: ...
+    def certificate(self, peer: str) -> bytes | None:
+        """The certificate (DER) shown on a connection that the server knows as `unix-abstract:NAME`."""
+    def close(self) -> None:
+        """Stops listening and ends the connections."""

@@ -15,6 +15,7 @@ mod rbac;
 mod schema;
 mod selector;
 mod subscriptions;
+mod tunnel;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -29,5 +30,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     rbac::register(module)?;
     schema::register(module)?;
     selector::register(module)?;
+    tunnel::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

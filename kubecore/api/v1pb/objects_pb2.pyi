@@ -7,7 +7,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -78,7 +78,7 @@ class Metadata(_message.Message):
     creation_timestamp: _timestamp_pb2.Timestamp
     deletion_timestamp: _timestamp_pb2.Timestamp
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, api_version: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., resource_version: _Optional[str] = ..., generation: _Optional[int] = ..., creation_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deletion_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, api_version: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., resource_version: _Optional[str] = ..., generation: _Optional[int] = ..., creation_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., deletion_timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Object(_message.Message):
     __slots__ = ("metadata", "json")
@@ -86,7 +86,7 @@ class Object(_message.Message):
     JSON_FIELD_NUMBER: _ClassVar[int]
     metadata: Metadata
     json: bytes
-    def __init__(self, metadata: _Optional[_Union[Metadata, _Mapping]] = ..., json: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, metadata: _Optional[_Union[Metadata, _Mapping[str, _Any]]] = ..., json: _Optional[bytes] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("resource", "namespace", "name")
@@ -96,7 +96,7 @@ class GetRequest(_message.Message):
     resource: Resource
     namespace: str
     name: str
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("resource", "namespace", "label_selector", "field_selector", "page_size", "limit", "resource_version", "resource_version_match", "continue_token")
@@ -118,7 +118,7 @@ class ListRequest(_message.Message):
     resource_version: str
     resource_version_match: str
     continue_token: str
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., page_size: _Optional[int] = ..., limit: _Optional[int] = ..., resource_version: _Optional[str] = ..., resource_version_match: _Optional[str] = ..., continue_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., page_size: _Optional[int] = ..., limit: _Optional[int] = ..., resource_version: _Optional[str] = ..., resource_version_match: _Optional[str] = ..., continue_token: _Optional[str] = ...) -> None: ...
 
 class ListPage(_message.Message):
     __slots__ = ("objects", "resource_version", "continue_token")
@@ -128,7 +128,7 @@ class ListPage(_message.Message):
     objects: _containers.RepeatedCompositeFieldContainer[Object]
     resource_version: str
     continue_token: str
-    def __init__(self, objects: _Optional[_Iterable[_Union[Object, _Mapping]]] = ..., resource_version: _Optional[str] = ..., continue_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, objects: _Optional[_Iterable[_Union[Object, _Mapping[str, _Any]]]] = ..., resource_version: _Optional[str] = ..., continue_token: _Optional[str] = ...) -> None: ...
 
 class WriteOptions(_message.Message):
     __slots__ = ("dry_run", "field_manager", "field_validation")
@@ -152,7 +152,7 @@ class CreateRequest(_message.Message):
     name: str
     json: bytes
     options: WriteOptions
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping]] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class UpdateRequest(_message.Message):
     __slots__ = ("resource", "namespace", "name", "json", "options")
@@ -166,7 +166,7 @@ class UpdateRequest(_message.Message):
     name: str
     json: bytes
     options: WriteOptions
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping]] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class PatchRequest(_message.Message):
     __slots__ = ("resource", "namespace", "name", "type", "patch", "force", "options")
@@ -184,7 +184,7 @@ class PatchRequest(_message.Message):
     patch: bytes
     force: bool
     options: WriteOptions
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[PatchType, str]] = ..., patch: _Optional[bytes] = ..., force: _Optional[bool] = ..., options: _Optional[_Union[WriteOptions, _Mapping]] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[PatchType, str]] = ..., patch: _Optional[bytes] = ..., force: _Optional[bool] = ..., options: _Optional[_Union[WriteOptions, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
     __slots__ = ("resource", "namespace", "name", "grace_period_seconds", "propagation_policy", "uid", "resource_version", "dry_run")
@@ -204,7 +204,7 @@ class DeleteRequest(_message.Message):
     uid: str
     resource_version: str
     dry_run: bool
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., grace_period_seconds: _Optional[int] = ..., propagation_policy: _Optional[str] = ..., uid: _Optional[str] = ..., resource_version: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., grace_period_seconds: _Optional[int] = ..., propagation_policy: _Optional[str] = ..., uid: _Optional[str] = ..., resource_version: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("object", "status")
@@ -212,7 +212,7 @@ class DeleteResponse(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     object: Object
     status: KubernetesStatus
-    def __init__(self, object: _Optional[_Union[Object, _Mapping]] = ..., status: _Optional[_Union[KubernetesStatus, _Mapping]] = ...) -> None: ...
+    def __init__(self, object: _Optional[_Union[Object, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[KubernetesStatus, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("resource", "namespace", "label_selector", "field_selector", "resource_version", "send_initial_events", "allow_bookmarks", "timeout_seconds")
@@ -232,7 +232,7 @@ class WatchRequest(_message.Message):
     send_initial_events: bool
     allow_bookmarks: bool
     timeout_seconds: int
-    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., resource_version: _Optional[str] = ..., send_initial_events: _Optional[bool] = ..., allow_bookmarks: _Optional[bool] = ..., timeout_seconds: _Optional[int] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping[str, _Any]]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., resource_version: _Optional[str] = ..., send_initial_events: _Optional[bool] = ..., allow_bookmarks: _Optional[bool] = ..., timeout_seconds: _Optional[int] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
     __slots__ = ("type", "object")
@@ -240,13 +240,13 @@ class WatchEvent(_message.Message):
     OBJECT_FIELD_NUMBER: _ClassVar[int]
     type: EventType
     object: Object
-    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., object: _Optional[_Union[Object, _Mapping]] = ...) -> None: ...
+    def __init__(self, type: _Optional[_Union[EventType, str]] = ..., object: _Optional[_Union[Object, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class WatchEvents(_message.Message):
     __slots__ = ("events",)
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[WatchEvent]
-    def __init__(self, events: _Optional[_Iterable[_Union[WatchEvent, _Mapping]]] = ...) -> None: ...
+    def __init__(self, events: _Optional[_Iterable[_Union[WatchEvent, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("get", "create", "update", "patch", "delete")
@@ -260,7 +260,7 @@ class Operation(_message.Message):
     update: UpdateRequest
     patch: PatchRequest
     delete: DeleteRequest
-    def __init__(self, get: _Optional[_Union[GetRequest, _Mapping]] = ..., create: _Optional[_Union[CreateRequest, _Mapping]] = ..., update: _Optional[_Union[UpdateRequest, _Mapping]] = ..., patch: _Optional[_Union[PatchRequest, _Mapping]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, get: _Optional[_Union[GetRequest, _Mapping[str, _Any]]] = ..., create: _Optional[_Union[CreateRequest, _Mapping[str, _Any]]] = ..., update: _Optional[_Union[UpdateRequest, _Mapping[str, _Any]]] = ..., patch: _Optional[_Union[PatchRequest, _Mapping[str, _Any]]] = ..., delete: _Optional[_Union[DeleteRequest, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class BatchRequest(_message.Message):
     __slots__ = ("operations", "in_order")
@@ -268,7 +268,7 @@ class BatchRequest(_message.Message):
     IN_ORDER_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     in_order: bool
-    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., in_order: _Optional[bool] = ...) -> None: ...
+    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping[str, _Any]]]] = ..., in_order: _Optional[bool] = ...) -> None: ...
 
 class OperationResult(_message.Message):
     __slots__ = ("object", "deleted", "error", "skipped")
@@ -280,13 +280,13 @@ class OperationResult(_message.Message):
     deleted: DeleteResponse
     error: RpcStatus
     skipped: bool
-    def __init__(self, object: _Optional[_Union[Object, _Mapping]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping]] = ..., error: _Optional[_Union[RpcStatus, _Mapping]] = ..., skipped: _Optional[bool] = ...) -> None: ...
+    def __init__(self, object: _Optional[_Union[Object, _Mapping[str, _Any]]] = ..., deleted: _Optional[_Union[DeleteResponse, _Mapping[str, _Any]]] = ..., error: _Optional[_Union[RpcStatus, _Mapping[str, _Any]]] = ..., skipped: _Optional[bool] = ...) -> None: ...
 
 class BatchResponse(_message.Message):
     __slots__ = ("results",)
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[OperationResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[OperationResult, _Mapping]]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[OperationResult, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class KubernetesStatus(_message.Message):
     __slots__ = ("json",)
@@ -302,4 +302,4 @@ class RpcStatus(_message.Message):
     code: int
     message: str
     details: _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping[str, _Any]]]] = ...) -> None: ...

@@ -59,13 +59,12 @@ def list_query(request: pb.ListRequest, limit: int, token: str) -> dict[str, str
 
 def watch_query(request: pb.WatchRequest) -> dict[str, str]:
     query = {"watch": "true"}
-    for key, value in (
-        ("labelSelector", request.label_selector),
-        ("fieldSelector", request.field_selector),
-        ("resourceVersion", request.resource_version),
-    ):
-        if value:
-            query[key] = value
+    if request.label_selector:
+        query["labelSelector"] = request.label_selector
+    if request.field_selector:
+        query["fieldSelector"] = request.field_selector
+    if request.resource_version:
+        query["resourceVersion"] = request.resource_version
     if request.allow_bookmarks or request.send_initial_events:
         query["allowWatchBookmarks"] = "true"
     if request.send_initial_events:

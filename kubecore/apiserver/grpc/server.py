@@ -49,7 +49,6 @@ _OPTIONS = (
 )
 
 _Request = TypeVar("_Request", bound=Message)
-Context = grpc.aio.ServicerContext
 
 
 class GrpcServer:
@@ -127,7 +126,7 @@ class GrpcServer:
     def _unary(
         self, operation: Callable[[Transport, _Request], Awaitable[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
-        async def handle(request: _Request, context: Context) -> bytes:
+        async def handle(request: _Request, context: grpc.aio.ServicerContext) -> bytes:
             try:
                 answer = await operation(self._caller(context), request)
             except Exception as error:
@@ -139,19 +138,16 @@ class GrpcServer:
     def _stream(
         self, operation: Callable[[Transport, _Request], AsyncIterator[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
-        async def handle(request: _Request, context: Context) -> AsyncIterator[bytes]:
+        async def handle(request: _Request, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
-                # Headers at once, so that a client knows its watch stands before the first event.
-                caller = self._caller(context)
-                messages = operation(caller, request)
-                async for message in messages:
+                async for message in operation(self._caller(context), request):
                     yield message.SerializeToString()
             except Exception as error:
                 await _abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=request_type.FromString)
 
-    def _caller(self, context: Context) -> Transport:
+    def _caller(self, context: grpc.aio.ServicerContext) -> Transport:
         """The API server as whoever calls. Raises StatusError (401) for bad credentials."""
         token = None
         for key, value in context.invocation_metadata() or ():
@@ -164,7 +160,7 @@ class GrpcServer:
         return self._transport_for(user)
 
 
-async def _abort(context: Context, error: Exception) -> Any:
+async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> Any:
     """Ends the call with what the error says. Never returns."""
     if not isinstance(error, StatusError):
         if isinstance(error, grpc.aio.AbortError):

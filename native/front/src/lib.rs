@@ -26,6 +26,7 @@ mod service;
 mod status;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 pub mod upgrade;
 mod watch_body;
 

@@ -11,19 +11,63 @@ from kubecore.apiserver.registry.strategy import Strategy
 
 # Group resource key -> module below this package, class in it. What is not here has no particularities.
 _STRATEGIES: dict[str, tuple[str, str]] = {
+    "certificatesigningrequests.certificates.k8s.io": (
+        "certificatesigningrequests",
+        "CertificateSigningRequestStrategy",
+    ),
     "configmaps": ("configmaps", "ConfigMapStrategy"),
+    "controllerrevisions.apps": ("templates", "ControllerRevisionStrategy"),
+    "cronjobs.batch": ("cronjobs", "CronJobStrategy"),
+    "csidrivers.storage.k8s.io": ("csi", "CSIDriverStrategy"),
     "daemonsets.apps": ("daemonsets", "DaemonSetStrategy"),
     "deployments.apps": ("deployments", "DeploymentStrategy"),
     "endpoints": ("endpoints", "EndpointsStrategy"),
     "endpointslices.discovery.k8s.io": ("endpointslices", "EndpointSliceStrategy"),
+    "events": ("events", "EventStrategy"),
+    "flowschemas.flowcontrol.apiserver.k8s.io": ("flowcontrol", "FlowSchemaStrategy"),
+    "horizontalpodautoscalers.autoscaling": ("horizontalpodautoscalers", "HorizontalPodAutoscalerStrategy"),
+    "ingressclasses.networking.k8s.io": ("ingressclasses", "IngressClassStrategy"),
+    "ingresses.networking.k8s.io": ("ingresses", "IngressStrategy"),
+    "jobs.batch": ("jobs", "JobStrategy"),
+    "leases.coordination.k8s.io": ("leases", "LeaseStrategy"),
+    "limitranges": ("limitranges", "LimitRangeStrategy"),
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": ("admissionpolicies", "MutatingAdmissionPolicyStrategy"),
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": (
+        "admissionpolicies",
+        "MutatingAdmissionPolicyBindingStrategy",
+    ),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": ("webhooks", "MutatingWebhookConfigurationStrategy"),
     "namespaces": ("namespaces", "NamespaceStrategy"),
+    "networkpolicies.networking.k8s.io": ("networkpolicies", "NetworkPolicyStrategy"),
     "nodes": ("nodes", "NodeStrategy"),
+    "persistentvolumeclaims": ("persistentvolumeclaims", "PersistentVolumeClaimStrategy"),
+    "persistentvolumes": ("persistentvolumes", "PersistentVolumeStrategy"),
+    "poddisruptionbudgets.policy": ("poddisruptionbudgets", "PodDisruptionBudgetStrategy"),
     "pods": ("pods", "PodStrategy"),
+    "podtemplates": ("templates", "PodTemplateStrategy"),
+    "priorityclasses.scheduling.k8s.io": ("priorityclasses", "PriorityClassStrategy"),
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": ("flowcontrol", "PriorityLevelConfigurationStrategy"),
     "replicasets.apps": ("replicasets", "ReplicaSetStrategy"),
     "replicationcontrollers": ("replicationcontrollers", "ReplicationControllerStrategy"),
+    "resourcequotas": ("resourcequotas", "ResourceQuotaStrategy"),
+    "runtimeclasses.node.k8s.io": ("runtimeclasses", "RuntimeClassStrategy"),
     "secrets": ("secrets", "SecretStrategy"),
     "serviceaccounts": ("serviceaccounts", "ServiceAccountStrategy"),
     "statefulsets.apps": ("statefulsets", "StatefulSetStrategy"),
+    "storageclasses.storage.k8s.io": ("storageclasses", "StorageClassStrategy"),
+    "validatingadmissionpolicies.admissionregistration.k8s.io": (
+        "admissionpolicies",
+        "ValidatingAdmissionPolicyStrategy",
+    ),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": (
+        "admissionpolicies",
+        "AdmissionPolicyBindingStrategy",
+    ),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": (
+        "webhooks",
+        "ValidatingWebhookConfigurationStrategy",
+    ),
+    "volumeattachments.storage.k8s.io": ("csi", "VolumeAttachmentStrategy"),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -21,6 +22,7 @@ class RoleStrategy(Strategy):
     """Roles and ClusterRoles."""
 
     tracks_generation = False
+    allow_create_on_update = True
     name_errors = staticmethod(names.path_segment)
 
     def __init__(self, *, namespaced: bool) -> None:
@@ -30,7 +32,17 @@ class RoleStrategy(Strategy):
         problems = Problems()
         for index, rule in enumerate(obj.get("rules") or []):
             _rule(problems, rule, f"rules[{index}]", namespaced=self._namespaced)
+        if obj.get("aggregationRule") is not None:
+            _aggregation(problems, obj["aggregationRule"])
         return problems
+
+
+def _aggregation(problems: Problems, aggregation: JSON) -> None:
+    path, selectors = "aggregationRule.clusterRoleSelectors", aggregation.get("clusterRoleSelectors") or []
+    if not selectors:
+        problems.required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")
+    for index, selector in enumerate(selectors):
+        validate_label_selector(problems, selector, f"{path}[{index}]")
 
 
 def _rule(problems: Problems, rule: JSON, path: str, *, namespaced: bool) -> None:
@@ -54,6 +66,7 @@ class BindingStrategy(Strategy):
     """RoleBindings and ClusterRoleBindings."""
 
     tracks_generation = False
+    allow_create_on_update = True
     name_errors = staticmethod(names.path_segment)
 
     def __init__(self, *, namespaced: bool) -> None:

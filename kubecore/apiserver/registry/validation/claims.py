@@ -67,6 +67,11 @@ def validate_claim_spec(problems: Problems, spec: JSON, path: str = "spec") -> N
                     problems.required(f"{path}.{field}.{part}")
 
 
+def volume_source(spec: JSON) -> JSON:
+    """What of a PersistentVolume's spec says where its data is: one source under its name."""
+    return {key: value for key, value in spec.items() if key not in _NOT_A_SOURCE}
+
+
 def validate_volume_spec(problems: Problems, spec: JSON, path: str = "spec") -> None:
     if not spec.get("accessModes"):
         problems.required(f"{path}.accessModes")
@@ -85,8 +90,7 @@ def validate_volume_spec(problems: Problems, spec: JSON, path: str = "spec") -> 
             problems.required(f"{path}.nodeAffinity.required", "must specify required node constraints")
         else:
             validate_node_selector(problems, affinity["required"], f"{path}.nodeAffinity.required")
-    sources = {key: value for key, value in spec.items() if key not in _NOT_A_SOURCE}
-    validate_source(problems, sources, path)
+    validate_source(problems, volume_source(spec), path)
     if spec.get("local") is not None and affinity is None:
         problems.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
     if (spec.get("hostPath") or {}).get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":

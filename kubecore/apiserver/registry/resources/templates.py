@@ -1,0 +1,45 @@
+"""PodTemplates and ControllerRevisions: what other kinds are made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
+from kubecore.apiserver.registry.resources.generation import ContentGeneration
+from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation.podspec import validate_template
+from kubecore.apiserver.registry.validation.problems import Problems
+
+JSON = dict[str, Any]
+
+
+class PodTemplateStrategy(ContentGeneration):
+    resource_key = "podtemplates"
+    allow_create_on_update = True
+    returns_deleted = True
+
+    def default(self, obj: JSON) -> None:
+        default_pod_template(obj.get("template"))
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_template(problems, obj.get("template"), "template")
+        return problems
+
+
+class ControllerRevisionStrategy(Strategy):
+    resource_key = "controllerrevisions.apps"
+    tracks_generation = False
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        problems.not_negative("revision", obj.get("revision"))
+        if obj.get("data") is None:
+            problems.required("data", "data is mandatory")
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        problems.immutable("data", obj.get("data"), old.get("data"))
+        return problems

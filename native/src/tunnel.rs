@@ -1,0 +1,46 @@
+//! `TlsTunnel`: TLS with optional client certificates in front of the gRPC server.
+
+use std::path::PathBuf;
+
+use kubecore_front::tls::server_config;
+use kubecore_front::tunnel::Tunnel;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+#[pyclass(frozen, module = "kubecore._native")]
+pub struct TlsTunnel {
+    tunnel: Tunnel,
+}
+
+#[pymethods]
+impl TlsTunnel {
+    #[new]
+    #[pyo3(signature = (host, port, *, certificate_pem, key_pem, upstream))]
+    fn new(host: &str, port: u16, certificate_pem: &[u8], key_pem: &[u8], upstream: PathBuf) -> PyResult<Self> {
+        let config = server_config(certificate_pem, key_pem).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let io_error = |error: std::io::Error| PyOSError::new_err((error.raw_os_error(), error.to_string()));
+        let runtime = kubecore_front::runtime().map_err(io_error)?;
+        let tunnel = Tunnel::listen(host, port, config, upstream, &runtime).map_err(io_error)?;
+        Ok(Self { tunnel })
+    }
+
+    #[getter]
+    fn port(&self) -> u16 {
+        self.tunnel.port()
+    }
+
+    /// `peer` as gRPC names it: `unix-abstract:NAME`.
+    fn certificate<'py>(&self, py: Python<'py>, peer: &str) -> Option<Bound<'py, PyBytes>> {
+        let name = peer.strip_prefix("unix-abstract:")?;
+        self.tunnel.certificate(name).map(|certificate| PyBytes::new(py, &certificate))
+    }
+
+    fn close(&self) {
+        self.tunnel.close();
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<TlsTunnel>()
+}

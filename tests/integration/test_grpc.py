@@ -1,0 +1,342 @@
+"""gRPC over real sockets and TLS: the protocol, identities, failures, deadlines; the API behind it is in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import orjson
+import pytest
+import trustme
+from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from kubecore.api import errors
+from kubecore.api.errors import StatusError
+from kubecore.api.v1pb import objects_pb2 as pb
+from kubecore.apiserver.grpc import GrpcServer
+from kubecore.client.grpc import GrpcClient, connect
+from kubecore.client.grpc.client import resource
+from kubecore.clock import VirtualClock
+from tests.support.fake_api import FakeAPI
+
+
+@dataclass
+class User:
+    username: str
+
+
+@dataclass
+class Setup:
+    """A server, its API, and what is needed to call it."""
+
+    api: FakeAPI
+    ca: trustme.CA
+    port: int = 0
+    transport: Any = None
+    callers: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def ca_pem(self) -> bytes:
+        return self.ca.cert_pem.bytes()
+
+    def client(self, token: str = "secret") -> GrpcClient:
+        return connect(self.target, ca=self.ca_pem, token=token)
+
+    def authenticate(self, token: str | None, certificate: bytes | None) -> User | None:
+        if token is not None:
+            return User("by-token") if token == "secret" else None
+        if certificate is None:
+            return User("system:anonymous")
+        subject = x509.load_der_x509_certificate(certificate).subject
+        return User(str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value))
+
+    def transport_for(self, user: Any) -> Any:
+        self.callers.append(user.username)
+        return self.transport or self.api
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
+    issued = setup.ca.issue_cert("localhost")
+    server = GrpcServer(
+        host="127.0.0.1",
+        port=0,
+        certificate_pem=b"".join(part.bytes() for part in issued.cert_chain_pems),
+        key_pem=issued.private_key_pem.bytes(),
+        run_dir=tmp_path,
+        authenticate=setup.authenticate,
+        transport_for=setup.transport_for,
+    )
+    setup.port = await server.start()
+    yield setup
+    await server.stop(0)
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"a": "b"}}, "data": data}
+
+
+MAPS = "v1/configmaps"
+
+
+async def test_an_object_is_created_read_changed_and_deleted(setup: Setup) -> None:
+    async with setup.client() as objects:
+        created = await objects.create(MAPS, config_map("x", key="1"), "default")
+        assert (created.metadata.kind, created.metadata.namespace, created.metadata.name) == (
+            "ConfigMap",
+            "default",
+            "x",
+        )
+        assert dict(created.metadata.labels) == {"a": "b"}
+        assert created.metadata.uid
+        assert created.metadata.creation_timestamp.seconds == int(VirtualClock().now().timestamp())
+        assert created.decode()["data"] == {"key": "1"}
+
+        patched = await objects.patch(MAPS, "x", {"data": {"key": "2"}}, "default")
+        assert patched.metadata.resource_version != created.metadata.resource_version
+        read = await objects.get(MAPS, "x", "default")
+        assert read.json == patched.json
+        updated = await objects.update(MAPS, "x", read.decode() | {"data": {"key": "3"}}, "default")
+        assert updated.decode()["data"] == {"key": "3"}
+
+        await objects.delete(MAPS, "x", "default", grace_period_seconds=0)
+        with pytest.raises(StatusError) as caught:
+            await objects.get(MAPS, "x", "default")
+        assert (caught.value.code, caught.value.reason) == (404, "NotFound")
+
+
+async def test_a_token_or_a_client_certificate_names_the_caller(setup: Setup) -> None:
+    issued = setup.ca.issue_cert("user.example", common_name="alice")
+    pem = b"".join(part.bytes() for part in issued.cert_chain_pems)
+    with_certificate = connect(setup.target, ca=setup.ca_pem, certificate=pem, key=issued.private_key_pem.bytes())
+    for client in (setup.client(), with_certificate, setup.client(token="")):
+        async with client:
+            await client.list(MAPS)
+    assert setup.callers == ["by-token", "alice", "system:anonymous"]
+
+
+async def test_bad_credentials_are_unauthenticated(setup: Setup) -> None:
+    async with setup.client(token="stolen") as objects:
+        with pytest.raises(StatusError) as caught:
+            await objects.list(MAPS)
+    assert caught.value.code == 401
+    assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
+    assert caught.value.__cause__.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.bad_request("no"), grpc.StatusCode.INVALID_ARGUMENT),
+        (errors.forbidden("", "configmaps", "x", "no"), grpc.StatusCode.PERMISSION_DENIED),
+        (errors.not_found("", "configmaps", "x"), grpc.StatusCode.NOT_FOUND),
+        (errors.already_exists("", "configmaps", "x"), grpc.StatusCode.ALREADY_EXISTS),
+        (errors.conflict("", "configmaps", "x"), grpc.StatusCode.ABORTED),
+        (errors.expired("too old"), grpc.StatusCode.OUT_OF_RANGE),
+        (errors.invalid("ConfigMap", "x", [errors.FieldError.required("data")]), grpc.StatusCode.INVALID_ARGUMENT),
+        (errors.too_many_requests("slowly"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (errors.internal_error("oh"), grpc.StatusCode.INTERNAL),
+        (errors.service_unavailable("later"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_a_failure_carries_its_code_and_the_whole_status(
+    setup: Setup, error: StatusError, code: grpc.StatusCode
+) -> None:
+    setup.api.react("create configmaps", error)
+    async with setup.client() as objects:
+        with pytest.raises(StatusError) as caught:
+            await objects.create(MAPS, config_map("x"), "default")
+    assert caught.value.to_status() == error.to_status()
+    assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
+    assert caught.value.__cause__.code() == code
+
+
+class Pages:
+    """A transport whose lists come in pages of two, whatever is asked for."""
+
+    names = ("a", "b", "c", "d", "e")
+
+    def __init__(self) -> None:
+        self.limits: list[str] = []
+
+    async def request(self, method: str, path: str, *, query: Mapping[str, str], **_: Any) -> tuple[int, bytes]:
+        self.limits.append(query["limit"])
+        start = int(query.get("continue", "0"))
+        end = start + min(2, int(query["limit"]))
+        more = {"continue": str(end)} if end < len(self.names) else {}
+        items = [{"metadata": {"name": name, "resourceVersion": "3"}} for name in self.names[start:end]]
+        listed = {"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "7", **more}}
+        return 200, orjson.dumps({**listed, "items": items})
+
+
+async def test_a_list_is_streamed_in_pages_of_one_version(setup: Setup) -> None:
+    setup.transport = Pages()
+    async with setup.client() as objects:
+        listing = await objects.list(MAPS, page_size=2)
+    assert [item.metadata.name for item in listing.items] == list(Pages.names)
+    assert {item.metadata.kind for item in listing.items} == {"ConfigMap"}
+    assert (listing.resource_version, listing.continue_token) == ("7", "")
+    assert setup.transport.limits == ["2", "2", "2"]
+
+
+async def test_a_limited_list_says_where_to_go_on(setup: Setup) -> None:
+    setup.transport = Pages()
+    async with setup.client() as objects:
+        listing = await objects.list(MAPS, page_size=2, limit=3)
+        assert [item.metadata.name for item in listing.items] == ["a", "b", "c"]
+        rest = await objects.list(MAPS, continue_token=listing.continue_token)
+    assert [item.metadata.name for item in rest.items] == ["d", "e"]
+
+
+async def test_a_watch_brings_what_there_is_and_then_what_changes(setup: Setup) -> None:
+    setup.api.add("configmaps", config_map("old"))
+    async with setup.client() as objects:
+        events = objects.watch(MAPS, "default")
+        first = await anext(events)
+        assert [(event.type, event.item.metadata.name) for event in first] == [("ADDED", "old")]
+        setup.api.add("configmaps", config_map("new"))
+        setup.api.remove("configmaps", "old")
+        seen: list[tuple[str, str]] = []
+        while len(seen) < 2:
+            seen += [(event.type, event.item.metadata.name) for event in await anext(events)]
+        assert seen == [("ADDED", "new"), ("DELETED", "old")]
+        await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_watch_resumes_after_the_version_it_last_saw(setup: Setup) -> None:
+    for number in range(3):
+        setup.api.add("configmaps", config_map(f"m{number}"))
+    async with setup.client() as objects:
+        version = (await objects.get(MAPS, "m0", "default")).metadata.resource_version
+        events = objects.watch(MAPS, "default", resource_version=version)
+        seen: list[str] = []
+        while len(seen) < 2:
+            seen += [event.item.metadata.name for event in await anext(events)]
+        assert seen == ["m1", "m2"]
+
+
+async def test_a_watch_from_forgotten_history_is_out_of_range(setup: Setup) -> None:
+    setup.api.add("configmaps", config_map("x"))
+    setup.api.add("configmaps", config_map("y"))
+    setup.api.compact()
+    async with setup.client() as objects:
+        with pytest.raises(StatusError) as caught:
+            await anext(objects.watch(MAPS, "default", resource_version="1"))
+    assert (caught.value.code, caught.value.reason) == (410, "Expired")
+
+
+async def test_many_events_share_a_message(setup: Setup) -> None:
+    for number in range(250):
+        setup.api.add("configmaps", config_map(f"m{number:03}"))
+    async with setup.client() as objects:
+        sizes = []
+        async for batch in objects.watch(MAPS, "default"):
+            sizes.append(len(batch))
+            if sum(sizes) == 250:
+                break
+    assert sizes == [100, 100, 50]
+
+
+async def test_a_cancelled_watch_ends_the_subscription(setup: Setup) -> None:
+    setup.api.add("configmaps", config_map("x"))
+    async with setup.client() as objects:
+        events = objects.watch(MAPS, "default")
+        await anext(events)
+        assert len(setup.api._watchers) == 1
+        await events.aclose()  # type: ignore[attr-defined]
+        async with asyncio.timeout(10):
+            while setup.api._watchers:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+
+class Never:
+    """A transport that answers nothing."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+
+    async def request(self, *_: Any, **__: Any) -> tuple[int, bytes]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+
+async def test_a_deadline_ends_the_call_on_both_sides(setup: Setup) -> None:
+    setup.transport = never = Never()
+    async with setup.client() as objects:
+        with pytest.raises(StatusError) as caught:
+            await objects.get(MAPS, "x", "default", deadline=0.05)
+        async with asyncio.timeout(10):
+            await never.cancelled.wait()
+    assert caught.value.code == 504
+
+
+def operations() -> list[pb.Operation]:
+    maps = resource(MAPS)
+
+    def create(name: str) -> pb.Operation:
+        body = orjson.dumps(config_map(name))
+        return pb.Operation(create=pb.CreateRequest(resource=maps, namespace="default", json=body))
+
+    get = pb.Operation(get=pb.GetRequest(resource=maps, namespace="default", name="missing"))
+    return [create("a"), get, create("b")]
+
+
+async def test_a_batch_reports_each_operation_by_itself(setup: Setup) -> None:
+    async with setup.client() as objects:
+        results = await objects.batch(operations())
+    assert [result.WhichOneof("result") for result in results] == ["object", "error", "object"]
+    assert results[1].error.code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_a_batch_in_order_stops_at_the_first_failure(setup: Setup) -> None:
+    async with setup.client() as objects:
+        results = await objects.batch(operations(), in_order=True)
+    assert [result.WhichOneof("result") for result in results] == ["object", "error", "skipped"]
+    assert setup.api.get("configmaps", "b") is None
+
+
+async def test_a_request_without_a_resource_is_an_invalid_argument(setup: Setup) -> None:
+    async with setup.client() as objects:
+        with pytest.raises(StatusError, match="must be set"):
+            await objects._unary("Get", pb.GetRequest(), pb.Object, None)
+
+
+def raw_channel(setup: Setup) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(setup.target, grpc.ssl_channel_credentials(setup.ca_pem))
+
+
+async def test_health_says_serving(setup: Setup) -> None:
+    async with raw_channel(setup) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service="kubecore.v1.Objects"))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_reflection_lists_the_services(setup: Setup) -> None:
+    async with raw_channel(setup) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        answer = await call.read()
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"kubecore.v1.Objects", "grpc.health.v1.Health"} <= names
+
+
+@pytest.mark.parametrize("path", ["pods", "v1", "apps/v1/deployments/scale/more", "apps//deployments"])
+def test_a_resource_is_group_version_plural(path: str) -> None:
+    with pytest.raises(ValueError, match="not GROUP/VERSION/RESOURCE"):
+        resource(path)
