@@ -627,9 +627,7 @@ class TlsTunnel:
     OSError when the port cannot be bound, ValueError for bad PEM. Port 0 picks a free one.
     """
 
-    def __new__(
-        cls, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str
-    ) -> TlsTunnel: ...
+    def __new__(cls, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str) -> TlsTunnel: ...
     @property
     def port(self) -> int: ...
     def certificate(self, peer: str) -> bytes | None:

@@ -34,7 +34,8 @@ def generate() -> dict[str, str]:
     code = _VERSION_CHECK.sub("", code)
     code = code.replace("from google.protobuf import runtime_version as _runtime_version\n", "")
     code = code.replace("'kubecore.v1.objects_pb2'", "'kubecore.api.v1pb.objects_pb2'")
-    stub = stub.replace(", _Mapping]", ", _Mapping[str, _Any]]").replace("from typing import ", "from typing import Any as _Any, ")
+    stub = stub.replace(", _Mapping]", ", _Mapping[str, _Any]]")
+    stub = stub.replace("from typing import ", "from typing import Any as _Any, ")
     code = re.sub(r"# Protobuf Python Version: .*\n", "", code)
     return {"objects_pb2.py": code, "objects_pb2.pyi": stub}
 
