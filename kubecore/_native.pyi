@@ -624,12 +624,11 @@ class Schemas:
 class TlsTunnel:
     """TLS with optional client certificates, copied to the server listening on the Unix socket `upstream`.
 
-    OSError when the port cannot be bound, ValueError for bad PEM. Port 0 picks a free one.
+    `listener` is the descriptor of a TCP socket that listens; the tunnel has its own copy. OSError when it is none,
+    ValueError for bad PEM.
     """
 
-    def __new__(cls, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str) -> TlsTunnel: ...
-    @property
-    def port(self) -> int: ...
+    def __new__(cls, listener: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str) -> TlsTunnel: ...
     def certificate(self, peer: str) -> bytes | None:
         """The certificate (DER) shown on a connection that the server knows as `unix-abstract:NAME`."""
     def close(self) -> None:

@@ -28,6 +28,7 @@ from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
+from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
 from kubecore.apiserver.handlers.documents import Documents
@@ -81,14 +82,14 @@ def version_info() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APIServerConfig:
-    """Port 0 of `secure_port` picks a free one; 0 of the other ports means off. `advertise_address` is where pods
-    reach the server, by default the address it is bound to."""
+    """Port 0 picks a free one, except of `insecure_port`, where it means off; `grpc_port` None means no gRPC.
+    `advertise_address` is where pods reach the server, by default the address it is bound to."""
 
     data_dir: Path
     bind_address: str = "127.0.0.1"
     secure_port: int = 6443
     insecure_port: int = 0
-    grpc_port: int = 0
+    grpc_port: int | None = None
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     service_cidr: str = "10.96.0.0/16"
     node_ports: range = range(30000, 32768)
@@ -112,6 +113,7 @@ class APIServer:
         self.clock = clock
         self.secure_port = 0
         self.insecure_port = 0
+        self.grpc_port = 0
         network = ipaddress.ip_network(config.service_cidr)
         self.service_ip = str(network.network_address + 1)
         self._ready = asyncio.Event()
@@ -144,6 +146,7 @@ class APIServer:
         )
         await bootstrap.ensure_kubernetes(advertised)
         self._write_kubeconfig()
+        self._write_ports()
         self.front.set_ready(True)
         self._ready.set()
         log.info("API server ready at %s", self.url)
@@ -235,6 +238,21 @@ class APIServer:
         )
         if config.insecure_port:
             self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
+        if config.grpc_port is not None:
+            self._listen_grpc(config.bind_address, config.grpc_port)
+
+    def _listen_grpc(self, host: str, port: int) -> None:
+        authenticator = self.front.authenticator()
+        self._grpc = GrpcListener(
+            certificate_pem=self._serving.certificate,
+            key_pem=self._serving.key,
+            authenticate=lambda token, certificate: authenticator.authenticate(
+                token=token, certificate_der=certificate
+            ),
+            transport_for=self.transport_for,
+        )
+        self.grpc_port = self._grpc.listen(host, port)
+        self._started.append("grpc")
 
     def _hosts(self) -> list[str]:
         config = self.config
@@ -257,6 +275,11 @@ class APIServer:
         pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])
         content = kubeconfig(self.url, self.authority.certificate, pair, user="kubernetes-admin")
         write_private(self.config.data_dir / "admin.kubeconfig", content)
+
+    def _write_ports(self) -> None:
+        """`ports.json`, for whoever let free ports be picked."""
+        ports = {"secure": self.secure_port, "insecure": self.insecure_port, "grpc": self.grpc_port}
+        (self.config.data_dir / "ports.json").write_bytes(orjson.dumps({k: v for k, v in ports.items() if v}) + b"\n")
 
     # --- while it runs
 
@@ -312,6 +335,8 @@ class APIServer:
         if "front" in started:
             self.front.set_ready(False)
             await self._door.close(_SHUTDOWN_GRACE)
+        if "grpc" in started:
+            await self._grpc.close(_SHUTDOWN_GRACE)
         if "hub" in started:
             self.hub.close()
             await self._reading.close()

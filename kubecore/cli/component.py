@@ -61,7 +61,9 @@ def apiserver(
     secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
     bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     insecure_port: Annotated[int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback; 0 means off.")] = 0,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 means off.")] = 0,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one. Without it: no gRPC.")
+    ] = None,
     authorization_mode: Annotated[str, typer.Option(help="Authorizers in turn, comma separated.")] = "Node,RBAC",
     service_cluster_ip_range: Annotated[str, typer.Option(help="Range of cluster IPs.")] = "10.96.0.0/16",
     verbosity: Verbosity = 0,

@@ -56,7 +56,9 @@ def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
     bind_address: Annotated[str, typer.Option(help="Address the API server listens on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one.")] = 6444,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")
+    ] = 6444,
     insecure_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
     ] = 0,

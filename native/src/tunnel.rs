@@ -1,5 +1,6 @@
 //! `TlsTunnel`: TLS with optional client certificates in front of the gRPC server.
 
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 use kubecore_front::tls::server_config;
@@ -16,18 +17,16 @@ pub struct TlsTunnel {
 #[pymethods]
 impl TlsTunnel {
     #[new]
-    #[pyo3(signature = (host, port, *, certificate_pem, key_pem, upstream))]
-    fn new(host: &str, port: u16, certificate_pem: &[u8], key_pem: &[u8], upstream: PathBuf) -> PyResult<Self> {
+    #[pyo3(signature = (listener, *, certificate_pem, key_pem, upstream))]
+    fn new(listener: RawFd, certificate_pem: &[u8], key_pem: &[u8], upstream: PathBuf) -> PyResult<Self> {
         let config = server_config(certificate_pem, key_pem).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let io_error = |error: std::io::Error| PyOSError::new_err((error.raw_os_error(), error.to_string()));
         let runtime = kubecore_front::runtime().map_err(io_error)?;
-        let tunnel = Tunnel::listen(host, port, config, upstream, &runtime).map_err(io_error)?;
+        // Python keeps its own descriptor and may close it whenever it likes.
+        // SAFETY: the descriptor is open while this call lasts, because its owner makes the call.
+        let listener = unsafe { BorrowedFd::borrow_raw(listener) }.try_clone_to_owned().map_err(io_error)?;
+        let tunnel = Tunnel::serve(listener.into(), config, upstream, &runtime).map_err(io_error)?;
         Ok(Self { tunnel })
-    }
-
-    #[getter]
-    fn port(&self) -> u16 {
-        self.tunnel.port()
     }
 
     /// `peer` as gRPC names it: `unix-abstract:NAME`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.api.v1pb import objects_pb2 as pb
-from kubecore.apiserver.grpc import GrpcServer
+from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.client.grpc import GrpcClient, connect
 from kubecore.client.grpc.client import resource
 from kubecore.clock import VirtualClock
@@ -67,21 +66,18 @@ class Setup:
 
 
 @pytest.fixture
-async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+async def setup() -> AsyncIterator[Setup]:
     setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
     issued = setup.ca.issue_cert("localhost")
-    server = GrpcServer(
-        host="127.0.0.1",
-        port=0,
+    listener = GrpcListener(
         certificate_pem=b"".join(part.bytes() for part in issued.cert_chain_pems),
         key_pem=issued.private_key_pem.bytes(),
-        run_dir=tmp_path,
         authenticate=setup.authenticate,
         transport_for=setup.transport_for,
     )
-    setup.port = await server.start()
+    setup.port = listener.listen("127.0.0.1", 0)
     yield setup
-    await server.stop(0)
+    await listener.close(0)
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:

@@ -1,5 +1,1 @@
-"""The gRPC listener. Importing it loads grpc (0.2 s, 17 MB): do so only once the server is ready."""
-
-from kubecore.apiserver.grpc.server import GrpcServer
-
-__all__ = ["GrpcServer"]
+"""The gRPC API: `listener` waits for the first caller, `server` is loaded then (grpc costs 0.2 s and 17 MB)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from socket import socket as Socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -52,7 +53,7 @@ _Request = TypeVar("_Request", bound=Message)
 
 
 class GrpcServer:
-    """Serves `kubecore.v1.Objects`, health and reflection on one TLS port.
+    """Serves `kubecore.v1.Objects`, health and reflection on a socket that listens already, with TLS.
 
     `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
     server's handler chain for that identity. `run_dir` must be a directory only this user can enter.
@@ -61,15 +62,14 @@ class GrpcServer:
     def __init__(
         self,
         *,
-        host: str,
-        port: int,
+        listener: Socket,
         certificate_pem: bytes,
         key_pem: bytes,
         run_dir: Path,
         authenticate: Authenticate,
         transport_for: TransportFor,
     ) -> None:
-        self._host, self._port = host, port
+        self._listener = listener
         self._certificate_pem, self._key_pem = certificate_pem, key_pem
         self._socket = run_dir / "grpc.sock"
         self._authenticate = authenticate
@@ -78,8 +78,8 @@ class GrpcServer:
         self._tunnel: _native.TlsTunnel | None = None
         self._health = HealthServicer()
 
-    async def start(self) -> int:
-        """Listens; returns the port."""
+    async def start(self) -> None:
+        """Takes connections from the listener from now on."""
         server = self._server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -91,16 +91,14 @@ class GrpcServer:
         await server.start()
         self._socket.chmod(0o600)
         self._tunnel = _native.TlsTunnel(
-            self._host,
-            self._port,
+            self._listener.fileno(),
             certificate_pem=self._certificate_pem,
             key_pem=self._key_pem,
             upstream=str(self._socket),
         )
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        log.info("gRPC on %s:%d", self._host, self._tunnel.port)
-        return self._tunnel.port
+        log.info("gRPC on %s:%d", *self._listener.getsockname()[:2])
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuses new calls, lets those under way finish within the grace, ends watches at its end."""

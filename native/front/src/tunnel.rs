@@ -18,8 +18,6 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::bind;
-
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4_096;
 /// Whatever the server does not read or the client does not take waits in these, one for each direction.
@@ -29,7 +27,6 @@ type Peers = Mutex<FxHashMap<String, CertificateDer<'static>>>;
 
 /// A listening tunnel; it ends, with its connections, when dropped or closed.
 pub struct Tunnel {
-    port: u16,
     peers: Arc<Peers>,
     stop: watch::Sender<bool>,
 }
@@ -46,17 +43,15 @@ struct Shared {
 }
 
 impl Tunnel {
-    /// Listens for TLS; `upstream` is the path of the server's socket.
-    pub fn listen(
-        host: &str,
-        port: u16,
+    /// Serves TLS on a socket that listens already; `upstream` is the path of the server's socket.
+    pub fn serve(
+        socket: std::net::TcpListener,
         mut config: ServerConfig,
         upstream: PathBuf,
         handle: &Handle,
     ) -> io::Result<Self> {
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let socket = bind(host, port)?;
-        let port = socket.local_addr()?.port();
+        socket.set_nonblocking(true)?;
         let (stop, stopped) = watch::channel(false);
         let peers = Arc::new(Peers::default());
         let shared = Arc::new(Shared {
@@ -71,11 +66,7 @@ impl Tunnel {
         let _entered = handle.enter();
         let listener = TcpListener::from_std(socket)?;
         handle.spawn(shared.accept(listener));
-        Ok(Self { port, peers, stop })
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
+        Ok(Self { peers, stop })
     }
 
     /// The certificate shown on the connection from an abstract socket; `None` without one or for a stranger.

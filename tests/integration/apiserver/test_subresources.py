@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from kubecore.apiserver.server import APIServer
 
@@ -148,12 +151,20 @@ async def test_component_statuses_tell_who_is_well(cluster: Api, server: APIServ
     assert (await cluster.get("v1/componentstatuses", "nothing"))[0] == 404
 
 
+def certificate_request() -> bytes:
+    """A PEM certificate request for user jane, signed by a key of its own."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "jane")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
 async def test_approval_changes_the_conditions_of_a_request_only(cluster: Api) -> None:
     key = "certificates.k8s.io/v1/certificatesigningrequests"
     given = {
         "metadata": {"name": "csr"},
         "spec": {
-            "request": base64.b64encode(b"x").decode(),
+            "request": base64.b64encode(certificate_request()).decode(),
             "signerName": "kubernetes.io/kube-apiserver-client",
             "usages": ["client auth"],
         },

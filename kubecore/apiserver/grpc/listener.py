@@ -1,0 +1,108 @@
+"""The gRPC port: it listens from the start and costs nothing until somebody calls.
+
+The first connection waits in the socket's backlog while grpc is loaded and its server started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.grpc.server import GrpcServer
+    from kubecore.apiserver.grpc.service import Transport
+
+log = logging.getLogger("kubecore.apiserver.grpc")
+
+_BACKLOG = 1024
+
+
+class GrpcListener:
+    """The port, and the server behind it once there was a first connection.
+
+    `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
+    server's handler chain for that identity.
+    """
+
+    def __init__(
+        self,
+        *,
+        certificate_pem: bytes,
+        key_pem: bytes,
+        authenticate: Callable[[str | None, bytes | None], UserInfo | None],
+        transport_for: Callable[[UserInfo], Transport],
+    ) -> None:
+        self._certificate_pem, self._key_pem = certificate_pem, key_pem
+        self._authenticate = authenticate
+        self._transport_for = transport_for
+        self._socket: socket.socket | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._server: GrpcServer | None = None
+        self._run_dir: Path | None = None
+
+    def listen(self, host: str, port: int) -> int:
+        """Listens, on the running loop; returns the port (0 picked a free one). OSError when it cannot be had."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {host}:{port} for gRPC: {error.strerror}") from error
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._first_connection)
+        return int(self._socket.getsockname()[1])
+
+    async def close(self, grace_seconds: float) -> None:
+        """Refuses new calls; those under way may finish within the grace. Idempotent."""
+        if self._socket is None:
+            return
+        listener, self._socket = self._socket, None
+        if self._starting is None:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        else:
+            await asyncio.wait((self._starting,))
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+        listener.close()
+        if self._run_dir is not None:
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def _first_connection(self) -> None:
+        assert self._socket is not None
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._starting = asyncio.create_task(self._start_guarded(self._socket), name="grpc-start")
+
+    async def _start_guarded(self, listener: socket.socket) -> None:
+        try:
+            await self._start(listener)
+        except Exception:
+            log.exception("the gRPC server could not be started")
+            listener.close()
+
+    async def _start(self, listener: socket.socket) -> None:
+        # On a thread, so that other requests are answered while grpc is loaded.
+        grpc_server = await asyncio.to_thread(_load_server)
+        # A path of its own: a socket's is limited to 107 bytes, which a data directory may well exceed.
+        self._run_dir = Path(tempfile.mkdtemp(prefix="kubecore-grpc-"))
+        server = grpc_server(
+            listener=listener,
+            certificate_pem=self._certificate_pem,
+            key_pem=self._key_pem,
+            run_dir=self._run_dir,
+            authenticate=self._authenticate,
+            transport_for=self._transport_for,
+        )
+        await server.start()
+        self._server = server
+
+
+def _load_server() -> type[GrpcServer]:
+    from kubecore.apiserver.grpc.server import GrpcServer
+
+    return GrpcServer
