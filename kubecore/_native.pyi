@@ -3,6 +3,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 __version__: str
+OPTIMISED: bool
+"""Whether this is a release build."""
 
 # --- balance
 def schedulers() -> list[str]:
