@@ -48,6 +48,7 @@ from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.clock import native_clock
+from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.components import Probe
@@ -96,6 +97,8 @@ class APIServerConfig:
     cluster_domain: str = "cluster.local"
     advertise_address: str = ""
     extra_sans: tuple[str, ...] = ()
+    verify_kubelets: bool = False
+    """Whether the cluster's own CA must have issued kubelets' serving certificates."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
 
 
@@ -192,7 +195,7 @@ class APIServer:
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry)
         self._reading = Reading(self.registry, self.hub)
-        self._logs = PodLogs(self.registry, KubeletConnection(self.authority))
+        self._logs = PodLogs(self.registry, self._kubelets())
         self.components = ComponentStatuses(self.registry)
         self.handlers = Handlers(
             served=self.served,
@@ -211,6 +214,9 @@ class APIServer:
             ),
             documents=Documents(self.registry, self.tokens),
         )
+
+    def _kubelets(self) -> KubeletConnection:
+        return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)
 
     def _listen(self) -> None:
         config = self.config
@@ -279,7 +285,8 @@ class APIServer:
     def _write_ports(self) -> None:
         """`ports.json`, for whoever let free ports be picked."""
         ports = {"secure": self.secure_port, "insecure": self.insecure_port, "grpc": self.grpc_port}
-        (self.config.data_dir / "ports.json").write_bytes(orjson.dumps({k: v for k, v in ports.items() if v}) + b"\n")
+        content = orjson.dumps({name: port for name, port in ports.items() if port}) + b"\n"
+        write_whole(self.config.data_dir / "ports.json", content)
 
     # --- while it runs
 

@@ -194,7 +194,7 @@ impl Front {
         let source = source.map(|source| -> MetricsSource {
             Arc::new(move || {
                 Python::attach(|py| {
-                    let text = source.call0(py).and_then(|text| Ok(text.extract::<Vec<u8>>(py)?));
+                    let text = source.call0(py).and_then(|text| text.extract::<Vec<u8>>(py));
                     text.unwrap_or_else(|error| {
                         error.write_unraisable(py, Some(source.bind(py)));
                         Vec::new()

@@ -19,7 +19,8 @@ impl TlsTunnel {
     #[new]
     #[pyo3(signature = (listener, *, certificate_pem, key_pem, upstream))]
     fn new(listener: RawFd, certificate_pem: &[u8], key_pem: &[u8], upstream: PathBuf) -> PyResult<Self> {
-        let config = server_config(certificate_pem, key_pem).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let config = server_config(certificate_pem, key_pem)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let io_error = |error: std::io::Error| PyOSError::new_err((error.raw_os_error(), error.to_string()));
         let runtime = kubecore_front::runtime().map_err(io_error)?;
         // Python keeps its own descriptor and may close it whenever it likes.

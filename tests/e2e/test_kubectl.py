@@ -241,7 +241,7 @@ def test_mistakes_get_kubernetes_words(kubectl: Kubectl, namespace: str) -> None
     assert "the server doesn't have a resource type" in kubectl.run("get", "unicorns").errors
     bad = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {replicas: -1}\n"
     errors = kubectl.run("-n", namespace, "apply", "--validate=false", "-f", "-", stdin=bad).errors
-    assert 'Deployment.apps "bad" is invalid' in errors
+    assert 'The Deployment "bad" is invalid' in errors
     assert "must be greater than or equal to 0" in errors
     typo = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: typo}\ndatta: {a: b}\n"
     assert 'unknown field "datta"' in kubectl.run("-n", namespace, "apply", "-f", "-", stdin=typo).errors

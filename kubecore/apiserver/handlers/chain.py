@@ -114,6 +114,8 @@ class Handlers:
             raise errors.method_not_allowed()
         if served.resource.namespaced and not request.namespace and verb not in ("list", "watch"):
             raise errors.method_not_allowed()
+        if not request.name and verb in ("get", "update", "patch", "delete"):
+            raise errors.method_not_allowed()
         if verb == "create":
             if request.name and not subresource:
                 raise errors.method_not_allowed()

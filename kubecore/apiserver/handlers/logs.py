@@ -60,10 +60,15 @@ class Kubelet:
 
 
 class KubeletConnection:
-    """HTTPS to kubelets with the API server's client certificate; the session is made on first use."""
+    """HTTPS to kubelets with the API server's client certificate; the session is made on first use.
 
-    def __init__(self, authority: CertificateAuthority) -> None:
+    `kubelet_ca` (PEM) must have issued kubelets' serving certificates; without it they are not verified, as with
+    kube-apiserver's `--kubelet-certificate-authority`.
+    """
+
+    def __init__(self, authority: CertificateAuthority, kubelet_ca: bytes | None = None) -> None:
         self._authority = authority
+        self._kubelet_ca = kubelet_ca
         self._session: aiohttp.ClientSession | None = None
 
     def session(self) -> aiohttp.ClientSession:
@@ -80,9 +85,13 @@ class KubeletConnection:
         import tempfile
 
         pair = self._authority.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
-        context = ssl.create_default_context(cadata=self._authority.certificate.decode())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # Kubelets serve under the name of their node, whichever address of it is used.
         context.check_hostname = False
+        if self._kubelet_ca is None:
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_verify_locations(cadata=self._kubelet_ca.decode())
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(pair.certificate + pair.key)
             file.flush()

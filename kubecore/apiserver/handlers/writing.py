@@ -224,14 +224,11 @@ def _check_patched(ctx: RequestContext, served: Served, metadata: JSON) -> None:
     """A patch may not move the object: its name and namespace are the URL's."""
     if not metadata.get("name"):
         metadata["name"] = ctx.name
-    causes = []
     if metadata["name"] != ctx.name:
-        causes.append(FieldError.immutable("metadata.name", metadata["name"]))
+        raise errors.bad_request(lifecycle.name_mismatch(metadata["name"], ctx.name))
     if served.resource.namespaced:
         space = metadata.setdefault("namespace", ctx.namespace)
         if space != ctx.namespace:
             raise errors.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-    if causes:
-        raise errors.invalid(served.resource.kind, ctx.name, causes, group=served.resource.group)

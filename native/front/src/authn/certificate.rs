@@ -45,12 +45,14 @@ impl ClientCa {
     }
 }
 
+/// Unix seconds from and until which a certificate holds.
+type Validity = (f64, f64);
+
 /// What was found out about a chain under one generation of authorities.
 #[derive(Clone)]
 struct Verified {
     generation: u64,
-    /// Unix seconds between which it holds.
-    validity: (f64, f64),
+    validity: Validity,
     user: Result<Option<Arc<UserInfo>>, Refused>,
 }
 
@@ -89,7 +91,7 @@ impl ClientIdentity {
         user
     }
 
-    fn judge(&self, ca: &ClientCa, now: f64) -> Result<((f64, f64), Option<Arc<UserInfo>>), Refused> {
+    fn judge(&self, ca: &ClientCa, now: f64) -> Result<(Validity, Option<Arc<UserInfo>>), Refused> {
         ca.verify(&self.chain, now)?;
         let leaf = self.chain.first().ok_or(Refused)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;

@@ -55,12 +55,17 @@ enum GoodToken {
 #[derive(Default)]
 pub struct TokenMemo(Mutex<Option<(HeaderValue, u64, GoodToken)>>);
 
+/// SHA-256 of a token.
+type Fingerprint = [u8; 32];
+/// A user Python has vouched for, and until when in Unix seconds.
+type Vouched = (Arc<UserInfo>, f64);
+
 pub struct Authenticator {
     clock: Clock,
     lookup: Arc<dyn ObjectLookup>,
     client_ca: ArcSwapOption<ClientCa>,
     issuer: ArcSwapOption<ServiceAccountIssuer>,
-    tokens: RwLock<FxHashMap<[u8; 32], (Arc<UserInfo>, f64)>>,
+    tokens: RwLock<FxHashMap<Fingerprint, Vouched>>,
     /// Counts changes of the above; what connections remember from before is void.
     generation: AtomicU64,
     delegate: AtomicBool,
@@ -252,7 +257,7 @@ enum Judgement {
 }
 
 /// Tokens are kept as digests, so that the memory holds none.
-fn fingerprint(token: &str) -> [u8; 32] {
+fn fingerprint(token: &str) -> Fingerprint {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     out
