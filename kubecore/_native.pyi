@@ -261,9 +261,10 @@ class Forwarder:
 class DnsServer:
     """Answers DNS queries from tables, and forwards what is not in them. Thread-safe; runs on the extension's threads.
 
-    All names of `domain` are its own (NXDOMAIN with SOA for unknown ones); names elsewhere are answered when they are
-    in the tables and handed to `upstreams` otherwise (REFUSED without any, SERVFAIL when none answers). Upstreams are
-    "10.0.0.2", "10.0.0.2:5353", "fd00::1" or "[fd00::1]:5353"; ValueError for others.
+    All names of `domain` are its own (NXDOMAIN with SOA for unknown ones, SERVFAIL before the first `set_records`);
+    names elsewhere are answered when they are in the tables and handed to `upstreams` otherwise (REFUSED without any,
+    SERVFAIL when none answers). Upstreams are "10.0.0.2", "10.0.0.2:5353", "fd00::1" or "[fd00::1]:5353"; ValueError
+    for others.
     """
 
     def __new__(cls, domain: str, clock: Clock | None = None, *, upstreams: Sequence[str] = ()) -> DnsServer: ...
@@ -272,8 +273,9 @@ class DnsServer:
         value as in a zone file; types A, AAAA, CNAME, NS, PTR, SRV, TXT, and EMPTY (the name exists) and PODS (names
         below it like 10-1-2-3 or fd00--1 have the address they spell). ValueError names a record that cannot be."""
     def set_upstreams(self, upstreams: Sequence[str]) -> None: ...
-    def listen(self, address: str, port: int) -> tuple[str, int]:
-        """Answer on UDP and TCP; port 0 picks one. OSError with errno as bind(2) gives it."""
+    def listen(self, address: str, port: int, *, ahead: bool = False) -> tuple[str, int]:
+        """Answer on UDP and TCP; port 0 picks one. `ahead`: no link needs to have the address yet. OSError with errno
+        as bind(2) gives it."""
     def close(self, address: str, port: int) -> bool: ...
     def shutdown(self) -> None:
         """Close all listeners."""

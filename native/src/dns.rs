@@ -62,9 +62,10 @@ impl DnsServer {
         Ok(())
     }
 
-    fn listen(&self, py: Python<'_>, address: &str, port: u16) -> PyResult<(String, u16)> {
+    #[pyo3(signature = (address, port, *, ahead = false))]
+    fn listen(&self, py: Python<'_>, address: &str, port: u16, ahead: bool) -> PyResult<(String, u16)> {
         let address = SocketAddr::new(ip(address)?, port);
-        let bound = py.detach(|| self.core.listen(address)).map_err(os_error)?;
+        let bound = py.detach(|| self.core.listen(address, ahead)).map_err(os_error)?;
         Ok((bound.ip().to_string(), bound.port()))
     }
 

@@ -13,14 +13,26 @@ const TRIES: usize = 8;
 /// Linux lets go of a port it has chosen itself (port 0) when a socket ceases to listen or is disconnected, so a free
 /// port is looked up first and then bound by its number.
 pub(crate) fn bind(address: SocketAddr, kind: Type) -> io::Result<(Socket, SocketAddr)> {
+    bind_any_port(address, |address| bind_exactly(address, kind, false))
+}
+
+/// Like `bind`, also while no link of this host has the address yet.
+pub(crate) fn bind_ahead(address: SocketAddr, kind: Type) -> io::Result<(Socket, SocketAddr)> {
+    bind_any_port(address, |address| bind_exactly(address, kind, true))
+}
+
+fn bind_any_port(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<(Socket, SocketAddr)> {
     if address.port() != 0 {
-        return Ok((bind_exactly(address, kind)?, address));
+        return Ok((bind(address)?, address));
     }
     let mut tries = 0;
     loop {
         tries += 1;
-        let found = bind_exactly(address, kind)?.local_addr()?.as_socket().unwrap_or(address);
-        match bind_exactly(found, kind) {
+        let found = bind(address)?.local_addr()?.as_socket().unwrap_or(address);
+        match bind(found) {
             Ok(socket) => return Ok((socket, found)),
             Err(error) if tries == TRIES => return Err(error),
             Err(_) => {}
@@ -28,7 +40,7 @@ pub(crate) fn bind(address: SocketAddr, kind: Type) -> io::Result<(Socket, Socke
     }
 }
 
-fn bind_exactly(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+fn bind_exactly(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
@@ -37,6 +49,9 @@ fn bind_exactly(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if ahead {
+        if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
     }
     socket.bind(&address.into())?;
     Ok(socket)

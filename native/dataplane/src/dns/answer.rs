@@ -79,6 +79,9 @@ pub(super) fn answer(table: &Table, wire: &[u8], udp: bool, recursive: bool) -> 
         return finish(&reply_to(&query, code), limit);
     }
     let Some(question) = query.queries.first() else { return Outcome::Drop };
+    if table.is_unknown_yet(question.name()) {
+        return finish(&reply_to(&query, ResponseCode::ServFail), limit);
+    }
     let mut reply = reply_to(&query, ResponseCode::NoError);
     reply.metadata.recursion_available = recursive;
     reply.metadata.authoritative = true;

@@ -88,13 +88,15 @@ impl DnsServer {
         self.shared.upstream.set_servers(servers);
     }
 
-    /// Answer on UDP and TCP at `address`; port 0 picks one that is free for both. Errors are those of bind(2).
-    pub fn listen(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+    /// Answer on UDP and TCP at `address`; port 0 picks one that is free for both. `ahead`: no link needs to have the
+    /// address yet. Errors are those of bind(2).
+    pub fn listen(&self, address: SocketAddr, ahead: bool) -> io::Result<SocketAddr> {
+        let bind = if ahead { binding::bind_ahead } else { binding::bind };
         let mut tries = 0;
         let (udp, tcp, bound) = loop {
             tries += 1;
-            let (udp, bound) = binding::bind(address, Type::DGRAM)?;
-            match binding::bind(bound, Type::STREAM) {
+            let (udp, bound) = bind(address, Type::DGRAM)?;
+            match bind(bound, Type::STREAM) {
                 Ok((tcp, _)) => break (udp, tcp, bound),
                 Err(error) if address.port() != 0 || tries == PORT_TRIES => return Err(error),
                 Err(_) => {}

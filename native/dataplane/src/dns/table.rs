@@ -135,6 +135,7 @@ pub struct Table {
     domain: Name,
     domain_key: Key,
     serial: u32,
+    filled: bool,
     nodes: FxHashMap<Key, Node>,
     owners: FxHashMap<String, (u32, Vec<Key>)>,
     next_owner: u32,
@@ -147,6 +148,7 @@ impl Table {
             domain_key: key(&domain),
             domain,
             serial: 1,
+            filled: false,
             nodes: FxHashMap::default(),
             owners: FxHashMap::default(),
             next_owner: 0,
@@ -156,6 +158,7 @@ impl Table {
     /// Replace all records of `owner`; none takes it out. Nothing is changed when one cannot be parsed.
     pub fn set(&mut self, owner: &str, records: &[RecordSpec]) -> Result<(), RecordError> {
         let parsed = records.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        self.filled = true;
         self.remove(owner);
         self.serial = self.serial.wrapping_add(1).max(1);
         if parsed.is_empty() {
@@ -207,6 +210,11 @@ impl Table {
             }
             name = parent(current);
         }
+    }
+
+    /// A name of the domain before anything was put in: nothing can be said about it, not even that it does not exist.
+    pub(super) fn is_unknown_yet(&self, name: &Name) -> bool {
+        !self.filled && is_below(&key(name), &self.domain_key)
     }
 
     pub fn len(&self) -> usize {

@@ -102,6 +102,17 @@ fn unknown_names_of_the_domain_do_not_exist() {
 }
 
 #[test]
+fn before_the_first_records_nothing_is_said_about_the_domain() {
+    let mut table = Table::new("cluster.local").unwrap();
+    let query = question("web.default.svc.cluster.local.", RecordType::A);
+    assert_eq!(reply(&table, &query).metadata.response_code, ResponseCode::ServFail);
+    let elsewhere = question("example.org.", RecordType::A).to_vec().unwrap();
+    assert!(matches!(answer(&table, &elsewhere, true, true), Outcome::Forward(_)));
+    table.set("zone", &[]).unwrap();
+    assert_eq!(reply(&table, &query).metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
 fn srv_brings_the_addresses_of_its_targets() {
     let answer = reply(&table(), &question("_http._tcp.web.default.svc.cluster.local.", RecordType::SRV));
     assert_eq!(answer.answers[0].data.to_string(), "0 100 80 web.default.svc.cluster.local.");

@@ -1,0 +1,186 @@
+"""The Service kube-system/kube-dns: where the cluster finds its DNS, told as it truly is.
+
+The responder listens at the Service's own address, without a hop through the service proxy, which only holds the
+address for it (label `service.kubernetes.io/service-proxy-name`), and at an address of the node, which is the Service's
+endpoint. Where port 53 cannot be had, the Service has the port that could be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.dns.responder import DNS_PORT, DnsResponder
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+NAMESPACE, NAME = "kube-system", "kube-dns"
+ACCOUNT = "coredns"
+"""The service account that the bootstrap policy's role system:coredns is bound to."""
+PROXY_NAME_LABEL, PROXY_NAME = "service.kubernetes.io/service-proxy-name", "kubecore-dns"
+_SLICES = "endpointslices.discovery.k8s.io"
+_LABELS = {
+    "k8s-app": NAME,
+    "kubernetes.io/cluster-service": "true",
+    "kubernetes.io/name": "KubeDNS",
+    PROXY_NAME_LABEL: PROXY_NAME,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """`address`: what kube-dns' cluster IP should be. `node_address`, `node_name`: the node it runs on; the address may
+    not be there yet. `spare_ports` are tried in turn when port 53 cannot be had; 0 picks a free one."""
+
+    address: str
+    node_address: str
+    node_name: str
+    spare_ports: Sequence[int] = (0,)
+
+
+async def serve_cluster(client: Client, responder: DnsResponder, site: Site) -> tuple[str, ...]:
+    """Listen at kube-dns' address and publish it. Returns the name servers for pods: none when they could not ask,
+    since a resolv.conf cannot name a port.
+
+    `client` must be allowed to write Services. A kube-dns with a selector is somebody else's: it is left alone, and
+    pods ask it.
+    """
+    found = await _ensure_service(client, site.address)
+    address = _address(found)
+    if not address or found["spec"].get("selector"):
+        log.info("Service %s/%s is not ours: pods ask %s", NAMESPACE, NAME, address or "nobody")
+        return (address,) if address else ()
+    port = _listen(responder, [address, site.node_address], site.spare_ports)
+    await asyncio.gather(
+        _tell_port(client, found, port),
+        _ensure(client, _SLICES, endpoint_slice(site, port, owner=found)),
+        _ensure(client, "endpoints", endpoints(site, port)),
+        _ensure(client, "serviceaccounts", _object("v1", "ServiceAccount", {"name": ACCOUNT})),
+    )
+    return (address,) if port == DNS_PORT else ()
+
+
+def service(address: str, port: int = DNS_PORT) -> Object:
+    """An empty `address` lets the API server pick one."""
+    spec: Object = {"type": "ClusterIP", "ports": _service_ports(port)}
+    if address:
+        spec["clusterIP"] = address
+    return _object("v1", "Service", {"labels": dict(_LABELS)}, spec=spec)
+
+
+def endpoint_slice(site: Site, port: int, *, owner: Object) -> Object:
+    """Of the Service `owner`, with which it goes."""
+    one: Object = {"addresses": [site.node_address], "conditions": {"ready": True, "serving": True}}
+    if site.node_name:
+        one["nodeName"] = site.node_name
+    kind = "IPv6" if ":" in site.node_address else "IPv4"
+    labels = {"kubernetes.io/service-name": NAME, "endpointslice.kubernetes.io/managed-by": PROXY_NAME}
+    return _object(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        {"labels": labels, "ownerReferences": [meta.controller_reference(owner, "v1", "Service")]},
+        addressType=kind,
+        endpoints=[one],
+        ports=[{"name": name, "protocol": protocol, "port": port} for name, protocol in _PORTS],
+    )
+
+
+def endpoints(site: Site, port: int) -> Object:
+    """For those who still read Endpoints; nobody is to make EndpointSlices of them."""
+    address: Object = {"ip": site.node_address}
+    if site.node_name:
+        address["nodeName"] = site.node_name
+    ports = [{"name": name, "protocol": protocol, "port": port} for name, protocol in _PORTS]
+    labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    return _object("v1", "Endpoints", {"labels": labels}, subsets=[{"addresses": [address], "ports": ports}])
+
+
+_PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
+
+
+def _service_ports(port: int) -> list[Object]:
+    return [{"name": name, "protocol": protocol, "port": port, "targetPort": port} for name, protocol in _PORTS]
+
+
+def _object(version: str, kind: str, metadata: Object, **parts: Any) -> Object:
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": NAME, "namespace": NAMESPACE, **metadata},
+        **parts,
+    }
+
+
+def _listen(responder: DnsResponder, addresses: Sequence[str], spare_ports: Sequence[int]) -> int:
+    """The port that could be had."""
+    try:
+        return responder.listen(addresses, DNS_PORT, ahead=True)
+    except OSError as error:
+        refused = error.strerror or str(error)
+    for index, spare in enumerate(spare_ports):
+        try:
+            port = responder.listen(addresses, spare, ahead=True)
+        except OSError:
+            if index == len(spare_ports) - 1:
+                raise
+            continue
+        log.warning(
+            "DNS cannot listen on port %d (%s): it answers at %s port %d, and Services are named in pods' /etc/hosts",
+            DNS_PORT,
+            refused,
+            addresses[0],
+            port,
+        )
+        return port
+    raise OSError(f"DNS cannot listen on port {DNS_PORT}: {refused}")
+
+
+def _address(found: Object) -> str:
+    address: str = found["spec"].get("clusterIP") or ""
+    return "" if address == "None" else address
+
+
+async def _ensure_service(client: Client, address: str) -> Object:
+    try:
+        return await client.get("services", NAME, NAMESPACE)
+    except StatusError as error:
+        if not errors.is_not_found(error):
+            raise
+    try:
+        return await client.create("services", service(address))
+    except StatusError as error:
+        if error.code != 422:
+            raise
+        log.warning("kube-dns cannot have address %s: %s", address, error.message)
+        return await client.create("services", service(""))
+
+
+async def _tell_port(client: Client, found: Object, port: int) -> None:
+    """A former run may have had another port."""
+    told = [(one["port"], one.get("targetPort")) for one in found["spec"].get("ports") or ()]
+    marked = meta.labels(found).get(PROXY_NAME_LABEL) == PROXY_NAME
+    if marked and told == [(port, port)] * len(_PORTS):
+        return
+    changed = meta.deepcopy(found)
+    changed["metadata"]["labels"] = {**meta.labels(found), PROXY_NAME_LABEL: PROXY_NAME}
+    changed["spec"]["ports"] = _service_ports(port)
+    await client.update("services", changed)
+
+
+async def _ensure(client: Client, resource: str, wanted: Object) -> None:
+    """Create an object of ours, or replace what it says."""
+    try:
+        await client.create(resource, wanted)
+    except StatusError as error:
+        if not errors.is_already_exists(error):
+            raise
+        if resource != "serviceaccounts":
+            await client.update(resource, wanted)
