@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+from kubecore.whole_file import write_whole
+
 
 def ensure_certificate(directory: Path, node_name: str, address: str) -> tuple[Path, Path]:
     """Paths of certificate and key, made on first use; the key is readable by its owner only."""
@@ -40,8 +42,9 @@ def _make(certificate_path: Path, key_path: Path, node_name: str, address: str) 
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    key_path.touch(mode=0o600)
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    # The certificate comes last: while there is none, both are made anew.
+    write_whole(key_path, private, mode=0o600)
+    write_whole(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
 
 
 @dataclass
@@ -32,29 +31,54 @@ class RunningCluster:
         return self.process.wait(timeout=seconds)
 
 
+class Command:
+    """A `kubecore` command as a process of its own, in a session of its own; what it says on standard error is kept."""
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  (lives as long as the process)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kubecore", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            start_new_session=True,
+        )
+
+    @property
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def wait_ready(self) -> str:
+        """The URL of its ready line; RuntimeError with its standard error when it says something else or ends."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("kubecore is ready: "):
+            self.kill()
+            raise RuntimeError(f"kubecore printed {line!r} and said:\n{self.errors}")
+        return line.removeprefix("kubecore is ready: ").split(" ")[0]
+
+    def stop(self, *, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+        """Send a signal and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=seconds)
+
+    def kill(self) -> None:
+        """SIGKILL, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
 def start(data_dir: Path, *arguments: str, secure_port: int = 0) -> RunningCluster:
     """Start `kubecore up` and wait for its ready line; RuntimeError with its standard error when it ends first."""
-    errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  (lives as long as the process)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "kubecore", "up", "--data-dir", str(data_dir)),
-            *("--secure-port", str(secure_port), "--grpc-port", "0", *arguments),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith("kubecore is ready: "):
-        process.kill()
-        process.wait()
-        errors.seek(0)
-        raise RuntimeError(f"kubecore up printed {line!r} and said:\n{errors.read()}")
-    url = line.removeprefix("kubecore is ready: ").split(" ")[0]
-    return RunningCluster(process, data_dir, url, data_dir / "admin.kubeconfig")
+    ports = ("--secure-port", str(secure_port), "--grpc-port", "0")
+    command = Command("up", "--data-dir", str(data_dir), *ports, *arguments)
+    url = command.wait_ready()
+    return RunningCluster(command.process, data_dir, url, data_dir / "admin.kubeconfig")
 
 
 @contextmanager

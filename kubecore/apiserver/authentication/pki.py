@@ -7,7 +7,6 @@ names kubeadm gives them; private keys are readable by their owner only.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.clock import Clock
@@ -138,14 +139,18 @@ class CertificateAuthority:
             return None
         pair = KeyPair(certificate.read_bytes(), key.read_bytes())
         try:
-            x509.load_pem_x509_certificate(pair.certificate)
-        except ValueError as error:
-            raise PKIError(f"{certificate} is no certificate: {error}") from error
-        return pair
+            public = x509.load_pem_x509_certificate(pair.certificate).public_key()
+            whole = public == serialization.load_pem_private_key(pair.key, None).public_key()
+        except (ValueError, TypeError) as error:
+            raise PKIError(f"{certificate} or its key is unusable: {error}") from error
+        if not whole and name == "ca":
+            raise PKIError(f"{key} is not the key of {certificate}")
+        # A process killed in the midst of a renewal leaves the new key beside the old certificate: no pair.
+        return pair if whole else None
 
     def _store(self, name: str, pair: KeyPair) -> KeyPair:
         write_private(self._directory / f"{name}.key", pair.key)
-        (self._directory / f"{name}.crt").write_bytes(pair.certificate)
+        write_whole(self._directory / f"{name}.crt", pair.certificate)
         return pair
 
     def _fresh(self, certificate: x509.Certificate) -> bool:
@@ -202,8 +207,5 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner may read, from the first byte on."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    """Writes a file that only its owner may read, from the first byte on; as a whole or not at all."""
+    write_whole(path, content, mode=0o600)
