@@ -13,17 +13,21 @@ import itertools
 import json
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.clock import Clock, RealClock
+from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.apiserver.server import APIServer
     from kubecore.client.client import Client
     from kubecore.client.informer import InformerFactory
+    from kubecore.dns.responder import DnsResponder
+    from kubecore.dns.service import Site
 
 log = logging.getLogger("kubecore.cluster")
 
@@ -31,6 +35,8 @@ Mode = Literal["netns", "loopback"]
 ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
 CLUSTER_DOMAIN = "cluster.local"
+DNS_ADDRESS_NUMBER = 10
+"""Which address of the service range is the DNS server's, by kubeadm's convention."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
@@ -60,6 +66,8 @@ class ClusterConfig:
     default_runtime: str = "host"
     proxy_mode: ProxyMode = "userspace"
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    dns_port: int | None = None
+    """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
 
@@ -101,7 +109,7 @@ def choose_networks(config: ClusterConfig) -> Networks:
     else:
         chosen = Networks(mode)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asdict(chosen)))
+    write_whole(file, json.dumps(asdict(chosen)).encode())
     return chosen
 
 
@@ -163,13 +171,15 @@ class Cluster:
                 authorization_modes=config.authorization_modes,
                 service_cidr=networks.services,
                 cluster_domain=CLUSTER_DOMAIN,
+                verify_kubelets=True,
             ),
             self.clock,
         )
         await self._server.start()
         self._start_control_plane()
-        if config.nodes:
-            self._start_nodes()
+        dns = self._make_dns()
+        if dns is not None:
+            self._run_task("nodes", partial(self._start_nodes, dns))
         await self._server.wait_ready()
 
     def _start_control_plane(self) -> None:
@@ -188,21 +198,72 @@ class Cluster:
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
         self._run("scheduler", Scheduler(client, self.clock, informers=self._informers))
 
-    def _start_nodes(self) -> None:
-        from kubecore.kubelet import network
+    def _make_dns(self) -> DnsResponder | None:
+        """The cluster's DNS, which listens where it was told to; None when nobody would ask it."""
+        from kubecore.dns.resolvers import host_resolvers
+        from kubecore.dns.responder import DnsConfig, DnsResponder
 
         config = self.config
-        bridge = network.bridge_name(config.data_dir)
-        self._start_proxy(bridge)
-        host = socket.gethostname().lower()
-        for index in range(config.nodes):
-            name = host if config.nodes == 1 else f"{host}-{index}"
-            self._start_node(name, index, bridge)
+        if not config.nodes and config.dns_port is None:
+            return None
+        settings = DnsConfig(domain=CLUSTER_DOMAIN, upstreams=host_resolvers())
+        client = self._client("system:coredns", field_manager="coredns")
+        responder = DnsResponder(client, self.clock, settings, informers=self._informers)
+        if config.dns_port is not None:
+            everywhere = config.bind_address in ("0.0.0.0", "::")
+            port = responder.listen(["127.0.0.1" if everywhere else config.bind_address], config.dns_port)
+            self._note_port("dns", port)
+        return responder
 
-    def _start_node(self, name: str, index: int, bridge: str) -> None:
+    async def _start_dns(self, responder: DnsResponder) -> tuple[str, ...]:
+        """Returns the name servers that pods are to ask."""
+        from kubecore.dns.service import serve_cluster
+
+        name_servers: tuple[str, ...] = ()
+        if self.config.nodes:
+            client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
+            name_servers = await serve_cluster(client, responder, self._dns_site())
+        self._run("dns", responder)
+        return name_servers
+
+    def _dns_site(self) -> Site:
+        from kubecore.dns.service import Site
+        from kubecore.kubelet import network
+
+        services = ipaddress.ip_network(self._networks.services)
+        return Site(
+            address=str(services.network_address + DNS_ADDRESS_NUMBER),
+            node_address=network.host_address(self._networks.mode, self._networks.pods_of_node(0)),
+            node_name=self._node_name(0),
+            spare_ports=(self.config.dns_port, 0) if self.config.dns_port else (0,),
+        )
+
+    def _note_port(self, name: str, port: int) -> None:
+        """Beside the API server's in `ports.json`, for whoever let a free port be picked."""
+        file = self.config.data_dir / "ports.json"
+        write_whole(file, json.dumps({**json.loads(file.read_text()), name: port}).encode() + b"\n")
+
+    def _node_name(self, index: int) -> str:
+        host = socket.gethostname().lower()
+        return host if self.config.nodes == 1 else f"{host}-{index}"
+
+    async def _start_nodes(self, dns: DnsResponder) -> None:
+        """DNS first: a pod's name servers never change while it runs."""
+        from kubecore.kubelet import network
+
+        name_servers = await self._start_dns(dns)
+        if not self.config.nodes:
+            return
+        bridge = network.bridge_name(self.config.data_dir)
+        self._start_proxy(bridge)
+        for index in range(self.config.nodes):
+            self._start_node(index, bridge, name_servers)
+
+    def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...]) -> None:
         from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
 
-        config, networks = self.config, self._networks
+        config, networks, name = self.config, self._networks, self._node_name(index)
+        self.server.issue_serving_certificate(f"kubelet-{name}", [name])
         settings = KubeletConfig(
             node_name=name,
             node_index=index,
@@ -213,8 +274,11 @@ class Cluster:
             pod_cidr=networks.pods_of_node(index),
             bridge=bridge,
             cluster_id=bridge,
+            cluster_dns=name_servers,
             cluster_domain=CLUSTER_DOMAIN,
             client_ca=config.data_dir / "pki" / "ca.crt",
+            server_certificate=config.data_dir / "pki" / f"kubelet-{name}.crt",
+            server_key=config.data_dir / "pki" / f"kubelet-{name}.key",
         )
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
         self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
@@ -240,13 +304,16 @@ class Cluster:
 
         if name in ("scheduler", "controller-manager"):
             self.server.register_component(name, health)
-        task: asyncio.Task[None] = asyncio.create_task(self._guard(name, component.run()), name=name)
+        self._run_task(name, component.run)
+
+    def _run_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._guard(name, work), name=name)
         self._tasks.append(task)
 
-    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One part's death is the cluster's: half a cluster that looks alive helps nobody."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

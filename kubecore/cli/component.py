@@ -123,6 +123,10 @@ def kubelet(
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
     root_dir: Annotated[Path, typer.Option(help="Pods' files and logs.")] = Path("~/.kubecore/kubelet"),
     client_ca_file: Annotated[Path | None, typer.Option(help="CA of clients of its own server.", exists=True)] = None,
+    cluster_dns: Annotated[
+        str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
+    ] = "",
+    cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
     verbosity: Verbosity = 0,
 ) -> None:
     """One node alone, in loopback mode."""
@@ -137,6 +141,8 @@ def kubelet(
         root_dir=root_dir.expanduser().absolute(),
         default_runtime="host",
         client_ca=client_ca_file,
+        cluster_dns=tuple(address.strip() for address in cluster_dns.split(",") if address.strip()),
+        cluster_domain=cluster_domain,
     )
     _run_component(kubeconfig, "kubelet", lambda client: Kubelet(client, RealClock(), config))
 
@@ -153,3 +159,34 @@ def proxy(
     logs.configure(verbosity=verbosity, file=None)
     config = ProxyConfig(mode=proxy_mode.value)
     _run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))
+
+
+def dns(
+    kubeconfig: Kubeconfig,
+    address: Annotated[
+        str, typer.Option("--address", "--dns-bind-address", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", "--dns-port", min=0, max=65535, help="UDP and TCP port; 0 picks a free one.")
+    ] = 53,
+    domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
+    resolv_conf: Annotated[Path, typer.Option(help="Names the resolvers for all other domains.")] = Path(
+        "/etc/resolv.conf"
+    ),
+    verbosity: Verbosity = 0,
+) -> None:
+    """The cluster's DNS alone."""
+    from kubecore.clock import RealClock
+    from kubecore.dns.resolvers import host_resolvers
+    from kubecore.dns.responder import DnsConfig, DnsResponder
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = DnsConfig(domain=domain, upstreams=host_resolvers(resolv_conf))
+
+    def make(client: Client) -> Component:
+        responder = DnsResponder(client, RealClock(), config)
+        bound = responder.listen([address], port)
+        typer.echo(f"kubecore answers DNS for {domain} at {address} port {bound}")
+        return responder
+
+    _run_component(kubeconfig, "coredns", make)

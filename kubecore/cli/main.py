@@ -22,6 +22,7 @@ app.command("controller-manager")(component.controller_manager)
 app.command("scheduler")(component.scheduler)
 app.command("kubelet")(component.kubelet)
 app.command("proxy")(component.proxy)
+app.command("dns")(component.dns)
 app.command("bench")(bench.bench)
 
 

@@ -63,6 +63,10 @@ def up(
         int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
     ] = 0,
     nodes: Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")] = 1,
+    dns_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the bind address where DNS answers too; 0 picks a free one."),
+    ] = None,
     default_runtime: Annotated[Runtime, typer.Option(help="Runtime of pods without a RuntimeClass.")] = Runtime.HOST,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     authorization_mode: Annotated[
@@ -89,6 +93,7 @@ def up(
         grpc_port=grpc_port,
         insecure_port=insecure_port,
         nodes=nodes,
+        dns_port=dns_port,
         default_runtime=default_runtime.value,
         proxy_mode=proxy_mode.value,
         authorization_modes=tuple(mode.strip() for mode in authorization_mode.split(",") if mode.strip()),

@@ -133,14 +133,13 @@ def _listen(responder: DnsResponder, addresses: Sequence[str], spare_ports: Sequ
                 raise
             continue
         log.warning(
-            "DNS cannot listen on port %d (%s): it answers at %s port %d, and Services are named in pods' /etc/hosts",
-            DNS_PORT,
+            "%s; it answers at %s port %d instead, and Services are named in pods' /etc/hosts",
             refused,
             addresses[0],
             port,
         )
         return port
-    raise OSError(f"DNS cannot listen on port {DNS_PORT}: {refused}")
+    raise OSError(refused)
 
 
 def _address(found: Object) -> str:

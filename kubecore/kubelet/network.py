@@ -71,6 +71,12 @@ def bridge_name(data_dir: Path) -> str:
     return "kc-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]
 
 
+def host_address(mode: Mode, pod_cidr: str, node_index: int = 0) -> str:
+    """The `host_ip` of a node's network, before there is one."""
+    network = pod_cidr if mode == "netns" else f"127.{_FIRST_LOOPBACK_OCTET + node_index}.0.0/16"
+    return str(ipaddress.IPv4Network(network)[1])
+
+
 def unused_range(candidates: Iterable[str]) -> str:
     """The first of the IPv4 networks that no route of this host leads into; the first of all if every one is taken.
 

@@ -75,7 +75,7 @@ async def test_where_port_53_cannot_be_had_the_service_has_another_and_pods_no_n
     assert await serve(dns, refused=(53,)) == ()
     assert ports(found(dns, "services")["spec"]) == [("dns", "UDP", 40000), ("dns-tcp", "TCP", 40000)]
     assert ports(found(dns, "endpointslices.discovery.k8s.io")) == [("dns", "UDP", 40000), ("dns-tcp", "TCP", 40000)]
-    assert f"port 53 (Permission denied): it answers at {ADDRESS} port 40000" in caplog.text
+    assert f"Permission denied; it answers at {ADDRESS} port 40000 instead" in caplog.text
 
 
 async def test_the_asked_port_is_preferred_to_a_free_one(dns: Dns) -> None:
