@@ -26,7 +26,7 @@ fn flow(client: u32) -> Flow {
 
 fn picks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lb_pick");
-    for kind in &SchedulerKind::ALL[..10] {
+    for kind in &SchedulerKind::ALL {
         let service = service(*kind);
         let _open: Vec<_> = (0..1000).filter_map(|client| service.connect(&flow(client), 0)).collect();
         let mut client = 0u32;
@@ -42,7 +42,7 @@ fn picks(criterion: &mut Criterion) {
 
 fn connections(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lb_connect_and_close");
-    for kind in &SchedulerKind::ALL[..10] {
+    for kind in &SchedulerKind::ALL {
         let service = service(*kind);
         let _open: Vec<_> = (0..1000).filter_map(|client| service.connect(&flow(client), 0)).collect();
         let mut client = 0u32;

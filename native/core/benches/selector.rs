@@ -18,14 +18,14 @@ fn selectors(criterion: &mut Criterion) {
         ("five requirements", "tier=web,zone!=b,app.kubernetes.io/name=frontend,pod-template-hash,!legacy"),
     ] {
         let selector = LabelSelector::parse(text).expect("valid");
-        criterion.bench_function(&format!("selector match {name}"), |bench| {
+        criterion.bench_function(&format!("match/{name}"), |bench| {
             bench.iter(|| black_box(&selector).matches(black_box(&labels)));
         });
-        criterion.bench_function(&format!("selector parse {name}"), |bench| {
+        criterion.bench_function(&format!("parse/{name}"), |bench| {
             bench.iter(|| LabelSelector::parse(black_box(text)));
         });
     }
-    criterion.bench_function("field selector parse", |bench| {
+    criterion.bench_function("parse/field", |bench| {
         bench.iter(|| FieldSelector::parse(black_box("spec.nodeName=node-17,status.phase!=Failed")));
     });
 }

@@ -1,0 +1,206 @@
+"""Servers under load: kubecore and its peers from Debian, each pinned to one core, and what the kernel's books say of
+their CPU time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SERVER_CPU, LOAD_CPU = "0", "1"
+CORE = "/api/v1/namespaces/default"
+_READY_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A running server: its process, the port that the load goes to, and how long it took to get ready."""
+
+    process: subprocess.Popen[str]
+    port: int
+    data_dir: Path
+    url: str = ""
+    ready_seconds: float = 0.0
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds on a core)."""
+        total = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def rss_mib(self) -> float:
+        return self._status("VmRSS") / 1024
+
+    def threads(self) -> int:
+        return self._status("Threads")
+
+    def _status(self, name: str) -> int:
+        found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found.group(1))
+
+
+def pinned(cpu: str | None, *command: str) -> list[str]:
+    return ["taskset", "-c", cpu, *command] if cpu else [*command]
+
+
+def program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found is None:
+        raise SystemExit(f"{name} is missing: benches/install-peers brings it")
+    return found
+
+
+def scratch(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """A directory on a real disk: where BENCH_DIR says, else the system's place for temporary files."""
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=os.environ.get("BENCH_DIR"), ignore_cleanup_errors=True)
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, folder: Path, *, ready_line: str = "") -> Iterator[Server]:
+    """The server until the block ends: ready when it says `ready_line`, or when its port takes connections."""
+    started = time.monotonic()
+    output = subprocess.PIPE if ready_line else subprocess.DEVNULL
+    with (folder / "stderr").open("w") as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors, text=True)
+    server = Server(process, port, folder)
+    try:
+        if ready_line:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if ready_line not in line:
+                raise RuntimeError(f"{command[0]} said {line!r}\n{(folder / 'stderr').read_text()[-2000:]}")
+            server.url = line.strip().partition(": ")[2].partition(" ")[0]
+        else:
+            _wait_for(port, process)
+        server.ready_seconds = time.monotonic() - started
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"server ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"server did not listen within {_READY_SECONDS} s")
+
+
+def require_optimised_build() -> None:
+    """Figures of a development build say nothing: refuses to take any."""
+    from kubecore import _native
+
+    if not _native.OPTIMISED:
+        raise SystemExit(f"{_native.__file__} is a development build: `make install` installs an optimised one")
+
+
+@contextmanager
+def kubecore(
+    command: str = "apiserver", *arguments: str, cpu: str | None = SERVER_CPU, data_dir: Path | None = None
+) -> Iterator[Server]:
+    """`kubecore apiserver` (or another command) on one core, with a plain HTTP port besides the TLS and gRPC ones."""
+    require_optimised_build()
+    with scratch("kubecore-bench-") as folder:
+        data = data_dir or Path(folder)
+        port = free_port()
+        # -P: the working directory may be a checkout, whose own extension is another build.
+        line = [sys.executable, "-P", "-m", "kubecore", command, "--data-dir", str(data), "--secure-port", "0"]
+        line += ["--insecure-port", str(port), "--grpc-port", "0", *arguments]
+        with running(pinned(cpu, *line), port, Path(folder), ready_line="is ready") as server:
+            server.ports = json.loads((data / "ports.json").read_text())
+            server.data_dir = data
+            if command == "apiserver":  # there is no controller to make what pods need
+                call(port, "POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "default"}})
+            yield server
+
+
+@contextmanager
+def etcd(*, cpu: str = SERVER_CPU, pki: Path | None = None) -> Iterator[Server]:
+    """Debian's etcd with its defaults, on one core; over TLS when given kubecore's `pki` directory."""
+    with scratch("etcd-bench-") as folder:
+        client, peer = free_port(), free_port()
+        scheme = "https" if pki else "http"
+        url, peer_url = f"{scheme}://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+        line = [program("etcd"), "--data-dir", f"{folder}/data", "--log-level", "error"]
+        line += ["--listen-client-urls", url, "--advertise-client-urls", url]
+        line += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
+        line += ["--initial-cluster", f"default={peer_url}"]
+        metrics = client
+        if pki:
+            metrics = free_port()
+            line += ["--cert-file", str(pki / "apiserver.crt"), "--key-file", str(pki / "apiserver.key")]
+            line += ["--listen-metrics-urls", f"http://127.0.0.1:{metrics}"]
+        with running(pinned(cpu, *line), client, Path(folder)) as server:
+            _wait_for_leader(metrics)
+            server.url = url
+            yield server
+
+
+def _wait_for_leader(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                if b"true" in answer.read():
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("etcd did not elect itself")
+
+
+def call(port: int, method: str, path: str, body: object | None = None) -> bytes:
+    """One request to kubecore's plain port."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", data=data, method=method, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def token(server: Server, **rules: list[str]) -> str:
+    """A service account's token. RBAC lets it do `resource=[verbs]` in the namespace default and nothing else."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    call(server.port, "POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "bench"}})
+    granted = [{"apiGroups": [""], "resources": [name], "verbs": verbs} for name, verbs in rules.items()]
+    call(server.port, "POST", f"{rbac}/roles", {"metadata": {"name": "bench"}, "rules": granted})
+    subject = {"kind": "ServiceAccount", "name": "bench", "namespace": "default"}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "bench"}
+    binding = {"metadata": {"name": "bench"}, "subjects": [subject], "roleRef": ref}
+    call(server.port, "POST", f"{rbac}/rolebindings", binding)
+    body = {"spec": {"expirationSeconds": 7200}}
+    answer = call(server.port, "POST", f"{CORE}/serviceaccounts/bench/token", body)
+    return str(json.loads(answer)["status"]["token"])
