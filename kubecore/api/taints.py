@@ -15,8 +15,12 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
         return False
     if toleration.get("key") and toleration["key"] != taint["key"]:
         return False
-    if toleration.get("operator") == "Exists":
+    operator = toleration.get("operator") or "Equal"
+    if operator == "Exists":
         return True
+    # Gt and Lt are behind a feature gate that is off (KEP-5471): such tolerations match nothing
+    if operator != "Equal":
+        return False
     return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 

@@ -6,11 +6,15 @@ A pod that was given a node is assumed to be there until its binding shows in th
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.scheduler.pods import PodInfo, Resources, amounts
+
+_ZONE_LABELS = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone")
+_REGION_LABELS = ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region")
 
 
 class NodeInfo:
@@ -25,6 +29,7 @@ class NodeInfo:
         "ports",
         "requested",
         "taints",
+        "unschedulable",
         "used_cpu",
         "used_memory",
     )
@@ -34,6 +39,7 @@ class NodeInfo:
         self.obj: Object | None = None
         self.labels: dict[str, str] = {}
         self.taints: list[Object] = []
+        self.unschedulable = False
         self.allocatable: Resources = {}
         self.pods: dict[str, PodInfo] = {}
         self.requested: Resources = {}
@@ -41,15 +47,28 @@ class NodeInfo:
         self.used_memory = 0
         self.ports: Counter[tuple[str, str, int]] = Counter()
 
-    @property
-    def unschedulable(self) -> bool:
-        return bool(self.obj is not None and self.obj["spec"].get("unschedulable"))
+    @classmethod
+    def of(cls, obj: Object) -> NodeInfo:
+        """The node without any pods."""
+        info = cls(meta.name(obj))
+        info.set_object(obj)
+        return info
 
     def set_object(self, obj: Object) -> None:
+        spec = obj.get("spec") or {}
         self.obj = obj
         self.labels = meta.labels(obj)
-        self.taints = (obj.get("spec") or {}).get("taints") or []
+        self.taints = spec.get("taints") or []
+        self.unschedulable = bool(spec.get("unschedulable"))
         self.allocatable = amounts((obj.get("status") or {}).get("allocatable"))
+
+    @property
+    def zone(self) -> tuple[str, str]:
+        """Region and zone, for the order in which nodes are tried."""
+        return (self._first_label(_REGION_LABELS), self._first_label(_ZONE_LABELS))
+
+    def _first_label(self, names: tuple[str, ...]) -> str:
+        return next((self.labels[name] for name in names if name in self.labels), "")
 
     def add(self, pod: PodInfo) -> None:
         self.pods[pod.key] = pod
@@ -62,7 +81,11 @@ class NodeInfo:
     def _count(self, pod: PodInfo, sign: int) -> None:
         requested = self.requested
         for name, value in pod.requests.items():
-            requested[name] = requested.get(name, 0) + sign * value
+            total = requested.get(name, 0) + sign * value
+            if total:
+                requested[name] = total
+            else:
+                requested.pop(name, None)
         cpu, memory = pod.used
         self.used_cpu += sign * cpu
         self.used_memory += sign * memory
@@ -73,47 +96,56 @@ class NodeInfo:
 
 
 class Cache:
-    """Invariants: each pod in `_pods` is in exactly the NodeInfo its `node` names, and in `by_namespace`;
-    `_assumed` is a subset of the keys of `_pods`.
+    """Invariants: each pod in `_pods` is in exactly the NodeInfo its `node` names, and in `_by_namespace`;
+    `_assumed` is a subset of the keys of `_pods`; an info without object has pods.
     """
 
     def __init__(self) -> None:
         self._infos: dict[str, NodeInfo] = {}
         self._pods: dict[str, PodInfo] = {}
         self._assumed: set[str] = set()
-        self.by_namespace: dict[str, dict[str, PodInfo]] = {}
+        self._by_namespace: dict[str, dict[str, PodInfo]] = {}
         self._listed: list[NodeInfo] | None = None
 
     # ------------------------------------------------------------------ reading
     def nodes(self) -> list[NodeInfo]:
-        """Nodes that exist, in a stable order."""
+        """Nodes that exist, in a stable order that takes one of each zone in turn, so that the first few hundred of
+        many thousands are not all of one zone.
+        """
         if self._listed is None:
-            self._listed = [info for info in self._infos.values() if info.obj is not None]
+            zones: dict[tuple[str, str], list[NodeInfo]] = {}
+            for info in self._infos.values():
+                if info.obj is not None:
+                    zones.setdefault(info.zone, []).append(info)
+            rounds = itertools.zip_longest(*zones.values())
+            self._listed = [info for one_of_each in rounds for info in one_of_each if info is not None]
         return self._listed
 
     def node(self, name: str) -> NodeInfo | None:
         info = self._infos.get(name)
         return info if info is not None and info.obj is not None else None
 
+    def pod(self, key: str) -> PodInfo | None:
+        """A pod that has a node, or is assumed to have one."""
+        return self._pods.get(key)
+
     def pods_in(self, namespace: str) -> list[PodInfo]:
         """Pods of a namespace that have a node."""
-        return list(self.by_namespace.get(namespace, {}).values())
+        return list(self._by_namespace.get(namespace, {}).values())
 
     def is_assumed(self, key: str) -> bool:
         return key in self._assumed
 
-    def has_pod(self, key: str) -> bool:
-        return key in self._pods
-
     # ------------------------------------------------------------------ nodes
     def set_node(self, obj: Object) -> None:
-        name = meta.name(obj)
-        info = self._info(name)
-        if info.obj is None:
-            self._listed = None
+        info = self._info(meta.name(obj))
+        is_new, zone = info.obj is None, info.zone
         info.set_object(obj)
+        if is_new or info.zone != zone:
+            self._listed = None
 
     def remove_node(self, name: str) -> None:
+        """Its pods stay known until they are gone themselves."""
         info = self._infos.get(name)
         if info is None:
             return
@@ -125,30 +157,37 @@ class Cache:
     # ------------------------------------------------------------------ pods
     def assume(self, pod: PodInfo, node: str) -> None:
         """The pod was given this node; its binding is under way."""
+        known = self._pods.get(pod.key)
+        if known is not None and known.uid == pod.uid:
+            raise ValueError(f"pod {pod.key} has a node already: {known.node}")
         pod.node = node
         self._put(pod)
         self._assumed.add(pod.key)
 
-    def forget(self, pod: PodInfo) -> None:
-        """The assumed pod was not bound after all."""
-        if pod.key in self._assumed:
-            self._drop(pod.key)
-        pod.node = ""
+    def forget(self, pod: PodInfo) -> bool:
+        """The pod that was given to `assume` was not bound after all; whether it was still assumed. A pod of the same
+        name that took its place meanwhile is left alone.
+        """
+        if pod.key not in self._assumed or self._pods[pod.key] is not pod:
+            return False
+        self._drop(pod.key)
+        return True
 
     def add_pod(self, pod: PodInfo) -> None:
         """A bound pod was seen: new, changed, or the one assumed."""
         self._put(pod)
         self._assumed.discard(pod.key)
 
-    def remove_pod(self, key: str) -> None:
-        """A bound pod is gone or has finished."""
+    def remove_pod(self, key: str) -> PodInfo | None:
+        """A bound pod is gone or has finished; what was known of it."""
+        pod = self._pods.get(key)
         self._drop(key)
+        return pod
 
     def _put(self, pod: PodInfo) -> None:
-        if pod.key in self._pods:
-            self._drop(pod.key)
+        self._drop(pod.key)
         self._pods[pod.key] = pod
-        self.by_namespace.setdefault(pod.namespace, {})[pod.key] = pod
+        self._by_namespace.setdefault(pod.namespace, {})[pod.key] = pod
         self._info(pod.node).add(pod)
 
     def _drop(self, key: str) -> None:
@@ -156,10 +195,10 @@ class Cache:
         if pod is None:
             return
         self._assumed.discard(key)
-        space = self.by_namespace[pod.namespace]
+        space = self._by_namespace[pod.namespace]
         del space[key]
         if not space:
-            del self.by_namespace[pod.namespace]
+            del self._by_namespace[pod.namespace]
         info = self._infos[pod.node]
         info.remove(pod)
         if info.obj is None and not info.pods:

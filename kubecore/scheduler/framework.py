@@ -1,4 +1,4 @@
-"""The extension points plugins hang on, and the evaluator that runs them over the nodes.
+"""The extension points plugins hang on, and what a decision consists of.
 
 A small form of kubernetes `pkg/scheduler/framework`. A plugin implements the points it needs: PreEnqueue, PreFilter,
 Filter, PostFilter, PreScore and Score, Reserve, Bind.
@@ -6,32 +6,15 @@ Filter, PostFilter, PreScore and Score, Reserve, Bind.
 
 from __future__ import annotations
 
-import enum
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from kubecore.scheduler.cache import Cache, NodeInfo
+from kubecore.scheduler.events import ClusterEvent, EventKind
 from kubecore.scheduler.pods import PodInfo
 
 MAXIMUM_SCORE = 100
-
-
-class ClusterEvent(enum.Enum):
-    """What may make a pod schedulable that was not."""
-
-    NODE_ADDED = "node added"
-    NODE_RESOURCES = "a node's allocatable resources changed"
-    NODE_LABELS = "a node's labels changed"
-    NODE_TAINTS = "a node's taints changed, or whether it is schedulable"
-    POD_REMOVED = "a pod with a node is gone, has finished or needs less"
-    POD_PLACED = "a pod was bound, or a bound one changed its labels"
-
-
-NODE_EVENTS = frozenset(
-    {ClusterEvent.NODE_ADDED, ClusterEvent.NODE_RESOURCES, ClusterEvent.NODE_LABELS, ClusterEvent.NODE_TAINTS}
-)
 
 
 class CycleState:
@@ -46,8 +29,12 @@ class CycleState:
 
 class Plugin:
     name: ClassVar[str]
-    wakes: ClassVar[frozenset[ClusterEvent]] = frozenset()
-    """Events upon which a pod that this plugin refused is worth trying again."""
+    wakes: ClassVar[frozenset[EventKind]] = frozenset()
+    """Kinds of events upon which a pod that this plugin refused may be worth trying again."""
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        """Whether an event of those kinds may change what was refused to this pod. When in doubt, True."""
+        return True
 
 
 class PreEnqueue(Plugin):
@@ -56,9 +43,17 @@ class PreEnqueue(Plugin):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class PreFilterResult:
+    """A `refusal` holds for all nodes; else `nodes`, unless None, names the only ones that can do."""
+
+    refusal: str = ""
+    nodes: frozenset[str] | None = None
+
+
 class PreFilter(Plugin):
-    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> str | None:
-        """Work out what does not depend on the node; why no node can do, or None. May add itself to `state.skipped`."""
+    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        """Work out what does not depend on the node. May add itself to `state.skipped`."""
         raise NotImplementedError
 
 
@@ -91,9 +86,11 @@ class Score(Plugin):
 
 class Reserve(Plugin):
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        """Called as soon as the pod is given the node, before another pod is decided; raises when it cannot be done."""
         raise NotImplementedError
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        """Undo `reserve`; also called of a plugin that did not reserve, since another one could not."""
         raise NotImplementedError
 
 
@@ -101,6 +98,10 @@ class Bind(Plugin):
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Make it so; raises when it cannot be done."""
         raise NotImplementedError
+
+
+class PluginError(Exception):
+    """A plugin failed, which says nothing about whether the pod fits; worded as kube-scheduler words it."""
 
 
 @dataclass(slots=True)
@@ -115,7 +116,12 @@ class Diagnosis:
     everywhere: str = ""
     """A reason that holds for all nodes together."""
     added: str = ""
-    """What a PostFilter says."""
+    """What PostFilter plugins say."""
+
+    def refused(self, plugin: str, reasons: Sequence[str], nodes: int = 1) -> None:
+        self.plugins.add(plugin)
+        for reason in reasons:
+            self.reasons[reason] = self.reasons.get(reason, 0) + nodes
 
     def message(self) -> str:
         """As kube-scheduler words it (FitError)."""
@@ -141,79 +147,8 @@ class Decision:
 class Evaluator(Protocol):
     """Chooses among all nodes. Another implementation may take this over for the common plugins, in bulk."""
 
-    def evaluate(self, pod: PodInfo, cache: Cache) -> Decision: ...
-
-
-def nodes_to_find(count: int) -> int:
-    """How many feasible nodes are enough among `count`: all up to 100, then a share that shrinks to 5 %."""
-    if count < 100:
-        return count
-    percentage = max(50 - count // 125, 5)
-    return max(count * percentage // 100, 100)
-
-
-class PluginEvaluator:
-    """Runs the plugins over the nodes in Python. Searches on each time from where the last search ended."""
-
-    def __init__(self, plugins: Sequence[Plugin], chance: random.Random | None = None) -> None:
-        self._pre_filters = [one for one in plugins if isinstance(one, PreFilter)]
-        self._filters = [one for one in plugins if isinstance(one, Filter)]
-        self._scores = [one for one in plugins if isinstance(one, Score)]
-        self._chance = chance or random.Random()
-        self._start = 0
-
     def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:
-        state = CycleState()
-        nodes = cache.nodes()
-        diagnosis = Diagnosis(len(nodes))
-        for plugin in self._pre_filters:
-            refusal = plugin.pre_filter(state, pod, cache)
-            if refusal is not None:
-                diagnosis.everywhere = refusal
-                diagnosis.plugins.add(plugin.name)
-                return Decision(state, diagnosis=diagnosis)
-        feasible = self._filter(state, pod, nodes, diagnosis)
-        if not feasible:
-            return Decision(state, diagnosis=diagnosis)
-        return Decision(state, node=self._choose(state, pod, feasible, cache))
-
-    def _filter(
-        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
-    ) -> list[NodeInfo]:
-        filters = [one for one in self._filters if one.name not in state.skipped]
-        enough = nodes_to_find(len(nodes))
-        feasible: list[NodeInfo] = []
-        start = self._start % len(nodes) if nodes else 0
-        seen = 0
-        for index in range(len(nodes)):
-            node = nodes[(start + index) % len(nodes)]
-            seen += 1
-            for plugin in filters:
-                reasons = plugin.filter(state, pod, node)
-                if reasons:
-                    diagnosis.plugins.add(plugin.name)
-                    for reason in reasons:
-                        diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + 1
-                    break
-            else:
-                feasible.append(node)
-                if len(feasible) >= enough:
-                    break
-        self._start = start + seen
-        return feasible
-
-    def _choose(self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], cache: Cache) -> str:
-        if len(nodes) == 1:
-            return nodes[0].name
-        totals = [0] * len(nodes)
-        for plugin in self._scores:
-            if not plugin.pre_score(state, pod, nodes, cache):
-                continue
-            scores = [plugin.score(state, pod, node) for node in nodes]
-            for index, score in enumerate(plugin.normalize(state, pod, scores, nodes)):
-                totals[index] += score * plugin.weight
-        best = max(totals)
-        return self._chance.choice([node.name for node, total in zip(nodes, totals, strict=True) if total == best])
+        """Raises PluginError."""
 
 
 def normalize_by_maximum(scores: list[int], *, reverse: bool = False) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubecore.api import meta, quantity
@@ -11,17 +11,18 @@ from kubecore.client.client import Object
 Resources = dict[str, int]
 """Amounts by resource name: cpu in thousandths, everything else in whole units (bytes)."""
 
+_Exact = dict[str, int]
+"""Amounts in billionths: what containers ask for is summed up exactly and rounded up once per pod."""
+
 # What a container that asks for nothing is taken to need when nodes are compared (not when they are filtered).
-_DEFAULT_CPU = 100
-_DEFAULT_MEMORY = 200 * 1024 * 1024
+_WHEN_NOT_SAID: _Exact = {"cpu": quantity.nano("100m"), "memory": quantity.nano("200Mi")}
 
 
-def amount(name: str, text: str | int | float) -> int:
-    return quantity.milli(text) if name == "cpu" else quantity.value(text)
-
-
-def amounts(given: dict[str, Any] | None) -> Resources:
-    return {name: amount(name, text) for name, text in (given or {}).items()}
+def amounts(given: Mapping[str, Any] | None) -> Resources:
+    """A ResourceList as numbers."""
+    return {
+        name: quantity.milli(text) if name == "cpu" else quantity.value(text) for name, text in (given or {}).items()
+    }
 
 
 class PodInfo:
@@ -48,23 +49,46 @@ class PodInfo:
         return spec
 
     @property
+    def tolerations(self) -> list[Object]:
+        return self.spec.get("tolerations") or []
+
+    @property
     def requests(self) -> Resources:
         """What the pod reserves on its node."""
         if self._requests is None:
-            self._requests = _pod_requests(self.spec, _container_requests)
+            self._requests = _pod_requests(self.obj, {})
         return self._requests
 
     @property
     def used(self) -> tuple[int, int]:
         """cpu and memory for scoring: requests, with defaults where a container asks for nothing."""
         if self._used is None:
-            found = _pod_requests(self.spec, _container_used)
+            found = _pod_requests(self.obj, _WHEN_NOT_SAID)
             self._used = (found.get("cpu", 0), found.get("memory", 0))
         return self._used
 
 
 def is_finished(obj: Object) -> bool:
     return (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def scheduling_facts(pod: Object) -> tuple[object, ...]:
+    """All of a pod that its scheduling, or that of others, can depend on. Equal facts, no need to look again."""
+    status = pod.get("status") or {}
+    resources = [
+        (one.get("name"), one.get("resources"), one.get("allocatedResources"))
+        for kind in ("containerStatuses", "initContainerStatuses")
+        for one in status.get(kind) or ()
+        if one.get("resources") or one.get("allocatedResources")
+    ]
+    return (
+        pod["spec"],
+        meta.labels(pod),
+        meta.uid(pod),
+        meta.is_deleting(pod),
+        resources,
+        _resize_is_infeasible(status),
+    )
 
 
 def _host_ports(spec: Object) -> Iterable[tuple[str, str, int]]:
@@ -76,46 +100,81 @@ def _host_ports(spec: Object) -> Iterable[tuple[str, str, int]]:
                 yield (port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(port["hostPort"]))
 
 
-def _container_requests(container: Object) -> Resources:
-    return amounts((container.get("resources") or {}).get("requests"))
-
-
-def _container_used(container: Object) -> Resources:
-    asked = _container_requests(container)
-    return {"cpu": asked.get("cpu", _DEFAULT_CPU), "memory": asked.get("memory", _DEFAULT_MEMORY)}
-
-
-def _pod_requests(spec: Object, of: Any) -> Resources:
+# ---------------------------------------------------------------------- requests
+def _pod_requests(pod: Object, when_not_said: _Exact) -> Resources:
     """Sum of the containers and sidecars, or what the init containers need at their worst, and the overhead.
 
-    (k8s.io/component-helpers `resource/helpers.go`; requests of the pod as a whole stand in for those of containers.)
+    Requests of the pod as a whole stand in for those of its containers. (k8s.io/component-helpers
+    `resource/helpers.go`; the sum with sidecars is KEP-753's.)
     """
-    total: Resources = {}
+    spec = pod["spec"]
+    resized = _Resized(pod.get("status") or {})
+    total: _Exact = {}
     for container in spec.get("containers") or ():
-        _add(total, of(container))
-    sidecars: Resources = {}
-    peak: Resources = {}
+        _add(total, when_not_said | resized.requests(container))
+    sidecars: _Exact = {}
+    peak: _Exact = {}
     for container in spec.get("initContainers") or ():
-        asked = of(container)
         if container.get("restartPolicy") == "Always":
+            asked = when_not_said | resized.requests(container)
             _add(total, asked)
             _add(sidecars, asked)
             _raise(peak, sidecars)
         else:
-            together = dict(asked)
+            together = when_not_said | _asked(container)
             _add(together, sidecars)
             _raise(peak, together)
     _raise(total, peak)
-    total.update(amounts((spec.get("resources") or {}).get("requests")))
-    _add(total, amounts(spec.get("overhead")))
-    return total
+    for name, value in _exact((spec.get("resources") or {}).get("requests")).items():
+        # other resources cannot be asked for by the pod as a whole (KEP-2837)
+        if name in ("cpu", "memory") or name.startswith("hugepages-"):
+            total[name] = value
+    _add(total, _exact(spec.get("overhead")))
+    return {name: -(-value // (10**6 if name == "cpu" else 10**9)) for name, value in total.items()}
 
 
-def _add(total: Resources, more: Resources) -> None:
+class _Resized:
+    """What running containers have, which a resize in place may have made differ from the spec (KEP-1287)."""
+
+    def __init__(self, status: Mapping[str, Any]) -> None:
+        self._statuses = {
+            one["name"]: one
+            for kind in ("containerStatuses", "initContainerStatuses")
+            for one in status.get(kind) or ()
+            if one.get("resources")
+        }
+        self._infeasible = _resize_is_infeasible(status)
+
+    def requests(self, container: Object) -> _Exact:
+        """The largest of what is asked for, allocated and actual; what is asked for counts not if it cannot be had."""
+        asked = _asked(container)
+        status = self._statuses.get(container["name"]) if self._statuses else None
+        if status is None:
+            return asked
+        effective = {} if self._infeasible else asked
+        _raise(effective, _exact((status["resources"] or {}).get("requests")))
+        _raise(effective, _exact(status.get("allocatedResources")))
+        return effective
+
+
+def _resize_is_infeasible(status: Mapping[str, Any]) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(one.get("type") == "PodResizePending" and one.get("reason") == "Infeasible" for one in conditions)
+
+
+def _asked(container: Object) -> _Exact:
+    return _exact((container.get("resources") or {}).get("requests"))
+
+
+def _exact(given: Mapping[str, Any] | None) -> _Exact:
+    return {name: quantity.nano(text) for name, text in (given or {}).items()}
+
+
+def _add(total: _Exact, more: _Exact) -> None:
     for name, value in more.items():
         total[name] = total.get(name, 0) + value
 
 
-def _raise(total: Resources, least: Resources) -> None:
+def _raise(total: _Exact, least: _Exact) -> None:
     for name, value in least.items():
         total[name] = max(total.get(name, 0), value)

@@ -1,58 +1,92 @@
-"""The order in which pods are tried. (kubernetes `pkg/scheduler/backend/queue`.)"""
+"""The order in which pods are tried, and when each is tried again. (kubernetes `pkg/scheduler/backend/queue`.)"""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+import logging
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kubecore.clock import Clock, Timer
-from kubecore.scheduler.framework import ClusterEvent
+from kubecore.scheduler.events import ClusterEvent
+from kubecore.scheduler.framework import Plugin, PreEnqueue
 from kubecore.scheduler.pods import PodInfo
+
+log = logging.getLogger(__name__)
 
 _BACK_OFF_SECONDS = 1.0
 _BACK_OFF_MAXIMUM = 10.0
-# A pod that no event woke for this long is tried again all the same.
+# A pod that no event woke for this long is tried again all the same; how often such ones are looked for.
 _FORGOTTEN_SECONDS = 300.0
+_SWEEP_SECONDS = 30.0
+# Back-offs that end within the same one of these windows count as equal when pods are taken out before their end.
+_WINDOW_SECONDS = 1.0
 
 
-@dataclass(slots=True)
+class Place(enum.Enum):
+    ACTIVE = "to be tried next"
+    BACKING_OFF = "to be tried after a pause"
+    STUCK = "waits for an event that can help, or for its gates to open"
+    TRYING = "given out by `pop`"
+    BINDING = "given a node, which is being written"
+    GONE = "not in the queue any more"
+
+
+@dataclass(eq=False, slots=True)
 class QueuedPod:
-    """A pod that waits, and what became of its tries."""
+    """A pod that waits, and what became of its tries. Only the queue changes it."""
 
     pod: PodInfo
-    added: float
+    since: float
+    """When it came, or came back from its last try."""
     sequence: int
     attempts: int = 0
-    tried: float = 0.0
-    refused_by: frozenset[str] = field(default_factory=frozenset)
+    refusals: int = 0
+    errors: int = 0
+    """In a row."""
+    refused_by: frozenset[str] = frozenset()
     gated: bool = False
+    place: Place = Place.GONE
+    ticket: int = 0
+    """Counts the moves: a heap entry of an older ticket is stale."""
+    seen: list[ClusterEvent] = field(default_factory=list)
+    """What happened while the pod was being tried."""
 
     def order(self) -> tuple[int, float, int]:
         """Higher priority first, then who waited longer."""
-        return (-self.pod.priority, self.added, self.sequence)
+        return (-self.pod.priority, self.since, self.sequence)
+
+    @property
+    def back_off_ends(self) -> float:
+        count = self.errors or self.refusals
+        if not count:
+            return 0.0
+        return self.since + min(_BACK_OFF_SECONDS * 2.0 ** min(count - 1, 10), _BACK_OFF_MAXIMUM)
 
 
 class SchedulingQueue:
-    """Every pod in `_known` is in exactly one place: `_active`, `_waiting` (back-off), `_stuck` (unschedulable, or
-    gated), or `_trying` (given out by `pop`, until `done` or `give_back`).
+    """Every pod in `_known` is in exactly one place, its entry's `place`; `_stuck` holds those that are STUCK, by who
+    refused them, `_trying` those that are TRYING. The heaps hold the ACTIVE and the BACKING_OFF ones, and stale
+    entries of pods that have moved since, which their ticket tells.
 
-    Heap entries of a pod that left are stale: they are recognised because `_active` or `_waiting` no longer hold them.
-    Events that come while a pod is being tried are remembered, since they may be what it was refused for.
+    A pod that came back because of an error waits out its back-off. One that was refused and then woken by an event
+    does so only while there is something else to do: `pop` takes it rather than wait (KEP-5142).
     """
 
-    def __init__(self, clock: Clock, wakes: Callable[[str], frozenset[ClusterEvent]]) -> None:
+    def __init__(self, clock: Clock, plugins: Iterable[Plugin]) -> None:
         self._clock = clock
-        self._wakes = wakes
+        self._plugins = {plugin.name: plugin for plugin in plugins}
+        self._gates = [one for one in self._plugins.values() if isinstance(one, PreEnqueue)]
         self._known: dict[str, QueuedPod] = {}
-        self._active: set[str] = set()
-        self._waiting: dict[str, float] = {}
-        self._stuck: set[str] = set()
-        self._trying: dict[str, set[ClusterEvent]] = {}
-        self._active_heap: list[tuple[tuple[int, float, int], str]] = []
-        self._waiting_heap: list[tuple[float, int, str]] = []
+        self._stuck: dict[frozenset[str], dict[str, QueuedPod]] = {}
+        self._trying: set[QueuedPod] = set()
+        self._active: list[tuple[tuple[int, float, int], int, QueuedPod]] = []
+        self._backing_off: list[tuple[float, int, int, QueuedPod]] = []
+        self._impatient: list[tuple[float, tuple[int, float, int], int, QueuedPod]] = []
         self._sequence = itertools.count()
         self._available = asyncio.Event()
         self._timer: Timer | None = None
@@ -65,129 +99,174 @@ class SchedulingQueue:
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
+    def place_of(self, key: str) -> Place:
+        entry = self._known.get(key)
+        return entry.place if entry is not None else Place.GONE
+
     # ------------------------------------------------------------------ pods come, change and go
-    def add(self, pod: PodInfo, *, gated: bool = False) -> None:
+    def add(self, pod: PodInfo) -> None:
         """A pod without node was seen for the first time."""
         if pod.key in self._known:
-            self.update(pod, gated=gated)
+            self.update(pod, ())
             return
-        entry = QueuedPod(pod, self._clock.monotonic(), next(self._sequence), gated=gated)
+        entry = QueuedPod(pod, self._clock.monotonic(), next(self._sequence))
         self._known[pod.key] = entry
-        if gated:
-            self._stick(entry)
-        else:
-            self._activate(entry)
+        self._release(entry)
 
-    def update(self, pod: PodInfo, *, gated: bool = False) -> None:
-        """The pod itself changed in what matters to scheduling, which may be all it needed."""
+    def update(self, pod: PodInfo, events: Iterable[ClusterEvent]) -> None:
+        """The pod itself changed; `events` say in what that matters to scheduling, which may be all it needed."""
         entry = self._known.get(pod.key)
         if entry is None or entry.pod.uid != pod.uid:
             self.remove(pod.key)
-            self.add(pod, gated=gated)
+            self.add(pod)
             return
-        entry.pod, entry.gated = pod, gated
-        if pod.key in self._trying:
-            self._trying[pod.key].update(ClusterEvent)
-        elif gated:
-            self._take_out(pod.key)
-            self._stick(entry)
-        elif pod.key in self._stuck:
-            self._release(entry)
+        if entry.place is Place.BINDING:
+            # decided as it was; should the binding fail, the pod comes back as it is then
+            return
+        before, entry.pod = entry.order(), pod
+        if entry.place is Place.TRYING:
+            entry.seen.extend(events)
+        elif entry.place is Place.STUCK:
+            if entry.gated or any(self._is_helped_by(entry, event) for event in events):
+                self._release(entry)
+        elif entry.order() != before:
+            self._put(entry, entry.place)
 
     def remove(self, key: str) -> None:
         """The pod is gone, or has a node."""
-        self._known.pop(key, None)
-        self._take_out(key)
-        self._trying.pop(key, None)
+        entry = self._known.pop(key, None)
+        if entry is not None:
+            self._move(entry, Place.GONE)
 
     # ------------------------------------------------------------------ tries
     async def pop(self) -> QueuedPod:
-        """The next pod to try; the caller must say `done` or `give_back`."""
-        while True:
-            while self._active_heap:
-                order, key = heapq.heappop(self._active_heap)
-                entry = self._known.get(key)
-                if entry is None or key not in self._active or entry.order() != order:
-                    continue
-                self._active.discard(key)
-                self._trying[key] = set()
-                entry.attempts += 1
-                return entry
+        """The next pod to try; the caller must say `binding`, `done` or `give_back`."""
+        while (entry := self.pop_now()) is None:
             self._available.clear()
             await self._available.wait()
+        return entry
+
+    def pop_now(self) -> QueuedPod | None:
+        """Like `pop`; None when there is nothing to try."""
+        entry = self._next_active() or self._next_impatient()
+        if entry is None:
+            return None
+        self._move(entry, Place.TRYING)
+        self._trying.add(entry)
+        entry.attempts += 1
+        entry.refused_by = frozenset()
+        return entry
+
+    def binding(self, entry: QueuedPod) -> None:
+        """The pod was given a node. From here only an error can bring it back, so that events do not matter to it."""
+        if entry.place is Place.TRYING:
+            self._move(entry, Place.BINDING)
 
     def done(self, entry: QueuedPod) -> None:
-        """The pod has a node."""
+        """The pod has its node, or is not to be scheduled after all."""
         if self._known.get(entry.pod.key) is entry:
             self.remove(entry.pod.key)
 
-    def give_back(self, entry: QueuedPod, refused_by: Iterable[str]) -> None:
+    def give_back(self, entry: QueuedPod, refused_by: Iterable[str], pod: PodInfo | None = None) -> None:
         """The try failed. Refused by plugins, the pod waits for an event that can help; by nobody (an error of ours or
-        the server's), it is tried again after its back-off.
+        the server's), it is tried again after its back-off. `pod` is what it has become meanwhile.
         """
-        key = entry.pod.key
-        seen = self._trying.pop(key, None)
-        if self._known.get(key) is not entry or seen is None:
+        if entry.place not in (Place.TRYING, Place.BINDING):
             return
-        entry.tried = self._clock.monotonic()
+        entry.pod = pod or entry.pod
+        entry.since = self._clock.monotonic()
         entry.refused_by = frozenset(refused_by)
-        if entry.gated:
-            self._stick(entry)
-        elif not entry.refused_by or seen & self._helpful(entry):
+        if entry.refused_by:
+            entry.refusals += 1
+            entry.errors = 0
+        else:
+            entry.errors += 1
+        seen, entry.seen = entry.seen, []
+        if not entry.refused_by or any(self._is_helped_by(entry, event) for event in seen):
             self._release(entry)
         else:
-            self._stick(entry)
+            self._put(entry, Place.STUCK)
 
     def happened(self, event: ClusterEvent) -> None:
         """Wake the pods that were refused by a plugin for which this event changes things."""
-        for events in self._trying.values():
-            events.add(event)
-        for key in list(self._stuck):
-            entry = self._known[key]
-            if not entry.gated and event in self._helpful(entry):
-                self._release(entry)
+        for entry in self._trying:
+            entry.seen.append(event)
+        for refused_by, entries in list(self._stuck.items()):
+            plugins = self._interested(refused_by, event)
+            if plugins:
+                for entry in list(entries.values()):
+                    if any(_helps(plugin, event, entry.pod) for plugin in plugins):
+                        self._release(entry)
 
-    def _helpful(self, entry: QueuedPod) -> frozenset[ClusterEvent]:
-        return frozenset().union(*(self._wakes(name) for name in entry.refused_by))
+    def _is_helped_by(self, entry: QueuedPod, event: ClusterEvent) -> bool:
+        plugins = self._interested(entry.refused_by, event)
+        return any(_helps(plugin, event, entry.pod) for plugin in plugins)
+
+    def _interested(self, names: frozenset[str], event: ClusterEvent) -> list[Plugin]:
+        plugins = (self._plugins[name] for name in names)
+        return [plugin for plugin in plugins if event.kind in plugin.wakes]
 
     # ------------------------------------------------------------------ places
-    def _activate(self, entry: QueuedPod) -> None:
-        self._take_out(entry.pod.key)
-        self._active.add(entry.pod.key)
-        heapq.heappush(self._active_heap, (entry.order(), entry.pod.key))
-        self._available.set()
-
     def _release(self, entry: QueuedPod) -> None:
-        """To the active ones, or to back-off if its last try is too fresh."""
-        due = entry.tried + self._back_off(entry) if entry.attempts else 0.0
-        if due <= self._clock.monotonic():
-            self._activate(entry)
-            return
-        key = entry.pod.key
-        self._take_out(key)
-        self._waiting[key] = due
-        heapq.heappush(self._waiting_heap, (due, entry.sequence, key))
-        self._set_timer()
+        """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
+        gate = next((plugin.name for plugin in self._gates if plugin.pre_enqueue(entry.pod) is not None), None)
+        entry.gated = gate is not None
+        if gate is not None:
+            self._move(entry, Place.GONE)
+            entry.refused_by |= {gate}
+            self._put(entry, Place.STUCK)
+        elif entry.back_off_ends > self._clock.monotonic():
+            self._put(entry, Place.BACKING_OFF)
+        else:
+            self._put(entry, Place.ACTIVE)
 
-    def _stick(self, entry: QueuedPod) -> None:
-        self._stuck.add(entry.pod.key)
-        if self._sweep is None and not entry.gated:
-            self._sweep = self._clock.call_later(_FORGOTTEN_SECONDS, self._sweep_stuck)
+    def _move(self, entry: QueuedPod, place: Place) -> None:
+        if entry.place is Place.STUCK:
+            entries = self._stuck[entry.refused_by]
+            del entries[entry.pod.key]
+            if not entries:
+                del self._stuck[entry.refused_by]
+        elif entry.place is Place.TRYING:
+            self._trying.discard(entry)
+        entry.place = place
+        entry.ticket += 1
 
-    def _take_out(self, key: str) -> None:
-        self._active.discard(key)
-        self._waiting.pop(key, None)
-        self._stuck.discard(key)
+    def _put(self, entry: QueuedPod, place: Place) -> None:
+        self._move(entry, place)
+        if place is Place.STUCK:
+            self._stuck.setdefault(entry.refused_by, {})[entry.pod.key] = entry
+            self._set_sweep(_FORGOTTEN_SECONDS)
+        elif place is Place.ACTIVE:
+            heapq.heappush(self._active, (entry.order(), entry.ticket, entry))
+            self._available.set()
+        elif place is Place.BACKING_OFF:
+            due = entry.back_off_ends
+            heapq.heappush(self._backing_off, (due, entry.sequence, entry.ticket, entry))
+            self._set_timer()
+            if entry.refused_by:
+                window = math.floor(due / _WINDOW_SECONDS)
+                heapq.heappush(self._impatient, (window, entry.order(), entry.ticket, entry))
+                self._available.set()
 
-    @staticmethod
-    def _back_off(entry: QueuedPod) -> float:
-        return min(_BACK_OFF_SECONDS * 2.0 ** (entry.attempts - 1), _BACK_OFF_MAXIMUM)
+    def _next_active(self) -> QueuedPod | None:
+        while self._active:
+            _, ticket, entry = heapq.heappop(self._active)
+            if ticket == entry.ticket:
+                return entry
+        return None
+
+    def _next_impatient(self) -> QueuedPod | None:
+        while self._impatient:
+            _, _, ticket, entry = heapq.heappop(self._impatient)
+            if ticket == entry.ticket:
+                return entry
+        return None
 
     # ------------------------------------------------------------------ time
     def _set_timer(self) -> None:
-        if not self._waiting_heap:
+        if not self._backing_off:
             return
-        due = self._waiting_heap[0][0]
+        due = self._backing_off[0][0]
         if self._timer is not None:
             if self._timer_due <= due:
                 return
@@ -199,24 +278,38 @@ class SchedulingQueue:
         self._timer = None
         # timers may fire a hair early; what is due within the same millisecond goes along
         now = self._clock.monotonic() + 0.001
-        while self._waiting_heap and self._waiting_heap[0][0] <= now:
-            due, _, key = heapq.heappop(self._waiting_heap)
-            if self._waiting.get(key) == due:
-                self._activate(self._known[key])
+        while self._backing_off and self._backing_off[0][0] <= now:
+            _, _, ticket, entry = heapq.heappop(self._backing_off)
+            if ticket == entry.ticket:
+                self._put(entry, Place.ACTIVE)
         self._set_timer()
+
+    def _set_sweep(self, seconds: float) -> None:
+        if self._sweep is None:
+            self._sweep = self._clock.call_later(seconds, self._sweep_stuck)
 
     def _sweep_stuck(self) -> None:
         self._sweep = None
         now = self._clock.monotonic()
-        for key in list(self._stuck):
-            entry = self._known[key]
-            if not entry.gated and now - entry.tried >= _FORGOTTEN_SECONDS:
+        stuck = [one for entries in self._stuck.values() for one in entries.values() if not one.gated]
+        for entry in stuck:
+            # timers may fire a hair early
+            if now - entry.since >= _FORGOTTEN_SECONDS - 0.001:
                 self._release(entry)
-        if any(not self._known[key].gated for key in self._stuck):
-            self._sweep = self._clock.call_later(_FORGOTTEN_SECONDS, self._sweep_stuck)
+        oldest = min((entry.since for entry in stuck if entry.place is Place.STUCK), default=None)
+        if oldest is not None:
+            self._set_sweep(max(_SWEEP_SECONDS, oldest + _FORGOTTEN_SECONDS - now))
 
     def close(self) -> None:
         for timer in (self._timer, self._sweep):
             if timer is not None:
                 timer.cancel()
         self._timer = self._sweep = None
+
+
+def _helps(plugin: Plugin, event: ClusterEvent, pod: PodInfo) -> bool:
+    try:
+        return plugin.helps(event, pod)
+    except Exception:
+        log.exception("plugin %s cannot tell whether %s helps %s", plugin.name, event.kind, pod.key)
+        return True

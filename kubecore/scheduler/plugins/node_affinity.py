@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.framework import ClusterEvent, CycleState, Filter, PreFilter, Score, normalize_by_maximum
+from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent
+from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult, Score, normalize_by_maximum
 from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) didn't match Pod's node affinity/selector",)
+_CONFLICT = "pod affinity terms conflict"
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 Term = Mapping[str, Any]
 
@@ -17,12 +21,18 @@ Term = Mapping[str, Any]
 class NodeAffinity(PreFilter, Filter, Score):
     name = "NodeAffinity"
     weight = 2
-    wakes = frozenset({ClusterEvent.NODE_ADDED, ClusterEvent.NODE_LABELS})
+    wakes = frozenset({EventKind.NODE_ADDED, EventKind.NODE_LABELS})
 
-    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> str | None:
-        if not pod.spec.get("nodeSelector") and required_terms(pod) is None:
-            state.skipped.add(self.name)
-        return None
+    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        terms = required_terms(pod)
+        if terms is None:
+            if not pod.spec.get("nodeSelector"):
+                state.skipped.add(self.name)
+            return None
+        names = _nodes_named(terms)
+        if names is None:
+            return None
+        return PreFilterResult(nodes=names) if names else PreFilterResult(refusal=_CONFLICT)
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
         return () if accepts(pod, node) else _REASON
@@ -32,10 +42,15 @@ class NodeAffinity(PreFilter, Filter, Score):
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         preferred = _affinity(pod)["preferredDuringSchedulingIgnoredDuringExecution"]
-        return sum(int(one["weight"]) for one in preferred if _matches_preference(one["preference"], node))
+        return sum(int(one["weight"]) for one in preferred if matches_term(one["preference"], node))
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int], nodes: Sequence[NodeInfo]) -> list[int]:
         return normalize_by_maximum(scores)
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        if not isinstance(event, NodeEvent) or event.new is None or not accepts(pod, event.new):
+            return False
+        return event.old is None or not accepts(pod, event.old)
 
 
 def _affinity(pod: PodInfo) -> Mapping[str, Any]:
@@ -67,16 +82,27 @@ def matches_term(term: Term, node: NodeInfo) -> bool:
     )
 
 
-def _matches_preference(term: Term, node: NodeInfo) -> bool:
-    """A preference without expressions prefers every node."""
-    return not (term.get("matchExpressions") or term.get("matchFields")) or matches_term(term, node)
+def _nodes_named(terms: Sequence[Term]) -> frozenset[str] | None:
+    """The only nodes that can match, when each term names some (as those of a DaemonSet's pods do); else None."""
+    names: set[str] = set()
+    for term in terms:
+        named = [
+            set(one.get("values") or ())
+            for one in term.get("matchFields") or ()
+            if one["key"] == "metadata.name" and one["operator"] == "In"
+        ]
+        if not named:
+            return None
+        names |= set.intersection(*named)
+    return frozenset(names) if terms else None
 
 
 def _number(text: str | None) -> int | None:
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
+    """As Go reads one of 64 bits."""
+    if text is None or not _INTEGER.fullmatch(text):
         return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _compares(value: str | None, values: Sequence[str], holds: Callable[[int, int], bool]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.framework import ClusterEvent, CycleState, Filter
+from kubecore.scheduler.events import EventKind
+from kubecore.scheduler.framework import CycleState, Filter
 from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) didn't match the requested node name",)
@@ -13,7 +14,7 @@ _REASON = ("node(s) didn't match the requested node name",)
 
 class NodeName(Filter):
     name = "NodeName"
-    wakes = frozenset({ClusterEvent.NODE_ADDED})
+    wakes = frozenset({EventKind.NODE_ADDED})
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
         wanted = pod.spec.get("nodeName")

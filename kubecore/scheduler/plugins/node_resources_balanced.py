@@ -8,17 +8,19 @@ from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.framework import MAXIMUM_SCORE, CycleState, Score
 from kubecore.scheduler.pods import PodInfo
 
+_BALANCED = ("cpu", "memory")
+
 
 class NodeResourcesBalancedAllocation(Score):
     name = "NodeResourcesBalancedAllocation"
 
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        # a pod that requests nothing does not change the balance anywhere
-        return bool(pod.requests)
+        # A pod that requests neither changes the balance nowhere: all such pods would go to the best balanced node.
+        return any(pod.requests.get(name, 0) for name in _BALANCED)
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         fractions = []
-        for name in ("cpu", "memory"):
+        for name in _BALANCED:
             allocatable = node.allocatable.get(name, 0)
             if allocatable > 0:
                 used = node.requested.get(name, 0) + pod.requests.get(name, 0)

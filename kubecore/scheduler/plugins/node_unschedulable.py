@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.framework import ClusterEvent, CycleState, Filter
+from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent
+from kubecore.scheduler.framework import CycleState, Filter
 from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) were unschedulable",)
@@ -15,9 +16,16 @@ _TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 class NodeUnschedulable(Filter):
     name = "NodeUnschedulable"
-    wakes = frozenset({ClusterEvent.NODE_ADDED, ClusterEvent.NODE_TAINTS})
+    wakes = frozenset({EventKind.NODE_ADDED, EventKind.NODE_TAINTS, EventKind.POD_TOLERATIONS})
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
-        if not node.unschedulable or is_tolerated(_TAINT, pod.spec.get("tolerations")):
+        if not node.unschedulable or is_tolerated(_TAINT, pod.tolerations):
             return ()
         return _REASON
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        if isinstance(event, PodEvent):
+            return event.is_about(pod) and event.new is not None and is_tolerated(_TAINT, event.new.tolerations)
+        if event.new is None or event.new.unschedulable:
+            return False
+        return event.old is None or event.old.unschedulable

@@ -7,129 +7,144 @@ zones. (kubernetes `pkg/scheduler/framework/plugins/podtopologyspread`.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.selectors import Selector
-from kubecore.api.taints import is_tolerated
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.framework import MAXIMUM_SCORE, NODE_EVENTS, ClusterEvent, CycleState, Filter, PreFilter, Score
-from kubecore.scheduler.plugins.node_affinity import accepts
+from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
+from kubecore.scheduler.framework import MAXIMUM_SCORE, CycleState, Filter, PreFilter, PreFilterResult, Score
+from kubecore.scheduler.plugins.topology_constraints import (
+    HOSTNAME,
+    Constraint,
+    Matcher,
+    count_by_node,
+    own_constraints,
+)
 from kubecore.scheduler.pods import PodInfo
 
-HOSTNAME = "kubernetes.io/hostname"
 _ZONE = "topology.kubernetes.io/zone"
 _REASON = ("node(s) didn't match pod topology spread constraints",)
 _NO_LABEL = ("node(s) didn't match pod topology spread constraints (missing required label)",)
 _SYSTEM_DEFAULTS = ((HOSTNAME, 3), (_ZONE, 5))
 _CONTROLLERS = {
-    "ReplicaSet": "replicasets.apps",
-    "StatefulSet": "statefulsets.apps",
-    "ReplicationController": "replicationcontrollers",
+    ("apps/v1", "ReplicaSet"): "replicasets.apps",
+    ("apps/v1", "StatefulSet"): "statefulsets.apps",
+    ("v1", "ReplicationController"): "replicationcontrollers",
 }
-
-Matcher = Callable[[Mapping[str, str]], bool]
 
 
 @dataclass(slots=True)
-class Constraint:
-    max_skew: int
-    key: str
-    matches: Matcher
-    min_domains: int = 1
-    honor_affinity: bool = True
-    honor_taints: bool = False
-    counts: dict[str, int] = field(default_factory=dict)
+class _Hard:
+    """What is noted of a constraint for filtering."""
+
+    constraint: Constraint
+    counts: dict[str, int]
     """Matching pods per value of the label, for the values that count."""
+    allowed: int
+    """The most matching pods that may be in the pod's domain already."""
 
-    def counts_node(self, pod: PodInfo, node: NodeInfo) -> bool:
-        """Whether pods on this node count, by the constraint's node inclusion policies."""
-        if self.honor_affinity and not accepts(pod, node):
-            return False
-        if not self.honor_taints:
-            return True
-        tolerations = pod.spec.get("tolerations")
-        return all(
-            is_tolerated(taint, tolerations) for taint in node.taints if taint["effect"] in ("NoSchedule", "NoExecute")
-        )
 
-    @property
-    def minimum(self) -> int:
-        """The global minimum, 0 while there are fewer domains than asked for."""
-        if len(self.counts) < self.min_domains:
-            return 0
-        return min(self.counts.values(), default=0)
+@dataclass(slots=True)
+class _Soft:
+    """What is noted of a constraint for scoring."""
+
+    constraint: Constraint
+    counts: dict[str, int]
+    """Matching pods per value of the label; per node where that is what the label tells apart."""
+    weight: float
 
 
 @dataclass(slots=True)
 class _Spreading:
-    """What is noted for scoring."""
-
-    constraints: list[Constraint]
-    weights: list[float]
+    soft: list[_Soft]
     ignored: set[str]
-    on_node: list[dict[str, int]]
+    """Nodes that lack a label."""
 
 
 class PodTopologySpread(PreFilter, Filter, Score):
     name = "PodTopologySpread"
     weight = 2
-    wakes = NODE_EVENTS | {ClusterEvent.POD_REMOVED, ClusterEvent.POD_PLACED}
+    wakes = frozenset(
+        {
+            EventKind.NODE_ADDED,
+            EventKind.NODE_REMOVED,
+            EventKind.NODE_LABELS,
+            EventKind.NODE_TAINTS,
+            EventKind.POD_PLACED,
+            EventKind.POD_REMOVED,
+            EventKind.POD_LABELS,
+            EventKind.POD_TOLERATIONS,
+        }
+    )
 
     def __init__(self, informers: InformerFactory) -> None:
         self._services = informers.informer("services")
         self._controllers = {kind: informers.informer(resource) for kind, resource in _CONTROLLERS.items()}
 
     # ------------------------------------------------------------------ filtering
-    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> str | None:
-        hard = own_constraints(pod, "DoNotSchedule")
-        if not hard:
+    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        constraints = own_constraints(pod, "DoNotSchedule")
+        if not constraints:
             state.skipped.add(self.name)
             return None
-        keys = {constraint.key for constraint in hard}
-        nodes = [node for node in cache.nodes() if keys <= node.labels.keys()]
-        for constraint in hard:
-            on_node = _matching_per_node(constraint, pod, cache)
+        nodes = [node for node in cache.nodes() if _has_labels(node, constraints)]
+        hard = []
+        for constraint in constraints:
+            on_node = count_by_node(constraint, pod, cache)
+            counts: dict[str, int] = {}
             for node in nodes:
                 if constraint.counts_node(pod, node):
                     value = node.labels[constraint.key]
-                    constraint.counts[value] = constraint.counts.get(value, 0) + on_node.get(node.name, 0)
+                    counts[value] = counts.get(value, 0) + on_node.get(node.name, 0)
+            # the global minimum is taken as 0 while there are fewer domains than asked for
+            least = min(counts.values()) if len(counts) >= constraint.min_domains else 0
+            own = 1 if constraint.matches(pod.labels) else 0
+            hard.append(_Hard(constraint, counts, constraint.max_skew + least - own))
         state.notes[self.name] = hard
         return None
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
-        constraints: list[Constraint] = state.notes[self.name]
-        for constraint in constraints:
-            value = node.labels.get(constraint.key)
+        hard: list[_Hard] = state.notes[self.name]
+        for one in hard:
+            value = node.labels.get(one.constraint.key)
             if value is None:
                 return _NO_LABEL
-            own = 1 if constraint.matches(pod.labels) else 0
-            if constraint.counts.get(value, 0) + own - constraint.minimum > constraint.max_skew:
+            if one.counts.get(value, 0) > one.allowed:
                 return _REASON
         return ()
 
     # ------------------------------------------------------------------ scoring
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        soft = own_constraints(pod, "ScheduleAnyway")
         strict = bool(pod.spec.get("topologySpreadConstraints"))
-        if not strict:
-            soft = self._default_constraints(pod)
-        if not soft:
+        constraints = own_constraints(pod, "ScheduleAnyway") if strict else self._default_constraints(pod)
+        if not constraints:
             return False
-        keys = {constraint.key for constraint in soft}
-        ignored = {node.name for node in nodes if strict and not keys <= node.labels.keys()}
-        on_node = [_matching_per_node(constraint, pod, cache) for constraint in soft]
-        weights = []
-        for constraint, counts in zip(soft, on_node, strict=True):
-            size = len(nodes) - len(ignored)
-            if constraint.key != HOSTNAME:
-                _count_domains(constraint, pod, [n for n in nodes if n.name not in ignored], cache, counts)
-                size = len(constraint.counts)
-            weights.append(math.log(size + 2))
-        state.notes[self.name + "/score"] = _Spreading(soft, weights, ignored, on_node)
+        # nodes without zones can still be spread over by the defaults
+        ignored = {node.name for node in nodes if strict and not _has_labels(node, constraints)}
+        candidates = [node for node in nodes if node.name not in ignored]
+        counted: dict[Matcher, dict[str, int]] = {}
+        soft = []
+        for constraint in constraints:
+            on_node = counted.get(constraint.matches)
+            if on_node is None:
+                on_node = counted[constraint.matches] = count_by_node(constraint, pod, cache)
+            if constraint.key == HOSTNAME:
+                soft.append(_Soft(constraint, on_node, _weight(len(candidates))))
+                continue
+            counts = {node.labels.get(constraint.key, ""): 0 for node in candidates}
+            for name, count in on_node.items():
+                node = cache.node(name)
+                if node is None or (strict and not _has_labels(node, constraints)):
+                    continue
+                value = node.labels.get(constraint.key, "")
+                if value in counts and constraint.counts_node(pod, node):
+                    counts[value] += count
+            soft.append(_Soft(constraint, counts, _weight(len(counts))))
+        state.notes[self.name + "/score"] = _Spreading(soft, ignored)
         return True
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
@@ -138,13 +153,12 @@ class PodTopologySpread(PreFilter, Filter, Score):
         if node.name in noted.ignored:
             return 0
         total = 0.0
-        for constraint, weight, on_node in zip(noted.constraints, noted.weights, noted.on_node, strict=True):
-            value = node.labels.get(constraint.key)
-            if value is None:
-                continue
-            count = on_node.get(node.name, 0) if constraint.key == HOSTNAME else constraint.counts.get(value, 0)
-            total += count * weight + constraint.max_skew - 1
-        return round(total)
+        for one in noted.soft:
+            value = node.labels.get(one.constraint.key)
+            if value is not None:
+                count = one.counts.get(node.name if one.constraint.key == HOSTNAME else value, 0)
+                total += count * one.weight + one.constraint.max_skew - 1
+        return math.floor(total + 0.5)
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int], nodes: Sequence[NodeInfo]) -> list[int]:
         noted: _Spreading = state.notes[self.name + "/score"]
@@ -158,6 +172,7 @@ class PodTopologySpread(PreFilter, Filter, Score):
 
         return [turn(score, node) for score, node in zip(scores, nodes, strict=True)]
 
+    # ------------------------------------------------------------------ defaults
     def _default_constraints(self, pod: PodInfo) -> list[Constraint]:
         """Over nodes and zones, with the pods that the same Services and controller choose."""
         matches = self._default_matcher(pod)
@@ -171,63 +186,60 @@ class PodTopologySpread(PreFilter, Filter, Score):
             chosen = service["spec"].get("selector")
             if chosen and chosen.items() <= pod.labels.items():
                 wanted |= chosen
-        owner = meta.controller_of(pod.obj)
-        informer = self._controllers.get(owner["kind"]) if owner is not None else None
-        found = informer.get(f"{pod.namespace}/{owner['name']}") if informer is not None and owner is not None else None
-        selector = None
-        if found is not None:
-            given: Any = found["spec"].get("selector") or {}
-            if found["kind"] == "ReplicationController":
-                given = {"matchLabels": given}
-            selector = Selector.from_label_selector(given)
-        if selector is None and not wanted:
+        selector = self._selector_of_controller(pod)
+        if (selector is None or selector.empty) and not wanted:
             return None
         return lambda labels: wanted.items() <= labels.items() and (selector is None or selector.matches(labels))
 
+    def _selector_of_controller(self, pod: PodInfo) -> Selector | None:
+        owner = meta.controller_of(pod.obj)
+        informer = self._controllers.get((owner["apiVersion"], owner["kind"])) if owner is not None else None
+        if owner is None or informer is None:
+            return None
+        found = informer.get(meta.make_key(pod.namespace, owner["name"]))
+        if found is None:
+            return None
+        given: Any = found["spec"].get("selector") or {}
+        if owner["kind"] == "ReplicationController":
+            return Selector.from_set(given)
+        return Selector.from_label_selector(given)
 
-def own_constraints(pod: PodInfo, when: str) -> list[Constraint]:
-    """The pod's constraints of one kind, "DoNotSchedule" or "ScheduleAnyway"."""
-    found = []
-    for given in pod.spec.get("topologySpreadConstraints") or ():
-        if given["whenUnsatisfiable"] != when:
-            continue
-        selector = Selector.from_label_selector(given.get("labelSelector"))
-        same = {key: pod.labels[key] for key in given.get("matchLabelKeys") or () if key in pod.labels}
-        found.append(
-            Constraint(
-                max_skew=given["maxSkew"],
-                key=given["topologyKey"],
-                matches=_matcher(selector, same),
-                min_domains=given.get("minDomains") or 1,
-                honor_affinity=given.get("nodeAffinityPolicy", "Honor") == "Honor",
-                honor_taints=given.get("nodeTaintsPolicy", "Ignore") == "Honor",
-            )
-        )
-    return found
-
-
-def _matcher(selector: Selector, same: dict[str, str]) -> Matcher:
-    if not same:
-        return selector.matches
-    return lambda labels: same.items() <= labels.items() and selector.matches(labels)
+    # ------------------------------------------------------------------ waking
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        constraints = own_constraints(pod, "DoNotSchedule")
+        if isinstance(event, NodeEvent):
+            return _node_helps(event, constraints)
+        return _pod_helps(event, pod, constraints)
 
 
-def _matching_per_node(constraint: Constraint, pod: PodInfo, cache: Cache) -> dict[str, int]:
-    """How many pods of the pod's namespace the constraint chooses, by node."""
-    counts: dict[str, int] = {}
-    for other in cache.pods_in(pod.namespace):
-        if constraint.matches(other.labels) and not meta.is_deleting(other.obj):
-            counts[other.node] = counts.get(other.node, 0) + 1
-    return counts
+def _node_helps(event: NodeEvent, constraints: Sequence[Constraint]) -> bool:
+    """Domains come and go with nodes that have all labels; such a node's change may move it to another domain."""
+    had = event.old is not None and _has_labels(event.old, constraints)
+    has = event.new is not None and _has_labels(event.new, constraints)
+    if event.old is None or event.new is None or had != has:
+        return had or has
+    moved = any(event.old.labels.get(one.key) != event.new.labels.get(one.key) for one in constraints)
+    return has and (moved or event.old.taints != event.new.taints)
 
 
-def _count_domains(
-    constraint: Constraint, pod: PodInfo, candidates: Sequence[NodeInfo], cache: Cache, on_node: dict[str, int]
-) -> None:
-    """Pods in the domains of the candidates, also those on nodes that are no candidates themselves."""
-    constraint.counts = {node.labels[constraint.key]: 0 for node in candidates if constraint.key in node.labels}
-    for name, count in on_node.items():
-        node = cache.node(name)
-        value = node.labels.get(constraint.key) if node is not None else None
-        if node is not None and value in constraint.counts and constraint.counts_node(pod, node):
-            constraint.counts[value] += count
+def _pod_helps(event: PodEvent, pod: PodInfo, constraints: Sequence[Constraint]) -> bool:
+    for one in (event.old, event.new):
+        if one is not None and one.uid != pod.uid and not (one.node and one.namespace == pod.namespace):
+            return False
+
+    if event.kind is EventKind.POD_TOLERATIONS:
+        return event.is_about(pod) and any(one.honor_taints for one in constraints)
+    return any(_chooses(one, event.old) != _chooses(one, event.new) for one in constraints)
+
+
+def _chooses(constraint: Constraint, pod: PodInfo | None) -> bool:
+    return pod is not None and constraint.matches(pod.labels)
+
+
+def _has_labels(node: NodeInfo, constraints: Sequence[Constraint]) -> bool:
+    return all(constraint.key in node.labels for constraint in constraints)
+
+
+def _weight(domains: int) -> float:
+    """So that the counts of few domains are not drowned by those of many."""
+    return math.log(domains + 2)

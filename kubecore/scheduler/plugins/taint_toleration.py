@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.framework import ClusterEvent, CycleState, Filter, Score, normalize_by_maximum
+from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent
+from kubecore.scheduler.framework import CycleState, Filter, Score, normalize_by_maximum
 from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) had untolerated taint(s)",)
@@ -15,27 +16,32 @@ _REASON = ("node(s) had untolerated taint(s)",)
 class TaintToleration(Filter, Score):
     name = "TaintToleration"
     weight = 3
-    wakes = frozenset({ClusterEvent.NODE_ADDED, ClusterEvent.NODE_TAINTS})
+    wakes = frozenset({EventKind.NODE_ADDED, EventKind.NODE_TAINTS, EventKind.POD_TOLERATIONS})
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
-        if not node.taints:
-            return ()
-        tolerations = pod.spec.get("tolerations")
-        for taint in node.taints:
-            if taint["effect"] in ("NoSchedule", "NoExecute") and not is_tolerated(taint, tolerations):
-                return _REASON
-        return ()
+        return () if tolerates_node(pod, node) else _REASON
 
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
         return any(taint["effect"] == "PreferNoSchedule" for node in nodes for taint in node.taints)
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        tolerations = [
-            one for one in pod.spec.get("tolerations") or () if one.get("effect") in (None, "", "PreferNoSchedule")
-        ]
         return sum(
-            1 for taint in node.taints if taint["effect"] == "PreferNoSchedule" and not is_tolerated(taint, tolerations)
+            taint["effect"] == "PreferNoSchedule" and not is_tolerated(taint, pod.tolerations) for taint in node.taints
         )
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int], nodes: Sequence[NodeInfo]) -> list[int]:
         return normalize_by_maximum(scores, reverse=True)
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        if isinstance(event, PodEvent):
+            return event.is_about(pod)
+        if event.new is None or not tolerates_node(pod, event.new):
+            return False
+        return event.old is None or not tolerates_node(pod, event.old)
+
+
+def tolerates_node(pod: PodInfo, node: NodeInfo) -> bool:
+    """Whether the pod tolerates all taints that would keep it off the node."""
+    return all(
+        is_tolerated(taint, pod.tolerations) for taint in node.taints if taint["effect"] in ("NoSchedule", "NoExecute")
+    )

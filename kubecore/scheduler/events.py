@@ -1,0 +1,100 @@
+"""What happens in the cluster that may make a pod schedulable that was not.
+
+(kubernetes `pkg/scheduler/framework/events.go`; KEP-4247 for why a pod is woken only by what can help it.)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kubecore.api import meta
+from kubecore.client.client import Object
+from kubecore.scheduler.cache import NodeInfo
+from kubecore.scheduler.pods import PodInfo
+
+
+class EventKind(enum.Enum):
+    NODE_ADDED = "a node was added"
+    NODE_REMOVED = "a node is gone"
+    NODE_ALLOCATABLE = "a node's allocatable resources changed"
+    NODE_LABELS = "a node's labels changed"
+    NODE_TAINTS = "a node's taints changed, or it is schedulable again"
+    POD_PLACED = "a pod with a node was seen for the first time"
+    POD_REMOVED = "a pod with a node is gone, has finished, or was not bound after all"
+    POD_LABELS = "a pod's labels changed"
+    POD_SCALED_DOWN = "a pod needs less than before"
+    POD_TOLERATIONS = "a pod got a toleration"
+    POD_GATES_GONE = "a pod's last scheduling gate was taken away"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEvent:
+    """`old` is None for a node that was added, `new` for one that is gone. Neither carries pods."""
+
+    kind: EventKind
+    old: NodeInfo | None
+    new: NodeInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvent:
+    """About a pod with a node, or about a waiting pod itself. `old` or `new` is None as with nodes."""
+
+    kind: EventKind
+    old: PodInfo | None
+    new: PodInfo | None
+
+    def is_about(self, pod: PodInfo) -> bool:
+        return self.new is not None and self.new.uid == pod.uid
+
+
+ClusterEvent = NodeEvent | PodEvent
+
+
+def node_added(node: Object) -> NodeEvent:
+    return NodeEvent(EventKind.NODE_ADDED, None, NodeInfo.of(node))
+
+
+def node_removed(node: Object) -> NodeEvent:
+    return NodeEvent(EventKind.NODE_REMOVED, NodeInfo.of(node), None)
+
+
+def node_changes(before: Object, after: Object) -> Iterator[NodeEvent]:
+    """What changed of a node that matters to scheduling."""
+    # most updates are heartbeats
+    if _node_facts(before) == _node_facts(after):
+        return
+    old, new = NodeInfo.of(before), NodeInfo.of(after)
+    if old.allocatable != new.allocatable:
+        yield NodeEvent(EventKind.NODE_ALLOCATABLE, old, new)
+    if old.labels != new.labels:
+        yield NodeEvent(EventKind.NODE_LABELS, old, new)
+    if old.taints != new.taints or (old.unschedulable and not new.unschedulable):
+        yield NodeEvent(EventKind.NODE_TAINTS, old, new)
+
+
+def _node_facts(node: Object) -> tuple[object, ...]:
+    return (node.get("spec"), meta.labels(node), (node.get("status") or {}).get("allocatable"))
+
+
+def pod_placed(pod: PodInfo) -> PodEvent:
+    return PodEvent(EventKind.POD_PLACED, None, pod)
+
+
+def pod_removed(pod: PodInfo) -> PodEvent:
+    return PodEvent(EventKind.POD_REMOVED, pod, None)
+
+
+def pod_changes(old: PodInfo, new: PodInfo) -> Iterator[PodEvent]:
+    """What changed of a pod that matters to scheduling: that of a waiting pod itself, or that of others."""
+    if old.labels != new.labels:
+        yield PodEvent(EventKind.POD_LABELS, old, new)
+    if any(new.requests.get(name, -1) < value for name, value in old.requests.items()):
+        yield PodEvent(EventKind.POD_SCALED_DOWN, old, new)
+    if old.spec.get("schedulingGates") and not new.spec.get("schedulingGates"):
+        yield PodEvent(EventKind.POD_GATES_GONE, old, new)
+    # tolerations can only be added
+    if len(old.tolerations) != len(new.tolerations):
+        yield PodEvent(EventKind.POD_TOLERATIONS, old, new)
