@@ -2,6 +2,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
+__all__: list[str]
 __version__: str
 OPTIMISED: bool
 """Whether this is a release build."""
@@ -267,7 +268,7 @@ class DnsServer:
     for others.
     """
 
-    def __new__(cls, domain: str, clock: Clock | None = None, *, upstreams: Sequence[str] = ()) -> DnsServer: ...
+    def __new__(cls, domain: str, clock: Clock | None = None, *, upstreams: Sequence[str] = ...) -> DnsServer: ...
     def set_records(self, changes: Sequence[tuple[str, Sequence[tuple[str, str, int, str]]]]) -> None:
         """(owner, records) each: replaces all records of that owner. A record is (name, type, TTL, value) with the
         value as in a zone file; types A, AAAA, CNAME, NS, PTR, SRV, TXT, and EMPTY (the name exists) and PODS (names
@@ -293,8 +294,8 @@ class UserInfo:
     def __new__(
         cls,
         username: str,
-        uid: str = "",
-        groups: Sequence[str] = (),
+        uid: str = ...,
+        groups: Sequence[str] = ...,
         extra: Mapping[str, Sequence[str]] | None = None,
     ) -> UserInfo: ...
     @property
@@ -318,8 +319,8 @@ class Front:
         cache: WatchCache,
         *,
         clock: Clock | None = None,
-        max_body_bytes: int = 3145728,
-        max_header_bytes: int = 131072,
+        max_body_bytes: int = ...,
+        max_header_bytes: int = ...,
         max_connections: int = 16384,
         handshake_timeout: float = 10.0,
         header_timeout: float = 32.0,
@@ -352,7 +353,7 @@ class Front:
     def set_version(self, info: bytes) -> None:
         """The JSON body of /version."""
     def set_ready(self, ready: bool) -> None: ...
-    def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ("healthz", "livez", "readyz")) -> None:
+    def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ...) -> None:
         """A named line of /healthz, /livez and /readyz; added on first use."""
     def set_metrics_source(self, source: Callable[[], bytes] | None) -> None:
         """Prometheus text added to /metrics; called on a thread of its own."""
@@ -432,11 +433,11 @@ class Request:
         status: int,
         body: bytes,
         content_type: str = "application/json",
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = ...,
     ) -> None:
         """RuntimeError when answered before."""
     def respond_stream(
-        self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ()
+        self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ...
     ) -> ResponseStream: ...
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None:
         """Python has named the user (and, with `authorized`, allowed the request): go on in Rust as if it had found out itself.
