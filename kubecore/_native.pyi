@@ -584,6 +584,17 @@ class PatchError(Exception):
     message: str
     detail: str
     """What was wrong, where upstream's message does not tell."""
+    conflicts: list[tuple[str, str]]
+    """Of a refused apply (409): what each conflict is with, and its field path."""
+
+@final
+class Applied:
+    @property
+    def body(self) -> bytes:
+        """The object in canonical JSON, without managedFields and before defaults."""
+    @property
+    def managed(self) -> bytes:
+        """Its managedFields, a JSON array."""
 
 @final
 class Decoded:
@@ -623,6 +634,22 @@ class Schemas:
         subresource: str = "",
     ) -> bytes:
         """`new` (canonical JSON) with managedFields as they are after this update of `old` (None: create) at `time`."""
+    def apply(
+        self,
+        kind: str,
+        live: bytes | None,
+        config: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = "",
+        force: bool = False,
+        reset: Sequence[str] = ...,
+    ) -> Applied:
+        """Server-side apply of `config` (YAML or JSON) to `live` (None: there is no object yet).
+
+        `reset` names what this path cannot set ("status", "metadata.labels"). Raises PatchError.
+        """
 
 # --- tunnel
 @final

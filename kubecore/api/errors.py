@@ -178,6 +178,12 @@ def conflict(group: str, plural: str, name: str, detail: str = MODIFIED) -> Stat
     return StatusError(409, "Conflict", message, _details(name, group, plural))
 
 
+def apply_conflict(message: str, conflicts: Iterable[tuple[str, str]]) -> StatusError:
+    """409 of a server-side apply: one cause per field, (what the conflict is with, path)."""
+    causes = [Cause("FieldManagerConflict", text, field).to_dict() for text, field in conflicts]
+    return StatusError(409, "Conflict", message, {"causes": causes})
+
+
 def invalid(kind: str, name: str, causes: Iterable[Cause], *, group: str = "") -> StatusError:
     """422 for an object that fails validation; the message joins the distinct causes."""
     listed = list(dict.fromkeys(causes))

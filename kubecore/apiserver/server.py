@@ -193,7 +193,7 @@ class APIServer:
         self.hub = WatchHub(self.cacher)
         self._started.append("hub")
         self.served = ServedResources(self.registry)
-        self._writing = Writing(self.registry)
+        self._writing = Writing(self.registry, self.authorizer)
         self._reading = Reading(self.registry, self.hub)
         self._logs = PodLogs(self.registry, self._kubelets())
         self.components = ComponentStatuses(self.registry)

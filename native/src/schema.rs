@@ -1,6 +1,8 @@
 //! `_native.Schemas`: the schema engine, and the exceptions it raises.
 
-use kubecore_core::merge::{PatchFailure, PatchType, Update};
+use kubecore_core::merge::{
+    Apply, ApplyFailure, Conflict, FieldSet, PatchFailure, PatchType, PathElement, Update, conflict_message,
+};
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
@@ -17,6 +19,15 @@ struct Decoded {
     body: Py<PyBytes>,
     #[pyo3(get)]
     warnings: Vec<String>,
+}
+
+/// An object after server-side apply, and who owns what of it.
+#[pyclass(frozen, module = "kubecore._native")]
+struct Applied {
+    #[pyo3(get)]
+    body: Py<PyBytes>,
+    #[pyo3(get)]
+    managed: Py<PyBytes>,
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -116,6 +127,54 @@ impl Schemas {
         let tracked = tracked.map_err(|error| PyValueError::new_err(error.message))?;
         Ok(PyBytes::new(py, &tracked))
     }
+
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (kind, live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        live: Option<&[u8]>,
+        config: &[u8],
+        manager: &str,
+        time: &str,
+        subresource: &str,
+        force: bool,
+        reset: Vec<String>,
+    ) -> PyResult<Applied> {
+        let kind = self.kind(kind)?;
+        let reset = field_set(&reset);
+        let apply = Apply { manager, time, subresource, force, reset: &reset };
+        let applied =
+            py.detach(|| self.inner.apply(kind, live, config, apply)).map_err(|failure| match failure {
+                ApplyFailure::Refused(failure) => refused(py, &failure),
+                ApplyFailure::Conflicts(conflicts) => conflicting(py, &conflicts),
+            })?;
+        Ok(Applied {
+            body: PyBytes::new(py, &applied.body).unbind(),
+            managed: PyBytes::new(py, &applied.managed).unbind(),
+        })
+    }
+}
+
+/// `["spec", "metadata.labels"]`
+fn field_set(paths: &[String]) -> FieldSet {
+    let mut set = FieldSet::default();
+    for path in paths {
+        let elements: Vec<PathElement> = path.split('.').map(PathElement::field).collect();
+        set.insert(&elements);
+    }
+    set
+}
+
+fn conflicting(py: Python<'_>, conflicts: &[Conflict]) -> PyErr {
+    let message = conflict_message(conflicts);
+    let raised = status_error(py, PatchError::new_err(message.clone()), 409, "Conflict", &message);
+    let causes: Vec<(String, &str)> = conflicts
+        .iter()
+        .map(|conflict| (format!("conflict with {}", conflict.manager), conflict.field.as_str()))
+        .collect();
+    with(py, raised, "conflicts", causes)
 }
 
 impl Schemas {
@@ -177,6 +236,7 @@ fn with<'py>(py: Python<'py>, error: PyErr, name: &str, value: impl IntoPyObject
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Schemas>()?;
     module.add_class::<Decoded>()?;
+    module.add_class::<Applied>()?;
     module.add("SchemaError", module.py().get_type::<SchemaError>())?;
     module.add("PatchError", module.py().get_type::<PatchError>())
 }

@@ -152,6 +152,8 @@ def as_status(error: BaseException) -> StatusError | None:
         return error
     if isinstance(error, _native.NativeStatus):
         return StatusError.from_body(error.code, error.body)
+    if isinstance(error, PatchError) and error.reason == "Conflict":
+        return errors.apply_conflict(error.message, error.conflicts)
     if isinstance(error, (SchemaError, PatchError)):
         return StatusError(error.code, error.reason, error.message)
     return None

@@ -8,7 +8,8 @@ import orjson
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError
-from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.registry import deletion, lifecycle
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 PATCH_TYPES = (
+    applying.MEDIA,
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
@@ -35,8 +37,9 @@ PATCH_TYPES = (
 class Writing:
     """Handlers of writes over the registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, authorizer: Authorizer) -> None:
         self._registry = registry
+        self._authorizer = authorizer
         self._schemas = registry.schemas
         self._clock = registry.clock
         self._stamp = (-1, "")
@@ -116,8 +119,36 @@ class Writing:
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
         _check_patch(patch_type, options)
-        written = await store.update(ctx, Change(self._patcher(ctx, request, served, patch_type)))
-        return self.answer(200, written.body, request, served, ctx)
+        if patch_type == applying.MEDIA:
+            change = self._application(ctx, request, user, served, force=bool(options.force))
+        else:
+            change = Change(self._patcher(ctx, request, served, patch_type))
+        written = await store.update(ctx, change)
+        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+
+    def _application(
+        self, ctx: RequestContext, request: Request, user: UserInfo, served: Served, *, force: bool
+    ) -> Change:
+        """Server-side apply, the one patch that creates what is not there."""
+        store = served.stored()
+
+        def applied(live: bytes | None) -> JSON:
+            obj = applying.apply(ctx, served, live, request.body, force=force)
+            _check_patched(ctx, served, obj.setdefault("metadata", {}))
+            return in_storage(obj, store.resource, served.resource)
+
+        def make(old: JSON, stored: Stored) -> JSON:
+            return applied(in_version(stored.value, store.resource, served.resource))
+
+        def creates() -> JSON:
+            where = {"namespace": request.namespace, "name": request.name}
+            asked = Attributes("create", request.api_group, request.api_version, request.resource, **where)
+            self._authorizer.check(user, asked)
+            obj = applied(None)
+            applying.check_no_uid(served, obj)
+            return obj
+
+        return Change(make, None if ctx.subresource else creates)
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
@@ -215,6 +246,11 @@ def list_body(served: Served, items: list[bytes], revision: int, more: JSON | No
 def _check_patch(patch_type: str, options: WriteOptions) -> None:
     if patch_type not in PATCH_TYPES:
         raise errors.unsupported_media_type(PATCH_TYPES)
+    if patch_type == applying.MEDIA:
+        if not options.field_manager:
+            cause = FieldError.required("fieldManager", "is required for apply patch")
+            raise errors.invalid("PatchOptions", "", [cause], group="meta.k8s.io")
+        return
     if options.force is not None:
         cause = FieldError.forbidden("force", "may not be specified for non-apply patch")
         raise errors.invalid("PatchOptions", "", [cause], group="meta.k8s.io")

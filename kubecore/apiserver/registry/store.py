@@ -106,6 +106,8 @@ class Store:
             metadata = obj["metadata"] = {}
         ctx.operation = "CREATE"
         generated = lifecycle.begin(ctx, resource, metadata)
+        if ctx.managed is not None:
+            metadata["managedFields"] = loads(ctx.managed)
         ctx.name = metadata.get("name") or ""
         strategy.default(obj)
         if self._admission.mutate(ctx, obj, None):
@@ -157,6 +159,8 @@ class Store:
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
     def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes) -> bytes:
+        if ctx.managed is not None:
+            return new
         return self._schemas.track(
             self._kind,
             old,
@@ -241,10 +245,13 @@ class Store:
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         lifecycle.carry_over(metadata, old_metadata, resource)
-        if metadata.get("managedFields") != []:
+        if ctx.managed is not None:
+            metadata["managedFields"] = loads(ctx.managed)
+        elif ctx.subresource or not metadata.get("managedFields"):
+            # What a client sends of them counts, `[{}]` even to forget all owners; sending none is no such wish.
             metadata["managedFields"] = old_metadata.get("managedFields") or []
-            if not metadata["managedFields"]:
-                del metadata["managedFields"]
+        if not metadata.get("managedFields"):
+            metadata.pop("managedFields", None)
         strategy = self._restrict(ctx, obj, old)
         strategy.default(obj)
         if self._admission.mutate(ctx, obj, old):

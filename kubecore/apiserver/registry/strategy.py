@@ -73,6 +73,8 @@ class RequestContext:
     api_version: str = ""
     options: JSON = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    # managedFields (JSON) as a server-side apply has left them; None: the store works out what this write owns.
+    managed: bytes | None = None
 
     def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
         """Another object ("pods", "deployments.apps"; namespace "" for cluster scope), or None."""

@@ -1,10 +1,13 @@
 //! Patches and ownership: JSON patch, merge patch, strategic merge patch, managedFields.
 
+mod apply;
+mod conflict;
 mod fields;
 mod json_patch;
 mod merge_patch;
 mod ownership;
 mod patch;
+mod sets;
 mod splice;
 mod strategic;
 mod track;
@@ -14,6 +17,8 @@ use serde_json::Value;
 
 use crate::schema::{SchemaError, check_json};
 
+pub use apply::{Applied, Apply, ApplyFailure};
+pub use conflict::{Conflict, message as conflict_message};
 pub use fields::{FieldSet, PathElement};
 pub use json_patch::{MAX_COPIED_BYTES, MAX_OPERATIONS};
 pub use ownership::{Entry, Operation};

@@ -34,6 +34,10 @@ impl Schemas {
         let old_value = old.map(parse_value).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
         let new_value = parse_value(new)?;
         let mut entries = current_entries(&old_value, &new_value, update.subresource);
+        if old.is_some() && entries.is_empty() {
+            // Whose ownership was forgotten is not tracked again before somebody applies.
+            return splice::managed_fields(new, None);
+        }
         let change = compare(self, &self.root_type(kind), &old_value, &new_value);
         for entry in &mut entries {
             entry.fields.subtract(&change.written);

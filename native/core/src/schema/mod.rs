@@ -16,3 +16,4 @@ pub use error::{Kind as ErrorKind, Rejection, SchemaError};
 pub use model::{Field, KindId, ListKind, Schemas, Shape, Struct, StructId, Type};
 pub(crate) use scan::member_spans;
 pub use scan::{MAX_DEPTH, write_string};
+pub(crate) use yaml::to_json as yaml_to_json;

@@ -1,0 +1,50 @@
+"""Server-side apply: the schema engine merges and keeps the books, this says what the path may set.
+
+After upstream k8s.io/apiserver pkg/endpoints/handlers/patch.go (applyPatcher).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, schemas
+from kubecore.apiserver.registry.codec import loads
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+MEDIA = "application/apply-patch+yaml"
+
+
+def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
+    """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409)."""
+    applied = schemas.default().apply(
+        served.kind,
+        live,
+        config,
+        manager=ctx.field_manager,
+        time=ctx.now,
+        subresource=ctx.subresource,
+        force=force,
+        reset=_reset(ctx, served),
+    )
+    ctx.managed = applied.managed
+    return loads(applied.body)  # type: ignore[no-any-return]
+
+
+def check_no_uid(served: Served, obj: JSON) -> None:
+    """Raises 409: a uid says that the object is thought to exist."""
+    uid = obj["metadata"].get("uid")
+    if uid:
+        detail = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise errors.conflict(served.resource.group, served.resource.plural, obj["metadata"].get("name", ""), detail)
+
+
+def _reset(ctx: RequestContext, served: Served) -> list[str]:
+    """What this path cannot set (upstream: each strategy's GetResetFields)."""
+    if ctx.subresource == "status":
+        return ["spec"]
+    return ["status"] if served.stored().has_status else []

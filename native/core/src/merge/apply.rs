@@ -1,0 +1,257 @@
+//! Server-side apply: a manager's whole intent is merged into the object, conflicts are found, and what the manager
+//! alone owned and no longer wants goes.
+//!
+//! Semantics of structured-merge-diff `merge/update.go` (Apply) and apimachinery `pkg/util/managedfields`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::conflict::Conflict;
+use super::fields::FieldSet;
+use super::ownership::{self, Entry, Operation};
+use super::track::{compare, strip_identity};
+use super::{PatchFailure, parse_value, sets};
+use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, yaml_to_json};
+
+/// Owns what an object had before anybody applied anything to it.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// May take over what its own client-side apply has recorded.
+const KUBECTL: &str = "kubectl";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Who applies, when, through which subresource (empty for the object itself).
+#[derive(Clone, Copy, Debug)]
+pub struct Apply<'a> {
+    pub manager: &'a str,
+    pub time: &'a str,
+    pub subresource: &'a str,
+    /// Take fields over from other managers instead of failing.
+    pub force: bool,
+    /// What cannot be set through this path, and so is nobody's through it.
+    pub reset: &'a FieldSet,
+}
+
+/// The object as it is to be stored, but for defaults.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Canonical JSON without managedFields.
+    pub body: Vec<u8>,
+    /// The managedFields to go with it: a JSON array.
+    pub managed: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyFailure {
+    #[error(transparent)]
+    Refused(#[from] PatchFailure),
+    #[error("{}", super::conflict::message(.0))]
+    Conflicts(Vec<Conflict>),
+}
+
+impl From<Rejection> for ApplyFailure {
+    fn from(rejection: Rejection) -> Self {
+        let Rejection { code, reason, message, .. } = rejection;
+        Self::Refused(PatchFailure { code, reason, message, detail: String::new() })
+    }
+}
+
+impl Schemas {
+    /// Applies `config` (YAML or JSON) to the stored object, None where there is none yet.
+    pub fn apply(
+        &self,
+        kind: KindId,
+        live: Option<&[u8]>,
+        config: &[u8],
+        apply: Apply<'_>,
+    ) -> Result<Applied, ApplyFailure> {
+        let config = self.read_config(kind, config)?;
+        let mut live_value = live.map_or_else(|| Ok(Value::Object(Default::default())), parse_object)?;
+        let stored_entries = take_entries(&mut live_value);
+        let root = self.root_type(kind);
+        let mut wanted =
+            sets::of_value(self, &root, &config).map_err(|problem| untyped(self, kind, &config, &problem))?;
+        strip_identity(&mut wanted);
+        wanted.subtract_recursively(apply.reset);
+        let mut intent =
+            Intent { schemas: self, kind, root, apply, live: live_value, entries: stored_entries };
+        if live.is_some() {
+            intent.adopt_unmanaged()?;
+        }
+        intent.carry_out(&config, wanted)
+    }
+
+    fn read_config(&self, kind: KindId, config: &[u8]) -> Result<Value, ApplyFailure> {
+        let undecodable =
+            |problem: String| PatchFailure::bad_request(format!("error decoding YAML: {problem}"));
+        let json = yaml_to_json(config).map_err(undecodable)?;
+        let value = parse_value(&json).map_err(|error| undecodable(error.message))?;
+        if !value.is_object() {
+            return Err(undecodable("the configuration must be an object".into()).into());
+        }
+        let given = value["apiVersion"].as_str().unwrap_or_default();
+        if given != self.api_version(kind) {
+            return Err(PatchFailure::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {}",
+                self.api_version(kind)
+            ))
+            .into());
+        }
+        if !value["metadata"]["managedFields"].is_null() {
+            return Err(PatchFailure::bad_request("metadata.managedFields must be nil").into());
+        }
+        // Wrong types and another kind are told here; unknown fields are told with their path later.
+        self.decode_json(kind, &json, FieldValidation::Ignore)?;
+        Ok(value)
+    }
+}
+
+/// An apply under way.
+struct Intent<'a> {
+    schemas: &'a Schemas,
+    kind: KindId,
+    root: Type,
+    apply: Apply<'a>,
+    /// The stored object without its managedFields.
+    live: Value,
+    entries: Vec<Entry>,
+}
+
+impl Intent<'_> {
+    /// What nobody is known to own is the former time's, so that appliers cannot take it unnoticed.
+    fn adopt_unmanaged(&mut self) -> Result<(), ApplyFailure> {
+        if !self.entries.is_empty() {
+            return Ok(());
+        }
+        let nothing = Value::Object(Default::default());
+        let fields = compare(self.schemas, &self.root, &nothing, &self.live).written;
+        if !fields.is_empty() {
+            self.entries.push(self.entry(BEFORE_FIRST_APPLY, Operation::Update, fields));
+        }
+        Ok(())
+    }
+
+    fn entry(&self, manager: &str, operation: Operation, fields: FieldSet) -> Entry {
+        Entry {
+            manager: manager.to_owned(),
+            operation,
+            api_version: self.schemas.api_version(self.kind).to_owned(),
+            time: self.apply.time.to_owned(),
+            subresource: if operation == Operation::Apply { self.apply.subresource } else { "" }.to_owned(),
+            fields,
+        }
+    }
+
+    fn carry_out(mut self, config: &Value, wanted: FieldSet) -> Result<Applied, ApplyFailure> {
+        let mut mine = self.entry(self.apply.manager, Operation::Apply, wanted);
+        let before =
+            self.entries.iter().position(|entry| entry.same_manager(&mine)).map(|at| self.entries.remove(at));
+        let merged =
+            sets::merge(self.schemas, &self.root, Some(&self.live), Some(config)).unwrap_or_default();
+        let merged = self.prune(merged, before.as_ref(), &mine);
+        let text = merged.to_string();
+        let body =
+            self.schemas.decode_json(self.kind, text.as_bytes(), FieldValidation::Ignore)?.body.into_owned();
+        let outcome = parse_object(&body)?;
+        let mut change = compare(self.schemas, &self.root, &self.live, &outcome);
+        change.written.subtract_recursively(self.apply.reset);
+        change.removed.subtract_recursively(self.apply.reset);
+        self.settle_conflicts(&change.written)?;
+        for entry in &mut self.entries {
+            entry.fields.subtract(&change.removed);
+        }
+        if let Some(before) = before
+            && outcome == self.live
+        {
+            mine.time = before.time;
+        }
+        self.entries.push(mine);
+        self.entries.retain(|entry| !entry.fields.is_empty());
+        Ok(Applied { body, managed: ownership::write(self.entries) })
+    }
+
+    /// Takes out what this manager owned before, does not want now, and nobody else owns.
+    fn prune(&self, merged: Value, before: Option<&Entry>, mine: &Entry) -> Value {
+        let Some(before) = before else { return merged };
+        let mut owned = mine.fields.clone();
+        for entry in &self.entries {
+            owned.union(&entry.fields);
+        }
+        let mut given_up = sets::with_named_parents(self.schemas, &self.root, &before.fields);
+        given_up.subtract(&sets::with_named_parents(self.schemas, &self.root, &owned));
+        sets::remove(self.schemas, &self.root, merged, &given_up).unwrap_or_default()
+    }
+
+    /// Other managers' fields that would change are conflicts, or are taken from them.
+    fn settle_conflicts(&mut self, written: &FieldSet) -> Result<(), ApplyFailure> {
+        let mut taken: Vec<(usize, FieldSet)> = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let both = entry.fields.intersection(written);
+            if !both.is_empty() {
+                taken.push((at, both));
+            }
+        }
+        if !self.apply.force {
+            let recorded = self.recorded_by_kubectl();
+            let mut conflicts = BTreeMap::new();
+            for (at, fields) in &taken {
+                let mut fields = fields.clone();
+                fields.subtract(&recorded);
+                for path in fields.paths() {
+                    let conflict = Conflict::new(&self.entries[*at], &path);
+                    conflicts.insert((conflict.manager.clone(), path), conflict);
+                }
+            }
+            if !conflicts.is_empty() {
+                return Err(ApplyFailure::Conflicts(conflicts.into_values().collect()));
+            }
+        }
+        for (at, fields) in taken {
+            self.entries[at].fields.subtract(&fields);
+        }
+        Ok(())
+    }
+
+    /// The fields that kubectl's client-side apply has set and that still have those values: its server-side apply may
+    /// take them over.
+    fn recorded_by_kubectl(&self) -> FieldSet {
+        let nothing = FieldSet::default();
+        if self.apply.manager != KUBECTL {
+            return nothing;
+        }
+        let Some(text) = self.live["metadata"]["annotations"][LAST_APPLIED].as_str() else { return nothing };
+        let Ok(decoded) = self.schemas.decode_json(self.kind, text.as_bytes(), FieldValidation::Ignore)
+        else {
+            return nothing;
+        };
+        let Ok(recorded) = parse_value(&decoded.body) else { return nothing };
+        let Ok(mut fields) = sets::of_value(self.schemas, &self.root, &recorded) else { return nothing };
+        let change = compare(self.schemas, &self.root, &recorded, &self.live);
+        fields.subtract(&change.written);
+        fields.subtract(&change.removed);
+        fields
+    }
+}
+
+fn parse_object(json: &[u8]) -> Result<Value, ApplyFailure> {
+    let failed = |problem: String| PatchFailure::bad_request(format!("error decoding object: {problem}"));
+    parse_value(json).map_err(|error| failed(error.message).into())
+}
+
+fn take_entries(object: &mut Value) -> Vec<Entry> {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    let managed = metadata.and_then(|metadata| metadata.remove("managedFields"));
+    ownership::parse(managed.as_ref()).unwrap_or_default()
+}
+
+fn untyped(schemas: &Schemas, kind: KindId, config: &Value, problem: &str) -> ApplyFailure {
+    let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
+    PatchFailure::bad_request(format!(
+        "failed to create typed patch object ({}/{}; {}, Kind={}): {problem}",
+        text("namespace"),
+        text("name"),
+        schemas.api_version(kind),
+        schemas.kind_name(kind)
+    ))
+    .into()
+}

@@ -1,0 +1,243 @@
+//! Field sets and values of a schema: what a value sets, two values merged, a set taken out of a value.
+//!
+//! Semantics of structured-merge-diff `typed/tofieldset.go`, `typed/merge.go`, `typed/remove.go`.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::{Map, Value};
+
+use super::conflict::path_text;
+use super::fields::{FieldSet, PathElement};
+use super::track::key_of;
+use crate::schema::{ListKind, Schemas, Shape, Struct, Type};
+
+/// How a value of a type is owned.
+enum Structure<'s> {
+    /// As a whole.
+    Whole,
+    /// Member by member: those of a struct, or all of one type.
+    Members(Option<&'s Struct>, Option<&'s Type>),
+    Elements(&'s Type, &'s ListKind),
+}
+
+fn structure<'s>(schemas: &'s Schemas, ty: &'s Type, value: &Value) -> Structure<'s> {
+    if ty.atomic {
+        return Structure::Whole;
+    }
+    match &ty.shape {
+        Shape::Struct(id) => Structure::Members(Some(schemas.structure(*id)), None),
+        Shape::SchemaOr { schema, .. } if value.is_object() => {
+            Structure::Members(Some(schemas.structure(*schema)), None)
+        }
+        Shape::Map(inner) => Structure::Members(None, Some(inner)),
+        Shape::Any { .. } if value.is_object() => Structure::Members(None, None),
+        Shape::List(item) if ty.list != ListKind::Atomic => Structure::Elements(item, &ty.list),
+        _ => Structure::Whole,
+    }
+}
+
+fn element_key(list: &ListKind, item: &Value) -> PathElement {
+    match list {
+        ListKind::Map(keys) => key_of(keys, item),
+        _ => PathElement::Value(item.to_string().into()),
+    }
+}
+
+/// Everything `value` sets. Fails, naming the path, on fields that the schema does not have and on elements given twice.
+pub(crate) fn of_value(schemas: &Schemas, ty: &Type, value: &Value) -> Result<FieldSet, String> {
+    collect(schemas, ty, value, &mut Vec::new())
+}
+
+fn collect(
+    schemas: &Schemas,
+    ty: &Type,
+    value: &Value,
+    at: &mut Vec<PathElement>,
+) -> Result<FieldSet, String> {
+    let free = Type::free();
+    let mut set = FieldSet::default();
+    match structure(schemas, ty, value) {
+        Structure::Whole => set.member = true,
+        Structure::Members(declared, inner) => {
+            for (name, member) in value.as_object().into_iter().flatten() {
+                let element = PathElement::field(name);
+                let field = declared.and_then(|declared| declared.field(name));
+                at.push(element.clone());
+                if declared.is_some() && field.is_none() {
+                    return Err(format!("{}: field not declared in schema", path_text(at)));
+                }
+                let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
+                let mut below = collect(schemas, member_type, member, at)?;
+                at.pop();
+                let empty = member.is_null() || member.as_object().is_some_and(Map::is_empty);
+                below.member |= empty || field.is_none();
+                set.push(element, below);
+            }
+        }
+        Structure::Elements(item, list) => {
+            for element in value.as_array().into_iter().flatten() {
+                let key = element_key(list, element);
+                if set.children.iter().any(|(other, _)| *other == key) {
+                    return Err(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
+                }
+                at.push(key.clone());
+                let mut below = collect(schemas, item, element, at)?;
+                at.pop();
+                below.member = true;
+                set.push(key, below);
+            }
+        }
+    }
+    set.sort();
+    Ok(set)
+}
+
+fn key_text(key: &PathElement) -> String {
+    path_text(std::slice::from_ref(key))
+}
+
+/// The set with every declared field that leads to a member made a member itself.
+pub(crate) fn with_named_parents(schemas: &Schemas, ty: &Type, set: &FieldSet) -> FieldSet {
+    let free = Type::free();
+    let children = set.children.iter().map(|(element, below)| {
+        let (declared, inner) = match (element, &ty.shape) {
+            (PathElement::Field(name), Shape::Struct(id) | Shape::SchemaOr { schema: id, .. }) => {
+                let field = schemas.structure(*id).field(name);
+                (field.is_some(), field.map_or(&free, |field| &field.ty))
+            }
+            (PathElement::Field(_), Shape::Map(inner)) => (false, &**inner),
+            (_, Shape::List(item)) => (false, &**item),
+            _ => (false, &free),
+        };
+        let mut below = with_named_parents(schemas, inner, below);
+        below.member |= declared;
+        (element.clone(), below)
+    });
+    FieldSet { member: set.member, children: children.collect() }
+}
+
+/// `value` without the members of `set` and all below them; None when nothing is left of it.
+pub(crate) fn remove(schemas: &Schemas, ty: &Type, value: Value, set: &FieldSet) -> Option<Value> {
+    if set.children.is_empty() {
+        return Some(value);
+    }
+    let free = Type::free();
+    match structure(schemas, ty, &value) {
+        Structure::Whole => Some(value),
+        Structure::Members(declared, inner) => {
+            let Value::Object(members) = value else { return Some(value) };
+            let mut kept = Map::new();
+            for (name, member) in members {
+                let Some(below) = set.child(&PathElement::field(&name)) else {
+                    kept.insert(name, member);
+                    continue;
+                };
+                if below.member {
+                    continue;
+                }
+                let field = declared.and_then(|declared| declared.field(&name));
+                let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
+                if let Some(rest) = remove(schemas, member_type, member, below) {
+                    kept.insert(name, rest);
+                }
+            }
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Structure::Elements(item, list) => {
+            let Value::Array(elements) = value else { return Some(value) };
+            let kept: Vec<Value> = elements
+                .into_iter()
+                .filter_map(|element| match set.child(&element_key(list, &element)) {
+                    None => Some(element),
+                    Some(below) if below.member => None,
+                    Some(below) => remove(schemas, item, element, below),
+                })
+                .collect();
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+    }
+}
+
+/// Both values in one; where they disagree, `right` counts.
+pub(crate) fn merge(
+    schemas: &Schemas,
+    ty: &Type,
+    left: Option<&Value>,
+    right: Option<&Value>,
+) -> Option<Value> {
+    let (Some(old), Some(new)) = (left, right) else { return right.or(left).cloned() };
+    let free = Type::free();
+    match structure(schemas, ty, new) {
+        Structure::Members(declared, inner) if old.is_object() && (new.is_object() || new.is_null()) => {
+            let mut merged = old.as_object().cloned().unwrap_or_default();
+            for (name, member) in new.as_object().into_iter().flatten() {
+                let field = declared.and_then(|declared| declared.field(name));
+                let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
+                let was = merged.get(name);
+                if let Some(both) = merge(schemas, member_type, was, Some(member)) {
+                    merged.insert(name.clone(), both);
+                }
+            }
+            Some(Value::Object(merged))
+        }
+        Structure::Elements(_, _) if old.is_array() && new.is_null() => Some(old.clone()),
+        Structure::Elements(item, list) if old.is_array() && new.is_array() => {
+            Some(Value::Array(merge_elements(schemas, item, list, old, new)))
+        }
+        _ => Some(new.clone()),
+    }
+}
+
+/// The applied order counts; elements that only the old list has stay where they stood among their neighbours.
+fn merge_elements(schemas: &Schemas, item: &Type, list: &ListKind, old: &Value, new: &Value) -> Vec<Value> {
+    let elements = |side: &Value| -> Vec<(PathElement, Value)> {
+        let all = side.as_array().into_iter().flatten();
+        all.map(|element| (element_key(list, element), element.clone())).collect()
+    };
+    let (old, new) = (elements(old), elements(new));
+    let mut by_key: FxHashMap<&PathElement, &Value> = FxHashMap::default();
+    for (key, element) in &old {
+        by_key.entry(key).or_insert(element);
+    }
+    let wanted: FxHashSet<&PathElement> = new.iter().map(|(key, _)| key).collect();
+    let mut shared = new.iter().map(|(key, _)| key).filter(|key| by_key.contains_key(*key));
+    let mut next_shared = shared.next();
+    let mut done: FxHashSet<&PathElement> = FxHashSet::default();
+    let mut out = Vec::with_capacity(old.len() + new.len());
+    let (mut left, mut right) = (0, 0);
+    while left < old.len() || right < new.len() {
+        if let (Some((key, element)), Some((new_key, new_element))) = (old.get(left), new.get(right)) {
+            if key == new_key {
+                done.insert(key);
+                out.extend(merge(schemas, item, Some(element), Some(new_element)));
+                left += 1;
+                right += 1;
+                next_shared = shared.next();
+                continue;
+            }
+            // Wanted, but not in this place.
+            if wanted.contains(key) && next_shared.is_some_and(|next| next != key) {
+                left += 1;
+                continue;
+            }
+        }
+        if let Some((key, element)) = old.get(left) {
+            if !wanted.contains(key) {
+                out.push(element.clone());
+                left += 1;
+                continue;
+            }
+            if done.contains(key) {
+                left += 1;
+            }
+        }
+        if let Some((key, element)) = new.get(right) {
+            done.insert(key);
+            out.extend(merge(schemas, item, by_key.get(key).copied(), Some(element)));
+            right += 1;
+            if next_shared == Some(key) {
+                next_shared = shared.next();
+            }
+        }
+    }
+    out
+}

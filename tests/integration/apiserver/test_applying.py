@@ -1,0 +1,260 @@
+"""Server-side apply (API_SEMANTICS, line 25): ownership, conflicts, force, removal, creation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, config_map, deployment
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+CM, DEPLOY = "v1/configmaps", "apps/v1/deployments"
+APPLY = "application/apply-patch+yaml"
+
+
+async def apply(
+    api: Api, resource: str, obj: JSON, manager: str = "alice", subresource: str = "", **query: str
+) -> tuple[int, JSON]:
+    path = api.path(resource, obj["metadata"]["name"], subresource)
+    return await api.call("PATCH", path, orjson.dumps(obj), APPLY, fieldManager=manager, **query)
+
+
+def owned(obj: JSON, manager: str, operation: str = "Apply") -> JSON:
+    """The fields that a manager owns."""
+    entries = [e for e in obj["metadata"]["managedFields"] if (e["manager"], e["operation"]) == (manager, operation)]
+    assert len(entries) <= 1
+    return entries[0]["fieldsV1"] if entries else {}
+
+
+async def test_apply_creates_what_is_not_there_and_owns_what_it_says(api: Api) -> None:
+    status, obj = await apply(api, CM, config_map("a", k="v"))
+    assert status == 201
+    assert obj["data"] == {"k": "v"}
+    (entry,) = obj["metadata"]["managedFields"]
+    assert entry | {"time": ""} == {
+        "manager": "alice",
+        "operation": "Apply",
+        "apiVersion": "v1",
+        "time": "",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:k": {}}},
+    }
+
+
+async def test_applying_the_same_again_changes_nothing(api: Api) -> None:
+    _, first = await apply(api, DEPLOY, deployment("a"))
+    status, second = await apply(api, DEPLOY, deployment("a"))
+    assert (status, second) == (200, first)
+
+
+async def test_defaults_are_nobodys(api: Api) -> None:
+    given = deployment("a")
+    del given["spec"]["replicas"]
+    _, obj = await apply(api, DEPLOY, given)
+    assert obj["spec"]["replicas"] == 1
+    assert "f:replicas" not in owned(obj, "alice")["f:spec"]
+
+
+async def test_a_field_manager_is_required(api: Api) -> None:
+    path = api.path(CM, "a")
+    status, error = await api.call("PATCH", path, orjson.dumps(config_map("a")), APPLY)
+    assert (status, error["reason"]) == (422, "Invalid")
+    assert error["message"] == (
+        'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+    )
+
+
+async def test_force_is_for_apply_only(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, error = await api.patch(CM, "a", {"data": {"k": "v"}}, force="true")
+    assert status == 422
+    assert "force: Forbidden: may not be specified for non-apply patch" in error["message"]
+
+
+async def test_managed_fields_in_an_applied_object_are_refused(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["managedFields"] = []
+    status, error = await apply(api, CM, given)
+    assert (status, error["message"]) == (400, "metadata.managedFields must be nil")
+
+
+async def test_another_managers_value_is_a_conflict_with_a_cause_per_field(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1", other="1"), "bob")
+    status, error = await apply(api, CM, config_map("a", k="2", other="2"))
+    assert (status, error["reason"]) == (409, "Conflict")
+    assert error["message"] == 'Apply failed with 2 conflicts: conflicts with "bob":\n- .data.k\n- .data.other'
+    assert error["details"]["causes"] == [
+        {"reason": "FieldManagerConflict", "message": 'conflict with "bob"', "field": ".data.k"},
+        {"reason": "FieldManagerConflict", "message": 'conflict with "bob"', "field": ".data.other"},
+    ]
+    assert (await api.get(CM, "a"))[1]["data"] == {"k": "1", "other": "1"}
+
+
+async def test_a_conflict_with_an_update_names_its_version(api: Api) -> None:
+    await api.create(DEPLOY, deployment("a", replicas=1), fieldManager="bob")
+    status, error = await apply(api, DEPLOY, deployment("a", replicas=2))
+    assert status == 409
+    assert error["message"] == 'Apply failed with 1 conflict: conflict with "bob" using apps/v1: .spec.replicas'
+
+
+async def test_an_element_is_named_by_its_keys_in_a_conflict(api: Api) -> None:
+    await apply(api, DEPLOY, deployment("a"), "bob")
+    given = deployment("a")
+    given["spec"]["template"]["spec"]["containers"][0]["image"] = "another"
+    status, error = await apply(api, DEPLOY, given)
+    assert status == 409
+    assert error["details"]["causes"][0]["field"] == '.spec.template.spec.containers[name="main"].image'
+
+
+async def test_the_same_value_is_shared_and_no_conflict(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1"), "bob")
+    status, obj = await apply(api, CM, config_map("a", k="1"))
+    assert status == 200
+    assert owned(obj, "alice") == owned(obj, "bob") == {"f:data": {"f:k": {}}}
+
+
+async def test_force_takes_the_field_over(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1", mine="x"), "bob")
+    status, obj = await apply(api, CM, config_map("a", k="2"), force="true")
+    assert status == 200
+    assert obj["data"] == {"k": "2", "mine": "x"}
+    assert owned(obj, "alice") == {"f:data": {"f:k": {}}}
+    assert owned(obj, "bob") == {"f:data": {"f:mine": {}}}
+
+
+async def test_what_a_manager_alone_owned_goes_when_it_is_left_out(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1", gone="1"))
+    _, obj = await apply(api, CM, config_map("a", k="1"))
+    assert obj["data"] == {"k": "1"}
+
+
+async def test_what_another_owns_too_stays_when_it_is_left_out(api: Api) -> None:
+    await apply(api, CM, config_map("a", shared="1"), "bob")
+    await apply(api, CM, config_map("a", shared="1", k="1"))
+    _, obj = await apply(api, CM, config_map("a", k="1"))
+    assert obj["data"] == {"k": "1", "shared": "1"}
+    assert owned(obj, "alice") == {"f:data": {"f:k": {}}}
+
+
+async def test_an_element_left_out_goes_with_its_defaults(api: Api) -> None:
+    given = deployment("a")
+    given["spec"]["template"]["spec"]["containers"].append({"name": "side", "image": "x"})
+    await apply(api, DEPLOY, given)
+    _, obj = await apply(api, DEPLOY, deployment("a"))
+    assert [one["name"] for one in obj["spec"]["template"]["spec"]["containers"]] == ["main"]
+
+
+async def test_elements_of_two_managers_stand_side_by_side(api: Api) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s"},
+        "spec": {"ports": [{"name": "a", "port": 80}]},
+    }
+    await apply(api, "v1/services", service)
+    other = service | {"spec": {"ports": [{"name": "b", "port": 81}]}}
+    status, obj = await apply(api, "v1/services", other, "bob")
+    assert status == 200, obj
+    assert [port["port"] for port in obj["spec"]["ports"]] == [80, 81]
+    assert 'k:{"port":81,"protocol":"TCP"}' in owned(obj, "bob")["f:spec"]["f:ports"]
+
+
+async def test_an_update_takes_what_it_changes_from_the_applier(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1", other="1"))
+    _, obj = await api.patch(CM, "a", {"data": {"k": "2"}}, fieldManager="bob")
+    assert owned(obj, "alice") == {"f:data": {"f:other": {}}}
+    assert owned(obj, "bob", "Update") == {"f:data": {"f:k": {}}}
+
+
+async def test_what_was_there_before_the_first_apply_is_owned_by_the_former_time(api: Api) -> None:
+    await api.create(CM, config_map("a", k="1"), fieldManager="bob")
+    await api.patch(CM, "a", {"metadata": {"managedFields": [{}]}})
+    status, error = await apply(api, CM, config_map("a", k="2"))
+    assert status == 409
+    assert 'conflict with "before-first-apply" using v1: .data.k' in error["message"]
+
+
+async def test_kubectl_takes_over_what_its_client_side_apply_recorded(api: Api) -> None:
+    given = config_map("a", k="1", gone="1")
+    recorded = orjson.dumps(given).decode()
+    given["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": recorded}
+    await api.create(CM, given, fieldManager="kubectl-client-side-apply")
+    assert (await apply(api, CM, config_map("a", k="2")))[0] == 409
+    status, obj = await apply(api, CM, config_map("a", k="2"), "kubectl")
+    assert status == 200, obj
+    assert obj["data"]["k"] == "2"
+
+
+async def test_an_unknown_field_is_refused_with_its_path(api: Api) -> None:
+    given = deployment("a")
+    given["spec"]["template"]["spec"]["containers"][0]["imagge"] = "x"
+    status, error = await apply(api, DEPLOY, given)
+    assert status == 400
+    assert error["message"] == (
+        "failed to create typed patch object (/a; apps/v1, Kind=Deployment): "
+        '.spec.template.spec.containers[name="main"].imagge: field not declared in schema'
+    )
+
+
+async def test_an_element_given_twice_is_refused(api: Api) -> None:
+    given = deployment("a")
+    given["spec"]["template"]["spec"]["containers"] *= 2
+    status, error = await apply(api, DEPLOY, given)
+    assert status == 400
+    assert 'duplicate entries for key [name="main"]' in error["message"]
+
+
+async def test_another_version_than_that_of_the_path_is_refused(api: Api) -> None:
+    status, error = await apply(api, CM, config_map("a") | {"apiVersion": "v2"})
+    assert status == 400
+    assert error["message"] == ("Incorrect version specified in apply patch. Specified patch version: v2, expected: v1")
+
+
+async def test_status_is_not_set_through_the_object_and_spec_not_through_status(api: Api) -> None:
+    given = deployment("a") | {"status": {"replicas": 7}}
+    _, obj = await apply(api, DEPLOY, given)
+    assert "status" not in obj or "replicas" not in obj["status"]
+    assert "f:status" not in owned(obj, "alice")
+    change = deployment("a", replicas=9) | {"status": {"replicas": 3}}
+    status, obj = await apply(api, DEPLOY, change, "bob", "status")
+    assert status == 200, obj
+    assert (obj["spec"]["replicas"], obj["status"]["replicas"]) == (1, 3)
+    (entry,) = [one for one in obj["metadata"]["managedFields"] if one["manager"] == "bob"]
+    assert (entry["subresource"], entry["fieldsV1"]) == ("status", {"f:status": {"f:replicas": {}}})
+
+
+async def test_a_dry_run_changes_nothing(api: Api) -> None:
+    status, obj = await apply(api, CM, config_map("a", k="1"), dryRun="All")
+    assert (status, obj["data"]) == (201, {"k": "1"})
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+async def test_a_uid_says_that_the_object_must_be_there(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["uid"] = "1234"
+    status, error = await apply(api, CM, given)
+    assert (status, error["reason"]) == (409, "Conflict")
+    assert "uid mismatch: the provided object specified uid 1234" in error["message"]
+
+
+async def test_who_may_only_patch_does_not_create_by_applying(server: APIServer, api: Api) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]
+    await api.create("rbac.authorization.k8s.io/v1/roles", {"metadata": {"name": "patcher"}, "rules": rules})
+    binding = {
+        "metadata": {"name": "patcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "pat"}],
+    }
+    assert (await api.create("rbac.authorization.k8s.io/v1/rolebindings", binding))[0] == 201
+    pat = Api(server.transport(username="pat"), api.namespace)
+    status, error = await apply(pat, CM, config_map("a", k="1"))
+    assert status == 403
+    assert 'User "pat" cannot create resource "configmaps"' in error["message"]
+    await api.create(CM, config_map("a"))
+    assert (await apply(pat, CM, config_map("a", k="1")))[0] == 200
