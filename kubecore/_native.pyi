@@ -2,7 +2,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-__all__: list[str]
 __version__: str
 OPTIMISED: bool
 """Whether this is a release build."""
