@@ -37,10 +37,7 @@ class AddressBook:
         self._holders[address] -= 1
         if self._holders[address] <= 0:
             del self._holders[address]
-            with Netlink() as netlink, suppress(OSError):
-                index = netlink.link_index(self._link)
-                if index is not None:
-                    netlink.delete_address(index, _host(address))
+            self._delete(address)
 
     def sweep(self) -> list[str]:
         """Remove single addresses that nobody holds: those a killed run left. Returns them."""
@@ -78,6 +75,12 @@ class AddressBook:
                 netlink.set_up(index)
             with suppress(FileExistsError):  # a killed run left it
                 netlink.add_address(index, _host(address))
+
+    def _delete(self, address: str) -> None:
+        with Netlink() as netlink, suppress(OSError):
+            index = netlink.link_index(self._link)
+            if index is not None:
+                netlink.delete_address(index, _host(address))
 
 
 def _host(address: str) -> ipaddress.IPv4Interface:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kubecore import _native
@@ -14,7 +14,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory
-from kubecore.clock import Clock
+from kubecore.clock import Clock, Timer
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.table import Problem, ServiceTable
 from kubecore.proxy.virtual_servers import (
@@ -35,6 +35,7 @@ Object = dict[str, Any]
 Mode = Literal["userspace", "nftables", "ipvs"]
 
 _SERVICE_INDEX = "service"
+_ZONE_LABEL = "topology.kubernetes.io/zone"
 _TURN_SECONDS = 0.005
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
 
@@ -82,13 +83,21 @@ class ServiceProxy:
         self._recorder = EventRecorder(client, clock, "kube-proxy", host=config.node_name)
         self._services = self._informers.informer("services")
         self._slices = self._informers.informer("endpointslices.discovery.k8s.io")
-        self._node = NodeView(config.node_name, config.node_port_addresses, config.scheduler)
+        self._node = NodeView(
+            config.node_name, node_port_addresses=config.node_port_addresses, scheduler=config.scheduler
+        )
+        # its zone decides which endpoints are near
+        self._own_node = (
+            self._informers.informer("nodes", field_selector=f"metadata.name={config.node_name}")
+            if config.node_name
+            else None
+        )
         book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
         self._book = book
         self._table = ServiceTable(clock=native_clock, addresses=book)
         self._dirty: dict[str, None] = {}
         self._changed = asyncio.Event()
-        self._retries: dict[str, float] = {}
+        self._retries: dict[str, tuple[float, Timer | None]] = {}
         self._told: dict[str, set[str]] = {}
 
     async def run(self) -> None:
@@ -99,6 +108,8 @@ class ServiceProxy:
             await self._informers.start()
             await self._services.wait_synced()
             await self._slices.wait_synced()
+            if self._own_node is not None:
+                await self._own_node.wait_synced()
             await self._apply_changes()
             if self._book is not None:
                 self._sweep(self._book)
@@ -109,6 +120,8 @@ class ServiceProxy:
                 await self._apply_changes()
         finally:
             self.ready.clear()
+            for key in list(self._retries):
+                self._end_retries(key)
             self._table.close()
             await self._recorder.stop()
             if self._own_informers:
@@ -131,6 +144,14 @@ class ServiceProxy:
             on_update=lambda old, new: self._mark({*_services_of(old), *_services_of(new)}),
             on_delete=lambda old: self._mark(_services_of(old)),
         )
+        if self._own_node is not None:
+            self._own_node.add_handler(on_add=self._see_node, on_update=lambda old, new: self._see_node(new))
+
+    def _see_node(self, node: Object) -> None:
+        zone = meta.labels(node).get(_ZONE_LABEL, "")
+        if zone != self._node.zone:
+            self._node = replace(self._node, zone=zone)
+            self._mark(meta.key(service) for service in self._services.list())
 
     def _mark(self, services: Iterable[str]) -> None:
         for service in services:
@@ -148,6 +169,7 @@ class ServiceProxy:
                 self._apply(service)
             except Exception:
                 log.exception("service %s could not be proxied", service)
+                self._try_again(service)
             if self._clock.monotonic() >= turn_ends:
                 await self._clock.sleep(0)
                 turn_ends = self._clock.monotonic() + _TURN_SECONDS
@@ -164,7 +186,7 @@ class ServiceProxy:
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
         problems, heirs = self._table.apply(key, servers, addresses=addresses)
-        self._mark_heirs(heirs)
+        self._mark(heirs)
         if service is not None:
             for problem in problems:
                 self._tell(service, problem.reason, problem.message, told)
@@ -172,10 +194,6 @@ class ServiceProxy:
         if not told:
             del self._told[key]
         self._retry(key, problems)
-
-    def _mark_heirs(self, heirs: list[str]) -> None:
-        if heirs:
-            self._mark(heirs)
 
     def _with_known_scheduler(self, service: Object, told: set[str]) -> Object:
         name = scheduler_of(service, self._config.scheduler)
@@ -196,12 +214,28 @@ class ServiceProxy:
             self._recorder.event(service, "Warning", reason, message)
 
     def _retry(self, key: str, problems: list[Problem]) -> None:
-        if not any(problem.passing for problem in problems):
-            self._retries.pop(key, None)
+        if any(problem.passing for problem in problems):
+            self._try_again(key)
+        else:
+            self._end_retries(key)
+
+    def _try_again(self, key: str) -> None:
+        """After a pause that grows. While one is under way, changes of the Service do not make it longer."""
+        last, timer = self._retries.get(key, (0.0, None))
+        if timer is not None:
             return
-        delay = self._retries.get(key, _FIRST_RETRY_SECONDS)
-        self._retries[key] = min(delay * 2, _LONGEST_RETRY_SECONDS)
-        self._clock.call_later(delay, lambda: self._mark([key]))
+        delay = min(last * 2, _LONGEST_RETRY_SECONDS) or _FIRST_RETRY_SECONDS
+
+        def again() -> None:
+            self._retries[key] = (delay, None)
+            self._mark([key])
+
+        self._retries[key] = (delay, self._clock.call_later(delay, again))
+
+    def _end_retries(self, key: str) -> None:
+        _, timer = self._retries.pop(key, (0.0, None))
+        if timer is not None:
+            timer.cancel()
 
     # ------------------------------------------------------------------ set-up
     def _explain_mode(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,28 @@ class ServiceTable:
         claims.remove(service)
         if not claims:
             self._claims.pop(key)
-        if had_it:
+        if had_it and key in self._applied:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
-            self._applied.pop(key, None)
+            del self._applied[key]
             self._bound.discard(key)
         return claims[0] if had_it and claims else None
 
     def _serve(self, server: VirtualServer) -> Problem | None:
+        try:
+            self._balance(server)
+        except ValueError as error:
+            return _problem(server, error)
+        if server.key in self._bound:
+            return None
+        try:
+            self.forwarder.listen(*server.key)
+        except (OSError, ValueError) as error:
+            return _problem(server, error)
+        self._bound.add(server.key)
+        return None
+
+    def _balance(self, server: VirtualServer) -> None:
         known = self._applied.get(server.key)
         options = (server.scheduler, server.affinity_seconds)
         if known is None or options != (known.scheduler, known.affinity_seconds):
@@ -122,17 +136,11 @@ class ServiceTable:
                 persistence_seconds=server.affinity_seconds,
                 hash_fallback=True,
             )
-        if known is None or known.endpoints != server.endpoints:
+            held = known.endpoints if known is not None else ()
+            known = self._applied[server.key] = replace(server, endpoints=held)
+        if known.endpoints != server.endpoints:
             self.balancer.set_destinations(*server.key, [(ip, port, 1) for ip, port in server.endpoints])
         self._applied[server.key] = server
-        if server.key in self._bound:
-            return None
-        try:
-            self.forwarder.listen(*server.key)
-        except (OSError, ValueError) as error:
-            return _problem(server, error)
-        self._bound.add(server.key)
-        return None
 
     def _hold(self, service: str, addresses: set[str]) -> list[Problem]:
         if self._addresses is None:

@@ -1,7 +1,8 @@
 """Which virtual servers a Service asks for on one node: pure functions of the Service and its EndpointSlices.
 
-Rules of pkg/proxy/topology.go and pkg/proxy/serviceport.go: ready endpoints get the connections; when none is ready,
-those that are terminating but still serving do; a policy Local narrows the choice to this node's endpoints first.
+Rules of pkg/proxy/topology.go, serviceport.go and endpointslicecache.go: ready endpoints get the connections; when none
+is ready, those that are terminating but still serving do; a policy Local narrows the choice to this node's endpoints
+first; else hints may narrow it to those meant for this node or its zone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ServerKey = tuple[str, str, int]
 
 SCHEDULER_ANNOTATION = "kubecore.dev/scheduler"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_SECONDS = 10800
 
@@ -46,6 +48,7 @@ class NodeView:
     """What a node brings to the choice. An empty `name` stands for all nodes: every endpoint is local."""
 
     name: str = ""
+    zone: str = ""
     node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
     scheduler: str = "rr"
 
@@ -55,13 +58,22 @@ class _Endpoint:
     address: str
     port: int
     ready: bool
-    serving: bool
+    draining: bool
+    """Terminating, and still serving."""
     local: bool
+    for_nodes: frozenset[str]
+    for_zones: frozenset[str]
 
 
 def is_proxied(service: Object) -> bool:
     """Has it cluster IPs that are ours to serve?"""
-    return has_cluster_ip(service) and PROXY_NAME_LABEL not in meta.labels(service)
+    return has_cluster_ip(service) and not _is_for_others(service)
+
+
+def _is_for_others(obj: Object) -> bool:
+    """Services and EndpointSlices with either label are not for kube-proxy, whatever the label's value."""
+    labels = meta.labels(obj)
+    return PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels
 
 
 def has_cluster_ip(service: Object) -> bool:
@@ -83,7 +95,7 @@ def virtual_servers(service: Object, slices: Iterable[Object], node: NodeView) -
     if not is_proxied(service):
         return []
     spec = service["spec"]
-    held = list(slices)
+    held = [piece for piece in slices if not _is_for_others(piece)]
     servers: dict[ServerKey, VirtualServer] = {}
     for port in spec.get("ports") or ():
         for purpose, address, number in _addresses(service, port, node):
@@ -97,7 +109,7 @@ def virtual_servers(service: Object, slices: Iterable[Object], node: NodeView) -
                 purpose=purpose,
                 scheduler=scheduler_of(service, node.scheduler),
                 affinity_seconds=_affinity(spec),
-                endpoints=_usable(_endpoints(held, port, family, node.name), local=policy == "Local"),
+                endpoints=_usable(_endpoints(held, port, family, node), node, local=policy == "Local"),
             )
             servers.setdefault(server.key, server)
     return list(servers.values())
@@ -111,23 +123,37 @@ def _affinity(spec: Object) -> float | None:
 
 
 def _addresses(service: Object, port: Object, node: NodeView) -> Iterator[tuple[Purpose, str, int]]:
+    """Only addresses of the families that the Service has cluster IPs of are served."""
     spec = service["spec"]
     families = {":" in ip for ip in cluster_ips(service)}
     for ip in cluster_ips(service):
         yield "ClusterIP", ip, port["port"]
-    for ip in spec.get("externalIPs") or ():
-        yield "ExternalIP", ip, port["port"]
+    for given in spec.get("externalIPs") or ():
+        ip = _canonical(given)
+        if ip and (":" in ip) in families:
+            yield "ExternalIP", ip, port["port"]
     if spec.get("type") == "LoadBalancer":
         for ingress in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ():
-            if ingress.get("ip") and ingress.get("ipMode") != "Proxy":
-                yield "LoadBalancer", ingress["ip"], port["port"]
+            ip = _canonical(ingress.get("ip") or "")
+            if ip and (":" in ip) in families and ingress.get("ipMode") != "Proxy":
+                yield "LoadBalancer", ip, port["port"]
     if spec.get("type") in ("NodePort", "LoadBalancer") and port.get("nodePort"):
         for ip in node.node_port_addresses:
             if (":" in ip) in families:
                 yield "NodePort", ip, port["nodePort"]
 
 
-def _endpoints(slices: Sequence[Object], port: Object, family: str, node_name: str) -> list[_Endpoint]:
+def _canonical(address: str) -> str:
+    """The usual form of an IP address, also of one with leading zeros that old objects may hold; "" for no address."""
+    if "." in address and ":" not in address:
+        address = ".".join(part.lstrip("0") or part[-1:] for part in address.split("."))
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
+
+
+def _endpoints(slices: Sequence[Object], port: Object, family: str, node: NodeView) -> list[_Endpoint]:
     found: dict[tuple[str, int], _Endpoint] = {}
     for piece in slices:
         if piece.get("addressType") != family:
@@ -135,19 +161,32 @@ def _endpoints(slices: Sequence[Object], port: Object, family: str, node_name: s
         number = _port_number(piece, port)
         if number is None:
             continue
-        for endpoint in piece.get("endpoints") or ():
-            conditions = endpoint.get("conditions") or {}
-            # ready unset means ready; serving unset means what ready says
-            ready = conditions.get("ready") is not False
-            serving = ready if conditions.get("serving") is None else bool(conditions["serving"])
-            local = not node_name or endpoint.get("nodeName") == node_name
+        for given in piece.get("endpoints") or ():
             # consumers use only the first address of an endpoint (discovery/v1)
-            for address in (endpoint.get("addresses") or ())[:1]:
-                one = _Endpoint(address, number, ready, serving, local)
-                other = found.get((address, number))
-                if other is None or (one.ready and not other.ready):
-                    found[address, number] = one
+            address = _canonical((given.get("addresses") or [""])[0])
+            if not address:
+                continue
+            one = _endpoint(given, address, number, node)
+            # one that moves from slice to slice may be in two of them for a moment
+            other = found.get((address, number))
+            if other is None or (one.local, one.ready) > (other.local, other.ready):
+                found[address, number] = one
     return list(found.values())
+
+
+def _endpoint(given: Object, address: str, port: int, node: NodeView) -> _Endpoint:
+    conditions, hints = given.get("conditions") or {}, given.get("hints") or {}
+    # conditions that are not set: ready, serving, not terminating
+    serving = conditions.get("serving") is not False
+    return _Endpoint(
+        address,
+        port,
+        ready=conditions.get("ready") is not False,
+        draining=serving and bool(conditions.get("terminating")),
+        local=not node.name or given.get("nodeName") == node.name,
+        for_nodes=frozenset(hint["name"] for hint in hints.get("forNodes") or ()),
+        for_zones=frozenset(hint["name"] for hint in hints.get("forZones") or ()),
+    )
 
 
 def _port_number(piece: Object, port: Object) -> int | None:
@@ -159,10 +198,28 @@ def _port_number(piece: Object, port: Object) -> int | None:
     return None
 
 
-def _usable(endpoints: list[_Endpoint], *, local: bool) -> tuple[tuple[str, int], ...]:
+def _usable(endpoints: list[_Endpoint], node: NodeView, *, local: bool) -> tuple[tuple[str, int], ...]:
     candidates = [one for one in endpoints if one.local] if local else endpoints
-    chosen = [one for one in candidates if one.ready] or [one for one in candidates if one.serving]
+    chosen = [one for one in candidates if one.ready]
+    if not chosen:
+        chosen = [one for one in candidates if one.draining]
+    elif node.name and not local:
+        chosen = _hinted(chosen, node)
     return tuple(sorted(((one.address, one.port) for one in chosen), key=_order))
+
+
+def _hinted(ready: list[_Endpoint], node: NodeView) -> list[_Endpoint]:
+    """Those meant for this node, else for its zone, provided that every ready endpoint says for whom it is; else all.
+
+    (KEP-4444, KEP-3015.)
+    """
+    if all(one.for_nodes for one in ready):
+        near = [one for one in ready if node.name in one.for_nodes]
+        if near:
+            return near
+    if all(one.for_zones for one in ready):
+        return [one for one in ready if node.zone in one.for_zones] or ready
+    return ready
 
 
 def _order(endpoint: tuple[str, int]) -> tuple[int, int]:

@@ -1,0 +1,138 @@
+"""Service addresses on the nodes' bridge. The kernel is played by a few lines of Python."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+
+import pytest
+
+from kubecore.netlink import InterfaceAddress
+from kubecore.proxy import addresses
+from kubecore.proxy.addresses import AddressBook
+
+
+class Kernel:
+    """Links and their addresses; what `with Netlink() as netlink` gives."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, int] = {}
+        self.up: set[int] = set()
+        self.found: list[InterfaceAddress] = []
+
+    def __call__(self) -> Kernel:
+        return self
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def link_index(self, name: str) -> int | None:
+        return self.links.get(name)
+
+    def add_bridge(self, name: str) -> None:
+        self.links[name] = len(self.links) + 1
+
+    def delete_link(self, name: str) -> None:
+        del self.links[name]
+
+    def set_up(self, index: int) -> None:
+        self.up.add(index)
+
+    def add_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+        if InterfaceAddress(index, address) in self.found:
+            raise FileExistsError(errno.EEXIST, "File exists")
+        self.found.append(InterfaceAddress(index, address))
+
+    def delete_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+        if InterfaceAddress(index, address) not in self.found:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        self.found.remove(InterfaceAddress(index, address))
+
+    def addresses(self) -> list[InterfaceAddress]:
+        return list(self.found)
+
+    def put(self, address: str, link: str = "bridge") -> None:
+        self.found.append(InterfaceAddress(self.links[link], ipaddress.IPv4Interface(address)))
+
+    def shown(self) -> list[str]:
+        return sorted(str(one.address) for one in self.found)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    kernel = Kernel()
+    monkeypatch.setattr(addresses, "Netlink", kernel)
+    return kernel
+
+
+@pytest.fixture
+def book(kernel: Kernel) -> AddressBook:
+    return AddressBook("bridge")
+
+
+class TestHolding:
+    def test_an_address_stays_on_the_link_until_its_last_holder_lets_go(
+        self, kernel: Kernel, book: AddressBook
+    ) -> None:
+        book.hold("10.96.0.1")
+        book.hold("10.96.0.1")
+        book.release("10.96.0.1")
+        assert kernel.shown() == ["10.96.0.1/32"]
+        book.release("10.96.0.1")
+        assert kernel.shown() == []
+
+    def test_the_link_is_made_and_set_up_when_nobody_has_made_it(self, kernel: Kernel, book: AddressBook) -> None:
+        book.hold("10.96.0.1")
+        assert kernel.up == {kernel.links["bridge"]}
+
+    def test_an_address_that_a_killed_run_left_is_taken_over(self, kernel: Kernel, book: AddressBook) -> None:
+        kernel.add_bridge("bridge")
+        kernel.put("10.96.0.1/32")
+        book.hold("10.96.0.1")
+        assert kernel.shown() == ["10.96.0.1/32"]
+
+    def test_one_that_cannot_be_had_is_not_held(self, kernel: Kernel, book: AddressBook) -> None:
+        for _ in range(2):
+            with pytest.raises(OSError, match="IPv6 service addresses"):
+                book.hold("fd00::1")
+
+
+class TestSweeping:
+    def test_single_addresses_that_nobody_holds_are_removed(self, kernel: Kernel, book: AddressBook) -> None:
+        kernel.add_bridge("bridge")
+        kernel.add_bridge("other")
+        kernel.put("10.244.0.1/24")
+        kernel.put("10.96.0.9/32")
+        kernel.put("10.96.0.8/32", link="other")
+        book.hold("10.96.0.1")
+        assert book.sweep() == ["10.96.0.9"]
+        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1/32", "10.96.0.8/32"]
+
+
+class TestClosing:
+    def test_addresses_go_and_the_link_with_them_if_it_was_made_here(self, kernel: Kernel, book: AddressBook) -> None:
+        book.hold("10.96.0.1")
+        book.hold("10.96.0.1")
+        book.close()
+        assert (kernel.shown(), kernel.links) == ([], {})
+
+    def test_the_link_stays_if_somebody_else_uses_it_meanwhile(self, kernel: Kernel, book: AddressBook) -> None:
+        book.hold("10.96.0.1")
+        kernel.put("10.244.0.1/24")
+        book.close()
+        assert (kernel.shown(), set(kernel.links)) == (["10.244.0.1/24"], {"bridge"})
+
+    def test_or_if_it_was_there_before(self, kernel: Kernel, book: AddressBook) -> None:
+        kernel.add_bridge("bridge")
+        book.hold("10.96.0.1")
+        book.close()
+        assert set(kernel.links) == {"bridge"}
+
+    def test_a_link_that_is_gone_already_is_no_trouble(self, kernel: Kernel, book: AddressBook) -> None:
+        book.hold("10.96.0.1")
+        kernel.delete_link("bridge")
+        book.close()
+        assert kernel.links == {}

@@ -1,0 +1,310 @@
+"""The service proxy follows Services and EndpointSlices, and tells of what it cannot serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from kubecore.client.client import Object
+from kubecore.clock import VirtualClock
+from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+from tests.support.fake_api import FakeAPI
+from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
+
+SLICES = "endpointslices.discovery.k8s.io"
+
+
+class Running:
+    """A cluster and its proxy, in virtual time."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeAPI(self.clock)
+        self.proxy: ServiceProxy
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, **config: Any) -> None:
+        settings = ProxyConfig(**config)
+        client = self.api.client("kube-proxy")
+        self.proxy = ServiceProxy(client, self.clock, settings, native_clock=self.clock.native)
+        self._task = asyncio.create_task(self.proxy.run())
+        await self.settle()
+        assert self.proxy.ready.is_set()
+
+    async def settle(self) -> None:
+        await self.clock.advance(0.1)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def add(self, *objects: Object) -> None:
+        for obj in objects:
+            self.api.add("services" if obj["kind"] == "Service" else SLICES, obj)
+        await self.settle()
+
+    # ------------------------------------------------------------------ seeing
+    def served(self) -> dict[str, list[str]]:
+        """Endpoints by address and port of what is listened for."""
+        return {
+            f"{row['address']}:{row['port']}": sorted(f"{one['address']}:{one['port']}" for one in row["destinations"])
+            for row in self.proxy.rows()
+            if row["listening"]
+        }
+
+    def events(self) -> list[str]:
+        return [f"{one['type']} {one['reason']} {one['message']}" for one in self.api.all("events")]
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Running]:
+    running = Running()
+    yield running
+    await running.stop()
+
+
+def web(number: int = 1, name: str = "web", **fields: Any) -> Object:
+    return service(name, ips=[vip(number)], **fields)
+
+
+AT = f"{vip(1)}:8080"
+
+
+class TestFollowing:
+    async def test_what_is_there_at_the_start_is_served_when_it_is_ready(self, cluster: Running) -> None:
+        await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1")))
+        await cluster.start()
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_a_service_without_endpoints_is_served_too_and_refuses(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web())
+        assert cluster.served() == {AT: []}
+
+    async def test_endpoints_come_go_and_move_with_the_slices(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1"), name="a"))
+        await cluster.add(endpoint_slice(endpoint("10.0.0.2"), name="b"))
+        assert cluster.served() == {AT: ["10.0.0.1:80", "10.0.0.2:80"]}
+        cluster.api.remove(SLICES, "a")
+        cluster.api.change(SLICES, "b", endpoints=[endpoint("10.0.0.3")])
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.3:80"]}
+
+    async def test_a_slice_that_changes_hands_leaves_its_former_service(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(), web(2, "other"), endpoint_slice(endpoint("10.0.0.1"), name="a"))
+        cluster.api.change(SLICES, "a", metadata={"labels": {"kubernetes.io/service-name": "other"}})
+        await cluster.settle()
+        assert cluster.served() == {AT: [], f"{vip(2)}:8080": ["10.0.0.1:80"]}
+
+    async def test_slices_may_be_there_before_their_service(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(endpoint_slice(endpoint("10.0.0.1")))
+        await cluster.add(web())
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_a_service_of_the_same_name_in_another_namespace_is_another_one(self, cluster: Running) -> None:
+        await cluster.start()
+        elsewhere = endpoint_slice(endpoint("10.0.0.9"))
+        elsewhere["metadata"]["namespace"] = "kube-system"
+        await cluster.add(web(), elsewhere)
+        assert cluster.served() == {AT: []}
+
+    async def test_a_port_that_changes_moves(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web())
+        cluster.api.change("services", "web", spec={"ports": [port(9090)]})
+        await cluster.settle()
+        assert cluster.served() == {f"{vip(1)}:9090": []}
+
+    async def test_a_deleted_service_is_served_no_more(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1")))
+        cluster.api.remove("services", "web")
+        await cluster.settle()
+        assert cluster.served() == {}
+
+    async def test_a_service_that_is_given_to_another_proxy_is_let_go(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web())
+        cluster.api.change("services", "web", metadata={"labels": {"service.kubernetes.io/service-proxy-name": "x"}})
+        await cluster.settle()
+        assert cluster.served() == {}
+
+    async def test_a_lost_watch_changes_nothing_but_what_has_changed(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1"), name="a"))
+        cluster.api.remove(SLICES, "a")
+        cluster.api.add(SLICES, endpoint_slice(endpoint("10.0.0.2"), name="b"))
+        cluster.api.compact()
+        cluster.api.end_watches()
+        await cluster.clock.advance(60)
+        assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    async def test_changes_that_come_together_are_applied_together(self, cluster: Running) -> None:
+        await cluster.start(batch_seconds=5)
+        await cluster.add(web())
+        assert cluster.served() == {}
+        await cluster.add(endpoint_slice(endpoint("10.0.0.1")))
+        await cluster.clock.advance(5)
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_its_end_frees_every_port(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web())
+        await cluster.stop()
+        assert cluster.proxy.rows() == []
+        with socket.create_server((vip(1), 8080)):
+            pass
+        assert not cluster.proxy.ready.is_set()
+
+
+class TestConnections:
+    async def test_they_reach_an_endpoint(self, cluster: Running) -> None:
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"hello")
+            writer.close()
+
+        server = await asyncio.start_server(greet, vip(9), 0)
+        number = server.sockets[0].getsockname()[1]
+        await cluster.start()
+        ports = [{"name": "", "protocol": "TCP", "port": number}]
+        await cluster.add(web(), endpoint_slice(endpoint(vip(9)), ports=ports))
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(vip(1), 8080)
+            assert await reader.read() == b"hello"
+        writer.close()
+        server.close()
+
+    async def test_they_are_refused_while_there_is_no_endpoint(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web())
+        async with asyncio.timeout(5):
+            with pytest.raises(ConnectionError):
+                reader, _ = await asyncio.open_connection(vip(1), 8080)
+                await reader.read()
+
+
+class TestTroubles:
+    async def test_a_port_that_is_taken_gets_an_event_and_is_had_when_it_is_free(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            assert cluster.events() == [
+                f"Warning FailedToListen cannot listen on TCP {vip(1)}:8080: Address already in use"
+            ]
+            assert cluster.served() == {}
+        await cluster.clock.advance(1)
+        assert cluster.served() == {AT: []}
+
+    async def test_it_is_told_once_for_as_long_as_it_lasts(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1")))
+            await cluster.clock.advance(600)
+        assert [event["count"] for event in cluster.api.all("events")] == [1]
+
+    async def test_pauses_between_attempts_double_up_to_a_minute(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            await cluster.clock.advance(1 + 2 + 4 + 8 + 16 + 32 + 1)
+        # the next attempt is a minute after the last one
+        await cluster.clock.advance(58)
+        assert cluster.served() == {}
+        await cluster.clock.advance(2)
+        assert cluster.served() == {AT: []}
+
+    async def test_endpoints_that_come_and_go_meanwhile_do_not_put_the_next_attempt_off(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            for number in range(8):
+                await cluster.add(endpoint_slice(endpoint("10.0.0.1"), name=f"s{number}"))
+        await cluster.clock.advance(0.3)
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_nothing_is_attempted_for_a_service_that_is_gone(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            cluster.api.remove("services", "web")
+            await cluster.settle()
+        await cluster.clock.advance(120)
+        assert cluster.served() == {}
+        assert cluster.clock.next_timer() is None
+
+    async def test_other_services_and_ports_are_served_all_the_same(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            two_ports = service("web", port(8080, name="a"), port(8081, name="b"), ips=[vip(1)])
+            await cluster.add(two_ports, web(2, "other"))
+            assert set(cluster.served()) == {f"{vip(1)}:8081", f"{vip(2)}:8080"}
+
+    async def test_an_address_of_another_service_is_inherited_from_it(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(1, "first"))
+        await cluster.add(web(1, "second"), endpoint_slice(endpoint("10.0.0.2"), service="second"))
+        assert cluster.events() == [f"Warning AddressTaken TCP {AT} belongs to Service default/first"]
+        assert cluster.served() == {AT: []}
+        cluster.api.remove("services", "first")
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    async def test_an_unknown_scheduler_is_told_and_the_default_is_used(self, cluster: Running) -> None:
+        await cluster.start(scheduler="lc")
+        await cluster.add(web(annotations={"kubecore.dev/scheduler": "fastest"}))
+        (row,) = cluster.proxy.rows()
+        assert (row["scheduler"], row["listening"]) == ("lc", True)
+        (told,) = cluster.events()
+        assert told.startswith("Warning UnknownScheduler annotation kubecore.dev/scheduler names unknown scheduler")
+        assert told.endswith("lc is used")
+
+    async def test_a_proxy_that_is_configured_with_one_does_not_start(self, cluster: Running) -> None:
+        with pytest.raises(ValueError, match="unknown scheduler 'fastest'"):
+            ServiceProxy(cluster.api.client(), cluster.clock, ProxyConfig(scheduler="fastest"))
+
+    async def test_a_mode_that_there_is_not_yet_falls_back_and_says_so(
+        self, cluster: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            await cluster.start(mode="ipvs")
+        assert "proxy mode ipvs is not available in this version: falling back to userspace" in caplog.text
+        assert cluster.proxy.mode == "userspace"
+
+
+class TestItsNode:
+    async def test_endpoints_on_it_are_local(self, cluster: Running) -> None:
+        await cluster.start(node_name="here")
+        near, far = endpoint("10.0.0.1", node="here"), endpoint("10.0.0.2", node="there")
+        await cluster.add(web(internalTrafficPolicy="Local"), endpoint_slice(near, far))
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_its_zone_decides_which_hints_are_for_it(self, cluster: Running) -> None:
+        zone = "topology.kubernetes.io/zone"
+        cluster.api.add("nodes", {"metadata": {"name": "here", "labels": {zone: "a"}}, "spec": {}})
+        cluster.api.add("nodes", {"metadata": {"name": "there", "labels": {zone: "b"}}, "spec": {}})
+        await cluster.start(node_name="here")
+        a, b = endpoint("10.0.0.1", for_zones="a"), endpoint("10.0.0.2", for_zones="b")
+        await cluster.add(web(), endpoint_slice(a, b))
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+        cluster.api.change("nodes", "here", metadata={"labels": {zone: "b"}})
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    async def test_the_node_may_be_registered_later(self, cluster: Running) -> None:
+        await cluster.start(node_name="here")
+        a, b = endpoint("10.0.0.1", for_zones="a"), endpoint("10.0.0.2", for_zones="b")
+        await cluster.add(web(), endpoint_slice(a, b))
+        assert cluster.served() == {AT: ["10.0.0.1:80", "10.0.0.2:80"]}
+        labels = {"topology.kubernetes.io/zone": "b"}
+        cluster.api.add("nodes", {"metadata": {"name": "here", "labels": labels}, "spec": {}})
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.2:80"]}

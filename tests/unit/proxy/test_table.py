@@ -1,0 +1,208 @@
+"""The table of what is served: conflicts, heirs, and that nothing is touched but what has changed."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from kubecore.clock import VirtualClock
+from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.table import Problem, ServiceTable
+from kubecore.proxy.virtual_servers import VirtualServer
+from tests.unit.proxy.builders import vip
+
+HTTP = VirtualServer("TCP", vip(1), 8080, "ClusterIP", "rr", None, (("127.0.0.1", 1), ("127.0.0.1", 2)))
+
+
+class Book(AddressBook):
+    """Holds addresses in memory; those in `refused` cannot be had."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+        self.refused: set[str] = set()
+
+    def _add(self, address: str) -> None:
+        if address in self.refused:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+    def _delete(self, address: str) -> None:
+        pass
+
+    @property
+    def held(self) -> dict[str, int]:
+        return dict(self._holders)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+@pytest.fixture
+def table(book: Book) -> Iterator[ServiceTable]:
+    table = ServiceTable(clock=VirtualClock().native, addresses=book)
+    yield table
+    table.close()
+
+
+def at(number: int, **changes: object) -> VirtualServer:
+    return replace(HTTP, address=vip(number), **changes)  # type: ignore[arg-type]
+
+
+def listening(table: ServiceTable) -> set[str]:
+    return {address for _, (address, _), _ in table.forwarder.listening()}
+
+
+def told(problems: list[Problem]) -> list[str]:
+    return [f"{one.reason}: {one.message}" for one in problems]
+
+
+class TestServing:
+    def test_a_server_is_balanced_and_listened_for(self, table: ServiceTable) -> None:
+        assert table.apply("default/web", [HTTP]) == ([], [])
+        (row,) = table.rows()
+        assert (row["service"], row["purpose"], row["listening"]) == ("default/web", "ClusterIP", True)
+        assert {(one["address"], one["port"]) for one in row["destinations"]} == set(HTTP.endpoints)
+        assert listening(table) == {vip(1)}
+
+    def test_what_a_service_asks_for_no_more_is_taken_away(self, table: ServiceTable) -> None:
+        table.apply("default/web", [at(1), at(2)])
+        table.apply("default/web", [at(2)])
+        assert listening(table) == {vip(2)}
+        table.apply("default/web", [])
+        assert (len(table), table.rows(), listening(table)) == (0, [], set())
+
+    def test_its_port_is_free_again_then(self, table: ServiceTable) -> None:
+        table.apply("default/web", [HTTP])
+        table.apply("default/web", [])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((vip(1), 8080))
+
+    def test_closing_ends_everything(self, table: ServiceTable, book: Book) -> None:
+        table.apply("default/web", [at(1), at(2)])
+        table.close()
+        assert (table.rows(), listening(table), book.held) == ([], set(), {})
+
+
+class TestChanges:
+    def picks(self, table: ServiceTable, count: int) -> list[int]:
+        found = [table.balancer.pick(*HTTP.key, "192.0.2.1") for _ in range(count)]
+        return [one[1] for one in found if one is not None]
+
+    def test_applying_the_same_again_does_not_disturb_the_rotation(self, table: ServiceTable) -> None:
+        table.apply("default/web", [HTTP])
+        first = self.picks(table, 1)
+        table.apply("default/web", [HTTP])
+        assert {*first, *self.picks(table, 1)} == {1, 2}
+
+    def test_destinations_that_stay_keep_their_counts(self, table: ServiceTable) -> None:
+        table.apply("default/web", [HTTP])
+        for number in range(4):
+            table.balancer.connect(*HTTP.key, "192.0.2.1", 1000 + number)
+        table.apply("default/web", [replace(HTTP, endpoints=(("127.0.0.1", 2), ("127.0.0.1", 3)))])
+        (row,) = table.rows()
+        assert {one["port"]: one["connections"] for one in row["destinations"]} == {2: 2, 3: 0}
+
+    def test_another_scheduler_takes_over_with_the_same_destinations(self, table: ServiceTable) -> None:
+        table.apply("default/web", [HTTP])
+        table.apply("default/web", [replace(HTTP, scheduler="sh", affinity_seconds=60.0)])
+        (row,) = table.rows()
+        assert (row["scheduler"], row["persistence_seconds"], len(row["destinations"])) == ("sh", 60.0, 2)
+
+    def test_a_change_of_one_service_leaves_others_alone(self, table: ServiceTable) -> None:
+        table.apply("default/web", [HTTP])
+        table.balancer.connect(*HTTP.key, "192.0.2.1", 1000)
+        table.apply("default/other", [at(2)])
+        table.apply("default/other", [])
+        (row,) = table.rows()
+        assert (row["connections"], listening(table)) == (1, {vip(1)})
+
+
+class TestConflicts:
+    def test_who_asked_first_has_it_and_the_other_is_told(self, table: ServiceTable) -> None:
+        table.apply("default/first", [HTTP])
+        problems, _ = table.apply("default/second", [HTTP, at(2)])
+        assert told(problems) == [f"AddressTaken: TCP {vip(1)}:8080 belongs to Service default/first"]
+        assert not problems[0].passing
+        assert {row["service"] for row in table.rows()} == {"default/first", "default/second"}
+
+    def test_whoever_asked_next_inherits_it(self, table: ServiceTable) -> None:
+        for name in ("first", "second", "third"):
+            table.apply(f"default/{name}", [HTTP])
+        assert table.apply("default/first", []) == ([], ["default/second"])
+        assert table.apply("default/second", [HTTP]) == ([], [])
+        (row,) = table.rows()
+        assert (row["service"], row["listening"]) == ("default/second", True)
+
+    def test_who_gives_up_while_waiting_leaves_no_heir(self, table: ServiceTable) -> None:
+        table.apply("default/first", [HTTP])
+        table.apply("default/second", [HTTP])
+        assert table.apply("default/second", []) == ([], [])
+        assert table.apply("default/first", []) == ([], [])
+
+    def test_an_ipv6_address_is_told_in_brackets(self, table: ServiceTable) -> None:
+        six = replace(HTTP, address="fd00::1")
+        table.apply("default/first", [six])
+        problems, _ = table.apply("default/second", [six])
+        assert "TCP [fd00::1]:8080 belongs to Service default/first" in problems[0].message
+
+
+class TestPortsThatCannotBeHad:
+    def test_one_that_another_program_has_may_be_free_later(self, table: ServiceTable) -> None:
+        with socket.create_server((vip(1), 8080)):
+            problems, _ = table.apply("default/web", [HTTP, at(2)])
+        assert told(problems) == [f"FailedToListen: cannot listen on TCP {vip(1)}:8080: Address already in use"]
+        assert problems[0].passing
+        assert listening(table) == {vip(2)}
+        assert table.apply("default/web", [HTTP, at(2)]) == ([], [])
+        assert listening(table) == {vip(1), vip(2)}
+
+    def test_an_address_that_the_host_has_not_may_come_later(self, table: ServiceTable) -> None:
+        problems, _ = table.apply("default/web", [replace(HTTP, address="203.0.113.1")])
+        assert problems[0].passing
+        assert "Cannot assign requested address" in problems[0].message
+
+    def test_sctp_cannot_be_served_and_waiting_does_not_help(self, table: ServiceTable) -> None:
+        problems, _ = table.apply("default/web", [replace(HTTP, protocol="SCTP"), at(2)])
+        (problem,) = problems
+        assert problem.reason == "FailedToListen" and not problem.passing
+        assert listening(table) == {vip(2)}
+
+    def test_what_the_balancer_refuses_does_not_keep_the_rest_from_being_served(self, table: ServiceTable) -> None:
+        problems, _ = table.apply("default/web", [replace(HTTP, address="nonsense"), at(2)])
+        assert '"nonsense" is not an IP address' in problems[0].message
+        assert listening(table) == {vip(2)}
+        assert table.apply("default/web", []) == ([], [])
+
+
+class TestHeldAddresses:
+    def test_addresses_of_servers_are_held_while_they_are_served(self, table: ServiceTable, book: Book) -> None:
+        table.apply("default/web", [at(1), at(1, port=8081), at(2, purpose="NodePort")])
+        assert book.held == {vip(1): 1}
+        table.apply("default/web", [])
+        assert book.held == {}
+
+    def test_one_address_of_two_services_stays_until_both_are_gone(self, table: ServiceTable, book: Book) -> None:
+        table.apply("default/a", [at(1)])
+        table.apply("default/b", [at(1, port=8081)])
+        table.apply("default/a", [])
+        assert book.held == {vip(1): 1}
+
+    def test_addresses_may_be_held_for_others_to_listen_on(self, table: ServiceTable, book: Book) -> None:
+        table.apply("default/theirs", [], addresses=[vip(3)])
+        assert (book.held, len(table)) == ({vip(3): 1}, 0)
+
+    def test_one_that_cannot_be_held_is_told_and_tried_again(self, table: ServiceTable, book: Book) -> None:
+        book.refused = {vip(1)}
+        problems, _ = table.apply("default/web", [HTTP])
+        (problem,) = problems
+        assert problem.reason == "FailedToAddAddress" and problem.passing
+        assert problem.message.endswith("cannot be put on this node's bridge: Operation not permitted")
+        book.refused = set()
+        assert table.apply("default/web", [HTTP]) == ([], [])
+        assert book.held == {vip(1): 1}
