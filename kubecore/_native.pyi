@@ -128,8 +128,11 @@ class WatchCache:
         namespaced: bool,
         versions: Sequence[str],
         selectable_fields: Sequence[tuple[str, str]],
+        *,
+        list_kind: str = "",
+        custom: bool = False,
     ) -> int:
-        """Returns the resource's number. Selectable fields are (label, JSON pointer); a pointer may be several
+        """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON pointer); a pointer may be several
         alternatives joined by "|", the first that is there and not empty counts, and end in "=default"."""
     def unregister(self, resource: int) -> None: ...
     def load(self, resource: int, items: Sequence[tuple[str, int, bytes]]) -> None:

@@ -17,7 +17,7 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.chain import as_status
-from kubecore.apiserver.handlers.reading import list_options
+from kubecore.apiserver.handlers.reading import check_fields, events_in_version, list_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
@@ -232,6 +232,7 @@ class LocalTransport:
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         options = list_options(query, watch=True)
+        check_fields(served, options.field_selector)
         selector = options.field_selector
         if info.name:
             selector = f"{selector},metadata.name={info.name}" if selector else f"metadata.name={info.name}"
@@ -246,6 +247,7 @@ class LocalTransport:
         )
         other_version = store.resource is not served.resource
         async for batch in watch.batches():
+            batch = await events_in_version(served, batch)
             if other_version:
                 batch = [
                     event

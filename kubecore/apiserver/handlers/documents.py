@@ -10,10 +10,11 @@ import orjson
 from kubecore.api import errors
 from kubecore.apiserver.discovery.serving import Answer, Discovery
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
-from kubecore.apiserver.openapi.serving import OpenAPI
+from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.scheme import Scheme
     from kubecore.apiserver.authentication.tokens import TokenIssuer
     from kubecore.apiserver.registry.registry import Registry
 
@@ -25,6 +26,11 @@ class Documents:
         self._discovery = Discovery(registry.scheme)
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
+
+    def replace(self, scheme: Scheme, custom: CustomDefinitions) -> None:
+        """Resources have come or gone, or are described otherwise."""
+        self._discovery.replace(scheme)
+        self._openapi.replace(scheme, custom)
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubecore._native import FieldSelector
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
+from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Request, Response, Stream, warning_headers
 from kubecore.apiserver.handlers.served import Served
+from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.handlers.writing import list_body
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_version
@@ -30,6 +32,7 @@ JSON = dict[str, Any]
 _MIN_WATCH_SECONDS = 1800
 Bodies = list[bytes]
 Objects = list[JSON]
+Batch = list[WatchEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +131,25 @@ class Reading:
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def get(self, request: Request, served: Served) -> Response:
+    async def get(self, request: Request, served: Served) -> Response:
         """One object, or its status or other whole-object subresource."""
         store = served.stored()
-        stored = store.get(_namespace(request, served), request.name)
+        stored = await store.read(_namespace(request, served), request.name)
         body = in_version(stored.value, store.resource, served.resource)
+        headers = _headers(served)
         if request.accept in ("", JSON_TYPE, "*/*"):
-            return Response(200, body)
+            return Response(200, body, JSON_TYPE, headers)
         form = negotiation.form_for(request.accept)
         if form.transform:
             include = include_object(parse_query(request.query).get("includeObject", ""))
             body = self._transform(form, served, [stored.value], stored.revision, include, single=True)
         body, media = negotiation.encode(form, body)
-        return Response(200, body, media)
+        return Response(200, body, media, headers)
 
-    def list(self, request: Request, served: Served) -> Response:
+    async def list(self, request: Request, served: Served) -> Response:
         store = served.stored()
         options = list_options(parse_query(request.query), watch=False)
+        check_fields(served, options.field_selector)
         field_selector = _with_name(options.field_selector, request.name)
         listing = self._registry.cacher.list(
             store.resource.key,
@@ -161,12 +166,13 @@ class Reading:
             if listing.remaining is not None:
                 more["remainingItemCount"] = listing.remaining
         form = negotiation.form_for(request.accept)
+        items = listing.items if store.conversion is None else await store.conversion.read_all(listing.items)
         if not form.transform:
-            body = list_body(served, listing.items, listing.revision, more)
+            body = list_body(served, items, listing.revision, more)
         else:
-            body = self._transform(form, served, listing.items, listing.revision, options.include_object, more=more)
+            body = self._transform(form, served, items, listing.revision, options.include_object, more=more)
         body, media = negotiation.encode(form, body)
-        return Response(200, body, media)
+        return Response(200, body, media, _headers(served))
 
     def _transform(
         self,
@@ -205,7 +211,7 @@ class Reading:
         from kubecore.apiserver.tables import table_for
 
         return table_for(
-            served.resource.key,
+            served.table or served.resource.key,
             objects,
             include_object=include,
             now=self._registry.clock.now(),
@@ -220,6 +226,7 @@ class Reading:
         """Starts to stream; answers by itself. Raises what refuses the watch."""
         store = served.stored()
         options = list_options(parse_query(request.query), watch=True)
+        check_fields(served, options.field_selector)
         form = negotiation.form_for(request.accept)
         if form.media != JSON_TYPE:
             raise errors.not_acceptable([JSON_TYPE])
@@ -232,7 +239,7 @@ class Reading:
             bookmarks=options.bookmarks,
             initial=options.initial or options.revision == 0,
         )
-        stream = request.respond_stream(200, JSON_TYPE)
+        stream = request.respond_stream(200, JSON_TYPE, _headers(served))
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         seconds = options.timeout or int(_MIN_WATCH_SECONDS * (1 + random.random()))
@@ -243,6 +250,7 @@ class Reading:
             first = True
             try:
                 async for batch in watch.batches():
+                    batch = await events_in_version(served, batch)
                     lines = []
                     for event in batch:
                         if legacy and event.type == "BOOKMARK" and b"initial-events-end" in event.object:
@@ -283,6 +291,36 @@ class Reading:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def events_in_version(served: Served, batch: Batch) -> Batch:
+    """Events of a watch with their objects as the version of the path shows them."""
+    store = served.stored()
+    if store.conversion is not None:
+        told = [event for event in batch if event.type != "ERROR"]
+        try:
+            objects = iter(await store.conversion.read_all([event.object for event in told]))
+        except errors.StatusError as error:
+            return [WatchEvent("ERROR", error.to_json())]
+        return [event if event.type == "ERROR" else WatchEvent(event.type, next(objects)) for event in batch]
+    return batch
+
+
+def check_fields(served: Served, selector: str) -> None:
+    """Raises 400 for a field that this version does not let be selected by, though another may."""
+    if not selector or not served.custom:
+        return
+    try:
+        wanted = FieldSelector.parse(selector).requirements()
+    except ValueError:
+        return
+    for field, _, _ in wanted:
+        if field not in served.fields:
+            raise errors.bad_request(f"field label not supported: {field}")
+
+
+def _headers(served: Served) -> Headers:
+    return warning_headers([served.warning]) if served.warning else ()
 
 
 def _partial(form: negotiation.Form, obj: JSON) -> JSON:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError
+from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
@@ -21,17 +23,14 @@ from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.schemas import KindSchema
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
 
-PATCH_TYPES = (
-    applying.MEDIA,
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_CUSTOM_PATCH_TYPES = (applying.MEDIA, "application/json-patch+json", "application/merge-patch+json")
+PATCH_TYPES = (*_CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
 
 
 class Writing:
@@ -69,11 +68,15 @@ class Writing:
             field_manager=manager_of(options, request.user_agent),
             field_validation=options.field_validation,
             api_version=served.resource.api_version,
+            warnings=[served.warning] if served.warning else [],
         )
 
     def decode(self, ctx: RequestContext, kind: str, body: bytes, content_type: str) -> JSON:
         """The body as an object, unknown fields dropped and told about. Raises 400, 415."""
-        decoded = self._schemas.decode(kind, body, content_type or JSON_TYPE, ctx.field_validation)
+        return self._decoded(ctx, BuiltinKind(self._schemas, kind), body, content_type)
+
+    def _decoded(self, ctx: RequestContext, schema: KindSchema, body: bytes, content_type: str) -> JSON:
+        decoded = schema.decode(body, content_type or JSON_TYPE, ctx.field_validation)
         if decoded.warnings:
             ctx.warnings += decoded.warnings
         return loads(decoded.body)  # type: ignore[no-any-return]
@@ -83,7 +86,7 @@ class Writing:
     async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         ctx = self.context(request, user, served, write_options("create", request.query))
-        obj = self.decode(ctx, served.kind, request.body, request.content_type)
+        obj = self._decoded(ctx, served.schema, request.body, request.content_type)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
         written = await store.create(ctx, obj)
@@ -92,9 +95,7 @@ class Writing:
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         ctx = self.context(request, user, served, write_options("update", request.query))
-        decoded = self._schemas.decode(
-            served.kind, request.body, request.content_type or JSON_TYPE, ctx.field_validation
-        )
+        decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -118,7 +119,7 @@ class Writing:
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
-        _check_patch(patch_type, options)
+        _check_patch(patch_type, options, _CUSTOM_PATCH_TYPES if served.custom else PATCH_TYPES)
         if patch_type == applying.MEDIA:
             change = self._application(ctx, request, user, served, force=bool(options.force))
         else:
@@ -157,7 +158,7 @@ class Writing:
         def make(old: JSON, stored: Stored) -> JSON:
             nonlocal told
             current = in_version(stored.value, store.resource, served.resource)
-            decoded = self._schemas.patch_decode(served.kind, current, request.body, patch_type, ctx.field_validation)
+            decoded = served.schema.patch_decode(current, request.body, patch_type, ctx.field_validation)
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
@@ -187,6 +188,8 @@ class Writing:
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
         revision, items = await deletion.delete_collection(store, ctx, given, options.params)
+        if store.conversion is not None:
+            items = await store.conversion.read_all(items)
         body = list_body(served, items, revision)
         return self.answer(200, body, request, served, ctx, transform=False)
 
@@ -221,7 +224,13 @@ def transformed(form: negotiation.Form, body: bytes, served: Served, now: str) -
     obj = loads(body)
     if form.transform == "Table":
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        table = table_for(served.resource.key, [obj], now=meta.parse_time(now), metadata=metadata, version=form.version)
+        table = table_for(
+            served.table or served.resource.key,
+            [obj],
+            now=meta.parse_time(now),
+            metadata=metadata,
+            version=form.version,
+        )
         return orjson.dumps(table)
     return orjson.dumps(
         {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": obj["metadata"]}
@@ -235,7 +244,7 @@ def list_body(served: Served, items: list[bytes], revision: int, more: JSON | No
         items = [in_version(item, store.resource, served.resource) for item in items]
     head = orjson.dumps(
         {
-            "kind": f"{served.resource.kind}List",
+            "kind": served.resource.list_kind or f"{served.resource.kind}List",
             "apiVersion": served.resource.api_version,
             "metadata": {"resourceVersion": str(revision), **(more or {})},
         }
@@ -243,9 +252,9 @@ def list_body(served: Served, items: list[bytes], revision: int, more: JSON | No
     return head[:-1] + b',"items":[' + b",".join(items) + b"]}"
 
 
-def _check_patch(patch_type: str, options: WriteOptions) -> None:
-    if patch_type not in PATCH_TYPES:
-        raise errors.unsupported_media_type(PATCH_TYPES)
+def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:
+    if patch_type not in supported:
+        raise errors.unsupported_media_type(supported)
     if patch_type == applying.MEDIA:
         if not options.field_manager:
             cause = FieldError.required("fieldManager", "is required for apply patch")

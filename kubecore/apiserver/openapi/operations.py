@@ -132,9 +132,8 @@ class Operation:
 def operations(scheme: Scheme, definitions: Definitions, group: str, version: str) -> Iterator[Operation]:
     """The operations of one group version, in order of their paths."""
     found: list[Operation] = []
-    for resource in scheme.resources:
-        if (resource.group, resource.version) == (group, version):
-            found += _of_resource(resource, definitions)
+    for resource in scheme.of_version(group, version):
+        found += _of_resource(resource, definitions)
     return iter(sorted(found, key=lambda operation: (operation.path, operation.method)))
 
 

@@ -131,7 +131,7 @@ def _row(table: KindTable, obj: Object, include_object: IncludeObject, now: date
 
 
 def table_for(
-    resource: str,
+    resource: str | KindTable,
     objects: Iterable[Object],
     *,
     include_object: IncludeObject = "Metadata",
@@ -140,12 +140,12 @@ def table_for(
     metadata: dict[str, Any] | None = None,
     version: str = "v1",
 ) -> Object:
-    """The Table of some objects of a resource.
+    """The Table of some objects of a resource, which is named by its key or given by its columns.
 
     `metadata` is the list's ListMeta (resourceVersion, continue, remainingItemCount), or of a single object its
     resourceVersion. `headers=False` leaves the column definitions out: in a watch only the first event carries them.
     """
-    table = table_of(resource)
+    table = table_of(resource) if isinstance(resource, str) else resource
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
