@@ -49,6 +49,7 @@ from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
+from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.clock import native_clock
 from kubecore.whole_file import write_whole
 
@@ -220,12 +221,14 @@ class APIServer:
             ),
             documents=documents,
         )
+        self._webhooks = WebhookCaller(self.registry, self.clock)
         self.custom = serving.CustomResources(
             registry=self.registry,
             served=self.served,
             writing=self._writing,
             documents=documents,
             front=self.front,
+            caller=self._webhooks,
         )
         self.custom.adopt(self._definitions)
         controller = DefinitionController(self.registry, self.custom, self.hub)
@@ -364,6 +367,7 @@ class APIServer:
         if "definitions" in started:
             self._controller.cancel()
             await asyncio.gather(self._controller, return_exceptions=True)
+            await self._webhooks.close()
         if "hub" in started:
             self.hub.close()
             await self._reading.close()

@@ -18,12 +18,12 @@ from kubecore.apiserver.extensions.describing import DescribedDefinitions
 from kubecore.apiserver.handlers.custom_scale import CustomReplicas
 from kubecore.apiserver.handlers.scale import ScaleSubresource
 from kubecore.apiserver.handlers.served import Served
-from kubecore.apiserver.registry.codec import Codec
 from kubecore.apiserver.registry.custom import definition as definitions
 from kubecore.apiserver.registry.custom.conversion import Normalization, Renaming, SchemaOf
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS, Definition, Version
 from kubecore.apiserver.registry.custom.strategy import CustomResourceStrategy
 from kubecore.apiserver.registry.custom.versions import by_priority
+from kubecore.apiserver.registry.custom.webhook import ConversionWebhook, WebhookConversion
 from kubecore.apiserver.registry.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.store import Conversion
     from kubecore.apiserver.storage.cacher import Cached, Cacher
     from kubecore.apiserver.storage.interface import Storage
+    from kubecore.apiserver.webhooks.calling import WebhookCaller
 
 log = logging.getLogger("kubecore.apiserver.extensions")
 
@@ -110,6 +111,7 @@ class CustomResources:
         writing: Writing,
         documents: Documents,
         front: _native.Front,
+        caller: WebhookCaller,
     ) -> None:
         self._registry = registry
         self._cacher = registry.cacher
@@ -118,6 +120,7 @@ class CustomResources:
         self._writing = writing
         self._documents = documents
         self._front = front
+        self._caller = caller
         self._installed: dict[str, _Installed] = {}
         served.custom = self.find
 
@@ -260,8 +263,10 @@ class CustomResources:
     def _conversion(self, definition: Definition, version: Version) -> Conversion | None:
         if version.storage and definition.uniform:
             return None
-        codec = Codec(definition.resource(definition.storage))
-        return Renaming(definition, version, self._schemas(definition), codec)
+        schema_of = self._schemas(definition)
+        if definition.webhook is not None:
+            return WebhookConversion(definition, version, schema_of, ConversionWebhook(definition, self._caller))
+        return Renaming(definition, version, schema_of)
 
     def _special(self, version: Version) -> dict[tuple[str, str], Handler]:
         if version.scale is None:

@@ -20,6 +20,7 @@ from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.handlers.writing import list_body
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_version
+from kubecore.apiserver.registry.custom.conversion import renamed
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ class Reading:
                         first = False
                     if lines and not stream.write(b"".join(lines)):
                         return
+                    if batch[-1].type == "ERROR":
+                        return
                     await drained(stream)
             finally:
                 timer.cancel()
@@ -296,14 +299,20 @@ class Reading:
 async def events_in_version(served: Served, batch: Batch) -> Batch:
     """Events of a watch with their objects as the version of the path shows them."""
     store = served.stored()
-    if store.conversion is not None:
-        told = [event for event in batch if event.type != "ERROR"]
-        try:
-            objects = iter(await store.conversion.read_all([event.object for event in told]))
-        except errors.StatusError as error:
-            return [WatchEvent("ERROR", error.to_json())]
-        return [event if event.type == "ERROR" else WatchEvent(event.type, next(objects)) for event in batch]
-    return batch
+    if store.conversion is None:
+        return batch
+    told = [event.object for event in batch if event.type not in ("BOOKMARK", "ERROR")]
+    try:
+        objects = iter(await store.conversion.read_all(told))
+    except errors.StatusError as error:
+        return [WatchEvent("ERROR", error.to_json())]
+    made = []
+    for event in batch:
+        if event.type == "BOOKMARK":
+            made.append(WatchEvent(event.type, renamed(event.object, served.resource.api_version)))
+        else:
+            made.append(event if event.type == "ERROR" else WatchEvent(event.type, next(objects)))
+    return made
 
 
 def check_fields(served: Served, selector: str) -> None:

@@ -63,13 +63,12 @@ class Normalization:
 class Renaming:
     """Conversion None for the store of one version that is not the storage version."""
 
-    def __init__(self, definition: Definition, version: Version, schema_of: SchemaOf, codec: Codec) -> None:
-        """`codec` is the storage version's."""
+    def __init__(self, definition: Definition, version: Version, schema_of: SchemaOf) -> None:
         self._own = definition.api_version(version.name)
         self._stored = definition.api_version(definition.storage.name)
         self._own_schema = partial(schema_of, version.name)
         self._stored_schema = partial(schema_of, definition.storage.name)
-        self._codec = codec
+        self._codec = Codec(definition.resource(definition.storage))
 
     def _read(self, body: bytes) -> bytes:
         return self._own_schema().prune(renamed(body, self._own))
