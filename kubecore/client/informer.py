@@ -93,9 +93,13 @@ class SharedInformer:
 
     # ------------------------------------------------------------------ set-up
     def add_index(self, name: str, function: IndexFunction) -> None:
-        """Index objects by the values `function` gives; the same name twice keeps the first."""
-        if name in self._index_functions:
+        """Index objects by the values `function` gives. The informer may be shared: the same name with the same
+        function is one index, with another function it is a ValueError."""
+        known = self._index_functions.get(name)
+        if known is function:
             return
+        if known is not None:
+            raise ValueError(f"index {name!r} of {self.resource} is somebody else's: choose another name")
         self._index_functions[name] = function
         self._indexes[name] = {}
         for key, obj in self._objects.items():

@@ -15,7 +15,7 @@ SLICES = "endpointslices.discovery.k8s.io"
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
-_SERVICE_INDEX = "service"
+_SERVICE_INDEX = "endpointslice-controller/service"
 _ZONE = "topology.kubernetes.io/zone"
 # How long to wait for the cache to show our own write before believing it all the same.
 _CONFIRM_SECONDS = 60.0

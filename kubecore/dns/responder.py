@@ -31,7 +31,7 @@ Owner = tuple[str, str]
 
 DNS_PORT = 53
 _ZONE_OWNER: Owner = ("zone", "")
-_SERVICE_INDEX = "service"
+_SERVICE_INDEX = "dns/service"
 _TURN_SECONDS = 0.005
 _PORT_TRIES = 8
 

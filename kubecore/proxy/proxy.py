@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 Mode = Literal["userspace", "nftables", "ipvs"]
 
-_SERVICE_INDEX = "service"
+_SERVICE_INDEX = "proxy/service"
 _ZONE_LABEL = "topology.kubernetes.io/zone"
 _TURN_SECONDS = 0.005
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0

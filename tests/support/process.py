@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +32,26 @@ class RunningCluster:
 
 
 class Command:
-    """A `kubecore` command as a process of its own, in a session of its own; what it says on standard error is kept."""
+    """A `kubecore` command as a process of its own, in a session of its own; what it says on standard error is kept.
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    `program` and `environment`, the whole of it, are for a kubecore that is not this source tree's.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        program: Sequence[str] = (sys.executable, "-m", "kubecore"),
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  (lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kubecore", *arguments],
+            [*program, *arguments],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env=environment or {**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=folder,
             start_new_session=True,
         )
 

@@ -141,6 +141,17 @@ async def test_indexes_follow_the_objects(api: FakeAPI, clock: VirtualClock, inf
     assert len(informer.list("default")) == 1 and informer.list("other") == []
 
 
+async def test_an_index_name_belongs_to_one_function(informers: InformerFactory) -> None:
+    def by_name(obj: Object) -> list[str]:
+        return [obj["metadata"]["name"]]
+
+    informer = informers.informer("pods")
+    informer.add_index("mine", by_name)
+    informer.add_index("mine", by_name)
+    with pytest.raises(ValueError, match="index 'mine' of pods is somebody else's"):
+        informer.add_index("mine", lambda obj: [])
+
+
 async def test_informers_are_shared_and_late_handlers_are_told_what_exists(
     api: FakeAPI, clock: VirtualClock, informers: InformerFactory
 ) -> None:

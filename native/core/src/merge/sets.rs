@@ -115,19 +115,26 @@ pub(crate) fn with_named_parents(schemas: &Schemas, ty: &Type, set: &FieldSet) -
     FieldSet { member: set.member, children: children.collect() }
 }
 
-/// `value` without the members of `set` and all below them; None when nothing is left of it.
-pub(crate) fn remove(schemas: &Schemas, ty: &Type, value: Value, set: &FieldSet) -> Option<Value> {
+/// `value` without the members of `set` and all below them; None, and a member of `emptied`, when nothing is left of it.
+pub(crate) fn remove(
+    schemas: &Schemas,
+    ty: &Type,
+    value: Value,
+    set: &FieldSet,
+    emptied: &mut FieldSet,
+) -> Option<Value> {
     if set.children.is_empty() {
         return Some(value);
     }
     let free = Type::free();
-    match structure(schemas, ty, &value) {
-        Structure::Whole => Some(value),
+    let mut left = match structure(schemas, ty, &value) {
+        Structure::Whole => return Some(value),
         Structure::Members(declared, inner) => {
             let Value::Object(members) = value else { return Some(value) };
             let mut kept = Map::new();
             for (name, member) in members {
-                let Some(below) = set.child(&PathElement::field(&name)) else {
+                let element = PathElement::field(&name);
+                let Some(below) = set.child(&element) else {
                     kept.insert(name, member);
                     continue;
                 };
@@ -136,25 +143,35 @@ pub(crate) fn remove(schemas: &Schemas, ty: &Type, value: Value, set: &FieldSet)
                 }
                 let field = declared.and_then(|declared| declared.field(&name));
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
-                if let Some(rest) = remove(schemas, member_type, member, below) {
-                    kept.insert(name, rest);
-                }
+                let mut inner_emptied = FieldSet::default();
+                let rest = remove(schemas, member_type, member, below, &mut inner_emptied);
+                emptied.push(element, inner_emptied);
+                kept.extend(rest.map(|rest| (name, rest)));
             }
-            (!kept.is_empty()).then_some(Value::Object(kept))
+            Value::Object(kept)
         }
         Structure::Elements(item, list) => {
             let Value::Array(elements) = value else { return Some(value) };
-            let kept: Vec<Value> = elements
-                .into_iter()
-                .filter_map(|element| match set.child(&element_key(list, &element)) {
-                    None => Some(element),
-                    Some(below) if below.member => None,
-                    Some(below) => remove(schemas, item, element, below),
-                })
-                .collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            let mut kept = Vec::new();
+            for element in elements {
+                let key = element_key(list, &element);
+                match set.child(&key) {
+                    None => kept.push(element),
+                    Some(below) if below.member => {}
+                    Some(below) => {
+                        let mut inner_emptied = FieldSet::default();
+                        kept.extend(remove(schemas, item, element, below, &mut inner_emptied));
+                        emptied.push(key, inner_emptied);
+                    }
+                }
+            }
+            Value::Array(kept)
         }
-    }
+    };
+    emptied.sort();
+    let empty = left.as_object().is_some_and(Map::is_empty) || left.as_array().is_some_and(Vec::is_empty);
+    emptied.member = empty;
+    (!empty).then(|| left.take())
 }
 
 /// Both values in one; where they disagree, `right` counts.

@@ -273,7 +273,8 @@ fn leaf(old: Side<'_>, new: Side<'_>) -> Change {
 /// Structs that Go always marshals: they are there even in an empty object, so nobody adds them.
 pub(crate) fn always_present(field: &Field) -> bool {
     match &field.ty.shape {
-        Shape::Struct(_) => {
+        // One that is owned as a whole is null there, and so is written by whoever fills it.
+        Shape::Struct(_) if !field.ty.atomic => {
             field.required
                 || matches!(
                     &*field.name,
