@@ -108,3 +108,8 @@ class BuiltinKind:
 def default() -> Schemas:
     """The engine with the built-in kinds of v1.35. Immutable, so one serves the whole process."""
     return Schemas(zlib.decompress((DATA / "schemas.json.z").read_bytes()))
+
+
+def custom(schema: bytes, *, api_version: str, kind: str) -> CustomSchema:
+    """The engine for one version of a custom kind; `schema` is its openAPIV3Schema as JSON. ValueError."""
+    return CustomSchema(schema, api_version=api_version, kind=kind, builtin=default())

@@ -154,7 +154,6 @@ class SchedulingQueue:
         self._move(entry, Place.TRYING)
         self._trying.add(entry)
         entry.attempts += 1
-        entry.refused_by = frozenset()
         return entry
 
     def binding(self, entry: QueuedPod) -> None:
@@ -235,7 +234,8 @@ class SchedulingQueue:
         self._move(entry, place)
         if place is Place.STUCK:
             self._stuck.setdefault(entry.refused_by, {})[entry.pod.key] = entry
-            self._set_sweep(_FORGOTTEN_SECONDS)
+            if not entry.gated:
+                self._set_sweep(_FORGOTTEN_SECONDS)
         elif place is Place.ACTIVE:
             heapq.heappush(self._active, (entry.order(), entry.ticket, entry))
             self._available.set()

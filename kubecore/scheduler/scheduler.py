@@ -97,12 +97,10 @@ class Scheduler:
             self._reporter.failed(pod, f"skip schedule deleting pod: {pod.key}")
             self._queue.done(entry)
             return
-        known = self._cache.pod(pod.key)
-        if known is not None and known.uid == pod.uid:
-            self._queue.done(entry)
-            return
         try:
             decision = self._evaluator.evaluate(pod, self._cache)
+            if decision.diagnosis is None:
+                self._cache.assume(pod, decision.node)
         except Exception as error:
             log.exception("scheduling %s failed", pod.key)
             self._give_back(entry, group, SCHEDULER_ERROR, str(error))
@@ -112,7 +110,6 @@ class Scheduler:
             self._post_filter(decision, pod, diagnosis)
             self._give_back(entry, group, UNSCHEDULABLE, diagnosis.message(), refused_by=diagnosis.plugins)
             return
-        self._cache.assume(pod, decision.node)
         if failure := self._reserve(decision, pod):
             self._cache.forget(pod)
             self._give_back(entry, group, SCHEDULER_ERROR, failure)

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod balance;
 mod cache;
 mod clock;
+mod custom;
 mod dataplane;
 mod dns;
 mod error;
@@ -22,6 +23,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     balance::register(module)?;
     cache::register(module)?;
     clock::register(module)?;
+    custom::register(module)?;
     dataplane::register(module)?;
     dns::register(module)?;
     error::register(module)?;

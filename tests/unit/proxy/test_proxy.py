@@ -222,6 +222,26 @@ class TestTroubles:
         await cluster.clock.advance(2)
         assert cluster.served() == {AT: []}
 
+    async def test_a_trouble_that_ended_does_not_make_the_next_one_longer(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            await cluster.clock.advance(6)
+        await cluster.clock.advance(3)
+        assert cluster.served() == {AT: []}
+        with socket.create_server((vip(1), 9090)):
+            cluster.api.change("services", "web", spec={"ports": [port(9090)]})
+            await cluster.settle()
+        await cluster.clock.advance(1)
+        assert cluster.served() == {f"{vip(1)}:9090": []}
+
+    async def test_no_attempt_is_left_over_at_the_end(self, cluster: Running) -> None:
+        await cluster.start()
+        with socket.create_server((vip(1), 8080)):
+            await cluster.add(web())
+            await cluster.stop()
+        assert cluster.clock.next_timer() is None
+
     async def test_endpoints_that_come_and_go_meanwhile_do_not_put_the_next_attempt_off(self, cluster: Running) -> None:
         await cluster.start()
         with socket.create_server((vip(1), 8080)):

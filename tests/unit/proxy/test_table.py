@@ -193,6 +193,13 @@ class TestHeldAddresses:
         table.apply("default/a", [])
         assert book.held == {vip(1): 1}
 
+    def test_one_that_was_let_go_is_not_let_go_again_at_the_end(self, table: ServiceTable, book: Book) -> None:
+        table.apply("default/a", [at(1), at(2)])
+        table.apply("default/a", [at(2)])
+        table.apply("default/b", [at(1)])
+        table.apply("default/a", [])
+        assert book.held == {vip(1): 1}
+
     def test_addresses_may_be_held_for_others_to_listen_on(self, table: ServiceTable, book: Book) -> None:
         table.apply("default/theirs", [], addresses=[vip(3)])
         assert (book.held, len(table)) == ({vip(3): 1}, 0)

@@ -267,8 +267,8 @@ class TestHints:
         assert self.usable(a, endpoint("10.0.0.3", for_zones="b"), late) == ["10.0.0.1"]
 
     def test_a_policy_local_does_not_care(self) -> None:
-        local = endpoint("10.0.0.1", node="here", for_zones="b")
-        assert self.usable(local, endpoint("10.0.0.2", for_zones="a"), internalTrafficPolicy="Local") == ["10.0.0.1"]
+        a, b = (endpoint(f"10.0.0.{n}", node="here", for_zones=zone) for n, zone in ((1, "a"), (2, "b")))
+        assert self.usable(a, b, internalTrafficPolicy="Local") == ["10.0.0.1", "10.0.0.2"]
 
 
 class TestOptions:

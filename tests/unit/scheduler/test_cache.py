@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kubecore.client.client import Object
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.pods import PodInfo
-from tests.unit.scheduler.builders import container, info, node, pod
+from tests.unit.scheduler.builders import cache_of, container, info, node, pod
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 
@@ -160,10 +160,7 @@ class TestNodes:
 
 class TestOrder:
     def names(self, *nodes: Object) -> list[str]:
-        cache = Cache()
-        for one in nodes:
-            cache.set_node(one)
-        return [one.name for one in cache.nodes()]
+        return [one.name for one in cache_of(*nodes).nodes()]
 
     def test_nodes_of_all_zones_take_turns(self) -> None:
         a, b = {ZONE: "a"}, {ZONE: "b"}
@@ -177,8 +174,10 @@ class TestOrder:
 
     def test_a_node_that_changes_its_zone_changes_its_place(self) -> None:
         a, b = {ZONE: "a"}, {ZONE: "b"}
-        changed = [node("1", labels=a), node("2", labels=a), node("3", labels=b), node("3", labels=a)]
-        assert self.names(*changed) == ["1", "2", "3"]
+        cache = cache_of(node("1", labels=a), node("2", labels=a), node("3", labels=b))
+        assert [one.name for one in cache.nodes()] == ["1", "3", "2"]
+        cache.set_node(node("3", labels=a))
+        assert [one.name for one in cache.nodes()] == ["1", "2", "3"]
 
 
 NODES = ["n1", "n2", "n3"]

@@ -155,7 +155,7 @@ class TestSkipping:
 
 class TestChoosing:
     def test_the_highest_sum_of_weighted_scores_wins(self) -> None:
-        assert decide(Scores("A", a=60, b=50), Scores("B", 2, b=10, c=30)).node == "b"
+        assert decide(Scores("A", a=60, b=50), Scores("B", 2, b=8, c=29)).node == "b"
 
     def test_a_plugin_to_which_all_nodes_are_alike_is_left_out(self) -> None:
         indifferent = Scores("A", 100, a=100)

@@ -178,6 +178,19 @@ class TestSoftConstraints:
         assert found is not None
         assert found["a1"] == found["a2"] < found["b1"] < found["c1"] == 100
 
+    def test_counts_weigh_the_more_the_more_domains_there_are(self, plugin: PodTopologySpread) -> None:
+        def raw(*nodes: Object) -> list[int]:
+            cache, state = cache_of(*nodes, pods=web("a1", "a1", "b1")), CycleState()
+            assert plugin.pre_score(state, spread(SOFT), cache.nodes(), cache)
+            return [plugin.score(state, spread(SOFT), one) for one in cache.nodes()]
+
+        two, three = (
+            [in_zone("a1", "a"), in_zone("b1", "b")],
+            [in_zone("a1", "a"), in_zone("b1", "b"), in_zone("c1", "c")],
+        )
+        assert raw(*two) == [3, 1], "2 and 1 times ln 4, rounded"
+        assert raw(*three) == [3, 2, 0], "2 and 1 times ln 5, rounded"
+
     def test_a_node_is_its_own_domain_by_its_host_name(self, plugin: PodTopologySpread) -> None:
         found = scores(plugin, spread({**SOFT, "topologyKey": HOST}), cache_of(*THREE_ZONES, pods=web("a1")))
         assert found is not None

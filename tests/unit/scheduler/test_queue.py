@@ -17,7 +17,7 @@ from kubecore.scheduler.events import (
     pod_changes,
     pod_removed,
 )
-from kubecore.scheduler.framework import Plugin
+from kubecore.scheduler.framework import Plugin, PreEnqueue
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.queue import Place, QueuedPod, SchedulingQueue
@@ -45,6 +45,17 @@ class Broken(Plugin):
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         raise RuntimeError("a bug")
+
+
+class Quota(PreEnqueue):
+    """A gate that a node opens."""
+
+    name = "Quota"
+    wakes = frozenset({EventKind.NODE_ADDED})
+    shut = False
+
+    def pre_enqueue(self, pod: PodInfo) -> str | None:
+        return "quota exceeded" if self.shut else None
 
 
 A_NODE = node_added(node("new"))
@@ -144,6 +155,15 @@ class TestErrors:
         await clock.advance(0.99)
         assert names(queue) == []
         await clock.advance(0.01)
+        assert names(queue) == ["p"]
+
+    async def test_refusals_before_do_not_make_it_longer(self, queue: SchedulingQueue, clock: VirtualClock) -> None:
+        queue.add(info())
+        for _ in range(4):
+            queue.give_back(take(queue), {"Fit"})
+            queue.happened(A_NODE)
+        queue.give_back(take(queue), ())
+        await clock.advance(1)
         assert names(queue) == ["p"]
 
     async def test_they_wait_even_if_there_is_nothing_else_to_do(
@@ -313,6 +333,28 @@ class TestGates:
         await clock.advance(1000)
         assert names(queue) == []
 
+    async def test_a_gated_pod_costs_no_timer(self, queue: SchedulingQueue, clock: VirtualClock) -> None:
+        queue.add(info(schedulingGates=self.GATED))
+        assert clock.next_timer() is None
+        queue.add(info("other"))
+        queue.give_back(take(queue), {"Fit"})
+        queue.remove("default/other")
+        await clock.advance(300)
+        assert clock.next_timer() is None
+
+    def test_a_gate_may_be_opened_by_an_event(self, clock: VirtualClock) -> None:
+        quota = Quota()
+        quota.shut = True
+        queue = SchedulingQueue(clock, [quota])
+        queue.add(info())
+        queue.happened(A_NODE)
+        assert queue.place_of("default/p") is Place.STUCK
+        quota.shut = False
+        queue.happened(pod_removed(info("other", node="n")))
+        assert queue.place_of("default/p") is Place.STUCK
+        queue.happened(A_NODE)
+        assert names(queue) == ["p"]
+
     def test_taking_away_the_last_gate_does_without_any_pause(self, queue: SchedulingQueue) -> None:
         gated, free = info(schedulingGates=self.GATED), info(schedulingGates=[])
         queue.add(gated)
@@ -396,6 +438,23 @@ class TestLeaving:
         queue.remove("default/p")
         assert names(queue) == []
         assert len(queue) == 0
+
+    async def test_not_even_when_its_pause_is_over(self, queue: SchedulingQueue, clock: VirtualClock) -> None:
+        queue.add(info())
+        queue.give_back(take(queue), ())
+        queue.remove("default/p")
+        await clock.advance(1)
+        assert names(queue) == []
+
+    async def test_the_end_of_a_pause_that_was_cut_short_does_not_disturb_the_try(
+        self, queue: SchedulingQueue, clock: VirtualClock
+    ) -> None:
+        queue.add(info())
+        queue.give_back(take(queue), {"Fit"})
+        queue.happened(A_NODE)
+        take(queue)
+        await clock.advance(1)
+        assert queue.place_of("default/p") is Place.TRYING
 
     def test_nor_does_it_come_back_from_a_try_under_way(self, queue: SchedulingQueue) -> None:
         queue.add(info())

@@ -256,6 +256,20 @@ class TestWaking:
         await cluster.add_pod("second", labels=web, node="b")
         assert cluster.node_of() == "a"
 
+    async def test_when_the_emptiest_domain_is_gone(self, cluster: Running) -> None:
+        zone, web = "topology.kubernetes.io/zone", {"app": "web"}
+        spread = {"maxSkew": 1, "topologyKey": zone, "whenUnsatisfiable": "DoNotSchedule"}
+        spread["labelSelector"] = {"matchLabels": web}
+        await cluster.start()
+        await cluster.add_node("a", labels={zone: "a"})
+        await cluster.add_node("b", labels={zone: "b"}, unschedulable=True)
+        await cluster.add_pod("first", labels=web, node="a")
+        await cluster.add_pod("p", labels=web, topologySpreadConstraints=[spread])
+        assert not cluster.node_of()
+        cluster.api.remove("nodes", "b")
+        await cluster.settle()
+        assert cluster.node_of() == "a"
+
     async def test_after_five_minutes_all_the_same(self, cluster: Running) -> None:
         await self.stuck(cluster)
         await cluster.clock.advance(300)
@@ -268,6 +282,15 @@ class TestLeaving:
         await cluster.add_node(unschedulable=True)
         await cluster.add_pod()
         cluster.api.remove("pods", "p")
+        cluster.api.change("nodes", "n", spec={"unschedulable": False})
+        await cluster.clock.advance(60)
+        assert cluster.bindings() == []
+
+    async def test_nor_is_one_that_has_failed_meanwhile(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add_node(unschedulable=True)
+        await cluster.add_pod()
+        cluster.api.change("pods", "p", status={"phase": "Failed"})
         cluster.api.change("nodes", "n", spec={"unschedulable": False})
         await cluster.clock.advance(60)
         assert cluster.bindings() == []

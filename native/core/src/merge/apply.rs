@@ -71,7 +71,6 @@ impl Schemas {
         let root = self.root_type(kind);
         let mut wanted =
             sets::of_value(self, &root, &config).map_err(|problem| untyped(self, kind, &config, &problem))?;
-        strip_identity(&mut wanted);
         wanted.subtract_recursively(apply.reset);
         let mut intent =
             Intent { schemas: self, kind, root, apply, live: live_value, entries: stored_entries };
@@ -148,7 +147,9 @@ impl Intent<'_> {
             self.entries.iter().position(|entry| entry.same_manager(&mine)).map(|at| self.entries.remove(at));
         let merged =
             sets::merge(self.schemas, &self.root, Some(&self.live), Some(config)).unwrap_or_default();
-        let merged = self.prune(merged, before.as_ref(), &mine);
+        let (merged, emptied) = self.prune(merged, before.as_ref(), &mine);
+        // Only now: what names the object keeps its metadata from being pruned.
+        strip_identity(&mut mine.fields);
         let text = merged.to_string();
         let body =
             self.schemas.decode_json(self.kind, text.as_bytes(), FieldValidation::Ignore)?.body.into_owned();
@@ -156,6 +157,7 @@ impl Intent<'_> {
         let mut change = compare(self.schemas, &self.root, &self.live, &outcome);
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
+        change.removed.subtract(&emptied);
         self.settle_conflicts(&change.written)?;
         for entry in &mut self.entries {
             entry.fields.subtract(&change.removed);
@@ -170,16 +172,19 @@ impl Intent<'_> {
         Ok(Applied { body, managed: ownership::write(self.entries) })
     }
 
-    /// Takes out what this manager owned before, does not want now, and nobody else owns.
-    fn prune(&self, merged: Value, before: Option<&Entry>, mine: &Entry) -> Value {
-        let Some(before) = before else { return merged };
+    /// Takes out what this manager owned before, does not want now, and nobody else owns. What is left empty by that
+    /// is told, because its owners keep it, as they do upstream.
+    fn prune(&self, merged: Value, before: Option<&Entry>, mine: &Entry) -> (Value, FieldSet) {
+        let mut emptied = FieldSet::default();
+        let Some(before) = before else { return (merged, emptied) };
         let mut owned = mine.fields.clone();
         for entry in &self.entries {
             owned.union(&entry.fields);
         }
         let mut given_up = sets::with_named_parents(self.schemas, &self.root, &before.fields);
         given_up.subtract(&sets::with_named_parents(self.schemas, &self.root, &owned));
-        sets::remove(self.schemas, &self.root, merged, &given_up).unwrap_or_default()
+        let rest = sets::remove(self.schemas, &self.root, merged, &given_up, &mut emptied);
+        (rest.unwrap_or_default(), emptied)
     }
 
     /// Other managers' fields that would change are conflicts, or are taken from them.

@@ -24,6 +24,9 @@ fn structure<'s>(schemas: &'s Schemas, ty: &'s Type, value: &Value) -> Structure
         return Structure::Whole;
     }
     match &ty.shape {
+        // Objects of custom kinds need not be of the type their schema gives them.
+        Shape::Struct(_) | Shape::Map(_) if !(value.is_object() || value.is_null()) => Structure::Whole,
+        Shape::List(_) if !(value.is_array() || value.is_null()) => Structure::Whole,
         Shape::Struct(id) => Structure::Members(Some(schemas.structure(*id)), None),
         Shape::SchemaOr { schema, .. } if value.is_object() => {
             Structure::Members(Some(schemas.structure(*schema)), None)
@@ -62,7 +65,7 @@ fn collect(
                 let element = PathElement::field(name);
                 let field = declared.and_then(|declared| declared.field(name));
                 at.push(element.clone());
-                if declared.is_some() && field.is_none() {
+                if field.is_none() && declared.is_some_and(|declared| !declared.open) {
                     return Err(format!("{}: field not declared in schema", path_text(at)));
                 }
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
@@ -74,9 +77,10 @@ fn collect(
             }
         }
         Structure::Elements(item, list) => {
+            let mut seen = FxHashSet::default();
             for element in value.as_array().into_iter().flatten() {
                 let key = element_key(list, element);
-                if set.children.iter().any(|(other, _)| *other == key) {
+                if !seen.insert(key.clone()) {
                     return Err(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
                 }
                 at.push(key.clone());
@@ -115,19 +119,26 @@ pub(crate) fn with_named_parents(schemas: &Schemas, ty: &Type, set: &FieldSet) -
     FieldSet { member: set.member, children: children.collect() }
 }
 
-/// `value` without the members of `set` and all below them; None when nothing is left of it.
-pub(crate) fn remove(schemas: &Schemas, ty: &Type, value: Value, set: &FieldSet) -> Option<Value> {
+/// `value` without the members of `set` and all below them; None, and a member of `emptied`, when nothing is left of it.
+pub(crate) fn remove(
+    schemas: &Schemas,
+    ty: &Type,
+    value: Value,
+    set: &FieldSet,
+    emptied: &mut FieldSet,
+) -> Option<Value> {
     if set.children.is_empty() {
         return Some(value);
     }
     let free = Type::free();
-    match structure(schemas, ty, &value) {
-        Structure::Whole => Some(value),
+    let mut left = match structure(schemas, ty, &value) {
+        Structure::Whole => return Some(value),
         Structure::Members(declared, inner) => {
             let Value::Object(members) = value else { return Some(value) };
             let mut kept = Map::new();
             for (name, member) in members {
-                let Some(below) = set.child(&PathElement::field(&name)) else {
+                let element = PathElement::field(&name);
+                let Some(below) = set.child(&element) else {
                     kept.insert(name, member);
                     continue;
                 };
@@ -136,25 +147,35 @@ pub(crate) fn remove(schemas: &Schemas, ty: &Type, value: Value, set: &FieldSet)
                 }
                 let field = declared.and_then(|declared| declared.field(&name));
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
-                if let Some(rest) = remove(schemas, member_type, member, below) {
-                    kept.insert(name, rest);
-                }
+                let mut inner_emptied = FieldSet::default();
+                let rest = remove(schemas, member_type, member, below, &mut inner_emptied);
+                emptied.push(element, inner_emptied);
+                kept.extend(rest.map(|rest| (name, rest)));
             }
-            (!kept.is_empty()).then_some(Value::Object(kept))
+            Value::Object(kept)
         }
         Structure::Elements(item, list) => {
             let Value::Array(elements) = value else { return Some(value) };
-            let kept: Vec<Value> = elements
-                .into_iter()
-                .filter_map(|element| match set.child(&element_key(list, &element)) {
-                    None => Some(element),
-                    Some(below) if below.member => None,
-                    Some(below) => remove(schemas, item, element, below),
-                })
-                .collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            let mut kept = Vec::new();
+            for element in elements {
+                let key = element_key(list, &element);
+                match set.child(&key) {
+                    None => kept.push(element),
+                    Some(below) if below.member => {}
+                    Some(below) => {
+                        let mut inner_emptied = FieldSet::default();
+                        kept.extend(remove(schemas, item, element, below, &mut inner_emptied));
+                        emptied.push(key, inner_emptied);
+                    }
+                }
+            }
+            Value::Array(kept)
         }
-    }
+    };
+    emptied.sort();
+    let empty = left.as_object().is_some_and(Map::is_empty) || left.as_array().is_some_and(Vec::is_empty);
+    emptied.member = empty;
+    (!empty).then(|| left.take())
 }
 
 /// Both values in one; where they disagree, `right` counts.
