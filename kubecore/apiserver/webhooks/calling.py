@@ -69,19 +69,17 @@ class WebhookCaller:
 
     async def post(self, target: Target, body: bytes, *, timeout_seconds: float) -> bytes:
         """The body of a 200. Raises WebhookError for anything else, redirections included."""
-        address = target.address(timeout_seconds)
-        # A Task of its own: handlers run without one, and the time-out needs something to cancel.
-        call = asyncio.get_running_loop().create_task(self._post(target, address, body), name="webhook")
-        timer = self._clock.call_later(timeout_seconds, lambda: _cancel(call))
+        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
+        call = self._timely(target, body, timeout_seconds)
+        return await asyncio.get_running_loop().create_task(call, name="webhook")
+
+    async def _timely(self, target: Target, body: bytes, seconds: float) -> bytes:
+        address = target.address(seconds)
         try:
-            return await asyncio.shield(call)
-        except asyncio.CancelledError:
-            if call.cancelled():
-                raise WebhookError(f'Post "{address}": context deadline exceeded') from None
-            call.cancel()
-            raise
-        finally:
-            timer.cancel()
+            async with self._clock.timeout(seconds):
+                return await self._post(target, address, body)
+        except TimeoutError:
+            raise WebhookError(f'Post "{address}": context deadline exceeded') from None
 
     async def _post(self, target: Target, address: str, body: bytes) -> bytes:
         import aiohttp
@@ -94,6 +92,8 @@ class WebhookCaller:
                 got = await answer.content.read(largest + 1)
                 while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
                     got += more
+        except TimeoutError:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise WebhookError(f'Post "{address}": {_said(error)}') from None
         if len(got) > largest:
@@ -127,10 +127,6 @@ class WebhookCaller:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
-
-
-def _cancel(call: asyncio.Task[bytes]) -> None:
-    call.cancel()
 
 
 def _context(ca_bundle: str) -> ssl.SSLContext:
