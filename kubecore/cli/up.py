@@ -85,7 +85,11 @@ def up(
     from kubecore.cluster import ClusterConfig
 
     folder = data_dir.expanduser().absolute()
-    logs.configure(verbosity=verbosity, file=folder / "log" / "kubecore.log")
+    try:
+        logs.configure(verbosity=verbosity, file=folder / "log" / "kubecore.log")
+    except OSError as error:
+        typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
+        raise typer.Exit(1) from None
     config = ClusterConfig(
         data_dir=folder,
         bind_address=bind_address,
@@ -122,8 +126,10 @@ async def _serve(config: ClusterConfig) -> int:
             starting.result()
         except Exception as error:
             log.debug("start failed", exc_info=True)
-            typer.echo(f"kubecore: {error}", err=True)
+            typer.echo(f"kubecore: {told(error)}", err=True)
             return 1
+        if config.nodes:
+            typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
         typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
         assert cluster.failed is not None
         await asyncio.wait((ended, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +139,13 @@ async def _serve(config: ClusterConfig) -> int:
         return 0
     finally:
         await cluster.stop()
+
+
+def told(error: BaseException) -> str:
+    """An error in words, without the number that Python puts before an OSError's."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def run_on_loop(work: Coroutine[Any, Any, int]) -> int:
