@@ -232,3 +232,14 @@ async def test_the_end_of_the_kubelet_ends_its_processes(tmp_path: Path) -> None
         if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes().split(b"\0")
     ]
     assert found == []
+
+
+async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) -> None:
+    probe = {"tcpSocket": {"port": "closed"}, "periodSeconds": 1}
+    ports = [{"name": "closed", "containerPort": 9}]
+    node.pod("silent", shell("exec sleep 1000", readinessProbe=probe, ports=ports))
+    pod = await node.until("silent", lambda one: "podIP" in one["status"])
+    told = f"Readiness probe failed: dial tcp {pod['status']['podIP']}:9: connect: connection refused"
+    async with asyncio.timeout(20):
+        while told not in [event["message"] for event in node.api.all("events")]:
+            await asyncio.sleep(0.01)

@@ -113,9 +113,12 @@ class HostRuntime:
         self._sandboxes: dict[str, _Sandbox] = {}
         self._containers: dict[str, _Container] = {}
         self.isolation = Isolation(False, False, "not started")
+        self.root_by_default = True
 
     async def start(self) -> None:
         self.isolation = probe_isolation()
+        # Whoever we are, a user namespace makes us root to those in it.
+        self.root_by_default = self.isolation.user_namespace or os.geteuid() == 0
         level = logging.INFO if self.isolation.namespaces else logging.WARNING
         log.log(level, "host runtime: %s", self.isolation.reason)
         killed = leftovers.end_of_node(self._node)
