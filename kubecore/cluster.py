@@ -37,7 +37,7 @@ Mode = Literal["netns", "loopback"]
 ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
 CLUSTER_DOMAIN = "cluster.local"
-HTTPS_PORT, UNPRIVILEGED_HTTPS_PORT = 443, 6443
+HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
 """Which address of the service range is the DNS server's, by kubeadm's convention."""
 STOP_BUDGET_SECONDS = 4.0
@@ -245,9 +245,9 @@ class Cluster:
         from kubecore.kubelet import network
 
         address = str(ipaddress.ip_network(self._networks.services)[1])
-        if self._networks.mode == "netns" or not self.config.nodes or network.may_bind(address, HTTPS_PORT):
+        if self._networks.mode == "netns" or not self.config.nodes:
             return HTTPS_PORT
-        return UNPRIVILEGED_HTTPS_PORT
+        return network.https_port(address)
 
     def _start_control_plane(self) -> None:
         from kubecore.client.informer import InformerFactory

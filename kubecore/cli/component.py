@@ -79,8 +79,11 @@ def apiserver(
     verbosity: Verbosity = 0,
 ) -> None:
     """The API server alone."""
+    import ipaddress
+
     from kubecore.apiserver.server import APIServer, APIServerConfig
     from kubecore.clock import RealClock
+    from kubecore.kubelet import network
 
     logs.configure(verbosity=verbosity, file=None)
     config = APIServerConfig(
@@ -91,6 +94,7 @@ def apiserver(
         grpc_port=grpc_port,
         authorization_modes=options.split(authorization_mode),
         service_cidr=service_cluster_ip_range,
+        service_port=network.https_port(str(ipaddress.IPv4Network(service_cluster_ip_range)[1])),
         node_ports=options.ports(service_node_port_range),
     )
 

@@ -94,6 +94,11 @@ def may_bind(address: str, port: int) -> bool:
     return True
 
 
+def https_port(address: str) -> int:
+    """Where Service default/kubernetes may be had at this address: 443, or 6443 where that takes more rights."""
+    return 443 if may_bind(address, 443) else 6443
+
+
 def unrouted(candidates: Iterable[str]) -> set[str]:
     """Those of the IPv4 networks that no route of this host leads into, but the default route.
 
