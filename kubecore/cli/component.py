@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import logs, options
-from kubecore.cli.up import AuthorizationMode, DataDir, ProxyMode, run_on_loop, told
+from kubecore.cli.up import AuthorizationMode, DataDir, ProxyMode, rest_collector, run_on_loop, told
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def apiserver(
         server = APIServer(config, RealClock())
         await server.start()
         typer.echo(f"kubecore is ready: {server.url} (kubeconfig {server.kubeconfig})")
+        rest_collector()
         try:
             await asyncio.Event().wait()
         finally:

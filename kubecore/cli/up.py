@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -139,6 +140,7 @@ async def _serve(config: ClusterConfig) -> int:
         if config.nodes:
             typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
         typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
+        rest_collector()
         assert cluster.failed is not None
         await asyncio.wait((ended, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
         if cluster.failed.done():
@@ -147,6 +149,16 @@ async def _serve(config: ClusterConfig) -> int:
         return 0
     finally:
         await cluster.stop()
+
+
+def rest_collector() -> None:
+    """What a start has made stays for good: the garbage collector need not go through it again and again.
+
+    A full collection of it takes 15 ms, in which no request is answered. Requests leave few cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def told(error: BaseException) -> str:
