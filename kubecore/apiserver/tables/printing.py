@@ -15,11 +15,14 @@ from kubecore.apiserver.tables.column import AGE, NAME, Column, KindTable, Objec
 
 IncludeObject = Literal["None", "Metadata", "Object"]
 
+_NO_TIME = "0001-01-01T00:00:00Z"
 _NAME_AND_AGE = KindTable((NAME, AGE))
 _BY_NAME = KindTable(
     (
         NAME,
-        Column("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp") or "", AGE.description, "date"),
+        Column(
+            "Created At", lambda obj, _: obj["metadata"].get("creationTimestamp") or _NO_TIME, AGE.description, "date"
+        ),
     )
 )
 
@@ -52,12 +55,12 @@ TABLES: dict[str, KindTable] = {
     "volumeattachments.storage.k8s.io": storage.VOLUME_ATTACHMENTS,
     "csinodes.storage.k8s.io": storage.CSI_NODES,
     "csidrivers.storage.k8s.io": storage.CSI_DRIVERS,
-    "csistoragecapacities.storage.k8s.io": storage.CSI_STORAGE_CAPACITIES,
     "rolebindings.rbac.authorization.k8s.io": access.ROLE_BINDINGS,
     "clusterrolebindings.rbac.authorization.k8s.io": access.CLUSTER_ROLE_BINDINGS,
-    "serviceaccounts": access.SERVICE_ACCOUNTS,
+    "serviceaccounts": _NAME_AND_AGE,
     "certificatesigningrequests.certificates.k8s.io": access.CERTIFICATE_SIGNING_REQUESTS,
     "clustertrustbundles.certificates.k8s.io": access.CLUSTER_TRUST_BUNDLES,
+    "podcertificaterequests.certificates.k8s.io": access.POD_CERTIFICATE_REQUESTS,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
     "validatingadmissionpolicies.admissionregistration.k8s.io": access.VALIDATING_ADMISSION_POLICIES,
@@ -81,7 +84,10 @@ TABLES: dict[str, KindTable] = {
     "resourceclaims.resource.k8s.io": cluster.RESOURCE_CLAIMS,
     "resourceclaimtemplates.resource.k8s.io": _NAME_AND_AGE,
     "resourceslices.resource.k8s.io": cluster.RESOURCE_SLICES,
+    "devicetaintrules.resource.k8s.io": cluster.DEVICE_TAINT_RULES,
     "storageversions.internal.apiserver.k8s.io": cluster.STORAGE_VERSIONS,
+    "storageversionmigrations.storagemigration.k8s.io": cluster.STORAGE_VERSION_MIGRATIONS,
+    "workloads.scheduling.k8s.io": _NAME_AND_AGE,
     "configmaps": KindTable(
         (
             NAME,
@@ -146,10 +152,11 @@ def table_for(
     resourceVersion. `headers=False` leaves the column definitions out: in a watch only the first event carries them.
     """
     table = table_of(resource)
+    ordered = objects if table.order is None else sorted(objects, key=table.order)
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": metadata or {},
         "columnDefinitions": [column.definition() for column in table.columns] if headers else [],
-        "rows": [_row(table, obj, include_object, now, version) for obj in objects],
+        "rows": [_row(table, obj, include_object, now, version) for obj in ordered],
     }
