@@ -22,7 +22,7 @@ from tests.support.dns_client import Answer, Record, ask
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, RunningCluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(180)]
 
 DOMAIN = "cluster.local"
 HTTP = {"name": "http", "port": 8080}
@@ -134,8 +134,6 @@ class Shop:
 
 @pytest.fixture(scope="module", params=["netns", "loopback"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    if os.geteuid() != 0:
-        pytest.skip("port 53 and network namespaces need root")
     with running_cluster(tmp_path_factory.mktemp("data"), "--pod-network", request.param) as cluster:
         found = program("1.37")
         assert found is not None
