@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kubecore.cli import logs, options
+from kubecore.cli import logs, open_files, options
 
 if TYPE_CHECKING:
     from kubecore.cluster import ClusterConfig
@@ -172,6 +172,7 @@ def told(error: BaseException) -> str:
 
 def run_on_loop(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its exit status on uvloop, or on the standard loop where uvloop is missing."""
+    open_files.allow_many()
     try:
         import uvloop
     except ImportError:
