@@ -276,6 +276,7 @@ class APIServer:
                 token=token, certificate_der=certificate
             ),
             transport_for=self.transport_for,
+            run_dir=self.config.data_dir / "grpc",
         )
         self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")
