@@ -87,7 +87,7 @@ def apiserver(
 
     logs.configure(verbosity=verbosity, file=None)
     config = APIServerConfig(
-        data_dir=data_dir.expanduser().absolute(),
+        data_dir=data_dir,
         bind_address=bind_address,
         secure_port=secure_port,
         insecure_port=insecure_port,
@@ -148,7 +148,9 @@ def scheduler(kubeconfig: Kubeconfig, verbosity: Verbosity = 0) -> None:
 def kubelet(
     kubeconfig: Kubeconfig,
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
-    root_dir: Annotated[Path, typer.Option(help="Pods' files and logs.")] = Path("~/.kubecore/kubelet"),
+    root_dir: Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")] = Path(
+        "~/.kubecore/kubelet"
+    ),
     client_ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -176,19 +178,18 @@ def kubelet(
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
-    folder = root_dir.expanduser().absolute()
     claims: list[Claim] = []
 
     def make(client: Client) -> Component:
-        claim = claim_first(loopback_ranges.all_services(str(folder)))
+        claim = claim_first(loopback_ranges.all_services(str(root_dir)))
         # Held as long as this process lives: every kubelet of this machine needs addresses of its own.
         claims.append(claim)
         config = KubeletConfig(
             node_name=hostname_override or socket.gethostname().lower(),
-            root_dir=folder,
+            root_dir=root_dir,
             pod_cidr=loopback_ranges.pods_of(claim.network, 0),
             default_runtime="host",
-            client_ca=client_ca_file or _saved_authority(kubeconfig, folder),
+            client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
             server_certificate=tls_cert_file,
             server_key=tls_private_key_file,
             cluster_dns=options.split(cluster_dns),

@@ -33,12 +33,11 @@ def user(
     from kubecore.client.kubeconfig import Kubeconfig
     from kubecore.clock import RealClock
 
-    folder = data_dir.expanduser().absolute()
-    administrator = folder / "admin.kubeconfig"
+    administrator = data_dir / "admin.kubeconfig"
     if not administrator.exists():
-        typer.echo(f"kubecore: no cluster was started in {folder} yet: it has no admin.kubeconfig", err=True)
+        typer.echo(f"kubecore: no cluster was started in {data_dir} yet: it has no admin.kubeconfig", err=True)
         raise typer.Exit(1)
-    authority = CertificateAuthority(folder / "pki", RealClock())
+    authority = CertificateAuthority(data_dir / "pki", RealClock())
     server = Kubeconfig.load(administrator).server
     pair = authority.issue_client(client_name, org or [])
     typer.echo(kubeconfig(server, authority.certificate, pair, user=client_name), nl=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import typer
 
@@ -27,6 +28,14 @@ def one_of(there: Sequence[str], *, to_come: Sequence[str] = ()) -> Callable[[st
         raise typer.BadParameter(f"{text!r} is not one of: {listed}")
 
     return check
+
+
+def folder(path: Path) -> Path:
+    """Absolute, with `~` followed."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # neither $HOME nor an entry in the password file
+        raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
 
 
 def not_yet(what: str) -> Callable[[str | int | None], str | int | None]:

@@ -37,7 +37,9 @@ class PodNetwork(StrEnum):
     LOOPBACK = "loopback"
 
 
-DataDir = Annotated[Path, typer.Option(help="Where certificates, objects and pods' files live.")]
+DataDir = Annotated[
+    Path, typer.Option(callback=options.folder, help="Where certificates, objects and pods' files live.")
+]
 AuthorizationMode = Annotated[
     str,
     typer.Option(
@@ -93,14 +95,13 @@ def up(
     """
     from kubecore.cluster import ClusterConfig
 
-    folder = data_dir.expanduser().absolute()
     try:
-        logs.configure(verbosity=verbosity, file=folder / "log" / "kubecore.log")
+        logs.configure(verbosity=verbosity, file=data_dir / "log" / "kubecore.log")
     except OSError as error:
         typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
         raise typer.Exit(1) from None
     config = ClusterConfig(
-        data_dir=folder,
+        data_dir=data_dir,
         bind_address=bind_address,
         secure_port=secure_port,
         grpc_port=grpc_port,

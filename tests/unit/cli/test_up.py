@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from kubecore.cli.main import app
@@ -26,3 +28,11 @@ def test_an_error_is_told_without_its_number() -> None:
     )
     assert told(PermissionError(13, "Permission denied", "/root/x")) == "/root/x: Permission denied"
     assert told(ValueError("no")) == "no"
+
+
+def test_a_user_without_a_home_directory_is_told_to_choose_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321_000)
+    result = CliRunner().invoke(app, ["up"])
+    assert result.exit_code == 2
+    assert "this user has no home directory, choose another folder" in " ".join(result.output.replace("│", "").split())
