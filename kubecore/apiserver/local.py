@@ -17,7 +17,6 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.chain import as_status
-from kubecore.apiserver.handlers.reading import list_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
@@ -231,19 +230,8 @@ class LocalTransport:
         self._authorizer.check(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
-        options = list_options(query, watch=True)
-        selector = options.field_selector
-        if info.name:
-            selector = f"{selector},metadata.name={info.name}" if selector else f"metadata.name={info.name}"
-        watch = self._hub.watch(
-            store.resource.key,
-            info.namespace if served.resource.namespaced else "",
-            label_selector=options.label_selector,
-            field_selector=selector,
-            revision=options.revision,
-            bookmarks=options.bookmarks,
-            initial=options.initial or options.revision == 0,
-        )
+        namespace = info.namespace if served.resource.namespaced else ""
+        watch = self._hub.query(store.resource.key, text, namespace, info.name)
         other_version = store.resource is not served.resource
         async for batch in watch.batches():
             if other_version:

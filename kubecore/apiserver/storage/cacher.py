@@ -124,6 +124,13 @@ class Cacher:
         except _native.NativeStatus as refused:
             raise StatusError.from_body(refused.code, refused.body) from None
 
+    def query(self, key: str, query: str, namespace: str = "", name: str = "") -> _native.Listing:
+        """A list by the query string of its request. Raises StatusError."""
+        try:
+            return self.native.query(self._by_key[key].number, query, namespace or None, name or None)
+        except _native.NativeStatus as refused:
+            raise StatusError.from_body(refused.code, refused.body) from None
+
     def _split(self, key: str) -> tuple[Cached | None, str]:
         """`/registry/apps/deployments/ns/name` → (deployments.apps, `ns/name`)."""
         end = key.find("/", key.find("/", len(ROOT)) + 1) + 1

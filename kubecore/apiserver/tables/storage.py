@@ -87,7 +87,7 @@ PERSISTENT_VOLUME_CLAIMS = KindTable(
 
 
 def _storage_class_name(obj: Object, _now: datetime) -> Cell:
-    name, annotations = obj["metadata"]["name"], obj["metadata"].get("annotations") or {}
+    name, annotations = obj["metadata"].get("name", ""), obj["metadata"].get("annotations") or {}
     is_default = any(annotations.get(key) == "true" for key in _DEFAULT_CLASS)
     return f"{name} (default)" if is_default else str(name)
 
