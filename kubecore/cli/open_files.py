@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import resource
 from contextlib import suppress
-
-log = logging.getLogger("kubecore.cli")
 
 # What container runtimes give their containers, too, which inherit it. More makes programs slow that close them all.
 MOST = 1 << 20
@@ -20,4 +17,3 @@ def allow_many() -> None:
         return
     with suppress(OSError, ValueError):  # the kernel's own maximum may be lower
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    log.info("open files: %d allowed, %d before", resource.getrlimit(resource.RLIMIT_NOFILE)[0], soft)
