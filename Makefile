@@ -34,7 +34,7 @@ setup: $(VENV)/.synced kubecore/api/data/.baked target/.dev-extension ## make th
 
 .PHONY: install
 install: $(VENV)/.synced ## build with optimisation and install kubecore into the virtual environment
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 
 .PHONY: wheel
 wheel: $(VENV)/.synced ## build a wheel into dist/ that works where there is no Rust

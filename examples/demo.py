@@ -58,7 +58,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kubecore-demo-") as data_dir:
         ports = ["--secure-port=0", "--grpc-port=0"]
         cluster = subprocess.Popen(
-            [sys.executable, "-m", "kubecore", "up", f"--data-dir={data_dir}", *ports],
+            # -P: what `make install` built, not the source tree that this is started in.
+            [sys.executable, "-P", "-m", "kubecore", "up", f"--data-dir={data_dir}", *ports],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,

@@ -14,7 +14,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kubecore.client.informer import InformerFactory
     from kubecore.dns.responder import DnsResponder
     from kubecore.dns.service import Site
+    from kubecore.kubelet.network import Detection
+    from kubecore.kubelet.range_claims import Claim
 
 log = logging.getLogger("kubecore.cluster")
 
@@ -35,14 +37,14 @@ Mode = Literal["netns", "loopback"]
 ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
 CLUSTER_DOMAIN = "cluster.local"
+HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
 """Which address of the service range is the DNS server's, by kubeadm's convention."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
-# In netns mode the host routes these, so that a second cluster on the machine needs ranges of its own.
-SERVICE_NETWORKS = tuple(f"10.{number}.0.0/16" for number in range(96, 112))
-POD_NETWORKS = tuple(f"10.{number}.0.0/16" for number in range(244, 255))
+# Of Services and pods in netns mode. The host routes them, so that a second cluster on the machine needs its own.
+NETWORK_PAIRS = {f"10.{96 + number}.0.0/16": f"10.{244 + number}.0.0/16" for number in range(11)}
 
 
 class Component(Protocol):
@@ -74,43 +76,92 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The pod network mode and the IPv4 ranges of Services and pods (no range for pods in loopback mode)."""
+    """The pod network mode and the IPv4 ranges of Services and pods (in loopback mode the latter follow from the
+    former). `claim` keeps other clusters of this host off the ranges; `reason` tells why the mode is no better."""
 
     mode: Mode = "loopback"
-    services: str = "127.96.0.0/16"
+    services: str = "127.96.0.0/21"
     pods: str = ""
+    claim: Claim | None = None
+    reason: str = ""
 
     def pods_of_node(self, index: int) -> str:
-        if not self.pods:
-            return ""
+        if self.mode == "loopback":
+            from kubecore.kubelet import loopback_ranges
+
+            return loopback_ranges.pods_of(self.services, index)
         return str(next(itertools.islice(ipaddress.ip_network(self.pods).subnets(new_prefix=24), index, None)))
+
+    def __str__(self) -> str:
+        from kubecore.kubelet.network import MEANING
+
+        because = f" because {self.reason}" if self.reason else ""
+        return f"{self.mode}: {MEANING[self.mode]}{because}; Services have {self.services}"
 
 
 def choose_networks(config: ClusterConfig) -> Networks:
     """The ranges that the data directory was made with, else ones that are free on this host.
 
-    They are kept: cluster IPs that were given away must stay inside their range over restarts.
-    Raises PermissionError when the directory's mode is not to be had any more.
+    They are kept: cluster IPs that were given away must stay inside their range over restarts. New ones are claimed at
+    once, kept ones by `hold_networks`. Raises PermissionError when the directory's mode is not to be had, RangeError
+    when there are no addresses left.
     """
     from kubecore.kubelet import network
 
     file = config.data_dir / "networks.json"
     found = network.detect()
     if file.exists():
-        kept = Networks(**json.loads(file.read_text()))
-        if kept.mode == "netns" and found.mode != "netns":
-            raise PermissionError(f"{config.data_dir} was made with network namespaces for pods; now {found.reason}")
-        return kept
+        chosen = _kept_networks(config, Networks(**json.loads(file.read_text())), found)
+    else:
+        chosen = _new_networks(config, found)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"mode": chosen.mode, "services": chosen.services, "pods": chosen.pods}
+        write_whole(file, json.dumps(kept).encode())
+    if chosen.mode == "loopback" and found.mode == "loopback":
+        return replace(chosen, reason=found.reason)
+    return chosen
+
+
+def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> Networks:
+    made = f"{config.data_dir} was made with pod network {kept.mode}"
+    if config.network_mode not in ("auto", kept.mode):
+        raise PermissionError(f"{made} and keeps it: use another data directory for {config.network_mode}")
+    if kept.mode == "netns" and found.mode != "netns":
+        raise PermissionError(f"{made}, which cannot be had now: {found.reason}")
+    return kept
+
+
+def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
+    from kubecore.kubelet import loopback_ranges, network
+    from kubecore.kubelet.range_claims import claim_first
+
     mode = found.mode if config.network_mode == "auto" else config.network_mode
     if mode == "netns":
         if found.mode != "netns":
             raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
-        chosen = Networks(mode, network.unused_range(SERVICE_NETWORKS), network.unused_range(POD_NETWORKS))
+        free = network.unrouted([*NETWORK_PAIRS.keys(), *NETWORK_PAIRS.values()])
+        # A killed cluster's bridge keeps its pods' route, and with it the pair, until the cluster is started again.
+        candidates = [services for services, pods in NETWORK_PAIRS.items() if {services, pods} <= free]
+        candidates = candidates or list(NETWORK_PAIRS)
     else:
-        chosen = Networks(mode)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(asdict(chosen)).encode())
-    return chosen
+        candidates = loopback_ranges.all_services(network.bridge_name(config.data_dir))
+    claim = claim_first(candidates) if config.nodes else None
+    services = claim.network if claim is not None else candidates[0]
+    return Networks(mode, services, NETWORK_PAIRS.get(services, ""), claim)
+
+
+def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
+    """With a claim, unless nothing will listen on the addresses. To be called once the data directory is surely ours,
+    for whoever has that has its addresses, too. Raises RangeError when another cluster has them."""
+    from kubecore.kubelet.range_claims import Claim, RangeError
+
+    if networks.claim is not None or not config.nodes:
+        return networks
+    try:
+        return replace(networks, claim=Claim(networks.services))
+    except RangeError as error:
+        text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
+        raise RangeError(text) from error
 
 
 class Cluster:
@@ -130,6 +181,11 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._informers: InformerFactory | None = None
         self._networks = Networks()
+
+    @property
+    def networks(self) -> Networks:
+        """Known once `start` has returned."""
+        return self._networks
 
     @property
     def kubeconfig(self) -> Path:
@@ -160,7 +216,7 @@ class Cluster:
 
         config = self.config
         self._networks = networks = choose_networks(config)
-        log.info("pod network: %s, services %s, pods %s", networks.mode, networks.services, networks.pods)
+        log.info("pod network %s", networks)
         self._server = APIServer(
             APIServerConfig(
                 data_dir=config.data_dir,
@@ -170,17 +226,28 @@ class Cluster:
                 grpc_port=config.grpc_port,
                 authorization_modes=config.authorization_modes,
                 service_cidr=networks.services,
+                service_port=self._service_port(),
                 cluster_domain=CLUSTER_DOMAIN,
                 verify_kubelets=True,
             ),
             self.clock,
         )
         await self._server.start()
+        self._networks = hold_networks(config, networks)
         self._start_control_plane()
         dns = self._make_dns()
         if dns is not None:
             self._run_task("nodes", partial(self._start_nodes, dns))
         await self._server.wait_ready()
+
+    def _service_port(self) -> int:
+        """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
+        from kubecore.kubelet import network
+
+        address = str(ipaddress.ip_network(self._networks.services)[1])
+        if self._networks.mode == "netns" or not self.config.nodes:
+            return HTTPS_PORT
+        return network.https_port(address)
 
     def _start_control_plane(self) -> None:
         from kubecore.client.informer import InformerFactory
@@ -233,7 +300,7 @@ class Cluster:
         services = ipaddress.ip_network(self._networks.services)
         return Site(
             address=str(services.network_address + DNS_ADDRESS_NUMBER),
-            node_address=network.host_address(self._networks.mode, self._networks.pods_of_node(0)),
+            node_address=network.host_address(self._networks.pods_of_node(0)),
             node_name=self._node_name(0),
             spare_ports=(self.config.dns_port, 0) if self.config.dns_port else (0,),
         )
@@ -336,3 +403,5 @@ class Cluster:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        if self._networks.claim is not None:
+            self._networks.claim.release()

@@ -3,7 +3,7 @@
 Objects are plain dicts. What comes out of a cache is shared: copy it (`deepcopy`) before changing it.
 """
 
-import secrets
+import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -170,7 +170,8 @@ _MAX_BASE = 63 - 5
 
 
 def random_suffix(length: int = 5) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    """Names are no secrets: not worth a system call a character."""
+    return "".join(random.choices(_ALPHABET, k=length))
 
 
 def generate_name(base: str) -> str:

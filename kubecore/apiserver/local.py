@@ -17,8 +17,8 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.chain import as_status
-from kubecore.apiserver.handlers.reading import check_fields, events_in_version, list_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
+from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
 
@@ -231,23 +231,12 @@ class LocalTransport:
         self._authorizer.check(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
-        options = list_options(query, watch=True)
-        check_fields(served, options.field_selector)
-        selector = options.field_selector
-        if info.name:
-            selector = f"{selector},metadata.name={info.name}" if selector else f"metadata.name={info.name}"
-        watch = self._hub.watch(
-            store.resource.key,
-            info.namespace if served.resource.namespaced else "",
-            label_selector=options.label_selector,
-            field_selector=selector,
-            revision=options.revision,
-            bookmarks=options.bookmarks,
-            initial=options.initial or options.revision == 0,
-        )
+        namespace = info.namespace if served.resource.namespaced else ""
+        check_fields(served, text)
+        watch = self._hub.query(store.resource.key, text, namespace, info.name)
         other_version = store.resource is not served.resource
         async for batch in watch.batches():
-            batch = await events_in_version(served, batch)
+            batch = await events_in_own_version(served, batch)
             if other_version:
                 batch = [
                     event

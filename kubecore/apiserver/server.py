@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import platform
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +69,16 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ALLOCATING = ["services"]
 
 
+@contextmanager
+def _told_where(host: str, port: int) -> Iterator[None]:
+    """An OSError of the listener says which address could not be had."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {why}") from error
+
+
 def version_info() -> bytes:
     """The body of /version."""
     return orjson.dumps(
@@ -96,6 +108,8 @@ class APIServerConfig:
     grpc_port: int | None = None
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     service_cidr: str = "10.96.0.0/16"
+    service_port: int = 443
+    """Of Service default/kubernetes."""
     node_ports: range = range(30000, 32768)
     cluster_domain: str = "cluster.local"
     advertise_address: str = ""
@@ -148,7 +162,11 @@ class APIServer:
         self.registry.restore(_ALLOCATING)
         self._listen()
         advertised = Advertised(
-            self.service_ip, self._advertised(), self.secure_port, self.authority.certificate.decode()
+            service_ip=self.service_ip,
+            service_port=self.config.service_port,
+            address=self._advertised(),
+            port=self.secure_port,
+            client_ca=self.authority.certificate.decode(),
         )
         await bootstrap.ensure_kubernetes(advertised)
         self._write_kubeconfig()
@@ -256,14 +274,16 @@ class APIServer:
         self._door = FrontDoor(self.front, driving.Driver(self.handlers))
         self._door.open()
         self._started.append("front")
-        self.secure_port = self.front.listen_tls(
-            config.bind_address,
-            config.secure_port,
-            certificate_pem=self._serving.certificate,
-            key_pem=self._serving.key,
-        )
+        with _told_where(config.bind_address, config.secure_port):
+            self.secure_port = self.front.listen_tls(
+                config.bind_address,
+                config.secure_port,
+                certificate_pem=self._serving.certificate,
+                key_pem=self._serving.key,
+            )
         if config.insecure_port:
-            self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
+            with _told_where("127.0.0.1", config.insecure_port):
+                self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
         if config.grpc_port is not None:
             self._listen_grpc(config.bind_address, config.grpc_port)
 
@@ -276,6 +296,7 @@ class APIServer:
                 token=token, certificate_der=certificate
             ),
             transport_for=self.transport_for,
+            run_dir=self.config.data_dir / "grpc",
         )
         self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")

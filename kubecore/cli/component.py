@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubecore.cli import logs
-from kubecore.cli.up import DataDir, ProxyMode, run_on_loop
+from kubecore.cli import logs, options
+from kubecore.cli.up import AuthorizationMode, DataDir, ProxyMode, rest_collector, run_on_loop, told
+from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.client.client import Client
@@ -32,7 +33,7 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
     await asyncio.wait((running, ended), return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         error = running.exception()
-        typer.echo(f"kubecore: {error}" if error else "kubecore: ended by itself", err=True)
+        typer.echo(f"kubecore: {told(error)}" if error else "kubecore: ended by itself", err=True)
         return 1
     running.cancel()
     await asyncio.wait((running,))
@@ -64,29 +65,44 @@ def apiserver(
     grpc_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one. Without it: no gRPC.")
     ] = None,
-    authorization_mode: Annotated[str, typer.Option(help="Authorizers in turn, comma separated.")] = "Node,RBAC",
-    service_cluster_ip_range: Annotated[str, typer.Option(help="Range of cluster IPs.")] = "10.96.0.0/16",
+    authorization_mode: AuthorizationMode = "Node,RBAC",
+    service_cluster_ip_range: Annotated[
+        str,
+        typer.Option(
+            callback=options.ip_range,
+            help="Range of cluster IPs; for nodes in loopback mode a part of 127.0.0.0/8, such as 127.97.0.0/16.",
+        ),
+    ] = "10.96.0.0/16",
+    service_node_port_range: Annotated[
+        str, typer.Option(callback=options.port_range, help="Range of node ports.")
+    ] = "30000-32767",
     verbosity: Verbosity = 0,
 ) -> None:
     """The API server alone."""
+    import ipaddress
+
     from kubecore.apiserver.server import APIServer, APIServerConfig
     from kubecore.clock import RealClock
+    from kubecore.kubelet import network
 
     logs.configure(verbosity=verbosity, file=None)
     config = APIServerConfig(
-        data_dir=data_dir.expanduser().absolute(),
+        data_dir=data_dir,
         bind_address=bind_address,
         secure_port=secure_port,
         insecure_port=insecure_port,
         grpc_port=grpc_port,
-        authorization_modes=tuple(mode.strip() for mode in authorization_mode.split(",") if mode.strip()),
+        authorization_modes=options.split(authorization_mode),
         service_cidr=service_cluster_ip_range,
+        service_port=network.https_port(str(ipaddress.IPv4Network(service_cluster_ip_range)[1])),
+        node_ports=options.ports(service_node_port_range),
     )
 
     async def work() -> None:
         server = APIServer(config, RealClock())
         await server.start()
         typer.echo(f"kubecore is ready: {server.url} (kubeconfig {server.kubeconfig})")
+        rest_collector()
         try:
             await asyncio.Event().wait()
         finally:
@@ -97,16 +113,27 @@ def apiserver(
 
 def controller_manager(
     kubeconfig: Kubeconfig,
-    root_ca_file: Annotated[Path | None, typer.Option(help="Published to every namespace.", exists=True)] = None,
+    root_ca_file: Annotated[
+        Path | None,
+        typer.Option(help="CA published to every namespace; by default the kubeconfig's.", exists=True, dir_okay=False),
+    ] = None,
     verbosity: Verbosity = 0,
 ) -> None:
     """The controllers alone."""
+    from kubecore.client import kubeconfig as credentials
     from kubecore.clock import RealClock
     from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
 
     logs.configure(verbosity=verbosity, file=None)
-    config = ControllerManagerConfig(root_ca=root_ca_file.read_bytes() if root_ca_file else b"")
-    _run_component(kubeconfig, "kube-controller-manager", lambda client: ControllerManager(client, RealClock(), config))
+
+    def make(client: Client) -> Component:
+        if root_ca_file is not None:
+            root_ca = root_ca_file.read_bytes()
+        else:
+            root_ca = credentials.Kubeconfig.load(kubeconfig).certificate_authority
+        return ControllerManager(client, RealClock(), ControllerManagerConfig(root_ca=root_ca))
+
+    _run_component(kubeconfig, "kube-controller-manager", make)
 
 
 def scheduler(kubeconfig: Kubeconfig, verbosity: Verbosity = 0) -> None:
@@ -121,8 +148,21 @@ def scheduler(kubeconfig: Kubeconfig, verbosity: Verbosity = 0) -> None:
 def kubelet(
     kubeconfig: Kubeconfig,
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
-    root_dir: Annotated[Path, typer.Option(help="Pods' files and logs.")] = Path("~/.kubecore/kubelet"),
-    client_ca_file: Annotated[Path | None, typer.Option(help="CA of clients of its own server.", exists=True)] = None,
+    root_dir: Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")] = Path(
+        "~/.kubecore/kubelet"
+    ),
+    client_ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="CA of its own server's clients, which ask for logs; by default the kubeconfig's.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    tls_cert_file: Annotated[
+        Path | None, typer.Option(help="Certificate of its own server; one is made by default.", exists=True)
+    ] = None,
+    tls_private_key_file: Annotated[Path | None, typer.Option(help="Key of that certificate.", exists=True)] = None,
     cluster_dns: Annotated[
         str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
     ] = "",
@@ -133,31 +173,60 @@ def kubelet(
     import socket
 
     from kubecore.clock import RealClock
+    from kubecore.kubelet import loopback_ranges
     from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+    from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
-    config = KubeletConfig(
-        node_name=hostname_override or socket.gethostname().lower(),
-        root_dir=root_dir.expanduser().absolute(),
-        default_runtime="host",
-        client_ca=client_ca_file,
-        cluster_dns=tuple(address.strip() for address in cluster_dns.split(",") if address.strip()),
-        cluster_domain=cluster_domain,
-    )
-    _run_component(kubeconfig, "kubelet", lambda client: Kubelet(client, RealClock(), config))
+    claims: list[Claim] = []
+
+    def make(client: Client) -> Component:
+        claim = claim_first(loopback_ranges.all_services(str(root_dir)))
+        # Held as long as this process lives: every kubelet of this machine needs addresses of its own.
+        claims.append(claim)
+        config = KubeletConfig(
+            node_name=hostname_override or socket.gethostname().lower(),
+            root_dir=root_dir,
+            pod_cidr=loopback_ranges.pods_of(claim.network, 0),
+            default_runtime="host",
+            client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
+            server_certificate=tls_cert_file,
+            server_key=tls_private_key_file,
+            cluster_dns=options.split(cluster_dns),
+            cluster_domain=cluster_domain,
+        )
+        return Kubelet(client, RealClock(), config)
+
+    _run_component(kubeconfig, "kubelet", make)
+
+
+def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:
+    """The CA that the kubeconfig trusts, as a file in `folder`; None when it names none."""
+    from kubecore.client import kubeconfig as credentials
+
+    authority = credentials.Kubeconfig.load(kubeconfig).certificate_authority
+    if not authority:
+        return None
+    file = folder / "pki" / "client-ca.crt"
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(file, authority)
+    return file
 
 
 def proxy(
     kubeconfig: Kubeconfig,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
+    hostname_override: Annotated[
+        str, typer.Option(help="The node whose endpoints count as local; by default all do.")
+    ] = "",
     verbosity: Verbosity = 0,
 ) -> None:
-    """The service proxy alone, for a node in loopback mode."""
+    """The service proxy alone, for nodes in loopback mode."""
     from kubecore.clock import RealClock
     from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
 
     logs.configure(verbosity=verbosity, file=None)
-    config = ProxyConfig(mode=proxy_mode.value)
+    config = ProxyConfig(mode=proxy_mode.value, node_name=hostname_override)
     _run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))
 
 

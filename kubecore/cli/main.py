@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from kubecore.cli import bench, component, up
+from kubecore.cli import bench, component, kubeconfig, up
 
 app = typer.Typer(
     name="kubecore",
@@ -24,6 +25,7 @@ app.command("kubelet")(component.kubelet)
 app.command("proxy")(component.proxy)
 app.command("dns")(component.dns)
 app.command("bench")(bench.bench)
+app.add_typer(kubeconfig.app, name="kubeconfig")
 
 
 @app.command()
@@ -32,6 +34,21 @@ def version() -> None:
     from kubecore import installed_version
 
     typer.echo(f"kubecore {installed_version()} (Kubernetes API v1.35)")
+
+
+def _version_and_exit(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version_and_exit, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

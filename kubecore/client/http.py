@@ -114,6 +114,11 @@ def _decode(line: bytes) -> Event:
 
 
 def _unreachable(error: aiohttp.ClientError) -> OSError:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Its own text shows Python's objects.
+        cause, number = error.os_error, error.os_error.errno or 0
+        why = os.strerror(number) if number > 0 else cause.strerror or str(cause)
+        return ConnectionError(f"cannot connect to {error.host}:{error.port}: {why}")
     return error if isinstance(error, OSError) else ConnectionError(str(error) or type(error).__name__)
 
 

@@ -80,7 +80,7 @@ class RateLimitingQueue(Generic[K]):
                 # a wake-up that reached this getter while it was cancelled belongs to the next one
                 if getter.done() and not getter.cancelled():
                     self._wake()
-                else:
+                elif getter in self._getters:  # unless a wake-up has passed it over since
                     self._getters.remove(getter)
                 raise
         key = self._queue.popleft()

@@ -35,6 +35,7 @@ def container_config(
     *,
     extra_environment: Mapping[str, str],
     memory_capacity: int,
+    root_by_default: bool,
 ) -> ContainerConfig:
     """Raises ConfigError for what can only be put right by changing objects."""
     environment = {**extra_environment, **container_environment(pod, container, around)}
@@ -51,7 +52,7 @@ def container_config(
         log_path=place.log_path,
         working_directory=container.get("workingDir", ""),
         mounts=tuple(mounts),
-        identity=_identity(pod, context),
+        identity=_identity(pod, context, root_by_default=root_by_default),
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         stdin=bool(container.get("stdin")),
@@ -80,15 +81,17 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
     return Mount(source, declared["mountPath"], read_only, make_source)
 
 
-def _identity(pod: Object, context: Object) -> Identity:
+def _identity(pod: Object, context: Object, *, root_by_default: bool) -> Identity:
     whole = pod["spec"].get("securityContext") or {}
 
     def pick(field: str) -> Any:
         return context[field] if context.get(field) is not None else whole.get(field)
 
     user, group = pick("runAsUser"), pick("runAsGroup")
-    if pick("runAsNonRoot") and not user:
-        raise ConfigError("container has runAsNonRoot and the host runtime's default user is root, set runAsUser")
+    if pick("runAsNonRoot") and user == 0:
+        raise ConfigError("container's runAsUser breaks non-root policy")
+    if pick("runAsNonRoot") and user is None and root_by_default:
+        raise ConfigError("container has runAsNonRoot and the runtime's default user is root: set runAsUser")
     groups = list(whole.get("supplementalGroups") or [])
     if whole.get("fsGroup") is not None:
         groups.append(whole["fsGroup"])

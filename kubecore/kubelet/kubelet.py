@@ -17,7 +17,7 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
-from kubecore.kubelet import logs
+from kubecore.kubelet import logs, loopback_ranges
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
@@ -26,6 +26,7 @@ from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_worker import PodWorker
+from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.server import KubeletServer, ServerConfig
@@ -44,10 +45,11 @@ SHUTDOWN_GRACE_SECONDS = 1.5
 class KubeletConfig:
     """One node.
 
-    `root_dir` holds pods' files and logs. `cluster_id` keeps nodes of different clusters on one machine apart (loopback
-    addresses) and `bridge` is the cluster's (`network.bridge_name`), both needed in their mode only. Empty
-    `cluster_dns` means there is no DNS pods could ask: Services are then named in their hosts files. Without a server
-    certificate the kubelet makes one itself; without `client_ca` its server refuses everybody.
+    `root_dir` holds pods' files and logs. `pod_cidr` is the range of pods' addresses; without one it follows from
+    `node_index` and, in loopback mode, from `cluster_id`, any text that tells clusters of one machine apart. `bridge`
+    is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no DNS pods
+    could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one itself;
+    without `client_ca` its server refuses everybody.
     """
 
     node_name: str
@@ -89,7 +91,8 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
         self._network = _network(config)
-        self._host = HostRuntime(self._network, clock, self.book)
+        mark = leftovers.node_mark(config.root_dir, config.node_name)
+        self._host = HostRuntime(self._network, clock, self.book, node=mark)
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._services: NodeServices | None = None
@@ -326,7 +329,8 @@ def _network(config: KubeletConfig) -> PodNetwork:
     if config.network_mode == "netns":
         cidr = config.pod_cidr or f"10.244.{config.node_index}.0/24"
         return BridgeNetwork(cidr, bridge=config.bridge, cluster_cidr=config.cluster_cidr)
-    return LoopbackNetwork(config.node_index, seed=config.cluster_id)
+    services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
+    return LoopbackNetwork(config.pod_cidr or loopback_ranges.pods_of(services, config.node_index))
 
 
 def _entries(folder: Path) -> list[Path]:

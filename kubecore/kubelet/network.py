@@ -5,9 +5,9 @@ Two modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to th
 - `netns`: a pod has a network namespace, joined by a veth pair to one bridge of the whole cluster (`kc-<id>`, named
   after the data directory). Nodes in one process share the bridge, so pods of different nodes reach each other on it
   without the host forwarding anything. The bridge carries each node's gateway, the first address of its pod CIDR.
-- `loopback`: pods share the host's network. A pod's address is one of 127.(64+n).0.0/16, all of which every Linux host
-  accepts without any set-up. Nothing keeps two pods from binding the same port on 0.0.0.0, so a process should bind its
-  own pod's address, which every container finds in $KUBECORE_POD_IP.
+- `loopback`: pods share the host's network. A pod's address is one of 127.0.0.0/8 (which ones, `loopback_ranges` says),
+  all of which every Linux host accepts without any set-up. Nothing keeps two pods from binding the same port on
+  0.0.0.0, so a process should bind its own pod's address, which every container finds in $KUBECORE_POD_IP.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import errno
 import hashlib
 import ipaddress
 import os
+import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,8 +28,6 @@ from kubecore.netlink import Netlink
 Mode = Literal["netns", "loopback"]
 
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
-_FIRST_LOOPBACK_OCTET = 64  # 127.64.0.0/16 is node 0's; services have 127.96.0.0/16
-_MOST_LOOPBACK_NODES = 32
 
 
 class Detection(NamedTuple):
@@ -36,6 +35,12 @@ class Detection(NamedTuple):
 
     mode: Mode
     reason: str
+
+
+MEANING: dict[Mode, str] = {
+    "netns": "every pod has a network namespace and an address on a bridge",
+    "loopback": "pods share the host's network, each with an address of 127.0.0.0/8",
+}
 
 
 def detect() -> Detection:
@@ -46,17 +51,18 @@ def detect() -> Detection:
         if not _capable(bit)
     ]
     if missing:
-        return Detection("loopback", f"pods share the host's network: {' and '.join(missing)} missing (not root)")
+        verb = "are" if len(missing) > 1 else "is"
+        return Detection("loopback", f"{' and '.join(missing)} {verb} missing (not root)")
     probe = f"kcp{os.getpid()}"
     try:
         with Netlink() as netlink:
             netlink.add_bridge(probe)
             netlink.delete_link(probe)
     except OSError as error:
-        return Detection("loopback", f"pods share the host's network: no bridge can be made ({error.strerror})")
+        return Detection("loopback", f"no bridge can be made ({error.strerror})")
     if not Path("/proc/self/ns/net").exists():
-        return Detection("loopback", "pods share the host's network: the kernel has no network namespaces")
-    return Detection("netns", "every pod has a network namespace and an address on a bridge")
+        return Detection("loopback", "the kernel has no network namespaces")
+    return Detection("netns", "network namespaces and bridges can be made")
 
 
 def _capable(bit: int) -> bool:
@@ -71,24 +77,36 @@ def bridge_name(data_dir: Path) -> str:
     return "kc-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]
 
 
-def host_address(mode: Mode, pod_cidr: str, node_index: int = 0) -> str:
-    """The `host_ip` of a node's network, before there is one."""
-    network = pod_cidr if mode == "netns" else f"127.{_FIRST_LOOPBACK_OCTET + node_index}.0.0/16"
-    return str(ipaddress.IPv4Network(network)[1])
+def host_address(pod_cidr: str) -> str:
+    """The `host_ip` of a node with these pods, before there is one."""
+    return str(ipaddress.IPv4Network(pod_cidr)[1])
 
 
-def unused_range(candidates: Iterable[str]) -> str:
-    """The first of the IPv4 networks that no route of this host leads into; the first of all if every one is taken.
+def may_bind(address: str, port: int) -> bool:
+    """Whether this process has the right to serve a port of an address of this host; it may be taken all the same."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, port))
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def https_port(address: str) -> int:
+    """Where Service default/kubernetes may be had at this address: 443, or 6443 where that takes more rights."""
+    return 443 if may_bind(address, 443) else 6443
+
+
+def unrouted(candidates: Iterable[str]) -> set[str]:
+    """Those of the IPv4 networks that no route of this host leads into, but the default route.
 
     Two clusters on one machine must not share a pod range in netns mode: the host could reach only one of them.
     """
-    networks = list(candidates)
     with Netlink() as netlink:
         taken = [route for route in netlink.routes() if route.prefixlen]
-    for network in networks:
-        if not any(ipaddress.IPv4Network(network).overlaps(route) for route in taken):
-            return network
-    return networks[0]
+    return {one for one in candidates if not any(ipaddress.IPv4Network(one).overlaps(route) for route in taken)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +144,11 @@ class NetworkError(Exception):
 class AddressPool:
     """Addresses of a network, one per owner, handed out in a ring so that a freed one rests as long as possible."""
 
-    def __init__(self, network: str, *, reserved: int = 1, start: int = 0) -> None:
+    def __init__(self, network: str, *, reserved: int = 1) -> None:
         self._network = ipaddress.IPv4Network(network)
         self._first = reserved + 1  # the network's own address, then the reserved ones
         self._size = self._network.num_addresses - self._first - 1  # without the broadcast address
-        self._next = start % self._size
+        self._next = 0
         self._owners: dict[str, ipaddress.IPv4Address] = {}
         self._used: set[ipaddress.IPv4Address] = set()
 
@@ -155,18 +173,13 @@ class AddressPool:
 
 
 class LoopbackNetwork:
-    """Pods on the host's network, told apart by addresses in 127.(64+n).0.0/16."""
+    """Pods on the host's network, told apart by addresses of one range of 127.0.0.0/8."""
 
     mode: Mode = "loopback"
 
-    def __init__(self, node_index: int, *, seed: str = "") -> None:
-        """`seed` (the data directory's id) moves the first address, so that clusters side by side seldom collide."""
-        if not 0 <= node_index < _MOST_LOOPBACK_NODES:
-            raise NetworkError(f"loopback mode has room for {_MOST_LOOPBACK_NODES} nodes, not for number {node_index}")
-        start = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:2], "big") if seed else 0
-        network = f"127.{_FIRST_LOOPBACK_OCTET + node_index}.0.0/16"
-        self._pool = AddressPool(network, start=start)
-        self.host_ip = str(ipaddress.IPv4Network(network)[1])
+    def __init__(self, pod_cidr: str) -> None:
+        self._pool = AddressPool(pod_cidr)
+        self.host_ip = host_address(pod_cidr)
 
     def start(self) -> None:
         """Nothing to make: the kernel answers on all of 127.0.0.0/8."""

@@ -78,6 +78,7 @@ class ContainerOperations:
                 self._files(record, attempt),
                 extra_environment={"KUBECORE_POD_IP": place.ip},
                 memory_capacity=self._services.memory_capacity,
+                root_by_default=place.runtime.root_by_default,
             )
         except ConfigError as error:
             record.wait("CreateContainerConfigError", str(error))

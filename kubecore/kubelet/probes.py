@@ -102,11 +102,12 @@ async def _tcp(action: Object, target: Target) -> Verdict:
     host = action.get("host") or target.pod_ip
     try:
         port = resolve_port(action["port"], target.ports)
-        _, writer = await asyncio.open_connection(host, port)
     except ValueError as error:
         return Verdict(Result.UNKNOWN, str(error))
+    try:
+        _, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        return Verdict(Result.FAILURE, f"dial tcp {host}:{action['port']}: connect: {_reason(error)}")
+        return Verdict(Result.FAILURE, f"dial tcp {host}:{port}: connect: {_reason(error)}")
     writer.close()
     return Verdict(Result.SUCCESS)
 

@@ -57,7 +57,9 @@ fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyRe
         let json = content_type == "application/json";
         let typed = if json { HeaderValue::from_static("application/json") } else { value(content_type)? };
         list.push((header::CONTENT_TYPE, typed));
-        list.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cache-control")) {
+            list.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
+        }
     }
     for (name, text) in headers {
         let name =

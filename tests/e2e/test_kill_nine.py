@@ -12,7 +12,6 @@ import json
 import os
 import random
 import ssl
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -62,8 +61,8 @@ class Server:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, scratch: Path) -> AsyncIterator[Server]:
-    command = ForkedServer(data_dir, scratch)
+async def running(data_dir: Path) -> AsyncIterator[Server]:
+    command = ForkedServer(data_dir)
     try:
         url = await asyncio.to_thread(command.wait_ready)
         pki = data_dir / "pki"
@@ -99,8 +98,8 @@ async def kill_under_load(server: Server, ledger: Ledger, chance: random.Random,
         server.command.kill()
 
 
-async def kill_while_starting(data_dir: Path, scratch: Path, chance: random.Random, usual_seconds: float) -> None:
-    command = ForkedServer(data_dir, scratch)
+async def kill_while_starting(data_dir: Path, chance: random.Random, usual_seconds: float) -> None:
+    command = ForkedServer(data_dir)
     await asyncio.sleep(chance.uniform(0, usual_seconds))
     command.kill()
 
@@ -240,35 +239,32 @@ def seed_of_this_run() -> int:
 async def test_a_server_killed_a_hundred_times_under_load_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(seed_of_this_run())
     ledger, on_disk = Ledger(), 0
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        async with running(tmp_path, scratch) as server:
-            before = await prepare(server.api)
-            await kill_under_load(server, ledger, chance, 0)
-        for number in range(1, KILLS + 1):
-            on_disk = await check_file(tmp_path, on_disk)
-            asked = time.monotonic()
-            async with running(tmp_path, scratch) as server:
-                usual_seconds = time.monotonic() - asked
-                before = await check(server.api, ledger, before)
-                if number < KILLS:
-                    await kill_under_load(server, ledger, chance, number)
-            if chance.random() < 0.2:
-                await kill_while_starting(tmp_path, scratch, chance, usual_seconds)
-        print(f"{ledger.answers} writes answered, last revision on disk {on_disk}")
-        assert ledger.answers > KILLS
+    async with running(tmp_path) as server:
+        before = await prepare(server.api)
+        await kill_under_load(server, ledger, chance, 0)
+    for number in range(1, KILLS + 1):
+        on_disk = await check_file(tmp_path, on_disk)
+        asked = time.monotonic()
+        async with running(tmp_path) as server:
+            usual_seconds = time.monotonic() - asked
+            before = await check(server.api, ledger, before)
+            if number < KILLS:
+                await kill_under_load(server, ledger, chance, number)
+        if chance.random() < 0.2:
+            await kill_while_starting(tmp_path, chance, usual_seconds)
+    print(f"{ledger.answers} writes answered, last revision on disk {on_disk}")
+    assert ledger.answers > KILLS
 
 
 async def test_a_first_start_killed_at_any_moment_leaves_a_directory_that_the_next_start_can_use(
     tmp_path: Path,
 ) -> None:
     chance = random.Random(seed_of_this_run())
-    with tempfile.TemporaryDirectory() as folder:
-        asked = time.monotonic()
-        async with running(tmp_path / "whole", Path(folder)):
-            usual_seconds = time.monotonic() - asked
-        for number in range(15):
-            data_dir = tmp_path / str(number)
-            await kill_while_starting(data_dir, Path(folder), chance, usual_seconds)
-            async with running(data_dir, Path(folder)) as server:
-                await prepare(server.api)
+    asked = time.monotonic()
+    async with running(tmp_path / "whole"):
+        usual_seconds = time.monotonic() - asked
+    for number in range(15):
+        data_dir = tmp_path / str(number)
+        await kill_while_starting(data_dir, chance, usual_seconds)
+        async with running(data_dir) as server:
+            await prepare(server.api)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,8 @@ def test_the_declared_dependencies_agree_with_each_other(installed: Installed) -
 def test_the_command_says_its_version_where_there_is_no_rust(installed: Installed) -> None:
     assert shutil.which("cargo", path=installed.environment["PATH"]) is None
     said = run(installed.kubecore, "version", environment=installed.environment, folder=installed.home)
-    assert said == "kubecore 0.1.0 (Kubernetes API v1.35)\n"
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    assert said == f"kubecore {version} (Kubernetes API v1.35)\n"
 
 
 def test_every_module_can_be_imported_with_only_what_is_declared(installed: Installed) -> None:

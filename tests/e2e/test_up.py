@@ -44,6 +44,29 @@ def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(
         assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
+@pytest.mark.parametrize("lines", [1, 2, 3, 5])
+def test_ctrl_c_while_it_starts_ends_it_with_status_0_and_no_traceback(tmp_path: Path, lines: int) -> None:
+    """Ctrl-C comes after so many lines of its log, hence in the midst of different parts' start."""
+    command = [sys.executable, "-m", "kubecore", "up", "--data-dir", str(tmp_path), "--secure-port", "0"]
+    process = subprocess.Popen(
+        [*command, "--grpc-port", "0", "--v", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = "".join(process.stderr.readline() for _ in range(lines))
+    process.send_signal(signal.SIGINT)
+    try:
+        said += process.communicate(timeout=5)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
 def test_objects_are_there_after_a_restart_and_pods_run_again(tmp_path: Path) -> None:
     with running_cluster(tmp_path / "data") as cluster:
         kubectl = kubectl_for(cluster.kubeconfig, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -66,7 +67,7 @@ class Setup:
 
 
 @pytest.fixture
-async def setup() -> AsyncIterator[Setup]:
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
     issued = setup.ca.issue_cert("localhost")
     listener = GrpcListener(
@@ -74,6 +75,7 @@ async def setup() -> AsyncIterator[Setup]:
         key_pem=issued.private_key_pem.bytes(),
         authenticate=setup.authenticate,
         transport_for=setup.transport_for,
+        run_dir=tmp_path / "grpc",
     )
     setup.port = listener.listen("127.0.0.1", 0)
     yield setup

@@ -1,11 +1,13 @@
-# ruff: noqa: ASYNC110, ASYNC240, PTH208
-"""The host runtime with real processes: as root with and without pod networks, and as whoever runs the tests."""
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC240, PTH208
+"""The host runtime with real processes: as root with and without pod networks, as whoever runs the tests, and as if the
+kernel gave no namespaces ("plain")."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from kubecore.clock import RealClock
+from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
-from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime import host, leftovers
+from kubecore.kubelet.runtime.host import HostRuntime, Isolation
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -80,10 +84,14 @@ class Node:
         return await asyncio.wait_for(self.ends.get(), 10)
 
 
+def node_mark() -> str:
+    return leftovers.node_mark(Path("/no/such/node"), str(os.getpid()))
+
+
 async def make_node(root: Path, network: PodNetwork) -> Node:
     clock = RealClock()
     network.start()
-    runtime = HostRuntime(network, clock, LogBook())
+    runtime = HostRuntime(network, clock, LogBook(), node=node_mark())
     await runtime.start()
     ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
     runtime.subscribe(ends.put_nowait)
@@ -93,22 +101,23 @@ async def make_node(root: Path, network: PodNetwork) -> Node:
 def networks() -> list[object]:
     return [
         pytest.param("loopback", id="loopback"),
-        pytest.param(
-            "netns", id="netns", marks=[pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="root")]
-        ),
+        pytest.param("plain", id="plain"),
+        pytest.param("netns", id="netns", marks=pytest.mark.root),
     ]
 
 
 @pytest.fixture(params=networks())
-async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+async def node(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
     network: PodNetwork
+    if request.param == "plain":
+        monkeypatch.setattr(host, "probe_isolation", lambda: Isolation(False, False, "no namespaces, for the test"))
     if request.param == "netns":
         if detect().mode != "netns":
             pytest.skip(detect().reason)
         octet = 128 + os.getpid() % 100
         network = BridgeNetwork(f"10.{octet}.3.0/24", bridge=f"kct{os.getpid()}", cluster_cidr=f"10.{octet}.0.0/16")
     else:
-        network = LoopbackNetwork(7, seed=str(os.getpid()))
+        network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
     node = await make_node(tmp_path, network)
     yield node
     await node.runtime.close()
@@ -176,6 +185,49 @@ async def test_stopping_the_sandbox_leaves_no_process(isolated: Node) -> None:
     await until(lambda: len(processes(marker)) >= 3)
     await isolated.runtime.stop_pod_sandbox(sandbox)
     assert await settled(lambda: processes(marker) == [])
+
+
+async def test_nothing_of_a_pod_outlives_it_where_no_pid_namespace_ends_it(node: Node) -> None:
+    sandbox, _ = await node.sandbox(host_pid=True)
+    marker = f"8{os.getpid()}{node.pods}"
+    script = f"trap '' HUP; setsid sleep {marker} & (setsid sleep {marker} &); sleep {marker} & exec sleep {marker}"
+    await node.start(sandbox, "sh", "-c", script)
+    await until(lambda: len(processes(marker)) >= 4)
+    await node.runtime.stop_pod_sandbox(sandbox)
+    assert processes(marker) == []
+
+
+async def test_the_next_start_ends_what_a_killed_run_of_the_node_left_and_nothing_else(node: Node) -> None:
+    marks = [leftovers.container_mark(owner, "f" * 64) for owner in (node_mark(), "another-node")]
+    ours, others = (
+        subprocess.Popen(["sleep", "1000"], env={leftovers.VARIABLE: mark, "A": "b"}, start_new_session=True)
+        for mark in marks
+    )
+    try:
+        await node.runtime.start()
+        assert ours.wait(timeout=5) == -9
+        assert others.poll() is None
+    finally:
+        others.kill()
+        others.wait()
+
+
+async def test_a_pod_says_what_it_lacks_where_there_are_no_namespaces(node: Node) -> None:
+    sandbox = await node.runtime.run_pod_sandbox(
+        SandboxConfig(uid="u", name="p", namespace="n", attempt=0, hostname="p", directory=node.root)
+    )
+    if node.runtime.isolation.namespaces:
+        assert sandbox.notes == ()
+    else:
+        assert "volumes are not mounted" in sandbox.notes[0]
+
+
+async def test_volumes_that_cannot_be_mounted_are_named_by_the_environment(node: Node) -> None:
+    if node.runtime.isolation.namespaces:
+        pytest.skip("volumes are mounted here")
+    sandbox, _ = await node.sandbox()
+    said = await node.output(sandbox, "echo $KUBECORE_VOLUME_ETC_MY_APP", mounts=(Mount(node.root, "/etc/my-app"),))
+    assert said == str(node.root)
 
 
 async def test_a_program_that_does_not_exist_is_named(node: Node) -> None:

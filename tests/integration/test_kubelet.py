@@ -49,6 +49,12 @@ class Running:
             while self.api.get("pods", name) is not None:
                 await asyncio.sleep(0.01)
 
+    async def said(self, name: str, word: str) -> None:
+        """Wait for a word in the output of a pod: only then its process has come that far."""
+        async with asyncio.timeout(20):
+            while word not in (await self.get(f"/containerLogs/default/{name}/main"))[1]:
+                await asyncio.sleep(0.01)
+
     def client_context(self, subject: str) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -175,6 +181,7 @@ async def test_a_deleted_pod_ends_within_its_grace_and_leaves_nothing(node: Runn
     node.pod("doomed", shell("trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done"), restartPolicy="Always")
     pod = await node.until("doomed", lambda one: one["status"].get("phase") == "Running")
     uid = pod["metadata"]["uid"]
+    await node.said("doomed", "up")
     await node.api.client().delete("pods", "doomed", "default")
     await node.gone("doomed")
     async with asyncio.timeout(5):
@@ -225,3 +232,14 @@ async def test_the_end_of_the_kubelet_ends_its_processes(tmp_path: Path) -> None
         if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes().split(b"\0")
     ]
     assert found == []
+
+
+async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) -> None:
+    probe = {"tcpSocket": {"port": "closed"}, "periodSeconds": 1}
+    ports = [{"name": "closed", "containerPort": 9}]
+    node.pod("silent", shell("exec sleep 1000", readinessProbe=probe, ports=ports))
+    pod = await node.until("silent", lambda one: "podIP" in one["status"])
+    told = f"Readiness probe failed: dial tcp {pod['status']['podIP']}:9: connect: connection refused"
+    async with asyncio.timeout(20):
+        while told not in [event["message"] for event in node.api.all("events")]:
+            await asyncio.sleep(0.01)

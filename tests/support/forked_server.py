@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,22 +16,19 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.support.forked_server", "kubecore.cli.main", "kubecore.apiserver.server"])
 
 
-def _serve(arguments: list[str], output: Connection, scratch: Path) -> None:
+def _serve(arguments: list[str], output: Connection) -> None:
     from kubecore.cli.main import app
 
     os.dup2(output.fileno(), 1)
     sys.stdout = os.fdopen(1, "w", buffering=1)
-    tempfile.tempdir = str(scratch)
     app(arguments)
 
 
 class ForkedServer:
-    """`scratch` takes what a killed server leaves of its temporary files."""
-
-    def __init__(self, data_dir: Path, scratch: Path) -> None:
+    def __init__(self, data_dir: Path) -> None:
         arguments = ["apiserver", "--data-dir", str(data_dir), "--secure-port", "0", "--grpc-port", "0"]
         reading, writing = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_serve, args=(arguments, writing, scratch))
+        self._process = _CONTEXT.Process(target=_serve, args=(arguments, writing))
         self._process.start()
         writing.close()
         self._output = os.fdopen(os.dup(reading.fileno()))

@@ -32,6 +32,14 @@ def revision(obj: Object) -> int:
     return int(obj["metadata"]["resourceVersion"])
 
 
+def brief(obj: Object | None) -> str:
+    """An object in few words."""
+    if obj is None:
+        return "nothing"
+    metadata = obj["metadata"]
+    return f"revision {metadata['resourceVersion']} ({metadata['annotations'].get('marker')}, uid {metadata['uid']})"
+
+
 class Ledger:
     """Per path: the object as the last answer had it, and the write that was sent after it and never answered.
 
@@ -87,12 +95,13 @@ class Ledger:
             now, before = found.get(path), self._known.get(path)
             if now == before:
                 continue
-            assert path in self._attempts, f"{path}: answered {before}, found {now}"
+            told = f"{path}: answered {brief(before)}, found {brief(now)}"
+            assert path in self._attempts, f"{told}, nothing was tried since"
             wanted = self._attempts[path]
             if now is None:
-                assert wanted is None, f"{path}: lost, answered {before}, then tried {wanted}"
+                assert wanted is None, f"{told}, tried {wanted}"
                 continue
-            assert held(now) == wanted, f"{path}: answered {before}, tried {wanted}, found {now}"
+            assert held(now) == wanted, f"{told}, tried {wanted}"
             assert revision(now) > (revision(before) if before else 0)
         self._known = dict(found)
         self._attempts.clear()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +91,15 @@ def start(data_dir: Path, *arguments: str, secure_port: int = 0) -> RunningClust
     command = Command("up", "--data-dir", str(data_dir), *ports, *arguments)
     url = command.wait_ready()
     return RunningCluster(command.process, data_dir, url, data_dir / "admin.kubeconfig")
+
+
+def lasting_port() -> int:
+    """A free port that stays free while its server is down: the kernel gives none of these to clients."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port found")
 
 
 @contextmanager

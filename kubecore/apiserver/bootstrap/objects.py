@@ -26,11 +26,12 @@ _SYSTEM_CLASSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advertised:
     """Where the API is reached: by its Service's address, and where it really listens."""
 
     service_ip: str
+    service_port: int
     address: str
     port: int
     client_ca: str
@@ -95,7 +96,9 @@ def kubernetes_service(advertised: Advertised) -> JSON:
             "ipFamilyPolicy": "SingleStack",
             "sessionAffinity": "None",
             "type": "ClusterIP",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertised.port}],
+            "ports": [
+                {"name": "https", "port": advertised.service_port, "protocol": "TCP", "targetPort": advertised.port}
+            ],
         },
     }
 

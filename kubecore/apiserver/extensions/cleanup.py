@@ -105,10 +105,10 @@ class Cleanup:
 
     async def _delete_all(self, name: str, store: Store) -> None:
         context = self._context(name, verb="deletecollection")
-        await deletion.delete_collection(store, context, deletion.DeleteOptions(), {})
+        await deletion.delete_collection(store, context, deletion.DeleteOptions(), "")
 
     async def _wait_until_empty(self, name: str) -> None:
-        watch = self._hub.watch(name, revision=self._registry.cacher.native.revision)
+        watch = self._hub.query(name, f"resourceVersion={self._registry.cacher.native.revision}")
         patience = self._clock.call_later(_PATIENCE_SECONDS, lambda: self._enqueue_saying(name))
         try:
             if not self._remaining(name):

@@ -69,7 +69,7 @@ class DefinitionController:
 
     async def _follow(self) -> None:
         while True:
-            watch = self._hub.watch(DEFINITIONS, initial=True)
+            watch = self._hub.query(DEFINITIONS, "")
             async for batch in watch.batches():
                 for event in batch:
                     if event.type not in ("BOOKMARK", "ERROR"):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
+import os
 import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ class GrpcListener:
     """The port, and the server behind it once there was a first connection.
 
     `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
-    server's handler chain for that identity.
+    server's handler chain for that identity. `run_dir` is for a socket of its own; nobody else is let in there.
     """
 
     def __init__(
@@ -38,6 +37,7 @@ class GrpcListener:
         key_pem: bytes,
         authenticate: Callable[[str | None, bytes | None], UserInfo | None],
         transport_for: Callable[[UserInfo], Transport],
+        run_dir: Path,
     ) -> None:
         self._certificate_pem, self._key_pem = certificate_pem, key_pem
         self._authenticate = authenticate
@@ -45,7 +45,8 @@ class GrpcListener:
         self._socket: socket.socket | None = None
         self._starting: asyncio.Task[None] | None = None
         self._server: GrpcServer | None = None
-        self._run_dir: Path | None = None
+        self._run_dir = run_dir
+        self._directory: int | None = None
 
     def listen(self, host: str, port: int) -> int:
         """Listens, on the running loop; returns the port (0 picked a free one). OSError when it cannot be had."""
@@ -70,8 +71,8 @@ class GrpcListener:
         if self._server is not None:
             await self._server.stop(grace_seconds)
         listener.close()
-        if self._run_dir is not None:
-            shutil.rmtree(self._run_dir, ignore_errors=True)
+        if self._directory is not None:
+            os.close(self._directory)
 
     def _first_connection(self) -> None:
         assert self._socket is not None
@@ -88,13 +89,14 @@ class GrpcListener:
     async def _start(self, listener: socket.socket) -> None:
         # On a thread, so that other requests are answered while grpc is loaded.
         grpc_server = await asyncio.to_thread(_load_server)
-        # A path of its own: a socket's is limited to 107 bytes, which a data directory may well exceed.
-        self._run_dir = Path(tempfile.mkdtemp(prefix="kubecore-grpc-"))
+        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = os.open(self._run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         server = grpc_server(
             listener=listener,
             certificate_pem=self._certificate_pem,
             key_pem=self._key_pem,
-            run_dir=self._run_dir,
+            # The name of a socket is limited to 107 bytes, which a data directory may well exceed: this one is short.
+            run_dir=Path(f"/proc/self/fd/{self._directory}"),
             authenticate=self._authenticate,
             transport_for=self._transport_for,
         )

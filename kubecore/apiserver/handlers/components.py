@@ -13,9 +13,8 @@ import orjson
 
 from kubecore.api import errors, meta
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.reading import include_object
-from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
-from kubecore.apiserver.registry.options import parse_query
+from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.handlers.transforming import Shape, shape_of
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 # (healthy, what it says); None: nothing known in this process.
-Objects = list[JSON]
 Probe = Callable[[], tuple[bool, str] | None]
 
 _LEASES = {"scheduler": "kube-scheduler", "controller-manager": "kube-controller-manager"}
@@ -77,47 +75,14 @@ class ComponentStatuses:
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
         if request.name not in self._probes:
             raise errors.not_found("", "componentstatuses", request.name)
-        obj = self._object(request.name)
-        form = negotiation.form_for(request.accept)
-        if form.transform:
-            return self._answer(form, self._table(form, [obj], request))
-        return self._answer(form, obj)
+        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        return self._answer(shape, shape.one(orjson.dumps(self._object(request.name))))
 
     async def list(self, request: Request, user: UserInfo, served: Served) -> Response:
-        objects = [self._object(name) for name in self._probes]
-        form = negotiation.form_for(request.accept)
-        if form.transform:
-            return self._answer(form, self._table(form, objects, request))
-        listed = {"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": objects}
-        return self._answer(form, listed)
+        objects = [orjson.dumps(self._object(name)) for name in self._probes]
+        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        return self._answer(shape, shape.many(objects, None))
 
-    def _table(self, form: negotiation.Form, objects: Objects, request: Request) -> JSON:
-        if form.transform != "Table":
-            partial = [
-                {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": one["metadata"]}
-                for one in objects
-            ]
-            if form.transform == "PartialObjectMetadata":
-                return partial[0]
-            return {
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": {},
-                "items": partial,
-            }
-        from kubecore.apiserver.tables import table_for
-
-        include = include_object(parse_query(request.query).get("includeObject", ""))
-        return table_for(
-            "componentstatuses",
-            objects,
-            include_object=include,
-            now=self._registry.clock.now(),
-            headers=True,
-            metadata={},
-            version=form.version,
-        )
-
-    def _answer(self, form: negotiation.Form, obj: JSON) -> Response:
-        body, media = negotiation.encode(form, orjson.dumps(obj))
-        return Response(200, body, media or JSON_TYPE, warning_headers([_DEPRECATED]))
+    def _answer(self, shape: Shape, body: bytes) -> Response:
+        body, media = negotiation.encode(shape.form, body)
+        return Response(200, body, media, warning_headers([_DEPRECATED]))

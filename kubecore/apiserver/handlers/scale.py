@@ -83,9 +83,7 @@ class ScaleSubresource:
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
         obj = loads((await served.stored().read(request.namespace, request.name)).value)
         self._replicas.check_present(obj)
-        return self._answer(
-            request, self._replicas.show(obj), warning_headers([served.warning]) if served.warning else ()
-        )
+        return self._answer(request, self._replicas.show(obj), served.headers)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("update", request.query))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.schemas import BuiltinKind
+from kubecore.apiserver.handlers.request import Headers, warning_headers
 
 if TYPE_CHECKING:
     from kubecore.api.schemas import KindSchema
@@ -39,6 +40,11 @@ class Served:
     custom: bool = False
     fields: frozenset[str] = frozenset()
     """What a custom resource of this version can be selected by."""
+
+    @property
+    def headers(self) -> Headers:
+        """Of every answer."""
+        return warning_headers([self.warning]) if self.warning else ()
 
     def stored(self) -> Store:
         """Raises 405 where there is nothing to read or write."""

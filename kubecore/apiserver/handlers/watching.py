@@ -74,30 +74,14 @@ class WatchHub:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._native.fileno(), self._drain)
 
-    def watch(
-        self,
-        key: str,
-        namespace: str = "",
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        revision: int = 0,
-        bookmarks: bool = False,
-        initial: bool = False,
-    ) -> Watch:
-        """Events after `revision`; `initial`: first what there is. Raises StatusError (400 for bad selectors)."""
+    def query(self, key: str, query: str, namespace: str = "", name: str = "") -> Watch:
+        """A watch by the query string of its request. Raises StatusError."""
         cached = self._cacher.cached(key)
         assert cached is not None, f"{key} is not stored"
+        # Old paths (/api/v1/watch/...) say it in the path.
+        asked = f"watch=true&{query}"
         try:
-            number = self._native.watch(
-                cached.number,
-                namespace or None,
-                label_selector,
-                field_selector,
-                revision,
-                bookmarks=bookmarks,
-                initial=initial,
-            )
+            number = self._native.watch_query(cached.number, asked, namespace or None, name or None)
         except _native.NativeStatus as refused:
             raise StatusError.from_body(refused.code, refused.body) from None
         watch = self._watches[number] = Watch(self, number)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind
@@ -14,6 +12,8 @@ from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
+from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
@@ -85,15 +85,17 @@ class Writing:
 
     async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
+        shape = self._shape(request, served)
         ctx = self.context(request, user, served, write_options("create", request.query))
         obj = self._decoded(ctx, served.schema, request.body, request.content_type)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
         written = await store.create(ctx, obj)
-        return self.answer(201, written.body, request, served, ctx)
+        return self.answer(201, written.body, shape, ctx)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
+        shape = self._shape(request, served)
         ctx = self.context(request, user, served, write_options("update", request.query))
         decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
@@ -112,10 +114,11 @@ class Writing:
 
         may_create = store.strategy.allow_create_on_update and not ctx.subresource
         written = await store.update(ctx, Change(make, creates if may_create else None))
-        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+        return self.answer(201 if written.created else 200, written.body, shape, ctx)
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
+        shape = self._shape(request, served)
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
@@ -125,7 +128,7 @@ class Writing:
         else:
             change = Change(self._patcher(ctx, request, served, patch_type))
         written = await store.update(ctx, change)
-        return self.answer(201 if written.created else 200, written.body, request, served, ctx)
+        return self.answer(201 if written.created else 200, written.body, shape, ctx)
 
     def _application(
         self, ctx: RequestContext, request: Request, user: UserInfo, served: Served, *, force: bool
@@ -173,25 +176,27 @@ class Writing:
 
     async def delete(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
+        shape = self._shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
         deleted = await deletion.delete(store, ctx, given)
         if deleted.gone and not store.strategy.returns_deleted:
             body = deletion.deletion_status(store, ctx.name, deleted.uid)
-            return self.answer(200, body, request, served, ctx, transform=False)
-        return self.answer(200, deleted.body, request, served, ctx)
+            return self.answer(200, body, shape, ctx, transform=False)
+        return self.answer(200, deleted.body, shape, ctx)
 
     async def delete_collection(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
+        shape = self._shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
-        revision, items = await deletion.delete_collection(store, ctx, given, options.params)
-        if store.conversion is not None:
-            items = await store.conversion.read_all(items)
-        body = list_body(served, items, revision)
-        return self.answer(200, body, request, served, ctx, transform=False)
+        listing = await deletion.delete_collection(store, ctx, given, request.query)
+        more = {"continue": listing.next} if listing.next else {}
+        items = await in_own_version(served, listing.items)
+        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more))
+        return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _json(self, request: Request) -> bytes:
         """DeleteOptions as JSON, in whichever form it came."""
@@ -200,56 +205,16 @@ class Writing:
             return body
         return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
 
+    def _shape(self, request: Request, served: Served) -> Shape:
+        """Settled before anything is written: what cannot be shown is refused."""
+        return shape_of(request.accept, request.query, served, self._clock.now())
+
     def answer(
-        self, status: int, body: bytes, request: Request, served: Served, ctx: RequestContext, *, transform: bool = True
+        self, status: int, body: bytes, shape: Shape, ctx: RequestContext, *, transform: bool = True
     ) -> Response:
-        """The object (stored bytes) as the client wants to see it; `transform` is False for a Status or list."""
-        headers = warning_headers(ctx.warnings) if ctx.warnings else ()
-        store = served.store
-        if transform and store is not None and store.resource is not served.resource:
-            body = in_version(body, store.resource, served.resource)
-        if request.accept in ("", JSON_TYPE, "*/*"):
-            return Response(status, body, JSON_TYPE, headers)
-        form = negotiation.form_for(request.accept)
-        if form.transform and transform:
-            body = transformed(form, body, served, self.now())
-        body, media = negotiation.encode(form, body)
-        return Response(status, body, media, headers)
-
-
-def transformed(form: negotiation.Form, body: bytes, served: Served, now: str) -> bytes:
-    """One object as Table or PartialObjectMetadata."""
-    from kubecore.apiserver.tables import table_for
-
-    obj = loads(body)
-    if form.transform == "Table":
-        metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        table = table_for(
-            served.table or served.resource.key,
-            [obj],
-            now=meta.parse_time(now),
-            metadata=metadata,
-            version=form.version,
-        )
-        return orjson.dumps(table)
-    return orjson.dumps(
-        {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{form.version}", "metadata": obj["metadata"]}
-    )
-
-
-def list_body(served: Served, items: list[bytes], revision: int, more: JSON | None = None) -> bytes:
-    """A list object around stored bytes."""
-    store = served.stored()
-    if store.resource is not served.resource:
-        items = [in_version(item, store.resource, served.resource) for item in items]
-    head = orjson.dumps(
-        {
-            "kind": served.resource.list_kind or f"{served.resource.kind}List",
-            "apiVersion": served.resource.api_version,
-            "metadata": {"resourceVersion": str(revision), **(more or {})},
-        }
-    )
-    return head[:-1] + b',"items":[' + b",".join(items) + b"]}"
+        """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
+        body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
+        return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
 
 
 def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from kubecore.apiserver.registry.store import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:
+    from kubecore._native import Listing
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -206,33 +207,22 @@ def deletion_status(store: Store, name: str, uid: str) -> bytes:
     return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
 
-async def delete_collection(
-    store: Store, ctx: RequestContext, options: DeleteOptions, params: Mapping[str, str]
-) -> tuple[int, list[bytes]]:
-    """Deletes what matches the selectors in `params`; the revision listed at and the objects as they were left."""
-    listing = store.registry.cacher.list(
-        store.resource.key,
-        ctx.namespace,
-        label_selector=params.get("labelSelector", ""),
-        field_selector=params.get("fieldSelector", ""),
-        limit=int(params.get("limit") or 0),
-        start=params.get("continue") or None,
-    )
-    left: list[bytes] = []
+async def delete_collection(store: Store, ctx: RequestContext, options: DeleteOptions, query: str) -> Listing:
+    """Deletes what a list with this query string finds; answers that list, as it was before. Raises what a list
+    raises, and what keeps an object from being deleted."""
+    listing = store.registry.cacher.query(store.resource.key, query, ctx.namespace)
     items = listing.items
     for begin in range(0, len(items), _PARALLEL):
-        chunk = items[begin : begin + _PARALLEL]
-        results = await asyncio.gather(*(_delete_item(store, ctx, options, item) for item in chunk))
-        left += [result for result in results if result is not None]
-    return listing.revision, left
+        await asyncio.gather(*(_delete_item(store, ctx, options, item) for item in items[begin : begin + _PARALLEL]))
+    return listing
 
 
-async def _delete_item(store: Store, ctx: RequestContext, options: DeleteOptions, item: bytes) -> bytes | None:
+async def _delete_item(store: Store, ctx: RequestContext, options: DeleteOptions, item: bytes) -> None:
     metadata = loads(item)["metadata"]
     own = replace(ctx, namespace=metadata.get("namespace") or "", name=metadata["name"], warnings=ctx.warnings)
     try:
-        return (await delete(store, own, options)).body
+        await delete(store, own, options)
     except errors.StatusError as error:
-        if error.code == 404:
-            return None
-        raise
+        # Somebody else was faster.
+        if not errors.is_not_found(error):
+            raise

@@ -231,6 +231,13 @@ class Cacher:
         except _native.NativeStatus as refused:
             raise StatusError.from_body(refused.code, refused.body) from None
 
+    def query(self, key: str, query: str, namespace: str = "", name: str = "") -> _native.Listing:
+        """A list by the query string of its request. Raises StatusError."""
+        try:
+            return self.native.query(self._by_key[key].number, query, namespace or None, name or None)
+        except _native.NativeStatus as refused:
+            raise StatusError.from_body(refused.code, refused.body) from None
+
     def _find(self, key: str) -> Cached | None:
         return self._by_prefix.get(_prefix_of(key))
 

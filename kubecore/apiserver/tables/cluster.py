@@ -15,8 +15,8 @@ from kubecore.apiserver.tables.column import (
     Object,
     at,
     condition,
-    count,
     part,
+    shortened,
     wide,
 )
 
@@ -24,8 +24,8 @@ _ROLE_PREFIX = "node-role.kubernetes.io/"
 
 
 def _node_status(node: Object, _now: datetime) -> Cell:
-    ready = condition(node, "Ready")
-    status = "Unknown" if ready is None else "Ready" if ready.get("status") == "True" else "NotReady"
+    ready = [one for one in part(node, "status", "conditions") or [] if one.get("type") == "Ready"]
+    status = "Unknown" if not ready else "Ready" if ready[-1].get("status") == "True" else "NotReady"
     return f"{status},SchedulingDisabled" if part(node, "spec", "unschedulable") else status
 
 
@@ -82,8 +82,8 @@ def _component_condition(obj: Object) -> Object:
 
 
 def _component_status(obj: Object, _now: datetime) -> Cell:
-    status = _component_condition(obj).get("status")
-    return "Unknown" if status is None else "Healthy" if status == "True" else "Unhealthy"
+    healthy = _component_condition(obj)
+    return "Unknown" if not healthy else "Healthy" if healthy.get("status") == "True" else "Unhealthy"
 
 
 COMPONENT_STATUSES = KindTable(
@@ -102,14 +102,14 @@ def _event_times(event: Object, now: datetime) -> tuple[str, str]:
     first = event.get("firstTimestamp") or event.get("deprecatedFirstTimestamp") or event.get("eventTime")
     last = event.get("lastTimestamp") or event.get("deprecatedLastTimestamp") or first
     series = event.get("series")
-    if series:
-        last = series.get("lastObservedTime") or last
+    if series is not None:
+        last = series.get("lastObservedTime")
     return since(first, now), since(last, now)
 
 
 def _event_count(event: Object, _now: datetime) -> Cell:
     series = event.get("series")
-    if series:
+    if series is not None:
         return int(series.get("count", 0))
     return event.get("count") or event.get("deprecatedCount") or 1
 
@@ -162,7 +162,7 @@ LEASE_CANDIDATES = KindTable(
 def _quota(limits: bool) -> Callable[[Object, datetime], Cell]:
     def cell(obj: Object, _now: datetime) -> Cell:
         hard, used = part(obj, "status", "hard") or {}, part(obj, "status", "used") or {}
-        names = sorted(name for name in hard if name.startswith("limits") == limits)
+        names = sorted(name for name in hard if name.startswith("limits.") == limits)
         return ", ".join(f"{name}: {used.get(name, '0')}/{hard[name]}" for name in names)
 
     return cell
@@ -183,9 +183,7 @@ PRIORITY_CLASSES = KindTable(
         Column("Value", at("value", default=0), "The priority.", type="integer"),
         Column("Global-Default", at("globalDefault", default=False), "Whether pods get it unasked.", type="boolean"),
         AGE,
-        Column(
-            "PreemptionPolicy", at("preemptionPolicy", default="PreemptLowerPriority"), "Whether it preempts others."
-        ),
+        Column("PreemptionPolicy", at("preemptionPolicy"), "Whether it preempts others."),
     )
 )
 
@@ -193,12 +191,17 @@ RUNTIME_CLASSES = KindTable((NAME, Column("Handler", at("handler"), "The runtime
 
 
 def _distinguisher(obj: Object, _now: datetime) -> Cell:
-    return part(obj, "spec", "distinguisherMethod", "type") or "<none>"
+    method = part(obj, "spec", "distinguisherMethod")
+    return "<none>" if method is None else str(method.get("type", ""))
 
 
 def _missing_level(obj: Object, _now: datetime) -> Cell:
     dangling = condition(obj, "Dangling")
-    return "?" if dangling is None else str(dangling.get("status", "?"))
+    return "?" if dangling is None else str(dangling.get("status", ""))
+
+
+def _precedence(obj: Object) -> tuple[int, str]:
+    return part(obj, "spec", "matchingPrecedence") or 0, obj["metadata"].get("name", "")
 
 
 FLOW_SCHEMAS = KindTable(
@@ -209,32 +212,34 @@ FLOW_SCHEMAS = KindTable(
         Column("DistinguisherMethod", _distinguisher, "How its requests are told apart into flows."),
         AGE,
         Column("MissingPL", _missing_level, "Whether its priority level does not exist."),
-    )
+    ),
+    order=_precedence,
 )
 
 
-def _limited(*path: str) -> Callable[[Object, datetime], Cell]:
+def _number_in(name: str, *path: str) -> Callable[[Object, datetime], Cell]:
+    """A number of the structure at a path, `<none>` without the structure."""
+
     def cell(obj: Object, _now: datetime) -> Cell:
-        value = part(obj, "spec", "limited", *path)
-        return "<none>" if value is None else value
+        inside = part(obj, "spec", *path)
+        return "<none>" if inside is None else int(inside.get(name, 0))
 
     return cell
 
 
-def _nominal_shares(obj: Object, _now: datetime) -> Cell:
-    kind = "exempt" if part(obj, "spec", "type") == "Exempt" else "limited"
-    value = part(obj, "spec", kind, "nominalConcurrencyShares")
-    return "<none>" if value is None else value
+_QUEUING = ("limited", "limitResponse", "queuing")
 
 
 PRIORITY_LEVEL_CONFIGURATIONS = KindTable(
     (
         NAME,
         Column("Type", at("spec", "type"), "Limited or Exempt."),
-        Column("NominalConcurrencyShares", _nominal_shares, "Its share of the seats."),
-        Column("Queues", _limited("limitResponse", "queuing", "queues"), "How many queues."),
-        Column("HandSize", _limited("limitResponse", "queuing", "handSize"), "Queues a flow may land in."),
-        Column("QueueLengthLimit", _limited("limitResponse", "queuing", "queueLengthLimit"), "Longest queue."),
+        Column(
+            "NominalConcurrencyShares", _number_in("nominalConcurrencyShares", "limited"), "Its share of the seats."
+        ),
+        Column("Queues", _number_in("queues", *_QUEUING), "How many queues."),
+        Column("HandSize", _number_in("handSize", *_QUEUING), "Queues a flow may land in."),
+        Column("QueueLengthLimit", _number_in("queueLengthLimit", *_QUEUING), "Longest queue."),
         AGE,
     )
 )
@@ -242,16 +247,15 @@ PRIORITY_LEVEL_CONFIGURATIONS = KindTable(
 
 def _api_service(obj: Object, _now: datetime) -> Cell:
     service = part(obj, "spec", "service")
-    return f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
+    return "Local" if service is None else f"{service.get('namespace', '')}/{service.get('name', '')}"
 
 
 def _api_available(obj: Object, _now: datetime) -> Cell:
     available = condition(obj, "Available")
     if available is None:
         return "Unknown"
-    if available.get("status") == "True":
-        return "True"
-    return f"{available.get('status')} ({available.get('reason', '')})"
+    status, reason = available.get("status", ""), available.get("reason")
+    return f"{status} ({reason})" if reason and status != "True" else str(status)
 
 
 API_SERVICES = KindTable(
@@ -265,40 +269,77 @@ API_SERVICES = KindTable(
 
 
 def _claim_state(obj: Object, _now: datetime) -> Cell:
-    states = []
-    if obj["metadata"].get("deletionTimestamp"):
-        states.append("deleted")
-    if part(obj, "status", "allocation"):
+    states = ["deleted"] if obj["metadata"].get("deletionTimestamp") else []
+    if part(obj, "status", "allocation") is not None:
         states.append("allocated")
-    if part(obj, "status", "reservedFor"):
-        states.append("reserved")
+        if part(obj, "status", "reservedFor"):
+            states.append("reserved")
     return ",".join(states) or "pending"
 
 
 RESOURCE_CLAIMS = KindTable((NAME, Column("State", _claim_state, "What has become of the claim."), AGE))
 
 
-def _slice_node(obj: Object, _now: datetime) -> Cell:
-    if part(obj, "spec", "allNodes"):
-        return "<all>"
-    return part(obj, "spec", "nodeName") or "<none>"
+def _taint_added(obj: Object, now: datetime) -> Cell:
+    added = part(obj, "spec", "taint", "timeAdded")
+    return "" if added is None else since(added, now)
 
 
 RESOURCE_SLICES = KindTable(
     (
         NAME,
-        Column("Node", _slice_node, "The node that has the devices."),
+        Column("Node", at("spec", "nodeName"), "The node that has the devices."),
         Column("Driver", at("spec", "driver"), "The driver that offers them."),
         Column("Pool", at("spec", "pool", "name"), "The pool they belong to."),
         AGE,
     )
 )
 
+DEVICE_TAINT_RULES = KindTable(
+    (
+        NAME,
+        Column("Key", at("spec", "taint", "key"), "The taint's key."),
+        Column("Value", at("spec", "taint", "value"), "The taint's value."),
+        Column("Effect", at("spec", "taint", "effect"), "What the taint does to pods that use the devices."),
+        Column("TimeAdded", _taint_added, "How long ago the taint was put on."),
+        AGE,
+    )
+)
+
+
+def _storage_versions(obj: Object, _now: datetime) -> Cell:
+    servers = part(obj, "status", "storageVersions") or []
+    return shortened([f"{one.get('apiServerID', '')}={one.get('encodingVersion', '')}" for one in servers], "<unset>")
+
+
 STORAGE_VERSIONS = KindTable(
     (
         NAME,
-        Column("CommonEncodingVersion", at("status", "commonEncodingVersion"), "What all servers write."),
-        Column("StorageVersions", count("status", "storageVersions"), "Servers that reported."),
+        Column(
+            "CommonEncodingVersion", at("status", "commonEncodingVersion", default="<unset>"), "What all servers write."
+        ),
+        Column("StorageVersions", _storage_versions, "What each server writes."),
         AGE,
+    )
+)
+
+
+def _migrated(obj: Object, _now: datetime) -> Cell:
+    resource = part(obj, "spec", "resource") or {}
+    plural, group = resource.get("resource", ""), resource.get("group")
+    return f"{plural}.{group}" if group else plural
+
+
+def _migration_state(obj: Object, _now: datetime) -> Cell:
+    true = [one.get("type") for one in part(obj, "status", "conditions") or [] if one.get("status") == "True"]
+    states = [type for type in true if type in ("Running", "Failed", "Succeeded")]
+    return states[-1] if states else "Unknown"
+
+
+STORAGE_VERSION_MIGRATIONS = KindTable(
+    (
+        Column("Name", NAME.cell, NAME.description),
+        Column("Resource", _migrated, "What is written anew."),
+        Column("Status", _migration_state, "How far the migration is."),
     )
 )

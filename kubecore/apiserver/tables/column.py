@@ -41,12 +41,14 @@ class KindTable:
     """A kind's columns.
 
     `cells` gives all cells of a row at once for kinds whose cells share work (pods); else each column's function is
-    called. `conditions` says which row conditions an object has (a completed pod).
+    called. `conditions` says which row conditions an object has (a completed pod); `order` sorts the rows of a list,
+    which else come as the objects do.
     """
 
     columns: tuple[Column, ...]
     cells: Callable[[Object, datetime], list[Cell]] | None = None
     conditions: Callable[[Object], list[Object]] | None = None
+    order: Callable[[Object], Any] | None = None
 
     def row_cells(self, obj: Object, now: datetime) -> list[Cell]:
         if self.cells is not None:
@@ -106,10 +108,10 @@ def format_labels(labels: dict[str, str] | None) -> str:
 _OPERATORS = {"In": "in", "NotIn": "notin"}
 
 
-def format_selector(selector: Object | None) -> str:
-    """A LabelSelector in the notation of `-l`: `<none>` for none, empty for everything."""
+def selector_text(selector: Object | None) -> str:
+    """A LabelSelector in the notation of `-l`; empty for none, and for one that selects everything."""
     if selector is None:
-        return "<none>"
+        return ""
     terms = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
     for requirement in selector.get("matchExpressions") or []:
         key, operator = requirement["key"], requirement["operator"]
@@ -118,9 +120,25 @@ def format_selector(selector: Object | None) -> str:
         else:
             text = key if operator == "Exists" else f"!{key}"
         terms.append((key, text))
-    if not terms:
-        return "<none>"
-    return ",".join(text for _, text in sorted(terms))
+    return ",".join(text for _, text in sorted(terms, key=lambda term: term[0]))
+
+
+def names_at(*path: str) -> CellFunction:
+    """A cell that shows the list of strings at a path."""
+
+    def cell(obj: Object, _now: datetime) -> Cell:
+        return ",".join(part(obj, *path) or ())
+
+    return cell
+
+
+_MOST_SHOWN = 3
+
+
+def shortened(items: list[str], default: str = "") -> str:
+    """The first three, and how many more there are; `default` where there is nothing to show."""
+    shown = ",".join(items[:_MOST_SHOWN])
+    return f"{shown} + {len(items) - _MOST_SHOWN} more..." if len(items) > _MOST_SHOWN else shown or default
 
 
 def container_names(containers: list[Object] | None) -> str:
@@ -149,11 +167,11 @@ def template_columns(*template: str, selector: CellFunction | None = None, prior
     return tuple(columns)
 
 
-def selector_at(*path: str) -> CellFunction:
-    """A cell that shows the LabelSelector at a path."""
+def selector_at(*path: str, default: str = "<none>") -> CellFunction:
+    """A cell that shows the LabelSelector at a path, `default` where it says nothing."""
 
     def cell(obj: Object, _now: datetime) -> Cell:
-        return format_selector(part(obj, *path))
+        return selector_text(part(obj, *path)) or default
 
     return cell
 

@@ -13,14 +13,12 @@ from kubecore.apiserver.tables.column import (
     Object,
     at,
     labels_at,
+    names_at,
     part,
     selector_at,
+    shortened,
     wide,
 )
-
-_MOST_SHOWN = 3
-# What kubectl shows of a load balancer's addresses before it cuts them off.
-_LOAD_BALANCER_WIDTH = 16
 
 
 def _balancer_addresses(obj: Object) -> list[str]:
@@ -28,14 +26,10 @@ def _balancer_addresses(obj: Object) -> list[str]:
     return sorted({one.get("ip") or one.get("hostname") for one in ingress} - {None, ""})
 
 
-def _clipped(text: str) -> str:
-    return text if len(text) <= _LOAD_BALANCER_WIDTH else text[: _LOAD_BALANCER_WIDTH - 3] + "..."
-
-
 def _external_ip(service: Object, _now: datetime) -> Cell:
     spec = service.get("spec", {})
     external = spec.get("externalIPs") or []
-    match spec.get("type", "ClusterIP"):
+    match spec.get("type"):
         case "ClusterIP" | "NodePort":
             return ",".join(external) or "<none>"
         case "LoadBalancer":
@@ -47,16 +41,15 @@ def _external_ip(service: Object, _now: datetime) -> Cell:
 
 
 def _cluster_ip(service: Object, _now: datetime) -> Cell:
-    spec = service.get("spec", {})
-    ips = spec.get("clusterIPs") or [spec.get("clusterIP")]
-    return ips[0] or "<none>"
+    ips = part(service, "spec", "clusterIPs")
+    return str(ips[0]) if ips else "<none>"
 
 
 def _service_ports(service: Object, _now: datetime) -> Cell:
     pieces = []
     for port in part(service, "spec", "ports") or []:
         node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
-        pieces.append(f"{port['port']}{node_port}/{port.get('protocol', 'TCP')}")
+        pieces.append(f"{port.get('port', 0)}{node_port}/{port.get('protocol', '')}")
     return ",".join(pieces) or "<none>"
 
 
@@ -77,46 +70,32 @@ def _host_port(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
-def _shortened(items: list[str], separator: str = ",") -> str:
-    shown = separator.join(items[:_MOST_SHOWN])
-    return f"{shown} + {len(items) - _MOST_SHOWN} more..." if len(items) > _MOST_SHOWN else shown
-
-
 def _endpoints(obj: Object, _now: datetime) -> Cell:
     subsets = obj.get("subsets") or []
     if not subsets:
         return "<none>"
     found: list[str] = []
     for subset in subsets:
-        addresses = [address["ip"] for address in subset.get("addresses") or []]
+        addresses = [address.get("ip", "") for address in subset.get("addresses") or []]
         ports = subset.get("ports") or []
         if not ports:
             # A headless service may have addresses without ports.
             found.extend(addresses)
         for port in ports:
-            found.extend(_host_port(ip, port["port"]) for ip in addresses)
-    return _shortened(found)
+            found.extend(_host_port(ip, port.get("port", 0)) for ip in addresses)
+    return shortened(found)
 
 
 ENDPOINTS = KindTable((NAME, Column("Endpoints", _endpoints, "Addresses and ports that are ready."), AGE))
 
 
 def _slice_ports(obj: Object, _now: datetime) -> Cell:
-    ports = obj.get("ports") or []
-    if not ports:
-        return "<unset>"
-    texts = []
-    for port in ports:
-        if port.get("name") and port.get("port") is None:
-            texts.append(port["name"])
-        else:
-            texts.append("*" if port.get("port") is None else str(port["port"]))
-    return _shortened(texts)
+    return shortened([str(port.get("port", port.get("name", "*"))) for port in obj.get("ports") or []], "<unset>")
 
 
 def _slice_endpoints(obj: Object, _now: datetime) -> Cell:
     addresses = [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []]
-    return _shortened(addresses) or "<unset>"
+    return shortened(addresses, "<unset>")
 
 
 ENDPOINT_SLICES = KindTable(
@@ -130,9 +109,17 @@ ENDPOINT_SLICES = KindTable(
 )
 
 
+_MOST_HOSTS = 3
+
+
 def _hosts(ingress: Object, _now: datetime) -> Cell:
-    hosts = [rule["host"] for rule in part(ingress, "spec", "rules") or [] if rule.get("host")]
-    return _shortened(hosts) or "*"
+    """Up to three hosts; when there are rules behind the third, how many rules more than three there are."""
+    rules = part(ingress, "spec", "rules") or []
+    hosts = [(at, rule["host"]) for at, rule in enumerate(rules) if rule.get("host")][:_MOST_HOSTS]
+    shown = ",".join(host for _, host in hosts) or "*"
+    if len(hosts) == _MOST_HOSTS and hosts[-1][0] < len(rules) - 1:
+        return f"{shown} + {len(rules) - _MOST_HOSTS} more..."
+    return shown
 
 
 INGRESSES = KindTable(
@@ -149,10 +136,10 @@ INGRESSES = KindTable(
 
 def _parameters(obj: Object, _now: datetime) -> Cell:
     parameters = part(obj, "spec", "parameters")
-    if not parameters:
+    if parameters is None:
         return "<none>"
-    kind, group = parameters.get("kind", ""), parameters.get("apiGroup")
-    return f"{kind}.{group}/{parameters.get('name')}" if group else f"{kind}/{parameters.get('name')}"
+    kind, group, name = parameters.get("kind", ""), parameters.get("apiGroup"), parameters.get("name", "")
+    return f"{kind}/{name}" if group is None else f"{kind}.{group}/{name}"
 
 
 INGRESS_CLASSES = KindTable(
@@ -168,21 +155,24 @@ NETWORK_POLICIES = KindTable(
     (NAME, Column("Pod-Selector", selector_at("spec", "podSelector"), "Which pods it holds for."), AGE)
 )
 
-SERVICE_CIDRS = KindTable(
-    (NAME, Column("CIDRs", lambda obj, _: ",".join(part(obj, "spec", "cidrs") or []), "Ranges of cluster IPs."), AGE)
-)
+SERVICE_CIDRS = KindTable((NAME, Column("CIDRs", names_at("spec", "cidrs"), "Ranges of cluster IPs."), AGE))
 
 
 def _parent(obj: Object, _now: datetime) -> Cell:
     parent = part(obj, "spec", "parentRef")
-    if not parent:
+    if parent is None:
         return "<none>"
-    pieces = [parent.get("resource", "")]
+    pieces = [parent.get("resource", "").lower()]
     if parent.get("group"):
-        pieces[0] += f".{parent['group']}"
+        pieces[0] += f".{parent['group'].lower()}"
     if parent.get("namespace"):
         pieces.append(parent["namespace"])
     return "/".join([*pieces, parent.get("name", "")])
 
 
-IP_ADDRESSES = KindTable((NAME, Column("ParentRef", _parent, "What the address belongs to.")))
+def _address_cells(obj: Object, now: datetime) -> list[Cell]:
+    # Upstream gives the age, too, without a column for it.
+    return [NAME.cell(obj, now), _parent(obj, now), AGE.cell(obj, now)]
+
+
+IP_ADDRESSES = KindTable((NAME, Column("ParentRef", _parent, "What the address belongs to.")), _address_cells)

@@ -64,11 +64,10 @@ def summarize(pod: Object) -> PodSummary:
     """The pod's one-word status with its container counts."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
     reason = status.get("reason") or status.get("phase", "")
-    scheduled = condition(pod, "PodScheduled")
-    if scheduled is not None and scheduled.get("reason") == "SchedulingGated":
+    if (condition(pod, "PodScheduled") or {}).get("reason") == "SchedulingGated":
         reason = "SchedulingGated"
 
-    sidecars = {one["name"] for one in spec.get("initContainers") or [] if one.get("restartPolicy") == "Always"}
+    sidecars = [one.get("name") for one in spec.get("initContainers") or [] if one.get("restartPolicy") == "Always"]
     summary = PodSummary(reason, 0, len(spec.get("containers") or []) + len(sidecars), _Restarts())
     sidecar_restarts = _Restarts()
     init_reason = _init_reason(pod, sidecars, summary, sidecar_restarts)
@@ -86,7 +85,9 @@ def summarize(pod: Object) -> PodSummary:
     return summary
 
 
-def _init_reason(pod: Object, sidecars: set[str], summary: PodSummary, sidecar_restarts: _Restarts) -> str | None:
+def _init_reason(
+    pod: Object, sidecars: list[str | None], summary: PodSummary, sidecar_restarts: _Restarts
+) -> str | None:
     """`Init:...` while an init container is not through, None once all are; counts restarts and ready sidecars."""
     statuses = part(pod, "status", "initContainerStatuses") or []
     for index, container in enumerate(statuses):
@@ -111,7 +112,7 @@ def _init_reason(pod: Object, sidecars: set[str], summary: PodSummary, sidecar_r
 
 def _main_containers(pod: Object, summary: PodSummary) -> None:
     """Lets the containers' states speak, the first container having the last word."""
-    has_running = False
+    has_running, failure = False, ""
     for container in reversed(part(pod, "status", "containerStatuses") or []):
         summary.restarts.add(container)
         state = container.get("state") or {}
@@ -120,12 +121,17 @@ def _main_containers(pod: Object, summary: PodSummary) -> None:
             summary.reason = waiting["reason"]
         elif terminated is not None:
             summary.reason = _termination(terminated)
+            if terminated.get("exitCode"):
+                failure = summary.reason
         elif container.get("ready") and state.get("running") is not None:
             has_running = True
             summary.ready += 1
-    if summary.reason == "Completed" and has_running:
-        # One container ended well while another still runs: the pod is not completed.
-        summary.reason = "Running" if condition_is_true(pod, "Ready") else "NotReady"
+    if summary.reason == "Completed":
+        # One container ended well: what the others do says more of the pod.
+        if has_running and condition_is_true(pod, "Ready"):
+            summary.reason = "Running"
+        elif failure or has_running:
+            summary.reason = failure or "NotReady"
 
 
 def _termination(terminated: Object) -> str:
@@ -146,8 +152,8 @@ def _readiness_gates(pod: Object) -> str:
 
 def _pod_ip(pod: Object) -> str:
     status = pod.get("status", {})
-    ips = status.get("podIPs") or []
-    return (ips[0].get("ip") if ips else status.get("podIP")) or "<none>"
+    ips = status.get("podIPs") or [{}]
+    return status.get("podIP") or ips[0].get("ip") or "<none>"
 
 
 def _cells(pod: Object, now: datetime) -> list[Cell]:

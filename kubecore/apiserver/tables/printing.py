@@ -6,7 +6,7 @@ are stored in. Kinds without a table of their own show their name and when they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,11 +15,15 @@ from kubecore.apiserver.tables.column import AGE, NAME, Column, KindTable, Objec
 
 IncludeObject = Literal["None", "Metadata", "Object"]
 
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_NO_TIME = "0001-01-01T00:00:00Z"
 _NAME_AND_AGE = KindTable((NAME, AGE))
 _BY_NAME = KindTable(
     (
         NAME,
-        Column("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp") or "", AGE.description, "date"),
+        Column(
+            "Created At", lambda obj, _: obj["metadata"].get("creationTimestamp") or _NO_TIME, AGE.description, "date"
+        ),
     )
 )
 
@@ -52,12 +56,12 @@ TABLES: dict[str, KindTable] = {
     "volumeattachments.storage.k8s.io": storage.VOLUME_ATTACHMENTS,
     "csinodes.storage.k8s.io": storage.CSI_NODES,
     "csidrivers.storage.k8s.io": storage.CSI_DRIVERS,
-    "csistoragecapacities.storage.k8s.io": storage.CSI_STORAGE_CAPACITIES,
     "rolebindings.rbac.authorization.k8s.io": access.ROLE_BINDINGS,
     "clusterrolebindings.rbac.authorization.k8s.io": access.CLUSTER_ROLE_BINDINGS,
-    "serviceaccounts": access.SERVICE_ACCOUNTS,
+    "serviceaccounts": _NAME_AND_AGE,
     "certificatesigningrequests.certificates.k8s.io": access.CERTIFICATE_SIGNING_REQUESTS,
     "clustertrustbundles.certificates.k8s.io": access.CLUSTER_TRUST_BUNDLES,
+    "podcertificaterequests.certificates.k8s.io": access.POD_CERTIFICATE_REQUESTS,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": access.WEBHOOK_CONFIGURATIONS,
     "validatingadmissionpolicies.admissionregistration.k8s.io": access.VALIDATING_ADMISSION_POLICIES,
@@ -81,7 +85,10 @@ TABLES: dict[str, KindTable] = {
     "resourceclaims.resource.k8s.io": cluster.RESOURCE_CLAIMS,
     "resourceclaimtemplates.resource.k8s.io": _NAME_AND_AGE,
     "resourceslices.resource.k8s.io": cluster.RESOURCE_SLICES,
+    "devicetaintrules.resource.k8s.io": cluster.DEVICE_TAINT_RULES,
     "storageversions.internal.apiserver.k8s.io": cluster.STORAGE_VERSIONS,
+    "storageversionmigrations.storagemigration.k8s.io": cluster.STORAGE_VERSION_MIGRATIONS,
+    "workloads.scheduling.k8s.io": _NAME_AND_AGE,
     "configmaps": KindTable(
         (
             NAME,
@@ -106,20 +113,36 @@ def table_of(resource: str) -> KindTable:
 
 
 def row_for(
-    resource: str, obj: Object, *, include_object: IncludeObject = "Metadata", now: datetime, version: str = "v1"
+    resource: str,
+    obj: Object,
+    *,
+    include_object: IncludeObject = "Metadata",
+    now: datetime,
+    version: str = "v1",
+    shown: Callable[[Object], Object] | None = None,
 ) -> Object:
-    """One TableRow. `version` is that of meta.k8s.io asked for, "v1" or "v1beta1"."""
-    return _row(table_of(resource), obj, include_object, now, version)
+    """One TableRow. `version` is that of meta.k8s.io asked for, "v1" or "v1beta1"; `shown` makes the whole object the
+    row carries, in the version the client speaks."""
+    return _row(table_of(resource), obj, include_object, now, version, shown)
 
 
-def _row(table: KindTable, obj: Object, include_object: IncludeObject, now: datetime, version: str) -> Object:
+def _row(
+    table: KindTable,
+    obj: Object,
+    include_object: IncludeObject,
+    now: datetime,
+    version: str,
+    shown: Callable[[Object], Object] | None,
+) -> Object:
     row: Object = {"cells": table.row_cells(obj, now)}
     conditions = table.conditions(obj) if table.conditions is not None else None
     if conditions:
         row["conditions"] = conditions
+    # The end of a watch's initial events is told by an annotation, which must not get lost.
+    ends = INITIAL_EVENTS_END in (obj["metadata"].get("annotations") or {})
     if include_object == "Object":
-        row["object"] = obj
-    elif include_object == "Metadata":
+        row["object"] = obj if shown is None else shown(obj)
+    elif include_object == "Metadata" or ends:
         row["object"] = {
             "kind": "PartialObjectMetadata",
             "apiVersion": f"meta.k8s.io/{version}",
@@ -139,6 +162,7 @@ def table_for(
     headers: bool = True,
     metadata: dict[str, Any] | None = None,
     version: str = "v1",
+    shown: Callable[[Object], Object] | None = None,
 ) -> Object:
     """The Table of some objects of a resource, which is named by its key or given by its columns.
 
@@ -146,10 +170,11 @@ def table_for(
     resourceVersion. `headers=False` leaves the column definitions out: in a watch only the first event carries them.
     """
     table = table_of(resource) if isinstance(resource, str) else resource
+    ordered = objects if table.order is None else sorted(objects, key=table.order)
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": metadata or {},
-        "columnDefinitions": [column.definition() for column in table.columns] if headers else [],
-        "rows": [_row(table, obj, include_object, now, version) for obj in objects],
+        "columnDefinitions": [column.definition() for column in table.columns] if headers else None,
+        "rows": [_row(table, obj, include_object, now, version, shown) for obj in ordered],
     }

@@ -18,8 +18,8 @@ def _access_modes(modes: Iterable[str] | None) -> str:
 
 
 def _class_name(obj: Object, _now: datetime) -> Cell:
-    annotated = (obj["metadata"].get("annotations") or {}).get(_BETA_CLASS)
-    return annotated or part(obj, "spec", "storageClassName") or ""
+    annotated: str | None = (obj["metadata"].get("annotations") or {}).get(_BETA_CLASS)
+    return annotated if annotated is not None else part(obj, "spec", "storageClassName") or ""
 
 
 def _phase(obj: Object, _now: datetime) -> Cell:
@@ -30,12 +30,12 @@ def _phase(obj: Object, _now: datetime) -> Cell:
 
 def _claim(obj: Object, _now: datetime) -> Cell:
     claim = part(obj, "spec", "claimRef")
-    return f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else ""
+    return "" if claim is None else f"{claim.get('namespace', '')}/{claim.get('name', '')}"
 
 
 _ATTRIBUTES_CLASS = Column(
     "VolumeAttributesClass",
-    lambda obj, _: part(obj, "spec", "volumeAttributesClassName") or "<unset>",
+    at("spec", "volumeAttributesClassName", default="<unset>"),
     "The class of the volume's changeable attributes.",
 )
 _VOLUME_MODE = wide(
@@ -87,7 +87,7 @@ PERSISTENT_VOLUME_CLAIMS = KindTable(
 
 
 def _storage_class_name(obj: Object, _now: datetime) -> Cell:
-    name, annotations = obj["metadata"]["name"], obj["metadata"].get("annotations") or {}
+    name, annotations = obj["metadata"].get("name", ""), obj["metadata"].get("annotations") or {}
     is_default = any(annotations.get(key) == "true" for key in _DEFAULT_CLASS)
     return f"{name} (default)" if is_default else str(name)
 
@@ -97,7 +97,7 @@ STORAGE_CLASSES = KindTable(
         Column("Name", _storage_class_name, NAME.description, format="name"),
         Column("Provisioner", at("provisioner"), "What makes the volumes."),
         Column("ReclaimPolicy", at("reclaimPolicy", default="Delete"), "What becomes of a volume after its claim."),
-        Column("VolumeBindingMode", at("volumeBindingMode", default="<unset>"), "When a claim is bound."),
+        Column("VolumeBindingMode", at("volumeBindingMode", default="Immediate"), "When a claim is bound."),
         Column("AllowVolumeExpansion", at("allowVolumeExpansion", default=False), "Whether claims may grow."),
         AGE,
     )
@@ -122,8 +122,8 @@ CSI_NODES = KindTable(
 
 
 def _token_requests(obj: Object, _now: datetime) -> Cell:
-    requests = part(obj, "spec", "tokenRequests") or []
-    return ",".join(request.get("audience", "") for request in requests) if requests else "<unset>"
+    requests = part(obj, "spec", "tokenRequests")
+    return "<unset>" if requests is None else ",".join(request.get("audience", "") for request in requests)
 
 
 def _flag(name: str, field: str, description: str, *, default: bool) -> Column:
@@ -144,13 +144,5 @@ CSI_DRIVERS = KindTable(
             "Kinds of volumes it makes.",
         ),
         AGE,
-    )
-)
-
-CSI_STORAGE_CAPACITIES = KindTable(
-    (
-        NAME,
-        Column("StorageClassName", at("storageClassName"), "The class the capacity is for."),
-        Column("Capacity", at("capacity", default="0"), "What is free."),
     )
 )

@@ -41,7 +41,7 @@ DEPLOYMENTS = KindTable(
         Column("Up-to-date", at("status", "updatedReplicas", default=0), "Pods made from the present template."),
         Column("Available", at("status", "availableReplicas", default=0), "Pods ready for at least minReadySeconds."),
         AGE,
-        *template_columns(*_TEMPLATE, selector=selector_at("spec", "selector")),
+        *template_columns(*_TEMPLATE, selector=selector_at("spec", "selector", default="")),
     )
 )
 
@@ -152,27 +152,44 @@ CRON_JOBS = KindTable(
 )
 
 
-def _quantity_or(value: Any) -> str:
-    return "<unknown>" if value is None else str(value)
+_METRICS = {
+    "Resource": "resource",
+    "ContainerResource": "containerResource",
+    "Pods": "pods",
+    "Object": "object",
+    "External": "external",
+}
+_NO_QUANTITY = "<nil>"
+_UNKNOWN = "<unknown>"
 
 
 def _metric_text(spec: Object, status: Object) -> str:
     """`name: current/target` of one autoscaling metric; `status` is empty while nothing is known."""
-    type = spec.get("type", "")
-    source = type[:1].lower() + type[1:]
-    target = part(spec, source, "target") or {}
-    current = part(status, source, "current") or {}
-    label = part(spec, source, "name") if type in ("Resource", "ContainerResource") else None
-    prefix = f"{label}: " if label else ""
-    if target.get("averageUtilization") is not None:
-        used = current.get("averageUtilization")
-        return f"{prefix}{'<unknown>' if used is None else f'{used}%'}/{target['averageUtilization']}%"
+    field = _METRICS.get(spec.get("type", ""))
+    if field is None:
+        return "<unknown type>"
+    target = part(spec, field, "target") or {}
+    # None: nothing is known; empty: known to have no such value
+    current = None if status.get(field) is None else part(status, field, "current") or {}
+    if field in ("resource", "containerResource"):
+        return f"{part(spec, field, 'name') or ''}: {_of_resource(target, current)}"
+    if field == "pods":
+        return f"{_shown(current, 'averageValue')}/{target.get('averageValue', _NO_QUANTITY)}"
     if target.get("averageValue") is not None:
-        suffix = " (avg)" if type in ("External", "Object") else ""
-        return f"{prefix}{_quantity_or(current.get('averageValue'))}/{target['averageValue']}{suffix}"
-    if target.get("value") is not None:
-        return f"{prefix}{_quantity_or(current.get('value'))}/{target['value']}"
-    return "<unknown type>"
+        average = (current or {}).get("averageValue", _UNKNOWN)
+        return f"{average}/{target['averageValue']} (avg)"
+    return f"{_shown(current, 'value')}/{target.get('value', _NO_QUANTITY)}"
+
+
+def _shown(current: Object | None, value: str) -> str:
+    return _UNKNOWN if current is None else str(current.get(value, _NO_QUANTITY))
+
+
+def _of_resource(target: Object, current: Object | None) -> str:
+    if target.get("averageValue") is not None:
+        return f"{_shown(current, 'averageValue')}/{target['averageValue']}"
+    used, wanted = (current or {}).get("averageUtilization"), target.get("averageUtilization")
+    return f"{_UNKNOWN if used is None else f'{used}%'}/{'<auto>' if wanted is None else f'{wanted}%'}"
 
 
 _SHOWN_METRICS = 2
@@ -193,12 +210,16 @@ def _scale_target(obj: Object, _now: datetime) -> Cell:
     return f"{target.get('kind', '')}/{target.get('name', '')}"
 
 
+def _fewest(obj: Object, _now: datetime) -> Cell:
+    return str(at("spec", "minReplicas", default="<unset>")(obj, _now))
+
+
 HORIZONTAL_POD_AUTOSCALERS = KindTable(
     (
         NAME,
         Column("Reference", _scale_target, "What is scaled."),
         Column("Targets", _metrics, "Each metric's present value and target."),
-        Column("MinPods", at("spec", "minReplicas", default="<unset>"), "The fewest pods."),
+        Column("MinPods", _fewest, "The fewest pods."),
         Column("MaxPods", at("spec", "maxReplicas", default=0), "The most pods."),
         Column("Replicas", at("status", "currentReplicas", default=0), "Pods there are."),
         AGE,
@@ -229,7 +250,8 @@ def _controller(obj: Object, _now: datetime) -> Cell:
     for owner in obj["metadata"].get("ownerReferences") or []:
         if owner.get("controller"):
             kind, group = owner.get("kind", "").lower(), owner.get("apiVersion", "").rpartition("/")[0]
-            return f"{kind}.{group}/{owner['name']}" if group else f"{kind}/{owner['name']}"
+            name = owner.get("name", "")
+            return f"{kind}.{group.lower()}/{name}" if group else f"{kind}/{name}"
     return "<none>"
 
 

@@ -10,7 +10,9 @@ What separates it from the host is the best the kernel allows, found out at star
   the environment variables KUBECORE_VOLUME_<MOUNT PATH> (upper case, other characters than letters and digits as `_`).
 
 A pod's namespaces are held by descriptors of this process alone, a container's process is this process's own child and
-dies with it: whatever ends kubecore, `kill -9` included, leaves neither process, mount, namespace nor link behind.
+dies with it: whatever ends kubecore, `kill -9` included, leaves neither process, mount, namespace nor link behind. Only
+where a container has no pid namespace, what its process has started outlives a `kill -9` of kubecore; the node's next
+start ends it (`leftovers`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from pathlib import Path
 from kubecore.clock import Clock
 from kubecore.kubelet.logs import LogBook, LogWriter
 from kubecore.kubelet.network import NetworkError, NetworkNamespace, PodNetwork
-from kubecore.kubelet.runtime import launching, mounting
+from kubecore.kubelet.runtime import launching, leftovers, mounting
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -101,18 +103,27 @@ class HostRuntime:
     name = "host"
     handlers = frozenset({"host"})
 
-    def __init__(self, network: PodNetwork, clock: Clock, book: LogBook) -> None:
+    def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, *, node: str) -> None:
+        """`node`: what marks the node's processes, in every run of it (`leftovers.node_mark`)."""
         self._network = network
         self._clock = clock
         self._book = book
+        self._node = node
         self._listeners: list[ExitListener] = []
         self._sandboxes: dict[str, _Sandbox] = {}
         self._containers: dict[str, _Container] = {}
         self.isolation = Isolation(False, False, "not started")
+        self.root_by_default = True
 
     async def start(self) -> None:
         self.isolation = probe_isolation()
-        log.info("host runtime: %s", self.isolation.reason)
+        # Whoever we are, a user namespace makes us root to those in it.
+        self.root_by_default = self.isolation.user_namespace or os.geteuid() == 0
+        level = logging.INFO if self.isolation.namespaces else logging.WARNING
+        log.log(level, "host runtime: %s", self.isolation.reason)
+        killed = leftovers.end_of_node(self._node)
+        if killed:
+            log.info("host runtime: ended %d processes of pods that a former run left", killed)
 
     async def close(self) -> None:
         for sandbox_id in list(self._sandboxes):
@@ -143,7 +154,9 @@ class HostRuntime:
         if not self.isolation.namespaces:
             notes = (
                 f"{self.isolation.reason}: volumes are not mounted, "
-                "their folders are named by the environment variables KUBECORE_VOLUME_<MOUNT PATH>",
+                "their folders are named by the environment variables KUBECORE_VOLUME_<MOUNT PATH>; "
+                "Services are known by the variables <NAME>_SERVICE_HOST and <NAME>_SERVICE_PORT, not by name; "
+                "runAsUser and runAsGroup are not followed",
             )
         sandbox_id = secrets.token_hex(32)
         status = SandboxStatus(id=sandbox_id, uid=config.uid, ip=ip, notes=notes)
@@ -235,8 +248,12 @@ class HostRuntime:
             output,
             on_output=writer.write,
             on_end=lambda ended: self._ended(container, writer, ended),
-            kill_session=not self._own_processes(sandbox),
+            clean_up=None if self._own_processes(sandbox) else self._end_leftovers(container),
         )
+
+    def _end_leftovers(self, container: _Container) -> Callable[[int], object]:
+        mark = leftovers.container_mark(self._node, container.status.id)
+        return lambda pid: leftovers.end_of_container(mark, session=pid)
 
     def _own_processes(self, sandbox: _Sandbox) -> bool:
         return self.isolation.namespaces and not sandbox.config.host_pid
@@ -245,6 +262,8 @@ class HostRuntime:
         config = container.config
         environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
         environment.update(config.environment)
+        if not self._own_processes(sandbox):
+            environment[leftovers.VARIABLE] = leftovers.container_mark(self._node, container.status.id)
         identity = config.identity
         in_user_namespace = self.isolation.user_namespace
         changes_user = in_user_namespace and bool(identity.user or identity.group)

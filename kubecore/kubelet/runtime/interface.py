@@ -158,6 +158,8 @@ class Runtime(Protocol):
     name: str
     handlers: frozenset[str]
     """RuntimeClass handlers this runtime serves."""
+    root_by_default: bool
+    """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
 
     async def start(self) -> None:
         """Make ready; removes what a dead run of the same node left behind."""

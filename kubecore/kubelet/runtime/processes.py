@@ -81,14 +81,15 @@ class Running:
         *,
         on_output: Callable[[str, bytes], None],
         on_end: Callable[[Ended], None],
-        kill_session: bool,
+        clean_up: Callable[[int], object] | None = None,
     ) -> None:
-        """`kill_session`: the process is no pid namespace's first, so what it leaves behind must be ended by us."""
+        """`clean_up`: called with the process's pid when it has ended and its number cannot be another's yet. Needed
+        where it is no pid namespace's first, so that what it leaves behind must be ended by us."""
         self.pid = process.pid
         self.pidfd = process.pidfd
         self._on_output = on_output
         self._on_end = on_end
-        self._kill_session = kill_session
+        self._clean_up = clean_up
         self._loop = asyncio.get_running_loop()
         self._pipes = {"stdout": output.stdout, "stderr": output.stderr}
         for stream, descriptor in self._pipes.items():
@@ -127,10 +128,9 @@ class Running:
 
     def _exited(self) -> None:
         self._loop.remove_reader(self.pidfd)
+        if self._clean_up is not None:
+            self._clean_up(self.pid)
         ended = reap(self.pidfd)
-        if self._kill_session:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
         os.close(self.pidfd)
         self.pidfd = -1
         for stream in list(self._pipes):
@@ -148,6 +148,11 @@ class Running:
             if not data:
                 return
             self._on_output(stream, data)
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def reap(pidfd: int) -> Ended:
@@ -175,7 +180,7 @@ async def collect(
         if not done.done():
             done.set_result(ended)
 
-    running = Running(process, output, on_output=take, on_end=end, kill_session=True)
+    running = Running(process, output, on_output=take, on_end=end, clean_up=_kill_group)
     try:
         if timeout_seconds > 0:
             async with clock.timeout(timeout_seconds):

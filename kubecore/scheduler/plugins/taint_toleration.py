@@ -42,6 +42,6 @@ class TaintToleration(Filter, Score):
 
 def tolerates_node(pod: PodInfo, node: NodeInfo) -> bool:
     """Whether the pod tolerates all taints that would keep it off the node."""
-    return all(
+    return not node.taints or all(
         is_tolerated(taint, pod.tolerations) for taint in node.taints if taint["effect"] in ("NoSchedule", "NoExecute")
     )

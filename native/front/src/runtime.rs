@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-const WORKERS: usize = 2;
+/// On a single core a second worker only brings context switches.
+const MOST_WORKERS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -17,8 +18,9 @@ pub fn runtime() -> io::Result<Handle> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.handle().clone());
     }
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let made = Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(cores.min(MOST_WORKERS))
         .thread_name("kubecore-front")
         .enable_all()
         .build()?;

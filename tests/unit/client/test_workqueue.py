@@ -46,6 +46,17 @@ async def test_a_wake_up_of_a_cancelled_worker_goes_to_the_next(clock: VirtualCl
     assert await second == "a"
 
 
+async def test_a_key_added_while_a_worker_ends_is_for_the_next_and_no_error(clock: VirtualClock) -> None:
+    queue = RateLimitingQueue[str](clock)
+    waiting = asyncio.create_task(queue.get())
+    await clock.settle()
+    waiting.cancel()
+    queue.add("a")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await queue.get() == "a"
+
+
 async def test_a_delayed_key_comes_when_its_time_has_come(clock: VirtualClock) -> None:
     queue = RateLimitingQueue[str](clock)
     queue.add_after("a", 10)

@@ -27,6 +27,7 @@ class FakeRuntime:
     clock: Clock
     name: str = "host"
     handlers: frozenset[str] = frozenset({"host"})
+    root_by_default: bool = True
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)

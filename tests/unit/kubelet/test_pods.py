@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
 
@@ -344,3 +346,26 @@ async def test_files_of_pods_that_went_meanwhile_are_removed(node: Node) -> None
     await node.start()
     assert list((node.root / "pods").iterdir()) == []
     assert list((node.root / "var/log/pods").iterdir()) == []
+
+
+# --- who it runs as
+
+
+@pytest.mark.parametrize(
+    ("user", "root_by_default", "message"),
+    [
+        (None, True, "container has runAsNonRoot and the runtime's default user is root: set runAsUser"),
+        (0, False, "container's runAsUser breaks non-root policy"),
+        (None, False, ""),
+        (1000, True, ""),
+    ],
+)
+async def test_a_container_that_must_not_be_root_is_not_started_as_root(
+    node: Node, user: int | None, root_by_default: bool, message: str
+) -> None:
+    node.runtime.root_by_default = root_by_default
+    await node.run(container(), securityContext={"runAsNonRoot": True, "runAsUser": user})
+    if message:
+        assert node.container()["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": message}
+    else:
+        assert node.status()["phase"] == "Running"

@@ -40,13 +40,15 @@ impl PathElement {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        let text = match self {
-            Self::Field(name) => format!("f:{name}"),
-            Self::Key(keys) => format!("k:{keys}"),
-            Self::Value(value) => format!("v:{value}"),
-            Self::Index(index) => format!("i:{index}"),
+        let (prefix, text): (_, &str) = match self {
+            Self::Field(name) => (b"\"f:", name),
+            Self::Key(keys) => (b"\"k:", keys),
+            Self::Value(value) => (b"\"v:", value),
+            Self::Index(index) => (b"\"i:", &index.to_string()),
         };
-        crate::schema::write_string(text.as_bytes(), out);
+        out.extend_from_slice(prefix);
+        crate::schema::write_content(text.as_bytes(), out);
+        out.push(b'"');
     }
 }
 

@@ -77,8 +77,12 @@ impl PatchType {
 /// Parses JSON of bounded depth; the last of duplicate members counts.
 pub(crate) fn parse_value(input: &[u8]) -> Result<Value, SchemaError> {
     check_json(input)?;
+    parse_checked(input)
+}
+
+/// Parses JSON whose depth is known to be bounded: what the decoder has let through.
+pub(crate) fn parse_checked(input: &[u8]) -> Result<Value, SchemaError> {
     let mut parser = serde_json::Deserializer::from_slice(input);
-    // The check above has bounded the depth.
     parser.disable_recursion_limit();
     Value::deserialize(&mut parser).map_err(|error| SchemaError::syntax(error.to_string()))
 }

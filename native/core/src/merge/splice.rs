@@ -5,7 +5,7 @@ use crate::schema::{SchemaError, member_spans};
 /// Replaces, adds or (`None`) removes the managedFields of a canonical object.
 pub(crate) fn managed_fields(object: &[u8], managed: Option<&[u8]>) -> Result<Vec<u8>, SchemaError> {
     let mut out = Vec::with_capacity(object.len() + managed.map_or(0, <[u8]>::len) + 40);
-    let root = member_spans(object)?;
+    let root = member_spans(object, Some("metadata"))?;
     let Some(metadata) = root.find("metadata") else {
         out.extend_from_slice(&object[..root.end]);
         if let Some(managed) = managed {
@@ -19,7 +19,7 @@ pub(crate) fn managed_fields(object: &[u8], managed: Option<&[u8]>) -> Result<Ve
         return Ok(out);
     };
     let (start, end) = (metadata.value.start, metadata.value.end);
-    let inner = member_spans(&object[start..end])?;
+    let inner = member_spans(&object[start..end], None)?;
     out.extend_from_slice(&object[..start]);
     out.push(b'{');
     for member in &inner.members {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fields::{FieldSet, PathElement};
 use super::ownership::{self, Entry, Operation};
-use super::{parse_value, splice};
+use super::{parse_checked, splice};
 use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type};
 
 /// More update managers than this are merged, oldest first, into one named `ancient-changes`.
@@ -24,7 +24,8 @@ pub struct Update<'a> {
 }
 
 impl Schemas {
-    /// Returns `new` with its managedFields brought up to date. `old` is the stored object, None on create.
+    /// Returns `new` with its managedFields brought up to date. `old` is the stored object, None on create. Both have
+    /// been through the decoder.
     pub fn track_update(
         &self,
         kind: KindId,
@@ -32,8 +33,8 @@ impl Schemas {
         new: &[u8],
         update: Update<'_>,
     ) -> Result<Vec<u8>, SchemaError> {
-        let old_value = old.map(parse_value).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
-        let new_value = parse_value(new)?;
+        let old_value = old.map(parse_checked).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
+        let new_value = parse_checked(new)?;
         let mut entries = current_entries(&old_value, &new_value, update.subresource);
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::error::SchemaError;
+use super::plain::plain_prefix;
 
 /// How deep bodies may nest. Kubernetes allows 10,000 levels; every parser behind this one has a lower limit.
 pub const MAX_DEPTH: usize = 500;
@@ -174,13 +175,10 @@ impl<'a> Cursor<'a> {
         let start = self.pos;
         let (mut escaped, mut canonical) = (false, true);
         loop {
+            self.pos += plain_prefix(&self.input[self.pos..]);
             let Some(&byte) = self.input.get(self.pos) else {
                 return Err(SchemaError::syntax("unexpected end of JSON input"));
             };
-            if !ENDS_RUN[byte as usize] {
-                self.pos += 1;
-                continue;
-            }
             match byte {
                 b'"' => {
                     let raw = &self.input[start..self.pos];
@@ -351,19 +349,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes that end a run of plain string content: quote, backslash, control characters.
-static ENDS_RUN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
 pub(crate) fn check_float(number: &[u8]) -> Result<f64, SchemaError> {
     let text = String::from_utf8_lossy(number);
     match text.parse::<f64>() {
@@ -440,7 +425,16 @@ fn hex4(digits: &[u8]) -> u32 {
 /// Writes a JSON string with the escapes that orjson and serde_json write.
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    for &byte in text {
+    write_content(text, out);
+    out.push(b'"');
+}
+
+/// What is between the quotes of a JSON string.
+pub(crate) fn write_content(mut text: &[u8], out: &mut Vec<u8>) {
+    loop {
+        let (plain, rest) = text.split_at(plain_prefix(text));
+        out.extend_from_slice(plain);
+        let Some((&byte, rest)) = rest.split_first() else { return };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -449,17 +443,16 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
             b'\t' => out.extend_from_slice(b"\\t"),
             8 => out.extend_from_slice(b"\\b"),
             12 => out.extend_from_slice(b"\\f"),
-            0..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
+        text = rest;
     }
-    out.push(b'"');
 }
 
 /// Where the members of one object lie in its JSON.
 pub(crate) struct Members<'a> {
     pub members: Vec<Member<'a>>,
-    /// The position of the closing brace.
+    /// The position of the closing brace, or after the last member asked for.
     pub end: usize,
 }
 
@@ -475,8 +468,8 @@ impl Members<'_> {
     }
 }
 
-/// The members of the object that `input` is.
-pub(crate) fn member_spans(input: &[u8]) -> Scan<Members<'_>> {
+/// The members of the object that `input` is, up to the one called `last` (all when there is none such).
+pub(crate) fn member_spans<'a>(input: &'a [u8], last: Option<&str>) -> Scan<Members<'a>> {
     let mut cursor = Cursor::new(input);
     cursor.skip_space();
     cursor.expect(b'{', "looking for beginning of value")?;
@@ -490,7 +483,11 @@ pub(crate) fn member_spans(input: &[u8]) -> Scan<Members<'_>> {
         cursor.skip_space();
         let start = cursor.pos;
         cursor.any_value()?;
+        let found = last == Some(&*name);
         members.push(Member { name, name_start, value: start..cursor.pos });
+        if found {
+            break;
+        }
         cursor.skip_space();
         if cursor.peek() == Some(b',') {
             cursor.advance();

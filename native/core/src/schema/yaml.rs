@@ -210,7 +210,7 @@ impl Writer {
                 .iter()
                 .try_for_each(|element| self.merge(element.get().as_bytes(), keys, filled));
         }
-        for member in member_spans(merged).map_err(|_| NO_MAP.to_owned())?.members {
+        for member in member_spans(merged, None).map_err(|_| NO_MAP.to_owned())?.members {
             if keys.iter().any(|key| *key == member.name) {
                 continue;
             }

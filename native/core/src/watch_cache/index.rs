@@ -12,6 +12,10 @@ use super::snapshot::Snapshot;
 
 /// Indexes of one resource at most; the least used goes.
 const INDEXES_MAX: usize = 8;
+/// Terms of one filter that are looked up at most.
+const LOOKUPS_MAX: usize = 3;
+/// An index that leaves more than this part of all objects helps less than looking at each in its place.
+const WORTH_PART: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexKey {
@@ -36,23 +40,19 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// The index that serves `filter`; fields go first, they tell objects apart better than labels do.
-    pub fn for_filter(filter: &Filter) -> Option<Self> {
-        let field = filter.fields().iter().find_map(|term| match term.field {
+    /// The indexes that could serve `filter`: whatever it requires a value of.
+    pub fn all(filter: &Filter) -> Vec<Self> {
+        let fields = filter.fields().iter().filter_map(|term| match term.field {
             Field::Selectable(number) if !term.negated => {
-                Some((IndexKey::Field(number), vec![term.value.clone()]))
+                Some(Self { key: IndexKey::Field(number), values: vec![term.value.clone()] })
             }
             _ => None,
         });
-        let label = || {
-            let requirements = filter.labels().requirements().iter();
-            let mut usable =
-                requirements.filter_map(|requirement| Some((requirement, requirement.required_values()?)));
-            usable
-                .next()
-                .map(|(requirement, values)| (IndexKey::Label(requirement.key().into()), values.to_vec()))
-        };
-        field.or_else(label).map(|(key, values)| Self { key, values })
+        let labels = filter.labels().requirements().iter().filter_map(|requirement| {
+            let values = requirement.required_values()?.to_vec();
+            Some(Self { key: IndexKey::Label(requirement.key().into()), values })
+        });
+        fields.chain(labels).take(LOOKUPS_MAX).collect()
     }
 }
 
@@ -73,12 +73,26 @@ impl Indexes {
         self.built.clear();
     }
 
-    /// Keys, in order, of the objects that may be selected; None when the index is not there yet.
-    pub fn find(&self, lookup: &Lookup) -> Option<Vec<Arc<str>>> {
-        let index = self.built.iter().find(|index| index.key == lookup.key)?;
+    /// Whether there is an index for each.
+    pub fn serve(&self, lookups: &[Lookup]) -> bool {
+        lookups.iter().all(|lookup| self.get(&lookup.key).is_some())
+    }
+
+    fn get(&self, key: &IndexKey) -> Option<&Index> {
+        self.built.iter().find(|index| index.key == *key)
+    }
+
+    /// Keys, in order, that the most telling of the lookups leaves of `total` objects; None when they leave most.
+    pub fn narrow(&self, lookups: &[Lookup], total: usize) -> Option<Vec<Arc<str>>> {
+        let known = lookups.iter().filter_map(|lookup| Some((self.get(&lookup.key)?, lookup)));
+        let (count, index, lookup) = known
+            .map(|(index, lookup)| (index.count(lookup), index, lookup))
+            .min_by_key(|(count, ..)| *count)?;
         index.used.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let mut found: Vec<_> =
-            lookup.values.iter().filter_map(|value| index.keys.get(value)).flatten().cloned().collect();
+        if count > total / WORTH_PART {
+            return None;
+        }
+        let mut found: Vec<_> = index.having(lookup).flatten().cloned().collect();
         if lookup.values.len() > 1 {
             found.sort_unstable();
             found.dedup();
@@ -121,6 +135,14 @@ impl Indexes {
 }
 
 impl Index {
+    fn having<'a>(&'a self, lookup: &'a Lookup) -> impl Iterator<Item = &'a BTreeSet<Arc<str>>> {
+        lookup.values.iter().filter_map(|value| self.keys.get(value))
+    }
+
+    fn count(&self, lookup: &Lookup) -> usize {
+        self.having(lookup).map(BTreeSet::len).sum()
+    }
+
     fn add(&mut self, object: &Object) {
         let Some(value) = self.key.value(object) else { return };
         let key = Arc::clone(object.shared_key());
@@ -138,5 +160,63 @@ impl Index {
                 self.keys.remove(value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selector::LabelSelector;
+    use crate::watch_cache::scan::Scanner;
+    use bytes::Bytes;
+
+    fn snapshot(count: usize) -> Snapshot {
+        let object = |number: usize| {
+            let (rare, group) = (if number == 7 { "yes" } else { "no" }, number % 100);
+            let json = format!(r#"{{"metadata":{{"labels":{{"rare":"{rare}","group":"g{group}"}}}}}}"#);
+            let scanner = Scanner::new(Vec::new());
+            Arc::new(
+                Object::new(format!("{number:04}").into(), 1, Bytes::from(json), &scanner).expect("valid"),
+            )
+        };
+        Snapshot::sorted((0..count).map(object).collect())
+    }
+
+    fn narrowed(labels: &str) -> Option<Vec<String>> {
+        let snapshot = snapshot(1000);
+        let labels = LabelSelector::parse(labels).expect("valid");
+        let lookups: Vec<Lookup> = labels
+            .requirements()
+            .iter()
+            .filter_map(|one| {
+                Some(Lookup {
+                    key: IndexKey::Label(one.key().into()),
+                    values: one.required_values()?.to_vec(),
+                })
+            })
+            .collect();
+        let mut indexes = Indexes::default();
+        assert!(!indexes.serve(&lookups));
+        lookups.iter().for_each(|lookup| indexes.build(&lookup.key, &snapshot));
+        assert!(indexes.serve(&lookups));
+        let keys = indexes.narrow(&lookups, snapshot.len())?;
+        Some(keys.iter().map(|key| key.to_string()).collect())
+    }
+
+    #[test]
+    fn the_most_telling_term_is_looked_up_whatever_the_order() {
+        assert_eq!(narrowed("group=g7,rare=yes"), Some(vec!["0007".to_owned()]));
+        assert_eq!(narrowed("rare=yes,group=g7"), Some(vec!["0007".to_owned()]));
+    }
+
+    #[test]
+    fn several_values_give_their_objects_in_order() {
+        let keys = narrowed("group in (g5,g3)").expect("few");
+        assert_eq!((keys.len(), keys.is_sorted(), keys[0].as_str()), (20, true, "0003"));
+    }
+
+    #[test]
+    fn a_term_that_most_objects_meet_is_not_worth_it() {
+        assert_eq!(narrowed("rare=no"), None);
     }
 }

@@ -158,7 +158,7 @@ impl ResourceCache {
     }
 
     fn view(&self, query: &ListQuery) -> Result<View, Status> {
-        let lookup = Lookup::for_filter(&query.filter);
+        let lookups = Lookup::all(&query.filter);
         // Before the state: what is then looked at holds at least everything up to it.
         let global = self.global_revision();
         let mut state = self.state.read();
@@ -172,15 +172,12 @@ impl ResourceCache {
             return then(&state, revision, &query.at);
         }
         let mut candidates = named(&state, &query.filter);
-        if candidates.is_none()
-            && state.snapshot.len() >= INDEX_FROM
-            && let Some(lookup) = &lookup
-        {
-            if state.indexes.find(lookup).is_none() {
+        if candidates.is_none() && state.snapshot.len() >= INDEX_FROM && !lookups.is_empty() {
+            if !state.indexes.serve(&lookups) {
                 drop(state);
                 let mut writable = self.state.write();
                 let snapshot = Arc::clone(&writable.snapshot);
-                writable.indexes.build(&lookup.key, &snapshot);
+                lookups.iter().for_each(|lookup| writable.indexes.build(&lookup.key, &snapshot));
                 drop(writable);
                 let global = self.global_revision();
                 state = self.state.read();
@@ -189,7 +186,7 @@ impl ResourceCache {
                     return then(&state, revision, &query.at);
                 }
             }
-            let keys = state.indexes.find(lookup);
+            let keys = state.indexes.narrow(&lookups, state.snapshot.len());
             candidates = keys.map(|keys| keys.iter().filter_map(|key| state.get(key).cloned()).collect());
         }
         let base = Arc::clone(&state.snapshot);

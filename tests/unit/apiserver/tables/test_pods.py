@@ -96,6 +96,12 @@ def test_a_completed_container_beside_a_running_one_does_not_complete_the_pod() 
     assert status_of(pod(status={"containerStatuses": statuses, "conditions": ready})) == "Running"
 
 
+def test_a_failed_container_says_more_than_a_completed_one() -> None:
+    failed = container("b", terminated={"reason": "OOMKilled", "exitCode": 137})
+    completed = container("a", terminated={"reason": "Completed", "exitCode": 0})
+    assert status_of(pod(status={"containerStatuses": [completed, failed]})) == "OOMKilled"
+
+
 def test_init_containers_are_counted_while_they_run() -> None:
     spec = {"initContainers": [{"name": "i"}, {"name": "j"}]}
     statuses = [container("i", **RUNNING), container("j", waiting={"reason": "PodInitializing"})]
@@ -111,6 +117,7 @@ def test_init_containers_are_counted_while_they_run() -> None:
         ({"waiting": {"reason": "CrashLoopBackOff"}}, "Init:CrashLoopBackOff"),
         ({"terminated": {"reason": "Error", "exitCode": 1}}, "Init:Error"),
         ({"terminated": {"exitCode": 2}}, "Init:ExitCode:2"),
+        ({"terminated": {"exitCode": 137, "signal": 9}}, "Init:Signal:9"),
     ],
 )
 def test_a_failing_init_container_says_so(state: dict[str, Any], shown: str) -> None:

@@ -1,0 +1,146 @@
+"""Answers in the shape the client asked for: the objects themselves, a Table, or PartialObjectMetadata.
+
+After upstream k8s.io/apiserver pkg/endpoints/handlers/response.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api import errors
+from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.negotiation import Form
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.conversion import in_version
+from kubecore.apiserver.registry.options import parse_query
+
+if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.tables.column import KindTable
+    from kubecore.apiserver.tables.printing import IncludeObject
+
+JSON = dict[str, Any]
+
+
+class Shape:
+    """How one request sees objects of a resource. Objects are given as they are stored; bodies are JSON."""
+
+    def __init__(
+        self,
+        form: Form,
+        served: Resource,
+        stored: Resource | None,
+        *,
+        include: IncludeObject,
+        now: datetime,
+        table: KindTable | None = None,
+    ) -> None:
+        """`stored` is None where objects come in the served version. `now` is what ages in tables are told from.
+        `table` is that of a custom resource, whose objects come in the served version always."""
+        self.form = form
+        self._served = served
+        self._stored = stored or served
+        self._include = include
+        self._table_of: str | KindTable = table or served.key
+        self._now = now
+        self._meta_version = f"meta.k8s.io/{form.version}"
+
+    def one(self, value: bytes) -> bytes:
+        """A single object. Raises 406 when a list was asked for."""
+        match self.form.transform:
+            case "":
+                return self._in_version(value)
+            case "Table":
+                obj = loads(value)
+                return orjson.dumps(self._table([value], _list_meta(obj["metadata"].get("resourceVersion"))))
+            case "PartialObjectMetadata":
+                return orjson.dumps(self._partial(loads(value)))
+        raise self._mismatch("PartialObjectMetadataList", "not a list", self._served.kind)
+
+    def many(self, items: Sequence[bytes], revision: int | None, more: JSON | None = None) -> bytes:
+        """A list; `more` is what its metadata says besides the revision. Raises 406 when one object was asked for."""
+        metadata = {**_list_meta(revision), **(more or {})}
+        kind = self._served.list_kind or f"{self._served.kind}List"
+        match self.form.transform:
+            case "":
+                head = {"kind": kind, "apiVersion": self._served.api_version, "metadata": metadata}
+                shown = items if self._stored is self._served else [self._in_version(item) for item in items]
+                return orjson.dumps(head)[:-1] + b',"items":[' + b",".join(shown) + b"]}"
+            case "Table":
+                return orjson.dumps(self._table(items, metadata))
+            case "PartialObjectMetadataList":
+                head = {"kind": "PartialObjectMetadataList", "apiVersion": self._meta_version, "metadata": metadata}
+                return orjson.dumps({**head, "items": [self._partial(loads(item)) for item in items]})
+        raise self._mismatch("PartialObjectMetadata", "a list", kind)
+
+    def event(self, value: bytes, *, first: bool) -> bytes:
+        """The object of a watch event. Only the first Table of a watch has column definitions."""
+        match self.form.transform:
+            case "":
+                return self._in_version(value)
+            case "Table":
+                revision = loads(value)["metadata"].get("resourceVersion")
+                return orjson.dumps(self._table([value], _list_meta(revision), headers=first))
+        return orjson.dumps(self._partial(loads(value)))
+
+    def _in_version(self, value: bytes) -> bytes:
+        return in_version(value, self._stored, self._served)
+
+    def _table(self, items: Sequence[bytes], metadata: JSON, *, headers: bool = True) -> JSON:
+        from kubecore.apiserver.tables import table_for
+
+        return table_for(
+            self._table_of,
+            [loads(item) for item in items],
+            include_object=self._include,
+            shown=self._shown,
+            now=self._now,
+            headers=headers,
+            metadata=metadata,
+            version=self.form.version,
+        )
+
+    def _shown(self, obj: JSON) -> JSON:
+        shown: JSON = loads(self._in_version(orjson.dumps(obj)))
+        return shown
+
+    def _partial(self, obj: JSON) -> JSON:
+        return {"kind": "PartialObjectMetadata", "apiVersion": self._meta_version, "metadata": obj["metadata"]}
+
+    def _mismatch(self, asked: str, what: str, kind: str) -> errors.StatusError:
+        """Upstream names the Go type, whose package is called like the group."""
+        group, _, domain = self._served.group.partition(".")
+        package = "apiserverinternal" if group == "internal" and domain else group or "core"
+        message = f"you requested {asked}, but the requested object is {what} (*{package}.{kind})"
+        return errors.StatusError(406, "NotAcceptable", message)
+
+
+def _list_meta(revision: int | str | None) -> JSON:
+    return {"resourceVersion": str(revision)} if revision else {}
+
+
+def shape_of(accept: str, query: str, served: Served, now: datetime) -> Shape:
+    """The shape of objects and lists of a resource. Raises 400, 406."""
+    form = negotiation.form_for(accept)
+    include = include_object(query) if form.transform == "Table" else "Metadata"
+    stored = None if served.store is None else served.store.resource
+    return Shape(form, served.resource, stored, include=include, now=now, table=served.table)
+
+
+def include_object(query: str) -> IncludeObject:
+    """TableOptions.includeObject. Raises 400."""
+    match parse_query(query).get("includeObject", "") if query else "":
+        case "" | "Metadata":
+            return "Metadata"
+        case "Object":
+            return "Object"
+        case "None":
+            return "None"
+        case other:
+            problem = f"includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
+            raise errors.bad_request(f"Unable to convert to Table as requested: {problem}")

@@ -1,0 +1,92 @@
+"""What options may be given, and clear words about what may not: checked before anything is loaded or started.
+
+Every check takes the option's text and gives it back, or raises BadParameter, which ends the command with status 2.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import typer
+
+AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
+# What kube-apiserver has beside these.
+_AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
+
+
+def one_of(there: Sequence[str], *, to_come: Sequence[str] = ()) -> Callable[[str], str]:
+    """Only these; `to_come` are known names of what this version does not have."""
+    listed = ", ".join(there)
+
+    def check(text: str) -> str:
+        if text in there:
+            return text
+        if text in to_come:
+            raise typer.BadParameter(f"{text!r} is not part of this version yet; there is: {listed}")
+        raise typer.BadParameter(f"{text!r} is not one of: {listed}")
+
+    return check
+
+
+def folder(path: Path) -> Path:
+    """Absolute, with `~` followed."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # neither $HOME nor an entry in the password file
+        raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
+
+
+def not_yet(what: str) -> Callable[[str | int | None], str | int | None]:
+    """An option that may not be given yet; `what` is a sentence that says what is not there."""
+
+    def check(value: str | int | None) -> str | int | None:
+        if value:
+            raise typer.BadParameter(what)
+        return value
+
+    return check
+
+
+def authorization_modes(text: str) -> str:
+    """Comma separated, at least one, each once: kube-apiserver's words where it refuses."""
+    modes = split(text)
+    if not modes:
+        raise typer.BadParameter("at least one authorization-mode must be passed")
+    check = one_of(AUTHORIZATION_MODES, to_come=_AUTHORIZATION_MODES_TO_COME)
+    for mode in modes:
+        check(mode)
+        if modes.count(mode) > 1:
+            raise typer.BadParameter(f"{mode!r} is specified more than once")
+    return text
+
+
+def ip_range(text: str) -> str:
+    """An IPv4 range in CIDR notation with room for a few Services."""
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; an IPv4 range such as 10.96.0.0/16 is expected") from None
+    if network.prefixlen > 28:
+        raise typer.BadParameter(f"{text} has room for {network.num_addresses} addresses only; give a /28 or larger")
+    return text
+
+
+def port_range(text: str) -> str:
+    """`FIRST-LAST`, both included."""
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise typer.BadParameter(f"{text!r} is not a range of ports such as 30000-32767")
+    return text
+
+
+def ports(text: str) -> range:
+    """The ports of a checked range."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The parts of a comma separated list, without blanks."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,202 @@
+"""A cluster whose parts are processes of their own, each with a kubeconfig of its own identity (README, components)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.kubectl import Kubectl, program
+from tests.support.process import ROOT, Command, lasting_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+EXAMPLE = ROOT / "examples" / "web.yaml"
+# No other cluster of this machine has these: `kubecore up` takes its own from 127.96.0.0/16.
+SERVICES = "127.97.0.0/16"
+NODES = ("alpha", "beta")
+
+
+@dataclass
+class Parts:
+    """The processes of one cluster. Its API server listens on the same port again after a restart."""
+
+    folder: Path
+    stack: ExitStack
+    port: int = field(default_factory=lasting_port)
+    commands: dict[str, Command] = field(default_factory=dict)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    def start(self, name: str, *arguments: str) -> Command:
+        command = self.commands[name] = Command(*arguments)
+        self.stack.callback(command.kill)
+        return command
+
+    def start_api_server(self) -> None:
+        where = ("--data-dir", str(self.data_dir), "--secure-port", str(self.port))
+        self.start("apiserver", "apiserver", *where, "--service-cluster-ip-range", SERVICES).wait_ready()
+
+    def kubeconfig(self, user: str, *groups: str) -> Path:
+        """A file with credentials of that identity."""
+        file = self.folder / f"{user.replace(':', '-')}.kubeconfig"
+        if not file.exists():
+            words = [sys.executable, "-m", "kubecore", "kubeconfig", "user", "--data-dir", str(self.data_dir)]
+            for group in groups:
+                words += ["--org", group]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run([*words, "--client-name", user], check=True, capture_output=True, env=environment)
+            file.write_bytes(done.stdout)
+        return file
+
+    def start_kubelet(self, node: str) -> None:
+        credentials = self.kubeconfig(f"system:node:{node}", "system:nodes")
+        root_dir = str(self.folder / node)
+        self.start(
+            node, "kubelet", "--kubeconfig", str(credentials), "--hostname-override", node, "--root-dir", root_dir
+        )
+
+    def start_all(self) -> None:
+        self.start_api_server()
+        manager = self.kubeconfig("system:kube-controller-manager", "system:masters")
+        self.start("controller-manager", "controller-manager", "--kubeconfig", str(manager))
+        for name in ("scheduler", "proxy"):
+            self.start(name, name, "--kubeconfig", str(self.kubeconfig(f"system:kube-{name}")))
+        for node in NODES:
+            self.start_kubelet(node)
+
+    def kubectl(self, kubeconfig: Path | None = None) -> Kubectl:
+        found = program("1.37")
+        assert found is not None
+        return Kubectl(found, kubeconfig or self.data_dir / "admin.kubeconfig", self.folder)
+
+
+@contextmanager
+def separate_parts(folder: Path) -> Iterator[Parts]:
+    with ExitStack() as stack:
+        parts = Parts(folder, stack)
+        parts.start_all()
+        kubectl = parts.kubectl()
+        for node in NODES:
+            kubectl("wait", "--for=create", f"node/{node}", "--timeout=30s")
+        kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=30s")
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    with separate_parts(tmp_path_factory.mktemp("parts")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def web(parts: Parts) -> Kubectl:
+    """The example is rolled out."""
+    kubectl = parts.kubectl()
+    kubectl("apply", "-f", str(EXAMPLE))
+    for name in ("backend", "frontend"):
+        kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
+    return kubectl
+
+
+@pytest.fixture(scope="module")
+def front_end(web: Kubectl) -> str:
+    """Where the front end answers."""
+    port = web("-n", "web", "get", "service", "frontend", "-o", "jsonpath={.spec.ports[0].nodePort}")
+    return f"http://127.0.0.1:{port}"
+
+
+def ask(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        said: bytes = answer.read()
+    return said.decode()
+
+
+def test_the_front_end_of_the_example_answers_what_the_back_end_said(front_end: str) -> None:
+    assert "hello from the back end, by pod backend-" in ask(front_end)
+
+
+def test_pods_are_spread_over_the_nodes_and_no_two_have_the_same_address(web: Kubectl) -> None:
+    pods = web.json("-n", "web", "get", "pods")["items"]
+    assert {pod["spec"]["nodeName"] for pod in pods} == set(NODES)
+    addresses = [pod["status"]["podIP"] for pod in pods]
+    assert len(set(addresses)) == len(addresses)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_logs_come_from_the_kubelet_of_each_node(web: Kubectl, node: str) -> None:
+    name = f"says-{node}"
+    container = {"name": "it", "image": "none", "command": ["sh", "-c", f"echo I run on {node}"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "web"},
+        "spec": {"nodeName": node, "restartPolicy": "Never", "containers": [container]},
+    }
+    web("apply", "-f", "-", stdin=json.dumps(pod))
+    web("-n", "web", "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=30s")
+    assert web("-n", "web", "logs", name) == f"I run on {node}\n"
+
+
+def test_the_published_root_ca_is_the_one_of_the_controller_managers_kubeconfig(web: Kubectl, parts: Parts) -> None:
+    published = web("-n", "web", "get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}")
+    assert published == (parts.data_dir / "pki" / "ca.crt").read_text()
+
+
+def test_a_kubelet_is_its_node_and_may_do_no_more_than_that(web: Kubectl, parts: Parts) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "not-for-nodes"}, "stringData": {"a": "b"}}
+    web("-n", "default", "apply", "-f", "-", stdin=json.dumps(secret))
+    alpha = parts.kubectl(parts.kubeconfig("system:node:alpha", "system:nodes"))
+    assert alpha.json("auth", "whoami")["status"]["userInfo"]["username"] == "system:node:alpha"
+    refused = alpha.run("-n", "default", "get", "secret", "not-for-nodes")
+    assert refused.status == 1
+    assert 'User "system:node:alpha" cannot get resource "secrets"' in refused.errors
+    assert alpha.run("label", "node", "beta", "a=b").status == 1
+
+
+def test_all_go_on_when_the_api_server_was_killed_and_is_back(web: Kubectl, parts: Parts, front_end: str) -> None:
+    parts.commands["apiserver"].kill()
+    assert "hello from the back end" in ask(front_end), "what runs needs no API server"
+    parts.start_api_server()
+    web("-n", "web", "scale", "deployment", "backend", "--replicas=5")
+    web("-n", "web", "rollout", "status", "deployment/backend", "--timeout=60s", timeout=90)
+    assert "hello from the back end" in ask(front_end)
+
+
+def children_of(pid: int) -> list[int]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    direct = [int(word) for word in done.stdout.split()]
+    return direct + [below for child in direct for below in children_of(child)]
+
+
+def test_each_part_ends_within_five_seconds_with_status_0_and_no_process_is_left(tmp_path: Path) -> None:
+    with separate_parts(tmp_path) as parts:
+        kubectl = parts.kubectl()
+        kubectl("apply", "-f", str(EXAMPLE))
+        kubectl("-n", "web", "rollout", "status", "deployment/backend", "--timeout=60s", timeout=90)
+        children = [child for node in NODES for child in children_of(parts.commands[node].process.pid)]
+        assert children
+        for name, command in reversed(parts.commands.items()):
+            assert command.stop(seconds=5) == 0, f"{name}: {command.errors}"
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_component_without_an_api_server_waits_for_it(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        parts = Parts(tmp_path, stack)
+        parts.start_api_server()
+        parts.kubeconfig("system:node:alpha", "system:nodes")
+        parts.commands["apiserver"].kill()
+        parts.start_kubelet("alpha")
+        parts.start_api_server()
+        parts.kubectl()("wait", "--for=create", "node/alpha", "--timeout=30s")

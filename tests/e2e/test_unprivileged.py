@@ -1,0 +1,263 @@
+"""`kubecore up` by a user without any rights, in loopback mode. Tests that are run by root become another user."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+import textwrap
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.kubectl import Kubectl, program
+from tests.support.process import ROOT, Command
+from tests.support.unprivileged import NoSuchUser, User, user
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+EXAMPLE = ROOT / "examples" / "web.yaml"
+FIRST_FREE_PORT = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+@dataclass
+class Running:
+    command: Command
+    kubectl: Kubectl
+    data_dir: Path
+
+    def example(self) -> None:
+        """Apply the example and wait for it."""
+        self.kubectl("apply", "-f", str(EXAMPLE))
+        for name in ("backend", "frontend"):
+            self.kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
+
+    def value(self, path: str, *what: str) -> str:
+        return self.kubectl("get", *what, "-o", f"jsonpath={path}")
+
+    @property
+    def node_address(self) -> str:
+        return self.value("{.items[0].status.addresses[?(@.type=='InternalIP')].address}", "nodes")
+
+    def pod(
+        self, name: str, script: str, *, interpreter: str = "python3", mounts: Sequence[object] = (), **spec: object
+    ) -> str:
+        """Run a pod to its end and return its output."""
+        command = [interpreter, "-c", textwrap.dedent(script)]
+        self.apply(name, command, mounts=mounts, restartPolicy="Never", **spec)
+        self.kubectl("wait", "pod", name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s", timeout=60)
+        return self.kubectl("logs", name)
+
+    def apply(self, name: str, command: list[str], *, mounts: Sequence[object] = (), **spec: object) -> None:
+        container = {"name": "main", "image": "none", "command": command, "volumeMounts": list(mounts)}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"containers": [container], **spec},
+        }
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+
+
+@pytest.fixture(scope="module")
+def somebody() -> Iterator[User]:
+    try:
+        with user() as found:
+            yield found
+    except NoSuchUser as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def up(somebody: User, name: str, *arguments: str) -> Iterator[Running]:
+    kubectl = program("1.37")
+    assert kubectl is not None
+    data_dir = somebody.home / name
+    options = ("--data-dir", str(data_dir), "--secure-port", "0", "--grpc-port", "0", *arguments)
+    command = Command("up", *options, program=somebody.program, environment=somebody.environment, folder=Path("/"))
+    try:
+        command.wait_ready()
+        yield Running(command, Kubectl(kubectl, data_dir / "admin.kubeconfig", somebody.home), data_dir)
+    finally:
+        if command.process.poll() is None:
+            command.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(somebody: User) -> Iterator[Running]:
+    with up(somebody, "cluster") as running:
+        running.example()
+        yield running
+
+
+# --- while it runs
+
+
+def test_the_user_is_told_the_network_mode_and_why_it_is_no_better(cluster: Running) -> None:
+    assert "kubecore: pod network loopback: pods share the host's network" in cluster.command.errors
+    assert "(not root); Services have 127.96." in cluster.command.errors
+
+
+def test_the_front_end_answers_at_its_node_port_and_its_cluster_ip(cluster: Running) -> None:
+    port = cluster.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
+    cluster_ip = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "frontend")
+    for where in (f"{cluster.node_address}:{port}", f"127.0.0.1:{port}", f"{cluster_ip}:8080"):
+        with urllib.request.urlopen(f"http://{where}/", timeout=20) as answer:
+            assert "heard: hello from the back end, by pod backend-" in answer.read().decode()
+
+
+def test_everything_a_cluster_serves_lies_in_its_own_part_of_127(cluster: Running) -> None:
+    services = cluster.value("{.items[*].spec.clusterIP}", "services", "-A").split()
+    pods = cluster.value("{.items[*].status.podIP}", "pods", "-n", "web").split()
+    range_ = ipaddress.IPv4Network(f"{services[0].rsplit('.', 1)[0]}.0/21", strict=False)
+    assert range_.subnet_of(ipaddress.IPv4Network("127.96.0.0/16"))
+    assert all(ipaddress.IPv4Address(one) in range_ for one in services)
+    assert len(pods) == len(set(pods)) == 5
+
+
+def test_a_pod_reaches_the_api_with_its_token(cluster: Running) -> None:
+    said = cluster.pod(
+        "in-cluster",
+        """
+        import os, ssl, urllib.request
+        folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+        for name in (host, "kubernetes.default.svc"):
+            request = urllib.request.Request(
+                f"https://{name}:{port}/api/v1", headers={"Authorization": "Bearer " + open(folder + "/token").read()}
+            )
+            trusted = ssl.create_default_context(cafile=folder + "/ca.crt")
+            print(urllib.request.urlopen(request, context=trusted, timeout=10).status)
+        """,
+    )
+    assert said == "200\n200\n"
+
+
+def test_a_pod_has_its_volumes_and_knows_services_by_name(cluster: Running) -> None:
+    words = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "words"}, "data": {"w": "hello"}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(words))
+    said = cluster.pod(
+        "looker",
+        "cat /words/w; echo; echo kept > /scratch/file; cat /scratch/file; touch /words/x 2>/dev/null || echo refused; "
+        "getent hosts backend.web.svc.cluster.local | wc -l; hostname; ls /proc | grep -c '^1$'",
+        interpreter="/bin/sh",
+        mounts=[{"name": "words", "mountPath": "/words"}, {"name": "scratch", "mountPath": "/scratch"}],
+        volumes=[{"name": "words", "configMap": {"name": "words"}}, {"name": "scratch", "emptyDir": {}}],
+    )
+    assert said.split() == ["hello", "kept", "refused", "1", "looker", "1"]
+
+
+@pytest.mark.skipif(FIRST_FREE_PORT <= 80, reason="everybody may bind low ports here")
+def test_a_low_port_of_a_service_is_a_clear_event_and_its_other_ports_work(cluster: Running) -> None:
+    cluster.kubectl("-n", "web", "expose", "deployment", "backend", "--name=low", "--port=80", "--target-port=8080")
+    patch = (
+        '{"spec":{"ports":[{"name":"low","port":80,"targetPort":8080},{"name":"high","port":8888,"targetPort":8080}]}}'
+    )
+    cluster.kubectl("-n", "web", "patch", "service", "low", "-p", patch)
+    cluster.kubectl(
+        "-n", "web", "wait", "events", "--for=jsonpath={.reason}=FailedToListen",
+        "--field-selector=involvedObject.name=low", "--timeout=20s",
+    )  # fmt: skip
+    told = cluster.value("{.items[0].message}", "-n", "web", "events", "--field-selector=involvedObject.name=low")
+    assert told.endswith(
+        f":80: Permission denied; ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE here"
+    )
+    address = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "low")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{address}:8888/", timeout=20)
+    assert refused.value.read() == b"who are you?\n"
+
+
+def test_a_second_cluster_beside_it_has_addresses_of_its_own(cluster: Running, somebody: User) -> None:
+    with up(somebody, "second") as second:
+        second.example()
+        assert second.node_address != cluster.node_address
+        for running in (cluster, second):
+            path = "{.items[*].metadata.name}"
+            theirs = running.value(path, "-n", "web", "pods", "-l", "app=backend").split()
+            port = running.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
+            with urllib.request.urlopen(f"http://{running.node_address}:{port}/", timeout=20) as answer:
+                assert answer.read().decode().split()[-1] in theirs
+
+
+# --- its end
+
+LINGERING = "trap '' TERM HUP; setsid sleep {0} & (setsid sleep {0} &); sleep {0} & exec sleep {0}"
+LINGERING_PROCESSES = 4
+
+
+def linger(running: Running, marker: str) -> None:
+    """Two pods whose processes do their best to outlive them, the second without a pid namespace to end them."""
+    for name, spec in (("lingering", {}), ("in-host-pids", {"hostPID": True})):
+        running.apply(name, ["/bin/sh", "-c", LINGERING.format(marker)], **spec)
+    with_deadline = threading.Event()
+    for _ in range(400):
+        if len(with_argument(marker)) == 2 * LINGERING_PROCESSES:
+            return
+        with_deadline.wait(0.05)
+    pytest.fail(f"the pods did not come up: {running.kubectl('get', 'pods')}")
+
+
+def living() -> Iterator[tuple[int, int, list[bytes]]]:
+    """Pid, parent and arguments of every process that has not ended."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent, *_ = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if state not in "ZX":
+                yield int(entry.name), int(parent), arguments
+
+
+def with_argument(word: str) -> list[int]:
+    return [pid for pid, _, arguments in living() if word.encode() in arguments]
+
+
+def descendants(pid: int) -> list[int]:
+    parents = {child: parent for child, parent, _ in living()}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def test_sigterm_ends_it_within_five_seconds_with_status_0_and_no_process_left(somebody: User) -> None:
+    marker = f"5{os.getpid()}1"
+    with up(somebody, "ending") as running:
+        running.example()
+        linger(running, marker)
+        pods = descendants(running.command.process.pid)
+        assert len(pods) >= 5 + 2
+        assert running.command.stop(seconds=5) == 0
+        left = {pid for pid, _, _ in living()}
+        assert left.isdisjoint(pods)
+        assert with_argument(marker) == []
+
+
+def test_what_a_killed_run_left_is_ended_by_the_next_start_which_runs_the_pods_again(somebody: User) -> None:
+    marker = f"5{os.getpid()}2"
+    with up(somebody, "killed") as running:
+        linger(running, marker)
+        old = with_argument(marker)
+        running.command.stop(number=signal.SIGKILL)
+    with up(somebody, "killed") as running:
+        path = "jsonpath={.status.containerStatuses[0].restartCount}=1"
+        running.kubectl("wait", "pod", "lingering", "in-host-pids", f"--for={path}", "--timeout=30s", timeout=60)
+        assert set(old).isdisjoint(with_argument(marker))
+
+
+def test_a_data_directory_that_may_not_be_written_is_one_line(somebody: User) -> None:
+    done = somebody.run(*somebody.program[len(somebody.prefix) :], "up", "--data-dir", "/proc/kubecore")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kubecore: cannot write to the data directory: /proc/kubecore: No such file or directory; "
+        "choose one with --data-dir\n"
+    )

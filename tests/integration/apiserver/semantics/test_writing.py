@@ -1,0 +1,273 @@
+"""../shared/API_SEMANTICS.md, lines 14 to 26: each test is named after its line. Line 25 has test_applying.py, too."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+import pytest
+
+from tests.integration.apiserver.conftest import config_map, deployment, pod
+from tests.integration.apiserver.semantics.conftest import APPLY, JSON_PATCH, MERGE, STRATEGIC, Rest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MAPS, DEPLOYMENTS, PODS = "{ns}/configmaps", "{apps}/deployments", "{ns}/pods"
+
+
+async def test_14_a_generated_name_ends_in_five_safe_characters(rest: Rest) -> None:
+    made = await rest.made(MAPS, {"metadata": {"generateName": "job-"}})
+    assert re.fullmatch(r"job-[bcdfghjklmnpqrstvwxz2456789]{5}", made["metadata"]["name"])
+
+
+async def test_14_eight_taken_names_are_a_conflict(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def always_the_same(base: str) -> str:
+        tried.append(base)
+        return base + "bbbbb"
+
+    monkeypatch.setattr("kubecore.api.meta.generate_name", always_the_same)
+    await rest.made(MAPS, {"metadata": {"generateName": "job-"}})
+    tried.clear()
+    answer = await rest.post(MAPS, {"metadata": {"generateName": "job-"}})
+    assert (answer.status, answer.json["reason"]) == (409, "AlreadyExists")
+    assert len(tried) == 8
+
+
+async def test_15_a_create_with_a_resource_version_is_refused(rest: Rest) -> None:
+    given = config_map("a")
+    given["metadata"]["resourceVersion"] = "1"
+    answer = await rest.post(MAPS, given)
+    assert answer.status == 400
+    assert "resourceVersion should not be set on objects to be created" in answer.json["message"]
+
+
+async def test_15_a_duplicate_is_already_exists(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a"))
+    answer = await rest.post(MAPS, config_map("a"))
+    assert (answer.status, answer.json["reason"]) == (409, "AlreadyExists")
+    assert answer.json["message"] == 'configmaps "a" already exists'
+
+
+async def test_16_a_put_of_a_stale_revision_conflicts(rest: Rest) -> None:
+    made = await rest.made(MAPS, config_map("a", k="1"))
+    assert (await rest.put(f"{MAPS}/a", made | {"data": {"k": "2"}})).status == 200
+    answer = await rest.put(f"{MAPS}/a", made | {"data": {"k": "3"}})
+    assert (answer.status, answer.json["reason"]) == (409, "Conflict")
+    assert "the object has been modified; please apply your changes to the latest version" in answer.json["message"]
+
+
+async def test_16_a_put_without_revision_overwrites_where_the_kind_allows_it(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a", k="1"))
+    assert (await rest.put(f"{MAPS}/a", config_map("a", k="2"))).json["data"] == {"k": "2"}
+
+
+async def test_16_a_put_without_revision_is_422_where_the_kind_does_not(rest: Rest) -> None:
+    path = f"/apis/policy/v1/namespaces/{rest.namespace}/poddisruptionbudgets"
+    given = {"metadata": {"name": "a"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}}
+    await rest.made(path, given)
+    answer = await rest.put(f"{path}/a", given)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert "metadata.resourceVersion: Invalid value" in answer.json["message"]
+    assert "must be specified for an update" in answer.json["message"]
+
+
+async def test_16_a_put_of_another_name_or_namespace_is_400(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a"))
+    answer = await rest.put(f"{MAPS}/a", config_map("b"))
+    assert answer.status == 400
+    assert answer.json["message"] == "the name of the object (b) does not match the name on the URL (a)"
+    moved = config_map("a")
+    moved["metadata"]["namespace"] = "default"
+    answer = await rest.put(f"{MAPS}/a", moved)
+    assert answer.status == 400
+    assert (
+        "the namespace of the provided object does not match the namespace sent on the request"
+        in (answer.json["message"])
+    )
+
+
+async def test_17_clients_do_not_set_what_is_the_servers(rest: Rest) -> None:
+    given = deployment("a")
+    when = "2001-01-01T00:00:00Z"
+    given["metadata"] |= {"uid": "x", "creationTimestamp": when, "generation": 9, "deletionTimestamp": when}
+    made = (await rest.made(DEPLOYMENTS, given))["metadata"]
+    assert made["uid"] != "x"
+    assert made["creationTimestamp"] != when
+    assert made["generation"] == 1
+    assert "deletionTimestamp" not in made
+
+
+async def test_17_generation_counts_changes_of_spec_only(rest: Rest) -> None:
+    await rest.made(DEPLOYMENTS, deployment("a"))
+    path = f"{DEPLOYMENTS}/a"
+    assert (await rest.patch(path, {"metadata": {"labels": {"x": "y"}}})).json["metadata"]["generation"] == 1
+    assert (await rest.patch(f"{path}/status", {"status": {"replicas": 1}})).json["metadata"]["generation"] == 1
+    assert (await rest.patch(path, {"spec": {"replicas": 4}})).json["metadata"]["generation"] == 2
+
+
+async def test_18_a_write_that_changes_nothing_keeps_the_revision_and_makes_no_event(rest: Rest) -> None:
+    made = await rest.made(MAPS, config_map("a", k="1"))
+    revision = made["metadata"]["resourceVersion"]
+    async with rest.watch(f"{MAPS}?watch=true&resourceVersion={revision}") as events:
+        same = (await rest.patch(f"{MAPS}/a", {"data": {"k": "1"}})).json
+        assert same == made
+        assert (await rest.put(f"{MAPS}/a", made)).json == made
+        changed = (await rest.patch(f"{MAPS}/a", {"data": {"k": "2"}})).json
+        assert (await events.next())["object"] == changed
+
+
+async def test_19_status_takes_status_and_the_object_takes_the_rest(rest: Rest) -> None:
+    await rest.made(DEPLOYMENTS, deployment("a", replicas=1))
+    path = f"{DEPLOYMENTS}/a"
+    got = (await rest.patch(f"{path}/status", {"spec": {"replicas": 5}, "status": {"replicas": 3}})).json
+    assert (got["spec"]["replicas"], got["status"]["replicas"]) == (1, 3)
+    got = (await rest.patch(path, {"spec": {"replicas": 2}, "status": {"replicas": 9}})).json
+    assert (got["spec"]["replicas"], got["status"]["replicas"]) == (2, 3)
+
+
+async def test_20_a_missing_namespace_is_404_and_a_terminating_one_403(rest: Rest) -> None:
+    answer = await rest.post("/api/v1/namespaces/nowhere/configmaps", config_map("a"))
+    assert (answer.status, answer.json["reason"]) == (404, "NotFound")
+    assert answer.json["message"] == 'namespaces "nowhere" not found'
+    await rest.delete("{ns}")
+    answer = await rest.post(MAPS, config_map("a"))
+    assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
+    assert answer.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    assert "because it is being terminated" in answer.json["message"]
+
+
+async def test_21_strict_validation_is_400_on_create_and_422_on_patch(rest: Rest) -> None:
+    given = config_map("a") | {"datta": {}}
+    answer = await rest.post(f"{MAPS}?fieldValidation=Strict", given)
+    assert answer.status == 400
+    assert 'strict decoding error: unknown field "datta"' in answer.json["message"]
+    await rest.made(MAPS, config_map("a"))
+    for kind, patch in ((MERGE, {"datta": {}}), (JSON_PATCH, [{"op": "add", "path": "/datta", "value": {}}])):
+        answer = await rest.patch(f"{MAPS}/a?fieldValidation=Strict", patch, kind)
+        assert answer.status == 422, kind
+        assert 'unknown field "datta"' in answer.json["message"]
+
+
+async def test_21_warnings_are_headers_and_come_once(rest: Rest) -> None:
+    body = b'{"metadata":{"name":"a"},"datta":{},"data":{"k":"1"},"data":{"k":"2"}}'
+    answer = await rest.post(MAPS, body)
+    assert answer.status == 201
+    warnings = answer.headers.getall("Warning")  # type: ignore[attr-defined]
+    assert sorted(warnings) == ['299 - "duplicate field \\"data\\""', '299 - "unknown field \\"datta\\""']
+
+
+async def test_21_ignore_is_silent(rest: Rest) -> None:
+    answer = await rest.post(f"{MAPS}?fieldValidation=Ignore", config_map("a") | {"datta": {}})
+    assert answer.status == 201
+    assert "Warning" not in answer.headers
+
+
+async def test_22_a_dry_run_validates_and_stores_nothing(rest: Rest) -> None:
+    assert (await rest.post(f"{MAPS}?dryRun=All", config_map("a"))).status == 201
+    assert (await rest.get(f"{MAPS}/a")).status == 404
+    assert (await rest.post(f"{MAPS}?dryRun=All", config_map("Not A Name"))).status == 422
+    answer = await rest.post(f"{MAPS}?dryRun=Some", config_map("a"))
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert 'dryRun: Unsupported value: ["Some"]' in answer.json["message"]
+
+
+async def test_23_a_patch_of_too_many_operations_or_bytes_is_413(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a"))
+    many = [{"op": "add", "path": "/data", "value": {}}] * 10_001
+    answer = await rest.patch(f"{MAPS}/a", many, JSON_PATCH)
+    assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
+    answer = await rest.post(MAPS, config_map("big", k="x" * (3 << 20)))
+    assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
+
+
+async def test_23_a_failed_operation_is_422_and_an_unknown_patch_415(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a", k="1"))
+    for operation in ({"op": "remove", "path": "/nothing"}, {"op": "test", "path": "/data/k", "value": "2"}):
+        answer = await rest.patch(f"{MAPS}/a", [operation], JSON_PATCH)
+        assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    answer = await rest.patch(f"{MAPS}/a", {}, "application/unknown+json")
+    assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
+
+
+async def test_24_strategic_merge_obeys_its_directives(rest: Rest) -> None:
+    given = pod("a")
+    container = given["spec"]["containers"][0]
+    container["env"] = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    given["spec"]["nodeSelector"] = {"x": "1", "y": "2"}
+    given["metadata"]["finalizers"] = ["x.example/a", "x.example/b"]
+    given["metadata"]["labels"] = {"a": "1", "b": "2"}
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": given["spec"]}
+    made = deployment("a")
+    made["metadata"] |= {"finalizers": given["metadata"]["finalizers"], "labels": given["metadata"]["labels"]}
+    made["spec"]["template"] = template
+    await rest.made(DEPLOYMENTS, made)
+    patch = {
+        "metadata": {"$deleteFromPrimitiveList/finalizers": ["x.example/a"], "labels": {"a": None}},
+        "spec": {
+            "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+            "template": {
+                "spec": {
+                    "nodeSelector": {"$patch": "replace", "z": "3"},
+                    "$setElementOrder/containers": [{"name": "second"}, {"name": "main"}],
+                    "containers": [
+                        {"name": "second", "image": "none"},
+                        {"name": "main", "env": [{"name": "A", "$patch": "delete"}]},
+                    ],
+                }
+            },
+        },
+    }
+    answer = await rest.patch(f"{DEPLOYMENTS}/a", patch, STRATEGIC)
+    assert answer.status == 200, answer.body
+    got = answer.json
+    assert got["metadata"]["finalizers"] == ["x.example/b"]
+    assert got["metadata"]["labels"] == {"b": "2"}
+    assert got["spec"]["strategy"] == {"type": "Recreate"}
+    spec = got["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"z": "3"}
+    assert [one["name"] for one in spec["containers"]] == ["second", "main"]
+    assert spec["containers"][1]["env"] == [{"name": "B", "value": "2"}]
+    await rest.patch(f"{DEPLOYMENTS}/a", {"metadata": {"finalizers": None}})
+
+
+async def test_25_only_apply_creates_on_patch(rest: Rest) -> None:
+    for kind in (MERGE, STRATEGIC):
+        assert (await rest.patch(f"{MAPS}/a", {"data": {}}, kind)).status == 404
+    answer = await rest.patch(f"{MAPS}/a?fieldManager=me", orjson.dumps(config_map("a", k="1")), APPLY)
+    assert (answer.status, answer.json["data"]) == (201, {"k": "1"})
+
+
+async def test_25_timestamps_of_unchanged_entries_stay(rest: Rest) -> None:
+    first = (await rest.patch(f"{MAPS}/a?fieldManager=me", orjson.dumps(config_map("a", k="1")), APPLY)).json
+    second = (await rest.patch(f"{MAPS}/a?fieldManager=you", orjson.dumps(config_map("a", o="1")), APPLY)).json
+    assert first["metadata"]["managedFields"][0] in second["metadata"]["managedFields"]
+
+
+async def test_26_a_validation_failure_names_fields_and_causes(rest: Rest) -> None:
+    answer = await rest.post(DEPLOYMENTS, deployment("a", replicas=-1))
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert answer.json["message"] == (
+        'Deployment.apps "a" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0'
+    )
+    assert answer.json["details"] == {
+        "name": "a",
+        "group": "apps",
+        "kind": "Deployment",
+        "causes": [
+            {
+                "reason": "FieldValueInvalid",
+                "message": "Invalid value: -1: must be greater than or equal to 0",
+                "field": "spec.replicas",
+            }
+        ],
+    }
+
+
+async def test_26_an_immutable_field_is_422(rest: Rest) -> None:
+    await rest.made(DEPLOYMENTS, deployment("a"))
+    other = {"spec": {"selector": {"matchLabels": {"app": "b"}}, "template": {"metadata": {"labels": {"app": "b"}}}}}
+    answer = await rest.patch(f"{DEPLOYMENTS}/a", other)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    assert "field is immutable" in answer.json["message"]

@@ -1,0 +1,150 @@
+"""The command line that scripts rely on: names of commands and options, help, version, words and status of refusals."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from kubecore.cli.main import app
+
+OF_UP = {
+    "--data-dir",
+    "--secure-port",
+    "--bind-address",
+    "--grpc-port",
+    "--insecure-port",
+    "--nodes",
+    "--default-runtime",
+    "--simulated-nodes",
+    "--dns-port",
+    "--proxy-mode",
+    "--authorization-mode",
+    "--storage",
+    "--etcd-servers",
+    "--pod-network",
+}
+OF_COMPONENTS = {
+    "apiserver": {
+        "--data-dir",
+        "--secure-port",
+        "--bind-address",
+        "--authorization-mode",
+        "--service-cluster-ip-range",
+        "--service-node-port-range",
+    },
+    "controller-manager": {"--kubeconfig", "--root-ca-file"},
+    "scheduler": {"--kubeconfig"},
+    "kubelet": {
+        "--kubeconfig",
+        "--hostname-override",
+        "--root-dir",
+        "--client-ca-file",
+        "--tls-cert-file",
+        "--tls-private-key-file",
+        "--cluster-dns",
+        "--cluster-domain",
+    },
+    "proxy": {"--kubeconfig", "--proxy-mode", "--hostname-override"},
+    "dns": {"--kubeconfig"},
+}
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Status, and what was said in one line without the frame."""
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+
+
+def options_of(command: str) -> dict[str, Any]:
+    return {name: parameter for parameter in COMMANDS[command].params for name in parameter.opts}
+
+
+@pytest.mark.parametrize(("command", "options"), [("up", OF_UP), *OF_COMPONENTS.items()])
+def test_a_command_has_its_options(command: str, options: set[str]) -> None:
+    assert options - options_of(command).keys() == set()
+
+
+def test_every_command_and_every_option_that_is_shown_has_a_help_text() -> None:
+    for command, found in COMMANDS.items():
+        assert found.help, command
+        for name, parameter in options_of(command).items():
+            assert getattr(parameter, "hidden", False) or getattr(parameter, "help", "") or not name.startswith("-")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_to_be_had_of_everything(command: str, option: str) -> None:
+    status, said = run(*filter(None, (command, option)))
+    assert status == 0
+    assert "Usage:" in said
+
+
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_the_version_is_one_line(argument: str) -> None:
+    status, said = run(argument)
+    assert status == 0
+    assert re.fullmatch(r"kubecore \S+ \(Kubernetes API v1\.35\)", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("up --secure-port 70000", "Invalid value for '--secure-port'"),
+        ("up --grpc-port -1", "Invalid value for '--grpc-port'"),
+        ("up --insecure-port x", "Invalid value for '--insecure-port'"),
+        ("up --dns-port 65536", "Invalid value for '--dns-port'"),
+        ("up --nodes -1", "Invalid value for '--nodes'"),
+        ("up --proxy-mode magic", "Invalid value for '--proxy-mode'"),
+        ("up --pod-network cloud", "Invalid value for '--pod-network'"),
+        ("up --default-runtime docker", "'docker' is not one of: host"),
+        ("up --default-runtime oci", "'oci' is not part of this version yet; there is: host"),
+        ("up --default-runtime simulated", "'simulated' is not part of this version yet; there is: host"),
+        ("up --simulated-nodes 100", "simulated nodes are not part of this version yet"),
+        ("up --storage etcd", "'etcd' is not part of this version yet; there is: lmdb"),
+        ("up --storage sqlite", "'sqlite' is not one of: lmdb"),
+        ("up --etcd-servers http://127.0.0.1:2379", "storage in etcd is not part of this version yet"),
+        ("up --authorization-mode Everybody", "'Everybody' is not one of: Node, RBAC, AlwaysAllow, AlwaysDeny"),
+        ("up --authorization-mode Webhook", "'Webhook' is not part of this version yet"),
+        ("up --authorization-mode RBAC,Node,RBAC", "'RBAC' is specified more than once"),
+        ("up --authorization-mode=,", "at least one authorization-mode must be passed"),
+        ("up --frobnicate", "No such option: --frobnicate"),
+        ("up now", "Got unexpected extra argument(s) (now)"),
+        ("frobnicate", "No such command 'frobnicate'"),
+        ("apiserver --service-cluster-ip-range nonsense", "an IPv4 range such as 10.96.0.0/16 is expected"),
+        ("apiserver --service-cluster-ip-range 10.96.0.1/16", "an IPv4 range such as 10.96.0.0/16 is expected"),
+        ("apiserver --service-cluster-ip-range 10.96.0.0/30", "has room for 4 addresses only; give a /28 or larger"),
+        ("apiserver --service-node-port-range 5", "'5' is not a range of ports such as 30000-32767"),
+        ("apiserver --service-node-port-range 40000-30000", "is not a range of ports such as 30000-32767"),
+        ("scheduler", "Missing option '--kubeconfig'"),
+        ("kubelet --kubeconfig /nowhere", "'/nowhere' does not exist"),
+        ("kubeconfig user", "Missing option '--client-name'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_status_2_and_says_why(arguments: str, words: str) -> None:
+    status, said = run(*arguments.split())
+    assert status == 2
+    assert words in said
+
+
+@pytest.mark.parametrize("component", ["controller-manager", "scheduler", "kubelet", "proxy"])
+def test_a_file_that_is_no_kubeconfig_is_refused_by_name(component: str, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("apiVersion: v1\nkind: Config\ncurrent-context: there\n")
+    status, said = run(component, "--kubeconfig", str(file))
+    assert status == 1
+    assert said.endswith("no context named 'there'")
+    assert f"kubecore: {file}: " in said
+
+
+def test_an_api_server_on_a_directory_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, said = run("apiserver", "--data-dir", str(tmp_path / "file" / "data"))
+    assert status == 1
+    assert "Not a directory" in said
+    assert "Errno" not in said

@@ -1,0 +1,38 @@
+"""`kubecore up` as far as it comes without a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kubecore.cli.main import app
+from kubecore.cli.up import told
+
+
+def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert result.output == (
+        f"kubecore: cannot write to the data directory: {tmp_path}/file/log: Not a directory; "
+        "choose one with --data-dir\n"
+    )
+
+
+def test_an_error_is_told_without_its_number() -> None:
+    assert told(OSError(98, "cannot listen on 127.0.0.1:6443: Address already in use")) == (
+        "cannot listen on 127.0.0.1:6443: Address already in use"
+    )
+    assert told(PermissionError(13, "Permission denied", "/root/x")) == "/root/x: Permission denied"
+    assert told(ValueError("no")) == "no"
+
+
+def test_a_user_without_a_home_directory_is_told_to_choose_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321_000)
+    result = CliRunner().invoke(app, ["up"])
+    assert result.exit_code == 2
+    assert "this user has no home directory, choose another folder" in " ".join(result.output.replace("│", "").split())

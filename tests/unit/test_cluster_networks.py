@@ -1,0 +1,88 @@
+"""Which networks a cluster gets, and keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.cluster import ClusterConfig, Networks, choose_networks, hold_networks
+from kubecore.kubelet import network
+from kubecore.kubelet.network import Detection
+from kubecore.kubelet.range_claims import RangeError
+
+Choose = Callable[..., Networks]
+
+
+@pytest.fixture
+def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Choose]:
+    """As a user without rights; what was claimed is released at the end."""
+    made: list[Networks] = []
+    monkeypatch.setattr(network, "detect", lambda: Detection("loopback", "this is a test"))
+
+    def choose(name: str = "data", **fields: Any) -> Networks:
+        config = ClusterConfig(data_dir=tmp_path / name, **fields)
+        made.append(hold_networks(config, choose_networks(config)))
+        return made[-1]
+
+    yield choose
+    for one in made:
+        release(one)
+
+
+def release(networks: Networks) -> None:
+    if networks.claim is not None:
+        networks.claim.release()
+
+
+def test_without_rights_pods_share_the_hosts_network_and_the_user_is_told_why(choose: Choose) -> None:
+    assert str(choose()).startswith("loopback: pods share the host's network")
+    assert "because this is a test; Services have 127.96." in str(choose("another"))
+
+
+def test_two_clusters_at_a_time_have_different_ranges(choose: Choose) -> None:
+    one, other = choose("one"), choose("other")
+    assert one.services != other.services
+    assert one.pods_of_node(0) != other.pods_of_node(0)
+
+
+def test_a_cluster_keeps_its_ranges(choose: Choose) -> None:
+    first = choose()
+    release(first)
+    assert choose().services == first.services
+
+
+def test_a_range_that_is_taken_meanwhile_is_a_clear_error(choose: Choose, tmp_path: Path) -> None:
+    first = choose()
+    with pytest.raises(RangeError, match=rf"has the addresses {first.services} now, which .*data was made with"):
+        choose()
+
+
+def test_a_cluster_without_nodes_holds_no_range(choose: Choose) -> None:
+    assert choose(nodes=0).claim is None
+    assert choose(nodes=0).claim is None
+
+
+def test_network_namespaces_that_cannot_be_had_are_refused_with_the_reason(choose: Choose) -> None:
+    with pytest.raises(PermissionError, match="network namespaces for pods cannot be had: this is a test"):
+        choose(network_mode="netns")
+
+
+def test_a_directory_made_with_network_namespaces_does_not_fall_back(choose: Choose, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/networks.json").write_text(
+        json.dumps({"mode": "netns", "services": "10.96.0.0/16", "pods": "10.244.0.0/16"})
+    )
+    with pytest.raises(
+        PermissionError, match="was made with pod network netns, which cannot be had now: this is a test"
+    ):
+        choose()
+
+
+def test_a_directory_keeps_its_mode(choose: Choose) -> None:
+    release(choose())
+    with pytest.raises(PermissionError, match="was made with pod network loopback and keeps it"):
+        choose(network_mode="netns")
