@@ -64,6 +64,18 @@ spec: {{cronSpec: "*/5 * * * *", replicas: 2}}
 """
 
 
+def made_namespace(kubectl: Kubectl, name: str) -> None:
+    kubectl("create", "-f", "-", stdin=f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = request.node.name.replace("_", "-")[:40].strip("-") + "-crd"
+    made_namespace(kubectl, name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
 @pytest.fixture(scope="module")
 def crontabs(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "-f", "-", stdin=CRONTABS)
@@ -156,7 +168,7 @@ def test_what_a_custom_resource_owns_goes_with_it(kubectl: Kubectl, crontabs: st
 
 
 def test_a_namespace_takes_its_custom_resources_along(kubectl: Kubectl, crontabs: str) -> None:
-    kubectl("create", "namespace", "crontabs-go")
+    made_namespace(kubectl, "crontabs-go")
     crontab(kubectl, "crontabs-go", "one")
     kubectl("delete", "namespace", "crontabs-go", "--timeout=30s")
     left = kubectl.json("get", "ct", "-A")["items"]
