@@ -247,9 +247,16 @@ class Definition:
         )
 
 
+def _read(body: bytes) -> _Body:
+    try:
+        return _DECODER.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a CustomResourceDefinition: {error}") from None
+
+
 def parse(body: bytes) -> Definition:
-    """From the stored bytes of a definition whose names have been accepted."""
-    read = _DECODER.decode(body)
+    """From the stored bytes of a definition whose names have been accepted. Raises ValueError."""
+    read = _read(body)
     spec, names = read.spec, read.status.acceptedNames
     preferred = sorted(spec.versions, key=lambda version: by_priority(version.name))
     webhook = _webhook(spec.conversion)
@@ -273,14 +280,20 @@ def parse(body: bytes) -> Definition:
 
 
 def is_served(body: bytes) -> bool:
-    """Whether the stored definition's names have been accepted at some time, and so its resource is served."""
-    conditions = {one.type: one.status for one in _DECODER.decode(body).status.conditions or ()}
+    """Whether the stored definition's names have been accepted at some time, and so its resource is served.
+
+    Raises ValueError.
+    """
+    conditions = {one.type: one.status for one in _read(body).status.conditions or ()}
     return conditions.get("Established") == "True"
 
 
 def schema_of(body: bytes, version: str) -> bytes:
-    """The openAPIV3Schema of a version in a stored definition; one that allows anything when it has none."""
-    for one in _DECODER.decode(body).spec.versions:
+    """The openAPIV3Schema of a version in a stored definition; one that allows anything when it has none.
+
+    Raises ValueError.
+    """
+    for one in _read(body).spec.versions:
         if one.name == version and one.schema is not None:
             return bytes(one.schema.openAPIV3Schema) or _ANYTHING
     return _ANYTHING

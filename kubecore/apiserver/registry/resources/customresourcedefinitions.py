@@ -15,6 +15,7 @@ from kubecore.apiserver.registry.codec import dumps
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.definitions import conversion, naming, versions
+from kubecore.apiserver.registry.validation.definitions.formats import unrecognized_formats
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -94,6 +95,13 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
             instead = "set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
             problems.invalid("spec.preserveUnknownFields", True, f"cannot set to true, {instead}")
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource:
+            return []
+        before = unrecognized_formats(old["spec"]) if old is not None else []
+        found = unrecognized_formats(obj["spec"])
+        return [f'unrecognized format "{form}"' for form in found if form not in before]
 
     # --- deletion
 

@@ -314,6 +314,16 @@ def test_a_deprecation_warning_is_for_deprecated_versions() -> None:
     ]
 
 
+def test_formats_nobody_checks_are_told_once() -> None:
+    schema = changed(SCHEMA, "properties.spec.properties.color.format", "colour")
+    definition = CRDS.create(crd(version(schema={"openAPIV3Schema": schema})))
+    context = CRDS.context("create", "widgets.example.com")
+    assert CRDS.strategy.warnings(context, definition, None) == ['unrecognized format "colour"']
+    assert CRDS.strategy.warnings(context, definition, definition) == []
+    known = changed(SCHEMA, "properties.spec.properties.color.format", "date-time")
+    assert CRDS.strategy.warnings(context, crd(version(schema={"openAPIV3Schema": known})), None) == []
+
+
 def test_the_first_deletion_marks_it_and_waits_for_its_instances() -> None:
     stored = CRDS.create(crd())
     assert CRDS.strategy.holds_deletion(stored)

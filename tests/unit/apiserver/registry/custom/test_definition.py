@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from kubecore.apiserver.registry.custom.definition import Definition, parse, pointer, schema_of
 
@@ -95,6 +96,11 @@ def test_the_schema_is_read_from_the_stored_bytes() -> None:
         }
     )
     assert schema_of(body, "v1") == b'{"type":"object"}'
+
+
+def test_what_is_no_definition_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a CustomResourceDefinition"):
+        parse(b'{"metadata":{"name":"x"},"spec":{}}')
 
 
 def test_a_field_path_becomes_a_pointer() -> None:
