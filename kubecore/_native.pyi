@@ -129,7 +129,7 @@ class WatchCache:
         versions: Sequence[str],
         selectable_fields: Sequence[tuple[str, str]],
         *,
-        list_kind: str = "",
+        list_kind: str = ...,
         custom: bool = False,
     ) -> int:
         """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON pointer); a pointer may be several

@@ -119,6 +119,11 @@ class APIServerConfig:
     storage: LMDBConfig = field(default_factory=LMDBConfig)
 
 
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("%s ended", task.get_name(), exc_info=task.exception())
+
+
 class APIServer:
     """One API server over its data directory.
 
@@ -251,6 +256,7 @@ class APIServer:
         self.custom.adopt(self._definitions)
         controller = DefinitionController(self.registry, self.custom, self.hub)
         self._controller = asyncio.get_running_loop().create_task(controller.run(), name="definitions")
+        self._controller.add_done_callback(_report_end)
         self._started.append("definitions")
 
     def _kubelets(self) -> KubeletConnection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.conversion_webhook import ConversionWebhook, serving
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, program
+from tests.support.process import RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -64,13 +66,23 @@ spec: {{cronSpec: "*/5 * * * *", replicas: 2}}
 """
 
 
+@pytest.fixture(scope="module", params=["1.27", "1.37"])
+def kubectl(
+    cluster: RunningCluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Kubectl:
+    found = program(request.param)
+    if found is None:
+        pytest.skip(f"kubectl {request.param} is not on this machine")
+    return Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+
+
 def made_namespace(kubectl: Kubectl, name: str) -> None:
     kubectl("create", "-f", "-", stdin=f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 
 
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("_", "-")[:40].strip("-") + "-crd"
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-50:].strip("-")
     made_namespace(kubectl, name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")

@@ -294,6 +294,10 @@ async def test_a_default_that_is_added_later_shows_on_read(api: Api, cluster: Ap
     await renewed
     _, found = await api.get("later.example.com/v1/laters", "old")
     assert found["spec"]["weight"] == 7
+    # A write that changes nothing makes what is stored what is shown, once (how objects are migrated).
+    _, renewed_object = await api.update("later.example.com/v1/laters", found)
+    assert renewed_object["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]
+    assert (await api.update("later.example.com/v1/laters", renewed_object))[1] == renewed_object
 
 
 # --- the end
