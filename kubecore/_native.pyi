@@ -344,9 +344,13 @@ class Front:
         namespaced: bool,
         verbs: Sequence[str],
         subresources: Sequence[str],
+        *,
+        schema: CustomSchema | None = None,
+        warning: str | None = None,
     ) -> None:
         """What the read path may serve from the cache's `resource`; called again for the same path it replaces.
 
+        `schema` prunes objects of a version that is not the stored one; `warning` is a Warning header of every answer.
         KeyError for a resource, ValueError for a version that the cache does not know.
         """
     def unroute(self, group: str, version: str, plural: str) -> None: ...

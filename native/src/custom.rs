@@ -1,5 +1,7 @@
 //! `_native.CustomSchema`: the schema engine for the kinds of CustomResourceDefinitions.
 
+use std::sync::Arc;
+
 use kubecore_core::merge::{Apply, PatchType, Update};
 use kubecore_core::schema::custom::{self, Fault, KIND};
 use pyo3::exceptions::PyValueError;
@@ -14,8 +16,8 @@ use crate::schema::{
 type FaultTuple = (&'static str, String, String);
 
 #[pyclass(frozen, module = "kubecore._native")]
-struct CustomSchema {
-    inner: custom::CustomSchema,
+pub struct CustomSchema {
+    pub inner: Arc<custom::CustomSchema>,
 }
 
 #[pymethods]
@@ -31,7 +33,7 @@ impl CustomSchema {
     ) -> PyResult<Self> {
         let builtin = &builtin.get().inner;
         let compiled = py.detach(|| custom::CustomSchema::compile(schema, api_version, kind, builtin));
-        Ok(Self { inner: compiled.map_err(unusable)? })
+        Ok(Self { inner: Arc::new(compiled.map_err(unusable)?) })
     }
 
     #[staticmethod]

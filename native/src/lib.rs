@@ -13,6 +13,7 @@ mod front;
 mod gil;
 mod launch;
 mod rbac;
+mod route;
 mod schema;
 mod selector;
 mod subscriptions;

@@ -16,6 +16,7 @@ from kubecore.api.schemas import CustomSchema
 from kubecore.api.scheme import Resource, Scheme
 from kubecore.apiserver.extensions.describing import DescribedDefinitions
 from kubecore.apiserver.handlers.custom_scale import CustomReplicas
+from kubecore.apiserver.handlers.request import warning_headers
 from kubecore.apiserver.handlers.scale import ScaleSubresource
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.registry.custom import definition as definitions
@@ -151,7 +152,7 @@ class CustomResources:
             if wanted is None or not wanted.served:
                 return None
             try:
-                made = installed.served[version] = self._serve(installed.definition, wanted)
+                made = installed.served[version] = self._serve(installed, wanted)
             except ValueError:
                 log.exception("%s version %s cannot be served", installed.definition.name, version)
                 raise errors.internal_error("the server could not properly serve the CR schema") from None
@@ -201,14 +202,16 @@ class CustomResources:
         before = self._installed.get(definition.name)
         made = _Installed(definition)
         for version in definition.served:
-            if _is_read_in_rust(definition, version):
-                self._route(definition, version)
-                made.routed.add((definition.group, version.name, definition.plural))
+            if _is_read_in_rust(definition, version) and version.schema == definition.storage.schema:
+                self._route(made, version)
         for path in (before.routed if before is not None else set()) - made.routed:
             self._front.unroute(*path)
         self._installed[definition.name] = made
 
-    def _route(self, definition: Definition, version: Version) -> None:
+    def _route(self, installed: _Installed, version: Version, schema: CustomSchema | None = None) -> None:
+        """Has Rust answer reads of this version, objects pruned by `schema` if there is one."""
+        definition = installed.definition
+        installed.routed.add((definition.group, version.name, definition.plural))
         self._front.route(
             definition.group,
             version.name,
@@ -217,6 +220,8 @@ class CustomResources:
             definition.namespaced,
             sorted(definitions.VERBS),
             ["status"] if version.status else [],
+            schema=schema,
+            warning=warning_headers([version.warning])[0][1] if version.warning else None,
         )
 
     def _cached(self, definition: Definition) -> Cached:
@@ -230,10 +235,14 @@ class CustomResources:
         assert isinstance(normalization, Normalization)
         return normalization.schema_of
 
-    def _serve(self, definition: Definition, version: Version) -> Served:
+    def _serve(self, installed: _Installed, version: Version) -> Served:
         from kubecore.apiserver.tables.custom import custom_table
 
+        definition = installed.definition
         store = self._store(definition, version)
+        if _is_read_in_rust(definition, version) and version.schema != definition.storage.schema:
+            # From the second read on: schemas are not compiled before somebody asks.
+            self._route(installed, version, self._schemas(definition)(version.name))
         fields = {"metadata.name", *(path.removeprefix(".") for path in version.fields)}
         if definition.namespaced:
             fields.add("metadata.namespace")
@@ -276,9 +285,9 @@ class CustomResources:
 
 
 def _is_read_in_rust(definition: Definition, version: Version) -> bool:
-    """Whether the bytes in the cache are what a client of this version reads, but for the name of the version."""
-    same = version.storage or (definition.webhook is None and version.schema == definition.storage.schema)
-    return same and definition.uniform and not version.warning and set(version.fields) == set(definition.fields)
+    """Whether the bytes in the cache are what a client of this version reads, but for its name and for pruning."""
+    same = version.storage or definition.webhook is None
+    return same and definition.uniform and set(version.fields) == set(definition.fields)
 
 
 def _by_preference(resources: list[Resource]) -> list[Resource]:

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{Method, Response};
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
@@ -37,7 +37,11 @@ impl Server {
             "list" => self.list(exchange, &route, &*transcoder),
             _ => self.watch(exchange, &route, transcoder),
         };
-        Some(answered.unwrap_or_else(|status| refusal(&status)))
+        let mut response = answered.unwrap_or_else(|status| refusal(&status));
+        if let Some(warning) = &route.warning {
+            response.headers_mut().append(WARNING, warning.clone());
+        }
+        Some(response)
     }
 
     fn get(

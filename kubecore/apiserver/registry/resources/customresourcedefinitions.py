@@ -147,7 +147,10 @@ def _note_storage_version(obj: JSON) -> None:
 
 
 def _check_schema(schema: JSON, old: JSON | None, status: bool) -> list[tuple[str, str, str]]:
-    return CustomSchema.check(dumps(schema), old=None if old is None else dumps(old), status=status)
+    try:
+        return CustomSchema.check(dumps(schema), old=None if old is None else dumps(old), status=status)
+    except ValueError as error:
+        return [("FieldValueInvalid", "", f'Invalid value: "": {error}')]
 
 
 def _has_good_ca(old: JSON) -> bool:
