@@ -118,7 +118,7 @@ class DefinitionController:
             return self._serving.remove(name), None
         definition: JSON = loads(stored.value)
         self._seen[name] = _names_only(definition)
-        wanted = meta.deepcopy(definition)
+        wanted = {**definition, "status": meta.deepcopy(definition.get("status") or {})}
         now = meta.format_time(self._clock.now())
         self._give_names(wanted, now)
         _judge_approval(wanted, now)
@@ -174,7 +174,9 @@ class DefinitionController:
         context = self.context(name)
         context.subresource = "status"
         try:
-            await store.update(context, Change(lambda old, stored: meta.deepcopy(wanted)))
+            # Of the rest the store keeps what is there.
+            told = {"metadata": wanted["metadata"], "status": wanted["status"]}
+            await store.update(context, Change(lambda old, stored: meta.deepcopy(told)))
         except StatusError as error:
             # Changed or gone meanwhile: the watch says so, too.
             if not errors.is_not_found(error) and not errors.is_conflict(error):

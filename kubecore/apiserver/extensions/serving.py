@@ -189,12 +189,14 @@ class CustomResources:
         return True
 
     def tell(self) -> None:
-        """Discovery and OpenAPI as of now."""
+        """Has discovery and OpenAPI speak of what is served now."""
+        self._documents.outdated(self._described)
+
+    def _described(self) -> tuple[Scheme, DescribedDefinitions]:
         told = [one.definition for one in self._installed.values()]
         custom = [one.resource(version, told=True) for one in told for version in one.served]
         scheme = Scheme([*self._builtin.resources, *_by_preference(custom)])
-        self._registry.scheme = scheme
-        self._documents.replace(scheme, DescribedDefinitions(self._cacher, told))
+        return scheme, DescribedDefinitions(self._cacher, told)
 
     # --- one definition
 

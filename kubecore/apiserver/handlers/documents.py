@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -26,14 +27,22 @@ class Documents:
         self._discovery = Discovery(registry.scheme)
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
+        self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] | None = None
 
-    def replace(self, scheme: Scheme, custom: CustomDefinitions) -> None:
-        """Resources have come or gone, or are described otherwise."""
-        self._discovery.replace(scheme)
-        self._openapi.replace(scheme, custom)
+    def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
+        """Resources have come or gone, or are described otherwise: as `describe` says when somebody asks."""
+        self._describe = describe
+
+    def _renew(self) -> None:
+        if self._describe is not None:
+            scheme, custom = self._describe()
+            self._describe = None
+            self._discovery.replace(scheme)
+            self._openapi.replace(scheme, custom)
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""
+        self._renew()
         path = request.path.rstrip("/")
         if path.startswith("/openapi/"):
             # A first document takes tens to hundreds of milliseconds: not on the loop.

@@ -68,8 +68,6 @@ class ServedResources:
             resource = self._registry.scheme.lookup(group, version, plural)
             if resource is None:
                 raise errors.no_such_path()
-            if resource.storage_version:
-                raise errors.no_such_path()
             kind = f"{resource.api_version}/{resource.kind}"
             schema = BuiltinKind(self._registry.schemas, kind)
             served = self._found[path] = Served(resource, self._registry.store(resource.key), kind, schema)
