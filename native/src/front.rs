@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kubecore_core::clock::Clock as CoreClock;
+use kubecore_core::protobuf::Protobuf;
 use kubecore_core::watch_cache::{Json, ResourceId, WatchCache as CoreCache};
 use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::exchange::Exchange;
@@ -147,6 +148,7 @@ impl Front {
             .ok_or_else(|| PyValueError::new_err(format!("{plural} is not served in {version:?}")))?;
         let can = |verb: &str| verbs.iter().any(|own| own == verb);
         self.server.routes.put(Route {
+            protobuf: Protobuf::version(cache.info(), &version).map(|form| Arc::new(form) as _),
             gets: can("get"),
             lists: can("list"),
             watches: can("watch"),

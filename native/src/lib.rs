@@ -11,6 +11,7 @@ mod error;
 mod front;
 mod gil;
 mod launch;
+mod protobuf;
 mod rbac;
 mod schema;
 mod selector;
@@ -27,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::register(module)?;
     front::register(module)?;
     launch::register(module)?;
+    protobuf::register(module)?;
     rbac::register(module)?;
     schema::register(module)?;
     selector::register(module)?;

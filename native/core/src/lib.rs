@@ -4,6 +4,7 @@ pub mod authn;
 pub mod balance;
 pub mod clock;
 pub mod merge;
+pub mod protobuf;
 pub mod rbac;
 pub mod schema;
 pub mod selector;
