@@ -719,6 +719,19 @@ class CustomSchema:
     ) -> Applied:
         """As `Schemas.apply`."""
 
+# --- protobuf
+def protobuf_encode(json: bytes) -> bytes:
+    """An object (it says its apiVersion and kind) in its protobuf envelope. ValueError for kinds without a form."""
+
+def protobuf_decode(body: bytes) -> bytes:
+    """An enveloped object as JSON. ValueError, worded as upstream, for bytes that are none."""
+
+def protobuf_frame(event_type: str, object: bytes) -> bytes:
+    """One length-delimited WatchEvent around an enveloped object."""
+
+def protobuf_knows(api_version: str, kind: str) -> bool:
+    """Whether the kind has a protobuf form: all built-in ones have."""
+
 # --- tunnel
 @final
 class TlsTunnel:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 
 from kubecore.clock import Clock
@@ -90,7 +91,7 @@ class LogWriter:
         self._max_file_bytes = max_file_bytes
         self._max_files = max_files
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self._file = _open(path)
         self._size = self._file.tell()
         self._unfinished = {"stdout": b"", "stderr": b""}
         book.opened(path)
@@ -140,11 +141,16 @@ class LogWriter:
         stamp = self._clock.now().strftime("%Y%m%d-%H%M%S%f")
         with suppress(OSError):
             self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
-        self._file = self.path.open("ab", buffering=0)
+        self._file = _open(self.path)
         self._size = self._file.tell()
         rotated = sorted(self.path.parent.glob(f"{self.path.name}.*"))
         for old in rotated[: max(len(rotated) - self._max_files + 1, 0)]:
             old.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> FileIO:
+    """To append. What a container says is nobody's business but its owner's: as container runtimes have it, 0640."""
+    return FileIO(path, "a", opener=lambda name, flags: os.open(name, flags, 0o640))
 
 
 def _add_line(out: list[bytes], prefix: bytes, line: bytes) -> None:

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kubecore_core::clock::Clock as CoreClock;
+use kubecore_core::protobuf::Protobuf;
 use kubecore_core::watch_cache::{ResourceId, WatchCache as CoreCache};
 use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::exchange::Exchange;
@@ -141,6 +142,7 @@ impl Front {
         let warning = warning.map(route::warning).transpose()?;
         let can = |verb: &str| verbs.iter().any(|own| own == verb);
         self.server.routes.put(Route {
+            protobuf: Protobuf::version(cache.info(), &version).map(|form| Arc::new(form) as _),
             gets: can("get"),
             lists: can("list"),
             watches: can("watch"),

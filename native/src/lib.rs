@@ -12,6 +12,7 @@ mod error;
 mod front;
 mod gil;
 mod launch;
+mod protobuf;
 mod rbac;
 mod route;
 mod schema;
@@ -30,6 +31,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::register(module)?;
     front::register(module)?;
     launch::register(module)?;
+    protobuf::register(module)?;
     rbac::register(module)?;
     schema::register(module)?;
     selector::register(module)?;

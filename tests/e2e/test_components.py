@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from kubecore.kubelet.range_claims import Claim, claim_first
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, Command, lasting_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 EXAMPLE = ROOT / "examples" / "web.yaml"
-# No other cluster of this machine has these: `kubecore up` takes its own from 127.96.0.0/16.
-SERVICES = "127.97.0.0/16"
+# For Services: `kubecore up` takes its own from 127.96.0.0/16.
+RANGES = [f"127.{number}.0.0/16" for number in range(97, 128)]
 NODES = ("alpha", "beta")
 
 
@@ -32,11 +33,15 @@ class Parts:
     folder: Path
     stack: ExitStack
     port: int = field(default_factory=lasting_port)
+    services: Claim = field(default_factory=lambda: claim_first(RANGES))
     commands: dict[str, Command] = field(default_factory=dict)
 
     @property
     def data_dir(self) -> Path:
         return self.folder / "data"
+
+    def __post_init__(self) -> None:
+        self.stack.callback(self.services.release)
 
     def start(self, name: str, *arguments: str) -> Command:
         command = self.commands[name] = Command(*arguments)
@@ -45,7 +50,7 @@ class Parts:
 
     def start_api_server(self) -> None:
         where = ("--data-dir", str(self.data_dir), "--secure-port", str(self.port))
-        self.start("apiserver", "apiserver", *where, "--service-cluster-ip-range", SERVICES).wait_ready()
+        self.start("apiserver", "apiserver", *where, "--service-cluster-ip-range", self.services.network).wait_ready()
 
     def kubeconfig(self, user: str, *groups: str) -> Path:
         """A file with credentials of that identity."""

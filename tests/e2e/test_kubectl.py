@@ -121,7 +121,7 @@ def test_get_all_and_across_namespaces(kubectl: Kubectl, deployed: str) -> None:
 
 
 def test_describe_pod_tells_state_and_events(kubectl: Kubectl, deployed: str) -> None:
-    text = kubectl("-n", deployed, "describe", "pods", "-l", "app=sleeper")
+    text = kubectl("-n", deployed, "describe", "pods", "-l", "app=sleeper", "--show-events")
     assert re.search(r"Status:\s+Running", text)
     assert "Successfully assigned" in text
     assert "Started container main" in text or "Container started" in text

@@ -11,19 +11,19 @@ from typing import Any
 
 import orjson
 
-from kubecore.api import errors
+from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers.request import JSON_TYPE, Response
 
 JSON = dict[str, Any]
 
 YAML_TYPE = "application/yaml"
-_ACCEPTED = (JSON_TYPE, YAML_TYPE)
+_ACCEPTED = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`media` is JSON or YAML; `transform` is "" or the kind asked for by `as=`, in `version`."""
+    """`media` is JSON, YAML or protobuf; `transform` is "" or the kind asked for by `as=`, in `version`."""
 
     media: str = JSON_TYPE
     transform: str = ""
@@ -34,22 +34,22 @@ PLAIN = Form()
 
 
 @functools.lru_cache(maxsize=512)
-def negotiate(accept: str) -> Form | None:
+def negotiate(accept: str, *, in_protobuf: bool = True) -> Form | None:
     """The best form for an Accept header; None when nothing fits (406)."""
     if not accept:
         return PLAIN
     for clause in _clauses(accept):
         form = _form(clause)
-        if form is not None:
+        if form is not None and (in_protobuf or form.media != protobuf.MEDIA):
             return form
     return None
 
 
-def form_for(accept: str) -> Form:
-    """Raises 406."""
-    form = negotiate(accept)
+def form_for(accept: str, *, in_protobuf: bool = True) -> Form:
+    """`in_protobuf`: whether there is such a form of what is answered. Raises 406."""
+    form = negotiate(accept, in_protobuf=in_protobuf)
     if form is None:
-        raise errors.not_acceptable(_ACCEPTED)
+        raise errors.not_acceptable(_ACCEPTED if in_protobuf else _ACCEPTED[:2])
     return form
 
 
@@ -79,6 +79,8 @@ def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
     transform = params.get("as", "")
     if not transform:
         return Form(media)
+    if transform == "Table" and media == protobuf.MEDIA:
+        return None
     if transform not in _TRANSFORMS or params.get("g", "meta.k8s.io") != "meta.k8s.io":
         return None
     version = params.get("v", "v1")
@@ -91,6 +93,8 @@ def encode(form: Form, body: bytes) -> tuple[bytes, str]:
         import yaml
 
         return yaml.safe_dump(orjson.loads(body), sort_keys=False).encode(), YAML_TYPE
+    if form.media == protobuf.MEDIA:
+        return protobuf.encode(body), protobuf.MEDIA
     return body, JSON_TYPE
 
 

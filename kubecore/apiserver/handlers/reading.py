@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import errors
+from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
+_STREAMED = {JSON_TYPE: JSON_TYPE, protobuf.MEDIA: protobuf.STREAM_MEDIA}
 _MIN_WATCH_SECONDS = 1800
 
 
@@ -61,11 +62,12 @@ class Reading:
         """Starts to stream; answers by itself. Raises what refuses the watch."""
         key = served.stored().resource.key
         shape = self._shape(request, served)
-        if shape.form.media != JSON_TYPE:
-            raise errors.not_acceptable([JSON_TYPE])
+        media = _STREAMED.get(shape.form.media)
+        if media is None:
+            raise errors.not_acceptable(list(_STREAMED))
         check_fields(served, request.query)
         watch = self._hub.query(key, request.query, _namespace(request, served), request.name)
-        stream = request.respond_stream(200, JSON_TYPE, served.headers)
+        stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         asked = int(parse_query(request.query).get("timeoutSeconds") or 0)
@@ -92,7 +94,7 @@ class Reading:
             shape = self._shape(request, served)
             for event in batch:
                 value = event.object if event.type == "ERROR" else shape.event(event.object, first=first)
-                lines.append(b'{"type":"' + event.type.encode() + b'","object":' + value + b"}\n")
+                lines.append(_frame(shape.form.media, event.type, value))
                 first = False
             if not stream.write(b"".join(lines)) or batch[-1].type == "ERROR":
                 return
@@ -102,6 +104,12 @@ class Reading:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _frame(media: str, event_type: str, value: bytes) -> bytes:
+    if media == protobuf.MEDIA:
+        return protobuf.frame(event_type, protobuf.encode(value))
+    return b'{"type":"' + event_type.encode() + b'","object":' + value + b"}\n"
 
 
 def _namespace(request: Request, served: Served) -> str:

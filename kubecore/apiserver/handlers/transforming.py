@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubecore.api import errors
+from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.negotiation import Form
 from kubecore.apiserver.registry.codec import loads
@@ -126,7 +126,10 @@ def _list_meta(revision: int | str | None) -> JSON:
 
 def shape_of(accept: str, query: str, served: Served, now: datetime) -> Shape:
     """The shape of objects and lists of a resource. Raises 400, 406."""
-    form = negotiation.form_for(accept)
+    resource = served.resource
+    # Metadata alone has a form, whatever it is of.
+    in_protobuf = "as=Partial" in accept or protobuf.has_form(resource.api_version, resource.kind)
+    form = negotiation.form_for(accept, in_protobuf=in_protobuf)
     include = include_object(query) if form.transform == "Table" else "Metadata"
     stored = None if served.store is None else served.store.resource
     return Shape(form, served.resource, stored, include=include, now=now, table=served.table)

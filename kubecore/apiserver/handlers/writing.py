@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import errors, meta
+from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
@@ -86,6 +86,7 @@ class Writing:
     async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         shape = self._shape(request, served)
+        _check_media(served, request)
         ctx = self.context(request, user, served, write_options("create", request.query))
         obj = self._decoded(ctx, served.schema, request.body, request.content_type)
         if store.resource is not served.resource:
@@ -96,6 +97,7 @@ class Writing:
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         shape = self._shape(request, served)
+        _check_media(served, request)
         ctx = self.context(request, user, served, write_options("update", request.query))
         decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
@@ -215,6 +217,12 @@ class Writing:
         """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
         body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
+
+
+def _check_media(served: Served, request: Request) -> None:
+    """Raises 415: custom kinds have no form but JSON and YAML."""
+    if served.custom and request.content_type.partition(";")[0].strip() == protobuf.MEDIA:
+        raise errors.unsupported_media_type((JSON_TYPE, negotiation.YAML_TYPE))
 
 
 def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ pub mod balance;
 pub mod clock;
 mod go;
 pub mod merge;
+pub mod protobuf;
 pub mod rbac;
 mod re2;
 pub mod schema;

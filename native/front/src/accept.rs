@@ -9,7 +9,9 @@ pub enum Form {
     Json,
     /// PartialObjectMetadata, or the list of it.
     Metadata,
-    /// Something that Python makes: Table, YAML, protobuf.
+    /// The objects in protobuf, where their kind has such a form.
+    Protobuf,
+    /// Something that Python makes: Table, YAML.
     Python,
     /// Nothing on the list is made here.
     Nothing,
@@ -57,6 +59,7 @@ fn judge(clause: &str) -> (f32, Option<Form>) {
         _ if !json && !other => None,
         "" if json => Some(Form::Json),
         _ if media == "application/cbor" => None,
+        "" if media == "application/vnd.kubernetes.protobuf" => Some(Form::Protobuf),
         "" => Some(Form::Python),
         _ if group != "meta.k8s.io" => None,
         "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" && json => {
@@ -90,7 +93,7 @@ mod tests {
                 Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"),
                 Form::Metadata,
             ),
-            (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Python),
+            (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Protobuf),
             (Some("application/json,application/vnd.kubernetes.protobuf"), Form::Json),
             (Some("application/json;q=0.5,application/yaml"), Form::Python),
             (Some("application/cbor,application/json"), Form::Json),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT, WARNING};
 use http::{Method, Response};
+use kubecore_core::protobuf;
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
 use rand::Rng;
@@ -19,6 +20,9 @@ use crate::server::{Phase, Server};
 use crate::status::{APPLICATION_JSON, NO_CACHE, refusal};
 use crate::watch_body::WatchBody;
 
+const PROTOBUF: HeaderValue = HeaderValue::from_static(protobuf::CONTENT_TYPE);
+const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static(protobuf::STREAM_CONTENT_TYPE);
+
 impl Server {
     /// The answer to a read that the cache can give; None hands it to Python.
     pub(crate) fn read(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
@@ -26,18 +30,21 @@ impl Server {
             return None;
         }
         let route = self.routes.for_read(&exchange.info)?;
-        let transcoder: Arc<dyn Transcoder> = match negotiate(exchange.accept()) {
+        let form = negotiate(exchange.accept());
+        let transcoder: Arc<dyn Transcoder> = match form {
             Form::Json => route.json.clone(),
             Form::Metadata => Arc::new(PartialMetadata),
+            // Without a form of its own, the client's next choice counts.
+            Form::Protobuf => route.protobuf.clone()?,
             Form::Python => return None,
             Form::Nothing => return Some(refusal(&Status::not_acceptable(&ACCEPTED))),
         };
         let answered = match exchange.info.verb() {
-            "get" => self.get(exchange, &route, &*transcoder),
-            "list" => self.list(exchange, &route, &*transcoder),
-            _ => self.watch(exchange, &route, transcoder),
+            "get" => self.get(exchange, &route, &*transcoder, form),
+            "list" => self.list(exchange, &route, &*transcoder, form),
+            _ => self.watch(exchange, &route, transcoder, form),
         };
-        let mut response = answered.unwrap_or_else(|status| refusal(&status));
+        let mut response = answered.unwrap_or_else(|status| refusal_in(&status, form));
         if let Some(warning) = &route.warning {
             response.headers_mut().append(WARNING, warning.clone());
         }
@@ -49,19 +56,16 @@ impl Server {
         exchange: &Exchange,
         route: &Route,
         transcoder: &dyn Transcoder,
+        form: Form,
     ) -> Result<Response<Body>, Status> {
         let info = &exchange.info;
         let namespace = if route.namespaced { info.namespace() } else { "" };
         let Some(object) = route.cache.get(namespace, info.name()) else {
             return Err(Status::not_found(info.group(), info.resource(), info.name()));
         };
-        let rendering = Rendering { pretty: wants_pretty(exchange), gzip: false };
-        let json = route.cache.render(&object, transcoder)?;
-        Ok(json_response(if rendering.pretty {
-            Body::full(rendering::indented([&json]))
-        } else {
-            Body::full(json)
-        }))
+        let body = route.cache.render(&object, transcoder)?;
+        let pretty = form != Form::Protobuf && wants_pretty(exchange);
+        Ok(response(if pretty { Body::full(rendering::indented([&body])) } else { Body::full(body) }, form))
     }
 
     fn list(
@@ -69,16 +73,17 @@ impl Server {
         exchange: &Exchange,
         route: &Route,
         transcoder: &dyn Transcoder,
+        form: Form,
     ) -> Result<Response<Body>, Status> {
         let options = ReadOptions::parse(&exchange.query)?;
         let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
         let list = route.cache.list(&query, transcoder)?;
-        let rendering =
-            Rendering { pretty: wants_pretty(exchange), gzip: rendering::takes_gzip(exchange, list.length) };
+        let pretty = form != Form::Protobuf && wants_pretty(exchange);
+        let rendering = Rendering { pretty, gzip: rendering::takes_gzip(exchange, list.length) };
         if rendering == Rendering::default() {
-            return Ok(json_response(Body::pieces(list.segments)));
+            return Ok(response(Body::pieces(list.segments), form));
         }
-        let mut response = json_response(rendering.body(self, list.segments, list.length));
+        let mut response = response(rendering.body(self, list.segments, list.length), form);
         rendering.label(response.headers_mut());
         Ok(response)
     }
@@ -88,6 +93,7 @@ impl Server {
         exchange: &Exchange,
         route: &Route,
         transcoder: Arc<dyn Transcoder>,
+        form: Form,
     ) -> Result<Response<Body>, Status> {
         if *self.phase.borrow() != Phase::Serving {
             return Err(Status::unavailable("apiserver is shutting down."));
@@ -100,7 +106,11 @@ impl Server {
             0 => self.limits.min_watch.mul_f64(rand::rng().random_range(1.0..2.0)),
             seconds => Duration::from_secs(seconds),
         };
-        Ok(json_response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks))))
+        let mut response = response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks)), form);
+        if form == Form::Protobuf {
+            response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
+        }
+        Ok(response)
     }
 }
 
@@ -119,9 +129,20 @@ fn wants_pretty(exchange: &Exchange) -> bool {
         .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
 }
 
-fn json_response(body: Body) -> Response<Body> {
+fn response(body: Body, form: Form) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
+    let media = if form == Form::Protobuf { PROTOBUF } else { APPLICATION_JSON };
+    response.headers_mut().insert(CONTENT_TYPE, media);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    response
+}
+
+/// The Status in the form that was asked for.
+fn refusal_in(status: &Status, form: Form) -> Response<Body> {
+    let mut response = refusal(status);
+    if form == Form::Protobuf {
+        *response.body_mut() = Body::full(protobuf::status_body(status));
+        response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
+    }
     response
 }

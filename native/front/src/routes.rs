@@ -18,6 +18,8 @@ pub struct Route {
     pub cache: Arc<ResourceCache>,
     /// Makes the JSON of this version.
     pub json: Arc<dyn Transcoder>,
+    /// Makes its protobuf; None for kinds without.
+    pub protobuf: Option<Arc<dyn Transcoder>>,
     pub namespaced: bool,
     pub gets: bool,
     pub lists: bool,

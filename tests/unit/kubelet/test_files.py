@@ -28,6 +28,11 @@ def test_files_of_a_volume_are_switched_together_and_old_ones_go(tmp_path: Path)
     assert sorted(entry.name for entry in tmp_path.iterdir() if not entry.name.startswith("..20")) == ["..data", "a"]
 
 
+def test_a_log_is_not_for_everybody(tmp_path: Path) -> None:
+    LogWriter(tmp_path / "0.log", VirtualClock(), LogBook()).close()
+    assert (tmp_path / "0.log").stat().st_mode & 0o007 == 0
+
+
 def test_log_lines_carry_time_stream_and_tag_and_long_ones_come_in_parts(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "0.log", VirtualClock(), LogBook())
     writer.write("stdout", b"one\ntw")

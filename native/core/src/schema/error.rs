@@ -55,7 +55,7 @@ impl Rejection {
     pub(crate) fn unsupported_media_type(content_type: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml (got {content_type:?})"
+             application/yaml, application/vnd.kubernetes.protobuf (got {content_type:?})"
         );
         Self { code: 415, reason: "UnsupportedMediaType", message, errors: Vec::new() }
     }

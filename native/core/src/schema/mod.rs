@@ -9,7 +9,7 @@ mod plain;
 mod quantity;
 mod request;
 mod scan;
-mod time;
+pub(crate) mod time;
 mod yaml;
 
 pub(crate) use decode::check_json;

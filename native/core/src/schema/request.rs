@@ -6,6 +6,7 @@ use super::decode::{Decoded, FieldValidation};
 use super::error::Rejection;
 use super::model::{KindId, Schemas};
 use super::yaml;
+use crate::protobuf;
 
 impl Schemas {
     /// Decodes a body of the given Content-Type (JSON if it is empty) as `kind`.
@@ -21,6 +22,12 @@ impl Schemas {
             "application/yaml" => {
                 let json = yaml::to_json(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
                 let decoded = self.decode_json(kind, &json, validation)?;
+                Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
+            }
+            protobuf::CONTENT_TYPE => {
+                let object = protobuf::decode(body)
+                    .map_err(|fault| Rejection::bad_request(fault.to_string(), Vec::new()))?;
+                let decoded = self.decode_json(kind, &object.json, validation)?;
                 Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
             }
             other => Err(Rejection::unsupported_media_type(other)),

@@ -23,6 +23,24 @@ pub(crate) fn is_date(text: &str) -> bool {
     })
 }
 
+/// Seconds since 1970 and microseconds of the second.
+pub(crate) fn to_unix(text: &str) -> Result<(i64, u32), String> {
+    let Instant { days, second_of_day, micros } = parse(text)?;
+    Ok((days * 86400 + second_of_day, micros))
+}
+
+/// None outside of the years 0 to 9999, which is all that RFC 3339 can say.
+pub(crate) fn from_unix(seconds: i64, micros: u32, micro: bool) -> Option<String> {
+    const YEAR_0: i64 = -62_167_219_200;
+    const YEAR_9999_END: i64 = 253_402_300_799;
+    if !(YEAR_0..=YEAR_9999_END).contains(&seconds) || micros >= 1_000_000 {
+        return None;
+    }
+    let instant =
+        Instant { days: seconds.div_euclid(86400), second_of_day: seconds.rem_euclid(86400), micros };
+    Some(write(&instant, micro))
+}
+
 struct Instant {
     days: i64,
     second_of_day: i64,

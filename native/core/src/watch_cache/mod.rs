@@ -40,6 +40,7 @@ pub use resource::{ResourceCache, ResourceId, ResourceInfo};
 pub use scan::{Facts, Labels, ScanError, Scanner, SelectableField};
 pub use snapshot::Snapshot;
 pub use token::ContinueToken;
+pub(crate) use transcode::json_bookmark;
 pub use transcode::{
     EventType, FOREIGN, FormId, Json, ListMeta, PartialMetadata, STORED, Transcoder, json_frame,
 };

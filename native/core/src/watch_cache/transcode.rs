@@ -221,7 +221,7 @@ fn json_list_frame(kind: &str, api_version: &str, meta: &ListMeta) -> (Bytes, By
     (Bytes::from(head), Bytes::from_static(b"]}\n"))
 }
 
-fn json_bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
+pub(crate) fn json_bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
     let annotations =
         if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
     Bytes::from(format!(

@@ -1,0 +1,18 @@
+"""Objects in Kubernetes' protobuf. Facade of ``_native.protobuf_*``."""
+
+from __future__ import annotations
+
+import functools
+
+from kubecore._native import protobuf_decode as decode
+from kubecore._native import protobuf_encode as encode
+from kubecore._native import protobuf_frame as frame
+from kubecore._native import protobuf_knows
+
+__all__ = ["MEDIA", "STREAM_MEDIA", "decode", "encode", "frame", "has_form"]
+
+MEDIA = "application/vnd.kubernetes.protobuf"
+STREAM_MEDIA = f"{MEDIA};stream=watch"
+
+has_form = functools.lru_cache(maxsize=1024)(protobuf_knows)
+"""Whether objects of (apiVersion, kind) have a protobuf form; custom ones have none."""
