@@ -89,6 +89,7 @@ class Writing:
         _check_media(served, request)
         ctx = self.context(request, user, served, write_options("create", request.query))
         obj = self._decoded(ctx, served.schema, request.body, request.content_type)
+        _check_kind(served, obj)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
         written = await store.create(ctx, obj)
@@ -104,6 +105,7 @@ class Writing:
 
         def make(old: JSON, stored: Stored) -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
+            _check_kind(served, obj)
             obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
@@ -223,6 +225,15 @@ def _check_media(served: Served, request: Request) -> None:
     """Raises 415: custom kinds have no form but JSON and YAML."""
     if served.custom and request.content_type.partition(";")[0].strip() == protobuf.MEDIA:
         raise errors.unsupported_media_type((JSON_TYPE, negotiation.YAML_TYPE))
+
+
+def _check_kind(served: Served, obj: JSON) -> None:
+    """Raises 422: a custom resource may be decoded whatever it says it is."""
+    kind, given = served.resource.kind, obj.get("kind") or ""
+    if served.custom and given != kind:
+        cause = FieldError.invalid("kind", given, f"must be {kind}")
+        name = (obj.get("metadata") or {}).get("name") or ""
+        raise errors.invalid(given, name, [cause], group=served.resource.group)
 
 
 def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:

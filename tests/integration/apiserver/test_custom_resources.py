@@ -137,6 +137,17 @@ async def test_an_invalid_object_is_refused_with_causes(api: Api, widgets: str) 
     )
 
 
+async def test_another_kind_is_refused(api: Api, widgets: str) -> None:
+    status, refused = await api.create(widgets, {**widget("other"), "kind": "Gadget"})
+    assert (status, refused["details"]["causes"]) == (
+        422,
+        [{"reason": "FieldValueInvalid", "field": "kind", "message": 'Invalid value: "Gadget": must be Widget'}],
+    )
+    await api.create(widgets, widget("same"))
+    _, found = await api.get(widgets, "same")
+    assert (await api.update(widgets, {**found, "kind": "Gadget"}))[0] == 422
+
+
 async def test_unknown_fields_are_refused_when_asked_for(api: Api, widgets: str) -> None:
     status, refused = await api.create(widgets, widget("strict", wrong=1), fieldValidation="Strict")
     assert status == 400
