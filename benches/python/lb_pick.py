@@ -12,19 +12,15 @@ TARGETS = {"sh": HASHED, "dh": HASHED, "mh": HASHED, "lc": LEAST, "wlc": LEAST, 
 
 def main() -> None:
     found = estimates("lb_pick")
-    for name, nanoseconds in found.items():
+    for name, pick in found.items():
         group, _, scheduler = name.partition("/")
         if group != "lb_pick":
             continue
-        whole = found.get(f"lb_connect_and_close/{scheduler}")
+        whole = found[f"lb_connect_and_close/{scheduler}"]
+        told = f"{pick.quiet:.1f} ns a pick (median {pick.median:.1f}), {whole.quiet:.0f} ns a counted connection"
         target = TARGETS.get(scheduler)
-        told = f"{nanoseconds:.1f} ns a pick" + (f", {whole:.1f} ns a counted connection" if whole else "")
-        row(
-            f"lb-pick {scheduler}",
-            told,
-            target=target.text if target else "",
-            verdict=target.verdict(nanoseconds) if target else "",
-        )
+        text, verdict = (target.text, target.verdict(pick.quiet)) if target else ("", "")
+        row(f"lb-pick {scheduler}", told, target=text, verdict=verdict)
 
 
 if __name__ == "__main__":

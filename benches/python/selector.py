@@ -23,8 +23,8 @@ EXPECTED = {"field": 0}
 
 
 def main() -> None:
-    for name, nanoseconds in estimates("selector").items():
-        row(f"selector: {name.replace('/', ', ')}", f"{nanoseconds:,.0f} ns")
+    for name, found in estimates("selector").items():
+        row(f"selector: {name.replace('/', ', ')}", f"{found.quiet:,.0f} ns (median {found.median:,.0f})")
     with kubecore() as ours:
         fill_pods(ours, PODS - MATCHING)
         fill_pods(ours, MATCHING, labels={"app": "bench", "tier": "front"})
