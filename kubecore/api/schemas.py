@@ -19,6 +19,7 @@ __all__ = [
     "PatchError",
     "SchemaError",
     "Schemas",
+    "custom",
     "default",
 ]
 

@@ -59,12 +59,9 @@ class CompiledSchemas:
             stored = self._cacher.get(DEFINITIONS, "", definition.name)
             if stored is None:
                 raise ValueError(f"the definition {definition.name} is gone")
-            found = self._made[version] = CustomSchema(
-                definitions.schema_of(stored.value, version),
-                api_version=definition.api_version(version),
-                kind=definition.kind,
-                builtin=schemas.default(),
-            )
+            schema = definitions.schema_of(stored.value, version)
+            found = schemas.custom(schema, api_version=definition.api_version(version), kind=definition.kind)
+            self._made[version] = found
         return found
 
 
