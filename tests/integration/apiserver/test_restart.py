@@ -12,10 +12,12 @@ import pytest
 from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.apiserver.storage.interface import DataDirError
 from kubecore.clock import RealClock
+from tests.support.conversion_webhook import ConversionWebhook, serving
 
 from .conftest import Api, config_map
-from .definitions import DEFINITIONS, begin, crd, define, gone, widget
+from .definitions import DEFINITIONS, begin, crd, define, gone, seen, version, widget
 
+JSON = dict[str, Any]
 Start = Callable[[], Coroutine[Any, Any, APIServer]]
 
 
@@ -149,3 +151,27 @@ async def test_a_deletion_that_was_begun_is_finished(start: Start) -> None:
     status, _ = await api.patch("example.com/v1/widgets", "held", {"metadata": {"finalizers": None}})
     assert status == 200
     await going
+
+
+async def test_versions_of_several_ages_are_converted_after_a_restart(start: Start) -> None:
+    def schema(*names: str) -> JSON:
+        spec = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+        return {"type": "object", "properties": {"spec": spec}}
+
+    async with serving(ConversionWebhook()) as webhook:
+        server = await start()
+        cluster, api = Api(_api(server).transport, ""), _api(server)
+        config = {"url": webhook.url, "caBundle": webhook.ca_bundle}
+        conversion = {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": config}}
+        versions = [version("v1", schema("host", "port")), version("v1beta1", schema("hostPort"), storage=False)]
+        definition = await define(cluster, crd("hosts", "Host", *versions, conversion=conversion))
+        old = {"apiVersion": "example.com/v1", "kind": "Host", "metadata": {"name": "old"}}
+        await api.create("example.com/v1/hosts", {**old, "spec": {"host": "here", "port": "80"}})
+        for one in definition["spec"]["versions"]:
+            one["storage"] = one["name"] == "v1beta1"
+        renewed = begin(seen(api, "example.com/v1/hosts", "ERROR"))
+        assert (await cluster.update(DEFINITIONS, definition))[0] == 200
+        await renewed
+        api = _api(await start())
+        assert (await api.get("example.com/v1/hosts", "old"))[1]["spec"] == {"host": "here", "port": "80"}
+        assert (await api.get("example.com/v1beta1/hosts", "old"))[1]["spec"] == {"hostPort": "here:80"}
