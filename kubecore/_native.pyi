@@ -128,8 +128,11 @@ class WatchCache:
         namespaced: bool,
         versions: Sequence[str],
         selectable_fields: Sequence[tuple[str, str]],
+        *,
+        list_kind: str = ...,
+        custom: bool = False,
     ) -> int:
-        """Returns the resource's number. Selectable fields are (label, JSON pointer); a pointer may be several
+        """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON pointer); a pointer may be several
         alternatives joined by "|", the first that is there and not empty counts, and end in "=default"."""
     def unregister(self, resource: int) -> None: ...
     def load(self, resource: int, items: Sequence[tuple[str, int, bytes]]) -> None:
@@ -341,9 +344,13 @@ class Front:
         namespaced: bool,
         verbs: Sequence[str],
         subresources: Sequence[str],
+        *,
+        schema: CustomSchema | None = None,
+        warning: str | None = None,
     ) -> None:
         """What the read path may serve from the cache's `resource`; called again for the same path it replaces.
 
+        `schema` prunes objects of a version that is not the stored one; `warning` is a Warning header of every answer.
         KeyError for a resource, ValueError for a version that the cache does not know.
         """
     def unroute(self, group: str, version: str, plural: str) -> None: ...
@@ -649,6 +656,68 @@ class Schemas:
 
         `reset` names what this path cannot set ("status", "metadata.labels"). Raises PatchError.
         """
+
+@final
+class CustomSchema:
+    """The schema of one served version of a CustomResourceDefinition, compiled. Immutable, thread-safe."""
+
+    def __new__(cls, schema: bytes, *, api_version: str, kind: str, builtin: Schemas) -> CustomSchema:
+        """`schema` is the version's openAPIV3Schema as JSON; `builtin` decodes metadata.
+
+        ValueError for what `check` refuses and that cannot be compiled. A rule that does not compile is no error here:
+        it fails whenever it is evaluated, as upstream has it for stored definitions.
+        """
+    @staticmethod
+    def check(schema: bytes, *, old: bytes | None = None, status: bool = False) -> list[tuple[str, str, str]]:
+        """What is wrong with an openAPIV3Schema: (reason, field relative to openAPIV3Schema, message) each.
+
+        Structural rules, defaults, patterns, list types, CEL rules and their cost. Fields look like
+        "properties[spec].properties[a].type", "" for the schema itself; reasons and messages are those of Status causes.
+        `old` is the stored schema when a definition is updated: what was wrong in the same way before is tolerated.
+        `status`: the version has the status subresource.
+        """
+    def decode(self, body: bytes, content_type: str = "application/json", field_validation: str = "") -> Decoded:
+        """JSON or YAML; unknown fields are pruned, and told, where the schema does not preserve them. SchemaError.
+
+        Wrong types are no error here but in `validate`; defaults are not applied.
+        """
+    def prune(self, body: bytes) -> bytes:
+        """A stored object without what this schema does not know, malformed metadata dropped. ValueError."""
+    def default(self, body: bytes) -> bytes:
+        """With the schema's defaults; the very object passed in where nothing is to be added. ValueError."""
+    def validate(self, body: bytes, old: bytes | None = None, *, subresource: str = "") -> list[tuple[str, str, str]]:
+        """(reason, field, message) for each fault of a defaulted object, as Status causes have them.
+
+        `old` is the stored object on update: unchanged parts are not judged again. `subresource` is "" or "status".
+        apiVersion, kind and metadata are the caller's to validate, but for what the schema says of them. ValueError.
+        """
+    def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
+        """As `Schemas.patch`; a strategic merge patch is a PatchError 415."""
+    def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = "") -> Decoded:
+        """As `Schemas.patch_decode`; a strategic merge patch is a PatchError 415."""
+    def track(
+        self,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        operation: str = "Update",
+        time: str,
+        subresource: str = "",
+    ) -> bytes:
+        """As `Schemas.track`."""
+    def apply(
+        self,
+        live: bytes | None,
+        config: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = "",
+        force: bool = False,
+        reset: Sequence[str] = ...,
+    ) -> Applied:
+        """As `Schemas.apply`."""
 
 # --- protobuf
 def protobuf_encode(json: bytes) -> bytes:

@@ -4,14 +4,113 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Sequence
+from typing import Protocol
 
-from kubecore._native import Decoded, PatchError, SchemaError, Schemas
+from kubecore._native import Applied, CustomSchema, Decoded, PatchError, SchemaError, Schemas
 from kubecore.api.scheme import DATA
 
-__all__ = ["Decoded", "PatchError", "SchemaError", "Schemas", "default"]
+__all__ = [
+    "Applied",
+    "BuiltinKind",
+    "CustomSchema",
+    "Decoded",
+    "KindSchema",
+    "PatchError",
+    "SchemaError",
+    "Schemas",
+    "custom",
+    "default",
+]
+
+
+class KindSchema(Protocol):
+    """What the registry asks of one kind in one version; built-in ones (`BuiltinKind`) and `CustomSchema` comply.
+
+    See `Schemas` in `_native.pyi` for what each does and raises.
+    """
+
+    def decode(self, body: bytes, content_type: str = ..., field_validation: str = ...) -> Decoded: ...
+    def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes: ...
+    def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = ...) -> Decoded: ...
+    def track(
+        self,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        operation: str = ...,
+        time: str,
+        subresource: str = ...,
+    ) -> bytes: ...
+    def apply(
+        self,
+        live: bytes | None,
+        config: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = ...,
+        force: bool = ...,
+        reset: Sequence[str] = ...,
+    ) -> Applied: ...
+
+
+class BuiltinKind:
+    """One kind of an engine of many."""
+
+    __slots__ = ("_kind", "_schemas")
+
+    def __init__(self, schemas: Schemas, kind: str) -> None:
+        """`kind` as in "apps/v1/Deployment"."""
+        self._schemas = schemas
+        self._kind = kind
+
+    def decode(self, body: bytes, content_type: str = "application/json", field_validation: str = "") -> Decoded:
+        return self._schemas.decode(self._kind, body, content_type, field_validation)
+
+    def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
+        return self._schemas.patch(self._kind, current, patch, patch_type)
+
+    def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = "") -> Decoded:
+        return self._schemas.patch_decode(self._kind, current, patch, patch_type, field_validation)
+
+    def track(
+        self,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        operation: str = "Update",
+        time: str,
+        subresource: str = "",
+    ) -> bytes:
+        return self._schemas.track(
+            self._kind, old, new, manager=manager, operation=operation, time=time, subresource=subresource
+        )
+
+    def apply(
+        self,
+        live: bytes | None,
+        config: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = "",
+        force: bool = False,
+        reset: Sequence[str] = (),
+    ) -> Applied:
+        return self._schemas.apply(
+            self._kind, live, config, manager=manager, time=time, subresource=subresource, force=force, reset=reset
+        )
 
 
 @functools.cache
 def default() -> Schemas:
     """The engine with the built-in kinds of v1.35. Immutable, so one serves the whole process."""
     return Schemas(zlib.decompress((DATA / "schemas.json.z").read_bytes()))
+
+
+def custom(schema: bytes, *, api_version: str, kind: str) -> CustomSchema:
+    """The engine for one version of a custom kind; `schema` is its openAPIV3Schema as JSON. ValueError."""
+    return CustomSchema(schema, api_version=api_version, kind=kind, builtin=default())

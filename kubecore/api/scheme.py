@@ -45,6 +45,10 @@ class Resource:
     """The group resource, the same for all versions: ``deployments.apps``, ``pods``."""
     storage_key: str
     """The group resource it is stored as. Not ``key`` only where two groups serve the same objects (events)."""
+    storage_version: str = ""
+    """The version objects are stored in where that is not the preferred one (custom resources)."""
+    list_kind: str = ""
+    """What lists of it are called where that is not the kind and "List" (custom resources)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,13 @@ class Scheme:
         self._by_path = {(r.group, r.version, r.plural): r for r in self.resources}
         self._by_kind = {(r.group, r.version, r.kind): r for r in self.resources}
         self._preferred: dict[str, Resource] = {}
+        self._of_version: dict[tuple[str, str], list[Resource]] = {}
         versions: dict[str, dict[str, None]] = {}
         for resource in self.resources:
             self._preferred.setdefault(resource.key, resource)
+            self._of_version.setdefault((resource.group, resource.version), []).append(resource)
             versions.setdefault(resource.group, {})[resource.version] = None
-        self._groups = [APIGroup(name, tuple(ordered)) for name, ordered in versions.items()]
+        self._groups = {name: APIGroup(name, tuple(ordered)) for name, ordered in versions.items()}
 
     def lookup(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource served at this path, if any."""
@@ -97,9 +103,16 @@ class Scheme:
         """The versions that serve a group resource, the preferred one first. Empty for an unknown one."""
         return tuple(resource.version for resource in self.resources if resource.key == key)
 
+    def of_version(self, group: str, version: str) -> Sequence[Resource]:
+        """What a group version serves, in discovery order."""
+        return self._of_version.get((group, version), ())
+
+    def group(self, name: str) -> APIGroup | None:
+        return self._groups.get(name)
+
     def groups(self) -> list[APIGroup]:
         """Every group, the core group too, in discovery order."""
-        return list(self._groups)
+        return list(self._groups.values())
 
 
 def group_version(group: str, version: str) -> str:

@@ -18,6 +18,7 @@ from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.chain import as_status
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
+from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
 
@@ -231,9 +232,11 @@ class LocalTransport:
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
+        check_fields(served, text)
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
         other_version = store.resource is not served.resource
         async for batch in watch.batches():
+            batch = await events_in_own_version(served, batch)
             if other_version:
                 batch = [
                     event

@@ -30,6 +30,8 @@ from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
+from kubecore.apiserver.extensions import serving
+from kubecore.apiserver.extensions.controller import DefinitionController
 from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
@@ -49,6 +51,7 @@ from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
+from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.clock import native_clock
 from kubecore.whole_file import write_whole
 
@@ -116,6 +119,11 @@ class APIServerConfig:
     storage: LMDBConfig = field(default_factory=LMDBConfig)
 
 
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("%s ended", task.get_name(), exc_info=task.exception())
+
+
 class APIServer:
     """One API server over its data directory.
 
@@ -178,6 +186,9 @@ class APIServer:
         self.cacher.register_all(self.scheme, SELECTABLE)
         self.storage = LMDBStorage(self.config.data_dir / "storage", self.clock, self.cacher, self.config.storage)
         self._started.append("storage")
+        self._definitions = await serving.stored_definitions(self.storage)
+        for definition in self._definitions:
+            serving.register(self.cacher, definition)
         await self.cacher.fill(self.storage)
 
     def _prepare_identity(self) -> None:
@@ -215,6 +226,7 @@ class APIServer:
         self._reading = Reading(self.registry, self.hub)
         self._logs = PodLogs(self.registry, self._kubelets())
         self.components = ComponentStatuses(self.registry)
+        documents = Documents(self.registry, self.tokens)
         self.handlers = Handlers(
             served=self.served,
             identify=Identification(self.authorizer),
@@ -230,8 +242,22 @@ class APIServer:
                 logs=self._logs,
                 components=self.components,
             ),
-            documents=Documents(self.registry, self.tokens),
+            documents=documents,
         )
+        self._webhooks = WebhookCaller(self.registry, self.clock)
+        self.custom = serving.CustomResources(
+            registry=self.registry,
+            served=self.served,
+            writing=self._writing,
+            documents=documents,
+            front=self.front,
+            caller=self._webhooks,
+        )
+        self.custom.adopt(self._definitions)
+        controller = DefinitionController(self.registry, self.custom, self.hub)
+        self._controller = asyncio.get_running_loop().create_task(controller.run(), name="definitions")
+        self._controller.add_done_callback(_report_end)
+        self._started.append("definitions")
 
     def _kubelets(self) -> KubeletConnection:
         return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)
@@ -365,6 +391,10 @@ class APIServer:
             await self._door.close(_SHUTDOWN_GRACE)
         if "grpc" in started:
             await self._grpc.close(_SHUTDOWN_GRACE)
+        if "definitions" in started:
+            self._controller.cancel()
+            await asyncio.gather(self._controller, return_exceptions=True)
+            await self._webhooks.close()
         if "hub" in started:
             self.hub.close()
             await self._reading.close()

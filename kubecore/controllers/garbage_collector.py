@@ -37,7 +37,7 @@ _IGNORED = {"events", "events.events.k8s.io"}
 _DISCOVERY_CHANGES = {"customresourcedefinitions.apiextensions.k8s.io", "apiservices.apiregistration.k8s.io"}
 _DISCOVERY_KEY = "discovery"
 _ABSENT_REMEMBERED = 500
-_DISCOVERY_DELAY_SECONDS = 0.5
+_DISCOVERY_DELAY_SECONDS = 0.1
 _EVERYWHERE = "*"
 
 

@@ -57,6 +57,7 @@ impl WatchCache {
         Self { core: Core::new(history) }
     }
 
+    #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false))]
     #[allow(clippy::too_many_arguments)] // the resource's facts, one by one
     fn register(
         &self,
@@ -68,6 +69,8 @@ impl WatchCache {
         namespaced: bool,
         versions: Vec<String>,
         selectable_fields: Vec<(PyBackedStr, PyBackedStr)>,
+        list_kind: String,
+        custom: bool,
     ) -> ResourceId {
         let selectable_fields =
             selectable_fields.iter().map(|(label, pointer)| SelectableField::new(label, pointer)).collect();
@@ -76,6 +79,8 @@ impl WatchCache {
             group,
             plural,
             kind,
+            list_kind,
+            custom,
             storage_version,
             namespaced,
             versions,

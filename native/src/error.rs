@@ -1,7 +1,9 @@
 //! Rust's refusals as Python exceptions.
 
+use std::io;
+
 use kubecore_core::status::Status;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -25,4 +27,14 @@ pub fn status_error(py: Python<'_>, status: &Status) -> PyErr {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeStatus", module.py().get_type::<NativeStatus>())
+}
+
+pub fn io_error(error: io::Error) -> PyErr {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+        _ => match error.raw_os_error() {
+            Some(code) => PyOSError::new_err((code, error.to_string())),
+            None => PyOSError::new_err(error.to_string()),
+        },
+    }
 }

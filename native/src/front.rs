@@ -1,13 +1,12 @@
 //! `Front`, `Request` and the streams that answer it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kubecore_core::clock::Clock as CoreClock;
 use kubecore_core::protobuf::Protobuf;
-use kubecore_core::watch_cache::{Json, ResourceId, WatchCache as CoreCache};
+use kubecore_core::watch_cache::{ResourceId, WatchCache as CoreCache};
 use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::exchange::Exchange;
 use kubecore_front::handoff::{Callback, Handoff, Headers, Pending, Reply};
@@ -19,7 +18,7 @@ use kubecore_front::stream::StreamState;
 use kubecore_front::tls::server_config;
 use kubecore_front::upgrade::UpgradeState;
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList};
@@ -27,7 +26,10 @@ use tokio::sync::oneshot;
 
 use crate::cache::WatchCache;
 use crate::clock::Clock;
+use crate::custom::CustomSchema;
+use crate::error::io_error;
 use crate::rbac::{Authenticator, Authorizer, UserInfo};
+use crate::route;
 
 /// A Python callable made into something that `drain` runs.
 fn callback(callable: Py<PyAny>) -> Callback {
@@ -38,16 +40,6 @@ fn callback(callable: Py<PyAny>) -> Callback {
             }
         });
     })
-}
-
-fn io_error(error: io::Error) -> PyErr {
-    match error.kind() {
-        io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
-        _ => match error.raw_os_error() {
-            Some(code) => PyOSError::new_err((code, error.to_string())),
-            None => PyOSError::new_err(error.to_string()),
-        },
-    }
 }
 
 fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyResult<Headers> {
@@ -132,7 +124,7 @@ impl Front {
     }
 
     #[allow(clippy::too_many_arguments)] // what a resource is
-    #[pyo3(signature = (group, version, plural, resource, namespaced, verbs, subresources))]
+    #[pyo3(signature = (group, version, plural, resource, namespaced, verbs, subresources, *, schema = None, warning = None))]
     fn route(
         &self,
         group: String,
@@ -142,10 +134,12 @@ impl Front {
         namespaced: bool,
         verbs: Vec<String>,
         subresources: Vec<String>,
+        schema: Option<&Bound<'_, CustomSchema>>,
+        warning: Option<&str>,
     ) -> PyResult<()> {
         let cache = self.cache.resource(resource).ok_or_else(|| PyKeyError::new_err(resource))?;
-        let json = Json::version(cache.info(), &version)
-            .ok_or_else(|| PyValueError::new_err(format!("{plural} is not served in {version:?}")))?;
+        let json = route::json(cache.info(), &plural, &version, schema.map(Bound::get))?;
+        let warning = warning.map(route::warning).transpose()?;
         let can = |verb: &str| verbs.iter().any(|own| own == verb);
         self.server.routes.put(Route {
             protobuf: Protobuf::version(cache.info(), &version).map(|form| Arc::new(form) as _),
@@ -157,8 +151,9 @@ impl Front {
             version,
             plural,
             cache,
-            json: Arc::new(json),
+            json,
             namespaced,
+            warning,
         });
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! `_native.Schemas`: the schema engine, and the exceptions it raises.
 
 use kubecore_core::merge::{
-    Apply, ApplyFailure, Conflict, FieldSet, PatchFailure, PatchType, PathElement, Update, conflict_message,
+    self, Apply, ApplyFailure, Conflict, FieldSet, PatchFailure, PatchType, Patched, PathElement, Update,
+    conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
@@ -14,7 +15,7 @@ create_exception!(_native, PatchError, PyException);
 
 /// An accepted body: canonical JSON and what to warn the client of.
 #[pyclass(frozen, module = "kubecore._native")]
-struct Decoded {
+pub(crate) struct Decoded {
     #[pyo3(get)]
     body: Py<PyBytes>,
     #[pyo3(get)]
@@ -23,7 +24,7 @@ struct Decoded {
 
 /// An object after server-side apply, and who owns what of it.
 #[pyclass(frozen, module = "kubecore._native")]
-struct Applied {
+pub(crate) struct Applied {
     #[pyo3(get)]
     body: Py<PyBytes>,
     #[pyo3(get)]
@@ -31,8 +32,35 @@ struct Applied {
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
-struct Schemas {
-    inner: engine::Schemas,
+pub(crate) struct Schemas {
+    pub inner: engine::Schemas,
+}
+
+impl Decoded {
+    pub fn new(py: Python<'_>, decoded: engine::Decoded<'_>, input: &Bound<'_, PyBytes>) -> Self {
+        let given = input.as_bytes();
+        // Nothing changed: the caller's own bytes are the answer.
+        let untouched = decoded.body.as_ptr() == given.as_ptr() && decoded.body.len() == given.len();
+        let body = if untouched { input.clone().unbind() } else { PyBytes::new(py, &decoded.body).unbind() };
+        Self { body, warnings: decoded.warnings }
+    }
+
+    pub fn patched(py: Python<'_>, patched: Patched) -> Self {
+        Self { body: PyBytes::new(py, &patched.body).unbind(), warnings: patched.warnings }
+    }
+}
+
+impl Applied {
+    pub fn new(py: Python<'_>, outcome: Result<merge::Applied, ApplyFailure>) -> PyResult<Self> {
+        let applied = outcome.map_err(|failure| match failure {
+            ApplyFailure::Refused(failure) => refused(py, &failure),
+            ApplyFailure::Conflicts(conflicts) => conflicting(py, &conflicts),
+        })?;
+        Ok(Self {
+            body: PyBytes::new(py, &applied.body).unbind(),
+            managed: PyBytes::new(py, &applied.managed).unbind(),
+        })
+    }
 }
 
 #[pymethods]
@@ -59,15 +87,11 @@ impl Schemas {
     ) -> PyResult<Decoded> {
         let kind = self.kind(kind)?;
         let validation = parse_validation(field_validation)?;
-        let input = body.as_bytes();
         let decoded = self
             .inner
-            .decode(kind, input, content_type, validation)
+            .decode(kind, body.as_bytes(), content_type, validation)
             .map_err(|rejection| rejected(py, &rejection))?;
-        // Nothing changed: the caller's own bytes are the answer.
-        let untouched = decoded.body.as_ptr() == input.as_ptr() && decoded.body.len() == input.len();
-        let body = if untouched { body.clone().unbind() } else { PyBytes::new(py, &decoded.body).unbind() };
-        Ok(Decoded { body, warnings: decoded.warnings })
+        Ok(Decoded::new(py, decoded, body))
     }
 
     fn patch<'py>(
@@ -100,7 +124,7 @@ impl Schemas {
         let patched = py
             .detach(|| self.inner.patch(kind, current, patch, patch_type, validation))
             .map_err(|failure| refused(py, &failure))?;
-        Ok(Decoded { body: PyBytes::new(py, &patched.body).unbind(), warnings: patched.warnings })
+        Ok(Decoded::patched(py, patched))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -116,11 +140,7 @@ impl Schemas {
         time: &str,
         subresource: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        if operation != "Update" {
-            return Err(PyValueError::new_err(format!(
-                "operation {operation:?} is not tracked, only Update is"
-            )));
-        }
+        only_updates(operation)?;
         let kind = self.kind(kind)?;
         let update = Update { manager, time, subresource };
         let tracked = self.inner.track_update(kind, old, new, update);
@@ -145,20 +165,20 @@ impl Schemas {
         let kind = self.kind(kind)?;
         let reset = field_set(&reset);
         let apply = Apply { manager, time, subresource, force, reset: &reset };
-        let applied =
-            py.detach(|| self.inner.apply(kind, live, config, apply)).map_err(|failure| match failure {
-                ApplyFailure::Refused(failure) => refused(py, &failure),
-                ApplyFailure::Conflicts(conflicts) => conflicting(py, &conflicts),
-            })?;
-        Ok(Applied {
-            body: PyBytes::new(py, &applied.body).unbind(),
-            managed: PyBytes::new(py, &applied.managed).unbind(),
-        })
+        let outcome = py.detach(|| self.inner.apply(kind, live, config, apply));
+        Applied::new(py, outcome)
     }
 }
 
+pub(crate) fn only_updates(operation: &str) -> PyResult<()> {
+    if operation == "Update" {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("operation {operation:?} is not tracked, only Update is")))
+}
+
 /// `["spec", "metadata.labels"]`
-fn field_set(paths: &[String]) -> FieldSet {
+pub(crate) fn field_set(paths: &[String]) -> FieldSet {
     let mut set = FieldSet::default();
     for path in paths {
         let elements: Vec<PathElement> = path.split('.').map(PathElement::field).collect();
@@ -183,7 +203,7 @@ impl Schemas {
     }
 }
 
-fn parse_validation(text: &str) -> PyResult<FieldValidation> {
+pub(crate) fn parse_validation(text: &str) -> PyResult<FieldValidation> {
     match text {
         "Ignore" => Ok(FieldValidation::Ignore),
         "" | "Warn" => Ok(FieldValidation::Warn),
@@ -193,16 +213,20 @@ fn parse_validation(text: &str) -> PyResult<FieldValidation> {
 }
 
 fn parse_patch_type(py: Python<'_>, content_type: &str) -> PyResult<PatchType> {
-    PatchType::from_content_type(content_type).ok_or_else(|| {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (got {content_type:?})"
-        );
-        status_error(py, PatchError::new_err(message.clone()), 415, "UnsupportedMediaType", &message)
-    })
+    const ACCEPTED: &str =
+        "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+    PatchType::from_content_type(content_type).ok_or_else(|| unaccepted_patch(py, content_type, ACCEPTED))
 }
 
-fn rejected(py: Python<'_>, rejection: &Rejection) -> PyErr {
+pub(crate) fn unaccepted_patch(py: Python<'_>, content_type: &str, accepted: &str) -> PyErr {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted} (got \
+         {content_type:?})"
+    );
+    status_error(py, PatchError::new_err(message.clone()), 415, "UnsupportedMediaType", &message)
+}
+
+pub(crate) fn rejected(py: Python<'_>, rejection: &Rejection) -> PyErr {
     let errors: Vec<(&str, &str, &str)> = rejection
         .errors
         .iter()
@@ -213,7 +237,7 @@ fn rejected(py: Python<'_>, rejection: &Rejection) -> PyErr {
     with(py, raised, "errors", errors)
 }
 
-fn refused(py: Python<'_>, failure: &PatchFailure) -> PyErr {
+pub(crate) fn refused(py: Python<'_>, failure: &PatchFailure) -> PyErr {
     let raised = PatchError::new_err(failure.message.clone());
     let raised = status_error(py, raised, failure.code, failure.reason, &failure.message);
     with(py, raised, "detail", failure.detail.as_str())

@@ -29,7 +29,7 @@ def _group(scheme: Scheme, group: APIGroup) -> JSON:
 
 
 def _resources(scheme: Scheme, group: str, version: str) -> list[JSON]:
-    found = [resource for resource in scheme.resources if (resource.group, resource.version) == (group, version)]
+    found = scheme.of_version(group, version)
     return [_resource(resource) for resource in sorted(found, key=lambda resource: resource.plural)]
 
 

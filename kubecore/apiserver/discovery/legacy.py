@@ -39,10 +39,9 @@ def _group(found: APIGroup) -> JSON:
 def resource_list(scheme: Scheme, name: str, version: str) -> JSON:
     """/api/v1 or /apis/GROUP/VERSION"""
     resources: list[JSON] = []
-    for resource in scheme.resources:
-        if (resource.group, resource.version) == (name, version):
-            resources.append(_resource(scheme, resource))
-            resources += [_subresource(resource, sub) for sub in resource.subresources.values()]
+    for resource in scheme.of_version(name, version):
+        resources.append(_resource(scheme, resource))
+        resources += [_subresource(resource, sub) for sub in resource.subresources.values()]
     resources.sort(key=lambda entry: entry["name"])
     return {
         "kind": "APIResourceList",
@@ -82,5 +81,6 @@ def _subresource(resource: Resource, subresource: Subresource) -> JSON:
 
 def _storage_version_hash(stored: Resource) -> str:
     """Changes when objects move to another storage version. After apiserver ``discovery.StorageVersionHash``."""
-    digest = hashlib.sha256(f"{stored.group}/{stored.version}/{stored.kind}".encode()).digest()
+    version = stored.storage_version or stored.version
+    digest = hashlib.sha256(f"{stored.group}/{version}/{stored.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from kubecore.api.scheme import APIGroup, Scheme
+from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery import aggregated, legacy
 from kubecore.apiserver.discovery.accepting import media_ranges
 
@@ -100,15 +100,12 @@ class Discovery:
                 return legacy.group_list(self._scheme)
             case ["api", version] if self._serves("", version):
                 return legacy.resource_list(self._scheme, "", version)
-            case ["apis", name] if name and (found := self._group(name)):
+            case ["apis", name] if name and (found := self._scheme.group(name)):
                 return legacy.group(found)
             case ["apis", name, version] if name and self._serves(name, version):
                 return legacy.resource_list(self._scheme, name, version)
         return None
 
-    def _group(self, name: str) -> APIGroup | None:
-        return next((group for group in self._scheme.groups() if group.name == name), None)
-
     def _serves(self, name: str, version: str) -> bool:
-        group = self._group(name)
+        group = self._scheme.group(name)
         return group is not None and version in group.versions

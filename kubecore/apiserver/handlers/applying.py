@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import errors, schemas
+from kubecore.api import errors
 from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ MEDIA = "application/apply-patch+yaml"
 
 def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
     """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409)."""
-    applied = schemas.default().apply(
-        served.kind,
+    applied = served.schema.apply(
         live,
         config,
         manager=ctx.field_manager,

@@ -105,7 +105,7 @@ class Handlers:
             return response
         served = self._served.find(request.api_group, request.api_version, request.resource)
         subresource, verb = request.subresource, request.verb
-        handler = self._extra.get((served.resource.key, subresource, verb))
+        handler = self._extra.get((served.resource.key, subresource, verb)) or served.special.get((subresource, verb))
         if handler is not None:
             return await handler(request, user, served)
         if subresource:
@@ -129,9 +129,9 @@ class Handlers:
         if verb == "deletecollection":
             return await self._writing.delete_collection(request, user, served)
         if verb == "get":
-            return self._reading.get(request, served)
+            return await self._reading.get(request, served)
         if verb == "list":
-            return self._reading.list(request, served)
+            return await self._reading.list(request, served)
         if verb == "watch":
             self._reading.watch(request, served)
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,10 +11,11 @@ import orjson
 from kubecore.api import errors
 from kubecore.apiserver.discovery.serving import Answer, Discovery
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
-from kubecore.apiserver.openapi.serving import OpenAPI
+from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.scheme import Scheme
     from kubecore.apiserver.authentication.tokens import TokenIssuer
     from kubecore.apiserver.registry.registry import Registry
 
@@ -25,9 +27,22 @@ class Documents:
         self._discovery = Discovery(registry.scheme)
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
+        self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] | None = None
+
+    def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
+        """Resources have come or gone, or are described otherwise: as `describe` says when somebody asks."""
+        self._describe = describe
+
+    def _renew(self) -> None:
+        if self._describe is not None:
+            scheme, custom = self._describe()
+            self._describe = None
+            self._discovery.replace(scheme)
+            self._openapi.replace(scheme, custom)
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""
+        self._renew()
         path = request.path.rstrip("/")
         if path.startswith("/openapi/"):
             # A first document takes tens to hundreds of milliseconds: not on the loop.

@@ -11,6 +11,7 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version, in_own_version
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
@@ -31,24 +32,26 @@ class Reading:
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def get(self, request: Request, served: Served) -> Response:
+    async def get(self, request: Request, served: Served) -> Response:
         """One object, or its status or other whole-object subresource."""
         shape = self._shape(request, served)
-        stored = served.stored().get(_namespace(request, served), request.name)
+        stored = await served.stored().read(_namespace(request, served), request.name)
         body, media = negotiation.encode(shape.form, shape.one(stored.value))
-        return Response(200, body, media)
+        return Response(200, body, media, served.headers)
 
-    def list(self, request: Request, served: Served) -> Response:
+    async def list(self, request: Request, served: Served) -> Response:
         shape = self._shape(request, served)
         key = served.stored().resource.key
+        check_fields(served, request.query)
         listing = self._registry.cacher.query(key, request.query, _namespace(request, served), request.name)
         more: JSON = {}
         if listing.next:
             more["continue"] = listing.next
             if listing.remaining is not None:
                 more["remainingItemCount"] = listing.remaining
-        body, media = negotiation.encode(shape.form, shape.many(listing.items, listing.revision, more))
-        return Response(200, body, media)
+        items = await in_own_version(served, listing.items)
+        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more))
+        return Response(200, body, media, served.headers)
 
     def _shape(self, request: Request, served: Served) -> Shape:
         return shape_of(request.accept, request.query, served, self._registry.clock.now())
@@ -62,8 +65,9 @@ class Reading:
         media = _STREAMED.get(shape.form.media)
         if media is None:
             raise errors.not_acceptable(list(_STREAMED))
+        check_fields(served, request.query)
         watch = self._hub.query(key, request.query, _namespace(request, served), request.name)
-        stream = request.respond_stream(200, media)
+        stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         asked = int(parse_query(request.query).get("timeoutSeconds") or 0)
@@ -84,6 +88,7 @@ class Reading:
     async def _stream(self, watch: Watch, stream: Stream, request: Request, served: Served) -> None:
         first = True
         async for batch in watch.batches():
+            batch = await events_in_own_version(served, batch)
             lines = []
             # Ages in a Table are those of the moment it is made.
             shape = self._shape(request, served)
@@ -91,7 +96,7 @@ class Reading:
                 value = event.object if event.type == "ERROR" else shape.event(event.object, first=first)
                 lines.append(_frame(shape.form.media, event.type, value))
                 first = False
-            if not stream.write(b"".join(lines)):
+            if not stream.write(b"".join(lines)) or batch[-1].type == "ERROR":
                 return
             await drained(stream)
 

@@ -30,36 +30,60 @@ KIND = "autoscaling/v1/Scale"
 
 def scale_of(obj: JSON) -> JSON:
     """The Scale that shows an object's replicas."""
-    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    shown = ""
+    selector = spec.get("selector")
+    if selector:
+        simple = "matchLabels" not in selector and "matchExpressions" not in selector
+        wrapped = {"matchLabels": selector} if simple else selector
+        shown = str(Selector.from_label_selector(wrapped))
+    return make_scale(obj, replicas=spec.get("replicas") or 0, current=status.get("replicas") or 0, selector=shown)
+
+
+def make_scale(obj: JSON, *, replicas: int, current: int, selector: str) -> JSON:
+    """A Scale of that object."""
+    metadata = obj["metadata"]
     shown = {
         name: metadata[name]
         for name in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
         if name in metadata
     }
-    scale_status: JSON = {"replicas": status.get("replicas") or 0}
-    selector = spec.get("selector")
+    status: JSON = {"replicas": current}
     if selector:
-        simple = "matchLabels" not in selector and "matchExpressions" not in selector
-        wrapped = {"matchLabels": selector} if simple else selector
-        scale_status["selector"] = str(Selector.from_label_selector(wrapped))
-    scale_spec = {"replicas": spec["replicas"]} if spec.get("replicas") else {}
+        status["selector"] = selector
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": shown,
-        "spec": scale_spec,
-        "status": scale_status,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
     }
 
 
+class Replicas:
+    """Where a kind keeps its replicas: in `spec.replicas`, unless a subclass knows better."""
+
+    def show(self, obj: JSON) -> JSON:
+        """The object's Scale."""
+        return scale_of(obj)
+
+    def put(self, obj: JSON, replicas: int) -> None:
+        obj["spec"]["replicas"] = replicas
+
+    def check_present(self, obj: JSON) -> None:
+        """Raises what a GET of a Scale is refused with."""
+
+
 class ScaleSubresource:
-    def __init__(self, registry: Registry, writing: Writing) -> None:
+    def __init__(self, registry: Registry, writing: Writing, replicas: Replicas | None = None) -> None:
         self._registry = registry
         self._writing = writing
+        self._replicas = replicas or Replicas()
 
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
-        stored = served.stored().get(request.namespace, request.name)
-        return self._answer(request, scale_of(loads(stored.value)), ())
+        obj = loads((await served.stored().read(request.namespace, request.name)).value)
+        self._replicas.check_present(obj)
+        return self._answer(request, self._replicas.show(obj), served.headers)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("update", request.query))
@@ -72,7 +96,7 @@ class ScaleSubresource:
         schemas = self._registry.schemas
 
         def patched(old: JSON) -> JSON:
-            body = schemas.patch(KIND, orjson.dumps(scale_of(old)), request.body, patch_type)
+            body = schemas.patch(KIND, orjson.dumps(self._replicas.show(old)), request.body, patch_type)
             return self._writing.decode(ctx, KIND, body, JSON_TYPE)
 
         return await self._scale(request, served, ctx, patched)
@@ -94,14 +118,17 @@ class ScaleSubresource:
                     f"the name of the object ({given['name']}) does not match the name on the URL ({request.name})"
                 )
             obj: JSON = loads(stored.value)
-            obj["spec"]["replicas"] = replicas
+            self._replicas.put(obj, replicas)
             if given.get("uid") and given["uid"] != obj["metadata"].get("uid"):
                 obj["metadata"]["uid"] = given["uid"]
-            obj["metadata"]["resourceVersion"] = given.get("resourceVersion") or ""
+            obj["metadata"]["resourceVersion"] = version = given.get("resourceVersion") or ""
+            if not version:
+                # Not the object as a whole is replaced: whatever its kind says of updates without a version.
+                ctx.verb = "patch"
             return obj
 
         written = await store.update(ctx, Change(make))
-        return self._answer(request, scale_of(loads(written.body)), warning_headers(ctx.warnings))
+        return self._answer(request, self._replicas.show(loads(written.body)), warning_headers(ctx.warnings))
 
     def _answer(self, request: Request, scale: JSON, headers: Any) -> Response:
         form = negotiation.form_for(request.accept)

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors
+from kubecore.api.schemas import BuiltinKind
+from kubecore.apiserver.handlers.request import Headers, warning_headers
 
 if TYPE_CHECKING:
+    from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
+    from kubecore.apiserver.handlers.chain import Handler
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.store import Store
+    from kubecore.apiserver.tables.column import KindTable
+
+_NOTHING: Mapping[tuple[str, str], Handler] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A resource in the version of the path; `store` is None where objects are not stored (reviews)."""
+    """A resource in the version of the path; `store` is None where objects are not stored (reviews).
+
+    Custom resources bring what built-in ones are known to have: their `table`, handlers of their own by (subresource,
+    verb), and a `warning` for every client of a deprecated version.
+    """
 
     resource: Resource
     store: Store | None
     kind: str  # "apps/v1/Deployment"
+    schema: KindSchema
+    table: KindTable | None = None
+    special: Mapping[tuple[str, str], Handler] = field(default_factory=lambda: _NOTHING)
+    warning: str = ""
+    custom: bool = False
+    fields: frozenset[str] = frozenset()
+    """What a custom resource of this version can be selected by."""
+
+    @property
+    def headers(self) -> Headers:
+        """Of every answer."""
+        return warning_headers([self.warning]) if self.warning else ()
 
     def stored(self) -> Store:
         """Raises 405 where there is nothing to read or write."""
@@ -32,15 +57,18 @@ class ServedResources:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._found: dict[tuple[str, str, str], Served] = {}
+        # Finds custom resources by group, version and plural.
+        self.custom: Callable[[str, str, str], Served | None] = lambda group, version, plural: None
 
     def find(self, group: str, version: str, plural: str) -> Served:
         """Raises 404 for what is not served."""
         path = (group, version, plural)
-        served = self._found.get(path)
+        served = self._found.get(path) or self.custom(group, version, plural)
         if served is None:
             resource = self._registry.scheme.lookup(group, version, plural)
             if resource is None:
                 raise errors.no_such_path()
-            store = self._registry.store(resource.key)
-            served = self._found[path] = Served(resource, store, f"{resource.api_version}/{resource.kind}")
+            kind = f"{resource.api_version}/{resource.kind}"
+            schema = BuiltinKind(self._registry.schemas, kind)
+            served = self._found[path] = Served(resource, self._registry.store(resource.key), kind, schema)
         return served

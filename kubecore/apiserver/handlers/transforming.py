@@ -21,6 +21,7 @@ from kubecore.apiserver.registry.options import parse_query
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.tables.column import KindTable
     from kubecore.apiserver.tables.printing import IncludeObject
 
 JSON = dict[str, Any]
@@ -30,13 +31,22 @@ class Shape:
     """How one request sees objects of a resource. Objects are given as they are stored; bodies are JSON."""
 
     def __init__(
-        self, form: Form, served: Resource, stored: Resource | None, *, include: IncludeObject, now: datetime
+        self,
+        form: Form,
+        served: Resource,
+        stored: Resource | None,
+        *,
+        include: IncludeObject,
+        now: datetime,
+        table: KindTable | None = None,
     ) -> None:
-        """`stored` is None where objects come in the served version. `now` is what ages in tables are told from."""
+        """`stored` is None where objects come in the served version. `now` is what ages in tables are told from.
+        `table` is that of a custom resource, whose objects come in the served version always."""
         self.form = form
         self._served = served
         self._stored = stored or served
         self._include = include
+        self._table_of: str | KindTable = table or served.key
         self._now = now
         self._meta_version = f"meta.k8s.io/{form.version}"
 
@@ -55,7 +65,7 @@ class Shape:
     def many(self, items: Sequence[bytes], revision: int | None, more: JSON | None = None) -> bytes:
         """A list; `more` is what its metadata says besides the revision. Raises 406 when one object was asked for."""
         metadata = {**_list_meta(revision), **(more or {})}
-        kind = f"{self._served.kind}List"
+        kind = self._served.list_kind or f"{self._served.kind}List"
         match self.form.transform:
             case "":
                 head = {"kind": kind, "apiVersion": self._served.api_version, "metadata": metadata}
@@ -85,7 +95,7 @@ class Shape:
         from kubecore.apiserver.tables import table_for
 
         return table_for(
-            self._served.key,
+            self._table_of,
             [loads(item) for item in items],
             include_object=self._include,
             shown=self._shown,
@@ -122,7 +132,7 @@ def shape_of(accept: str, query: str, served: Served, now: datetime) -> Shape:
     form = negotiation.form_for(accept, in_protobuf=in_protobuf)
     include = include_object(query) if form.transform == "Table" else "Metadata"
     stored = None if served.store is None else served.store.resource
-    return Shape(form, served.resource, stored, include=include, now=now)
+    return Shape(form, served.resource, stored, include=include, now=now, table=served.table)
 
 
 def include_object(query: str) -> IncludeObject:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import errors, meta
+from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
+from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
@@ -20,17 +23,14 @@ from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.schemas import KindSchema
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
 
-PATCH_TYPES = (
-    applying.MEDIA,
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_CUSTOM_PATCH_TYPES = (applying.MEDIA, "application/json-patch+json", "application/merge-patch+json")
+PATCH_TYPES = (*_CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
 
 
 class Writing:
@@ -68,11 +68,15 @@ class Writing:
             field_manager=manager_of(options, request.user_agent),
             field_validation=options.field_validation,
             api_version=served.resource.api_version,
+            warnings=[served.warning] if served.warning else [],
         )
 
     def decode(self, ctx: RequestContext, kind: str, body: bytes, content_type: str) -> JSON:
         """The body as an object, unknown fields dropped and told about. Raises 400, 415."""
-        decoded = self._schemas.decode(kind, body, content_type or JSON_TYPE, ctx.field_validation)
+        return self._decoded(ctx, BuiltinKind(self._schemas, kind), body, content_type)
+
+    def _decoded(self, ctx: RequestContext, schema: KindSchema, body: bytes, content_type: str) -> JSON:
+        decoded = schema.decode(body, content_type or JSON_TYPE, ctx.field_validation)
         if decoded.warnings:
             ctx.warnings += decoded.warnings
         return loads(decoded.body)  # type: ignore[no-any-return]
@@ -82,8 +86,10 @@ class Writing:
     async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         shape = self._shape(request, served)
+        _check_media(served, request)
         ctx = self.context(request, user, served, write_options("create", request.query))
-        obj = self.decode(ctx, served.kind, request.body, request.content_type)
+        obj = self._decoded(ctx, served.schema, request.body, request.content_type)
+        _check_kind(served, obj)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
         written = await store.create(ctx, obj)
@@ -92,14 +98,14 @@ class Writing:
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         shape = self._shape(request, served)
+        _check_media(served, request)
         ctx = self.context(request, user, served, write_options("update", request.query))
-        decoded = self._schemas.decode(
-            served.kind, request.body, request.content_type or JSON_TYPE, ctx.field_validation
-        )
+        decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
 
         def make(old: JSON, stored: Stored) -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
+            _check_kind(served, obj)
             obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
@@ -120,7 +126,7 @@ class Writing:
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
-        _check_patch(patch_type, options)
+        _check_patch(patch_type, options, _CUSTOM_PATCH_TYPES if served.custom else PATCH_TYPES)
         if patch_type == applying.MEDIA:
             change = self._application(ctx, request, user, served, force=bool(options.force))
         else:
@@ -159,7 +165,7 @@ class Writing:
         def make(old: JSON, stored: Stored) -> JSON:
             nonlocal told
             current = in_version(stored.value, store.resource, served.resource)
-            decoded = self._schemas.patch_decode(served.kind, current, request.body, patch_type, ctx.field_validation)
+            decoded = served.schema.patch_decode(current, request.body, patch_type, ctx.field_validation)
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
@@ -192,7 +198,8 @@ class Writing:
         given = deletion.delete_options(self._json(request), options.params)
         listing = await deletion.delete_collection(store, ctx, given, request.query)
         more = {"continue": listing.next} if listing.next else {}
-        body, media = negotiation.encode(shape.form, shape.many(listing.items, listing.revision, more))
+        items = await in_own_version(served, listing.items)
+        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more))
         return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _json(self, request: Request) -> bytes:
@@ -214,9 +221,24 @@ class Writing:
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
 
 
-def _check_patch(patch_type: str, options: WriteOptions) -> None:
-    if patch_type not in PATCH_TYPES:
-        raise errors.unsupported_media_type(PATCH_TYPES)
+def _check_media(served: Served, request: Request) -> None:
+    """Raises 415: custom kinds have no form but JSON and YAML."""
+    if served.custom and request.content_type.partition(";")[0].strip() == protobuf.MEDIA:
+        raise errors.unsupported_media_type((JSON_TYPE, negotiation.YAML_TYPE))
+
+
+def _check_kind(served: Served, obj: JSON) -> None:
+    """Raises 422: a custom resource may be decoded whatever it says it is."""
+    kind, given = served.resource.kind, obj.get("kind") or ""
+    if served.custom and given != kind:
+        cause = FieldError.invalid("kind", given, f"must be {kind}")
+        name = (obj.get("metadata") or {}).get("name") or ""
+        raise errors.invalid(given, name, [cause], group=served.resource.group)
+
+
+def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:
+    if patch_type not in supported:
+        raise errors.unsupported_media_type(supported)
     if patch_type == applying.MEDIA:
         if not options.field_manager:
             cause = FieldError.required("fieldManager", "is required for apply patch")

@@ -16,6 +16,8 @@ PATCH_TYPES = (
     "application/strategic-merge-patch+json",
 )
 
+CUSTOM_PATCH_TYPES = PATCH_TYPES[:3]
+
 # Query parameters: (type, description).
 QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "allowWatchBookmarks": ("boolean", "Ask for BOOKMARK events in a watch."),
@@ -127,14 +129,18 @@ class Operation:
     body: str | None
     result: str | None
     created: bool
+    custom: bool = False
+
+    @property
+    def patch_types(self) -> tuple[str, ...]:
+        return CUSTOM_PATCH_TYPES if self.custom and self.kind[2] != "Scale" else PATCH_TYPES
 
 
 def operations(scheme: Scheme, definitions: Definitions, group: str, version: str) -> Iterator[Operation]:
     """The operations of one group version, in order of their paths."""
     found: list[Operation] = []
-    for resource in scheme.resources:
-        if (resource.group, resource.version) == (group, version):
-            found += _of_resource(resource, definitions)
+    for resource in scheme.of_version(group, version):
+        found += _of_resource(resource, definitions)
     return iter(sorted(found, key=lambda operation: (operation.path, operation.method)))
 
 
@@ -167,7 +173,7 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
     group_version = _camel(resource.group or "core", resource.version)
     word, collection = (action.word, "") if verb != "deletecollection" else ("delete", "Collection")
     own = definitions.name_of(resource.group, resource.version, resource.kind)
-    lists = definitions.name_of(resource.group, resource.version, f"{resource.kind}List")
+    lists = definitions.name_of(resource.group, resource.version, resource.list_kind or f"{resource.kind}List")
     status = META + "Status"
     return Operation(
         path=path,
@@ -181,6 +187,7 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         body=_body(verb, own),
         result={"list": lists, "delete": status, "deletecollection": status}.get(verb, own),
         created=verb in ("create", "update", "patch"),
+        custom=bool(resource.storage_version),
     )
 
 
@@ -223,6 +230,7 @@ def _of_subresource(
                 body=None if connects else _body(verb, own),
                 result=None if connects or subresource.name == "log" else own,
                 created=not connects and verb != "get",
+                custom=bool(resource.storage_version),
             )
 
 

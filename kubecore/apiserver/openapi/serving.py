@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 import orjson
@@ -15,6 +15,8 @@ from kubecore.apiserver.discovery.serving import JSON_TYPE, Answer
 from kubecore.apiserver.openapi import gnostic, v2, v3
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, builtin_digest
 from kubecore.apiserver.openapi.operations import root_path
+
+JSON = dict[str, Any]
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # The name it had before media types were found to allow no "@".
@@ -30,112 +32,152 @@ class _Document(NamedTuple):
     digest: str
 
 
+class CustomDefinitions(Protocol):
+    """What custom kinds bring into the documents."""
+
+    def digest(self, group: str, version: str) -> bytes:
+        """Changes when the definitions of the group version do; b"" where there are none."""
+
+    def v3(self, group: str, version: str) -> Mapping[str, JSON]:
+        """The definitions of a group version, by name, with references as in OpenAPI v2."""
+
+    def v2(self) -> Mapping[str, JSON]:
+        """All of them, as far as OpenAPI v2 can say them."""
+
+
+class _NoCustomDefinitions:
+    def digest(self, group: str, version: str) -> bytes:
+        return b""
+
+    def v3(self, group: str, version: str) -> Mapping[str, JSON]:
+        return {}
+
+    def v2(self) -> Mapping[str, JSON]:
+        return {}
+
+
 class OpenAPI:
     """The documents of one scheme, with definitions of custom kinds beside the built-in ones.
 
-    Documents are made from megabytes of definitions, which are let go again as soon as a document is made.
+    Documents are made from megabytes of definitions, which are let go again as soon as a document is made. May be asked
+    from several threads; a document that is made while resources come or go is of one state or the other.
     """
 
     def __init__(self, scheme: Scheme, *, server_version: str) -> None:
         """`server_version` as `v1.35.0`."""
         self._server_version = server_version
-        self._scheme = scheme
-        self._extra: Mapping[str, dict[str, Any]] = {}
+        self._state = _State(scheme, _NoCustomDefinitions())
         self._facts = b""
         self._documents: dict[str, _Document] = {}
 
-    def replace(self, scheme: Scheme, extra_definitions: Mapping[str, dict[str, Any]]) -> None:
-        """Serve this scheme from now on; `extra_definitions` are those of custom kinds, by name."""
-        self._scheme = scheme
-        self._extra = extra_definitions
-        self._facts = b""
-        self._documents = {}
+    def replace(self, scheme: Scheme, custom: CustomDefinitions) -> None:
+        """Serve this scheme from now on. Documents that it does not change are kept."""
+        self._state = _State(scheme, custom)
 
     def respond(self, path: str, query: str = "", accept: str = "", if_none_match: str = "") -> Answer | None:
         """The answer for a GET of `/openapi/v2`, `/openapi/v3` or below; None if the path is none of these.
 
         An Accept that cannot be met gives 406 with an empty body: the caller words the Status.
         """
-        path = path.rstrip("/")
+        path, state = path.rstrip("/"), self._state
         if path == "/openapi/v2":
-            return self._v2(accept, if_none_match)
-        group_version = self._group_version(path)
+            return self._v2(state, accept, if_none_match)
+        group_version = _group_version(state.scheme, path)
         if path != "/openapi/v3" and group_version is None:
             return None
         if not any(media.covers(JSON_TYPE) for media in media_ranges(accept)):
             return Answer(406, b"", JSON_TYPE)
         if group_version is None:
-            index = self._index()
+            index = self._index(state)
             return _answer(_Document(index, _digest(index)), JSON_TYPE, _FRESH, if_none_match)
-        digest = self._digest_of(*group_version)
+        digest = self._digest_of(state, *group_version)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
             return Answer(301, b"", JSON_TYPE, (("Location", f"{path}?hash={digest}"),))
-        document = self._kept(path, digest, lambda known: self._v3(known, *group_version))
+        document = self._kept(path, digest, lambda: self._v3(state, *group_version))
         return _answer(document, JSON_TYPE, _IMMUTABLE if wanted else _FRESH, if_none_match)
 
-    def _kept(self, key: str, digest: str, make: Callable[[Definitions], bytes]) -> _Document:
-        if key not in self._documents:
-            known = Definitions({**builtin(), **self._extra})
-            self._documents[key] = _Document(make(known), digest)
-        return self._documents[key]
+    def _kept(self, key: str, digest: str, make: Callable[[], bytes]) -> _Document:
+        document = self._documents.get(key)
+        if document is None or document.digest != digest:
+            document = self._documents[key] = _Document(make(), digest)
+        return document
 
-    def _digest_of(self, group: str, version: str) -> str:
-        """Of what a document is made of, so that the index needs no document. Empty names: all of them."""
-        if not self._facts:
-            parts = [_FORM, self._server_version.encode(), builtin_digest(), orjson.dumps(self._extra)]
-            self._facts = hashlib.sha512(b"".join(parts)).digest()
-        wanted = [(group, version)] if version else None
-        served = [
-            [
-                one.key,
-                one.version,
-                one.kind,
-                sorted(one.verbs),
-                [[s.name, sorted(s.verbs)] for s in one.subresources.values()],
+    def _digest_of(self, state: _State, group: str, version: str) -> str:
+        """Of what a document is made of, so that the index needs no document."""
+        found = state.digests.get((group, version))
+        if found is None:
+            if not self._facts:
+                parts = [_FORM, self._server_version.encode(), builtin_digest()]
+                self._facts = hashlib.sha512(b"".join(parts)).digest()
+            served = [
+                [
+                    one.key,
+                    one.version,
+                    one.kind,
+                    sorted(one.verbs),
+                    [[s.name, sorted(s.verbs)] for s in one.subresources.values()],
+                ]
+                for one in state.scheme.of_version(group, version)
             ]
-            for one in self._scheme.resources
-            if wanted is None or (one.group, one.version) in wanted
-        ]
-        return _digest(self._facts + f"{group}/{version}".encode() + orjson.dumps(served))
+            custom = state.custom.digest(group, version)
+            found = _digest(self._facts + f"{group}/{version}".encode() + orjson.dumps(served) + custom)
+            state.digests[group, version] = found
+        return found
 
     # --- v2
 
-    def _v2(self, accept: str, if_none_match: str) -> Answer:
-        digest = self._digest_of("", "")
+    def _v2(self, state: _State, accept: str, if_none_match: str) -> Answer:
+        served = [(group.name, version) for group in state.scheme.groups() for version in group.versions]
+        digest = _digest("".join(self._digest_of(state, *one) for one in served).encode())
         for media in media_ranges(accept):
             if media.covers(JSON_TYPE):
-                document = self._kept("v2", digest, lambda known: orjson.dumps(self._v2_document(known)))
+                document = self._kept("v2", digest, lambda: orjson.dumps(self._v2_document(state)))
                 return _answer(document, JSON_TYPE, _FRESH, if_none_match)
             if media.media in (V2_PROTOBUF, _V2_PROTOBUF_OLD):
-                document = self._kept("v2.pb", digest, lambda known: gnostic.encode(self._v2_document(known)))
+                document = self._kept("v2.pb", digest, lambda: gnostic.encode(self._v2_document(state)))
                 return _answer(document, V2_PROTOBUF, _FRESH, if_none_match)
         return Answer(406, b"", JSON_TYPE)
 
-    def _v2_document(self, known: Definitions) -> dict[str, Any]:
-        return v2.document(self._scheme, known, self._server_version)
+    def _v2_document(self, state: _State) -> dict[str, Any]:
+        return v2.document(state.scheme, Definitions({**builtin(), **state.custom.v2()}), self._server_version)
 
     # --- v3
 
-    def _index(self) -> bytes:
+    def _index(self, state: _State) -> bytes:
         paths = {}
-        for group in self._scheme.groups():
+        for group in state.scheme.groups():
             for version in group.versions:
                 path = root_path(group.name, version)
-                url = f"/openapi/v3{path}?hash={self._digest_of(group.name, version)}"
+                url = f"/openapi/v3{path}?hash={self._digest_of(state, group.name, version)}"
                 paths[path[1:]] = {"serverRelativeURL": url}
         return orjson.dumps({"paths": paths})
 
-    def _v3(self, known: Definitions, group: str, version: str) -> bytes:
-        return orjson.dumps(v3.document(self._scheme, known, group, version, self._server_version))
+    def _v3(self, state: _State, group: str, version: str) -> bytes:
+        known = Definitions({**builtin(), **state.custom.v3(group, version)})
+        return orjson.dumps(v3.document(state.scheme, known, group, version, self._server_version))
 
-    def _group_version(self, path: str) -> tuple[str, str] | None:
-        for group in self._scheme.groups():
-            for version in group.versions:
-                if path == "/openapi/v3" + root_path(group.name, version):
-                    return group.name, version
-        return None
+
+class _State:
+    """What the documents are made of at one time."""
+
+    def __init__(self, scheme: Scheme, custom: CustomDefinitions) -> None:
+        self.scheme = scheme
+        self.custom = custom
+        self.digests: dict[tuple[str, str], str] = {}
+
+
+def _group_version(scheme: Scheme, path: str) -> tuple[str, str] | None:
+    match path.split("/")[3:]:
+        case ["api", version]:
+            name = ""
+        case ["apis", name, version] if name:
+            pass
+        case _:
+            return None
+    group = scheme.group(name)
+    return (name, version) if group is not None and version in group.versions else None
 
 
 def _digest(content: bytes) -> str:

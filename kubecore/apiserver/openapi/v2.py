@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions
-from kubecore.apiserver.openapi.operations import PATCH_TYPES, QUERY_PARAMETERS, Operation, operations
+from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, operations
 
 JSON = dict[str, Any]
 
@@ -59,7 +59,7 @@ def _operation(operation: Operation) -> JSON:
             {"name": name, "in": "query", "description": description, "type": type_name, "uniqueItems": True}
         )
     return {
-        "consumes": list(PATCH_TYPES) if operation.method == "patch" else ["*/*"],
+        "consumes": list(operation.patch_types) if operation.method == "patch" else ["*/*"],
         "produces": ["*/*"] if operation.result is None else _MEDIA + (_STREAMS if operation.action == "list" else []),
         "schemes": ["https"],
         "tags": [operation.tag],

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, definition_to_v3
-from kubecore.apiserver.openapi.operations import PATCH_TYPES, QUERY_PARAMETERS, Operation, operations
+from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, operations
 
 JSON = dict[str, Any]
 
@@ -56,7 +56,7 @@ def _operation(operation: Operation) -> JSON:
         "parameters": [_query_parameter(name) for name in operation.query],
     }
     if operation.body:
-        media = PATCH_TYPES if operation.method == "patch" else ("*/*",)
+        media = operation.patch_types if operation.method == "patch" else ("*/*",)
         described["requestBody"] = {"content": _content(operation.body, media)}
         if operation.action != "delete" and operation.action != "deletecollection":
             described["requestBody"]["required"] = True

@@ -117,7 +117,7 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     ctx.dry_run = ctx.dry_run or options.dry_run
     admitted = False
     for _ in range(_TRIES):
-        stored = store.get(ctx.namespace, ctx.name)
+        stored = await store.read(ctx.namespace, ctx.name)
         obj = loads(stored.value)
         if not admitted:
             store.registry.admission.validate(ctx, None, obj)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
+from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE
@@ -27,10 +28,13 @@ from kubecore.apiserver.storage.interface import (
 )
 
 if TYPE_CHECKING:
+    from kubecore.api.errors import Cause
+    from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.strategy import RequestContext, Strategy
     from kubecore.apiserver.storage.cacher import Cached
+    from kubecore.apiserver.storage.interface import Template
 
 JSON = dict[str, Any]
 
@@ -56,23 +60,48 @@ class Written:
     deleted: bool = False
 
 
-class Store:
-    """The registry of one group resource, in the version it is stored in."""
+class Conversion(Protocol):
+    """Between the version a store speaks and the one its objects are stored in (custom resources)."""
 
-    def __init__(self, registry: Registry, cached: Cached, strategy: Strategy) -> None:
+    async def read(self, stored: Stored) -> Stored:
+        """What is stored, in the store's version. Raises StatusError when it cannot be converted."""
+
+    async def read_all(self, items: list[bytes]) -> list[bytes]:
+        """Many objects at once."""
+
+    async def template(self, body: bytes) -> Template:
+        """An object of the store's version, ready to be stored."""
+
+
+class Store:
+    """The registry of one group resource, in the version it is stored in; of a custom resource, in one version.
+
+    `conversion` is None where objects are stored as this store speaks of them.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        cached: Cached,
+        strategy: Strategy,
+        *,
+        resource: Resource | None = None,
+        schema: KindSchema | None = None,
+        conversion: Conversion | None = None,
+    ) -> None:
         self.registry = registry
-        self.resource: Resource = cached.resource
+        self.resource: Resource = resource or cached.resource
         self.strategy = strategy
+        self.conversion = conversion
         self.codec = Codec(self.resource)
         self.cached = cached
         self.has_status = "status" in self.resource.subresources
         self._prefix = cached.prefix
-        self._number = cached.number
         self._cache = registry.cacher.native
         self._storage = registry.storage
-        self._schemas = registry.schemas
         self._admission = registry.admission
-        self._kind = f"{self.resource.api_version}/{self.resource.kind}"
+        kind = f"{self.resource.api_version}/{self.resource.kind}"
+        self.schema: KindSchema = schema or BuiltinKind(registry.schemas, kind)
 
     # --- reading
 
@@ -80,15 +109,30 @@ class Store:
         return f"{self._prefix}{namespace}/{name}" if self.resource.namespaced else self._prefix + name
 
     def current(self, namespace: str, name: str) -> Stored | None:
-        found = self._cache.get(self._number, namespace, name)
+        try:
+            found = self._cache.get(self.cached.number, namespace, name)
+        except KeyError:
+            # A custom resource whose definition has gone meanwhile.
+            raise errors.no_such_path() from None
         return None if found is None else Stored(*found)
 
     def get(self, namespace: str, name: str) -> Stored:
         """Raises 404."""
-        found = self._cache.get(self._number, namespace, name)
+        found = self.current(namespace, name)
         if found is None:
             raise self.not_found(name)
-        return Stored(*found)
+        return found
+
+    async def read(self, namespace: str, name: str) -> Stored:
+        """The object in the version this store speaks. Raises 404."""
+        found = self.get(namespace, name)
+        return found if self.conversion is None else await self.conversion.read(found)
+
+    async def _template(self, body: bytes) -> Template:
+        return self.codec.template(body) if self.conversion is None else await self.conversion.template(body)
+
+    async def _read_back(self, stored: Stored) -> bytes:
+        return stored.value if self.conversion is None else (await self.conversion.read(stored)).value
 
     def not_found(self, name: str) -> StatusError:
         return errors.not_found(self.resource.group, self.resource.plural, name)
@@ -117,7 +161,7 @@ class Store:
         if self.has_status and not strategy.status_on_create:
             obj.pop("status", None)
         strategy.prepare_for_create(ctx, obj)
-        causes = validate_metadata(obj, namespaced=resource.namespaced, name_errors=strategy.name_errors)
+        causes = _metadata_causes(strategy, resource, obj)
         causes += strategy.validate(ctx, obj)
         if causes:
             raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
@@ -148,8 +192,8 @@ class Store:
                 return body
             try:
                 if not taken:
-                    template = self.codec.template(body)
-                    return (await self._storage.create(self.key(ctx.namespace, name), template)).value
+                    template = await self._template(body)
+                    return await self._read_back(await self._storage.create(self.key(ctx.namespace, name), template))
             except KeyExists:
                 pass
             except StorageError as error:
@@ -161,8 +205,7 @@ class Store:
     def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes) -> bytes:
         if ctx.managed is not None:
             return new
-        return self._schemas.track(
-            self._kind,
+        return self.schema.track(
             old,
             new,
             manager=ctx.field_manager,
@@ -181,6 +224,8 @@ class Store:
                 if change.creates is None:
                     raise self.not_found(ctx.name)
                 return await self.create(ctx, change.creates())
+            if self.conversion is not None:
+                stored = await self.conversion.read(stored)
             ctx.operation = "UPDATE"
             old = loads(stored.value)
             obj = change.make(old, stored)
@@ -217,7 +262,7 @@ class Store:
         self._prepare_update(ctx, obj, old)
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
-        if obj == old:
+        if obj == old and not self._is_outdated(ctx):
             return Written(stored.value)
         old["metadata"]["resourceVersion"] = revision
         finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
@@ -231,13 +276,18 @@ class Store:
             if ctx.dry_run:
                 return Written(self.codec.rendered(body, stored.revision))
             key = self.key(ctx.namespace, ctx.name)
-            result = await self._storage.update(key, self.codec.template(body), expected=stored.revision)
+            result = await self._storage.update(key, await self._template(body), expected=stored.revision)
             done = True
         finally:
             if finish is not None:
                 finish(done)
         strategy.after_update(ctx, obj, old)
-        return Written(result.value)
+        return Written(await self._read_back(result))
+
+    def _is_outdated(self, ctx: RequestContext) -> bool:
+        """The bytes on disk are not what the cache made of them: a write that changes nothing renews them."""
+        outdated = self.cached.outdated
+        return bool(outdated) and self.key(ctx.namespace, ctx.name) in outdated
 
     def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         """Everything between decoding and storing an update; raises what is wrong with it."""
@@ -262,7 +312,7 @@ class Store:
             strategy.prepare_for_update(ctx, obj, old)
         if strategy.tracks_generation and "spec" in obj and lifecycle.spec_changed(obj, old):
             metadata["generation"] = (old_metadata.get("generation") or 0) + 1
-        causes = validate_metadata(obj, namespaced=resource.namespaced, name_errors=strategy.name_errors)
+        causes = _metadata_causes(strategy, resource, obj)
         causes += validate_metadata_update(obj, old)
         if ctx.subresource == "status":
             causes += strategy.validate_status_update(ctx, obj, old)
@@ -295,7 +345,7 @@ class Store:
 
         `apply` changes it in place and raises what refuses the change; False means nothing is to be written."""
         for _ in range(_WRITE_TRIES):
-            stored = self.get(ctx.namespace, ctx.name)
+            stored = await self.read(ctx.namespace, ctx.name)
             obj = loads(stored.value)
             if apply(obj) is False:
                 return stored.value
@@ -314,9 +364,9 @@ class Store:
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        gone = await self._storage.delete(key, self.codec.template(body), expected=stored.revision)
+        gone = await self._storage.delete(key, await self._template(body), expected=stored.revision)
         self.strategy.after_delete(ctx, obj)
-        return gone.value
+        return await self._read_back(gone)
 
     async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
         """Stores metadata the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
@@ -324,7 +374,17 @@ class Store:
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        return (await self._storage.update(key, self.codec.template(body), expected=stored.revision)).value
+        written = await self._storage.update(key, await self._template(body), expected=stored.revision)
+        return await self._read_back(written)
+
+
+def _metadata_causes(strategy: Strategy, resource: Resource, obj: JSON) -> list[Cause]:
+    return validate_metadata(
+        obj,
+        namespaced=resource.namespaced,
+        name_errors=strategy.name_errors,
+        any_finalizer=strategy.any_finalizer,
+    )
 
 
 def _keep(obj: JSON, old: JSON, name: str) -> None:

@@ -107,6 +107,8 @@ class Strategy:
     # Extra names an object may have beyond a DNS subdomain: returns what is wrong with the name, [] when nothing.
     # None means DNS subdomain (RFC 1123), which most kinds want.
     name_errors: Callable[[str], list[str]] | None = None
+    # Finalizers need not be qualified with a domain.
+    any_finalizer: bool = False
 
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""

@@ -10,7 +10,7 @@ from typing import Any
 from kubecore.apiserver.tables.ages import age
 
 Object = dict[str, Any]
-Cell = str | int | bool | None
+Cell = str | int | float | bool | None
 CellFunction = Callable[[Object, datetime], Cell]
 
 

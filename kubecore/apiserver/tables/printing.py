@@ -154,7 +154,7 @@ def _row(
 
 
 def table_for(
-    resource: str,
+    resource: str | KindTable,
     objects: Iterable[Object],
     *,
     include_object: IncludeObject = "Metadata",
@@ -164,12 +164,12 @@ def table_for(
     version: str = "v1",
     shown: Callable[[Object], Object] | None = None,
 ) -> Object:
-    """The Table of some objects of a resource.
+    """The Table of some objects of a resource, which is named by its key or given by its columns.
 
     `metadata` is the list's ListMeta (resourceVersion, continue, remainingItemCount), or of a single object its
     resourceVersion. `headers=False` leaves the column definitions out: in a watch only the first event carries them.
     """
-    table = table_of(resource)
+    table = table_of(resource) if isinstance(resource, str) else resource
     ordered = objects if table.order is None else sorted(objects, key=table.order)
     return {
         "kind": "Table",

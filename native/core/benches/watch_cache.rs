@@ -62,6 +62,8 @@ fn info() -> ResourceInfo {
         group: String::new(),
         plural: "pods".into(),
         kind: "Pod".into(),
+        list_kind: String::new(),
+        custom: false,
         storage_version: "v1".into(),
         namespaced: true,
         versions: vec!["v1".into()],

@@ -3,9 +3,11 @@
 pub mod authn;
 pub mod balance;
 pub mod clock;
+mod go;
 pub mod merge;
 pub mod protobuf;
 pub mod rbac;
+mod re2;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -44,6 +44,8 @@ fn info() -> ResourceInfo {
         group: String::new(),
         plural: "configmaps".into(),
         kind: "ConfigMap".into(),
+        list_kind: String::new(),
+        custom: false,
         storage_version: "v1".into(),
         namespaced: true,
         versions: vec!["v1".into()],

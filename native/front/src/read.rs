@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT, WARNING};
 use http::{Method, Response};
 use kubecore_core::protobuf;
 use kubecore_core::status::Status;
@@ -44,7 +44,11 @@ impl Server {
             "list" => self.list(exchange, &route, &*transcoder, form),
             _ => self.watch(exchange, &route, transcoder, form),
         };
-        Some(answered.unwrap_or_else(|status| refusal_in(&status, form)))
+        let mut response = answered.unwrap_or_else(|status| refusal_in(&status, form));
+        if let Some(warning) = &route.warning {
+            response.headers_mut().append(WARNING, warning.clone());
+        }
+        Some(response)
     }
 
     fn get(

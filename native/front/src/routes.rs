@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use kubecore_core::watch_cache::{ResourceCache, Transcoder};
 use rustc_hash::FxHashMap;
 
@@ -24,6 +25,8 @@ pub struct Route {
     pub lists: bool,
     pub watches: bool,
     pub has_status: bool,
+    /// What every client is told of a deprecated version: the Warning header's value.
+    pub warning: Option<HeaderValue>,
 }
 
 /// By plural name, as few groups share one.

@@ -14,6 +14,7 @@ from kubecore.apiserver.storage.interface import DataDirError
 from kubecore.clock import RealClock
 
 from .conftest import Api, config_map
+from .definitions import DEFINITIONS, begin, crd, define, gone, widget
 
 Start = Callable[[], Coroutine[Any, Any, APIServer]]
 
@@ -108,3 +109,43 @@ async def test_bootstrap_repairs_what_was_taken_away(start: Start) -> None:
     api = Api(_api(server).transport, "")
     assert (await api.get(f"{rbac}/clusterroles", "view"))[0] == 200
     assert len((await api.get(f"{rbac}/clusterroles", "edit"))[1]["rules"]) == wanted
+
+
+async def test_custom_resources_are_served_from_the_start(start: Start) -> None:
+    """Semantics 37: what was listed before is watched from there after it."""
+    server = await start()
+    cluster, api = Api(_api(server).transport, ""), _api(server)
+    await define(cluster, crd("widgets", "Widget"))
+    await api.create("v1/serviceaccounts", {"metadata": {"name": "default"}})
+    resource = "example.com/v1/widgets"
+    _, one = await api.create(resource, widget("one"))
+    _, listed = await api.list(resource)
+    await api.create(resource, widget("two"))
+    server = await start()
+    api = _api(server)
+    status, found = await api.get(resource, "one")
+    assert (status, found) == (200, one)
+    version = listed["metadata"]["resourceVersion"]
+    async for batch in api.transport.watch(api.path(resource), query={"resourceVersion": version}):
+        assert [orjson.loads(event.object)["metadata"]["name"] for event in batch] == ["two"]
+        break
+    status, refused = await api.create(resource, widget("bad", size=0))
+    assert (status, refused["reason"]) == (422, "Invalid")
+    _, groups = await api.call("GET", "/apis")
+    assert "example.com" in [group["name"] for group in groups["groups"]]
+
+
+async def test_a_deletion_that_was_begun_is_finished(start: Start) -> None:
+    server = await start()
+    cluster, api = Api(_api(server).transport, ""), _api(server)
+    await define(cluster, crd("widgets", "Widget"))
+    held = widget("held")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await api.create("example.com/v1/widgets", held)
+    await cluster.delete(DEFINITIONS, "widgets.example.com")
+    server = await start()
+    cluster, api = Api(_api(server).transport, ""), _api(server)
+    going = begin(gone(cluster, "widgets.example.com"))
+    status, _ = await api.patch("example.com/v1/widgets", "held", {"metadata": {"finalizers": None}})
+    assert status == 200
+    await going

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kubecore.cli import bench
 from kubecore.cli.main import app
 
-NAMES = ["create-fsync", "get", "grpc", "lb-pick", "list10k", "selector", "start", "tcp-proxy", "watch1k"]
+NAMES = ["crd", "create-fsync", "get", "grpc", "lb-pick", "list10k", "selector", "start", "tcp-proxy", "watch1k"]
 
 
 @pytest.fixture

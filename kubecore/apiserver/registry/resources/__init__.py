@@ -19,6 +19,10 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "controllerrevisions.apps": ("templates", "ControllerRevisionStrategy"),
     "cronjobs.batch": ("cronjobs", "CronJobStrategy"),
     "csidrivers.storage.k8s.io": ("csi", "CSIDriverStrategy"),
+    "customresourcedefinitions.apiextensions.k8s.io": (
+        "customresourcedefinitions",
+        "CustomResourceDefinitionStrategy",
+    ),
     "daemonsets.apps": ("daemonsets", "DaemonSetStrategy"),
     "deployments.apps": ("deployments", "DeploymentStrategy"),
     "endpoints": ("endpoints", "EndpointsStrategy"),

@@ -12,11 +12,10 @@ _UPDATED_WITH_REVISION_ONLY = frozenset(
     {
         "apiservices.apiregistration.k8s.io",
         "csinodes.storage.k8s.io",
-        "customresourcedefinitions.apiextensions.k8s.io",
     }
 )
 
-_WITH_GENERATION = frozenset({"customresourcedefinitions.apiextensions.k8s.io", "resourceslices.resource.k8s.io"})
+_WITH_GENERATION = frozenset({"resourceslices.resource.k8s.io"})
 
 # Names that may hold anything a path segment may, like "v1.apps".
 _NAMED_FREELY = frozenset({"apiservices.apiregistration.k8s.io", "ipaddresses.networking.k8s.io"})

@@ -15,16 +15,21 @@ from kubecore.apiserver.registry.validation.problems import Problems
 JSON = dict[str, Any]
 
 ANNOTATIONS_LIMIT = 256 * 1024
-_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def validate_metadata(
-    obj: JSON, *, namespaced: bool, name_errors: Callable[[str], list[str]] | None = None
+    obj: JSON,
+    *,
+    namespaced: bool,
+    name_errors: Callable[[str], list[str]] | None = None,
+    any_finalizer: bool = False,
 ) -> list[Cause]:
     """What is wrong with an object's metadata by itself.
 
-    `name_errors` says what the kind allows as a name; None means an RFC 1123 subdomain.
+    `name_errors` says what the kind allows as a name; None means an RFC 1123 subdomain. `any_finalizer`: finalizers of
+    one's own need no domain (definitions and custom resources).
     """
     meta = obj.get("metadata") or {}
     rule = name_errors or names.dns_subdomain
@@ -47,7 +52,7 @@ def validate_metadata(
     if owners := meta.get("ownerReferences"):
         _owner_references(problems, owners)
     if finalizers := meta.get("finalizers"):
-        _finalizers(problems, finalizers)
+        _finalizers(problems, finalizers, any_finalizer)
     return problems
 
 
@@ -97,11 +102,11 @@ def _owner_references(problems: Problems, owners: list[JSON]) -> None:
             controller = owner.get("name")
 
 
-def _finalizers(problems: Problems, finalizers: list[str]) -> None:
+def _finalizers(problems: Problems, finalizers: list[str], any_finalizer: bool) -> None:
     path = "metadata.finalizers"
     for index, finalizer in enumerate(finalizers):
         problems.check(path, finalizer, names.qualified_name)
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if not any_finalizer and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             problems.invalid(f"{path}[{index}]", finalizer, detail)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):

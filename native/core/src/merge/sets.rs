@@ -24,6 +24,9 @@ fn structure<'s>(schemas: &'s Schemas, ty: &'s Type, value: &Value) -> Structure
         return Structure::Whole;
     }
     match &ty.shape {
+        // Objects of custom kinds need not be of the type their schema gives them.
+        Shape::Struct(_) | Shape::Map(_) if !(value.is_object() || value.is_null()) => Structure::Whole,
+        Shape::List(_) if !(value.is_array() || value.is_null()) => Structure::Whole,
         Shape::Struct(id) => Structure::Members(Some(schemas.structure(*id)), None),
         Shape::SchemaOr { schema, .. } if value.is_object() => {
             Structure::Members(Some(schemas.structure(*schema)), None)
@@ -62,7 +65,7 @@ fn collect(
                 let element = PathElement::field(name);
                 let field = declared.and_then(|declared| declared.field(name));
                 at.push(element.clone());
-                if declared.is_some() && field.is_none() {
+                if field.is_none() && declared.is_some_and(|declared| !declared.open) {
                     return Err(format!("{}: field not declared in schema", path_text(at)));
                 }
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
@@ -74,9 +77,10 @@ fn collect(
             }
         }
         Structure::Elements(item, list) => {
+            let mut seen = FxHashSet::default();
             for element in value.as_array().into_iter().flatten() {
                 let key = element_key(list, element);
-                if set.children.iter().any(|(other, _)| *other == key) {
+                if !seen.insert(key.clone()) {
                     return Err(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
                 }
                 at.push(key.clone());

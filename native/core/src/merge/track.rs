@@ -3,12 +3,13 @@
 //! Semantics of structured-merge-diff `merge/update.go` and apimachinery `pkg/util/managedfields`: what an update adds
 //! or changes passes to its manager, what it removes is owned by nobody, everything else stays, times too.
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::fields::{FieldSet, PathElement};
 use super::ownership::{self, Entry, Operation};
 use super::{parse_checked, splice};
-use crate::schema::{Field, KindId, ListKind, SchemaError, Schemas, Shape, Type};
+use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type};
 
 /// More update managers than this are merged, oldest first, into one named `ancient-changes`.
 const MAX_UPDATE_MANAGERS: usize = 10;
@@ -210,7 +211,7 @@ impl Comparer<'_> {
                 _ => &free,
             };
             let mut below = self.value(inner, was, is);
-            if field.is_some_and(always_present) {
+            if field.is_some_and(|field| field.always_present) {
                 below.written.member = false;
                 below.removed.member = false;
             }
@@ -230,12 +231,13 @@ impl Comparer<'_> {
         change
     }
 
-    fn keyed_elements(&self, item: &Type, keys: &[Box<str>], old: Side<'_>, new: Side<'_>) -> Change {
+    fn keyed_elements(&self, item: &Type, keys: &[ListKey], old: Side<'_>, new: Side<'_>) -> Change {
         let mut change = Change::default();
         let before = keyed(keys, old);
         let after = keyed(keys, new);
+        let by_key = first_of_each_key(&before);
         for (key, element) in &after {
-            let was = before.iter().find(|(other, _)| other == key).map(|(_, element)| *element);
+            let was = by_key.get(key).copied();
             if was == Some(element) {
                 continue;
             }
@@ -243,8 +245,9 @@ impl Comparer<'_> {
             change.written.push(key.clone(), below.written);
             change.removed.push(key.clone(), below.removed);
         }
+        let by_key = first_of_each_key(&after);
         for (key, element) in &before {
-            if !after.iter().any(|(other, _)| other == key) {
+            if !by_key.contains_key(key) {
                 change.removed.push(key.clone(), self.value(item, Some(element), None).removed);
             }
         }
@@ -271,36 +274,27 @@ fn leaf(old: Side<'_>, new: Side<'_>) -> Change {
     change
 }
 
-/// Structs that Go always marshals: they are there even in an empty object, so nobody adds them.
-pub(crate) fn always_present(field: &Field) -> bool {
-    match &field.ty.shape {
-        // One that is owned as a whole is null there, and so is written by whoever fills it.
-        Shape::Struct(_) if !field.ty.atomic => {
-            field.required
-                || matches!(
-                    &*field.name,
-                    "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy"
-                )
-        }
-        Shape::List(_) | Shape::Map(_) => {
-            field.required && !field.ty.atomic && field.ty.list != ListKind::Atomic
-        }
-        _ => false,
-    }
-}
-
-pub(crate) fn keyed<'v>(keys: &[Box<str>], list: Side<'v>) -> Vec<(PathElement, &'v Value)> {
+pub(crate) fn keyed<'v>(keys: &[ListKey], list: Side<'v>) -> Vec<(PathElement, &'v Value)> {
     let elements = list.and_then(Value::as_array).into_iter().flatten();
     elements.map(|element| (key_of(keys, element), element)).collect()
 }
 
+fn first_of_each_key<'v>(elements: &[(PathElement, &'v Value)]) -> FxHashMap<PathElement, &'v Value> {
+    let mut by_key = FxHashMap::default();
+    for (key, element) in elements {
+        by_key.entry(key.clone()).or_insert(*element);
+    }
+    by_key
+}
+
 /// `{"containerPort":80,"protocol":"TCP"}`, keys in order of their names.
-pub(crate) fn key_of(keys: &[Box<str>], element: &Value) -> PathElement {
-    let mut names: Vec<&str> = keys.iter().map(|key| &**key).collect();
-    names.sort_unstable();
+pub(crate) fn key_of(keys: &[ListKey], element: &Value) -> PathElement {
+    let mut keys: Vec<&ListKey> = keys.iter().collect();
+    keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let mut text = String::from("{");
-    for name in names {
-        let value = element.get(name).map(Value::to_string).or_else(|| default_key(name).map(str::to_owned));
+    for ListKey { name, default } in keys {
+        let given = element.get(&**name).map(Value::to_string);
+        let value = given.as_deref().or(default.as_deref());
         if let Some(value) = value {
             if text.len() > 1 {
                 text.push(',');
@@ -312,20 +306,18 @@ pub(crate) fn key_of(keys: &[Box<str>], element: &Value) -> PathElement {
     PathElement::Key(text.into())
 }
 
-/// Key fields that default when they are left out. Source: `+default` markers of ports in core/v1.
-fn default_key(name: &str) -> Option<&'static str> {
-    (name == "protocol").then_some("\"TCP\"")
-}
-
 fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {
     let mut change = Change::default();
-    let elements = |side: Side<'_>| side.and_then(Value::as_array).cloned().unwrap_or_default();
+    let elements = |side: Side<'_>| -> FxHashSet<PathElement> {
+        let all = side.and_then(Value::as_array).into_iter().flatten();
+        all.map(|element| PathElement::Value(element.to_string().into())).collect()
+    };
     let (before, after) = (elements(old), elements(new));
-    for element in after.iter().filter(|element| !before.contains(element)) {
-        change.written.push(PathElement::Value(element.to_string().into()), FieldSet::leaf());
+    for element in after.difference(&before) {
+        change.written.push(element.clone(), FieldSet::leaf());
     }
-    for element in before.iter().filter(|element| !after.contains(element)) {
-        change.removed.push(PathElement::Value(element.to_string().into()), FieldSet::leaf());
+    for element in before.difference(&after) {
+        change.removed.push(element.clone(), FieldSet::leaf());
     }
     change.written.sort();
     change.removed.sort();

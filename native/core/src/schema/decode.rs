@@ -41,6 +41,9 @@ impl Schemas {
             let message = format!("invalid UTF-8 at byte {}", error.valid_up_to());
             return Err(unrecognized(info, input, SchemaError::syntax(message)));
         }
+        if let Some(node) = &info.structural {
+            return self.decode_custom(info, node, input, validation);
+        }
         let mut decoder = Decoder::new(self, input, info);
         let outcome = decoder.root(info.root);
         if let Err(error) = outcome {
@@ -122,11 +125,11 @@ impl Schemas {
     }
 }
 
-fn handled_as(info: &KindInfo, problem: &str) -> String {
+pub(super) fn handled_as(info: &KindInfo, problem: &str) -> String {
     format!("{} in version {:?} cannot be handled as a {}: {problem}", info.kind, info.version, info.kind)
 }
 
-fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
+pub(super) fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
     let message = handled_as(info, &format!("strict decoding error: {}", strict.join(", ")));
     let errors = strict
         .into_iter()
@@ -139,7 +142,7 @@ fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
     Rejection::bad_request(message, errors)
 }
 
-fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+pub(super) fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
     let message = format!(
         "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
         info.kind,
@@ -186,7 +189,7 @@ pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
     checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })
 }
 
-fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
+pub(super) fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
     cursor.skip_space();
     match cursor.peek() {
         None => Ok(()),
@@ -194,36 +197,36 @@ fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
     }
 }
 
-enum Step<'s, 'a> {
+pub(super) enum Step<'s, 'a> {
     Field(&'s str),
     Key(Text<'a>),
     Index(usize),
 }
 
-struct Decoder<'s, 'a> {
-    schemas: &'s Schemas,
-    cursor: Cursor<'a>,
+pub(super) struct Decoder<'s, 'a> {
+    pub schemas: &'s Schemas,
+    pub cursor: Cursor<'a>,
     expected: &'s KindInfo,
-    api_version: String,
-    kind: String,
-    path: Vec<Step<'s, 'a>>,
+    pub api_version: String,
+    pub kind: String,
+    pub path: Vec<Step<'s, 'a>>,
     /// The struct whose field is being decoded, for error messages.
     owner: Option<StructId>,
-    strict: Vec<String>,
-    duplicates: bool,
+    pub strict: Vec<String>,
+    pub duplicates: bool,
 }
 
-type Step1 = Result<(), SchemaError>;
+pub(super) type Step1 = Result<(), SchemaError>;
 
 /// Whether a field is written to the output.
 #[derive(PartialEq)]
-enum Keep {
+pub(super) enum Keep {
     Yes,
     No,
 }
 
 impl<'s, 'a> Decoder<'s, 'a> {
-    fn new(schemas: &'s Schemas, input: &'a [u8], expected: &'s KindInfo) -> Self {
+    pub fn new(schemas: &'s Schemas, input: &'a [u8], expected: &'s KindInfo) -> Self {
         Self {
             schemas,
             cursor: Cursor::new(input),
@@ -252,7 +255,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         at_end(&mut self.cursor)
     }
 
-    fn structure(&mut self, id: StructId) -> Step1 {
+    pub fn structure(&mut self, id: StructId) -> Step1 {
         let schemas = self.schemas;
         let structure = schemas.structure(id);
         let outer = self.owner.replace(id);
@@ -352,7 +355,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(keep)
     }
 
-    fn type_meta(&mut self, name: &'s str) -> Result<Keep, SchemaError> {
+    pub fn type_meta(&mut self, name: &'s str) -> Result<Keep, SchemaError> {
         if self.cursor.peek() != Some(b'"') {
             self.path.push(Step::Field(name));
             return Err(self.wrong_type(&Shape::String));
@@ -576,7 +579,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
     // --- faults
 
-    fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
+    pub fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
         if self.strict.len() >= MAX_STRICT_ERRORS {
             return;
         }
@@ -589,7 +592,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     }
 
     /// `spec.containers[0].image`, as strict errors name it.
-    fn strict_path(&self) -> String {
+    pub fn strict_path(&self) -> String {
         let mut path = String::new();
         for step in &self.path {
             let name = match step {
@@ -628,7 +631,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         })
     }
 
-    fn wrong_type(&self, shape: &Shape) -> SchemaError {
+    pub fn wrong_type(&self, shape: &Shape) -> SchemaError {
         match self.found() {
             Ok(found) => self.mismatch(found, shape),
             Err(syntax) => syntax,
@@ -651,7 +654,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
 /// The keys of one map seen so far.
 #[derive(Default)]
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     few: Vec<Cow<'a, [u8]>>,
     many: Option<rustc_hash::FxHashSet<Cow<'a, [u8]>>>,
 }
@@ -659,7 +662,7 @@ struct Keys<'a> {
 impl<'a> Keys<'a> {
     const FEW: usize = 16;
 
-    fn repeats(&mut self, key: Text<'a>) -> bool {
+    pub fn repeats(&mut self, key: Text<'a>) -> bool {
         let key = key.decode();
         if let Some(many) = &mut self.many {
             return !many.insert(key);

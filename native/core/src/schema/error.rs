@@ -19,7 +19,8 @@ impl Kind {
 }
 
 /// One fault of a body. `field` is its path, empty where there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct SchemaError {
     pub kind: Kind,
     pub field: String,

@@ -1,6 +1,7 @@
 //! The schema engine: types compiled from OpenAPI definitions, and a strict decoder driven by them.
 
 pub mod canonical;
+pub mod custom;
 mod decode;
 mod error;
 mod model;
@@ -14,7 +15,7 @@ mod yaml;
 pub(crate) use decode::check_json;
 pub use decode::{Decoded, FieldValidation};
 pub use error::{Kind as ErrorKind, Rejection, SchemaError};
-pub use model::{Field, KindId, ListKind, Schemas, Shape, Struct, StructId, Type};
+pub use model::{CompileError, Field, KindId, ListKey, ListKind, Schemas, Shape, Struct, StructId, Type};
 pub use scan::{MAX_DEPTH, write_string};
 pub(crate) use scan::{member_spans, write_content};
 pub(crate) use yaml::to_json as yaml_to_json;

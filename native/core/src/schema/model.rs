@@ -1,9 +1,12 @@
 //! Types compiled from OpenAPI v2 definitions and their `x-kubernetes-*` extensions.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+
+use super::custom::Node;
 
 pub type StructId = u32;
 
@@ -45,7 +48,22 @@ pub enum ListKind {
     Atomic,
     Set,
     /// Elements are known by these fields.
-    Map(Vec<Box<str>>),
+    Map(Vec<ListKey>),
+}
+
+/// A field by which list elements are known, and what it counts as where it is left out, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListKey {
+    pub name: Box<str>,
+    pub default: Option<Box<str>>,
+}
+
+impl ListKey {
+    /// Of a built-in kind. Source of the default: `+default` markers of ports in core/v1.
+    fn built_in(name: Box<str>) -> Self {
+        let default = (&*name == "protocol").then(|| "\"TCP\"".into());
+        Self { name, default }
+    }
 }
 
 /// A shape and how values of it are merged.
@@ -63,7 +81,7 @@ pub struct Type {
 }
 
 impl Type {
-    fn plain(shape: Shape) -> Self {
+    pub(crate) fn plain(shape: Shape) -> Self {
         Self {
             shape,
             list: ListKind::Atomic,
@@ -81,24 +99,53 @@ impl Type {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Field {
     pub name: Box<str>,
     pub required: bool,
+    /// Go always marshals it: it is there even in an empty object, so nobody adds it.
+    pub always_present: bool,
     pub ty: Type,
 }
 
+impl Field {
+    fn built_in(name: &str, required: bool, ty: Type) -> Self {
+        let always_present = match &ty.shape {
+            // One that is owned as a whole is null there, and so is written by whoever fills it.
+            Shape::Struct(_) if !ty.atomic => {
+                required
+                    || matches!(
+                        name,
+                        "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy"
+                    )
+            }
+            Shape::List(_) | Shape::Map(_) => required && !ty.atomic && ty.list != ListKind::Atomic,
+            _ => false,
+        };
+        Self { name: name.into(), required, always_present, ty }
+    }
+}
+
 /// A Go struct: its fields by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Struct {
     /// The definition's full name, `io.k8s.api.apps.v1.Deployment`.
     pub definition: Box<str>,
     pub fields: Vec<Field>,
     pub atomic: bool,
+    /// Fields that it does not declare are free JSON instead of unknown.
+    pub open: bool,
     index: FxHashMap<Box<[u8]>, u16>,
 }
 
 impl Struct {
+    /// A struct of a custom kind.
+    pub(crate) fn custom(definition: &str, fields: Vec<Field>, open: bool) -> Self {
+        let names = fields.iter().enumerate();
+        let index = names.map(|(at, field)| (field.name.as_bytes().into(), at as u16)).collect();
+        Self { definition: definition.into(), fields, atomic: false, open, index }
+    }
+
     pub fn field_index(&self, name: &[u8]) -> Option<usize> {
         self.index.get(name).map(|&position| position as usize)
     }
@@ -127,6 +174,8 @@ pub(crate) struct KindInfo {
     pub version: Box<str>,
     pub kind: Box<str>,
     pub root: StructId,
+    /// A custom kind's schema: its objects are decoded by this, not by their struct.
+    pub structural: Option<Arc<Node>>,
 }
 
 /// Every struct and kind of a set of definitions.
@@ -172,6 +221,11 @@ impl Schemas {
         Ok(Self { structs, kinds, by_name })
     }
 
+    /// One custom kind over structs made of its schema; `info.root` is one of them.
+    pub(crate) fn of_custom_kind(structs: Vec<Struct>, info: KindInfo) -> Self {
+        Self { structs, kinds: vec![info], by_name: HashMap::new() }
+    }
+
     /// The kind named `apps/v1/Deployment` or `v1/Pod`.
     pub fn kind(&self, name: &str) -> Option<KindId> {
         self.by_name.get(name).copied()
@@ -188,6 +242,15 @@ impl Schemas {
 
     pub fn root_type(&self, kind: KindId) -> Type {
         Type::plain(Shape::Struct(self.info(kind).root))
+    }
+
+    pub(crate) fn structs(&self) -> &[Struct] {
+        &self.structs
+    }
+
+    /// The struct of a definition's full name.
+    pub(crate) fn definition(&self, name: &str) -> Option<&Struct> {
+        self.structs.iter().find(|structure| &*structure.definition == name)
     }
 
     pub fn api_version(&self, kind: KindId) -> &str {
@@ -255,6 +318,7 @@ fn kind_info(identity: &Value, root: StructId) -> KindInfo {
         version: version.into(),
         kind: text("kind").into(),
         root,
+        structural: None,
     }
 }
 
@@ -272,17 +336,14 @@ impl Compiler<'_> {
         let mut index = FxHashMap::default();
         for (property, property_schema) in schema["properties"].as_object().into_iter().flatten() {
             index.insert(property.as_bytes().into(), fields.len() as u16);
-            fields.push(Field {
-                name: property.as_str().into(),
-                required: required.contains(&property.as_str()),
-                ty: self.compile_type(property_schema).map_err(failure)?,
-            });
+            let ty = self.compile_type(property_schema).map_err(failure)?;
+            fields.push(Field::built_in(property, required.contains(&property.as_str()), ty));
         }
         if fields.len() > 64 {
             return Err(failure(format!("{} fields are more than the decoder tracks", fields.len())));
         }
         let atomic = schema["x-kubernetes-map-type"] == "atomic";
-        Ok(Struct { definition: name.into(), fields, atomic, index })
+        Ok(Struct { definition: name.into(), fields, atomic, open: false, index })
     }
 
     fn compile_type(&self, schema: &Value) -> Result<Type, String> {
@@ -296,7 +357,10 @@ impl Compiler<'_> {
             None => referred_atomic,
         };
         ty.list = match schema["x-kubernetes-list-type"].as_str() {
-            Some("map") => ListKind::Map(strings(&schema["x-kubernetes-list-map-keys"])),
+            Some("map") => {
+                let keys = strings(&schema["x-kubernetes-list-map-keys"]);
+                ListKind::Map(keys.into_iter().map(ListKey::built_in).collect())
+            }
             Some("set") => ListKind::Set,
             _ => ListKind::Atomic,
         };

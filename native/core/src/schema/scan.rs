@@ -98,6 +98,18 @@ impl<'a> Cursor<'a> {
         self.replace_since(self.mark(), text);
     }
 
+    pub fn position(&self) -> usize {
+        self.pos
+    }
+
+    /// The input of the value that begins at `start`, as far as it is one.
+    pub fn value_at(&self, start: usize) -> &'a [u8] {
+        let mut ahead = Cursor::new(&self.input[start..]);
+        // What is wrong with it is told by who reads it in its place.
+        let _ = ahead.any_value();
+        &self.input[start..start + ahead.pos]
+    }
+
     pub fn peek(&self) -> Option<u8> {
         self.input.get(self.pos).copied()
     }

@@ -6,6 +6,23 @@ pub(crate) fn canonical(text: &str, micro: bool) -> Result<Option<String>, Strin
     Ok((written != text).then_some(written))
 }
 
+/// Go's `2006-01-02`.
+pub(crate) fn is_date(text: &str) -> bool {
+    let mut rest = Reader { whole: text, rest: text };
+    let mut parse = || -> Result<(i64, i64, i64), String> {
+        let year = rest.number(4, "2006")?;
+        rest.exactly("-", "-")?;
+        let month = rest.number(2, "01")?;
+        rest.exactly("-", "-")?;
+        let day = rest.number(2, "02")?;
+        rest.end()?;
+        Ok((year, month, day))
+    };
+    parse().is_ok_and(|(year, month, day)| {
+        (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day)
+    })
+}
+
 /// Seconds since 1970 and microseconds of the second.
 pub(crate) fn to_unix(text: &str) -> Result<(i64, u32), String> {
     let Instant { days, second_of_day, micros } = parse(text)?;

@@ -31,6 +31,10 @@ pub struct ResourceInfo {
     pub group: String,
     pub plural: String,
     pub kind: String,
+    /// Empty: the kind and "List".
+    pub list_kind: String,
+    /// Defined by a CustomResourceDefinition.
+    pub custom: bool,
     /// The version objects are stored in, without the group.
     pub storage_version: String,
     pub namespaced: bool,
@@ -45,6 +49,10 @@ impl ResourceInfo {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
+    pub fn list_kind(&self) -> String {
+        if self.list_kind.is_empty() { format!("{}List", self.kind) } else { self.list_kind.clone() }
+    }
+
     /// The field of that label; 400 naming it when the resource cannot be selected by it.
     pub fn field(&self, label: &str) -> Result<Field, Status> {
         match label {
@@ -54,7 +62,7 @@ impl ResourceInfo {
         }
         let number = self.selectable_fields.iter().position(|field| &*field.label == label);
         number.map(Field::Selectable).ok_or_else(|| {
-            Status::bad_request(if self.selectable_fields.is_empty() {
+            Status::bad_request(if self.selectable_fields.is_empty() && !self.custom {
                 format!(
                     r#"{label:?} is not a known field selector: only "metadata.name", "metadata.namespace""#
                 )

@@ -150,7 +150,7 @@ impl Transcoder for Json {
                 &stored
             }
         };
-        json_list_frame(&format!("{}List", info.kind), version, meta)
+        json_list_frame(&info.list_kind(), version, meta)
     }
 
     fn frame(&self, event: EventType, object: &[u8]) -> Bytes {

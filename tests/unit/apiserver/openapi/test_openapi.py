@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from kubecore.api import scheme
-from kubecore.apiserver.openapi import gnostic
+from kubecore.apiserver.openapi import custom, gnostic
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
 from kubecore.apiserver.openapi.serving import V2_PROTOBUF, OpenAPI
 
@@ -190,13 +190,20 @@ def test_custom_kinds_join_the_documents(openapi: OpenAPI) -> None:
         key="widgets.example.com",
         storage_key="widgets.example.com",
     )
-    definition = {
-        "type": "object",
-        "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Widget"}],
-    }
+
+    class Custom:
+        def digest(self, group: str, version: str) -> bytes:
+            return b"1" if group == "example.com" else b""
+
+        def v3(self, group: str, version: str) -> dict[str, Any]:
+            return custom.definitions(group, version, "Widget", "WidgetList", "widgets", {"type": "object"})
+
+        def v2(self) -> dict[str, Any]:
+            return self.v3("example.com", "v1")
+
     changing = OpenAPI(scheme.default(), server_version="v1.35.0")
     before = document(changing, "/openapi/v3")["paths"]["api/v1"]
-    changing.replace(scheme.Scheme([*scheme.default().resources, widget]), {"com.example.v1.Widget": definition})
-    assert before
+    changing.replace(scheme.Scheme([*scheme.default().resources, widget]), Custom())
+    assert document(changing, "/openapi/v3")["paths"]["api/v1"] == before
     schemas = document(changing, "/openapi/v3/apis/example.com/v1")["components"]["schemas"]
     assert "com.example.v1.Widget" in schemas

@@ -1,0 +1,57 @@
+"""Objects of custom resources in the version of the path they are asked for, when that is not how they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kubecore._native import FieldSelector
+from kubecore.api import errors
+from kubecore.apiserver.handlers.watching import WatchEvent
+from kubecore.apiserver.registry.custom.conversion import renamed
+from kubecore.apiserver.registry.options import parse_query
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.handlers.served import Served
+
+Batch = list[WatchEvent]
+
+
+async def in_own_version(served: Served, items: Sequence[bytes]) -> Sequence[bytes]:
+    """Stored objects as this path's version shows them. Raises StatusError when they cannot be converted."""
+    conversion = served.stored().conversion
+    return items if conversion is None else await conversion.read_all(list(items))
+
+
+async def events_in_own_version(served: Served, batch: Batch) -> Batch:
+    """The same for events of a watch, which ends where its objects cannot be converted."""
+    conversion = served.stored().conversion
+    if conversion is None:
+        return batch
+    told = [event.object for event in batch if event.type not in ("BOOKMARK", "ERROR")]
+    try:
+        objects = iter(await conversion.read_all(told))
+    except errors.StatusError as error:
+        return [WatchEvent("ERROR", error.to_json())]
+    made = []
+    for event in batch:
+        if event.type == "BOOKMARK":
+            made.append(WatchEvent(event.type, renamed(event.object, served.resource.api_version)))
+        else:
+            made.append(event if event.type == "ERROR" else WatchEvent(event.type, next(objects)))
+    return made
+
+
+def check_fields(served: Served, query: str) -> None:
+    """Raises 400 for a field that this version does not let be selected by, though another may."""
+    selector = parse_query(query).get("fieldSelector", "") if served.custom and query else ""
+    if not selector:
+        return
+    try:
+        wanted = FieldSelector.parse(selector).requirements()
+    except ValueError:
+        # Refused where the list is made, in the right words.
+        return
+    for field, _, _ in wanted:
+        if field not in served.fields:
+            raise errors.bad_request(f"field label not supported: {field}")

@@ -1,0 +1,123 @@
+"""Definitions of custom kinds for OpenAPI documents.
+
+After upstream k8s.io/apiextensions-apiserver pkg/controller/openapi/{builder,v2}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kubecore.apiserver.openapi.definitions import META
+
+JSON = dict[str, Any]
+
+_REF = "#/definitions/"
+_API_VERSION = (
+    "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized "
+    "schemas to the latest internal value, and may reject unrecognized values. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
+)
+_KIND = (
+    "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
+    "endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
+)
+_METADATA = (
+    "Standard object's metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
+_LIST_METADATA = (
+    "Standard list metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
+)
+_MORE = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+
+# Below these a schema holds another one.
+_SCHEMA_KEYS = ("items", "additionalProperties", "not")
+
+
+def definitions(group: str, version: str, kind: str, list_kind: str, plural: str, schema: JSON) -> dict[str, JSON]:
+    """The definitions of a kind and of its list by name; `schema` is a version's openAPIV3Schema."""
+    own = _typed(_with_embedded(schema))
+    own["type"] = "object"
+    own["x-kubernetes-group-version-kind"] = [{"group": group, "version": version, "kind": kind}]
+    name = definition_name(group, version, kind)
+    items = {"description": f"List of {plural}. More info: {_MORE}", "type": "array", "items": {"$ref": _REF + name}}
+    listed: JSON = {
+        "description": f"{list_kind} is a list of {kind}",
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"description": _API_VERSION, "type": "string"},
+            "items": items,
+            "kind": {"description": _KIND, "type": "string"},
+            "metadata": {"description": _LIST_METADATA, "$ref": _REF + META + "ListMeta"},
+        },
+        "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": list_kind}],
+    }
+    return {name: own, definition_name(group, version, list_kind): listed}
+
+
+def definition_name(group: str, version: str, kind: str) -> str:
+    """`stable.example.com`, `v1`, `CronTab` → `com.example.stable.v1.CronTab`"""
+    return ".".join([*reversed(group.split(".")), version, kind])
+
+
+def _typed(schema: JSON) -> JSON:
+    """The schema of a whole object: with apiVersion, kind and the common metadata."""
+    properties = dict(schema.get("properties") or {})
+    properties["apiVersion"] = {"description": _API_VERSION, "type": "string"}
+    properties["kind"] = {"description": _KIND, "type": "string"}
+    properties["metadata"] = {"description": _METADATA, "$ref": _REF + META + "ObjectMeta"}
+    return {**schema, "properties": dict(sorted(properties.items()))}
+
+
+def _with_embedded(schema: JSON) -> JSON:
+    """Embedded resources are whole objects, too."""
+    made: JSON = {}
+    for key, value in schema.items():
+        if key == "properties":
+            made[key] = {name: _embedded(one) for name, one in value.items()}
+        elif key in _SCHEMA_KEYS and isinstance(value, dict):
+            made[key] = _embedded(value)
+        else:
+            made[key] = value
+    return made
+
+
+def _embedded(schema: JSON) -> JSON:
+    made = _with_embedded(schema)
+    return _typed(made) if made.get("x-kubernetes-embedded-resource") else made
+
+
+def as_v2(definition: JSON) -> JSON:
+    """As far as OpenAPI v2, and clients that read it, can say it: what is nullable may be anything there."""
+    if "$ref" in definition:
+        return definition
+    made: JSON = {}
+    dropped = {"allOf", "anyOf", "oneOf", "not", "default", "nullable", "example", "x-kubernetes-validations"}
+    if definition.get("nullable"):
+        dropped |= {"type", "items", "properties", "additionalProperties", "required"}
+    if definition.get("x-kubernetes-preserve-unknown-fields"):
+        # Old clients take properties for all there are.
+        dropped |= {"properties", "items", "additionalProperties", "required"}
+    for key, value in definition.items():
+        if key in dropped:
+            continue
+        if key == "properties":
+            made[key] = {name: as_v2(one) for name, one in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            made[key] = as_v2(value)
+        else:
+            made[key] = value
+    nullable = _nullable(definition.get("properties") or {})
+    if "required" in made and nullable:
+        made["required"] = [name for name in made["required"] if name not in nullable]
+        if not made["required"]:
+            del made["required"]
+    return made
+
+
+def _nullable(properties: Mapping[str, JSON]) -> set[str]:
+    return {name for name, one in properties.items() if one.get("nullable")}

@@ -1,0 +1,140 @@
+"""What custom resources add to the generic registry, for one version of a definition.
+
+After upstream k8s.io/apiextensions-apiserver pkg/registry/customresource/{strategy,status_strategy,validator}.go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import Cause
+from kubecore.api.schemas import CustomSchema
+from kubecore.apiserver.registry.codec import dumps, loads
+from kubecore.apiserver.registry.custom import paths
+from kubecore.apiserver.registry.custom.definition import Definition, Version
+from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.metadata import STANDARD_FINALIZERS
+from kubecore.apiserver.registry.validation.problems import Problems
+
+JSON = dict[str, Any]
+
+_INT32_MAX = 2**31 - 1
+
+
+class CustomResourceStrategy(Strategy):
+    allow_unconditional_update = False
+    # Kept here: everything but metadata counts, even without a spec.
+    tracks_generation = False
+    any_finalizer = True
+
+    def __init__(self, definition: Definition, version: Version, schema: CustomSchema) -> None:
+        self.resource_key = definition.name
+        self._definition = definition
+        self._version = version
+        self._schema = schema
+
+    def default(self, obj: JSON) -> None:
+        body = dumps(obj)
+        made = self._schema.default(body)
+        if made is not body:
+            filled = loads(made)
+            obj.clear()
+            obj.update(filled)
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        if self._definition.terminating:
+            detail = "create not allowed while custom resource definition is terminating"
+            raise errors.forbidden(self._definition.group, self._definition.plural, ctx.name, detail)
+        obj["metadata"]["generation"] = 1
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        if _content(obj) != _content(old):
+            obj["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+
+    def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        """Status, and nothing else: not even labels."""
+        metadata = meta.deepcopy(old["metadata"])
+        for name in ("managedFields", "resourceVersion"):
+            metadata.pop(name, None)
+            if name in obj["metadata"]:
+                metadata[name] = obj["metadata"][name]
+        obj["metadata"] = metadata
+
+    # --- validation
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        # An update is judged as a whole, by what it changes.
+        return [] if ctx.operation == "UPDATE" else self._judge(obj, None)
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        return self._judge(obj, old)
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        return self._judge(obj, old, subresource="status")
+
+    def _judge(self, obj: JSON, old: JSON | None, *, subresource: str = "") -> list[Cause]:
+        before = None if old is None else dumps(old)
+        found = self._schema.validate(dumps(obj), before, subresource=subresource)
+        causes = [Cause(reason, message, field) for reason, field, message in found]
+        return causes + self._scale_causes(obj, subresource)
+
+    def _scale_causes(self, obj: JSON, subresource: str) -> list[Cause]:
+        scale = self._version.scale
+        problems = Problems()
+        if scale is not None:
+            if not subresource:
+                _replicas(problems, obj, scale.specReplicasPath)
+            _replicas(problems, obj, scale.statusReplicasPath)
+            if scale.labelSelectorPath:
+                selector = paths.find(obj, scale.labelSelectorPath)
+                if selector is not None and not isinstance(selector, str):
+                    problems.invalid(
+                        scale.labelSelectorPath, "", _wrong_type(scale.labelSelectorPath, selector, "string")
+                    )
+        return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource:
+            return []
+        before = set(meta.finalizers(old)) if old is not None else set()
+        return [text for one in sorted(set(meta.finalizers(obj)) - before) for text in _finalizer_warnings(one)]
+
+
+def _content(obj: JSON) -> JSON:
+    return {name: value for name, value in obj.items() if name != "metadata"}
+
+
+def _replicas(problems: Problems, obj: JSON, path: str) -> None:
+    replicas = paths.find(obj, path)
+    if replicas is None:
+        return
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        problems.invalid(path, 0, _wrong_type(path, replicas, "int64"))
+    elif replicas < 0:
+        problems.invalid(path, replicas, "should be a non-negative integer")
+    elif replicas > _INT32_MAX:
+        problems.invalid(path, replicas, f"should be less than or equal to {_INT32_MAX}")
+
+
+_GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64", list: "[]interface {}"}
+
+
+def _wrong_type(path: str, value: object, wanted: str) -> str:
+    """As unstructured.NestedInt64 and its likes word it."""
+    shown = {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    found = _GO_TYPES.get(type(value), "map[string]interface {}")
+    return f"{path} accessor error: {shown} is of the type {found}, expected {wanted}"
+
+
+def _finalizer_warnings(finalizer: str) -> list[str]:
+    told = f'metadata.finalizers: "{finalizer}"'
+    found = [f"{told}: {error}" for error in names.qualified_name(finalizer)]
+    if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+        path = " including a path (/)" if "." in finalizer else ""
+        advice = (
+            f"prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+        )
+        found.append(f"{told}: {advice}")
+    return found

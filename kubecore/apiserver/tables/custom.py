@@ -1,0 +1,89 @@
+"""Tables of custom resources: the columns their definitions ask for.
+
+After upstream k8s.io/apiextensions-apiserver pkg/registry/customresource/tableconvertor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import orjson
+
+from kubecore.apiserver.tables.ages import parse_time, since
+from kubecore.apiserver.tables.column import AGE, NAME, Cell, CellFunction, Column, KindTable, Object
+from kubecore.apiserver.tables.jsonpath import JSONPath
+
+
+class PrinterColumn(Protocol):
+    """An entry of additionalPrinterColumns."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def jsonPath(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+
+
+def custom_table(columns: Sequence[PrinterColumn]) -> KindTable:
+    """Name, and the columns asked for, else the age. A column whose path cannot be read ends the table, as upstream."""
+    if not columns:
+        return KindTable((NAME, Column("Age", AGE.cell, AGE.description, "date")))
+    made = [NAME]
+    for column in columns:
+        try:
+            cell = _cell(JSONPath(column.jsonPath), column.type)
+        except ValueError:
+            break
+        told = column.description or f"Custom resource definition column (in JSONPath format): {column.jsonPath}"
+        made.append(Column(column.name, cell, told, column.type, column.format, column.priority))
+    return KindTable(tuple(made))
+
+
+def _cell(path: JSONPath, type_name: str) -> CellFunction:
+    shown = _SHOWN[type_name]
+
+    def cell(obj: Object, now: datetime) -> Cell:
+        found = path.find(obj)
+        return shown(found[0], now) if found and found[0] is not None else None
+
+    return cell
+
+
+def _integer(value: Any, _now: datetime) -> Cell:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _number(value: Any, _now: datetime) -> Cell:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _boolean(value: Any, _now: datetime) -> Cell:
+    return value if isinstance(value, bool) else None
+
+
+def _string(value: Any, _now: datetime) -> Cell:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    return orjson.dumps(value).decode()
+
+
+def _date(value: Any, now: datetime) -> Cell:
+    if not isinstance(value, str):
+        return None
+    return since(value, now) if not value or parse_time(value) is not None else "<invalid>"
+
+
+_SHOWN = {"integer": _integer, "number": _number, "boolean": _boolean, "string": _string, "date": _date}

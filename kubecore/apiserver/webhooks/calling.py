@@ -1,0 +1,168 @@
+"""POSTs JSON to a webhook: at a URL, or at a Service of the cluster, verified by the CAs its configuration names.
+
+After upstream k8s.io/apiserver pkg/util/webhook/client.go. Services are called at one of their ready endpoints, as
+kube-apiserver does with `--enable-aggregator-routing`: virtual addresses need not be reachable from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from kubecore.apiserver.webhooks.resolving import Lookup
+    from kubecore.clock import Clock
+
+_LARGEST_ANSWER = 16 << 20
+_SESSIONS = 64
+_JSON_TYPE = "application/json"
+
+
+class WebhookError(Exception):
+    """The call failed; the text says why, as `Post "URL": reason`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    namespace: str
+    name: str
+    port: int = 443
+    path: str = ""
+
+    @property
+    def host(self) -> str:
+        """What its certificate must be for."""
+        return f"{self.name}.{self.namespace}.svc"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Either a URL or a service; `ca_bundle` is base64 of PEM, empty for the system's CAs."""
+
+    url: str = ""
+    service: ServiceTarget | None = None
+    ca_bundle: str = ""
+
+    def address(self, timeout_seconds: float) -> str:
+        """Where the request goes, with the time-out as a parameter, as upstream has it."""
+        if self.service is not None:
+            path = self.service.path if self.service.path.startswith("/") else f"/{self.service.path}"
+            base = f"https://{self.service.host}:{self.service.port}{path}"
+        else:
+            base = self.url if urlsplit(self.url).path else f"{self.url}/"
+        return f"{base}?timeout={timeout_seconds:g}s"
+
+
+class WebhookCaller:
+    """Keeps connections per set of CAs; `close` ends them."""
+
+    def __init__(self, lookup: Lookup, clock: Clock) -> None:
+        self._lookup = lookup
+        self._clock = clock
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def post(self, target: Target, body: bytes, *, timeout_seconds: float) -> bytes:
+        """The body of a 200. Raises WebhookError for anything else, redirections included."""
+        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
+        call = self._timely(target, body, timeout_seconds)
+        return await asyncio.get_running_loop().create_task(call, name="webhook")
+
+    async def _timely(self, target: Target, body: bytes, seconds: float) -> bytes:
+        address = target.address(seconds)
+        try:
+            async with self._clock.timeout(seconds):
+                return await self._post(target, address, body)
+        except TimeoutError:
+            raise WebhookError(f'Post "{address}": context deadline exceeded') from None
+
+    async def _post(self, target: Target, address: str, body: bytes) -> bytes:
+        import aiohttp
+
+        headers = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*"}
+        largest = max(_LARGEST_ANSWER, 4 * len(body))
+        try:
+            session = self._session(target)
+            async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
+                got = await answer.content.read(largest + 1)
+                while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
+                    got += more
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise WebhookError(f'Post "{address}": {_said(error)}') from None
+        if len(got) > largest:
+            raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
+        if answer.status != 200:
+            raise WebhookError(_refusal(answer.status, got))
+        return got
+
+    def _session(self, target: Target) -> aiohttp.ClientSession:
+        found = self._sessions.get(target.ca_bundle)
+        if found is None:
+            import aiohttp
+
+            from kubecore.apiserver.webhooks.resolving import ClusterResolver
+
+            if len(self._sessions) >= _SESSIONS:
+                self._retire()
+            connector = aiohttp.TCPConnector(
+                ssl=_context(target.ca_bundle), resolver=ClusterResolver(self._lookup), use_dns_cache=False, limit=0
+            )
+            found = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+            self._sessions[target.ca_bundle] = found
+        return found
+
+    def _retire(self) -> None:
+        """Lets go of the session that was made first; requests under way in it fail."""
+        oldest = next(iter(self._sessions))
+        asyncio.get_running_loop().create_task(self._sessions.pop(oldest).close(), name="webhook session")
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+
+def _context(ca_bundle: str) -> ssl.SSLContext:
+    """Raises ValueError for a bundle that is none."""
+    pem = base64.b64decode(ca_bundle).decode("ascii", "replace").strip()
+    if not pem:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem)
+    except ssl.SSLError:
+        raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
+    return context
+
+
+def _said(error: BaseException) -> str:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"tls: failed to verify certificate: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if error.os_error.errno == 111:
+            return f"dial tcp {error.host}:{error.port}: connect: connection refused"
+        return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "EOF"
+    return str(error) or type(error).__name__
+
+
+def _refusal(status: int, body: bytes) -> str:
+    """As client-go words an answer that is no success."""
+    if 300 <= status < 400:
+        return f"the server answered with a redirection ({status}), which is not followed"
+    if status == 404:
+        return "the server could not find the requested resource"
+    if status >= 500:
+        text = body[:2048].decode("utf-8", "replace").strip()
+        return f'an error on the server ("{text or "unknown"}") has prevented the request from succeeding'
+    return f"the server responded with the status code {status} but did not return more details"

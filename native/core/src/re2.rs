@@ -1,0 +1,438 @@
+//! Go's regular expressions (RE2) on the regex crate: the same language, in linear time.
+//!
+//! Patterns are translated where the two syntaxes differ: `\d`, `\w`, `\s` and `\b` are ASCII in RE2, a lone `{` is a
+//! literal, `[` within a class is one, too, `\Q...\E` quotes, `\<` is a `<`.
+
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use regex::{Regex, RegexBuilder};
+use rustc_hash::FxHashMap;
+
+/// Compiled patterns kept for the whole process. They are dear, and the same few are used again and again.
+const KEPT: usize = 256;
+/// Bounds memory: of a compiled program, and of the automaton it grows while matching.
+const PROGRAM_BYTES: usize = 4 << 20;
+const AUTOMATON_BYTES: usize = 1 << 20;
+/// RE2's own limit.
+const MAX_REPEAT: u32 = 1000;
+
+static COMPILED: LazyLock<Mutex<FxHashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(Mutex::default);
+
+/// The compiled pattern; the error is Go's `error parsing regexp: ...`.
+pub(crate) fn compile(pattern: &str) -> Result<Arc<Regex>, String> {
+    if let Some(known) = COMPILED.lock().get(pattern) {
+        return Ok(known.clone());
+    }
+    let translated = Translator::new(pattern).run()?;
+    let compiled = RegexBuilder::new(&translated)
+        .size_limit(PROGRAM_BYTES)
+        .dfa_size_limit(AUTOMATON_BYTES)
+        .nest_limit(200)
+        .build()
+        .map_err(|error| failure(&error, pattern))?;
+    let compiled = Arc::new(compiled);
+    let mut kept = COMPILED.lock();
+    if kept.len() >= KEPT {
+        kept.clear();
+    }
+    kept.insert(pattern.into(), compiled.clone());
+    Ok(compiled)
+}
+
+/// Why Go would not take the pattern.
+pub(crate) fn check(pattern: &str) -> Result<(), String> {
+    let translated = Translator::new(pattern).run()?;
+    let mut parser = regex_syntax::ParserBuilder::new().nest_limit(200).build();
+    parser.parse(&translated).map(drop).map_err(|error| syntax_failure(&error, pattern))
+}
+
+fn problem(what: &str, token: &str) -> String {
+    format!("error parsing regexp: {what}: `{token}`")
+}
+
+fn failure(error: &regex::Error, pattern: &str) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => problem("expression too large", pattern),
+        _ => match check(pattern) {
+            Err(problem) => problem,
+            Ok(()) => problem("invalid syntax", pattern),
+        },
+    }
+}
+
+fn syntax_failure(error: &regex_syntax::Error, pattern: &str) -> String {
+    use regex_syntax::ast::ErrorKind as Kind;
+    let regex_syntax::Error::Parse(error) = error else {
+        return problem("invalid character class range", pattern);
+    };
+    let span = error.span();
+    let token = error.pattern().get(span.start.offset..span.end.offset).unwrap_or(pattern);
+    match error.kind() {
+        Kind::GroupUnclosed => problem("missing closing )", pattern),
+        Kind::GroupUnopened => problem("unexpected )", pattern),
+        Kind::ClassUnclosed => {
+            problem("missing closing ]", error.pattern().get(span.start.offset..).unwrap_or(pattern))
+        }
+        Kind::ClassRangeInvalid => problem("invalid character class range", token),
+        Kind::RepetitionMissing => problem("missing argument to repetition operator", token),
+        Kind::NestLimitExceeded(_) => problem("expression nests too deeply", pattern),
+        Kind::GroupNameDuplicate { .. } => problem("duplicate capture group name", token),
+        Kind::GroupNameInvalid | Kind::GroupNameEmpty | Kind::GroupNameUnexpectedEof => {
+            problem("invalid named capture", token)
+        }
+        Kind::EscapeUnexpectedEof => {
+            "error parsing regexp: trailing backslash at end of expression: ``".into()
+        }
+        Kind::EscapeUnrecognized | Kind::UnsupportedBackreference => {
+            problem("invalid escape sequence", token)
+        }
+        _ => problem("invalid or unsupported Perl syntax", token),
+    }
+}
+
+struct Translator<'p> {
+    pattern: &'p str,
+    at: usize,
+    out: String,
+}
+
+impl<'p> Translator<'p> {
+    fn new(pattern: &'p str) -> Self {
+        Self { pattern, at: 0, out: String::with_capacity(pattern.len() + 16) }
+    }
+
+    fn rest(&self) -> &'p str {
+        &self.pattern[self.at..]
+    }
+
+    fn run(mut self) -> Result<String, String> {
+        // Where the last repetition ended: another one right after it is an error in RE2.
+        let mut repeated: Option<usize> = None;
+        while let Some(c) = self.rest().chars().next() {
+            let start = self.at;
+            match c {
+                '\\' => self.escape(false)?,
+                '[' => self.class()?,
+                '(' => self.group()?,
+                '*' | '+' | '?' => {
+                    self.copy(1);
+                    self.lazy();
+                    self.refuse_double(repeated, start)?;
+                    repeated = Some(self.at);
+                }
+                '{' => {
+                    if let Some(length) = self.repetition()? {
+                        self.copy(length);
+                        self.lazy();
+                        self.refuse_double(repeated, start)?;
+                        repeated = Some(self.at);
+                    } else {
+                        self.at += 1;
+                        self.out.push_str("\\{");
+                    }
+                }
+                '}' => {
+                    self.at += 1;
+                    self.out.push_str("\\}");
+                }
+                c => self.copy(c.len_utf8()),
+            }
+        }
+        Ok(self.out)
+    }
+
+    fn copy(&mut self, bytes: usize) {
+        self.out.push_str(&self.pattern[self.at..self.at + bytes]);
+        self.at += bytes;
+    }
+
+    fn lazy(&mut self) {
+        if self.rest().starts_with('?') {
+            self.copy(1);
+        }
+    }
+
+    fn refuse_double(&self, repeated: Option<usize>, start: usize) -> Result<(), String> {
+        if repeated == Some(start) {
+            let before = self.pattern[..start].rfind(['*', '+', '?', '{']).unwrap_or(start);
+            let before = self.pattern[..before + 1].len() - 1;
+            return Err(problem("invalid nested repetition operator", &self.pattern[before..self.at]));
+        }
+        Ok(())
+    }
+
+    /// The length of `{n}`, `{n,}` or `{n,m}` here; None where the brace is a literal.
+    fn repetition(&self) -> Result<Option<usize>, String> {
+        let rest = self.rest();
+        let Some(end) = rest.find('}') else { return Ok(None) };
+        let inside = &rest[1..end];
+        let (low, high) = match inside.split_once(',') {
+            None => (inside, Some(inside)),
+            Some((low, "")) => (low, None),
+            Some((low, high)) => (low, Some(high)),
+        };
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(low) || high.is_some_and(|high| !digits(high)) {
+            return Ok(None);
+        }
+        let number = |text: &str| text.parse::<u32>().unwrap_or(u32::MAX);
+        let (low, high) = (number(low), high.map(number));
+        if low > MAX_REPEAT || high.is_some_and(|high| high > MAX_REPEAT || high < low) {
+            return Err(problem("invalid repeat count", &rest[..=end]));
+        }
+        Ok(Some(end + 1))
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        if !rest.starts_with("(?") {
+            self.copy(1);
+            return Ok(());
+        }
+        if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+            if rest.starts_with("(?<=") || rest.starts_with("(?<!") {
+                return Err(problem("invalid or unsupported Perl syntax", &rest[..4]));
+            }
+            self.copy(if rest.starts_with("(?P") { 4 } else { 3 });
+            return Ok(());
+        }
+        let flags =
+            rest[2..].bytes().take_while(|byte| matches!(byte, b'i' | b'm' | b's' | b'U' | b'-')).count();
+        match rest.as_bytes().get(2 + flags) {
+            Some(b':' | b')') if rest[2..].as_bytes()[..flags + 1] != *b")" => self.copy(3 + flags),
+            _ => {
+                let shown: String = rest.chars().take(3 + flags).collect();
+                return Err(problem("invalid or unsupported Perl syntax", &shown));
+            }
+        }
+        Ok(())
+    }
+
+    /// One escape, outside or within a class.
+    fn escape(&mut self, in_class: bool) -> Result<(), String> {
+        let rest = self.rest();
+        let mut characters = rest.chars();
+        characters.next();
+        let Some(c) = characters.next() else {
+            return Err("error parsing regexp: trailing backslash at end of expression: ``".into());
+        };
+        let brackets = |inside: &str| if in_class { inside.to_owned() } else { format!("[{inside}]") };
+        let replaced = match c {
+            'd' => brackets("0-9"),
+            'w' => brackets("0-9A-Za-z_"),
+            's' => brackets("\\t\\n\\x0C\\r\\x20"),
+            'D' => "[^0-9]".into(),
+            'W' => "[^0-9A-Za-z_]".into(),
+            'S' => "[^\\t\\n\\x0C\\r\\x20]".into(),
+            'b' if !in_class => "(?-u:\\b)".into(),
+            'B' if !in_class => "\\B".into(),
+            'A' if !in_class => "\\A".into(),
+            'z' if !in_class => "\\z".into(),
+            'Q' => return self.quoted(in_class),
+            'E' => String::new(),
+            'a' => "\\x07".into(),
+            'f' | 'n' | 'r' | 't' | 'v' => format!("\\{c}"),
+            'p' | 'P' => return self.unicode_class(),
+            'x' => return self.hexadecimal(),
+            '0'..='7' => return self.octal(),
+            c if c.is_ascii_alphanumeric() => {
+                return Err(problem("invalid escape sequence", &format!("\\{c}")));
+            }
+            c if !c.is_ascii() => return Err(problem("invalid escape sequence", &format!("\\{c}"))),
+            c => literal(c),
+        };
+        self.out.push_str(&replaced);
+        self.at += 1 + c.len_utf8();
+        Ok(())
+    }
+
+    fn quoted(&mut self, in_class: bool) -> Result<(), String> {
+        if in_class {
+            return Err(problem("invalid escape sequence", "\\Q"));
+        }
+        let rest = &self.rest()[2..];
+        let (quoted, length) = match rest.find("\\E") {
+            Some(end) => (&rest[..end], end + 2),
+            None => (rest, rest.len()),
+        };
+        for c in quoted.chars() {
+            self.out.push_str(&literal(c));
+        }
+        self.at += 2 + length;
+        Ok(())
+    }
+
+    fn unicode_class(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        let length = match rest.as_bytes().get(2) {
+            Some(b'{') => rest.find('}').map(|end| end + 1),
+            Some(_) => rest[2..].chars().next().map(|c| 2 + c.len_utf8()),
+            None => None,
+        };
+        let Some(length) = length else {
+            return Err(problem("invalid character class range", rest));
+        };
+        let token = &rest[..length];
+        if let Some(name) = token[2..].strip_prefix("{^") {
+            let flipped = if token.starts_with("\\p") { 'P' } else { 'p' };
+            self.out.push_str(&format!("\\{flipped}{{{name}"));
+        } else {
+            self.out.push_str(token);
+        }
+        self.at += length;
+        if regex_syntax::parse(token).is_err() && !token.contains('^') {
+            return Err(problem("invalid character class range", token));
+        }
+        Ok(())
+    }
+
+    fn hexadecimal(&mut self) -> Result<(), String> {
+        let rest = &self.rest()[2..];
+        let (digits, length) = match rest.strip_prefix('{') {
+            Some(inside) => {
+                let end = inside.find('}').unwrap_or(inside.len());
+                (&inside[..end], end + 2)
+            }
+            None => (rest.get(..2).unwrap_or_default(), 2),
+        };
+        let code = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+        let whole = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (Some(c), true) = (code, whole) else {
+            let shown: String = self.rest().chars().take(4).collect();
+            return Err(problem("invalid escape sequence", &shown));
+        };
+        self.out.push_str(&literal(c));
+        self.at += 2 + length;
+        Ok(())
+    }
+
+    fn octal(&mut self) -> Result<(), String> {
+        let rest = &self.rest()[1..];
+        let digits = rest.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+        // A single digit other than zero would be a back-reference.
+        if digits < 2 && !rest.starts_with('0') {
+            return Err(problem("invalid escape sequence", &self.rest()[..2]));
+        }
+        let code = rest[..digits].bytes().fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+        self.out.push_str(&literal(char::from_u32(code).unwrap_or('\0')));
+        self.at += 1 + digits;
+        Ok(())
+    }
+
+    fn class(&mut self) -> Result<(), String> {
+        let begin = self.at;
+        self.copy(1);
+        if self.rest().starts_with('^') {
+            self.copy(1);
+        }
+        let mut first = true;
+        loop {
+            let rest = self.rest();
+            let Some(c) = rest.chars().next() else {
+                return Err(problem("missing closing ]", &self.pattern[begin..]));
+            };
+            match c {
+                ']' if !first => {
+                    self.copy(1);
+                    return Ok(());
+                }
+                '[' if rest.starts_with("[:") && rest.contains(":]") => {
+                    let end = rest.find(":]").unwrap_or_default() + 2;
+                    let token = &rest[..end];
+                    if regex_syntax::parse(&format!("[{token}]")).is_err() {
+                        return Err(problem("invalid character class range", token));
+                    }
+                    self.copy(end);
+                }
+                '\\' => self.escape(true)?,
+                '-' => self.copy(1),
+                c => {
+                    self.out.push_str(&literal(c));
+                    self.at += c.len_utf8();
+                }
+            }
+            first = false;
+            // What looks like an operator on classes is none in RE2.
+            if self.out.ends_with("--") {
+                self.out.truncate(self.out.len() - 1);
+                self.out.push_str("\\-");
+            }
+        }
+    }
+}
+
+/// A character that stands for itself, anywhere.
+fn literal(c: char) -> String {
+    if c.is_ascii_alphanumeric()
+        || !c.is_ascii()
+        || matches!(c, '_' | ' ' | '/' | '%' | '@' | ',' | ';' | ':' | '=' | '!' | '\'' | '"' | '`')
+    {
+        return c.to_string();
+    }
+    if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
+        return format!("\\{c}");
+    }
+    format!("\\x{{{:x}}}", c as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        compile(pattern).unwrap().is_match(text)
+    }
+
+    #[test]
+    fn perl_classes_are_ascii() {
+        assert!(matches(r"^\d+$", "12"));
+        assert!(!matches(r"^\d+$", "١٢"));
+        assert!(!matches(r"^\w+$", "é"));
+        assert!(matches(r"^\S+$", "é"));
+        assert!(matches(r"^[\w.-]+$", "a.b-c_d"));
+        assert!(matches(r"^[^\s]$", "x"));
+    }
+
+    #[test]
+    fn braces_and_brackets_that_mean_nothing_stand_for_themselves() {
+        assert!(matches(r"^a{b$", "a{b"));
+        assert!(matches(r"^x{,5}$", "x{,5}"));
+        assert!(matches(r"^[[]$", "["));
+        assert!(matches(r"^[a&&b]+$", "a&b"));
+        assert!(matches(r"^\Qa.b\E$", "a.b"));
+        assert!(matches(r"^\<\>$", "<>"));
+        assert!(matches(r"^[]a]+$", "]a"));
+        assert!(matches(r"^[a\]b]+$", "a]b"));
+        assert!(matches(r"^[+--]$", ","));
+        assert!(matches(r"^\x{1F600}\x41\101$", "😀AA"));
+    }
+
+    #[test]
+    fn errors_are_worded_as_go_does() {
+        for (pattern, message) in [
+            ("(", "error parsing regexp: missing closing ): `(`"),
+            (")", "error parsing regexp: unexpected ): `)`"),
+            ("[a", "error parsing regexp: missing closing ]: `[a`"),
+            ("*", "error parsing regexp: missing argument to repetition operator: `*`"),
+            ("a**", "error parsing regexp: invalid nested repetition operator: `**`"),
+            ("a{1001}", "error parsing regexp: invalid repeat count: `{1001}`"),
+            (r"a\1", r"error parsing regexp: invalid escape sequence: `\1`"),
+            ("(?=a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?=`"),
+            ("(?<!a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?<!`"),
+            ("\\", "error parsing regexp: trailing backslash at end of expression: ``"),
+            ("[b-a]", "error parsing regexp: invalid character class range: `b-a`"),
+            (r"\pX", r"error parsing regexp: invalid character class range: `\pX`"),
+        ] {
+            assert_eq!(check(pattern), Err(message.to_owned()), "{pattern}");
+            assert!(compile(pattern).is_err());
+        }
+    }
+
+    #[test]
+    fn what_blows_up_is_refused_and_what_backtracks_elsewhere_is_quick() {
+        assert!(compile("((((a{1000}){1000}){1000}){1000})").is_err());
+        let text = "a".repeat(100_000) + "!";
+        assert!(!matches(r"^(a+)+$", &text));
+    }
+}

@@ -1,0 +1,319 @@
+//! Decodes bodies of custom kinds: unknown fields are pruned and told, metadata is decoded as ObjectMeta. Types are not
+//! checked here but when the object is validated.
+//!
+//! Semantics of apiextensions-apiserver `schema/pruning`, `schema/objectmeta/coerce.go` and `defaulting/prunenulls.go`.
+
+use super::Node;
+use crate::schema::decode::{Decoder, Keep, Keys, Step, Step1, at_end, handled_as, strict_refusal};
+use crate::schema::error::{Kind, Rejection, SchemaError};
+use crate::schema::model::{KindInfo, Schemas, Shape, StructId};
+use crate::schema::scan::Text;
+use crate::schema::{Decoded, FieldValidation};
+
+/// Where the structs of a custom kind have ObjectMeta.
+pub(super) const OBJECT_META: StructId = 0;
+
+/// How what a schema does not know is treated.
+#[derive(Clone, Copy, PartialEq)]
+enum Unknown {
+    Prune,
+    Keep,
+}
+
+impl Schemas {
+    /// Decodes JSON as the custom kind `info`, whose schema is `node`.
+    pub(in crate::schema) fn decode_custom<'a>(
+        &self,
+        info: &KindInfo,
+        node: &Node,
+        input: &'a [u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'a>, Rejection> {
+        let mut decoder = Decoder::new(self, input, info);
+        let mut pruned = Pruned::default();
+        if let Err(error) = decoder.custom_root(node, &mut pruned) {
+            return Err(self.refuse_custom(info, input, error));
+        }
+        if let Some(refusal) = missing_or_wrong_identity(info, &decoder, input) {
+            return Err(refusal);
+        }
+        if decoder.duplicates {
+            pruned.duplicates.append(&mut decoder.strict);
+        }
+        let body = if decoder.duplicates {
+            self.last_of_duplicates(info, node, input)?.into()
+        } else {
+            decoder.cursor.finish()
+        };
+        let strict = pruned.told();
+        match validation {
+            FieldValidation::Strict if !strict.is_empty() => Err(strict_refusal(info, strict)),
+            FieldValidation::Warn => Ok(Decoded { body, warnings: strict }),
+            _ => Ok(Decoded { body, warnings: Vec::new() }),
+        }
+    }
+
+    fn last_of_duplicates(&self, info: &KindInfo, node: &Node, input: &[u8]) -> Result<Vec<u8>, Rejection> {
+        let value =
+            crate::merge::parse_value(input).map_err(|error| self.refuse_custom(info, input, error))?;
+        let plain = value.to_string().into_bytes();
+        let mut decoder = Decoder::new(self, &plain, info);
+        decoder
+            .custom_root(node, &mut Pruned::default())
+            .map_err(|error| self.refuse_custom(info, &plain, error))?;
+        Ok(decoder.cursor.finish().into_owned())
+    }
+
+    fn refuse_custom(&self, info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+        if error.kind == Kind::Syntax {
+            return crate::schema::decode::unrecognized(info, input, error);
+        }
+        Rejection::bad_request(handled_as(info, &error.message), vec![error])
+    }
+}
+
+/// The apiVersion must be the expected one; another kind is told when the object is validated.
+fn missing_or_wrong_identity(info: &KindInfo, decoder: &Decoder<'_, '_>, input: &[u8]) -> Option<Rejection> {
+    let shown = String::from_utf8_lossy(input);
+    let problem = if decoder.kind.is_empty() {
+        format!("Object 'Kind' is missing in '{shown}'")
+    } else if decoder.api_version.is_empty() {
+        format!("Object 'apiVersion' is missing in '{shown}'")
+    } else if decoder.api_version != *info.api_version {
+        let message = format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            decoder.api_version, info.api_version
+        );
+        return Some(Rejection::bad_request(message, Vec::new()));
+    } else {
+        return None;
+    };
+    let message = format!(
+        "the object provided is unrecognized (must be of type {}): {problem} ({})",
+        info.kind,
+        crate::schema::decode::summarize(input)
+    );
+    Some(Rejection::bad_request(message, Vec::new()))
+}
+
+/// What will be told of a body, in the order in which upstream tells it.
+#[derive(Default)]
+struct Pruned {
+    duplicates: Vec<String>,
+    /// Below the object's own metadata.
+    metadata: Vec<String>,
+    unknown: Vec<String>,
+    /// Below the metadata of embedded resources.
+    embedded: Vec<String>,
+}
+
+impl Pruned {
+    const MOST: usize = 100;
+
+    fn told(self) -> Vec<String> {
+        let mut told = self.duplicates;
+        for mut list in [self.metadata, self.unknown, self.embedded] {
+            list.sort();
+            told.append(&mut list);
+        }
+        told.truncate(Self::MOST);
+        told
+    }
+}
+
+impl<'s, 'a> Decoder<'s, 'a> {
+    fn custom_root(&mut self, node: &'s Node, pruned: &mut Pruned) -> Step1 {
+        self.cursor.skip_space();
+        if self.cursor.peek() != Some(b'{') {
+            return Err(self.wrong_type(&Shape::Map(Box::new(crate::schema::Type::free()))));
+        }
+        self.custom_object(Some(node), Unknown::Prune, true, pruned)?;
+        at_end(&mut self.cursor)
+    }
+
+    fn custom_value(&mut self, node: Option<&'s Node>, unknown: Unknown, pruned: &mut Pruned) -> Step1 {
+        match self.cursor.peek() {
+            Some(b'{') => {
+                let embedded = node.is_some_and(|node| node.embedded_resource);
+                self.custom_object(node, unknown, embedded, pruned)
+            }
+            Some(b'[') => self.custom_list(node, unknown, pruned),
+            _ => self.cursor.any_value(),
+        }
+    }
+
+    fn custom_list(&mut self, node: Option<&'s Node>, unknown: Unknown, pruned: &mut Pruned) -> Step1 {
+        let unknown = effective(node, unknown);
+        let items = node.and_then(|node| node.items.as_deref());
+        self.cursor.enter()?;
+        self.cursor.advance();
+        self.cursor.skip_space();
+        if self.cursor.peek() != Some(b']') {
+            for index in 0.. {
+                self.path.push(Step::Index(index));
+                self.custom_value(items, unknown, pruned)?;
+                self.path.pop();
+                self.cursor.skip_space();
+                match self.cursor.peek() {
+                    Some(b',') => self.cursor.advance(),
+                    Some(b']') => break,
+                    _ => return Err(self.cursor.unexpected("after array element")),
+                }
+                self.cursor.skip_space();
+            }
+        }
+        self.cursor.advance();
+        self.cursor.leave();
+        Ok(())
+    }
+
+    fn custom_object(
+        &mut self,
+        node: Option<&'s Node>,
+        unknown: Unknown,
+        resource: bool,
+        pruned: &mut Pruned,
+    ) -> Step1 {
+        let unknown = effective(node, unknown);
+        self.cursor.enter()?;
+        self.cursor.advance();
+        self.cursor.skip_space();
+        let mut comma = self.cursor.mark();
+        let mut wrote_any = false;
+        let mut keys = Keys::default();
+        if self.cursor.peek() == Some(b'}') {
+            self.cursor.advance();
+            self.cursor.leave();
+            return Ok(());
+        }
+        loop {
+            let name = self.cursor.string()?;
+            if keys.repeats(name) {
+                self.duplicates = true;
+                self.fault("duplicate", Step::Key(name));
+            }
+            self.cursor.skip_space();
+            self.cursor.expect(b':', "after object key")?;
+            self.cursor.skip_space();
+            match self.custom_member(node, name, unknown, resource, pruned)? {
+                Keep::Yes => wrote_any = true,
+                Keep::No => self.cursor.drop_since(comma),
+            }
+            self.cursor.skip_space();
+            comma = self.cursor.mark();
+            match self.cursor.peek() {
+                Some(b',') => self.cursor.advance(),
+                Some(b'}') => break,
+                _ => return Err(self.cursor.unexpected("after object key:value pair")),
+            }
+            if !wrote_any {
+                self.cursor.drop_since(comma);
+                comma = self.cursor.mark();
+            }
+            self.cursor.skip_space();
+            if self.cursor.peek() != Some(b'"') {
+                return Err(self.cursor.unexpected("looking for beginning of object key string"));
+            }
+        }
+        self.cursor.advance();
+        self.cursor.leave();
+        Ok(())
+    }
+
+    fn custom_member(
+        &mut self,
+        node: Option<&'s Node>,
+        name: Text<'a>,
+        unknown: Unknown,
+        resource: bool,
+        pruned: &mut Pruned,
+    ) -> Result<Keep, SchemaError> {
+        let key = name.decode();
+        if resource && matches!(&*key, b"apiVersion" | b"kind" | b"metadata") {
+            return self.identity(name, &key, pruned);
+        }
+        let declared = node.and_then(|node| node.property(&key));
+        let additional =
+            node.is_some_and(|node| !matches!(node.additional, super::node::Additional::Undefined));
+        let member = declared.or_else(|| node.and_then(Node::additional_schema));
+        if self.cursor.peek() == Some(b'n')
+            && member.is_some_and(|member| member.refuses_null() && member.default.is_none())
+        {
+            self.cursor.literal("null")?;
+            return Ok(Keep::No);
+        }
+        self.path.push(Step::Key(name));
+        let keep = if declared.is_some() || additional {
+            self.custom_value(member, Unknown::Prune, pruned)?;
+            Keep::Yes
+        } else if unknown == Unknown::Keep {
+            self.custom_value(None, Unknown::Keep, pruned)?;
+            Keep::Yes
+        } else {
+            if pruned.unknown.len() < Pruned::MOST {
+                pruned.unknown.push(format!("unknown field \"{}\"", self.strict_path()));
+            }
+            self.custom_value(None, Unknown::Keep, pruned)?;
+            Keep::No
+        };
+        self.path.pop();
+        Ok(keep)
+    }
+
+    /// apiVersion, kind and metadata of the object or of a resource embedded in it.
+    fn identity(&mut self, name: Text<'a>, key: &[u8], pruned: &mut Pruned) -> Result<Keep, SchemaError> {
+        let is_root = self.path.is_empty();
+        if key != b"metadata" {
+            if is_root {
+                return self.type_meta(if key == b"kind" { "kind" } else { "apiVersion" });
+            }
+            self.path.push(Step::Key(name));
+            if self.cursor.peek() != Some(b'"') {
+                return Err(self.invalid_here(self.cursor.position(), "must be a string"));
+            }
+            self.cursor.string()?;
+            self.path.pop();
+            return Ok(Keep::Yes);
+        }
+        if self.cursor.peek() == Some(b'n') {
+            self.cursor.literal("null")?;
+            return Ok(Keep::No);
+        }
+        self.path.push(Step::Key(name));
+        let told = std::mem::take(&mut self.strict);
+        let depth = self.path.len();
+        if self.cursor.peek() != Some(b'{') {
+            return Err(self.wrong_type(&Shape::Struct(OBJECT_META)));
+        }
+        let start = self.cursor.position();
+        if let Err(error) = self.structure(OBJECT_META) {
+            self.path.truncate(depth);
+            let own = is_root || error.kind == Kind::Syntax;
+            return Err(if own { error } else { self.invalid_here(start, &error.message) });
+        }
+        let found = std::mem::replace(&mut self.strict, told);
+        for fault in found {
+            if fault.starts_with("duplicate") {
+                self.strict.push(fault);
+            } else if is_root {
+                pruned.metadata.push(fault);
+            } else if pruned.embedded.len() < Pruned::MOST {
+                pruned.embedded.push(fault);
+            }
+        }
+        self.path.pop();
+        Ok(Keep::Yes)
+    }
+
+    /// The value that begins at `start` and belongs to the current path is wrong.
+    fn invalid_here(&self, start: usize, problem: &str) -> SchemaError {
+        let path = self.strict_path();
+        let shown = String::from_utf8_lossy(self.cursor.value_at(start)).into_owned();
+        SchemaError::typed(path.clone(), format!("{path}: Invalid value: {shown}: {problem}"))
+    }
+}
+
+/// A schema that preserves unknown fields does so for the lists within it too.
+fn effective(node: Option<&Node>, inherited: Unknown) -> Unknown {
+    if node.is_some_and(|node| node.preserve_unknown) { Unknown::Keep } else { inherited }
+}

@@ -1,0 +1,188 @@
+//! Custom kinds: the schema of one version of a CustomResourceDefinition, and what it makes of objects.
+//!
+//! A custom kind is a [`Schemas`] of one kind whose objects are decoded by their structural schema; patches and
+//! ownership are those of built-in kinds.
+
+mod correlate;
+mod decode;
+mod defaults;
+mod fault;
+mod formats;
+mod node;
+mod path;
+mod pattern;
+mod types;
+mod validate;
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use super::error::SchemaError;
+use super::model::{CompileError, Field, KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
+use super::{Decoded, FieldValidation};
+use crate::merge::parse_value;
+use correlate::Correlation;
+use path::Path;
+
+pub use fault::{Fault, Reason};
+pub(crate) use node::Node;
+
+/// The only kind of its [`Schemas`].
+pub const KIND: KindId = KindId(0);
+
+/// The schema of one served version.
+#[derive(Debug)]
+pub struct CustomSchema {
+    node: Arc<Node>,
+    api_version: Box<str>,
+    kind: Box<str>,
+    /// Enough to decode by: the structs of metadata.
+    decoding: Schemas,
+    /// All structs, made when objects are first merged or owned.
+    merging: OnceLock<Schemas>,
+}
+
+impl CustomSchema {
+    /// Compiles the JSON of an `openAPIV3Schema`. Metadata is of `builtin`'s ObjectMeta.
+    pub fn compile(
+        schema: &[u8],
+        api_version: &str,
+        kind: &str,
+        builtin: &Schemas,
+    ) -> Result<Self, CompileError> {
+        let schema = parse_value(schema).map_err(|error| CompileError::Definition {
+            definition: "openAPIV3Schema".into(),
+            problem: error.message,
+        })?;
+        let node = Arc::new(Node::compile(&schema)?);
+        let info = kind_info(api_version, kind, decode::OBJECT_META, &node);
+        let decoding = Schemas::of_custom_kind(metadata_structs(builtin)?, info);
+        Ok(Self {
+            node,
+            api_version: api_version.into(),
+            kind: kind.into(),
+            decoding,
+            merging: OnceLock::new(),
+        })
+    }
+
+    /// The kind for patches, ownership and server-side apply; its only kind is [`KIND`].
+    pub fn schemas(&self) -> &Schemas {
+        self.merging.get_or_init(|| {
+            let mut structs = self.decoding.structs().to_vec();
+            let root = types::root(&self.node, &self.kind, &mut structs);
+            Schemas::of_custom_kind(structs, kind_info(&self.api_version, &self.kind, root, &self.node))
+        })
+    }
+
+    /// Decodes a body of the given Content-Type (JSON if it is empty).
+    pub fn decode<'a>(
+        &self,
+        body: &'a [u8],
+        content_type: &str,
+        validation: FieldValidation,
+    ) -> Result<Decoded<'a>, super::Rejection> {
+        self.decoding.decode(KIND, body, content_type, validation)
+    }
+
+    /// A stored object without what the schema does not know.
+    pub fn prune(&self, body: &[u8]) -> Result<Vec<u8>, super::Rejection> {
+        Ok(self.decoding.decode_json(KIND, body, FieldValidation::Ignore)?.body.into_owned())
+    }
+
+    /// A stored object with the schema's defaults; None where that changes nothing.
+    pub fn with_defaults(&self, body: &[u8]) -> Result<Option<Vec<u8>>, SchemaError> {
+        if !self.node.below.defaults {
+            return Ok(None);
+        }
+        let mut value = parse_value(body)?;
+        Ok(defaults::apply(&mut value, &self.node).then(|| value.to_string().into_bytes()))
+    }
+
+    /// The faults of a defaulted object; `old` is the stored one on update. Through the status subresource only the
+    /// status is held against the schema.
+    pub fn validate(
+        &self,
+        body: &[u8],
+        old: Option<&[u8]>,
+        subresource: &str,
+    ) -> Result<Vec<Fault>, SchemaError> {
+        let value = parse_value(body)?;
+        let old = old.map(parse_value).transpose()?;
+        let correlation = old.as_ref().map(|old| Correlation::new(&self.node, &value, old));
+        let mut faults = match subresource {
+            "status" => self.status_faults(&value, correlation.as_ref()),
+            _ => validate::against_schema(&self.node, &value, "", correlation.as_ref()),
+        };
+        let duplicates = |object: &Value| {
+            let mut found = Vec::new();
+            validate::lists(&self.node, object, &Path::ROOT, &mut found);
+            found
+        };
+        if old.as_ref().is_none_or(|old| duplicates(old).is_empty()) {
+            faults.extend(duplicates(&value));
+        }
+        Ok(faults)
+    }
+
+    fn status_faults(&self, value: &Value, old: Option<&Correlation<'_>>) -> Vec<Fault> {
+        let (Some(status), Some(node)) = (value.get("status"), self.node.property(b"status")) else {
+            return Vec::new();
+        };
+        let was = old.and_then(|old| old.key("status"));
+        validate::against_schema(node, status, "status", was.as_ref())
+    }
+}
+
+/// What is wrong with an `openAPIV3Schema`; `old` is the stored one on update, `status` tells of that subresource.
+pub fn check(schema: &[u8], old: Option<&[u8]>, status: bool) -> Result<Vec<Fault>, SchemaError> {
+    let schema = parse_value(schema)?;
+    let _ = (old, status);
+    Ok(match Node::compile(&schema) {
+        Ok(_) => Vec::new(),
+        Err(error) => vec![Fault::invalid_unshown("", &error.to_string())],
+    })
+}
+
+fn kind_info(api_version: &str, kind: &str, root: StructId, node: &Arc<Node>) -> KindInfo {
+    KindInfo {
+        api_version: api_version.into(),
+        version: api_version.rsplit('/').next().unwrap_or(api_version).into(),
+        kind: kind.into(),
+        root,
+        structural: Some(node.clone()),
+    }
+}
+
+/// ObjectMeta, first, and the structs that it refers to.
+fn metadata_structs(builtin: &Schemas) -> Result<Vec<Struct>, CompileError> {
+    const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+    let names = ["ObjectMeta", "OwnerReference", "ManagedFieldsEntry"].map(|name| format!("{META}{name}"));
+    let missing = |name: &str| CompileError::Definition {
+        definition: name.to_owned(),
+        problem: "is needed for metadata but missing".to_owned(),
+    };
+    let position = |id: StructId| {
+        let name = &builtin.structure(id).definition;
+        names.iter().position(|other| **other == **name).map(|at| at as StructId)
+    };
+    let mut structs = Vec::with_capacity(names.len());
+    for name in &names {
+        let mut copy = builtin.definition(name).ok_or_else(|| missing(name))?.clone();
+        for Field { ty, .. } in &mut copy.fields {
+            renumber(ty, &position).ok_or_else(|| missing(name))?;
+        }
+        structs.push(copy);
+    }
+    Ok(structs)
+}
+
+fn renumber(ty: &mut Type, position: &dyn Fn(StructId) -> Option<StructId>) -> Option<()> {
+    match &mut ty.shape {
+        Shape::Struct(id) => *id = position(*id)?,
+        Shape::List(inner) | Shape::Map(inner) => renumber(inner, position)?,
+        _ => {}
+    }
+    Some(())
+}

@@ -1,0 +1,172 @@
+//! `_native.CustomSchema`: the schema engine for the kinds of CustomResourceDefinitions.
+
+use std::sync::Arc;
+
+use kubecore_core::merge::{Apply, PatchType, Update};
+use kubecore_core::schema::custom::{self, Fault, KIND};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::schema::{
+    Applied, Decoded, Schemas, field_set, only_updates, parse_validation, refused, rejected, unaccepted_patch,
+};
+
+/// (reason, field, message)
+type FaultTuple = (&'static str, String, String);
+
+#[pyclass(frozen, module = "kubecore._native")]
+pub struct CustomSchema {
+    pub inner: Arc<custom::CustomSchema>,
+}
+
+#[pymethods]
+impl CustomSchema {
+    #[new]
+    #[pyo3(signature = (schema, *, api_version, kind, builtin))]
+    fn new(
+        py: Python<'_>,
+        schema: &[u8],
+        api_version: &str,
+        kind: &str,
+        builtin: &Bound<'_, Schemas>,
+    ) -> PyResult<Self> {
+        let builtin = &builtin.get().inner;
+        let compiled = py.detach(|| custom::CustomSchema::compile(schema, api_version, kind, builtin));
+        Ok(Self { inner: Arc::new(compiled.map_err(unusable)?) })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (schema, *, old = None, status = false))]
+    fn check(py: Python<'_>, schema: &[u8], old: Option<&[u8]>, status: bool) -> PyResult<Vec<FaultTuple>> {
+        let faults = py.detach(|| custom::check(schema, old, status));
+        Ok(told(faults.map_err(unusable)?))
+    }
+
+    #[pyo3(signature = (body, content_type = "application/json", field_validation = ""))]
+    fn decode(
+        &self,
+        py: Python<'_>,
+        body: &Bound<'_, PyBytes>,
+        content_type: &str,
+        field_validation: &str,
+    ) -> PyResult<Decoded> {
+        let validation = parse_validation(field_validation)?;
+        let decoded = self
+            .inner
+            .decode(body.as_bytes(), content_type, validation)
+            .map_err(|rejection| rejected(py, &rejection))?;
+        Ok(Decoded::new(py, decoded, body))
+    }
+
+    fn prune<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let pruned = py.detach(|| self.inner.prune(body)).map_err(unusable)?;
+        Ok(PyBytes::new(py, &pruned))
+    }
+
+    fn default<'py>(&self, py: Python<'py>, body: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
+        let given = body.as_bytes();
+        let defaulted = py.detach(|| self.inner.with_defaults(given)).map_err(unusable)?;
+        Ok(defaulted.map_or_else(|| body.clone(), |defaulted| PyBytes::new(py, &defaulted)))
+    }
+
+    #[pyo3(signature = (body, old = None, *, subresource = ""))]
+    fn validate(
+        &self,
+        py: Python<'_>,
+        body: &[u8],
+        old: Option<&[u8]>,
+        subresource: &str,
+    ) -> PyResult<Vec<FaultTuple>> {
+        let faults = py.detach(|| self.inner.validate(body, old, subresource));
+        Ok(told(faults.map_err(unusable)?))
+    }
+
+    fn patch<'py>(
+        &self,
+        py: Python<'py>,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let patch_type = parse_patch_type(py, patch_type)?;
+        let patched = py.detach(|| self.inner.schemas().apply_patch(KIND, current, patch, patch_type));
+        Ok(PyBytes::new(py, &patched.map_err(|failure| refused(py, &failure))?))
+    }
+
+    #[pyo3(signature = (current, patch, patch_type, field_validation = ""))]
+    fn patch_decode(
+        &self,
+        py: Python<'_>,
+        current: &[u8],
+        patch: &[u8],
+        patch_type: &str,
+        field_validation: &str,
+    ) -> PyResult<Decoded> {
+        let patch_type = parse_patch_type(py, patch_type)?;
+        let validation = parse_validation(field_validation)?;
+        let patched = py
+            .detach(|| self.inner.schemas().patch(KIND, current, patch, patch_type, validation))
+            .map_err(|failure| refused(py, &failure))?;
+        Ok(Decoded::patched(py, patched))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (old, new, *, manager, operation = "Update", time, subresource = ""))]
+    fn track<'py>(
+        &self,
+        py: Python<'py>,
+        old: Option<&[u8]>,
+        new: &[u8],
+        manager: &str,
+        operation: &str,
+        time: &str,
+        subresource: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        only_updates(operation)?;
+        let update = Update { manager, time, subresource };
+        let tracked = py.detach(|| self.inner.schemas().track_update(KIND, old, new, update));
+        Ok(PyBytes::new(py, &tracked.map_err(|error| PyValueError::new_err(error.message))?))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        live: Option<&[u8]>,
+        config: &[u8],
+        manager: &str,
+        time: &str,
+        subresource: &str,
+        force: bool,
+        reset: Vec<String>,
+    ) -> PyResult<Applied> {
+        let reset = field_set(&reset);
+        let apply = Apply { manager, time, subresource, force, reset: &reset };
+        let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply));
+        Applied::new(py, outcome)
+    }
+}
+
+/// Strategic merge patch needs Go structs, which custom kinds have not.
+fn parse_patch_type(py: Python<'_>, content_type: &str) -> PyResult<PatchType> {
+    const ACCEPTED: &str =
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    match PatchType::from_content_type(content_type) {
+        Some(patch_type) if patch_type != PatchType::Strategic => Ok(patch_type),
+        _ => Err(unaccepted_patch(py, content_type, ACCEPTED)),
+    }
+}
+
+fn unusable(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn told(faults: Vec<Fault>) -> Vec<FaultTuple> {
+    faults.into_iter().map(|fault| (fault.reason.as_str(), fault.field, fault.message)).collect()
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<CustomSchema>()
+}

@@ -1,0 +1,171 @@
+"""Custom resources over real sockets: the read path in Rust serves them as it does all others, and lets them go."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api
+from .definitions import DEFINITIONS, begin, crd, define, gone, seen, version, widget
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+def admin(server: APIServer, directory: Path) -> Http:
+    return Http(server, directory, pair=server.issue_client_certificate("root", ["system:masters"]))
+
+
+def path(api: Api, group: str, plural: str, name: str = "", *, version: str = "v1") -> str:
+    return f"/apis/{group}/{version}/namespaces/{api.namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+async def test_reads_are_served_in_every_form(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    columns = [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]
+    names = {"listKind": "WidgetCollection"}
+    await define(cluster, crd("forms", "Widget", version(additionalPrinterColumns=columns), group="f.com", names=names))
+    collection = path(api, "f.com", "forms")
+    async with admin(server, tmp_path) as http:
+        created = await http.call("POST", collection, widget("a", "f.com/v1"))
+        assert created.status == 201
+        assert (await http.call("GET", f"{collection}/a")).json == created.json
+        listed = await http.call("GET", f"{collection}?limit=1")
+        assert (listed.json["kind"], listed.json["items"]) == ("WidgetCollection", [created.json])
+        table = (await http.call("GET", collection, headers={"Accept": TABLE})).json
+        assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Size"]
+        assert table["rows"][0]["cells"] == ["a", 3]
+        partial = (await http.call("GET", collection, headers={"Accept": METADATA})).json
+        assert (partial["kind"], partial["items"][0]["metadata"]["name"]) == ("PartialObjectMetadataList", "a")
+
+
+async def test_protobuf_is_not_spoken(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    """Semantics 12."""
+    await define(cluster, crd("texts", "Widget", group="t.com"))
+    collection = path(api, "t.com", "texts")
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("GET", collection, headers={"Accept": PROTOBUF})).status == 406
+        both = await http.call("GET", collection, headers={"Accept": f"{PROTOBUF},application/json"})
+        assert (both.status, both.headers["Content-Type"]) == (200, "application/json")
+        sent = await http.call("POST", collection, b"k8s\x00", headers={"Content-Type": PROTOBUF})
+        assert (sent.status, sent.json["reason"]) == (415, "UnsupportedMediaType")
+
+
+async def test_fields_that_cannot_be_selected_are_named(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    """Semantics 11."""
+    await define(cluster, crd("picks", "Widget", version(selectableFields=[{"jsonPath": ".spec.size"}]), group="p.com"))
+    await define(cluster, crd("nones", "Widget", group="n.com"))
+    async with admin(server, tmp_path) as http:
+        for name, size in (("a", 1), ("b", 2)):
+            await http.call("POST", path(api, "p.com", "picks"), widget(name, "p.com/v1", size=size))
+        found = await http.call("GET", path(api, "p.com", "picks") + "?fieldSelector=spec.size%3D2")
+        assert [item["metadata"]["name"] for item in found.json["items"]] == ["b"]
+        refused = await http.call("GET", path(api, "n.com", "nones") + "?fieldSelector=spec.size%3D2")
+        assert (refused.status, refused.json["message"]) == (400, "field label not supported: spec.size")
+
+
+async def test_a_watch_ends_with_its_resource(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    await define(cluster, crd("ends", "Widget", group="e.com"))
+    collection = path(api, "e.com", "ends")
+    async with admin(server, tmp_path) as http, http.stream(f"{collection}?watch=true") as stream:
+        await http.call("POST", collection, widget("a", "e.com/v1"))
+        assert orjson.loads(await stream.content.readline())["type"] == "ADDED"
+        await cluster.delete(DEFINITIONS, "ends.e.com")
+        assert orjson.loads(await stream.content.readline())["type"] == "DELETED"
+        async with asyncio.timeout(10):
+            assert await stream.content.readline() == b""
+        assert (await http.call("GET", collection)).status == 404
+
+
+async def test_a_deprecated_version_warns_whoever_uses_it(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    old = version("v1beta1", storage=False, deprecated=True)
+    await define(cluster, crd("olds", "Widget", version(), old, group="o.com"))
+    told = '299 - "o.com/v1beta1 Widget is deprecated; use o.com/v1 Widget"'
+    collection = path(api, "o.com", "olds", version="v1beta1")
+    async with admin(server, tmp_path) as http:
+        made = await http.call("POST", collection, widget("a", "o.com/v1beta1"))
+        assert (made.status, made.headers["Warning"]) == (201, told)
+        for target in (collection, f"{collection}/a"):
+            assert (await http.call("GET", target)).headers["Warning"] == told
+        assert "Warning" not in (await http.call("GET", path(api, "o.com", "olds"))).headers
+
+
+async def test_a_version_shows_what_its_own_schema_knows(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    smaller = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}},
+    }
+    await define(cluster, crd("views", "Widget", version(), version("v0", smaller, storage=False), group="v.com"))
+    async with admin(server, tmp_path) as http:
+        await http.call("POST", path(api, "v.com", "views"), widget("a", "v.com/v1", color="red"))
+        seen = (await http.call("GET", path(api, "v.com", "views", "a", version="v0"))).json
+        assert (seen["apiVersion"], seen["spec"]) == ("v.com/v0", {"size": 3})
+        async with http.stream(path(api, "v.com", "views", version="v0") + "?watch=true") as stream:
+            assert orjson.loads(await stream.content.readline())["object"]["spec"] == {"size": 3}
+
+
+async def test_roles_allow_custom_resources(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    await define(cluster, crd("roles", "Widget", group="r.com"))
+    rule = {"apiGroups": ["r.com"], "resources": ["roles"], "verbs": ["get", "list"]}
+    await api.create("rbac.authorization.k8s.io/v1/roles", {"metadata": {"name": "reader"}, "rules": [rule]})
+    binding = {
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    await api.create("rbac.authorization.k8s.io/v1/rolebindings", binding)
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("jane")) as http:
+        assert (await http.call("GET", path(api, "r.com", "roles"))).status == 200
+        refused = await http.call("POST", path(api, "r.com", "roles"), widget("a", "r.com/v1"))
+        assert refused.json["message"] == (
+            'roles.r.com is forbidden: User "jane" cannot create resource "roles" in API group "r.com" '
+            f'in the namespace "{api.namespace}"'
+        )
+
+
+async def test_columns_change_without_ending_watches(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    made = await define(cluster, crd("cols", "Widget", group="c.com"))
+    collection = path(api, "c.com", "cols")
+    async with admin(server, tmp_path) as http, http.stream(f"{collection}?watch=true") as stream:
+        columns = [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]
+        made["spec"]["versions"][0] |= {"additionalPrinterColumns": columns, "selectableFields": []}
+        status, _ = await cluster.update(DEFINITIONS, made)
+        assert status == 200
+        await http.call("POST", collection, widget("a", "c.com/v1"))
+        assert orjson.loads(await stream.content.readline())["object"]["metadata"]["name"] == "a"
+        # Definitions are taken one after another: the change has been when a later one is established.
+        await define(cluster, crd("afters", "After", group="after.com"))
+        table = (await http.call("GET", collection, headers={"Accept": TABLE})).json
+        assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Color"]
+
+
+async def test_a_definition_made_again_starts_anew(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    definition = crd("agains", "Widget", group="a.com")
+    await define(cluster, definition)
+    resource = "a.com/v1/agains"
+    await api.create(resource, widget("a", "a.com/v1"))
+    unserved = begin(seen(api, resource, "ERROR"))
+    going = begin(gone(cluster, "agains.a.com"))
+    await cluster.delete(DEFINITIONS, "agains.a.com")
+    await going
+    await unserved
+    await define(cluster, definition)
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("GET", path(api, "a.com", "agains"))).json["items"] == []
+        assert (await http.call("POST", path(api, "a.com", "agains"), widget("a", "a.com/v1"))).status == 201

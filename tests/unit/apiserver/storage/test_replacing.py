@@ -1,0 +1,131 @@
+"""A resource takes another's place in the cache while writes go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+
+from kubecore.api.scheme import Resource
+from kubecore.apiserver.storage.cacher import Cacher
+from kubecore.apiserver.storage.interface import DELETE, PUT, Event, Page, Stored
+
+PREFIX = "/registry/example.com/widgets/"
+
+
+def widgets() -> Resource:
+    return Resource(
+        group="example.com",
+        version="v1",
+        kind="Widget",
+        plural="widgets",
+        singular="widget",
+        namespaced=False,
+        verbs=frozenset(),
+        short_names=(),
+        categories=(),
+        subresources={},
+        api_version="example.com/v1",
+        key="widgets.example.com",
+        storage_key="widgets.example.com",
+        storage_version="v1",
+    )
+
+
+def body(name: str, revision: int, **spec: Any) -> bytes:
+    metadata = {"resourceVersion": str(revision), "name": name}
+    return orjson.dumps({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata, "spec": spec})
+
+
+class SlowStorage:
+    """Gives its page when told to."""
+
+    def __init__(self, revision: int, *items: tuple[str, int]) -> None:
+        entries = [(PREFIX + name, Stored(at, body(name, at))) for name, at in items]
+        self.page = Page(revision, entries)
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def list(self, prefix: str) -> Page:
+        assert prefix == PREFIX
+        self.asked.set()
+        await self.go_on.wait()
+        return self.page
+
+
+def event(kind: int, name: str, revision: int) -> Event:
+    return Event(kind, PREFIX + name, revision, body(name, revision), 0)
+
+
+def listed(cacher: Cacher) -> list[tuple[str, str]]:
+    found = [orjson.loads(item)["metadata"] for item in cacher.list("widgets.example.com").items]
+    return [(one["name"], one["resourceVersion"]) for one in found]
+
+
+async def replaced(cacher: Cacher, storage: SlowStorage, written: Sequence[Event]) -> None:
+    task = asyncio.get_running_loop().create_task(
+        cacher.replace(storage, widgets(), ["v1"], [])  # type: ignore[arg-type]
+    )
+    await storage.asked.wait()
+    for one in written:
+        cacher.publish(one.revision, [one])
+    storage.go_on.set()
+    await task
+
+
+async def test_what_is_written_meanwhile_is_there_afterwards() -> None:
+    cacher = Cacher()
+    storage = SlowStorage(5, ("kept", 3), ("changed", 4), ("deleted", 5))
+    written = [event(PUT, "changed", 6), event(PUT, "new", 7), event(DELETE, "deleted", 8)]
+    await replaced(cacher, storage, written)
+    assert listed(cacher) == [("changed", "6"), ("kept", "3"), ("new", "7")]
+
+
+async def test_what_the_list_has_already_is_not_undone() -> None:
+    cacher = Cacher()
+    await replaced(cacher, SlowStorage(8, ("changed", 8)), [event(PUT, "changed", 7)])
+    assert listed(cacher) == [("changed", "8")]
+
+
+async def test_whoever_holds_the_resource_sees_the_new_one() -> None:
+    cacher = Cacher()
+    await replaced(cacher, SlowStorage(1, ("a", 1)), [])
+    held = cacher.cached("widgets.example.com")
+    assert held is not None
+    before = held.number
+    await replaced(cacher, SlowStorage(2, ("b", 2)), [])
+    assert held.number != before
+    assert listed(cacher) == [("b", "2")]
+
+
+async def test_a_list_that_fails_leaves_everything_as_it_was() -> None:
+    cacher = Cacher()
+    await replaced(cacher, SlowStorage(1, ("a", 1)), [])
+
+    async def fail(prefix: str) -> Page:
+        raise OSError("disk")
+
+    broken: Any = SimpleNamespace(list=fail)
+    try:
+        await cacher.replace(broken, widgets(), ["v1"], [])
+    except OSError as error:
+        assert str(error) == "disk"
+    cacher.publish(9, [event(PUT, "b", 9)])
+    assert listed(cacher) == [("a", "1"), ("b", "9")]
+
+
+async def test_bytes_that_are_shown_otherwise_are_outdated_until_written() -> None:
+    cacher = Cacher()
+    storage = SlowStorage(2, ("old", 1), ("new", 2))
+    storage.go_on.set()
+
+    def normalize(value: bytes) -> bytes:
+        return value.replace(b'"spec":{}', b'"spec":{"a":1}') if b'"old"' in value else value
+
+    cached = await cacher.replace(storage, widgets(), ["v1"], [], normalize)  # type: ignore[arg-type]
+    assert cached.outdated == {PREFIX + "old"}
+    assert [orjson.loads(item)["spec"] for item in cacher.list("widgets.example.com").items] == [{}, {"a": 1}]
+    cacher.publish(3, [event(PUT, "old", 3)])
+    assert cached.outdated == set()

@@ -1,0 +1,116 @@
+"""Printer columns of custom resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kubecore.apiserver.tables.custom import custom_table
+from kubecore.apiserver.tables.jsonpath import JSONPath
+from kubecore.apiserver.tables.printing import table_for
+
+JSON = dict[str, Any]
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+OBJECT: JSON = {
+    "metadata": {"name": "one", "creationTimestamp": "2026-01-01T11:55:00Z", "annotations": {"a.b/c": "d"}},
+    "spec": {
+        "count": 3,
+        "ratio": 1.5,
+        "on": True,
+        "list": ["x", "y", "z"],
+        "map": {"k": "v"},
+        "when": "2026-01-01T11:59:00Z",
+    },
+    "status": {
+        "conditions": [{"type": "Ready", "status": "True", "n": 1}, {"type": "Done", "status": "False", "n": 2}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (".spec.count", [3]),
+        ("spec.count", [3]),
+        ("$.spec.count", [3]),
+        (".spec.missing.deeper", []),
+        (".spec.list[0]", ["x"]),
+        (".spec.list[-1]", ["z"]),
+        (".spec.list[5]", []),
+        (".spec.list[0:2]", ["x", "y"]),
+        (".spec.list[0,2]", ["x", "z"]),
+        (".spec.list[*]", ["x", "y", "z"]),
+        (".spec['map'].k", ["v"]),
+        ('.spec["map","on"]', [{"k": "v"}, True]),
+        (".spec.map.*", ["v"]),
+        (r".metadata.annotations.a\.b/c", ["d"]),
+        (".metadata.annotations['a.b/c']", ["d"]),
+        ('.status.conditions[?(@.type=="Ready")].status', ["True"]),
+        (".status.conditions[?(@.n>1)].type", ["Done"]),
+        ('.status.conditions[?(@.type != "Ready")].n', [2]),
+        (".status.conditions[?(@.n)].n", [1, 2]),
+        ("..type", ["Ready", "Done"]),
+    ],
+)
+def test_a_path_leads_to_values(path: str, found: list[Any]) -> None:
+    assert JSONPath(path).find(OBJECT) == found
+
+
+@pytest.mark.parametrize("path", [".spec[", ".spec[x]", ".a.[?(@.b==", ".list[1:2:0]", ". a"])
+def test_what_is_no_path_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        JSONPath(path)
+
+
+@dataclass(frozen=True)
+class Printed:
+    name: str
+    type: str
+    jsonPath: str
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+
+
+@pytest.mark.parametrize(
+    ("type_name", "path", "cell"),
+    [
+        ("string", ".spec.list[0]", "x"),
+        ("string", ".spec.count", "3"),
+        ("string", ".spec.on", "true"),
+        ("string", ".spec.map", '{"k":"v"}'),
+        ("string", ".spec.missing", None),
+        ("integer", ".spec.count", 3),
+        ("integer", ".spec.ratio", 1),
+        ("integer", ".spec.on", None),
+        ("number", ".spec.ratio", 1.5),
+        ("boolean", ".spec.on", True),
+        ("boolean", ".spec.count", None),
+        ("date", ".spec.when", "60s"),
+        ("date", ".spec.map.k", "<invalid>"),
+    ],
+)
+def test_a_cell_is_of_its_columns_type(type_name: str, path: str, cell: object) -> None:
+    table = table_for(custom_table([Printed("C", type_name, path)]), [OBJECT], now=NOW)
+    assert table["rows"][0]["cells"] == ["one", cell]
+
+
+def test_without_columns_the_age_is_shown() -> None:
+    table = table_for(custom_table([]), [OBJECT], now=NOW)
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Age"]
+    assert table["rows"][0]["cells"] == ["one", "5m"]
+
+
+def test_columns_are_described_and_may_be_wide() -> None:
+    table = table_for(custom_table([Printed("Count", "integer", ".spec.count", priority=1)]), [OBJECT], now=NOW)
+    assert table["columnDefinitions"][1] == {
+        "name": "Count",
+        "type": "integer",
+        "format": "",
+        "description": "Custom resource definition column (in JSONPath format): .spec.count",
+        "priority": 1,
+    }

@@ -1,0 +1,120 @@
+"""Calls of webhooks: whom they reach, whom they trust, and how long they wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from kubecore.apiserver.webhooks.calling import ServiceTarget, Target, WebhookCaller, WebhookError
+from kubecore.apiserver.webhooks.resolving import ClusterResolver
+from kubecore.clock import RealClock, VirtualClock
+from tests.support.conversion_webhook import ConversionWebhook, serving
+
+JSON = dict[str, Any]
+
+
+class Objects:
+    """A Service `converter` in `tools`, and what slices say of its endpoints."""
+
+    def __init__(self, *endpoints: JSON, port: int = 8443, **spec: Any) -> None:
+        self.service = {"spec": {"type": "ClusterIP", "ports": [{"name": "https", "port": 443}], **spec}}
+        self.slice = {"ports": [{"name": "https", "port": port}], "endpoints": list(endpoints)}
+
+    def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
+        assert resource_key == "services"
+        return self.service if (namespace, name) == ("tools", "converter") else None
+
+    def list(self, resource_key: str, namespace: str = "", label_selector: str = "") -> list[JSON]:
+        assert (namespace, label_selector) == ("tools", "kubernetes.io/service-name=converter")
+        return [self.slice]
+
+
+def endpoint(address: str, ready: bool = True) -> JSON:
+    return {"addresses": [address], "conditions": {"ready": ready}}
+
+
+def echo(review: JSON) -> JSON:
+    return review
+
+
+async def test_a_service_is_called_at_a_ready_endpoint_under_its_own_name() -> None:
+    webhook = ConversionWebhook(answer=echo, names=("converter.tools.svc",))
+    async with serving(webhook):
+        objects = Objects(endpoint("192.0.2.1", ready=False), endpoint("127.0.0.1"), port=webhook.port)
+        caller = WebhookCaller(objects, RealClock())
+        target = Target(service=ServiceTarget("tools", "converter", path="/convert"), ca_bundle=webhook.ca_bundle)
+        assert await caller.post(target, b'{"a":1}', timeout_seconds=5) == b'{"a": 1}'
+        await caller.close()
+
+
+async def test_a_certificate_for_another_name_is_not_trusted() -> None:
+    webhook = ConversionWebhook(answer=echo, names=("other.tools.svc",))
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(endpoint("127.0.0.1"), port=webhook.port), RealClock())
+        target = Target(service=ServiceTarget("tools", "converter", path="/convert"), ca_bundle=webhook.ca_bundle)
+        with pytest.raises(WebhookError, match="failed to verify certificate"):
+            await caller.post(target, b"{}", timeout_seconds=5)
+        await caller.close()
+    assert webhook.reviews == []
+
+
+@pytest.mark.parametrize(
+    ("objects", "port", "message"),
+    [
+        (Objects(endpoint("192.0.2.1", ready=False)), 443, 'no endpoints available for service "converter"'),
+        (Objects(endpoint("192.0.2.1")), 80, 'no service port 80 found for service "converter"'),
+    ],
+)
+async def test_a_service_that_cannot_be_reached_says_why(objects: Objects, port: int, message: str) -> None:
+    with pytest.raises(OSError, match=message):
+        await ClusterResolver(objects).resolve("converter.tools.svc", port)
+
+
+async def test_an_unknown_service_is_not_found() -> None:
+    with pytest.raises(OSError, match='service "nobody" not found'):
+        await ClusterResolver(Objects()).resolve("nobody.tools.svc", 443)
+
+
+async def test_a_webhook_that_does_not_answer_is_given_up_in_time() -> None:
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await given_up.wait()
+        return web.Response()
+
+    webhook = ConversionWebhook()
+    webhook.handle = handle  # type: ignore[method-assign]
+    async with serving(webhook):
+        clock = VirtualClock()
+        caller = WebhookCaller(Objects(), clock)
+        call = asyncio.get_running_loop().create_task(
+            caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=30)
+        )
+        await asked.wait()
+        await clock.advance(30)
+        with pytest.raises(WebhookError, match=r'Post "https://.*/convert\?timeout=30s": context deadline exceeded'):
+            await call
+        given_up.set()
+        await caller.close()
+
+
+async def test_an_answer_without_end_is_cut() -> None:
+    webhook = ConversionWebhook(answer=lambda _: web.Response(body=b"x" * (17 << 20)))
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(), RealClock())
+        with pytest.raises(WebhookError, match="larger than"):
+            await caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=30)
+        await caller.close()
+
+
+async def test_a_failing_webhook_is_quoted() -> None:
+    webhook = ConversionWebhook(answer=lambda _: web.Response(status=500, text="no idea"))
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(), RealClock())
+        with pytest.raises(WebhookError, match=r'an error on the server \("no idea"\) has prevented'):
+            await caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=30)
+        await caller.close()
