@@ -72,7 +72,7 @@ class StatusError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         status["code"] = self.code
         return status
@@ -94,7 +94,7 @@ class StatusError(Exception):
             int(status.get("code") or code or 500),
             str(status.get("reason") or ""),
             str(status.get("message") or ""),
-            dict(status.get("details") or {}),
+            None if status.get("details") is None else dict(status["details"]),
         )
 
     @classmethod
@@ -231,6 +231,11 @@ def method_not_allowed() -> StatusError:
 def not_acceptable(accepted: Iterable[str]) -> StatusError:
     message = f"only the following media types are accepted: {', '.join(accepted)}"
     return StatusError(406, "NotAcceptable", message)
+
+
+def no_representation(made: Iterable[str]) -> StatusError:
+    """The 406 for a client that takes no media type that is made at all."""
+    return StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {', '.join(made)}", {})
 
 
 def unsupported_media_type(accepted: Iterable[str]) -> StatusError:

@@ -92,7 +92,8 @@ def version_info() -> bytes:
             "goVersion": "none",
             "compiler": "rustc",
             "platform": f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
-        }
+        },
+        option=orjson.OPT_INDENT_2,
     )
 
 
@@ -219,7 +220,7 @@ class APIServer:
             admission=AdmissionChain(plugins),
             clock=self.clock,
         )
-        self.hub = WatchHub(self.cacher)
+        self.hub = WatchHub(self.cacher, self.clock)
         self._started.append("hub")
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry, self.authorizer)

@@ -10,8 +10,7 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
-from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.options import write_options
 
 if TYPE_CHECKING:
@@ -123,9 +122,7 @@ class AccessReviews:
             "spec": review.get("spec") or {},
             "status": status,
         }
-        form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(answer))
-        return Response(201, body, media, warning_headers(warnings))
+        return self._writing.review(answer, request, served, warnings)
 
 
 def _spec_causes(spec: JSON) -> list[Cause]:

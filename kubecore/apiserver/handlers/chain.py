@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubecore.apiserver")
 
+# HEAD and OPTIONS are for documents; no resource answers them.
+_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
+
 
 class Identify(Protocol):
     """Authentication, impersonation and authorization of what Rust left open."""
@@ -103,6 +106,8 @@ class Handlers:
             if response is None:
                 raise errors.no_such_path()
             return response
+        if request.method not in _METHODS:
+            raise errors.method_not_allowed()
         served = self._served.find(request.api_group, request.api_version, request.resource)
         subresource, verb = request.subresource, request.verb
         handler = self._extra.get((served.resource.key, subresource, verb)) or served.special.get((subresource, verb))

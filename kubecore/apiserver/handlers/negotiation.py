@@ -18,6 +18,7 @@ JSON = dict[str, Any]
 
 YAML_TYPE = "application/yaml"
 _ACCEPTED = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
+_STREAMS = (f"{JSON_TYPE};stream=watch", protobuf.STREAM_MEDIA)
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
@@ -34,23 +35,29 @@ PLAIN = Form()
 
 
 @functools.lru_cache(maxsize=512)
-def negotiate(accept: str, *, in_protobuf: bool = True) -> Form | None:
+def negotiate(accept: str, *, in_protobuf: bool = True, tables: bool = True) -> Form | None:
     """The best form for an Accept header; None when nothing fits (406)."""
     if not accept:
         return PLAIN
     for clause in _clauses(accept):
         form = _form(clause)
-        if form is not None and (in_protobuf or form.media != protobuf.MEDIA):
+        if form is None or (form.media == protobuf.MEDIA and not in_protobuf):
+            continue
+        if tables or form.transform != "Table":
             return form
     return None
 
 
-def form_for(accept: str, *, in_protobuf: bool = True) -> Form:
-    """`in_protobuf`: whether there is such a form of what is answered. Raises 406."""
-    form = negotiate(accept, in_protobuf=in_protobuf)
-    if form is None:
-        raise errors.not_acceptable(_ACCEPTED if in_protobuf else _ACCEPTED[:2])
-    return form
+def form_for(accept: str, *, in_protobuf: bool = True, tables: bool = True, streams: bool = False) -> Form:
+    """`in_protobuf`: whether there is such a form of what is answered; `tables` is False for kinds that are no objects
+    to be listed, `streams` True where watches are. Raises 406."""
+    form = negotiate(accept, in_protobuf=in_protobuf, tables=tables)
+    if form is not None:
+        return form
+    made = _ACCEPTED if in_protobuf else _ACCEPTED[:2]
+    if any(media in (*made, "*/*", "application/*") for media, _ in _clauses(accept)):
+        raise errors.not_acceptable(made)
+    raise errors.no_representation((*made, *_STREAMS) if streams else made)
 
 
 def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
-from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version, in_own_version
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.watching import Watch, WatchHub
     from kubecore.apiserver.registry.registry import Registry
-
-JSON = dict[str, Any]
 
 _STREAMED = {JSON_TYPE: JSON_TYPE, protobuf.MEDIA: protobuf.STREAM_MEDIA}
 _MIN_WATCH_SECONDS = 1800
@@ -44,17 +42,13 @@ class Reading:
         key = served.stored().resource.key
         check_fields(served, request.query)
         listing = self._registry.cacher.query(key, request.query, _namespace(request, served), request.name)
-        more: JSON = {}
-        if listing.next:
-            more["continue"] = listing.next
-            if listing.remaining is not None:
-                more["remainingItemCount"] = listing.remaining
         items = await in_own_version(served, listing.items)
-        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more))
+        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, served.headers)
 
     def _shape(self, request: Request, served: Served) -> Shape:
-        return shape_of(request.accept, request.query, served, self._registry.clock.now())
+        streams = request.verb != "get"
+        return shape_of(request.accept, request.query, served, self._registry.clock.now(), streams=streams)
 
     # --- watch
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
-from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
@@ -86,7 +83,7 @@ class TokenSubresources:
                 "expirationTimestamp": meta.format_time(datetime.fromtimestamp(expires, UTC)),
             },
         }
-        return self._answer(request, answer, ctx)
+        return self._writing.review(answer, request, served, ctx.warnings)
 
     def _bound(
         self, ctx: RequestContext, request: Request, reference: JSON | None
@@ -141,7 +138,7 @@ class TokenSubresources:
             if found[1]:
                 status["audiences"] = list(found[1])
         answer = {**_head(served), "metadata": review.get("metadata") or {}, "spec": spec, "status": status}
-        return self._answer(request, answer, ctx)
+        return self._writing.review(answer, request, served, ctx.warnings)
 
     async def self_review(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectReview (`kubectl auth whoami`)."""
@@ -151,12 +148,7 @@ class TokenSubresources:
             "metadata": {"creationTimestamp": ctx.now},
             "status": {"userInfo": user_info(user)},
         }
-        return self._answer(request, answer, ctx)
-
-    def _answer(self, request: Request, answer: JSON, ctx: RequestContext) -> Response:
-        form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(answer))
-        return Response(201, body, media, warning_headers(ctx.warnings))
+        return self._writing.review(answer, request, served, ctx.warnings)
 
 
 def _head(served: Served) -> JSON:

@@ -19,6 +19,7 @@ from kubecore.apiserver.registry.conversion import in_version
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
+    from kubecore._native import Listing
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.tables.column import KindTable
@@ -75,7 +76,8 @@ class Shape:
                 return orjson.dumps(self._table(items, metadata))
             case "PartialObjectMetadataList":
                 head = {"kind": "PartialObjectMetadataList", "apiVersion": self._meta_version, "metadata": metadata}
-                return orjson.dumps({**head, "items": [self._partial(loads(item)) for item in items]})
+                # As in Kubernetes, this list is null when there is nothing in it.
+                return orjson.dumps({**head, "items": [self._partial(loads(item)) for item in items] or None})
         raise self._mismatch("PartialObjectMetadata", "a list", kind)
 
     def event(self, value: bytes, *, first: bool) -> bytes:
@@ -124,12 +126,23 @@ def _list_meta(revision: int | str | None) -> JSON:
     return {"resourceVersion": str(revision)} if revision else {}
 
 
-def shape_of(accept: str, query: str, served: Served, now: datetime) -> Shape:
-    """The shape of objects and lists of a resource. Raises 400, 406."""
+def more_of(listing: Listing) -> JSON:
+    """What a page says of those after it."""
+    more: JSON = {}
+    if listing.next:
+        more["continue"] = listing.next
+        if listing.remaining is not None:
+            more["remainingItemCount"] = listing.remaining
+    return more
+
+
+def shape_of(accept: str, query: str, served: Served, now: datetime, *, streams: bool = False) -> Shape:
+    """The shape of objects and lists of a resource; `streams` where watches can be had, too. Raises 400, 406."""
     resource = served.resource
     # Metadata alone has a form, whatever it is of.
     in_protobuf = "as=Partial" in accept or protobuf.has_form(resource.api_version, resource.kind)
-    form = negotiation.form_for(accept, in_protobuf=in_protobuf)
+    tables = bool(resource.verbs & {"get", "list"})
+    form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams)
     include = include_object(query) if form.transform == "Table" else "Metadata"
     stored = None if served.store is None else served.store.resource
     return Shape(form, served.resource, stored, include=include, now=now, table=served.table)

@@ -11,8 +11,11 @@ from kubecore.api.errors import StatusError
 
 if TYPE_CHECKING:
     from kubecore.apiserver.storage.cacher import Cacher
+    from kubecore.clock import Clock
 
 _DRAIN = 512
+# As apiserver's cacher.
+_BOOKMARK_SECONDS = 60.0
 
 
 class WatchEvent(NamedTuple):
@@ -67,12 +70,14 @@ class Watch:
 class WatchHub:
     """All in-process watches of a server."""
 
-    def __init__(self, cacher: Cacher) -> None:
+    def __init__(self, cacher: Cacher, clock: Clock) -> None:
         self._cacher = cacher
         self._native = cacher.native.subscriptions()
         self._watches: dict[int, Watch] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._native.fileno(), self._drain)
+        self._clock = clock
+        self._timer = clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
 
     def query(self, key: str, query: str, namespace: str = "", name: str = "") -> Watch:
         """A watch by the query string of its request. Raises StatusError."""
@@ -91,7 +96,13 @@ class WatchHub:
         if self._watches.pop(number, None) is not None:
             self._native.cancel(number)
 
+    def _bookmark(self) -> None:
+        """Tells those that want to know how far they are, though nothing of theirs has changed."""
+        self._native.bookmark()
+        self._timer = self._clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
+
     def close(self) -> None:
+        self._timer.cancel()
         self._loop.remove_reader(self._native.fileno())
         for watch in list(self._watches.values()):
             watch.close()

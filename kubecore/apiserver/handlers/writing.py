@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind
@@ -12,7 +14,7 @@ from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
-from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
@@ -197,9 +199,8 @@ class Writing:
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
         listing = await deletion.delete_collection(store, ctx, given, request.query)
-        more = {"continue": listing.next} if listing.next else {}
         items = await in_own_version(served, listing.items)
-        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more))
+        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _json(self, request: Request) -> bytes:
@@ -212,6 +213,12 @@ class Writing:
     def _shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
         return shape_of(request.accept, request.query, served, self._clock.now())
+
+    def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
+        """What is answered and not stored."""
+        shape = self._shape(request, served)
+        body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(answer)))
+        return Response(201, body, media, warning_headers(warnings))
 
     def answer(
         self, status: int, body: bytes, shape: Shape, ctx: RequestContext, *, transform: bool = True

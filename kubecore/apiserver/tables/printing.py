@@ -171,10 +171,12 @@ def table_for(
     """
     table = table_of(resource) if isinstance(resource, str) else resource
     ordered = objects if table.order is None else sorted(objects, key=table.order)
+    # As in Kubernetes, a kind without a table of its own shows no rows as null.
+    rows = [_row(table, obj, include_object, now, version, shown) for obj in ordered]
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": metadata or {},
         "columnDefinitions": [column.definition() for column in table.columns] if headers else None,
-        "rows": [_row(table, obj, include_object, now, version, shown) for obj in ordered],
+        "rows": rows or (None if table is _BY_NAME else []),
     }

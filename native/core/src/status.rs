@@ -127,6 +127,13 @@ impl Status {
         Self::failure(406, "NotAcceptable", message)
     }
 
+    /// No media type the client takes is made at all.
+    pub fn no_representation(made: &[&str]) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", made.join(", "));
+        let details = Some(Box::default());
+        Self { details, ..Self::failure(406, "NotAcceptable", message) }
+    }
+
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {}",

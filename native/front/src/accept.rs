@@ -7,19 +7,32 @@
 pub enum Form {
     /// The objects as stored.
     Json,
-    /// PartialObjectMetadata, or the list of it.
+    /// PartialObjectMetadata: of one object, or of each in a watch.
     Metadata,
+    /// PartialObjectMetadataList.
+    MetadataList,
     /// The objects in protobuf, where their kind has such a form.
     Protobuf,
     /// Something that Python makes: Table, YAML.
     Python,
-    /// Nothing on the list is made here.
+    /// Media types that are made here are on the list, but not what is asked of them.
     Nothing,
+    /// No media type on the list is made here.
+    Unknown,
 }
 
 /// The media types that are made, as a 406 names them.
 pub const ACCEPTED: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// Where watches can be had, too.
+pub const ACCEPTED_STREAMS: [&str; 5] = [
+    ACCEPTED[0],
+    ACCEPTED[1],
+    ACCEPTED[2],
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
 
 /// Picks by descending quality, first come first; the absence of the header means JSON.
 pub fn negotiate(accept: Option<&str>) -> Form {
@@ -28,18 +41,20 @@ pub fn negotiate(accept: Option<&str>) -> Form {
         return Form::Json;
     }
     let mut best: Option<(f32, Form)> = None;
+    let mut known = false;
     for clause in accept.split(',') {
-        let (quality, form) = judge(clause);
+        let (quality, media, form) = judge(clause);
+        known |= media;
         let Some(form) = form else { continue };
         if quality > 0.0 && best.is_none_or(|(held, _)| quality > held) {
             best = Some((quality, form));
         }
     }
-    best.map_or(Form::Nothing, |(_, form)| form)
+    best.map_or(if known { Form::Nothing } else { Form::Unknown }, |(_, form)| form)
 }
 
-/// One clause: its quality, and the form when there is one.
-fn judge(clause: &str) -> (f32, Option<Form>) {
+/// One clause: its quality, whether its media type is made here, and the form when there is one.
+fn judge(clause: &str) -> (f32, bool, Option<Form>) {
     let mut pieces = clause.split(';').map(str::trim);
     let media = pieces.next().unwrap_or("");
     let (mut quality, mut target, mut group, mut version) = (1.0f32, "", "", "");
@@ -62,9 +77,8 @@ fn judge(clause: &str) -> (f32, Option<Form>) {
         "" if media == "application/vnd.kubernetes.protobuf" => Some(Form::Protobuf),
         "" => Some(Form::Python),
         _ if group != "meta.k8s.io" => None,
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if version == "v1" && json => {
-            Some(Form::Metadata)
-        }
+        "PartialObjectMetadata" if version == "v1" && json => Some(Form::Metadata),
+        "PartialObjectMetadataList" if version == "v1" && json => Some(Form::MetadataList),
         "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table"
             if version == "v1" || version == "v1beta1" =>
         {
@@ -72,7 +86,7 @@ fn judge(clause: &str) -> (f32, Option<Form>) {
         }
         _ => None,
     };
-    (quality, form)
+    (quality, json || other, form)
 }
 
 #[cfg(test)]
@@ -91,13 +105,14 @@ mod tests {
             (Some("application/json;as=Table;v=v9;g=meta.k8s.io,application/json"), Form::Json),
             (
                 Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"),
-                Form::Metadata,
+                Form::MetadataList,
             ),
+            (Some("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), Form::Metadata),
             (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Protobuf),
             (Some("application/json,application/vnd.kubernetes.protobuf"), Form::Json),
             (Some("application/json;q=0.5,application/yaml"), Form::Python),
             (Some("application/cbor,application/json"), Form::Json),
-            (Some("text/plain"), Form::Nothing),
+            (Some("text/plain"), Form::Unknown),
             (Some("application/json;q=0"), Form::Nothing),
             (Some("application/json;as=Table;v=v1;g=nope"), Form::Nothing),
         ];

@@ -109,6 +109,14 @@ impl Body {
         Self { content: Content::Watch(Box::new(watch)), busy: None }
     }
 
+    /// The bytes, where that is all it is made of; else the body again.
+    pub fn into_bytes(mut self) -> Result<Bytes, Self> {
+        match &mut self.content {
+            Content::Bytes(bytes) => Ok(std::mem::take(bytes)),
+            _ => Err(self),
+        }
+    }
+
     pub fn keep_busy(&mut self, busy: Busy) {
         self.busy = Some(busy);
     }

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, Response};
 use kubecore_core::protobuf;
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
 use rand::Rng;
 
-use crate::accept::{ACCEPTED, Form, negotiate};
+use crate::accept::{ACCEPTED, ACCEPTED_STREAMS, Form, negotiate};
 use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::query::Query;
-use crate::rendering::{self, Rendering};
+use crate::rendering::Rendering;
 use crate::routes::Route;
 use crate::server::{Phase, Server};
 use crate::status::{APPLICATION_JSON, NO_CACHE, refusal};
@@ -30,21 +29,30 @@ impl Server {
             return None;
         }
         let route = self.routes.for_read(&exchange.info)?;
+        let verb = exchange.info.verb();
         let form = negotiate(exchange.accept());
         let transcoder: Arc<dyn Transcoder> = match form {
             Form::Json => route.json.clone(),
-            Form::Metadata => Arc::new(PartialMetadata),
+            Form::Metadata if verb != "list" => Arc::new(PartialMetadata),
+            Form::MetadataList if verb != "get" => Arc::new(PartialMetadata),
             // Without a form of its own, the client's next choice counts.
             Form::Protobuf => route.protobuf.clone()?,
-            Form::Python => return None,
-            Form::Nothing => return Some(refusal(&Status::not_acceptable(&ACCEPTED))),
+            // A list where one object was asked for, or the other way round: Python says so.
+            Form::Metadata | Form::MetadataList | Form::Python => return None,
+            Form::Nothing => {
+                return Some(self.render(exchange, refusal(&Status::not_acceptable(&ACCEPTED))));
+            }
+            Form::Unknown => {
+                let made = if verb == "get" { &ACCEPTED[..] } else { &ACCEPTED_STREAMS[..] };
+                return Some(self.render(exchange, refusal(&Status::no_representation(made))));
+            }
         };
-        let answered = match exchange.info.verb() {
+        let answered = match verb {
             "get" => self.get(exchange, &route, &*transcoder, form),
             "list" => self.list(exchange, &route, &*transcoder, form),
             _ => self.watch(exchange, &route, transcoder, form),
         };
-        let mut response = answered.unwrap_or_else(|status| refusal_in(&status, form));
+        let mut response = answered.unwrap_or_else(|status| self.render(exchange, refusal_in(&status, form)));
         if let Some(warning) = &route.warning {
             response.headers_mut().append(WARNING, warning.clone());
         }
@@ -64,8 +72,7 @@ impl Server {
             return Err(Status::not_found(info.group(), info.resource(), info.name()));
         };
         let body = route.cache.render(&object, transcoder)?;
-        let pretty = form != Form::Protobuf && wants_pretty(exchange);
-        Ok(response(if pretty { Body::full(rendering::indented([&body])) } else { Body::full(body) }, form))
+        Ok(self.render(exchange, response(Body::full(body), form)))
     }
 
     fn list(
@@ -78,8 +85,8 @@ impl Server {
         let options = ReadOptions::parse(&exchange.query)?;
         let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
         let list = route.cache.list(&query, transcoder)?;
-        let pretty = form != Form::Protobuf && wants_pretty(exchange);
-        let rendering = Rendering { pretty, gzip: rendering::takes_gzip(exchange, list.length) };
+        let mut rendering = Rendering::of(exchange, list.length);
+        rendering.pretty &= form != Form::Protobuf;
         if rendering == Rendering::default() {
             return Ok(response(Body::pieces(list.segments), form));
         }
@@ -117,16 +124,6 @@ impl Server {
 /// None: all namespaces.
 fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
     Some(exchange.info.namespace()).filter(|namespace| route.namespaced && !namespace.is_empty())
-}
-
-/// Asked for, or shown to a person: curl, Wget and browsers get indented JSON, as from Kubernetes.
-fn wants_pretty(exchange: &Exchange) -> bool {
-    if let Some(value) = Query::new(&exchange.query).first("pretty") {
-        return crate::request_info::is_true(&value);
-    }
-    exchange
-        .header(USER_AGENT)
-        .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
 }
 
 fn response(body: Body, form: Form) -> Response<Body> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
+use http::{HeaderMap, Response};
 
 use crate::body::Body;
 use crate::exchange::Exchange;
+use crate::query::Query;
 use crate::server::Server;
 use crate::stream::StreamState;
 
@@ -29,8 +30,44 @@ pub struct Rendering {
 }
 
 /// The client takes gzip and the body is worth it.
-pub fn takes_gzip(exchange: &Exchange, length: usize) -> bool {
+fn takes_gzip(exchange: &Exchange, length: usize) -> bool {
     length >= GZIP_FROM && exchange.header(ACCEPT_ENCODING).is_some_and(names_gzip)
+}
+
+/// Asked for, or shown to a person: curl, Wget and browsers get indented JSON, as from Kubernetes.
+fn wants_pretty(exchange: &Exchange) -> bool {
+    if let Some(value) = Query::new(&exchange.query).first("pretty").filter(|value| !value.is_empty()) {
+        return crate::request_info::is_true(&value);
+    }
+    exchange
+        .header(USER_AGENT)
+        .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
+}
+
+/// Documents whose bytes are settled: clients compare hashes of them.
+fn is_fixed(exchange: &Exchange) -> bool {
+    !exchange.info.is_resource() && !exchange.info.path().starts_with("/api")
+}
+
+impl Server {
+    /// A whole answer as this client wants it sent: JSON indented, large bodies compressed.
+    pub(crate) fn render(self: &Arc<Self>, exchange: &Exchange, response: Response<Body>) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        let body = match body.into_bytes() {
+            Ok(bytes) => bytes,
+            Err(body) => return Response::from_parts(head, body),
+        };
+        let mut rendering = Rendering::of(exchange, body.len());
+        rendering.gzip &= !head.headers.contains_key(CONTENT_ENCODING);
+        let media = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        rendering.pretty &= media == b"application/json" && !is_fixed(exchange);
+        if rendering == Rendering::default() {
+            return Response::from_parts(head, Body::full(body));
+        }
+        rendering.label(&mut head.headers);
+        let length = body.len();
+        Response::from_parts(head, rendering.body(self, vec![body], length))
+    }
 }
 
 fn names_gzip(accept_encoding: &str) -> bool {
@@ -42,11 +79,16 @@ fn names_gzip(accept_encoding: &str) -> bool {
 }
 
 impl Rendering {
+    /// For a body of `length` bytes.
+    pub fn of(exchange: &Exchange, length: usize) -> Self {
+        Self { pretty: wants_pretty(exchange), gzip: takes_gzip(exchange, length) }
+    }
+
     /// The headers that go with it.
     pub fn label(self, headers: &mut HeaderMap) {
         if self.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
     }
 
@@ -104,7 +146,7 @@ impl Drop for Abandoning {
 }
 
 /// Compact JSON with two blanks of indentation per level, as Go's `json.Indent` prints it.
-pub fn indented<'s, S: AsRef<[u8]> + 's>(segments: impl IntoIterator<Item = S>) -> Vec<u8> {
+fn indented<'s, S: AsRef<[u8]> + 's>(segments: impl IntoIterator<Item = S>) -> Vec<u8> {
     let mut indenter = Indenter::default();
     let mut out = Vec::new();
     for segment in segments {

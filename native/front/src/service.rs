@@ -98,7 +98,10 @@ impl Server {
         };
         let mut decisions = Decisions::default();
         match self.judge(&exchange, &mut decisions) {
-            Some(refused) => self.finish(&exchange, status::refusal(&refused)),
+            Some(refused) => {
+                let response = self.render(&exchange, status::refusal(&refused));
+                self.finish(&exchange, response)
+            }
             None => self.dispatch(exchange, decisions, incoming, upgrade),
         }
     }
@@ -170,7 +173,7 @@ impl Server {
             let _counted = server.metrics.in_flight(exchange.info.verb());
             let response = match server.read_body(incoming, &exchange.headers).await {
                 Ok(body) => server.hand_over(&exchange, decisions, body, upgrade).await,
-                Err(refused) => status::refusal(&refused),
+                Err(refused) => server.render(&exchange, status::refusal(&refused)),
             };
             server.metrics.record(&exchange, response.status().as_u16());
             response
@@ -243,7 +246,7 @@ impl Server {
             match reply {
                 Err(_) => return status::refusal(&Status::internal("the request was dropped unanswered")),
                 Ok(Reply::Full { status, headers, body }) => {
-                    return assemble(status, headers, Body::full(body));
+                    return self.render(exchange, assemble(status, headers, Body::full(body)));
                 }
                 Ok(Reply::Stream { status, headers, stream }) => {
                     return assemble(status, headers, Body::stream(stream));
@@ -262,7 +265,7 @@ impl Server {
                         authorized: authorized.then_some(true),
                     };
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
-                        return status::refusal(&refused);
+                        return self.render(exchange, status::refusal(&refused));
                     }
                     if decisions.authorized == Some(true)
                         && upgrade.is_none()

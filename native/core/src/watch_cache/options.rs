@@ -190,7 +190,7 @@ impl ReadOptions {
         }
         self.resource_version.parse().map(Some).map_err(|_| {
             Status::bad_request(format!(
-                r#"resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: invalid syntax"#,
+                r#"invalid resource version: resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: invalid syntax"#,
                 self.resource_version
             ))
         })

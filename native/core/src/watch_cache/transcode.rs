@@ -188,8 +188,14 @@ impl Transcoder for PartialMetadata {
         1
     }
 
-    fn list_frame(&self, _info: &ResourceInfo, meta: &ListMeta, _items_length: usize) -> (Bytes, Bytes) {
-        json_list_frame("PartialObjectMetadataList", META_VERSION, meta)
+    fn list_frame(&self, _info: &ResourceInfo, meta: &ListMeta, items_length: usize) -> (Bytes, Bytes) {
+        let (head, tail) = json_list_frame("PartialObjectMetadataList", META_VERSION, meta);
+        if items_length > 0 {
+            return (head, tail);
+        }
+        // As in Kubernetes, where this list is null when there is nothing in it.
+        let cut = head.len() - 1;
+        (head.slice(..cut), Bytes::from_static(b"null}\n"))
     }
 
     fn frame(&self, event: EventType, object: &[u8]) -> Bytes {

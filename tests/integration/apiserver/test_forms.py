@@ -1,0 +1,229 @@
+"""Answers in the shape and encoding a client asks for: Table, PartialObjectMetadata, indented, compressed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+import pytest_asyncio
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, config_map
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+PARTIALS = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+CM = "v1/configmaps"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def http(server: APIServer, tmp_path: Path) -> AsyncIterator[Http]:
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as made:
+        yield made
+
+
+async def some_maps(api: Api, *names: str, **data: str) -> str:
+    """The revision of the last."""
+    revision = ""
+    for name in names:
+        _, made = await api.create(CM, config_map(name, **data))
+        revision = made["metadata"]["resourceVersion"]
+    return revision
+
+
+async def events(http: Http, path: str, count: int, accept: str) -> list[dict[str, Any]]:
+    async with http.stream(path, {"Accept": accept}) as stream, asyncio.timeout(20):
+        return [orjson.loads(await stream.content.readline()) for _ in range(count)]
+
+
+# --- tables
+
+
+async def test_only_the_first_table_of_a_watch_has_columns(http: Http, api: Api) -> None:
+    revision = await some_maps(api, "a")
+    await some_maps(api, "b", "c")
+    first, second = await events(http, f"{api.path(CM)}?watch=true&resourceVersion={revision}", 2, TABLE)
+    assert [column["name"] for column in first["object"]["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert second["object"]["columnDefinitions"] is None
+    assert [event["object"]["rows"][0]["cells"][0] for event in (first, second)] == ["b", "c"]
+
+
+async def test_the_bookmark_that_ends_the_initial_events_keeps_its_annotation_in_a_table(http: Http, api: Api) -> None:
+    query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    (bookmark,) = await events(http, f"{api.path(CM)}?{query}&includeObject=None", 1, TABLE)
+    row = bookmark["object"]["rows"][0]
+    assert (bookmark["type"], row["cells"]) == ("BOOKMARK", ["", 0, "<unknown>"])
+    assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+@pytest.mark.parametrize(
+    ("include", "kind"), [("None", None), ("Metadata", "PartialObjectMetadata"), ("Object", "HPA")]
+)
+async def test_rows_carry_what_the_client_wants_in_the_version_it_speaks(
+    http: Http, api: Api, include: str, kind: str | None
+) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    scaler = {"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": target}}
+    await api.create("autoscaling/v2/horizontalpodautoscalers", scaler)
+    path = api.path("autoscaling/v1/horizontalpodautoscalers")
+    for where in (path, f"{path}/h"):
+        table = (await http.call("GET", f"{where}?includeObject={include}", headers={"Accept": TABLE})).json
+        shown = table["rows"][0]["object"]
+        if kind == "HPA":
+            assert (shown["apiVersion"], shown["kind"]) == ("autoscaling/v1", "HorizontalPodAutoscaler")
+        else:
+            assert (shown and shown["kind"]) == kind
+
+
+async def test_an_unknown_include_object_is_a_bad_request_before_anything_is_written(http: Http, api: Api) -> None:
+    for method, path, body in (("GET", api.path(CM), None), ("POST", api.path(CM), config_map("a"))):
+        answer = await http.call(method, f"{path}?includeObject=All", body, {"Accept": TABLE})
+        assert (answer.status, answer.json["message"]) == (
+            400,
+            'Unable to convert to Table as requested: includeObject: Invalid value: "All": '
+            "must be 'Metadata', 'Object', 'None', or empty",
+        )
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+async def test_tables_come_in_pages_across_all_namespaces(http: Http, api: Api) -> None:
+    await some_maps(api, "a", "b", "c")
+    path, seen, token = "/api/v1/configmaps?limit=2&fieldSelector=metadata.namespace%3D" + api.namespace, [], ""
+    while True:
+        page = (await http.call("GET", f"{path}&continue={token}" if token else path, headers={"Accept": TABLE})).json
+        assert len(page["rows"]) <= 2
+        seen += [row["cells"][0] for row in page["rows"]]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            break
+    assert seen == ["a", "b", "c"]
+
+
+async def test_a_table_of_a_revision_that_is_yet_to_come_times_out_as_any_list(http: Http, api: Api) -> None:
+    answer = await http.call("GET", f"{api.path(CM)}?resourceVersion=99999999", headers={"Accept": TABLE})
+    assert (answer.status, answer.json["reason"]) == (504, "Timeout")
+
+
+async def test_deleting_a_collection_answers_what_was_there_in_the_form_asked_for(http: Http, api: Api) -> None:
+    await some_maps(api, "a", "b", "c")
+    page = (await http.call("DELETE", f"{api.path(CM)}?limit=1", headers={"Accept": TABLE})).json
+    assert [row["cells"][0] for row in page["rows"]] == ["a"]
+    assert (page["metadata"]["remainingItemCount"], "continue" in page["metadata"]) == (2, True)
+    rest = (await http.call("DELETE", api.path(CM), headers={"Accept": PARTIALS})).json
+    assert [item["metadata"]["name"] for item in rest["items"]] == ["b", "c"]
+    assert (await api.list(CM))[1]["items"] == []
+
+
+# --- metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "accept", "what"),
+    [
+        ("", PARTIAL, "PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"),
+        ("/a", PARTIALS, "PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)"),
+    ],
+)
+async def test_one_object_is_no_list_and_a_list_no_object(
+    http: Http, api: Api, name: str, accept: str, what: str
+) -> None:
+    await some_maps(api, "a")
+    answer = await http.call("GET", api.path(CM) + name, headers={"Accept": accept})
+    assert (answer.status, answer.json["message"]) == (406, f"you requested {what}")
+
+
+async def test_an_empty_list_of_metadata_is_null_as_in_kubernetes(http: Http, api: Api) -> None:
+    assert (await http.call("GET", api.path(CM), headers={"Accept": PARTIALS})).json["items"] is None
+
+
+async def test_writes_and_watches_answer_with_metadata_alone_when_asked(http: Http, api: Api) -> None:
+    made = (await http.call("POST", api.path(CM), config_map("a", k="v"), {"Accept": PARTIAL})).json
+    assert (made["kind"], "data" in made) == ("PartialObjectMetadata", False)
+    (event,) = await events(http, f"{api.path(CM)}?watch=true", 1, PARTIAL)
+    assert event["object"] == made
+
+
+async def test_reviews_have_no_table(http: Http) -> None:
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    assert (await http.call("POST", path, {}, {"Accept": TABLE})).status == 406
+    answer = await http.call("POST", path, {}, {"Accept": f"{TABLE},application/json"})
+    assert (answer.status, answer.json["kind"]) == (201, "SelfSubjectReview")
+    assert (await http.call("POST", path, {}, {"Accept": PARTIAL})).json["kind"] == "PartialObjectMetadata"
+
+
+async def test_a_form_that_cannot_be_had_is_refused_before_anything_is_written(http: Http, api: Api) -> None:
+    for accept, message in (
+        ("text/html", "406: Not Acceptable\n\nAvailable representations: application/json, "),
+        (TABLE.replace("v1", "v9"), "only the following media types are accepted: application/json, "),
+    ):
+        answer = await http.call("POST", api.path(CM), config_map("a"), {"Accept": accept})
+        assert answer.status == 406
+        assert answer.json["message"].startswith(message)
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+# --- indented, compressed
+
+
+@pytest.mark.parametrize("headers", [{"User-Agent": "curl/8.0"}, {"User-Agent": "kubectl"}])
+@pytest.mark.parametrize("query", ["", "?pretty=true", "?pretty=false", "?pretty="])
+async def test_people_get_indented_json_and_programs_when_they_ask(
+    http: Http, api: Api, headers: dict[str, str], query: str
+) -> None:
+    pretty = query == "?pretty=true" or (headers["User-Agent"].startswith("curl") and query != "?pretty=false")
+    paths = [api.path(CM), f"{api.path(CM)}/missing", "/apis", "/apis/apps/v1/nothing"]
+    answers = [await http.call("GET", path + query, headers=headers) for path in paths]
+    answers.append(await http.call("POST", api.path(CM) + query, config_map("a"), headers))
+    answers.append(await http.call("GET", api.path(CM) + query, headers={**headers, "Accept": TABLE}))
+    for answer in answers:
+        assert answer.body.startswith(b'{\n  "') == pretty, answer.body[:80]
+        assert answer.json
+
+
+@pytest.mark.parametrize("accept", ["application/json", TABLE, "application/yaml"])
+async def test_large_answers_are_compressed_for_those_who_take_it(
+    server: APIServer, tmp_path: Path, api: Api, accept: str
+) -> None:
+    noise = "".join(f"{n:08x}" for n in range(20_000))
+    _, made = await api.create(CM, config_map("a", k=noise))
+    pair = server.issue_client_certificate("root", ["system:masters"])
+    async with Http(server, tmp_path, pair=pair) as http:
+        session: aiohttp.ClientSession = http._session
+        path = f"{server.url}{api.path(CM)}/a?includeObject=Object"
+        for encoding, expected in (("gzip", "gzip"), ("identity", None), ("gzip;q=0", None)):
+            headers = {"Accept": accept, "Accept-Encoding": encoding}
+            async with session.get(path, headers=headers, auto_decompress=False) as answer:
+                body = await answer.read()
+                assert answer.headers.get("Content-Encoding") == expected
+        async with session.get(path, headers={"Accept-Encoding": "gzip"}, auto_decompress=False) as answer:
+            body = await answer.read()
+    assert orjson.loads(gzip.decompress(body)) == made
+    assert len(body) < len(zlib.compress(noise.encode(), 0))
+
+
+async def test_small_answers_are_not_compressed(http: Http, api: Api) -> None:
+    answer = await http.call("GET", api.path(CM), headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in answer.headers
+
+
+# --- methods
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE"])
+async def test_resources_answer_no_other_methods(http: Http, api: Api, method: str) -> None:
+    for path in (api.path(CM), api.path(CM, "a")):
+        answer = await http.call(method, path)
+        assert answer.status == 405
+        if method != "HEAD":
+            assert (answer.json["reason"], answer.json["details"]) == ("MethodNotAllowed", {})
