@@ -200,7 +200,7 @@ impl<'p> Translator<'p> {
         let flags =
             rest[2..].bytes().take_while(|byte| matches!(byte, b'i' | b'm' | b's' | b'U' | b'-')).count();
         match rest.as_bytes().get(2 + flags) {
-            Some(b':' | b')') if rest[2..].as_bytes()[..flags + 1] != *b")" => self.copy(3 + flags),
+            Some(b':' | b')') if rest.as_bytes()[2..][..flags + 1] != *b")" => self.copy(3 + flags),
             _ => {
                 let shown: String = rest.chars().take(3 + flags).collect();
                 return Err(problem("invalid or unsupported Perl syntax", &shown));

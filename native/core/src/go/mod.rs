@@ -3,5 +3,5 @@
 mod duration;
 mod print;
 
-pub(crate) use duration::{duration_text, parse_duration};
-pub(crate) use print::{float, float_with_exponent_from, marshalled, number, quote, shown};
+pub(crate) use duration::parse_duration;
+pub(crate) use print::{float, marshalled, quote, shown};

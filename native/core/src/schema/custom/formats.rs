@@ -242,7 +242,7 @@ fn is_credit_card(text: &str) -> bool {
             plain => plain,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn is_rgb(text: &str) -> bool {

@@ -8,6 +8,7 @@ mod decode;
 mod defaults;
 mod fault;
 mod formats;
+mod lists;
 mod node;
 mod path;
 mod pattern;
@@ -117,7 +118,7 @@ impl CustomSchema {
         };
         let duplicates = |object: &Value| {
             let mut found = Vec::new();
-            validate::lists(&self.node, object, &Path::ROOT, &mut found);
+            lists::check(&self.node, object, &Path::ROOT, &mut found);
             found
         };
         if old.as_ref().is_none_or(|old| duplicates(old).is_empty()) {

@@ -73,6 +73,7 @@ pub(crate) enum MapType {
 
 /// One of `x-kubernetes-validations`, as written.
 #[derive(Debug)]
+#[allow(dead_code)] // Read once rules are evaluated.
 pub(crate) struct Rule {
     pub rule: Box<str>,
     pub message: Box<str>,
@@ -226,7 +227,9 @@ fn refused(problem: &str) -> CompileError {
     CompileError::Definition { definition: "openAPIV3Schema".into(), problem: problem.into() }
 }
 
-fn properties(properties: Option<&Value>) -> Result<Box<[(Box<str>, Node)]>, CompileError> {
+type Properties = Box<[(Box<str>, Node)]>;
+
+fn properties(properties: Option<&Value>) -> Result<Properties, CompileError> {
     let members = properties.and_then(Value::as_object).into_iter().flatten();
     let compiled = members.map(|(name, schema)| Ok((name.as_str().into(), Node::compile(schema)?)));
     let mut compiled = compiled.collect::<Result<Vec<(Box<str>, Node)>, CompileError>>()?;

@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 use super::Node;
 use super::correlate::{Correlation, OldElements};
 use super::fault::Fault;
-use super::node::{Additional, Checks, JsonType, ListType};
+use super::node::{Additional, Checks, JsonType};
 use super::path::Path;
 use crate::go;
 
 /// More faults of one object than this are of no use to anybody.
-const MOST_FAULTS: usize = 1000;
+pub(super) const MOST_FAULTS: usize = 1000;
 
 /// What was found, and how many checks were passed: of several alternatives the one with the most is told.
 #[derive(Default)]
@@ -486,70 +486,5 @@ fn same(value: &Value, allowed: &Value) -> bool {
             (None, None) => as_float(value) == as_float(allowed),
         },
         _ => value == allowed,
-    }
-}
-
-/// Lists of type set hold nothing twice, lists of type map no key twice.
-///
-/// Semantics of apiextensions-apiserver `schema/listtype`.
-pub(super) fn lists(node: &Node, value: &Value, at: &Path<'_>, faults: &mut Vec<Fault>) {
-    if !node.below.list_types || faults.len() >= MOST_FAULTS {
-        return;
-    }
-    match value {
-        Value::Array(elements) => {
-            match node.list_type {
-                ListType::Set => duplicates(elements.iter().map(go::marshalled), |index| {
-                    faults.push(Fault::duplicate(&at.index(index).bracketed(), &elements[index]));
-                }),
-                ListType::Map => keyed_list(node, elements, at, faults),
-                _ => {}
-            }
-            if let Some(items) = &node.items {
-                for (index, element) in elements.iter().enumerate() {
-                    lists(items, element, &at.index(index), faults);
-                }
-            }
-        }
-        Value::Object(members) => {
-            for (name, member) in members {
-                if let Some(schema) = node.additional_schema() {
-                    lists(schema, member, &at.key(name), faults);
-                }
-                if let Some(schema) = node.property(name.as_bytes()) {
-                    lists(schema, member, &at.field(name), faults);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn keyed_list(node: &Node, elements: &[Value], at: &Path<'_>, faults: &mut Vec<Fault>) {
-    if let Some(index) = elements.iter().position(|element| !element.is_object() && !element.is_null()) {
-        let problem = "must be an object for an array of list-type map";
-        faults.push(Fault::invalid(&at.index(index).bracketed(), &elements[index], problem));
-        return;
-    }
-    let key_of = |element: &Value| {
-        let given =
-            node.list_map_keys.iter().filter_map(|key| Some((key.to_string(), element.get(&**key)?.clone())));
-        Value::Object(given.collect())
-    };
-    let keys: Vec<Value> = elements.iter().map(key_of).collect();
-    duplicates(keys.iter().map(go::marshalled), |index| {
-        faults.push(Fault::duplicate(&at.index(index).bracketed(), &keys[index]));
-    });
-}
-
-/// Tells of the second one of each that is there more than once.
-fn duplicates(values: impl Iterator<Item = String>, mut tell: impl FnMut(usize)) {
-    let mut seen = rustc_hash::FxHashMap::<String, u32>::default();
-    for (index, value) in values.enumerate() {
-        let times = seen.entry(value).or_default();
-        *times += 1;
-        if *times == 2 {
-            tell(index);
-        }
     }
 }
