@@ -13,6 +13,9 @@ pub enum Form {
     MetadataList,
     /// The objects in protobuf, where their kind has such a form.
     Protobuf,
+    /// PartialObjectMetadata and PartialObjectMetadataList in protobuf, which all kinds have.
+    ProtobufMetadata,
+    ProtobufMetadataList,
     /// Something that Python makes: Table, YAML.
     Python,
     /// Media types that are made here are on the list, but not what is asked of them.
@@ -34,8 +37,15 @@ pub const ACCEPTED_STREAMS: [&str; 5] = [
     "application/vnd.kubernetes.protobuf;stream=watch",
 ];
 
-/// Picks by descending quality, first come first; the absence of the header means JSON.
-pub fn negotiate(accept: Option<&str>) -> Form {
+impl Form {
+    pub fn is_protobuf(self) -> bool {
+        matches!(self, Self::Protobuf | Self::ProtobufMetadata | Self::ProtobufMetadataList)
+    }
+}
+
+/// Picks by descending quality, first come first; the absence of the header means JSON. `protobuf`: whether there is
+/// such a form of what is asked for.
+pub fn negotiate(accept: Option<&str>, protobuf: bool) -> Form {
     let Some(accept) = accept.map(str::trim).filter(|accept| !accept.is_empty()) else { return Form::Json };
     if accept == "application/json" || accept == "*/*" {
         return Form::Json;
@@ -45,7 +55,7 @@ pub fn negotiate(accept: Option<&str>) -> Form {
     for clause in accept.split(',') {
         let (quality, media, form) = judge(clause);
         known |= media;
-        let Some(form) = form else { continue };
+        let Some(form) = form.filter(|form| protobuf || *form != Form::Protobuf) else { continue };
         if quality > 0.0 && best.is_none_or(|(held, _)| quality > held) {
             best = Some((quality, form));
         }
@@ -67,18 +77,21 @@ fn judge(clause: &str) -> (f32, bool, Option<Form>) {
             _ => {}
         }
     }
+    let protobuf = media == "application/vnd.kubernetes.protobuf";
     let json = matches!(media, "application/json" | "application/*" | "*/*");
-    let other =
-        matches!(media, "application/yaml" | "application/vnd.kubernetes.protobuf" | "application/cbor");
+    let other = protobuf || matches!(media, "application/yaml" | "application/cbor");
     let form = match target {
         _ if !json && !other => None,
         "" if json => Some(Form::Json),
         _ if media == "application/cbor" => None,
-        "" if media == "application/vnd.kubernetes.protobuf" => Some(Form::Protobuf),
+        "" if protobuf => Some(Form::Protobuf),
         "" => Some(Form::Python),
         _ if group != "meta.k8s.io" => None,
         "PartialObjectMetadata" if version == "v1" && json => Some(Form::Metadata),
         "PartialObjectMetadataList" if version == "v1" && json => Some(Form::MetadataList),
+        "PartialObjectMetadata" if version == "v1" && protobuf => Some(Form::ProtobufMetadata),
+        "PartialObjectMetadataList" if version == "v1" && protobuf => Some(Form::ProtobufMetadataList),
+        "Table" if protobuf => None,
         "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table"
             if version == "v1" || version == "v1beta1" =>
         {
@@ -87,6 +100,13 @@ fn judge(clause: &str) -> (f32, bool, Option<Form>) {
         _ => None,
     };
     (quality, json || other, form)
+}
+
+/// Whether a Status is to be sent in protobuf: what is asked for of objects (`as=`) does not count.
+pub fn wants_protobuf_status(accept: Option<&str>) -> bool {
+    let Some(accept) = accept.filter(|accept| accept.contains("protobuf")) else { return false };
+    let plain = accept.split(',').filter(|clause| !clause.contains("as=")).collect::<Vec<_>>().join(",");
+    !plain.is_empty() && negotiate(Some(&plain), true) == Form::Protobuf
 }
 
 #[cfg(test)]
@@ -115,9 +135,35 @@ mod tests {
             (Some("text/plain"), Form::Unknown),
             (Some("application/json;q=0"), Form::Nothing),
             (Some("application/json;as=Table;v=v1;g=nope"), Form::Nothing),
+            (
+                Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,*/*"),
+                Form::ProtobufMetadata,
+            ),
+            (Some("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1"), Form::Nothing),
         ];
         for (accept, expected) in table {
-            assert_eq!(negotiate(accept), expected, "{accept:?}");
+            assert_eq!(negotiate(accept, true), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_without_protobuf_are_sent_in_the_next_best_form() {
+        let both = Some("application/vnd.kubernetes.protobuf,application/json");
+        assert_eq!(negotiate(both, false), Form::Json);
+        assert_eq!(negotiate(Some("application/vnd.kubernetes.protobuf"), false), Form::Nothing);
+    }
+
+    #[test]
+    fn a_status_is_in_protobuf_only_when_plain_protobuf_is_preferred() {
+        for (accept, expected) in [
+            (None, false),
+            (Some("application/json"), false),
+            (Some("application/vnd.kubernetes.protobuf"), true),
+            (Some("application/vnd.kubernetes.protobuf, */*"), true),
+            (Some("application/json,application/vnd.kubernetes.protobuf"), false),
+            (Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), false),
+        ] {
+            assert_eq!(wants_protobuf_status(accept), expected, "{accept:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, Response};
-use kubecore_core::protobuf;
+use kubecore_core::protobuf::{self, ProtobufMetadata};
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
 use rand::Rng;
@@ -16,10 +16,9 @@ use crate::exchange::Exchange;
 use crate::rendering::Rendering;
 use crate::routes::Route;
 use crate::server::{Phase, Server};
-use crate::status::{APPLICATION_JSON, NO_CACHE, refusal};
+use crate::status::{APPLICATION_JSON, NO_CACHE, PROTOBUF, refusal, refusal_to};
 use crate::watch_body::WatchBody;
 
-const PROTOBUF: HeaderValue = HeaderValue::from_static(protobuf::CONTENT_TYPE);
 const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static(protobuf::STREAM_CONTENT_TYPE);
 
 impl Server {
@@ -30,17 +29,22 @@ impl Server {
         }
         let route = self.routes.for_read(&exchange.info)?;
         let verb = exchange.info.verb();
-        let form = negotiate(exchange.accept());
+        let form = negotiate(exchange.accept(), route.protobuf.is_some());
         let transcoder: Arc<dyn Transcoder> = match form {
             Form::Json => route.json.clone(),
             Form::Metadata if verb != "list" => Arc::new(PartialMetadata),
             Form::MetadataList if verb != "get" => Arc::new(PartialMetadata),
-            // Without a form of its own, the client's next choice counts.
             Form::Protobuf => route.protobuf.clone()?,
+            Form::ProtobufMetadata if verb != "list" => Arc::new(ProtobufMetadata),
+            Form::ProtobufMetadataList if verb != "get" => Arc::new(ProtobufMetadata),
             // A list where one object was asked for, or the other way round: Python says so.
-            Form::Metadata | Form::MetadataList | Form::Python => return None,
+            Form::Metadata | Form::MetadataList | Form::ProtobufMetadata | Form::ProtobufMetadataList => {
+                return None;
+            }
+            Form::Python => return None,
             Form::Nothing => {
-                return Some(self.render(exchange, refusal(&Status::not_acceptable(&ACCEPTED))));
+                let made = if route.protobuf.is_some() { &ACCEPTED[..] } else { &ACCEPTED[..2] };
+                return Some(self.render(exchange, refusal(&Status::not_acceptable(made))));
             }
             Form::Unknown => {
                 let made = if verb == "get" { &ACCEPTED[..] } else { &ACCEPTED_STREAMS[..] };
@@ -52,7 +56,8 @@ impl Server {
             "list" => self.list(exchange, &route, &*transcoder, form),
             _ => self.watch(exchange, &route, transcoder, form),
         };
-        let mut response = answered.unwrap_or_else(|status| self.render(exchange, refusal_in(&status, form)));
+        let mut response =
+            answered.unwrap_or_else(|status| self.render(exchange, refusal_to(exchange, &status)));
         if let Some(warning) = &route.warning {
             response.headers_mut().append(WARNING, warning.clone());
         }
@@ -86,7 +91,7 @@ impl Server {
         let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
         let list = route.cache.list(&query, transcoder)?;
         let mut rendering = Rendering::of(exchange, list.length);
-        rendering.pretty &= form != Form::Protobuf;
+        rendering.pretty &= !form.is_protobuf();
         if rendering == Rendering::default() {
             return Ok(response(Body::pieces(list.segments), form));
         }
@@ -114,7 +119,7 @@ impl Server {
             seconds => Duration::from_secs(seconds),
         };
         let mut response = response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks)), form);
-        if form == Form::Protobuf {
+        if form.is_protobuf() {
             response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
         }
         Ok(response)
@@ -128,18 +133,8 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
 
 fn response(body: Body, form: Form) -> Response<Body> {
     let mut response = Response::new(body);
-    let media = if form == Form::Protobuf { PROTOBUF } else { APPLICATION_JSON };
+    let media = if form.is_protobuf() { PROTOBUF } else { APPLICATION_JSON };
     response.headers_mut().insert(CONTENT_TYPE, media);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
-    response
-}
-
-/// The Status in the form that was asked for.
-fn refusal_in(status: &Status, form: Form) -> Response<Body> {
-    let mut response = refusal(status);
-    if form == Form::Protobuf {
-        *response.body_mut() = Body::full(protobuf::status_body(status));
-        response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
-    }
     response
 }

@@ -99,7 +99,7 @@ impl Server {
         let mut decisions = Decisions::default();
         match self.judge(&exchange, &mut decisions) {
             Some(refused) => {
-                let response = self.render(&exchange, status::refusal(&refused));
+                let response = self.render(&exchange, status::refusal_to(&exchange, &refused));
                 self.finish(&exchange, response)
             }
             None => self.dispatch(exchange, decisions, incoming, upgrade),
@@ -173,7 +173,7 @@ impl Server {
             let _counted = server.metrics.in_flight(exchange.info.verb());
             let response = match server.read_body(incoming, &exchange.headers).await {
                 Ok(body) => server.hand_over(&exchange, decisions, body, upgrade).await,
-                Err(refused) => server.render(&exchange, status::refusal(&refused)),
+                Err(refused) => server.render(&exchange, status::refusal_to(&exchange, &refused)),
             };
             server.metrics.record(&exchange, response.status().as_u16());
             response
@@ -265,7 +265,7 @@ impl Server {
                         authorized: authorized.then_some(true),
                     };
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
-                        return self.render(exchange, status::refusal(&refused));
+                        return self.render(exchange, status::refusal_to(exchange, &refused));
                     }
                     if decisions.authorized == Some(true)
                         && upgrade.is_none()

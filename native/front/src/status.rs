@@ -2,12 +2,16 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use kubecore_core::protobuf;
 use kubecore_core::rbac::Attributes;
 use kubecore_core::status::Status;
 
+use crate::accept::wants_protobuf_status;
 use crate::body::Body;
+use crate::exchange::Exchange;
 
 pub const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const PROTOBUF: HeaderValue = HeaderValue::from_static(protobuf::CONTENT_TYPE);
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
 /// A refusal as the answer to a request.
@@ -23,6 +27,16 @@ pub fn refusal(status: &Status) -> Response<Body> {
         && seconds > 0
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A refusal in the form that the client asked for.
+pub fn refusal_to(exchange: &Exchange, status: &Status) -> Response<Body> {
+    let mut response = refusal(status);
+    if wants_protobuf_status(exchange.accept()) {
+        *response.body_mut() = Body::full(protobuf::status_body(status));
+        response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
     }
     response
 }

@@ -55,6 +55,8 @@ func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "facts":
 		return writeFacts(os.Stdout, versions)
+	case len(args) == 2 && args[0] == "vectors":
+		return writeVectors(args[1])
 	}
-	return fmt.Errorf("usage: protobuf facts")
+	return fmt.Errorf("usage: protobuf facts | vectors FOLDER")
 }

@@ -33,7 +33,7 @@ pub fn decode(body: &[u8]) -> Result<Decoded, Fault> {
 /// Reads the message of an object.
 pub fn decode_message(api_version: &str, kind: &str, raw: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::with_capacity(raw.len() * 2 + 64);
-    Decoder { out: &mut out, depth: 0 }.object(api_version, kind, raw)?;
+    Decoder::new(&mut out).object(api_version, kind, raw)?;
     Ok(out)
 }
 
@@ -45,16 +45,21 @@ pub struct Decoder<'o> {
     depth: usize,
 }
 
-impl Decoder<'_> {
+impl<'o> Decoder<'o> {
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out, depth: 0 }
+    }
+
     pub fn object(&mut self, api_version: &str, kind: &str, raw: &[u8]) -> Result<(), Fault> {
         let Some(message) = message_of(api_version, kind) else {
             return Err(Fault::new(format!("no kind {kind:?} is registered for version {api_version:?}")));
         };
         self.deeper(|decoder| {
-            // Both name something in the table: nothing to escape.
-            let head =
-                [b"{\"kind\":\"", kind.as_bytes(), b"\",\"apiVersion\":\"", api_version.as_bytes(), b"\""];
-            decoder.out.extend_from_slice(&head.concat());
+            // Options are kinds of any version, whatever it is called.
+            decoder.out.extend_from_slice(b"{\"kind\":");
+            decoder.string(kind.as_bytes());
+            decoder.out.extend_from_slice(b",\"apiVersion\":");
+            decoder.string(api_version.as_bytes());
             decoder.members(message, raw, &mut false)?;
             decoder.out.push(b'}');
             Ok(())

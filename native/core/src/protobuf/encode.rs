@@ -30,9 +30,7 @@ pub fn encode(json: &[u8]) -> Result<Vec<u8>, Fault> {
 
 /// Encodes an object of a kind, in an envelope; what the JSON says of itself does not matter.
 pub fn encode_as(api_version: &str, kind: &str, json: &[u8]) -> Result<Vec<u8>, Fault> {
-    let Some(message) = message_of(api_version, kind) else {
-        return Err(Fault::new(format!("{kind} in version {api_version:?} has no protobuf form")));
-    };
+    let message = form_of(api_version, kind)?;
     // The envelope's head depends on the message's length, so the message is written behind room for it.
     let room = room(api_version, kind);
     let mut out = Vec::with_capacity(room + json.len());
@@ -46,12 +44,10 @@ pub fn encode_as(api_version: &str, kind: &str, json: &[u8]) -> Result<Vec<u8>, 
     Ok(out)
 }
 
-/// Appends the bare message of an object of a kind.
-pub fn append_message(api_version: &str, kind: &str, json: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let Some(message) = message_of(api_version, kind) else {
-        return Err(Fault::new(format!("{kind} in version {api_version:?} has no protobuf form")));
-    };
-    append(message, json, out)
+/// The message of a kind.
+pub fn form_of(api_version: &str, kind: &str) -> Result<&'static Message, Fault> {
+    let none = || Fault::new(format!("{kind} in version {api_version:?} has no protobuf form"));
+    message_of(api_version, kind).ok_or_else(none)
 }
 
 /// Writes the bare message of an object.

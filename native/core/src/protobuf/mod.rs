@@ -8,13 +8,15 @@ mod encode;
 mod envelope;
 mod special;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transcoder;
 mod wire;
 
 pub use decode::{Decoded, decode, decode_message};
 pub use encode::{encode, encode_as};
 pub use envelope::{CONTENT_TYPE, Envelope, MAGIC, STREAM_CONTENT_TYPE};
-pub use transcoder::{Protobuf, frame, status_body};
+pub use transcoder::{Protobuf, ProtobufMetadata, frame, status_body};
 
 /// Whether objects of the kind have a protobuf form.
 pub fn knows(api_version: &str, kind: &str) -> bool {

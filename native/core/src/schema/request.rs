@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::decode::{Decoded, FieldValidation};
+use super::decode::{Decoded, FieldValidation, summarize};
 use super::error::Rejection;
 use super::model::{KindId, Schemas};
 use super::yaml;
-use crate::protobuf;
+use crate::protobuf::{self, Envelope};
 
 impl Schemas {
     /// Decodes a body of the given Content-Type (JSON if it is empty) as `kind`.
@@ -24,13 +24,41 @@ impl Schemas {
                 let decoded = self.decode_json(kind, &json, validation)?;
                 Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
             }
-            protobuf::CONTENT_TYPE => {
-                let object = protobuf::decode(body)
-                    .map_err(|fault| Rejection::bad_request(fault.to_string(), Vec::new()))?;
-                let decoded = self.decode_json(kind, &object.json, validation)?;
-                Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
-            }
+            protobuf::CONTENT_TYPE => self.decode_protobuf(kind, body, validation),
             other => Err(Rejection::unsupported_media_type(other)),
         }
+    }
+
+    /// An enveloped object; what the envelope does not say of its kind is taken to be as expected.
+    fn decode_protobuf(
+        &self,
+        kind: KindId,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'static>, Rejection> {
+        let info = self.info(kind);
+        if !protobuf::knows(&info.api_version, &info.kind) {
+            return Err(Rejection::unsupported_media_type(protobuf::CONTENT_TYPE));
+        }
+        let refuse = |message: String| Rejection::bad_request(message, Vec::new());
+        let envelope = Envelope::open(body).map_err(|fault| {
+            let shown = summarize(body);
+            refuse(format!(
+                "the object provided is unrecognized (must be of type {}): {fault} ({shown})",
+                info.kind
+            ))
+        })?;
+        if !envelope.kind.is_empty() || !envelope.api_version.is_empty() {
+            // Refuses other kinds, in the words it has for them.
+            let claimed = serde_json::json!({"apiVersion": envelope.api_version, "kind": envelope.kind});
+            self.decode_json(kind, claimed.to_string().as_bytes(), FieldValidation::Ignore)?;
+        }
+        let json =
+            protobuf::decode_message(&info.api_version, &info.kind, envelope.raw).map_err(|fault| {
+                let (name, version) = (&info.kind, &info.version);
+                refuse(format!("{name} in version {version:?} cannot be handled as a {name}: {fault}"))
+            })?;
+        let Decoded { body, warnings } = self.decode_json(kind, &json, validation)?;
+        Ok(Decoded { body: Cow::Owned(body.into_owned()), warnings })
     }
 }
