@@ -164,8 +164,8 @@ impl Server {
             }
         }
         if *self.phase.borrow() != Phase::Serving {
-            return self
-                .finish(&exchange, status::refusal(&Status::unavailable("apiserver is shutting down.")));
+            let refused = Status::unavailable("apiserver is shutting down.");
+            return self.finish(&exchange, status::refusal_to(&exchange, &refused));
         }
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {
@@ -239,12 +239,15 @@ impl Server {
             });
             if self.handoff.push(pending).is_err() {
                 guard.answered();
-                return status::refusal(&status::overloaded());
+                return status::refusal_to(exchange, &status::overloaded());
             }
             let reply = answer.await;
             guard.answered();
             match reply {
-                Err(_) => return status::refusal(&Status::internal("the request was dropped unanswered")),
+                Err(_) => {
+                    let lost = Status::internal("the request was dropped unanswered");
+                    return status::refusal_to(exchange, &lost);
+                }
                 Ok(Reply::Full { status, headers, body }) => {
                     return self.render(exchange, assemble(status, headers, Body::full(body)));
                 }
