@@ -56,7 +56,7 @@ def has_rules(spec: JSON) -> bool:
     return any(b'"x-kubernetes-validations":[' in orjson.dumps(schema) for schema in _schemas(spec))
 
 
-def _schemas(spec: JSON) -> list[JSON]:
+def _schemas(spec: JSON) -> list[JSON | None]:
     return [(version.get("schema") or {}).get("openAPIV3Schema") for version in spec.get("versions") or []]
 
 
