@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from kubecore.api import protobuf
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery import aggregated, legacy
 from kubecore.apiserver.discovery.accepting import media_ranges
@@ -24,6 +25,16 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class _Form(NamedTuple):
+    """A media type, and the apidiscovery version or "" for the legacy documents."""
+
+    media: str
+    version: str
+
+
+_PLAIN = _Form(JSON_TYPE, "")
+
+
 class _Document(NamedTuple):
     body: bytes
     content_type: str
@@ -36,7 +47,7 @@ class Discovery:
     def __init__(self, scheme: Scheme, *, server_address: str = "") -> None:
         self._scheme = scheme
         self._server_address = server_address
-        self._documents: dict[tuple[str, str], _Document | None] = {}
+        self._documents: dict[tuple[str, _Form], _Document] = {}
 
     def replace(self, scheme: Scheme) -> None:
         """Serve this scheme from now on."""
@@ -51,7 +62,7 @@ class Discovery:
         path = path.rstrip("/")
         form = self._form(path, accept)
         if form is None:
-            return Answer(406, b"", JSON_TYPE) if self._document(path, "") else None
+            return Answer(406, b"", JSON_TYPE) if self._document(path, _PLAIN) else None
         document = self._document(path, form)
         if document is None:
             return None
@@ -60,31 +71,37 @@ class Discovery:
             return Answer(304, b"", document.content_type, headers)
         return Answer(200, document.body, document.content_type, headers)
 
-    def _form(self, path: str, accept: str) -> str | None:
-        """The apidiscovery version wanted, "" for the legacy form, None for what is not served."""
-        for media in media_ranges(accept):
-            if not media.covers(JSON_TYPE):
+    def _form(self, path: str, accept: str) -> _Form | None:
+        """The form wanted, None for what is not served."""
+        for wanted in media_ranges(accept):
+            media = next((made for made in (JSON_TYPE, protobuf.MEDIA) if wanted.covers(made)), None)
+            if media is None:
                 continue
-            if "as" not in media.parameters:
-                return ""
-            wanted = (media.parameters.get("g"), media.parameters["as"])
-            version = media.parameters.get("v", "")
-            is_aggregated = wanted == ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
+            if "as" not in wanted.parameters:
+                return _Form(media, "")
+            kind = (wanted.parameters.get("g"), wanted.parameters["as"])
+            version = wanted.parameters.get("v", "")
+            is_aggregated = kind == ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
             if path in ("/api", "/apis") and is_aggregated and version in _AGGREGATED_VERSIONS:
-                return version
+                return _Form(media, version)
         return None
 
-    def _document(self, path: str, form: str) -> _Document | None:
+    def _document(self, path: str, form: _Form) -> _Document | None:
         key = (path, form)
         if key not in self._documents:
-            content = self._aggregated(path, form) if form else self._legacy(path)
+            version = form.version
+            content = self._aggregated(path, version) if version else self._legacy(path)
             if content is None:
                 # Unknown paths are not kept: there is no end of them.
                 return None
             body = orjson.dumps(content)
-            suffix = f";g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList" if form else ""
+            # The same for all media types, as it is of the content.
             etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
-            self._documents[key] = _Document(body, JSON_TYPE + suffix, etag)
+            if form.media == protobuf.MEDIA:
+                # In JSON, the list of the core group's versions does not say its own.
+                body = protobuf.encode(orjson.dumps({"apiVersion": "v1", **content}))
+            suffix = f";g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" if version else ""
+            self._documents[key] = _Document(body, form.media + suffix, etag)
         return self._documents[key]
 
     def _aggregated(self, path: str, form: str) -> dict[str, Any]:

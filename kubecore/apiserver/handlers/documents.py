@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kubecore.api import errors
+from kubecore.api import errors, protobuf
 from kubecore.apiserver.discovery.serving import Answer, Discovery
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
 from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
@@ -82,5 +82,5 @@ def _response(request: Request, answer: Answer | None) -> Response | None:
     if request.method not in ("GET", "HEAD"):
         raise errors.method_not_allowed()
     if answer.status == 406:
-        raise errors.not_acceptable([JSON_TYPE])
+        raise errors.not_acceptable([JSON_TYPE, protobuf.MEDIA])
     return Response(answer.status, answer.body, answer.content_type, answer.headers)

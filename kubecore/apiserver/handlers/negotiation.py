@@ -106,6 +106,9 @@ def encode(form: Form, body: bytes) -> tuple[bytes, str]:
 
 
 def error_response(error: errors.StatusError, accept: str) -> Response:
-    """The Status, in the form asked for where that is possible, else as JSON."""
-    body, media = encode(negotiate(accept) or PLAIN, error.to_json())
+    """The Status, in the form asked for where that is possible, else as JSON. What is asked for of objects (`as=`) does
+    not count."""
+    forms = (_form(clause) for clause in _clauses(accept)) if accept else ()
+    form = next((form for form in forms if form is not None and not form.transform), PLAIN)
+    body, media = encode(form, error.to_json())
     return Response(error.code, body, media, error.headers)

@@ -9,6 +9,7 @@ import orjson
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.selectors import Selector
+from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import loads
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.store import Store
+    from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
 
@@ -40,6 +42,7 @@ class PodSubresources:
 
     async def bind(self, request: Request, user: UserInfo, served: Served) -> Response:
         """POST pods/NAME/binding and bindings: puts a pod onto a node, once."""
+        form = negotiation.form_for(request.accept, tables=False)
         options = write_options("create", request.query)
         ctx = self._writing.context(request, user, served, options)
         binding = self._writing.decode(ctx, "v1/Binding", request.body, request.content_type)
@@ -58,12 +61,13 @@ class PodSubresources:
             _assign(store, ctx.name, pod, binding, node, ctx.now)
 
         await store.change(ctx, assign)
-        return Response(201, SUCCESS, headers=warning_headers(ctx.warnings))
+        return _success(form, ctx)
 
     # --- eviction
 
     async def evict(self, request: Request, user: UserInfo, served: Served) -> Response:
         """POST pods/NAME/eviction: a delete that respects disruption budgets (upstream registry/core/pod/storage)."""
+        form = negotiation.form_for(request.accept, tables=False)
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         eviction = self._writing.decode(ctx, "policy/v1/Eviction", request.body, request.content_type)
         given = (eviction.get("metadata") or {}).get("name") or ""
@@ -77,7 +81,7 @@ class PodSubresources:
             await self._spend_budget(ctx, pod, dry_run=ctx.dry_run or options.dry_run)
         ctx.resource_key, ctx.subresource, ctx.verb = "pods", "", "delete"
         await deletion.delete(store, ctx, options)
-        return Response(201, SUCCESS, headers=warning_headers(ctx.warnings))
+        return _success(form, ctx)
 
     async def _spend_budget(self, ctx: Any, pod: JSON, *, dry_run: bool) -> None:
         labels = meta.labels(pod)
@@ -108,6 +112,11 @@ class PodSubresources:
         return replace(
             ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name, dry_run=dry_run
         )
+
+
+def _success(form: negotiation.Form, ctx: RequestContext) -> Response:
+    body, media = negotiation.encode(form, SUCCESS)
+    return Response(201, body, media, warning_headers(ctx.warnings))
 
 
 def _target(binding: JSON, name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kubecore.api import scheme
+from kubecore.api import protobuf, scheme
 from kubecore.apiserver.discovery.accepting import media_ranges
 from kubecore.apiserver.discovery.serving import Discovery
 
@@ -110,3 +110,26 @@ def test_accept_headers_are_read_best_first() -> None:
     ranges = [entry.media for entry in media_ranges("text/html;q=0.2, application/json;q=0.9, a/b;q=0, */*;q=x")]
     assert ranges == ["application/json", "text/html"]
     assert [entry.media for entry in media_ranges("")] == ["*/*"]
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"])
+def test_documents_come_in_protobuf(discovery: Discovery, path: str) -> None:
+    answer = discovery.respond(path, protobuf.MEDIA)
+    assert answer is not None
+    assert answer.content_type == protobuf.MEDIA
+    plain = document(discovery, path)
+    read = orjson.loads(protobuf.decode(answer.body))
+    assert read["kind"] == plain["kind"]
+    for name in ("versions", "groups", "resources", "name"):
+        assert len(read.get(name, "")) == len(plain.get(name, ""))
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis"])
+def test_the_aggregated_form_comes_in_protobuf(discovery: Discovery, path: str) -> None:
+    form = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    answer = discovery.respond(path, f"{protobuf.MEDIA};{form},{KUBECTL}")
+    assert answer is not None
+    assert answer.content_type == f"{protobuf.MEDIA};{form}"
+    items = orjson.loads(protobuf.decode(answer.body))["items"]
+    plain = document(discovery, path, KUBECTL)["items"]
+    assert [item["versions"] for item in items] == [item["versions"] for item in plain]
