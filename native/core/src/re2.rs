@@ -75,7 +75,12 @@ fn syntax_failure(error: &regex_syntax::Error, pattern: &str) -> String {
             problem("missing closing ]", error.pattern().get(span.start.offset..).unwrap_or(pattern))
         }
         Kind::ClassRangeInvalid => problem("invalid character class range", token),
-        Kind::RepetitionMissing => problem("missing argument to repetition operator", token),
+        Kind::RepetitionMissing => {
+            // The operator stands behind the empty span.
+            let rest = error.pattern().get(span.start.offset..).unwrap_or_default();
+            let end = if rest.starts_with('{') { rest.find('}').map_or(rest.len(), |at| at + 1) } else { 1 };
+            problem("missing argument to repetition operator", rest.get(..end).unwrap_or(rest))
+        }
         Kind::NestLimitExceeded(_) => problem("expression nests too deeply", pattern),
         Kind::GroupNameDuplicate { .. } => problem("duplicate capture group name", token),
         Kind::GroupNameInvalid | Kind::GroupNameEmpty | Kind::GroupNameUnexpectedEof => {
