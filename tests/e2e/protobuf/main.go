@@ -2,8 +2,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	apidiscoveryv2beta1 "k8s.io/api/apidiscovery/v2beta1"
@@ -13,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
@@ -57,6 +61,19 @@ func run(args []string) error {
 		return writeFacts(os.Stdout, versions)
 	case len(args) == 2 && args[0] == "vectors":
 		return writeVectors(args[1])
+	case len(args) == 2 && args[0] == "compare":
+		return compare(args[1])
 	}
-	return fmt.Errorf("usage: protobuf facts | vectors FOLDER")
+	return errors.New("usage: protobuf facts | vectors FOLDER | compare KUBECONFIG")
+}
+
+func compare(kubeconfig string) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = 1000, 1000
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	return errors.Join(compareAll(ctx, config), informAll(ctx, config), review(ctx, config))
 }
