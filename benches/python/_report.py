@@ -83,7 +83,8 @@ def compared(
     figure: str = "cpu_us",
     value: float | None = None,
 ) -> None:
-    """A row beside a peer; the target is on `value`, by default the ratio of `figure`, a property of Load."""
+    """A row beside a peer; the target is on `value`, by default the ratio of `figure`, a property of Load: `cpu_us`, or
+    `per_core` where the target is told as a rate (each side has one core, but on a shared machine not all of it)."""
     rate, cpu = ratios(ours, peer, "rate"), ratios(ours, peer, "cpu_us")
     if value is None:
         value = median(ratios(ours, peer, figure))
