@@ -52,7 +52,9 @@ pub fn form_of(api_version: &str, kind: &str) -> Result<&'static Message, Fault>
 
 /// Writes the bare message of an object.
 pub fn append(message: &'static Message, json: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // Checked once, not string by string.
+    let text = std::str::from_utf8(json).map_err(|error| Fault::new(error.to_string()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let filled = Members { message, out }.deserialize(&mut deserializer);
     filled.and_then(|()| deserializer.end()).map_err(|error| Fault::new(error.to_string()))
 }
