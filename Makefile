@@ -34,6 +34,7 @@ setup: $(VENV)/.synced kubecore/api/data/.baked target/.dev-extension ## make th
 
 .PHONY: install
 install: $(VENV)/.synced ## build with optimisation and install kubecore into the virtual environment
+	@echo "Building kubecore with optimisation: this takes some minutes the first time."
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 
 .PHONY: wheel

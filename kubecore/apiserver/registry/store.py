@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import BuiltinKind
-from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry import inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
@@ -166,6 +166,8 @@ class Store:
         if causes:
             raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
         ctx.warnings += strategy.warnings(ctx, obj, None)
+        if nobody := inert.warning(resource.key):
+            ctx.warn(nobody)
         self._admission.validate(ctx, obj, None)
         strategy.canonicalize(obj)
         finish = strategy.begin_create(ctx, obj)
