@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -83,11 +82,13 @@ def test_lightkube_creates_applies_reads_lists_watches_and_deletes(cluster: Runn
         client.get(ConfigMap, "light")
 
 
-def test_kr8s_creates_reads_patches_and_deletes(cluster: RunningCluster, tmp_path: Path) -> None:
+def test_kr8s_creates_reads_patches_and_deletes(
+    cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import kr8s
     from kr8s.objects import ConfigMap
 
-    os.environ["HOME"] = str(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     api = kr8s.api(kubeconfig=str(cluster.kubeconfig))
     body = {"metadata": {"name": "kr8s", "namespace": "default"}, "data": {"k": "1"}}
     made = ConfigMap(body, api=api)
