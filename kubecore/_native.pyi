@@ -640,6 +640,10 @@ class Schemas:
         subresource: str = "",
     ) -> bytes:
         """`new` (canonical JSON) with managedFields as they are after this update of `old` (None: create) at `time`."""
+    def managed(
+        self, kind: str, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = ""
+    ) -> bytes | None:
+        """The managedFields `track` would put into `new`, as JSON."""
     def apply(
         self,
         kind: str,
@@ -706,6 +710,8 @@ class CustomSchema:
         subresource: str = "",
     ) -> bytes:
         """As `Schemas.track`."""
+    def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
+        """As `Schemas.managed`."""
     def apply(
         self,
         live: bytes | None,

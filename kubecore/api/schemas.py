@@ -33,16 +33,9 @@ class KindSchema(Protocol):
     def decode(self, body: bytes, content_type: str = ..., field_validation: str = ...) -> Decoded: ...
     def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes: ...
     def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = ...) -> Decoded: ...
-    def track(
-        self,
-        old: bytes | None,
-        new: bytes,
-        *,
-        manager: str,
-        operation: str = ...,
-        time: str,
-        subresource: str = ...,
-    ) -> bytes: ...
+    def managed(
+        self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = ...
+    ) -> bytes | None: ...
     def apply(
         self,
         live: bytes | None,
@@ -75,19 +68,8 @@ class BuiltinKind:
     def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = "") -> Decoded:
         return self._schemas.patch_decode(self._kind, current, patch, patch_type, field_validation)
 
-    def track(
-        self,
-        old: bytes | None,
-        new: bytes,
-        *,
-        manager: str,
-        operation: str = "Update",
-        time: str,
-        subresource: str = "",
-    ) -> bytes:
-        return self._schemas.track(
-            self._kind, old, new, manager=manager, operation=operation, time=time, subresource=subresource
-        )
+    def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
+        return self._schemas.managed(self._kind, old, new, manager=manager, time=time, subresource=subresource)
 
     def apply(
         self,

@@ -129,6 +129,22 @@ impl CustomSchema {
         Ok(PyBytes::new(py, &tracked.map_err(|error| PyValueError::new_err(error.message))?))
     }
 
+    #[pyo3(signature = (old, new, *, manager, time, subresource = ""))]
+    fn managed<'py>(
+        &self,
+        py: Python<'py>,
+        old: Option<&[u8]>,
+        new: &[u8],
+        manager: &str,
+        time: &str,
+        subresource: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let update = Update { manager, time, subresource };
+        let managed = py.detach(|| self.inner.schemas().managed_after(KIND, old, new, update));
+        let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
+        Ok(managed.map(|managed| PyBytes::new(py, &managed)))
+    }
+
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
     fn apply(

@@ -148,6 +148,25 @@ impl Schemas {
         Ok(PyBytes::new(py, &tracked))
     }
 
+    /// What `track` would put into `new`: its managedFields.
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (kind, old, new, *, manager, time, subresource = ""))]
+    fn managed<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        old: Option<&[u8]>,
+        new: &[u8],
+        manager: &str,
+        time: &str,
+        subresource: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let kind = self.kind(kind)?;
+        let managed = self.inner.managed_after(kind, old, new, Update { manager, time, subresource });
+        let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
+        Ok(managed.map(|managed| PyBytes::new(py, &managed)))
+    }
+
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (kind, live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
     fn apply(

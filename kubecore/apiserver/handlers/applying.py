@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.subresources import kept_by_status
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
-
-MEDIA = "application/apply-patch+yaml"
 
 
 def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
@@ -44,6 +43,11 @@ def check_no_uid(served: Served, obj: JSON) -> None:
 
 def _reset(ctx: RequestContext, served: Served) -> list[str]:
     """What this path cannot set (upstream: each strategy's GetResetFields)."""
-    if ctx.subresource == "status":
-        return ["spec"]
-    return ["status"] if served.stored().has_status else []
+    store = served.stored()
+    match ctx.subresource:
+        case "":
+            return ["status"] if store.has_status else []
+        case "status":
+            return ["spec", *(f"metadata.{name}" for name in kept_by_status(store.resource.key))]
+        case _:
+            return ["metadata", "status"]

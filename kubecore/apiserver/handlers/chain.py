@@ -110,6 +110,8 @@ class Handlers:
             raise errors.method_not_allowed()
         served = self._served.find(request.api_group, request.api_version, request.resource)
         subresource, verb = request.subresource, request.verb
+        if subresource and subresource != "proxy" and _goes_on(request):
+            raise errors.no_such_path()
         handler = self._extra.get((served.resource.key, subresource, verb)) or served.special.get((subresource, verb))
         if handler is not None:
             return await handler(request, user, served)
@@ -151,6 +153,26 @@ class Handlers:
             raise errors.method_not_allowed()
 
 
+def _goes_on(request: Request) -> bool:
+    """Whether the path goes on behind the subresource."""
+    parts = [request.api_version, request.resource, request.name, request.subresource]
+    own = len(parts) + bool(request.api_group) + 1
+    if request.namespace and request.resource != "namespaces":
+        own += 2
+    return request.path.strip("/").count("/") + 1 > own
+
+
+_GENERIC = "the server rejected our request due to an error in our request"
+_PATCHED = ' "" is invalid: patch: '
+
+
+def _details(message: str) -> dict[str, object] | None:
+    """What goes with the engine's message of a patch that leads to nothing sensible."""
+    if message.startswith(_PATCHED):
+        return {"causes": [{"reason": "FieldValueInvalid", "message": message[len(_PATCHED) :], "field": "patch"}]}
+    return {} if message == _GENERIC else None
+
+
 def as_status(error: BaseException) -> StatusError | None:
     """What a failure says to the client; None for one that is our own fault."""
     if isinstance(error, StatusError):
@@ -160,5 +182,5 @@ def as_status(error: BaseException) -> StatusError | None:
     if isinstance(error, PatchError) and error.reason == "Conflict":
         return errors.apply_conflict(error.message, error.conflicts)
     if isinstance(error, (SchemaError, PatchError)):
-        return StatusError(error.code, error.reason, error.message)
+        return StatusError(error.code, error.reason, error.message, _details(error.message))
     return None

@@ -12,6 +12,8 @@ from kubecore.apiserver.handlers.scale import Replicas, make_scale
 from kubecore.apiserver.registry.custom import paths
 
 if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.handlers.scale_ownership import Path
     from kubecore.apiserver.registry.custom.definition import ScalePaths
 
 JSON = dict[str, Any]
@@ -35,6 +37,11 @@ class CustomReplicas(Replicas):
             paths.put(obj, self._where.specReplicasPath, replicas)
         except ValueError as error:
             raise errors.internal_error(error) from None
+
+    def path(self, served: Resource, api_version: str) -> Path | None:
+        if api_version != served.api_version:
+            return None
+        return tuple(paths.steps(self._where.specReplicasPath))
 
     def check_present(self, obj: JSON) -> None:
         if paths.find(obj, self._where.specReplicasPath) is None:

@@ -99,7 +99,7 @@ def encode(form: Form, body: bytes) -> tuple[bytes, str]:
     if form.media == YAML_TYPE:
         import yaml
 
-        return yaml.safe_dump(orjson.loads(body), sort_keys=False).encode(), YAML_TYPE
+        return yaml.safe_dump(orjson.loads(body)).encode(), YAML_TYPE
     if form.media == protobuf.MEDIA:
         return protobuf.encode(body), protobuf.MEDIA
     return body, JSON_TYPE

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import FieldError
+from kubecore.api.scheme import group_version, split_group_version
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
+from kubecore.apiserver.handlers.patching import APPLY, check_patch
+from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.handlers.scale_ownership import Entries, Path, to_parent, to_scale
+from kubecore.apiserver.handlers.transforming import Shape, shape_for
+from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 from kubecore.apiserver.registry.store import Change
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.scheme import Resource
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 KIND = "autoscaling/v1/Scale"
+# A Scale's new state and its managedFields, made of its present state as JSON.
+Wanted = Callable[[bytes], tuple[JSON, Entries]]
 
 
 def scale_of(obj: JSON) -> JSON:
@@ -73,6 +83,10 @@ class Replicas:
     def check_present(self, obj: JSON) -> None:
         """Raises what a GET of a Scale is refused with."""
 
+    def path(self, served: Resource, api_version: str) -> Path | None:
+        """Where the replicas are in objects of a version of the kind; None where that is not known."""
+        return ("spec", "replicas") if split_group_version(api_version)[0] == served.group else None
+
 
 class ScaleSubresource:
     def __init__(self, registry: Registry, writing: Writing, replicas: Replicas | None = None) -> None:
@@ -81,46 +95,81 @@ class ScaleSubresource:
         self._replicas = replicas or Replicas()
 
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
+        shape = self._shape(request, served)
         obj = loads((await served.stored().read(request.namespace, request.name)).value)
         self._replicas.check_present(obj)
-        return self._answer(request, self._replicas.show(obj), served.headers)
+        return self._answer(shape, self._replicas.show(obj), served.headers)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("update", request.query))
-        scale = self._writing.decode(ctx, KIND, request.body, request.content_type)
-        return await self._scale(request, served, ctx, lambda _: scale)
+        body = self._registry.schemas.decode(KIND, request.body, request.content_type, ctx.field_validation)
+        ctx.warnings += body.warnings
+        scale = loads(body.body)
+        lifecycle.check_same(ctx, served.resource, scale)
+
+        def replaced(current: bytes) -> tuple[JSON, Entries]:
+            return scale, self._tracked(ctx, current, body.body)
+
+        return await self._scale(request, served, ctx, replaced)
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
-        ctx = self._writing.context(request, user, served, write_options("patch", request.query))
-        patch_type = request.content_type.partition(";")[0].strip()
-        schemas = self._registry.schemas
+        patch_type = request.content_type.partition(";")[0].strip().lower()
+        options = write_options("patch", request.query)
+        ctx = self._writing.context(request, user, served, options)
+        check_patch(patch_type, options, custom=served.custom)
+        schemas, told = self._registry.schemas, False
 
-        def patched(old: JSON) -> JSON:
-            body = schemas.patch(KIND, orjson.dumps(self._replicas.show(old)), request.body, patch_type)
-            return self._writing.decode(ctx, KIND, body, JSON_TYPE)
+        def patched(current: bytes) -> tuple[JSON, Entries]:
+            nonlocal told
+            changed = schemas.patch_decode(KIND, current, request.body, patch_type, ctx.field_validation)
+            if not told:
+                ctx.warnings += changed.warnings
+                told = True
+            return loads(changed.body), self._tracked(ctx, current, changed.body)
 
-        return await self._scale(request, served, ctx, patched)
+        def applied(current: bytes) -> tuple[JSON, Entries]:
+            outcome = schemas.apply(
+                KIND,
+                current,
+                request.body,
+                manager=ctx.field_manager,
+                time=ctx.now,
+                subresource="scale",
+                force=bool(options.force),
+            )
+            return loads(outcome.body), loads(outcome.managed)
 
-    async def _scale(self, request: Request, served: Served, ctx: RequestContext, wanted: Any) -> Response:
-        store = served.stored()
+        return await self._scale(request, served, ctx, applied if patch_type == APPLY else patched)
+
+    def _tracked(self, ctx: RequestContext, current: bytes, new: bytes) -> Entries:
+        managed = self._registry.schemas.managed(
+            KIND, current, new, manager=ctx.field_manager, time=ctx.now, subresource="scale"
+        )
+        entries: Entries = loads(managed) if managed is not None else []
+        return entries
+
+    async def _scale(self, request: Request, served: Served, ctx: RequestContext, wanted: Wanted) -> Response:
+        store, shape = served.stored(), self._shape(request, served)
         # The change goes through the parent's strategy and admission, as a change of its spec.
         ctx.subresource = ""
 
+        def path_of(version: str) -> Path | None:
+            return self._replicas.path(served.resource, version)
+
         def make(old: JSON, stored: Stored) -> JSON:
-            scale = wanted(old)
-            replicas = (scale.get("spec") or {}).get("replicas") or 0
-            if not isinstance(replicas, int) or replicas < 0:
-                cause = FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-                raise errors.invalid("Scale", request.name, [cause], group="autoscaling")
-            given = scale.get("metadata") or {}
-            if given.get("name") not in (None, "", request.name):
-                raise errors.bad_request(
-                    f"the name of the object ({given['name']}) does not match the name on the URL ({request.name})"
-                )
             obj: JSON = loads(stored.value)
-            self._replicas.put(obj, replicas)
-            if given.get("uid") and given["uid"] != obj["metadata"].get("uid"):
-                obj["metadata"]["uid"] = given["uid"]
+            owners: Entries = obj["metadata"].get("managedFields") or []
+            current = self._replicas.show(obj)
+            if shown := to_scale(owners, path_of):
+                current["metadata"]["managedFields"] = shown
+            scale, entries = wanted(orjson.dumps(current))
+            self._replicas.put(obj, _replicas_in(scale, request.name))
+            ctx.managed = orjson.dumps(to_parent(owners, entries, path_of, served.resource.api_version))
+            given = scale.get("metadata") or {}
+            uid = obj["metadata"].get("uid")
+            if given.get("uid") not in (None, "", uid):
+                detail = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
+                raise store.conflict(request.name, detail)
             obj["metadata"]["resourceVersion"] = version = given.get("resourceVersion") or ""
             if not version:
                 # Not the object as a whole is replaced: whatever its kind says of updates without a version.
@@ -128,9 +177,29 @@ class ScaleSubresource:
             return obj
 
         written = await store.update(ctx, Change(make))
-        return self._answer(request, self._replicas.show(loads(written.body)), warning_headers(ctx.warnings))
+        return self._answer(shape, self._replicas.show(loads(written.body)), warning_headers(ctx.warnings))
 
-    def _answer(self, request: Request, scale: JSON, headers: Any) -> Response:
-        form = negotiation.form_for(request.accept)
-        body, media = negotiation.encode(form, orjson.dumps(scale))
+    def _shape(self, request: Request, served: Served) -> Shape:
+        own = served.resource.subresources["scale"]
+        scale = replace(
+            served.resource,
+            group=own.group,
+            version=own.version,
+            kind=own.kind,
+            api_version=group_version(own.group, own.version),
+            key=f"scales.{own.group}",
+        )
+        return shape_for(request.accept, request.query, scale, None, self._registry.clock.now())
+
+    def _answer(self, shape: Shape, scale: JSON, headers: Any) -> Response:
+        body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(scale)))
         return Response(200, body, media, headers)
+
+
+def _replicas_in(scale: JSON, name: str) -> int:
+    """Raises 422."""
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if replicas < 0:
+        cause = FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise errors.invalid("Scale", name, [cause], group="autoscaling")
+    return int(replicas)

@@ -138,14 +138,27 @@ def more_of(listing: Listing) -> JSON:
 
 def shape_of(accept: str, query: str, served: Served, now: datetime, *, streams: bool = False) -> Shape:
     """The shape of objects and lists of a resource; `streams` where watches can be had, too. Raises 400, 406."""
-    resource = served.resource
+    stored = None if served.store is None else served.store.resource
+    return shape_for(accept, query, served.resource, stored, now, table=served.table, streams=streams)
+
+
+def shape_for(
+    accept: str,
+    query: str,
+    served: Resource,
+    stored: Resource | None,
+    now: datetime,
+    *,
+    table: KindTable | None = None,
+    streams: bool = False,
+) -> Shape:
+    """See `Shape`. Raises 400, 406."""
     # Metadata alone has a form, whatever it is of.
-    in_protobuf = "as=Partial" in accept or protobuf.has_form(resource.api_version, resource.kind)
-    tables = bool(resource.verbs & {"get", "list"})
+    in_protobuf = "as=Partial" in accept or protobuf.has_form(served.api_version, served.kind)
+    tables = bool(served.verbs & {"get", "list"})
     form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams)
     include = include_object(query) if form.transform == "Table" else "Metadata"
-    stored = None if served.store is None else served.store.resource
-    return Shape(form, served.resource, stored, include=include, now=now, table=served.table)
+    return Shape(form, served, stored, include=include, now=now, table=table)
 
 
 def include_object(query: str) -> IncludeObject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,6 +11,7 @@ from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
+from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
-
-_CUSTOM_PATCH_TYPES = (applying.MEDIA, "application/json-patch+json", "application/merge-patch+json")
-PATCH_TYPES = (*_CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
 
 
 class Writing:
@@ -128,8 +125,8 @@ class Writing:
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
-        _check_patch(patch_type, options, _CUSTOM_PATCH_TYPES if served.custom else PATCH_TYPES)
-        if patch_type == applying.MEDIA:
+        check_patch(patch_type, options, custom=served.custom)
+        if patch_type == APPLY:
             change = self._application(ctx, request, user, served, force=bool(options.force))
         else:
             change = Change(self._patcher(ctx, request, served, patch_type))
@@ -144,7 +141,7 @@ class Writing:
 
         def applied(live: bytes | None) -> JSON:
             obj = applying.apply(ctx, served, live, request.body, force=force)
-            _check_patched(ctx, served, obj.setdefault("metadata", {}))
+            check_patched(ctx, served, obj.setdefault("metadata", {}))
             return in_storage(obj, store.resource, served.resource)
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -175,7 +172,7 @@ class Writing:
             metadata = obj.setdefault("metadata", {})
             if not metadata.get("resourceVersion"):
                 metadata["resourceVersion"] = str(stored.revision)
-            _check_patched(ctx, served, metadata)
+            check_patched(ctx, served, metadata)
             return obj
 
         return make
@@ -186,6 +183,8 @@ class Writing:
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
+        # Of the query only where there is no body.
+        ctx.dry_run = given.dry_run
         deleted = await deletion.delete(store, ctx, given)
         if deleted.gone and not store.strategy.returns_deleted:
             body = deletion.deletion_status(store, ctx.name, deleted.uid)
@@ -198,6 +197,7 @@ class Writing:
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
+        ctx.dry_run = given.dry_run
         listing = await deletion.delete_collection(store, ctx, given, request.query)
         items = await in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
@@ -241,30 +241,3 @@ def _check_kind(served: Served, obj: JSON) -> None:
         cause = FieldError.invalid("kind", given, f"must be {kind}")
         name = (obj.get("metadata") or {}).get("name") or ""
         raise errors.invalid(given, name, [cause], group=served.resource.group)
-
-
-def _check_patch(patch_type: str, options: WriteOptions, supported: Sequence[str]) -> None:
-    if patch_type not in supported:
-        raise errors.unsupported_media_type(supported)
-    if patch_type == applying.MEDIA:
-        if not options.field_manager:
-            cause = FieldError.required("fieldManager", "is required for apply patch")
-            raise errors.invalid("PatchOptions", "", [cause], group="meta.k8s.io")
-        return
-    if options.force is not None:
-        cause = FieldError.forbidden("force", "may not be specified for non-apply patch")
-        raise errors.invalid("PatchOptions", "", [cause], group="meta.k8s.io")
-
-
-def _check_patched(ctx: RequestContext, served: Served, metadata: JSON) -> None:
-    """A patch may not move the object: its name and namespace are the URL's."""
-    if not metadata.get("name"):
-        metadata["name"] = ctx.name
-    if metadata["name"] != ctx.name:
-        raise errors.bad_request(lifecycle.name_mismatch(metadata["name"], ctx.name))
-    if served.resource.namespaced:
-        space = metadata.setdefault("namespace", ctx.namespace)
-        if space != ctx.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )

@@ -37,6 +37,20 @@ class Codec:
         obj["kind"] = self.resource.kind
         return dumps({**self._head, **obj})
 
+    def encode_managed(self, obj: JSON, managed: bytes | None) -> bytes:
+        """Canonical bytes with these managedFields (JSON), whatever `obj` has."""
+        metadata = obj["metadata"]
+        kept = metadata.pop("managedFields", None)
+        if managed and managed != b"[]":
+            metadata["managedFields"] = orjson.Fragment(managed)
+        try:
+            return self.encode(obj)
+        finally:
+            if kept is not None:
+                metadata["managedFields"] = kept
+            else:
+                metadata.pop("managedFields", None)
+
     def template(self, body: bytes) -> Template:
         """Canonical bytes, ready for a revision."""
         if not body.startswith(self._opening):

@@ -28,7 +28,7 @@ JSON = dict[str, Any]
 
 _TRIES = 64
 _PARALLEL = 64
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan", "nil")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,7 @@ class DeleteOptions:
 
 def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
     """From the body if there is one, else from the query. Raises 400, 422."""
-    given: JSON = json_body(body) if body else {}
-    if given and given.get("kind") not in (None, "", "DeleteOptions"):
-        raise errors.bad_request(f"decoded object cannot be converted to DeleteOptions: {given.get('kind')}")
-    if not body:
-        given = _from_query(params)
-    elif params.get("dryRun") and not given.get("dryRun"):
-        given["dryRun"] = [params["dryRun"]]
+    given: JSON = _from_body(body) if body else _from_query(params)
     causes = _option_causes(given)
     if causes:
         raise errors.invalid("DeleteOptions", "", causes, group="meta.k8s.io")
@@ -66,6 +60,20 @@ def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=bool(given.get("dryRun")),
     )
+
+
+def _from_body(body: bytes) -> JSON:
+    given = json_body(body)
+    kind, version = given.get("kind") or "DeleteOptions", given.get("apiVersion") or "v1"
+    if kind != "DeleteOptions":
+        detail = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+        raise errors.bad_request(detail)
+    grace = given.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        sent = {str: "string", bool: "bool", float: f"number {grace}", list: "array"}.get(type(grace), "object")
+        detail = f"json: cannot unmarshal {sent} into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+        raise errors.bad_request(detail)
+    return given
 
 
 def _from_query(params: Mapping[str, str]) -> JSON:
@@ -91,14 +99,11 @@ def _option_causes(given: JSON) -> list[Cause]:
     if policy is not None and orphan is not None:
         detail = "orphanDependents and deletionPropagation cannot be both set"
         causes.append(FieldError.invalid("propagationPolicy", policy, detail))
-    if policy is not None and policy not in _POLICIES:
-        causes.append(FieldError.not_supported("propagationPolicy", policy, [*_POLICIES, "nil"]))
+    if policy is not None and policy not in _POLICIES[:-1]:
+        causes.append(FieldError.not_supported("propagationPolicy", policy, _POLICIES))
     dry_run = given.get("dryRun")
     if dry_run and any(one != "All" for one in dry_run):
         causes.append(FieldError.not_supported("dryRun", dry_run, ["All"]))
-    grace = given.get("gracePeriodSeconds")
-    if grace is not None and not isinstance(grace, int):
-        causes.append(FieldError.type_invalid("gracePeriodSeconds", grace, "must be an integer"))
     return causes
 
 
@@ -135,15 +140,23 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
 
 
 def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> None:
-    uid = obj["metadata"].get("uid") or ""
+    """Raises 409; upstream names the kind here and not the resource (BeforeDelete)."""
+    uid, resource = obj["metadata"].get("uid") or "", store.resource
     if options.uid and options.uid != uid:
-        detail = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {uid}"
-        raise store.conflict(ctx.name, detail)
-    if options.resource_version and options.resource_version != str(stored.revision):
-        raise store.conflict(
+        raise errors.conflict(
+            resource.group,
+            resource.kind,
             ctx.name,
-            f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-            f"ResourceVersion in object meta: {stored.revision}",
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
+            "The object might have been deleted and then recreated",
+        )
+    if options.resource_version and options.resource_version != str(stored.revision):
+        raise errors.conflict(
+            resource.group,
+            resource.kind,
+            ctx.name,
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
+            f"in record ({stored.revision}). The object might have been modified",
         )
 
 
@@ -156,10 +169,10 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
     if metadata.get("deletionTimestamp"):
         before = metadata.get("deletionGracePeriodSeconds") or 0
         # Asked again: only a shorter grace that the client names changes anything.
-        if grace is not None and options.grace is not None and grace < before:
-            lifecycle.shorten_deletion(metadata, grace)
+        if grace is not None and options.grace is not None and _seconds(options.grace) < before:
+            lifecycle.shorten_deletion(metadata, _seconds(options.grace))
             changed = True
-    elif (grace or 0) > 0 or strategy.holds_deletion(obj):
+    elif grace is not None or strategy.holds_deletion(obj):
         lifecycle.mark_deleted(ctx, metadata, grace or 0)
         if metadata.get("generation"):
             metadata["generation"] += 1
@@ -171,6 +184,11 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
     if not changed:
         return Deleted(stored.value, False, uid)
     return Deleted(await store.store_update(ctx, obj, stored), False, uid)
+
+
+def _seconds(grace: int) -> int:
+    """Less than nothing is asked for when somebody means at once, but not without the kubelet."""
+    return 1 if grace < 0 else grace
 
 
 def _set_propagation(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> bool:

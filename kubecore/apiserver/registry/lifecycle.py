@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
+from kubecore.api.errors import FieldError
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -86,27 +87,38 @@ def name_mismatch(given: str, wanted: str) -> str:
     return f"the name of the object ({given}) does not match the name on the URL ({wanted})"
 
 
+def no_name(wanted: str) -> str:
+    return f"the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+
+
 def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
     """A PUT's object must be the one its URL names."""
-    metadata = obj["metadata"]
+    metadata = obj.setdefault("metadata", {})
     name = metadata.get("name")
     if not name:
-        metadata["name"] = ctx.name
-    elif name != ctx.name:
+        raise errors.bad_request(no_name(ctx.name))
+    if name != ctx.name:
         raise errors.bad_request(name_mismatch(name, ctx.name))
     place(ctx, resource, metadata)
 
 
-def carry_over(metadata: JSON, old: JSON, resource: Resource) -> None:
-    """System fields of an update: the old object's, whatever the client sent. A foreign uid is a conflict."""
-    uid = metadata.get("uid")
+def _immutable(resource: Resource, name: str, field: str, value: str) -> errors.StatusError:
+    cause = FieldError.invalid(field, value, "field is immutable")
+    return errors.invalid(resource.kind, name, [cause], group=resource.group)
+
+
+def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = False) -> None:
+    """System fields of an update: the old object's, whatever the client sent. Raises 409 for a foreign uid, which a
+    patch cannot change either (422), and 422 for a deletionTimestamp of the client's own."""
+    uid, name = metadata.get("uid"), old.get("name", "")
     if uid and uid != old.get("uid"):
-        raise errors.conflict(
-            resource.group,
-            resource.plural,
-            old.get("name", ""),
-            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}",
-        )
+        if patch:
+            raise _immutable(resource, name, "metadata.uid", uid)
+        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}"
+        raise errors.conflict(resource.group, resource.plural, name, detail)
+    deleted = metadata.get("deletionTimestamp")
+    if deleted and deleted != old.get("deletionTimestamp"):
+        raise _immutable(resource, name, "metadata.deletionTimestamp", deleted)
     for name in (
         "uid",
         "creationTimestamp",
@@ -129,6 +141,30 @@ def spec_changed(obj: JSON, old: JSON) -> bool:
         if name not in ("metadata", "status", "apiVersion", "kind") and obj.get(name) != old.get(name):
             return True
     return False
+
+
+_DUPLICATES = (
+    ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+)
+
+
+def without_duplicate_owners(metadata: JSON, *, admitted: bool) -> str:
+    """Leaves each owner once; says what there was more than once, empty for nothing. `admitted`: after admission."""
+    owners = metadata.get("ownerReferences") or []
+    if len(owners) < 2:
+        return ""
+    once: list[JSON] = []
+    duplicates: dict[str, None] = {}
+    for owner in owners:
+        if owner in once:
+            duplicates[owner.get("uid", "")] = None
+        else:
+            once.append(owner)
+    if not duplicates:
+        return ""
+    metadata["ownerReferences"] = once
+    return _DUPLICATES.format(when=" after mutating admission happens" if admitted else "", uids=", ".join(duplicates))
 
 
 def mark_deleted(ctx: RequestContext, metadata: JSON, grace: int) -> None:

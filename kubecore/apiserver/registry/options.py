@@ -12,7 +12,7 @@ from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
-_VALIDATIONS = (IGNORE, WARN, STRICT)
+_VALIDATIONS = (IGNORE, STRICT, WARN)
 _MAX_MANAGER = 128
 
 
@@ -42,19 +42,24 @@ _KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchO
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(query: str) -> tuple[WriteOptions, tuple[Cause, ...]]:
+def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]:
     params: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         params.setdefault(name, []).append(value)
     first = {name: values[0] for name, values in params.items()}
     causes: list[Cause] = []
-    dry_run = [value for value in params.get("dryRun", []) if value]
-    causes += [FieldError.not_supported("dryRun", [value], ["All"]) for value in dry_run if value != "All"]
+    dry_run = params.get("dryRun", [])
+    if any(value != "All" for value in dry_run):
+        causes.append(FieldError.not_supported("dryRun", dry_run, ["All"]))
+    if deletes:
+        return WriteOptions(dry_run=bool(dry_run), params=MappingProxyType(first)), tuple(causes)
     manager = first.get("fieldManager", "")
     if len(manager) > _MAX_MANAGER:
         causes.append(FieldError.too_long("fieldManager", _MAX_MANAGER))
-    if any(not char.isprintable() for char in manager):
-        causes.append(FieldError.invalid("fieldManager", manager, "should only contain printable characters"))
+    odd = next((at for at, char in enumerate(manager) if not char.isprintable()), None)
+    if odd is not None:
+        detail = f"invalid character U+{ord(manager[odd]):04X} (at position {odd})"
+        causes.append(FieldError.invalid("fieldManager", manager, detail))
     validation = first.get("fieldValidation", "") or WARN
     if validation not in _VALIDATIONS:
         causes.append(FieldError.not_supported("fieldValidation", validation, ["", *_VALIDATIONS]))
@@ -73,7 +78,7 @@ def write_options(verb: str, query: str) -> WriteOptions:
     """Options of a create, update or patch. Raises 422 for values Kubernetes refuses."""
     if not query:
         return NO_OPTIONS
-    options, causes = _parsed(query)
+    options, causes = _parsed(query, verb not in _KINDS)
     if causes:
         raise errors.invalid(_KINDS.get(verb, "DeleteOptions"), "", causes, group="meta.k8s.io")
     return options

@@ -16,7 +16,7 @@ from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.registry import inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
-from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE
+from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.apiserver.storage.interface import (
     KeyExists,
@@ -153,13 +153,16 @@ class Store:
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
         ctx.name = metadata.get("name") or ""
+        if self.has_status and not strategy.status_on_create:
+            obj.pop("status", None)
         strategy.default(obj)
+        self._dedup_owners(ctx, metadata)
+        # Before admission: what the server adds or changes is nobody's.
+        managed = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
         if strategy.tracks_generation and "spec" in obj:
             metadata["generation"] = 1
-        if self.has_status and not strategy.status_on_create:
-            obj.pop("status", None)
         strategy.prepare_for_create(ctx, obj)
         causes = _metadata_causes(strategy, resource, obj)
         causes += strategy.validate(ctx, obj)
@@ -173,7 +176,7 @@ class Store:
         finish = strategy.begin_create(ctx, obj)
         done = False
         try:
-            body = await self._insert(ctx, obj, generated)
+            body = await self._insert(ctx, obj, managed, generated)
             done = not ctx.dry_run
         finally:
             if finish is not None:
@@ -182,13 +185,13 @@ class Store:
             strategy.after_create(ctx, obj)
         return Written(body, created=True)
 
-    async def _insert(self, ctx: RequestContext, obj: JSON, generated: str) -> bytes:
+    async def _insert(self, ctx: RequestContext, obj: JSON, managed: bytes | None, generated: str) -> bytes:
         metadata = obj["metadata"]
         for attempt in range(_NAME_TRIES):
             if attempt:
                 metadata["name"] = ctx.name = meta.generate_name(generated)
             name = metadata["name"]
-            body = self._tracked(ctx, None, self.codec.encode(obj))
+            body = self.codec.encode_managed(obj, managed)
             taken = ctx.dry_run and self.current(ctx.namespace, name) is not None
             if ctx.dry_run and not taken:
                 return body
@@ -204,16 +207,17 @@ class Store:
                 raise errors.already_exists(self.resource.group, self.resource.plural, name)
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
-    def _tracked(self, ctx: RequestContext, old: bytes | None, new: bytes) -> bytes:
+    def _dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
+        told = lifecycle.without_duplicate_owners(metadata, admitted=patched)
+        if told and told not in ctx.warnings:
+            ctx.warnings.append(told)
+
+    def _managed(self, ctx: RequestContext, old: bytes | None, obj: JSON) -> bytes | None:
+        """The managedFields of what a client has sent, defaults and all, instead of `old`."""
         if ctx.managed is not None:
-            return new
-        return self.schema.track(
-            old,
-            new,
-            manager=ctx.field_manager,
-            operation="Update",
-            time=ctx.now,
-            subresource=ctx.subresource,
+            return ctx.managed
+        return self.schema.managed(
+            old, self.codec.encode(obj), manager=ctx.field_manager, time=ctx.now, subresource=ctx.subresource
         )
 
     # --- updating
@@ -261,7 +265,7 @@ class Store:
 
     async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
         strategy = self.strategy
-        self._prepare_update(ctx, obj, old)
+        managed = self._prepare_update(ctx, obj, old, stored)
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
         if obj == old and not self._is_outdated(ctx):
@@ -270,7 +274,7 @@ class Store:
         finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
         done = False
         try:
-            body = self._tracked(ctx, stored.value, self.codec.encode(obj))
+            body = self.codec.encode_managed(obj, managed)
             if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
                 gone = await self.remove(ctx, obj, body, stored)
                 done = not ctx.dry_run
@@ -291,12 +295,13 @@ class Store:
         outdated = self.cached.outdated
         return bool(outdated) and self.key(ctx.namespace, ctx.name) in outdated
 
-    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        """Everything between decoding and storing an update; raises what is wrong with it."""
+    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> bytes | None:
+        """Everything between decoding and storing an update; raises what is wrong with it. The new managedFields."""
         resource = self.resource
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-        lifecycle.carry_over(metadata, old_metadata, resource)
+        lifecycle.carry_over(metadata, old_metadata, resource, patch=ctx.verb == "patch")
+        self._dedup_owners(ctx, metadata, patched=ctx.verb == "patch")
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
         elif ctx.subresource or not metadata.get("managedFields"):
@@ -306,6 +311,8 @@ class Store:
             metadata.pop("managedFields", None)
         strategy = self._restrict(ctx, obj, old)
         strategy.default(obj)
+        # Before admission: what the server adds or changes is nobody's.
+        managed = self._managed(ctx, stored.value, obj)
         if self._admission.mutate(ctx, obj, old):
             strategy.default(obj)
         if ctx.subresource == "status":
@@ -326,6 +333,7 @@ class Store:
         ctx.warnings += strategy.warnings(ctx, obj, old)
         self._admission.validate(ctx, obj, old)
         strategy.canonicalize(obj)
+        return managed
 
     def _restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
         """Undoes what this path may not change; the strategy that rules the rest."""
@@ -336,10 +344,13 @@ class Store:
         merge = SUBRESOURCE_MERGE.get(ctx.subresource)
         if merge is not None:
             merge(obj, old)
+            if ctx.subresource == "status":
+                keep_metadata(obj, old, kept_by_status(self.resource.key))
             return self.strategy
         found = self.strategy.subresource_strategy(ctx.subresource)
         if found is None:
             raise errors.no_such_path()
+        found.restrict(obj, old)
         return found
 
     async def change(self, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:

@@ -155,6 +155,9 @@ class Strategy:
     def after_delete(self, ctx: RequestContext, obj: JSON) -> None:
         """The object is gone for good: give back what it held."""
 
+    def restrict(self, obj: JSON, old: JSON) -> None:
+        """Undoes, in place, what an update through this subresource cannot change, before anybody owns it."""
+
     def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
         """Seconds the object stays after a DELETE, 0 for at once, None for a kind without graceful deletion.
 

@@ -5,7 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kubecore.api.meta import deepcopy
+
 JSON = dict[str, Any]
+
+# Metadata that a write through a subresource leaves as it is (apimachinery ResetObjectMetaForStatus).
+_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+# Of which kinds a write of the status leaves what of the metadata; of others it may change all a client may change.
+# Upstream each status strategy says so for itself.
+_STATUS_KEEPS: Mapping[str, tuple[str, ...]] = {
+    "deployments.apps": ("labels",),
+    # Old kubelets broke garbage collection this way.
+    "pods": ("ownerReferences",),
+    **dict.fromkeys(
+        (
+            "devicetaintrules.resource.k8s.io",
+            "flowschemas.flowcontrol.apiserver.k8s.io",
+            "podcertificaterequests.certificates.k8s.io",
+            "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+            "resourceclaims.resource.k8s.io",
+            "servicecidrs.networking.k8s.io",
+            "storageversionmigrations.storagemigration.k8s.io",
+            "storageversions.internal.apiserver.k8s.io",
+            "validatingadmissionpolicies.admissionregistration.k8s.io",
+            "volumeattachments.storage.k8s.io",
+        ),
+        _METADATA,
+    ),
+}
+
+
+def kept_by_status(resource_key: str) -> tuple[str, ...]:
+    """The metadata that a write of this kind's status cannot change."""
+    return _STATUS_KEEPS.get(resource_key, ())
+
+
+def keep_metadata(obj: JSON, old: JSON, names: tuple[str, ...] = _METADATA) -> None:
+    """Puts the old object's metadata of these names into the new one."""
+    metadata, before = obj["metadata"], old["metadata"]
+    for name in names:
+        if name in before:
+            metadata[name] = deepcopy(before[name])
+        else:
+            metadata.pop(name, None)
 
 
 def _status(obj: JSON, old: JSON) -> None:

@@ -213,7 +213,7 @@ async def test_an_element_given_twice_is_refused(api: Api) -> None:
 async def test_another_version_than_that_of_the_path_is_refused(api: Api) -> None:
     status, error = await apply(api, CM, config_map("a") | {"apiVersion": "v2"})
     assert status == 400
-    assert error["message"] == ("Incorrect version specified in apply patch. Specified patch version: v2, expected: v1")
+    assert error["message"] == "invalid object type: /v2, Kind=ConfigMap"
 
 
 async def test_status_is_not_set_through_the_object_and_spec_not_through_status(api: Api) -> None:

@@ -55,12 +55,65 @@ async def test_a_deleting_object_takes_no_new_finalizers_and_keeps_its_timestamp
     assert kept["metadata"]["deletionTimestamp"] == obj["metadata"]["deletionTimestamp"]
 
 
-@pytest.mark.parametrize("precondition", [{"uid": "other"}, {"resourceVersion": "1"}])
-async def test_a_missed_precondition_conflicts(api: Api, precondition: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("precondition", "words"),
+    [
+        ({"uid": "other"}, "the UID in the precondition (other) does not match the UID in record"),
+        ({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1) does not match the ResourceVersion"),
+    ],
+)
+async def test_a_missed_precondition_conflicts(api: Api, precondition: dict[str, str], words: str) -> None:
     await api.create(CM, config_map("a"))
-    status, error = await api.delete(CM, "a", {"preconditions": precondition})
-    assert (status, error["reason"]) == (409, "Conflict")
-    assert "Precondition failed" in error["message"]
+    for path in ("a", ""):
+        status, error = await api.delete(CM, path, {"preconditions": precondition})
+        assert (status, error["reason"], error["details"]["kind"]) == (409, "Conflict", "ConfigMap")
+        assert f'Operation cannot be fulfilled on ConfigMap "a": {words}' in error["message"]
+    assert (await api.get(CM, "a"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"kind": "Pod", "apiVersion": "v1"}, 400, 'no kind "Pod" is registered for version "v1"'),
+        ({"gracePeriodSeconds": "x"}, 400, "json: cannot unmarshal string into Go struct field DeleteOptions"),
+        ({"propagationPolicy": "X"}, 422, 'supported values: "Foreground", "Background", "Orphan", "nil"'),
+        ({"dryRun": ["x"]}, 422, 'dryRun: Unsupported value: ["x"]: supported values: "All"'),
+    ],
+)
+async def test_delete_options_that_make_no_sense_are_told(
+    api: Api, body: dict[str, object], status: int, message: str
+) -> None:
+    await api.create(CM, config_map("a"))
+    for path in ("a", ""):
+        code, error = await api.delete(CM, path, body)
+        assert code == status
+        assert message in error["message"]
+    assert (await api.get(CM, "a"))[0] == 200
+
+
+async def test_options_in_the_query_count_only_without_a_body(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    assert (await api.delete(CM, "a", dryRun="All"))[0] == 200
+    assert (await api.get(CM, "a"))[0] == 200
+    assert (await api.delete(CM, "a", {}, dryRun="All"))[0] == 200
+    assert (await api.get(CM, "a"))[0] == 404
+
+
+async def test_a_dry_run_of_a_collection_deletes_nothing(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    status, answer = await api.delete(CM, "", {"dryRun": ["All"]})
+    assert (status, [item["metadata"]["name"] for item in answer["items"]]) == (200, ["a"])
+    assert (await api.get(CM, "a"))[0] == 200
+
+
+async def test_a_collection_of_pods_has_each_its_grace_unless_one_is_named(api: Api) -> None:
+    for name, spec in (("gone", {}), ("own", {"nodeName": "n", "terminationGracePeriodSeconds": 50})):
+        await api.create(PODS, pod(name, **spec))
+    await api.delete(PODS)
+    left = (await api.list(PODS))[1]["items"]
+    assert [(p["metadata"]["name"], p["metadata"]["deletionGracePeriodSeconds"]) for p in left] == [("own", 50)]
+    await api.delete(PODS, "", {"gracePeriodSeconds": 7})
+    assert (await api.get(PODS, "own"))[1]["metadata"]["deletionGracePeriodSeconds"] == 7
 
 
 async def test_orphan_and_foreground_leave_their_finalizers(api: Api) -> None:
@@ -82,7 +135,21 @@ async def test_an_unscheduled_pod_goes_at_once_and_is_answered(api: Api) -> None
     await api.create(PODS, pod("p"))
     status, answer = await api.delete(PODS, "p")
     assert (status, answer["kind"]) == (200, "Pod")
+    metadata = answer["metadata"]
+    assert (metadata["deletionGracePeriodSeconds"], metadata["generation"], "deletionTimestamp" in metadata) == (
+        0,
+        2,
+        True,
+    )
     assert (await api.get(PODS, "p"))[0] == 404
+
+
+async def test_a_pod_that_ends_while_it_is_deleted_still_has_its_grace(api: Api) -> None:
+    await api.create(PODS, pod("p", nodeName="n"))
+    await api.delete(PODS, "p", {"gracePeriodSeconds": 9})
+    await api.patch(PODS, "p", {"status": {"phase": "Succeeded"}}, subresource="status")
+    await api.delete(PODS, "p", {"gracePeriodSeconds": 5})
+    assert (await api.get(PODS, "p"))[1]["metadata"]["deletionGracePeriodSeconds"] == 5
 
 
 async def test_a_scheduled_pod_has_its_grace_which_can_only_be_shortened(api: Api) -> None:

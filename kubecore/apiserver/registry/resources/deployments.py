@@ -110,7 +110,7 @@ def validate_deployment_status(status: JSON, old: JSON) -> list[Cause]:
     available = status.get("availableReplicas") or 0
     for field in ("updatedReplicas", "readyReplicas", "availableReplicas"):
         if (status.get(field) or 0) > total:
-            problems.invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
+            problems.invalid(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas")
     if available > ready:
         problems.invalid("status.availableReplicas", available, "cannot be greater than readyReplicas")
     collisions, before = status.get("collisionCount"), old.get("collisionCount")

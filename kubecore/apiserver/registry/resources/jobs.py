@@ -26,9 +26,7 @@ class JobStrategy(Strategy):
         spec = obj.get("spec")
         if spec is not None:
             default_job_spec(spec)
-            labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-            if labels and not obj["metadata"].get("labels"):
-                obj["metadata"]["labels"] = dict(labels)
+            _default_labels(obj, spec)
 
     def default_propagation(self, ctx: RequestContext, obj: JSON) -> str:
         # Its pods have always outlived it unless a client says otherwise; `kubectl delete` does.
@@ -39,6 +37,7 @@ class JobStrategy(Strategy):
         spec = obj.get("spec") or {}
         if not spec.get("manualSelector"):
             _generate_selector(obj, spec)
+        _default_labels(obj, spec)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
@@ -69,6 +68,13 @@ class JobStrategy(Strategy):
         if before.get("startTime") and status.get("startTime") and not (old["spec"] or {}).get("suspend"):
             problems.immutable("status.startTime", status["startTime"], before["startTime"])
         return problems
+
+
+def _default_labels(obj: JSON, spec: JSON) -> None:
+    """A Job without labels has those of its pods."""
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if labels and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def default_job_spec(spec: JSON) -> None:

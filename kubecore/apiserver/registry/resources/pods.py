@@ -9,10 +9,11 @@ from kubecore.api.meta import deepcopy
 from kubecore.apiserver.registry.defaulting.podspec import TERMINATION_GRACE_SECONDS, default_pod
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.subresources import keep_metadata
+from kubecore.apiserver.registry.validation.pod_resize import resized_containers, validate_resize
 from kubecore.apiserver.registry.validation.pod_updates import (
     validate_ephemeral_containers_update,
     validate_pod_update,
-    validate_resize,
     validate_status_update,
 )
 from kubecore.apiserver.registry.validation.podspec import validate_pod_spec
@@ -84,25 +85,44 @@ class PodStrategy(Strategy):
 class EphemeralContainersStrategy(PodStrategy):
     """Updates through pods/ephemeralcontainers: containers are added, nothing else changes."""
 
-    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        added = (obj.get("spec") or {}).get("ephemeralContainers")
-        obj["spec"], obj["status"] = deepcopy(old["spec"]), deepcopy(old.get("status") or {})
-        obj["spec"]["ephemeralContainers"] = added or []
-        if not added:
-            del obj["spec"]["ephemeralContainers"]
+    def restrict(self, obj: JSON, old: JSON) -> None:
+        containers = (obj.get("spec") or {}).get("ephemeralContainers")
+        _keep_all(obj, old)
+        if containers:
+            obj["spec"]["ephemeralContainers"] = containers
+        else:
+            obj["spec"].pop("ephemeralContainers", None)
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_ephemeral_containers_update(obj["spec"], old["spec"])
+        return validate_ephemeral_containers_update(obj, old)
 
 
 class ResizeStrategy(PodStrategy):
     """Updates through pods/resize: containers' CPU and memory change, nothing else."""
 
-    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        obj["status"] = deepcopy(old.get("status") or {})
+    def restrict(self, obj: JSON, old: JSON) -> None:
+        spec, before = obj.get("spec") or {}, old["spec"]
+        resized = {field: resized_containers(spec.get(field) or [], before.get(field) or []) for field in _CONTAINERS}
+        if any(len(spec.get(field) or []) != len(before.get(field) or []) for field in _CONTAINERS):
+            # Left as it is, for validation to refuse.
+            return
+        _keep_all(obj, old)
+        for field, containers in resized.items():
+            if containers:
+                obj["spec"][field] = containers
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_resize(obj["spec"], old["spec"])
+        return validate_resize(obj, old)
+
+
+_CONTAINERS = ("containers", "initContainers")
+
+
+def _keep_all(obj: JSON, old: JSON) -> None:
+    obj["spec"] = deepcopy(old["spec"])
+    if "status" in old:
+        obj["status"] = deepcopy(old["status"])
+    keep_metadata(obj, old)
 
 
 _SUBRESOURCES: dict[str, Strategy] = {

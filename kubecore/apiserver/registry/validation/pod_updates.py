@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.validation.containers import validate_containers
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.volumes import validate_volumes
@@ -20,7 +19,7 @@ _ALLOWED = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
-_RESIZABLE = ("cpu", "memory")
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
 def validate_pod_update(spec: JSON, old: JSON) -> list[Cause]:
@@ -140,54 +139,21 @@ def _transitions(problems: Problems, new: list[JSON], old: list[JSON], policy: s
         problems.forbidden(f"{path}[{index}].state", "may not be transitioned to non-terminated state")
 
 
-def validate_ephemeral_containers_update(spec: JSON, old: JSON) -> list[Cause]:
+def validate_ephemeral_containers_update(pod: JSON, before: JSON) -> list[Cause]:
     """A change through pods/ephemeralcontainers only adds."""
-    problems = Problems()
+    problems, spec, old = Problems(), pod["spec"], before["spec"]
+    if MIRROR_ANNOTATION in (before["metadata"].get("annotations") or {}):
+        problems.forbidden("", "static pods do not support ephemeral containers")
+        return problems
     volumes = validate_volumes(Problems(), spec.get("volumes") or [], "spec.volumes")
     validate_containers(problems, spec, volumes, "spec")
     by_name = {container.get("name"): container for container in spec.get("ephemeralContainers") or []}
-    for before in old.get("ephemeralContainers") or []:
-        name = before.get("name")
+    for container in old.get("ephemeralContainers") or []:
+        name = container.get("name")
         if name not in by_name:
             detail = f'existing ephemeral containers "{name}" may not be removed\n'
             problems.forbidden("spec.ephemeralContainers", detail)
-        elif by_name[name] != before:
+        elif by_name[name] != container:
             detail = f'existing ephemeral containers "{name}" may not be changed\n'
             problems.forbidden("spec.ephemeralContainers", detail)
     return problems
-
-
-def validate_resize(spec: JSON, old: JSON) -> list[Cause]:
-    """A change through pods/resize: CPU and memory, within the pod's quality of service class."""
-    problems = Problems()
-    if quality_of_service(spec) != quality_of_service(old):
-        detail = "Pod QOS Class may not change as a result of resizing"
-        problems.invalid("spec", quality_of_service(spec), detail)
-    changed = dict(spec)
-    for field in ("containers", "initContainers"):
-        new, before = spec.get(field) or [], old.get(field) or []
-        if len(new) != len(before):
-            problems.forbidden(f"spec.{field}", "pod resize may not add or remove containers")
-            return problems
-        if new:
-            pairs = zip(new, before, strict=True)
-            changed[field] = [_with_old_amounts(container, was) for container, was in pairs]
-    if changed != old:
-        problems.forbidden("spec", "only cpu and memory resources are mutable")
-    return problems
-
-
-def _with_old_amounts(container: JSON, old: JSON) -> JSON:
-    """The container with the old one's CPU and memory, so that only other differences show."""
-    resources: JSON = {}
-    for kind in ("limits", "requests"):
-        new = (container.get("resources") or {}).get(kind) or {}
-        before = (old.get("resources") or {}).get(kind) or {}
-        merged = {name: amount for name, amount in new.items() if name not in _RESIZABLE}
-        merged |= {name: amount for name, amount in before.items() if name in _RESIZABLE}
-        if merged:
-            resources[kind] = merged
-    others = {
-        key: value for key, value in (container.get("resources") or {}).items() if key not in ("limits", "requests")
-    }
-    return {**container, "resources": {**others, **resources}}

@@ -88,11 +88,12 @@ impl Schemas {
         if !value.is_object() {
             return Err(undecodable("the configuration must be an object".into()).into());
         }
-        let given = value["apiVersion"].as_str().unwrap_or_default();
-        if given != self.api_version(kind) {
+        let text = |name: &str| value[name].as_str().unwrap_or_default();
+        let (version, given) = (text("apiVersion"), text("kind"));
+        if version != self.api_version(kind) || given != self.kind_name(kind) {
+            let slash = if version.contains('/') { "" } else { "/" };
             return Err(PatchFailure::bad_request(format!(
-                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {}",
-                self.api_version(kind)
+                "invalid object type: {slash}{version}, Kind={given}"
             ))
             .into());
         }
@@ -136,7 +137,7 @@ impl Intent<'_> {
             operation,
             api_version: self.schemas.api_version(self.kind).to_owned(),
             time: self.apply.time.to_owned(),
-            subresource: if operation == Operation::Apply { self.apply.subresource } else { "" }.to_owned(),
+            subresource: self.apply.subresource.to_owned(),
             fields,
         }
     }
@@ -251,11 +252,12 @@ fn take_entries(object: &mut Value) -> Vec<Entry> {
 
 fn untyped(schemas: &Schemas, kind: KindId, config: &Value, problem: &str) -> ApplyFailure {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
+    let version = schemas.api_version(kind);
     PatchFailure::bad_request(format!(
-        "failed to create typed patch object ({}/{}; {}, Kind={}): {problem}",
+        "failed to create typed patch object ({}/{}; {}{version}, Kind={}): {problem}",
         text("namespace"),
         text("name"),
-        schemas.api_version(kind),
+        if version.contains('/') { "" } else { "/" },
         schemas.kind_name(kind)
     ))
     .into()

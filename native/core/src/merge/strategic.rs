@@ -154,10 +154,15 @@ impl Merger<'_> {
         if !ty.patch_merge {
             return changes.into_iter().map(|change| self.fresh(item, change)).collect();
         }
-        match ty.patch_merge_key.as_deref() {
-            Some(key) => self.keyed_list(item, key, before, changes),
-            None => Ok(scalar_list(before, changes)),
-        }
+        let key = ty.patch_merge_key.as_deref();
+        let order: Vec<Value> =
+            changes.iter().filter(|change| change.get(PATCH).is_none()).cloned().collect();
+        let merged = match key {
+            Some(key) => self.keyed_list(item, key, before.clone(), changes)?,
+            None => scalar_list(before.clone(), changes),
+        };
+        // What is new comes first, as in Kubernetes: the patch's order counts before that of the list.
+        Ok(ordered(merged, &before, &order, key))
     }
 
     fn keyed_list(

@@ -33,12 +33,24 @@ impl Schemas {
         new: &[u8],
         update: Update<'_>,
     ) -> Result<Vec<u8>, SchemaError> {
+        let managed = self.managed_after(kind, old, new, update)?;
+        splice::managed_fields(new, managed.as_deref())
+    }
+
+    /// The managedFields of `new`, as JSON; None when nobody owns anything.
+    pub fn managed_after(
+        &self,
+        kind: KindId,
+        old: Option<&[u8]>,
+        new: &[u8],
+        update: Update<'_>,
+    ) -> Result<Option<Vec<u8>>, SchemaError> {
         let old_value = old.map(parse_checked).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
         let new_value = parse_checked(new)?;
         let mut entries = current_entries(&old_value, &new_value, update.subresource);
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
-            return splice::managed_fields(new, None);
+            return Ok(None);
         }
         let change = compare(self, &self.root_type(kind), &old_value, &new_value);
         for entry in &mut entries {
@@ -64,8 +76,7 @@ impl Schemas {
         }
         entries.retain(|entry| !entry.fields.is_empty());
         cap_update_managers(&mut entries);
-        let written = (!entries.is_empty()).then(|| ownership::write(entries));
-        splice::managed_fields(new, written.as_deref())
+        Ok((!entries.is_empty()).then(|| ownership::write(entries)))
     }
 }
 
@@ -126,7 +137,7 @@ pub(crate) struct Change {
 }
 
 pub(crate) fn compare(schemas: &Schemas, ty: &Type, old: &Value, new: &Value) -> Change {
-    let mut change = Comparer { schemas }.value(ty, Some(old), Some(new));
+    let mut change = Comparer { schemas }.value(ty, Some(old), Some(new), Present { old: true, new: true });
     for set in [&mut change.written, &mut change.removed] {
         strip_identity(set);
     }
@@ -166,14 +177,27 @@ struct Comparer<'s> {
 
 type Side<'v> = Option<&'v Value>;
 
+/// Where a value is as Go has it: a structure within a structure is there even when nothing is in it.
+#[derive(Clone, Copy)]
+struct Present {
+    old: bool,
+    new: bool,
+}
+
+impl Present {
+    fn of(old: Side<'_>, new: Side<'_>) -> Self {
+        Self { old: old.is_some(), new: new.is_some() }
+    }
+}
+
 impl Comparer<'_> {
-    fn value(&self, ty: &Type, old: Side<'_>, new: Side<'_>) -> Change {
+    fn value(&self, ty: &Type, old: Side<'_>, new: Side<'_>, present: Present) -> Change {
         let mut change = match (&ty.shape, old, new) {
             _ if ty.atomic => leaf(old, new),
             (Shape::Struct(_) | Shape::Map(_) | Shape::SchemaOr { .. } | Shape::Any { .. }, _, _)
                 if is_map(old, new) =>
             {
-                self.members(ty, old, new)
+                self.members(ty, old, new, present)
             }
             (Shape::List(item), _, _) if is_list(old, new) => match &ty.list {
                 ListKind::Atomic => leaf(old, new),
@@ -187,7 +211,7 @@ impl Comparer<'_> {
         change
     }
 
-    fn members(&self, ty: &Type, old: Side<'_>, new: Side<'_>) -> Change {
+    fn members(&self, ty: &Type, old: Side<'_>, new: Side<'_>, present: Present) -> Change {
         let empty = serde_json::Map::new();
         let before = old.and_then(Value::as_object).unwrap_or(&empty);
         let after = new.and_then(Value::as_object).unwrap_or(&empty);
@@ -210,10 +234,15 @@ impl Comparer<'_> {
                 (Shape::Map(value), None) => value,
                 _ => &free,
             };
-            let mut below = self.value(inner, was, is);
-            if field.is_some_and(|field| field.always_present) {
-                below.written.member = false;
-                below.removed.member = false;
+            let always = field.is_some_and(|field| field.always_present);
+            let there = Present {
+                old: was.is_some() || always && present.old,
+                new: is.is_some() || always && present.new,
+            };
+            let mut below = self.value(inner, was, is, there);
+            if always {
+                below.written.member &= !there.old;
+                below.removed.member &= !there.new;
             }
             change.written.push(PathElement::field(name), below.written);
             change.removed.push(PathElement::field(name), below.removed);
@@ -241,14 +270,17 @@ impl Comparer<'_> {
             if was == Some(element) {
                 continue;
             }
-            let below = self.value(item, was, Some(element));
+            let below = self.value(item, was, Some(element), Present::of(was, Some(element)));
             change.written.push(key.clone(), below.written);
             change.removed.push(key.clone(), below.removed);
         }
         let by_key = first_of_each_key(&after);
         for (key, element) in &before {
             if !by_key.contains_key(key) {
-                change.removed.push(key.clone(), self.value(item, Some(element), None).removed);
+                change.removed.push(
+                    key.clone(),
+                    self.value(item, Some(element), None, Present { old: true, new: false }).removed,
+                );
             }
         }
         change.written.sort();

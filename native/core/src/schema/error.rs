@@ -52,11 +52,9 @@ impl Rejection {
         Self { code: 400, reason: "BadRequest", message, errors }
     }
 
-    pub(crate) fn unsupported_media_type(content_type: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml, application/vnd.kubernetes.protobuf (got {content_type:?})"
-        );
-        Self { code: 415, reason: "UnsupportedMediaType", message, errors: Vec::new() }
+    pub(crate) fn unsupported_media_type() -> Self {
+        const MESSAGE: &str = "the body of the request was in an unknown format - accepted media types include: \
+            application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        Self { code: 415, reason: "UnsupportedMediaType", message: MESSAGE.into(), errors: Vec::new() }
     }
 }

@@ -25,7 +25,7 @@ impl Schemas {
                 Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
             }
             protobuf::CONTENT_TYPE => self.decode_protobuf(kind, body, validation),
-            other => Err(Rejection::unsupported_media_type(other)),
+            _ => Err(Rejection::unsupported_media_type()),
         }
     }
 
@@ -38,7 +38,7 @@ impl Schemas {
     ) -> Result<Decoded<'static>, Rejection> {
         let info = self.info(kind);
         if !protobuf::knows(&info.api_version, &info.kind) {
-            return Err(Rejection::unsupported_media_type(protobuf::CONTENT_TYPE));
+            return Err(Rejection::unsupported_media_type());
         }
         let refuse = |message: String| Rejection::bad_request(message, Vec::new());
         let envelope = Envelope::open(body).map_err(|fault| {

@@ -1,0 +1,111 @@
+"""What an update or patch may say of an object's identity and owners, and whose the fields are afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, config_map, deployment, pod
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+CM = "v1/configmaps"
+DEPLOY = "apps/v1/deployments"
+
+
+async def test_an_update_names_its_object(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    for metadata in ({}, {"name": ""}):
+        status, error = await api.call("PUT", api.path(CM, "a"), {"metadata": metadata})
+        assert (status, error["message"]) == (
+            400,
+            "the name of the object (a based on URL) was undeterminable: name must be provided",
+        )
+    status, _ = await api.patch(CM, "a", {"metadata": {"name": None}})
+    assert status == 400
+
+
+async def test_a_patch_does_not_change_the_uid_and_nobody_sets_a_deletion_timestamp(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    for metadata in ({"uid": "other"}, {"deletionTimestamp": "2020-01-01T00:00:00Z"}):
+        status, error = await api.patch(CM, "a", {"metadata": metadata})
+        (field,) = metadata
+        assert (status, error["details"]["causes"][0]["field"]) == (422, f"metadata.{field}")
+        assert "field is immutable" in error["message"]
+
+
+async def test_an_owner_named_twice_is_there_once_and_the_client_is_told(
+    server: APIServer, api: Api, tmp_path: Any
+) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u-1"}
+    pair = server.issue_client_certificate("root", ["system:masters"])
+    async with Http(server, tmp_path, pair=pair) as http:
+        made = config_map("a")
+        made["metadata"]["ownerReferences"] = [owner, owner]
+        answer = await http.call("POST", api.path(CM), made)
+        assert answer.json["metadata"]["ownerReferences"] == [owner]
+        assert answer.headers["Warning"].startswith('299 - ".metadata.ownerReferences contains duplicate entries; API')
+        merge = {"Content-Type": "application/merge-patch+json"}
+        patch = {"metadata": {"ownerReferences": [owner, owner]}}
+        answer = await http.call("PATCH", api.path(CM, "a"), patch, merge)
+        assert answer.json["metadata"]["ownerReferences"] == [owner]
+        assert "duplicate entries after mutating admission happens" in answer.headers["Warning"]
+
+
+async def test_what_admission_and_the_kind_add_is_nobodys(api: Api) -> None:
+    _, obj = await api.create("v1/pods", pod("p"))
+    assert obj["spec"]["serviceAccountName"] == "default" and obj["spec"]["volumes"] and obj["status"]["phase"]
+    (own,) = obj["metadata"]["managedFields"]
+    assert "f:status" not in own["fieldsV1"]
+    assert {"f:serviceAccountName", "f:volumes", "f:tolerations", "f:priority"} & own["fieldsV1"][
+        "f:spec"
+    ].keys() == set()
+    _, service = await api.create("v1/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
+    assert service["spec"]["clusterIP"]
+    (own,) = service["metadata"]["managedFields"]
+    assert {"f:clusterIP", "f:clusterIPs"} & own["fieldsV1"]["f:spec"].keys() == set()
+
+
+async def test_structures_within_what_is_new_are_owned_themselves(api: Api) -> None:
+    _, obj = await api.create("v1/pods", pod("p"))
+    container = obj["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:containers"]['k:{"name":"main"}']
+    assert (container["f:resources"], "." in container) == ({}, True)
+
+
+async def test_the_status_of_a_deployment_leaves_its_labels(api: Api) -> None:
+    await api.create(DEPLOY, deployment("d"))
+    patch = {"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}, "status": {"replicas": 1}}
+    _, obj = await api.patch(DEPLOY, "d", patch, subresource="status")
+    assert ("labels" in obj["metadata"], obj["metadata"]["annotations"]) == (False, {"c": "d"})
+    config = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "labels": {"a": "b"}}}
+    path = api.path(DEPLOY, "d", "status")
+    status, obj = await api.call("PATCH", path, config, "application/apply-patch+yaml", fieldManager="m")
+    assert (status, "labels" in obj["metadata"]) == (200, False)
+    assert [one for one in obj["metadata"]["managedFields"] if one["manager"] == "m"] == []
+
+
+async def test_an_element_a_strategic_patch_adds_comes_first(api: Api) -> None:
+    await api.create(DEPLOY, deployment("d"))
+    container = {"name": "added", "image": "i"}
+    patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    _, obj = await api.patch(DEPLOY, "d", patch, "strategic-merge-patch")
+    assert [one["name"] for one in obj["spec"]["template"]["spec"]["containers"]] == ["added", "main"]
+
+
+@pytest.mark.parametrize(("query", "value"), [({"dryRun": ""}, '[""]'), ({"dryRun": "x"}, '["x"]')])
+async def test_only_one_kind_of_dry_run_is_known(api: Api, query: dict[str, str], value: str) -> None:
+    for method, path in (("POST", api.path(CM)), ("PUT", api.path(CM, "a"))):
+        status, error = await api.call(method, path, config_map("a"), **query)
+        assert status == 422
+        assert f'dryRun: Unsupported value: {value}: supported values: "All"' in error["message"]
+    assert (await api.delete(CM, "a", **query))[0] == 422
+
+
+async def test_a_deletion_has_no_field_manager(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    assert (await api.delete(CM, "a", fieldManager="x" * 200, fieldValidation="x"))[0] == 200
