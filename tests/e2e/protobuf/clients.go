@@ -51,6 +51,11 @@ func informAll(ctx context.Context, config *rest.Config) error {
 	alone := metadatainformer.NewSharedInformerFactory(metadata.NewForConfigOrDie(metadata.ConfigFor(config)), 0)
 	count := 0
 	for resource := range resources {
+		if !scheme.IsGroupRegistered(resource.Group) {
+			// A custom resource, which may be about to go.
+			delete(resources, resource)
+			continue
+		}
 		alone.ForResource(resource)
 		if informer, err := typed.ForResource(resource); err == nil {
 			informer.Informer()
