@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use kubecore_core::clock::Clock;
 
-pub(crate) async fn sleep(clock: &Clock, duration: Duration) {
-    match clock.virtual_sleep(duration) {
-        Some(sleep) => sleep.await,
-        None => tokio::time::sleep(duration).await,
+/// Time counts from the call, not from the first poll: what a test does to the clock once the work has begun is felt.
+pub(crate) fn sleep(clock: &Clock, duration: Duration) -> impl Future<Output = ()> + use<> {
+    let wait = clock.virtual_sleep(duration).ok_or_else(|| tokio::time::sleep(duration));
+    async move {
+        match wait {
+            Ok(virtual_sleep) => virtual_sleep.await,
+            Err(sleep) => sleep.await,
+        }
     }
 }
 
 /// None when `duration` was over first.
 pub(crate) async fn timeout<F: Future>(clock: &Clock, duration: Duration, future: F) -> Option<F::Output> {
+    let over = sleep(clock, duration);
     tokio::select! {
         biased;
         output = future => Some(output),
-        () = sleep(clock, duration) => None,
+        () = over => None,
     }
 }
 
