@@ -38,7 +38,6 @@ _DISCOVERY_CHANGES = {"customresourcedefinitions.apiextensions.k8s.io", "apiserv
 _DISCOVERY_KEY = "discovery"
 _ABSENT_REMEMBERED = 500
 _DISCOVERY_DELAY_SECONDS = 0.1
-_EVERYWHERE = "*"
 
 
 class OwnerState(Enum):
@@ -57,9 +56,9 @@ class GarbageCollector(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
-        self.graph = Graph()
+        self.graph = Graph(self._names)
         self._monitors: dict[str, tuple[_Monitor, asyncio.Task[None]]] = {}
-        self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._absent: OrderedDict[str | tuple[OwnerReference, str], None] = OrderedDict()
 
     # ------------------------------------------------------------------ watching
     async def run(self) -> None:
@@ -143,12 +142,12 @@ class GarbageCollector(Controller):
             if leaving:
                 await self._remove_owners(node.identity, latest, leaving)
         elif waiting and node.dependents:
-            await self._break_cycle(node, latest)
-            await self._delete(node.identity, "Foreground")
+            latest = await self._break_cycle(node, latest)
+            await self._delete(node.identity, "Foreground", latest)
         else:
             finalizers = latest.finalizers or ()
             policy = "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
-            await self._delete(node.identity, policy)
+            await self._delete(node.identity, policy, latest)
 
     async def _wait_for_dependents(self, node: Node, latest: Metadata) -> None:
         blocking = [dependent for dependent in node.dependents if dependent.blocks(node.identity.uid)]
@@ -158,12 +157,13 @@ class GarbageCollector(Controller):
             if not dependent.deleting_dependents:
                 self.queue.add(f"delete/{dependent.identity.uid}")
 
-    async def _break_cycle(self, node: Node, latest: Metadata) -> None:
+    async def _break_cycle(self, node: Node, latest: Metadata) -> Metadata:
         """A dependent that waits for its own dependents must not be waited for by its owner: that may be a circle."""
         if not any(dependent.deleting_dependents for dependent in node.dependents):
-            return
+            return latest
         references = [_reference(ref, block=False) for ref in latest.ownerReferences or ()]
         await self._patch(node.identity, latest, {"ownerReferences": references})
+        return await self._latest(node.identity) or latest
 
     async def _orphan_dependents(self, node: Node) -> None:
         latest = await self._latest(node.identity)
@@ -179,28 +179,41 @@ class GarbageCollector(Controller):
     async def _owner_state(self, ref: OwnerReference, dependent: Identity) -> OwnerState | None:
         """None when nobody can judge the reference: a cluster-wide object cannot have a namespaced owner."""
         known = self.graph.nodes.get(ref.uid)
-        if known is not None and not known.virtual and known.identity.namespace in ("", dependent.namespace):
-            return OwnerState.WAITING if known.deleting_dependents else OwnerState.SOLID
-        if (ref.uid, _EVERYWHERE) in self._absent or (ref.uid, dependent.namespace) in self._absent:
+        seen = known is not None and not known.virtual
+        elsewhere = seen and known is not None and known.identity.namespace not in ("", dependent.namespace)
+        here = known is not None and seen and not elsewhere and self._names(ref, known.identity)
+        if known is not None and here and not known.deleting_dependents:
+            return OwnerState.SOLID
+        # One that waited for its dependents may have been told meanwhile to leave them: that is asked for.
+        # the reference as it looks for an owner: whether it blocks or controls is nothing to that
+        sought = OwnerReference(ref.apiVersion, ref.kind, ref.name, ref.uid)
+        if ref.uid in self._absent or (sought, dependent.namespace) in self._absent:
             return OwnerState.DANGLING
         resource = self.client.resource_for_kind(ref.apiVersion, ref.kind)
         if resource is None:
             raise RetryLater(f"no kind {ref.kind} in {ref.apiVersion}")
+        if elsewhere:
+            self._tell_misplaced(ref, dependent)
         if resource.namespaced and not dependent.namespace:
             return None
         namespace = dependent.namespace if resource.namespaced else ""
         owner = await self._latest(Identity(resource.key, namespace, ref.name, ref.uid))
         if owner is None or owner.uid != ref.uid:
-            if known is not None and not known.virtual:
-                self._tell_misplaced(ref, dependent)
-            self.note_absent(ref.uid, dependent.namespace)
+            self.note_absent((sought, dependent.namespace))
             return OwnerState.DANGLING
         foreground = bool(owner.deletionTimestamp) and FOREGROUND in (owner.finalizers or ())
         return OwnerState.WAITING if foreground else OwnerState.SOLID
 
-    def note_absent(self, uid: str, namespace: str = _EVERYWHERE) -> None:
-        """Uids do not come back: dependents of this owner need not ask for it again."""
-        self._absent[uid, namespace] = None
+    def _names(self, ref: OwnerReference, owner: Identity) -> bool:
+        """Whether the reference's kind, in whichever version, and its name are the object's."""
+        known = self.client.resource(owner.resource)
+        group, _ = scheme.split_group_version(ref.apiVersion)
+        return (ref.name, ref.kind, group) == (owner.name, known.kind, known.group)
+
+    def note_absent(self, owner: str | tuple[OwnerReference, str]) -> None:
+        """An owner of this uid, or one as a reference from a namespace has it, is not there. Uids do not come back:
+        dependents need not ask for it again."""
+        self._absent[owner] = None
         if len(self._absent) > _ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
 
@@ -224,15 +237,33 @@ class GarbageCollector(Controller):
                 return None
             raise
 
-    async def _delete(self, identity: Identity, policy: str) -> None:
+    async def _delete(self, identity: Identity, policy: str, judged: Metadata) -> None:
+        """Delete the object as long as it has the owners it was judged by."""
         try:
-            await self.client.delete(
-                identity.resource, identity.name, identity.namespace, uid=identity.uid, propagation_policy=policy
-            )
+            await self._delete_version(identity, policy, judged.resourceVersion)
         except StatusError as error:
-            # gone, or another one by now: not ours to delete
-            if not errors.is_not_found(error) and not errors.is_conflict(error):
+            if errors.is_not_found(error):
+                return
+            if not errors.is_conflict(error):
                 raise
+            live = await self._latest(identity)
+            if live is None or live.uid != identity.uid:
+                # gone, or another one by now: not ours to delete
+                return
+            if live.ownerReferences != judged.ownerReferences:
+                raise
+            # what changed was something else; what changes often must not live for ever
+            await self._delete_version(identity, policy, "")
+
+    async def _delete_version(self, identity: Identity, policy: str, version: str) -> None:
+        await self.client.delete(
+            identity.resource,
+            identity.name,
+            identity.namespace,
+            uid=identity.uid,
+            resource_version=version,
+            propagation_policy=policy,
+        )
 
     async def _remove_owners(self, identity: Identity, latest: Metadata, uids: list[str]) -> None:
         staying = [_reference(ref) for ref in latest.ownerReferences or () if ref.uid not in uids]

@@ -9,7 +9,7 @@ node; a virtual node has dependents, else it is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -60,6 +60,13 @@ class Identity:
     uid: str
 
 
+Names = Callable[[OwnerReference, Identity], bool]
+
+
+def named(reference: OwnerReference, owner: Identity) -> bool:
+    return reference.name == owner.name
+
+
 @dataclass(eq=False, slots=True)
 class Node:
     identity: Identity
@@ -83,8 +90,10 @@ class Work:
 
 
 class Graph:
-    def __init__(self) -> None:
+    def __init__(self, names: Names = named) -> None:
+        """`names` says whether a reference's kind and name are those of the object that has its uid."""
         self.nodes: dict[str, Node] = {}
+        self._names = names
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -98,11 +107,10 @@ class Graph:
         if node is None:
             node = self.nodes[seen.uid] = Node(identity)
         elif node.virtual:
-            # the owner exists after all; dependents that look for it elsewhere (another namespace) look again
+            # the owner exists after all; dependents that look for it elsewhere or by another name look again
             node.virtual = False
-            if node.identity.namespace != identity.namespace or node.identity.name != identity.name:
-                work.delete += [dependent.identity.uid for dependent in node.dependents]
             node.identity = identity
+            work.delete += [one.identity.uid for one in node.dependents if not self._owns(node, one)]
         self._set_owners(node, tuple(seen.ownerReferences or ()), work)
         self._note_deletion(node, seen, work)
         return work
@@ -145,9 +153,17 @@ class Graph:
                 owner = self.nodes[uid] = Node(identity, virtual=True)
                 # whether it exists has to be asked
                 work.delete.append(node.identity.uid)
-            elif owner.virtual or owner.being_deleted or _misplaced(owner, node):
+            elif owner.virtual or owner.being_deleted or not self._may_own(owner, node, ref):
                 work.delete.append(node.identity.uid)
             owner.dependents.add(node)
+
+    def _owns(self, owner: Node, dependent: Node) -> bool:
+        return all(self._may_own(owner, dependent, ref) for ref in dependent.owners if ref.uid == owner.identity.uid)
+
+    def _may_own(self, owner: Node, dependent: Node, ref: OwnerReference) -> bool:
+        """What has a namespace can only own what is in the same one, and by its right name only."""
+        here = owner.identity.namespace in ("", dependent.identity.namespace)
+        return here and self._names(ref, owner.identity)
 
     def _unlink(self, node: Node, owners: Iterable[OwnerReference]) -> list[Node]:
         found = []
@@ -173,8 +189,3 @@ class Graph:
             node.deleting_dependents = True
             work.delete += [dependent.identity.uid for dependent in node.dependents]
             work.delete.append(seen.uid)
-
-
-def _misplaced(owner: Node, dependent: Node) -> bool:
-    """An owner with a namespace can only own what is in the same one."""
-    return bool(owner.identity.namespace) and owner.identity.namespace != dependent.identity.namespace

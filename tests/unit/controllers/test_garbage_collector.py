@@ -144,3 +144,24 @@ async def test_a_circle_of_foreground_deletions_ends(api: FakeAPI, running: Runn
     await delete(running, "one", "Foreground")
     await running.clock.advance(30)
     assert api.all(SETS) == []
+
+
+async def test_a_foreground_deletion_that_becomes_an_orphaning_one_leaves_the_dependents(
+    api: FakeAPI, running: Running
+) -> None:
+    owner = add_set(api)
+    add_pod(api, "a", reference(owner, block=False))
+    await start(running)
+    for policy in ("Foreground", "Orphan"):
+        await running.context.client.delete(SETS, "web", "default", propagation_policy=policy)
+    await running.settle()
+    assert names(api.all("pods")) == ["a"] and api.all(SETS) == []
+
+
+async def test_a_reference_by_a_wrong_name_is_no_owner(api: FakeAPI, running: Running) -> None:
+    owner = add_set(api)
+    await start(running)
+    add_pod(api, "wrong", {**reference(owner), "name": "other"})
+    add_pod(api, "right", reference(owner))
+    await running.settle()
+    assert names(api.all("pods")) == ["right"]
