@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.clock import Clock, RealClock
+from kubecore.held_directory import HeldDirectory
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._informers: InformerFactory | None = None
         self._networks = Networks()
+        self._held: HeldDirectory | None = None
 
     @property
     def networks(self) -> Networks:
@@ -202,8 +204,17 @@ class Cluster:
         """`https://HOST:PORT` of the API server."""
         return self.server.url
 
+    def hold(self) -> None:
+        """Take the data directory, before anything is written to it; `start` does it where it has not been done.
+
+        Raises DirectoryInUse when another process has it, OSError when it cannot be written to.
+        """
+        if self._held is None:
+            self._held = HeldDirectory(self.config.data_dir)
+
     async def start(self) -> None:
         """Start every part. Returns when the API is ready; nodes and pods follow within moments."""
+        self.hold()
         self.failed = asyncio.get_running_loop().create_future()
         try:
             await self._start()
@@ -390,6 +401,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """End every part, the API server last; pods' processes are gone when this returns."""
+        log.info("stopping")
         for task in reversed(self._tasks):
             task.cancel()
         if self._tasks:
@@ -405,3 +417,7 @@ class Cluster:
             self._server = None
         if self._networks.claim is not None:
             self._networks.claim.release()
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+        log.info("stopped")

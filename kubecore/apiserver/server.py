@@ -70,13 +70,13 @@ _ALLOCATING = ["services"]
 
 
 @contextmanager
-def _told_where(host: str, port: int) -> Iterator[None]:
-    """An OSError of the listener says which address could not be had."""
+def _told_where(host: str, port: int, option: str) -> Iterator[None]:
+    """An OSError of the listener says which address could not be had, and which option chooses another."""
     try:
         yield
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {why}") from error
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
 
 
 def version_info() -> bytes:
@@ -281,7 +281,7 @@ class APIServer:
         self._door = FrontDoor(self.front, driving.Driver(self.handlers))
         self._door.open()
         self._started.append("front")
-        with _told_where(config.bind_address, config.secure_port):
+        with _told_where(config.bind_address, config.secure_port, "--secure-port, --bind-address"):
             self.secure_port = self.front.listen_tls(
                 config.bind_address,
                 config.secure_port,
@@ -289,7 +289,7 @@ class APIServer:
                 key_pem=self._serving.key,
             )
         if config.insecure_port:
-            with _told_where("127.0.0.1", config.insecure_port):
+            with _told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
         if config.grpc_port is not None:
             self._listen_grpc(config.bind_address, config.grpc_port)
@@ -305,7 +305,8 @@ class APIServer:
             transport_for=self.transport_for,
             run_dir=self.config.data_dir / "grpc",
         )
-        self.grpc_port = self._grpc.listen(host, port)
+        with _told_where(host, port, "--grpc-port"):
+            self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")
 
     def _hosts(self) -> list[str]:

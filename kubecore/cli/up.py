@@ -16,7 +16,7 @@ import typer
 from kubecore.cli import logs, open_files, options
 
 if TYPE_CHECKING:
-    from kubecore.cluster import ClusterConfig
+    from kubecore.cluster import Cluster
 
 log = logging.getLogger("kubecore.cli")
 
@@ -93,13 +93,9 @@ def up(
 
     Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
     """
-    from kubecore.cluster import ClusterConfig
+    from kubecore.cluster import Cluster, ClusterConfig
+    from kubecore.held_directory import DirectoryInUse
 
-    try:
-        logs.configure(verbosity=verbosity, file=data_dir / "log" / "kubecore.log")
-    except OSError as error:
-        typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
-        raise typer.Exit(1) from None
     config = ClusterConfig(
         data_dir=data_dir,
         bind_address=bind_address,
@@ -113,17 +109,31 @@ def up(
         authorization_modes=options.split(authorization_mode),
         network_mode=pod_network.value,
     )
-    raise typer.Exit(run_on_loop(_serve(config)))
+    cluster = Cluster(config)
+    try:
+        # First of all: the log of a cluster that runs is not to be written to by a second one.
+        cluster.hold()
+        logs.configure(verbosity=verbosity, file=data_dir / "log" / "kubecore.log")
+    except DirectoryInUse as error:
+        typer.echo(f"kubecore: {error}; choose another one with --data-dir", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(run_on_loop(_serve(cluster)))
 
 
-async def _serve(config: ClusterConfig) -> int:
-    from kubecore.cluster import Cluster
-
+async def _serve(cluster: Cluster) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        log.info("%s received", number.name)
+        stopping.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    cluster = Cluster(config)
+        loop.add_signal_handler(number, stop, number)
+    log.info("starting with %s", cluster.config)
     try:
         starting = asyncio.create_task(cluster.start(), name="start")
         ended = asyncio.create_task(stopping.wait(), name="signal")
@@ -135,10 +145,11 @@ async def _serve(config: ClusterConfig) -> int:
         try:
             starting.result()
         except Exception as error:
-            log.debug("start failed", exc_info=True)
+            log.info("start failed: %s", told(error))
+            log.debug("because of", exc_info=True)
             typer.echo(f"kubecore: {told(error)}", err=True)
             return 1
-        if config.nodes:
+        if cluster.config.nodes:
             typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
         typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
         rest_collector()

@@ -90,7 +90,8 @@ class DnsResponder:
                 # another address may lack the port that the first one picked
                 if port or not bound or error.errno != errno.EADDRINUSE or attempt == _PORT_TRIES - 1:
                     where = _shown([(address, bound[0][1] if bound else port)])
-                    raise OSError(error.errno, f"cannot listen on {where} for DNS: {error.strerror}") from error
+                    text = f"cannot listen on {where} for DNS: {error.strerror} (--dns-port)"
+                    raise OSError(error.errno, text) from error
                 continue
             break
         self._pass_over_own_addresses()

@@ -82,13 +82,17 @@ def test_objects_are_there_after_a_restart_and_pods_run_again(tmp_path: Path) ->
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     with running_cluster(tmp_path / "one") as first:
         port = int(first.url.rsplit(":", 1)[1])
-        with pytest.raises(RuntimeError, match=r"kubecore: .*(in use|cannot listen)"):
+        words = r"kubecore: cannot listen on .*in use \(--secure-port, --bind-address\)"
+        with pytest.raises(RuntimeError, match=words):
             start(tmp_path / "two", secure_port=port)
 
 
-def test_a_data_dir_in_use_is_a_clear_error(tmp_path: Path) -> None:
-    with running_cluster(tmp_path / "data"), pytest.raises(RuntimeError, match=r"kubecore: .*(in use|locked)"):
-        start(tmp_path / "data")
+def test_a_data_dir_in_use_is_a_clear_error_and_nothing_of_the_running_cluster_is_touched(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_cluster(data) as cluster:
+        with pytest.raises(RuntimeError, match=rf"kubecore: .*data is in use by process {cluster.process.pid}; choose"):
+            start(data)
+        assert (data / "log" / "kubecore.log").read_text().count(" starting with ") == 1
 
 
 def test_the_insecure_port_needs_no_credentials_and_the_secure_one_does(tmp_path: Path) -> None:

@@ -51,10 +51,7 @@ class GrpcListener:
     def listen(self, host: str, port: int) -> int:
         """Listens, on the running loop; returns the port (0 picked a free one). OSError when it cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {host}:{port} for gRPC: {error.strerror}") from error
+        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         self._socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._first_connection)
         return int(self._socket.getsockname()[1])

@@ -8,9 +8,7 @@ once. Reads run in the same thread, between transactions, so that no reader is e
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -39,6 +37,7 @@ from kubecore.apiserver.storage.interface import (
     Template,
 )
 from kubecore.apiserver.storage.pending import Pending
+from kubecore.held_directory import DirectoryInUse, HeldDirectory
 
 if TYPE_CHECKING:
     from kubecore.clock import Clock
@@ -88,13 +87,13 @@ class LMDBStorage:
         self._clock = clock
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        self._lock = _lock_directory(directory)
+        self._held = _hold(directory)
         try:
             self._env, self._dbs = _open(directory, self._config.sync)
             self._current, self._log, self._meta = (self._dbs[name] for name in layout.DATABASES)
             self.revision, self.compacted = self._read_meta(directory)
         except BaseException:
-            os.close(self._lock)
+            self._held.release()
             raise
         self._compaction: Compaction | None = None
         self._last_check = self.revision
@@ -135,7 +134,7 @@ class LMDBStorage:
             await stop
             self._thread.join()
             self._env.close()
-            os.close(self._lock)
+            self._held.release()
 
     def _operation(self, kind: int) -> Operation:
         operation = Operation(self._loop)
@@ -386,18 +385,13 @@ def _precondition(kind: int, key: str, expected: int, found: int) -> StorageErro
     return RevisionConflict(key, expected, found) if found != expected else None
 
 
-def _lock_directory(directory: Path) -> int:
+def _hold(directory: Path) -> HeldDirectory:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return HeldDirectory(directory)
+    except DirectoryInUse as error:
+        raise DataDirError(str(error)) from error
     except OSError as error:
         raise DataDirError(f"cannot use {directory}: {error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise DataDirError(f"{directory} is in use by another process") from error
-    return descriptor
 
 
 def _open(directory: Path, sync: bool) -> tuple[lmdb.Environment, dict[bytes, Any]]:
