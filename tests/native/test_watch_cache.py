@@ -225,7 +225,7 @@ def test_a_list_body_shows_every_write_made_before_it(harness: Harness) -> None:
 def test_a_list_can_be_had_in_another_served_version_or_as_metadata_alone() -> None:
     cache = _native.WatchCache()
     group, versions = "example.com", ["v1", "v1beta1"]
-    widgets = cache.register("widgets.example.com", group, "widgets", "v1", "Widget", False, versions, [])
+    widgets = cache.register("widgets.example.com", group, "widgets", "v1", "Widget", False, versions, [], custom=True)
     body = b'{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"w"}}'
     cache.publish(1, [(widgets, PUT, "w", 1, body)])
     old = json.loads(cache.list_body(widgets, "", version="v1beta1"))

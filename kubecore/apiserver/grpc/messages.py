@@ -1,4 +1,4 @@
-"""Objects as messages: their JSON untouched, and what can be known of them beside it."""
+"""Objects as messages: their JSON as it is stored, and what can be known of them beside it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ decode_list = msgspec.json.Decoder(ListBody).decode
 
 
 def object_message(body: bytes | memoryview, *, api_version: str = "", kind: str = "") -> pb.Object:
-    """The message of an object; the defaults are for list items that leave their kind to the list."""
+    """The message of an object; the defaults are for list items that leave their kind to the list, and get it back."""
     head = _head.decode(body)
     meta = head.metadata
     metadata = pb.Metadata(
@@ -73,7 +73,10 @@ def object_message(body: bytes | memoryview, *, api_version: str = "", kind: str
         metadata.creation_timestamp.CopyFrom(_timestamp(meta.creationTimestamp))
     if meta.deletionTimestamp is not None:
         metadata.deletion_timestamp.CopyFrom(_timestamp(meta.deletionTimestamp))
-    return pb.Object(metadata=metadata, json=bytes(body))
+    json = bytes(body)
+    if kind and not head.kind:
+        json = b'{"apiVersion":"%b","kind":"%b",' % (api_version.encode(), kind.encode()) + json[1:]
+    return pb.Object(metadata=metadata, json=json)
 
 
 def _timestamp(when: datetime) -> Timestamp:

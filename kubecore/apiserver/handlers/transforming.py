@@ -15,7 +15,7 @@ from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.negotiation import Form
 from kubecore.apiserver.registry.codec import loads
-from kubecore.apiserver.registry.conversion import in_version
+from kubecore.apiserver.registry.conversion import in_version, untyped
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Shape:
         self._stored = stored or served
         self._include = include
         self._table_of: str | KindTable = table or served.key
+        self._custom = table is not None
         self._now = now
         self._meta_version = f"meta.k8s.io/{form.version}"
 
@@ -70,8 +71,7 @@ class Shape:
         match self.form.transform:
             case "":
                 head = {"kind": kind, "apiVersion": self._served.api_version, "metadata": metadata}
-                shown = items if self._stored is self._served else [self._in_version(item) for item in items]
-                return orjson.dumps(head)[:-1] + b',"items":[' + b",".join(shown) + b"]}"
+                return orjson.dumps(head)[:-1] + b',"items":[' + b",".join(map(self._item, items)) + b"]}"
             case "Table":
                 return orjson.dumps(self._table(items, metadata))
             case "PartialObjectMetadataList":
@@ -89,6 +89,11 @@ class Shape:
                 revision = loads(value)["metadata"].get("resourceVersion")
                 return orjson.dumps(self._table([value], _list_meta(revision), headers=first))
         return orjson.dumps(self._partial(loads(value)))
+
+    def _item(self, value: bytes) -> bytes:
+        """Custom resources say their kind in lists, too; items of typed lists leave it to the list."""
+        shown = self._in_version(value)
+        return shown if self._custom else untyped(shown, self._served)
 
     def _in_version(self, value: bytes) -> bytes:
         return in_version(value, self._stored, self._served)

@@ -45,6 +45,14 @@ def in_version(body: bytes, stored: Resource, served: Resource) -> bytes:
     return dumps({**loads(body), "apiVersion": served.api_version})
 
 
+def untyped(body: bytes, served: Resource) -> bytes:
+    """An object's bytes in the served version without apiVersion and kind: an item of a list that says them for all."""
+    opening = b'{"apiVersion":"%b","kind":"%b",' % (served.api_version.encode(), served.kind.encode())
+    if body.startswith(opening):
+        return b"{" + body[len(opening) :]
+    return dumps({name: value for name, value in loads(body).items() if name not in ("apiVersion", "kind")})
+
+
 def in_storage(obj: JSON, stored: Resource, served: Resource) -> JSON:
     """A decoded object of a served version in the stored one."""
     if differs(stored, served):

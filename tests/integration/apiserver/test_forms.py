@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
+import yaml
 
 from kubecore.apiserver.server import APIServer
 
@@ -227,3 +228,47 @@ async def test_resources_answer_no_other_methods(http: Http, api: Api, method: s
         assert answer.status == 405
         if method != "HEAD":
             assert (answer.json["reason"], answer.json["details"]) == ("MethodNotAllowed", {})
+
+
+# --- items of lists
+
+
+def without_type(obj: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in obj.items() if name not in ("kind", "apiVersion")}
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/yaml"])
+async def test_items_of_a_typed_list_leave_their_kind_to_the_list(http: Http, api: Api, accept: str) -> None:
+    _, made = await api.create(CM, config_map("a", k="v"))
+    await some_maps(api, "b")
+    for query in ("", "?limit=1", "?labelSelector=!x", "?fieldSelector=metadata.name=a"):
+        answer = await http.call("GET", api.path(CM) + query, headers={"Accept": accept})
+        listed = yaml.safe_load(answer.body)
+        assert (listed["kind"], listed["apiVersion"]) == ("ConfigMapList", "v1")
+        assert listed["items"][0] == without_type(made)
+
+
+async def test_items_in_another_version_than_the_stored_one_leave_their_kind_to_the_list(http: Http, api: Api) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    scaler = {"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": target}}
+    await api.create("autoscaling/v2/horizontalpodautoscalers", scaler)
+    for served in ("v1", "v2"):
+        listed = (await http.call("GET", api.path(f"autoscaling/{served}/horizontalpodautoscalers"))).json
+        assert listed["apiVersion"] == f"autoscaling/{served}"
+        assert [item.keys() for item in listed["items"]] == [{"metadata", "spec", "status"}]
+
+
+async def test_events_and_items_of_partial_metadata_say_their_kind(http: Http, api: Api) -> None:
+    await some_maps(api, "a")
+    (event,) = await events(http, f"{api.path(CM)}?watch=true", 1, "application/json")
+    assert (event["object"]["kind"], event["object"]["apiVersion"]) == ("ConfigMap", "v1")
+    listed = (await http.call("GET", api.path(CM), headers={"Accept": PARTIALS})).json
+    assert [(item["kind"], item["apiVersion"]) for item in listed["items"]] == [
+        ("PartialObjectMetadata", "meta.k8s.io/v1")
+    ]
+
+
+async def test_the_list_that_answers_a_collections_deletion_has_items_without_kind(http: Http, api: Api) -> None:
+    _, made = await api.create(CM, config_map("a"))
+    deleted = (await http.call("DELETE", api.path(CM))).json
+    assert (deleted["kind"], deleted["items"]) == ("ConfigMapList", [without_type(made)])

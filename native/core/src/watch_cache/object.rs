@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-use super::scan::{Facts, Labels, ScanError, Scanner, slice};
+use super::scan::{Facts, Labels, ScanError, Scanner, slice, without_members};
 use super::transcode::FormId;
 use crate::selector::Lookup;
 
@@ -100,6 +100,22 @@ impl Object {
             return self.json.clone();
         }
         Bytes::from([&self.json[..start], api_version.as_bytes(), &self.json[end..]].concat())
+    }
+
+    /// The bytes without kind and apiVersion, as an item of a list that says them for all.
+    pub(super) fn append_untyped(&self, out: &mut Vec<u8>) {
+        // Stored bytes begin with the two.
+        let mut rest = &self.json[..];
+        for opening in [&br#"{"apiVersion":""#[..], br#""kind":""#] {
+            let after = rest.strip_prefix(opening).and_then(|value| {
+                let end = memchr::memchr(b'"', value)?;
+                value[end..].strip_prefix(br#"","#)
+            });
+            let Some(after) = after else { return without_members(&self.json, &["apiVersion", "kind"], out) };
+            rest = after;
+        }
+        out.push(b'{');
+        out.extend_from_slice(rest);
     }
 
     /// The bytes as of a later revision, for a watcher out of whose sight the object moved.

@@ -172,6 +172,23 @@ impl Scanner {
     }
 }
 
+/// Appends the object without these of its members.
+pub fn without_members(json: &[u8], unwanted: &[&str], out: &mut Vec<u8>) {
+    let mut pass = Pass { json, at: 0, facts: Facts::default(), values: SmallVec::new() };
+    let mut separator = b'{';
+    pass.space();
+    // What is stored has been scanned before.
+    let _ = pass.members(|pass, (start, end)| {
+        pass.skip()?;
+        if !unwanted.iter().any(|name| name.as_bytes() == slice(json, (start, end))) {
+            out.push(std::mem::replace(&mut separator, b','));
+            out.extend_from_slice(&json[start as usize - 1..pass.at]);
+        }
+        Ok(())
+    });
+    out.extend_from_slice(if separator == b'{' { b"{}" } else { b"}" });
+}
+
 fn saturated(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }

@@ -267,3 +267,30 @@ fn what_was_replayed_and_cannot_be_undone_is_not_read_at_older_revisions() {
     assert_eq!(read(1).expect_err("unknown").code, 410);
     assert!(read(2).is_ok());
 }
+
+#[test]
+fn items_of_typed_lists_are_without_kind_and_api_version_wherever_these_stand() {
+    let mut fixture = Fixture::new();
+    let stored = [
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"kinds":{"kind":"x"}}"#,
+        r#"{"kind":"Pod","metadata":{"name":"b"},"spec":[1, 2],"apiVersion":"v1"}"#,
+        r#"{"metadata":{"name":"c"}}"#,
+    ];
+    for json in stored {
+        fixture.revision += 1;
+        let (resource, revision) = (fixture.pods.id(), fixture.revision);
+        let key = Arc::from(format!("default/{revision}"));
+        let change = Change { resource, deleted: false, key, revision, object: json.into() };
+        fixture.cache.publish(revision, vec![change]).expect("published");
+    }
+    let list = fixture.pods.list(&ListQuery::default(), &Json::stored()).expect("a list");
+    let text = String::from_utf8(list.segments.concat()).expect("JSON is UTF-8");
+    let items = text.split_once(r#""items":"#).expect("items").1;
+    let expected = concat!(
+        r#"[{"metadata":{"resourceVersion":"1","name":"a"},"kinds":{"kind":"x"}},"#,
+        r#"{"metadata":{"resourceVersion":"2","name":"b"},"spec":[1, 2]},"#,
+        r#"{"metadata":{"resourceVersion":"3","name":"c"}}]}"#,
+        "\n"
+    );
+    assert_eq!(items, expected);
+}

@@ -130,9 +130,13 @@ impl Transcoder for Json {
 
     fn append_item(&self, info: &ResourceInfo, object: &Object, out: &mut Vec<u8>) -> Result<(), Status> {
         out.push(b',');
-        match &self.api_version {
-            None => out.extend_from_slice(object.json()),
-            Some(_) => out.extend_from_slice(&self.object(info, object)?),
+        // Typed lists say for all their items what these are; lists of custom resources have items that say it, too.
+        if !info.custom {
+            object.append_untyped(out);
+        } else if self.api_version.is_none() {
+            out.extend_from_slice(object.json());
+        } else {
+            out.extend_from_slice(&self.object(info, object)?);
         }
         Ok(())
     }
