@@ -239,7 +239,7 @@ def test_a_list_can_be_had_in_another_served_version_or_as_metadata_alone() -> N
             "metadata": {"resourceVersion": "1", "name": "w"},
         }
     ]
-    with pytest.raises(_native.NativeStatus, match=r'"spec\.x" is not a known field selector'):
+    with pytest.raises(_native.NativeStatus, match=r"field label not supported: spec\.x"):
         cache.list(widgets, field_selector="spec.x=1")
 
 
