@@ -7,7 +7,7 @@ import json
 import urllib.request
 
 from _load import JSON_HEADERS, h2load
-from _servers import Server, call
+from _servers import Server
 
 _TXN_PUTS = 100
 
@@ -46,7 +46,7 @@ def fill_pods(server: Server, count: int, **kind: object) -> None:
 
 def stored_items(server: Server, path: str) -> list[tuple[str, bytes]]:
     """Name and JSON of each object of a list, as etcd would hold them."""
-    items = json.loads(call(server.port, "GET", path))["items"]
+    items = json.loads(server.call("GET", path))["items"]
     return [(item["metadata"]["name"], json.dumps(item, separators=(",", ":")).encode()) for item in items]
 
 

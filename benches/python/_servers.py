@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,11 @@ class Server:
     url: str = ""
     ready_seconds: float = 0.0
     ports: dict[str, int] = field(default_factory=dict)
+    store: Server | None = None
+    """A server of its own that keeps this one's objects: what it takes is counted in."""
+    admin_url: str = ""
+    """Where `call` asks, by default the port over plain HTTP."""
+    admin_token: str = ""
 
     def cpu_seconds(self) -> float:
         """CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds on a core)."""
@@ -49,10 +55,10 @@ class Server:
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
                 total += int((task / "schedstat").read_text().split()[0])
-        return total / 1e9
+        return total / 1e9 + (self.store.cpu_seconds() if self.store else 0.0)
 
     def rss_mib(self) -> float:
-        return self._status("VmRSS") / 1024
+        return self._status("VmRSS") / 1024 + (self.store.rss_mib() if self.store else 0.0)
 
     def threads(self) -> int:
         return self._status("Threads")
@@ -61,6 +67,22 @@ class Server:
         found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text(), re.MULTILINE)
         assert found is not None
         return int(found.group(1))
+
+    def call(self, method: str, path: str, body: object | None = None) -> bytes:
+        """One request as an administrator. Raises HTTPError."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if self.admin_token:
+            headers["Authorization"] = f"Bearer {self.admin_token}"
+        url = f"{self.admin_url or f'http://127.0.0.1:{self.port}'}{path}"
+        request = urllib.request.Request(url, data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=60, context=trusting(url)) as answer:
+            return bytes(answer.read())
+
+
+def trusting(url: str) -> ssl.SSLContext | None:
+    """Servers of a bench have certificates that nobody else knows."""
+    return ssl._create_unverified_context() if url.startswith("https:") else None
 
 
 def pinned(cpu: str | None, *command: str) -> list[str]:
@@ -143,18 +165,19 @@ def kubecore(
             server.ports = json.loads((data / "ports.json").read_text())
             server.data_dir = data
             if command == "apiserver":  # there is no controller to make what pods need
-                call(port, "POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "default"}})
+                server.call("POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "default"}})
             yield server
 
 
 @contextmanager
-def etcd(*, cpu: str = SERVER_CPU, pki: Path | None = None) -> Iterator[Server]:
-    """Debian's etcd with its defaults, on one core; over TLS when given kubecore's `pki` directory."""
+def etcd(*, cpu: str = SERVER_CPU, pki: Path | None = None, binary: str = "") -> Iterator[Server]:
+    """Debian's etcd (or another `binary`) with its defaults, on one core; over TLS when given kubecore's `pki`
+    directory."""
     with scratch("etcd-bench-") as folder:
         client, peer = free_port(), free_port()
         scheme = "https" if pki else "http"
         url, peer_url = f"{scheme}://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
-        line = [program("etcd"), "--data-dir", f"{folder}/data", "--log-level", "error"]
+        line = [binary or program("etcd"), "--data-dir", f"{folder}/data", "--log-level", "error"]
         line += ["--listen-client-urls", url, "--advertise-client-urls", url]
         line += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
         line += ["--initial-cluster", f"default={peer_url}"]
@@ -181,26 +204,17 @@ def _wait_for_leader(port: int) -> None:
     raise RuntimeError("etcd did not elect itself")
 
 
-def call(port: int, method: str, path: str, body: object | None = None) -> bytes:
-    """One request to kubecore's plain port."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", data=data, method=method, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return bytes(answer.read())
-
-
-def token(server: Server, **rules: list[str]) -> str:
-    """A service account's token. RBAC lets it do `resource=[verbs]` in the namespace default and nothing else."""
+def token(server: Server, *, group: str = "", **rules: list[str]) -> str:
+    """A service account's token. RBAC lets it do `resource=[verbs]` of the API group in the namespace default and
+    nothing else."""
     rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
-    call(server.port, "POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "bench"}})
-    granted = [{"apiGroups": [""], "resources": [name], "verbs": verbs} for name, verbs in rules.items()]
-    call(server.port, "POST", f"{rbac}/roles", {"metadata": {"name": "bench"}, "rules": granted})
+    server.call("POST", f"{CORE}/serviceaccounts", {"metadata": {"name": "bench"}})
+    granted = [{"apiGroups": [group], "resources": [name], "verbs": verbs} for name, verbs in rules.items()]
+    server.call("POST", f"{rbac}/roles", {"metadata": {"name": "bench"}, "rules": granted})
     subject = {"kind": "ServiceAccount", "name": "bench", "namespace": "default"}
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "bench"}
     binding = {"metadata": {"name": "bench"}, "subjects": [subject], "roleRef": ref}
-    call(server.port, "POST", f"{rbac}/rolebindings", binding)
+    server.call("POST", f"{rbac}/rolebindings", binding)
     body = {"spec": {"expirationSeconds": 7200}}
-    answer = call(server.port, "POST", f"{CORE}/serviceaccounts/bench/token", body)
+    answer = server.call("POST", f"{CORE}/serviceaccounts/bench/token", body)
     return str(json.loads(answer)["status"]["token"])

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from _report import Target, row
-from _servers import Server, call, kubecore, scratch
+from _servers import Server, kubecore, scratch
 
 DEFINITIONS, GROUPS = 1_000, 50
 PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -35,7 +35,7 @@ def definition(number: int) -> dict[str, Any]:
 
 
 def established(server: Server) -> int:
-    items = json.loads(call(server.port, "GET", PATH))["items"]
+    items = json.loads(server.call("GET", PATH))["items"]
     conditions = [one for item in items for one in (item.get("status") or {}).get("conditions") or []]
     return sum(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
@@ -45,7 +45,7 @@ def served(server: Server, number: int) -> None:
     path = f"/apis/g{number % GROUPS}.example.com/v1/things{number}"
     while True:
         try:
-            call(server.port, "GET", path)
+            server.call("GET", path)
             return
         except HTTPError:
             time.sleep(0.001)
@@ -54,12 +54,12 @@ def served(server: Server, number: int) -> None:
 def main() -> None:
     with scratch("kubecore-crd-") as folder:
         with kubecore("up", "--nodes", "0", data_dir=Path(folder)) as server:
-            call(server.port, "POST", PATH, definition(0))
+            server.call("POST", PATH, definition(0))
             before = server.rss_mib()
             spent, delays = server.cpu_seconds(), []
             for number in range(1, DEFINITIONS + 1):
                 began = time.monotonic()
-                call(server.port, "POST", PATH, definition(number))
+                server.call("POST", PATH, definition(number))
                 if number % 100 == 0:
                     served(server, number)
                     delays.append((time.monotonic() - began) * 1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _load import GRPC_HEADERS, etcd_put, etcd_range, grpc_frame, h2load
 from _payloads import pod
 from _report import Target, compared, interleaved
-from _servers import call, etcd, kubecore
+from _servers import etcd, kubecore
 
 REQUESTS, CLIENTS = 60_000, 32
 TARGET = Target("CPU at most 1/5", 0.2, "at most")
@@ -13,9 +13,9 @@ TARGET = Target("CPU at most 1/5", 0.2, "at most")
 
 def main() -> None:
     with kubecore() as ours, etcd() as peer:
-        call(ours.port, "POST", "/api/v1/namespaces/default/pods", pod(name="bench"))
+        ours.call("POST", "/api/v1/namespaces/default/pods", pod(name="bench"))
         path, key = "/api/v1/namespaces/default/pods/bench", b"/registry/pods/default/bench"
-        stored = call(ours.port, "GET", path)
+        stored = ours.call("GET", path)
         service = f"{peer.url}/etcdserverpb.KV"
         put = grpc_frame(etcd_put(key, stored))
         h2load(peer, f"{service}/Put", requests=1, clients=1, body=put, headers=GRPC_HEADERS)

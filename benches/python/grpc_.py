@@ -15,7 +15,7 @@ import grpc.aio
 from _load import GRPC_HEADERS, JSON_HEADERS, Load, etcd_put, etcd_range, etcd_txn, field, grpc_frame, h2load
 from _payloads import encoded, pod
 from _report import compared, interleaved
-from _servers import Server, call, etcd, kubecore, token
+from _servers import Server, etcd, kubecore, token
 from _watchers import MARKER
 
 from kubecore.api.v1pb import objects_pb2 as pb
@@ -71,7 +71,7 @@ class Sides:
 
 
 def get(sides: Sides) -> None:
-    stored = call(sides.ours.port, "POST", "/api/v1/namespaces/default/pods", pod(name="bench"))
+    stored = sides.ours.call("POST", "/api/v1/namespaces/default/pods", pod(name="bench"))
     key, size = b"/registry/pods/default/bench", len(stored)
     sides.call_peer("Put", etcd_put(key, stored), requests=1, clients=1, answer_bytes=1)
     ask = pb.GetRequest(resource=PODS, namespace="default", name="bench").SerializeToString()
@@ -155,7 +155,7 @@ def watch(sides: Sides) -> None:
     ours, peer = sides.ours, sides.peer
     path = "/api/v1/namespaces/default/configmaps"
     body = config_map(700, MARKER)
-    stored = call(ours.port, "POST", path, json.loads(body))
+    stored = ours.call("POST", path, json.loads(body))
     put = grpc_frame(etcd_put(b"/burst/key", stored))
 
     def burst() -> None:
@@ -167,7 +167,7 @@ def watch(sides: Sides) -> None:
         h2load(peer, url, requests=EVENTS, clients=32, body=put, headers=GRPC_HEADERS)
 
     def deliver() -> Load:
-        revision = json.loads(call(ours.port, "GET", f"{path}?limit=1"))["metadata"]["resourceVersion"]
+        revision = json.loads(ours.call("GET", f"{path}?limit=1"))["metadata"]["resourceVersion"]
         first = pb.WatchRequest(resource=CONFIG_MAPS, namespace="default", resource_version=revision)
         target, method = f"127.0.0.1:{ours.ports['grpc']}", "/kubecore.v1.Objects/Watch"
         watchers = Watchers(target, sides.ca, method, first.SerializeToString(), sides.authorization)

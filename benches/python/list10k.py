@@ -5,7 +5,7 @@ from __future__ import annotations
 from _load import GRPC_HEADERS, etcd_range, grpc_frame, h2load
 from _payloads import fill_etcd, fill_pods, stored_items
 from _report import Target, compared, interleaved, median
-from _servers import call, etcd, kubecore
+from _servers import etcd, kubecore
 
 PODS, CLIENTS = 10_000, 4
 TARGET = Target("50 LIST/s per core", 50, "at least")
@@ -17,7 +17,7 @@ def main() -> None:
         path = "/api/v1/pods"
         items = stored_items(ours, path)
         fill_etcd(peer, [(f"/registry/pods/default/{name}", value) for name, value in items])
-        size, least = len(call(ours.port, "GET", path)), sum(len(value) for _, value in items)
+        size, least = len(ours.call("GET", path)), sum(len(value) for _, value in items)
         body = grpc_frame(etcd_range(b"/registry/pods/", b"/registry/pods0"))
         url, peer_url = f"http://127.0.0.1:{ours.port}{path}", f"{peer.url}/etcdserverpb.KV/Range"
         a, b = interleaved(

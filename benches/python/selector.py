@@ -10,7 +10,7 @@ from _criterion import estimates
 from _load import h2load
 from _payloads import fill_pods
 from _report import figures, median, repeated, row
-from _servers import Server, call, kubecore
+from _servers import Server, kubecore
 
 PODS, MATCHING = 10_000, 100
 SELECTORS = {
@@ -34,7 +34,7 @@ def main() -> None:
 
 def selected(ours: Server, name: str, query: str) -> None:
     path = f"/api/v1/pods?{query}"
-    answer = call(ours.port, "GET", path)
+    answer = ours.call("GET", path)
     found = len(json.loads(answer)["items"])
     if found != EXPECTED.get(name, MATCHING):
         raise RuntimeError(f"{path}: {found} pods")

@@ -12,7 +12,7 @@ import resource
 from _load import GRPC_HEADERS, JSON_HEADERS, Load, etcd_put, grpc_frame, h2load
 from _payloads import encoded
 from _report import Target, compared, interleaved
-from _servers import LOAD_CPU, Server, call, etcd, kubecore
+from _servers import LOAD_CPU, Server, etcd, kubecore
 from _watchers import MARKER, closing, counted, settle, watch_etcd, watch_kubecore
 
 WATCHERS, EVENTS, BYTES = 1_000, 300, 1024
@@ -28,7 +28,7 @@ def body_of(server: Server) -> tuple[bytes, bytes]:
     """A request whose object is stored in 1 KB, and that object."""
     size = BYTES
     for _ in range(2):
-        stored = call(server.port, "POST", PATH, json.loads(template(size)))
+        stored = server.call("POST", PATH, json.loads(template(size)))
         size += BYTES - len(stored)
     return template(size), stored
 
@@ -37,7 +37,7 @@ def main() -> None:
     os.sched_setaffinity(0, {int(LOAD_CPU)})
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, max(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
     with kubecore() as ours, etcd() as peer:
-        call(ours.port, "POST", "/api/v1/namespaces", {"metadata": {"name": "burst"}})
+        ours.call("POST", "/api/v1/namespaces", {"metadata": {"name": "burst"}})
         body, stored = body_of(ours)
         put = grpc_frame(etcd_put(b"/burst/key", stored))
 
@@ -50,7 +50,7 @@ def main() -> None:
             h2load(peer, url, requests=EVENTS, clients=32, body=put, headers=GRPC_HEADERS)
 
         def deliver() -> Load:
-            revision = json.loads(call(ours.port, "GET", f"{PATH}?limit=1"))["metadata"]["resourceVersion"]
+            revision = json.loads(ours.call("GET", f"{PATH}?limit=1"))["metadata"]["resourceVersion"]
             with closing([watch_kubecore(ours.port, PATH, revision) for _ in range(WATCHERS)]) as sockets:
                 settle(ours)
                 return counted(sockets, EVENTS, create, ours)

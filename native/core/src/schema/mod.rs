@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod custom;
 mod decode;
 mod error;
+mod json_in_yaml;
 mod model;
 mod plain;
 mod quantity;

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use super::json_in_yaml::reads_the_same;
 use super::scan::{MAX_DEPTH, member_spans, write_string};
 
 /// JSON is at most a few times as long as YAML without aliases, and bodies are at most 3 MiB.
@@ -14,6 +15,9 @@ const MAX_OUTPUT: usize = 12 * 1024 * 1024;
 
 /// Converts the first document. Errors are worded for people.
 pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
+    if reads_the_same(input) {
+        return Ok(input.to_vec());
+    }
     let text = std::str::from_utf8(input)
         .map_err(|error| format!("yaml: invalid UTF-8 at byte {}", error.valid_up_to()))?;
     let mut writer = Writer::default();
