@@ -46,7 +46,7 @@ class Caller:
     def __call__(
         self, method: str, path: str, body: bytes | None = None, content_type: str = "application/json", **headers: str
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPSConnection(self._address, context=self._context, timeout=20)
+        connection = http.client.HTTPSConnection(self._address, context=self._context, timeout=60)
         try:
             connection.request(method, path, body, {"Content-Type": content_type, **headers})
             answer = connection.getresponse()

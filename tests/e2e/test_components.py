@@ -122,7 +122,7 @@ def front_end(web: Kubectl) -> str:
 
 
 def ask(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         said: bytes = answer.read()
     return said.decode()
 

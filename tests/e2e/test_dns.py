@@ -45,7 +45,7 @@ def resolve(name):
 ACTIONS = {
     "/resolve": lambda name: resolve(name),
     "/dns": lambda name, type: asdict(dns_client.ask((dns_client.name_servers()[0], 53), name, type)),
-    "/fetch": lambda url: urllib.request.urlopen(url, timeout=5).read().decode(),
+    "/fetch": lambda url: urllib.request.urlopen(url, timeout=60).read().decode(),
     "/file": lambda path: open(path).read(),
     "/whoami": lambda: os.environ["POD_NAME"],
 }
@@ -124,7 +124,7 @@ class Shop:
     def in_pod(self, action: str, **arguments: str) -> Any:
         (address,) = self.pod_ips("client")
         url = f"http://{address}:8080/{action}?{urllib.parse.urlencode(arguments)}"
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)
 
     def ask_in_pod(self, name: str, kind: str = "A") -> Answer:
@@ -215,16 +215,16 @@ def test_a_service_deleted_does_not_exist_at_once(shop: Shop) -> None:
     name = f"short.shop.svc.{DOMAIN}"
     assert shop.ask_in_pod(name).code == "NXDOMAIN"
     shop.kubectl("-n", "shop", "apply", "-f", "-", stdin=yaml.safe_dump(service("short")))
-    assert within_a_second(lambda: shop.ask_in_pod(name).code == "NOERROR")
+    assert before_a_ttl_is_over(lambda: shop.ask_in_pod(name).code == "NOERROR")
     assert shop.in_pod("resolve", name="short") == [shop.cluster_ip("short")]
     shop.kubectl("-n", "shop", "delete", "service", "short")
-    assert within_a_second(lambda: shop.ask_in_pod(name).code == "NXDOMAIN")
+    assert before_a_ttl_is_over(lambda: shop.ask_in_pod(name).code == "NXDOMAIN")
     assert shop.in_pod("resolve", name=f"{name}.").startswith("[Errno -2]")
 
 
-def within_a_second(condition: Any) -> bool:
-    """The watch event has to arrive; a TTL of 30 s has not."""
-    ends = time.monotonic() + 1
+def before_a_ttl_is_over(condition: Any) -> bool:
+    """The watch event has to arrive, on a busy machine too; a TTL of 30 s would not be over."""
+    ends = time.monotonic() + 25
     while not (right := bool(condition())) and time.monotonic() < ends:
         pass
     return right

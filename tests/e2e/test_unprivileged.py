@@ -108,7 +108,7 @@ def test_the_front_end_answers_at_its_node_port_and_its_cluster_ip(cluster: Runn
     port = cluster.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
     cluster_ip = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "frontend")
     for where in (f"{cluster.node_address}:{port}", f"127.0.0.1:{port}", f"{cluster_ip}:8080"):
-        with urllib.request.urlopen(f"http://{where}/", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{where}/", timeout=60) as answer:
             assert "heard: hello from the back end, by pod backend-" in answer.read().decode()
 
 
@@ -133,7 +133,7 @@ def test_a_pod_reaches_the_api_with_its_token(cluster: Running) -> None:
                 f"https://{name}:{port}/api/v1", headers={"Authorization": "Bearer " + open(folder + "/token").read()}
             )
             trusted = ssl.create_default_context(cafile=folder + "/ca.crt")
-            print(urllib.request.urlopen(request, context=trusted, timeout=10).status)
+            print(urllib.request.urlopen(request, context=trusted, timeout=60).status)
         """,
     )
     assert said == "200\n200\n"
@@ -170,7 +170,7 @@ def test_a_low_port_of_a_service_is_a_clear_event_and_its_other_ports_work(clust
     )
     address = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "low")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://{address}:8888/", timeout=20)
+        urllib.request.urlopen(f"http://{address}:8888/", timeout=60)
     assert refused.value.read() == b"who are you?\n"
 
 
@@ -182,7 +182,7 @@ def test_a_second_cluster_beside_it_has_addresses_of_its_own(cluster: Running, s
             path = "{.items[*].metadata.name}"
             theirs = running.value(path, "-n", "web", "pods", "-l", "app=backend").split()
             port = running.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
-            with urllib.request.urlopen(f"http://{running.node_address}:{port}/", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://{running.node_address}:{port}/", timeout=60) as answer:
                 assert answer.read().decode().split()[-1] in theirs
 
 

@@ -56,7 +56,7 @@ def responder(server: APIServer, **fields: Any) -> DnsResponder:
 async def running(component: DnsResponder | ServiceProxy) -> AsyncIterator[None]:
     task = asyncio.create_task(component.run())
     ready = asyncio.create_task(component.ready.wait())
-    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=60)
     if task.done():
         task.result()
     assert component.ready.is_set()
@@ -73,7 +73,7 @@ async def look_up(where: tuple[str, int], name: str, kind: str = "A", *, tcp: bo
 
 async def until(where: tuple[str, int], name: str, right: Callable[[Answer], bool], kind: str = "A") -> Answer:
     """The first answer that is right: what is written reaches the responder in its own time."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not right(answer := await look_up(where, name, kind)):
             pass
     return answer
@@ -150,7 +150,7 @@ class TestOverAnApiServer:
             assert answer.code == "NOERROR"
         finally:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await process.wait() == 0
 
 

@@ -81,7 +81,7 @@ class Node:
         return "\n".join(line.split(" ", 3)[3] for line in log.read_text().splitlines())
 
     async def end(self) -> ContainerStatus:
-        return await asyncio.wait_for(self.ends.get(), 10)
+        return await asyncio.wait_for(self.ends.get(), 60)
 
 
 def node_mark() -> str:
@@ -205,7 +205,7 @@ async def test_the_next_start_ends_what_a_killed_run_of_the_node_left_and_nothin
     )
     try:
         await node.runtime.start()
-        assert ours.wait(timeout=5) == -9
+        assert ours.wait(timeout=60) == -9
         assert others.poll() is None
     finally:
         others.kill()
@@ -331,7 +331,7 @@ async def test_pods_reach_each_other_and_the_host_reaches_them(node: Node) -> No
     )
     await node.start(server, "python3", "-c", program, address, log_path=log)
     await until(lambda: b"ready" in log.read_bytes())
-    with socket.create_connection((address, 8099), timeout=5) as connection:
+    with socket.create_connection((address, 8099), timeout=60) as connection:
         assert connection.recv(10) == b"hello"
     fetch = f"import socket; print(socket.create_connection(('{address}', 8099), 5).recv(10))"
     assert await node.output(client, f'python3 -c "{fetch}"') == "b'hello'"
@@ -392,7 +392,7 @@ def processes(marker: str) -> list[int]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -34,7 +34,7 @@ class Running:
         self.api.add("pods", {"metadata": {"name": name}, "spec": body, "status": {"phase": "Pending"}})
 
     async def until(self, name: str, condition: Callable[[Object], bool]) -> Object:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 pod = self.api.get("pods", name)
                 if pod is not None and condition(pod):
@@ -45,13 +45,13 @@ class Running:
         return await self.until(name, lambda pod: pod["status"].get("phase") == phase)
 
     async def gone(self, name: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.api.get("pods", name) is not None:
                 await asyncio.sleep(0.01)
 
     async def said(self, name: str, word: str) -> None:
         """Wait for a word in the output of a pod: only then its process has come that far."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while word not in (await self.get(f"/containerLogs/default/{name}/main"))[1]:
                 await asyncio.sleep(0.01)
 
@@ -94,7 +94,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Running]:
     kubelet = Kubelet(api.client("kubelet"), clock, config)
     task = asyncio.create_task(kubelet.run())
     ready = asyncio.create_task(kubelet.ready.wait())
-    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=60)
     if task.done():
         task.result()
     yield Running(api, kubelet, tmp_path / "root", ca)
@@ -184,7 +184,7 @@ async def test_a_deleted_pod_ends_within_its_grace_and_leaves_nothing(node: Runn
     await node.said("doomed", "up")
     await node.api.client().delete("pods", "doomed", "default")
     await node.gone("doomed")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (node.root / "pods" / uid).exists():
             await asyncio.sleep(0.01)
     assert list((node.root / "var/log/pods").iterdir()) == []
@@ -217,7 +217,7 @@ async def test_the_end_of_the_kubelet_ends_its_processes(tmp_path: Path) -> None
     config = KubeletConfig(node_name="node", node_index=5, root_dir=tmp_path, default_runtime="host")
     kubelet = Kubelet(api.client("kubelet"), clock, config)
     task = asyncio.create_task(kubelet.run())
-    await asyncio.wait_for(kubelet.ready.wait(), 10)
+    await asyncio.wait_for(kubelet.ready.wait(), 60)
     marker = f"5{os.getpid()}"
     running = Running(api, kubelet, tmp_path, trustme.CA())
     running.pod("sleeper", shell(f"sleep {marker}; true"))
@@ -240,6 +240,6 @@ async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) ->
     node.pod("silent", shell("exec sleep 1000", readinessProbe=probe, ports=ports))
     pod = await node.until("silent", lambda one: "podIP" in one["status"])
     told = f"Readiness probe failed: dial tcp {pod['status']['podIP']}:9: connect: connection refused"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while told not in [event["message"] for event in node.api.all("events")]:
             await asyncio.sleep(0.01)

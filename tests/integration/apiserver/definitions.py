@@ -83,7 +83,7 @@ async def watched(api: Api, name: str) -> AsyncIterator[JSON | None]:
 
 
 async def until(api: Api, name: str, kind: str, status: str) -> JSON:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for found in watched(api, name):
             if found is not None and condition(found, kind)["status"] == status:
                 return found
@@ -91,7 +91,7 @@ async def until(api: Api, name: str, kind: str, status: str) -> JSON:
 
 
 async def gone(api: Api, name: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for found in watched(api, name):
             if found is None:
                 return
@@ -106,7 +106,7 @@ async def events(api: Api, resource: str) -> AsyncIterator[tuple[str, JSON]]:
 
 async def seen(api: Api, resource: str, kind: str, name: str = "") -> None:
     """Waits for an event of that type; ERROR is how a watch ends when the resource is served anew, or no more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for found, obj in events(api, resource):
             if found == kind and obj.get("metadata", {}).get("name", "") == name:
                 return

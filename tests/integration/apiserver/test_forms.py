@@ -44,7 +44,7 @@ async def some_maps(api: Api, *names: str, **data: str) -> str:
 
 
 async def events(http: Http, path: str, count: int, accept: str) -> list[dict[str, Any]]:
-    async with http.stream(path, {"Accept": accept}) as stream, asyncio.timeout(20):
+    async with http.stream(path, {"Accept": accept}) as stream, asyncio.timeout(60):
         return [orjson.loads(await stream.content.readline()) for _ in range(count)]
 
 

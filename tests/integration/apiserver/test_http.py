@@ -143,7 +143,7 @@ async def test_tables_are_made_for_get_list_and_watch(server: APIServer, api: Ap
         query = f"?watch=true&resourceVersion={listed['metadata']['resourceVersion']}&timeoutSeconds=30"
         async with http.stream(path + query, {"Accept": TABLE}) as stream:
             await api.patch("apps/v1/deployments", "d", {"spec": {"replicas": 4}})
-            event = orjson.loads(await asyncio.wait_for(stream.content.readline(), 10))
+            event = orjson.loads(await asyncio.wait_for(stream.content.readline(), 60))
             assert (event["type"], event["object"]["kind"]) == ("MODIFIED", "Table")
 
 

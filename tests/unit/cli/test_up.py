@@ -17,8 +17,7 @@ def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> Non
     result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "file")])
     assert result.exit_code == 1
     assert result.output == (
-        f"kubecore: cannot write to the data directory: {tmp_path}/file: Not a directory; "
-        "choose one with --data-dir\n"
+        f"kubecore: cannot write to the data directory: {tmp_path}/file: Not a directory; choose one with --data-dir\n"
     )
 
 

@@ -177,7 +177,7 @@ class TestConnections:
         await cluster.start()
         ports = [{"name": "", "protocol": "TCP", "port": number}]
         await cluster.add(web(), endpoint_slice(endpoint(vip(9)), ports=ports))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(vip(1), 8080)
             assert await reader.read() == b"hello"
         writer.close()
@@ -186,7 +186,7 @@ class TestConnections:
     async def test_they_are_refused_while_there_is_no_endpoint(self, cluster: Running) -> None:
         await cluster.start()
         await cluster.add(web())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(ConnectionError):
                 reader, _ = await asyncio.open_connection(vip(1), 8080)
                 await reader.read()

@@ -46,7 +46,7 @@ class Events:
         return event
 
     async def next_or_end(self) -> JSON | None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self._lines:
                 chunk = await self.answer.content.readany()
                 if not chunk:
