@@ -239,7 +239,7 @@ def _resource(entry: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
         # Every built-in kind's singular name is its kind in lower case.
         "singular": entry["kind"].lower(),
         "namespaced": entry["namespaced"],
-        "verbs": entry["verbs"],
+        "verbs": [verb for verb in entry["verbs"] if verb not in facts["UNSERVED_VERBS"].get(key, ())],
         "short_names": list(facts["SHORT_NAMES"].get(key, ())),
         "categories": list(facts["CATEGORIES"].get(key, ())),
         "storage": facts["COHABITING"].get(key, key),

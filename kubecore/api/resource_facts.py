@@ -71,6 +71,9 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# What lightkube-models lists and is not served: these are asked for and never stored.
+UNSERVED_VERBS: dict[str, tuple[str, ...]] = {"componentstatuses": ("watch",)}
+
 _STREAM_VERBS = ("create", "get")
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 

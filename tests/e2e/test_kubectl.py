@@ -242,7 +242,11 @@ def test_component_health(kubectl: Kubectl) -> None:
     assert "readyz check passed" in kubectl("get", "--raw", "/readyz?verbose")
     header, *rows = kubectl("get", "componentstatuses").splitlines()
     assert header.split() == ["NAME", "STATUS", "MESSAGE", "ERROR"]
-    assert rows
+    assert [row.split()[0] for row in rows] == ["scheduler", "controller-manager"]
+    (served,) = [
+        one for one in json.loads(kubectl("get", "--raw", "/api/v1"))["resources"] if one["name"] == "componentstatuses"
+    ]
+    assert served["verbs"] == ["get", "list"]
     assert all(row.split()[1] == "Healthy" for row in rows)
     assert re.search(r"\bReady\b", kubectl("get", "nodes", "-o", "wide"))
 

@@ -1,20 +1,23 @@
 """ComponentStatuses: the health of the parts, asked for when somebody looks.
 
 Each part registers a probe; parts run elsewhere (`kubecore scheduler` as a process of its own) are told by their
-leader-election or heartbeat Lease instead.
+leader-election or heartbeat Lease instead. Upstream tells of each etcd, too; there is none here, and the store's health
+is part of /readyz.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors, meta
+from kubecore.api.selectors import FieldSelector, Selector
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.handlers.transforming import Shape, shape_of
+from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -36,15 +39,10 @@ class ComponentStatuses:
         self._probes: dict[str, Probe] = {
             "scheduler": lambda: None,
             "controller-manager": lambda: None,
-            "etcd-0": self._storage,
         }
 
     def register(self, name: str, probe: Probe) -> None:
         self._probes[name] = probe
-
-    def _storage(self) -> tuple[bool, str] | None:
-        failure = getattr(self._registry.storage, "failure", None)
-        return (True, "ok") if failure is None else (False, str(failure))
 
     def _state(self, name: str) -> tuple[bool, str]:
         found = self._probes[name]()
@@ -74,15 +72,26 @@ class ComponentStatuses:
 
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
         if request.name not in self._probes:
-            raise errors.not_found("", "componentstatuses", request.name)
+            raise errors.not_found("", "componentstatus", request.name)
         shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
         return self._answer(shape, shape.one(orjson.dumps(self._object(request.name))))
 
     async def list(self, request: Request, user: UserInfo, served: Served) -> Response:
-        objects = [orjson.dumps(self._object(name)) for name in self._probes]
+        objects = [orjson.dumps(self._object(name)) for name in _selected(self._probes, request.query)]
         shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
         return self._answer(shape, shape.many(objects, None))
 
     def _answer(self, shape: Shape, body: bytes) -> Response:
         body, media = negotiation.encode(shape.form, body)
         return Response(200, body, media, warning_headers([_DEPRECATED]))
+
+
+def _selected(names: Iterable[str], query: str) -> list[str]:
+    """Components have names and no labels. Raises 400 for a bad selector."""
+    asked = parse_query(query)
+    try:
+        labels = Selector.parse(asked.get("labelSelector", ""))
+        fields = FieldSelector.parse(asked.get("fieldSelector", ""))
+    except ValueError as error:
+        raise errors.bad_request(str(error)) from None
+    return [name for name in names if labels.matches({}) and fields.matches({"metadata.name": name})]

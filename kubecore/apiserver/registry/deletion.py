@@ -174,7 +174,7 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
             changed = True
     elif grace is not None or strategy.holds_deletion(obj):
         lifecycle.mark_deleted(ctx, metadata, grace or 0)
-        if metadata.get("generation"):
+        if metadata.get("generation") and strategy.deletion_counts:
             metadata["generation"] += 1
         strategy.mark_deleting(ctx, obj)
         changed = True

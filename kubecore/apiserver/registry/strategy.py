@@ -109,6 +109,8 @@ class Strategy:
     name_errors: Callable[[str], list[str]] | None = None
     # Finalizers need not be qualified with a domain.
     any_finalizer: bool = False
+    # Its first deletionTimestamp makes a new generation.
+    deletion_counts: bool = True
 
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""

@@ -209,6 +209,9 @@ async def test_strategic_merge_patches_are_refused(api: Api, widgets: str) -> No
     status, refused = await api.patch(widgets, "patched", {"spec": {"size": 4}}, kind="strategic-merge-patch")
     assert (status, refused["reason"]) == (415, "UnsupportedMediaType")
     assert "strategic" not in refused["message"]
+    scale = {"spec": {"replicas": 4}}
+    status, refused = await api.patch(widgets, "patched", scale, kind="strategic-merge-patch", subresource="scale")
+    assert (status, refused["reason"]) == (415, "UnsupportedMediaType")
     operations = [{"op": "replace", "path": "/spec/size", "value": 7}]
     status, patched = await api.patch(widgets, "patched", operations, kind="json-patch")
     assert (status, patched["spec"]["size"]) == (200, 7)
@@ -337,3 +340,12 @@ async def test_instances_go_before_their_definition(api: Api, cluster: Api) -> N
     assert (await api.list(resource))[0] == 404
     _, groups = await cluster.call("GET", "/apis")
     assert "mortal.example.com" not in [group["name"] for group in groups["groups"]]
+
+
+async def test_deleting_a_definition_keeps_its_generation(cluster: Api) -> None:
+    made = await define(cluster, crd("kept", "Widget", group="k.com"))
+    assert made["metadata"]["generation"] == 1
+    status, deleted = await cluster.delete(DEFINITIONS, "kept.k.com")
+    assert (status, deleted["metadata"]["generation"]) == (200, 1)
+    assert deleted["metadata"]["deletionTimestamp"]
+    await gone(cluster, "kept.k.com")

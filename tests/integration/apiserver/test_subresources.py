@@ -147,8 +147,29 @@ async def test_component_statuses_tell_who_is_well(cluster: Api, server: APIServ
     server.register_component("scheduler", lambda: (True, "ok"))
     _, answer = await cluster.list("v1/componentstatuses")
     states = {one["metadata"]["name"]: one["conditions"][0]["status"] for one in answer["items"]}
-    assert states == {"scheduler": "True", "controller-manager": "False", "etcd-0": "True"}
-    assert (await cluster.get("v1/componentstatuses", "nothing"))[0] == 404
+    assert states == {"scheduler": "True", "controller-manager": "False"}
+    status, answer = await cluster.get("v1/componentstatuses", "nothing")
+    assert (status, answer["message"]) == (404, 'componentstatus "nothing" not found')
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"labelSelector": "a=b"}, []),
+        ({"labelSelector": "!a"}, ["scheduler", "controller-manager"]),
+        ({"fieldSelector": "metadata.name=scheduler"}, ["scheduler"]),
+    ],
+)
+async def test_component_statuses_are_selected_by_their_names(
+    cluster: Api, query: dict[str, str], names: list[str]
+) -> None:
+    _, answer = await cluster.list("v1/componentstatuses", **query)
+    assert [one["metadata"]["name"] for one in answer["items"]] == names
+
+
+async def test_component_statuses_cannot_be_watched(cluster: Api) -> None:
+    status, answer = await cluster.list("v1/componentstatuses", watch="true")
+    assert (status, answer["reason"]) == (405, "MethodNotAllowed")
 
 
 def certificate_request() -> bytes:

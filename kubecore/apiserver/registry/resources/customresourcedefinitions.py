@@ -28,6 +28,7 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
     resource_key = "customresourcedefinitions.apiextensions.k8s.io"
     allow_unconditional_update = False
     any_finalizer = True
+    deletion_counts = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.setdefault("spec", {})

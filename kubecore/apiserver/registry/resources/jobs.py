@@ -6,6 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
+from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec, validate_job_update
 from kubecore.apiserver.registry.validation.labels import selector_matches, validate_label_selector
@@ -68,6 +69,9 @@ class JobStrategy(Strategy):
         if before.get("startTime") and status.get("startTime") and not (old["spec"] or {}).get("suspend"):
             problems.immutable("status.startTime", status["startTime"], before["startTime"])
         return problems
+
+    def canonicalize(self, obj: JSON) -> None:
+        zero_times.fill_conditions(obj, zero_times.PROBED)
 
 
 def _default_labels(obj: JSON, spec: JSON) -> None:

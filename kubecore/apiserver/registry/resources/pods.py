@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.api.meta import deepcopy
 from kubecore.apiserver.registry.defaulting.podspec import TERMINATION_GRACE_SECONDS, default_pod
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
+from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
 from kubecore.apiserver.registry.validation.pod_resize import resized_containers, validate_resize
@@ -80,6 +81,9 @@ class PodStrategy(Strategy):
 
     def subresource_strategy(self, subresource: str) -> Strategy | None:
         return _SUBRESOURCES.get(subresource)
+
+    def canonicalize(self, obj: JSON) -> None:
+        zero_times.fill_conditions(obj, zero_times.PROBED)
 
 
 class EphemeralContainersStrategy(PodStrategy):
