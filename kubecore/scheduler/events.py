@@ -27,6 +27,9 @@ class EventKind(enum.Enum):
     POD_SCALED_DOWN = "a pod needs less than before"
     POD_TOLERATIONS = "a pod got a toleration"
     POD_GATES_GONE = "a pod's last scheduling gate was taken away"
+    CLAIM = "a PersistentVolumeClaim was added or changed"
+    VOLUME = "a PersistentVolume was added or changed"
+    STORAGE_CLASS = "a StorageClass was added or changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,15 @@ class PodEvent:
         return self.new is not None and self.new.uid == pod.uid
 
 
-ClusterEvent = NodeEvent | PodEvent
+@dataclass(frozen=True, slots=True)
+class StorageEvent:
+    """`obj` is the claim, volume or class as it is now."""
+
+    kind: EventKind
+    obj: Object
+
+
+ClusterEvent = NodeEvent | PodEvent | StorageEvent
 
 
 def node_added(node: Object) -> NodeEvent:

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
-from kubecore.client.informer import InformerFactory
+from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.evaluator import PluginEvaluator
-from kubecore.scheduler.events import node_added, node_changes, node_removed, pod_changes, pod_placed, pod_removed
+from kubecore.scheduler.events import (
+    EventKind,
+    StorageEvent,
+    node_added,
+    node_changes,
+    node_removed,
+    pod_changes,
+    pod_placed,
+    pod_removed,
+)
 from kubecore.scheduler.framework import (
     Bind,
     Decision,
@@ -33,6 +42,12 @@ from kubecore.scheduler.queue import QueuedPod, SchedulingQueue
 from kubecore.scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
 
 log = logging.getLogger(__name__)
+
+_STORAGE = {
+    EventKind.CLAIM: "persistentvolumeclaims",
+    EventKind.VOLUME: "persistentvolumes",
+    EventKind.STORAGE_CLASS: "storageclasses.storage.k8s.io",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +78,7 @@ class Scheduler:
         self._reporter = Reporter(client, clock, self.config.name)
         self._nodes = self._informers.informer("nodes")
         self._pods = self._informers.informer("pods")
+        self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
         chosen = plugins if plugins is not None else default_plugins(self._informers)
         self._plugins: list[Plugin] = [*chosen, DefaultBinder(client)]
         self._evaluator = evaluator or PluginEvaluator(self._plugins)
@@ -78,6 +94,8 @@ class Scheduler:
         try:
             await self._informers.wait_synced()
             self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+            for kind, informer in self._storage.items():
+                self._watch_storage(kind, informer)
             self.ready.set()
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -265,3 +283,10 @@ class Scheduler:
     def _node_deleted(self, node: Object) -> None:
         self._cache.remove_node(meta.name(node))
         self._queue.happened(node_removed(node))
+
+    # ------------------------------------------------------------------ storage
+    def _watch_storage(self, kind: EventKind, informer: SharedInformer) -> None:
+        def added(obj: Object) -> None:
+            self._queue.happened(StorageEvent(kind, obj))
+
+        informer.add_handler(added, lambda old, new: added(new))

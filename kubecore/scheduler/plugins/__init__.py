@@ -13,6 +13,7 @@ from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.plugins.taint_toleration import TaintToleration
+from kubecore.scheduler.plugins.volume_binding import VolumeBinding
 
 
 def default_plugins(informers: InformerFactory) -> list[Plugin]:
@@ -25,6 +26,7 @@ def default_plugins(informers: InformerFactory) -> list[Plugin]:
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
+        VolumeBinding(informers),
         PodTopologySpread(informers),
         NodeResourcesBalancedAllocation(),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent
+from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
 from kubecore.scheduler.framework import MAXIMUM_SCORE, CycleState, Filter, Score
 from kubecore.scheduler.pods import PodInfo, Resources
 
@@ -41,7 +41,7 @@ class NodeResourcesFit(Filter, Score):
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         if isinstance(event, NodeEvent):
             return event.new is not None and self._node_helps(event.old, event.new, pod)
-        if event.old is None or event.new is None or event.is_about(pod):
+        if not isinstance(event, PodEvent) or event.old is None or event.new is None or event.is_about(pod):
             return True
         if not event.new.node:
             return False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent
+from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
 from kubecore.scheduler.framework import CycleState, Filter
 from kubecore.scheduler.pods import PodInfo
 
@@ -26,6 +26,8 @@ class NodeUnschedulable(Filter):
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         if isinstance(event, PodEvent):
             return event.is_about(pod) and event.new is not None and is_tolerated(_TAINT, event.new.tolerations)
+        if not isinstance(event, NodeEvent):
+            return True
         if event.new is None or event.new.unschedulable:
             return False
         return event.old is None or event.old.unschedulable

@@ -209,7 +209,7 @@ class PodTopologySpread(PreFilter, Filter, Score):
         constraints = own_constraints(pod, "DoNotSchedule")
         if isinstance(event, NodeEvent):
             return _node_helps(event, constraints)
-        return _pod_helps(event, pod, constraints)
+        return not isinstance(event, PodEvent) or _pod_helps(event, pod, constraints)
 
 
 def _node_helps(event: NodeEvent, constraints: Sequence[Constraint]) -> bool:

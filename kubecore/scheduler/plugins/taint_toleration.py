@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent
+from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
 from kubecore.scheduler.framework import CycleState, Filter, Score, normalize_by_maximum
 from kubecore.scheduler.pods import PodInfo
 
@@ -35,6 +35,8 @@ class TaintToleration(Filter, Score):
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         if isinstance(event, PodEvent):
             return event.is_about(pod)
+        if not isinstance(event, NodeEvent):
+            return True
         if event.new is None or not tolerates_node(pod, event.new):
             return False
         return event.old is None or not tolerates_node(pod, event.old)
