@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubecore.apiserver.admission.limit_ranger import LimitRanger
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
 from kubecore.apiserver.admission.priority import Priority
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def default_plugins(cacher: Cacher) -> list[Plugin]:
     return [
         NamespaceLifecycle(cacher),
+        LimitRanger(cacher),
         ServiceAccount(cacher),
         NodeRestriction(),
         TaintNodesByCondition(),

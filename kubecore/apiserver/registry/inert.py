@@ -15,7 +15,6 @@ NOBODY = {
     "persistentvolumes": "volume binder",
     "persistentvolumeclaims": "volume binder",
     "resourcequotas": "quota admission",
-    "limitranges": "LimitRange admission",
     "ingresses.networking.k8s.io": "Ingress controller",
     "networkpolicies.networking.k8s.io": "network policy",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks",

@@ -1,0 +1,218 @@
+"""LimitRanger: what a namespace's LimitRanges say containers get by default, and what pods and claims may ask for.
+
+After upstream plugin/pkg/admission/limitranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors, quantity
+from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.cacher import Cacher
+
+JSON = dict[str, Any]
+Resources = Mapping[str, str]
+"""Quantities by resource name."""
+Rule = Callable[[str, str, str, Resources, Resources], str]
+"""(type of the limit, resource, its bound, requests, limits): what is wrong, or nothing."""
+
+_ANNOTATION = "kubernetes.io/limit-ranger"
+_KEY = "limitranges"
+_KINDS = (("containers", "container"), ("initContainers", "init container"))
+
+
+class LimitRanger(Plugin):
+    name = "LimitRanger"
+
+    def __init__(self, cacher: Cacher) -> None:
+        self._cacher = cacher
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        if resource_key == "pods":
+            # What containers ask for changes by a resize only.
+            return (operation, subresource) in ((CREATE, ""), (UPDATE, "resize"))
+        return resource_key == "persistentvolumeclaims" and not subresource and operation in (CREATE, UPDATE)
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        if ctx.resource_key != "pods":
+            return False
+        changed = False
+        for item in self._items(ctx, "Container"):
+            changed = _give_defaults(obj, item) or changed
+        return changed
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        if obj is None:
+            return
+        wrong = list(_wrong_of_claim(self._items(ctx, "PersistentVolumeClaim"), obj["spec"]))
+        if ctx.resource_key == "pods":
+            wrong = [*_wrong_of_containers(self._items(ctx, "Container"), obj["spec"])]
+            wrong += _wrong_of_pod(self._items(ctx, "Pod"), obj["spec"])
+        if wrong:
+            told = wrong[0] if len(wrong) == 1 else f"[{', '.join(dict.fromkeys(wrong))}]"
+            raise errors.forbidden("", ctx.resource_key, ctx.name, told)
+
+    def _items(self, ctx: RequestContext, kind: str) -> list[JSON]:
+        """The items of that type in the namespace's LimitRanges."""
+        if not self._cacher.list(_KEY, ctx.namespace).items:
+            return []
+        ranges = ctx.list(_KEY, ctx.namespace)
+        return [item for one in ranges for item in one["spec"].get("limits") or () if item.get("type") == kind]
+
+
+# ---------------------------------------------------------------------- defaults
+def _give_defaults(pod: JSON, item: JSON) -> bool:
+    said: list[str] = []
+    for kind, word in _KINDS:
+        for container in pod["spec"].get(kind) or ():
+            resources = container.get("resources") or {}
+            added = {}
+            # Limits first, as they would be a request's default.
+            for name, given in (("limits", "default"), ("requests", "defaultRequest")):
+                had = resources.get(name) or {}
+                more = {key: value for key, value in (item.get(given) or {}).items() if key not in had}
+                if more:
+                    resources[name] = {**had, **more}
+                    added[name] = ", ".join(sorted(more))
+            if added:
+                container["resources"] = resources
+            for name, text in (("requests", "request"), ("limits", "limit")):
+                if name in added:
+                    said.append(f"{added[name]} {text} for {word} {container['name']}")
+    if not said:
+        return False
+    annotations = pod["metadata"].get("annotations") or {}
+    pod["metadata"]["annotations"] = {**annotations, _ANNOTATION: f"LimitRanger plugin set: {'; '.join(said)}"}
+    return True
+
+
+# ---------------------------------------------------------------------- bounds
+def _least(kind: str, resource: str, bound: str, requests: Resources, limits: Resources) -> str:
+    start = f"minimum {resource} usage per {kind} is {bound}"
+    request, limit = requests.get(resource), limits.get(resource)
+    if request is None:
+        return f"{start}.  No request is specified"
+    if _value(request) < _value(bound):
+        return f"{start}, but request is {request}"
+    if limit is not None and _value(limit) < _value(bound):
+        return f"{start}, but limit is {limit}"
+    return ""
+
+
+def _most(kind: str, resource: str, bound: str, requests: Resources, limits: Resources) -> str:
+    start = f"maximum {resource} usage per {kind} is {bound}"
+    request, limit = requests.get(resource), limits.get(resource)
+    if limit is None:
+        return f"{start}.  No limit is specified"
+    if _value(limit) > _value(bound):
+        return f"{start}, but limit is {limit}"
+    if request is not None and _value(request) > _value(bound):
+        return f"{start}, but request is {request}"
+    return ""
+
+
+def _most_requested(kind: str, resource: str, bound: str, requests: Resources, limits: Resources) -> str:
+    start = f"maximum {resource} usage per {kind} is {bound}"
+    request = requests.get(resource)
+    if request is None:
+        return f"{start}.  No request is specified"
+    return f"{start}, but request is {request}" if _value(request) > _value(bound) else ""
+
+
+def _ratio(kind: str, resource: str, bound: str, requests: Resources, limits: Resources) -> str:
+    start = f"{resource} max limit to request ratio per {kind} is {bound}"
+    request, limit = _value(requests.get(resource)), _value(limits.get(resource))
+    if not request:
+        return f"{start}, but no request is specified or request is 0"
+    if not limit:
+        return f"{start}, but no limit is specified or limit is 0"
+    ratio = limit / request
+    return f"{start}, but provided ratio is {ratio:f}" if ratio * 1000 > quantity.milli(bound) else ""
+
+
+def _value(given: str | None) -> int:
+    return quantity.milli(given) if given is not None else 0
+
+
+_OF_PODS: tuple[tuple[str, Rule], ...] = (("min", _least), ("max", _most), ("maxLimitRequestRatio", _ratio))
+_OF_CLAIMS: tuple[tuple[str, Rule], ...] = (("min", _least), ("max", _most_requested))
+
+
+def _wrong(
+    item: JSON, rules: Iterable[tuple[str, Rule]], requests: Resources | None, limits: Resources | None
+) -> Iterator[str]:
+    for name, rule in rules:
+        for resource, bound in sorted((item.get(name) or {}).items()):
+            if told := rule(item["type"], resource, bound, requests or {}, limits or {}):
+                yield told
+
+
+def _wrong_of_claim(items: Iterable[JSON], spec: JSON) -> Iterator[str]:
+    for item in items:
+        yield from _wrong(item, _OF_CLAIMS, (spec.get("resources") or {}).get("requests"), None)
+
+
+def _wrong_of_containers(items: Iterable[JSON], spec: JSON) -> Iterator[str]:
+    for item in items:
+        for kind, _ in _KINDS:
+            for container in spec.get(kind) or ():
+                resources = container.get("resources") or {}
+                yield from _wrong(item, _OF_PODS, resources.get("requests"), resources.get("limits"))
+
+
+def _wrong_of_pod(items: list[JSON], spec: JSON) -> Iterator[str]:
+    if items:
+        requests, limits = (_whole_pod(spec, kind) for kind in ("requests", "limits"))
+        for item in items:
+            yield from _wrong(item, _OF_PODS, requests, limits)
+
+
+# ---------------------------------------------------------------------- a pod as a whole
+def _whole_pod(spec: JSON, kind: str) -> Resources:
+    """Sum of containers and sidecars, or what the init containers need at their worst; what the pod says of itself
+    counts before that."""
+    total: dict[str, int] = {}
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    binary: set[str] = set()
+
+    def amounts(resources: JSON | None) -> dict[str, int]:
+        given = (resources or {}).get(kind) or {}
+        binary.update(name for name, text in given.items() if str(text).endswith("i"))
+        return {name: quantity.nano(text) for name, text in given.items()}
+
+    for container in spec.get("containers") or ():
+        _add(total, amounts(container.get("resources")))
+    for container in spec.get("initContainers") or ():
+        asked = amounts(container.get("resources"))
+        if container.get("restartPolicy") == "Always":
+            _add(total, asked)
+            _add(sidecars, asked)
+            asked = sidecars
+        else:
+            _add(asked, sidecars)
+        _raise(peak, asked)
+    _raise(total, peak)
+    own = {name: value for name, value in amounts(spec.get("resources")).items() if _is_the_pods(name)}
+    return {
+        name: quantity.format_nano(value, binary=name in binary) for name, value in sorted({**total, **own}.items())
+    }
+
+
+def _is_the_pods(name: str) -> bool:
+    return name in ("cpu", "memory") or name.startswith("hugepages-")
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def _raise(total: dict[str, int], least: Mapping[str, int]) -> None:
+    for name, value in least.items():
+        total[name] = max(total.get(name, 0), value)
