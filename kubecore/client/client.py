@@ -232,9 +232,20 @@ class Client:
         await self.request("DELETE", self.path(resource, namespace, name), body=orjson.dumps(options))
 
     async def delete_collection(
-        self, resource: str, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation_policy: str = "",
     ) -> None:
-        await self.request("DELETE", self.path(resource, namespace), query=_selectors(label_selector, field_selector))
+        body = None
+        if propagation_policy:
+            options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation_policy}
+            body = orjson.dumps(options)
+        query = _selectors(label_selector, field_selector)
+        await self.request("DELETE", self.path(resource, namespace), query=query, body=body)
 
     # ------------------------------------------------------------------ the wire
     async def request(

@@ -21,6 +21,7 @@ from kubecore.controllers.replicaset import ReplicaSetController
 from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.taint_eviction import TaintEvictionController
+from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class ControllerManager:
             TaintEvictionController(context),
             PodGCController(context, threshold=config.terminated_pod_threshold),
             NamespaceController(context),
+            TTLAfterFinishedController(context),
             GarbageCollector(context),
         ]
         if config.root_ca:

@@ -26,6 +26,7 @@ _FINALIZER = "kubernetes"
 class _Metadata(msgspec.Struct):
     name: str
     finalizers: list[str] | None = None
+    deletionGracePeriodSeconds: int = 0
 
 
 class _Item(msgspec.Struct):
@@ -78,7 +79,7 @@ class NamespaceController(Controller):
         finalizers = (namespace.get("spec") or {}).get("finalizers") or []
         if _FINALIZER not in finalizers:
             return None
-        remains = await self._empty(key)
+        remains = await self._empty(key, self._seconds_since(namespace))
         current = await self._report(key, remains)
         if current is None:
             return None
@@ -92,38 +93,57 @@ class NamespaceController(Controller):
                 raise
         return None
 
-    async def _empty(self, namespace: str) -> Remains:
+    def _seconds_since(self, namespace: Object) -> float:
+        """How long ago the namespace was deleted."""
+        deleted = meta.parse_time(namespace["metadata"]["deletionTimestamp"])
+        return (self.clock.now() - deleted).total_seconds()
+
+    async def _empty(self, namespace: str, elapsed: float) -> Remains:
         remains = Remains()
         custom, remains.undiscovered = await custom_resources(self.client)
         resources = _deletable([*scheme.default().resources, *custom])
         # what pods use (service accounts, secrets, volumes) must outlive them
-        await self._delete_all(resources.pop("pods"), namespace, remains)
+        await self._delete_all(resources.pop("pods"), namespace, remains, elapsed)
         if remains.counts:
             return remains
         for resource in resources.values():
-            await self._delete_all(resource, namespace, remains)
+            await self._delete_all(resource, namespace, remains, elapsed)
         return remains
 
-    async def _delete_all(self, resource: Resource, namespace: str, remains: Remains) -> None:
+    async def _delete_all(self, resource: Resource, namespace: str, remains: Remains, elapsed: float) -> None:
         try:
             found = await self.client.list_raw(resource.key, namespace)
             if not found.items:
                 return
+            # Background whatever the kind's own policy is: all of the namespace is deleted, nothing is an orphan.
             if "deletecollection" in resource.verbs:
-                await self.client.delete_collection(resource.key, namespace)
+                await self.client.delete_collection(resource.key, namespace, propagation_policy="Background")
             else:
                 for item in found.items:
-                    await self.client.delete(resource.key, _ITEM.decode(item).metadata.name, namespace)
+                    await self._delete(resource, namespace, _ITEM.decode(item).metadata.name)
             found = await self.client.list_raw(resource.key, namespace)
         except StatusError as error:
             # one kind that cannot be emptied must not keep the others
             if error.code not in (404, 405):
                 remains.refused.append(error.message)
             return
-        if found.items:
-            remains.counts[f"{resource.plural}.{resource.group}"] = len(found.items)
-        for item in found.items:
-            remains.finalizers.update(_ITEM.decode(item).metadata.finalizers or ())
+        if not found.items:
+            return
+        remains.counts[f"{resource.plural}.{resource.group}"] = len(found.items)
+        left = [_ITEM.decode(item).metadata for item in found.items]
+        for item_metadata in left:
+            remains.finalizers.update(item_metadata.finalizers or ())
+        explained = any(one.finalizers or one.deletionGracePeriodSeconds > elapsed for one in left)
+        if not explained:
+            gvr = f"{resource.group}/{resource.version}, Resource={resource.plural}"
+            remains.refused.append(f"unexpected items still remain in namespace: {namespace} for gvr: {gvr}")
+
+    async def _delete(self, resource: Resource, namespace: str, name: str) -> None:
+        try:
+            await self.client.delete(resource.key, name, namespace, propagation_policy="Background")
+        except StatusError as error:
+            if error.code not in (404, 405):
+                raise
 
     async def _report(self, key: str, remains: Remains) -> Object | None:
         """Write conditions that say how far the deletion has come; None if the namespace is gone."""
@@ -134,11 +154,8 @@ class NamespaceController(Controller):
             status["phase"] = "Terminating"
             found = status.get("conditions") or []
             for condition in deletion_conditions(remains, meta.format_time(self.clock.now())):
-                # a namespace that empties at once needs no conditions
-                if condition["status"] == "True" or found or not remains.empty:
-                    found = conditions.put(found, condition)
-            if found:
-                status["conditions"] = found
+                found = conditions.put(found, condition)
+            status["conditions"] = found
             if status != before:
                 namespace = await self.client.update("namespaces", namespace, subresource="status")
         except StatusError as error:
@@ -188,7 +205,7 @@ def deletion_conditions(remains: Remains, now: str) -> list[conditions.Condition
         "NamespaceDeletionContentFailure",
         bool(remains.refused),
         "ContentDeletionFailed",
-        f"Failed to delete all resource types, {len(remains.refused)} remaining: {', '.join(remains.refused)}",
+        f"Failed to delete all resource types, {len(remains.refused)} remaining: {', '.join(sorted(remains.refused))}",
         "ContentDeleted",
         "All content successfully deleted, may be waiting on finalization",
     )

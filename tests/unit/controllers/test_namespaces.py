@@ -1,3 +1,4 @@
+from kubecore.api import errors
 from kubecore.clock import VirtualClock
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.root_ca import RootCAPublisher
@@ -69,3 +70,68 @@ async def test_pods_go_first_and_conditions_tell_what_remains(
     api.change("pods", "a", "kube-system", metadata={"finalizers": []})
     await clock.advance(20)
     assert api.get("namespaces", "kube-system") is None
+
+
+def conditions_of(api: FakeAPI, namespace: str) -> dict[str, tuple[str, str, str]]:
+    found = api.get("namespaces", namespace)
+    assert found is not None
+    return {c["type"]: (c["status"], c["reason"], c["message"]) for c in found["status"]["conditions"]}
+
+
+async def test_all_five_conditions_are_told_of_a_namespace_that_is_emptied_and_held(
+    api: FakeAPI, running: Running
+) -> None:
+    await start(running)
+    api.change("namespaces", "kube-system", "", spec={"finalizers": ["kubernetes", "example.org/hold"]})
+    await running.context.client.delete("namespaces", "kube-system")
+    await running.settle()
+    assert conditions_of(api, "kube-system") == {
+        "NamespaceDeletionDiscoveryFailure": (
+            "False",
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
+        "NamespaceDeletionGroupVersionParsingFailure": (
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        "NamespaceDeletionContentFailure": (
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        "NamespaceContentRemaining": ("False", "ContentRemoved", "All content successfully removed"),
+        "NamespaceFinalizersRemaining": (
+            "False",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        ),
+    }
+    namespace = api.get("namespaces", "kube-system", "")
+    assert namespace is not None and namespace["spec"]["finalizers"] == ["example.org/hold"]
+
+
+async def test_what_cannot_be_deleted_is_a_content_failure_and_the_rest_goes(api: FakeAPI, running: Running) -> None:
+    await start(running)
+    api.add("configmaps", {"metadata": {"name": "c"}}, "kube-system")
+    api.add("secrets", {"metadata": {"name": "s"}}, "kube-system")
+    refusal = errors.forbidden("", "secrets", "s", "admission says no")
+    api.react("delete secrets", refusal, times=100)
+    await running.context.client.delete("namespaces", "kube-system")
+    await running.settle()
+    assert conditions_of(api, "kube-system")["NamespaceDeletionContentFailure"] == (
+        "True",
+        "ContentDeletionFailed",
+        f"Failed to delete all resource types, 1 remaining: {refusal.message}",
+    )
+    assert api.all("configmaps", "kube-system") == []
+
+
+async def test_nothing_becomes_an_orphan_of_a_namespace(api: FakeAPI, running: Running) -> None:
+    await start(running)
+    api.add("jobs.batch", {"metadata": {"name": "j"}, "spec": {}}, "kube-system")
+    await running.context.client.delete("namespaces", "kube-system")
+    await running.settle()
+    collections = api.writes("delete jobs.batch")
+    assert collections and all(one.body["propagationPolicy"] == "Background" for one in collections)
