@@ -35,10 +35,14 @@ REFERENCE = st.tuples(st.integers(0, 30), st.booleans(), st.integers(0, 7).map(l
 
 
 class Door:
-    """The API as the collector has it; each of its deletions that is carried out is judged."""
+    """The API as users and the collector have it; each of the collector's deletions that is carried out is judged."""
 
-    def __init__(self, api: FakeAPI) -> None:
+    def __init__(self, api: FakeAPI, foreground: set[str], *, judges: bool) -> None:
         self._api = api
+        self._judges = judges
+        # Uids of what was last deleted in the foreground. The finalizer does not tell for long: it goes when nothing
+        # blocks, while the deletion of the dependents that was decided before is still under way.
+        self._foreground = foreground
         # Controllers survive any exception, so what is wrong is kept for the test to see.
         self.wrong: list[str] = []
 
@@ -52,13 +56,24 @@ class Door:
         content_type: str = "",
     ) -> tuple[int, bytes]:
         wrong: list[str] = []
+        before: Object = {}
         if method == "DELETE":
             code, found = await self._api.request("GET", path, query={}, body=None, content_type="application/json")
-            wrong = judged(self._api, orjson.loads(found)) if code == 200 else []
+            if code == 200:
+                before = orjson.loads(found)
+                wrong = judged(self._api, before, self._foreground) if self._judges else []
         code, answer = await self._api.request(method, path, query=query, body=body, content_type=content_type)
         if code < 400:
             self.wrong += wrong
+            if before:
+                self._note(before["metadata"]["uid"], orjson.loads(body or b"{}").get("propagationPolicy"))
         return code, answer
+
+    def _note(self, uid: str, policy: str | None) -> None:
+        if policy == "Foreground":
+            self._foreground.add(uid)
+        else:
+            self._foreground.discard(uid)
 
     def watch(self, path: str, *, query: Mapping[str, str] = {}) -> Any:
         return self._api.watch(path, query=query)
@@ -77,22 +92,18 @@ def owner_of(api: FakeAPI, dependent: Object, ref: Object) -> Object | None:
     return found if found is not None and found["metadata"]["uid"] == ref["uid"] else None
 
 
-def is_solid(owner: Object | None) -> bool:
-    """Living, and not itself waiting for its dependents to go."""
-    if owner is None:
-        return False
-    metadata = owner["metadata"]
-    waiting = metadata.get("deletionTimestamp") and "foregroundDeletion" in (metadata.get("finalizers") or ())
-    return not waiting
+def is_solid(owner: Object | None, foreground: set[str]) -> bool:
+    """Living, and not deleted together with its dependents."""
+    return owner is not None and owner["metadata"]["uid"] not in foreground
 
 
-def judged(api: FakeAPI, obj: Object) -> list[str]:
+def judged(api: FakeAPI, obj: Object, foreground: set[str]) -> list[str]:
     """What is wrong with deleting this object."""
     owners = obj["metadata"].get("ownerReferences") or []
     name = f"{obj['kind']}/{obj['metadata']['name']}"
     if not owners:
         return [f"{name} belongs to nobody and is deleted"]
-    if any(is_solid(owner_of(api, obj, ref)) for ref in owners):
+    if any(is_solid(owner_of(api, obj, ref), foreground) for ref in owners):
         return [f"{name} has a living owner and is deleted"]
     return []
 
@@ -103,10 +114,11 @@ class GarbageLaws(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = VirtualClock()
         self.api = FakeAPI(self.clock)
-        self.user = self.api.client("user")
+        foreground: set[str] = set()
+        self.user = Client(Door(self.api, foreground, judges=False), field_manager="user")
         self.named: list[Object] = []
         self.number = 0
-        self.door = Door(self.api)
+        self.door = Door(self.api, foreground, judges=True)
         self.context = ControllerContext(Client(self.door, field_manager="gc"), self.clock, self.api.informers())
         self.collector = GarbageCollector(self.context)
         self.task = self.loop.create_task(self.run_collector())
