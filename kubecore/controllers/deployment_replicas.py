@@ -8,12 +8,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from kubecore.api import meta
 from kubecore.client.client import Object
+from kubecore.controllers.int_or_percent import scaled
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -141,18 +141,11 @@ def limits(deployment: Object) -> Limits:
         return Limits(0, 0)
     count = replicas(deployment)
     given = (deployment["spec"].get("strategy") or {}).get("rollingUpdate") or {}
-    surge = _scaled(given.get("maxSurge", "25%"), count, up=True)
-    unavailable = _scaled(given.get("maxUnavailable", "25%"), count, up=False)
+    surge = scaled(given.get("maxSurge", "25%"), count, up=True)
+    unavailable = scaled(given.get("maxUnavailable", "25%"), count, up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Limits(surge, min(unavailable, count))
-
-
-def _scaled(value: Any, count: int, *, up: bool) -> int:
-    if isinstance(value, str) and value.endswith("%"):
-        product = int(value[:-1]) * count
-        return -(-product // 100) if up else product // 100
-    return int(value or 0)
 
 
 # ---------------------------------------------------------------------- sizes

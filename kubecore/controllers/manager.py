@@ -11,6 +11,7 @@ from kubecore.clock import Clock
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from kubecore.controllers.deployment import DeploymentController
+from kubecore.controllers.disruption import DisruptionController
 from kubecore.controllers.endpoints import EndpointsController
 from kubecore.controllers.endpointslice import EndpointSliceController
 from kubecore.controllers.garbage_collector import GarbageCollector
@@ -57,6 +58,7 @@ class ControllerManager:
             ClusterRoleAggregationController(context),
             DeploymentController(context),
             ReplicaSetController(context),
+            DisruptionController(context),
             EndpointSliceController(context),
             EndpointsController(context),
             NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),
