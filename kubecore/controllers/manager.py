@@ -19,6 +19,7 @@ from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.pod_gc import PodGCController
 from kubecore.controllers.replicaset import ReplicaSetController
+from kubecore.controllers.replication import ReplicationManager
 from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.taint_eviction import TaintEvictionController
@@ -58,6 +59,7 @@ class ControllerManager:
             ClusterRoleAggregationController(context),
             DeploymentController(context),
             ReplicaSetController(context),
+            ReplicationManager(context),
             DisruptionController(context),
             EndpointSliceController(context),
             EndpointsController(context),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -29,22 +29,29 @@ def controller_uid(obj: Object) -> Sequence[str]:
 
 
 class ReplicaSetController(Controller):
-    """Keys are ReplicaSets."""
+    """Keys are ReplicaSets, or what a subclass names here that is like them."""
 
     name = "replicaset-controller"
     workers = 5
+    resource: ClassVar[str] = REPLICA_SETS
+    api_version: ClassVar[str] = "apps/v1"
+    kind: ClassVar[str] = "ReplicaSet"
+    tells_terminating: ClassVar[bool] = True
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
         self._pod_control = PodControl(self.client, self._recorder)
         self._expectations = Expectations(self.clock)
-        self._sets = self.informer(REPLICA_SETS)
+        self._sets = self.informer(self.resource)
         self._pods = self.informer("pods")
         self._sets.add_index(OWNER_INDEX, controller_uid)
         self._pods.add_index(OWNER_INDEX, controller_uid)
         self._sets.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+
+    def selector(self, replica_set: Object) -> Selector:
+        return Selector.from_label_selector(replica_set["spec"]["selector"])
 
     # ------------------------------------------------------------------ books
     def _set_deleted(self, replica_set: Object) -> None:
@@ -84,7 +91,7 @@ class ReplicaSetController(Controller):
 
     def _owner(self, pod: Object) -> Object | None:
         reference = meta.controller_of(pod)
-        if reference is None or reference["kind"] != "ReplicaSet":
+        if reference is None or reference["kind"] != self.kind:
             return None
         found = self._sets.get(f"{meta.namespace(pod)}/{reference['name']}")
         return found if found is not None and meta.uid(found) == reference["uid"] else None
@@ -94,7 +101,7 @@ class ReplicaSetController(Controller):
         if not labels:
             return
         for candidate in self._sets.list(meta.namespace(pod)):
-            if Selector.from_label_selector(candidate["spec"]["selector"]).matches(labels):
+            if self.selector(candidate).matches(labels):
                 self.enqueue(candidate)
 
     # ------------------------------------------------------------------ sync
@@ -104,13 +111,13 @@ class ReplicaSetController(Controller):
             self._expectations.forget(key)
             return None
         may_manage = self._expectations.satisfied(key)
-        selector = Selector.from_label_selector(replica_set["spec"]["selector"])
+        selector = self.selector(replica_set)
         namespace = meta.namespace(replica_set)
         candidates = [
             *self._pods.by_index(OWNER_INDEX, meta.uid(replica_set)),
             *(pod for pod in self._pods.by_index(OWNER_INDEX, f"orphan/{namespace}") if pods.is_active(pod)),
         ]
-        ownership = Ownership(self.client, REPLICA_SETS, "pods", replica_set, selector)
+        ownership = Ownership(self.client, self.resource, "pods", replica_set, selector)
         mine = await ownership.claim(candidates)
         active = [pod for pod in mine if pods.is_active(pod)]
         failure: BaseException | None = None
@@ -132,7 +139,7 @@ class ReplicaSetController(Controller):
         return None
 
     async def _create(self, key: str, replica_set: Object, count: int) -> BaseException | None:
-        reference = meta.controller_reference(replica_set, "apps/v1", "ReplicaSet")
+        reference = meta.controller_reference(replica_set, self.api_version, self.kind)
         template = replica_set["spec"]["template"]
         self._expectations.expect_creations(key, count)
 
@@ -183,7 +190,8 @@ class ReplicaSetController(Controller):
             "availableReplicas": sum(1 for pod in active if pods.available_in(pod, min_ready, now) == 0),
         }
         status: dict[str, Any] = {name: count for name, count in counts.items() if count or name == "replicas"}
-        status["terminatingReplicas"] = terminating
+        if self.tells_terminating:
+            status["terminatingReplicas"] = terminating
         status["observedGeneration"] = meta.generation(replica_set)
         found = [c for c in old.get("conditions") or () if c["type"] != "ReplicaFailure"]
         if failure is not None:
@@ -201,14 +209,14 @@ class ReplicaSetController(Controller):
         current = replica_set
         for attempt in range(_STATUS_TRIES):
             try:
-                await self.client.update(REPLICA_SETS, {**current, "status": status}, subresource="status")
+                await self.client.update(self.resource, {**current, "status": status}, subresource="status")
                 return
             except StatusError as error:
                 if errors.is_not_found(error):
                     return
                 if not errors.is_conflict(error) or attempt + 1 == _STATUS_TRIES:
                     raise
-                current = await self.client.get(REPLICA_SETS, meta.name(replica_set), meta.namespace(replica_set))
+                current = await self.client.get(self.resource, meta.name(replica_set), meta.namespace(replica_set))
 
     def _next_availability(self, replica_set: Object, active: list[Object]) -> float | None:
         """When the next ready pod will have been ready for long enough, which no event will tell."""

@@ -10,7 +10,6 @@ NOBODY = {
     "daemonsets.apps": "DaemonSet controller",
     "jobs.batch": "Job controller",
     "cronjobs.batch": "CronJob controller",
-    "replicationcontrollers": "ReplicationController",
     "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",
     "persistentvolumes": "volume binder",
     "persistentvolumeclaims": "volume binder",
