@@ -62,6 +62,11 @@ test-fast: setup ## Python tests that take milliseconds each
 test-slow: setup ## end to end: real kubectl, real clients, kill -9, wheels
 	$(PYTEST) -m slow tests
 
+.PHONY: test-laws
+test-laws: setup ## look for new counterexamples of the laws that tests of the rest repeat: minutes, random
+	HYPOTHESIS_PROFILE=explore API_LAWS_EXAMPLES=2000 $(PYTEST) -m "slow or not slow" \
+		tests/integration/apiserver/laws $(shell grep -rl "^from hypothesis" tests/unit tests/native)
+
 .PHONY: lint
 lint: lint-python lint-rust ## formatting, style, types, import contracts
 

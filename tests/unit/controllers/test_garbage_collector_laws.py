@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -35,14 +36,13 @@ REFERENCE = st.tuples(st.integers(0, 30), st.booleans(), st.integers(0, 7).map(l
 
 
 class Door:
-    """The API as users and the collector have it; each of the collector's deletions that is carried out is judged."""
+    """The API as the collector has it; each of its deletions that is carried out is judged."""
 
-    def __init__(self, api: FakeAPI, foreground: set[str], *, judges: bool) -> None:
+    def __init__(self, api: FakeAPI) -> None:
         self._api = api
-        self._judges = judges
-        # Uids of what was last deleted in the foreground. The finalizer does not tell for long: it goes when nothing
-        # blocks, while the deletion of the dependents that was decided before is still under way.
-        self._foreground = foreground
+        # Uids of owners that were seen to wait for their dependents, with the moment. Nothing holds an owner still
+        # between the look at it and the deletion of a dependent, in Kubernetes neither: what was right then counts.
+        self._waiting: dict[str, datetime] = {}
         # Controllers survive any exception, so what is wrong is kept for the test to see.
         self.wrong: list[str] = []
 
@@ -56,24 +56,31 @@ class Door:
         content_type: str = "",
     ) -> tuple[int, bytes]:
         wrong: list[str] = []
-        before: Object = {}
         if method == "DELETE":
             code, found = await self._api.request("GET", path, query={}, body=None, content_type="application/json")
-            if code == 200:
-                before = orjson.loads(found)
-                wrong = judged(self._api, before, self._foreground) if self._judges else []
+            wrong = self._judged(orjson.loads(found)) if code == 200 else []
         code, answer = await self._api.request(method, path, query=query, body=body, content_type=content_type)
         if code < 400:
             self.wrong += wrong
-            if before:
-                self._note(before["metadata"]["uid"], orjson.loads(body or b"{}").get("propagationPolicy"))
+        if method == "GET" and code == 200 and is_waiting(seen := orjson.loads(answer)):
+            self._waiting[seen["metadata"]["uid"]] = self._api.clock.now()
         return code, answer
 
-    def _note(self, uid: str, policy: str | None) -> None:
-        if policy == "Foreground":
-            self._foreground.add(uid)
-        else:
-            self._foreground.discard(uid)
+    def _judged(self, obj: Object) -> list[str]:
+        """What is wrong with deleting this object."""
+        owners = obj["metadata"].get("ownerReferences") or []
+        name = f"{obj['kind']}/{obj['metadata']['name']}"
+        if not owners:
+            return [f"{name} belongs to nobody and is deleted"]
+        if any(self._is_solid(owner_of(self._api, obj, ref)) for ref in owners):
+            return [f"{name} has a living owner and is deleted"]
+        return []
+
+    def _is_solid(self, owner: Object | None) -> bool:
+        """Living, and not itself waiting for its dependents to go."""
+        if owner is None or is_waiting(owner):
+            return False
+        return self._waiting.get(owner["metadata"]["uid"]) != self._api.clock.now()
 
     def watch(self, path: str, *, query: Mapping[str, str] = {}) -> Any:
         return self._api.watch(path, query=query)
@@ -92,20 +99,10 @@ def owner_of(api: FakeAPI, dependent: Object, ref: Object) -> Object | None:
     return found if found is not None and found["metadata"]["uid"] == ref["uid"] else None
 
 
-def is_solid(owner: Object | None, foreground: set[str]) -> bool:
-    """Living, and not deleted together with its dependents."""
-    return owner is not None and owner["metadata"]["uid"] not in foreground
-
-
-def judged(api: FakeAPI, obj: Object, foreground: set[str]) -> list[str]:
-    """What is wrong with deleting this object."""
-    owners = obj["metadata"].get("ownerReferences") or []
-    name = f"{obj['kind']}/{obj['metadata']['name']}"
-    if not owners:
-        return [f"{name} belongs to nobody and is deleted"]
-    if any(is_solid(owner_of(api, obj, ref), foreground) for ref in owners):
-        return [f"{name} has a living owner and is deleted"]
-    return []
+def is_waiting(owner: Object) -> bool:
+    """In foreground deletion."""
+    metadata = owner.get("metadata") or {}
+    return bool(metadata.get("deletionTimestamp")) and "foregroundDeletion" in (metadata.get("finalizers") or ())
 
 
 class GarbageLaws(RuleBasedStateMachine):
@@ -114,11 +111,10 @@ class GarbageLaws(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = VirtualClock()
         self.api = FakeAPI(self.clock)
-        foreground: set[str] = set()
-        self.user = Client(Door(self.api, foreground, judges=False), field_manager="user")
+        self.user = self.api.client("user")
         self.named: list[Object] = []
         self.number = 0
-        self.door = Door(self.api, foreground, judges=True)
+        self.door = Door(self.api)
         self.context = ControllerContext(Client(self.door, field_manager="gc"), self.clock, self.api.informers())
         self.collector = GarbageCollector(self.context)
         self.task = self.loop.create_task(self.run_collector())
