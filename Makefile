@@ -52,7 +52,7 @@ test: lint lint-stubs test-native test-fast test-slow ## everything CI runs: lin
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
-	cargo test --locked --workspace --exclude kubecore-native --quiet
+	PROPTEST_RNG_SEED=1 cargo test --locked --workspace --exclude kubecore-native --quiet
 
 .PHONY: test-fast
 test-fast: setup ## Python tests that take milliseconds each

@@ -75,6 +75,8 @@ class Node:
     virtual: bool = False
     being_deleted: bool = False
     deleting_dependents: bool = False
+    waits: bool = False
+    """Its foreground finalizer was there when it was last seen: it may come a second time."""
 
     def blocks(self, owner_uid: str) -> bool:
         """Whether this dependent holds up its owner's foreground deletion."""
@@ -143,7 +145,11 @@ class Graph:
             if unblocked and uid in self.nodes and self.nodes[uid].deleting_dependents:
                 work.delete.append(uid)
         node.owners = owners
-        self._unlink(node, [ref for uid, ref in old.items() if uid not in new])
+        left = [ref for uid, ref in old.items() if uid not in new]
+        self._unlink(node, left)
+        if left and new:
+            # it may have been the only one that lives, or the only one that could not be judged
+            work.delete.append(node.identity.uid)
         for uid, ref in new.items():
             if uid in old:
                 continue
@@ -185,7 +191,9 @@ class Graph:
             node.being_deleted = True
         if deleting and ORPHAN in finalizers:
             work.orphan.append(seen.uid)
-        if deleting and FOREGROUND in finalizers and not node.deleting_dependents:
+        waits = deleting and FOREGROUND in finalizers
+        asked_anew, node.waits = waits and not node.waits, waits
+        if asked_anew:
             node.deleting_dependents = True
             work.delete += [dependent.identity.uid for dependent in node.dependents]
             work.delete.append(seen.uid)

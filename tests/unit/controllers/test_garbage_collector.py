@@ -158,6 +158,30 @@ async def test_a_foreground_deletion_that_becomes_an_orphaning_one_leaves_the_de
     assert names(api.all("pods")) == ["a"] and api.all(SETS) == []
 
 
+async def test_a_foreground_deletion_asked_for_twice_ends_though_the_first_was_over(
+    api: FakeAPI, running: Running
+) -> None:
+    add_set(api)
+    api.change(SETS, "web", metadata={"finalizers": ["example.org/hold"]})
+    await start(running)
+    await delete(running, "web", "Foreground")
+    await delete(running, "web", "Foreground")
+    (left,) = api.all(SETS)
+    assert left["metadata"]["finalizers"] == ["example.org/hold"]
+
+
+async def test_an_owner_taken_away_makes_the_others_be_looked_at(api: FakeAPI, running: Running) -> None:
+    """A cluster-wide object cannot be judged by a namespaced owner, but it can once that reference has gone."""
+    unclear, gone = reference(add_set(api)), {"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "gone"}
+    roles = "clusterroles.rbac.authorization.k8s.io"
+    api.add(roles, {"metadata": {"name": "role", "ownerReferences": [unclear, gone]}})
+    await start(running)
+    assert names(api.all(roles)) == ["role"]
+    api.change(roles, "role", "", metadata={"ownerReferences": [gone]})
+    await running.settle()
+    assert api.all(roles) == []
+
+
 async def test_a_reference_by_a_wrong_name_is_no_owner(api: FakeAPI, running: Running) -> None:
     owner = add_set(api)
     await start(running)
