@@ -35,6 +35,9 @@ class Expectations:
             return True
         return self._clock.monotonic() - expected.created_at > _EXPIRY_SECONDS
 
+    def expect(self, key: str, *, creations: int, deletions: Iterable[str]) -> None:
+        self._expected[key] = _Expected(self._clock.monotonic(), creations=creations, deletions=set(deletions))
+
     def expect_creations(self, key: str, count: int) -> None:
         self._expected[key] = _Expected(self._clock.monotonic(), creations=count)
 

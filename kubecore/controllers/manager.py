@@ -10,6 +10,7 @@ from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.daemonset import DaemonSetController
 from kubecore.controllers.deployment import DeploymentController
 from kubecore.controllers.disruption import DisruptionController
 from kubecore.controllers.endpoints import EndpointsController
@@ -59,6 +60,7 @@ class ControllerManager:
             ClusterRoleAggregationController(context),
             DeploymentController(context),
             ReplicaSetController(context),
+            DaemonSetController(context),
             ReplicationManager(context),
             DisruptionController(context),
             EndpointSliceController(context),

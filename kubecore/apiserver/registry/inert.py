@@ -7,7 +7,6 @@ from __future__ import annotations
 
 NOBODY = {
     "statefulsets.apps": "StatefulSet controller",
-    "daemonsets.apps": "DaemonSet controller",
     "jobs.batch": "Job controller",
     "cronjobs.batch": "CronJob controller",
     "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",

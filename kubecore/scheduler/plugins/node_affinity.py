@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubecore.api import node_selection
+from kubecore.api.node_selection import Term
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent
 from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult, Score, normalize_by_maximum
@@ -13,9 +14,6 @@ from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) didn't match Pod's node affinity/selector",)
 _CONFLICT = "pod affinity terms conflict"
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-
-Term = Mapping[str, Any]
 
 
 class NodeAffinity(PreFilter, Filter, Score):
@@ -59,27 +57,17 @@ def _affinity(pod: PodInfo) -> Mapping[str, Any]:
 
 def required_terms(pod: PodInfo) -> list[Term] | None:
     """The terms of the required node affinity, of which one must match; None without it."""
-    required = _affinity(pod).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return None if required is None else required.get("nodeSelectorTerms") or []
+    return node_selection.required_terms(pod.spec)
 
 
 def accepts(pod: PodInfo, node: NodeInfo) -> bool:
     """Whether the pod's selector and required affinity let it run on this node."""
-    selector = pod.spec.get("nodeSelector")
-    if selector and not selector.items() <= node.labels.items():
-        return False
-    terms = required_terms(pod)
-    return terms is None or any(matches_term(term, node) for term in terms)
+    return node_selection.accepts_node(pod.spec, name=node.name, labels=node.labels)
 
 
 def matches_term(term: Term, node: NodeInfo) -> bool:
     """All expressions and fields of the term; a term without any matches nothing."""
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return all(_matches(one, node.labels) for one in expressions) and all(
-        _matches(one, {"metadata.name": node.name}) for one in fields
-    )
+    return node_selection.matches_term(term, name=node.name, labels=node.labels)
 
 
 def _nodes_named(terms: Sequence[Term]) -> frozenset[str] | None:
@@ -95,32 +83,3 @@ def _nodes_named(terms: Sequence[Term]) -> frozenset[str] | None:
             return None
         names |= set.intersection(*named)
     return frozenset(names) if terms else None
-
-
-def _number(text: str | None) -> int | None:
-    """As Go reads one of 64 bits."""
-    if text is None or not _INTEGER.fullmatch(text):
-        return None
-    number = int(text)
-    return number if -(2**63) <= number < 2**63 else None
-
-
-def _compares(value: str | None, values: Sequence[str], holds: Callable[[int, int], bool]) -> bool:
-    left, right = _number(value), _number(values[0] if values else None)
-    return left is not None and right is not None and holds(left, right)
-
-
-def _matches(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(requirement["key"]), requirement.get("values") or ()
-    operator = requirement["operator"]
-    if operator == "In":
-        return value in values
-    if operator == "NotIn":
-        return value not in values
-    if operator == "Exists":
-        return value is not None
-    if operator == "DoesNotExist":
-        return value is None
-    if operator == "Gt":
-        return _compares(value, values, lambda left, right: left > right)
-    return operator == "Lt" and _compares(value, values, lambda left, right: left < right)

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kubecore.api import meta
+from kubecore.api.node_selection import Term
 from kubecore.client.client import Object
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, StorageEvent
 from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult
-from kubecore.scheduler.plugins.node_affinity import Term, matches_term
+from kubecore.scheduler.plugins.node_affinity import matches_term
 from kubecore.scheduler.pods import PodInfo
 
 _UNBOUND = PreFilterResult(refusal="pod has unbound immediate PersistentVolumeClaims")
