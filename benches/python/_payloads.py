@@ -46,7 +46,9 @@ def fill_pods(server: Server, count: int, **kind: object) -> None:
 
 def stored_items(server: Server, path: str) -> list[tuple[str, bytes]]:
     """Name and JSON of each object of a list, as etcd would hold them."""
-    items = json.loads(server.call("GET", path))["items"]
+    listing = json.loads(server.call("GET", path))
+    head = {"apiVersion": listing["apiVersion"], "kind": listing["kind"].removesuffix("List")}
+    items = [{**head, **item} for item in listing["items"]]
     return [(item["metadata"]["name"], json.dumps(item, separators=(",", ":")).encode()) for item in items]
 
 
