@@ -2,7 +2,7 @@
 
     resources.json          every served resource with verbs, scope and subresources (lightkube-models)
     definitions.json.z      zlib: the OpenAPI v2 definitions as Kubernetes publishes them (kubernetes-validate)
-    schemas.json.z          zlib: the same without descriptions, for the schema engine
+    schemas.json.z          zlib: the same without descriptions and with zero_values.txt, for the schema engine
 
 Run as a script, or by kubecore_build before maturin. Does nothing while its inputs are unchanged.
 """
@@ -26,6 +26,7 @@ KUBERNETES_MINOR = "1.35"
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "kubecore" / "api" / "data"
 FACTS = ROOT / "kubecore" / "api" / "resource_facts.py"
+ZERO_VALUES = Path(__file__).with_name("zero_values.txt")
 OUTPUTS = ("resources.json", "definitions.json.z", "schemas.json.z")
 
 # lightkube's client methods in Kubernetes' words.
@@ -57,14 +58,15 @@ def bake() -> bool:
     DATA.mkdir(exist_ok=True)
     _write("resources.json", _compact(resources))
     _write("definitions.json.z", zlib.compress(_compact(definitions), 9))
-    _write("schemas.json.z", zlib.compress(_compact(_without_descriptions(definitions)), 9))
+    engine = _with_zero_values(_without_descriptions(definitions), ZERO_VALUES.read_text())
+    _write("schemas.json.z", zlib.compress(_compact(engine), 9))
     _write("stamp", fingerprint.encode())
     return True
 
 
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for path in (Path(__file__), FACTS):
+    for path in (Path(__file__), FACTS, ZERO_VALUES):
         digest.update(path.read_bytes())
     for package in ("kubernetes-validate", "lightkube-models"):
         digest.update(f"{package}={importlib.metadata.version(package)};".encode())
@@ -142,6 +144,29 @@ def _strip_schema(schema: dict[str, Any]) -> dict[str, Any]:
         else:
             stripped[key] = value
     return stripped
+
+
+_SCALARS = frozenset({"string", "boolean", "integer", "number"})
+
+
+def _with_zero_values(definitions: dict[str, Any], facts: str) -> dict[str, Any]:
+    """Adds x-omit-zero and x-always to properties; zero_values.txt says what its words mean."""
+    for line in facts.splitlines():
+        name, _, words = line.partition(":")
+        if line.startswith("#") or name not in definitions:
+            continue
+        properties = definitions[name].get("properties", {})
+        kept = set()
+        for word in words.split():
+            field, has_value, zero = word.partition("=")
+            field = field.lstrip("*-")
+            kept.add(field)
+            if has_value and field in properties:
+                properties[field] = {**properties[field], "x-always": json.loads(zero)}
+        for field, schema in properties.items():
+            if field not in kept and schema.get("type") in _SCALARS:
+                schema["x-omit-zero"] = True
+    return definitions
 
 
 # --- resources

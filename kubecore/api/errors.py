@@ -345,16 +345,22 @@ class FieldError:
         return Cause("FieldValueNotSupported", f"{shown}: supported values: {values}" if values else shown, path)
 
     @staticmethod
-    def duplicate(path: str, value: object) -> Cause:
-        return Cause("FieldValueDuplicate", f"Duplicate value: {_shown(value)}", path)
+    def duplicate(path: str, value: object, detail: str = "") -> Cause:
+        shown = f"Duplicate value: {_shown(value)}"
+        return Cause("FieldValueDuplicate", f"{shown}: {detail}" if detail else shown, path)
 
     @staticmethod
-    def not_found(path: str, value: object) -> Cause:
-        return Cause("FieldValueNotFound", f"Not found: {_shown(value)}", path)
+    def not_found(path: str, value: object, detail: str = "") -> Cause:
+        shown = f"Not found: {_shown(value)}"
+        return Cause("FieldValueNotFound", f"{shown}: {detail}" if detail else shown, path)
 
     @staticmethod
     def forbidden(path: str, detail: str) -> Cause:
         return Cause("FieldValueForbidden", f"Forbidden: {detail}", path)
+
+    @staticmethod
+    def internal(path: str, detail: str) -> Cause:
+        return Cause("InternalError", f"Internal error: {detail}", path)
 
     @staticmethod
     def too_long(path: str, maximum: int) -> Cause:

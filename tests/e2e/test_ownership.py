@@ -44,11 +44,12 @@ def config_map(dice: random.Random) -> JSON:
 def service(dice: random.Random) -> JSON:
     ports = []
     for digit in some(dice, "12", always="0"):
-        port: JSON = {"port": 80 + int(digit), "name": f"p{digit}"}
+        # The target is there always: Go writes a 0 for it otherwise, which the oracle knows nothing of.
+        port: JSON = {"port": 80 + int(digit), "name": f"p{digit}", "targetPort": dice.choice([8080, "web"])}
         if dice.random() < 0.5:
             port["protocol"] = dice.choice(["TCP", "UDP"])
         if dice.random() < 0.5:
-            port["targetPort"] = dice.choice([8080, "web"])
+            port["appProtocol"] = dice.choice(["http", "e.x/y"])
         ports.append(port)
     dice.shuffle(ports)
     spec: JSON = {"ports": ports, "selector": {"app": dice.choice("ab")}}
@@ -129,7 +130,7 @@ def ours(one: JSON) -> list[JSON]:
 
 
 def comparable(outcome: JSON) -> JSON:
-    """Without times, order of owners, and the empty structs that Go always writes."""
+    """Without times, order of owners, and the empty structs and the 0 that Go always writes."""
     if "object" not in outcome:
         key = json.dumps
         return {"conflicts": sorted(outcome.get("conflicts", []), key=key), "error": outcome.get("error", "")}
@@ -155,7 +156,7 @@ def _owned(fields: JSON) -> JSON:
 
 def without_empty(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {name: without_empty(member) for name, member in value.items()}
+        kept = {name: without_empty(member) for name, member in value.items() if (name, member) != ("targetPort", 0)}
         return {name: member for name, member in kept.items() if member not in ({}, None, [])}
     return [without_empty(one) for one in value] if isinstance(value, list) else value
 

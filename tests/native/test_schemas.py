@@ -43,7 +43,25 @@ def test_canonical_input_is_handed_back_as_it_is(engine: Schemas) -> None:
 
 
 def test_missing_api_version_and_kind_are_added(engine: Schemas) -> None:
-    assert decode(engine, "apps/v1/Deployment", {}) == {"apiVersion": "apps/v1", "kind": "Deployment"}
+    assert decode(engine, "v1/ConfigMap", {}) == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}
+
+
+def test_what_go_always_writes_is_always_there(engine: Schemas) -> None:
+    template = {"metadata": {}, "spec": {"containers": None}}
+    assert decode(engine, "apps/v1/Deployment", {}) == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {},
+        "spec": {"selector": None, "strategy": {}, "template": template},
+        "status": {},
+    }
+
+
+def test_zero_values_are_dropped_unless_go_points_to_them(engine: Schemas) -> None:
+    spec = {"replicas": 0, "minReadySeconds": 0, "paused": False, "template": {"spec": {"hostNetwork": False}}}
+    decoded = decode(engine, "apps/v1/Deployment", {"spec": spec})["spec"]
+    assert (decoded["replicas"], decoded.keys() & {"minReadySeconds", "paused"}) == (0, set())
+    assert decoded["template"]["spec"] == {"containers": None}
 
 
 def test_nulls_and_empty_collections_are_dropped(engine: Schemas) -> None:
@@ -136,7 +154,7 @@ def test_field_names_are_case_sensitive(engine: Schemas) -> None:
 def test_yaml_is_decoded_like_json(engine: Schemas) -> None:
     body = b"metadata:\n  name: web\nspec:\n  replicas: 2\n  foo: 1\n"
     decoded = engine.decode("apps/v1/Deployment", body, YAML, "Warn")
-    assert orjson.loads(decoded.body)["spec"] == {"replicas": 2}
+    assert orjson.loads(decoded.body)["spec"]["replicas"] == 2
     assert decoded.warnings == ['unknown field "spec.foo"']
 
 

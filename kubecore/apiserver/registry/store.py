@@ -397,6 +397,7 @@ def _metadata_causes(strategy: Strategy, resource: Resource, obj: JSON) -> list[
         namespaced=resource.namespaced,
         name_errors=strategy.name_errors,
         any_finalizer=strategy.any_finalizer,
+        checks_generate_name=strategy.checks_generate_name,
     )
 
 

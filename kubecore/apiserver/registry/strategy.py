@@ -111,6 +111,8 @@ class Strategy:
     any_finalizer: bool = False
     # Its first deletionTimestamp makes a new generation.
     deletion_counts: bool = True
+    # What generateName says is checked, too, and not only the name made of it.
+    checks_generate_name: bool = True
 
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""

@@ -132,12 +132,13 @@ async def test_what_is_none_of_a_resizes_business_stays_and_is_owned_by_nobody_n
 async def test_pods_of_static_files_and_of_windows_are_not_resized(api: Api) -> None:
     made = sized()
     made["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    made["spec"]["nodeName"] = "n"
     await api.create(PODS, made)
     status, error = await resized(api, requests={"cpu": "1m", "memory": "64Mi"}, limits=AMOUNTS["limits"])
-    assert (status, causes(error)) == (422, [("", "Forbidden: static pods cannot be resized")])
+    assert (status, causes(error)) == (422, [("[]", "Forbidden: static pods cannot be resized")])
     patch = {"spec": {"ephemeralContainers": [{"name": "e", "image": "x"}]}}
     status, error = await api.patch(PODS, "p", patch, "strategic-merge-patch", "ephemeralcontainers")
-    assert (status, causes(error)) == (422, [("", "Forbidden: static pods do not support ephemeral containers")])
+    assert (status, causes(error)) == (422, [("[]", "Forbidden: static pods do not support ephemeral containers")])
 
 
 async def test_a_node_that_cannot_resize_is_not_asked_to(api: Api) -> None:

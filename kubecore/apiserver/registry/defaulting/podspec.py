@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubecore.apiserver.registry.defaulting.disabled import drop_disabled_fields
 from kubecore.apiserver.registry.defaulting.images import default_pull_policy
+from kubecore.apiserver.registry.defaulting.podresources import default_pod_resources
 from kubecore.apiserver.registry.defaulting.probes import default_probes
 from kubecore.apiserver.registry.defaulting.quantities import (
     canonical_list,
@@ -42,6 +44,7 @@ def default_pod_spec(spec: JSON) -> None:
     if spec.get("securityContext") is None:
         spec["securityContext"] = {}
     _service_account(spec)
+    drop_disabled_fields(spec)
     canonical_list(spec.get("overhead"))
     canonical_requirements(spec.get("resources"))
     for container in _containers(spec):
@@ -92,11 +95,25 @@ def default_pod(pod: JSON) -> None:
         return
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
-    requests_from_limits(spec.get("resources"))
     host_network = spec.get("hostNetwork")
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
+    if pod.get("status"):
+        _addresses(pod["status"])
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         requests_from_limits(container["resources"])
         if host_network:
             for port in container.get("ports") or []:
-                if not port.get("hostPort"):
-                    port["hostPort"] = port.get("containerPort")
+                if not port.get("hostPort") and port.get("containerPort"):
+                    port["hostPort"] = port["containerPort"]
+    if spec.get("resources"):
+        default_pod_resources(spec)
+
+
+def _addresses(status: JSON) -> None:
+    """The one address and the first of the list are the same; a kubelet that knows only the one is believed."""
+    one, several = status.get("podIP"), status.get("podIPs")
+    if one and (not several or several[0].get("ip") != one):
+        status["podIPs"] = [{"ip": one}]
+    elif several and not one:
+        status["podIP"] = several[0].get("ip") or ""

@@ -35,7 +35,7 @@ def _probe(probe: JSON) -> None:
     _http_get(probe.get("httpGet"))
     grpc = probe.get("grpc")
     if grpc is not None:
-        grpc.setdefault("service", "")
+        grpc["service"] = grpc.get("service") or ""
 
 
 def _http_get(action: JSON | None) -> None:

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.api import quantity
+from kubecore.apiserver.registry.defaulting.podresources import nano
 
 JSON = dict[str, Any]
 
 _COUNTED = ("cpu", "memory")
 
 
-def _amounts(resources: JSON | None) -> dict[str, int]:
-    """CPU and memory that are more than nothing, in nano units."""
-    found = {}
-    for name in _COUNTED:
-        amount = (resources or {}).get(name)
-        if amount is not None and quantity.is_valid(amount):
-            nano = quantity.nano(amount)
-            if nano > 0:
-                found[name] = nano
-    return found
-
-
 def quality_of_service(spec: JSON) -> str:
-    """Guaranteed: every container's limits are its requests; BestEffort: none asks for anything; else Burstable."""
-    whole = spec.get("resources")
-    if whole and (whole.get("limits") or whole.get("requests")):
-        holders = [whole]
+    """Guaranteed: every container has limits, and they are requested; BestEffort: none asks for anything; else
+    Burstable. A pod with resources of its own is judged by them alone."""
+    if spec.get("resources") is not None:
+        holders = [spec["resources"]]
     else:
-        containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+        containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
         holders = [container.get("resources") or {} for container in containers]
-    anything, guaranteed = False, True
+    requests: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    guaranteed = True
     for resources in holders:
-        requests, limits = _amounts(resources.get("requests")), _amounts(resources.get("limits"))
-        anything = anything or bool(requests or limits)
-        guaranteed = guaranteed and len(limits) == len(_COUNTED) and requests == limits
-    if not anything:
+        _add(requests, resources.get("requests"))
+        guaranteed = _add(limits, resources.get("limits")) == len(_COUNTED) and guaranteed
+    if not requests and not limits:
         return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
+    return "Guaranteed" if guaranteed and requests == limits else "Burstable"
+
+
+def _add(total: dict[str, int], resources: JSON | None) -> int:
+    """Adds CPU and memory that are more than nothing, in nano units; says how many of the two there were."""
+    found = 0
+    for name in _COUNTED:
+        amount = nano((resources or {}).get(name))
+        if amount > 0:
+            found += 1
+            total[name] = total.get(name, 0) + amount
+    return found

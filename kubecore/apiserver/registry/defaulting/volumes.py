@@ -31,8 +31,8 @@ def default_volume(volume: JSON) -> None:
     if empty_dir and "sizeLimit" in empty_dir:
         empty_dir["sizeLimit"] = canonical(empty_dir["sizeLimit"])
     image = volume.get("image")
-    if image and image.get("reference") and not image.get("pullPolicy"):
-        image["pullPolicy"] = default_pull_policy(image["reference"])
+    if image is not None and not image.get("pullPolicy"):
+        image["pullPolicy"] = default_pull_policy(image.get("reference") or "")
     template = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
     if template is not None:
         default_claim_spec(template.get("spec"))
@@ -90,12 +90,6 @@ def default_claim_spec(spec: JSON | None) -> None:
     if spec.get("resources") is None:
         spec["resources"] = {}
     canonical_requirements(spec["resources"])
-    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    # The two name the same thing; either fills the other.
-    if source and not reference:
-        spec["dataSourceRef"] = dict(source)
-    elif reference and not source and not reference.get("namespace"):
-        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 
 def default_volume_spec(spec: JSON) -> None:

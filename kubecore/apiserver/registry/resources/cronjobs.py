@@ -10,7 +10,7 @@ from kubecore.apiserver.registry.resources.jobs import default_failure_policy
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.schedules import BadSchedule, check_schedule, is_time_zone
+from kubecore.apiserver.registry.validation.schedules import BadSchedule, check_schedule, zone_errors
 from kubecore.apiserver.registry.validation.workloads import validate_counts
 
 JSON = dict[str, Any]
@@ -33,7 +33,6 @@ class CronJobStrategy(Strategy):
         spec.setdefault("failedJobsHistoryLimit", _FAILED)
         template = spec.get("jobTemplate")
         if template is not None:
-            template.setdefault("metadata", {})
             job = template.get("spec") or {}
             default_failure_policy(job.get("podFailurePolicy"))
             default_pod_template(job.get("template"))
@@ -43,38 +42,55 @@ class CronJobStrategy(Strategy):
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
+        if ctx.operation == "CREATE":
+            _schedule(problems, spec, "")
+            _time_zone(problems, spec.get("timeZone"))
+        problems.not_negative("spec.startingDeadlineSeconds", spec.get("startingDeadlineSeconds"))
+        policies = ("Allow", "Forbid", "Replace")
+        problems.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies, required=True)
+        job, path = (spec.get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec"
+        validate_job_spec(problems, job, path)
+        if job.get("selector") is not None:
+            problems.invalid(f"{path}.selector", job["selector"], "`selector` will be auto-generated")
+        if job.get("manualSelector"):
+            problems.unsupported(f"{path}.manualSelector", True, ("nil", "false"))
+        validate_counts(problems, spec, "spec", ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"))
         name = obj["metadata"].get("name") or ""
         if ctx.operation == "CREATE" and len(name) > _LONGEST_NAME:
             problems.invalid("metadata.name", name, f"must be no more than {_LONGEST_NAME} characters")
-        _schedule(problems, spec)
-        policies = ("Allow", "Forbid", "Replace")
-        problems.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies, required=True)
-        counts = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
-        validate_counts(problems, spec, "spec", counts)
-        job = (spec.get("jobTemplate") or {}).get("spec") or {}
-        if job.get("selector") is not None:
-            detail = "`selector` will be auto-generated"
-            problems.invalid("spec.jobTemplate.spec.selector", job["selector"], detail)
-        if job.get("manualSelector"):
-            problems.unsupported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
-        validate_job_spec(problems, job, "spec.jobTemplate.spec")
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems, spec, before = Problems(), obj.get("spec") or {}, old.get("spec") or {}
+        _schedule(problems, spec, before.get("schedule") or "")
+        if spec.get("timeZone") != before.get("timeZone"):
+            _time_zone(problems, spec.get("timeZone"))
         return problems
 
 
-def _schedule(problems: Problems, spec: JSON) -> None:
-    schedule, zone = spec.get("schedule") or "", spec.get("timeZone")
+def _schedule(problems: Problems, spec: JSON, old: str) -> None:
+    """A schedule that once was let name its zone may go on doing so."""
+    schedule, path = spec.get("schedule") or "", "spec.schedule"
     if not schedule:
-        problems.required("spec.schedule")
-    elif "TZ" in schedule:
-        detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-        problems.invalid("spec.schedule", schedule, detail)
-    else:
-        try:
-            check_schedule(schedule)
-        except BadSchedule as error:
-            problems.invalid("spec.schedule", schedule, str(error))
-    if zone is not None:
-        if not zone:
-            problems.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string")
-        elif not is_time_zone(zone):
-            problems.invalid("spec.timeZone", zone, f"unknown time zone {zone}")
+        problems.required(path)
+        return
+    try:
+        check_schedule(schedule)
+    except BadSchedule as error:
+        problems.invalid(path, schedule, str(error))
+    if "TZ" not in schedule:
+        return
+    if "TZ" not in old:
+        problems.invalid(path, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
+    elif spec.get("timeZone") is not None:
+        problems.invalid(path, schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
+
+
+def _time_zone(problems: Problems, zone: str | None) -> None:
+    if zone is None:
+        return
+    if not zone:
+        problems.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string")
+        return
+    for error in zone_errors(zone):
+        problems.invalid("spec.timeZone", zone, error)

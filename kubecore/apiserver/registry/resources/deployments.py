@@ -7,13 +7,15 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation.labels import validate_workload_selector
-from kubecore.apiserver.registry.validation.podspec import validate_running_template
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import (
     is_nothing,
+    validate_at_most_all,
+    validate_collisions,
     validate_counts,
     validate_int_or_percent,
+    validate_selected_template,
+    validate_selector,
     validate_selector_unchanged,
 )
 
@@ -50,8 +52,11 @@ class DeploymentStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         spec, problems = obj.get("spec") or {}, Problems()
         validate_counts(problems, spec, "spec", ("replicas", "minReadySeconds", "revisionHistoryLimit"))
-        validate_workload_selector(problems, spec, kind="deployment")
-        validate_running_template(problems, spec.get("template"), "spec.template", kind="ReplicaSet")
+        selector = spec.get("selector")
+        if validate_selector(problems, selector, kind="deployment"):
+            validate_selected_template(problems, selector, spec.get("template"), kind="ReplicaSet")
+        else:
+            problems.invalid("spec.selector", selector, "invalid label selector")
         _update_strategy(problems, spec.get("strategy") or {})
         deadline = spec.get("progressDeadlineSeconds")
         if deadline is not None:
@@ -87,8 +92,8 @@ def _update_strategy(problems: Problems, strategy: JSON) -> None:
             if is_nothing(unavailable) and is_nothing(surge):
                 detail = "may not be 0 when `maxSurge` is 0"
                 problems.invalid(f"{where}.maxUnavailable", unavailable, detail)
-        case kind:
-            problems.one_of(f"{path}.type", kind, ("Recreate", "RollingUpdate"), required=True)
+        case _:
+            problems.unsupported(path, strategy, ("Recreate", "RollingUpdate"))
 
 
 _STATUS_COUNTS = (
@@ -98,6 +103,7 @@ _STATUS_COUNTS = (
     "readyReplicas",
     "availableReplicas",
     "unavailableReplicas",
+    "terminatingReplicas",
     "collisionCount",
 )
 
@@ -106,14 +112,7 @@ def validate_deployment_status(status: JSON, old: JSON) -> list[Cause]:
     """Counts that fit together, and a collision count that never falls."""
     problems = Problems()
     validate_counts(problems, status, "status", _STATUS_COUNTS)
-    total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
-    available = status.get("availableReplicas") or 0
-    for field in ("updatedReplicas", "readyReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > total:
-            problems.invalid(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas")
-    if available > ready:
-        problems.invalid("status.availableReplicas", available, "cannot be greater than readyReplicas")
-    collisions, before = status.get("collisionCount"), old.get("collisionCount")
-    if before is not None and (collisions or 0) < before:
-        problems.invalid("status.collisionCount", collisions, "cannot be decremented")
+    counted = ("updatedReplicas", "readyReplicas", "availableReplicas")
+    validate_at_most_all(problems, status, counted, ready="readyReplicas")
+    validate_collisions(problems, status, old)
     return problems

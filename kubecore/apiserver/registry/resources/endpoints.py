@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import addresses, names
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -54,9 +54,9 @@ def _subset(problems: Problems, subset: JSON, path: str) -> None:
 
 def validate_address(problems: Problems, address: str, path: str) -> None:
     """An address traffic can be sent to. Loopback is allowed: in loopback mode pods have addresses of 127.0.0.0/8."""
-    parsed = names.parse_ip(address)
+    parsed = addresses.parse_ip(address)
     if parsed is None:
-        problems.invalid(path, address, names.IP_ADDRESS)
+        problems.invalid(path, address, addresses.IP_ADDRESS)
     elif parsed.is_unspecified:
         problems.invalid(path, address, f"may not be unspecified ({address})")
     elif parsed.is_link_local:

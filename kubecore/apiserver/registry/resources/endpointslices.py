@@ -9,6 +9,7 @@ from kubecore.apiserver.registry.resources.endpoints import PROTOCOLS, validate_
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.addresses import parse_ip
 from kubecore.apiserver.registry.validation.metadata import validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -59,7 +60,7 @@ def _endpoint(problems: Problems, endpoint: JSON, kind: str | None, path: str) -
         if kind == "FQDN":
             problems.check(where, address, names.dns_subdomain)
             continue
-        parsed = names.parse_ip(address)
+        parsed = parse_ip(address)
         if kind in _TYPES and parsed is not None and f"IPv{parsed.version}" != kind:
             problems.invalid(where, address, f"must be an {kind} address")
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -30,6 +29,3 @@ class EventStrategy(Strategy):
         elif namespace not in (_WITHOUT_NAMESPACE, "kube-system"):
             problems.invalid("involvedObject.namespace", involved, "does not match event.namespace")
         return problems
-
-    def canonicalize(self, obj: JSON) -> None:
-        zero_times.fill(obj, zero_times.EVENT)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import addresses, names
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -54,7 +54,7 @@ def _host(problems: Problems, host: str, path: str) -> None:
 def _rule(problems: Problems, rule: JSON, path: str) -> None:
     host, http = rule.get("host"), rule.get("http")
     if host:
-        if names.parse_ip(host) is not None:
+        if addresses.parse_ip(host) is not None:
             problems.invalid(f"{path}.host", host, "must be a DNS name, not an IP address")
         else:
             _host(problems, host, f"{path}.host")

@@ -6,8 +6,9 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
-from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.job_status import validate_job_status
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec, validate_job_update
 from kubecore.apiserver.registry.validation.labels import selector_matches, validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -38,40 +39,34 @@ class JobStrategy(Strategy):
         spec = obj.get("spec") or {}
         if not spec.get("manualSelector"):
             _generate_selector(obj, spec)
-        _default_labels(obj, spec)
+
+    def canonicalize(self, obj: JSON) -> None:
+        # As if read back: the labels that were made for the pods are the Job's, too.
+        _default_labels(obj, obj.get("spec") or {})
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
-        validate_job_spec(problems, spec, "spec")
         selector = spec.get("selector")
-        if selector is None:
-            problems.required("spec.selector")
-        else:
-            validate_label_selector(problems, selector, "spec.selector")
-            labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-            if not selector_matches(selector, labels):
-                detail = "`selector` does not match template `labels`"
-                problems.invalid("spec.template.metadata.labels", labels, detail)
+        before = len(problems)
+        validate_job_spec(problems, spec, "spec")
+        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+        usable = _selector(problems, selector, labels)
+        if not spec.get("manualSelector") and selector is not None:
+            generated = Problems()
+            _generated_selector(generated, obj, labels or {}, usable=usable, new=ctx.operation == "CREATE")
+            problems[before:before] = generated
+        _host_names(problems, obj, spec)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_job_update(obj["spec"], old["spec"])
-
-    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems, status, before = Problems(), obj.get("status") or {}, old.get("status") or {}
-        for field in ("active", "succeeded", "failed", "terminating", "ready"):
-            problems.not_negative(f"status.{field}", status.get(field))
-        finished = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
-        if {"Complete", "Failed"} <= finished:
-            problems.invalid("status.conditions", True, "cannot set Complete=True and Failed=true conditions")
-        if before.get("completionTime"):
-            problems.immutable("status.completionTime", status.get("completionTime"), before["completionTime"])
-        if before.get("startTime") and status.get("startTime") and not (old["spec"] or {}).get("suspend"):
-            problems.immutable("status.startTime", status["startTime"], before["startTime"])
+        problems = Problems()
+        validate_job_update(problems, obj, old)
         return problems
 
-    def canonicalize(self, obj: JSON) -> None:
-        zero_times.fill_conditions(obj, zero_times.PROBED)
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_job_status(problems, obj, old)
+        return problems
 
 
 def _default_labels(obj: JSON, spec: JSON) -> None:
@@ -79,6 +74,47 @@ def _default_labels(obj: JSON, spec: JSON) -> None:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if labels and not obj["metadata"].get("labels"):
         obj["metadata"]["labels"] = dict(labels)
+
+
+def _selector(problems: Problems, selector: JSON | None, labels: JSON | None) -> bool:
+    """Says whether the selector can be used to select."""
+    before = len(problems)
+    if selector is None:
+        problems.required("spec.selector")
+    else:
+        validate_label_selector(problems, selector, "spec.selector")
+    usable = selector is None or len(problems) == before
+    if usable and (selector is None or not selector_matches(selector, labels)):
+        problems.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    return usable
+
+
+def _generated_selector(problems: Problems, obj: JSON, labels: JSON, *, usable: bool, new: bool) -> None:
+    """A selector that is not the client's business is as the server makes it, and so are the labels."""
+    uid, name = obj["metadata"].get("uid") or "", obj["metadata"].get("name") or ""
+    expected = {_OLD_UID_LABEL: uid, _OLD_NAME_LABEL: name}
+    # A Job from before there were prefixes shows it in its selector.
+    if new or _UID_LABEL in (obj["spec"]["selector"].get("matchLabels") or {}):
+        expected |= {_UID_LABEL: uid, _NAME_LABEL: name}
+    for key, value in expected.items():
+        where, detail = f"spec.template.metadata.labels[{key}]", f"must be '{value}'"
+        if key not in labels:
+            problems.required(where, detail)
+        elif labels[key] != value:
+            problems.invalid(where, labels, detail)
+    selector = obj["spec"]["selector"]
+    if usable and not selector_matches(selector, expected):
+        problems.invalid("spec.selector", selector, "`selector` not auto-generated")
+
+
+def _host_names(problems: Problems, obj: JSON, spec: JSON) -> None:
+    """Pods of an indexed Job are called by its name and their index."""
+    if spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
+        name = obj["metadata"].get("name") or ""
+        longest = f"{name}-{spec['completions'] - 1}"
+        if names.dns_label(longest):
+            detail = f"will not able to create pod with invalid DNS label: {longest}"
+            problems.invalid("metadata.name", name, detail)
 
 
 def default_job_spec(spec: JSON) -> None:
@@ -89,12 +125,11 @@ def default_job_spec(spec: JSON) -> None:
         spec["parallelism"] = 1
     if spec.get("backoffLimit") is None:
         spec["backoffLimit"] = _BACKOFF if spec.get("backoffLimitPerIndex") is None else _UNLIMITED
-    spec["completionMode"] = spec.get("completionMode") or "NonIndexed"
+    spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault("manualSelector", False)
     policy = spec.get("podFailurePolicy")
-    if not spec.get("podReplacementPolicy"):
-        spec["podReplacementPolicy"] = "Failed" if policy else "TerminatingOrFailed"
+    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed" if policy is None else "Failed")
     default_failure_policy(policy)
     default_pod_template(spec.get("template"))
 
@@ -106,13 +141,13 @@ def default_failure_policy(policy: JSON | None) -> None:
 
 
 def _generate_selector(obj: JSON, spec: JSON) -> None:
+    uid, name = obj["metadata"]["uid"], obj["metadata"].get("name") or ""
     template = spec.get("template")
-    if template is None or spec.get("selector"):
-        return
-    uid, name = obj["metadata"]["uid"], obj["metadata"].get("name", "")
-    labels = template.setdefault("metadata", {}).get("labels")
-    if labels is None:
-        labels = template["metadata"]["labels"] = {}
-    for key, value in ((_UID_LABEL, uid), (_OLD_UID_LABEL, uid), (_NAME_LABEL, name), (_OLD_NAME_LABEL, name)):
-        labels[key] = value
-    spec["selector"] = {"matchLabels": {_UID_LABEL: uid}}
+    if template is None:
+        template = spec["template"] = {}
+    metadata = template["metadata"] = template.get("metadata") or {}
+    generated = {_OLD_NAME_LABEL: name, _NAME_LABEL: name, _OLD_UID_LABEL: uid, _UID_LABEL: uid}
+    # What a client has set of them by itself is found by validation.
+    metadata["labels"] = {**generated, **(metadata.get("labels") or {})}
+    selector = spec["selector"] = spec.get("selector") or {}
+    selector["matchLabels"] = {_UID_LABEL: uid, **(selector.get("matchLabels") or {})}

@@ -10,7 +10,7 @@ from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_quantity, validate_resource_name
+from kubecore.apiserver.registry.validation.resources import validate_amount, validate_resource_name
 
 JSON = dict[str, Any]
 
@@ -63,11 +63,10 @@ def _container_defaults(item: JSON) -> None:
 
 
 def _item(problems: Problems, item: JSON, kind: str, path: str) -> None:
-    comparable = True
     for field in _LISTS:
         for name, amount in (item.get(field) or {}).items():
             validate_resource_name(problems, name, f"{path}.{field}[{name}]")
-            comparable = validate_quantity(problems, amount, f"{path}.{field}[{name}]") and comparable
+            validate_amount(problems, amount, f"{path}.{field}[{name}]")
     if kind == "Pod":
         for field in ("default", "defaultRequest"):
             if item.get(field):
@@ -75,8 +74,6 @@ def _item(problems: Problems, item: JSON, kind: str, path: str) -> None:
     if kind == "PersistentVolumeClaim" and not any("storage" in (item.get(one) or {}) for one in ("min", "max")):
         detail = "either minimum or maximum storage value is required, but neither was provided"
         problems.required(f"{path}.limits", detail)
-    if not comparable:
-        return
     for low, high, where, words in _ORDERED:
         for name, amount in (item.get(low) or {}).items():
             other = (item.get(high) or {}).get(name)

@@ -7,7 +7,6 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
-from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.resources import validate_amounts
@@ -69,6 +68,3 @@ class NodeStrategy(Strategy):
                 problems.duplicate(f"status.addresses[{index}]", address)
             taken.add(pair)
         return problems
-
-    def canonicalize(self, obj: JSON) -> None:
-        zero_times.fill_conditions(obj, zero_times.HEARTBEAT)

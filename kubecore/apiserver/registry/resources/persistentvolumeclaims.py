@@ -7,7 +7,6 @@ from typing import Any
 from kubecore.api import quantity
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.volumes import default_claim_spec
-from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.claims import validate_claim_spec
@@ -57,9 +56,6 @@ class PersistentVolumeClaimStrategy(Unversioned):
         elif quantity.is_valid(new_size) and quantity.nano(new_size) < _floor(old, old_size):
             problems.forbidden("spec.resources.requests.storage", _SHRUNK)
         return problems
-
-    def canonicalize(self, obj: JSON) -> None:
-        zero_times.fill_conditions(obj, zero_times.PROBED)
 
 
 def _storage(spec: JSON) -> str | None:

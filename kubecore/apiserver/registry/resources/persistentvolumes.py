@@ -8,7 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.volumes import default_volume_spec
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation.claims import validate_volume_spec, volume_source
+from kubecore.apiserver.registry.validation.persistent_volumes import validate_volume_spec, volume_source
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]

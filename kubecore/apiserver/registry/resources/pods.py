@@ -6,23 +6,29 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.api.meta import deepcopy
+from kubecore.apiserver.registry.defaulting.disabled import drop_disabled_status
+from kubecore.apiserver.registry.defaulting.labelkeys import select_by_own_labels
 from kubecore.apiserver.registry.defaulting.podspec import TERMINATION_GRACE_SECONDS, default_pod
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
-from kubecore.apiserver.registry.resources import zero_times
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
 from kubecore.apiserver.registry.validation.pod_resize import resized_containers, validate_resize
+from kubecore.apiserver.registry.validation.pod_status import validate_pod_status
 from kubecore.apiserver.registry.validation.pod_updates import (
     validate_ephemeral_containers_update,
     validate_pod_update,
-    validate_status_update,
 )
-from kubecore.apiserver.registry.validation.podspec import validate_pod_spec
+from kubecore.apiserver.registry.validation.podspec import validate_new_pod, validate_pod
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
-_GATED = "Scheduling is blocked due to non-empty scheduling gates"
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
 
 
 class PodStrategy(Strategy):
@@ -35,39 +41,34 @@ class PodStrategy(Strategy):
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         status: JSON = {"phase": "Pending", "qosClass": quality_of_service(obj.get("spec") or {})}
         if (obj.get("spec") or {}).get("schedulingGates"):
-            gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": _GATED}
-            status["conditions"] = [gated]
+            status["conditions"] = [{**_GATED, "lastProbeTime": None, "lastTransitionTime": ctx.now}]
         obj["status"] = status
-
-    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        status = obj.get("status")
-        if status and (old["spec"].get("schedulingGates") and not obj["spec"].get("schedulingGates")):
-            # The last gate is gone: the scheduler says from now on how the pod stands.
-            conditions = [one for one in status.get("conditions") or [] if one.get("reason") != "SchedulingGated"]
-            status["conditions"] = conditions
+        select_by_own_labels(obj)
 
     def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         status, before = obj.setdefault("status", {}), old.get("status") or {}
-        if before.get("qosClass"):
+        if not status.get("qosClass") and before.get("qosClass"):
             status["qosClass"] = before["qosClass"]
-        if not status.get("phase") and before.get("phase"):
-            status["phase"] = before["phase"]
+        _keep_owners(obj["metadata"], old["metadata"])
+        _keep_observed_generations(status, before)
+        drop_disabled_status(status)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
-        spec = obj.get("spec") or {}
-        if ctx.operation == "CREATE" and spec.get("ephemeralContainers"):
-            problems.forbidden("spec.ephemeralContainers", "cannot be set on create")
-        if ctx.operation == "CREATE" and spec.get("schedulingGates") and spec.get("nodeName"):
-            problems.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
-        validate_pod_spec(problems, spec)
+        validate_pod(problems, obj)
+        if ctx.operation == "CREATE":
+            validate_new_pod(problems, obj)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_pod_update(obj["spec"], old["spec"])
+        problems = Problems()
+        validate_pod_update(problems, obj, old)
+        return problems
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_status_update(obj, old)
+        problems = Problems()
+        validate_pod_status(problems, obj, old)
+        return problems
 
     def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
         spec = obj.get("spec") or {}
@@ -82,8 +83,26 @@ class PodStrategy(Strategy):
     def subresource_strategy(self, subresource: str) -> Strategy | None:
         return _SUBRESOURCES.get(subresource)
 
-    def canonicalize(self, obj: JSON) -> None:
-        zero_times.fill_conditions(obj, zero_times.PROBED)
+
+def _keep_owners(metadata: JSON, old: JSON) -> None:
+    """Old kubelets garble them."""
+    metadata.pop("ownerReferences", None)
+    if old.get("ownerReferences"):
+        metadata["ownerReferences"] = old["ownerReferences"]
+
+
+def _keep_observed_generations(status: JSON, old: JSON) -> None:
+    """A client that knows nothing of observed generations does not clear them."""
+    if not status.get("observedGeneration") and old.get("observedGeneration"):
+        status["observedGeneration"] = old["observedGeneration"]
+    seen: dict[str, list[int]] = {}
+    for condition in old.get("conditions") or []:
+        seen.setdefault(condition.get("type") or "", []).append(condition.get("observedGeneration") or 0)
+    for condition in status.get("conditions") or []:
+        before = seen.get(condition.get("type") or "") or [0]
+        generation = before.pop(0)
+        if not condition.get("observedGeneration") and generation:
+            condition["observedGeneration"] = generation
 
 
 class EphemeralContainersStrategy(PodStrategy):
@@ -98,7 +117,9 @@ class EphemeralContainersStrategy(PodStrategy):
             obj["spec"].pop("ephemeralContainers", None)
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_ephemeral_containers_update(obj, old)
+        problems = Problems()
+        validate_ephemeral_containers_update(problems, obj, old)
+        return problems
 
 
 class ResizeStrategy(PodStrategy):

@@ -7,10 +7,14 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation.labels import validate_workload_selector
-from kubecore.apiserver.registry.validation.podspec import validate_running_template
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.workloads import validate_counts, validate_selector_unchanged
+from kubecore.apiserver.registry.validation.workloads import (
+    validate_at_most_all,
+    validate_counts,
+    validate_selected_template,
+    validate_selector,
+    validate_selector_unchanged,
+)
 
 JSON = dict[str, Any]
 
@@ -30,8 +34,12 @@ class ReplicaSetStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         spec, problems = obj.get("spec") or {}, Problems()
         validate_counts(problems, spec, "spec", ("replicas", "minReadySeconds"))
-        validate_workload_selector(problems, spec, kind="replicaset")
-        validate_running_template(problems, spec.get("template"), "spec.template", kind="ReplicaSet")
+        selector = spec.get("selector")
+        # Upstream speaks of deployments here too.
+        if validate_selector(problems, selector, kind="deployment"):
+            validate_selected_template(problems, selector, spec.get("template"), kind="ReplicaSet")
+        else:
+            problems.invalid("spec.selector", selector, "invalid label selector")
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
@@ -43,18 +51,13 @@ class ReplicaSetStrategy(Strategy):
         return validate_replica_status(obj.get("status") or {})
 
 
-_COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
+_PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+_COUNTS = ("replicas", *_PARTS, "observedGeneration", "terminatingReplicas")
 
 
 def validate_replica_status(status: JSON) -> list[Cause]:
     """The status of a ReplicaSet or ReplicationController."""
     problems = Problems()
     validate_counts(problems, status, "status", _COUNTS)
-    total = status.get("replicas") or 0
-    for field in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > total:
-            problems.invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
-    if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
-        detail = "cannot be greater than readyReplicas"
-        problems.invalid("status.availableReplicas", status["availableReplicas"], detail)
+    validate_at_most_all(problems, status, _PARTS, ready="readyReplicas")
     return problems

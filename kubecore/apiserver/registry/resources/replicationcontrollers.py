@@ -8,17 +8,17 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.resources.replicasets import validate_replica_status
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation.labels import selector_matches
-from kubecore.apiserver.registry.validation.metadata import validate_labels
-from kubecore.apiserver.registry.validation.podspec import validate_running_template
+from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.workloads import validate_counts
+from kubecore.apiserver.registry.validation.workloads import validate_counts, validate_selected_template
 
 JSON = dict[str, Any]
 
 
 class ReplicationControllerStrategy(Strategy):
     resource_key = "replicationcontrollers"
+    name_errors = staticmethod(names.long_name)
+    checks_generate_name = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")
@@ -44,16 +44,14 @@ class ReplicationControllerStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         spec, problems = obj.get("spec") or {}, Problems()
         validate_counts(problems, spec, "spec", ("replicas", "minReadySeconds"))
-        selector = spec.get("selector") or {}
+        selector, template = spec.get("selector") or {}, spec.get("template")
         if not selector:
             problems.required("spec.selector")
+        if template is None:
+            problems.required("spec.template")
         else:
-            validate_labels(problems, selector, "spec.selector")
-        template = spec.get("template")
-        labels = ((template or {}).get("metadata") or {}).get("labels") or {}
-        if template is not None and not selector_matches({"matchLabels": selector}, labels):
-            problems.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        validate_running_template(problems, template, "spec.template", kind="ReplicationController")
+            selected = {"matchLabels": selector}
+            validate_selected_template(problems, selected, template, kind="ReplicationController")
         return problems
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:

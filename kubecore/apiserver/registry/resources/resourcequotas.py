@@ -10,7 +10,7 @@ from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_quantity
+from kubecore.apiserver.registry.validation.resources import validate_amount
 
 JSON = dict[str, Any]
 
@@ -60,7 +60,7 @@ class ResourceQuotaStrategy(Unversioned):
         problems, spec = Problems(), obj.get("spec") or {}
         for name, amount in (spec.get("hard") or {}).items():
             _resource(problems, name, f"spec.hard[{name}]")
-            validate_quantity(problems, amount, f"spec.hard[{name}]")
+            validate_amount(problems, amount, f"spec.hard[{name}]")
         scopes = spec.get("scopes") or []
         for scope in scopes:
             if scope not in _SCOPES:

@@ -35,7 +35,7 @@ class ControllerRevisionStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
         problems.not_negative("revision", obj.get("revision"))
-        if obj.get("data") is None:
+        if ctx.operation == "CREATE" and obj.get("data") is None:
             problems.required("data", "data is mandatory")
         return problems
 

@@ -1,101 +1,190 @@
-"""PersistentVolumeClaims' and PersistentVolumes' specs."""
+"""PersistentVolumeClaims: by themselves, in templates, and what may change of one.
+
+After kubernetes `pkg/apis/core/validation/validation.go`, ValidatePersistentVolumeClaimSpec and its relatives.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api import quantity
+from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.validation import names
-from kubecore.apiserver.registry.validation.labels import validate_label_selector, validate_node_selector
+from kubecore.apiserver.registry.validation.labels import validate_label_selector
+from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_quantity
-from kubecore.apiserver.registry.validation.volumes import validate_source
+from kubecore.apiserver.registry.validation.resources import (
+    is_native,
+    validate_basic_amount,
+    validate_positive_amount,
+)
 
 JSON = dict[str, Any]
 
-_ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
-_VOLUME_MODES = ("Block", "Filesystem")
-_RECLAIM = ("Delete", "Recycle", "Retain")
-# Fields of a PersistentVolume's spec that are no volume source.
-_NOT_A_SOURCE = frozenset(
-    {
-        "accessModes",
-        "capacity",
-        "claimRef",
-        "mountOptions",
-        "nodeAffinity",
-        "persistentVolumeReclaimPolicy",
-        "storageClassName",
-        "volumeAttributesClassName",
-        "volumeMode",
-    }
+ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+VOLUME_MODES = ("Block", "Filesystem")
+_RESIZES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
 )
+_IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+_IN_TEMPLATES = ("annotations", "labels")
 
 
-def _access_modes(problems: Problems, modes: list[str], path: str) -> None:
+def validate_access_modes(problems: Problems, modes: Sequence[str], path: str) -> None:
     for mode in modes:
-        if mode not in _ACCESS_MODES:
-            problems.unsupported(path, mode, _ACCESS_MODES)
-    if "ReadWriteOncePod" in modes and len(modes) > 1:
+        if mode not in ACCESS_MODES:
+            problems.unsupported(path, mode, ACCESS_MODES)
+    if "ReadWriteOncePod" in modes and any(mode in ACCESS_MODES and mode != "ReadWriteOncePod" for mode in modes):
         problems.forbidden(path, "may not use ReadWriteOncePod with other access modes")
 
 
-def _positive(problems: Problems, amount: object, path: str) -> None:
-    if validate_quantity(problems, amount, path) and quantity.nano(str(amount)) == 0:
-        problems.invalid(path, str(amount), names.POSITIVE)
-
-
-def validate_claim_spec(problems: Problems, spec: JSON, path: str = "spec") -> None:
+def validate_claim_spec(problems: Problems, spec: JSON, path: str = "spec", *, old: JSON | None = None) -> None:
+    """`old` is the spec before an update, whose odd API groups may stay."""
     modes = spec.get("accessModes") or []
     if not modes:
         problems.required(f"{path}.accessModes", "at least 1 access mode is required")
-    _access_modes(problems, modes, f"{path}.accessModes")
     validate_label_selector(problems, spec.get("selector"), f"{path}.selector")
+    validate_access_modes(problems, modes, f"{path}.accessModes")
     storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     if storage is None:
         problems.required(f"{path}.resources[storage]")
     else:
-        _positive(problems, storage, f"{path}.resources[storage]")
+        validate_positive_amount(problems, storage, f"{path}.resources[storage]")
     if spec.get("storageClassName"):
         problems.check(f"{path}.storageClassName", spec["storageClassName"], names.dns_subdomain)
-    problems.one_of(f"{path}.volumeMode", spec.get("volumeMode"), _VOLUME_MODES)
-    for field in ("dataSource", "dataSourceRef"):
-        source = spec.get(field)
-        if source:
-            for part in ("name", "kind"):
-                if not source.get(part):
-                    problems.required(f"{path}.{field}.{part}")
+    if spec.get("volumeMode") is not None and spec["volumeMode"] not in VOLUME_MODES:
+        problems.unsupported(f"{path}.volumeMode", spec["volumeMode"], VOLUME_MODES)
+    _data_sources(problems, spec, path, lenient=_has_api_group(old))
+    if spec.get("volumeAttributesClassName"):
+        problems.check(f"{path}.volumeAttributesClassName", spec["volumeAttributesClassName"], names.dns_subdomain)
 
 
-def volume_source(spec: JSON) -> JSON:
-    """What of a PersistentVolume's spec says where its data is: one source under its name."""
-    return {key: value for key, value in spec.items() if key not in _NOT_A_SOURCE}
+def _has_api_group(spec: JSON | None) -> bool:
+    return any(((spec or {}).get(field) or {}).get("apiGroup") is not None for field in ("dataSource", "dataSourceRef"))
 
 
-def validate_volume_spec(problems: Problems, spec: JSON, path: str = "spec") -> None:
-    if not spec.get("accessModes"):
-        problems.required(f"{path}.accessModes")
-    _access_modes(problems, spec.get("accessModes") or [], f"{path}.accessModes")
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        problems.required(f"{path}.capacity")
-    if capacity and list(capacity) != ["storage"]:
-        problems.unsupported(f"{path}.capacity", "map", ("storage",))
-    for name, amount in capacity.items():
-        _positive(problems, amount, f"{path}.capacity[{name}]")
-    problems.one_of(f"{path}.persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy"), _RECLAIM)
-    affinity = spec.get("nodeAffinity")
-    if affinity is not None:
-        if affinity.get("required") is None:
-            problems.required(f"{path}.nodeAffinity.required", "must specify required node constraints")
-        else:
-            validate_node_selector(problems, affinity["required"], f"{path}.nodeAffinity.required")
-    validate_source(problems, volume_source(spec), path)
-    if spec.get("local") is not None and affinity is None:
-        problems.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
-    if (spec.get("hostPath") or {}).get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
-        detail = "may not be 'recycle' for a hostPath mount of '/'"
-        problems.forbidden(f"{path}.persistentVolumeReclaimPolicy", detail)
-    if spec.get("storageClassName"):
-        problems.check(f"{path}.storageClassName", spec["storageClassName"], names.dns_subdomain)
-    problems.one_of(f"{path}.volumeMode", spec.get("volumeMode"), _VOLUME_MODES)
+def _data_sources(problems: Problems, spec: JSON, path: str, *, lenient: bool) -> None:
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    for field, one in (("dataSource", source), ("dataSourceRef", reference)):
+        if one is None:
+            continue
+        where = f"{path}.{field}"
+        problems.need(where, one, "name", "kind")
+        group, kind = one.get("apiGroup") or "", one.get("kind") or ""
+        if not group and kind != "PersistentVolumeClaim":
+            problems.invalid(where, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+        if group and not lenient:
+            problems.check(f"{where}.apiGroup", group, names.dns_subdomain)
+        if field == "dataSourceRef" and one.get("namespace"):
+            problems.check(f"{where}.namespace", one["namespace"], names.dns_label)
+    if source is None or reference is None:
+        return
+    # Upstream shows the path's struct as the bad value.
+    if reference.get("namespace"):
+        problems.invalid(path, {}, "may not be specified when dataSourceRef.namespace is specified")
+    elif any(source.get(field) != reference.get(field) for field in ("apiGroup", "kind", "name")):
+        problems.invalid(path, {}, "must match dataSourceRef")
+
+
+def validate_claim_template(problems: Problems, template: JSON, path: str) -> None:
+    """A PersistentVolumeClaimTemplate, of which only labels and annotations of the metadata are kept."""
+    metadata = template.get("metadata") or {}
+    validate_annotations(problems, metadata.get("annotations") or {}, f"{path}.metadata.annotations")
+    validate_labels(problems, metadata.get("labels") or {}, f"{path}.metadata.labels")
+    for field, value in metadata.items():
+        if field not in _IN_TEMPLATES and value is not None:
+            problems.forbidden(f"{path}.metadata.{_go_name(field)}", "cannot be set")
+    validate_claim_spec(problems, template.get("spec") or {}, f"{path}.spec")
+
+
+def _go_name(field: str) -> str:
+    """What upstream makes of the Go field's name."""
+    return "uID" if field == "uid" else field
+
+
+def validate_claim_update(problems: Problems, claim: JSON, old: JSON) -> None:
+    """Bound once, a claim can only grow."""
+    spec, before = dict(claim["spec"]), dict(old["spec"])
+    bound = (claim.get("status") or {}).get("phase") == "Bound"
+    new_size, old_size = _storage(spec), _storage(before)
+    if not before.get("volumeName"):
+        before["volumeName"] = spec.get("volumeName")
+    _storage_class(problems, spec, before, claim, old)
+    if bound:
+        spec["volumeAttributesClassName"] = before.get("volumeAttributesClassName")
+        if (spec.get("resources") or {}).get("requests"):
+            requests = {**spec["resources"]["requests"], "storage": old_size or "0"}
+            spec["resources"] = {**spec["resources"], "requests": requests}
+    if not same(spec, before):
+        problems.forbidden("spec", _IMMUTABLE)
+    if _nano(new_size) < _nano(old_size):
+        granted = ((old.get("status") or {}).get("capacity") or {}).get("storage")
+        if _nano(new_size) <= _nano(granted):
+            problems.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    problems.immutable("volumeMode", claim["spec"].get("volumeMode"), old["spec"].get("volumeMode"))
+    if (old.get("status") or {}).get("currentVolumeAttributesClassName") is not None:
+        wanted, path = claim["spec"].get("volumeAttributesClassName"), "spec.volumeAttributesClassName"
+        if wanted == old["spec"].get("volumeAttributesClassName"):
+            return
+        for value, shown in ((None, "nil"), ("", "empty string")):
+            if wanted == value:
+                detail = f"update to {shown} is forbidden when status.currentVolumeAttributesClassName is not nil"
+                problems.forbidden(path, detail)
+
+
+def _storage_class(problems: Problems, spec: JSON, before: JSON, claim: JSON, old: JSON) -> None:
+    """A claim without a class may be given one: the default, or the one its old annotation named."""
+    notes = (claim["metadata"].get("annotations") or {}).get(_BETA_CLASS)
+    notes_before = (old["metadata"].get("annotations") or {}).get(_BETA_CLASS)
+    wanted, had = spec.get("storageClassName"), before.get("storageClassName")
+    if had is not None or wanted is None:
+        allowed = False
+    elif notes_before is None:
+        allowed = True
+    else:
+        allowed = wanted == notes_before
+    if allowed:
+        spec["storageClassName"] = had
+        if notes_before is not None and notes in (None, notes_before):
+            return
+    if (notes or "") != (notes_before or ""):
+        problems.invalid(f"metadata.annotations.{_BETA_CLASS}", notes or "", names.IMMUTABLE)
+
+
+def _storage(spec: JSON) -> str | None:
+    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+
+
+def _nano(amount: str | None) -> int:
+    return quantity.nano(amount) if amount is not None and quantity.is_valid(amount) else 0
+
+
+def validate_claim_status(problems: Problems, claim: JSON) -> None:
+    status = claim.get("status") or {}
+    if not (claim.get("spec") or {}).get("accessModes"):
+        problems.required("Spec.accessModes")
+    for name, amount in (status.get("capacity") or {}).items():
+        validate_basic_amount(problems, amount, f"status.capacity[{name}]")
+    path = "status.allocatedResourceStatuses"
+    for name, resize in (status.get("allocatedResourceStatuses") or {}).items():
+        _resource_key(problems, name, path)
+        if resize not in _RESIZES:
+            problems.unsupported(path, name, _RESIZES)
+    path = "status.allocatedResources"
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        if _resource_key(problems, name, path):
+            validate_basic_amount(problems, amount, f"{path}[{name}]")
+
+
+def _resource_key(problems: Problems, name: str, path: str) -> bool:
+    before = len(problems)
+    problems.check(path, name, names.qualified_name)
+    if len(problems) == before and is_native(name) and name != "storage":
+        problems.unsupported(path, name, ("storage",))
+    return len(problems) == before

@@ -64,25 +64,6 @@ def _requirement_matches(requirement: JSON, labels: JSON) -> bool:
     return False
 
 
-def validate_workload_selector(problems: Problems, spec: JSON, *, path: str = "spec", kind: str) -> None:
-    """The selector of what runs pods: present, not empty, and matching its own template."""
-    selector, template = spec.get("selector"), spec.get("template") or {}
-    if selector is None:
-        problems.required(f"{path}.selector")
-        return
-    before = len(problems)
-    validate_label_selector(problems, selector, f"{path}.selector")
-    if len(problems) > before:
-        return
-    if selector_is_empty(selector):
-        problems.invalid(f"{path}.selector", selector, f"empty selector is invalid for {kind}")
-        return
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if not selector_matches(selector, labels):
-        detail = "`selector` does not match template `labels`"
-        problems.invalid(f"{path}.template.metadata.labels", labels, detail)
-
-
 _NODE_FIELDS = ("metadata.name",)
 
 
@@ -94,14 +75,15 @@ def validate_node_selector(problems: Problems, selector: JSON, path: str) -> Non
         validate_node_selector_term(problems, term, f"{path}.nodeSelectorTerms[{index}]")
 
 
-def validate_node_selector_term(problems: Problems, term: JSON, path: str) -> None:
+def validate_node_selector_term(problems: Problems, term: JSON, path: str, *, lenient: bool = False) -> None:
+    """`lenient`: values need not be such that a label could have them."""
     for index, requirement in enumerate(term.get("matchExpressions") or []):
-        _node_requirement(problems, requirement, f"{path}.matchExpressions[{index}]")
+        _node_requirement(problems, requirement, f"{path}.matchExpressions[{index}]", lenient=lenient)
     for index, requirement in enumerate(term.get("matchFields") or []):
         _node_field(problems, requirement, f"{path}.matchFields[{index}]")
 
 
-def _node_requirement(problems: Problems, requirement: JSON, path: str) -> None:
+def _node_requirement(problems: Problems, requirement: JSON, path: str, *, lenient: bool) -> None:
     values = requirement.get("values") or []
     match requirement.get("operator"):
         case "In" | "NotIn":
@@ -116,7 +98,10 @@ def _node_requirement(problems: Problems, requirement: JSON, path: str) -> None:
                 problems.required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
         case operator:
             problems.invalid(f"{path}.operator", operator or "", "not a valid selector operator")
-    problems.check(f"{path}.key", requirement.get("key", ""), names.qualified_name)
+    problems.check(f"{path}.key", requirement.get("key") or "", names.qualified_name)
+    if not lenient:
+        for index, value in enumerate(values):
+            problems.check(f"{path}.values[{index}]", value, names.label_value)
 
 
 def _node_field(problems: Problems, requirement: JSON, path: str) -> None:

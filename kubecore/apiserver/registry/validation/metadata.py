@@ -25,6 +25,7 @@ def validate_metadata(
     namespaced: bool,
     name_errors: Callable[[str], list[str]] | None = None,
     any_finalizer: bool = False,
+    checks_generate_name: bool = True,
 ) -> list[Cause]:
     """What is wrong with an object's metadata by itself.
 
@@ -35,7 +36,7 @@ def validate_metadata(
     rule = name_errors or names.dns_subdomain
     problems = Problems()
     generate_name = meta.get("generateName")
-    if generate_name:
+    if generate_name and checks_generate_name:
         for error in rule(names.as_prefix(generate_name)):
             problems.invalid("metadata.generateName", generate_name, error)
     name = meta.get("name")
@@ -91,15 +92,16 @@ def _owner_references(problems: Problems, owners: list[JSON]) -> None:
             problems.invalid(f"{path}.apiVersion", api_version, "version must not be empty")
         for field in ("kind", "name", "uid"):
             if not owner.get(field):
-                problems.invalid(f"{path}.{field}", owner.get(field, ""), f"{field} must not be empty")
+                problems.invalid(f"{path}.{field}", owner.get(field, ""), "must not be empty")
         if (api_version, kind) == ("v1", "Event"):
             problems.invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner")
         if owner.get("controller"):
+            this = f"{kind}/{owner.get('name')}"
             if controller is not None:
-                found = f'Found "true" in references for {controller} and {owner.get("name")}'
+                found = f'Found "true" in references for {controller} and {this}'
                 detail = f"Only one reference can have Controller set to true. {found}"
                 problems.invalid(path, owners, detail)
-            controller = owner.get("name")
+            controller = controller or this
 
 
 def _finalizers(problems: Problems, finalizers: list[str], any_finalizer: bool) -> None:
@@ -110,7 +112,7 @@ def _finalizers(problems: Problems, finalizers: list[str], any_finalizer: bool) 
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             problems.invalid(f"{path}[{index}]", finalizer, detail)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
-        detail = "finalizer orphan and finalizer foregroundDeletion cannot be both set"
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
         problems.invalid(path, finalizers, detail)
 
 

@@ -6,7 +6,6 @@ an empty list means it is right. Results are cached, since the same names come a
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
 
@@ -34,7 +33,6 @@ EMPTY = "must be non-empty"
 NOT_NEGATIVE = "must be greater than or equal to 0"
 POSITIVE = "must be greater than zero"
 PORT_NUMBER = "must be between 1 and 65535, inclusive"
-IP_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 IMMUTABLE = "field is immutable"
 
 _NAME_RULE = (
@@ -56,12 +54,16 @@ _LABEL_1035_RULE = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
     "start with an alphabetic character, and end with an alphanumeric character"
 )
-_WILDCARD_RULE = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must"
+_WILDCARD_RULE = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+    "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+)
 _ENV_NAME_RULE = "a valid environment variable name must consist only of printable ASCII characters other than '='"
 
 
-def too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def too_long(limit: int, *, unit: str = "characters") -> str:
+    """Labels count bytes, and names characters, in the words of upstream; both mean bytes."""
+    return f"must be no more than {limit} {unit}"
 
 
 def between(low: int, high: int) -> str:
@@ -97,10 +99,10 @@ _PERCENT_WRONG = by_pattern(
 )
 
 
-def _checked(text: str, limit: int, pattern: re.Pattern[str], wrong: str) -> list[str]:
+def _checked(text: str, limit: int, pattern: re.Pattern[str], wrong: str, *, unit: str = "characters") -> list[str]:
     errors = []
-    if len(text) > limit:
-        errors.append(too_long(limit))
+    if len(text) > limit and (text.isascii() or len(text.encode()) > limit):
+        errors.append(too_long(limit, unit=unit))
     if pattern.fullmatch(text) is None:
         errors.append(wrong)
     return errors
@@ -113,15 +115,15 @@ def _qualified_name(text: str) -> tuple[str, ...]:
     if slash:
         if "/" in prefix:
             optional = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            return (f"a qualified name {_NAME_PART}{optional}",)
+            return (f"a valid label key {_NAME_PART}{optional}",)
         if not prefix:
             errors.append(f"prefix part {EMPTY}")
         else:
-            errors.extend(f"prefix part {error}" for error in dns_subdomain(prefix))
+            errors.extend(f"prefix part {error}" for error in long_name(prefix))
     if not name:
         errors.append(f"name part {EMPTY}")
     elif len(name) > 63:
-        errors.append(f"name part {too_long(63)}")
+        errors.append(f"name part {too_long(63, unit='bytes')}")
     if _QUALIFIED_RE.fullmatch(name) is None:
         errors.append(f"name part {_NAME_PART}")
     return tuple(errors)
@@ -134,7 +136,7 @@ def qualified_name(text: str) -> list[str]:
 
 @lru_cache(maxsize=8192)
 def _label_value(text: str) -> tuple[str, ...]:
-    return tuple(_checked(text, 63, _LABEL_VALUE_RE, _LABEL_VALUE_WRONG))
+    return tuple(_checked(text, 63, _LABEL_VALUE_RE, _LABEL_VALUE_WRONG, unit="bytes"))
 
 
 def label_value(text: str) -> list[str]:
@@ -143,12 +145,41 @@ def label_value(text: str) -> list[str]:
 
 def dns_label(text: str) -> list[str]:
     """RFC 1123 label: namespaces, containers, volumes."""
-    return _checked(text, 63, _LABEL_RE, _LABEL_WRONG)
+    return list(_dns_label(text))
+
+
+@lru_cache(maxsize=8192)
+def _dns_label(text: str) -> tuple[str, ...]:
+    errors = _checked(text, 63, _LABEL_RE, _LABEL_WRONG)
+    if errors and errors[-1] == _LABEL_WRONG and _SUBDOMAIN_RE.fullmatch(text):
+        errors[-1] = "must not contain dots"
+    return tuple(errors)
+
+
+def long_name(text: str) -> list[str]:
+    """An RFC 1123 subdomain in the words of declarative validation, which counts bytes."""
+    return _checked(text, 253, _SUBDOMAIN_RE, _SUBDOMAIN_WRONG, unit="bytes")
 
 
 def dns_subdomain(text: str) -> list[str]:
     """RFC 1123 subdomain: what most objects may be called."""
     return _checked(text, 253, _SUBDOMAIN_RE, _SUBDOMAIN_WRONG)
+
+
+_UNDERSCORE_LABEL = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_UNDERSCORE_SUBDOMAIN = rf"{_UNDERSCORE_LABEL}(\.{_UNDERSCORE_LABEL})*"
+_UNDERSCORE_RE = re.compile(_UNDERSCORE_SUBDOMAIN)
+_UNDERSCORE_WRONG = by_pattern(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+    "and must start and end with an alphanumeric character",
+    _UNDERSCORE_SUBDOMAIN,
+    "example.com",
+)
+
+
+def search_domain(text: str) -> list[str]:
+    """A subdomain that may have underscores, as the domains a resolver searches do."""
+    return _checked(text, 253, _UNDERSCORE_RE, _UNDERSCORE_WRONG)
 
 
 def dns_1035_label(text: str) -> list[str]:
@@ -187,6 +218,21 @@ def environment_name(text: str) -> list[str]:
     return [_ENV_NAME_RULE]
 
 
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_HTTP_PATH_RE = re.compile(_HTTP_PATH)
+
+
+def domain_prefixed_path(text: str) -> list[tuple[str, str]]:
+    """`acme.io/foo`: what is wrong, and of which part."""
+    domain, _, path = text.partition("/")
+    if not domain or not path:
+        return [(text, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    errors = [(domain, error) for error in dns_subdomain(domain)]
+    if _HTTP_PATH_RE.fullmatch(path) is None:
+        errors.append((path, by_pattern("Invalid path", _HTTP_PATH)))
+    return errors
+
+
 def header_name(text: str) -> list[str]:
     return [] if _HEADER_RE.fullmatch(text) else [_HEADER_WRONG]
 
@@ -213,19 +259,6 @@ def port_number(port: int) -> list[str]:
 
 def percent(text: str) -> list[str]:
     return [] if _PERCENT_RE.fullmatch(text) else [_PERCENT_WRONG]
-
-
-@lru_cache(maxsize=1024)
-def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address, or None. Leading zeros are refused, since not everybody reads them alike."""
-    try:
-        return ipaddress.ip_address(text) if "%" not in text else None
-    except ValueError:
-        return None
-
-
-def ip(text: str) -> list[str]:
-    return [] if parse_ip(text) is not None else [IP_ADDRESS]
 
 
 def as_prefix(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
-from kubecore.apiserver.registry.validation.pod_updates import MIRROR_ANNOTATION
+from kubecore.apiserver.registry.equality import same
+from kubecore.apiserver.registry.validation.pod_annotations import MIRROR
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -40,11 +41,11 @@ def _resized(container: JSON, old: JSON) -> JSON:
 def validate_resize(pod: JSON, before: JSON) -> list[Cause]:
     """All that is wrong with a resize."""
     problems, spec, old = Problems(), pod["spec"], before["spec"]
-    if MIRROR_ANNOTATION in (before["metadata"].get("annotations") or {}):
-        problems.forbidden("", "static pods cannot be resized")
+    if MIRROR in (before["metadata"].get("annotations") or {}):
+        problems.forbidden("[]", "static pods cannot be resized")
         return problems
     if (old.get("os") or {}).get("name") == "windows":
-        problems.forbidden("", "windows pods cannot be resized")
+        problems.forbidden("[]", "windows pods cannot be resized")
         return problems
     status = before.get("status") or {}
     if quality_of_service(spec) != (status.get("qosClass") or quality_of_service(old)):
@@ -54,7 +55,7 @@ def validate_resize(pod: JSON, before: JSON) -> list[Cause]:
         problems.forbidden("spec", "Pod running on node without support for resize")
     if _has_own_resources(spec) or _has_own_resources(old):
         gate = "InPlacePodLevelResourcesVerticalScalingEnabled feature gate is disabled"
-        problems.forbidden("", f"resize of pods with pod-level resources is forbidden when {gate}")
+        problems.forbidden("[]", f"resize of pods with pod-level resources is forbidden when {gate}")
         return problems
     if not _same_containers(problems, spec, old):
         return problems
@@ -64,7 +65,7 @@ def validate_resize(pod: JSON, before: JSON) -> list[Cause]:
                 _nothing_removed(problems, spec[field][index], was, f"spec.{field}[{index}].resources")
     found = len(problems)
     changed = {**spec, **{field: _checked(problems, spec, old, field) for field in _FIELDS if spec.get(field)}}
-    if len(problems) == found == 0 and changed != old:
+    if len(problems) == found == 0 and not same(changed, old):
         problems.forbidden("spec", _ONLY)
     return problems
 
@@ -118,7 +119,7 @@ def _checked(problems: Problems, spec: JSON, old: JSON, field: str) -> list[JSON
             refusal = "only cpu and memory resources for sidecar containers are mutable"
         else:
             refusal = "resources for non-sidecar init containers are immutable"
-        if container != was:
+        if not same(container, was):
             problems.forbidden("spec", refusal)
         checked.append(container)
     return checked

@@ -25,19 +25,19 @@ def validate_probes(problems: Problems, container: JSON, path: str, grace_second
         for field in _COUNTS:
             problems.not_negative(f"{where}.{field}", probe.get(field))
         own_grace = probe.get("terminationGracePeriodSeconds")
+        if own_grace is not None and own_grace <= 0:
+            problems.invalid(f"{where}.terminationGracePeriodSeconds", own_grace, "must be greater than 0")
         if name == "readinessProbe":
             if own_grace is not None:
                 problems.invalid(
                     f"{where}.terminationGracePeriodSeconds", own_grace, "must not be set for readinessProbes"
                 )
-            continue
-        if own_grace is not None and own_grace <= 0:
-            problems.invalid(f"{where}.terminationGracePeriodSeconds", own_grace, "must be greater than 0")
-        if probe.get("successThreshold", 1) != 1:
+        elif probe.get("successThreshold", 1) != 1:
             problems.invalid(f"{where}.successThreshold", probe["successThreshold"], "must be 1")
 
 
 def validate_lifecycle(problems: Problems, lifecycle: JSON | None, path: str, grace_seconds: int | None) -> None:
+    """Hooks. A stop signal is of a feature that is off, and has been dropped."""
     for name in ("postStart", "preStop"):
         handler = (lifecycle or {}).get(name)
         if handler is not None:
@@ -55,8 +55,7 @@ def _handlers(problems: Problems, holder: JSON, path: str, kinds: tuple[str, ...
     action = holder[kind]
     match kind:
         case "exec":
-            if not action.get("command"):
-                problems.required(f"{where}.command")
+            problems.need(where, action, "command")
         case "httpGet":
             _http_get(problems, action, where)
         case "tcpSocket":
@@ -65,19 +64,17 @@ def _handlers(problems: Problems, holder: JSON, path: str, kinds: tuple[str, ...
             problems.port(f"{where}.port", action.get("port", 0))
         case "sleep":
             seconds = action.get("seconds", 0)
-            if seconds < 0 or (grace_seconds is not None and seconds > grace_seconds):
-                limit = grace_seconds if grace_seconds is not None else 0
-                detail = f"must be non-negative and less than terminationGracePeriodSeconds ({limit})"
+            if grace_seconds is not None and not 0 <= seconds <= grace_seconds:
+                detail = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"
                 problems.invalid(where, seconds, detail)
 
 
 def _http_get(problems: Problems, action: JSON, path: str) -> None:
-    if not action.get("path"):
-        problems.required(f"{path}.path")
+    problems.need(path, action, "path")
     port_number_or_name(problems, action.get("port"), f"{path}.port")
     problems.one_of(f"{path}.scheme", action.get("scheme"), ("HTTP", "HTTPS"))
     for header in action.get("httpHeaders") or []:
-        problems.check(f"{path}.httpHeaders", header.get("name", ""), names.header_name)
+        problems.check(f"{path}.httpHeaders", header.get("name") or "", names.header_name)
 
 
 def port_number_or_name(problems: Problems, port: object, path: str) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from kubecore.api.errors import Cause, FieldError
+from kubecore.apiserver.registry.equality import same
+
+Check = Callable[[str], Sequence[str]]
 
 
 class Problems(list[Cause]):
     """Causes in the order they were found; each method adds one kind. `path` is like `spec.containers[0].name`."""
+
+    def need(self, path: str, holder: Mapping[str, Any], *fields: str) -> None:
+        """Fields of `holder` that may not be empty."""
+        for field in fields:
+            if not holder.get(field):
+                self.append(FieldError.required(f"{path}.{field}"))
 
     def required(self, path: str, detail: str = "") -> None:
         self.append(FieldError.required(path, detail))
@@ -16,17 +26,22 @@ class Problems(list[Cause]):
     def invalid(self, path: str, value: object, detail: str) -> None:
         self.append(FieldError.invalid(path, value, detail))
 
+    def wrong(self, path: str, detail: str) -> None:
+        """Invalid, without the value being shown."""
+        self.append(Cause("FieldValueInvalid", f"Invalid value: {detail}", path))
+
     def forbidden(self, path: str, detail: str) -> None:
         self.append(FieldError.forbidden(path, detail))
 
-    def duplicate(self, path: str, value: object) -> None:
-        self.append(FieldError.duplicate(path, value))
+    def duplicate(self, path: str, value: object, detail: str = "") -> None:
+        self.append(FieldError.duplicate(path, value, detail))
 
     def unsupported(self, path: str, value: object, allowed: Iterable[str]) -> None:
-        self.append(FieldError.not_supported(path, value, sorted(allowed)))
+        """`allowed` is shown in the order given."""
+        self.append(FieldError.not_supported(path, value, allowed))
 
-    def not_found(self, path: str, value: object) -> None:
-        self.append(FieldError.not_found(path, value))
+    def not_found(self, path: str, value: object, detail: str = "") -> None:
+        self.append(FieldError.not_found(path, value, detail))
 
     def too_long(self, path: str, maximum: int) -> None:
         self.append(FieldError.too_long(path, maximum))
@@ -34,18 +49,25 @@ class Problems(list[Cause]):
     def too_many(self, path: str, actual: int, maximum: int) -> None:
         self.append(FieldError.too_many(path, actual, maximum))
 
-    def check(self, path: str, value: str, rule: Callable[[str], Sequence[str]]) -> None:
+    def check(self, path: str, value: str, rule: Check) -> None:
         """Adds an Invalid for everything `rule` finds wrong with a text."""
         for error in rule(value):
             self.append(FieldError.invalid(path, value, error))
 
     def one_of(self, path: str, value: object, allowed: Sequence[str], *, required: bool = False) -> None:
-        """An enumeration; an absent value is only wrong when it is required."""
+        """An enumeration, shown in the order given; an absent value is only wrong when it is required."""
         if value in (None, ""):
             if required:
                 self.append(FieldError.required(path))
         elif value not in allowed:
-            self.append(FieldError.not_supported(path, value, sorted(allowed)))
+            self.append(FieldError.not_supported(path, value, allowed))
+
+    def check_needed(self, path: str, value: str | None, rule: Check) -> None:
+        """A text that must be there and right."""
+        if not value:
+            self.append(FieldError.required(path))
+        else:
+            self.check(path, value, rule)
 
     def not_negative(self, path: str, value: object) -> None:
         if isinstance(value, int) and value < 0:
@@ -61,6 +83,14 @@ class Problems(list[Cause]):
 
     def port(self, path: str, value: object) -> None:
         self.between(path, value, 1, 65535)
+
+    def internal(self, path: str, detail: str) -> None:
+        self.append(FieldError.internal(path, detail))
+
+    def unchanged(self, path: str, new: object, old: object) -> None:
+        """The field may not change."""
+        if not same(new, old):
+            self.append(FieldError.invalid(path, new, "field is immutable"))
 
     def immutable(self, path: str, new: object, old: object) -> None:
         """The field may not change; absent and empty are the same."""

@@ -1,103 +1,264 @@
 """Resource names and amounts: of containers, pods, quotas and claims.
 
-After kubernetes `pkg/apis/core/validation/validation.go`, ValidateContainerResourceRequirements.
+After kubernetes `pkg/apis/core/validation/validation.go`, validateResourceRequirements, and `pkg/apis/core/helper`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
-from kubecore.api import quantity
+from kubecore.apiserver.registry.defaulting.podresources import aggregate, nano, shown
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
+NameRule = Callable[[str], tuple[str, ...]]
 
 _CONTAINER_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
-_STANDARD_RESOURCES = _CONTAINER_RESOURCES | {"storage", "pods", "services", "replicationcontrollers"}
+_OBJECT_COUNTS = frozenset(
+    {
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    }
+)
+_OF_CONTAINERS = frozenset(f"{kind}{name}" for kind in ("", "requests.", "limits.") for name in _CONTAINER_RESOURCES)
+_QUOTA_RESOURCES = _OF_CONTAINERS | _OBJECT_COUNTS | {"requests.storage"}
+_STANDARD_RESOURCES = _QUOTA_RESOURCES | {"storage"}
 _HUGE_PAGES = "hugepages-"
 _NATIVE_DOMAIN = "kubernetes.io/"
+_NOT_INTEGER = "must be an integer"
+_NANO = 10**9
 
 
+def is_native(name: str) -> bool:
+    return "/" not in name or _NATIVE_DOMAIN in name
+
+
+@lru_cache(maxsize=2048)
 def is_extended(name: str) -> bool:
     """A resource of a vendor's device plugin: counted in whole pieces and never overcommitted."""
-    return "/" in name and _NATIVE_DOMAIN not in name and not name.startswith("requests.")
+    if is_native(name) or name.startswith("requests."):
+        return False
+    return not names.qualified_name(f"requests.{name}")
+
+
+def is_huge_pages(name: str) -> bool:
+    return name.startswith(_HUGE_PAGES)
+
+
+def is_standard_for_quota(name: str) -> bool:
+    return name in _QUOTA_RESOURCES or name.startswith((_HUGE_PAGES, f"requests.{_HUGE_PAGES}"))
+
+
+def is_standard(name: str) -> bool:
+    return name in _STANDARD_RESOURCES or name.startswith((_HUGE_PAGES, f"requests.{_HUGE_PAGES}"))
 
 
 def _overcommits(name: str) -> bool:
-    return name in _CONTAINER_RESOURCES
+    return is_native(name) and not is_huge_pages(name)
 
 
-def validate_quantity(problems: Problems, amount: object, path: str) -> bool:
-    """A quantity that is not negative. Returns whether it can be compared."""
-    try:
-        nano = quantity.nano(amount) if isinstance(amount, str | int | float) else None
-    except quantity.InvalidQuantity as error:
-        problems.invalid(path, amount, str(error))
-        return False
-    if nano is None:
-        problems.invalid(path, amount, str(quantity.InvalidQuantity()))
-        return False
-    if nano < 0:
-        problems.invalid(path, str(amount), names.NOT_NEGATIVE)
-    return True
+def _is_counted(name: str) -> bool:
+    return name in _OBJECT_COUNTS or is_extended(name)
 
 
-def _container_resource_name(problems: Problems, name: str, path: str) -> None:
-    if name in _CONTAINER_RESOURCES or name.startswith(_HUGE_PAGES):
-        return
+# --- names
+
+
+@lru_cache(maxsize=2048)
+def _standard_name(name: str) -> tuple[str, ...]:
     errors = names.qualified_name(name)
+    if not errors and "/" not in name and not is_standard(name):
+        errors = ["must be a standard resource type or fully qualified"]
+    return tuple(errors)
+
+
+@lru_cache(maxsize=2048)
+def _container_name(name: str) -> tuple[str, ...]:
+    errors = _standard_name(name)
+    if "/" not in name:
+        if name not in _CONTAINER_RESOURCES and not is_huge_pages(name):
+            errors = (*errors, "must be a standard resource for containers")
+    elif not is_native(name) and not is_extended(name):
+        errors = (*errors, "doesn't follow extended resource name standard")
+    return errors
+
+
+def validate_resource_name(problems: Problems, name: str, path: str) -> bool:
+    """A name in a quota's or a node's list: standard, or with a domain. Says whether it is right."""
+    errors = _standard_name(name)
     for error in errors:
         problems.invalid(path, name, error)
-    if not errors and "/" not in name:
-        problems.invalid(path, name, "must be a standard resource type or fully qualified")
-        problems.invalid(path, name, "must be a standard resource for containers")
+    return not errors
 
 
-def _resource_list(problems: Problems, resources: JSON, path: str) -> dict[str, int]:
-    """Checks one list; returns what can be compared, in nano units."""
-    comparable = {}
-    for name, amount in resources.items():
-        where = f"{path}[{name}]"
-        _container_resource_name(problems, name, path)
-        if validate_quantity(problems, amount, where):
-            nano = comparable[name] = quantity.nano(amount)
-            if is_extended(name) and nano % 10**9:
-                problems.invalid(where, str(amount), "must be an integer")
-    return comparable
+def validate_container_resource_name(problems: Problems, name: str, path: str) -> None:
+    for error in _container_name(name):
+        problems.invalid(path, name, error)
 
 
-def validate_requirements(problems: Problems, requirements: JSON | None, path: str) -> None:
-    """Limits and requests: known names, sane amounts, no request above its limit."""
+# --- amounts. What is no quantity has been refused by the decoder.
+
+
+def validate_amount(problems: Problems, amount: object, path: str) -> None:
+    """Not negative."""
+    if nano(amount) < 0:
+        problems.invalid(path, str(amount), names.NOT_NEGATIVE)
+
+
+def validate_positive_amount(problems: Problems, amount: object, path: str) -> None:
+    if nano(amount) <= 0:
+        problems.invalid(path, str(amount), names.POSITIVE)
+
+
+def validate_basic_amount(problems: Problems, amount: object, path: str) -> None:
+    """Not negative, in the words of volumes; upstream shows whole units."""
+    whole = -(-nano(amount) // _NANO)
+    if whole < 0:
+        problems.invalid(path, whole, "must be a valid resource quantity")
+
+
+def validate_resource_amount(problems: Problems, name: str, amount: object, path: str) -> None:
+    """Not negative, and whole where the resource is counted in pieces."""
+    amount_nano = nano(amount)
+    if amount_nano < 0:
+        problems.invalid(path, str(amount), names.NOT_NEGATIVE)
+    if amount_nano % _NANO and _is_counted(name):
+        problems.invalid(path, amount, _NOT_INTEGER)
+
+
+def validate_requirements(
+    problems: Problems,
+    requirements: JSON | None,
+    path: str,
+    *,
+    claims: Collection[str] = (),
+    name_rule: NameRule = _container_name,
+) -> None:
+    """Limits, requests and claims: known names, sane amounts, no request above its limit.
+
+    `claims` are the names of the pod's claims."""
     if not requirements:
         return
-    limits, requests = requirements.get("limits") or {}, requirements.get("requests") or {}
-    limited = _resource_list(problems, limits, f"{path}.limits")
-    requested = _resource_list(problems, requests, f"{path}.requests")
-    for name, amount in requested.items():
-        limit = limited.get(name)
+    limits, requests = requirements.get("limits"), requirements.get("requests")
+    if limits:
+        _resource_list(problems, limits, f"{path}.limits", name_rule)
+    if requests:
+        _resource_list(problems, requests, f"{path}.requests", name_rule)
+        _against_limits(problems, requests, limits or {}, path)
+    mentioned = (limits or {}).keys() | (requests or {}).keys()
+    if any(map(is_huge_pages, mentioned)) and not mentioned & {"cpu", "memory"}:
+        problems.forbidden(path, "HugePages require cpu or memory")
+    if requirements.get("claims"):
+        _claims(problems, requirements["claims"], f"{path}.claims", claims)
+
+
+def _resource_list(problems: Problems, resources: JSON, path: str, name_rule: NameRule) -> None:
+    for name, amount in resources.items():
+        errors = name_rule(name)
+        where = f"{path}[{name}]"
+        for error in errors:
+            problems.invalid(where, name, error)
+        validate_resource_amount(problems, name, amount, where)
+        if is_huge_pages(name):
+            size = name.removeprefix(_HUGE_PAGES)
+            page = nano(size)
+            if page <= 0 or page % _NANO or -(-nano(amount) // _NANO) % (page // _NANO):
+                problems.invalid(where, str(amount), f"{amount} is not positive integer multiple of {name}")
+
+
+def _against_limits(problems: Problems, requests: JSON, limits: JSON, path: str) -> None:
+    for name, amount in requests.items():
+        limit = limits.get(name)
         if limit is None:
-            if not _overcommits(name) and name not in limits:
+            if not _overcommits(name):
                 problems.required(f"{path}.limits", "Limit must be set for non overcommitable resources")
-        elif not _overcommits(name) and amount != limit:
-            detail = f"must be equal to {name} limit of {limits[name]}"
-            problems.invalid(f"{path}.requests", str(requests[name]), detail)
-        elif amount > limit:
-            detail = f"must be less than or equal to {name} limit of {limits[name]}"
-            problems.invalid(f"{path}.requests", str(requests[name]), detail)
+        elif amount == limit:
+            continue
+        elif not _overcommits(name) and nano(amount) != nano(limit):
+            problems.invalid(f"{path}.requests", str(amount), f"must be equal to {name} limit of {limit}")
+        elif nano(amount) > nano(limit):
+            problems.invalid(f"{path}.requests", str(amount), f"must be less than or equal to {name} limit of {limit}")
 
 
-def validate_resource_name(problems: Problems, name: str, path: str) -> None:
-    """A name in a quota's or a node's list: standard, or with a domain."""
-    errors = names.qualified_name(name)
-    for error in errors:
-        problems.invalid(path, name, error)
-    if not errors and "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith(_HUGE_PAGES):
-        problems.invalid(path, name, "must be a standard resource type or fully qualified")
+def _claims(problems: Problems, claims: list[JSON], path: str, known: Collection[str]) -> None:
+    """Device claims of a container: each once, whole or by request."""
+    taken: set[str] = set()
+    for index, claim in enumerate(claims):
+        where, name, request = f"{path}[{index}]", claim.get("name") or "", claim.get("request") or ""
+        if not name:
+            problems.required(where)
+            continue
+        key = f"{name}/{request}" if request else name
+        if name in taken:
+            problems.duplicate(where, name)
+        else:
+            if request:
+                problems.check(f"{where}.request", request, names.dns_label)
+            if key in taken:
+                problems.duplicate(where, key)
+            elif not request and any(one.startswith(f"{name}/") for one in taken):
+                problems.duplicate(where, name)
+            taken.add(key)
+        if name not in known:
+            listed = f": {', '.join(sorted(known))}" if known else " which is empty"
+            problems.not_found(where, name, f"must be one of the names in pod.spec.resourceClaims{listed}")
+
+
+_POD_LEVEL = ("cpu", "hugepages-", "memory")
+
+
+@lru_cache(maxsize=256)
+def _pod_level_name(name: str) -> tuple[str, ...]:
+    return _standard_name(name)
+
+
+def validate_pod_requirements(problems: Problems, spec: JSON, path: str, claims: Collection[str]) -> None:
+    """Resources of a whole pod, and how its containers' fit in."""
+    whole = spec.get("resources")
+    if whole is None:
+        return
+    if (spec.get("os") or {}).get("name") == "windows":
+        problems.forbidden(path, "may not be set for a windows pod")
+        return
+    if whole.get("claims"):
+        problems.forbidden(f"{path}.claims", "claims may not be set for Resources at pod-level")
+    for kind in ("limits", "requests"):
+        for name in whole.get(kind) or {}:
+            if not _pod_level_name(name) and name not in ("cpu", "memory") and not is_huge_pages(name):
+                problems.unsupported(f"{path}.{kind}[{name}]", name, _POD_LEVEL)
+    validate_requirements(problems, whole, path, claims=claims, name_rule=_pod_level_name)
+    _aggregates(problems, spec, whole, path)
+
+
+def _aggregates(problems: Problems, spec: JSON, whole: JSON, path: str) -> None:
+    requests, limits = whole.get("requests") or {}, whole.get("limits") or {}
+    for name, amount in aggregate(spec, "requests").items():
+        if name in requests and amount > nano(requests[name]):
+            detail = f"must be greater than or equal to aggregate container requests of {shown(name, amount)}"
+            problems.invalid(f"{path}.requests[{name}]", str(requests[name]), detail)
+    for name, amount in aggregate(spec, "limits").items():
+        if is_huge_pages(name) and name in limits and amount > nano(limits[name]):
+            detail = f"must be greater than or equal to aggregate container limits of {shown(name, amount)}"
+            problems.invalid(f"{path}.limits[{name}]", str(limits[name]), detail)
+    for index, container in enumerate(spec.get("containers") or []):
+        for name, amount in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name in limits and nano(amount) > nano(limits[name]):
+                where = f"{path}.containers[{index}][{name}].limits"
+                problems.invalid(where, str(amount), f"must be less than or equal to pod limits of {limits[name]}")
 
 
 def validate_amounts(problems: Problems, resources: JSON | None, path: str) -> None:
-    """A ResourceList of a node, a volume or a quota's status."""
+    """A ResourceList of a node or a quota's status."""
     for name, amount in (resources or {}).items():
         validate_resource_name(problems, name, f"{path}[{name}]")
-        validate_quantity(problems, amount, f"{path}[{name}]")
+        validate_resource_amount(problems, name, amount, f"{path}[{name}]")

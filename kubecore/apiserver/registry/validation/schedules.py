@@ -16,7 +16,8 @@ _FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
 )
 _DESCRIPTORS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
 _EVERY = re.compile(r"([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+")
-_ZONE_NAME = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
+_ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}")
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
 class BadSchedule(ValueError):
@@ -27,56 +28,88 @@ def check_schedule(text: str) -> None:
     """Raises BadSchedule for what no CronJob can follow."""
     if not text:
         raise BadSchedule("empty spec string")
+    if text.startswith(("TZ=", "CRON_TZ=")):
+        zone, space, text = text.partition("=")[2].partition(" ")
+        if not space:
+            raise BadSchedule("invalid schedule format: runtime error: slice bounds out of range [:-1]")
+        if not _is_known(zone):
+            raise BadSchedule(f"provided bad location {zone}: unknown time zone {zone}")
+        text = text.strip()
     if text.startswith("@"):
-        if text not in _DESCRIPTORS and not (text.startswith("@every ") and _EVERY.fullmatch(text[len("@every ") :])):
-            raise BadSchedule(f"unrecognized descriptor: {text}")
+        _check_descriptor(text)
         return
     fields = text.split()
     if len(fields) != len(_FIELDS):
-        raise BadSchedule(f"expected exactly {len(_FIELDS)} fields, found {len(fields)}: {fields}".replace("'", ""))
+        raise BadSchedule(f"expected exactly {len(_FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]")
     for field, (low, high, named) in zip(fields, _FIELDS, strict=True):
-        for part in field.split(","):
+        for part in filter(None, field.split(",")):
             _check_range(part, low, high, named)
+
+
+def _check_descriptor(text: str) -> None:
+    if text in _DESCRIPTORS:
+        return
+    every, duration = "@every ", text.removeprefix("@every ")
+    if not text.startswith(every):
+        raise BadSchedule(f"unrecognized descriptor: {text}")
+    if duration != "0" and _EVERY.fullmatch(duration.removeprefix("-").removeprefix("+")) is None:
+        raise BadSchedule(f'failed to parse duration {text}: time: invalid duration "{duration}"')
 
 
 def _check_range(expression: str, low: int, high: int, named: dict[str, int]) -> None:
     """`*`, `?`, a value, `a-b`, each with an optional `/step`."""
-    bounds, slash, step = expression.partition("/")
-    if slash and "/" in step:
-        raise BadSchedule(f"too many slashes: {expression}")
-    if bounds in ("*", "?"):
+    bounds, *steps = expression.split("/")
+    limits = bounds.split("-")
+    if limits[0] in ("*", "?"):
         first, last = low, high
     else:
-        start, dash, end = bounds.partition("-")
-        if dash and "-" in end:
+        first = _number(limits[0], named)
+        if len(limits) > 2:
             raise BadSchedule(f"too many hyphens: {expression}")
-        first = _number(start, named)
-        last = _number(end, named) if dash else first
-    if slash and _number(step, {}) == 0:
-        raise BadSchedule(f"step of range should be a positive number: {expression}")
+        last = _number(limits[1], named) if len(limits) == 2 else first
+    if len(steps) > 1:
+        raise BadSchedule(f"too many slashes: {expression}")
+    step = _number(steps[0], {}) if steps else 1
+    if steps and len(limits) == 1:
+        # From there to the end.
+        last = high
     if first < low:
         raise BadSchedule(f"beginning of range ({first}) below minimum ({low}): {expression}")
     if last > high:
         raise BadSchedule(f"end of range ({last}) above maximum ({high}): {expression}")
     if first > last:
         raise BadSchedule(f"beginning of range ({first}) beyond end of range ({last}): {expression}")
+    if step == 0:
+        raise BadSchedule(f"step of range should be a positive number: {expression}")
 
 
 def _number(text: str, named: dict[str, int]) -> int:
     found = named.get(text.lower())
     if found is not None:
         return found
-    if not text.isascii() or not text.isdigit():
-        raise BadSchedule(f"failed to parse int from {text}")
+    if _NUMBER.fullmatch(text) is None:
+        raise BadSchedule(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
+    if int(text) < 0:
+        raise BadSchedule(f"negative number ({int(text)}) not allowed: {text}")
     return int(text)
 
 
-def is_time_zone(name: str) -> bool:
-    """Whether it is a zone of the IANA database; "Local" depends on the machine and is none."""
-    if name.lower() == "local" or _ZONE_NAME.fullmatch(name) is None:
-        return False
+def zone_errors(name: str) -> list[str]:
+    """What is wrong with the name of a zone of the IANA database; "Local" depends on the machine and is none."""
+    for part in name.split("/"):
+        if part in (".", "..") or part.startswith("-") or _ZONE_PART.fullmatch(part) is None:
+            return [f"unknown time zone {name}"]
+    errors = []
+    if name.lower() == "local":
+        errors.append("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
+    if name != "Local" and not _is_known(name):
+        errors.append(f"unknown time zone {name}")
+    return errors
+
+
+def _is_known(name: str) -> bool:
     try:
-        ZoneInfo(name)
+        ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True

@@ -14,7 +14,7 @@ from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
-_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -34,11 +34,15 @@ def validate_tolerations(problems: Problems, tolerations: list[JSON], path: str)
             problems.invalid(f"{where}.effect", effect or "", detail)
         match operator:
             case "Equal" | "" | None:
-                problems.check(f"{where}.operator", value or "", names.label_value)
+                errors = names.label_value(value or "")
+                if errors:
+                    problems.invalid(f"{where}.operator", value, ";".join(errors))
             case "Exists":
                 if value:
                     detail = "value must be empty when `operator` is 'Exists'"
-                    problems.invalid(f"{where}.operator", toleration, detail)
+                    problems.invalid(f"{where}.operator", value, detail)
+            case "Lt" | "Gt":
+                problems.unsupported(f"{where}.operator", operator, ("Equal", "Exists", "Lt", "Gt"))
             case _:
                 problems.unsupported(f"{where}.operator", operator, ("Equal", "Exists"))
         problems.one_of(f"{where}.effect", effect, _EFFECTS)
@@ -53,7 +57,8 @@ def validate_affinity(problems: Problems, affinity: JSON | None, path: str) -> N
     for index, preferred in enumerate(node.get(_PREFERRED) or []):
         where = f"{path}.nodeAffinity.{_PREFERRED}[{index}]"
         _weight(problems, preferred, where)
-        validate_node_selector_term(problems, preferred.get("preference") or {}, f"{where}.preference")
+        term = preferred.get("preference") or {}
+        validate_node_selector_term(problems, term, f"{where}.preference", lenient=True)
     for kind in ("podAffinity", "podAntiAffinity"):
         terms = affinity.get(kind) or {}
         for index, term in enumerate(terms.get(_REQUIRED) or []):
@@ -65,7 +70,7 @@ def validate_affinity(problems: Problems, affinity: JSON | None, path: str) -> N
 
 
 def _weight(problems: Problems, preferred: JSON, path: str) -> None:
-    weight = preferred.get("weight", 0)
+    weight = preferred.get("weight") or 0
     if not 1 <= weight <= 100:
         problems.invalid(f"{path}.weight", weight, "must be in the range 1-100")
 
@@ -73,29 +78,55 @@ def _weight(problems: Problems, preferred: JSON, path: str) -> None:
 def _pod_term(problems: Problems, term: JSON, path: str) -> None:
     validate_label_selector(problems, term.get("labelSelector"), f"{path}.labelSelector")
     validate_label_selector(problems, term.get("namespaceSelector"), f"{path}.namespaceSelector")
-    for index, namespace in enumerate(term.get("namespaces") or []):
-        problems.check(f"{path}.namespaces[{index}]", namespace, names.dns_label)
-    key = term.get("topologyKey")
+    for namespace in term.get("namespaces") or []:
+        problems.check(f"{path}.namespace", namespace, names.dns_label)
+    _label_keys(problems, term, path)
+    key = term.get("topologyKey") or ""
     if not key:
         problems.required(f"{path}.topologyKey", "can not be empty")
-    else:
-        problems.check(f"{path}.topologyKey", key, names.qualified_name)
+    problems.check(f"{path}.topologyKey", key, names.qualified_name)
+
+
+def _label_keys(problems: Problems, term: JSON, path: str) -> None:
+    """Keys whose values are the new pod's own; they have been added to the selector already."""
+    match, mismatch, selector = (
+        term.get("matchLabelKeys") or [],
+        term.get("mismatchLabelKeys") or [],
+        term.get("labelSelector"),
+    )
+    for field, keys in (("matchLabelKeys", match), ("mismatchLabelKeys", mismatch)):
+        if keys and selector is None:
+            problems.forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")
+            continue
+        for index, key in enumerate(keys):
+            problems.check(f"{path}.{field}[{index}]", key, names.qualified_name)
+    if match and selector is not None:
+        selected = set(selector.get("matchLabels") or {})
+        places = {key: index for index, key in enumerate(match)}
+        for expression in selector.get("matchExpressions") or []:
+            key = expression.get("key") or ""
+            if key in places and key in selected:
+                problems.invalid(f"{path}[{places[key]}]", key, "exists in both matchLabelKeys and labelSelector")
+            selected.add(key)
+    for index, key in enumerate(match):
+        if key in mismatch:
+            detail = "exists in both matchLabelKeys and mismatchLabelKeys"
+            problems.invalid(f"{path}.matchLabelKeys[{index}]", key, detail)
 
 
 def validate_topology_spread(problems: Problems, constraints: list[JSON], path: str) -> None:
-    taken: set[tuple[str, str]] = set()
+    kinds = [(one.get("topologyKey") or "", one.get("whenUnsatisfiable") or "") for one in constraints]
     for index, constraint in enumerate(constraints):
         where = f"{path}[{index}]"
-        skew, key = constraint.get("maxSkew", 0), constraint.get("topologyKey")
-        when = constraint.get("whenUnsatisfiable")
+        skew, (key, when) = constraint.get("maxSkew") or 0, kinds[index]
         if skew <= 0:
             problems.invalid(f"{where}.maxSkew", skew, names.POSITIVE)
         if not key:
             problems.required(f"{where}.topologyKey", "can not be empty")
-        else:
-            problems.check(f"{where}.topologyKey", key, names.qualified_name)
         if when not in ("DoNotSchedule", "ScheduleAnyway"):
-            problems.unsupported(f"{where}.whenUnsatisfiable", when or "", ("DoNotSchedule", "ScheduleAnyway"))
+            problems.unsupported(f"{where}.whenUnsatisfiable", when, ("DoNotSchedule", "ScheduleAnyway"))
+        if kinds[index] in kinds[index + 1 :]:
+            problems.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
         minimum = constraint.get("minDomains")
         if minimum is not None:
             if minimum <= 0:
@@ -103,11 +134,11 @@ def validate_topology_spread(problems: Problems, constraints: list[JSON], path: 
             if when != "DoNotSchedule":
                 detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
                 problems.invalid(f"{where}.minDomains", minimum, detail)
-        if (key or "", when or "") in taken:
-            problems.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
-        taken.add((key or "", when or ""))
         for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-            problems.one_of(f"{where}.{field}", constraint.get(field), ("Honor", "Ignore"))
+            policy = constraint.get(field)
+            if policy is not None and policy not in ("Honor", "Ignore"):
+                problems.unsupported(f"{where}.{field}", policy, ("Honor", "Ignore"))
+        _label_keys(problems, {**constraint, "mismatchLabelKeys": None}, where)
         validate_label_selector(problems, constraint.get("labelSelector"), f"{where}.labelSelector")
 
 
@@ -115,10 +146,10 @@ def validate_gates(problems: Problems, spec: JSON, path: str) -> None:
     """Readiness gates and scheduling gates."""
     for index, gate in enumerate(spec.get("readinessGates") or []):
         where = f"{path}.readinessGates[{index}].conditionType"
-        problems.check(where, gate.get("conditionType", ""), names.qualified_name)
+        problems.check(where, gate.get("conditionType") or "", names.qualified_name)
     taken: set[str] = set()
     for index, gate in enumerate(spec.get("schedulingGates") or []):
-        name, where = gate.get("name", ""), f"{path}.schedulingGates[{index}]"
+        name, where = gate.get("name") or "", f"{path}.schedulingGates[{index}]"
         problems.check(where, name, names.qualified_name)
         if name in taken:
             problems.duplicate(where, name)
@@ -129,12 +160,12 @@ def validate_taints(problems: Problems, taints: list[JSON], path: str) -> None:
     """The taints of a node."""
     taken: set[tuple[str, str]] = set()
     for index, taint in enumerate(taints):
-        where, key, effect = f"{path}[{index}]", taint.get("key", ""), taint.get("effect", "")
+        where, key, effect = f"{path}[{index}]", taint.get("key") or "", taint.get("effect") or ""
         problems.check(f"{where}.key", key, names.qualified_name)
-        if taint.get("value"):
-            problems.check(f"{where}.value", taint["value"], names.label_value)
+        errors = names.label_value(taint.get("value") or "")
+        if errors:
+            problems.invalid(f"{where}.value", taint["value"], ";".join(errors))
         problems.one_of(f"{where}.effect", effect, _EFFECTS, required=True)
         if (key, effect) in taken:
-            shown = {"key": key, "value": taint.get("value", ""), "effect": effect}
-            problems.duplicate(where, shown)
+            problems.duplicate(where, taint, "taints must be unique by key and effect pair")
         taken.add((key, effect))

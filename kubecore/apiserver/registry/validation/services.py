@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import addresses, names
 from kubecore.apiserver.registry.validation.metadata import validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -148,7 +148,7 @@ _DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 
 def _addresses(problems: Problems, spec: JSON) -> None:
     for index, address in enumerate(spec.get("externalIPs") or []):
-        path, parsed = f"spec.externalIPs[{index}]", names.parse_ip(address)
+        path, parsed = f"spec.externalIPs[{index}]", addresses.parse_ip(address)
         if parsed is None:
             problems.invalid(path, address, "must be a valid IP address")
         elif parsed.is_unspecified:
@@ -164,7 +164,7 @@ def _addresses(problems: Problems, spec: JSON) -> None:
         problems.invalid("spec.clusterIPs", cluster_ips, "'None' must be the first and only value")
     for index, address in enumerate(cluster_ips):
         if address != NONE:
-            problems.check(f"spec.clusterIPs[{index}]", address, names.ip)
+            problems.check(f"spec.clusterIPs[{index}]", address, addresses.ip)
 
 
 def _families(problems: Problems, spec: JSON, available: tuple[str, ...]) -> None:

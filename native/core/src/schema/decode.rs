@@ -1,8 +1,8 @@
 //! Decodes a JSON body as a kind: finds unknown and duplicate fields, refuses wrong types, gives canonical JSON.
 //!
-//! Canonical means: no spaces, no unknown fields, no nulls, no empty lists or maps in optional fields, quantities and
-//! times in canonical form. It is what Kubernetes' own decode and encode make of a body, except that zero scalars
-//! stay, because the published schemas do not tell which fields are pointers.
+//! Canonical means: no spaces, no unknown fields, no nulls, no empty lists or maps in optional fields, no zero scalars
+//! where Go leaves them out, zero values where Go always shows a field, quantities and times in canonical form. It is
+//! what Kubernetes' own decode and encode make of a body.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::model::{KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
 use super::scan::{Cursor, Text, check_float};
 
 /// Upstream's decoder stops counting strict errors there.
-const MAX_STRICT_ERRORS: usize = 100;
+pub(super) const MAX_STRICT_ERRORS: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -211,7 +211,7 @@ pub(super) struct Decoder<'s, 'a> {
     pub kind: String,
     pub path: Vec<Step<'s, 'a>>,
     /// The struct whose field is being decoded, for error messages.
-    owner: Option<StructId>,
+    pub owner: Option<StructId>,
     pub strict: Vec<String>,
     pub duplicates: bool,
 }
@@ -271,9 +271,10 @@ impl<'s, 'a> Decoder<'s, 'a> {
     fn members(&mut self, structure: &'s Struct, is_root: bool) -> Step1 {
         let mut seen = 0u64;
         let mut wrote_any = false;
+        let mut missing = structure.always;
         self.cursor.skip_space();
         if self.cursor.peek() == Some(b'}') {
-            return self.close(is_root, wrote_any);
+            return self.close(structure, missing, is_root, wrote_any);
         }
         // A dropped field goes together with the comma before it; if all before were dropped, so does the next comma.
         let mut comma = self.cursor.mark();
@@ -282,7 +283,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             self.cursor.skip_space();
             self.cursor.expect(b':', "after object key")?;
             self.cursor.skip_space();
-            let keep = self.member(structure, name, &mut seen)?;
+            let keep = self.member(structure, name, &mut seen, &mut missing)?;
             if keep == Keep::No {
                 self.cursor.drop_since(comma);
             } else {
@@ -292,7 +293,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             comma = self.cursor.mark();
             match self.cursor.peek() {
                 Some(b',') => self.cursor.advance(),
-                Some(b'}') => return self.close(is_root, wrote_any),
+                Some(b'}') => return self.close(structure, missing, is_root, wrote_any),
                 _ => return Err(self.cursor.unexpected("after object key:value pair")),
             }
             if !wrote_any {
@@ -306,8 +307,23 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
     }
 
-    /// At the closing brace: the root gets apiVersion and kind if the client left them out.
-    fn close(&mut self, is_root: bool, mut wrote_any: bool) -> Step1 {
+    /// At the closing brace: what is always there gets its zero value, and the root apiVersion and kind, if the client
+    /// left them out.
+    fn close(
+        &mut self,
+        structure: &'s Struct,
+        mut missing: u64,
+        is_root: bool,
+        mut wrote_any: bool,
+    ) -> Step1 {
+        while missing != 0 {
+            let field = &structure.fields[missing.trailing_zeros() as usize];
+            missing &= missing - 1;
+            let comma = if wrote_any { "," } else { "" };
+            let zero = field.always.as_deref().unwrap_or("null");
+            self.cursor.insert(format!("{comma}\"{}\":{zero}", field.name).as_bytes());
+            wrote_any = true;
+        }
         if is_root {
             for (name, missing, value) in [
                 ("apiVersion", self.api_version.is_empty(), &self.expected.api_version),
@@ -324,7 +340,13 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Ok(())
     }
 
-    fn member(&mut self, structure: &'s Struct, name: Text<'a>, seen: &mut u64) -> Result<Keep, SchemaError> {
+    fn member(
+        &mut self,
+        structure: &'s Struct,
+        name: Text<'a>,
+        seen: &mut u64,
+        missing: &mut u64,
+    ) -> Result<Keep, SchemaError> {
         let Some(position) = structure.field_index(&name.decode()) else {
             self.fault("unknown", Step::Key(name));
             self.cursor.any_value()?;
@@ -345,12 +367,18 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
         self.path.push(Step::Field(&field.name));
         let keep = match field.ty.shape {
-            Shape::List(_) | Shape::Map(_) if !field.required => self.collection(&field.ty)?,
+            Shape::List(_) | Shape::Map(_) if !field.required && field.always.is_none() => {
+                self.collection(&field.ty)?
+            }
             _ => {
+                let start = self.cursor.mark();
                 self.value(&field.ty)?;
-                Keep::Yes
+                if field.omit_zero && is_zero(self.cursor.read_since(&start)) { Keep::No } else { Keep::Yes }
             }
         };
+        if keep == Keep::Yes {
+            *missing &= !(1 << position);
+        }
         self.path.pop();
         Ok(keep)
     }
@@ -576,80 +604,10 @@ impl<'s, 'a> Decoder<'s, 'a> {
             _ => self.cursor.any_value(),
         }
     }
+}
 
-    // --- faults
-
-    pub fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
-        if self.strict.len() >= MAX_STRICT_ERRORS {
-            return;
-        }
-        self.path.push(last);
-        let message = format!("{what} field \"{}\"", self.strict_path());
-        self.path.pop();
-        if !self.strict.contains(&message) {
-            self.strict.push(message);
-        }
-    }
-
-    /// `spec.containers[0].image`, as strict errors name it.
-    pub fn strict_path(&self) -> String {
-        let mut path = String::new();
-        for step in &self.path {
-            let name = match step {
-                Step::Index(index) => {
-                    path.push_str(&format!("[{index}]"));
-                    continue;
-                }
-                Step::Field(name) => Cow::Borrowed(*name),
-                Step::Key(key) => key.to_str(),
-            };
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(&name);
-        }
-        path
-    }
-
-    /// `spec.containers.image`, as Go's type errors name it.
-    fn field_path(&self) -> String {
-        let fields = self.path.iter().filter_map(|step| match step {
-            Step::Field(name) => Some(*name),
-            _ => None,
-        });
-        fields.collect::<Vec<_>>().join(".")
-    }
-
-    fn found(&self) -> Result<&'static str, SchemaError> {
-        Ok(match self.cursor.peek() {
-            Some(b'"') => "string",
-            Some(b'{') => "object",
-            Some(b'[') => "array",
-            Some(b't' | b'f') => "bool",
-            Some(b'-' | b'0'..=b'9') => "number",
-            _ => return Err(self.cursor.unexpected("looking for beginning of value")),
-        })
-    }
-
-    pub fn wrong_type(&self, shape: &Shape) -> SchemaError {
-        match self.found() {
-            Ok(found) => self.mismatch(found, shape),
-            Err(syntax) => syntax,
-        }
-    }
-
-    fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {
-        let target = self.schemas.go_shape(shape);
-        let message = match self.owner {
-            Some(owner) => format!(
-                "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",
-                self.schemas.structure(owner).go_name(),
-                self.field_path()
-            ),
-            None => format!("json: cannot unmarshal {found} into Go value of type {target}"),
-        };
-        SchemaError::typed(self.field_path(), message)
-    }
+fn is_zero(scalar: &[u8]) -> bool {
+    matches!(scalar, b"\"\"" | b"0" | b"-0" | b"false")
 }
 
 /// The keys of one map seen so far.

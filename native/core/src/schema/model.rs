@@ -106,23 +106,29 @@ pub struct Field {
     /// Go always marshals it: it is there even in an empty object, so nobody adds it.
     pub always_present: bool,
     pub ty: Type,
+    /// A scalar that is left out when it is `""`, 0 or false (`x-omit-zero`).
+    pub omit_zero: bool,
+    /// What an object shows when nobody gave the field (`x-always`): the JSON of its zero value.
+    pub always: Option<Box<str>>,
 }
 
 impl Field {
-    fn built_in(name: &str, required: bool, ty: Type) -> Self {
+    fn built_in(name: &str, schema: &Value, required: bool, ty: Type) -> Self {
+        let always = schema.get("x-always").map(|zero| zero.to_string().into_boxed_str());
         let always_present = match &ty.shape {
             // One that is owned as a whole is null there, and so is written by whoever fills it.
-            Shape::Struct(_) if !ty.atomic => {
-                required
-                    || matches!(
-                        name,
-                        "metadata" | "resources" | "spec" | "status" | "strategy" | "updateStrategy"
-                    )
-            }
+            Shape::Struct(_) if !ty.atomic => always.is_some(),
             Shape::List(_) | Shape::Map(_) => required && !ty.atomic && ty.list != ListKind::Atomic,
             _ => false,
         };
-        Self { name: name.into(), required, always_present, ty }
+        Self {
+            name: name.into(),
+            required,
+            always_present,
+            ty,
+            omit_zero: schema["x-omit-zero"] == true,
+            always,
+        }
     }
 }
 
@@ -135,6 +141,8 @@ pub struct Struct {
     pub atomic: bool,
     /// Fields that it does not declare are free JSON instead of unknown.
     pub open: bool,
+    /// The fields with `always`, a bit each.
+    pub always: u64,
     index: FxHashMap<Box<[u8]>, u16>,
 }
 
@@ -143,7 +151,7 @@ impl Struct {
     pub(crate) fn custom(definition: &str, fields: Vec<Field>, open: bool) -> Self {
         let names = fields.iter().enumerate();
         let index = names.map(|(at, field)| (field.name.as_bytes().into(), at as u16)).collect();
-        Self { definition: definition.into(), fields, atomic: false, open, index }
+        Self { definition: definition.into(), fields, atomic: false, open, always: 0, index }
     }
 
     pub fn field_index(&self, name: &[u8]) -> Option<usize> {
@@ -218,6 +226,7 @@ impl Schemas {
                 kinds.push(info);
             }
         }
+        fill_always(&mut structs);
         Ok(Self { structs, kinds, by_name })
     }
 
@@ -288,6 +297,32 @@ impl Schemas {
     }
 }
 
+/// A struct that is always there shows what its own type always shows.
+fn fill_always(structs: &mut [Struct]) {
+    for id in 0..structs.len() {
+        for position in 0..structs[id].fields.len() {
+            let field = &structs[id].fields[position];
+            if let (Some("{}"), Shape::Struct(inner)) = (field.always.as_deref(), &field.ty.shape) {
+                let zero = zero_object(structs, *inner, 0);
+                structs[id].fields[position].always = Some(zero.into_boxed_str());
+            }
+        }
+    }
+}
+
+fn zero_object(structs: &[Struct], id: StructId, depth: usize) -> String {
+    // No struct holds itself but through a pointer, which is not always there.
+    assert!(depth < 32, "{} holds itself", structs[id as usize].definition);
+    let shown = structs[id as usize].fields.iter().filter_map(|field| {
+        let zero = match (field.always.as_deref()?, &field.ty.shape) {
+            ("{}", Shape::Struct(inner)) => zero_object(structs, *inner, depth + 1),
+            (zero, _) => zero.to_owned(),
+        };
+        Some(format!("\"{}\":{zero}", field.name))
+    });
+    format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
+}
+
 const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// Definitions that Go marshals by hand, so that their schema does not tell their form.
@@ -337,13 +372,20 @@ impl Compiler<'_> {
         for (property, property_schema) in schema["properties"].as_object().into_iter().flatten() {
             index.insert(property.as_bytes().into(), fields.len() as u16);
             let ty = self.compile_type(property_schema).map_err(failure)?;
-            fields.push(Field::built_in(property, required.contains(&property.as_str()), ty));
+            fields.push(Field::built_in(
+                property,
+                property_schema,
+                required.contains(&property.as_str()),
+                ty,
+            ));
         }
         if fields.len() > 64 {
             return Err(failure(format!("{} fields are more than the decoder tracks", fields.len())));
         }
         let atomic = schema["x-kubernetes-map-type"] == "atomic";
-        Ok(Struct { definition: name.into(), fields, atomic, open: false, index })
+        let shown = fields.iter().enumerate().filter(|(_, field)| field.always.is_some());
+        let always = shown.fold(0, |bits, (position, _)| bits | 1 << position);
+        Ok(Struct { definition: name.into(), fields, atomic, open: false, always, index })
     }
 
     fn compile_type(&self, schema: &Value) -> Result<Type, String> {

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use super::escapes::write_string;
 use super::json_in_yaml::reads_the_same;
-use super::scan::{MAX_DEPTH, member_spans, write_string};
+use super::scan::{MAX_DEPTH, member_spans};
 
 /// JSON is at most a few times as long as YAML without aliases, and bodies are at most 3 MiB.
 const MAX_OUTPUT: usize = 12 * 1024 * 1024;

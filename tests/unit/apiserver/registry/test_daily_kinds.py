@@ -113,7 +113,10 @@ def test_a_namespace_being_deleted_is_terminating() -> None:
 
 
 def test_a_namespaces_name_is_a_label() -> None:
-    assert "RFC 1123 label" in NAMESPACES.problems({"metadata": {"name": "a.b"}})[0]
+    assert NAMESPACES.problems({"metadata": {"name": "a.b"}}) == [
+        'metadata.name: Invalid value: "a.b": must not contain dots'
+    ]
+    assert "RFC 1123 label" in NAMESPACES.problems({"metadata": {"name": "a_b"}})[0]
 
 
 # --- Nodes
@@ -131,7 +134,7 @@ def test_taints_of_one_key_and_effect_are_given_once() -> None:
     )
     assert NODES.problems(named(spec={"taints": [{"key": "k", "effect": "Never"}]})) == [
         'spec.taints[0].effect: Unsupported value: "Never": '
-        'supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"'
+        'supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"'
     ]
 
 

@@ -36,7 +36,7 @@ def test_a_name_is_a_dns_subdomain(name: str) -> None:
 
 def test_a_name_has_at_most_253_characters() -> None:
     assert not problems(name="a" * 253)
-    assert problems(name="a" * 254)[0].endswith("must be no more than 253 bytes")
+    assert problems(name="a" * 254)[0].endswith("must be no more than 253 characters")
 
 
 def test_a_generate_name_may_end_with_a_hyphen() -> None:
@@ -73,12 +73,12 @@ def test_only_one_owner_controls() -> None:
     owner = {"apiVersion": "v1", "kind": "Node", "uid": "u", "controller": True}
     found = problems(ownerReferences=[{**owner, "name": "a"}, {**owner, "name": "b"}])
     assert len(found) == 1
-    assert 'Found "true" in references for a and b' in found[0]
+    assert 'Found "true" in references for Node/a and Node/b' in found[0]
 
 
 def test_an_owner_is_named_in_full() -> None:
     assert problems(ownerReferences=[{"apiVersion": "v1", "kind": "Node", "name": "", "uid": "u"}]) == [
-        'metadata.ownerReferences.name: Invalid value: "": name must not be empty'
+        'metadata.ownerReferences.name: Invalid value: "": must not be empty'
     ]
 
 

@@ -67,7 +67,14 @@ impl Compiler<'_> {
     fn structure(&mut self, node: &Node, name: &str, unknown: bool, open: bool, resource: bool) -> StructId {
         let mut fields = Vec::with_capacity(node.properties.len() + 3);
         let mut field = |name: &str, ty| {
-            fields.push(Field { name: name.into(), required: false, always_present: false, ty });
+            fields.push(Field {
+                name: name.into(),
+                required: false,
+                always_present: false,
+                ty,
+                omit_zero: false,
+                always: None,
+            });
         };
         for (name, property) in &node.properties {
             if !(resource && matches!(&**name, "apiVersion" | "kind" | "metadata")) {

@@ -1,0 +1,81 @@
+//! What a decoder says of a body that is not as its schema has it.
+
+use std::borrow::Cow;
+
+use super::decode::{Decoder, MAX_STRICT_ERRORS, Step};
+use super::error::SchemaError;
+use super::model::Shape;
+
+impl<'s, 'a> Decoder<'s, 'a> {
+    pub fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
+        if self.strict.len() >= MAX_STRICT_ERRORS {
+            return;
+        }
+        self.path.push(last);
+        let message = format!("{what} field \"{}\"", self.strict_path());
+        self.path.pop();
+        if !self.strict.contains(&message) {
+            self.strict.push(message);
+        }
+    }
+
+    /// `spec.containers[0].image`, as strict errors name it.
+    pub fn strict_path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            let name = match step {
+                Step::Index(index) => {
+                    path.push_str(&format!("[{index}]"));
+                    continue;
+                }
+                Step::Field(name) => Cow::Borrowed(*name),
+                Step::Key(key) => key.to_str(),
+            };
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&name);
+        }
+        path
+    }
+
+    /// `spec.containers.image`, as Go's type errors name it.
+    pub(super) fn field_path(&self) -> String {
+        let fields = self.path.iter().filter_map(|step| match step {
+            Step::Field(name) => Some(*name),
+            _ => None,
+        });
+        fields.collect::<Vec<_>>().join(".")
+    }
+
+    pub(super) fn found(&self) -> Result<&'static str, SchemaError> {
+        Ok(match self.cursor.peek() {
+            Some(b'"') => "string",
+            Some(b'{') => "object",
+            Some(b'[') => "array",
+            Some(b't' | b'f') => "bool",
+            Some(b'-' | b'0'..=b'9') => "number",
+            _ => return Err(self.cursor.unexpected("looking for beginning of value")),
+        })
+    }
+
+    pub fn wrong_type(&self, shape: &Shape) -> SchemaError {
+        match self.found() {
+            Ok(found) => self.mismatch(found, shape),
+            Err(syntax) => syntax,
+        }
+    }
+
+    pub(super) fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {
+        let target = self.schemas.go_shape(shape);
+        let message = match self.owner {
+            Some(owner) => format!(
+                "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",
+                self.schemas.structure(owner).go_name(),
+                self.field_path()
+            ),
+            None => format!("json: cannot unmarshal {found} into Go value of type {target}"),
+        };
+        SchemaError::typed(self.field_path(), message)
+    }
+}

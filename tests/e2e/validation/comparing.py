@@ -1,0 +1,248 @@
+"""Asks Kubernetes' registry and kubecore the same, and tells how the answers differ."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from kubecore.api import scheme
+from kubecore.apiserver.local import LocalTransport
+from tests.e2e.validation.corpus import Case
+
+JSON = dict[str, Any]
+
+# What each registry makes up for itself.
+_OWN = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink")
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ADDRESS = re.compile(r"10\.96\.\d+\.\d+")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_NODE_PORTS = range(30000, 32768)
+_ALLOCATED = ("clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stored object, or causes as (reason, field, message) of a refusal, or why the body was not understood."""
+
+    obj: JSON | None = None
+    causes: tuple[tuple[str, str, str], ...] = ()
+    refusal: str = ""
+
+
+class Oracle:
+    """The Go program that runs Kubernetes' own registry."""
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+
+    def ask(self, cases: Sequence[Case]) -> list[Answer]:
+        """Raises CalledProcessError."""
+        asked = b"".join(
+            orjson.dumps({"operation": case.operation, "object": case.obj, **({"old": case.old} if case.old else {})})
+            + b"\n"
+            for case in cases
+        )
+        done = subprocess.run([self._program], input=asked, capture_output=True, check=True, timeout=300)
+        return [self._answer(orjson.loads(line)) for line in done.stdout.splitlines()]
+
+    @staticmethod
+    def _answer(told: JSON) -> Answer:
+        if "object" in told:
+            return Answer(told["object"])
+        if "status" in told:
+            return refused(told["status"])
+        return Answer(refusal=f"undecodable: {told['undecodable']}")
+
+
+class Kubecore:
+    """The same questions to an API server of this process; nothing is kept of them."""
+
+    def __init__(self, transport: LocalTransport) -> None:
+        self._transport = transport
+
+    async def ask(self, case: Case) -> Answer:
+        method = "POST" if case.operation == "create" else "PUT"
+        status, obj = await self._send(method, case.obj, case.old, case.operation, dryRun="All")
+        return Answer(obj) if status < 300 else refused(obj)
+
+    async def create(self, obj: JSON) -> JSON:
+        """Stores a base object. Raises AssertionError with what is wrong with it."""
+        status, stored = await self._send("POST", obj, None, "create")
+        assert status == 201, stored
+        return stored
+
+    async def create_if_absent(self, obj: JSON) -> None:
+        status, answer = await self._send("POST", obj, None, "create")
+        assert status in (201, 409), answer
+
+    async def delete(self, obj: JSON) -> None:
+        await self._send("DELETE", obj, obj, "delete")
+
+    async def _send(self, method: str, obj: JSON, old: JSON | None, operation: str, **query: str) -> tuple[int, JSON]:
+        path = _path(obj, old, operation)
+        body = None if method == "DELETE" else orjson.dumps(obj)
+        status, answer = await self._transport.request(
+            method, path, query=query, body=body, content_type="application/json"
+        )
+        return status, orjson.loads(answer)
+
+
+def _path(obj: JSON, old: JSON | None, operation: str) -> str:
+    group, version = scheme.split_group_version(obj["apiVersion"])
+    resource = scheme.default().for_kind(group, version, obj["kind"])
+    assert resource is not None, obj["kind"]
+    parts = [f"/apis/{group}/{version}" if group else f"/api/{version}"]
+    if resource.namespaced:
+        parts += ["namespaces", obj["metadata"]["namespace"]]
+    parts.append(resource.plural)
+    if old is not None:
+        parts.append(quote(old["metadata"]["name"], safe=""))
+    if operation not in ("create", "update", "delete"):
+        parts.append(operation)
+    return "/".join(parts)
+
+
+def refused(status: JSON) -> Answer:
+    causes = (status.get("details") or {}).get("causes") or ()
+    if status.get("reason") != "Invalid":
+        return Answer(refusal=f"{status.get('reason')}: {status.get('message')}")
+    listed = tuple((one.get("reason", ""), one.get("field", ""), _plain(one.get("message", ""))) for one in causes)
+    return Answer(causes=listed or (("", "", str(status.get("message"))),))
+
+
+# A Go struct as a bad value: its fields have Go's names, or it is printed as Go source.
+_GO_STRUCT = re.compile(
+    r"^(Invalid value|Unsupported value|Duplicate value|Not found): "
+    r'(\[?\{.*?[}\]]|&?\[?\]?[a-z0-9]+\.[A-Z].*?[}\]]|null)(?=$|: [^"])',
+    re.DOTALL,
+)
+_GO_DIFF = re.compile(r"(?<=previously negative\))\n.*", re.DOTALL)
+
+
+def _plain(message: str) -> str:
+    """Without what only shows how Go's types look: whole structs, and differences of them."""
+    return _GO_DIFF.sub("", _GO_STRUCT.sub(r"\1: (a struct)", message))
+
+
+# --- how answers differ
+
+
+def differences(case: Case, theirs: Answer, ours: Answer) -> list[str]:
+    """Each in one line: what is missing here, what is too much, and which field differs; [] when all is alike."""
+    if theirs.refusal or ours.refusal:
+        return _refusals(theirs, ours)
+    prefix = case.obj["metadata"].get("generateName")
+    if prefix and not case.obj["metadata"].get("name"):
+        theirs, ours = _without_generated(theirs, prefix), _without_generated(ours, prefix)
+    if theirs.causes or ours.causes:
+        # Upstream says some things twice on update, by the checks of all kinds and by those of the kind.
+        missing = [cause for cause in dict.fromkeys(theirs.causes) if cause not in ours.causes]
+        extra = [cause for cause in dict.fromkeys(ours.causes) if cause not in theirs.causes]
+        return [*(f"missing {_line(one)}" for one in missing), *(f"extra {_line(one)}" for one in extra)]
+    wanted, found = _comparable(case, theirs.obj), _comparable(case, ours.obj)
+    return list(_unlike(wanted, found, ""))
+
+
+def _without_generated(answer: Answer, prefix: str) -> Answer:
+    generated = re.compile(re.escape(prefix) + "[a-z0-9]{5}")
+    causes = tuple((reason, field, generated.sub("(generated)", text)) for reason, field, text in answer.causes)
+    return Answer(answer.obj, causes, answer.refusal)
+
+
+def _refusals(theirs: Answer, ours: Answer) -> list[str]:
+    if theirs.refusal.startswith("undecodable: panic:"):
+        # Nothing to learn from.
+        return []
+    if theirs.refusal.startswith("undecodable:"):
+        return [] if ours.refusal.startswith("BadRequest:") else [f"accepted, not decoded there: {theirs.refusal}"]
+    if theirs.refusal == ours.refusal:
+        return []
+    return [f"refused there with {theirs.refusal or theirs.causes}, here with {ours.refusal or ours.causes}"]
+
+
+def _without_uids(obj: JSON, case: Case) -> JSON:
+    """A copy without the uids that each registry made."""
+    asked = json.dumps([case.obj, case.old])
+    text = _UID.sub(lambda found: found[0] if found[0] in asked else "(uid)", json.dumps(obj))
+    known: JSON = json.loads(text)
+    return known
+
+
+def _line(cause: tuple[str, str, str]) -> str:
+    reason, field, message = cause
+    return f"{field}: {message}" if field else f"{reason} {message}"
+
+
+def _comparable(case: Case, obj: JSON | None) -> Any:
+    obj = _without_uids(obj or {}, case)
+    metadata = obj.get("metadata") or {}
+    for name in _OWN:
+        metadata.pop(name, None)
+    if not case.obj["metadata"].get("name") and case.old is None:
+        metadata.pop("name", None)
+    _hide_now(obj, json.dumps(case.obj) + json.dumps(case.old))
+    if case.obj["kind"] == "Service":
+        _hide_allocated(obj.get("spec") or {}, json.dumps(case.obj))
+    return obj
+
+
+def _hide_now(value: Any, asked: str) -> None:
+    """Times that no request named are those of the answer."""
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if isinstance(below, str):
+            if _TIME.fullmatch(below) and below not in asked:
+                value[key] = "now"
+        else:
+            _hide_now(below, asked)
+
+
+def _hide_allocated(value: Any, asked: str) -> None:
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if name in _ALLOCATED and below and json.dumps(below) not in asked:
+                addresses = _ADDRESS.findall(json.dumps(below))
+                unasked = addresses and not any(one in asked for one in addresses)
+                if unasked or (isinstance(below, int) and below in _NODE_PORTS):
+                    value[name] = "allocated"
+            else:
+                _hide_allocated(below, asked)
+    elif isinstance(value, list):
+        for below in value:
+            _hide_allocated(below, asked)
+
+
+def _unlike(wanted: Any, found: Any, path: str) -> Iterator[str]:
+    if type(wanted) is type(found) and isinstance(wanted, dict):
+        for name in dict.fromkeys([*wanted, *found]):
+            where = f"{path}.{name}" if path else name
+            if name not in found:
+                yield f"{where}: absent, there {_short(wanted[name])}"
+            elif name not in wanted:
+                yield f"{where}: {_short(found[name])}, absent there"
+            else:
+                yield from _unlike(wanted[name], found[name], where)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _unlike(one, other, f"{path}[{index}]")
+    elif wanted != found or type(wanted) is not type(found):
+        yield f"{path}: {_short(found)}, there {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    shown = json.dumps(value, sort_keys=True)
+    return shown if len(shown) < 200 else f"{shown[:200]}..."
+
+
+def compared(
+    cases: Iterable[Case], theirs: Iterable[Answer], ours: Iterable[Answer]
+) -> Iterator[tuple[Case, list[str]]]:
+    for case, wanted, found in zip(cases, theirs, ours, strict=True):
+        yield case, differences(case, wanted, found)
