@@ -23,6 +23,7 @@ from kubecore.controllers.replicaset import ReplicaSetController
 from kubecore.controllers.replication import ReplicationManager
 from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
+from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 
@@ -60,6 +61,7 @@ class ControllerManager:
             ClusterRoleAggregationController(context),
             DeploymentController(context),
             ReplicaSetController(context),
+            StatefulSetController(context),
             DaemonSetController(context),
             ReplicationManager(context),
             DisruptionController(context),

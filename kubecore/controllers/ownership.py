@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -15,15 +15,28 @@ from kubecore.controllers.base import RetryLater
 
 
 class Ownership:
-    """Claims children of one kind for one controller object, during one sync."""
+    """Claims children of one kind for one controller object, during one sync.
 
-    def __init__(self, client: Client, resource: str, child_resource: str, owner: Object, selector: Selector) -> None:
+    Those that `accepts` refuses count as not chosen by the selector.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: str,
+        child_resource: str,
+        owner: Object,
+        selector: Selector,
+        *,
+        accepts: Callable[[Object], bool] = lambda child: True,
+    ) -> None:
         known = client.resource(resource)
         self._client = client
         self._resource = resource
         self._child_resource = child_resource
         self._owner = owner
         self._selector = selector
+        self._accepts = accepts
         self._reference = meta.controller_reference(owner, known.api_version, known.kind)
         self._may_adopt: bool | None = None
 
@@ -32,7 +45,7 @@ class Ownership:
         claimed = []
         for child in children:
             controller = meta.controller_of(child)
-            matches = self._selector.matches(meta.labels(child))
+            matches = self._selector.matches(meta.labels(child)) and self._accepts(child)
             if controller is not None:
                 if controller["uid"] != meta.uid(self._owner):
                     continue
