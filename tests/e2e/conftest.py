@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client_sources import ClientSources, installed
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import RunningCluster, running_cluster
 
@@ -23,6 +24,12 @@ def kubectl(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -
     found = program(NEWEST)
     assert found is not None
     return Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def client_sources(tmp_path_factory: pytest.TempPathFactory) -> ClientSources:
+    """Where clients' own tests and examples are."""
+    return installed(tmp_path_factory.mktemp("clients"))
 
 
 @pytest.fixture

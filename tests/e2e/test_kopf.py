@@ -1,0 +1,179 @@
+"""kopf's own example operators, from its source package, each against a namespace of its own.
+
+17-admission is left out: it is called by admission webhooks. 12-embedded runs the same operator inside a program.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.client_sources import ClientSources
+from tests.support.kubectl import Kubectl
+from tests.support.process import RunningCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PATIENCE = 90.0
+"""Seconds for what takes one or a few: the machine may be busy."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What an example operator says, in this order, of an object that is created, changed and deleted."""
+
+    folder: str
+    created: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+EXAMPLES = [
+    Example("01-minimal", ("And here we are! Creating: .*'field': 'value'", "Creation is processed: 1 succeeded")),
+    Example("02-children", ("Creation is processed: 1 succeeded",)),
+    Example(
+        "03-exceptions",
+        ("'eventual_failure_with_tracebacks' failed with an exception and will stop", "Creation is processed:"),
+    ),
+    Example("04-events", ("Creation is processed: 1 succeeded",)),
+    Example(
+        "05-handlers",
+        ("FIELD CHANGED: None -> value", "Creation is processed"),
+        ("UPDATED", "FIELD CHANGED: value -> changed", "Updating is processed"),
+        ("DELETED 1st", "DELETED 2nd", "Deletion is processed"),
+    ),
+    Example("07-subhandlers", ("Handling creation for item1", "Handling creation for item2", "Creation is processed")),
+    Example("08-events", ("Event received: ",), ("'type': 'MODIFIED'",), ("'type': 'DELETED'",)),
+    Example("11-filtering-handlers", ("Creation is processed: 10 succeeded",), ("Field change is satisfied.",)),
+    Example(
+        "14-daemons",
+        ("=> Ping from a",),
+        (),
+        ("Daemon 'background_(async|sync)' (is cancelled|has exited|has finished)",),
+    ),
+    Example("15-timers", ("Ping from a sync timer: field='value'",)),
+    Example("16-indexing", ("Timer 'intervalled' succeeded",)),
+    Example(
+        "99-all-at-once",
+        ("Starting retried...", "This pod is special for us.", "Creation is processed: 3 succeeded"),
+        ("Handling the diff", "Updating is processed"),
+        ("Deletion is processed: 1 succeeded",),
+    ),
+]
+
+
+class Operator:
+    """A running `kopf run`; what it says is read as it comes, so that a test waits for words and not for time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def expect(self, words: str) -> None:
+        """Wait until it says a line with `words`, a regular expression, after those expected before."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"never said {words!r}:\n{''.join(self.said[-60:])}")
+            self.said.append(line)
+            if re.search(words, line):
+                return
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=PATIENCE)
+
+
+QUICK = """
+import kopf
+
+@kopf.on.startup()
+def retry_soon(settings, **_):
+    settings.execution.default_backoff = 1
+"""
+
+
+@dataclass(frozen=True)
+class Kopf:
+    clients: ClientSources
+    environment: dict[str, str]
+    quick: Path
+    """An addition to operators that lets them retry after a second rather than a minute."""
+
+    @property
+    def source(self) -> Path:
+        return self.clients.source("kopf")
+
+    @contextmanager
+    def operator(self, example: str, *arguments: str) -> Iterator[Operator]:
+        command = [self.clients.venv / "bin" / "kopf", "run", "--verbose", *arguments, self.quick]
+        command.append(f"examples/{example}/example.py")
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=self.source,
+            env={**self.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield Operator(process)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def kopf(
+    client_sources: ClientSources, cluster: RunningCluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kopf]:
+    """kopf with the definitions of what its examples handle."""
+    home = tmp_path_factory.mktemp("home")
+    quick = home / "quick.py"
+    quick.write_text(QUICK)
+    made = Kopf(client_sources, client_sources.environment(cluster.kubeconfig, kubectl.program, home), quick)
+    definitions = str(made.source / "examples" / "crd.yaml")
+    kubectl("apply", "-f", definitions)
+    yield made
+    kubectl("delete", "-f", definitions, "--wait=false")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.folder)
+def test_an_example_operator_handles_creation_change_and_deletion(
+    kopf: Kopf, kubectl: Kubectl, namespace: str, example: Example
+) -> None:
+    object_file = str(kopf.source / "examples" / "obj.yaml")
+    with kopf.operator(example.folder, "--namespace", namespace, "--standalone") as operator:
+        kubectl("-n", namespace, "apply", "-f", object_file)
+        for words in example.created:
+            operator.expect(words)
+        kubectl("-n", namespace, "patch", "kex", "kopf-example-1", "--type=merge", "-p", '{"spec":{"field":"changed"}}')
+        for words in example.changed:
+            operator.expect(words)
+        # Returns when the operator has done what its finalizer is for.
+        kubectl("-n", namespace, "delete", "-f", object_file, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
+        for words in example.deleted:
+            operator.expect(words)
