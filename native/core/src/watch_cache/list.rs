@@ -163,9 +163,12 @@ impl ResourceCache {
         let global = self.global_revision();
         let mut state = self.state.read();
         let mut newest = global.max(state.revision);
-        if let At::NotOlderThan(asked) | At::Exact(asked) = query.at
-            && asked > newest
-        {
+        let asked = match &query.at {
+            At::Latest => None,
+            At::NotOlderThan(revision) | At::Exact(revision) => Some(*revision),
+            At::Continue(token) => token.revision,
+        };
+        if let Some(asked) = asked.filter(|asked| *asked > newest) {
             return Err(Status::too_large_resource_version(asked, newest));
         }
         if let Some(revision) = older(&query.at, newest) {

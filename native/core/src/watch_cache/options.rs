@@ -1,6 +1,8 @@
 //! The query parameters of lists and watches: k8s.io/apimachinery `metav1.ListOptions`, its conversions and its
 //! validation (`pkg/apis/meta/internalversion/validation`).
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use super::filter::Filter;
 use super::list::{At, ListQuery};
 use super::resource::ResourceInfo;
@@ -219,12 +221,14 @@ fn truth(value: &str) -> bool {
 }
 
 fn integer(value: &str) -> Result<i64, Status> {
-    value
-        .parse()
-        .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
+    value.parse().map_err(|error: ParseIntError| {
+        let range = matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
+        let why = if range { "value out of range" } else { "invalid syntax" };
+        Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
+    })
 }
 
-/// Keys and values, decoded; a pair that cannot be decoded is left out.
+/// Keys and values, decoded; a pair with a broken escape is left out.
 fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -242,7 +246,7 @@ fn decoded(text: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).ok()
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn hex(digit: u8) -> Option<u8> {

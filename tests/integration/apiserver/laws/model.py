@@ -17,7 +17,8 @@ Owner = tuple[str, str]
 
 @dataclass
 class Stored:
-    """`owners` of each key of the data."""
+    """`owners` of each key of the data; `notes` of managers that have applied, an annotation each: an object without
+    any managed field is not tracked until the next apply, which is not modelled."""
 
     uid: str
     version: str
@@ -26,6 +27,7 @@ class Stored:
     finalizers: list[str] = field(default_factory=list)
     deleting: bool = False
     owners: dict[str, set[Owner]] = field(default_factory=dict)
+    notes: set[str] = field(default_factory=set)
 
     def matches(self, label: str) -> bool:
         """An empty label selects everything."""
@@ -89,6 +91,7 @@ def applied(obj: Stored, config: Mapping[str, str], manager: str) -> Stored:
     """After a forced apply, or one without conflicts."""
     me = (manager, "Apply")
     after = deepcopy(obj)
+    after.notes.add(manager)
     for key, value in config.items():
         same = obj.data.get(key) == value
         after.owners[key] = (obj.owners.get(key, set()) if same else set()) | {me}

@@ -112,7 +112,7 @@ class Laws(RuleBasedStateMachine):
         known = self.model.objects.get(name)
         body = self.body(name, data, label)
         if known is not None:
-            body["metadata"]["finalizers"] = known.finalizers
+            body["metadata"] |= {"finalizers": known.finalizers, **annotations(known.notes)}
             versions = {"current": known.version, "stale": str(int(known.version) - 1)}
             body["metadata"]["resourceVersion"] = versions.get(version, "")
         answer = self.write("PUT", name, body, manager)
@@ -152,7 +152,7 @@ class Laws(RuleBasedStateMachine):
     @rule(name=NAMES, config=DATA, manager=MANAGERS, force=st.booleans())
     def apply(self, name: str, config: dict[str, str], manager: str, force: bool) -> None:
         known = self.model.objects.get(name)
-        body: JSON = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+        body: JSON = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **annotations({manager})}}
         if config:
             # An empty map would be owned itself.
             body["data"] = config
@@ -197,7 +197,8 @@ class Laws(RuleBasedStateMachine):
 
         def update(manager: str) -> Coroutine[Any, Any, Answer]:
             body = self.body(name, {**data, "winner": f"{manager}-{mark}"}, known.label)
-            body["metadata"] |= {"finalizers": known.finalizers, "resourceVersion": known.version}
+            body["metadata"] |= {"finalizers": known.finalizers, **annotations(known.notes)}
+            body["metadata"]["resourceVersion"] = known.version
             return self.http.call("PUT", f"{self.path}/{name}?fieldManager={manager}", body)
 
         async def together() -> list[Answer]:
@@ -319,6 +320,10 @@ class Laws(RuleBasedStateMachine):
             assert metadata.get("finalizers", []) == known.finalizers
             assert ("deletionTimestamp" in metadata) == known.deleting
             assert owners_of(metadata) == {(key, *owner) for key, owners in known.owners.items() for owner in owners}
+
+
+def annotations(notes: set[str]) -> JSON:
+    return {"annotations": {f"applied-by-{manager}": "yes" for manager in sorted(notes)}}
 
 
 def owners_of(metadata: JSON) -> set[tuple[str, str, str]]:

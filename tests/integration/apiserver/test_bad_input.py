@@ -1,0 +1,268 @@
+"""Bodies, patches and tokens made to do harm: each gets a clear Status in bounded time, and nothing is changed.
+
+More of the kind: tests/e2e/test_bad_input.py, test_conversion_webhooks.py (webhooks that lie, redirect or do not
+answer), test_custom_resources.py and tests/unit/apiserver/registry/test_definitions.py (definitions).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, config_map, pod
+from .definitions import DEFINITIONS, crd
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+MAPS = "v1/configmaps"
+YAML, APPLY = "application/yaml", "application/apply-patch+yaml"
+MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+BOMB = "\n".join(
+    ["apiVersion: v1", "kind: ConfigMap", "metadata: {name: bomb}", f"a0: &a0 [{', '.join('x' * 10)}]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+).encode()
+DEEP = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+MEBIBYTE = 1 << 20
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def http(server: APIServer, tmp_path: Path) -> AsyncIterator[Http]:
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def path(api: Api) -> AsyncIterator[str]:
+    """Of a ConfigMap that is the same afterwards."""
+    _, before = await api.create(MAPS, config_map("kept", a="1"))
+    yield api.path(MAPS, "kept")
+    assert (await api.get(MAPS, "kept"))[1] == before
+
+
+async def refused(http: Http, method: str, path: str, body: object, media: str) -> tuple[int, str, str]:
+    """(code, reason, message) of the Status."""
+    answer = await http.call(method, path, body, {"Content-Type": media})
+    status = answer.json
+    assert (status["kind"], status["status"], status["code"]) == ("Status", "Failure", answer.status)
+    return answer.status, status["reason"], status["message"]
+
+
+async def test_a_bomb_of_yaml_aliases_is_a_bad_request(http: Http, api: Api, path: str) -> None:
+    code, reason, message = await refused(http, "POST", api.path(MAPS), BOMB, YAML)
+    assert (code, reason) == (400, "BadRequest")
+    assert "document contains excessive aliasing" in message
+    code, reason, message = await refused(http, "PATCH", f"{path}?fieldManager=x", BOMB, APPLY)
+    assert (code, reason) == (400, "BadRequest")
+    assert "document contains excessive aliasing" in message
+
+
+async def test_an_anchor_within_itself_is_a_bad_request(http: Http, api: Api) -> None:
+    code, _, message = await refused(http, "POST", api.path(MAPS), b"a: &a [*a]", YAML)
+    assert code == 400
+    assert "an anchor contains itself" in message
+
+
+@pytest.mark.parametrize("media", [MERGE, STRATEGIC, JSON_PATCH, APPLY])
+async def test_ten_thousand_levels_are_a_bad_request(http: Http, path: str, media: str) -> None:
+    body = b'[{"op":"add","path":"/data/x","value":' + DEEP + b"}]" if media == JSON_PATCH else DEEP
+    code, reason, message = await refused(http, "PATCH", f"{path}?fieldManager=x", body, media)
+    assert (code, reason) == (400, "BadRequest")
+    assert "exceeded max depth" in message or "recursion limit exceeded" in message
+
+
+@pytest.mark.parametrize("opening", [b"[", b"{a: "])
+async def test_ten_thousand_levels_of_yaml_are_a_bad_request(http: Http, api: Api, opening: bytes) -> None:
+    code, _, message = await refused(http, "POST", api.path(MAPS), opening * 10_000, YAML)
+    assert code == 400
+    assert "recursion limit exceeded" in message
+
+
+async def test_a_patch_of_more_than_3_mebibytes_is_413(http: Http, path: str) -> None:
+    body = b'{"data":{"b":"' + b"x" * (3 * MEBIBYTE) + b'"}}'
+    assert await refused(http, "PATCH", path, body, MERGE) == (
+        413,
+        "RequestEntityTooLarge",
+        "Request entity too large: limit is 3145728",
+    )
+
+
+async def test_10001_operations_are_413_and_10000_are_carried_out(http: Http, path: str) -> None:
+    operations = [{"op": "test", "path": "/data/a", "value": "1"}] * 10_001
+    assert await refused(http, "PATCH", path, operations, JSON_PATCH) == (
+        413,
+        "RequestEntityTooLarge",
+        "The allowed maximum operations in a JSON patch is 10000, got 10001",
+    )
+    answer = await http.call("PATCH", path, operations[:10_000], {"Content-Type": JSON_PATCH})
+    assert answer.status == 200
+
+
+async def test_copies_that_double_do_not_take_the_memory(http: Http, path: str) -> None:
+    copies = [{"op": "copy", "from": "/data", "path": f"/data/b{number}"} for number in range(40)]
+    code, reason, _ = await refused(http, "PATCH", path, copies, JSON_PATCH)
+    assert (code, reason) == (422, "Invalid")
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "1" * 10_000, "1e400", "1.5"])
+async def test_a_number_that_is_no_int64_is_a_bad_request(http: Http, api: Api, number: str) -> None:
+    body = f'{{"metadata":{{"name":"h"}},"spec":{{"activeDeadlineSeconds":{number},"containers":[]}}}}'.encode()
+    code, reason, message = await refused(http, "POST", api.path("v1/pods"), body, "application/json")
+    assert (code, reason) == (400, "BadRequest")
+    assert "cannot unmarshal number" in message
+
+
+@pytest.mark.parametrize(
+    ("grace", "why"),
+    [("99999999999999999999", "value out of range"), ("9" * 5_000, "value out of range"), ("1e3", "invalid syntax")],
+)
+async def test_a_grace_period_that_is_no_number_is_a_bad_request(http: Http, path: str, grace: str, why: str) -> None:
+    code, _, message = await refused(http, "DELETE", f"{path}?gracePeriodSeconds={grace}", None, "application/json")
+    assert (code, message) == (400, f'strconv.ParseInt: parsing "{grace}": {why}')
+
+
+async def test_a_limit_that_is_no_int64_is_a_bad_request(http: Http, api: Api) -> None:
+    code, _, message = await refused(http, "GET", f"{api.path(MAPS)}?limit={2**63}", None, "application/json")
+    assert (code, message) == (400, f'strconv.ParseInt: parsing "{2**63}": value out of range')
+
+
+def token(**fields: object) -> str:
+    made = json.dumps({"v": "meta.k8s.io/v1", "rv": 1, "start": "a", **fields}).encode()
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("forged", "code"),
+    [
+        ("%ff%fe", 400),
+        ("e30", 400),
+        (token(v="v9"), 400),
+        (token(rv=0), 400),
+        (token(rv=9e18), 400),
+        (token(start=""), 400),
+        (token(start="../../secrets/default/a"), 400),
+        (token(start="a//b"), 400),
+        (token(rv=2**63 - 1), 504),
+    ],
+)
+async def test_a_forged_continue_token_is_refused(http: Http, api: Api, forged: str, code: int) -> None:
+    answered, _, message = await refused(
+        http, "GET", f"{api.path(MAPS)}?limit=1&continue={forged}", None, "application/json"
+    )
+    assert answered == code
+    assert "continue key is not valid" in message or "Too large resource version" in message
+
+
+async def test_a_forged_start_stays_within_the_list(http: Http, api: Api) -> None:
+    await api.create(MAPS, config_map("mine"))
+    other = Api(api.transport, "kube-system")
+    await other.create(MAPS, config_map("zzz"))
+    answer = await http.call("GET", f"{api.path(MAPS)}?limit=500&continue={token(rv=-1, start='kube-system/a')}")
+    names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in answer.json["items"]}
+    assert names <= {(api.namespace, "mine")}
+    await other.delete(MAPS, "zzz")
+
+
+def entry(**fields: object) -> JSON:
+    good = {"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}
+    return {**good, **fields}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"manager": "x"},
+        entry(operation="Fly"),
+        entry(fieldsType="FieldsV2"),
+        entry(fieldsV1={"nonsense": {}}),
+        entry(fieldsV1={"k:{bad": {}}),
+        entry(fieldsV1={"f:data": {"v:{": {}}}),
+    ],
+)
+async def test_forged_field_sets_are_ignored(api: Api, forged: JSON) -> None:
+    """As upstream: what cannot be decoded is as if it had not been sent."""
+    await api.create(MAPS, config_map("a", k="1"), fieldManager="maker")
+    sent = config_map("a", k="2")
+    sent["metadata"]["managedFields"] = [forged]
+    status, written = await api.update(MAPS, sent, fieldManager="changer")
+    assert status == 200, written
+    fields = {one["manager"]: one["fieldsV1"] for one in written["metadata"]["managedFields"]}
+    assert fields == {"maker": {"f:data": {}}, "changer": {"f:data": {"f:k": {}}}}
+
+
+async def test_a_field_set_of_ten_thousand_levels_is_a_bad_request(http: Http, path: str) -> None:
+    fields = b'{"f:x":' * 10_000 + b"{}" + b"}" * 10_000
+    body = b'{"metadata":{"name":"kept","managedFields":[{"manager":"x","fieldsV1":' + fields + b"}]}}"
+    code, _, message = await refused(http, "PUT", path, body, "application/json")
+    assert code == 400
+    assert "exceeded max depth" in message
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ({"$patch": "fly"}, 422),
+        ({"$patch": 7}, 422),
+        ({"spec": {"containers": [{"$patch": "delete"}]}}, 422),
+        ({"spec": {"containers": [{"image": "nameless"}]}}, 422),
+        ({"spec": {"containers": [None]}}, 422),
+        ({"spec": {"containers": ["text"]}}, 422),
+        ({"spec": {"containers": {"name": "main"}}}, 422),
+        ({"spec": {"$setElementOrder/containers": [{"name": "x"}], "containers": [{"name": "main"}]}}, 400),
+        ({"spec": {"$setElementOrder/containers": "main"}}, 400),
+        ({"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, 400),
+        ({"spec": {"$retainKeys": ["containers"], "nodeName": "n"}}, 400),
+        ({"spec": {"$retainKeys": "containers"}}, 400),
+        ({"$retainKeys": ["metadata"]}, 422),
+        ({"spec": None}, 422),
+    ],
+    ids=str,
+)
+async def test_directives_that_contradict_each_other_are_refused(http: Http, api: Api, patch: JSON, code: int) -> None:
+    _, before = await api.create("v1/pods", pod("a"))
+    answered, _, message = await refused(http, "PATCH", api.path("v1/pods", "a"), patch, STRATEGIC)
+    assert answered == code, message
+    assert (await api.get("v1/pods", "a"))[1] == before
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "words"),
+    [
+        ("apps", "deployments", "should be a domain with at least one dot"),
+        ("batch", "widgets", "should be a domain with at least one dot"),
+        ("rbac.authorization.k8s.io", "roles", "protected groups must have approval annotation"),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "protected groups must have approval annotation"),
+        ("metrics.k8s.io", "pods", "protected groups must have approval annotation"),
+    ],
+)
+async def test_a_definition_does_not_shadow_a_builtin_group(
+    cluster: Api, http: Http, group: str, plural: str, words: str
+) -> None:
+    status, answer = await cluster.create(DEFINITIONS, crd(plural, "Thing", group=group))
+    assert (status, answer["reason"]) == (422, "Invalid")
+    assert words in answer["message"]
+    assert (await http.call("GET", "/apis/apps/v1/deployments")).json["kind"] == "DeploymentList"
+
+
+@pytest.mark.parametrize("media", ["application/cbor", "application/cbor-seq"])
+async def test_cbor_is_refused_as_where_its_feature_is_off(http: Http, api: Api, path: str, media: str) -> None:
+    """CBORServingAndStorage is alpha and off in v1.35."""
+    for query in ("", "?watch=true"):
+        answer = await http.call("GET", api.path(MAPS) + query, headers={"Accept": media})
+        assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
+    assert (await refused(http, "POST", api.path(MAPS), b"\xa0", media))[:2] == (415, "UnsupportedMediaType")
+    patched = await refused(http, "PATCH", f"{path}?fieldManager=x", b"\xa0", "application/apply-patch+cbor")
+    assert patched[:2] == (415, "UnsupportedMediaType")
+    both = await http.call("GET", path, headers={"Accept": f"{media}, application/json"})
+    assert (both.status, both.headers["Content-Type"]) == (200, "application/json")
