@@ -16,6 +16,8 @@ from kubecore.controllers.disruption import DisruptionController
 from kubecore.controllers.endpoints import EndpointsController
 from kubecore.controllers.endpointslice import EndpointSliceController
 from kubecore.controllers.garbage_collector import GarbageCollector
+from kubecore.controllers.job import JobController
+from kubecore.controllers.job_orphans import JobOrphanController
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.pod_gc import PodGCController
@@ -65,6 +67,8 @@ class ControllerManager:
             DaemonSetController(context),
             ReplicationManager(context),
             DisruptionController(context),
+            JobController(context),
+            JobOrphanController(context),
             EndpointSliceController(context),
             EndpointsController(context),
             NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),

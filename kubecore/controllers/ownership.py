@@ -17,7 +17,8 @@ from kubecore.controllers.base import RetryLater
 class Ownership:
     """Claims children of one kind for one controller object, during one sync.
 
-    Those that `accepts` refuses count as not chosen by the selector.
+    Those that `accepts` refuses count as not chosen by the selector; `finalizer` is put on what is adopted and taken off
+    what is let go.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Ownership:
         selector: Selector,
         *,
         accepts: Callable[[Object], bool] = lambda child: True,
+        finalizer: str = "",
     ) -> None:
         known = client.resource(resource)
         self._client = client
@@ -37,6 +39,7 @@ class Ownership:
         self._owner = owner
         self._selector = selector
         self._accepts = accepts
+        self._finalizer = finalizer
         self._reference = meta.controller_reference(owner, known.api_version, known.kind)
         self._may_adopt: bool | None = None
 
@@ -61,7 +64,9 @@ class Ownership:
 
     async def _adopt(self, child: Object) -> Object | None:
         await self._check_adoption()
-        patch = {"metadata": {"ownerReferences": [self._reference], "uid": meta.uid(child)}}
+        patch: Object = {"metadata": {"ownerReferences": [self._reference], "uid": meta.uid(child)}}
+        if self._finalizer:
+            patch["metadata"]["finalizers"] = [self._finalizer]
         try:
             return await self._patch(child, patch)
         except StatusError as error:
@@ -71,7 +76,9 @@ class Ownership:
 
     async def _release(self, child: Object) -> None:
         gone = {"$patch": "delete", "uid": meta.uid(self._owner)}
-        patch = {"metadata": {"ownerReferences": [gone], "uid": meta.uid(child)}}
+        patch: Object = {"metadata": {"ownerReferences": [gone], "uid": meta.uid(child)}}
+        if self._finalizer:
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = [self._finalizer]
         try:
             await self._patch(child, patch)
         except StatusError as error:

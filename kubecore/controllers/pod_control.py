@@ -19,8 +19,11 @@ class PodControl:
         self._client = client
         self._recorder = recorder
 
-    async def create(self, owner: Object, template: Object, reference: Object) -> Object:
+    async def create(self, owner: Object, template: Object, reference: Object, *, generate_name: str = "") -> Object:
+        """`generate_name` begins the pod's name where that is not the owner's."""
         pod = pod_from_template(owner, template, reference)
+        if generate_name:
+            pod["metadata"]["generateName"] = generate_name
         try:
             made = await self._client.create("pods", pod, meta.namespace(owner))
         except StatusError as error:

@@ -27,11 +27,16 @@ def strategic_patch(target: Any, patch: Any, name: str = "") -> Any:
     if isinstance(patch, dict):
         merged = meta.deepcopy(target) if isinstance(target, dict) else {}
         for field, value in patch.items():
-            if value is None:
+            directive, slash, listed = field.partition("/")
+            if slash and directive == "$deleteFromPrimitiveList":
+                merged[listed] = [item for item in merged.get(listed) or () if item not in value]
+            elif value is None:
                 merged.pop(field, None)
             else:
                 merged[field] = strategic_patch(merged.get(field), value, field)
         return merged
+    if name == "finalizers":
+        return [*dict.fromkeys([*(target or ()), *patch])]
     if not isinstance(patch, list) or name not in _MERGE_KEYS:
         return meta.deepcopy(patch)
     key = _MERGE_KEYS[name]

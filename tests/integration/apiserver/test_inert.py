@@ -16,15 +16,17 @@ from .http import Http
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_job_is_stored_with_a_warning_and_a_config_map_without(
+async def test_a_network_policy_is_stored_with_a_warning_and_a_config_map_without(
     server: APIServer, api: Api, tmp_path: Path
 ) -> None:
-    container = {"name": "a", "image": "none", "command": ["true"]}
-    spec = {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
     async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
-        answer = await http.call("POST", api.path("batch/v1/jobs"), {"metadata": {"name": "j"}, "spec": spec})
+        answer = await http.call(
+            "POST",
+            api.path("networking.k8s.io/v1/networkpolicies"),
+            {"metadata": {"name": "j"}, "spec": {"podSelector": {}}},
+        )
         assert answer.status == 201, answer.body
-        assert "has no Job controller: the object is stored, and nothing acts on it" in answer.headers["Warning"]
+        assert "has no network policy: the object is stored, and nothing acts on it" in answer.headers["Warning"]
         answer = await http.call("POST", api.path("v1/configmaps"), config_map("a"))
         assert "Warning" not in answer.headers
 
