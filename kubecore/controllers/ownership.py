@@ -17,8 +17,8 @@ from kubecore.controllers.base import RetryLater
 class Ownership:
     """Claims children of one kind for one controller object, during one sync.
 
-    Those that `accepts` refuses count as not chosen by the selector; `finalizer` is put on what is adopted and taken off
-    what is let go.
+    Those that `accepts` refuses count as not chosen by the selector; `finalizer` is put on what is adopted and taken
+    off what is let go.
     """
 
     def __init__(

@@ -1,0 +1,68 @@
+"""Jobs with kubectl, on real processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.kubectl import Kubectl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+INDEXED = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: indexed}
+spec:
+  completions: 3
+  parallelism: 3
+  completionMode: Indexed
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: main, image: none, command: [sh, -c, 'echo "index $JOB_COMPLETION_INDEX"']}
+"""
+
+FAILING = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: failing}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: main, image: none, command: [sh, -c, 'exit 3']}
+"""
+
+
+def wait(kubectl: Kubectl, namespace: str, condition: str, job: str) -> None:
+    kubectl("-n", namespace, "wait", f"--for=condition={condition}", f"job/{job}", "--timeout=60s", timeout=90)
+
+
+def test_a_job_completes_and_its_logs_are_kept(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "create", "job", "hello", "--image=none", "--", "echo", "hello from a job")
+    wait(kubectl, namespace, "complete", "hello")
+    assert kubectl("-n", namespace, "logs", "job/hello") == "hello from a job\n"
+    _, row = kubectl("-n", namespace, "get", "job", "hello").splitlines()
+    assert row.split()[:3] == ["hello", "Complete", "1/1"]
+    assert "Job completed" in kubectl("-n", namespace, "describe", "job", "hello")
+    kubectl("-n", namespace, "delete", "job", "hello", "--cascade=foreground", "--timeout=60s", timeout=90)
+    assert kubectl("-n", namespace, "get", "pods", "-o", "name") == ""
+
+
+def test_each_index_runs_once_and_knows_itself(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=INDEXED)
+    wait(kubectl, namespace, "complete", "indexed")
+    told = kubectl("-n", namespace, "logs", "-l", "batch.kubernetes.io/job-name=indexed")
+    assert sorted(told.splitlines()) == ["index 0", "index 1", "index 2"]
+    assert kubectl("-n", namespace, "get", "job", "indexed", "-o", "jsonpath={.status.completedIndexes}") == "0-2"
+
+
+def test_a_job_that_fails_says_why(kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=FAILING)
+    wait(kubectl, namespace, "failed", "failing")
+    told = kubectl("-n", namespace, "describe", "job", "failing")
+    assert "BackoffLimitExceeded" in told
+    assert "Job has reached the specified backoff limit" in told
