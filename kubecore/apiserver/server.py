@@ -28,6 +28,7 @@ from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.authorizer import Authorizer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.authorization.node import NodeAuthorizer
+from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.extensions import serving
@@ -108,6 +109,8 @@ class APIServerConfig:
     insecure_port: int = 0
     grpc_port: int | None = None
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    enable_admission_plugins: tuple[str, ...] = ()
+    """By name, besides those that are on by default."""
     service_cidr: str = "10.96.0.0/16"
     service_port: int = 443
     """Of Service default/kubernetes."""
@@ -211,6 +214,8 @@ class APIServer:
         python_modes = {"Node": NodeAuthorizer(self.cacher)}
         self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
         plugins = [*default_plugins(self.cacher), EscalationCheck(self.authorizer, native)]
+        if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
+            plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
         self.registry = Registry(
             scheme=self.scheme,
             storage=self.storage,

@@ -66,6 +66,13 @@ def apiserver(
         int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one. Without it: no gRPC.")
     ] = None,
     authorization_mode: AuthorizationMode = "Node,RBAC",
+    enable_admission_plugins: Annotated[
+        str,
+        typer.Option(
+            callback=options.admission_plugins,
+            help="Plugins besides those on by default, comma separated: OwnerReferencesPermissionEnforcement.",
+        ),
+    ] = "",
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
@@ -93,6 +100,7 @@ def apiserver(
         insecure_port=insecure_port,
         grpc_port=grpc_port,
         authorization_modes=options.split(authorization_mode),
+        enable_admission_plugins=options.split(enable_admission_plugins),
         service_cidr=service_cluster_ip_range,
         service_port=network.https_port(str(ipaddress.IPv4Network(service_cluster_ip_range)[1])),
         node_ports=options.ports(service_node_port_range),

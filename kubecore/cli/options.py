@@ -11,6 +11,17 @@ from pathlib import Path
 
 import typer
 
+# On by default, so that naming them changes nothing; and those that are off until they are named.
+_ADMISSION_PLUGINS_ON = (
+    "NamespaceLifecycle",
+    "LimitRanger",
+    "ServiceAccount",
+    "NodeRestriction",
+    "TaintNodesByCondition",
+    "Priority",
+    "DefaultTolerationSeconds",
+)
+_ADMISSION_PLUGINS_OFF = ("OwnerReferencesPermissionEnforcement",)
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 # What kube-apiserver has beside these.
 _AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
@@ -59,6 +70,14 @@ def authorization_modes(text: str) -> str:
         check(mode)
         if modes.count(mode) > 1:
             raise typer.BadParameter(f"{mode!r} is specified more than once")
+    return text
+
+
+def admission_plugins(text: str) -> str:
+    """Comma separated names of admission plugins that there are: kube-apiserver's words where it refuses."""
+    for plugin in split(text):
+        if plugin not in _ADMISSION_PLUGINS_ON + _ADMISSION_PLUGINS_OFF:
+            raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
     return text
 
 

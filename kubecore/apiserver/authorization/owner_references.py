@@ -1,0 +1,98 @@
+"""OwnerReferencesPermissionEnforcement: who may say that an object belongs to another, and that this one has to wait.
+
+After upstream plugin/pkg/admission/gc/gc_admission.go; off unless enabled, as there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors
+from kubecore.api.scheme import Scheme, split_group_version
+from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+class OwnerReferencesPermissionEnforcement(Plugin):
+    name = "OwnerReferencesPermissionEnforcement"
+
+    def __init__(self, authorizer: Authorizer, scheme: Scheme) -> None:
+        self._authorizer = authorizer
+        self._scheme = scheme
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        # The status of a pod cannot change its owners, and old kubelets send them broken.
+        return operation in (CREATE, UPDATE) and (resource_key, subresource) != ("pods", "status")
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        owners, before = _owners(obj), _owners(old)
+        if owners == before:
+            return
+        plural, _, group = ctx.resource_key.partition(".")
+        # Who creates a thing could have left it, so need not be allowed to delete it.
+        if ctx.operation != CREATE:
+            asked = Attributes("delete", group, "", plural, ctx.subresource, ctx.namespace, ctx.name)
+            self._demand(ctx, asked, "cannot set an ownerRef on a resource you can't delete")
+        blocked = {ref.get("uid") for ref in before if ref.get("blockOwnerDeletion")}
+        blocking = [ref for ref in owners if ref.get("blockOwnerDeletion") and ref.get("uid") not in blocked]
+        if not blocking or self._allows(ctx, Attributes("update", "*", "*", "*", "finalizers", name="*"))[0]:
+            return
+        for ref in blocking:
+            self._demand(
+                ctx,
+                self._finalizing(ctx, ref),
+                "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on",
+            )
+
+    def _finalizing(self, ctx: RequestContext, ref: JSON) -> Attributes:
+        """What it is to hold up the deletion of an owner. Raises 403 for a kind that is not served."""
+        api_version, kind = ref.get("apiVersion") or "", ref.get("kind") or ""
+        group, version = split_group_version(api_version)
+        found = self._plural(ctx, group, version, kind)
+        if found is None:
+            raise _forbidden(
+                ctx,
+                "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion "
+                f'{api_version} Kind {kind}: no matches for kind "{kind}" in version "{api_version}"',
+            )
+        plural, namespaced = found
+        namespace = ctx.namespace if namespaced else ""
+        return Attributes("update", group, version, plural, "finalizers", namespace, ref.get("name") or "")
+
+    def _plural(self, ctx: RequestContext, group: str, version: str, kind: str) -> tuple[str, bool] | None:
+        """(plural, whether it is namespaced)."""
+        resource = self._scheme.for_kind(group, version, kind)
+        if resource is not None:
+            return resource.plural, resource.namespaced
+        for definition in ctx.lookup.list(_DEFINITIONS):
+            spec = definition["spec"]
+            versions = {one["name"] for one in spec["versions"] if one.get("served")}
+            if (spec["group"], spec["names"]["kind"]) == (group, kind) and version in versions:
+                return spec["names"]["plural"], spec["scope"] == "Namespaced"
+        return None
+
+    def _allows(self, ctx: RequestContext, asked: Attributes) -> tuple[bool, str]:
+        user: UserInfo = ctx.user  # type: ignore[assignment]
+        return self._authorizer.authorize(user, asked)
+
+    def _demand(self, ctx: RequestContext, asked: Attributes, problem: str) -> None:
+        allowed, reason = self._allows(ctx, asked)
+        if not allowed:
+            raise _forbidden(ctx, f"{problem}: {reason}, <nil>")
+
+
+def _forbidden(ctx: RequestContext, detail: str) -> errors.StatusError:
+    plural, _, group = ctx.resource_key.partition(".")
+    return errors.forbidden(group, plural, ctx.name, detail)
+
+
+def _owners(obj: JSON | None) -> list[JSON]:
+    return ((obj or {}).get("metadata") or {}).get("ownerReferences") or []
