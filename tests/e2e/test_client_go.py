@@ -1,24 +1,82 @@
-"""client-go, built from the Go module proxy: informers over every served kind."""
+"""client-go and controller-runtime, built from the Go module proxy, against kubecore."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SOURCES = Path(__file__).parent / "client_go"
+
+WIDGETS = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.judges.example.com}
+spec:
+  group: judges.example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      subresources: {status: {}}
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {type: object, required: [text], properties: {text: {type: string}}}
+            status:
+              type: object
+              properties: {written: {type: string}, observedGeneration: {type: integer, format: int64}}
+"""
 
 
-def test_client_go_informers_sync_over_every_kind_and_see_changes(cluster: RunningCluster, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built programs."""
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed")
-    program = tmp_path / "informers"
-    subprocess.run([go, "build", "-o", str(program), "."], cwd=Path(__file__).parent / "informers", check=True)
-    done = subprocess.run([program, cluster.kubeconfig], capture_output=True, text=True, timeout=150, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "one change seen" in done.stdout
+    folder = tmp_path_factory.mktemp("programs")
+    subprocess.run([go, "build", "-o", f"{folder}/", "./..."], cwd=SOURCES, check=True)
+    return folder
+
+
+def said(*command: str | Path) -> str:
+    """What a program prints, which must end well."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-8000:]
+    return done.stdout
+
+
+def test_client_go_informers_sync_over_every_kind_and_see_changes(cluster: RunningCluster, programs: Path) -> None:
+    assert "one change seen" in said(programs / "informers", cluster.kubeconfig)
+
+
+@pytest.mark.parametrize("part", ["typed", "dynamic", "metadata", "watchlist", "election"])
+def test_client_go_gets_what_it_gets_from_kubernetes(
+    cluster: RunningCluster, programs: Path, namespace: str, part: str
+) -> None:
+    said(programs / "clients", part, cluster.kubeconfig, namespace)
+
+
+@pytest.fixture
+def widgets(kubectl: Kubectl) -> Iterator[None]:
+    kubectl("create", "-f", "-", stdin=WIDGETS)
+    kubectl("wait", "--for=condition=Established", "crd/widgets.judges.example.com", "--timeout=30s")
+    yield
+    kubectl("delete", "crd", "widgets.judges.example.com", "--wait=false")
+
+
+@pytest.mark.usefixtures("widgets")
+def test_a_controller_of_controller_runtime_works(cluster: RunningCluster, programs: Path, namespace: str) -> None:
+    assert "reconciled" in said(programs / "manager", cluster.kubeconfig, namespace)
