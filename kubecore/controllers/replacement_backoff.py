@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kubecore.clock import Clock
 
+_TICK = 0.001
+
 
 class ReplacementBackoff:
     """Per key: the first replacement comes at once, the wait before the next doubles from `initial` to `maximum`
@@ -22,7 +24,9 @@ class ReplacementBackoff:
             return 0.0
         since, wait = entry
         passed = self._clock.monotonic() - since
-        return 0.0 if passed > 2 * self._maximum else max(0.0, wait - passed)
+        left = wait - passed
+        # what rounding leaves over is no time that a timer could wait
+        return left if left > _TICK and passed <= 2 * self._maximum else 0.0
 
     def replaced(self, key: str) -> None:
         now = self._clock.monotonic()

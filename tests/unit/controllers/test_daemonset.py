@@ -1,14 +1,18 @@
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from kubecore.api import errors
-from kubecore.client.client import Object
+from kubecore.client.client import Client, Object
+from kubecore.client.informer import InformerFactory
+from kubecore.client.transport import Event
 from kubecore.clock import VirtualClock
+from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.daemonset import DaemonSetController
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, events, make_ready, names, template
 
-SETS, REVISIONS = "daemonsets.apps", "controllerrevisions.apps"
-HASH = "controller-revision-hash"
+SETS = "daemonsets.apps"
 CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 RESERVED = {"key": "reserved", "value": "yes", "effect": "NoSchedule"}
 
@@ -71,13 +75,6 @@ def status(api: FakeAPI) -> Object:
 
 def change_image(api: FakeAPI, image: str) -> None:
     api.change(SETS, "agent", spec={"template": template(image)})
-
-
-def revisions(api: FakeAPI) -> dict[int, str]:
-    """Images of the kept templates by revision number."""
-    return {
-        one["revision"]: one["data"]["spec"]["template"]["spec"]["containers"][0]["image"] for one in api.all(REVISIONS)
-    }
 
 
 # ---------------------------------------------------------------------- one pod a node
@@ -235,6 +232,43 @@ async def test_a_succeeded_pod_is_replaced(api: FakeAPI, running: Running) -> No
     assert told == [f"Found succeeded daemon pod default/{done} on node n1, will try to delete it"]
 
 
+class LatePods:
+    """The API as one sees it whose watches of pods stand still while `gate` is closed."""
+
+    def __init__(self, api: FakeAPI) -> None:
+        self._api = api
+        self.gate = asyncio.Event()
+        self.request = api.request
+        self.close = api.close
+
+    async def watch(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncGenerator[list[Event], None]:
+        async for batch in self._api.watch(path, query=query):
+            if path.endswith("/pods"):
+                await self.gate.wait()
+            yield batch
+
+
+async def test_a_stale_cache_does_not_make_pods_twice(api: FakeAPI, clock: VirtualClock) -> None:
+    add_nodes(api, "n1", "n2")
+    api.add(SETS, daemon_set())
+    late = LatePods(api)
+    client = Client(late, field_manager="kube-controller-manager")
+    context = ControllerContext(client, clock, InformerFactory(client, clock))
+    controller = DaemonSetController(context)
+    await context.informers.start()
+    task = asyncio.create_task(controller.run())
+    await clock.advance(1)
+    add_nodes(api, "n3")
+    await clock.advance(1)
+    assert placed(api) == ["n1", "n2"]
+    late.gate.set()
+    await clock.advance(1)
+    assert placed(api) == ["n1", "n2", "n3"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await context.informers.stop()
+
+
 async def test_a_refused_pod_is_tried_again(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
     add_nodes(api, "n1", "n2", "n3")
     api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota"), times=2)
@@ -350,6 +384,22 @@ async def test_with_surge_a_node_whose_old_pod_is_not_available_gets_a_new_one_w
     assert "n3" in placed(api, "app:1")
 
 
+async def test_with_surge_an_old_pod_that_stops_being_ready_goes_before_the_new_one_is(
+    api: FakeAPI, running: Running
+) -> None:
+    add_nodes(api, "n1")
+    api.add(SETS, daemon_set(updateStrategy=surging(1)))
+    await start(running)
+    await make_all_ready(api, running)
+    (old,) = names(api.all("pods"))
+    change_image(api, "app:2")
+    await running.settle()
+    assert placed(api, "app:1") == placed(api, "app:2") == ["n1"]
+    api.change("pods", old, status={"conditions": [{"type": "Ready", "status": "False"}]})
+    await running.settle()
+    assert placed(api, "app:1") == []
+
+
 async def test_on_delete_a_new_pod_has_the_new_template_when_the_old_one_was_deleted(
     api: FakeAPI, running: Running
 ) -> None:
@@ -364,90 +414,3 @@ async def test_on_delete_a_new_pod_has_the_new_template_when_the_old_one_was_del
     await running.settle()
     assert placed(api, "app:2") == ["n1"]
     assert status(api)["updatedNumberScheduled"] == 1
-
-
-# ---------------------------------------------------------------------- history
-async def test_a_template_is_kept_as_a_revision_whose_hash_its_pods_carry(api: FakeAPI, running: Running) -> None:
-    add_nodes(api, "n1")
-    one = daemon_set()
-    one["metadata"]["annotations"] = {"kubernetes.io/change-cause": "because"}
-    owner = api.add(SETS, one)
-    await start(running)
-    (revision,) = api.all(REVISIONS)
-    suffix = revision["metadata"]["labels"][HASH]
-    assert revision["metadata"]["name"] == f"agent-{suffix}"
-    assert revision["metadata"]["labels"] == {"app": "web", HASH: suffix}
-    assert revision["metadata"]["annotations"] == {"kubernetes.io/change-cause": "because"}
-    assert revision["metadata"]["ownerReferences"][0]["uid"] == owner["metadata"]["uid"]
-    assert revision["data"] == {"spec": {"template": {**template(), "$patch": "replace"}}}
-    assert revision["revision"] == 1
-    assert api.all("pods")[0]["metadata"]["labels"] == {"app": "web", HASH: suffix}
-
-
-async def test_going_back_to_a_template_makes_its_revision_the_newest(api: FakeAPI, running: Running) -> None:
-    add_nodes(api, "n1")
-    api.add(SETS, daemon_set())
-    await start(running)
-    change_image(api, "app:2")
-    await running.settle()
-    assert revisions(api) == {1: "app:1", 2: "app:2"}
-    change_image(api, "app:1")
-    await running.settle()
-    assert revisions(api) == {2: "app:2", 3: "app:1"}
-    assert placed(api, "app:1") == ["n1"]
-
-
-async def test_revisions_beyond_the_limit_go_oldest_first_but_none_that_a_pod_has(
-    api: FakeAPI, running: Running
-) -> None:
-    add_nodes(api, "n1")
-    api.add(SETS, daemon_set(revisionHistoryLimit=2, updateStrategy={"type": "OnDelete"}))
-    await start(running)
-    for number in range(2, 6):
-        change_image(api, f"app:{number}")
-        await running.settle()
-    assert revisions(api) == {1: "app:1", 4: "app:4", 5: "app:5"}
-
-
-async def test_an_orphaned_revision_is_adopted(api: FakeAPI, running: Running) -> None:
-    add_nodes(api, "n1")
-    api.add(SETS, daemon_set())
-    await start(running)
-    (revision,) = api.all(REVISIONS)
-    name = revision["metadata"]["name"]
-    api.change(REVISIONS, name, metadata={"ownerReferences": None})
-    await running.settle()
-    (revision,) = api.all(REVISIONS)
-    assert revision["metadata"]["ownerReferences"][0]["name"] == "agent"
-
-
-async def test_a_revision_whose_name_is_taken_gets_another_and_the_collision_is_counted(
-    api: FakeAPI, running: Running
-) -> None:
-    add_nodes(api, "n1")
-    api.add(SETS, daemon_set())
-    await start(running)
-    (revision,) = api.all(REVISIONS)
-    api.remove(SETS, "agent")
-    api.remove("pods", names(api.all("pods"))[0])
-    api.change(REVISIONS, revision["metadata"]["name"], data={"spec": {"template": {"other": True}}})
-    await running.settle()
-    api.add(SETS, daemon_set())
-    await running.settle()
-    assert status(api)["collisionCount"] == 1
-    assert len(api.all(REVISIONS)) == 2
-    assert placed(api) == ["n1"]
-
-
-async def test_pods_of_duplicate_revisions_get_the_hash_of_the_newest(api: FakeAPI, running: Running) -> None:
-    add_nodes(api, "n1")
-    api.add(SETS, daemon_set())
-    await start(running)
-    (revision,) = api.all(REVISIONS)
-    twin = {**revision, "revision": 2, "metadata": {**revision["metadata"], "name": "agent-twin", "uid": "twin"}}
-    twin["metadata"]["labels"] = {"app": "web", HASH: "twin"}
-    api.add(REVISIONS, twin)
-    await running.settle()
-    assert names(api.all(REVISIONS)) == ["agent-twin"]
-    (pod,) = api.all("pods")
-    assert pod["metadata"]["labels"][HASH] == "twin"

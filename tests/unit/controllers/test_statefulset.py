@@ -171,6 +171,22 @@ async def test_scaling_down_waits_for_a_pod_below_that_is_not_well(api: FakeAPI,
     assert names(api.all("pods")) == ["db-0"]
 
 
+async def test_of_two_pods_too_many_that_are_not_well_the_lower_must_come_up_first(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add(SETS, stateful_set(3))
+    await start(running)
+    await complete(api, running)
+    for name in ("db-1", "db-2"):
+        api.change("pods", name, status={"conditions": [{"type": "Ready", "status": "False"}]})
+    api.change(SETS, "db", spec={"replicas": 1})
+    await running.settle()
+    assert names(api.all("pods")) == ["db-0", "db-1", "db-2"]
+    make_ready(api, "db-1")
+    await running.settle()
+    assert names(api.all("pods")) == ["db-0"]
+
+
 async def test_in_parallel_scaling_down_deletes_all_that_are_too_many(api: FakeAPI, running: Running) -> None:
     api.add(SETS, stateful_set(4, podManagementPolicy="Parallel"))
     await start(running)
