@@ -10,6 +10,7 @@ from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.cronjob import CronJobController
 from kubecore.controllers.daemonset import DaemonSetController
 from kubecore.controllers.deployment import DeploymentController
 from kubecore.controllers.disruption import DisruptionController
@@ -69,6 +70,7 @@ class ControllerManager:
             DisruptionController(context),
             JobController(context),
             JobOrphanController(context),
+            CronJobController(context),
             EndpointSliceController(context),
             EndpointsController(context),
             NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),

@@ -1,4 +1,4 @@
-"""Jobs with kubectl, on real processes."""
+"""Jobs and CronJobs with kubectl, on real processes."""
 
 from __future__ import annotations
 
@@ -66,3 +66,28 @@ def test_a_job_that_fails_says_why(kubectl: Kubectl, namespace: str) -> None:
     told = kubectl("-n", namespace, "describe", "job", "failing")
     assert "BackoffLimitExceeded" in told
     assert "Job has reached the specified backoff limit" in told
+
+
+def test_a_cron_job_starts_by_hand_and_by_itself(kubectl: Kubectl, namespace: str) -> None:
+    command = ["--", "echo", "told by cron"]
+    kubectl("-n", namespace, "create", "cronjob", "yearly", "--image=none", "--schedule=@yearly", *command)
+    kubectl("-n", namespace, "create", "job", "by-hand", "--from=cronjob/yearly")
+    wait(kubectl, namespace, "complete", "by-hand")
+    assert kubectl("-n", namespace, "logs", "job/by-hand") == "told by cron\n"
+
+    kubectl("-n", namespace, "create", "cronjob", "often", "--image=none", "--schedule=@every 1s", *command)
+    started = "--for=jsonpath={.status.lastScheduleTime}"
+    kubectl("-n", namespace, "wait", started, "cronjob/often", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "patch", "cronjob", "often", "-p", '{"spec":{"suspend":true}}')
+    started_jobs = [word.partition("/")[2] for word in _jobs(kubectl, namespace) if "/often-" in word]
+    assert started_jobs
+    for name in started_jobs:
+        wait(kubectl, namespace, "complete", name)
+    row = kubectl("-n", namespace, "get", "cronjob", "often", "--no-headers").split()
+    assert row[:2] == ["often", "@every"] and "True" in row
+    kubectl("-n", namespace, "delete", "cronjob", "often", "--cascade=foreground", "--timeout=60s", timeout=90)
+    assert not [word for word in _jobs(kubectl, namespace) if "/often-" in word]
+
+
+def _jobs(kubectl: Kubectl, namespace: str) -> list[str]:
+    return kubectl("-n", namespace, "get", "jobs", "-o", "name").split()

@@ -6,7 +6,6 @@ A kind leaves this list together with the arrival of what acts on it.
 from __future__ import annotations
 
 NOBODY = {
-    "cronjobs.batch": "CronJob controller",
     "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",
     "persistentvolumes": "volume binder",
     "persistentvolumeclaims": "volume binder",
