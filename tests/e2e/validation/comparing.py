@@ -124,12 +124,12 @@ _GO_STRUCT = re.compile(
     r'(\[?\{.*?[}\]]|&?\[?\]?[a-z0-9]+\.[A-Z].*?[}\]]|null)(?=$|: [^"])',
     re.DOTALL,
 )
-_GO_DIFF = re.compile(r"(?<=previously negative\))\n.*", re.DOTALL)
+_GO_DIFF = re.compile(r"(previously negative\)|after creation|bound claims|bound claim)\n.*", re.DOTALL)
 
 
 def _plain(message: str) -> str:
     """Without what only shows how Go's types look: whole structs, and differences of them."""
-    return _GO_DIFF.sub("", _GO_STRUCT.sub(r"\1: (a struct)", message))
+    return _GO_DIFF.sub(r"\1", _GO_STRUCT.sub(r"\1: (a struct)", message))
 
 
 # --- how answers differ
@@ -188,17 +188,24 @@ def _comparable(case: Case, obj: JSON | None) -> Any:
         metadata.pop(name, None)
     if not case.obj["metadata"].get("name") and case.old is None:
         metadata.pop("name", None)
-    _hide_now(obj, json.dumps(case.obj) + json.dumps(case.old))
+    _hide_now(obj, json.dumps([_asked(case.obj), _asked(case.old or {})]))
     if case.obj["kind"] == "Service":
         _hide_allocated(obj.get("spec") or {}, json.dumps(case.obj))
     return obj
+
+
+def _asked(obj: JSON) -> JSON:
+    """What a client said: not when its object was stored, which may be the very second of the answer."""
+    metadata = {name: value for name, value in (obj.get("metadata") or {}).items() if name not in _OWN}
+    return {**obj, "metadata": metadata}
 
 
 def _hide_now(value: Any, asked: str) -> None:
     """Times that no request named are those of the answer."""
     for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         if isinstance(below, str):
-            if _TIME.fullmatch(below) and below not in asked:
+            # The moment of the answer may be in the same second as a moment that was asked.
+            if key == "lastPhaseTransitionTime" or (_TIME.fullmatch(below) and below not in asked):
                 value[key] = "now"
         else:
             _hide_now(below, asked)

@@ -8,10 +8,12 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.references import validate_typed_reference
 
 JSON = dict[str, Any]
 
 _LONGEST_CONTROLLER = 250
+_SCOPES = ("Cluster", "Namespace")
 
 
 class IngressClassStrategy(Strategy):
@@ -20,7 +22,7 @@ class IngressClassStrategy(Strategy):
     def default(self, obj: JSON) -> None:
         parameters = (obj.get("spec") or {}).get("parameters")
         if parameters is not None:
-            parameters["scope"] = parameters.get("scope") or "Cluster"
+            parameters["scope"] = "Cluster" if parameters.get("scope") is None else parameters["scope"]
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
@@ -29,11 +31,8 @@ class IngressClassStrategy(Strategy):
             problems.required("spec.controller")
         elif len(controller) > _LONGEST_CONTROLLER:
             problems.too_long("spec.controller", _LONGEST_CONTROLLER)
-        else:
-            prefix, slash, _ = controller.partition("/")
-            if not slash or names.dns_subdomain(prefix):
-                detail = 'must be a domain-prefixed path (such as "acme.io/foo")'
-                problems.invalid("spec.controller", controller, detail)
+        for value, error in names.domain_prefixed_path(controller) if controller else ():
+            problems.invalid("spec.controller", value, error)
         parameters = spec.get("parameters")
         if parameters is not None:
             _parameters(problems, parameters)
@@ -41,18 +40,20 @@ class IngressClassStrategy(Strategy):
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        problems.immutable("spec.controller", obj["spec"].get("controller"), old["spec"].get("controller"))
+        problems.immutable(
+            "spec.controller", (obj.get("spec") or {}).get("controller") or "", old["spec"].get("controller")
+        )
         return problems
 
 
 def _parameters(problems: Problems, parameters: JSON) -> None:
     path = "spec.parameters"
-    for field in ("kind", "name"):
-        if not parameters.get(field):
-            problems.required(f"{path}.{field}", f"{field} is required")
+    validate_typed_reference(problems, parameters, path)
     scope, namespace = parameters.get("scope"), parameters.get("namespace")
-    problems.one_of(f"{path}.scope", scope, ("Cluster", "Namespace"), required=True)
-    if scope == "Namespace" and not namespace:
+    problems.one_of_if_given(f"{path}.scope", scope, _SCOPES)
+    if scope == "Namespace" and namespace is not None:
+        problems.check(f"{path}.namespace", namespace, names.dns_label)
+    elif scope == "Namespace":
         problems.required(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'")
     if scope == "Cluster" and namespace is not None:
         problems.forbidden(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'")

@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import addresses, names
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.references import validate_typed_reference
 
 JSON = dict[str, Any]
 
@@ -27,7 +28,7 @@ class IngressStrategy(Strategy):
         problems, spec = Problems(), obj.get("spec") or {}
         rules, backend = spec.get("rules") or [], spec.get("defaultBackend")
         if not rules and backend is None:
-            problems.invalid("spec", "", "either `defaultBackend` or `rules` must be specified")
+            problems.invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")
         if backend is not None:
             _backend(problems, backend, "spec.defaultBackend")
         for index, rule in enumerate(rules):
@@ -71,7 +72,8 @@ def _path(problems: Problems, one: JSON, path: str) -> None:
     kind, text = one.get("pathType"), one.get("path") or ""
     if kind is None:
         problems.required(f"{path}.pathType", "pathType must be specified")
-    elif kind not in _PATH_TYPES:
+        return
+    if kind not in _PATH_TYPES:
         problems.unsupported(f"{path}.pathType", kind, _PATH_TYPES)
     elif kind == "ImplementationSpecific":
         if text and not text.startswith("/"):
@@ -93,16 +95,15 @@ def _backend(problems: Problems, backend: JSON, path: str) -> None:
     if service is not None and resource is not None:
         problems.invalid(path, "", "cannot set both resource and service backends")
     elif resource is not None:
-        for field in ("kind", "name"):
-            if not resource.get(field):
-                problems.required(f"{path}.resource.{field}", f"{field} is required")
+        validate_typed_reference(problems, resource, f"{path}.resource")
     elif service is None:
-        problems.required(path, "resource or service backend is required")
+        problems.invalid(path, "", "resource or service backend is required")
     else:
-        _service_backend(problems, service, f"{path}.service")
+        _service_backend(problems, service, path)
 
 
-def _service_backend(problems: Problems, service: JSON, path: str) -> None:
+def _service_backend(problems: Problems, service: JSON, backend: str) -> None:
+    path = f"{backend}.service"
     if not service.get("name"):
         problems.required(f"{path}.name")
     else:
@@ -110,10 +111,10 @@ def _service_backend(problems: Problems, service: JSON, path: str) -> None:
     port = service.get("port") or {}
     name, number = port.get("name"), port.get("number")
     if name and number:
-        problems.invalid(f"{path}.port", "", "cannot set both port name & port number")
+        problems.invalid(backend, "", "cannot set both port name & port number")
     elif name:
         problems.check(f"{path}.port.name", name, names.port_name)
     elif number:
         problems.port(f"{path}.port.number", number)
     else:
-        problems.required(f"{path}.port", "port name or number is required")
+        problems.required(backend, "port name or number is required")

@@ -17,6 +17,13 @@ class LeaseStrategy(Unversioned):
     allow_create_on_update = True
     # Who does not say what they saw cannot take somebody's lease.
     allow_unconditional_update = False
+    any_finalizer = True
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        _drop_coordinated(obj)
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        _drop_coordinated(obj)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
@@ -24,3 +31,9 @@ class LeaseStrategy(Unversioned):
         problems.positive("spec.leaseDurationSeconds", seconds)
         problems.not_negative("spec.leaseTransitions", transitions)
         return problems
+
+
+def _drop_coordinated(obj: JSON) -> None:
+    """Only with the gate CoordinatedLeaderElection."""
+    for field in ("strategy", "preferredHolder"):
+        (obj.get("spec") or {}).pop(field, None)

@@ -9,11 +9,16 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_amount, validate_resource_name
+from kubecore.apiserver.registry.validation.resources import (
+    validate_container_resource_name,
+    validate_resource_name,
+)
 
 JSON = dict[str, Any]
 
+_TYPES = ("Container", "PersistentVolumeClaim", "Pod")
 _LISTS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 # Each pair must be in this order, with these words for when it is not.
 _ORDERED = (
@@ -42,6 +47,9 @@ class LimitRangeStrategy(Unversioned):
         taken: set[str] = set()
         for index, item in enumerate((obj.get("spec") or {}).get("limits") or []):
             path, kind = f"spec.limits[{index}]", item.get("type") or ""
+            problems.check(f"{path}.type", kind, names.qualified_name)
+            if not names.qualified_name(kind) and "/" not in kind and kind not in _TYPES:
+                problems.invalid(f"{path}.type", kind, "must be a standard limit type or fully qualified")
             if kind in taken:
                 problems.duplicate(f"{path}.type", kind)
             taken.add(kind)
@@ -64,9 +72,11 @@ def _container_defaults(item: JSON) -> None:
 
 def _item(problems: Problems, item: JSON, kind: str, path: str) -> None:
     for field in _LISTS:
-        for name, amount in (item.get(field) or {}).items():
-            validate_resource_name(problems, name, f"{path}.{field}[{name}]")
-            validate_amount(problems, amount, f"{path}.{field}[{name}]")
+        for name in item.get(field) or {}:
+            if kind == "Container":
+                validate_container_resource_name(problems, name, f"{path}.{field}[{name}]")
+            else:
+                validate_resource_name(problems, name, f"{path}.{field}[{name}]")
     if kind == "Pod":
         for field in ("default", "defaultRequest"):
             if item.get(field):

@@ -27,6 +27,8 @@ class NamespaceStrategy(Strategy):
             if labels is None:
                 labels = metadata["labels"] = {}
             labels.setdefault(NAME_LABEL, metadata["name"])
+        status = obj.setdefault("status", {})
+        status["phase"] = status.get("phase") or "Active"
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         spec = obj.get("spec")
@@ -46,8 +48,8 @@ class NamespaceStrategy(Strategy):
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
-        for index, finalizer in enumerate((obj.get("spec") or {}).get("finalizers") or []):
-            path = f"spec.finalizers[{index}]"
+        path = "spec.finalizers"
+        for finalizer in (obj.get("spec") or {}).get("finalizers") or []:
             problems.check(path, finalizer, names.qualified_name)
             if "/" not in finalizer and finalizer != FINALIZER:
                 detail = "name is neither a standard finalizer name nor is it fully qualified"
@@ -56,7 +58,7 @@ class NamespaceStrategy(Strategy):
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        phase, path = (obj.get("status") or {}).get("phase"), "status.phase"
+        phase, path = (obj.get("status") or {}).get("phase"), "status.Phase"
         if obj["metadata"].get("deletionTimestamp"):
             if phase != "Terminating":
                 detail = "may only be 'Terminating' if `deletionTimestamp` is not empty"

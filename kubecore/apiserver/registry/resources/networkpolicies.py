@@ -13,7 +13,8 @@ from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_POLICY_TYPES = ("Ingress", "Egress")
 _CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
@@ -29,7 +30,8 @@ class NetworkPolicyStrategy(Strategy):
         for direction in ("ingress", "egress"):
             for rule in spec.get(direction) or []:
                 for port in rule.get("ports") or []:
-                    port["protocol"] = port.get("protocol") or "TCP"
+                    if port.get("protocol") is None:
+                        port["protocol"] = "TCP"
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
@@ -46,16 +48,18 @@ class NetworkPolicyStrategy(Strategy):
             problems.invalid("spec.policyTypes", types, "may not specify more than two policyTypes")
         else:
             for index, kind in enumerate(types):
-                problems.one_of(f"spec.policyTypes[{index}]", kind, ("Egress", "Ingress"), required=True)
+                if kind not in _POLICY_TYPES:
+                    problems.unsupported(f"spec.policyTypes[{index}]", kind, _POLICY_TYPES)
         return problems
 
 
 def _port(problems: Problems, port: JSON, path: str) -> None:
-    problems.one_of(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
+    if port.get("protocol") not in _PROTOCOLS:
+        problems.unsupported(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
     number, end = port.get("port"), port.get("endPort")
     if number is None:
         if end is not None:
-            problems.required(f"{path}.port", "must be specified when `endPort` is specified")
+            problems.invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")
         return
     if isinstance(number, str):
         problems.check(f"{path}.port", number, names.port_name)
@@ -65,7 +69,8 @@ def _port(problems: Problems, port: JSON, path: str) -> None:
     problems.port(f"{path}.port", number)
     if end is not None:
         if end < number:
-            problems.invalid(f"{path}.endPort", end, "must be greater than or equal to `port`")
+            # Upstream shows the port.
+            problems.invalid(f"{path}.endPort", number, "must be greater than or equal to `port`")
         problems.port(f"{path}.endPort", end)
 
 
@@ -82,7 +87,10 @@ def _peer(problems: Problems, peer: JSON, path: str) -> None:
 
 
 def _ip_block(problems: Problems, block: JSON, path: str) -> None:
-    whole = _network(problems, block.get("cidr"), f"{path}.cidr")
+    if not block.get("cidr"):
+        problems.required(f"{path}.cidr")
+        return
+    whole = _network(problems, block["cidr"], f"{path}.cidr")
     for index, text in enumerate(block.get("except") or []):
         where = f"{path}.except[{index}]"
         part = _network(problems, text, where)
@@ -94,10 +102,7 @@ def _ip_block(problems: Problems, block: JSON, path: str) -> None:
             problems.invalid(where, text, detail)
 
 
-def _network(problems: Problems, text: str | None, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    if not text:
-        problems.required(path)
-        return None
+def _network(problems: Problems, text: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

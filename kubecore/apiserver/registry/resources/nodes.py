@@ -22,7 +22,8 @@ class NodeStrategy(Strategy):
     status_on_create = True
 
     def default(self, obj: JSON) -> None:
-        obj.setdefault("spec", {})
+        # Kubelets are configured otherwise since v1.26.
+        obj.setdefault("spec", {}).pop("configSource", None)
         status = obj.get("status")
         if status:
             canonical_list(status.get("capacity"))
@@ -38,7 +39,7 @@ class NodeStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
         if taints := spec.get("taints"):
-            validate_taints(problems, taints, "spec.taints")
+            validate_taints(problems, taints, "metadata.taints")
         for index, cidr in enumerate(spec.get("podCIDRs") or []):
             try:
                 ipaddress.ip_network(cidr)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.api import quantity
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.defaulting.data_sources import settle_data_sources
+from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.defaulting.volumes import default_claim_spec
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation.claims import validate_claim_spec
+from kubecore.apiserver.registry.validation.claims import (
+    validate_claim_spec,
+    validate_claim_status,
+    validate_claim_update,
+)
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
-
-_IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-_SHRUNK = "field can not be less than status.capacity"
 
 
 class PersistentVolumeClaimStrategy(Unversioned):
@@ -23,50 +25,32 @@ class PersistentVolumeClaimStrategy(Unversioned):
     returns_deleted = True
 
     def default(self, obj: JSON) -> None:
-        spec = obj.get("spec")
-        if spec is None:
-            spec = obj["spec"] = {}
-        default_claim_spec(spec)
+        default_claim_spec(obj.setdefault("spec", {}))
+        status = obj.setdefault("status", {})
+        status["phase"] = status.get("phase") or "Pending"
+        for amounts in ("capacity", "allocatedResources"):
+            canonical_list(status.get(amounts))
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {"phase": "Pending"}
+        settle_data_sources(obj["spec"])
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        settle_data_sources(obj["spec"], old["spec"])
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
-        validate_claim_spec(problems, obj.get("spec") or {})
+        if ctx.operation == "CREATE":
+            validate_claim_spec(problems, obj["spec"])
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems, spec, before = Problems(), obj["spec"], old["spec"]
-        bound = (old.get("status") or {}).get("phase") == "Bound"
-        changed = _unchangeable(spec)
-        if not before.get("volumeName"):
-            # The binder may set it.
-            changed.pop("volumeName", None)
-        if before.get("storageClassName") is None and spec.get("storageClassName"):
-            # A default class may be given to a claim that had none.
-            changed.pop("storageClassName", None)
-        if changed != _unchangeable(before):
-            problems.forbidden("spec", _IMMUTABLE)
-        new_size, old_size = _storage(spec), _storage(before)
-        if new_size == old_size or new_size is None or old_size is None:
-            return problems
-        if not bound:
-            problems.forbidden("spec", _IMMUTABLE)
-        elif quantity.is_valid(new_size) and quantity.nano(new_size) < _floor(old, old_size):
-            problems.forbidden("spec.resources.requests.storage", _SHRUNK)
+        problems = Problems()
+        validate_claim_spec(problems, obj["spec"], old=old["spec"])
+        validate_claim_update(problems, obj, old)
         return problems
 
-
-def _storage(spec: JSON) -> str | None:
-    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-
-
-def _floor(claim: JSON, requested: str) -> int:
-    """What a claim cannot shrink below: what it has got, or else what was requested."""
-    capacity = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
-    return quantity.nano(capacity or requested)
-
-
-def _unchangeable(spec: JSON) -> JSON:
-    return {key: value for key, value in spec.items() if key not in ("resources", "volumeAttributesClassName")}
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_claim_status(problems, obj)
+        return problems

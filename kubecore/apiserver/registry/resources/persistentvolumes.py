@@ -8,7 +8,11 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.volumes import default_volume_spec
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation.persistent_volumes import validate_volume_spec, volume_source
+from kubecore.apiserver.registry.validation.persistent_volumes import (
+    validate_mount_options,
+    validate_volume_spec,
+    validate_volume_update,
+)
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -19,30 +23,29 @@ class PersistentVolumeStrategy(Unversioned):
     returns_deleted = True
 
     def default(self, obj: JSON) -> None:
-        spec = obj.get("spec")
-        if spec is None:
-            spec = obj["spec"] = {}
-        default_volume_spec(spec)
+        default_volume_spec(obj.setdefault("spec", {}))
+        status = obj.setdefault("status", {})
+        status["phase"] = status.get("phase") or "Pending"
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": ctx.now}
 
     def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        status, before = obj.get("status") or {}, old.get("status") or {}
+        status, before = obj["status"], old.get("status") or {}
         moment = "lastPhaseTransitionTime"
-        if status.get("phase") != before.get("phase") and status.get(moment) == before.get(moment):
+        changed = status.get("phase") != before.get("phase")
+        if changed and status.get(moment) in (None, before.get(moment)):
             status[moment] = ctx.now
+        elif status.get(moment) is None and before.get(moment) is not None:
+            status[moment] = before[moment]
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
-        validate_volume_spec(problems, obj.get("spec") or {})
+        validate_volume_spec(problems, obj["spec"], name=obj["metadata"].get("name") or "")
+        validate_mount_options(problems, obj)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems, spec, before = Problems(), obj["spec"], old["spec"]
-        if volume_source(spec) != volume_source(before):
-            problems.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
-        problems.immutable("spec.volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
-        if before.get("nodeAffinity"):
-            problems.immutable("spec.nodeAffinity", spec.get("nodeAffinity"), before["nodeAffinity"])
+        problems = Problems()
+        validate_volume_update(problems, obj, old)
         return problems

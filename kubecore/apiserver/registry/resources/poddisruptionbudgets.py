@@ -6,6 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import validate_counts, validate_int_or_percent
@@ -18,6 +19,8 @@ _STATUS_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "exp
 class PodDisruptionBudgetStrategy(Strategy):
     resource_key = "poddisruptionbudgets.policy"
     allow_unconditional_update = False
+    any_finalizer = True
+    name_errors = staticmethod(names.path_segment)
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = dict.fromkeys(_STATUS_COUNTS, 0)
@@ -30,8 +33,8 @@ class PodDisruptionBudgetStrategy(Strategy):
         for field, value in (("minAvailable", least), ("maxUnavailable", most)):
             if value is not None:
                 validate_int_or_percent(problems, value, f"spec.{field}", at_most_all=True)
-        policies = ("AlwaysAllow", "IfHealthyBudget")
-        problems.one_of("spec.unhealthyPodEvictionPolicy", spec.get("unhealthyPodEvictionPolicy"), policies)
+        policy, policies = spec.get("unhealthyPodEvictionPolicy"), ("AlwaysAllow", "IfHealthyBudget")
+        problems.one_of_if_given("spec.unhealthyPodEvictionPolicy", policy, policies)
         validate_label_selector(problems, spec.get("selector"), "spec.selector")
         return problems
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.resources.generation import ContentGeneration
+from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -16,15 +16,22 @@ _SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_0
 _SYSTEM_PREFIX = "system-"
 
 
-class PriorityClassStrategy(ContentGeneration):
+class PriorityClassStrategy(Unversioned):
     resource_key = "priorityclasses.scheduling.k8s.io"
     allow_create_on_update = True
 
     def default(self, obj: JSON) -> None:
-        obj["preemptionPolicy"] = obj.get("preemptionPolicy") or "PreemptLowerPriority"
+        if obj.get("preemptionPolicy") is None:
+            obj["preemptionPolicy"] = "PreemptLowerPriority"
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        obj["metadata"]["generation"] = 1
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, name, value = Problems(), obj["metadata"].get("name") or "", obj.get("value", 0)
+        if ctx.operation != "CREATE":
+            # Nothing that this is about can change.
+            return problems
         if name.startswith(_SYSTEM_PREFIX):
             if _SYSTEM.get(name) != value or obj.get("globalDefault"):
                 detail = "priority class names with 'system-' prefix are reserved for system use only. error: "
@@ -34,8 +41,8 @@ class PriorityClassStrategy(ContentGeneration):
         elif value > HIGHEST_USER_PRIORITY:
             detail = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
             problems.forbidden("value", detail)
-        policies = ("Never", "PreemptLowerPriority")
-        problems.one_of("preemptionPolicy", obj.get("preemptionPolicy"), policies)
+        policies = ("PreemptLowerPriority", "Never")
+        problems.one_of("preemptionPolicy", obj.get("preemptionPolicy"), policies, required=True)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:

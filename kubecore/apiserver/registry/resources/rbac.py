@@ -42,7 +42,10 @@ def _aggregation(problems: Problems, aggregation: JSON) -> None:
     if not selectors:
         problems.required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")
     for index, selector in enumerate(selectors):
+        before = len(problems)
         validate_label_selector(problems, selector, f"{path}[{index}]")
+        if len(problems) > before:
+            problems.invalid(f"{path}[{index}]", selector, "invalid label selector.")
 
 
 def _rule(problems: Problems, rule: JSON, path: str, *, namespaced: bool) -> None:
@@ -85,7 +88,7 @@ class BindingStrategy(Strategy):
         reference = obj.get("roleRef") or {}
         if reference.get("apiGroup") != GROUP:
             problems.unsupported("roleRef.apiGroup", reference.get("apiGroup") or "", [GROUP])
-        kinds = ["ClusterRole", "Role"] if self._namespaced else ["ClusterRole"]
+        kinds = ["Role", "ClusterRole"] if self._namespaced else ["ClusterRole"]
         if reference.get("kind") not in kinds:
             problems.unsupported("roleRef.kind", reference.get("kind") or "", kinds)
         if not reference.get("name"):
@@ -117,7 +120,7 @@ def _subject(problems: Problems, subject: JSON, path: str, *, namespaced: bool) 
         if subject.get("apiGroup") != GROUP:
             problems.unsupported(f"{path}.apiGroup", subject.get("apiGroup") or "", [GROUP])
     else:
-        problems.unsupported(f"{path}.kind", kind, ["Group", "ServiceAccount", "User"])
+        problems.unsupported(f"{path}.kind", kind, ["ServiceAccount", "User", "Group"])
 
 
 def strategy(plural: str) -> Strategy:

@@ -10,6 +10,7 @@ from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.metadata import validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.resources import validate_requirements
 from kubecore.apiserver.registry.validation.scheduling import validate_tolerations
 
 JSON = dict[str, Any]
@@ -19,6 +20,7 @@ class RuntimeClassStrategy(Strategy):
     resource_key = "runtimeclasses.node.k8s.io"
     allow_unconditional_update = False
     tracks_generation = False
+    any_finalizer = True
 
     def default(self, obj: JSON) -> None:
         canonical_list((obj.get("overhead") or {}).get("podFixed"))
@@ -26,10 +28,16 @@ class RuntimeClassStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
         problems.check("handler", obj.get("handler") or "", names.dns_label)
+        overhead = (obj.get("overhead") or {}).get("podFixed")
+        validate_requirements(problems, {"limits": overhead}, "overhead")
         scheduling = obj.get("scheduling") or {}
         if scheduling.get("nodeSelector"):
             validate_labels(problems, scheduling["nodeSelector"], "scheduling.nodeSelector")
-        validate_tolerations(problems, scheduling.get("tolerations") or [], "scheduling.tolerations")
+        tolerations = scheduling.get("tolerations") or []
+        validate_tolerations(problems, tolerations, "scheduling.tolerations")
+        for index, toleration in enumerate(tolerations):
+            if toleration in tolerations[:index]:
+                problems.duplicate(f"scheduling.tolerations[{index}]", toleration)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:

@@ -13,10 +13,13 @@ from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.services import (
     NONE,
+    has_health_port,
     is_external,
     is_headless,
     validate_cluster_ip_change,
+    validate_fixed,
     validate_service,
+    validate_service_status,
 )
 
 JSON = dict[str, Any]
@@ -51,11 +54,16 @@ class ServiceStrategy(Strategy):
             if port.get("targetPort") in (None, 0, ""):
                 port["targetPort"] = port.get("port")
         if kind != "ExternalName":
-            spec["internalTrafficPolicy"] = spec.get("internalTrafficPolicy") or "Cluster"
+            spec.setdefault("internalTrafficPolicy", "Cluster")
+        else:
+            spec.pop("internalTrafficPolicy", None)
         if is_external(spec):
             spec["externalTrafficPolicy"] = spec.get("externalTrafficPolicy") or "Cluster"
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
+        for one in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
+            if kind == "LoadBalancer" and one.get("ip"):
+                one.setdefault("ipMode", "VIP")
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {"loadBalancer": {}}
@@ -92,6 +100,12 @@ class ServiceStrategy(Strategy):
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
         validate_cluster_ip_change(problems, obj["spec"], old["spec"])
+        validate_fixed(problems, obj["spec"], old["spec"])
+        return problems
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_service_status(problems, obj)
         return problems
 
     # --- allocation
@@ -248,7 +262,10 @@ def _follow_cluster_ip(spec: JSON, old: JSON) -> None:
 
 
 def _drop_what_the_type_has_not(spec: JSON, old: JSON) -> None:
-    """A changed type takes along what only the former one had, if the client left it as it was."""
+    """What only the former type or policy had goes with it, if the client left it as it was."""
+    for field, has in (("externalTrafficPolicy", is_external), ("healthCheckNodePort", has_health_port)):
+        if has(old) and not has(spec) and spec.get(field) == old.get(field):
+            spec.pop(field, None)
     if spec["type"] == old.get("type"):
         return
     if spec["type"] == "ExternalName":
@@ -263,8 +280,6 @@ def _drop_what_the_type_has_not(spec: JSON, old: JSON) -> None:
         for port in spec.get("ports") or []:
             if port.get("nodePort") in held:
                 del port["nodePort"]
-    if not is_external(spec) and spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy"):
-        spec.pop("externalTrafficPolicy", None)
     if spec["type"] != "LoadBalancer":
         for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if spec.get(field) == old.get(field):
@@ -273,11 +288,15 @@ def _drop_what_the_type_has_not(spec: JSON, old: JSON) -> None:
 
 def _keep_allocated(spec: JSON, old: JSON) -> None:
     """What the cluster gave a Service stays its own when a client writes the object without it."""
-    if _has_cluster_ip(spec) and _has_cluster_ip(old) and not spec.get("clusterIP") and not spec.get("clusterIPs"):
+    inside = "ExternalName" not in (spec["type"], old.get("type"))
+    if inside and not spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIP"], spec["clusterIPs"] = old.get("clusterIP"), list(old.get("clusterIPs") or [])
     for field in ("ipFamilies", "ipFamilyPolicy"):
-        if field in old and field not in spec and "ExternalName" not in (spec["type"], old.get("type")):
+        if inside and field in old and field not in spec:
             spec[field] = old[field]
+    health_port = old.get("healthCheckNodePort")
+    if health_port and has_health_port(spec) and has_health_port(old) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = health_port
     if _has_node_ports(spec) and _has_node_ports(old):
         held = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in old.get("ports") or []}
         used = _node_ports(spec)

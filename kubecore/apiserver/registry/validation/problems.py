@@ -62,6 +62,11 @@ class Problems(list[Cause]):
         elif value not in allowed:
             self.append(FieldError.not_supported(path, value, allowed))
 
+    def one_of_if_given(self, path: str, value: object, allowed: Sequence[str]) -> None:
+        """An enumeration that may be absent, but not empty: Go points to it."""
+        if value is not None and value not in allowed:
+            self.append(FieldError.not_supported(path, value, allowed))
+
     def check_needed(self, path: str, value: str | None, rule: Check) -> None:
         """A text that must be there and right."""
         if not value:

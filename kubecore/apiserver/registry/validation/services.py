@@ -32,6 +32,11 @@ def is_external(spec: JSON) -> bool:
     return kind in ("LoadBalancer", "NodePort") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
+def has_health_port(spec: JSON) -> bool:
+    """Where a node tells whether it has endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
 def validate_service(spec: JSON, *, families: tuple[str, ...]) -> Problems:
     """What is wrong with a Service's spec; `families` are the ones the cluster has addresses of."""
     problems = Problems()
@@ -49,6 +54,7 @@ def validate_service(spec: JSON, *, families: tuple[str, ...]) -> Problems:
         validate_labels(problems, selector, "spec.selector")
     _session_affinity(problems, spec)
     _policies(problems, spec)
+    _load_balancer(problems, spec)
     _addresses(problems, spec)
     if kind != "ExternalName":
         _families(problems, spec, families)
@@ -56,10 +62,9 @@ def validate_service(spec: JSON, *, families: tuple[str, ...]) -> Problems:
 
 
 def _external_name(problems: Problems, spec: JSON) -> None:
-    for field in ("clusterIPs", "clusterIP"):
+    for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
         if spec.get(field):
-            problems.forbidden(f"spec.{field}", "may not be set when `type` is 'ExternalName'")
-            break
+            problems.forbidden(f"spec.{field}", "may not be set for ExternalName services")
     name = spec.get("externalName")
     if not name:
         problems.required("spec.externalName")
@@ -86,7 +91,7 @@ def _ports(problems: Problems, spec: JSON) -> None:
         problems.port(f"{where}.port", number)
         problems.one_of(f"{where}.protocol", protocol, _PROTOCOLS, required=True)
         _target_port(problems, port.get("targetPort"), f"{where}.targetPort")
-        if port.get("appProtocol"):
+        if port.get("appProtocol") is not None:
             problems.check(f"{where}.appProtocol", port["appProtocol"], names.qualified_name)
         if (protocol, number) in numbers_taken:
             problems.duplicate(where, {"protocol": protocol, "port": number})
@@ -118,7 +123,7 @@ def _session_affinity(problems: Problems, spec: JSON) -> None:
             problems.required(path)
         elif not 0 < seconds <= _MAX_AFFINITY_SECONDS:
             problems.invalid(path, seconds, f"must be greater than 0 and less than {_MAX_AFFINITY_SECONDS}")
-    elif config is not None:
+    elif affinity == NONE and config is not None:
         problems.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None")
 
 
@@ -130,7 +135,26 @@ def _policies(problems: Problems, spec: JSON) -> None:
             problems.invalid("spec.externalTrafficPolicy", external, detail)
         else:
             problems.one_of("spec.externalTrafficPolicy", external, _POLICIES)
-    problems.one_of("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), _POLICIES)
+    problems.one_of_if_given("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), _POLICIES)
+    problems.one_of_if_given("spec.trafficDistribution", spec.get("trafficDistribution"), _DISTRIBUTIONS)
+
+
+def _load_balancer(problems: Problems, spec: JSON) -> None:
+    balanced = spec.get("type") == "LoadBalancer"
+    # Upstream spells it so.
+    path = "spec.LoadBalancerSourceRanges"
+    if spec.get("loadBalancerSourceRanges") and not balanced:
+        problems.forbidden(path, "may only be used when `type` is 'LoadBalancer'")
+    elif balanced:
+        for index, text in enumerate(spec.get("loadBalancerSourceRanges") or []):
+            for error in addresses.cidr(text.strip()):
+                problems.invalid(f"{path}[{index}]", text, error)
+    health, path = spec.get("healthCheckNodePort"), "spec.healthCheckNodePort"
+    if health and has_health_port(spec):
+        problems.port(path, health)
+    elif health:
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        problems.invalid(path, health, detail)
     allocate = spec.get("allocateLoadBalancerNodePorts")
     if spec.get("type") != "LoadBalancer":
         if allocate is not None:
@@ -138,25 +162,28 @@ def _policies(problems: Problems, spec: JSON) -> None:
             problems.forbidden(path, "may only be used when `type` is 'LoadBalancer'")
         if spec.get("loadBalancerClass") is not None:
             problems.forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
-    if spec.get("loadBalancerClass"):
+    if spec.get("loadBalancerClass") is not None and balanced:
         problems.check("spec.loadBalancerClass", spec["loadBalancerClass"], names.qualified_name)
-    problems.one_of("spec.trafficDistribution", spec.get("trafficDistribution"), _DISTRIBUTIONS)
 
 
-_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 
 def _addresses(problems: Problems, spec: JSON) -> None:
     for index, address in enumerate(spec.get("externalIPs") or []):
         path, parsed = f"spec.externalIPs[{index}]", addresses.parse_ip(address)
         if parsed is None:
-            problems.invalid(path, address, "must be a valid IP address")
+            problems.invalid(path, address, addresses.IP_ADDRESS)
         elif parsed.is_unspecified:
             problems.invalid(path, address, f"may not be unspecified ({address})")
         elif parsed.is_link_local:
             problems.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if spec.get("type") == "ExternalName":
+        return
     cluster_ip, cluster_ips = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
-    if cluster_ips and cluster_ips[0] != cluster_ip:
+    if cluster_ips and not cluster_ip:
+        problems.invalid("spec.clusterIPs", cluster_ips, "must be empty when `clusterIP` is not specified")
+    elif cluster_ips and cluster_ips[0] != cluster_ip:
         problems.invalid("spec.clusterIPs", cluster_ips, "first value must match `clusterIP`")
     if len(cluster_ips) > 2:
         problems.invalid("spec.clusterIPs", cluster_ips, "may only hold up to 2 values")
@@ -169,7 +196,7 @@ def _addresses(problems: Problems, spec: JSON) -> None:
 
 def _families(problems: Problems, spec: JSON, available: tuple[str, ...]) -> None:
     families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
-    problems.one_of("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
+    problems.one_of_if_given("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
     without_selector = is_headless(spec) and not spec.get("selector")
     for index, family in enumerate(families):
         path = f"spec.ipFamilies[{index}]"
@@ -181,7 +208,7 @@ def _families(problems: Problems, spec: JSON, available: tuple[str, ...]) -> Non
             problems.invalid(path, family, "not configured on this cluster")
     if policy == "RequireDualStack" and len(available) < 2 and not without_selector:
         problems.invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
-    if policy == "SingleStack" and len(families) > 1:
+    if policy == "SingleStack" and len(set(families)) > 1:
         detail = "may only hold up to 1 value when `ipFamilyPolicy` is 'SingleStack'"
         problems.invalid("spec.ipFamilies", families, detail)
 
@@ -195,5 +222,43 @@ def validate_cluster_ip_change(problems: Problems, spec: JSON, old: JSON) -> Non
         problems.invalid("spec.clusterIPs[0]", new_ips, "primary clusterIP can not be unset")
         return
     for index, address in enumerate(old_ips[: len(new_ips)]):
-        if new_ips[index] != address:
+        wrong = new_ips[index] != NONE and addresses.ip(new_ips[index])
+        if new_ips[index] != address and not wrong:
             problems.invalid(f"spec.clusterIPs[{index}]", new_ips, "may not change once set")
+
+
+def validate_fixed(problems: Problems, spec: JSON, old: JSON) -> None:
+    """Who balances a Service's load stays, and so does where its health is asked for."""
+    ports = [one.get("healthCheckNodePort") or 0 for one in (spec, old)]
+    if has_health_port(spec) and has_health_port(old) and ports[0] != ports[1]:
+        problems.forbidden("spec.healthCheckNodePort", "field is immutable")
+    if spec.get("type") == old.get("type") == "LoadBalancer":
+        wanted = spec.get("loadBalancerClass")
+        if wanted != old.get("loadBalancerClass"):
+            problems.invalid("spec.loadBalancerClass", wanted, "may not change once set")
+
+
+_IP_MODES = ("Proxy", "VIP")
+
+
+def validate_service_status(problems: Problems, service: JSON) -> None:
+    """Only a load balancer has addresses of its own."""
+    found = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    path = "status.loadBalancer.ingress"
+    if service["spec"].get("type") != "LoadBalancer" and found:
+        problems.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")
+        return
+    for index, one in enumerate(found):
+        where, mode = f"{path}[{index}]", one.get("ipMode")
+        if one.get("ip"):
+            problems.check(f"{where}.ip", one["ip"], addresses.ip)
+        if mode is not None and not one.get("ip"):
+            problems.forbidden(f"{where}.ipMode", "may not be specified when `ip` is not set")
+        elif mode is not None:
+            problems.one_of_if_given(f"{where}.ipMode", mode, _IP_MODES)
+        elif one.get("ip"):
+            problems.required(f"{where}.ipMode", "must be specified when `ip` is set")
+        if one.get("hostname"):
+            problems.check(f"{where}.hostname", one["hostname"], names.dns_subdomain)
+            if addresses.parse_ip(one["hostname"]) is not None:
+                problems.invalid(f"{where}.hostname", one["hostname"], "must be a DNS name, not an IP address")

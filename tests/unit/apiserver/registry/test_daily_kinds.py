@@ -130,10 +130,10 @@ def test_a_node_registers_itself_with_its_status() -> None:
 def test_taints_of_one_key_and_effect_are_given_once() -> None:
     taint = {"key": "k", "effect": "NoSchedule"}
     assert NODES.problems(named(spec={"taints": [taint, {**taint, "value": "v"}]}))[0].startswith(
-        "spec.taints[1]: Duplicate value: "
+        "metadata.taints[1]: Duplicate value: "
     )
     assert NODES.problems(named(spec={"taints": [{"key": "k", "effect": "Never"}]})) == [
-        'spec.taints[0].effect: Unsupported value: "Never": '
+        'metadata.taints[0].effect: Unsupported value: "Never": '
         'supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"'
     ]
 
