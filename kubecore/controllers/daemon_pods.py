@@ -114,6 +114,7 @@ class Fit:
 
 
 _NOWHERE = Fit(run=False, stay=False)
+_ANYTHING = Fit(run=True, stay=True)
 
 
 def fit(daemon_set: Object, node: Object) -> Fit:
@@ -121,10 +122,12 @@ def fit(daemon_set: Object, node: Object) -> Fit:
     name = meta.name(node)
     if spec.get("nodeName") not in (None, "", name) or not accepts_node(spec, name=name, labels=meta.labels(node)):
         return _NOWHERE
+    taints = node["spec"].get("taints")
+    if not taints:
+        # most nodes have none, and this is asked of each of them in each sync
+        return _ANYTHING
     tolerated = tolerations(spec)
-    refused = {taint["effect"] for taint in node["spec"].get("taints") or () if not is_tolerated(taint, tolerated)} - {
-        "PreferNoSchedule"
-    }
+    refused = {taint["effect"] for taint in taints if not is_tolerated(taint, tolerated)} - {"PreferNoSchedule"}
     return Fit(run=not refused, stay="NoExecute" not in refused)
 
 
