@@ -32,10 +32,16 @@ target/.dev-extension: $(RUST_SOURCES)
 .PHONY: setup
 setup: $(VENV)/.synced kubecore/api/data/.baked target/.dev-extension ## make the virtual environment, the baked data and a development build
 
-.PHONY: install
-install: $(VENV)/.synced ## build with optimisation and install kubecore into the virtual environment
+PYTHON_SOURCES := $(shell find kubecore build_backend proto -name '*.py' -o -name '*.pyi' -o -name '*.proto' -o -name '*.txt') pyproject.toml
+
+$(VENV)/.installed: $(VENV)/.synced $(RUST_SOURCES) $(PYTHON_SOURCES)
+	@cargo --version > /dev/null || { echo "kubecore is built with Rust 1.88 or newer: install it (rustup.rs) first" >&2; exit 1; }
 	@echo "Building kubecore with optimisation: this takes some minutes the first time."
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	touch $@
+
+.PHONY: install
+install: $(VENV)/.installed ## build with optimisation and install kubecore into the virtual environment
 
 .PHONY: wheel
 wheel: $(VENV)/.synced ## build a wheel into dist/ that works where there is no Rust

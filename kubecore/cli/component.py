@@ -41,7 +41,11 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
 
 
 def _run_component(kubeconfig: Path, field_manager: str, make: Callable[[Client], Component]) -> None:
-    """Connect with `kubeconfig`, make one component on that client, run it until a signal."""
+    """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works."""
+
+    async def tell(component: Component) -> None:
+        await component.ready.wait()
+        typer.echo(f"kubecore: {field_manager} is ready")
 
     async def work() -> None:
         from kubecore.client.client import Client
@@ -50,7 +54,12 @@ def _run_component(kubeconfig: Path, field_manager: str, make: Callable[[Client]
 
         transport = HTTPTransport(Kubeconfig.load(kubeconfig))
         try:
-            await make(Client(transport, field_manager=field_manager)).run()
+            component = make(Client(transport, field_manager=field_manager))
+            telling = asyncio.create_task(tell(component), name="tell")
+            try:
+                await component.run()
+            finally:
+                telling.cancel()
         finally:
             await transport.close()
 

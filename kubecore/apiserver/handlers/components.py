@@ -51,7 +51,7 @@ class ComponentStatuses:
         lease = self._registry.get("leases.coordination.k8s.io", "kube-system", _LEASES.get(name, name))
         spec = (lease or {}).get("spec") or {}
         if not spec.get("holderIdentity") or not spec.get("renewTime"):
-            return False, f"{name} is not running"
+            return False, f"{name} is not part of this process, and no lease tells of it"
         age = (self._registry.clock.now() - meta.parse_time(spec["renewTime"])).total_seconds()
         if age > (spec.get("leaseDurationSeconds") or 15):
             return False, f"{name} has not renewed its lease for {int(age)}s"
