@@ -269,4 +269,4 @@ def test_without_rights_dns_has_another_port_and_hosts_files_name_the_services(t
     finally:
         assert cluster.stop() == 0
         assert process.stderr is not None
-        assert ":53 for DNS: Permission denied; it answers at" in process.stderr.read()
+        assert ":53 for DNS: Permission denied (--dns-port); it answers at" in process.stderr.read()
