@@ -20,7 +20,7 @@ $(VENV)/.synced: requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
 	touch $@
 
-kubecore/api/data/.baked: build_backend/bake.py $(VENV)/.synced
+kubecore/api/data/.baked: $(wildcard build_backend/*.py build_backend/*.txt) $(VENV)/.synced
 	$(BIN)/python build_backend/bake.py
 	touch $@
 

@@ -38,6 +38,7 @@ _DISCOVERY_CHANGES = {"customresourcedefinitions.apiextensions.k8s.io", "apiserv
 _DISCOVERY_KEY = "discovery"
 _ABSENT_REMEMBERED = 500
 _DISCOVERY_DELAY_SECONDS = 0.1
+_DELETE_TRIES = 5
 
 
 class OwnerState(Enum):
@@ -239,21 +240,24 @@ class GarbageCollector(Controller):
 
     async def _delete(self, identity: Identity, policy: str, judged: Metadata) -> None:
         """Delete the object as long as it has the owners it was judged by."""
-        try:
-            await self._delete_version(identity, policy, judged.resourceVersion)
-        except StatusError as error:
-            if errors.is_not_found(error):
+        version = judged.resourceVersion
+        for attempt in range(_DELETE_TRIES):
+            try:
+                await self._delete_version(identity, policy, version)
                 return
-            if not errors.is_conflict(error):
-                raise
-            live = await self._latest(identity)
-            if live is None or live.uid != identity.uid:
-                # gone, or another one by now: not ours to delete
-                return
-            if live.ownerReferences != judged.ownerReferences:
-                raise
-            # what changed was something else; what changes often must not live for ever
-            await self._delete_version(identity, policy, "")
+            except StatusError as error:
+                if errors.is_not_found(error):
+                    return
+                if not errors.is_conflict(error) or attempt + 1 == _DELETE_TRIES:
+                    raise
+                live = await self._latest(identity)
+                if live is None or live.uid != identity.uid:
+                    # gone, or another one by now: not ours to delete
+                    return
+                if live.ownerReferences != judged.ownerReferences:
+                    raise
+                # what changed was something else; what changes often must not live for ever
+                version = live.resourceVersion
 
     async def _delete_version(self, identity: Identity, policy: str, version: str) -> None:
         await self.client.delete(
