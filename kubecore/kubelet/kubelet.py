@@ -145,6 +145,7 @@ class Kubelet:
             self._services = self._make_services(machine)
             keeper = NodeKeeper(self._client, self._clock, self._identity(server.port), machine)
             await keeper.register()
+            self._tell_of_start()
             await self._follow()
             log.info("node %s is ready", config.node_name)
             self.ready.set()
@@ -155,6 +156,14 @@ class Kubelet:
         finally:
             self.ready.clear()
             await self._shut_down(server)
+
+    def _tell_of_start(self) -> None:
+        """As `kubectl describe node` shows it. Events of a node name it in the place of its uid, as everywhere."""
+        name = self._config.node_name
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
+        for state in ("NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"):
+            self._recorder.event(node, "Normal", state, f"Node {name} status is now: {state}")
 
     async def _follow(self) -> None:
         pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")

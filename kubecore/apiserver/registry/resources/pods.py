@@ -121,6 +121,10 @@ class EphemeralContainersStrategy(PodStrategy):
         validate_ephemeral_containers_update(problems, obj, old)
         return problems
 
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        told = "this version of kubecore runs no ephemeral containers: they are stored, and nothing starts them"
+        return [*super().warnings(ctx, obj, old), *([told] if obj["spec"].get("ephemeralContainers") else [])]
+
 
 class ResizeStrategy(PodStrategy):
     """Updates through pods/resize: containers' CPU and memory change, nothing else."""
