@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from kubecore.api import errors, meta
-from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
 from kubecore.controllers import daemon_pods, pods, revisions
@@ -20,10 +19,10 @@ from kubecore.controllers.pod_control import PodControl, slow_start
 from kubecore.controllers.replacement_backoff import ReplacementBackoff
 from kubecore.controllers.replicaset import OWNER_INDEX, controller_uid
 from kubecore.controllers.revisions import HASH_LABEL, REVISIONS, History
+from kubecore.controllers.status_writing import write_status
 
 DAEMON_SETS = "daemonsets.apps"
 _BURST = 250
-_STATUS_TRIES = 2
 
 
 class DaemonSetController(Controller):
@@ -141,7 +140,7 @@ class DaemonSetController(Controller):
         await self._report(daemon_set, by_node, fits, hash, observed=True)
         if failure is not None:
             raise failure
-        waits = [self._next_availability(daemon_set, mine), again]
+        waits = [pods.next_available_in(daemon_set, mine, self.clock.now()), again]
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _claim(self, daemon_set: Object) -> list[Object]:
@@ -303,20 +302,10 @@ class DaemonSetController(Controller):
         observed: bool,
     ) -> None:
         counts = daemon_pods.counts(daemon_set, by_node, fits, hash, self.clock.now())
-        current = daemon_set
-        for attempt in range(_STATUS_TRIES):
-            status = self._status(current, counts, meta.generation(daemon_set) if observed else None)
-            if status == (current.get("status") or {}):
-                return
-            try:
-                await self.client.update(DAEMON_SETS, {**current, "status": status}, subresource="status")
-                return
-            except StatusError as error:
-                if errors.is_not_found(error):
-                    return
-                if not errors.is_conflict(error) or attempt + 1 == _STATUS_TRIES:
-                    raise
-                current = await self.client.get(DAEMON_SETS, meta.name(daemon_set), meta.namespace(daemon_set))
+        generation = meta.generation(daemon_set) if observed else None
+        await write_status(
+            self.client, DAEMON_SETS, daemon_set, lambda current: self._status(current, counts, generation)
+        )
 
     @staticmethod
     def _status(daemon_set: Object, counts: Mapping[str, int], generation: int | None) -> dict[str, Any]:
@@ -328,12 +317,6 @@ class DaemonSetController(Controller):
         if generation is not None:
             status["observedGeneration"] = generation
         return status
-
-    def _next_availability(self, daemon_set: Object, mine: list[Object]) -> float | None:
-        """When the next ready pod will have been ready for long enough, which no event will tell."""
-        min_ready = daemon_set["spec"].get("minReadySeconds") or 0
-        waits = [pods.available_in(pod, min_ready, self.clock.now()) for pod in mine]
-        return min((wait for wait in waits if wait), default=None)
 
 
 def _selector(daemon_set: Object) -> Selector:

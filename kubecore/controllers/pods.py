@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +46,13 @@ def available_in(pod: Object, min_ready_seconds: int, now: datetime) -> float | 
     if since is None:
         return None
     return max(0.0, min_ready_seconds - (now - since).total_seconds())
+
+
+def next_available_in(owner: Object, mine: Iterable[Object], now: datetime) -> float | None:
+    """Seconds until the next ready pod will have been ready for the owner's minReadySeconds, which no event tells."""
+    min_ready = owner["spec"].get("minReadySeconds") or 0
+    waits = [available_in(pod, min_ready, now) for pod in mine]
+    return min((wait for wait in waits if wait), default=None)
 
 
 def containers(pod: Object) -> list[dict[str, Any]]:

@@ -15,10 +15,10 @@ from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
 from kubecore.controllers.ownership import Ownership
 from kubecore.controllers.pod_control import PodControl, slow_start
+from kubecore.controllers.status_writing import write_status
 
 REPLICA_SETS = "replicasets.apps"
 _BURST = 500
-_STATUS_TRIES = 2
 OWNER_INDEX = "controller-uid"
 
 
@@ -125,10 +125,10 @@ class ReplicaSetController(Controller):
             failure = await self._manage(key, replica_set, active)
         terminating = sum(1 for pod in mine if meta.is_deleting(pod) and not pods.is_finished(pod))
         status = self._status(replica_set, active, terminating, failure)
-        await self._write_status(replica_set, status)
+        await write_status(self.client, self.resource, replica_set, lambda _: status)
         if failure is not None:
             raise failure
-        return self._next_availability(replica_set, active)
+        return pods.next_available_in(replica_set, active, self.clock.now())
 
     async def _manage(self, key: str, replica_set: Object, active: list[Object]) -> BaseException | None:
         missing = (replica_set["spec"].get("replicas", 1)) - len(active)
@@ -202,24 +202,3 @@ class ReplicaSetController(Controller):
         if found:
             status["conditions"] = found
         return status
-
-    async def _write_status(self, replica_set: Object, status: dict[str, Any]) -> None:
-        if status == replica_set.get("status"):
-            return
-        current = replica_set
-        for attempt in range(_STATUS_TRIES):
-            try:
-                await self.client.update(self.resource, {**current, "status": status}, subresource="status")
-                return
-            except StatusError as error:
-                if errors.is_not_found(error):
-                    return
-                if not errors.is_conflict(error) or attempt + 1 == _STATUS_TRIES:
-                    raise
-                current = await self.client.get(self.resource, meta.name(replica_set), meta.namespace(replica_set))
-
-    def _next_availability(self, replica_set: Object, active: list[Object]) -> float | None:
-        """When the next ready pod will have been ready for long enough, which no event will tell."""
-        min_ready = replica_set["spec"].get("minReadySeconds") or 0
-        waits = [pods.available_in(pod, min_ready, self.clock.now()) for pod in active]
-        return min((wait for wait in waits if wait), default=None)

@@ -21,10 +21,10 @@ from kubecore.controllers.pod_control import slow_start
 from kubecore.controllers.replicaset import OWNER_INDEX, controller_uid
 from kubecore.controllers.revisions import REVISIONS, History
 from kubecore.controllers.statefulset_pods import CLAIMS, StatefulPodControl
+from kubecore.controllers.status_writing import write_status
 
 STATEFUL_SETS = "statefulsets.apps"
 _REVISION_HASH = "controller.kubernetes.io/hash"
-_STATUS_TRIES = 2
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class StatefulSetController(Controller):
             await self._trim_history(step, known, mine)
         if failure is not None:
             raise failure
-        return self._next_availability(stateful_set, mine)
+        return pods.next_available_in(stateful_set, mine, self.clock.now())
 
     async def _claim(self, stateful_set: Object, selector: Selector) -> list[Object]:
         def is_member(pod: Object) -> bool:
@@ -267,25 +267,7 @@ class StatefulSetController(Controller):
             leaving=step.leaving,
             now=self.clock.now(),
         )
-        current = one
-        for attempt in range(_STATUS_TRIES):
-            if status == (current.get("status") or {}):
-                return
-            try:
-                await self.client.update(STATEFUL_SETS, {**current, "status": status}, subresource="status")
-                return
-            except StatusError as error:
-                if errors.is_not_found(error):
-                    return
-                if not errors.is_conflict(error) or attempt + 1 == _STATUS_TRIES:
-                    raise
-                current = await self.client.get(STATEFUL_SETS, meta.name(one), meta.namespace(one))
-
-    def _next_availability(self, stateful_set: Object, mine: list[Object]) -> float | None:
-        """When the next ready pod will have been ready for long enough, which no event will tell."""
-        min_ready = stateful_set["spec"].get("minReadySeconds") or 0
-        waits = [pods.available_in(pod, min_ready, self.clock.now()) for pod in mine]
-        return min((wait for wait in waits if wait), default=None)
+        await write_status(self.client, STATEFUL_SETS, one, lambda _: status)
 
 
 def _selector(stateful_set: Object) -> Selector:

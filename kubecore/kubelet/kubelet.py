@@ -158,12 +158,12 @@ class Kubelet:
             await self._shut_down(server)
 
     def _tell_of_start(self) -> None:
-        """As `kubectl describe node` shows it. Events of a node name it in the place of its uid, as everywhere."""
+        """As `kubectl describe node` shows it. Events of a node name it in the place of its uid, as everywhere. Of
+        pressure nothing is told, since nothing measures it yet."""
         name = self._config.node_name
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
         self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
-        for state in ("NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"):
-            self._recorder.event(node, "Normal", state, f"Node {name} status is now: {state}")
+        self._recorder.event(node, "Normal", "NodeReady", f"Node {name} status is now: NodeReady")
 
     async def _follow(self) -> None:
         pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")

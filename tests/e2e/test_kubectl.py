@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubectl import Kubectl, program
+from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -41,18 +41,13 @@ ENDS_WHEN_TOLD = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 def kubectl(
     cluster: RunningCluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
-    found = program(request.param)
-    if found is None:
-        pytest.skip(f"kubectl {request.param} is not on this machine")
-    return Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+    return of_version(request.param, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    name = "tour-" + re.sub(r"[^a-z0-9]", "-", str(kubectl.program.parent.parent.name + kubectl.program.name).lower())
-    kubectl("create", "namespace", name)
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    with own_namespace(kubectl, "tour") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")

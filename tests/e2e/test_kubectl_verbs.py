@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.kubectl import Kubectl, program
+from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -31,18 +30,13 @@ spec:
 def kubectl(
     cluster: RunningCluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
-    found = program(request.param)
-    if found is None:
-        pytest.skip(f"kubectl {request.param} is not on this machine")
-    return Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+    return of_version(request.param, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    name = "verbs-" + re.sub(r"[^a-z0-9]", "-", str(kubectl.program.parent.parent.name + kubectl.program.name).lower())
-    kubectl("create", "namespace", name)
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    with own_namespace(kubectl, "verbs") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")

@@ -246,10 +246,8 @@ async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) ->
 
 
 async def test_the_node_tells_of_its_start(node: Running) -> None:
-    states = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"]
-    told = ["Starting kubelet.", *(f"Node node status is now: {state}" for state in states)]
     async with asyncio.timeout(60):
-        while len(found := [one for one in node.api.all("events") if one["involvedObject"]["kind"] == "Node"]) < 5:
+        while len(found := [one for one in node.api.all("events") if one["involvedObject"]["kind"] == "Node"]) < 2:
             await asyncio.sleep(0.01)
-    assert sorted(one["message"] for one in found) == sorted(told)
+    assert [one["message"] for one in found] == ["Starting kubelet.", "Node node status is now: NodeReady"]
     assert {one["involvedObject"]["uid"] for one in found} == {"node"}

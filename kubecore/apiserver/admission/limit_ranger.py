@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, quantity
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -42,27 +43,30 @@ class LimitRanger(Plugin):
         if ctx.resource_key != "pods":
             return False
         changed = False
-        for item in self._items(ctx, "Container"):
+        for item in _of(self._items(ctx), "Container"):
             changed = _give_defaults(obj, item) or changed
         return changed
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
-        if obj is None:
+        if obj is None or not (items := self._items(ctx)):
             return
-        wrong = list(_wrong_of_claim(self._items(ctx, "PersistentVolumeClaim"), obj["spec"]))
         if ctx.resource_key == "pods":
-            wrong = [*_wrong_of_containers(self._items(ctx, "Container"), obj["spec"])]
-            wrong += _wrong_of_pod(self._items(ctx, "Pod"), obj["spec"])
+            wrong = [*_wrong_of_containers(_of(items, "Container"), obj["spec"])]
+            wrong += _wrong_of_pod(_of(items, "Pod"), obj["spec"])
+        else:
+            wrong = [*_wrong_of_claim(_of(items, "PersistentVolumeClaim"), obj["spec"])]
         if wrong:
             told = wrong[0] if len(wrong) == 1 else f"[{', '.join(dict.fromkeys(wrong))}]"
             raise errors.forbidden("", ctx.resource_key, ctx.name, told)
 
-    def _items(self, ctx: RequestContext, kind: str) -> list[JSON]:
-        """The items of that type in the namespace's LimitRanges."""
-        if not self._cacher.list(_KEY, ctx.namespace).items:
-            return []
-        ranges = ctx.list(_KEY, ctx.namespace)
-        return [item for one in ranges for item in one["spec"].get("limits") or () if item.get("type") == kind]
+    def _items(self, ctx: RequestContext) -> list[JSON]:
+        """All items of the namespace's LimitRanges."""
+        ranges = map(loads, self._cacher.list(_KEY, ctx.namespace).items)
+        return [item for one in ranges for item in one["spec"].get("limits") or ()]
+
+
+def _of(items: list[JSON], kind: str) -> list[JSON]:
+    return [item for item in items if item.get("type") == kind]
 
 
 # ---------------------------------------------------------------------- defaults

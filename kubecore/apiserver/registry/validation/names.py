@@ -210,12 +210,14 @@ def config_key(text: str) -> list[str]:
     return errors
 
 
+# Printable ASCII without the equals sign.
+_ENV_NAME_RE = re.compile(r"[ -<>-~]+")
+
+
 def environment_name(text: str) -> list[str]:
     if not text:
         return [f"environment variable name {EMPTY}"]
-    if all(" " <= char <= "~" and char != "=" for char in text):
-        return []
-    return [_ENV_NAME_RULE]
+    return [] if _ENV_NAME_RE.fullmatch(text) else [_ENV_NAME_RULE]
 
 
 _HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
