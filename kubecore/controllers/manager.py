@@ -29,6 +29,8 @@ from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
+from kubecore.controllers.volume_binder import VolumeBinder
+from kubecore.controllers.volume_reclaim import HostFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class ControllerManager:
             PodGCController(context, threshold=config.terminated_pod_threshold),
             NamespaceController(context),
             TTLAfterFinishedController(context),
+            VolumeBinder(context, HostFiles()),
             GarbageCollector(context),
         ]
         if config.root_ca:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 NOBODY = {
     "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",
-    "persistentvolumes": "volume binder",
-    "persistentvolumeclaims": "volume binder",
     "resourcequotas": "quota admission",
     "ingresses.networking.k8s.io": "Ingress controller",
     "networkpolicies.networking.k8s.io": "network policy",
