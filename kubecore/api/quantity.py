@@ -56,6 +56,11 @@ def nano(quantity: str | int | float) -> int:
     return _parse(str(quantity))[0]
 
 
+def read(quantity: str | int | float) -> tuple[int, str]:
+    """The value in billionths, and its suffix' family: binary, decimal or exponent. Raises InvalidQuantity."""
+    return _parse(str(quantity))
+
+
 def milli(quantity: str | int | float) -> int:
     """The value in thousandths, rounded up. Raises InvalidQuantity."""
     return -(-nano(quantity) // 10**6)
@@ -85,7 +90,7 @@ def is_valid(quantity: object) -> bool:
 @lru_cache(maxsize=4096)
 def _canonical(text: str) -> str:
     nanos, family = _parse(text)
-    return _format(nanos, family)
+    return format_as(nanos, family)
 
 
 def canonical(quantity: str | int | float) -> str:
@@ -95,10 +100,11 @@ def canonical(quantity: str | int | float) -> str:
 
 def format_nano(nanos: int, *, binary: bool = False) -> str:
     """The canonical text of a value in billionths; `binary` prefers Ki, Mi, ... as for memory."""
-    return _format(nanos, "binary" if binary else "decimal")
+    return format_as(nanos, "binary" if binary else "decimal")
 
 
-def _format(nanos: int, family: str) -> str:
+def format_as(nanos: int, family: str) -> str:
+    """The canonical text of a value in billionths in a family of suffixes, as `read` tells it."""
     if nanos == 0:
         return "0"
     if family == "binary" and abs(nanos) >= 1024 * _NANO:

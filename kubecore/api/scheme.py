@@ -91,6 +91,10 @@ class Scheme:
         """The group resource in its preferred version. Raises KeyError."""
         return self._preferred[key]
 
+    def knows(self, key: str) -> bool:
+        """Whether this group resource is built in."""
+        return key in self._preferred
+
     def storage(self, key: str) -> Resource:
         """The resource, in the version, that objects of this group resource are stored as. Raises KeyError."""
         return self._preferred[self._preferred[key].storage_key]

@@ -213,7 +213,7 @@ class APIServer:
         native = self.front.authorizer()
         python_modes = {"Node": NodeAuthorizer(self.cacher)}
         self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
-        plugins = [*default_plugins(self.cacher), EscalationCheck(self.authorizer, native)]
+        plugins = [*default_plugins(self.cacher, self.storage, self.clock), EscalationCheck(self.authorizer, native)]
         if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
             plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
         self.registry = Registry(

@@ -20,6 +20,7 @@ _ADMISSION_PLUGINS_ON = (
     "TaintNodesByCondition",
     "Priority",
     "DefaultTolerationSeconds",
+    "ResourceQuota",
 )
 _ADMISSION_PLUGINS_OFF = ("OwnerReferencesPermissionEnforcement",)
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")

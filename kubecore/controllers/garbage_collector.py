@@ -91,7 +91,7 @@ class GarbageCollector(Controller):
         if failed:
             return
         served = {resource.key for resource in found}
-        for key in [key for key in self._monitors if key not in served and not _is_builtin(key)]:
+        for key in [key for key in self._monitors if key not in served and not scheme.default().knows(key)]:
             monitor, task = self._monitors.pop(key)
             task.cancel()
             monitor.replace([])
@@ -322,11 +322,3 @@ def _reference(ref: OwnerReference, *, block: bool | None = None) -> Object:
     """The reference as JSON, `blockOwnerDeletion` replaced if told."""
     out: Object = msgspec.to_builtins(ref)
     return out if block is None else {**out, "blockOwnerDeletion": block}
-
-
-def _is_builtin(key: str) -> bool:
-    try:
-        scheme.default().resource(key)
-    except KeyError:
-        return False
-    return True

@@ -24,6 +24,7 @@ from kubecore.controllers.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.pod_gc import PodGCController
 from kubecore.controllers.replicaset import ReplicaSetController
 from kubecore.controllers.replication import ReplicationManager
+from kubecore.controllers.resource_quota import ResourceQuotaController
 from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.statefulset import StatefulSetController
@@ -43,6 +44,8 @@ class ControllerManagerConfig:
     """Silence after which a node counts as lost (--node-monitor-grace-period)."""
     terminated_pod_threshold: int = 12500
     """Finished pods kept before the oldest are deleted (--terminated-pod-gc-threshold)."""
+    resource_quota_sync_seconds: float = 300.0
+    """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
 
 
 class ControllerManager:
@@ -81,6 +84,7 @@ class ControllerManager:
             NamespaceController(context),
             TTLAfterFinishedController(context),
             VolumeBinder(context, HostFiles()),
+            ResourceQuotaController(context, sync_seconds=config.resource_quota_sync_seconds),
             GarbageCollector(context),
         ]
         if config.root_ca:

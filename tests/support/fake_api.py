@@ -155,6 +155,9 @@ class FakeAPI:
             watcher.ended = True
             watcher.woken.set()
 
+    def is_watched(self, resource: str) -> bool:
+        return any(watcher.resource.key == resource for watcher in self._watchers)
+
     def writes(self, verb: str = "") -> list[Request]:
         return [request for request in self.requests if not verb or request.verb == verb]
 

@@ -1,12 +1,13 @@
-"""The admission chain: mutating plugins in order, later validating ones, over each write.
+"""The admission chain: mutating plugins in order, later validating ones, over each write; last those that may wait.
 
 A plugin is a small class of its own file that says which requests it handles; the chain of a (resource, operation,
-subresource) is computed once. Plugins look at other objects through the context and never wait.
+subresource) is computed once. Plugins look at other objects through the context; what must wait for something (a quota
+to be charged, somebody else's answer) comes in `decide`, when nothing else is left that could refuse the write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ class Plugin:
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         """Raises StatusError to refuse. `obj` is None for a DELETE, `old` for a CREATE."""
 
+    def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
+        """The last word, by a plugin that may have to wait for it; None when there is nothing to wait for.
+
+        Raises StatusError to refuse, at once or when awaited. What must be told how the write ended puts that into
+        `ctx.finish`."""
+        return None
+
 
 class AdmissionChain:
     """All plugins, in the order Kubernetes runs them."""
@@ -40,6 +48,7 @@ class AdmissionChain:
         self.plugins = tuple(plugins)
         self._mutating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._validating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
+        self._deciding: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
@@ -59,8 +68,28 @@ class AdmissionChain:
         for plugin in plugins:
             plugin.validate(ctx, obj, old)
 
+    def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
+        """None when nobody has to be waited for, which is what most writes hear."""
+        key = (ctx.resource_key, ctx.operation, ctx.subresource)
+        plugins = self._deciding.get(key)
+        if plugins is None:
+            plugins = self._deciding[key] = self._overriding("decide", key)
+        for number, plugin in enumerate(plugins, 1):
+            if (waiting := plugin.decide(ctx, obj, old)) is not None:
+                return _decide(waiting, plugins[number:], ctx, obj, old)
+        return None
+
     def _overriding(self, method: str, key: tuple[str, str, str]) -> tuple[Plugin, ...]:
         base = getattr(Plugin, method)
         return tuple(
             plugin for plugin in self.plugins if getattr(type(plugin), method) is not base and plugin.handles(*key)
         )
+
+
+async def _decide(
+    first: Awaitable[None], rest: Sequence[Plugin], ctx: RequestContext, obj: JSON | None, old: JSON | None
+) -> None:
+    await first
+    for plugin in rest:
+        if (waiting := plugin.decide(ctx, obj, old)) is not None:
+            await waiting

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import errors, quantity
+from kubecore.api import amounts, errors, pod_resources, quantity
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.registry.codec import loads
 
@@ -178,45 +178,6 @@ def _wrong_of_pod(items: list[JSON], spec: JSON) -> Iterator[str]:
 
 # ---------------------------------------------------------------------- a pod as a whole
 def _whole_pod(spec: JSON, kind: str) -> Resources:
-    """Sum of containers and sidecars, or what the init containers need at their worst; what the pod says of itself
-    counts before that."""
-    total: dict[str, int] = {}
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    binary: set[str] = set()
-
-    def amounts(resources: JSON | None) -> dict[str, int]:
-        given = (resources or {}).get(kind) or {}
-        binary.update(name for name, text in given.items() if str(text).endswith("i"))
-        return {name: quantity.nano(text) for name, text in given.items()}
-
-    for container in spec.get("containers") or ():
-        _add(total, amounts(container.get("resources")))
-    for container in spec.get("initContainers") or ():
-        asked = amounts(container.get("resources"))
-        if container.get("restartPolicy") == "Always":
-            _add(total, asked)
-            _add(sidecars, asked)
-            asked = sidecars
-        else:
-            _add(asked, sidecars)
-        _raise(peak, asked)
-    _raise(total, peak)
-    own = {name: value for name, value in amounts(spec.get("resources")).items() if _is_the_pods(name)}
-    return {
-        name: quantity.format_nano(value, binary=name in binary) for name, value in sorted({**total, **own}.items())
-    }
-
-
-def _is_the_pods(name: str) -> bool:
-    return name in ("cpu", "memory") or name.startswith("hugepages-")
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0) + value
-
-
-def _raise(total: dict[str, int], least: Mapping[str, int]) -> None:
-    for name, value in least.items():
-        total[name] = max(total.get(name, 0), value)
+    """What its containers need together; what the pod says of itself counts before that."""
+    total = pod_resources.of_containers(spec, pod_resources.of_container(kind))
+    return amounts.render({**total, **pod_resources.of_the_pod_itself(spec, kind)})

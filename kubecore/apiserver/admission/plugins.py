@@ -8,15 +8,18 @@ from kubecore.apiserver.admission.limit_ranger import LimitRanger
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
 from kubecore.apiserver.admission.priority import Priority
+from kubecore.apiserver.admission.resource_quota import ResourceQuota
 from kubecore.apiserver.admission.service_account import ServiceAccount
 from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.chain import Plugin
     from kubecore.apiserver.storage.cacher import Cacher
+    from kubecore.apiserver.storage.interface import Storage
+    from kubecore.clock import Clock
 
 
-def default_plugins(cacher: Cacher) -> list[Plugin]:
+def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plugin]:
     return [
         NamespaceLifecycle(cacher),
         LimitRanger(cacher),
@@ -25,4 +28,5 @@ def default_plugins(cacher: Cacher) -> list[Plugin]:
         TaintNodesByCondition(),
         Priority(cacher),
         DefaultTolerationSeconds(),
+        ResourceQuota(cacher, storage, clock),
     ]

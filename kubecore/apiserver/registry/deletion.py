@@ -135,6 +135,8 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
         obj = loads(stored.value)
         if not admitted:
             store.registry.admission.validate(ctx, None, obj)
+            if (deciding := store.registry.admission.decide(ctx, None, obj)) is not None:
+                await deciding
             admitted = True
         _check_preconditions(store, ctx, options, obj, stored)
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 NOBODY = {
     "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",
-    "resourcequotas": "quota admission",
     "ingresses.networking.k8s.io": "Ingress controller",
     "networkpolicies.networking.k8s.io": "network policy",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.registry.registry import Registry
-    from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+    from kubecore.apiserver.registry.strategy import Finish, RequestContext, Strategy
     from kubecore.apiserver.storage.cacher import Cached
     from kubecore.apiserver.storage.interface import Template
 
@@ -176,11 +176,12 @@ class Store:
         finish = strategy.begin_create(ctx, obj)
         done = False
         try:
+            if (deciding := self._admission.decide(ctx, obj, None)) is not None:
+                await deciding
             body = await self._insert(ctx, obj, managed, generated)
             done = not ctx.dry_run
         finally:
-            if finish is not None:
-                finish(done)
+            _finish(ctx, finish, done)
         if done:
             strategy.after_create(ctx, obj)
         return Written(body, created=True)
@@ -274,6 +275,8 @@ class Store:
         finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
         done = False
         try:
+            if (deciding := self._admission.decide(ctx, obj, old)) is not None:
+                await deciding
             body = self.codec.encode_managed(obj, managed)
             if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
                 gone = await self.remove(ctx, obj, body, stored)
@@ -285,8 +288,7 @@ class Store:
             result = await self._storage.update(key, await self._template(body), expected=stored.revision)
             done = True
         finally:
-            if finish is not None:
-                finish(done)
+            _finish(ctx, finish, done)
         strategy.after_update(ctx, obj, old)
         return Written(await self._read_back(result))
 
@@ -399,6 +401,15 @@ def _metadata_causes(strategy: Strategy, resource: Resource, obj: JSON) -> list[
         any_finalizer=strategy.any_finalizer,
         checks_generate_name=strategy.checks_generate_name,
     )
+
+
+def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:
+    """Tells the strategy and the admission plugin that want to know how a write ended."""
+    if finish is not None:
+        finish(done)
+    if ctx.finish is not None:
+        finish, ctx.finish = ctx.finish, None
+        finish(done)
 
 
 def _keep(obj: JSON, old: JSON, name: str) -> None:

@@ -4,8 +4,8 @@ Hooks run in the request's turn of the event loop and never wait. Objects are pl
 hooks change `obj` in place and leave `old` alone, which is shared with the cache.
 
 The order for a create is: decode (schema) → `default` → mutating admission → `default` → `prepare_for_create` →
-`validate` → validating admission → `begin_create` → storage → `after_create`. An update runs `default`, admission,
-`default`, `prepare_for_update`, `validate` + `validate_update`, `begin_update`. After upstream
+`validate` → validating admission → `begin_create` → admission that may wait → storage → `after_create`. An update runs
+`default`, admission, `default`, `prepare_for_update`, `validate` + `validate_update`, `begin_update`. After upstream
 k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go.
 """
 
@@ -75,6 +75,8 @@ class RequestContext:
     warnings: list[str] = field(default_factory=list)
     # managedFields (JSON) as a server-side apply has left them; None: the store works out what this write owns.
     managed: bytes | None = None
+    # Told once how the write ended, by the store.
+    finish: Finish | None = None
 
     def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
         """Another object ("pods", "deployments.apps"; namespace "" for cluster scope), or None."""
