@@ -54,7 +54,7 @@ def test_a_bad_label_key_is_named_with_the_rule_it_breaks() -> None:
     with pytest.raises(ValueError) as refused:
         _native.LabelSelector.parse("a/b/c=d")
     assert str(refused.value) == (
-        'unable to parse requirement: <nil>: Invalid value: "a/b/c": a qualified name must consist of alphanumeric '
+        'unable to parse requirement: <nil>: Invalid value: "a/b/c": a valid label key must consist of alphanumeric '
         "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
         "'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an "
         "optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"

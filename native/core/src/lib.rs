@@ -2,6 +2,7 @@
 
 pub mod authn;
 pub mod balance;
+mod cel;
 pub mod clock;
 mod go;
 pub mod merge;

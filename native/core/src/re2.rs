@@ -79,6 +79,7 @@ fn syntax_failure(error: &regex_syntax::Error, pattern: &str) -> String {
             // The operator stands behind the empty span.
             let rest = error.pattern().get(span.start.offset..).unwrap_or_default();
             let end = if rest.starts_with('{') { rest.find('}').map_or(rest.len(), |at| at + 1) } else { 1 };
+            let end = end + usize::from(rest.get(end..).is_some_and(|rest| rest.starts_with('?')));
             problem("missing argument to repetition operator", rest.get(..end).unwrap_or(rest))
         }
         Kind::NestLimitExceeded(_) => problem("expression nests too deeply", pattern),

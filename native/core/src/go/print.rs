@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 
+/// From which power of ten on floats are printed with an exponent.
+const EXPONENT_FROM: i32 = 6;
+
 /// A value as upstream shows it in a field error.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
@@ -55,20 +58,16 @@ fn is_printable(c: char) -> bool {
 }
 
 /// A JSON number as `%v` prints it.
-pub(crate) fn number(number: &Number) -> String {
+fn number(number: &Number) -> String {
     match number.as_i64() {
         Some(integer) => integer.to_string(),
         None => float(number.as_f64().unwrap_or_default()),
     }
 }
 
-/// `strconv.FormatFloat(value, 'g', -1, 64)` with the exponent threshold of `%v`.
+/// `%v` and `strconv.FormatFloat(value, 'g', -1, 64)`: the shortest text that reads as `value`, with an exponent below
+/// 1e-4 and from 1e6 on.
 pub(crate) fn float(value: f64) -> String {
-    float_with_exponent_from(value, 21)
-}
-
-/// The shortest text that reads as `value`; with an exponent below 1e-4 and from 10 to the `most` on.
-pub(crate) fn float_with_exponent_from(value: f64, most: i32) -> String {
     if value.is_nan() {
         return "NaN".into();
     }
@@ -78,7 +77,7 @@ pub(crate) fn float_with_exponent_from(value: f64, most: i32) -> String {
     let scientific = format!("{value:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    if exponent < -4 || exponent >= most {
+    if !(-4..EXPONENT_FROM).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
@@ -113,9 +112,22 @@ fn json(value: &Value, out: &mut String) {
             out.push(']');
         }
         Value::String(text) => json_text(text, out),
-        Value::Number(number) => out.push_str(&self::number(number)),
+        Value::Number(number) => out.push_str(&json_number(number)),
         Value::Bool(_) | Value::Null => out.push_str(&value.to_string()),
     }
+}
+
+/// With an exponent below 1e-6 and from 1e21 on.
+fn json_number(number: &Number) -> String {
+    let value = match number.as_i64() {
+        Some(integer) => return integer.to_string(),
+        None => number.as_f64().unwrap_or_default(),
+    };
+    if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
+        return format!("{value}");
+    }
+    let scientific = format!("{value:e}");
+    if scientific.contains("e-") { scientific } else { scientific.replace('e', "e+") }
 }
 
 fn json_text(text: &str, out: &mut String) {

@@ -21,6 +21,8 @@ pub use error::{Kind as ErrorKind, Rejection, SchemaError};
 pub(crate) use escapes::write_content;
 pub use escapes::write_string;
 pub use model::{CompileError, Field, KindId, ListKey, ListKind, Schemas, Shape, Struct, StructId, Type};
+pub(crate) use quantity::nanos as quantity_nanos;
 pub use scan::MAX_DEPTH;
 pub(crate) use scan::member_spans;
+pub(crate) use time::{civil_from_days, days_from_civil, parse_rfc3339};
 pub(crate) use yaml::to_json as yaml_to_json;

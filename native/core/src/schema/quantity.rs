@@ -1,14 +1,15 @@
 //! Kubernetes quantities: fixed-point numbers with nano resolution and a canonical form.
 //!
 //! Semantics of k8s.io/apimachinery `pkg/api/resource/quantity.go`: what is finer than a nano is rounded away from
-//! zero, what is beyond an int64 is capped to it.
+//! zero, what has a binary suffix and is beyond an int64 is capped to it. Amounts are exact up to 10^29.
 
 pub(crate) const QUANTITY_FORM: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 const BAD_SUFFIX: &str = "unable to parse quantity's suffix";
 
 const NANO: u128 = 1_000_000_000;
-const MAX_NANOS: u128 = i64::MAX as u128 * NANO;
+const MAX_NANOS: u128 = i128::MAX as u128;
+const MAX_BINARY_NANOS: u128 = i64::MAX as u128 * NANO;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -30,6 +31,13 @@ pub fn canonical(text: &str) -> Result<Option<String>, String> {
     }
     let written = write(&parse(text.trim())?);
     Ok((written != text).then_some(written))
+}
+
+/// The amount in nanos; the error is Go's.
+pub(crate) fn nanos(text: &str) -> Result<i128, String> {
+    let parsed = parse(text)?;
+    let amount = parsed.nanos as i128;
+    Ok(if parsed.negative { -amount } else { amount })
 }
 
 /// The common cases: "1", "100m", "64Mi". A thousand or 1,024 of a unit may be one of the next.
@@ -61,6 +69,7 @@ fn parse(text: &str) -> Result<Parsed, String> {
     }
     let (format, base, exponent) = parse_suffix(suffix)?;
     let nanos = scaled(whole.trim_start_matches('0'), fraction.trim_end_matches('0'), base, exponent);
+    let nanos = if format == Format::BinarySi { nanos.min(MAX_BINARY_NANOS) } else { nanos };
     Ok(Parsed { negative: negative && nanos != 0, nanos, format })
 }
 
@@ -207,14 +216,15 @@ mod tests {
             ("100E1", "1e3"),
             ("1.1e2", "110"),
             ("1E", "1E"),
-            ("1000E", "9223372036854775807"),
+            ("1000E", "1000E"),
+            ("1000Ei", "9223372036854775807"),
             ("0.1n", "1n"),
             ("-0.1n", "-1n"),
             (".5", "500m"),
             ("5.", "5"),
             ("1.0000000001", "1000000001n"),
             ("1e-3", "1e-3"),
-            ("999999999999999999999999", "9223372036854775807"),
+            ("999999999999999999999999", "999999999999999999999999"),
             (" 1 ", "1"),
             ("1536Ki", "1536Ki"),
             ("1048576Ki", "1Gi"),

@@ -6,6 +6,13 @@ pub(crate) fn canonical(text: &str, micro: bool) -> Result<Option<String>, Strin
     Ok((written != text).then_some(written))
 }
 
+/// Seconds and nanoseconds since 1970 of an RFC 3339 time, and how many seconds east of Greenwich it was told; the
+/// error is Go's.
+pub(crate) fn parse_rfc3339(text: &str) -> Result<(i64, u32, i64), String> {
+    let instant = parse(text)?;
+    Ok((instant.days * 86_400 + instant.second_of_day, instant.nanos, instant.offset))
+}
+
 /// Go's `2006-01-02`.
 pub(crate) fn is_date(text: &str) -> bool {
     let mut rest = Reader { whole: text, rest: text };
@@ -25,8 +32,8 @@ pub(crate) fn is_date(text: &str) -> bool {
 
 /// Seconds since 1970 and microseconds of the second.
 pub(crate) fn to_unix(text: &str) -> Result<(i64, u32), String> {
-    let Instant { days, second_of_day, micros } = parse(text)?;
-    Ok((days * 86400 + second_of_day, micros))
+    let Instant { days, second_of_day, nanos, .. } = parse(text)?;
+    Ok((days * 86400 + second_of_day, nanos / 1000))
 }
 
 /// None outside of the years 0 to 9999, which is all that RFC 3339 can say.
@@ -36,15 +43,17 @@ pub(crate) fn from_unix(seconds: i64, micros: u32, micro: bool) -> Option<String
     if !(YEAR_0..=YEAR_9999_END).contains(&seconds) || micros >= 1_000_000 {
         return None;
     }
-    let instant =
-        Instant { days: seconds.div_euclid(86400), second_of_day: seconds.rem_euclid(86400), micros };
+    let (days, second_of_day) = (seconds.div_euclid(86400), seconds.rem_euclid(86400));
+    let instant = Instant { days, second_of_day, nanos: micros * 1000, offset: 0 };
     Some(write(&instant, micro))
 }
 
 struct Instant {
     days: i64,
     second_of_day: i64,
-    micros: u32,
+    nanos: u32,
+    /// How many seconds east of Greenwich it was told.
+    offset: i64,
 }
 
 fn parse(text: &str) -> Result<Instant, String> {
@@ -60,7 +69,7 @@ fn parse(text: &str) -> Result<Instant, String> {
     let minute = rest.number(2, "04")?;
     rest.exactly(":", ":")?;
     let second = rest.number(2, "05")?;
-    let micros = rest.fraction();
+    let nanos = rest.fraction();
     let offset = rest.offset()?;
     rest.end()?;
     for (wrong, what) in [
@@ -75,14 +84,14 @@ fn parse(text: &str) -> Result<Instant, String> {
         }
     }
     let seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
-    Ok(Instant { days: seconds.div_euclid(86400), second_of_day: seconds.rem_euclid(86400), micros })
+    Ok(Instant { days: seconds.div_euclid(86400), second_of_day: seconds.rem_euclid(86400), nanos, offset })
 }
 
 fn write(instant: &Instant, micro: bool) -> String {
     let (year, month, day) = civil_from_days(instant.days);
     let second = instant.second_of_day;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let fraction = if micro { format!(".{:06}", instant.micros) } else { String::new() };
+    let fraction = if micro { format!(".{:06}", instant.nanos / 1000) } else { String::new() };
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
@@ -120,7 +129,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Go takes a fraction of any length after a point or comma, though its layout has none. Truncated to micros.
+    /// Go takes a fraction of any length after a point or comma, though its layout has none. Truncated to nanos.
     fn fraction(&mut self) -> u32 {
         let Some(digits) = self.rest.strip_prefix(['.', ',']) else { return 0 };
         let length = digits.bytes().take_while(u8::is_ascii_digit).count();
@@ -129,7 +138,7 @@ impl Reader<'_> {
         }
         self.rest = &digits[length..];
         let padded = digits[..length].bytes().chain(std::iter::repeat(b'0'));
-        padded.take(6).fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'))
+        padded.take(9).fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'))
     }
 
     /// Seconds east of UTC.
@@ -175,7 +184,7 @@ fn days_in(year: i64, month: i64) -> i64 {
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar, by eras of 400 years that begin in March.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -183,7 +192,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -10,7 +10,9 @@ mod tests;
 
 pub use field::{FieldRequirement, FieldSelector};
 pub use label::{LabelSelector, LabelSelectorSpec, Operator, Requirement, RequirementSpec};
-pub use names::{label_key_problems, label_value_problems};
+pub use names::{
+    dns_1035_label_problems, dns_label_problems, label_key_problems, label_value_problems, subdomain_problems,
+};
 
 /// A selector that cannot be read; the message is upstream's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What a label's key and value may look like: k8s.io/apimachinery `pkg/util/validation`.
+//! What labels, their keys and values and the names of objects may look like: k8s.io/apimachinery `pkg/util/validation`.
 
 const NAME_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', \
@@ -6,6 +6,12 @@ const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.
 const SUBDOMAIN_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
                               '-' or '.', and must start and end with an alphanumeric character";
+const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
+                          and must start and end with an alphanumeric character";
+const LABEL_1035_FORMAT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
+const LABEL_1035_RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', \
+                               start with an alphabetic character, and end with an alphanumeric character";
 const VALUE_FORMAT: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, \
                           '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -19,7 +25,7 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
         _ => {
             let rule = pattern_problem(NAME_RULE, NAME_FORMAT, &["MyName", "my.name", "123-abc"]);
             return vec![format!(
-                "a qualified name {rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key {rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
         }
     };
@@ -57,13 +63,42 @@ pub fn label_value_problems(value: &str) -> Vec<String> {
     problems
 }
 
-fn subdomain_problems(value: &str) -> Vec<String> {
+/// Why `value` is no subdomain as RFC 1123 has it; empty when it is one.
+pub fn subdomain_problems(value: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if value.len() > 253 {
         problems.push("must be no more than 253 characters".to_owned());
     }
     if !value.split('.').all(is_dns_label) {
         problems.push(pattern_problem(SUBDOMAIN_RULE, SUBDOMAIN_FORMAT, &["example.com"]));
+    }
+    problems
+}
+
+/// Why `value` is no DNS label as RFC 1123 has it; empty when it is one.
+pub fn dns_label_problems(value: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if value.len() > 63 {
+        problems.push("must be no more than 63 characters".to_owned());
+    }
+    if !is_dns_label(value) {
+        problems.push(if value.split('.').all(is_dns_label) {
+            "must not contain dots".to_owned()
+        } else {
+            pattern_problem(LABEL_RULE, LABEL_FORMAT, &["my-name", "123-abc"])
+        });
+    }
+    problems
+}
+
+/// Why `value` is no DNS label as RFC 1035 has it, which begins with a letter; empty when it is one.
+pub fn dns_1035_label_problems(value: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if value.len() > 63 {
+        problems.push("must be no more than 63 characters".to_owned());
+    }
+    if !is_dns_label(value) || value.starts_with(|c: char| c.is_ascii_digit()) {
+        problems.push(pattern_problem(LABEL_1035_RULE, LABEL_1035_FORMAT, &["my-name", "abc-123"]));
     }
     problems
 }

@@ -87,7 +87,7 @@ impl Format {
     pub fn admits(self, text: &str) -> bool {
         match self {
             Self::BsonObjectId => text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            Self::Uri => is_request_uri(text),
+            Self::Uri => go::Url::parse_request_uri(text).is_ok(),
             Self::Email => is_email(text),
             Self::Hostname => is_hostname(text),
             Self::Ipv4 => text.contains('.') && sloppy_ip(text).is_some(),
@@ -111,7 +111,7 @@ impl Format {
             ),
             Self::Password => true,
             Self::Date => time::is_date(text),
-            Self::Duration => is_duration(text),
+            Self::Duration => Self::duration(text).is_some(),
             Self::DateTime => is_date_time(text),
             Self::ShortName => text.len() <= 63 && is_short_name(text),
             Self::LongName => text.len() <= 253 && text.split('.').all(is_short_name),
@@ -250,79 +250,6 @@ fn is_rgb(text: &str) -> bool {
     matches(&format!(r"^rgb\({PART},{PART},{PART}\)$"), text)
 }
 
-/// What Go's `url.ParseRequestURI` takes: an absolute URI or an absolute path.
-fn is_request_uri(text: &str) -> bool {
-    if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
-        return false;
-    }
-    if text == "*" {
-        return true;
-    }
-    let mut rest = text;
-    let mut has_scheme = false;
-    if let Some(colon) = text.find(':') {
-        let scheme = &text[..colon];
-        let first_is_letter = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
-        let all =
-            scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-        if scheme.is_empty() {
-            return false;
-        }
-        if first_is_letter && all {
-            rest = &text[colon + 1..];
-            has_scheme = true;
-        }
-    }
-    let path = rest.split('?').next().unwrap_or_default();
-    if !path.starts_with('/') {
-        // An opaque URI (`mailto:a@b`) is taken as it is; without a scheme it is no request URI.
-        return has_scheme;
-    }
-    let (authority, path) = match path.strip_prefix("//").filter(|_| has_scheme || !path.starts_with("///")) {
-        Some(after) => {
-            let end = after.find('/').unwrap_or(after.len());
-            (Some(&after[..end]), &after[end..])
-        }
-        None => (None, path),
-    };
-    authority.is_none_or(is_authority) && escapes_are_whole(path)
-}
-
-fn is_authority(authority: &str) -> bool {
-    let (user, host) = match authority.rfind('@') {
-        Some(at) => (&authority[..at], &authority[at + 1..]),
-        None => ("", authority),
-    };
-    let user_ok = user.chars().all(|c| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c));
-    let port_ok = |port: &str| {
-        port.is_empty() || (port.starts_with(':') && port[1..].bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let host_ok = if host.starts_with('[') {
-        match host.rfind(']') {
-            Some(end) => port_ok(&host[end + 1..]),
-            None => false,
-        }
-    } else {
-        let (name, port) = match host.rfind(':') {
-            Some(at) => (&host[..at], &host[at..]),
-            None => (host, ""),
-        };
-        port_ok(port)
-            && !name.contains(':')
-            && name
-                .chars()
-                .all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=%[]<>\"".contains(c))
-            && escapes_are_whole(name)
-    };
-    user_ok && escapes_are_whole(user) && host_ok
-}
-
-fn escapes_are_whole(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let hexadecimal = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    (0..bytes.len()).all(|at| bytes[at] != b'%' || (hexadecimal(at + 1) && hexadecimal(at + 2)))
-}
-
 /// What Go's `mail.ParseAddress` takes, but for comments, groups and encoded words.
 fn is_email(text: &str) -> bool {
     let text = text.trim_matches([' ', '\t']);
@@ -356,33 +283,38 @@ fn is_display_name(name: &str) -> bool {
     quoted || name.chars().all(|c| is_atom_text(c) || matches!(c, ' ' | '\t' | '.'))
 }
 
-/// Go's durations, or a number and a unit in words somewhere in it (`3 days`).
-fn is_duration(text: &str) -> bool {
-    if go::parse_duration(text).is_ok() {
-        return true;
-    }
-    const UNITS: [&[&str]; 8] = [
-        &["ns", "nano"],
-        &["us", "µs", "micro"],
-        &["ms", "milli"],
-        &["s", "sec"],
-        &["m", "min"],
-        &["h", "hr", "hour"],
-        &["d", "day"],
-        &["w", "wk", "week"],
-    ];
-    let Ok(pattern) = re2::compile(r"(\d+)\s*([A-Za-zµ]+)") else { return false };
-    let mut found = false;
-    for groups in pattern.captures_iter(text) {
-        if groups[1].parse::<i64>().is_err() {
-            return false;
+/// Units in words, with their nanoseconds; the last of each may go on (`3 hours`).
+const UNITS: [(&[&str], i64); 8] = [
+    (&["ns", "nano"], 1),
+    (&["us", "µs", "micro"], 1_000),
+    (&["ms", "milli"], 1_000_000),
+    (&["s", "sec"], 1_000_000_000),
+    (&["m", "min"], 60_000_000_000),
+    (&["h", "hr", "hour"], 3_600_000_000_000),
+    (&["d", "day"], 86_400_000_000_000),
+    (&["w", "wk", "week"], 604_800_000_000_000),
+];
+
+impl Format {
+    /// Nanoseconds of Go's durations, or of all numbers with units in words that there are (`3 days`).
+    pub fn duration(text: &str) -> Option<i64> {
+        if let Ok(nanos) = go::parse_duration(text) {
+            return Some(nanos);
         }
-        let unit = groups[2].to_lowercase();
-        found |= UNITS.iter().any(|variants| {
-            variants.contains(&unit.as_str()) || variants.last().is_some_and(|last| unit.starts_with(last))
-        });
+        let pattern = re2::compile(r"(\d+)\s*([A-Za-zµ]+)").ok()?;
+        let mut sum: Option<i64> = None;
+        for groups in pattern.captures_iter(text) {
+            let factor: i64 = groups[1].parse().ok()?;
+            let unit = groups[2].to_lowercase();
+            for (variants, nanos) in UNITS {
+                let goes_on = variants.last().is_some_and(|last| unit.starts_with(last));
+                if goes_on || variants.contains(&unit.as_str()) {
+                    sum = Some(sum.unwrap_or(0).wrapping_add(factor.wrapping_mul(nanos)));
+                }
+            }
+        }
+        sum
     }
-    found
 }
 
 fn is_date_time(text: &str) -> bool {

@@ -4,14 +4,19 @@
 //! ownership are those of built-in kinds.
 
 mod correlate;
+mod declared;
 mod decode;
 mod defaults;
+mod embedded;
+mod evaluate;
 mod fault;
+mod field_path;
 mod formats;
 mod lists;
 mod node;
 mod path;
 mod pattern;
+mod rules;
 mod types;
 mod validate;
 
@@ -25,9 +30,13 @@ use super::{Decoded, FieldValidation};
 use crate::merge::parse_value;
 use correlate::Correlation;
 use path::Path;
+use rules::Rules;
 
+#[cfg(test)]
+pub(crate) use declared::declared;
 pub use fault::{Fault, Reason};
-pub(crate) use node::Node;
+pub(crate) use formats::Format;
+pub(crate) use node::{JsonType, ListType, Node};
 
 /// The only kind of its [`Schemas`].
 pub const KIND: KindId = KindId(0);
@@ -42,7 +51,12 @@ pub struct CustomSchema {
     decoding: Schemas,
     /// All structs, made when objects are first merged or owned.
     merging: OnceLock<Schemas>,
+    /// Compiled when an object is first validated.
+    rules: OnceLock<Option<Rules>>,
 }
+
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
+                         errors to complete validation";
 
 impl CustomSchema {
     /// Compiles the JSON of an `openAPIV3Schema`. Metadata is of `builtin`'s ObjectMeta.
@@ -65,6 +79,7 @@ impl CustomSchema {
             kind: kind.into(),
             decoding,
             merging: OnceLock::new(),
+            rules: OnceLock::new(),
         })
     }
 
@@ -111,11 +126,18 @@ impl CustomSchema {
     ) -> Result<Vec<Fault>, SchemaError> {
         let value = parse_value(body)?;
         let old = old.map(parse_value).transpose()?;
+        let mut faults = self.identity_faults(&value);
+        if !faults.is_empty() {
+            return Ok(faults);
+        }
         let correlation = old.as_ref().map(|old| Correlation::new(&self.node, &value, old));
-        let mut faults = match subresource {
-            "status" => self.status_faults(&value, correlation.as_ref()),
-            _ => validate::against_schema(&self.node, &value, "", correlation.as_ref()),
-        };
+        match subresource {
+            "status" => faults.extend(self.status_faults(&value, correlation.as_ref())),
+            _ => {
+                faults.extend(validate::against_schema(&self.node, &value, "", correlation.as_ref()));
+                embedded::check(&self.node, &value, &Path::ROOT, &mut faults);
+            }
+        }
         let duplicates = |object: &Value| {
             let mut found = Vec::new();
             lists::check(&self.node, object, &Path::ROOT, &mut found);
@@ -124,7 +146,26 @@ impl CustomSchema {
         if old.as_ref().is_none_or(|old| duplicates(old).is_empty()) {
             faults.extend(duplicates(&value));
         }
+        if let Some(rules) = self.rules.get_or_init(|| rules::compile_all(&self.node)) {
+            if faults.iter().any(|fault| fault.reason.blocks_rules()) {
+                faults.push(Fault::invalid("", &Value::Null, UNCHECKED));
+            } else {
+                faults.extend(evaluate::against_rules(rules, &self.node, &value, old.as_ref()));
+            }
+        }
         Ok(faults)
+    }
+
+    /// An object of another kind is not looked at any further.
+    fn identity_faults(&self, value: &Value) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (name, wanted) in [("kind", &self.kind), ("apiVersion", &self.api_version)] {
+            let found = value.get(name).and_then(Value::as_str).unwrap_or_default();
+            if *found != **wanted {
+                faults.push(Fault::invalid_text(name, found, &format!("must be {wanted}")));
+            }
+        }
+        faults
     }
 
     fn status_faults(&self, value: &Value, old: Option<&Correlation<'_>>) -> Vec<Fault> {

@@ -1,5 +1,7 @@
 //! A structural schema, compiled: the tree that decoding, defaulting, validation and rules walk.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::formats::Format;
@@ -83,6 +85,14 @@ pub(crate) struct Rule {
     pub optional_old_self: bool,
 }
 
+impl Rule {
+    /// As faults tell of the rule.
+    pub fn told(&self) -> &str {
+        let text = if self.message.is_empty() { &self.rule } else { &self.message };
+        text.trim()
+    }
+}
+
 /// A schema and all below it. Also what stands within `allOf`, `anyOf`, `oneOf` and `not`.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
@@ -101,7 +111,7 @@ pub(crate) struct Node {
     pub list_map_keys: Box<[Box<str>]>,
     pub default: Option<Box<Value>>,
     pub checks: Option<Box<Checks>>,
-    pub rules: Box<[Rule]>,
+    pub rules: Box<[Arc<Rule>]>,
 }
 
 /// What a schema or one below it has, so that walks can leave out what is of no use to them.
@@ -116,7 +126,9 @@ pub(crate) struct Below {
 /// The validations of values.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
+    /// Enforced, and as written.
     pub format: Option<Format>,
+    pub format_text: Box<str>,
     pub maximum: Option<f64>,
     pub exclusive_maximum: bool,
     pub minimum: Option<f64>,
@@ -262,17 +274,17 @@ pub(super) fn strings(list: Option<&Value>) -> Box<[Box<str>]> {
     list.filter_map(Value::as_str).map(Into::into).collect()
 }
 
-fn rules(list: Option<&Value>) -> Box<[Rule]> {
+fn rules(list: Option<&Value>) -> Box<[Arc<Rule>]> {
     let compile = |rule: &Value| {
         let text = |name: &str| rule[name].as_str().unwrap_or_default().into();
-        Rule {
+        Arc::new(Rule {
             rule: text("rule"),
             message: text("message"),
             message_expression: text("messageExpression"),
             field_path: text("fieldPath"),
             reason: text("reason"),
             optional_old_self: rule["optionalOldSelf"].as_bool().unwrap_or_default(),
-        }
+        })
     };
     list.and_then(Value::as_array).into_iter().flatten().map(compile).collect()
 }
@@ -309,6 +321,7 @@ fn checks(schema: &Map<String, Value>) -> Result<Option<Box<Checks>>, CompileErr
     let text = |name: &str| schema.get(name).and_then(Value::as_str).unwrap_or_default();
     Ok(Some(Box::new(Checks {
         format: Format::parse(text("format")),
+        format_text: text("format").into(),
         maximum: number("maximum"),
         exclusive_maximum: flag("exclusiveMaximum"),
         minimum: number("minimum"),

@@ -1,0 +1,95 @@
+//! Names of properties as expressions write them: what is no identifier is escaped.
+//!
+//! Semantics of apiserver `pkg/cel/escaping.go`.
+
+use std::borrow::Cow;
+
+const RESERVED: [&str; 21] = [
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+];
+
+const ESCAPES: [(&str, &str); 4] =
+    [("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
+
+/// None where a property cannot be named at all.
+pub(crate) fn escape(name: &str) -> Option<Cow<'_, str>> {
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if RESERVED.contains(&name) {
+        return Some(format!("__{name}__").into());
+    }
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.contains("__") {
+        return Some(name.into());
+    }
+    let mut escaped = String::with_capacity(name.len() + 16);
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        if let Some((plain, escape)) = ESCAPES.iter().find(|(plain, _)| rest.starts_with(plain)) {
+            escaped.push_str(escape);
+            rest = &rest[plain.len()..];
+        } else if c.is_ascii_alphanumeric() || c == '_' {
+            escaped.push(c);
+            rest = &rest[1..];
+        } else {
+            return None;
+        }
+    }
+    Some(escaped.into())
+}
+
+/// None where no property is written so.
+pub(crate) fn unescape(name: &str) -> Option<Cow<'_, str>> {
+    if !name.contains("__") {
+        return Some(name.into());
+    }
+    let mut plain = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(at) = rest.find("__") {
+        let inside = &rest[at + 2..];
+        let word = &inside[..inside.find('_').unwrap_or(inside.len())];
+        if word.is_empty() || !inside[word.len()..].starts_with("__") {
+            plain.push_str(&rest[..at + 1]);
+            rest = &rest[at + 1..];
+            continue;
+        }
+        plain.push_str(&rest[..at]);
+        let whole = &rest[at..at + word.len() + 4];
+        match ESCAPES.iter().find(|(_, escape)| *escape == whole) {
+            Some((original, _)) => plain.push_str(original),
+            None if RESERVED.contains(&word) && whole.len() == name.len() => plain.push_str(word),
+            None => return None,
+        }
+        rest = &rest[at + whole.len()..];
+    }
+    plain.push_str(rest);
+    Some(plain.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_found_again() {
+        for (name, escaped) in [
+            ("a", "a"),
+            ("a_b", "a_b"),
+            ("_a", "_a"),
+            ("namespace", "__namespace__"),
+            ("a-b.c/d", "a__dash__b__dot__c__slash__d"),
+            ("a__b", "a__underscores__b"),
+            ("self", "self"),
+            ("int", "int"),
+        ] {
+            assert_eq!(escape(name).unwrap(), escaped);
+            assert_eq!(unescape(escaped).unwrap(), name);
+        }
+        for unnameable in ["", "1a", "a b", "$a", "ä"] {
+            assert_eq!(escape(unnameable), None);
+        }
+        assert_eq!(unescape("__foo__"), None);
+        assert_eq!(unescape("a__b").unwrap(), "a__b");
+    }
+}

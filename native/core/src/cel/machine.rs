@@ -1,0 +1,515 @@
+//! Evaluates programs within their budgets.
+//!
+//! Semantics of cel-go's interpreter. Every step is charged as upstream charges it; work and memory that upstream does
+//! not charge for are bounded besides.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashSet;
+use serde_json::Value as Json;
+
+use super::ast::Literal;
+use super::equality::equal;
+use super::json;
+use super::functions_declared::overloads;
+use super::plan::{Mode, Op, Program, Variable, type_name};
+use super::types::Type;
+use crate::go;
+
+use super::value::{Key, List, Map, Order, OwnedMap, Text, Value};
+
+/// What one evaluation may look at and may allocate, in values and in bytes. Upstream's costs bound neither.
+const MAX_WORK: u64 = 20_000_000;
+const MAX_MEMORY: u64 = 64 << 20;
+
+pub(crate) const LIST_PRICE: u64 = 10;
+pub(crate) const MAP_PRICE: u64 = 30;
+
+/// Why there is no value.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// An error of the expression, which `&&` and `||` may absorb.
+    Error(String),
+    /// A budget is spent.
+    Cancelled,
+}
+
+impl Failure {
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Error(message) => message,
+            Self::Cancelled => "operation cancelled: actual cost limit exceeded",
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Error(message)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(message: &str) -> Self {
+        Self::Error(message.to_owned())
+    }
+}
+
+pub(crate) type Evaluated<'a> = Result<Value<'a>, Failure>;
+
+pub(crate) const NO_SUCH_OVERLOAD: &str = "no such overload";
+
+pub(crate) fn no_such_overload<'a>() -> Evaluated<'a> {
+    Err(NO_SUCH_OVERLOAD.into())
+}
+
+/// The variables of an evaluation.
+#[derive(Clone)]
+pub(crate) struct Variables<'a> {
+    pub current: Result<Value<'a>, String>,
+    pub old: Option<Result<Value<'a>, String>>,
+}
+
+/// One evaluation of one program.
+pub(crate) struct Machine<'a> {
+    program: &'a Program,
+    variables: &'a Variables<'a>,
+    /// A variable may hold a failure, which is that of whoever looks at it.
+    pub(super) locals: Vec<Evaluated<'a>>,
+    constants: Vec<Option<Value<'a>>>,
+    sets: Vec<Option<Rc<FxHashSet<Key>>>>,
+    pub cost: u64,
+    limit: u64,
+    work: u64,
+    memory: u64,
+    /// Constants are made for nothing.
+    free: bool,
+}
+
+/// What an evaluation came to, and what it cost.
+pub(crate) struct Outcome<'a> {
+    pub value: Evaluated<'a>,
+    pub cost: u64,
+}
+
+pub(crate) fn evaluate<'a>(program: &'a Program, variables: &'a Variables<'a>, limit: u64) -> Outcome<'a> {
+    let mut machine = Machine::new(program, variables, limit);
+    let value = machine.eval(&program.op);
+    Outcome { value, cost: machine.cost }
+}
+
+/// Computes all conversions of constants, whose faults are told before anything runs.
+pub(crate) fn try_constants(program: &Program) -> Result<(), String> {
+    let variables = Variables { current: Ok(Value::Null), old: None };
+    let mut machine = Machine::new(program, &variables, u64::MAX);
+    for (index, op) in program.constants.iter().enumerate() {
+        if matches!(op, Op::Call { .. }) {
+            machine.constant(index).map_err(|failure| failure.message().to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Machine<'a> {
+    fn new(program: &'a Program, variables: &'a Variables<'a>, limit: u64) -> Self {
+        Self {
+            program,
+            variables,
+            locals: vec![Ok(Value::Null); program.locals],
+            constants: vec![None; program.constants.len()],
+            sets: vec![None; program.constants.len()],
+            cost: 0,
+            limit,
+            work: 0,
+            memory: 0,
+            free: false,
+        }
+    }
+
+    pub(super) fn charge(&mut self, cost: u64) -> Result<(), Failure> {
+        if self.free {
+            return Ok(());
+        }
+        self.cost = self.cost.saturating_add(cost);
+        if self.cost > self.limit { Err(Failure::Cancelled) } else { Ok(()) }
+    }
+
+    /// Something that is looked at.
+    pub fn work(&mut self, steps: u64) -> Result<(), Failure> {
+        self.work = self.work.saturating_add(steps);
+        if self.work > MAX_WORK { Err(Failure::Cancelled) } else { Ok(()) }
+    }
+
+    /// Something that is allocated.
+    pub fn allocate(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.memory = self.memory.saturating_add(bytes as u64);
+        self.work(bytes as u64 / 64)?;
+        if self.memory > MAX_MEMORY { Err(Failure::Cancelled) } else { Ok(()) }
+    }
+
+    pub fn allocate_list(&mut self, elements: usize) -> Result<(), Failure> {
+        self.allocate(elements.saturating_mul(size_of::<Value<'a>>()))
+    }
+
+    pub fn new_text(&mut self, text: String) -> Evaluated<'a> {
+        self.allocate(text.len())?;
+        Ok(Value::text(text))
+    }
+
+    pub fn new_list(&mut self, elements: Vec<Value<'a>>) -> Evaluated<'a> {
+        self.allocate_list(elements.len())?;
+        Ok(Value::list(elements))
+    }
+
+    pub(super) fn eval(&mut self, op: &'a Op) -> Evaluated<'a> {
+        match op {
+            Op::Literal(literal) => Ok(literal_value(literal)),
+            Op::Constant(index) => self.constant(*index),
+            Op::Type(name) => Ok(Value::Type((&**name).into())),
+            Op::Variable { which, paid } => {
+                self.charge(u64::from(*paid))?;
+                let variable = match which {
+                    Variable::Current => Some(&self.variables.current),
+                    Variable::Old => self.variables.old.as_ref(),
+                };
+                match variable {
+                    Some(Ok(value)) => Ok(value.clone()),
+                    Some(Err(message)) => Err(message.as_str().into()),
+                    None => Err("no such attribute(s): oldSelf".into()),
+                }
+            }
+            Op::Local { slot, paid } => {
+                self.charge(u64::from(*paid))?;
+                self.locals[*slot].clone()
+            }
+            Op::Attribute(inner) => {
+                let value = self.eval(inner);
+                if !matches!(value, Err(Failure::Cancelled)) {
+                    self.charge(1)?;
+                }
+                value
+            }
+            Op::Select { operand, field, mode } => self.select(operand, field, *mode),
+            Op::Index { operand, index, optional, paid } => self.index(operand, index, *optional, *paid),
+            Op::And(sides) => self.logical(sides, false),
+            Op::Or(sides) => self.logical(sides, true),
+            Op::Conditional(parts) => match self.eval(&parts[0])? {
+                Value::Bool(true) => self.eval(&parts[1]),
+                Value::Bool(false) => self.eval(&parts[2]),
+                _ => no_such_overload(),
+            },
+            Op::Equals { negated, sides, price } => {
+                let (args, failure) = self.arguments(&**sides, true)?;
+                self.charge(price.before(&args))?;
+                failure.map_or(Ok(()), Err)?;
+                match equal(self, &args[0], &args[1]) {
+                    Ok(same) => Ok(Value::Bool(same != *negated)),
+                    // What cannot be compared is not the same.
+                    Err(Failure::Error(_)) if *negated => Ok(Value::Bool(true)),
+                    Err(failure) => Err(failure),
+                }
+            }
+            Op::Otherwise { optional, other, unwrap } => match self.eval(optional)? {
+                Value::Optional(Some(value)) if *unwrap => Ok((*value).clone()),
+                Value::Optional(Some(value)) => Ok(Value::Optional(Some(value))),
+                Value::Optional(None) => self.eval(other),
+                _ => no_such_overload(),
+            },
+            Op::NotStrictlyFalse(inner) => {
+                let value = self.eval(inner);
+                self.charge(1)?;
+                match value {
+                    Err(Failure::Cancelled) => Err(Failure::Cancelled),
+                    Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
+                    _ => Ok(Value::Bool(true)),
+                }
+            }
+            Op::InConstants { value, constants } => {
+                let value = self.eval(value)?;
+                let set = self.set(*constants)?;
+                Ok(Value::Bool(Key::of(&value).is_some_and(|key| set.contains(&key))))
+            }
+            Op::Call { function, name, args, price, together } => {
+                let (values, failure) = self.arguments(args, *together)?;
+                self.charge(price.before(&values))?;
+                let result = match failure {
+                    None => function(self, name, &values).map_err(|failure| signed(failure, name, &values)),
+                    Some(failure) => Err(failure),
+                };
+                match &result {
+                    Err(Failure::Cancelled) => {}
+                    Ok(value) => self.charge(price.after(value))?,
+                    Err(_) => self.charge(price.after(&Value::Null))?,
+                }
+                result
+            }
+            Op::List { elements, optional } => {
+                let mut values = Vec::with_capacity(elements.len());
+                for (at, element) in elements.iter().enumerate() {
+                    let value = self.eval(element);
+                    if matches!(value, Err(Failure::Error(_))) {
+                        self.charge(LIST_PRICE)?;
+                    }
+                    match value? {
+                        Value::Optional(inner) if optional.contains(&at) => {
+                            values.extend(inner.map(|value| (*value).clone()));
+                        }
+                        _ if optional.contains(&at) => {
+                            return Err("cannot initialize optional list element from non-optional value".into());
+                        }
+                        value => values.push(value),
+                    }
+                }
+                self.charge(LIST_PRICE)?;
+                self.new_list(values)
+            }
+            Op::Map(entries) => self.map(entries),
+            Op::Fold(fold) => self.fold(fold),
+        }
+    }
+
+    /// The arguments of a call. `together`: all are evaluated, and the call is paid for, even if one fails; otherwise
+    /// what follows the first that fails is not looked at.
+    fn arguments(&mut self, args: &'a [Op], together: bool) -> Result<(Vec<Value<'a>>, Option<Failure>), Failure> {
+        let mut values = Vec::with_capacity(args.len());
+        let mut failure = None;
+        for arg in args {
+            match self.eval(arg) {
+                Ok(value) => values.push(value),
+                Err(Failure::Error(message)) if together => {
+                    failure = failure.or(Some(Failure::Error(message)));
+                    values.push(Value::Null);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok((values, failure))
+    }
+
+    fn constant(&mut self, index: usize) -> Evaluated<'a> {
+        if let Some(value) = &self.constants[index] {
+            return Ok(value.clone());
+        }
+        let program = self.program;
+        let before = std::mem::replace(&mut self.free, true);
+        let value = self.eval(&program.constants[index]);
+        self.free = before;
+        let value = value?;
+        self.constants[index] = Some(value.clone());
+        Ok(value)
+    }
+
+    fn set(&mut self, index: usize) -> Result<Rc<FxHashSet<Key>>, Failure> {
+        if let Some(set) = &self.sets[index] {
+            return Ok(set.clone());
+        }
+        let mut set = FxHashSet::default();
+        if let Value::List(List::Owned { elements, .. }) = self.constant(index)? {
+            set.extend(elements.iter().filter_map(Key::of));
+        }
+        let set = Rc::new(set);
+        self.sets[index] = Some(set.clone());
+        Ok(set)
+    }
+
+    /// `||` where `decisive` is true, else `&&`: an error counts only if the other side does not decide.
+    fn logical(&mut self, sides: &'a [Op; 2], decisive: bool) -> Evaluated<'a> {
+        let mut failure = None;
+        for side in sides {
+            match self.eval(side) {
+                Ok(Value::Bool(value)) if value == decisive => return Ok(Value::Bool(decisive)),
+                Ok(Value::Bool(_)) => {}
+                Ok(_) => failure = failure.or(Some(Failure::from(NO_SUCH_OVERLOAD))),
+                Err(Failure::Cancelled) => return Err(Failure::Cancelled),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(Value::Bool(!decisive)), Err)
+    }
+
+    fn select(&mut self, operand: &'a Op, field: &str, mode: Mode) -> Evaluated<'a> {
+        let operand = self.eval(operand)?;
+        let (target, was_optional) = match operand {
+            Value::Optional(None) => {
+                return Ok(if mode.tests() { Value::Bool(false) } else { Value::Optional(None) });
+            }
+            Value::Optional(Some(inner)) => ((*inner).clone(), true),
+            other => (other, false),
+        };
+        let found = match &target {
+            Value::Map(map) => self.member(map, field),
+            _ => None,
+        };
+        let free = mode == Mode::TestForLess || (mode == Mode::Optional && found.is_none());
+        self.charge(u64::from(!free))?;
+        match (mode, found) {
+            (Mode::Test | Mode::TestForLess, found) => Ok(Value::Bool(found.transpose()?.is_some())),
+            (_, Some(Err(message))) => Err(message.into()),
+            (Mode::Value, Some(Ok(value))) if !was_optional => Ok(value),
+            (_, Some(Ok(value))) => Ok(Value::some(value)),
+            (Mode::Value, None) if !was_optional => Err(format!("no such key: {field}").into()),
+            (_, None) => Ok(Value::Optional(None)),
+        }
+    }
+
+    /// A member by its name.
+    fn member(&self, map: &Map<'a>, name: &str) -> Option<Result<Value<'a>, String>> {
+        match map {
+            Map::Json { members, node, resource } => json::member(members, node, *resource, name),
+            Map::Owned(owned) => owned.get(&Key::String(name.into())).cloned().map(Ok),
+        }
+    }
+
+    fn index(&mut self, operand: &'a Op, index: &'a Op, optional: bool, paid: bool) -> Evaluated<'a> {
+        let operand = self.eval(operand)?;
+        let index = self.eval(index)?;
+        let (target, was_optional) = match operand {
+            Value::Optional(None) => return Ok(Value::Optional(None)),
+            Value::Optional(Some(inner)) => ((*inner).clone(), true),
+            other => (other, false),
+        };
+        let found = self.element(&target, &index);
+        if !matches!(found, Ok(None)) || !optional {
+            self.charge(u64::from(paid))?;
+        }
+        match found? {
+            Some(value) if was_optional || optional => Ok(Value::some(value)),
+            Some(value) => Ok(value),
+            None if was_optional || optional => Ok(Value::Optional(None)),
+            None => Err(match target {
+                Value::List(_) => format!("index out of bounds: {}", super::show::plain(&index)),
+                _ => format!("no such key: {}", super::show::plain(&index)),
+            }
+            .into()),
+        }
+    }
+
+    /// An element of a list or map; None where there is none.
+    pub fn element(&mut self, target: &Value<'a>, index: &Value<'a>) -> Result<Option<Value<'a>>, Failure> {
+        match target {
+            Value::List(list) => {
+                let at = match index {
+                    Value::Int(at) => usize::try_from(*at).ok(),
+                    Value::Uint(at) => usize::try_from(*at).ok(),
+                    Value::Double(at) if at.fract() == 0.0 && at.abs() < 9e18 => {
+                        usize::try_from(*at as i64).ok()
+                    }
+                    Value::Double(at) => {
+                        return Err(format!("unsupported index value {} in list", go::float(*at)).into());
+                    }
+                    _ => return Err(format!("unsupported index type '{}' in list", index.type_name()).into()),
+                };
+                // Lists of an object take integers only.
+                if matches!(list, List::Json { .. })
+                    && !matches!(index, Value::Int(_))
+                    && at.is_some_and(|at| at < list.len())
+                {
+                    return Err(format!("unsupported index: {}", super::show::plain(index)).into());
+                }
+                at.filter(|at| *at < list.len()).map(|at| self.at(list, at)).transpose()
+            }
+            Value::Map(Map::Json { members, node, resource }) => match index {
+                Value::String(name) => {
+                    Ok(json::member(members, node, *resource, name.as_str()).transpose()?)
+                }
+                _ => Err(NO_SUCH_OVERLOAD.into()),
+            },
+            Value::Map(Map::Owned(map)) => match Key::of(index) {
+                Some(key) => Ok(map.get(&key).cloned()),
+                None => Err(format!("unsupported key type: {}", index.type_name()).into()),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The element of a list at a position that it has.
+    pub fn at(&self, list: &List<'a>, at: usize) -> Evaluated<'a> {
+        match list {
+            List::Json { elements, items, .. } => json_element(&elements[at], items),
+            List::Owned { elements, .. } => Ok(elements[at].clone()),
+        }
+    }
+
+    /// All elements of a list.
+    pub fn elements(&mut self, list: &List<'a>) -> Result<Vec<Value<'a>>, Failure> {
+        self.allocate_list(list.len())?;
+        (0..list.len()).map(|at| self.at(list, at)).collect()
+    }
+
+    fn map(&mut self, entries: &'a [(Op, Op, bool)]) -> Evaluated<'a> {
+        let mut map = OwnedMap::default();
+        for (key_op, value_op, optional) in entries {
+            let pair = self.eval(key_op).and_then(|name| Ok((name, self.eval(value_op)?)));
+            if matches!(pair, Err(Failure::Error(_))) {
+                self.charge(MAP_PRICE)?;
+            }
+            let (name, value) = pair?;
+            let Some(key) = Key::of(&name) else {
+                return Err(format!("unsupported key type: {}", name.type_name()).into());
+            };
+            match value {
+                Value::Optional(None) if *optional => map.remove(&key),
+                Value::Optional(Some(inner)) if *optional => {
+                    map.insert(key, name, (*inner).clone());
+                }
+                _ if *optional => {
+                    return Err("cannot initialize optional entry from non-optional value".into());
+                }
+                value => {
+                    map.insert(key, name, value);
+                }
+            }
+        }
+        self.charge(MAP_PRICE)?;
+        self.allocate_list(map.entries.len() * 3)?;
+        Ok(Value::Map(Map::Owned(Rc::new(map))))
+    }
+}
+
+/// Most functions tell what they were called with when that does not fit any of their declarations.
+fn signed(failure: Failure, name: &str, args: &[Value<'_>]) -> Failure {
+    let operator = |c: char| matches!(c, '_' | '@' | '!' | '-');
+    let bare = name.starts_with(operator) || matches!(name, "contains" | "startsWith" | "endsWith" | "matches");
+    if bare || !matches!(&failure, Failure::Error(message) if message == NO_SUCH_OVERLOAD) {
+        return failure;
+    }
+    if name == "size" {
+        return format!("{NO_SUCH_OVERLOAD}: size").into();
+    }
+    let takes = |wanted: &Type, arg: &Value<'_>| match wanted {
+        Type::Dyn | Type::Param(_) => true,
+        wanted => type_name(wanted) == arg.type_name(),
+    };
+    let fits = overloads(name).unwrap_or_default().iter().any(|overload| {
+        overload.args.len() == args.len() && overload.args.iter().zip(args).all(|(wanted, arg)| takes(wanted, arg))
+    });
+    if fits {
+        return failure;
+    }
+    let types: Vec<&str> = args.iter().map(Value::type_name).collect();
+    format!("{NO_SUCH_OVERLOAD}: {name}({})", types.join(", ")).into()
+}
+
+pub(crate) fn json_element<'a>(
+    element: &'a Json,
+    items: &'a crate::schema::custom::Node,
+) -> Evaluated<'a> {
+    json::value_of(element, items, false).map_err(Failure::Error)
+}
+
+pub(crate) fn literal_value(literal: &Literal) -> Value<'_> {
+    match literal {
+        Literal::Null => Value::Null,
+        Literal::Bool(value) => Value::Bool(*value),
+        Literal::Int(value) => Value::Int(*value),
+        Literal::Uint(value) => Value::Uint(*value),
+        Literal::Double(value) => Value::Double(*value),
+        Literal::String(text) => Value::String(Text::Borrowed(text)),
+        Literal::Bytes(bytes) => Value::Bytes((&**bytes).into()),
+    }
+}
+
+/// A list whose elements are known, of the same order as another.
+pub(crate) fn list_like<'a>(elements: Vec<Value<'a>>, order: Order<'a>) -> Value<'a> {
+    Value::List(List::Owned { elements: Rc::new(elements), order })
+}
