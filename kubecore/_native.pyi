@@ -689,11 +689,16 @@ class CustomSchema:
         """A stored object without what this schema does not know, malformed metadata dropped. ValueError."""
     def default(self, body: bytes) -> bytes:
         """With the schema's defaults; the very object passed in where nothing is to be added. ValueError."""
-    def validate(self, body: bytes, old: bytes | None = None, *, subresource: str = "") -> list[tuple[str, str, str]]:
-        """(reason, field, message) for each fault of a defaulted object, as Status causes have them.
+    def validate(
+        self, body: bytes, old: bytes | None = None, *, subresource: str = ""
+    ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+        """What is wrong with a defaulted object: (reason, field, message) of each fault, as Status causes have them.
+
+        Three lists: what types and bounds of the schema find; what embedded resources, sets, maps and rules find; and
+        what rules find but forgive an update, because it has not changed it: that is to be warned of.
 
         `old` is the stored object on update: unchanged parts are not judged again. `subresource` is "" or "status".
-        apiVersion, kind and metadata are the caller's to validate, but for what the schema says of them. ValueError.
+        Metadata is the caller's to validate, but for what the schema says of it. ValueError.
         """
     def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
         """As `Schemas.patch`; a strategic merge patch is a PatchError 415."""

@@ -77,9 +77,9 @@ impl CustomSchema {
         body: &[u8],
         old: Option<&[u8]>,
         subresource: &str,
-    ) -> PyResult<Vec<FaultTuple>> {
-        let faults = py.detach(|| self.inner.validate(body, old, subresource));
-        Ok(told(faults.map_err(unusable)?))
+    ) -> PyResult<(Vec<FaultTuple>, Vec<FaultTuple>, Vec<FaultTuple>)> {
+        let verdict = py.detach(|| self.inner.validate(body, old, subresource)).map_err(unusable)?;
+        Ok((told(verdict.schema), told(verdict.further), told(verdict.forgiven)))
     }
 
     fn patch<'py>(

@@ -39,8 +39,15 @@ spec:
               type: object
               description: What is wanted.
               required: [cronSpec]
+              x-kubernetes-validations:
+                - rule: "!has(self.replicas) || self.replicas <= 10"
+                  messageExpression: "'%d replicas, no more than 10 may be'.format([self.replicas])"
+                  fieldPath: .replicas
               properties:
-                cronSpec: {type: string, description: When to do it.}
+                cronSpec:
+                  type: string
+                  description: When to do it.
+                  x-kubernetes-validations: [{rule: self == oldSelf, message: is immutable}]
                 image: {type: string, default: busybox}
                 replicas: {type: integer, minimum: 0}
             status:
@@ -153,6 +160,20 @@ def test_an_invalid_object_is_refused(kubectl: Kubectl, crontabs: str, namespace
     refused = kubectl.run("-n", namespace, "create", "-f", "-", stdin=unknown)
     assert refused.status == 1
     assert 'unknown field "spec.relpicas"' in refused.errors
+
+
+def test_rules_are_kept_to(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
+    many = CRONTAB.format(name="one").replace("replicas: 2", "replicas: 11")
+    refused = kubectl.run("-n", namespace, "apply", "-f", "-", stdin=many)
+    assert refused.status == 1
+    told = "spec.replicas: Invalid value: 11 replicas, no more than 10 may be"
+    assert f'The CronTab "one" is invalid: {told}' in refused.errors
+    crontab(kubectl, namespace, "one")
+    changed = CRONTAB.format(name="one").replace("*/5", "*/7")
+    for side in ((), ("--server-side", "--force-conflicts")):
+        refused = kubectl.run("-n", namespace, "apply", *side, "-f", "-", stdin=changed)
+        assert 'spec.cronSpec: Invalid value: "*/7 * * * *": is immutable' in refused.errors
+    assert kubectl.run("-n", namespace, "scale", "--replicas=11", "ct/one").status == 1
 
 
 def test_patch_scale_and_label(kubectl: Kubectl, crontabs: str, namespace: str) -> None:

@@ -66,19 +66,20 @@ class CustomResourceStrategy(Strategy):
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         # An update is judged as a whole, by what it changes.
-        return [] if ctx.operation == "UPDATE" else self._judge(obj, None)
+        return [] if ctx.operation == "UPDATE" else self._judge(ctx, obj, None)
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return self._judge(obj, old)
+        return self._judge(ctx, obj, old)
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return self._judge(obj, old, subresource="status")
+        return self._judge(ctx, obj, old, subresource="status")
 
-    def _judge(self, obj: JSON, old: JSON | None, *, subresource: str = "") -> list[Cause]:
+    def _judge(self, ctx: RequestContext, obj: JSON, old: JSON | None, *, subresource: str = "") -> list[Cause]:
         before = None if old is None else dumps(old)
-        found = self._schema.validate(dumps(obj), before, subresource=subresource)
-        causes = [Cause(reason, message, field) for reason, field, message in found]
-        return causes + self._scale_causes(obj, subresource)
+        schema, further, forgiven = self._schema.validate(dumps(obj), before, subresource=subresource)
+        for _, field, message in forgiven:
+            ctx.warn(f"{field}: {message}")
+        return [*_causes(schema), *self._scale_causes(obj, subresource), *_causes(further)]
 
     def _scale_causes(self, obj: JSON, subresource: str) -> list[Cause]:
         scale = self._version.scale
@@ -100,6 +101,10 @@ class CustomResourceStrategy(Strategy):
             return []
         before = set(meta.finalizers(old)) if old is not None else set()
         return [text for one in sorted(set(meta.finalizers(obj)) - before) for text in _finalizer_warnings(one)]
+
+
+def _causes(faults: list[tuple[str, str, str]]) -> list[Cause]:
+    return [Cause(reason, message, field) for reason, field, message in faults]
 
 
 def _content(obj: JSON) -> JSON:

@@ -15,7 +15,7 @@ from kubecore.apiserver.registry.codec import dumps
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.definitions import conversion, naming, versions
-from kubecore.apiserver.registry.validation.definitions.formats import has_rules, unrecognized_formats
+from kubecore.apiserver.registry.validation.definitions.formats import unrecognized_formats
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -102,10 +102,7 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
             return []
         before = unrecognized_formats(old["spec"]) if old is not None else []
         found = unrecognized_formats(obj["spec"])
-        told = [f'unrecognized format "{form}"' for form in found if form not in before]
-        if has_rules(obj["spec"]) and (old is None or not has_rules(old["spec"])):
-            told.append("x-kubernetes-validations: CEL rules are not evaluated yet, objects are not held to them")
-        return told
+        return [f'unrecognized format "{form}"' for form in found if form not in before]
 
     # --- deletion
 

@@ -61,10 +61,8 @@ pub(crate) fn check(parsed: Parsed, variables: &[(&str, Type)]) -> Result<Checke
         return Err(checker.faults);
     }
     let Checker { types, bindings, meanings, positions, .. } = checker;
-    let types: Vec<Type> = types
-        .into_iter()
-        .map(|ty| ty.map_or(Type::Dyn, |ty| bindings.substitute(&ty, true)))
-        .collect();
+    let types: Vec<Type> =
+        types.into_iter().map(|ty| ty.map_or(Type::Dyn, |ty| bindings.substitute(&ty, true))).collect();
     let ty = types[expr.id as usize].clone();
     Ok(Checked { expr, types, meanings, ty, positions })
 }
@@ -117,7 +115,7 @@ impl Checker {
             return Some((ty.clone(), None));
         }
         let ty = type_named(name)?;
-        Some((Type::Type(Some(Arc::new(ty.clone()))), Some(Meaning::Type(ty))))
+        Some((Type::Meta(Some(Arc::new(ty.clone()))), Some(Meaning::Type(ty))))
     }
 
     fn refer(&mut self, id: Id, found: (Type, Option<Meaning>)) {
@@ -250,9 +248,9 @@ impl Checker {
             return;
         };
         // `a.b.c()` calls the function a.b.c, if there is one.
-        let qualified = receiver.qualified_name().map(|prefix| {
-            format!("{}.{function}", prefix.strip_prefix('.').unwrap_or(&prefix))
-        });
+        let qualified = receiver
+            .qualified_name()
+            .map(|prefix| format!("{}.{function}", prefix.strip_prefix('.').unwrap_or(&prefix)));
         if let Some(name) = qualified
             && let Some(declared) = overloads(&name)
         {
@@ -322,8 +320,7 @@ impl Checker {
     }
 
     fn signature(&self, given: &[Type], member: bool) -> String {
-        let shown: Vec<String> =
-            given.iter().map(|ty| self.bindings.substitute(ty, true).shown()).collect();
+        let shown: Vec<String> = given.iter().map(|ty| self.bindings.substitute(ty, true).shown()).collect();
         match shown.split_first() {
             Some((target, args)) if member => format!("{target}.({})", args.join(", ")),
             _ => format!("({})", shown.join(", ")),
@@ -471,7 +468,7 @@ fn literal_type(literal: &Literal) -> Type {
 fn letters(ty: &Type, see: &mut impl FnMut(u32)) {
     match ty {
         Type::Param(letter) => see(*letter),
-        Type::List(inner) | Type::Optional(inner) | Type::Type(Some(inner)) => letters(inner, see),
+        Type::List(inner) | Type::Optional(inner) | Type::Meta(Some(inner)) => letters(inner, see),
         Type::Map(pair) => {
             letters(&pair.0, see);
             letters(&pair.1, see);

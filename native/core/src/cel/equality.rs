@@ -51,7 +51,12 @@ pub(crate) fn equal<'a>(
         (Value::Semver(a), Value::Semver(b)) => a.compare(b).is_eq(),
         (Value::Format(a), Value::Format(b)) => a == b,
         (
-            Value::Quantity(_) | Value::Url(_) | Value::Ip(_) | Value::Cidr(..) | Value::Semver(_) | Value::Format(_),
+            Value::Quantity(_)
+            | Value::Url(_)
+            | Value::Ip(_)
+            | Value::Cidr(..)
+            | Value::Semver(_)
+            | Value::Format(_),
             _,
         ) => return Err(NO_SUCH_OVERLOAD.into()),
         (Value::Opaque(a), Value::Opaque(b)) => {
@@ -127,9 +132,7 @@ pub(crate) fn identities<'a>(
             (Value::Map(map), keys) => {
                 let parts = keys.iter().map(|key| match map {
                     Map::Json { members, .. } => members.get(&**key).map(Json::to_string).unwrap_or_default(),
-                    Map::Owned(map) => {
-                        map.get(&Key::String(key.clone())).map(identity).unwrap_or_default()
-                    }
+                    Map::Owned(map) => map.get(&Key::String(key.clone())).map(identity).unwrap_or_default(),
                 });
                 parts.collect::<Vec<_>>().join("\0")
             }
@@ -154,7 +157,9 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
     match left {
         Map::Owned(map) => {
             for (name, value) in &map.entries {
-                let Some(other) = machine.element(&Value::Map(right.clone()), name)? else { return Ok(false) };
+                let Some(other) = machine.element(&Value::Map(right.clone()), name)? else {
+                    return Ok(false);
+                };
                 if !equal(machine, value, &other)? {
                     return Ok(false);
                 }
@@ -163,7 +168,9 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
         }
         Map::Json { members, node, resource } => {
             for key in json::keys(members, node, *resource) {
-                let (Value::String(name), Value::Map(_)) = (&key, &Value::Map(right.clone())) else { continue };
+                let (Value::String(name), Value::Map(_)) = (&key, &Value::Map(right.clone())) else {
+                    continue;
+                };
                 let ours = json::member(members, node, *resource, name.as_str()).transpose()?;
                 let theirs = machine.element(&Value::Map(right.clone()), &key)?;
                 match (ours, theirs) {

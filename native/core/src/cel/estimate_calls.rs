@@ -138,8 +138,14 @@ fn kubernetes(
             cost(first()?.scaled(TRAVERSE))
         }
         "ip.isCanonical" => cost(first()?.scaled(2.0 * TRAVERSE)),
-        "masked" | "prefixLength" | "family" | "isUnspecified" | "isLoopback" | "isLinkLocalMulticast"
-        | "isLinkLocalUnicast" | "isGlobalUnicast" => cost(Range::fixed(1)),
+        "masked"
+        | "prefixLength"
+        | "family"
+        | "isUnspecified"
+        | "isLoopback"
+        | "isLinkLocalMulticast"
+        | "isLinkLocalUnicast"
+        | "isGlobalUnicast" => cost(Range::fixed(1)),
         "containsIP" | "containsCIDR" => {
             let arg = args.first()?;
             let bytes = Range { min: 4, max: 16 };

@@ -136,9 +136,7 @@ impl<'a> Machine<'a> {
                 let mut turns = Vec::with_capacity(members.len());
                 for key in json::keys(members, node, resource) {
                     let value = match &key {
-                        Value::String(name) if pairs => {
-                            json::member(members, node, resource, name.as_str())
-                        }
+                        Value::String(name) if pairs => json::member(members, node, resource, name.as_str()),
                         _ => None,
                     };
                     turns.push((Ok(key), value.map(|value| value.map_err(Failure::Error))));

@@ -48,11 +48,9 @@ pub(crate) fn value_of<'a>(json: &'a Json, node: &'a Node, resource: bool) -> Re
     }
     match node.ty {
         Some(JsonType::Object) => match json {
-            Json::Object(members) => Ok(Value::Map(Map::Json {
-                members,
-                node,
-                resource: resource || node.embedded_resource,
-            })),
+            Json::Object(members) => {
+                Ok(Value::Map(Map::Json { members, node, resource: resource || node.embedded_resource }))
+            }
             _ => invalid("expected a map for the provided schema with type=object"),
         },
         Some(JsonType::Array) => {
@@ -83,9 +81,11 @@ pub(crate) fn value_of<'a>(json: &'a Json, node: &'a Node, resource: bool) -> Re
             _ => invalid(&format!("expected bool, got {}", go_type(json))),
         },
         None if node.preserve_unknown => Ok(Value::Opaque(json)),
-        None => Err("invalid type, expected object, array, number, integer, boolean or string, or no type with \
+        None => {
+            Err("invalid type, expected object, array, number, integer, boolean or string, or no type with \
                      x-kubernetes-int-or-string or x-kubernetes-preserve-unknown-fields is true, got "
-            .into()),
+                .into())
+        }
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) enum Token {
 
 /// Longest first, so that `<=` is no `<`.
 const SYMBOLS: [&str; 24] = [
-    "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ",", ".", "(", ")", "[",
-    "]", "{", "}",
+    "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ",", ".", "(", ")",
+    "[", "]", "{", "}",
 ];
 
 /// A token, the offset in characters where it begins, and its text.
@@ -141,8 +141,9 @@ impl<'s> Lexer<'s, '_> {
             let text = self.take(2 + digits);
             return self.integer(start, &text[2..], 16);
         }
-        let digits =
-            |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = |from: usize| {
+            bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+        };
         let mut length = digits(0);
         let mut float = false;
         if bytes.get(length) == Some(&b'.') && digits(length + 1) > 0 {

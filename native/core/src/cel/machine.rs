@@ -6,16 +6,12 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
-use serde_json::Value as Json;
 
 use super::ast::Literal;
 use super::equality::equal;
-use super::json;
 use super::functions_declared::overloads;
-use super::plan::{Mode, Op, Program, Variable, type_name};
+use super::plan::{Op, Program, Variable, type_name};
 use super::types::Type;
-use crate::go;
-
 use super::value::{Key, List, Map, Order, OwnedMap, Text, Value};
 
 /// What one evaluation may look at and may allocate, in values and in bytes. Upstream's costs bound neither.
@@ -213,7 +209,8 @@ impl<'a> Machine<'a> {
                 Value::Optional(Some(value)) if *unwrap => Ok((*value).clone()),
                 Value::Optional(Some(value)) => Ok(Value::Optional(Some(value))),
                 Value::Optional(None) => self.eval(other),
-                _ => no_such_overload(),
+                // What is no optional value at all is taken as it is.
+                value => Ok(value),
             },
             Op::NotStrictlyFalse(inner) => {
                 let value = self.eval(inner);
@@ -255,7 +252,9 @@ impl<'a> Machine<'a> {
                             values.extend(inner.map(|value| (*value).clone()));
                         }
                         _ if optional.contains(&at) => {
-                            return Err("cannot initialize optional list element from non-optional value".into());
+                            return Err(
+                                "cannot initialize optional list element from non-optional value".into()
+                            );
                         }
                         value => values.push(value),
                     }
@@ -270,7 +269,11 @@ impl<'a> Machine<'a> {
 
     /// The arguments of a call. `together`: all are evaluated, and the call is paid for, even if one fails; otherwise
     /// what follows the first that fails is not looked at.
-    fn arguments(&mut self, args: &'a [Op], together: bool) -> Result<(Vec<Value<'a>>, Option<Failure>), Failure> {
+    fn arguments(
+        &mut self,
+        args: &'a [Op],
+        together: bool,
+    ) -> Result<(Vec<Value<'a>>, Option<Failure>), Failure> {
         let mut values = Vec::with_capacity(args.len());
         let mut failure = None;
         for arg in args {
@@ -327,115 +330,6 @@ impl<'a> Machine<'a> {
         failure.map_or(Ok(Value::Bool(!decisive)), Err)
     }
 
-    fn select(&mut self, operand: &'a Op, field: &str, mode: Mode) -> Evaluated<'a> {
-        let operand = self.eval(operand)?;
-        let (target, was_optional) = match operand {
-            Value::Optional(None) => {
-                return Ok(if mode.tests() { Value::Bool(false) } else { Value::Optional(None) });
-            }
-            Value::Optional(Some(inner)) => ((*inner).clone(), true),
-            other => (other, false),
-        };
-        let found = match &target {
-            Value::Map(map) => self.member(map, field),
-            _ => None,
-        };
-        let free = mode == Mode::TestForLess || (mode == Mode::Optional && found.is_none());
-        self.charge(u64::from(!free))?;
-        match (mode, found) {
-            (Mode::Test | Mode::TestForLess, found) => Ok(Value::Bool(found.transpose()?.is_some())),
-            (_, Some(Err(message))) => Err(message.into()),
-            (Mode::Value, Some(Ok(value))) if !was_optional => Ok(value),
-            (_, Some(Ok(value))) => Ok(Value::some(value)),
-            (Mode::Value, None) if !was_optional => Err(format!("no such key: {field}").into()),
-            (_, None) => Ok(Value::Optional(None)),
-        }
-    }
-
-    /// A member by its name.
-    fn member(&self, map: &Map<'a>, name: &str) -> Option<Result<Value<'a>, String>> {
-        match map {
-            Map::Json { members, node, resource } => json::member(members, node, *resource, name),
-            Map::Owned(owned) => owned.get(&Key::String(name.into())).cloned().map(Ok),
-        }
-    }
-
-    fn index(&mut self, operand: &'a Op, index: &'a Op, optional: bool, paid: bool) -> Evaluated<'a> {
-        let operand = self.eval(operand)?;
-        let index = self.eval(index)?;
-        let (target, was_optional) = match operand {
-            Value::Optional(None) => return Ok(Value::Optional(None)),
-            Value::Optional(Some(inner)) => ((*inner).clone(), true),
-            other => (other, false),
-        };
-        let found = self.element(&target, &index);
-        if !matches!(found, Ok(None)) || !optional {
-            self.charge(u64::from(paid))?;
-        }
-        match found? {
-            Some(value) if was_optional || optional => Ok(Value::some(value)),
-            Some(value) => Ok(value),
-            None if was_optional || optional => Ok(Value::Optional(None)),
-            None => Err(match target {
-                Value::List(_) => format!("index out of bounds: {}", super::show::plain(&index)),
-                _ => format!("no such key: {}", super::show::plain(&index)),
-            }
-            .into()),
-        }
-    }
-
-    /// An element of a list or map; None where there is none.
-    pub fn element(&mut self, target: &Value<'a>, index: &Value<'a>) -> Result<Option<Value<'a>>, Failure> {
-        match target {
-            Value::List(list) => {
-                let at = match index {
-                    Value::Int(at) => usize::try_from(*at).ok(),
-                    Value::Uint(at) => usize::try_from(*at).ok(),
-                    Value::Double(at) if at.fract() == 0.0 && at.abs() < 9e18 => {
-                        usize::try_from(*at as i64).ok()
-                    }
-                    Value::Double(at) => {
-                        return Err(format!("unsupported index value {} in list", go::float(*at)).into());
-                    }
-                    _ => return Err(format!("unsupported index type '{}' in list", index.type_name()).into()),
-                };
-                // Lists of an object take integers only.
-                if matches!(list, List::Json { .. })
-                    && !matches!(index, Value::Int(_))
-                    && at.is_some_and(|at| at < list.len())
-                {
-                    return Err(format!("unsupported index: {}", super::show::plain(index)).into());
-                }
-                at.filter(|at| *at < list.len()).map(|at| self.at(list, at)).transpose()
-            }
-            Value::Map(Map::Json { members, node, resource }) => match index {
-                Value::String(name) => {
-                    Ok(json::member(members, node, *resource, name.as_str()).transpose()?)
-                }
-                _ => Err(NO_SUCH_OVERLOAD.into()),
-            },
-            Value::Map(Map::Owned(map)) => match Key::of(index) {
-                Some(key) => Ok(map.get(&key).cloned()),
-                None => Err(format!("unsupported key type: {}", index.type_name()).into()),
-            },
-            _ => Ok(None),
-        }
-    }
-
-    /// The element of a list at a position that it has.
-    pub fn at(&self, list: &List<'a>, at: usize) -> Evaluated<'a> {
-        match list {
-            List::Json { elements, items, .. } => json_element(&elements[at], items),
-            List::Owned { elements, .. } => Ok(elements[at].clone()),
-        }
-    }
-
-    /// All elements of a list.
-    pub fn elements(&mut self, list: &List<'a>) -> Result<Vec<Value<'a>>, Failure> {
-        self.allocate_list(list.len())?;
-        (0..list.len()).map(|at| self.at(list, at)).collect()
-    }
-
     fn map(&mut self, entries: &'a [(Op, Op, bool)]) -> Evaluated<'a> {
         let mut map = OwnedMap::default();
         for (key_op, value_op, optional) in entries {
@@ -469,7 +363,8 @@ impl<'a> Machine<'a> {
 /// Most functions tell what they were called with when that does not fit any of their declarations.
 fn signed(failure: Failure, name: &str, args: &[Value<'_>]) -> Failure {
     let operator = |c: char| matches!(c, '_' | '@' | '!' | '-');
-    let bare = name.starts_with(operator) || matches!(name, "contains" | "startsWith" | "endsWith" | "matches");
+    let bare =
+        name.starts_with(operator) || matches!(name, "contains" | "startsWith" | "endsWith" | "matches");
     if bare || !matches!(&failure, Failure::Error(message) if message == NO_SUCH_OVERLOAD) {
         return failure;
     }
@@ -481,20 +376,14 @@ fn signed(failure: Failure, name: &str, args: &[Value<'_>]) -> Failure {
         wanted => type_name(wanted) == arg.type_name(),
     };
     let fits = overloads(name).unwrap_or_default().iter().any(|overload| {
-        overload.args.len() == args.len() && overload.args.iter().zip(args).all(|(wanted, arg)| takes(wanted, arg))
+        overload.args.len() == args.len()
+            && overload.args.iter().zip(args).all(|(wanted, arg)| takes(wanted, arg))
     });
     if fits {
         return failure;
     }
     let types: Vec<&str> = args.iter().map(Value::type_name).collect();
     format!("{NO_SUCH_OVERLOAD}: {name}({})", types.join(", ")).into()
-}
-
-pub(crate) fn json_element<'a>(
-    element: &'a Json,
-    items: &'a crate::schema::custom::Node,
-) -> Evaluated<'a> {
-    json::value_of(element, items, false).map_err(Failure::Error)
 }
 
 pub(crate) fn literal_value(literal: &Literal) -> Value<'_> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::ast::{ACCUMULATOR, Expr, Fold, Id, Kind, Literal, operators};
-use super::parser::Growth;
+use super::growth::Growth;
 
 /// A call, or what the macro of that name and number of arguments makes of it.
 pub(super) fn expand(
@@ -41,9 +41,7 @@ impl Maker<'_> {
         let expanded = match (&**name, args.len()) {
             ("all", 2 | 3) => self.quantifier(Quantifier::All, target, args),
             ("exists", 2 | 3) => self.quantifier(Quantifier::Exists, target, args),
-            ("exists_one", 2 | 3) | ("existsOne", 3) => {
-                self.quantifier(Quantifier::ExistsOne, target, args)
-            }
+            ("exists_one", 2 | 3) | ("existsOne", 3) => self.quantifier(Quantifier::ExistsOne, target, args),
             ("map", 2 | 3) => self.map(target, args),
             ("filter", 2) => self.filter(target, args),
             ("transformList", 3 | 4) => self.transform_list(target, args),
@@ -194,13 +192,7 @@ impl Maker<'_> {
         self.fold(target, names, Parts { init, condition, step, result })
     }
 
-    fn gather_list(
-        &mut self,
-        target: Expr,
-        names: &[Arc<str>],
-        element: Expr,
-        filter: Option<Expr>,
-    ) -> Expr {
+    fn gather_list(&mut self, target: Expr, names: &[Arc<str>], element: Expr, filter: Option<Expr>) -> Expr {
         let init = self.list(Vec::new());
         let accu = self.accu();
         let list = self.list(vec![element]);

@@ -4,6 +4,7 @@
 //! Language, wording and costs are those of cel-go 0.26 with the libraries of apiserver v1.35. Two budgets hold: the
 //! cost that upstream counts, so that the same rules pass, and one of work and memory, because that cost bounds neither.
 
+mod access;
 mod ast;
 mod check;
 pub(crate) mod declared;
@@ -15,6 +16,7 @@ mod fold;
 mod formats;
 mod functions;
 mod functions_declared;
+mod growth;
 pub(crate) mod json;
 mod lexer;
 mod literals;
@@ -59,6 +61,7 @@ pub(crate) enum Wanted {
 pub(crate) struct Expression {
     program: Program,
     /// The most that it can cost by estimate.
+    #[allow(dead_code)] // Read once definitions are held to it.
     pub cost: u64,
     /// Whether it looks at the old value.
     pub uses_old: bool,

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::ast::{Entry, Expr, Id, Kind, Literal, operators};
+use super::ast::{Entry, Expr, Kind, Literal, operators};
+use super::growth::Growth;
 use super::lexer::{Token, tokens};
 use super::macros;
 use super::source::{Faults, Positions};
@@ -12,7 +13,6 @@ use super::stream::{Parse, Place, Stop, Tokens};
 
 const MAX_CHARACTERS: usize = 100_000;
 pub(crate) const MAX_DEPTH: usize = 250;
-const MAX_NODES: usize = 200_000;
 
 /// Words kept for the language's own use.
 const RESERVED: [&str; 17] = [
@@ -45,16 +45,14 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, Faults> {
     let mut faults = Faults::default();
     let length = source.chars().count();
     if length > MAX_CHARACTERS {
-        faults.add(None, format!("expression code point size exceeds limit: size: {length}, limit {MAX_CHARACTERS}"));
+        faults.add(
+            None,
+            format!("expression code point size exceeds limit: size: {length}, limit {MAX_CHARACTERS}"),
+        );
         return Err(faults);
     }
     let tokens = Tokens::new(tokens(source, &mut faults));
-    let mut parser = Parser {
-        tokens,
-        place: Place::Plain,
-        depth: 0,
-        growth: Growth { exploded: false, positions: Positions::default(), faults },
-    };
+    let mut parser = Parser { tokens, place: Place::Plain, depth: 0, growth: Growth::new(faults) };
     let parsed = parser.whole();
     let Growth { positions, mut faults, .. } = parser.growth;
     match parsed {
@@ -65,13 +63,6 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, Faults> {
             Err(faults)
         }
     }
-}
-
-/// What parsing makes: nodes, and faults.
-pub(crate) struct Growth {
-    exploded: bool,
-    positions: Positions,
-    faults: Faults,
 }
 
 struct Parser<'s> {
@@ -86,72 +77,6 @@ struct Parser<'s> {
 struct Deep {
     expr: Expr,
     levels: usize,
-}
-
-impl Growth {
-    pub fn at(&mut self, offset: u32, kind: Kind) -> Expr {
-        Expr { id: self.positions.new_id(offset), kind }
-    }
-
-    pub fn new_expr(&mut self, like: Id, kind: Kind) -> Expr {
-        let offset = self.positions.offset(like);
-        Expr { id: self.positions.new_id(offset), kind }
-    }
-
-    pub fn fault_at(&mut self, id: Id, message: impl Into<String>) {
-        let offset = self.positions.offset(id);
-        self.faults.add(Some(offset), message.into());
-    }
-
-    /// The same expression with names of its own for all its nodes. Copies of copies are where expressions explode.
-    pub fn copy(&mut self, expr: &Expr) -> Expr {
-        if self.positions.count() > MAX_NODES {
-            if !self.exploded {
-                self.faults.add(None, "expression is too large once its macros are expanded".to_owned());
-            }
-            self.exploded = true;
-            return self.new_expr(expr.id, Kind::Missing);
-        }
-        let kind = match &expr.kind {
-            Kind::Missing | Kind::Literal(_) | Kind::Ident(_) => expr.kind.clone(),
-            Kind::Select { operand, field, test } => {
-                Kind::Select { operand: Box::new(self.copy(operand)), field: field.clone(), test: *test }
-            }
-            Kind::Call { function, target, args } => Kind::Call {
-                function: function.clone(),
-                target: target.as_ref().map(|target| Box::new(self.copy(target))),
-                args: args.iter().map(|arg| self.copy(arg)).collect(),
-            },
-            Kind::List { elements, optional } => Kind::List {
-                elements: elements.iter().map(|element| self.copy(element)).collect(),
-                optional: optional.clone(),
-            },
-            Kind::Map(entries) => Kind::Map(
-                entries
-                    .iter()
-                    .map(|entry| Entry {
-                        key: self.copy(&entry.key),
-                        value: self.copy(&entry.value),
-                        optional: entry.optional,
-                    })
-                    .collect(),
-            ),
-            Kind::Struct { name, values } => Kind::Struct {
-                name: name.clone(),
-                values: values.iter().map(|value| self.copy(value)).collect(),
-            },
-            Kind::Fold(fold) => {
-                let mut copy = fold.clone();
-                for part in
-                    [&mut copy.range, &mut copy.init, &mut copy.condition, &mut copy.step, &mut copy.result]
-                {
-                    *part = self.copy(part);
-                }
-                Kind::Fold(copy)
-            }
-        };
-        self.new_expr(expr.id, kind)
-    }
 }
 
 impl Parser<'_> {
@@ -295,8 +220,7 @@ impl Parser<'_> {
     }
 
     fn product(&mut self) -> Parse<Deep> {
-        let symbols =
-            [("*", operators::MULTIPLY), ("/", operators::DIVIDE), ("%", operators::MODULO)];
+        let symbols = [("*", operators::MULTIPLY), ("/", operators::DIVIDE), ("%", operators::MODULO)];
         self.binary(Self::unary, &symbols)
     }
 

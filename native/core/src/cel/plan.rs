@@ -25,24 +25,59 @@ pub(crate) enum Op {
     Constant(usize),
     Type(Arc<str>),
     /// `paid`: it is looked up by itself.
-    Variable { which: Variable, paid: bool },
-    Local { slot: usize, paid: bool },
+    Variable {
+        which: Variable,
+        paid: bool,
+    },
+    Local {
+        slot: usize,
+        paid: bool,
+    },
     /// A step that is paid for though it does nothing: the beginning of an attribute that is no name.
     Attribute(Box<Op>),
-    Select { operand: Box<Op>, field: Arc<str>, mode: Mode },
-    Index { operand: Box<Op>, index: Box<Op>, optional: bool, paid: bool },
+    Select {
+        operand: Box<Op>,
+        field: Arc<str>,
+        mode: Mode,
+    },
+    Index {
+        operand: Box<Op>,
+        index: Box<Op>,
+        optional: bool,
+        paid: bool,
+    },
     And(Box<[Op; 2]>),
     Or(Box<[Op; 2]>),
     Conditional(Box<[Op; 3]>),
-    Equals { negated: bool, sides: Box<[Op; 2]>, price: Price },
+    Equals {
+        negated: bool,
+        sides: Box<[Op; 2]>,
+        price: Price,
+    },
     /// `or` and `orValue`: the second is looked at only if the first is nothing.
-    Otherwise { optional: Box<Op>, other: Box<Op>, unwrap: bool },
+    Otherwise {
+        optional: Box<Op>,
+        other: Box<Op>,
+        unwrap: bool,
+    },
     NotStrictlyFalse(Box<Op>),
     /// Membership in a list of constants.
-    InConstants { value: Box<Op>, constants: usize },
+    InConstants {
+        value: Box<Op>,
+        constants: usize,
+    },
     /// `together`: all arguments are evaluated even if one fails.
-    Call { function: Function, name: Arc<str>, args: Vec<Op>, price: Price, together: bool },
-    List { elements: Vec<Op>, optional: Vec<usize> },
+    Call {
+        function: Function,
+        name: Arc<str>,
+        args: Vec<Op>,
+        price: Price,
+        together: bool,
+    },
+    List {
+        elements: Vec<Op>,
+        optional: Vec<usize>,
+    },
     Map(Vec<(Op, Op, bool)>),
     Fold(Box<FoldOp>),
 }
@@ -87,14 +122,8 @@ pub(crate) struct Program {
 
 /// `old`: the name of the old value; every other variable is the current one.
 pub(crate) fn plan(checked: &Checked, old: &str) -> Program {
-    let mut planner = Planner {
-        checked,
-        old,
-        constants: Vec::new(),
-        scopes: Vec::new(),
-        locals: 0,
-        uses_old: false,
-    };
+    let mut planner =
+        Planner { checked, old, constants: Vec::new(), scopes: Vec::new(), locals: 0, uses_old: false };
     let op = planner.whole(&checked.expr);
     Program { op, constants: planner.constants, locals: planner.locals, uses_old: planner.uses_old }
 }
@@ -170,9 +199,7 @@ impl Planner<'_> {
                 };
                 Op::Select { operand, field: field.clone(), mode }
             }
-            Kind::Call { function, target, args } => {
-                self.call(expr, function, target.as_deref(), args, paid)
-            }
+            Kind::Call { function, target, args } => self.call(expr, function, target.as_deref(), args, paid),
             Kind::List { elements, optional } => {
                 let elements: Vec<Op> = elements.iter().map(|element| self.whole(element)).collect();
                 let constant = elements.iter().all(is_constant);
@@ -222,14 +249,7 @@ impl Planner<'_> {
         Box::new(op)
     }
 
-    fn call(
-        &mut self,
-        expr: &Expr,
-        name: &Arc<str>,
-        target: Option<&Expr>,
-        args: &[Expr],
-        paid: bool,
-    ) -> Op {
+    fn call(&mut self, expr: &Expr, name: &Arc<str>, target: Option<&Expr>, args: &[Expr], paid: bool) -> Op {
         match (&**name, args) {
             (operators::AND, [left, right]) => Op::And(Box::new([self.whole(left), self.whole(right)])),
             (operators::OR, [left, right]) => Op::Or(Box::new([self.whole(left), self.whole(right)])),
@@ -250,9 +270,7 @@ impl Planner<'_> {
                 let field = field.string_literal().cloned().unwrap_or_else(|| "".into());
                 Op::Select { operand: self.operand(operand, paid), field, mode: Mode::Optional }
             }
-            (operators::NOT_STRICTLY_FALSE, [value]) => {
-                Op::NotStrictlyFalse(Box::new(self.whole(value)))
-            }
+            (operators::NOT_STRICTLY_FALSE, [value]) => Op::NotStrictlyFalse(Box::new(self.whole(value))),
             ("or" | "orValue", [other]) => {
                 let optional = target.map(|target| self.whole(target));
                 Op::Otherwise {
@@ -275,13 +293,7 @@ impl Planner<'_> {
         Op::Index { operand, index, optional, paid: !by_itself }
     }
 
-    fn plain_call(
-        &mut self,
-        expr: &Expr,
-        name: &Arc<str>,
-        target: Option<&Expr>,
-        args: &[Expr],
-    ) -> Op {
+    fn plain_call(&mut self, expr: &Expr, name: &Arc<str>, target: Option<&Expr>, args: &[Expr]) -> Op {
         let planned: Vec<Op> = target.into_iter().chain(args).map(|arg| self.whole(arg)).collect();
         let overloads = self.checked.overloads(expr);
         let only = match overloads {
@@ -299,7 +311,16 @@ impl Planner<'_> {
         }
         let conversion = matches!(
             &**name,
-            "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint"
+            "bool"
+                | "bytes"
+                | "double"
+                | "duration"
+                | "dyn"
+                | "int"
+                | "string"
+                | "timestamp"
+                | "type"
+                | "uint"
         );
         let constant = conversion && planned.len() == 1 && planned.iter().all(is_constant);
         // A search for a constant pattern is another kind of step.
@@ -370,7 +391,7 @@ pub(crate) fn type_name(ty: &Type) -> String {
         Type::List(_) => "list".into(),
         Type::Map(_) => "map".into(),
         Type::Optional(_) => "optional_type".into(),
-        Type::Type(_) => "type".into(),
+        Type::Meta(_) => "type".into(),
         Type::Null => "null_type".into(),
         Type::Duration => "google.protobuf.Duration".into(),
         Type::Timestamp => "google.protobuf.Timestamp".into(),

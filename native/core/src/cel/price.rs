@@ -35,8 +35,12 @@ pub(crate) enum Price {
     SelfCompare(usize),
     Sets(f64),
     Validate,
-    ContainsIp { text: bool },
-    ContainsCidr { text: bool },
+    ContainsIp {
+        text: bool,
+    },
+    ContainsCidr {
+        text: bool,
+    },
 }
 
 impl Price {
@@ -94,10 +98,7 @@ impl Price {
             ("bytes", Some(Type::String), _) | ("string", Some(Type::Bytes), _) => Self::Size(0, TRAVERSE),
             (operators::IN, ..) if matches!(overload.args[1], Type::List(_)) => Self::Size(1, 1.0),
             (
-                operators::LESS
-                | operators::LESS_EQUALS
-                | operators::GREATER
-                | operators::GREATER_EQUALS,
+                operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 Some(Type::String | Type::Bytes),
                 _,
             ) => Self::Smaller,
@@ -127,9 +128,7 @@ impl Price {
                 ) => 1,
                 _ => scaled(size(0).min(size(1)), TRAVERSE),
             },
-            Self::Matches => {
-                scaled(size(0) + 1, TRAVERSE).saturating_mul(scaled(size(1), PATTERN))
-            }
+            Self::Matches => scaled(size(0) + 1, TRAVERSE).saturating_mul(scaled(size(1), PATTERN)),
             Self::Contains => scaled(size(0), TRAVERSE).saturating_mul(scaled(size(1), TRAVERSE)),
             Self::Traversal => args.first().map_or(1, traversal),
             Self::Flatten => {

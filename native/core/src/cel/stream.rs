@@ -41,7 +41,17 @@ impl Place {
         let all = ORDER.iter().chain(&["?"]);
         let symbols = all.filter(|symbol| begins(symbol) || self.others().contains(symbol));
         let mut names: Vec<String> = symbols.map(|symbol| format!("'{symbol}'")).collect();
-        let words = ["'true'", "'false'", "'null'", "NUM_FLOAT", "NUM_INT", "NUM_UINT", "STRING", "BYTES", "IDENTIFIER"];
+        let words = [
+            "'true'",
+            "'false'",
+            "'null'",
+            "NUM_FLOAT",
+            "NUM_INT",
+            "NUM_UINT",
+            "STRING",
+            "BYTES",
+            "IDENTIFIER",
+        ];
         names.extend(words.map(str::to_owned));
         format!("{{{}}}", names.join(", "))
     }
@@ -112,7 +122,10 @@ impl<'s> Tokens<'s> {
     }
 
     fn fault(&self, faults: &mut Faults, kind: &str, expected: &str) {
-        faults.add(Some(self.offset()), format!("Syntax error: {kind} input '{}' expecting {expected}", self.shown()));
+        faults.add(
+            Some(self.offset()),
+            format!("Syntax error: {kind} input '{}' expecting {expected}", self.shown()),
+        );
     }
 
     pub fn mismatched<T>(&self, expected: &str) -> Parse<T> {

@@ -34,7 +34,7 @@ pub(crate) enum Type {
     Named(&'static str),
     Optional(Arc<Type>),
     /// The type of a type.
-    Type(Option<Arc<Type>>),
+    Meta(Option<Arc<Type>>),
     /// A variable.
     Param(u32),
 }
@@ -54,7 +54,7 @@ impl Type {
 
     fn params(&self) -> [Option<&Type>; 2] {
         match self {
-            Self::List(inner) | Self::Optional(inner) | Self::Type(Some(inner)) => [Some(inner), None],
+            Self::List(inner) | Self::Optional(inner) | Self::Meta(Some(inner)) => [Some(inner), None],
             Self::Map(pair) => [Some(&pair.0), Some(&pair.1)],
             _ => [None, None],
         }
@@ -154,8 +154,8 @@ impl Type {
             Self::Object(declared) => declared.name.to_string(),
             Self::Named(name) => (*name).to_owned(),
             Self::Optional(inner) => format!("optional_type({})", inner.shown()),
-            Self::Type(Some(inner)) => format!("type({})", inner.shown()),
-            Self::Type(None) => "type".into(),
+            Self::Meta(Some(inner)) => format!("type({})", inner.shown()),
+            Self::Meta(None) => "type".into(),
             Self::Param(number) => format!("_var{number}"),
         }
     }
@@ -192,8 +192,7 @@ impl Bindings {
     /// Whether each type of the one list can be assigned to its counterpart; variables are bound if so.
     pub fn all_assignable(&mut self, from: &[Type], to: &[Type]) -> bool {
         let mark = self.trail.len();
-        let fits =
-            from.len() == to.len() && from.iter().zip(to).all(|(from, to)| self.unify(from, to));
+        let fits = from.len() == to.len() && from.iter().zip(to).all(|(from, to)| self.unify(from, to));
         self.settle(mark, fits)
     }
 
@@ -235,7 +234,7 @@ impl Bindings {
         }
         match (a, b) {
             (Type::Null, other) | (other, Type::Null) => other.is_nullable(),
-            (Type::Type(_), Type::Type(_)) => true,
+            (Type::Meta(_), Type::Meta(_)) => true,
             _ => {
                 a.same_kind(b)
                     && a.params().into_iter().zip(b.params()).all(|pair| match pair {
@@ -294,7 +293,7 @@ impl Bindings {
                 Type::map(self.substitute(&pair.0, finally), self.substitute(&pair.1, finally))
             }
             Type::Optional(inner) => Type::optional(self.substitute(inner, finally)),
-            Type::Type(Some(inner)) => Type::Type(Some(Arc::new(self.substitute(inner, finally)))),
+            Type::Meta(Some(inner)) => Type::Meta(Some(Arc::new(self.substitute(inner, finally)))),
             other => other.clone(),
         }
     }
@@ -309,7 +308,7 @@ fn equal_or_less_specific(a: &Type, b: &Type) -> bool {
     match (a, b) {
         (Type::Dyn | Type::Param(_), _) => true,
         (_, Type::Dyn | Type::Param(_)) => false,
-        (Type::Type(_), Type::Type(_)) => true,
+        (Type::Meta(_), Type::Meta(_)) => true,
         _ => {
             a.same_kind(b)
                 && a.params().into_iter().zip(b.params()).all(|pair| match pair {
@@ -327,7 +326,7 @@ pub(crate) fn instantiate(ty: &Type, fresh: &FxHashMap<u32, Type>) -> Type {
         Type::List(item) => Type::list(instantiate(item, fresh)),
         Type::Map(pair) => Type::map(instantiate(&pair.0, fresh), instantiate(&pair.1, fresh)),
         Type::Optional(inner) => Type::optional(instantiate(inner, fresh)),
-        Type::Type(Some(inner)) => Type::Type(Some(Arc::new(instantiate(inner, fresh)))),
+        Type::Meta(Some(inner)) => Type::Meta(Some(Arc::new(instantiate(inner, fresh)))),
         other => other.clone(),
     }
 }

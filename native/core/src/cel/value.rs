@@ -73,7 +73,11 @@ pub(crate) enum List<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Map<'a> {
     /// An object of a schema; `resource`: with the fields that every resource has.
-    Json { members: &'a JsonMap<String, Json>, node: &'a Node, resource: bool },
+    Json {
+        members: &'a JsonMap<String, Json>,
+        node: &'a Node,
+        resource: bool,
+    },
     Owned(Rc<OwnedMap<'a>>),
 }
 
@@ -193,7 +197,13 @@ impl<'a> Value<'a> {
             Self::List(list) => list.len() as u64,
             Self::Map(map) => map.len() as u64,
             Self::Optional(Some(value)) => value.size(),
-            Self::Ip(address) => if address.is_ipv4() { 4 } else { 16 },
+            Self::Ip(address) => {
+                if address.is_ipv4() {
+                    4
+                } else {
+                    16
+                }
+            }
             Self::Cidr(_, bits) => u64::from(*bits).div_ceil(8),
             _ => 1,
         }

@@ -90,7 +90,6 @@ fn part_of(fraction: &str, unit: u64) -> u64 {
 }
 
 /// `Duration.String`: `1h15m30.918s`.
-#[allow(dead_code)] // For CEL's durations.
 pub(crate) fn duration_text(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let rest = nanos.unsigned_abs();

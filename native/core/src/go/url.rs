@@ -54,9 +54,10 @@ impl Url {
 
     pub fn escaped_path(&self) -> String {
         let plain = escape_path(&self.path);
-        let valid = self.raw_path.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:@[]%/".contains(&byte)
-        });
+        let valid = self
+            .raw_path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:@[]%/".contains(&byte));
         if valid || self.raw_path == plain { self.raw_path.clone() } else { plain }
     }
 
@@ -193,9 +194,8 @@ fn unescape(text: &str, part: Part) -> Result<Vec<u8>, String> {
     while at < bytes.len() {
         match bytes[at] {
             b'%' => {
-                let digits = bytes.get(at + 1..at + 3).filter(|digits| {
-                    digits.iter().all(u8::is_ascii_hexdigit)
-                });
+                let digits =
+                    bytes.get(at + 1..at + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
                 let Some(digits) = digits else {
                     let shown: String = text.get(at..).unwrap_or_default().chars().take(3).collect();
                     return Err(format!("invalid URL escape {}", quote(&shown)));
@@ -228,7 +228,9 @@ fn unescape(text: &str, part: Part) -> Result<Vec<u8>, String> {
 fn escape_path(path: &[u8]) -> String {
     let mut out = String::with_capacity(path.len());
     for &byte in path {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+/:=@!'()*,;".contains(&byte) && byte != b';' && byte != b',' {
+        if byte.is_ascii_alphanumeric()
+            || b"-_.~$&+/:=@!'()*,;".contains(&byte) && byte != b';' && byte != b','
+        {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));

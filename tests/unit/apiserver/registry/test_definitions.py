@@ -324,16 +324,6 @@ def test_formats_nobody_checks_are_told_once() -> None:
     assert CRDS.strategy.warnings(context, crd(version(schema={"openAPIV3Schema": known})), None) == []
 
 
-def test_rules_that_are_not_evaluated_are_told() -> None:
-    schema = changed(SCHEMA, "properties.spec.x-kubernetes-validations", [{"rule": "true"}])
-    definition = CRDS.create(crd(version(schema={"openAPIV3Schema": schema})))
-    context = CRDS.context("create", "widgets.example.com")
-    assert CRDS.strategy.warnings(context, definition, None) == [
-        "x-kubernetes-validations: CEL rules are not evaluated yet, objects are not held to them"
-    ]
-    assert CRDS.strategy.warnings(context, definition, definition) == []
-
-
 def test_the_first_deletion_marks_it_and_waits_for_its_instances() -> None:
     stored = CRDS.create(crd())
     assert CRDS.strategy.holds_deletion(stored)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 JSON = dict[str, Any]
 
 _KNOWN = frozenset(
@@ -49,11 +47,6 @@ _SCHEMAS = ("items", "additionalProperties", "not")
 def unrecognized_formats(spec: JSON) -> list[str]:
     """Of all versions of a definition's spec, each once."""
     return list(dict.fromkeys(found for schema in _schemas(spec) for found in _of(schema)))
-
-
-def has_rules(spec: JSON) -> bool:
-    """Whether any version has CEL rules, wherever in its schema."""
-    return any(b'"x-kubernetes-validations":[' in orjson.dumps(schema) for schema in _schemas(spec))
 
 
 def _schemas(spec: JSON) -> list[JSON | None]:

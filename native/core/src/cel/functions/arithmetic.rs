@@ -81,9 +81,7 @@ pub(super) fn add<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) ->
         [Value::Int(a), Value::Int(b)] => checked(a.checked_add(*b)),
         [Value::Uint(a), Value::Uint(b)] => checked_unsigned(a.checked_add(*b)),
         [Value::Double(a), Value::Double(b)] => Ok(Value::Double(a + b)),
-        [Value::String(a), Value::String(b)] => {
-            machine.new_text(format!("{}{}", a.as_str(), b.as_str()))
-        }
+        [Value::String(a), Value::String(b)] => machine.new_text(format!("{}{}", a.as_str(), b.as_str())),
         [Value::Bytes(a), Value::Bytes(b)] => {
             machine.allocate(a.len() + b.len())?;
             Ok(Value::Bytes([&**a, &**b].concat().into()))

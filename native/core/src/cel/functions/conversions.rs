@@ -137,9 +137,12 @@ fn to_string<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Eval
         },
         Value::Double(value) => go::float(*value),
         Value::Duration(nanos) => show::duration(*nanos),
-        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Timestamp(_) | Value::Ip(_) | Value::Cidr(..) => {
-            show::plain(value)
-        }
+        Value::Bool(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::Timestamp(_)
+        | Value::Ip(_)
+        | Value::Cidr(..) => show::plain(value),
         _ => return no_such_overload(),
     };
     if text.is_empty() {

@@ -123,8 +123,10 @@ impl Clause {
     /// What the clause is not for.
     pub fn misused(&self, given: &str) -> String {
         let rule = match self.verb {
-            's' => "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, \
-                    durations, and timestamps",
+            's' => {
+                "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, \
+                    durations, and timestamps"
+            }
             'd' => "decimal clause can only be used on integers",
             'f' => "fixed-point clause can only be used on doubles",
             'e' => "scientific clause can only be used on doubles",
@@ -302,13 +304,17 @@ fn nested<'a>(machine: &mut Machine<'a>, value: &Value<'a>) -> Result<String, Fa
 }
 
 fn go_infinity(value: f64) -> String {
-    if value.is_nan() { "NaN" } else if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "+Inf"
+    } else {
+        "-Inf"
+    }
+    .to_owned()
 }
 
-fn entries<'a>(
-    machine: &mut Machine<'a>,
-    map: &Map<'a>,
-) -> Result<Vec<(Value<'a>, Value<'a>)>, Failure> {
+fn entries<'a>(machine: &mut Machine<'a>, map: &Map<'a>) -> Result<Vec<(Value<'a>, Value<'a>)>, Failure> {
     match map {
         Map::Owned(owned) => Ok(owned.entries.clone()),
         Map::Json { members, node, resource } => {

@@ -15,7 +15,10 @@ pub(super) fn function(name: &str) -> Option<Function> {
         "sign" => |_, _, args| Ok(Value::Int(quantity(args)?.sign())),
         "isInteger" => |_, _, args| Ok(Value::Bool(quantity(args)?.as_integer().is_some())),
         "asInteger" => |_, _, args| {
-            quantity(args)?.as_integer().map(Value::Int).ok_or_else(|| "cannot convert value to integer".into())
+            quantity(args)?
+                .as_integer()
+                .map(Value::Int)
+                .ok_or_else(|| "cannot convert value to integer".into())
         },
         "asApproximateFloat" => |_, _, args| Ok(Value::Double(quantity(args)?.as_float())),
         "add" => |_, _, args| Ok(Value::Quantity(quantity(args)?.plus(other(args)?))),

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use super::super::ast::operators;
 use super::super::equality::{equal, order_of};
-use super::{Evaluated, Failure, Function, List, Machine, Value, arithmetic, integer, list, no_such_overload};
+use super::{
+    Evaluated, Failure, Function, List, Machine, Value, arithmetic, integer, list, no_such_overload,
+};
 
 pub(super) fn function(name: &str, arguments: usize) -> Option<Function> {
     Some(match name {
@@ -29,7 +31,9 @@ pub(super) fn function(name: &str, arguments: usize) -> Option<Function> {
             Ok(Value::list(elements))
         },
         "distinct" => distinct,
-        "sort" if arguments == 1 => |machine, _, args| sort(machine, list(args.first())?, list(args.first())?),
+        "sort" if arguments == 1 => {
+            |machine, _, args| sort(machine, list(args.first())?, list(args.first())?)
+        }
         operators::SORT_BY_KEYS => |machine, _, args| sort(machine, list(args.first())?, list(args.get(1))?),
         "sets.contains" => |machine, _, args| {
             let (all, some) = (list(args.first())?, list(args.get(1))?);

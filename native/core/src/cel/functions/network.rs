@@ -14,9 +14,7 @@ pub(super) fn function(name: &str) -> Option<Function> {
             Url::parse_request_uri(text)
                 .and_then(|_| Url::parse(text))
                 .map(|url| Value::Url(Rc::new(url)))
-                .map_err(|problem| {
-                    format!("URL parse error during conversion from string: {problem}").into()
-                })
+                .map_err(|problem| format!("URL parse error during conversion from string: {problem}").into())
         },
         "isURL" => |_, _, args| Ok(Value::Bool(Url::parse_request_uri(text(args.first())?).is_ok())),
         "getScheme" => |machine, _, args| machine.new_text(url(args)?.scheme.clone()),
@@ -107,8 +105,9 @@ fn query<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evaluate
 
 fn parse_ip(text: &str) -> Result<IpAddr, String> {
     let quoted = quote(text);
-    let (address, zone) = parse_addr(text)
-        .map_err(|problem| format!("IP Address {quoted} parse error during conversion from string: {problem}"))?;
+    let (address, zone) = parse_addr(text).map_err(|problem| {
+        format!("IP Address {quoted} parse error during conversion from string: {problem}")
+    })?;
     if zone {
         return Err(format!("IP address {quoted} with zone value is not allowed"));
     }
@@ -122,9 +121,8 @@ fn parse_ip(text: &str) -> Result<IpAddr, String> {
 
 fn parse_cidr(text: &str) -> Result<(IpAddr, u8), String> {
     const CONVERSION: &str = "network address parse error during conversion from string";
-    let problem = |what: &str| {
-        format!("{CONVERSION}: {CONVERSION}: netip.ParsePrefix({}): {what}", quote(text))
-    };
+    let problem =
+        |what: &str| format!("{CONVERSION}: {CONVERSION}: netip.ParsePrefix({}): {what}", quote(text));
     let (address, bits) = text.rsplit_once('/').ok_or_else(|| problem("no '/'"))?;
     let (address, zone) = parse_addr(address).map_err(|wrong| problem(&wrong))?;
     if zone {

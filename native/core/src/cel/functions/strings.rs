@@ -1,6 +1,8 @@
 //! Texts: cel-go's string extension (version 2) and regular expressions.
 
-use super::{Evaluated, Failure, Function, Machine, Value, format, integer, list, lists, no_such_overload, text, texts};
+use super::{
+    Evaluated, Failure, Function, Machine, Value, format, integer, list, lists, no_such_overload, text, texts,
+};
 use crate::re2;
 
 pub(super) fn function(name: &str) -> Option<Function> {
@@ -132,11 +134,8 @@ fn replace<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evalua
     let most = args.get(3).map_or(Ok(-1), |most| integer(Some(most)))?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     // Checked before it is made: a short text can grow without bounds.
-    let times = if from.is_empty() {
-        subject.chars().count() + 1
-    } else {
-        subject.matches(from).take(most).count()
-    };
+    let times =
+        if from.is_empty() { subject.chars().count() + 1 } else { subject.matches(from).take(most).count() };
     machine.allocate(subject.len().saturating_add(times.min(most).saturating_mul(to.len())))?;
     Ok(Value::text(subject.replacen(from, to, most)))
 }

@@ -72,8 +72,9 @@ fn text(checks: Option<&Checks>) -> Declared {
                 let lengths = checks.allowed.iter().filter_map(Value::as_str).map(str::len);
                 (!checks.allowed.is_empty()).then(|| lengths.max().unwrap_or_default() as u64)
             };
-            let most =
-                checks.and_then(|checks| longest(checks).or_else(|| of_allowed(checks))).unwrap_or(LONGEST_TEXT);
+            let most = checks
+                .and_then(|checks| longest(checks).or_else(|| of_allowed(checks)))
+                .unwrap_or(LONGEST_TEXT);
             Declared::new(Shape::String, most, TEXT_SIZE)
         }
     }
@@ -124,7 +125,8 @@ fn is_identity(property: &str) -> bool {
 
 /// Whether a schema tells by itself of all that every resource has.
 fn has_identity(node: &Node) -> bool {
-    let is = |node: &Node, name: &str, ty| node.property(name.as_bytes()).is_some_and(|node| node.ty == Some(ty));
+    let is =
+        |node: &Node, name: &str, ty| node.property(name.as_bytes()).is_some_and(|node| node.ty == Some(ty));
     let text = JsonType::String;
     is(node, "kind", text)
         && is(node, "apiVersion", text)

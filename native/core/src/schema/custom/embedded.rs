@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use super::Node;
 use super::fault::Fault;
 use super::path::Path;
-use crate::selector::{dns_1035_label_problems, dns_label_problems, label_key_problems, label_value_problems};
+use crate::selector::{
+    dns_1035_label_problems, dns_label_problems, label_key_problems, label_value_problems,
+};
 
 const MOST_ANNOTATION_BYTES: usize = 256 << 10;
 const MOST_SUBRESOURCE_BYTES: usize = 256;
@@ -88,8 +90,7 @@ impl Metadata<'_> {
 
     fn invalid(&mut self, name: &str, value: &str, problems: Vec<String>) {
         let field = child(&self.path, name);
-        self.faults
-            .extend(problems.into_iter().map(|problem| Fault::invalid_text(&field, value, &problem)));
+        self.faults.extend(problems.into_iter().map(|problem| Fault::invalid_text(&field, value, &problem)));
     }
 
     fn check(&mut self) {
@@ -113,7 +114,9 @@ impl Metadata<'_> {
         for (key, _) in &annotations {
             self.invalid("annotations", key, label_key_problems(&key.to_lowercase()));
         }
-        if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_ANNOTATION_BYTES {
+        if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
+            > MOST_ANNOTATION_BYTES
+        {
             let most = MOST_ANNOTATION_BYTES as i64;
             self.faults.push(Fault::too_long(&child(&self.path, "annotations"), most));
         }
@@ -188,11 +191,19 @@ impl Metadata<'_> {
             let text = |name: &str| entry[name].as_str().unwrap_or_default();
             if !matches!(text("operation"), "Apply" | "Update") {
                 let problem = "must be `Apply` or `Update`";
-                self.faults.push(Fault::invalid_text(&child(&field, "operation"), text("operation"), problem));
+                self.faults.push(Fault::invalid_text(
+                    &child(&field, "operation"),
+                    text("operation"),
+                    problem,
+                ));
             }
             if !matches!(text("fieldsType"), "" | "FieldsV1") {
                 let problem = "must be `FieldsV1`";
-                self.faults.push(Fault::invalid_text(&child(&field, "fieldsType"), text("fieldsType"), problem));
+                self.faults.push(Fault::invalid_text(
+                    &child(&field, "fieldsType"),
+                    text("fieldsType"),
+                    problem,
+                ));
             }
             if text("manager").len() > MOST_MANAGER_BYTES {
                 self.faults.push(Fault::too_long(&child(&field, "manager"), MOST_MANAGER_BYTES as i64));

@@ -23,14 +23,21 @@ const MOST_FAULTS: usize = 1000;
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
 
-/// The faults that the rules find in `value`, which was `old`.
-pub(super) fn against_rules(rules: &Rules, node: &Node, value: &Json, old: Option<&Json>) -> Vec<Fault> {
-    let mut judge = Judge { faults: Vec::new(), budget: PER_OBJECT };
+/// What the rules find in `value`, which was `old`.
+pub(super) fn against_rules(rules: &Rules, node: &Node, value: &Json, old: Option<&Json>) -> Found {
+    let mut judge = Judge { found: Found::default(), budget: PER_OBJECT };
     let correlation = old.map(|old| Correlation::new(node, value, old));
     let unchanged = Unchanged { current: correlation.as_ref(), nearest: None };
     let place = Place { node, path: &Path::ROOT, value, old: old.filter(|old| !old.is_null()) };
     let _ = judge.value(rules, &place, unchanged);
-    judge.faults
+    judge.found
+}
+
+#[derive(Default)]
+pub(super) struct Found {
+    pub faults: Vec<Fault>,
+    /// Faults of what was there before and has not changed: nobody is refused for them.
+    pub forgiven: Vec<Fault>,
 }
 
 /// No rule is run any more.
@@ -39,7 +46,7 @@ struct Spent;
 type Judged = Result<(), Spent>;
 
 struct Judge {
-    faults: Vec<Fault>,
+    found: Found,
     budget: u64,
 }
 
@@ -151,14 +158,15 @@ impl Judge {
         Ok(())
     }
 
-    fn add(&mut self, fault: Fault) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(fault);
+    fn add(&mut self, fault: Fault, forgiven: bool) {
+        let list = if forgiven { &mut self.found.forgiven } else { &mut self.found.faults };
+        if list.len() < MOST_FAULTS {
+            list.push(fault);
         }
     }
 
     fn refuse(&mut self, place: &Place<'_>, detail: &str) {
-        self.add(Fault::invalid(&place.path.bracketed(), &place.ty(), detail));
+        self.add(Fault::invalid(&place.path.bracketed(), &place.ty(), detail), false);
     }
 
     /// The rules of a value's own schema.
@@ -276,29 +284,25 @@ impl Judge {
             match self.message(message, &rule.message_expression, variables) {
                 Ok(text) => detail = text,
                 Err(problem) => {
-                    if !forgiven {
-                        self.add(Fault::invalid(&field, &place.ty(), &problem));
-                    }
+                    self.add(Fault::invalid(&field, &place.ty(), &problem), forgiven);
                     return Err(Spent);
                 }
             }
-        }
-        if forgiven {
-            return Ok(());
         }
         let detail = detail.unwrap_or_else(|| match rule.message.is_empty() {
             true => format!("failed rule: {}", rule.told()),
             false => rule.told().to_owned(),
         });
         let whole = matches!(place.node.ty, Some(JsonType::Object | JsonType::Array));
-        self.add(match (&*rule.reason, whole) {
+        let fault = match (&*rule.reason, whole) {
             ("FieldValueForbidden", _) => Fault::forbidden(&field, &detail),
             ("FieldValueRequired", _) => Fault::required(&field, &detail),
             ("FieldValueDuplicate", true) => Fault::duplicate_unshown(&field),
             ("FieldValueDuplicate", false) => Fault::duplicate(&field, place.value),
             (_, true) => Fault::invalid_unshown(&field, &detail),
             (_, false) => Fault::invalid(&field, place.value, &detail),
-        });
+        };
+        self.add(fault, forgiven);
         Ok(())
     }
 
@@ -317,15 +321,13 @@ impl Judge {
                 .to_owned());
         }
         match outcome.value {
-            Err(Failure::Cancelled) => {
-                return Err(format!(
-                    "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
-                    go::quote(source)
-                ));
-            }
+            Err(Failure::Cancelled) => Err(format!(
+                "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
+                go::quote(source)
+            )),
             Err(Failure::Error(_)) => {
                 self.budget -= outcome.cost;
-                return Ok(None);
+                Ok(None)
             }
             Ok(value) => {
                 self.budget -= outcome.cost;

@@ -39,7 +39,10 @@ impl Reason {
 
     /// Rules could not make sense of such an object.
     pub fn blocks_rules(self) -> bool {
-        matches!(self, Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid)
+        matches!(
+            self,
+            Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid
+        )
     }
 
     fn words(self) -> &'static str {

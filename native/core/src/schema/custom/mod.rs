@@ -55,6 +55,17 @@ pub struct CustomSchema {
     rules: OnceLock<Option<Rules>>,
 }
 
+/// What is wrong with an object.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What the schema's types and bounds find.
+    pub schema: Vec<Fault>,
+    /// What embedded resources, sets and maps, and rules find, told after it.
+    pub further: Vec<Fault>,
+    /// Faults of rules that an update is forgiven, because what they are about has not changed. They are warned of.
+    pub forgiven: Vec<Fault>,
+}
+
 const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
                          errors to complete validation";
 
@@ -116,27 +127,28 @@ impl CustomSchema {
         Ok(defaults::apply(&mut value, &self.node).then(|| value.to_string().into_bytes()))
     }
 
-    /// The faults of a defaulted object; `old` is the stored one on update. Through the status subresource only the
-    /// status is held against the schema.
+    /// What is wrong with a defaulted object; `old` is the stored one on update. Through the status subresource only
+    /// the status is held against the schema, but the whole object against the rules.
+    ///
+    /// Order of apiextensions-apiserver `pkg/registry/customresource/{strategy,status_strategy}.go`.
     pub fn validate(
         &self,
         body: &[u8],
         old: Option<&[u8]>,
         subresource: &str,
-    ) -> Result<Vec<Fault>, SchemaError> {
+    ) -> Result<Verdict, SchemaError> {
         let value = parse_value(body)?;
         let old = old.map(parse_value).transpose()?;
-        let mut faults = self.identity_faults(&value);
-        if !faults.is_empty() {
-            return Ok(faults);
+        let mut verdict = Verdict { schema: self.identity_faults(&value), ..Verdict::default() };
+        if !verdict.schema.is_empty() {
+            return Ok(verdict);
         }
         let correlation = old.as_ref().map(|old| Correlation::new(&self.node, &value, old));
-        match subresource {
-            "status" => faults.extend(self.status_faults(&value, correlation.as_ref())),
-            _ => {
-                faults.extend(validate::against_schema(&self.node, &value, "", correlation.as_ref()));
-                embedded::check(&self.node, &value, &Path::ROOT, &mut faults);
-            }
+        if subresource == "status" {
+            verdict.schema.extend(self.status_faults(&value, correlation.as_ref()));
+        } else {
+            verdict.schema.extend(validate::against_schema(&self.node, &value, "", correlation.as_ref()));
+            embedded::check(&self.node, &value, &Path::ROOT, &mut verdict.further);
         }
         let duplicates = |object: &Value| {
             let mut found = Vec::new();
@@ -144,16 +156,21 @@ impl CustomSchema {
             found
         };
         if old.as_ref().is_none_or(|old| duplicates(old).is_empty()) {
-            faults.extend(duplicates(&value));
+            verdict.further.extend(duplicates(&value));
         }
-        if let Some(rules) = self.rules.get_or_init(|| rules::compile_all(&self.node)) {
-            if faults.iter().any(|fault| fault.reason.blocks_rules()) {
-                faults.push(Fault::invalid("", &Value::Null, UNCHECKED));
-            } else {
-                faults.extend(evaluate::against_rules(rules, &self.node, &value, old.as_ref()));
-            }
+        self.follow_rules(&value, old.as_ref(), &mut verdict);
+        Ok(verdict)
+    }
+
+    fn follow_rules(&self, value: &Value, old: Option<&Value>, verdict: &mut Verdict) {
+        let Some(rules) = self.rules.get_or_init(|| rules::compile_all(&self.node)) else { return };
+        if verdict.schema.iter().chain(&verdict.further).any(|fault| fault.reason.blocks_rules()) {
+            verdict.further.push(Fault::invalid("", &Value::Null, UNCHECKED));
+            return;
         }
-        Ok(faults)
+        let found = evaluate::against_rules(rules, &self.node, value, old);
+        verdict.further.extend(found.faults);
+        verdict.forgiven = found.forgiven;
     }
 
     /// An object of another kind is not looked at any further.

@@ -75,7 +75,6 @@ pub(crate) enum MapType {
 
 /// One of `x-kubernetes-validations`, as written.
 #[derive(Debug)]
-#[allow(dead_code)] // Read once rules are evaluated.
 pub(crate) struct Rule {
     pub rule: Box<str>,
     pub message: Box<str>,
