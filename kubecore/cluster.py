@@ -271,7 +271,10 @@ class Cluster:
         )
         # One set of caches for the whole process: what two components watch is decoded and kept once.
         self._informers = InformerFactory(client, self.clock)
-        settings = ControllerManagerConfig(root_ca=self.server.authority.certificate)
+        settings = ControllerManagerConfig(
+            root_ca=self.server.authority.certificate,
+            local_volumes=self.config.data_dir / "volumes",
+        )
         self._run("controller-manager", ControllerManager(client, self.clock, settings, informers=self._informers))
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
         self._run("scheduler", Scheduler(client, self.clock, informers=self._informers))

@@ -30,6 +30,15 @@ def accepts_node(pod_spec: Mapping[str, Any], *, name: str, labels: Mapping[str,
     return terms is None or any(matches_term(term, name=name, labels=labels) for term in terms)
 
 
+def matches_topology(terms: Sequence[Term] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a node is in the `allowedTopologies` of a storage class; without any, every node is."""
+    return not terms or any(
+        bool(term.get("matchLabelExpressions"))
+        and all(labels.get(one["key"]) in one["values"] for one in term["matchLabelExpressions"])
+        for term in terms
+    )
+
+
 def required_terms(pod_spec: Mapping[str, Any]) -> list[Term] | None:
     """The terms of the required node affinity, of which one must match; None without it."""
     affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}

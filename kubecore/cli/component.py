@@ -134,6 +134,13 @@ def controller_manager(
         Path | None,
         typer.Option(help="CA published to every namespace; by default the kubeconfig's.", exists=True, dir_okay=False),
     ] = None,
+    local_volume_dir: Annotated[
+        Path | None,
+        typer.Option(
+            callback=options.folder_if_any,
+            help="Where to provision volumes of the default class; without it: none are.",
+        ),
+    ] = None,
     verbosity: Verbosity = 0,
 ) -> None:
     """The controllers alone."""
@@ -148,7 +155,8 @@ def controller_manager(
             root_ca = root_ca_file.read_bytes()
         else:
             root_ca = credentials.Kubeconfig.load(kubeconfig).certificate_authority
-        return ControllerManager(client, RealClock(), ControllerManagerConfig(root_ca=root_ca))
+        settings = ControllerManagerConfig(root_ca=root_ca, local_volumes=local_volume_dir)
+        return ControllerManager(client, RealClock(), settings)
 
     _run_component(kubeconfig, "kube-controller-manager", make)
 

@@ -50,6 +50,10 @@ def folder(path: Path) -> Path:
         raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
 
 
+def folder_if_any(path: Path | None) -> Path | None:
+    return None if path is None else folder(path)
+
+
 def not_yet(what: str) -> Callable[[str | int | None], str | int | None]:
     """An option that may not be given yet; `what` is a sentence that says what is not there."""
 

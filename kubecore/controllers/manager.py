@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
@@ -19,6 +20,7 @@ from kubecore.controllers.endpointslice import EndpointSliceController
 from kubecore.controllers.garbage_collector import GarbageCollector
 from kubecore.controllers.job import JobController
 from kubecore.controllers.job_orphans import JobOrphanController
+from kubecore.controllers.local_provisioner import LocalProvisioner
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.pod_gc import PodGCController
@@ -31,7 +33,7 @@ from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.volume_binder import VolumeBinder
-from kubecore.controllers.volume_reclaim import HostFiles
+from kubecore.controllers.volume_files import HostFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class ControllerManagerConfig:
     """Finished pods kept before the oldest are deleted (--terminated-pod-gc-threshold)."""
     resource_quota_sync_seconds: float = 300.0
     """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
+    local_volumes: Path | None = None
+    """Where the local provisioner keeps volumes; None: there is no such provisioner."""
 
 
 class ControllerManager:
@@ -89,6 +93,8 @@ class ControllerManager:
         ]
         if config.root_ca:
             self.controllers.append(RootCAPublisher(context, config.root_ca))
+        if config.local_volumes is not None:
+            self.controllers.append(LocalProvisioner(context, config.local_volumes.absolute(), HostFiles()))
 
     async def run(self) -> None:
         await self._informers.start()

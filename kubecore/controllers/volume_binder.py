@@ -13,7 +13,8 @@ from kubecore.api.errors import StatusError
 from kubecore.client.ahead import Ahead
 from kubecore.client.client import Object
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
-from kubecore.controllers.volume_reclaim import Reclaiming, StoredFiles
+from kubecore.controllers.volume_files import StoredFiles
+from kubecore.controllers.volume_reclaim import Reclaiming
 from kubecore.controllers.volume_writes import CLAIMS, BindingWrites
 
 CLASSES = "storageclasses.storage.k8s.io"

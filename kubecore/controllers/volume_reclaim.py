@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
-import shutil
 from pathlib import Path
-from typing import Protocol
 
 from kubecore.api import errors, meta
 from kubecore.api import persistent_volumes as volumes
@@ -19,42 +16,11 @@ from kubecore.client.ahead import Ahead
 from kubecore.client.client import Client, Object
 from kubecore.client.events import EventRecorder
 from kubecore.controllers.base import RetryLater
+from kubecore.controllers.volume_files import StoredFiles
 from kubecore.controllers.volume_writes import VOLUMES, BindingWrites
 
 _TEMPORARY = "/tmp/"
 _UNKNOWN = "Volume has unrecognized PersistentVolumeReclaimPolicy"
-
-
-class StoredFiles(Protocol):
-    """Folders of this host that hold what is on volumes."""
-
-    async def make(self, path: Path) -> None:
-        """Make the folder, writable by all; may exist. Raises OSError."""
-
-    async def remove(self, path: Path) -> None:
-        """Remove the folder, or file, and all that is in it; need not exist. Raises OSError."""
-
-
-class HostFiles:
-    """The real ones. Removing may take long, so threads do it."""
-
-    async def make(self, path: Path) -> None:
-        await asyncio.to_thread(_make, path)
-
-    async def remove(self, path: Path) -> None:
-        await asyncio.to_thread(_remove, path)
-
-
-def _make(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o777)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 class Reclaiming:

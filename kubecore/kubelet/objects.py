@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets that pods of this node refer to, each watched by itself while a pod needs it.
+"""ConfigMaps, Secrets, claims and volumes that pods of this node refer to, each watched by itself while a pod needs it.
 
 Watching single objects is what the Node authorizer allows a kubelet, and makes live updates of volumes immediate
 (upstream `pkg/kubelet/util/manager/watch_based_manager.go`).
@@ -16,6 +16,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.informer import SharedInformer
 from kubecore.clock import Clock
+from kubecore.kubelet.volumes.claims import claim_name
 
 Object = dict[str, Any]
 Reference = tuple[str, str, str]
@@ -43,13 +44,13 @@ class ReferencedObjects:
         """Follow everything the pod refers to; returns when all of it is known (or known not to exist)."""
         uid = meta.uid(pod)
         references = set(references_of(pod))
-        for gone in self._of_pod.get(uid, set()) - references:
+        await self._follow(uid, references)
+        # a claim tells which volume it is bound to
+        references |= set(self._volumes_of(references))
+        await self._follow(uid, references)
+        for gone in self._of_pod[uid] - references:
             await self._leave(gone, uid)
         self._of_pod[uid] = references
-        for reference in references:
-            self._join(reference, uid)
-        for reference in references:
-            await self._watched[reference].informer.wait_synced()
 
     async def release(self, uid: str) -> None:
         """The pod is gone."""
@@ -64,6 +65,19 @@ class ReferencedObjects:
         """The object as last seen. Only objects in use are known."""
         watched = self._watched.get((resource, namespace, name))
         return None if watched is None else watched.informer.get(meta.make_key(namespace, name))
+
+    async def _follow(self, uid: str, references: set[Reference]) -> None:
+        self._of_pod[uid] = self._of_pod.get(uid, set()) | references
+        for reference in references:
+            self._join(reference, uid)
+        for reference in references:
+            await self._watched[reference].informer.wait_synced()
+
+    def _volumes_of(self, references: set[Reference]) -> Iterator[Reference]:
+        for resource, namespace, name in references:
+            claim = self.get(resource, namespace, name) if resource == "persistentvolumeclaims" else None
+            if claim is not None and claim["spec"].get("volumeName"):
+                yield ("persistentvolumes", "", claim["spec"]["volumeName"])
 
     def _join(self, reference: Reference, uid: str) -> None:
         watched = self._watched.get(reference)
@@ -99,7 +113,7 @@ class ReferencedObjects:
 
 
 def references_of(pod: Object) -> Iterator[Reference]:
-    """Every ConfigMap and Secret that the pod's containers and volumes name."""
+    """Every ConfigMap, Secret and claim that the pod's containers and volumes name."""
     namespace = meta.namespace(pod)
     spec = pod["spec"]
     for container in [*spec.get("initContainers", []), *spec["containers"]]:
@@ -112,6 +126,8 @@ def references_of(pod: Object) -> Iterator[Reference]:
         if "secret" in volume:
             yield ("secrets", namespace, volume["secret"].get("secretName", ""))
         yield from _named(namespace, volume.get("configMap"), None)
+        if claim := claim_name(pod, volume):
+            yield ("persistentvolumeclaims", namespace, claim)
         for source in (volume.get("projected") or {}).get("sources") or []:
             yield from _named(namespace, source.get("configMap"), source.get("secret"))
 

@@ -1,7 +1,7 @@
 """The extension points plugins hang on, and what a decision consists of.
 
 A small form of kubernetes `pkg/scheduler/framework`. A plugin implements the points it needs: PreEnqueue, PreFilter,
-Filter, PostFilter, PreScore and Score, Reserve, Bind.
+Filter, PostFilter, PreScore and Score, Reserve, PreBind, Bind.
 """
 
 from __future__ import annotations
@@ -91,6 +91,16 @@ class Reserve(Plugin):
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Undo `reserve`; also called of a plugin that did not reserve, since another one could not."""
+        raise NotImplementedError
+
+
+class PreBind(Plugin):
+    def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+        """Whether `pre_bind` does anything for this pod."""
+        return True
+
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        """Prepare what the pod needs on the node; raises when it cannot be done."""
         raise NotImplementedError
 
 

@@ -32,7 +32,9 @@ from kubecore.scheduler.framework import (
     Diagnosis,
     Evaluator,
     Plugin,
+    PluginError,
     PostFilter,
+    PreBind,
     Reserve,
 )
 from kubecore.scheduler.plugins import default_plugins
@@ -79,7 +81,7 @@ class Scheduler:
         self._nodes = self._informers.informer("nodes")
         self._pods = self._informers.informer("pods")
         self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
-        chosen = plugins if plugins is not None else default_plugins(self._informers)
+        chosen = plugins if plugins is not None else default_plugins(self._informers, client)
         self._plugins: list[Plugin] = [*chosen, DefaultBinder(client)]
         self._evaluator = evaluator or PluginEvaluator(self._plugins)
         self._cache = Cache()
@@ -133,8 +135,14 @@ class Scheduler:
             self._give_back(entry, group, SCHEDULER_ERROR, failure)
             return
         self._queue.binding(entry)
-        await self._slots.acquire()
-        group.create_task(self._bind(entry, pod, decision, group), name=f"scheduler binds {pod.key}")
+        preparing = [
+            plugin
+            for plugin in self._plugins
+            if isinstance(plugin, PreBind) and plugin.has_work(decision.state, pod, decision.node)
+        ]
+        if not preparing:
+            await self._slots.acquire()
+        group.create_task(self._bind(entry, pod, decision, group, preparing), name=f"scheduler binds {pod.key}")
 
     def _post_filter(self, decision: Decision, pod: PodInfo, diagnosis: Diagnosis) -> None:
         if not diagnosis.nodes:
@@ -168,23 +176,44 @@ class Scheduler:
             if isinstance(plugin, Reserve):
                 plugin.unreserve(decision.state, pod, decision.node)
 
-    async def _bind(self, entry: QueuedPod, pod: PodInfo, decision: Decision, group: asyncio.TaskGroup) -> None:
+    async def _bind(
+        self, entry: QueuedPod, pod: PodInfo, decision: Decision, group: asyncio.TaskGroup, preparing: list[PreBind]
+    ) -> None:
+        """Preparing may take minutes, and holds no slot; without it the slot is held already."""
+        for plugin in preparing:
+            try:
+                await plugin.pre_bind(decision.state, pod, decision.node)
+            except Exception as error:
+                self._fail_binding(entry, pod, decision, group, error, f'PreBind plugin "{plugin.name}"')
+                return
+        if preparing:
+            await self._slots.acquire()
         binder = next(plugin for plugin in self._plugins if isinstance(plugin, Bind))
         try:
             await binder.bind(decision.state, pod, decision.node)
         except Exception as error:
-            if not isinstance(error, StatusError | OSError):
-                log.error("binding %s failed", pod.key, exc_info=error)
-            self._unreserve(decision, pod)
-            if self._cache.forget(pod):
-                self._queue.happened(pod_removed(pod))
-            message = f'running Bind plugin "{binder.name}": {error}'
-            self._give_back(entry, group, SCHEDULER_ERROR, message)
+            self._fail_binding(entry, pod, decision, group, error, f'Bind plugin "{binder.name}"')
         else:
             self._queue.done(entry)
             self._reporter.scheduled(pod, decision.node)
         finally:
             self._slots.release()
+
+    def _fail_binding(
+        self,
+        entry: QueuedPod,
+        pod: PodInfo,
+        decision: Decision,
+        group: asyncio.TaskGroup,
+        error: Exception,
+        which: str,
+    ) -> None:
+        if not isinstance(error, StatusError | OSError | PluginError):
+            log.error("binding %s failed", pod.key, exc_info=error)
+        self._unreserve(decision, pod)
+        if self._cache.forget(pod):
+            self._queue.happened(pod_removed(pod))
+        self._give_back(entry, group, SCHEDULER_ERROR, f"running {which}: {error}")
 
     # ------------------------------------------------------------------ failing
     def _give_back(

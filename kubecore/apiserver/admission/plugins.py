@@ -10,6 +10,7 @@ from kubecore.apiserver.admission.node_restriction import NodeRestriction
 from kubecore.apiserver.admission.priority import Priority
 from kubecore.apiserver.admission.resource_quota import ResourceQuota
 from kubecore.apiserver.admission.service_account import ServiceAccount
+from kubecore.apiserver.admission.storage import DefaultStorageClass
 from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 
 if TYPE_CHECKING:
@@ -28,5 +29,6 @@ def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plug
         TaintNodesByCondition(),
         Priority(cacher),
         DefaultTolerationSeconds(),
+        DefaultStorageClass(cacher),
         ResourceQuota(cacher, storage, clock),
     ]

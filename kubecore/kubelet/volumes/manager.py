@@ -15,6 +15,7 @@ from kubecore.api import meta, quantity
 from kubecore.clock import Clock
 from kubecore.kubelet.runtime.interface import MemoryDirectory
 from kubecore.kubelet.volumes.atomic import write_atomically
+from kubecore.kubelet.volumes.claims import CLAIMED, ClaimError, claimed_volume
 from kubecore.kubelet.volumes.sources import (
     DEFAULT_MODE,
     Files,
@@ -40,10 +41,20 @@ _FOLDERS = {
 
 
 class SetUpError(Exception):
-    """Volume `name` is not ready; `cause` is the VolumeError's text."""
+    """A volume is not ready."""
 
-    def __init__(self, name: str, cause: str) -> None:
-        super().__init__(f'MountVolume.SetUp failed for volume "{name}" : {cause}')
+    @classmethod
+    def of_volume(cls, name: str, cause: str) -> SetUpError:
+        """`cause` is the VolumeError's text."""
+        return cls(f'MountVolume.SetUp failed for volume "{name}" : {cause}')
+
+    @classmethod
+    def of_claim(cls, name: str, cause: str) -> SetUpError:
+        """`cause` is the ClaimError's text, `name` that of the volume in the pod."""
+        return cls(
+            f"Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], "
+            f"failed to process volumes=[{name}]: {cause}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class VolumeManager:
     def __init__(self, pods: Path, clock: Clock) -> None:
         self._pods = pods
         self._clock = clock
+        self._claimed: dict[str, dict[str, Volume]] = {}
 
     async def set_up(self, pod: Object, around: VolumeSurroundings) -> dict[str, Volume]:
         """Make all volumes, or bring them up to date; idempotent. Raises SetUpError."""
@@ -69,16 +81,20 @@ class VolumeManager:
             name = declared["name"]
             try:
                 volumes[name] = await self._set_up_one(pod, declared, around)
+            except ClaimError as error:
+                raise SetUpError.of_claim(name, str(error)) from error
             except VolumeError as error:
-                raise SetUpError(name, str(error)) from error
+                raise SetUpError.of_volume(name, str(error)) from error
             except OSError as error:
-                raise SetUpError(name, f"{error.filename or name}: {error.strerror}") from error
+                raise SetUpError.of_volume(name, f"{error.filename or name}: {error.strerror}") from error
         return volumes
 
     async def _set_up_one(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
         kind = next((key for key in declared if key != "name"), "emptyDir")
         if kind == "hostPath":
             return Volume(_host_path(declared["hostPath"]))
+        if kind in CLAIMED:
+            return self._set_up_claimed(pod, declared, around)
         if kind not in _FOLDERS:
             raise VolumeError(f"volumes of type {kind} are not supported on this node")
         path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS[kind] / declared["name"]
@@ -98,6 +114,22 @@ class VolumeManager:
                     _give_to_group(Path(folder) / name, group)
         return Volume(path, read_only=True)
 
+    def _set_up_claimed(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
+        """What a pod has once it keeps, whatever becomes of the claim."""
+        known = self._claimed.setdefault(meta.uid(pod), {})
+        volume = known.get(declared["name"])
+        if volume is None:
+            claimed = claimed_volume(pod, declared, around.lookup)
+            name = meta.name(claimed.volume)
+            try:
+                path = _persistent_path(claimed.kind, claimed.source)
+            except VolumeError as error:
+                raise SetUpError.of_volume(name, str(error)) from error
+            if claimed.kind == "local":
+                _give_tree_to_group(path, (pod["spec"].get("securityContext") or {}).get("fsGroup"))
+            volume = known[declared["name"]] = Volume(path, read_only=claimed.read_only)
+        return volume
+
     def memory_directories(self, pod: Object) -> tuple[MemoryDirectory, ...]:
         """In-memory volumes, whose folders the sandbox must cover by a tmpfs."""
         found = []
@@ -111,7 +143,8 @@ class VolumeManager:
         return tuple(found)
 
     def take_down(self, uid: str) -> None:
-        """Remove the pod's volumes. Host paths are not the kubelet's to touch."""
+        """Remove the pod's volumes. Host paths are not the kubelet's to touch, nor are persistent volumes."""
+        self._claimed.pop(uid, None)
         shutil.rmtree(self._pods / uid / "volumes", ignore_errors=True)
 
 
@@ -142,6 +175,14 @@ def _give_to_group(path: Path, group: int | None) -> None:
         path.chmod(stat.S_IMODE(mode) | (0o2770 if stat.S_ISDIR(mode) else 0o440))
 
 
+def _give_tree_to_group(path: Path, group: int | None) -> None:
+    if group is not None:
+        for folder, _, names in os.walk(path):
+            _give_to_group(Path(folder), group)
+            for name in names:
+                _give_to_group(Path(folder) / name, group)
+
+
 _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
     "Directory": (stat.S_ISDIR, "a directory"),
     "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
@@ -164,6 +205,18 @@ def _host_path(source: Object) -> Path:
         check, what = _CHECKS.get(kind, (stat.S_ISDIR, kind))
         if not path.exists() or not check(path.stat().st_mode):
             raise VolumeError(f"hostPath type check failed: {path} is not {what}")
+    return path
+
+
+def _persistent_path(kind: str, source: Object) -> Path:
+    """Where a persistent volume is on this host."""
+    if kind == "hostPath":
+        return _host_path(source)
+    if kind != "local":
+        raise VolumeError(f"volumes of type {kind} are not supported on this node")
+    path = Path(source["path"])
+    if not path.is_dir():
+        raise VolumeError(f'path "{path}" does not exist')
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.framework import Plugin
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
@@ -16,8 +17,8 @@ from kubecore.scheduler.plugins.taint_toleration import TaintToleration
 from kubecore.scheduler.plugins.volume_binding import VolumeBinding
 
 
-def default_plugins(informers: InformerFactory) -> list[Plugin]:
-    """As kube-scheduler's default profile orders them."""
+def default_plugins(informers: InformerFactory, client: Client | None = None) -> list[Plugin]:
+    """As kube-scheduler's default profile orders them. They write as `client`, else as the informers' own."""
     return [
         SchedulingGates(),
         NodeUnschedulable(),
@@ -26,7 +27,7 @@ def default_plugins(informers: InformerFactory) -> list[Plugin]:
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
-        VolumeBinding(informers),
+        VolumeBinding(informers, client),
         PodTopologySpread(informers),
         NodeResourcesBalancedAllocation(),
     ]

@@ -1,55 +1,73 @@
-"""Persistent volumes: the pod's claims must be there and bound, and the node must reach the volumes.
+"""Persistent volumes: the pod's claims must be there and bound, or find volumes once the pod has a node.
 
-What may wait for a first consumer finds no volume until there is a binder that answers the scheduler.
-(kubernetes `pkg/scheduler/framework/plugins/volumebinding`.)
+Bound volumes must be reached by the node. For claims that wait for their first consumer a node needs free volumes that
+suit them, or a class whose provisioner can make them there; what was chosen is reserved with the node, and before the
+pod is bound the volumes are. (kubernetes `pkg/scheduler/framework/plugins/volumebinding`.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kubecore.api import meta
-from kubecore.api.node_selection import Term
-from kubecore.client.client import Object
+from kubecore.api import persistent_volumes as volumes
+from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, StorageEvent
-from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult
-from kubecore.scheduler.plugins.node_affinity import matches_term
+from kubecore.scheduler.framework import CycleState, Filter, PreBind, PreFilter, PreFilterResult, Reserve
+from kubecore.scheduler.plugins import volume_choices as choices
+from kubecore.scheduler.plugins.volume_choices import BindingFailed, Choice, Unbound
 from kubecore.scheduler.pods import PodInfo
 
+BIND_TIMEOUT_SECONDS = 600.0
+
+_CLAIMS = "persistentvolumeclaims"
+_VOLUMES = "persistentvolumes"
+_FREE = "scheduler-free-volumes"
 _UNBOUND = PreFilterResult(refusal="pod has unbound immediate PersistentVolumeClaims")
-_AFFINITY = "node(s) didn't match PersistentVolume's node affinity"
-_NOTHING_TO_BIND = ("node(s) didn't find available persistent volumes to bind",)
-_NO_VOLUME = ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",)
-_BOUND = "pv.kubernetes.io/bind-completed"
 
 
 @dataclass(slots=True)
-class _Claims:
-    """What is noted of a pod's claims for filtering."""
+class _Noted:
+    """What is noted of a pod's claims, and what each node that passed would do for them."""
 
     volumes: list[Object] = field(default_factory=list)
     lost: bool = False
-    delayed: bool = False
-    """Some wait for their first consumer."""
+    unbound: list[Unbound] = field(default_factory=list)
+    choices: dict[str, Choice] = field(default_factory=dict)
 
 
-class VolumeBinding(PreFilter, Filter):
+class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     name = "VolumeBinding"
     wakes = frozenset(
         {EventKind.NODE_ADDED, EventKind.NODE_LABELS, EventKind.CLAIM, EventKind.VOLUME, EventKind.STORAGE_CLASS}
     )
 
-    def __init__(self, informers: InformerFactory) -> None:
-        self._claims = informers.informer("persistentvolumeclaims")
-        self._volumes = informers.informer("persistentvolumes")
+    def __init__(self, informers: InformerFactory, client: Client | None = None) -> None:
+        self._client = client or informers.client
+        self._clock = informers.clock
+        self._claims = informers.informer(_CLAIMS)
+        self._volumes = informers.informer(_VOLUMES)
         self._classes = informers.informer("storageclasses.storage.k8s.io")
+        self._nodes = informers.informer("nodes")
+        self._pods = informers.informer("pods")
+        self._volumes.add_index(_FREE, _class_of_free)
+        self._assumed_volumes: dict[str, str] = {}
+        """Volume → key of the claim it is reserved for, until the watch shows it."""
+        self._assumed_nodes: dict[str, str] = {}
+        """Key of a claim → the node selected for it, until the watch shows it."""
+        self._waiting: list[asyncio.Future[None]] = []
+        for informer in (self._claims, self._volumes):
+            informer.add_handler(lambda _: self._wake(), lambda _, __: self._wake(), lambda _: self._wake())
+        self._pods.add_handler(on_delete=lambda _: self._wake())
 
+    # ------------------------------------------------------------------ finding
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        noted, immediate = _Claims(), False
-        names = list(claim_names(pod))
+        noted, immediate = _Noted(), False
+        names = list(volumes.claims_of_pod(pod.obj))
         if not names:
             state.skipped.add(self.name)
             return None
@@ -58,47 +76,149 @@ class VolumeBinding(PreFilter, Filter):
             if refusal := _refusal(pod, name, claim, ephemeral=ephemeral):
                 return PreFilterResult(refusal=refusal)
             assert claim is not None
-            if not _is_bound(claim):
-                if self._waits_for_consumer(claim):
-                    noted.delayed = True
+            if volumes.is_fully_bound(claim):
+                volume = self._volumes.get(claim["spec"]["volumeName"])
+                if volume is None:
+                    noted.lost = True
                 else:
-                    immediate = True
+                    noted.volumes.append(volume)
                 continue
-            volume = self._volumes.get(claim["spec"]["volumeName"])
-            if volume is None:
-                noted.lost = True
+            storage_class = self._classes.get(volumes.class_of(claim))
+            if storage_class is None or not self._is_delayed(claim, storage_class):
+                immediate = True
             else:
-                noted.volumes.append(volume)
+                noted.unbound.append(self._unbound(claim, storage_class))
         if immediate:
             return _UNBOUND
         state.notes[self.name] = noted
         return None
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
-        noted: _Claims = state.notes[self.name]
+        noted: _Noted = state.notes[self.name]
         if noted.lost:
-            return _NO_VOLUME
-        reasons = [] if all(_reaches(volume, node) for volume in noted.volumes) else [_AFFINITY]
-        return [*reasons, *_NOTHING_TO_BIND] if noted.delayed else reasons
+            return (choices.NO_VOLUME,)
+        assert node.obj is not None
+        reasons = []
+        if not all(volumes.reachable(volume, node.obj) for volume in noted.volumes):
+            reasons.append(choices.NODE_CONFLICT)
+        if noted.unbound:
+            choice = choices.choose(noted.unbound, node.obj)
+            if choice is None:
+                reasons.append(choices.BIND_CONFLICT)
+            else:
+                noted.choices[node.name] = choice
+        return reasons
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         if isinstance(event, StorageEvent) and event.kind is EventKind.CLAIM:
-            mine = {f"{pod.namespace}/{name}" for name, _ in claim_names(pod)}
-            return meta.key(event.obj) in mine
+            return meta.key(event.obj) in volumes.claim_keys_of_pod(pod.obj)
         return True
 
-    def _waits_for_consumer(self, claim: Object) -> bool:
-        storage_class = self._classes.get(claim["spec"].get("storageClassName") or "")
-        return storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+    def _is_delayed(self, claim: Object, storage_class: Object) -> bool:
+        """A claim that names its volume is left to the binder, whatever its class."""
+        return volumes.waits_for_consumer(storage_class) and not claim["spec"].get("volumeName")
+
+    def _unbound(self, claim: Object, storage_class: Object) -> Unbound:
+        key = meta.key(claim)
+        if node := self._assumed_nodes.get(key):
+            claim = meta.deepcopy(claim)
+            volumes.annotate(claim, {volumes.SELECTED_NODE: node})
+        free = [
+            volume
+            for volume in self._volumes.by_index(_FREE, volumes.class_of(claim))
+            if self._assumed_volumes.get(meta.name(volume), key) == key
+            and (not volume["spec"].get("claimRef") or volumes.is_bound_to(volume, claim))
+        ]
+        return Unbound(claim, storage_class, free)
+
+    # ------------------------------------------------------------------ binding
+    def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        choice = self._choice(state, node)
+        for volume, claim in choice.matched:
+            self._assumed_volumes[meta.name(volume)] = meta.key(claim)
+        for claim in choice.provisioned:
+            self._assumed_nodes[meta.key(claim)] = node
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        choice = self._choice(state, node)
+        for volume, _ in choice.matched:
+            self._assumed_volumes.pop(meta.name(volume), None)
+        for claim in choice.provisioned:
+            self._assumed_nodes.pop(meta.key(claim), None)
+
+    def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+        return bool(self._choice(state, node))
+
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        """Reserve the volumes and select the node in the API, then wait for the binder and the provisioners."""
+        choice = self._choice(state, node)
+        if not choice:
+            return
+        matched = []
+        for volume, claim in choice.matched:
+            reserved = volumes.bound_to_claim(volume, claim)
+            written = volume if reserved is None else await self._client.update(_VOLUMES, reserved)
+            matched.append((written, meta.key(claim)))
+        provisioned = [await self._select_node(claim, node) for claim in choice.provisioned]
+        try:
+            async with self._clock.timeout(BIND_TIMEOUT_SECONDS):
+                while not self._are_bound(pod, node, matched, provisioned):
+                    await self._change()
+        except TimeoutError:
+            raise BindingFailed("binding volumes: context deadline exceeded") from None
+        except BindingFailed as error:
+            raise BindingFailed(f"binding volumes: {error}") from error
+        # what was assumed is now what the watch shows
+        self.unreserve(state, pod, node)
+
+    async def _change(self) -> None:
+        """Until something that a binding may wait for has changed."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def _select_node(self, claim: Object, node: str) -> Object:
+        current = self._claims.get(meta.key(claim)) or claim
+        if current["spec"].get("volumeName") or meta.annotations(current).get(volumes.SELECTED_NODE) == node:
+            return current
+        selected = meta.deepcopy(current)
+        volumes.annotate(selected, {volumes.SELECTED_NODE: node})
+        return await self._client.update(_CLAIMS, selected)
+
+    def _are_bound(self, pod: PodInfo, name: str, matched: list[tuple[Object, str]], provisioned: list[Object]) -> bool:
+        """Raises BindingFailed when it will not come to that."""
+        if self._pods.get(pod.key) is None:
+            raise BindingFailed(f'pod does not exist any more: pod "{meta.name(pod.obj)}" not found')
+        node = self._nodes.get(name)
+        if node is None:
+            raise BindingFailed(f'failed to get node "{name}": node "{name}" not found')
+        return all(
+            choices.check_matched(self._volumes.get(meta.name(volume)), self._claims.get(key), volume, node)
+            for volume, key in matched
+        ) and all(
+            choices.check_provisioned(claim, self._volume_of(claim), written, node)
+            for written in provisioned
+            for claim in (self._claims.get(meta.key(written)),)
+        )
+
+    def _volume_of(self, claim: Object | None) -> Object | None:
+        name = "" if claim is None else claim["spec"].get("volumeName") or ""
+        return self._volumes.get(name)
+
+    def _choice(self, state: CycleState, node: str) -> Choice:
+        noted: _Noted | None = state.notes.get(self.name)
+        return (noted.choices.get(node) if noted else None) or Choice()
 
 
-def claim_names(pod: PodInfo) -> Iterator[tuple[str, bool]]:
-    """The name of each claim of the pod, and whether it is one of an ephemeral volume."""
-    for volume in pod.spec.get("volumes") or ():
-        if source := volume.get("persistentVolumeClaim"):
-            yield source["claimName"], False
-        elif volume.get("ephemeral"):
-            yield f"{meta.name(pod.obj)}-{volume['name']}", True
+def _class_of_free(volume: Object) -> list[str]:
+    """Index: the class of a volume; those that are bound are no candidates."""
+    return [] if (volume.get("status") or {}).get("phase") == "Bound" else [volumes.class_of(volume)]
 
 
 def _refusal(pod: PodInfo, name: str, claim: Object | None, *, ephemeral: bool) -> str:
@@ -112,17 +232,6 @@ def _refusal(pod: PodInfo, name: str, claim: Object | None, *, ephemeral: bool) 
         return f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume "{volume}"'
     if meta.is_deleting(claim):
         return f'persistentvolumeclaim "{name}" is being deleted'
-    if ephemeral and not any(owner["uid"] == pod.uid for owner in claim["metadata"].get("ownerReferences") or ()):
+    if ephemeral and not any(owner["uid"] == pod.uid for owner in meta.owner_references(claim)):
         return f"PVC {pod.namespace}/{name} was not created for pod {pod.key} (pod is not owner)"
     return ""
-
-
-def _is_bound(claim: Object) -> bool:
-    annotations = claim["metadata"].get("annotations") or {}
-    return bool(claim["spec"].get("volumeName")) and _BOUND in annotations
-
-
-def _reaches(volume: Object, node: NodeInfo) -> bool:
-    required = ((volume["spec"].get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms")
-    terms: list[Term] = required or []
-    return not terms or any(matches_term(term, node) for term in terms)

@@ -95,6 +95,9 @@ class Folders:
         self.removed: list[Path] = []
         self.refusals: list[OSError] = []
 
+    async def exists(self, path: Path) -> bool:
+        return path in self.made
+
     async def make(self, path: Path) -> None:
         if self.refusals:
             raise self.refusals.pop(0)

@@ -1,0 +1,142 @@
+"""Persistent volumes as users have them: claims, the default class, classes of their own, StatefulSets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.kubectl import Kubectl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: NAME}
+spec:
+  CLASS
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Gi}}
+"""
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: app, command: [sh, -c, 'COMMAND'], volumeMounts: [{name: data, mountPath: /data}]}
+  volumes: [{name: data, persistentVolumeClaim: {claimName: CLAIM}}]
+"""
+
+CLASS = """
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: kept}
+provisioner: kubecore.io/local-path
+volumeBindingMode: Immediate
+reclaimPolicy: Retain
+"""
+
+SET = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: db
+        command: [sh, -c, 'echo $HOSTNAME >> /data/log; sleep 3600']
+        volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+"""
+
+
+def apply(kubectl: Kubectl, namespace: str, manifest: str, **values: str) -> None:
+    for name, value in values.items():
+        manifest = manifest.replace(name, value)
+    answer = kubectl.run("-n", namespace, "apply", "-f", "-", stdin=manifest)
+    assert (answer.status, answer.errors) == (0, "")
+
+
+def run_to_end(kubectl: Kubectl, namespace: str, name: str, command: str, claim: str) -> str:
+    """What a pod that mounts the claim at /data and runs the command says; the pod is deleted."""
+    apply(kubectl, namespace, POD, NAME=name, COMMAND=command, CLAIM=claim)
+    phase = "--for=jsonpath={.status.phase}=Succeeded"
+    kubectl("-n", namespace, "wait", phase, f"pod/{name}", "--timeout=120s", timeout=150)
+    said = kubectl("-n", namespace, "logs", name)
+    kubectl("-n", namespace, "delete", "pod", name, "--timeout=60s", timeout=90)
+    return said
+
+
+def volume_of(kubectl: Kubectl, namespace: str, claim: str) -> str:
+    return kubectl("-n", namespace, "get", "pvc", claim, "-o", "jsonpath={.spec.volumeName}")
+
+
+def folder_of(kubectl: Kubectl, volume: str) -> Path:
+    return Path(kubectl("get", "pv", volume, "-o", "jsonpath={.spec.hostPath.path}"))
+
+
+def test_what_a_pod_writes_into_its_claim_another_reads_and_the_folder_goes_with_the_claim(
+    kubectl: Kubectl, namespace: str
+) -> None:
+    assert "standard (default)" in kubectl("get", "storageclass")
+    apply(kubectl, namespace, CLAIM, NAME="data", CLASS="")
+    waiting = kubectl("-n", namespace, "get", "pvc", "data", "--no-headers").split()
+    assert waiting[1:3] == ["Pending", "standard"]
+    assert "waiting for first consumer" in kubectl("-n", namespace, "describe", "pvc", "data")
+
+    run_to_end(kubectl, namespace, "writer", "echo kept > /data/file", "data")
+    assert run_to_end(kubectl, namespace, "reader", "cat /data/file", "data") == "kept\n"
+
+    volume = volume_of(kubectl, namespace, "data")
+    folder = folder_of(kubectl, volume)
+    assert (folder / "file").read_text() == "kept\n"
+    kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=60s", timeout=90)
+    assert not folder.exists()
+
+
+def test_a_class_of_ones_own_binds_at_once_and_retains(kubectl: Kubectl, namespace: str) -> None:
+    apply(kubectl, namespace, CLASS)
+    try:
+        apply(kubectl, namespace, CLAIM, NAME="data", CLASS="storageClassName: kept")
+        bound = "--for=jsonpath={.status.phase}=Bound"
+        kubectl("-n", namespace, "wait", bound, "pvc/data", "--timeout=60s", timeout=90)
+        run_to_end(kubectl, namespace, "writer", "echo kept > /data/file", "data")
+        volume = volume_of(kubectl, namespace, "data")
+        folder = folder_of(kubectl, volume)
+        kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=60s", timeout=90)
+        released = "--for=jsonpath={.status.phase}=Released"
+        kubectl("wait", released, f"pv/{volume}", "--timeout=60s", timeout=90)
+        assert (folder / "file").read_text() == "kept\n"
+        kubectl("delete", "pv", volume, "--timeout=60s", timeout=90)
+    finally:
+        kubectl("delete", "storageclass", "kept")
+
+
+def test_each_pod_of_a_stateful_set_keeps_its_claim(kubectl: Kubectl, namespace: str) -> None:
+    apply(kubectl, namespace, SET)
+    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=120s", timeout=150)
+    claims = kubectl.json("-n", namespace, "get", "pvc")["items"]
+    assert {one["metadata"]["name"]: one["status"]["phase"] for one in claims} == {
+        "data-db-0": "Bound",
+        "data-db-1": "Bound",
+    }
+    kubectl("-n", namespace, "delete", "pod", "db-1", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=120s", timeout=150)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/db-1", "--timeout=60s", timeout=90)
+    log = folder_of(kubectl, volume_of(kubectl, namespace, "data-db-1")) / "log"
+    assert log.read_text().split() == ["db-1", "db-1"]
