@@ -572,6 +572,52 @@ def launch(
     not be executed, else "setup".
     """
 
+# --- placement
+@final
+class PlacementTable:
+    """Nodes and the pods on them as kubecore.scheduler.placement tells of them.
+
+    Facts are JSON: PodFacts and NodeFacts of native/core/placement. ValueError for what cannot be read; RuntimeError when
+    called from what the table itself is asking.
+    """
+
+    def __new__(cls) -> PlacementTable: ...
+    def set_node(self, name: str, facts: bytes) -> None:
+        """A node is there, or has changed."""
+    def remove_node(self, name: str) -> None:
+        """Its pods stay known until they are dropped."""
+    def set_namespace(self, name: str, labels: bytes | None) -> None:
+        """Labels as JSON, for terms that choose namespaces by them; None when it is gone."""
+    def put_pod(self, key: str, node: str, facts: bytes) -> None:
+        """The pod is on the node, or is about to be; it may have been elsewhere, or different, before."""
+    def drop_pod(self, key: str) -> None: ...
+    def sizes(self) -> tuple[int, int]:
+        """How many pods there are, and how many kinds of them."""
+
+@final
+class Placer:
+    """Decides for one profile: `{"filters": [plugin], "scores": [[plugin, weight]], "options": {}}` as JSON.
+
+    A diagnosis is (number of nodes, how many the pod does not name if it names any, whether it names none that could
+    be, [(plugin, reason, number of nodes)]).
+    """
+
+    def __new__(cls, profile: bytes, seed: int) -> Placer: ...
+    def decide(
+        self, table: PlacementTable, facts: bytes
+    ) -> tuple[str | None, tuple[int, int | None, bool, list[tuple[str, str, int]]] | None]:
+        """The best node, or why there is none."""
+    def search(
+        self, table: PlacementTable, facts: bytes, also: Callable[[str], bool] | None = None
+    ) -> tuple[list[str], tuple[int, int | None, bool, list[tuple[str, str, int]]]]:
+        """Nodes that can take the pod, as many as are enough; `also` is asked of those that are found here."""
+    def totals(self, table: PlacementTable, facts: bytes, nodes: Sequence[str]) -> list[int]:
+        """Weighted scores of existing nodes, in their order."""
+    def scores(self, table: PlacementTable, facts: bytes, plugin: str, nodes: Sequence[str]) -> list[int] | None:
+        """Those of one plugin, not weighted; None when it makes no difference."""
+    def choose(self, totals: Sequence[int]) -> int | None:
+        """The place of one of the highest totals, by chance; None when there are none."""
+
 # --- schema
 class SchemaError(Exception):
     """A body is no object of its kind. The message is the Status's."""

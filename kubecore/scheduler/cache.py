@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Protocol
 
 from kubecore.api import meta
 from kubecore.client.client import Object
@@ -95,6 +96,19 @@ class NodeInfo:
                 del self.ports[port]
 
 
+class Observer(Protocol):
+    """Is told of all that a cache knows, and keeps books of its own. Must not raise."""
+
+    def node_set(self, node: NodeInfo) -> None: ...
+
+    def node_removed(self, name: str) -> None: ...
+
+    def pod_put(self, pod: PodInfo) -> None:
+        """The pod has a node, another one than before maybe, or has changed."""
+
+    def pod_dropped(self, key: str) -> None: ...
+
+
 class Cache:
     """Invariants: each pod in `_pods` is in exactly the NodeInfo its `node` names, and in `_by_namespace`;
     `_assumed` is a subset of the keys of `_pods`; an info without object has pods.
@@ -106,6 +120,16 @@ class Cache:
         self._assumed: set[str] = set()
         self._by_namespace: dict[str, dict[str, PodInfo]] = {}
         self._listed: list[NodeInfo] | None = None
+        self.observer: Observer | None = None
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of everything there is, and of every change from now on."""
+        self.observer = observer
+        for info in self._infos.values():
+            if info.obj is not None:
+                observer.node_set(info)
+            for pod in info.pods.values():
+                observer.pod_put(pod)
 
     # ------------------------------------------------------------------ reading
     def nodes(self) -> list[NodeInfo]:
@@ -143,6 +167,8 @@ class Cache:
         info.set_object(obj)
         if is_new or info.zone != zone:
             self._listed = None
+        if self.observer is not None:
+            self.observer.node_set(info)
 
     def remove_node(self, name: str) -> None:
         """Its pods stay known until they are gone themselves."""
@@ -153,6 +179,8 @@ class Cache:
         info.obj = None
         if not info.pods:
             del self._infos[name]
+        if self.observer is not None:
+            self.observer.node_removed(name)
 
     # ------------------------------------------------------------------ pods
     def assume(self, pod: PodInfo, node: str) -> None:
@@ -185,12 +213,19 @@ class Cache:
         return pod
 
     def _put(self, pod: PodInfo) -> None:
-        self._drop(pod.key)
+        self._take_out(pod.key)
         self._pods[pod.key] = pod
         self._by_namespace.setdefault(pod.namespace, {})[pod.key] = pod
         self._info(pod.node).add(pod)
+        if self.observer is not None:
+            self.observer.pod_put(pod)
 
     def _drop(self, key: str) -> None:
+        self._take_out(key)
+        if self.observer is not None:
+            self.observer.pod_dropped(key)
+
+    def _take_out(self, key: str) -> None:
         pod = self._pods.pop(key, None)
         if pod is None:
             return

@@ -108,8 +108,17 @@ class PluginEvaluator:
     def _choose(self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], cache: Cache) -> str:
         if len(nodes) == 1:
             return nodes[0].name
+        totals = self.totals(self._scores, state, pod, nodes, cache)
+        best = max(totals)
+        return self._chance.choice([node.name for node, total in zip(nodes, totals, strict=True) if total == best])
+
+    @staticmethod
+    def totals(
+        plugins: Sequence[Score], state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache
+    ) -> list[int]:
+        """Weighted scores of the nodes, summed up over plugins. Raises PluginError."""
         totals = [0] * len(nodes)
-        for plugin in self._scores:
+        for plugin in plugins:
             try:
                 if not plugin.pre_score(state, pod, nodes, cache):
                     continue
@@ -123,8 +132,7 @@ class PluginEvaluator:
                 raise PluginError(message) from error
             for index, score in enumerate(scores):
                 totals[index] += score * plugin.weight
-        best = max(totals)
-        return self._chance.choice([node.name for node, total in zip(nodes, totals, strict=True) if total == best])
+        return totals
 
 
 def _nothing_left(plugins: list[str]) -> str:

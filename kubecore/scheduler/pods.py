@@ -28,7 +28,7 @@ def amounts(given: Mapping[str, Any] | None) -> Resources:
 class PodInfo:
     """A pod and its derived facts. `node` is where it runs, or is about to."""
 
-    __slots__ = ("_requests", "_used", "key", "labels", "namespace", "node", "obj", "ports", "priority", "uid")
+    __slots__ = ("_requests", "_used", "facts", "key", "labels", "namespace", "node", "obj", "ports", "priority", "uid")
 
     def __init__(self, obj: Object) -> None:
         spec = obj["spec"]
@@ -40,6 +40,8 @@ class PodInfo:
         self.node: str = spec.get("nodeName") or ""
         self.priority: int = spec.get("priority") or 0
         self.ports = frozenset(_host_ports(spec))
+        self.facts: bytes | None = None
+        """What placement was told of it, see `placement.pod_facts`."""
         self._requests: Resources | None = None
         self._used: tuple[int, int] | None = None
 

@@ -15,7 +15,6 @@ from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache
-from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.events import (
     EventKind,
     StorageEvent,
@@ -37,6 +36,7 @@ from kubecore.scheduler.framework import (
     PreBind,
     Reserve,
 )
+from kubecore.scheduler.placement import PlacementEvaluator
 from kubecore.scheduler.plugins import default_plugins
 from kubecore.scheduler.plugins.default_binder import DefaultBinder
 from kubecore.scheduler.pods import PodInfo, is_finished, scheduling_facts
@@ -83,7 +83,7 @@ class Scheduler:
         self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
         chosen = plugins if plugins is not None else default_plugins(self._informers, client)
         self._plugins: list[Plugin] = [*chosen, DefaultBinder(client)]
-        self._evaluator = evaluator or PluginEvaluator(self._plugins)
+        self._evaluator = evaluator or PlacementEvaluator(self._plugins)
         self._cache = Cache()
         self._queue = SchedulingQueue(clock, self._plugins)
         self._slots = asyncio.Semaphore(self.config.bindings_in_flight)

@@ -12,6 +12,7 @@ mod error;
 mod front;
 mod gil;
 mod launch;
+mod placement;
 mod protobuf;
 mod rbac;
 mod route;
@@ -35,6 +36,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::register(module)?;
     front::register(module)?;
     launch::register(module)?;
+    placement::register(module)?;
     protobuf::register(module)?;
     rbac::register(module)?;
     schema::register(module)?;

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from kubecore.api import meta
 from kubecore.api.selectors import Selector
+from kubecore.client.client import Object
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
@@ -35,6 +36,13 @@ _CONTROLLERS = {
     ("apps/v1", "StatefulSet"): "statefulsets.apps",
     ("v1", "ReplicationController"): "replicationcontrollers",
 }
+
+
+class DefaultChoice(TypedDict):
+    """Pods with these labels that a metav1.LabelSelector chooses, where there is one."""
+
+    labels: dict[str, str]
+    selector: Object | None
 
 
 @dataclass(slots=True)
@@ -180,18 +188,29 @@ class PodTopologySpread(PreFilter, Filter, Score):
             return []
         return [Constraint(skew, key, matches) for key, skew in _SYSTEM_DEFAULTS]
 
-    def _default_matcher(self, pod: PodInfo) -> Matcher | None:
+    def default_choice(self, pod: PodInfo) -> DefaultChoice | None:
+        """What the pods have in common that one without constraints is spread with; None when nothing is known."""
+        if pod.spec.get("topologySpreadConstraints"):
+            return None
         wanted: dict[str, str] = {}
         for service in self._services.list(pod.namespace):
             chosen = service["spec"].get("selector")
             if chosen and chosen.items() <= pod.labels.items():
                 wanted |= chosen
         selector = self._selector_of_controller(pod)
-        if (selector is None or selector.empty) and not wanted:
-            return None
-        return lambda labels: wanted.items() <= labels.items() and (selector is None or selector.matches(labels))
+        chooses = selector is not None and (selector.get("matchLabels") or selector.get("matchExpressions"))
+        return {"labels": wanted, "selector": selector} if chooses or wanted else None
 
-    def _selector_of_controller(self, pod: PodInfo) -> Selector | None:
+    def _default_matcher(self, pod: PodInfo) -> Matcher | None:
+        choice = self.default_choice(pod)
+        if choice is None:
+            return None
+        wanted, given = choice["labels"], choice["selector"]
+        selector = Selector.from_label_selector(given) if given is not None else Selector.everything()
+        return lambda labels: wanted.items() <= labels.items() and selector.matches(labels)
+
+    def _selector_of_controller(self, pod: PodInfo) -> Object | None:
+        """As a metav1.LabelSelector."""
         owner = meta.controller_of(pod.obj)
         informer = self._controllers.get((owner["apiVersion"], owner["kind"])) if owner is not None else None
         if owner is None or informer is None:
@@ -199,10 +218,8 @@ class PodTopologySpread(PreFilter, Filter, Score):
         found = informer.get(meta.make_key(pod.namespace, owner["name"]))
         if found is None:
             return None
-        given: Any = found["spec"].get("selector") or {}
-        if owner["kind"] == "ReplicationController":
-            return Selector.from_set(given)
-        return Selector.from_label_selector(given)
+        given: Object = found["spec"].get("selector") or {}
+        return {"matchLabels": given} if owner["kind"] == "ReplicationController" else given
 
     # ------------------------------------------------------------------ waking
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:

@@ -6,6 +6,7 @@ mod cel;
 pub mod clock;
 mod go;
 pub mod merge;
+pub mod placement;
 pub mod protobuf;
 pub mod rbac;
 mod re2;

@@ -1,0 +1,237 @@
+"""Filtering and scoring in Rust: the facade of native/core/placement, and the evaluator that decides with it.
+
+Rust decides what its plugins can: those of `_FILTERS` and `_SCORES`. Any other plugin is asked in Python, for the nodes
+that Rust found, and only when it has something to say of the pod.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from kubecore import _native
+from kubecore.api import meta
+from kubecore.scheduler.cache import Cache, NodeInfo
+from kubecore.scheduler.evaluator import PluginEvaluator
+from kubecore.scheduler.framework import (
+    CycleState,
+    Decision,
+    Diagnosis,
+    Filter,
+    Plugin,
+    PluginError,
+    PreFilter,
+    Score,
+)
+from kubecore.scheduler.plugins.node_affinity import NodeAffinity
+from kubecore.scheduler.plugins.node_name import NodeName
+from kubecore.scheduler.plugins.node_ports import NodePorts
+from kubecore.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
+from kubecore.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
+from kubecore.scheduler.plugins.taint_toleration import TaintToleration
+from kubecore.scheduler.pods import PodInfo
+
+_FILTERS: frozenset[type[Plugin]] = frozenset(
+    {NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, PodTopologySpread}
+)
+_SCORES: frozenset[type[Plugin]] = frozenset(
+    {NodeAffinity, TaintToleration, NodeResourcesFit, NodeResourcesBalancedAllocation, PodTopologySpread}
+)
+_LARGEST = 2**63 - 1
+
+
+class PlacementTable:
+    """The cache's nodes and pods as Rust has them; kept by the cache, which tells it of every change."""
+
+    def __init__(self) -> None:
+        self.native = _native.PlacementTable()
+
+    @classmethod
+    def of(cls, cache: Cache) -> PlacementTable:
+        """The table of this cache, which is filled when it is first asked for."""
+        if cache.observer is None:
+            cache.observe(cls())
+        assert isinstance(cache.observer, cls)
+        return cache.observer
+
+    def node_set(self, node: NodeInfo) -> None:
+        self.native.set_node(node.name, node_facts(node))
+
+    def node_removed(self, name: str) -> None:
+        self.native.remove_node(name)
+
+    def pod_put(self, pod: PodInfo) -> None:
+        self.native.put_pod(pod.key, pod.node, pod_facts(pod))
+
+    def pod_dropped(self, key: str) -> None:
+        self.native.drop_pod(key)
+
+
+def node_facts(node: NodeInfo) -> bytes:
+    """NodeFacts of native/core/placement as JSON."""
+    return orjson.dumps(
+        {
+            "labels": node.labels,
+            "taints": node.taints,
+            "unschedulable": node.unschedulable,
+            "allocatable": _bounded(node.allocatable),
+            "zone": node.zone,
+        }
+    )
+
+
+def pod_facts(pod: PodInfo, *, more: Mapping[str, Any] | None = None) -> bytes:
+    """PodFacts of native/core/placement as JSON; `more` is what holds for one decision only."""
+    if pod.facts is None:
+        pod.facts = orjson.dumps(_facts(pod))
+    if not more:
+        return pod.facts
+    return pod.facts[:-1] + b"," + orjson.dumps(more)[1:]
+
+
+def _facts(pod: PodInfo) -> dict[str, Any]:
+    spec = pod.spec
+    facts: dict[str, Any] = {
+        "namespace": pod.namespace,
+        "labels": pod.labels,
+        "requests": _bounded(pod.requests),
+        "used": [min(amount, _LARGEST) for amount in pod.used],
+    }
+    if meta.is_deleting(pod.obj):
+        facts["deleting"] = True
+    if pod.ports:
+        facts["ports"] = [
+            {"address": address, "protocol": protocol, "port": port} for address, protocol, port in sorted(pod.ports)
+        ]
+    wanted = {
+        "nodeSelector": spec.get("nodeSelector"),
+        "affinity": spec.get("affinity"),
+        "tolerations": spec.get("tolerations"),
+        "spread": spec.get("topologySpreadConstraints"),
+    }
+    return facts | {fact: given for fact, given in wanted.items() if given}
+
+
+def _bounded(amounts: Mapping[str, int]) -> dict[str, int]:
+    """Rust counts in 64 bits, as kube-scheduler does."""
+    return {name: min(amount, _LARGEST) for name, amount in amounts.items()}
+
+
+class PlacementEvaluator:
+    """Decides as PluginEvaluator would with the same plugins, whose order is taken to be the default one."""
+
+    def __init__(self, plugins: Sequence[Plugin], chance: random.Random | None = None) -> None:
+        chance = chance or random.Random()
+        self._in_python = PluginEvaluator(plugins, chance)
+        self._spread = next((one for one in plugins if type(one) is PodTopologySpread), None)
+        here = [one for one in plugins if type(one) not in _FILTERS]
+        self._pre_filters = [one for one in here if isinstance(one, PreFilter)]
+        self._filters = [one for one in here if isinstance(one, Filter)]
+        self._scores = [one for one in plugins if isinstance(one, Score) and type(one) not in _SCORES]
+        filters = [one.name for one in plugins if type(one) in _FILTERS]
+        scores = [(one.name, one.weight) for one in plugins if isinstance(one, Score) and type(one) in _SCORES]
+        profile = {"filters": filters, "scores": scores}
+        self.placer = _native.Placer(orjson.dumps(profile), chance.getrandbits(64))
+
+    def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:
+        """Raises PluginError."""
+        state = CycleState()
+        if cache.nodes() and self._narrows(state, pod, cache):
+            return self._in_python.evaluate(pod, cache)
+        table = PlacementTable.of(cache).native
+        filters = [one for one in self._filters if one.name not in state.skipped]
+        try:
+            facts = self.facts(pod)
+            if filters or self._scores:
+                return self._evaluate_together(state, pod, cache, filters, facts)
+            node, why = self.placer.decide(table, facts)
+        except ValueError:
+            # facts that cannot be read: let the plugin that stumbles over them say so
+            return self._in_python.evaluate(pod, cache)
+        if node is not None:
+            return Decision(state, node=node)
+        assert why is not None
+        return Decision(state, diagnosis=_diagnosis(why))
+
+    def facts(self, pod: PodInfo) -> bytes:
+        more: dict[str, Any] = {}
+        if node := pod.spec.get("nodeName"):
+            more["nodeName"] = node
+        if self._spread is not None and (defaults := self._spread.default_choice(pod)):
+            more["defaults"] = defaults
+        return pod_facts(pod, more=more)
+
+    def _narrows(self, state: CycleState, pod: PodInfo, cache: Cache) -> bool:
+        """Whether a plugin in Python refuses all nodes, or names some."""
+        for plugin in self._pre_filters:
+            try:
+                result = plugin.pre_filter(state, pod, cache)
+            except Exception as error:
+                raise PluginError(f'running PreFilter plugin "{plugin.name}": {error}') from error
+            if result is not None:
+                return True
+        return False
+
+    def _evaluate_together(
+        self, state: CycleState, pod: PodInfo, cache: Cache, filters: Sequence[Filter], facts: bytes
+    ) -> Decision:
+        table = PlacementTable.of(cache).native
+        refused = Diagnosis(0)
+        also = _asking(filters, state, pod, cache, refused) if filters else None
+        names, why = self.placer.search(table, facts, also)
+        if not names:
+            diagnosis = _diagnosis(why)
+            diagnosis.plugins |= refused.plugins
+            for reason, count in refused.reasons.items():
+                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
+            return Decision(state, diagnosis=diagnosis)
+        if len(names) == 1:
+            return Decision(state, node=names[0])
+        totals = self.placer.totals(table, facts, names)
+        nodes = [node for node in map(cache.node, names) if node is not None]
+        for index, more in enumerate(self._in_python.totals(self._scores, state, pod, nodes, cache)):
+            totals[index] += more
+        chosen = self.placer.choose(totals)
+        assert chosen is not None
+        return Decision(state, node=names[chosen])
+
+
+def _asking(
+    filters: Sequence[Filter], state: CycleState, pod: PodInfo, cache: Cache, refused: Diagnosis
+) -> Callable[[str], bool]:
+    def agree(name: str) -> bool:
+        node = cache.node(name)
+        assert node is not None
+        for plugin in filters:
+            try:
+                reasons = plugin.filter(state, pod, node)
+            except Exception as error:
+                raise PluginError(f'running "{plugin.name}" filter plugin: {error}') from error
+            if reasons:
+                refused.refused(plugin.name, reasons)
+                return False
+        return True
+
+    return agree
+
+
+def _diagnosis(why: tuple[int, int | None, bool, list[tuple[str, str, int]]]) -> Diagnosis:
+    nodes, not_named, conflict, refused = why
+    diagnosis = Diagnosis(nodes)
+    if not nodes:
+        return diagnosis
+    if conflict:
+        diagnosis.everywhere, diagnosis.plugins = "pod affinity terms conflict", {NodeAffinity.name}
+        return diagnosis
+    if not_named is not None:
+        diagnosis.plugins.add(NodeAffinity.name)
+        if not_named:
+            diagnosis.reasons[f"node(s) didn't satisfy plugin(s) [{NodeAffinity.name}]"] = not_named
+    for plugin, reason, count in refused:
+        diagnosis.refused(plugin, [reason], count)
+    return diagnosis

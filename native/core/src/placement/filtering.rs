@@ -1,0 +1,284 @@
+//! Which nodes can take a pod, and why the others cannot. Plugin names and reasons are kube-scheduler's.
+
+use serde::Deserialize;
+
+use super::nodes::{NO_VALUE, Slot};
+use super::population::{Carriers, Claim};
+use super::table::Table;
+use super::template::{Hard, Template, Term};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum FilterPlugin {
+    NodeUnschedulable,
+    NodeName,
+    TaintToleration,
+    NodeAffinity,
+    NodePorts,
+    NodeResourcesFit,
+    PodTopologySpread,
+    InterPodAffinity,
+}
+
+/// Why a node is refused; resources that are short are told apart by `Refusals`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Cordoned,
+    OtherName,
+    Tainted,
+    NotChosen,
+    PortTaken,
+    NoRoom,
+    NoSpreadLabel,
+    Skewed,
+    NotNear,
+    TooNear,
+    KeptOff,
+}
+
+const REASONS: [(FilterPlugin, &str); 11] = [
+    (FilterPlugin::NodeUnschedulable, "node(s) were unschedulable"),
+    (FilterPlugin::NodeName, "node(s) didn't match the requested node name"),
+    (FilterPlugin::TaintToleration, "node(s) had untolerated taint(s)"),
+    (FilterPlugin::NodeAffinity, "node(s) didn't match Pod's node affinity/selector"),
+    (FilterPlugin::NodePorts, "node(s) didn't have free ports for the requested pod ports"),
+    (FilterPlugin::NodeResourcesFit, ""),
+    (
+        FilterPlugin::PodTopologySpread,
+        "node(s) didn't match pod topology spread constraints (missing required label)",
+    ),
+    (FilterPlugin::PodTopologySpread, "node(s) didn't match pod topology spread constraints"),
+    (FilterPlugin::InterPodAffinity, "node(s) didn't match pod affinity rules"),
+    (FilterPlugin::InterPodAffinity, "node(s) didn't match pod anti-affinity rules"),
+    (FilterPlugin::InterPodAffinity, "node(s) didn't satisfy existing pods anti-affinity rules"),
+];
+
+impl FilterPlugin {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NodeUnschedulable => "NodeUnschedulable",
+            Self::NodeName => "NodeName",
+            Self::TaintToleration => "TaintToleration",
+            Self::NodeAffinity => "NodeAffinity",
+            Self::NodePorts => "NodePorts",
+            Self::NodeResourcesFit => "NodeResourcesFit",
+            Self::PodTopologySpread => "PodTopologySpread",
+            Self::InterPodAffinity => "InterPodAffinity",
+        }
+    }
+}
+
+/// How many nodes were refused for what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    by_reason: [u32; REASONS.len()],
+    too_many_pods: u32,
+    insufficient: Vec<u32>,
+}
+
+/// One line of a diagnosis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub plugin: &'static str,
+    pub reason: String,
+    pub nodes: u32,
+}
+
+impl Refusals {
+    fn add(&mut self, refusal: Refusal, table: &Table, template: &Template, slot: Slot) {
+        self.by_reason[refusal as usize] += 1;
+        if refusal != Refusal::NoRoom {
+            return;
+        }
+        self.too_many_pods += u32::from(is_full(table, slot));
+        self.insufficient.resize(table.nodes.resources.len(), 0);
+        for &(resource, wanted) in &template.requests {
+            self.insufficient[resource] += u32::from(is_short(table, resource, wanted, slot));
+        }
+    }
+
+    pub fn counted(&self, table: &Table) -> Vec<Counted> {
+        let mut lines = Vec::new();
+        let mut tell = |plugin: FilterPlugin, reason: String, nodes: u32| {
+            if nodes > 0 {
+                lines.push(Counted { plugin: plugin.name(), reason, nodes });
+            }
+        };
+        for (&(plugin, reason), &nodes) in REASONS.iter().zip(&self.by_reason) {
+            if !reason.is_empty() {
+                tell(plugin, reason.to_owned(), nodes);
+            }
+        }
+        let fit = FilterPlugin::NodeResourcesFit;
+        tell(fit, "Too many pods".to_owned(), self.too_many_pods);
+        for (resource, &nodes) in table.nodes.resources.iter().zip(&self.insufficient) {
+            tell(fit, format!("Insufficient {}", resource.name), nodes);
+        }
+        lines
+    }
+}
+
+fn is_full(table: &Table, slot: Slot) -> bool {
+    i64::from(table.nodes.pods[slot]) + 1 > table.nodes.most_pods[slot]
+}
+
+fn is_short(table: &Table, resource: usize, wanted: i64, slot: Slot) -> bool {
+    let resource = &table.nodes.resources[resource];
+    wanted > 0 && wanted > resource.allocatable[slot].wrapping_sub(resource.requested[slot])
+}
+
+/// What of one pod has to be asked of each node, with all sums that are the same for every node worked out.
+pub struct Question<'a> {
+    table: &'a Table,
+    template: &'a Template,
+    filters: Vec<FilterPlugin>,
+    spread: Vec<Allowed<'a>>,
+    keep_off: Vec<(usize, &'a Carriers)>,
+    /// No pod anywhere fulfils the affinity, and the pod fulfils it itself: any node with the labels will do.
+    is_first: bool,
+}
+
+struct Allowed<'a> {
+    hard: &'a Hard,
+    pods: &'a [u32],
+    /// The most matching pods that may be in the domain already.
+    most: i64,
+}
+
+impl<'a> Question<'a> {
+    pub fn new(table: &'a Table, template: &'a Template, filters: &[FilterPlugin]) -> Self {
+        let has = |plugin| filters.contains(&plugin);
+        let mut question = Self {
+            table,
+            template,
+            filters: Vec::new(),
+            spread: Vec::new(),
+            keep_off: Vec::new(),
+            is_first: false,
+        };
+        if has(FilterPlugin::PodTopologySpread) {
+            question.spread = template.hard.iter().map(|hard| allowed(table, hard)).collect();
+        }
+        if has(FilterPlugin::InterPodAffinity) {
+            question.look_around();
+        }
+        question.filters = filters.iter().copied().filter(|&plugin| question.has_to_ask(plugin)).collect();
+        question
+    }
+
+    fn look_around(&mut self) {
+        let population = &self.table.population;
+        let wanted_by = population.sets[self.template.set].wanted_by.iter();
+        let keep_off = wanted_by.filter_map(|&id| {
+            let (term, carriers) = (population.carried.key(id), &population.carried[id]);
+            (term.claim == Claim::KeepOff && carriers.total > 0).then_some((term.column, carriers))
+        });
+        self.keep_off = keep_off.collect();
+        let nobody = |term: &Term| population.domains[term.domain].total == 0;
+        self.is_first = self.template.fulfils_itself && self.template.affinity.iter().all(nobody);
+    }
+
+    fn has_to_ask(&self, plugin: FilterPlugin) -> bool {
+        let template = self.template;
+        match plugin {
+            FilterPlugin::NodeUnschedulable => !template.tolerates_cordon,
+            FilterPlugin::NodeName => !template.node_name.is_empty(),
+            FilterPlugin::TaintToleration | FilterPlugin::NodeResourcesFit => true,
+            FilterPlugin::NodeAffinity => template.chooses_nodes,
+            FilterPlugin::NodePorts => !template.ports.is_empty(),
+            FilterPlugin::PodTopologySpread => !self.spread.is_empty(),
+            FilterPlugin::InterPodAffinity => {
+                let asks = !template.affinity.is_empty() || !template.anti_affinity.is_empty();
+                asks || !self.keep_off.is_empty()
+            }
+        }
+    }
+
+    /// The first reason against the node.
+    pub fn ask(&self, slot: Slot) -> Option<Refusal> {
+        self.filters.iter().find_map(|&plugin| self.ask_plugin(plugin, slot))
+    }
+
+    pub fn count(&self, refusals: &mut Refusals, refusal: Refusal, slot: Slot) {
+        refusals.add(refusal, self.table, self.template, slot);
+    }
+
+    fn ask_plugin(&self, plugin: FilterPlugin, slot: Slot) -> Option<Refusal> {
+        let (nodes, template) = (&self.table.nodes, self.template);
+        let rules = &self.table.population.rules;
+        let refused = |is: bool, refusal: Refusal| is.then_some(refusal);
+        match plugin {
+            FilterPlugin::NodeUnschedulable => {
+                let cordoned =
+                    nodes.guarded[slot] && nodes.facts[slot].as_ref().is_some_and(|one| one.unschedulable);
+                refused(cordoned, Refusal::Cordoned)
+            }
+            FilterPlugin::NodeName => refused(*nodes.names[slot] != *template.node_name, Refusal::OtherName),
+            FilterPlugin::TaintToleration => {
+                let tolerates = rules[template.rule].tolerates(rules.key(template.rule), nodes, slot);
+                refused(!tolerates, Refusal::Tainted)
+            }
+            FilterPlugin::NodeAffinity => {
+                let accepts = rules[template.rule].accepts(rules.key(template.rule), nodes, slot);
+                refused(!accepts, Refusal::NotChosen)
+            }
+            FilterPlugin::NodePorts => {
+                let mut taken = nodes.ports[slot].iter().map(|(port, _)| port);
+                let conflict = taken.any(|port| template.ports.iter().any(|wanted| wanted.conflicts(port)));
+                refused(conflict, Refusal::PortTaken)
+            }
+            FilterPlugin::NodeResourcesFit => {
+                let short = |&(resource, wanted): &(usize, i64)| is_short(self.table, resource, wanted, slot);
+                refused(is_full(self.table, slot) || template.requests.iter().any(short), Refusal::NoRoom)
+            }
+            FilterPlugin::PodTopologySpread => self.ask_spread(slot),
+            FilterPlugin::InterPodAffinity => self.ask_pods(slot),
+        }
+    }
+
+    fn ask_spread(&self, slot: Slot) -> Option<Refusal> {
+        for one in &self.spread {
+            let value = self.table.nodes.columns[one.hard.column].of[slot];
+            if value == NO_VALUE {
+                return Some(Refusal::NoSpreadLabel);
+            }
+            if i64::from(one.pods.get(value as usize).copied().unwrap_or_default()) > one.most {
+                return Some(Refusal::Skewed);
+            }
+        }
+        None
+    }
+
+    fn ask_pods(&self, slot: Slot) -> Option<Refusal> {
+        let columns = &self.table.nodes.columns;
+        let domains = &self.table.population.domains;
+        let near = |term: &Term| at(&domains[term.domain].pods, columns[term.column].of[slot]);
+        let lacks_label = |term: &Term| columns[term.column].of[slot] == NO_VALUE;
+        let affinity = &self.template.affinity;
+        if affinity.iter().any(lacks_label) {
+            return Some(Refusal::NotNear);
+        }
+        if !self.is_first && affinity.iter().any(|term| near(term) == 0) {
+            return Some(Refusal::NotNear);
+        }
+        if self.template.anti_affinity.iter().any(|term| near(term) > 0) {
+            return Some(Refusal::TooNear);
+        }
+        let kept_off =
+            self.keep_off.iter().any(|(column, carriers)| at(&carriers.pods, columns[*column].of[slot]) > 0);
+        kept_off.then_some(Refusal::KeptOff)
+    }
+}
+
+/// The count of a value; 0 for a node without one.
+pub fn at(counts: &[u32], value: u32) -> u32 {
+    counts.get(value as usize).copied().unwrap_or_default()
+}
+
+fn allowed<'a>(table: &'a Table, hard: &'a Hard) -> Allowed<'a> {
+    let counts = &table.population.domains[hard.domain];
+    let there = counts.pods.iter().zip(&counts.nodes).filter(|(_, nodes)| **nodes > 0);
+    // the global minimum is taken as 0 while there are fewer domains than asked for
+    let least = if counts.domains >= hard.min_domains { there.map(|one| *one.0).min() } else { None };
+    let most = hard.max_skew + i64::from(least.unwrap_or_default()) - hard.own;
+    Allowed { hard, pods: &counts.pods, most }
+}

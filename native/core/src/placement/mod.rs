@@ -1,0 +1,23 @@
+//! Where a pod goes: kube-scheduler's filtering and scoring over all nodes.
+//!
+//! `Table` holds nodes as a structure of arrays and counts pods by what other pods ask of them; a pod's facts are
+//! compiled once for all pods that share them. `Placer` decides for one profile. Nothing here waits, binds or retries:
+//! that is the scheduler's (kubecore/scheduler), which tells the table of every node and pod that comes and goes.
+
+mod facts;
+mod filtering;
+mod nodes;
+mod placing;
+mod population;
+mod registry;
+mod rules;
+mod scoring;
+mod table;
+mod template;
+
+pub use filtering::{Counted, FilterPlugin};
+pub use placing::{Diagnosis, Found, Placer, Profile};
+pub use registry::Id;
+pub use scoring::{ScoreOptions, ScorePlugin, scores};
+pub use table::{FactsError, Table};
+pub use template::Template;
