@@ -146,11 +146,18 @@ def _strip_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return stripped
 
 
+# Lists that validation or defaulting judges otherwise when they are empty than when they are not there; their
+# strategies see to it that no empty one is stored.
+_KEPT_EMPTY = {
+    "io.k8s.api.autoscaling.v2.HPAScalingRules": "policies",
+    "io.k8s.api.core.v1.ResourceQuotaSpec": "scopes",
+    "io.k8s.api.networking.v1.ServiceCIDRSpec": "cidrs",
+}
 _SCALARS = frozenset({"string", "boolean", "integer", "number"})
 
 
 def _with_zero_values(definitions: dict[str, Any], facts: str) -> dict[str, Any]:
-    """Adds x-omit-zero and x-always to properties; zero_values.txt says what its words mean."""
+    """Adds x-omit-zero, x-always and x-keep-empty to properties; zero_values.txt says what its words mean."""
     for line in facts.splitlines():
         name, _, words = line.partition(":")
         if line.startswith("#") or name not in definitions:
@@ -166,6 +173,8 @@ def _with_zero_values(definitions: dict[str, Any], facts: str) -> dict[str, Any]
         for field, schema in properties.items():
             if field not in kept and schema.get("type") in _SCALARS:
                 schema["x-omit-zero"] = True
+    for name, field in _KEPT_EMPTY.items():
+        definitions[name]["properties"][field]["x-keep-empty"] = True
     return definitions
 
 

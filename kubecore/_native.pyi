@@ -648,6 +648,9 @@ class Applied:
     def managed(self) -> bytes:
         """Its managedFields, a JSON array."""
 
+def json_object_fault(text: bytes) -> str | None:
+    """What Go says of a text that is to be a JSON object or null; None when it is one."""
+
 @final
 class Decoded:
     @property

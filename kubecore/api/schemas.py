@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from kubecore._native import Applied, CustomSchema, Decoded, PatchError, SchemaError, Schemas
+from kubecore._native import Applied, CustomSchema, Decoded, PatchError, SchemaError, Schemas, json_object_fault
 from kubecore.api.scheme import DATA
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Schemas",
     "custom",
     "default",
+    "json_object_fault",
 ]
 
 

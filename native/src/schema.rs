@@ -276,7 +276,14 @@ fn with<'py>(py: Python<'py>, error: PyErr, name: &str, value: impl IntoPyObject
     }
 }
 
+/// What Go says of a text that is to be a JSON object or null; None when it is one.
+#[pyfunction]
+fn json_object_fault(text: &[u8]) -> Option<String> {
+    engine::json_object_fault(text)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(json_object_fault, module)?)?;
     module.add_class::<Schemas>()?;
     module.add_class::<Decoded>()?;
     module.add_class::<Applied>()?;

@@ -61,7 +61,7 @@ class Shape:
                 obj = loads(value)
                 return orjson.dumps(self._table([value], _list_meta(obj["metadata"].get("resourceVersion"))))
             case "PartialObjectMetadata":
-                return orjson.dumps(self._partial(loads(value)))
+                return orjson.dumps(self._partial(value))
         raise self._mismatch("PartialObjectMetadataList", "not a list", self._served.kind)
 
     def many(self, items: Sequence[bytes], revision: int | None, more: JSON | None = None) -> bytes:
@@ -77,7 +77,7 @@ class Shape:
             case "PartialObjectMetadataList":
                 head = {"kind": "PartialObjectMetadataList", "apiVersion": self._meta_version, "metadata": metadata}
                 # As in Kubernetes, this list is null when there is nothing in it.
-                return orjson.dumps({**head, "items": [self._partial(loads(item)) for item in items] or None})
+                return orjson.dumps({**head, "items": [self._partial(item) for item in items] or None})
         raise self._mismatch("PartialObjectMetadata", "a list", kind)
 
     def event(self, value: bytes, *, first: bool) -> bytes:
@@ -88,7 +88,7 @@ class Shape:
             case "Table":
                 revision = loads(value)["metadata"].get("resourceVersion")
                 return orjson.dumps(self._table([value], _list_meta(revision), headers=first))
-        return orjson.dumps(self._partial(loads(value)))
+        return orjson.dumps(self._partial(value))
 
     def _item(self, value: bytes) -> bytes:
         """Custom resources say their kind in lists, too; items of typed lists leave it to the list."""
@@ -116,8 +116,9 @@ class Shape:
         shown: JSON = loads(self._in_version(orjson.dumps(obj)))
         return shown
 
-    def _partial(self, obj: JSON) -> JSON:
-        return {"kind": "PartialObjectMetadata", "apiVersion": self._meta_version, "metadata": obj["metadata"]}
+    def _partial(self, value: bytes) -> JSON:
+        metadata = loads(self._in_version(value))["metadata"]
+        return {"kind": "PartialObjectMetadata", "apiVersion": self._meta_version, "metadata": metadata}
 
     def _mismatch(self, asked: str, what: str, kind: str) -> errors.StatusError:
         """Upstream names the Go type, whose package is called like the group."""

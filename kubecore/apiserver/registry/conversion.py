@@ -1,44 +1,54 @@
 """Objects between the version they are stored in and the one a client speaks.
 
-Versions of one group differ in the apiVersion alone as far as this server serves them. Events are the exception: two
-groups show the same objects in different words (upstream pkg/apis/events/v1/conversion.go).
+Versions of one group differ in the apiVersion alone, but for those of the table below.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.apiserver.registry.codec import dumps, loads
+from kubecore.apiserver.registry.versions import autoscalers, events
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
 
 JSON = dict[str, Any]
 
-# (core, events.k8s.io)
-_EVENT_FIELDS = (
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("reportingComponent", "reportingController"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-)
-_TO_SERVED = dict(_EVENT_FIELDS)
-_TO_STORED = {served: stored for stored, served in _EVENT_FIELDS}
+
+class _Wording(NamedTuple):
+    """How a served version says what is stored; both ways give a new object and leave the other alone."""
+
+    served: Callable[[JSON], JSON]
+    stored: Callable[[JSON], JSON]
+
+
+# (stored group resource, served version)
+_WORDINGS: Mapping[tuple[str, str], _Wording] = {
+    ("events", "events.k8s.io/v1"): _Wording(events.served, events.stored),
+    ("horizontalpodautoscalers.autoscaling", "autoscaling/v1"): _Wording(autoscalers.served, autoscalers.stored),
+}
+
+
+def _wording(stored: Resource, served: Resource) -> _Wording | None:
+    if served.api_version == stored.api_version:
+        return None
+    return _WORDINGS.get((stored.key, served.api_version))
 
 
 def differs(stored: Resource, served: Resource) -> bool:
-    return stored.group != served.group
+    """Whether the served version has other words for what is stored."""
+    return _wording(stored, served) is not None
 
 
 def in_version(body: bytes, stored: Resource, served: Resource) -> bytes:
     """Stored bytes as another served version shows them."""
     if served.api_version == stored.api_version:
         return body
-    if differs(stored, served):
-        return dumps(_renamed(loads(body), _TO_SERVED, served.api_version))
+    wording = _wording(stored, served)
+    if wording is not None:
+        return dumps(_as(wording.served(loads(body)), served))
     opening = b'{"apiVersion":"' + stored.api_version.encode() + b'"'
     if body.startswith(opening):
         return b'{"apiVersion":"' + served.api_version.encode() + b'"' + body[len(opening) :]
@@ -55,12 +65,11 @@ def untyped(body: bytes, served: Resource) -> bytes:
 
 def in_storage(obj: JSON, stored: Resource, served: Resource) -> JSON:
     """A decoded object of a served version in the stored one."""
-    if differs(stored, served):
-        return _renamed(obj, _TO_STORED, stored.api_version)
-    return obj
+    wording = _wording(stored, served)
+    return obj if wording is None else _as(wording.stored(obj), stored)
 
 
-def _renamed(obj: JSON, names: dict[str, str], api_version: str) -> JSON:
-    return {"apiVersion": api_version, "kind": obj.get("kind", "Event"), "metadata": obj.get("metadata") or {}} | {
-        names.get(name, name): value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")
-    }
+def _as(obj: JSON, resource: Resource) -> JSON:
+    """What every object begins with, first."""
+    head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": obj.get("metadata") or {}}
+    return {**head, **{name: value for name, value in obj.items() if name not in head}}

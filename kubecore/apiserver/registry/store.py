@@ -191,6 +191,7 @@ class Store:
         for attempt in range(_NAME_TRIES):
             if attempt:
                 metadata["name"] = ctx.name = meta.generate_name(generated)
+                self.strategy.canonicalize(obj)
             name = metadata["name"]
             body = self.codec.encode_managed(obj, managed)
             taken = ctx.dry_run and self.current(ctx.namespace, name) is not None

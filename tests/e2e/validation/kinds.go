@@ -130,14 +130,15 @@ var (
 )
 
 var kinds = map[schema.GroupKind]kind{
-	{Kind: "ConfigMap"}:             of(configmap.Strategy),
-	{Kind: "Endpoints"}:             of(endpoint.Strategy),
-	{Kind: "Event"}:                 of(event.Strategy),
-	{Kind: "LimitRange"}:            of(limitrange.Strategy),
-	{Kind: "Namespace"}:             of(namespace.Strategy).with("status", namespace.StatusStrategy).with("finalize", namespace.FinalizeStrategy),
-	{Kind: "Node"}:                  of(node.Strategy).with("status", node.StatusStrategy),
-	{Kind: "PersistentVolume"}:      of(persistentvolume.Strategy).with("status", persistentvolume.StatusStrategy),
-	{Kind: "PersistentVolumeClaim"}: of(persistentvolumeclaim.Strategy).with("status", persistentvolumeclaim.StatusStrategy),
+	{Kind: "ConfigMap"}:                     of(configmap.Strategy),
+	{Kind: "Endpoints"}:                     of(endpoint.Strategy),
+	{Kind: "Event"}:                         of(event.Strategy),
+	{Kind: "LimitRange"}:                    of(limitrange.Strategy),
+	{Group: "events.k8s.io", Kind: "Event"}: of(event.Strategy),
+	{Kind: "Namespace"}:                     of(namespace.Strategy).with("status", namespace.StatusStrategy).with("finalize", namespace.FinalizeStrategy),
+	{Kind: "Node"}:                          of(node.Strategy).with("status", node.StatusStrategy),
+	{Kind: "PersistentVolume"}:              of(persistentvolume.Strategy).with("status", persistentvolume.StatusStrategy),
+	{Kind: "PersistentVolumeClaim"}:         of(persistentvolumeclaim.Strategy).with("status", persistentvolumeclaim.StatusStrategy),
 	{Kind: "Pod"}: of(pod.Strategy).with("status", pod.StatusStrategy).
 		with("ephemeralcontainers", pod.EphemeralContainersStrategy).with("resize", pod.ResizeStrategy),
 	{Kind: "PodTemplate"}:           of(podtemplate.Strategy),

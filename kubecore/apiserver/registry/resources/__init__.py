@@ -32,6 +32,7 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "horizontalpodautoscalers.autoscaling": ("horizontalpodautoscalers", "HorizontalPodAutoscalerStrategy"),
     "ingressclasses.networking.k8s.io": ("ingressclasses", "IngressClassStrategy"),
     "ingresses.networking.k8s.io": ("ingresses", "IngressStrategy"),
+    "ipaddresses.networking.k8s.io": ("ipaddresses", "IPAddressStrategy"),
     "jobs.batch": ("jobs", "JobStrategy"),
     "leases.coordination.k8s.io": ("leases", "LeaseStrategy"),
     "limitranges": ("limitranges", "LimitRangeStrategy"),
@@ -57,6 +58,7 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "runtimeclasses.node.k8s.io": ("runtimeclasses", "RuntimeClassStrategy"),
     "secrets": ("secrets", "SecretStrategy"),
     "serviceaccounts": ("serviceaccounts", "ServiceAccountStrategy"),
+    "servicecidrs.networking.k8s.io": ("servicecidrs", "ServiceCIDRStrategy"),
     "statefulsets.apps": ("statefulsets", "StatefulSetStrategy"),
     "storageclasses.storage.k8s.io": ("storageclasses", "StorageClassStrategy"),
     "validatingadmissionpolicies.admissionregistration.k8s.io": (

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import addresses, names
+from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.addresses import IP_ADDRESS, parse_old_ip
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
+_LOCAL_MULTICAST = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
@@ -25,10 +29,18 @@ class EndpointsStrategy(Strategy):
                 port["protocol"] = port.get("protocol") or "TCP"
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems = Problems()
-        for index, subset in enumerate(obj.get("subsets") or []):
-            _subset(problems, subset, f"subsets[{index}]")
-        return problems
+        # Old ones may be against today's rules: they can be kept as they are.
+        return [] if ctx.operation == "UPDATE" else _subsets(obj)
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        return [] if same(obj.get("subsets"), old.get("subsets")) else _subsets(obj)
+
+
+def _subsets(obj: JSON) -> Problems:
+    problems = Problems()
+    for index, subset in enumerate(obj.get("subsets") or []):
+        _subset(problems, subset, f"subsets[{index}]")
+    return problems
 
 
 def _subset(problems: Problems, subset: JSON, path: str) -> None:
@@ -36,11 +48,7 @@ def _subset(problems: Problems, subset: JSON, path: str) -> None:
         problems.required(path, "must specify `addresses` or `notReadyAddresses`")
     for field in ("addresses", "notReadyAddresses"):
         for index, address in enumerate(subset.get(field) or []):
-            validate_address(problems, address.get("ip", ""), f"{path}.{field}[{index}].ip")
-            if address.get("hostname"):
-                problems.check(f"{path}.{field}[{index}].hostname", address["hostname"], names.dns_label)
-            if address.get("nodeName"):
-                problems.check(f"{path}.{field}[{index}].nodeName", address["nodeName"], names.dns_subdomain)
+            _address(problems, address, f"{path}.{field}[{index}]")
     ports = subset.get("ports") or []
     for index, port in enumerate(ports):
         where = f"{path}.ports[{index}]"
@@ -50,16 +58,32 @@ def _subset(problems: Problems, subset: JSON, path: str) -> None:
             problems.required(f"{where}.name")
         problems.port(f"{where}.port", port.get("port", 0))
         problems.one_of(f"{where}.protocol", port.get("protocol"), PROTOCOLS, required=True)
+        if port.get("appProtocol") is not None:
+            problems.check(f"{where}.appProtocol", port["appProtocol"], names.qualified_name)
+
+
+def _address(problems: Problems, address: JSON, path: str) -> None:
+    ip = address.get("ip") or ""
+    if parse_old_ip(ip) is None:
+        # Upstream says it twice.
+        problems.invalid(f"{path}.ip", ip, IP_ADDRESS)
+        problems.invalid(f"{path}.ip", ip, "must be a valid IP address")
+    else:
+        validate_address(problems, ip, f"{path}.ip")
+    if address.get("hostname"):
+        problems.check(f"{path}.hostname", address["hostname"], names.dns_label)
+    if address.get("nodeName") is not None:
+        problems.check(f"{path}.nodeName", address["nodeName"], names.dns_subdomain)
 
 
 def validate_address(problems: Problems, address: str, path: str) -> None:
     """An address traffic can be sent to. Loopback is allowed: in loopback mode pods have addresses of 127.0.0.0/8."""
-    parsed = addresses.parse_ip(address)
+    parsed = parse_old_ip(address)
     if parsed is None:
-        problems.invalid(path, address, addresses.IP_ADDRESS)
+        problems.invalid(path, address, IP_ADDRESS)
     elif parsed.is_unspecified:
         problems.invalid(path, address, f"may not be unspecified ({address})")
     elif parsed.is_link_local:
         problems.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    elif parsed.is_multicast:
-        problems.invalid(path, address, "may not be in the multicast range (224.0.0.0/4, ff00::/8)")
+    elif parsed in _LOCAL_MULTICAST[parsed.version]:
+        problems.invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")

@@ -9,6 +9,7 @@ from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.autoscaling import validate_autoscaler
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.versions.autoscalers import drop_round_trip
 
 JSON = dict[str, Any]
 
@@ -19,6 +20,7 @@ class HorizontalPodAutoscalerStrategy(Unversioned):
     resource_key = "horizontalpodautoscalers.autoscaling"
 
     def default(self, obj: JSON) -> None:
+        drop_round_trip(obj)
         spec = obj.get("spec")
         if spec is None:
             return
@@ -36,8 +38,21 @@ class HorizontalPodAutoscalerStrategy(Unversioned):
         obj["status"] = {"desiredReplicas": 0, "currentMetrics": None}
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        # What was valid once may stay: an update is judged beside what it replaces.
         problems = Problems()
-        validate_autoscaler(problems, obj.get("spec") or {})
+        if ctx.operation != "UPDATE":
+            validate_autoscaler(problems, obj.get("spec") or {})
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_autoscaler(problems, obj.get("spec") or {}, old.get("spec") or {})
+        return problems
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems, status = Problems(), obj.get("status") or {}
+        for field in ("currentReplicas", "desiredReplicas"):
+            problems.not_negative(f"status.{field}", status.get(field))
         return problems
 
 
@@ -48,5 +63,6 @@ def _default_rules(behavior: JSON, direction: str, window: int | None, policies:
     rules.setdefault("selectPolicy", "Max")
     if window is not None and rules.get("stabilizationWindowSeconds") is None:
         rules["stabilizationWindowSeconds"] = window
-    if not rules.get("policies"):
+    # A list that is empty is no wish for the default.
+    if rules.get("policies") is None:
         rules["policies"] = [{"type": kind, "value": value, "periodSeconds": 15} for kind, value in policies]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from kubecore.api import quantity
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.resources import (
+    overcommits,
     validate_container_resource_name,
     validate_resource_name,
 )
@@ -20,15 +23,37 @@ JSON = dict[str, Any]
 
 _TYPES = ("Container", "PersistentVolumeClaim", "Pod")
 _LISTS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
-# Each pair must be in this order, with these words for when it is not.
+# What a pod as a whole has none of.
+_DEFAULTS = ("default", "defaultRequest")
+# Each pair must be in this order: where it is told when it is not, whose value is shown, and in which words.
 _ORDERED = (
-    ("min", "max", "min", "min value {} is greater than max value {}"),
-    ("min", "defaultRequest", "defaultRequest", "min value {} is greater than default request value {}"),
-    ("defaultRequest", "max", "defaultRequest", "default request value {} is greater than max value {}"),
-    ("defaultRequest", "default", "defaultRequest", "default request value {} is greater than default limit value {}"),
-    ("min", "default", "default", "min value {} is greater than default value {}"),
-    ("default", "max", "default", "default value {} is greater than max value {}"),
+    ("min", "max", "min", "min", "min value {} is greater than max value {}"),
+    (
+        "min",
+        "defaultRequest",
+        "defaultRequest",
+        "defaultRequest",
+        "min value {} is greater than default request value {}",
+    ),
+    (
+        "defaultRequest",
+        "max",
+        "defaultRequest",
+        "defaultRequest",
+        "default request value {} is greater than max value {}",
+    ),
+    (
+        "defaultRequest",
+        "default",
+        "defaultRequest",
+        "defaultRequest",
+        "default request value {} is greater than default limit value {}",
+    ),
+    ("min", "default", "default", "min", "min value {} is greater than default value {}"),
+    ("default", "max", "default", "max", "default value {} is greater than max value {}"),
 )
+# Amounts above are compared in whole units, since thousandths of them do not fit Go's int64.
+_MOST_MILLI = ((1 << 63) - 1) // 1000
 
 
 class LimitRangeStrategy(Unversioned):
@@ -41,6 +66,11 @@ class LimitRangeStrategy(Unversioned):
                 canonical_list(item.get(kind))
             if item.get("type") == "Container":
                 _container_defaults(item)
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        # Alone of all kinds it needs no name.
+        if not obj["metadata"].get("name"):
+            obj["metadata"]["name"] = ctx.name = lifecycle.new_uid()
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
@@ -71,24 +101,57 @@ def _container_defaults(item: JSON) -> None:
 
 
 def _item(problems: Problems, item: JSON, kind: str, path: str) -> None:
-    for field in _LISTS:
-        for name in item.get(field) or {}:
-            if kind == "Container":
-                validate_container_resource_name(problems, name, f"{path}.{field}[{name}]")
-            else:
-                validate_resource_name(problems, name, f"{path}.{field}[{name}]")
+    lists = {field: item.get(field) or {} for field in _LISTS}
+    rule = validate_container_resource_name if kind in ("Container", "Pod") else validate_resource_name
     if kind == "Pod":
-        for field in ("default", "defaultRequest"):
-            if item.get(field):
+        for field in _DEFAULTS:
+            if lists[field]:
                 problems.forbidden(f"{path}.{field}", "may not be specified when `type` is 'Pod'")
-    if kind == "PersistentVolumeClaim" and not any("storage" in (item.get(one) or {}) for one in ("min", "max")):
+            lists[field] = {}
+    for field, amounts in lists.items():
+        for name in amounts:
+            rule(problems, name, f"{path}.{field}[{name}]")
+    if kind == "PersistentVolumeClaim" and not any("storage" in lists[one] for one in ("min", "max")):
         detail = "either minimum or maximum storage value is required, but neither was provided"
         problems.required(f"{path}.limits", detail)
-    for low, high, where, words in _ORDERED:
-        for name, amount in (item.get(low) or {}).items():
-            other = (item.get(high) or {}).get(name)
+    for low, high, where, shown, words in _ORDERED:
+        for name, amount in lists[low].items():
+            other = lists[high].get(name)
             if other is not None and quantity.nano(amount) > quantity.nano(other):
-                problems.invalid(f"{path}.{where}[{name}]", str(item[where][name]), words.format(amount, other))
-    for name, ratio in (item.get("maxLimitRequestRatio") or {}).items():
-        if quantity.nano(ratio) < quantity.nano("1"):
-            problems.invalid(f"{path}.maxLimitRequestRatio[{name}]", str(ratio), f"ratio {ratio} is less than 1")
+                value = str(lists[shown][name])
+                problems.invalid(f"{path}.{where}[{name}]", value, words.format(amount, other))
+    for name, ratio in lists["maxLimitRequestRatio"].items():
+        _ratio(problems, ratio, lists["min"].get(name), lists["max"].get(name), f"{path}.maxLimitRequestRatio[{name}]")
+    for name, amount in lists["default"].items():
+        request = lists["defaultRequest"].get(name)
+        if request is not None and not overcommits(name) and quantity.nano(amount) != quantity.nano(request):
+            detail = f"default value {amount} must equal to defaultRequest value {request} in {name}"
+            problems.invalid(f"{path}.defaultRequest[{name}]", str(request), detail)
+
+
+def _ratio(problems: Problems, ratio: Any, least: Any, most: Any, path: str) -> None:
+    """How much a limit may exceed its request: less than the widest that minimum and maximum leave."""
+    if quantity.nano(ratio) < quantity.nano("1"):
+        problems.invalid(path, str(ratio), f"ratio {ratio} is less than 1")
+    if least is None or most is None:
+        return
+    whole = [quantity.value(one) for one in (ratio, least, most)]
+    wanted, low, high = whole
+    shown = float(wanted)
+    if all(one < _MOST_MILLI for one in whole):
+        shown, low, high = quantity.milli(ratio) / 1000, quantity.milli(least), quantity.milli(most)
+    widest = _divided(high, low)
+    if shown > widest:
+        problems.invalid(path, str(ratio), f"ratio {ratio} is greater than max/min = {_go_float(widest)}")
+
+
+def _divided(high: int, low: int) -> float:
+    """As Go's floats are divided."""
+    if low:
+        return high / low
+    return math.copysign(math.inf, high) if high else math.nan
+
+
+def _go_float(value: float) -> str:
+    """Go's %f."""
+    return f"{value:.6f}" if math.isfinite(value) else "-Inf"

@@ -21,14 +21,20 @@ class NamespaceStrategy(Strategy):
     name_errors = staticmethod(names.dns_label)
 
     def default(self, obj: JSON) -> None:
+        # A generated name gets its label when it is final, after validation.
+        if not obj["metadata"].get("generateName"):
+            self.canonicalize(obj)
+        status = obj.setdefault("status", {})
+        status["phase"] = status.get("phase") or "Active"
+
+    def canonicalize(self, obj: JSON) -> None:
+        """The label that names the namespace, which nobody can change."""
         metadata = obj["metadata"]
         if metadata.get("name"):
             labels = metadata.get("labels")
             if labels is None:
                 labels = metadata["labels"] = {}
-            labels.setdefault(NAME_LABEL, metadata["name"])
-        status = obj.setdefault("status", {})
-        status["phase"] = status.get("phase") or "Active"
+            labels[NAME_LABEL] = metadata["name"]
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         spec = obj.get("spec")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation.nodes import (
+    validate_node_spec,
+    validate_node_status,
+    validate_node_status_change,
+    validate_node_update,
+)
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_amounts
-from kubecore.apiserver.registry.validation.scheduling import validate_taints
 
 JSON = dict[str, Any]
 
@@ -26,46 +29,38 @@ class NodeStrategy(Strategy):
         obj.setdefault("spec", {}).pop("configSource", None)
         status = obj.get("status")
         if status:
+            status.pop("config", None)
             canonical_list(status.get("capacity"))
             canonical_list(status.get("allocatable"))
             if status.get("capacity") and not status.get("allocatable"):
                 status["allocatable"] = dict(status["capacity"])
-        spec = obj["spec"]
-        if spec.get("podCIDR") and not spec.get("podCIDRs"):
-            spec["podCIDRs"] = [spec["podCIDR"]]
-        elif spec.get("podCIDRs") and not spec.get("podCIDR"):
-            spec["podCIDR"] = spec["podCIDRs"][0]
+        _agree_on_cidrs(obj["spec"])
+
+    def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        # Only with the gate NodeDeclaredFeatures.
+        (obj.get("status") or {}).pop("declaredFeatures", None)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, spec = Problems(), obj.get("spec") or {}
-        if taints := spec.get("taints"):
-            validate_taints(problems, taints, "metadata.taints")
-        for index, cidr in enumerate(spec.get("podCIDRs") or []):
-            try:
-                ipaddress.ip_network(cidr)
-            except ValueError:
-                detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-                problems.invalid(f"spec.podCIDRs[{index}]", cidr, detail)
+        problems = Problems()
+        validate_node_spec(problems, obj.get("spec") or {})
+        validate_node_status(problems, obj.get("status") or {})
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems, spec, before = Problems(), obj.get("spec") or {}, old.get("spec") or {}
-        if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
-            detail = 'node updates may not change podCIDR except from "" to valid'
-            problems.forbidden("spec.podCIDRs", detail)
-        if before.get("providerID") and spec.get("providerID") != before["providerID"]:
-            detail = 'node updates may not change providerID except from "" to valid'
-            problems.forbidden("spec.providerID", detail)
+        problems = Problems()
+        validate_node_update(problems, obj.get("spec") or {}, old.get("spec") or {})
         return problems
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems, status = Problems(), obj.get("status") or {}
-        validate_amounts(problems, status.get("capacity"), "status.capacity")
-        validate_amounts(problems, status.get("allocatable"), "status.allocatable")
-        taken = set()
-        for index, address in enumerate(status.get("addresses") or []):
-            pair = (address.get("type"), address.get("address"))
-            if pair in taken:
-                problems.duplicate(f"status.addresses[{index}]", address)
-            taken.add(pair)
+        problems = Problems()
+        validate_node_status_change(problems, obj.get("status") or {})
         return problems
+
+
+def _agree_on_cidrs(spec: JSON) -> None:
+    """One range and the list of all say the same; where they do not, the one counts, which old clients know."""
+    one, listed = spec.get("podCIDR"), spec.get("podCIDRs")
+    if one and (not listed or listed[0] != one):
+        spec["podCIDRs"] = [one]
+    elif listed and not one:
+        spec["podCIDR"] = listed[0]

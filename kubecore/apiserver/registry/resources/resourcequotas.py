@@ -10,37 +10,9 @@ from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.resources import validate_amount
+from kubecore.apiserver.registry.validation.quotas import validate_quota_amounts, validate_quota_spec
 
 JSON = dict[str, Any]
-
-_COMPUTE = ("cpu", "memory", "ephemeral-storage")
-_STANDARD = frozenset(
-    {
-        *_COMPUTE,
-        *(f"{kind}.{name}" for kind in ("requests", "limits") for name in _COMPUTE),
-        "requests.storage",
-        "pods",
-        "services",
-        "services.loadbalancers",
-        "services.nodeports",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-    }
-)
-_SCOPES = (
-    "BestEffort",
-    "CrossNamespacePodAffinity",
-    "NotBestEffort",
-    "NotTerminating",
-    "PriorityClass",
-    "Terminating",
-    "VolumeAttributesClass",
-)
-_OPPOSITES = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
 
 
 class ResourceQuotaStrategy(Unversioned):
@@ -55,30 +27,32 @@ class ResourceQuotaStrategy(Unversioned):
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {}
+        _drop_empty(obj, {})
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        _drop_empty(obj, old)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, spec = Problems(), obj.get("spec") or {}
-        for name, amount in (spec.get("hard") or {}).items():
-            _resource(problems, name, f"spec.hard[{name}]")
-            validate_amount(problems, amount, f"spec.hard[{name}]")
-        scopes = spec.get("scopes") or []
-        for scope in scopes:
-            if scope not in _SCOPES:
-                problems.invalid("spec.scopes", scopes, "unsupported scope")
-        if any(one in scopes and other in scopes for one, other in _OPPOSITES):
-            problems.invalid("spec.scopes", scopes, "conflicting scopes")
+        problems = Problems()
+        validate_quota_spec(problems, obj.get("spec") or {})
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        new, before = (sorted((one.get("spec") or {}).get("scopes") or []) for one in (obj, old))
-        if new != before:
+        new, before = ((one.get("spec") or {}).get("scopes") for one in (obj, old))
+        if set(new or ()) != set(before or ()):
             problems.invalid("spec.scopes", new, names.IMMUTABLE)
         return problems
 
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems, status = Problems(), obj.get("status") or {}
+        for field in ("hard", "used"):
+            validate_quota_amounts(problems, status.get(field) or {}, f"status.{field}")
+        return problems
 
-def _resource(problems: Problems, name: str, path: str) -> None:
-    problems.check(path, name, names.qualified_name)
-    if "/" not in name and name not in _STANDARD and "hugepages-" not in name:
-        problems.invalid(path, name, "must be a standard resource type or fully qualified")
-        problems.invalid(path, name, "must be a standard resource for quota")
+
+def _drop_empty(obj: JSON, old: JSON) -> None:
+    """An empty list of scopes is none, but is shown to a client who empties it."""
+    spec = obj.get("spec") or {}
+    if spec.get("scopes") == [] and not (old.get("spec") or {}).get("scopes"):
+        del spec["scopes"]

@@ -7,9 +7,8 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from kubecore.api.errors import Cause
+from kubecore.api.schemas import json_object_fault
 from kubecore.apiserver.registry.resources.configmaps import MAX_SIZE, decoded_size, validate_immutable
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
@@ -65,19 +64,15 @@ def _account_token(problems: Problems, obj: JSON, data: JSON) -> None:
         problems.required(f"metadata.annotations[{_ACCOUNT}]")
 
 
-def _docker_config(key: str, *, auths: bool) -> Callable[[Problems, JSON, JSON], None]:
+def _docker_config(key: str) -> Callable[[Problems, JSON, JSON], None]:
     def check(problems: Problems, obj: JSON, data: JSON) -> None:
         path = f"data[{key}]"
         if key not in data:
             problems.required(path)
             return
-        try:
-            parsed = orjson.loads(_text(data[key]))
-        except orjson.JSONDecodeError as error:
-            problems.invalid(path, "<secret contents redacted>", str(error))
-            return
-        if not isinstance(parsed, dict) or (auths and "auths" in parsed and not isinstance(parsed["auths"], dict)):
-            problems.invalid(path, "<secret contents redacted>", "must be a JSON object")
+        fault = json_object_fault(_text(data[key]))
+        if fault is not None:
+            problems.invalid(path, "<secret contents redacted>", fault)
 
     return check
 
@@ -101,8 +96,8 @@ def _tls(problems: Problems, obj: JSON, data: JSON) -> None:
 
 _TYPES: dict[str, Callable[[Problems, JSON, JSON], None]] = {
     "kubernetes.io/service-account-token": _account_token,
-    "kubernetes.io/dockercfg": _docker_config(".dockercfg", auths=False),
-    "kubernetes.io/dockerconfigjson": _docker_config(".dockerconfigjson", auths=True),
+    "kubernetes.io/dockercfg": _docker_config(".dockercfg"),
+    "kubernetes.io/dockerconfigjson": _docker_config(".dockerconfigjson"),
     "kubernetes.io/basic-auth": _basic_auth,
     "kubernetes.io/ssh-auth": _ssh_auth,
     "kubernetes.io/tls": _tls,

@@ -23,34 +23,65 @@ _SELECT = ("Disabled", "Max", "Min")
 _POLICIES = ("Percent", "Pods")
 
 
-def validate_autoscaler(problems: Problems, spec: JSON) -> None:
-    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        problems.invalid("spec.minReplicas", least, "must be greater than or equal to 1")
+def validate_autoscaler(problems: Problems, spec: JSON, old: JSON | None = None) -> None:
+    """`old` is the spec an update replaces: references that were wrong there may stay."""
+    least, most, old = spec.get("minReplicas"), spec.get("maxReplicas") or 0, old or {}
+    lowest = 0 if old.get("minReplicas") == 0 else 1
+    if least is not None and least < lowest:
+        problems.invalid("spec.minReplicas", least, f"must be greater than or equal to {lowest}")
     if most < 1:
         problems.invalid("spec.maxReplicas", most, "must be greater than 0")
     if least is not None and most < least:
         problems.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
-    target = spec.get("scaleTargetRef") or {}
-    _reference(problems, target, "spec.scaleTargetRef")
-    version = target.get("apiVersion") or ""
-    if version.count("/") <= 1 and "/" not in version.strip("/") and target.get("kind") != _CORE_KIND:
-        problems.invalid("spec.scaleTargetRef.apiVersion", version, "apiVersion must specify API group")
-    for index, metric in enumerate(spec.get("metrics") or []):
-        _metric(problems, metric, f"spec.metrics[{index}]")
+    target, path = spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef"
+    _reference(problems, target, path)
+    if not _same_kind(target, old.get("scaleTargetRef")):
+        _version(problems, target, f"{path}.apiVersion", needs_group=target.get("kind") != _CORE_KIND)
+    _metrics(problems, spec, "spec.metrics", any_version=_has_wrong_version(old))
     for direction, rules in (spec.get("behavior") or {}).items():
         _rules(problems, rules or {}, f"spec.behavior.{direction}")
+
+
+def _same_kind(new: JSON, old: JSON | None) -> bool:
+    return old is not None and all((new.get(one) or "") == (old.get(one) or "") for one in ("apiVersion", "kind"))
 
 
 def _reference(problems: Problems, reference: JSON, path: str) -> None:
     for field in ("kind", "name"):
         problems.check_needed(f"{path}.{field}", reference.get(field), names.path_segment)
+
+
+def _version(problems: Problems, reference: JSON, path: str, *, needs_group: bool) -> None:
     version = reference.get("apiVersion") or ""
     if version.count("/") > 1:
-        problems.invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}")
+        problems.invalid(path, version, f"unexpected GroupVersion string: {version}")
+    elif needs_group and "/" not in version.strip("/"):
+        problems.invalid(path, version, "apiVersion must specify API group")
 
 
 # --- metrics
+
+
+def _metrics(problems: Problems, spec: JSON, path: str, *, any_version: bool) -> None:
+    metrics = spec.get("metrics") or []
+    for index, metric in enumerate(metrics):
+        _metric(problems, metric, f"{path}[{index}]")
+        where = f"{path}[{index}].object.describedObject.apiVersion"
+        if metric.get("object") is not None and not any_version:
+            _version(problems, metric["object"].get("describedObject") or {}, where, needs_group=False)
+    if spec.get("minReplicas") == 0 and not any(one.get("type") in ("Object", "External") for one in metrics):
+        detail = "must specify at least one Object or External metric to support scaling to zero replicas"
+        problems.forbidden(path, detail)
+
+
+def _has_wrong_version(spec: JSON) -> bool:
+    """Whether an object metric already names a version that is none."""
+    described = [
+        (one.get("object") or {}).get("describedObject") or {}
+        for one in spec.get("metrics") or []
+        if one.get("type") == "Object"
+    ]
+    return any((one.get("apiVersion") or "").count("/") > 1 for one in described)
 
 
 def _metric(problems: Problems, metric: JSON, path: str) -> None:

@@ -85,7 +85,8 @@ def _capacity(problems: Problems, capacity: JSON, path: str) -> None:
 
 def _odd_sources(problems: Problems, spec: JSON, path: str, name: str) -> None:
     """What a source asks of the rest of the spec."""
-    if spec.get("local") is not None and spec.get("nodeAffinity") is None:
+    first = next((kind for kind in PERSISTENT if spec.get(kind) is not None), "")
+    if first == "local" and spec.get("nodeAffinity") is None:
         problems.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
     root = posixpath.normpath((spec.get("hostPath") or {}).get("path") or ".") == "/"
     if root and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
@@ -154,7 +155,7 @@ def validate_volume_update(problems: Problems, volume: JSON, old: JSON) -> None:
         problems.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
     problems.immutable("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
     affinity, affinity_before = spec.get("nodeAffinity"), before.get("nodeAffinity")
-    if affinity_before is not None and not same(_with_ga_labels(affinity), _with_ga_labels(affinity_before)):
+    if affinity_before is not None and not _same_affinity(affinity, affinity_before):
         detail = "field is immutable, except for updating from beta label to GA"
         problems.invalid("nodeAffinity", affinity, detail)
     wanted, had = spec.get("volumeAttributesClassName"), before.get("volumeAttributesClassName")
@@ -171,10 +172,12 @@ _GA_LABELS = {
 }
 
 
-def _with_ga_labels(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _GA_LABELS.get(below, below) if name == "key" and isinstance(below, str) else _with_ga_labels(below)
-            for name, below in value.items()
-        }
-    return [_with_ga_labels(one) for one in value] if isinstance(value, list) else value
+def _same_affinity(new: Any, old: Any) -> bool:
+    """Equal, but for keys that got their final name since. As upstream has it, no key at all passes for that, too."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        if "operator" in old and (new.get("key") or "") == _GA_LABELS.get(old.get("key") or "", ""):
+            new, old = {**new, "key": ""}, {**old, "key": ""}
+        return all(_same_affinity(new.get(name), old.get(name)) for name in new.keys() | old.keys())
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(_same_affinity(*pair) for pair in zip(new, old, strict=True))
+    return same(new, old)

@@ -63,7 +63,8 @@ def is_standard(name: str) -> bool:
     return name in _STANDARD_RESOURCES or name.startswith((_HUGE_PAGES, f"requests.{_HUGE_PAGES}"))
 
 
-def _overcommits(name: str) -> bool:
+def overcommits(name: str) -> bool:
+    """Requests may add up to more than there is."""
     return is_native(name) and not is_huge_pages(name)
 
 
@@ -107,12 +108,6 @@ def validate_container_resource_name(problems: Problems, name: str, path: str) -
 
 
 # --- amounts. What is no quantity has been refused by the decoder.
-
-
-def validate_amount(problems: Problems, amount: object, path: str) -> None:
-    """Not negative."""
-    if nano(amount) < 0:
-        problems.invalid(path, str(amount), names.NOT_NEGATIVE)
 
 
 def validate_positive_amount(problems: Problems, amount: object, path: str) -> None:
@@ -180,11 +175,11 @@ def _against_limits(problems: Problems, requests: JSON, limits: JSON, path: str)
     for name, amount in requests.items():
         limit = limits.get(name)
         if limit is None:
-            if not _overcommits(name):
+            if not overcommits(name):
                 problems.required(f"{path}.limits", "Limit must be set for non overcommitable resources")
         elif amount == limit:
             continue
-        elif not _overcommits(name) and nano(amount) != nano(limit):
+        elif not overcommits(name) and nano(amount) != nano(limit):
             problems.invalid(f"{path}.requests", str(amount), f"must be equal to {name} limit of {limit}")
         elif nano(amount) > nano(limit):
             problems.invalid(f"{path}.requests", str(amount), f"must be less than or equal to {name} limit of {limit}")
@@ -255,10 +250,3 @@ def _aggregates(problems: Problems, spec: JSON, whole: JSON, path: str) -> None:
             if name in limits and nano(amount) > nano(limits[name]):
                 where = f"{path}.containers[{index}][{name}].limits"
                 problems.invalid(where, str(amount), f"must be less than or equal to pod limits of {limits[name]}")
-
-
-def validate_amounts(problems: Problems, resources: JSON | None, path: str) -> None:
-    """A ResourceList of a node or a quota's status."""
-    for name, amount in (resources or {}).items():
-        validate_resource_name(problems, name, f"{path}[{name}]")
-        validate_resource_amount(problems, name, amount, f"{path}[{name}]")

@@ -37,7 +37,8 @@ _REGISTRY = "must be a host:port pair or multiple pairs separated by commas"
 
 
 class Source(NamedTuple):
-    """One kind of source. `where` and `excess` are what its path is called, by itself and beside another source."""
+    """One kind of source. `where` and `excess` are what its path is called, by itself and beside another source; no
+    `excess` lets it be beside another one."""
 
     rule: Rule
     where: str
@@ -67,7 +68,11 @@ def validate_source(problems: Problems, holder: JSON, path: str, sources: dict[s
         order = list(sources)
         given.sort(key=order.index)
         for kind in given[1:]:
-            problems.forbidden(f"{path}.{sources[kind].excess}", "may not specify more than 1 volume type")
+            source = sources[kind]
+            if source.excess:
+                problems.forbidden(f"{path}.{source.excess}", "may not specify more than 1 volume type")
+            else:
+                source.rule(problems, holder[kind], f"{path}.{source.where}")
     kind = given[0]
     sources[kind].rule(problems, holder[kind], f"{path}.{sources[kind].where}")
 
@@ -326,4 +331,5 @@ _PERSISTENT: dict[str, Rule] = {
     "storageos": _with_secret(_storageos, "name", "namespace"),
     "csi": _csi_volume,
 }
-PERSISTENT = table(_PERSISTENT, where=WHERE, excess=EXCESS)
+# Upstream does not count this one.
+PERSISTENT = table(_PERSISTENT, where=WHERE, excess={**EXCESS, "flexVolume": ""})

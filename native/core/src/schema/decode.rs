@@ -189,6 +189,21 @@ pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
     checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })
 }
 
+/// What Go says when this text is to become a map of anything; None when it can (null can, too).
+pub fn json_object_fault(input: &[u8]) -> Option<String> {
+    if let Err(fault) = check_json(input) {
+        return Some(fault.message);
+    }
+    let found = match input.trim_ascii_start().first() {
+        Some(b'{' | b'n') | None => return None,
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(_) => "number",
+    };
+    Some(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
+}
+
 pub(super) fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
     cursor.skip_space();
     match cursor.peek() {
@@ -367,7 +382,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
         self.path.push(Step::Field(&field.name));
         let keep = match field.ty.shape {
-            Shape::List(_) | Shape::Map(_) if !field.required && field.always.is_none() => {
+            Shape::List(_) | Shape::Map(_)
+                if !field.required && field.always.is_none() && !field.keep_empty =>
+            {
                 self.collection(&field.ty)?
             }
             _ => {

@@ -16,7 +16,7 @@ pub(crate) mod time;
 mod yaml;
 
 pub(crate) use decode::check_json;
-pub use decode::{Decoded, FieldValidation};
+pub use decode::{Decoded, FieldValidation, json_object_fault};
 pub use error::{Kind as ErrorKind, Rejection, SchemaError};
 pub(crate) use escapes::write_content;
 pub use escapes::write_string;

@@ -110,6 +110,8 @@ pub struct Field {
     pub omit_zero: bool,
     /// What an object shows when nobody gave the field (`x-always`): the JSON of its zero value.
     pub always: Option<Box<str>>,
+    /// A list whose rules tell an empty one from none (`x-keep-empty`).
+    pub keep_empty: bool,
 }
 
 impl Field {
@@ -128,6 +130,7 @@ impl Field {
             ty,
             omit_zero: schema["x-omit-zero"] == true,
             always,
+            keep_empty: schema["x-keep-empty"] == true,
         }
     }
 }

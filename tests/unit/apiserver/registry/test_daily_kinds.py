@@ -91,6 +91,25 @@ def test_a_typed_secret_holds_what_its_type_promises(kind: str, data: dict[str, 
     assert found[0].startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "unexpected end of JSON input"),
+        ("a", "invalid character 'a' looking for beginning of value"),
+        ('{"a" 1}', "invalid character '1' after object key"),
+        ("{}x", "invalid character 'x' after top-level value"),
+        ("[]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+    ],
+)
+def test_what_is_no_docker_config_is_told_in_gos_words(text: str, words: str) -> None:
+    found = SECRETS.problems(named(type="kubernetes.io/dockercfg", data={".dockercfg": b64(text)}))
+    assert found == [f'data[.dockercfg]: Invalid value: "<secret contents redacted>": {words}']
+
+
+def test_null_is_a_docker_config() -> None:
+    assert not SECRETS.problems(named(type="kubernetes.io/dockercfg", data={".dockercfg": b64(" null")}))
+
+
 # --- Namespaces
 
 
@@ -157,7 +176,7 @@ def test_endpoints_need_addresses_that_can_be_reached() -> None:
     assert ENDPOINTS.problems(named(subsets=[{"ports": [{"port": 80}]}])) == [
         "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"
     ]
-    (problem,) = ENDPOINTS.problems(named(subsets=[{"addresses": [{"ip": "nowhere"}]}]))
+    problem, *_ = ENDPOINTS.problems(named(subsets=[{"addresses": [{"ip": "nowhere"}]}]))
     assert problem.startswith('subsets[0].addresses[0].ip: Invalid value: "nowhere": must be a valid IP address')
     # In loopback mode pods have such addresses.
     assert not ENDPOINTS.problems(named(subsets=[{"addresses": [{"ip": "127.65.0.2"}]}]))

@@ -31,8 +31,11 @@ class NothingElse:
 class Writer:
     """Creates and updates objects of one resource through its strategy, as the store would."""
 
-    def __init__(self, key: str, *, namespaced: bool = True, strategies: Strategies | None = None) -> None:
-        self.key, self.namespaced = key, namespaced
+    def __init__(
+        self, key: str, *, namespaced: bool = True, strategies: Strategies | None = None, api_version: str = ""
+    ) -> None:
+        """`api_version` is the version a client speaks, where that matters."""
+        self.key, self.namespaced, self.api_version = key, namespaced, api_version
         self.strategy = (strategies or Strategies(service_cidr="10.0.0.0/24")).strategy_for(key)
 
     def context(self, verb: str, name: str, subresource: str = "") -> RequestContext:
@@ -46,6 +49,7 @@ class Writer:
             now="2026-01-01T00:00:00Z",
             lookup=NothingElse(),
             subresource=subresource,
+            api_version=self.api_version,
         )
         ctx.operation = verb.upper()
         return ctx

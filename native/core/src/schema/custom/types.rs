@@ -73,6 +73,7 @@ impl Compiler<'_> {
                 always_present: false,
                 ty,
                 omit_zero: false,
+                keep_empty: false,
                 always: None,
             });
         };
