@@ -70,8 +70,12 @@ async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list
         await ask(list(corpus.creates(base, MUTATIONS, first=number == 0)))
         stored = await kubecore.create(base)
         await ask(list(corpus.updates(stored, MUTATIONS, first=number == 0)))
-        if "status" in resource.subresources:
-            await ask(list(corpus.status_updates(stored, MUTATIONS)))
+        for subresource in ("approval", "status"):
+            if subresource in resource.subresources:
+                await ask(list(corpus.subresource_updates(stored, MUTATIONS, subresource)))
+                if "status" in base:
+                    stored = await kubecore.update(stored, base["status"], subresource)
+                    await ask(list(corpus.subresource_updates(stored, MUTATIONS, subresource)))
         if kind != "Namespace":
             await kubecore.delete(stored)
     return asked, got

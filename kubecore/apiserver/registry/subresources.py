@@ -65,11 +65,11 @@ def _approval(obj: JSON, old: JSON) -> None:
     """CertificateSigningRequest: the conditions of status."""
     conditions = (obj.get("status") or {}).get("conditions")
     _status(obj, old)
-    status = dict(old.get("status") or {})
+    obj["status"] = dict(old.get("status") or {})
     if conditions:
-        status["conditions"] = conditions
-    if status:
-        obj["status"] = status
+        obj["status"]["conditions"] = conditions
+    else:
+        obj["status"].pop("conditions", None)
 
 
 def _finalize(obj: JSON, old: JSON) -> None:

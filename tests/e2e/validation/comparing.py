@@ -79,6 +79,12 @@ class Kubecore:
         assert status == 201, stored
         return stored
 
+    async def update(self, stored: JSON, wanted: JSON, subresource: str) -> JSON:
+        """Stores a status. Raises AssertionError with what is wrong with it."""
+        status, changed = await self._send("PUT", {**stored, "status": wanted}, stored, subresource)
+        assert status == 200, changed
+        return changed
+
     async def create_if_absent(self, obj: JSON) -> None:
         status, answer = await self._send("POST", obj, None, "create")
         assert status in (201, 409), answer
@@ -118,10 +124,11 @@ def refused(status: JSON) -> Answer:
     return Answer(causes=listed or (("", "", str(status.get("message"))),))
 
 
-# A Go struct as a bad value: its fields have Go's names, or it is printed as Go source.
+# A Go struct as a bad value: its fields have Go's names, or it is printed as Go source. Nothing and an empty list are
+# told apart by Go, and not by what is stored.
 _GO_STRUCT = re.compile(
     r"^(Invalid value|Unsupported value|Duplicate value|Not found): "
-    r'(\[?\{.*?[}\]]|&?\[?\]?[a-z0-9]+\.[A-Z].*?[}\]]|null)(?=$|: [^"])',
+    r'(\[?\{.*?[}\]]|&?\[?\]?[a-z0-9]+\.[A-Z].*?[}\]]|null|\[\])(?=$|: [^"])',
     re.DOTALL,
 )
 _GO_DIFF = re.compile(r"(previously negative\)|after creation|bound claims|bound claim)\n.*", re.DOTALL)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from tests.e2e.validation.mutations import Mutations, Schemas, metadata_mutations
+from tests.e2e.validation.odd_values import odd_values
 
 JSON = dict[str, Any]
 
@@ -60,6 +61,7 @@ def _made_once() -> dict[str, str]:
     return {
         "@REQUEST@": base64.b64encode(request.public_bytes(pem)).decode(),
         "@CERTIFICATE@": certificate.public_bytes(pem).decode(),
+        "@ENCODED@": base64.b64encode(certificate.public_bytes(pem)).decode(),
         "@PUBLIC@": base64.b64encode(public).decode(),
         "@FINGERPRINT@": certificate.fingerprint(hashes.SHA256()).hex(),
     }
@@ -107,7 +109,11 @@ def _examples(bases: Iterable[JSON]) -> dict[str, list[Any]]:
 
     for base in bases:
         walk(base, "")
-    return {name: sorted(values.values(), key=_plainness)[:8] for name, values in found.items()}
+    seen = {name: sorted(values.values(), key=_plainness)[:8] for name, values in found.items()}
+    made = _made_once()
+    for name, odd in odd_values(certificate=made["@CERTIFICATE@"], request=made["@REQUEST@"]).items():
+        seen[name] = [*seen.get(name, ()), *odd]
+    return seen
 
 
 def _plainness(value: Any) -> tuple[int, str]:
@@ -137,7 +143,8 @@ def updates(stored: JSON, mutated: Mutations, *, first: bool) -> Iterator[Case]:
             yield Case(f"{name} {what}", "update", obj, stored)
 
 
-def status_updates(stored: JSON, mutated: Mutations) -> Iterator[Case]:
+def subresource_updates(stored: JSON, mutated: Mutations, subresource: str) -> Iterator[Case]:
+    """Of what is written through `status` or `approval`: changes of the status."""
     name = f"{stored['kind']}/{stored['metadata']['name']}"
     for what, obj in mutated.of(stored, below="status"):
-        yield Case(f"{name} {what}", "status", obj, stored)
+        yield Case(f"{name} {what}", subresource, obj, stored)

@@ -117,7 +117,7 @@ func answerTo(line []byte) (given answer) {
 		told := status.Status()
 		return answer{Status: &told, Warnings: warnings}
 	}
-	if stored, err = throughStorage(stored, gvk.Group); err != nil {
+	if stored, err = throughStorage(stored, gvk.GroupKind()); err != nil {
 		return answer{Undecodable: err.Error()}
 	}
 	encoded, err := runtime.Encode(legacyscheme.Codecs.LegacyCodec(gvk.GroupVersion()), stored)
@@ -128,8 +128,14 @@ func answerTo(line []byte) (given answer) {
 }
 
 // throughStorage writes and reads: what is read gets defaults once more, so that labels made on creation count, too.
-func throughStorage(obj runtime.Object, group string) (runtime.Object, error) {
-	codec := legacyscheme.Codecs.LegacyCodec(legacyscheme.Scheme.PrioritizedVersionsForGroup(group)...)
+func throughStorage(obj runtime.Object, kind schema.GroupKind) (runtime.Object, error) {
+	var versions []schema.GroupVersion
+	for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
+		if legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
+			versions = append(versions, version)
+		}
+	}
+	codec := legacyscheme.Codecs.LegacyCodec(versions...)
 	stored, err := runtime.Encode(codec, obj)
 	if err != nil {
 		return nil, err
@@ -170,7 +176,7 @@ func requestContext(operation string, obj runtime.Object, gvk schema.GroupVersio
 	}
 	ctx := genericapirequest.WithRequestInfo(context.Background(), info)
 	ctx = genericapirequest.WithNamespace(ctx, accessor.GetNamespace())
-	ctx = genericapirequest.WithUser(ctx, &user.DefaultInfo{Name: "admin", Groups: []string{"system:masters"}})
+	ctx = genericapirequest.WithUser(ctx, &user.DefaultInfo{Name: "admin", Groups: []string{"system:masters", "system:authenticated"}})
 	return warning.WithWarningRecorder(ctx, warnings)
 }
 

@@ -15,10 +15,13 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
         "certificatesigningrequests",
         "CertificateSigningRequestStrategy",
     ),
+    "clustertrustbundles.certificates.k8s.io": ("clustertrustbundles", "ClusterTrustBundleStrategy"),
     "configmaps": ("configmaps", "ConfigMapStrategy"),
     "controllerrevisions.apps": ("templates", "ControllerRevisionStrategy"),
     "cronjobs.batch": ("cronjobs", "CronJobStrategy"),
     "csidrivers.storage.k8s.io": ("csi", "CSIDriverStrategy"),
+    "csinodes.storage.k8s.io": ("csi", "CSINodeStrategy"),
+    "csistoragecapacities.storage.k8s.io": ("csi", "CSIStorageCapacityStrategy"),
     "customresourcedefinitions.apiextensions.k8s.io": (
         "customresourcedefinitions",
         "CustomResourceDefinitionStrategy",
@@ -34,6 +37,7 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "ingresses.networking.k8s.io": ("ingresses", "IngressStrategy"),
     "ipaddresses.networking.k8s.io": ("ipaddresses", "IPAddressStrategy"),
     "jobs.batch": ("jobs", "JobStrategy"),
+    "leasecandidates.coordination.k8s.io": ("clusterstate", "LeaseCandidateStrategy"),
     "leases.coordination.k8s.io": ("leases", "LeaseStrategy"),
     "limitranges": ("limitranges", "LimitRangeStrategy"),
     "mutatingadmissionpolicies.admissionregistration.k8s.io": ("admissionpolicies", "MutatingAdmissionPolicyStrategy"),
@@ -61,6 +65,8 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "servicecidrs.networking.k8s.io": ("servicecidrs", "ServiceCIDRStrategy"),
     "statefulsets.apps": ("statefulsets", "StatefulSetStrategy"),
     "storageclasses.storage.k8s.io": ("storageclasses", "StorageClassStrategy"),
+    "storageversionmigrations.storagemigration.k8s.io": ("clusterstate", "StorageVersionMigrationStrategy"),
+    "storageversions.internal.apiserver.k8s.io": ("clusterstate", "StorageVersionStrategy"),
     "validatingadmissionpolicies.admissionregistration.k8s.io": (
         "admissionpolicies",
         "ValidatingAdmissionPolicyStrategy",
@@ -74,6 +80,8 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
         "ValidatingWebhookConfigurationStrategy",
     ),
     "volumeattachments.storage.k8s.io": ("csi", "VolumeAttachmentStrategy"),
+    "volumeattributesclasses.storage.k8s.io": ("storageclasses", "VolumeAttributesClassStrategy"),
+    "workloads.scheduling.k8s.io": ("clusterstate", "WorkloadStrategy"),
 }
 
 

@@ -1,13 +1,16 @@
-"""CSIDrivers, CSINodes and VolumeAttachments."""
+"""CSIDrivers, CSINodes, CSIStorageCapacities and VolumeAttachments."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.resources.generation import Unversioned
-from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import csi
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.volume_attachments import validate_attachment, validate_new_attachment
 
 JSON = dict[str, Any]
 
@@ -19,9 +22,15 @@ _DRIVER_DEFAULTS: dict[str, Any] = {
     "requiresRepublish": False,
     "seLinuxMount": False,
 }
+_TOKENS_IN_ATTRIBUTES = (
+    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible "
+    "logging of tokens in volume attributes"
+)
 
 
-class CSIDriverStrategy(Strategy):
+class CSIDriverStrategy(Unversioned):
+    """Generations are counted from the first change on."""
+
     resource_key = "csidrivers.storage.k8s.io"
     allow_unconditional_update = False
 
@@ -35,19 +44,55 @@ class CSIDriverStrategy(Strategy):
         if not spec.get("volumeLifecycleModes"):
             spec["volumeLifecycleModes"] = ["Persistent"]
 
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        if not same(obj["spec"], old["spec"]):
+            obj["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, spec = Problems(), obj.get("spec") or {}
-        policies = ("File", "None", "ReadWriteOnceWithFSType")
-        problems.one_of("spec.fsGroupPolicy", spec.get("fsGroupPolicy"), policies)
-        for mode in spec.get("volumeLifecycleModes") or []:
-            problems.one_of("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
+        problems = Problems()
+        csi.validate_driver(problems, obj["spec"])
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        for field in ("attachRequired", "volumeLifecycleModes"):
-            if obj["spec"].get(field) != old["spec"].get(field):
-                problems.invalid(f"spec.{field}", obj["spec"].get(field), "field is immutable")
+        csi.validate_driver_update(problems, obj["spec"], old["spec"])
+        return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        requests = obj["spec"].get("tokenRequests")
+        changed = old is None or not same(requests, old["spec"].get("tokenRequests"))
+        if changed and requests and obj["spec"].get("serviceAccountTokenInSecrets") is None:
+            return [_TOKENS_IN_ATTRIBUTES]
+        return []
+
+
+class CSINodeStrategy(Unversioned):
+    resource_key = "csinodes.storage.k8s.io"
+    allow_unconditional_update = False
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        csi.validate_node(problems, obj.get("spec") or {})
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        csi.validate_node_update(problems, obj.get("spec") or {}, old.get("spec") or {})
+        return problems
+
+
+class CSIStorageCapacityStrategy(Unversioned):
+    resource_key = "csistoragecapacities.storage.k8s.io"
+    allow_unconditional_update = False
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        csi.validate_capacity(problems, obj)
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        csi.validate_capacity_update(problems, obj, old)
         return problems
 
 
@@ -59,18 +104,16 @@ class VolumeAttachmentStrategy(Unversioned):
         obj["status"] = {"attached": False}
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, spec = Problems(), obj.get("spec") or {}
-        for field in ("attacher", "nodeName"):
-            if not spec.get(field):
-                problems.required(f"spec.{field}")
-        source = spec.get("source") or {}
-        if (source.get("persistentVolumeName") is None) == (source.get("inlineVolumeSpec") is None):
-            detail = "exactly one of inlineVolumeSpec or persistentVolumeName is required"
-            problems.required("spec.source", detail)
+        problems = Problems()
+        validate_attachment(problems, obj)
+        if ctx.operation == "CREATE":
+            validate_new_attachment(problems, obj.get("spec") or {})
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        if obj["spec"] != old["spec"]:
-            problems.invalid("spec", obj["spec"], "field is immutable")
+        problems.unchanged("spec", obj.get("spec"), old.get("spec"))
         return problems
+
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        return self.validate(ctx, obj)

@@ -11,7 +11,6 @@ from kubecore.apiserver.registry.validation import names
 _UPDATED_WITH_REVISION_ONLY = frozenset(
     {
         "apiservices.apiregistration.k8s.io",
-        "csinodes.storage.k8s.io",
     }
 )
 

@@ -1,4 +1,4 @@
-"""StorageClasses: all but their metadata and what is added later stays as it was made."""
+"""StorageClasses and VolumeAttributesClasses: all but metadata and what is added later stays as it was made."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.storage_classes import (
+    forbid_changes,
+    validate_storage_class,
+    validate_volume_attributes_class,
+)
 
 JSON = dict[str, Any]
 
-_MOST_PARAMETERS, _PARAMETERS_SIZE = 512, 256 * 1024
+_DEFAULTS = {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}
 
 
 class StorageClassStrategy(Unversioned):
     resource_key = "storageclasses.storage.k8s.io"
 
     def default(self, obj: JSON) -> None:
-        obj["reclaimPolicy"] = obj.get("reclaimPolicy") or "Delete"
-        obj["volumeBindingMode"] = obj.get("volumeBindingMode") or "Immediate"
+        for field, value in _DEFAULTS.items():
+            if obj.get(field) is None:
+                obj[field] = value
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, provisioner = Problems(), obj.get("provisioner")
-        if not provisioner:
-            problems.required("provisioner")
-        else:
-            for error in names.qualified_name(provisioner.lower()):
-                problems.invalid("provisioner", provisioner, error)
-        parameters: dict[str, str] = obj.get("parameters") or {}
-        if len(parameters) > _MOST_PARAMETERS:
-            problems.too_long("parameters", _MOST_PARAMETERS)
-        if "" in parameters:
-            problems.invalid("parameters", "", "field can not be empty.")
-        if sum(len(key) + len(value) for key, value in parameters.items()) > _PARAMETERS_SIZE:
-            problems.too_long("parameters", _PARAMETERS_SIZE)
-        problems.one_of("reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"), required=True)
-        modes = ("Immediate", "WaitForFirstConsumer")
-        problems.one_of("volumeBindingMode", obj.get("volumeBindingMode"), modes, required=True)
+        problems = Problems()
+        validate_storage_class(problems, obj)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        if (obj.get("parameters") or {}) != (old.get("parameters") or {}):
-            problems.forbidden("parameters", "updates to parameters are forbidden.")
-        if obj.get("provisioner") != old.get("provisioner"):
-            problems.forbidden("provisioner", "updates to provisioner are forbidden.")
-        if obj.get("reclaimPolicy") != old.get("reclaimPolicy"):
-            problems.forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden.")
+        forbid_changes(problems, obj, old, "parameters", "provisioner", "reclaimPolicy")
         problems.immutable("volumeBindingMode", obj.get("volumeBindingMode"), old.get("volumeBindingMode"))
+        return problems
+
+
+class VolumeAttributesClassStrategy(Unversioned):
+    resource_key = "volumeattributesclasses.storage.k8s.io"
+
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        problems = Problems()
+        validate_volume_attributes_class(problems, obj)
+        return problems
+
+    def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems = Problems()
+        forbid_changes(problems, obj, old, "driverName", "parameters")
         return problems

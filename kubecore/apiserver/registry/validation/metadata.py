@@ -53,7 +53,7 @@ def validate_metadata(
     if owners := meta.get("ownerReferences"):
         _owner_references(problems, owners)
     if finalizers := meta.get("finalizers"):
-        _finalizers(problems, finalizers, any_finalizer)
+        validate_finalizers(problems, finalizers, any_finalizer=any_finalizer)
     return problems
 
 
@@ -104,7 +104,8 @@ def _owner_references(problems: Problems, owners: list[JSON]) -> None:
             controller = controller or this
 
 
-def _finalizers(problems: Problems, finalizers: list[str], any_finalizer: bool) -> None:
+def validate_finalizers(problems: Problems, finalizers: list[str], *, any_finalizer: bool) -> None:
+    """`any_finalizer`: those of one's own need no domain."""
     path = "metadata.finalizers"
     for index, finalizer in enumerate(finalizers):
         problems.check(path, finalizer, names.qualified_name)

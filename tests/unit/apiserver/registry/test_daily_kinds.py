@@ -191,12 +191,12 @@ def test_a_slices_ports_get_their_defaults_and_its_changes_are_counted() -> None
     assert stored["ports"] == [{"port": 80, "name": "", "protocol": "TCP"}]
     assert stored["metadata"]["generation"] == 1
     assert SLICES.update(stored, changed(stored, "endpoints", []))["metadata"]["generation"] == 2
-    assert SLICES.update(stored, changed(stored, "metadata.labels", {"a": "b"}))["metadata"]["generation"] == 1
+    assert SLICES.update(stored, changed(stored, "metadata.annotations", {"a": "b"}))["metadata"]["generation"] == 1
 
 
 def test_a_slices_addresses_are_of_its_type() -> None:
     found = SLICES.problems(named(addressType="IPv6", endpoints=[{"addresses": ["10.0.0.1"]}]))
-    assert found == ['endpoints[0].addresses[0]: Invalid value: "10.0.0.1": must be an IPv6 address']
+    assert found == ['endpoints[0].addresses: Invalid value: "10.0.0.1": must be an IPv6 address']
     stored = SLICES.create(slice_of())
     assert SLICES.update_problems(stored, changed(changed(stored, "addressType", "FQDN"), "endpoints", [])) == [
         'addressType: Invalid value: "FQDN": field is immutable'

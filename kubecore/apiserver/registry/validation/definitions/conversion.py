@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Any
-from urllib.parse import urlsplit
 
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.webhook_clients import validate_client_config
 
 JSON = dict[str, Any]
 
@@ -35,64 +35,11 @@ def validate_conversion(problems: Problems, conversion: JSON | None, *, any_ca: 
     if config is None:
         problems.required(f"{_PATH}.webhookClientConfig", "required when strategy is set to Webhook")
     else:
-        _validate_client_config(problems, config, f"{_PATH}.webhookClientConfig")
+        validate_client_config(problems, config, f"{_PATH}.webhookClientConfig")
         if config.get("caBundle") and not any_ca and not is_ca_bundle(config["caBundle"]):
             detail = "unable to load root certificates: unable to parse bytes as PEM block"
             problems.invalid(f"{_PATH}.webhookClientConfig.caBundle", config["caBundle"], detail)
     _validate_review_versions(problems, versions, any_review)
-
-
-def _validate_client_config(problems: Problems, config: JSON, path: str) -> None:
-    url, service = config.get("url"), config.get("service")
-    if (url is None) == (service is None):
-        problems.required(path, "exactly one of url or service is required")
-    elif service is None:
-        _validate_url(problems, str(url), f"{path}.url")
-    else:
-        _validate_service(problems, service, f"{path}.service")
-
-
-def _validate_url(problems: Problems, given: str, path: str) -> None:
-    """After k8s.io/apiserver pkg/util/webhook/validation.go."""
-    form = "; desired format: https://host[/path]"
-    try:
-        url = urlsplit(given)
-    except ValueError as error:
-        problems.required(path, f"url must be a valid URL: {error}{form}")
-        return
-    if url.scheme != "https":
-        problems.invalid(path, url.scheme, f"'https' is the only allowed URL scheme{form}")
-    if not url.netloc:
-        problems.invalid(path, url.netloc, f"host must be specified{form}")
-    if url.username is not None:
-        problems.invalid(path, url.username, "user information is not permitted in the URL")
-    if url.fragment:
-        problems.invalid(path, url.fragment, "fragments are not permitted in the URL")
-    if url.query:
-        problems.invalid(path, url.query, "query parameters are not permitted in the URL")
-
-
-def _validate_service(problems: Problems, service: JSON, path: str) -> None:
-    for field in ("name", "namespace"):
-        if not service.get(field):
-            problems.required(f"{path}.{field}", f"service {field} is required")
-    port = service.get("port")
-    if port is not None and (errors := names.port_number(port)):
-        problems.invalid(f"{path}.port", port, "port is not valid: " + ",".join(errors))
-    url_path = service.get("path")
-    if url_path is None:
-        return
-    if not url_path.startswith("/"):
-        problems.invalid(f"{path}.path", url_path, "must start with a '/'")
-    steps = url_path[1:].split("/")
-    if steps[-1] == "":
-        steps = steps[:-1]
-    for index, step in enumerate(steps):
-        if not step:
-            problems.invalid(f"{path}.path", url_path, f"segment[{index}] may not be empty")
-        else:
-            for error in names.dns_subdomain(step):
-                problems.invalid(f"{path}.path", url_path, f"segment[{index}]: {error}")
 
 
 def is_ca_bundle(bundle: str) -> bool:
