@@ -6,11 +6,8 @@ KNOWN = {
     "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy": 122,
     "coordination.k8s.io/v1beta1/LeaseCandidate": 4,
     "discovery.k8s.io/v1/EndpointSlice": 10,
-    "resource.k8s.io/v1/DeviceClass": 115,
-    "resource.k8s.io/v1/ResourceClaim": 749,
-    "resource.k8s.io/v1/ResourceClaimTemplate": 147,
-    "resource.k8s.io/v1/ResourceSlice": 436,
-    "resource.k8s.io/v1alpha3/DeviceTaintRule": 121,
+    "resource.k8s.io/v1/DeviceClass": 30,
+    "resource.k8s.io/v1/ResourceClaim": 15,
     "storage.k8s.io/v1/VolumeAttachment": 2,
     "v1/Service": 82,
 }

@@ -12,7 +12,7 @@ from kubecore.api import quantity
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
-from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
+from kubecore.apiserver.registry.validation.metadata import validate_template_metadata
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.resources import (
     is_native,
@@ -33,7 +33,6 @@ _RESIZES = (
 )
 _IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
-_IN_TEMPLATES = ("annotations", "labels")
 
 
 def validate_access_modes(problems: Problems, modes: Sequence[str], path: str) -> None:
@@ -94,18 +93,8 @@ def _data_sources(problems: Problems, spec: JSON, path: str, *, lenient: bool) -
 
 def validate_claim_template(problems: Problems, template: JSON, path: str) -> None:
     """A PersistentVolumeClaimTemplate, of which only labels and annotations of the metadata are kept."""
-    metadata = template.get("metadata") or {}
-    validate_annotations(problems, metadata.get("annotations") or {}, f"{path}.metadata.annotations")
-    validate_labels(problems, metadata.get("labels") or {}, f"{path}.metadata.labels")
-    for field, value in metadata.items():
-        if field not in _IN_TEMPLATES and value is not None:
-            problems.forbidden(f"{path}.metadata.{_go_name(field)}", "cannot be set")
+    validate_template_metadata(problems, template.get("metadata") or {}, f"{path}.metadata")
     validate_claim_spec(problems, template.get("spec") or {}, f"{path}.spec")
-
-
-def _go_name(field: str) -> str:
-    """What upstream makes of the Go field's name."""
-    return "uID" if field == "uid" else field
 
 
 def validate_claim_update(problems: Problems, claim: JSON, old: JSON) -> None:

@@ -84,6 +84,20 @@ def validate_annotations(problems: Problems, annotations: JSON, path: str) -> No
         problems.too_long(path, ANNOTATIONS_LIMIT)
 
 
+# What a template of objects may say of their metadata.
+_IN_TEMPLATES = ("annotations", "labels")
+
+
+def validate_template_metadata(problems: Problems, metadata: JSON, path: str) -> None:
+    """Of a template for objects that others name: only labels and annotations are kept."""
+    validate_annotations(problems, metadata.get("annotations") or {}, f"{path}.annotations")
+    validate_labels(problems, metadata.get("labels") or {}, f"{path}.labels")
+    for field, value in metadata.items():
+        if field not in _IN_TEMPLATES and value is not None:
+            # What upstream makes of the Go field's name.
+            problems.forbidden(f"{path}.{'uID' if field == 'uid' else field}", "cannot be set")
+
+
 def _owner_references(problems: Problems, owners: list[JSON]) -> None:
     path, controller = "metadata.ownerReferences", None
     for owner in owners:

@@ -27,6 +27,11 @@ class SemVer:
         return self.numbers, not self.prerelease, parts
 
 
+def is_semver(text: str) -> bool:
+    """Whether it is one, whatever the size of its numbers."""
+    return text.isascii() and _SEMVER_RE.fullmatch(text) is not None
+
+
 def parse_semver(text: str) -> SemVer | None:
     """None when it is none."""
     found = _SEMVER_RE.fullmatch(text)
