@@ -17,6 +17,7 @@ from kubecore.controllers.deployment import DeploymentController
 from kubecore.controllers.disruption import DisruptionController
 from kubecore.controllers.endpoints import EndpointsController
 from kubecore.controllers.endpointslice import EndpointSliceController
+from kubecore.controllers.ephemeral_volume import EphemeralVolumeController
 from kubecore.controllers.garbage_collector import GarbageCollector
 from kubecore.controllers.job import JobController
 from kubecore.controllers.job_orphans import JobOrphanController
@@ -33,7 +34,9 @@ from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.volume_binder import VolumeBinder
+from kubecore.controllers.volume_expansion import ExpandController
 from kubecore.controllers.volume_files import HostFiles
+from kubecore.controllers.volume_protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,11 @@ class ControllerManager:
             NamespaceController(context),
             TTLAfterFinishedController(context),
             VolumeBinder(context, HostFiles()),
+            ClaimProtection(context),
+            VolumeProtection(context),
+            AttributesClassProtection(context),
+            EphemeralVolumeController(context),
+            ExpandController(context),
             ResourceQuotaController(context, sync_seconds=config.resource_quota_sync_seconds),
             GarbageCollector(context),
         ]

@@ -71,9 +71,9 @@ def apply(kubectl: Kubectl, namespace: str, manifest: str, **values: str) -> Non
     assert (answer.status, answer.errors) == (0, "")
 
 
-def run_to_end(kubectl: Kubectl, namespace: str, name: str, command: str, claim: str) -> str:
+def run_to_end(kubectl: Kubectl, namespace: str, name: str, command: str, claim: str, manifest: str = POD) -> str:
     """What a pod that mounts the claim at /data and runs the command says; the pod is deleted."""
-    apply(kubectl, namespace, POD, NAME=name, COMMAND=command, CLAIM=claim)
+    apply(kubectl, namespace, manifest, NAME=name, COMMAND=command, CLAIM=claim)
     phase = "--for=jsonpath={.status.phase}=Succeeded"
     kubectl("-n", namespace, "wait", phase, f"pod/{name}", "--timeout=120s", timeout=150)
     said = kubectl("-n", namespace, "logs", name)
@@ -140,3 +140,27 @@ def test_each_pod_of_a_stateful_set_keeps_its_claim(kubectl: Kubectl, namespace:
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/db-1", "--timeout=60s", timeout=90)
     log = folder_of(kubectl, volume_of(kubectl, namespace, "data-db-1")) / "log"
     assert log.read_text().split() == ["db-1", "db-1"]
+
+
+def test_a_claim_in_use_may_grow_and_is_kept_until_its_pod_is_gone(kubectl: Kubectl, namespace: str) -> None:
+    apply(kubectl, namespace, CLAIM, NAME="data", CLASS="")
+    apply(kubectl, namespace, POD, NAME="user", COMMAND="sleep 3600", CLAIM="data")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/user", "--timeout=120s", timeout=150)
+    kubectl("-n", namespace, "patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"3Gi"}}}}')
+    grown = "--for=jsonpath={.status.capacity.storage}=3Gi"
+    kubectl("-n", namespace, "wait", grown, "pvc/data", "--timeout=60s", timeout=90)
+
+    kubectl("-n", namespace, "delete", "pvc", "data", "--wait=false")
+    assert "Terminating" in kubectl("-n", namespace, "get", "pvc", "data")
+    kubectl("-n", namespace, "delete", "pod", "user", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=delete", "pvc/data", "--timeout=60s", timeout=90)
+
+
+def test_an_ephemeral_volume_comes_and_goes_with_its_pod(kubectl: Kubectl, namespace: str) -> None:
+    template = "{spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}"
+    ephemeral = POD.replace(
+        "persistentVolumeClaim: {claimName: CLAIM}", f"ephemeral: {{volumeClaimTemplate: {template}}}"
+    )
+    said = run_to_end(kubectl, namespace, "short", "echo here > /data/file; cat /data/file", "", ephemeral)
+    assert said == "here\n"
+    kubectl("-n", namespace, "wait", "--for=delete", "pvc/short-data", "--timeout=60s", timeout=90)

@@ -10,7 +10,7 @@ from kubecore.apiserver.admission.node_restriction import NodeRestriction
 from kubecore.apiserver.admission.priority import Priority
 from kubecore.apiserver.admission.resource_quota import ResourceQuota
 from kubecore.apiserver.admission.service_account import ServiceAccount
-from kubecore.apiserver.admission.storage import DefaultStorageClass
+from kubecore.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageObjectInUseProtection
 from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 
 if TYPE_CHECKING:
@@ -30,5 +30,7 @@ def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plug
         Priority(cacher),
         DefaultTolerationSeconds(),
         DefaultStorageClass(cacher),
+        StorageObjectInUseProtection(),
+        ClaimResize(cacher),
         ResourceQuota(cacher, storage, clock),
     ]

@@ -36,3 +36,52 @@ async def test_a_claim_that_names_no_class_gets_the_default_one(api: Api, cluste
     assert await class_of(api, claim("none", storageClassName="")) == ""
     assert await class_of(api, claim("other", storageClassName="other")) == "other"
     await cluster.delete(CLASSES, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "obj", "finalizer"),
+    [
+        (CLAIMS, claim("c"), "kubernetes.io/pvc-protection"),
+        (
+            "v1/persistentvolumes",
+            {
+                "metadata": {"name": "v"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "capacity": {"storage": "1Gi"},
+                    "hostPath": {"path": "/tmp/x"},
+                },
+            },
+            "kubernetes.io/pv-protection",
+        ),
+        (
+            "storage.k8s.io/v1/volumeattributesclasses",
+            {"metadata": {"name": "gold"}, "driverName": "a.b/c", "parameters": {"iops": "1"}},
+            "kubernetes.io/vac-protection",
+        ),
+    ],
+)
+async def test_what_may_be_in_use_is_protected_from_the_start(
+    api: Api, path: str, obj: dict[str, Any], finalizer: str
+) -> None:
+    _, made = await api.create(path, {**obj, "metadata": {**obj["metadata"], "finalizers": ["a/b"]}})
+    assert made["metadata"]["finalizers"] == ["a/b", finalizer]
+
+
+async def grow(api: Api, name: str) -> tuple[int, str]:
+    patch = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    status, answer = await api.patch(CLAIMS, name, patch)
+    return status, str(answer.get("message", ""))
+
+
+async def test_only_bound_claims_of_a_class_that_allows_it_may_grow(api: Api, cluster: Api) -> None:
+    for name, allows in (("fixed", False), ("grows", True)):
+        made = {"metadata": {"name": name}, "provisioner": "a.b/c", "allowVolumeExpansion": allows}
+        assert (await cluster.create(CLASSES, made))[0] == 201
+        assert await class_of(api, claim(name, storageClassName=name)) == name
+        assert (await grow(api, name))[0] == 422
+        await api.patch(CLAIMS, name, {"status": {"phase": "Bound"}}, subresource="status")
+    assert await grow(api, "grows") == (200, "")
+    status, message = await grow(api, "fixed")
+    assert status == 403
+    assert message.endswith("the storageclass that provisions the pvc must support resize")
