@@ -274,6 +274,8 @@ class Cluster:
         settings = ControllerManagerConfig(
             root_ca=self.server.authority.certificate,
             local_volumes=self.config.data_dir / "volumes",
+            signing_certificate=self.server.authority.pair.certificate,
+            signing_key=self.server.authority.pair.key,
         )
         self._run("controller-manager", ControllerManager(client, self.clock, settings, informers=self._informers))
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")

@@ -26,6 +26,11 @@ from kubecore.apiserver.authentication.kubeconfig import kubeconfig
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.certificate_signers import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
@@ -213,7 +218,13 @@ class APIServer:
         native = self.front.authorizer()
         python_modes = {"Node": NodeAuthorizer(self.cacher)}
         self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
-        plugins = [*default_plugins(self.cacher, self.storage, self.clock), EscalationCheck(self.authorizer, native)]
+        plugins = [
+            *default_plugins(self.cacher, self.storage, self.clock),
+            CertificateApproval(self.authorizer),
+            CertificateSigning(self.authorizer),
+            CertificateSubjectRestriction(),
+            EscalationCheck(self.authorizer, native),
+        ]
         if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
             plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
         self.registry = Registry(

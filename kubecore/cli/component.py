@@ -141,6 +141,11 @@ def controller_manager(
             help="Where to provision volumes of the default class; without it: none are.",
         ),
     ] = None,
+    cluster_signing_cert_file: Annotated[
+        Path | None,
+        typer.Option(help="CA that signs approved certificate requests; without it: none are.", exists=True),
+    ] = None,
+    cluster_signing_key_file: Annotated[Path | None, typer.Option(help="Key of that CA.", exists=True)] = None,
     verbosity: Verbosity = 0,
 ) -> None:
     """The controllers alone."""
@@ -155,8 +160,16 @@ def controller_manager(
             root_ca = root_ca_file.read_bytes()
         else:
             root_ca = credentials.Kubeconfig.load(kubeconfig).certificate_authority
-        settings = ControllerManagerConfig(root_ca=root_ca, local_volumes=local_volume_dir)
-        return ControllerManager(client, RealClock(), settings)
+        settings = ControllerManagerConfig(
+            root_ca=root_ca,
+            local_volumes=local_volume_dir,
+            signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",
+            signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
+        )
+        try:
+            return ControllerManager(client, RealClock(), settings)
+        except ValueError as error:
+            raise typer.BadParameter(f"--cluster-signing-cert-file or its key is unusable: {error}") from error
 
     _run_component(kubeconfig, "kube-controller-manager", make)
 

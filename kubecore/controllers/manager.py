@@ -10,6 +10,8 @@ from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.certificate_requests import Signer
+from kubecore.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from kubecore.controllers.cronjob import CronJobController
 from kubecore.controllers.daemonset import DaemonSetController
@@ -53,6 +55,9 @@ class ControllerManagerConfig:
     """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
     local_volumes: Path | None = None
     """Where the local provisioner keeps volumes; None: there is no such provisioner."""
+    signing_certificate: bytes = b""
+    signing_key: bytes = b""
+    """PEM of the authority that signs certificate requests; without it none are (--cluster-signing-cert-file)."""
 
 
 class ControllerManager:
@@ -96,11 +101,16 @@ class ControllerManager:
             AttributesClassProtection(context),
             EphemeralVolumeController(context),
             ExpandController(context),
+            CertificateApprover(context),
+            CertificateCleaner(context),
             ResourceQuotaController(context, sync_seconds=config.resource_quota_sync_seconds),
             GarbageCollector(context),
         ]
         if config.root_ca:
             self.controllers.append(RootCAPublisher(context, config.root_ca))
+        if config.signing_key:
+            signer = Signer(config.signing_certificate, config.signing_key)
+            self.controllers.append(CertificateSigner(context, signer))
         if config.local_volumes is not None:
             self.controllers.append(LocalProvisioner(context, config.local_volumes.absolute(), HostFiles()))
 

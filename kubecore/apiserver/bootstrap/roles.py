@@ -366,7 +366,24 @@ def cluster_role_bindings() -> list[JSON]:
         cluster_role_binding("system:volume-scheduler", [user("system:kube-scheduler")]),
         {**cluster_role_binding("system:node", []), "subjects": []},
         cluster_role_binding("system:service-account-issuer-discovery", [group("system:serviceaccounts")]),
+        *_node_joining_bindings(),
     ]
+
+
+def _node_joining_bindings() -> list[JSON]:
+    """As kubeadm makes them: new nodes may ask for a certificate, and all nodes may renew theirs."""
+    requests = "system:certificates.k8s.io:certificatesigningrequests"
+    joining, nodes = [group("system:bootstrappers")], [group("system:nodes")]
+    return [
+        _bound("kubecore:kubelet-bootstrap", "system:node-bootstrapper", joining),
+        _bound("kubecore:node-autoapprove-bootstrap", f"{requests}:nodeclient", joining),
+        _bound("kubecore:node-autoapprove-certificate-rotation", f"{requests}:selfnodeclient", nodes),
+    ]
+
+
+def _bound(name: str, role: str, subjects: list[JSON]) -> JSON:
+    made = cluster_role_binding(role, subjects)
+    return {**made, "metadata": {**made["metadata"], "name": name}}
 
 
 def roles() -> list[JSON]:
