@@ -23,6 +23,7 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 BETA_STORAGE_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
+PODS_BY_CLAIM = "claims of pods"
 EXTERNAL_FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
@@ -76,7 +77,7 @@ def ephemeral_claim(pod: Mapping[str, Any], volume: Mapping[str, Any]) -> str:
 
 
 def claim_keys_of_pod(pod: Mapping[str, Any]) -> list[str]:
-    """`namespace/name` of each claim of the pod; an index function of informers."""
+    """`namespace/name` of each claim of the pod; the function of index PODS_BY_CLAIM."""
     return [f"{meta.namespace(pod)}/{name}" for name, _ in claims_of_pod(pod)]
 
 

@@ -7,18 +7,16 @@ from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
 from kubecore.controllers import pods
 from kubecore.controllers import service_endpoints as rules
-from kubecore.controllers.base import ControllerContext, RetryLater
+from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.service_watch import ServiceController
 from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey, Plan, plan
+from kubecore.controllers.slice_writes import SLICES, SliceWrites
 
-SLICES = "endpointslices.discovery.k8s.io"
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 _SERVICE_INDEX = "endpointslice-controller/service"
 _ZONE = "topology.kubernetes.io/zone"
-# How long to wait for the cache to show our own write before believing it all the same.
-_CONFIRM_SECONDS = 60.0
 
 
 class EndpointSliceController(ServiceController):
@@ -31,8 +29,7 @@ class EndpointSliceController(ServiceController):
         self._slices = self.informer(SLICES)
         self._slices.add_index(_SERVICE_INDEX, _service_of)
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
-        # service key -> slice name -> resourceVersion we wrote (0: deleted), and when
-        self._unconfirmed: dict[str, tuple[float, dict[str, int]]] = {}
+        self._writes = SliceWrites(context.client, context.clock)
 
     def _slice_updated(self, _: Object, new: Object) -> None:
         """Somebody may have changed what we keep; our own writes find nothing to do."""
@@ -41,32 +38,21 @@ class EndpointSliceController(ServiceController):
 
     def _slice_deleted(self, old: Object) -> None:
         for key in _service_of(old):
-            written = self._unconfirmed.get(key)
-            if written is not None:
-                written[1].pop(meta.name(old), None)
+            self._writes.gone(key, meta.name(old))
             self.queue.add(key)
 
     async def sync(self, key: str) -> float | None:
         service = self.services.get(key)
         if service is None:
-            self._unconfirmed.pop(key, None)
+            self._writes.forget(key)
             return None
         if meta.is_deleting(service) or not rules.has_selector(service):
             return None
         existing = self._slices.by_index(_SERVICE_INDEX, key)
-        self._confirm(key, existing)
+        self._writes.confirm(key, existing)
         labels = slice_labels(service)
         await self._write(key, service, labels, plan(self._groups(service), existing, labels))
         return None
-
-    def _confirm(self, key: str, existing: list[Object]) -> None:
-        """Planning upon a cache that lacks our own last writes would make slices twice."""
-        since, written = self._unconfirmed.get(key, (0.0, {}))
-        seen = {meta.name(one): int(meta.resource_version(one)) for one in existing}
-        stale = any(seen.get(name, -1) < version if version else name in seen for name, version in written.items())
-        if stale and self.clock.monotonic() - since < _CONFIRM_SECONDS:
-            raise RetryLater(f"the cache lacks what was written for {key}")
-        self._unconfirmed.pop(key, None)
 
     def _groups(self, service: Object) -> list[Group]:
         groups: dict[GroupKey, Group] = {}
@@ -115,42 +101,24 @@ class EndpointSliceController(ServiceController):
         return endpoint
 
     async def _write(self, key: str, service: Object, labels: dict[str, str], changes: Plan) -> None:
-        namespace = meta.namespace(service)
-        written: dict[str, int] = {}
         trigger = {rules.TRIGGER_ANNOTATION: meta.format_time(self.clock.now())}
+        metadata = {
+            "generateName": f"{meta.name(service)}-",
+            "namespace": meta.namespace(service),
+            "labels": dict(labels),
+            "annotations": trigger,
+            "ownerReferences": [meta.controller_reference(service, "v1", "Service")],
+        }
+        for one in changes.update:
+            one["metadata"].setdefault("annotations", {}).update(trigger)
+        create = [{"metadata": metadata, **one} for one in changes.create]
         try:
-            for one in changes.create:
-                metadata = {
-                    "generateName": f"{meta.name(service)}-",
-                    "namespace": namespace,
-                    "labels": dict(labels),
-                    "annotations": trigger,
-                    "ownerReferences": [meta.controller_reference(service, "v1", "Service")],
-                }
-                made = await self.client.create(SLICES, {"metadata": metadata, **one})
-                written[meta.name(made)] = int(meta.resource_version(made))
-            for one in changes.update:
-                one["metadata"].setdefault("annotations", {}).update(trigger)
-                made = await self.client.update(SLICES, one)
-                written[meta.name(made)] = int(meta.resource_version(made))
-            for one in changes.delete:
-                await self._delete(one)
-                written[meta.name(one)] = 0
+            await self._writes.write(key, create=create, update=changes.update, delete=changes.delete)
         except StatusError as error:
             if not (errors.is_conflict(error) or error.has_cause("NamespaceTerminating")):
                 message = f"Error updating Endpoint Slices for Service {key}: {error.message}"
                 self._recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", message)
             raise
-        finally:
-            if written:
-                self._unconfirmed[key] = (self.clock.monotonic(), written)
-
-    async def _delete(self, one: Object) -> None:
-        try:
-            await self.client.delete(SLICES, meta.name(one), meta.namespace(one), uid=meta.uid(one))
-        except StatusError as error:
-            if not errors.is_not_found(error):
-                raise
 
 
 def _service_of(one: Object) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
+from kubecore.controllers.attach_detach import AttachDetachController
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.certificate_requests import Signer
 from kubecore.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
@@ -19,6 +20,7 @@ from kubecore.controllers.deployment import DeploymentController
 from kubecore.controllers.disruption import DisruptionController
 from kubecore.controllers.endpoints import EndpointsController
 from kubecore.controllers.endpointslice import EndpointSliceController
+from kubecore.controllers.endpointslice_mirroring import EndpointSliceMirroringController
 from kubecore.controllers.ephemeral_volume import EphemeralVolumeController
 from kubecore.controllers.garbage_collector import GarbageCollector
 from kubecore.controllers.job import JobController
@@ -34,6 +36,7 @@ from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
+from kubecore.controllers.token_cleaner import TokenCleaner
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.volume_binder import VolumeBinder
 from kubecore.controllers.volume_expansion import ExpandController
@@ -89,6 +92,7 @@ class ControllerManager:
             JobOrphanController(context),
             CronJobController(context),
             EndpointSliceController(context),
+            EndpointSliceMirroringController(context),
             EndpointsController(context),
             NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),
             TaintEvictionController(context),
@@ -101,6 +105,8 @@ class ControllerManager:
             AttributesClassProtection(context),
             EphemeralVolumeController(context),
             ExpandController(context),
+            AttachDetachController(context),
+            TokenCleaner(context),
             CertificateApprover(context),
             CertificateCleaner(context),
             ResourceQuotaController(context, sync_seconds=config.resource_quota_sync_seconds),

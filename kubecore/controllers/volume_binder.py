@@ -18,7 +18,7 @@ from kubecore.controllers.volume_reclaim import Reclaiming
 from kubecore.controllers.volume_writes import CLAIMS, BindingWrites
 
 CLASSES = "storageclasses.storage.k8s.io"
-_BY_USE, _BY_VOLUME, _OF_CLAIM = "binder-use", "binder-volume", "binder-claims"
+_BY_USE, _BY_VOLUME = "binder-use", "binder-volume"
 _IN_TREE = "kubernetes.io/"
 _OVER = ("Released", "Failed")
 
@@ -34,7 +34,7 @@ class VolumeBinder(Controller):
         self._pods = self.informer("pods")
         claims.add_index(_BY_VOLUME, _volume_of_claim)
         held.add_index(_BY_USE, _use_of_volume)
-        self._pods.add_index(_OF_CLAIM, volumes.claim_keys_of_pod)
+        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod)
         self._claims_seen, self._volumes_seen = claims, held
         self._claims, self._volumes = Ahead(claims), Ahead(held)
         self._recorder = context.recorder("persistentvolume-controller")
@@ -143,7 +143,7 @@ class VolumeBinder(Controller):
     def _tell_of_consumers(self, claim: Object) -> None:
         pods = [
             meta.name(pod)
-            for pod in self._pods.by_index(_OF_CLAIM, meta.key(claim))
+            for pod in self._pods.by_index(volumes.PODS_BY_CLAIM, meta.key(claim))
             if not volumes.is_terminated(pod) and not pod["spec"].get("nodeName")
         ]
         if not pods:
@@ -253,7 +253,7 @@ class VolumeBinder(Controller):
             volume = await self._writes.set_phase(volume, "Released")
         users = [
             meta.key(pod)
-            for pod in self._pods.by_index(_OF_CLAIM, _reference_key(volume))
+            for pod in self._pods.by_index(volumes.PODS_BY_CLAIM, _reference_key(volume))
             if not volumes.is_terminated(pod)
         ]
         await self._reclaiming.reclaim(volume, users)

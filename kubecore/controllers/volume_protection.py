@@ -15,7 +15,7 @@ from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
 
 _ATTRIBUTES = "volumeattributesclasses.storage.k8s.io"
-_TO_DO, _OF_CLAIM, _BY_ATTRIBUTES = "protection-to-do", "protection-claims", "protection-attributes"
+_TO_DO, _BY_ATTRIBUTES = "protection-to-do", "protection-attributes"
 
 
 def _needs_work(obj: Object, finalizer: str) -> bool:
@@ -51,7 +51,7 @@ class ClaimProtection(_Protection):
         self._claims = self.informer(CLAIMS)
         self._pods = self.informer("pods")
         self._claims.add_index(_TO_DO, _claims_to_do)
-        self._pods.add_index(_OF_CLAIM, volumes.claim_keys_of_pod)
+        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod)
         self._claims.add_handler(self._claim_seen, lambda _, new: self._claim_seen(new))
         self._pods.add_handler(self._pod_seen, lambda _, new: self._pod_seen(new), self._pod_gone)
 
@@ -74,7 +74,7 @@ class ClaimProtection(_Protection):
         for claim in self._claims.by_index(_TO_DO, key):
             if not meta.is_deleting(claim):
                 await self._put_on(claim)
-            elif not _is_used(claim, self._pods.by_index(_OF_CLAIM, meta.key(claim))):
+            elif not _is_used(claim, self._pods.by_index(volumes.PODS_BY_CLAIM, meta.key(claim))):
                 deleted.append(claim)
         if deleted:
             # the cache may not have seen a pod that uses it yet
