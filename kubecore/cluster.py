@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.server import APIServer
     from kubecore.client.client import Client
     from kubecore.client.informer import InformerFactory
+    from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsResponder
     from kubecore.dns.service import Site
     from kubecore.kubelet.network import Detection
@@ -277,9 +278,22 @@ class Cluster:
             signing_certificate=self.server.authority.pair.certificate,
             signing_key=self.server.authority.pair.key,
         )
-        self._run("controller-manager", ControllerManager(client, self.clock, settings, informers=self._informers))
+        manager = ControllerManager(client, self.clock, settings, informers=self._informers)
+        self._run("controller-manager", manager, self._election(client, "kube-controller-manager"))
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
-        self._run("scheduler", Scheduler(client, self.clock, informers=self._informers))
+        scheduler = Scheduler(client, self.clock, informers=self._informers)
+        self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
+
+    def _election(self, client: Client, lease: str) -> LeaderElection:
+        """Nobody else can have this data directory: its cluster comes back under the same name, and need not wait for
+        a lease that it held when it was killed. Rivals are only what somebody runs beside it, so that it renews seldom,
+        for the sake of idling."""
+        from kubecore.client.leader_election import LeaderElection, LeaseTimes
+        from kubecore.kubelet import network
+
+        identity = f"{socket.gethostname()}_{network.bridge_name(self.config.data_dir)}"
+        times = LeaseTimes(duration=120.0, renew_deadline=90.0, retry_period=2.0, renew_period=40.0)
+        return LeaderElection(client, self.clock, lease, identity=identity, times=times)
 
     def _make_dns(self) -> DnsResponder | None:
         """The cluster's DNS, which listens where it was told to; None when nobody would ask it."""
@@ -381,13 +395,19 @@ class Cluster:
         transport = self.server.transport(username=username, groups=groups)
         return Client(transport, field_manager=field_manager)
 
-    def _run(self, name: str, component: Component) -> None:
-        def health() -> tuple[bool, str] | None:
-            return (True, "ok") if component.ready.is_set() else (False, f"{name} is still starting")
+    def _run(self, name: str, component: Component, election: LeaderElection | None = None) -> None:
+        if election is None:
+            self._run_task(name, component.run)
+            return
 
-        if name in ("scheduler", "controller-manager"):
-            self.server.register_component(name, health)
-        self._run_task(name, component.run)
+        def health() -> tuple[bool, str] | None:
+            if component.ready.is_set():
+                return True, "ok"
+            # Another process may lead: its lease tells.
+            return None if election.holder and not election.leading else (False, f"{name} is still starting")
+
+        self.server.register_component(name, health)
+        self._run_task(name, partial(election.run, component.run))
 
     def _run_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(self._guard(name, work), name=name)

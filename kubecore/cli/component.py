@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kubecore.cli import logs, options
+from kubecore.cli.leading import (
+    LeaderElect,
+    Leading,
+    LeaseDuration,
+    RenewDeadline,
+    ResourceName,
+    ResourceNamespace,
+    RetryPeriod,
+)
 from kubecore.cli.up import AuthorizationMode, DataDir, ProxyMode, rest_collector, run_on_loop, told
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from kubecore.client import kubeconfig as credentials
     from kubecore.client.client import Client
     from kubecore.cluster import Component
 
@@ -40,7 +51,9 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
     return 0
 
 
-def _run_component(kubeconfig: Path, field_manager: str, make: Callable[[Client], Component]) -> None:
+def _run_component(
+    kubeconfig: Path, field_manager: str, make: Callable[[Client], Component], leading: Leading | None = None
+) -> None:
     """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works."""
 
     async def tell(component: Component) -> None:
@@ -51,13 +64,18 @@ def _run_component(kubeconfig: Path, field_manager: str, make: Callable[[Client]
         from kubecore.client.client import Client
         from kubecore.client.http import HTTPTransport
         from kubecore.client.kubeconfig import Kubeconfig
+        from kubecore.clock import RealClock
 
         transport = HTTPTransport(Kubeconfig.load(kubeconfig))
         try:
-            component = make(Client(transport, field_manager=field_manager))
+            client = Client(transport, field_manager=field_manager)
+            component = make(client)
             telling = asyncio.create_task(tell(component), name="tell")
             try:
-                await component.run()
+                if leading is None:
+                    await component.run()
+                else:
+                    await leading.run(client, RealClock(), component.run)
             finally:
                 telling.cancel()
         finally:
@@ -146,6 +164,15 @@ def controller_manager(
         typer.Option(help="CA that signs approved certificate requests; without it: none are.", exists=True),
     ] = None,
     cluster_signing_key_file: Annotated[Path | None, typer.Option(help="Key of that CA.", exists=True)] = None,
+    use_service_account_credentials: Annotated[
+        bool, typer.Option(help="Each controller has the rights of its own service account, and no others.")
+    ] = False,
+    leader_elect: LeaderElect = True,
+    leader_elect_lease_duration: LeaseDuration = "15s",
+    leader_elect_renew_deadline: RenewDeadline = "10s",
+    leader_elect_retry_period: RetryPeriod = "2s",
+    leader_elect_resource_name: ResourceName = "kube-controller-manager",
+    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
     verbosity: Verbosity = 0,
 ) -> None:
     """The controllers alone."""
@@ -154,12 +181,20 @@ def controller_manager(
     from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
 
     logs.configure(verbosity=verbosity, file=None)
+    leading = Leading(
+        wanted=leader_elect,
+        name=leader_elect_resource_name,
+        namespace=leader_elect_resource_namespace,
+        lease_duration=leader_elect_lease_duration,
+        renew_deadline=leader_elect_renew_deadline,
+        retry_period=leader_elect_retry_period,
+    )
+    leading.check()
 
     def make(client: Client) -> Component:
-        if root_ca_file is not None:
-            root_ca = root_ca_file.read_bytes()
-        else:
-            root_ca = credentials.Kubeconfig.load(kubeconfig).certificate_authority
+        given = credentials.Kubeconfig.load(kubeconfig)
+        root_ca = given.certificate_authority if root_ca_file is None else root_ca_file.read_bytes()
+        client_for = _client_of_account(client, given) if use_service_account_credentials else None
         settings = ControllerManagerConfig(
             root_ca=root_ca,
             local_volumes=local_volume_dir,
@@ -167,20 +202,54 @@ def controller_manager(
             signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
         )
         try:
-            return ControllerManager(client, RealClock(), settings)
+            return ControllerManager(client, RealClock(), settings, client_for=client_for)
         except ValueError as error:
             raise typer.BadParameter(f"--cluster-signing-cert-file or its key is unusable: {error}") from error
 
-    _run_component(kubeconfig, "kube-controller-manager", make)
+    _run_component(kubeconfig, "kube-controller-manager", make, leading)
 
 
-def scheduler(kubeconfig: Kubeconfig, verbosity: Verbosity = 0) -> None:
+def _client_of_account(client: Client, config: credentials.Kubeconfig) -> Callable[[str], Client]:
+    """Clients of service accounts in kube-system, whose tokens `client` requests."""
+    from kubecore.client.client import Client as Made
+    from kubecore.client.http import HTTPTransport
+    from kubecore.client.service_account import ServiceAccountToken
+    from kubecore.clock import RealClock
+
+    anonymous = replace(config, client_certificate=b"", client_key=b"", token="")
+
+    def client_for(account: str) -> Client:
+        transport = HTTPTransport(anonymous, token=ServiceAccountToken(client, RealClock(), account))
+        return Made(transport, field_manager=client.field_manager)
+
+    return client_for
+
+
+def scheduler(
+    kubeconfig: Kubeconfig,
+    leader_elect: LeaderElect = True,
+    leader_elect_lease_duration: LeaseDuration = "15s",
+    leader_elect_renew_deadline: RenewDeadline = "10s",
+    leader_elect_retry_period: RetryPeriod = "2s",
+    leader_elect_resource_name: ResourceName = "kube-scheduler",
+    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
+    verbosity: Verbosity = 0,
+) -> None:
     """The scheduler alone."""
     from kubecore.clock import RealClock
     from kubecore.scheduler.scheduler import Scheduler
 
     logs.configure(verbosity=verbosity, file=None)
-    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock()))
+    leading = Leading(
+        wanted=leader_elect,
+        name=leader_elect_resource_name,
+        namespace=leader_elect_resource_namespace,
+        lease_duration=leader_elect_lease_duration,
+        renew_deadline=leader_elect_renew_deadline,
+        retry_period=leader_elect_retry_period,
+    )
+    leading.check()
+    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock()), leading)
 
 
 def kubelet(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kubecore.cli import bench, component, kubeconfig, up
+from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
     name="kubecore",
@@ -19,8 +20,8 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("apiserver")(component.apiserver)
-app.command("controller-manager")(component.controller_manager)
-app.command("scheduler")(component.scheduler)
+app.command("controller-manager", cls=GoFlags)(component.controller_manager)
+app.command("scheduler", cls=GoFlags)(component.scheduler)
 app.command("kubelet")(component.kubelet)
 app.command("proxy")(component.proxy)
 app.command("dns")(component.dns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -34,13 +34,17 @@ class HTTPTransport:
     loop's time, also where a virtual clock drives everything else.
     """
 
-    def __init__(self, config: Kubeconfig, *, user_agent: str = "kubecore") -> None:
+    def __init__(
+        self, config: Kubeconfig, *, user_agent: str = "kubecore", token: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
+        """`token` is asked before each request, for bearer tokens that must be renewed."""
         self._server = config.server
         self._ssl: ssl.SSLContext | bool = _tls(config) if config.server.startswith("https:") else True
         self._server_name = config.tls_server_name or None
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         if config.token:
             self._headers["Authorization"] = f"Bearer {config.token}"
+        self._token = token
         self._session: aiohttp.ClientSession | None = None
 
     async def request(
@@ -52,7 +56,9 @@ class HTTPTransport:
         body: bytes | None = None,
         content_type: str = "application/json",
     ) -> tuple[int, bytes]:
-        headers = {"Content-Type": content_type} if body is not None else {}
+        headers = await self._credentials()
+        if body is not None:
+            headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS, connect=_CONNECT_SECONDS)
         try:
             async with self._open().request(
@@ -71,10 +77,12 @@ class HTTPTransport:
 
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncGenerator[list[Event], None]:
         timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS)
+        headers = await self._credentials()
         try:
             async with self._open().get(
                 self._server + path,
                 params=dict(query),
+                headers=headers,
                 timeout=timeout,
                 ssl=self._ssl,
                 server_hostname=self._server_name,
@@ -90,6 +98,9 @@ class HTTPTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _credentials(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {await self._token()}"}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

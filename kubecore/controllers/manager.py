@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
+from kubecore.controllers.accounts import account_of
 from kubecore.controllers.attach_detach import AttachDetachController
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.certificate_requests import Signer
@@ -43,6 +45,37 @@ from kubecore.controllers.volume_expansion import ExpandController
 from kubecore.controllers.volume_files import HostFiles
 from kubecore.controllers.volume_protection import AttributesClassProtection, ClaimProtection, VolumeProtection
 
+# Those that need to be told nothing.
+_PLAIN: tuple[type[Controller], ...] = (
+    ServiceAccountController,
+    ClusterRoleAggregationController,
+    DeploymentController,
+    ReplicaSetController,
+    StatefulSetController,
+    DaemonSetController,
+    ReplicationManager,
+    DisruptionController,
+    JobController,
+    JobOrphanController,
+    CronJobController,
+    EndpointSliceController,
+    EndpointSliceMirroringController,
+    EndpointsController,
+    TaintEvictionController,
+    NamespaceController,
+    TTLAfterFinishedController,
+    ClaimProtection,
+    VolumeProtection,
+    AttributesClassProtection,
+    EphemeralVolumeController,
+    ExpandController,
+    AttachDetachController,
+    TokenCleaner,
+    CertificateApprover,
+    CertificateCleaner,
+    GarbageCollector,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerManagerConfig:
@@ -73,52 +106,40 @@ class ControllerManager:
         config: ControllerManagerConfig | None = None,
         *,
         informers: InformerFactory | None = None,
+        client_for: Callable[[str], Client] | None = None,
     ) -> None:
+        """`client_for` gives the client of a controller's service account in kube-system; by default all use `client`,
+        which in any case fills the caches."""
         config = config or ControllerManagerConfig()
         self.ready = asyncio.Event()
         self._own_informers = informers is None
         self._informers = informers or InformerFactory(client, clock)
-        context = ControllerContext(client, clock, self._informers)
+        self._clients: list[Client] = []
+        shared = ControllerContext(client, clock, self._informers)
+
+        def context(kind: type[Controller]) -> ControllerContext:
+            if client_for is None:
+                return shared
+            self._clients.append(client_for(account_of(kind.name)))
+            return replace(shared, client=self._clients[-1])
+
+        grace, threshold = config.node_monitor_grace_seconds, config.terminated_pod_threshold
+        quota_period = config.resource_quota_sync_seconds
         self.controllers: list[Controller] = [
-            ServiceAccountController(context),
-            ClusterRoleAggregationController(context),
-            DeploymentController(context),
-            ReplicaSetController(context),
-            StatefulSetController(context),
-            DaemonSetController(context),
-            ReplicationManager(context),
-            DisruptionController(context),
-            JobController(context),
-            JobOrphanController(context),
-            CronJobController(context),
-            EndpointSliceController(context),
-            EndpointSliceMirroringController(context),
-            EndpointsController(context),
-            NodeLifecycleController(context, grace_seconds=config.node_monitor_grace_seconds),
-            TaintEvictionController(context),
-            PodGCController(context, threshold=config.terminated_pod_threshold),
-            NamespaceController(context),
-            TTLAfterFinishedController(context),
-            VolumeBinder(context, HostFiles()),
-            ClaimProtection(context),
-            VolumeProtection(context),
-            AttributesClassProtection(context),
-            EphemeralVolumeController(context),
-            ExpandController(context),
-            AttachDetachController(context),
-            TokenCleaner(context),
-            CertificateApprover(context),
-            CertificateCleaner(context),
-            ResourceQuotaController(context, sync_seconds=config.resource_quota_sync_seconds),
-            GarbageCollector(context),
+            *(kind(context(kind)) for kind in _PLAIN),
+            NodeLifecycleController(context(NodeLifecycleController), grace_seconds=grace),
+            PodGCController(context(PodGCController), threshold=threshold),
+            VolumeBinder(context(VolumeBinder), HostFiles()),
+            ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
         ]
         if config.root_ca:
-            self.controllers.append(RootCAPublisher(context, config.root_ca))
+            self.controllers.append(RootCAPublisher(context(RootCAPublisher), config.root_ca))
         if config.signing_key:
             signer = Signer(config.signing_certificate, config.signing_key)
-            self.controllers.append(CertificateSigner(context, signer))
+            self.controllers.append(CertificateSigner(context(CertificateSigner), signer))
         if config.local_volumes is not None:
-            self.controllers.append(LocalProvisioner(context, config.local_volumes.absolute(), HostFiles()))
+            folder = config.local_volumes.absolute()
+            self.controllers.append(LocalProvisioner(context(LocalProvisioner), folder, HostFiles()))
 
     async def run(self) -> None:
         await self._informers.start()
@@ -132,3 +153,5 @@ class ControllerManager:
         finally:
             if self._own_informers:
                 await self._informers.stop()
+            for client in self._clients:
+                await client.close()

@@ -77,6 +77,8 @@ def test_objects_are_there_after_a_restart_and_pods_run_again(tmp_path: Path) ->
     with running_cluster(tmp_path / "data") as cluster:
         kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
         assert kubectl("get", "configmap", "kept", "-o", "jsonpath={.metadata.uid}") == uid
+        # killed that early, the first run need not have come to its node
+        kubectl("wait", "--for=create", f"node/{socket.gethostname().lower()}", "--timeout=30s")
         kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=30s")
 
 

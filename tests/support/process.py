@@ -71,6 +71,14 @@ class Command:
             raise RuntimeError(f"kubecore printed {line!r} and said:\n{self.errors}")
         return line.removeprefix("kubecore is ready: ").split(" ")[0]
 
+    def wait_for(self, text: str) -> str:
+        """The line of its standard output that says so; RuntimeError with its standard error when it ends first."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if text in line:
+                return line
+        raise RuntimeError(f"kubecore ended without {text!r} and said:\n{self.errors}")
+
     def stop(self, *, number: int = signal.SIGTERM, seconds: float = 10) -> int:
         """Send a signal and return the exit status."""
         if self.process.poll() is None:

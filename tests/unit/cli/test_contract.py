@@ -28,6 +28,14 @@ OF_UP = {
     "--etcd-servers",
     "--pod-network",
 }
+OF_LEADERS = {
+    "--leader-elect",
+    "--leader-elect-lease-duration",
+    "--leader-elect-renew-deadline",
+    "--leader-elect-retry-period",
+    "--leader-elect-resource-name",
+    "--leader-elect-resource-namespace",
+}
 OF_COMPONENTS = {
     "apiserver": {
         "--data-dir",
@@ -38,8 +46,8 @@ OF_COMPONENTS = {
         "--service-cluster-ip-range",
         "--service-node-port-range",
     },
-    "controller-manager": {"--kubeconfig", "--root-ca-file"},
-    "scheduler": {"--kubeconfig"},
+    "controller-manager": {"--kubeconfig", "--root-ca-file", "--use-service-account-credentials", *OF_LEADERS},
+    "scheduler": {"--kubeconfig", *OF_LEADERS},
     "kubelet": {
         "--kubeconfig",
         "--hostname-override",
@@ -150,3 +158,24 @@ def test_an_api_server_on_a_directory_that_cannot_be_made_says_so(tmp_path: Path
     assert status == 1
     assert "Not a directory" in said
     assert "Errno" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--leader-elect=perhaps"], "--leader-elect=perhaps: true or false is expected"),
+        (["--leader-elect-retry-period=2"], "'2' is not a duration such as 15s or 1m30s"),
+        (["--leader-elect-lease-duration=5s"], "leaseDuration must be greater than renewDeadline"),
+        (
+            ["--leader-elect=false", "--leader-elect-renew-deadline=1m"],
+            "leaseDuration must be greater than renewDeadline",
+        ),
+    ],
+)
+def test_options_of_leader_election_are_checked_first(tmp_path: Path, options: list[str], told: str) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text("")
+    for command in ("scheduler", "controller-manager"):
+        status, said = run(command, "--kubeconfig", str(kubeconfig), *options)
+        assert status == 2
+        assert told in said
