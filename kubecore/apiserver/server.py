@@ -44,6 +44,8 @@ from kubecore.apiserver.handlers.components import ComponentStatuses
 from kubecore.apiserver.handlers.documents import Documents
 from kubecore.apiserver.handlers.logs import KubeletConnection, PodLogs
 from kubecore.apiserver.handlers.reading import Reading
+from kubecore.apiserver.handlers.resource_metrics import RESOURCES as METRICS
+from kubecore.apiserver.handlers.resource_metrics import ResourceMetrics
 from kubecore.apiserver.handlers.routes import special_handlers
 from kubecore.apiserver.handlers.served import ServedResources
 from kubecore.apiserver.handlers.watching import WatchHub
@@ -241,9 +243,12 @@ class APIServer:
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry, self.authorizer)
         self._reading = Reading(self.registry, self.hub)
-        self._logs = PodLogs(self.registry, self._kubelets())
+        kubelets = self._kubelets()
+        self._logs = PodLogs(self.registry, kubelets)
+        for served in ResourceMetrics(self.registry, kubelets).served():
+            self.served.serve(served)
         self.components = ComponentStatuses(self.registry)
-        documents = Documents(self.registry, self.tokens)
+        documents = Documents(self.registry, self.tokens, METRICS)
         self.handlers = Handlers(
             served=self.served,
             identify=Identification(self.authorizer),

@@ -30,6 +30,7 @@ from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.server import KubeletServer, ServerConfig
+from kubecore.kubelet.stats import NodeStats, RunningPod
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
 
@@ -96,6 +97,7 @@ class Kubelet:
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._services: NodeServices | None = None
+        self.stats = NodeStats(clock, config.node_name, self._running_pods)
 
     def _make_runtimes(self) -> dict[str, Runtime]:
         """By handler."""
@@ -120,6 +122,10 @@ class Kubelet:
     def pods(self) -> list[Object]:
         """What the server's /pods shows."""
         return [worker.pod for worker in self._workers.values()]
+
+    def _running_pods(self) -> list[RunningPod]:
+        found = [worker.running() for worker in self._workers.values()]
+        return [pod for pod in found if pod.containers]
 
     def worker(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
         """The newest worker of a pod's name."""

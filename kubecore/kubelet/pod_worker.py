@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.records import ContainerRecord, records_of
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure, SandboxConfig
+from kubecore.kubelet.stats import RunningContainer, RunningPod
 from kubecore.kubelet.status import PodFacts, build_status
 from kubecore.kubelet.status_writer import StatusWriter
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
@@ -103,6 +105,16 @@ class PodWorker:
 
     def record(self, container: str) -> ContainerRecord | None:
         return self._records.get(container)
+
+    def running(self) -> RunningPod:
+        """What of it runs now."""
+        found = []
+        for record in self._records.values():
+            if record.state == "running" and record.started_at is not None and self.runtime is not None:
+                with suppress(RuntimeFailure):
+                    pid = self.runtime.container_status(record.id).pid
+                    found.append(RunningContainer(record.name, record.id, pid, record.started_at))
+        return RunningPod(meta.namespace(self.pod), meta.name(self.pod), self.uid, tuple(found))
 
     # ---- the loop
 

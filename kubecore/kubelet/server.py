@@ -1,4 +1,4 @@
-"""The kubelet's HTTPS server: logs of containers, the pods of the node, its health.
+"""The kubelet's HTTPS server: logs of containers, the pods of the node, what they use, its health.
 
 Only the cluster's own API server gets in: a client certificate of the cluster's CA, of the identity the API server uses
 towards kubelets or of an administrators' group; anything else is 401 or 403. The socket is bound at once, since the
@@ -88,6 +88,8 @@ class KubeletServer:
                 web.get("/healthz", self._healthz),
                 web.get("/pods", self._pods),
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
+                web.get("/stats/summary", self._summary),
+                web.get("/metrics/resource", self._resource_metrics),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.2)
@@ -145,6 +147,17 @@ class KubeletServer:
 
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
         return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+    async def _summary(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
+        return web.Response(body=orjson.dumps(await self._kubelet.stats.summary()), content_type="application/json")
+
+    async def _resource_metrics(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
+        text = await self._kubelet.stats.resource_metrics()
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     async def _container_logs(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import trustme
 
@@ -122,6 +123,24 @@ async def test_followed_output_comes_until_the_container_ends(node: Running) -> 
     node.pod("talker", shell("echo a; sleep 0.3; echo b"))
     await node.phase("talker", "Running")
     assert await node.get("/containerLogs/default/talker/main?follow=true") == (200, "a\nb\n")
+
+
+async def test_what_containers_use_is_measured_when_somebody_asks(node: Running) -> None:
+    script = "echo busy; while :; do :; done"
+    node.pod("busy", shell(script), restartPolicy="Always")
+    await node.said("busy", "busy")
+    code, text = await node.get("/stats/summary")
+    assert code == 200
+    summary = orjson.loads(text)
+    (pod,) = summary["pods"]
+    assert (pod["podRef"]["name"], pod["containers"][0]["name"]) == ("busy", "main")
+    used = pod["containers"][0]
+    assert used["cpu"]["usageNanoCores"] > 0
+    assert used["memory"]["workingSetBytes"] > 0
+    assert summary["node"]["memory"]["workingSetBytes"] > used["memory"]["workingSetBytes"]
+    code, text = await node.get("/metrics/resource")
+    assert code == 200
+    assert 'container_cpu_usage_seconds_total{container="main",namespace="default",pod="busy"}' in text
 
 
 async def test_only_the_api_server_may_ask_the_kubelet(node: Running) -> None:

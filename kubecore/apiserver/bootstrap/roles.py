@@ -137,6 +137,12 @@ def user_facing_roles() -> list[JSON]:
         cluster_role("system:aggregate-to-admin", admin, {_AGGREGATE + "admin": "true"}),
         cluster_role("system:aggregate-to-edit", edit, {_AGGREGATE + "edit": "true"}),
         cluster_role("system:aggregate-to-view", view, {_AGGREGATE + "view": "true"}),
+        # metrics-server's
+        cluster_role(
+            "system:aggregated-metrics-reader",
+            [rule(READ, "metrics.k8s.io", "nodes pods")],
+            {_AGGREGATE + name: "true" for name in ("admin", "edit", "view")},
+        ),
     ]
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kubecore.api import errors, protobuf
+from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery.serving import Answer, Discovery
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
 from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
-    from kubecore.api.scheme import Scheme
+    from kubecore.api.scheme import Resource
     from kubecore.apiserver.authentication.tokens import TokenIssuer
     from kubecore.apiserver.registry.registry import Registry
 
@@ -23,8 +24,10 @@ _CACHED = [("Cache-Control", "public, max-age=3600")]
 
 
 class Documents:
-    def __init__(self, registry: Registry, tokens: TokenIssuer) -> None:
-        self._discovery = Discovery(registry.scheme)
+    def __init__(self, registry: Registry, tokens: TokenIssuer, further: Sequence[Resource] = ()) -> None:
+        """`further` resources are served, too, and in no schema."""
+        self._further = tuple(further)
+        self._discovery = Discovery(self._with_further(registry.scheme))
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
         self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] | None = None
@@ -37,8 +40,12 @@ class Documents:
         if self._describe is not None:
             scheme, custom = self._describe()
             self._describe = None
-            self._discovery.replace(scheme)
+            self._discovery.replace(self._with_further(scheme))
             self._openapi.replace(scheme, custom)
+
+    def _with_further(self, scheme: Scheme) -> Scheme:
+        groups = {group.name for group in scheme.groups()}
+        return Scheme([*scheme.resources, *(one for one in self._further if one.group not in groups)])
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""

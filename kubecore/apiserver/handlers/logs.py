@@ -103,6 +103,20 @@ class KubeletConnection:
             await self._session.close()
 
 
+def kubelet_of(registry: Registry, node_name: str) -> Kubelet:
+    """Raises 404 for an unknown node, 500 for one that does not say where its kubelet is."""
+    node = registry.get("nodes", "", node_name)
+    if node is None:
+        raise errors.not_found("", "nodes", node_name)
+    status = node.get("status") or {}
+    addresses = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or [])}
+    host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), "")
+    port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or 0
+    if not host or not port:
+        raise errors.internal_error(f"no preferred addresses found for node {node_name!r}; known: {addresses}")
+    return Kubelet(host, port)
+
+
 class PodLogs:
     def __init__(self, registry: Registry, kubelets: KubeletConnection) -> None:
         self._registry = registry
@@ -122,22 +136,10 @@ class PodLogs:
         if not node:
             # Not scheduled yet: there is no log, and that is no error.
             return Response(200, b"", _PLAIN)
-        kubelet = self._kubelet(node)
+        kubelet = kubelet_of(self._registry, node)
         query = urlencode({name: params[name] for name in _PASSED_ON if params.get(name)})
         path = f"/containerLogs/{request.namespace}/{request.name}/{container}"
         return await self._relay(request, kubelet, f"{path}?{query}" if query else path, node)
-
-    def _kubelet(self, node_name: str) -> Kubelet:
-        node = self._registry.get("nodes", "", node_name)
-        if node is None:
-            raise errors.not_found("", "nodes", node_name)
-        status = node.get("status") or {}
-        addresses = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or [])}
-        host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), "")
-        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or 0
-        if not host or not port:
-            raise errors.internal_error(f"no preferred addresses found for node {node_name!r}; known: {addresses}")
-        return Kubelet(host, port)
 
     async def _relay(self, request: Request, kubelet: Kubelet, path: str, node: str) -> Response | None:
         import aiohttp

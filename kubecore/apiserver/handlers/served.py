@@ -60,6 +60,11 @@ class ServedResources:
         # Finds custom resources by group, version and plural.
         self.custom: Callable[[str, str, str], Served | None] = lambda group, version, plural: None
 
+    def serve(self, served: Served) -> None:
+        """Something that is neither built in nor custom."""
+        resource = served.resource
+        self._found[(resource.group, resource.version, resource.plural)] = served
+
     def find(self, group: str, version: str, plural: str) -> Served:
         """Raises 404 for what is not served."""
         path = (group, version, plural)
