@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _ACCOUNTS = {
+    "bootstrap-signer-controller": "bootstrap-signer",
     "certificatesigningrequest-approving-controller": "certificate-controller",
     "certificatesigningrequest-cleaner-controller": "certificate-controller",
     "certificatesigningrequest-signing-controller": "certificate-controller",
@@ -10,6 +11,7 @@ _ACCOUNTS = {
     "endpoint-slice-controller": "endpointslice-controller",
     "endpoint-slice-mirroring-controller": "endpointslicemirroring-controller",
     "garbage-collector-controller": "generic-garbage-collector",
+    "horizontal-pod-autoscaler-controller": "horizontal-pod-autoscaler",
     "job-controller-orphans": "job-controller",
     "node-lifecycle-controller": "node-controller",
     # no upstream one: it does what the binder does

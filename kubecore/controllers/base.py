@@ -62,7 +62,10 @@ class Controller(ABC):
 
     def informer(self, resource: str) -> SharedInformer:
         """A shared informer this controller waits for before it works."""
-        informer = self.informers.informer(resource)
+        return self.needs(self.informers.informer(resource))
+
+    def needs(self, informer: SharedInformer) -> SharedInformer:
+        """Likewise, of one with a namespace or selectors."""
         if informer not in self._needs:
             self._needs.append(informer)
         return informer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kubecore.client.client import Client
@@ -12,7 +12,9 @@ from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.controllers.accounts import account_of
 from kubecore.controllers.attach_detach import AttachDetachController
+from kubecore.controllers.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.bootstrap_tokens import BootstrapSigner, TokenCleaner
 from kubecore.controllers.certificate_requests import Signer
 from kubecore.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
@@ -38,7 +40,6 @@ from kubecore.controllers.root_ca import RootCAPublisher
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
-from kubecore.controllers.token_cleaner import TokenCleaner
 from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.volume_binder import VolumeBinder
 from kubecore.controllers.volume_expansion import ExpandController
@@ -71,6 +72,7 @@ _PLAIN: tuple[type[Controller], ...] = (
     ExpandController,
     AttachDetachController,
     TokenCleaner,
+    BootstrapSigner,
     CertificateApprover,
     CertificateCleaner,
     GarbageCollector,
@@ -87,6 +89,8 @@ class ControllerManagerConfig:
     """Silence after which a node counts as lost (--node-monitor-grace-period)."""
     terminated_pod_threshold: int = 12500
     """Finished pods kept before the oldest are deleted (--terminated-pod-gc-threshold)."""
+    autoscaler: AutoscalerConfig = field(default_factory=AutoscalerConfig)
+    """(--horizontal-pod-autoscaler-*)"""
     resource_quota_sync_seconds: float = 300.0
     """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
     local_volumes: Path | None = None
@@ -130,6 +134,7 @@ class ControllerManager:
             NodeLifecycleController(context(NodeLifecycleController), grace_seconds=grace),
             PodGCController(context(PodGCController), threshold=threshold),
             VolumeBinder(context(VolumeBinder), HostFiles()),
+            HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),
             ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
         ]
         if config.root_ca:

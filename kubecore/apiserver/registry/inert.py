@@ -6,7 +6,6 @@ A kind leaves this list together with the arrival of what acts on it.
 from __future__ import annotations
 
 NOBODY = {
-    "horizontalpodautoscalers.autoscaling": "HorizontalPodAutoscaler controller",
     "ingresses.networking.k8s.io": "Ingress controller",
     "networkpolicies.networking.k8s.io": "network policy",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks",
