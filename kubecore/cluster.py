@@ -285,13 +285,13 @@ class Cluster:
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
 
     def _election(self, client: Client, lease: str) -> LeaderElection:
-        """Nobody else can have this data directory: its cluster comes back under the same name, and need not wait for
-        a lease that it held when it was killed. Rivals are only what somebody runs beside it, so that it renews seldom,
-        for the sake of idling."""
+        """Nobody else can have this data directory: its cluster comes back under the same name, on whichever host, and
+        need not wait for a lease that it held when it was killed. Rivals are only what somebody runs beside it, so that
+        it renews seldom, for the sake of idling."""
         from kubecore.client.leader_election import LeaderElection, LeaseTimes
-        from kubecore.kubelet import network
 
-        identity = f"{socket.gethostname()}_{network.bridge_name(self.config.data_dir)}"
+        everywhere = self.server.registry.get("namespaces", "", "kube-system")
+        identity = f"kubecore-up_{everywhere['metadata']['uid'] if everywhere else socket.gethostname()}"
         times = LeaseTimes(duration=120.0, renew_deadline=90.0, retry_period=2.0, renew_period=40.0)
         return LeaderElection(client, self.clock, lease, identity=identity, times=times)
 
