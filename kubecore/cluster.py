@@ -38,6 +38,7 @@ log = logging.getLogger("kubecore.cluster")
 Mode = Literal["netns", "loopback"]
 ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
+SIMULATED = "simulated"
 CLUSTER_DOMAIN = "cluster.local"
 HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
@@ -67,6 +68,8 @@ class ClusterConfig:
     grpc_port: int = 6444
     insecure_port: int = 0
     nodes: int = 1
+    simulated_nodes: int = 0
+    """Nodes without a machine, whose pods run nothing (see `kubelet/simulated`)."""
     default_runtime: str = "host"
     proxy_mode: ProxyMode = "userspace"
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
@@ -74,6 +77,11 @@ class ClusterConfig:
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
+
+    @property
+    def real_nodes(self) -> int:
+        """Nodes that run something."""
+        return 0 if self.default_runtime == SIMULATED else self.nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,7 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
         candidates = candidates or list(NETWORK_PAIRS)
     else:
         candidates = loopback_ranges.all_services(network.bridge_name(config.data_dir))
-    claim = claim_first(candidates) if config.nodes else None
+    claim = claim_first(candidates) if config.real_nodes else None
     services = claim.network if claim is not None else candidates[0]
     return Networks(mode, services, NETWORK_PAIRS.get(services, ""), claim)
 
@@ -157,7 +165,7 @@ def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
     for whoever has that has its addresses, too. Raises RangeError when another cluster has them."""
     from kubecore.kubelet.range_claims import Claim, RangeError
 
-    if networks.claim is not None or not config.nodes:
+    if networks.claim is not None or not config.real_nodes:
         return networks
     try:
         return replace(networks, claim=Claim(networks.services))
@@ -257,7 +265,7 @@ class Cluster:
         from kubecore.kubelet import network
 
         address = str(ipaddress.ip_network(self._networks.services)[1])
-        if self._networks.mode == "netns" or not self.config.nodes:
+        if self._networks.mode == "netns" or not self.config.real_nodes:
             return HTTPS_PORT
         return network.https_port(address)
 
@@ -283,6 +291,7 @@ class Cluster:
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
         scheduler = Scheduler(client, self.clock, informers=self._informers)
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
+        self._start_simulated_nodes()
 
     def _election(self, client: Client, lease: str) -> LeaderElection:
         """Nobody else can have this data directory: its cluster comes back under the same name, on whichever host, and
@@ -295,13 +304,25 @@ class Cluster:
         times = LeaseTimes(duration=120.0, renew_deadline=90.0, retry_period=2.0, renew_period=40.0)
         return LeaderElection(client, self.clock, lease, identity=identity, times=times)
 
+    def _start_simulated_nodes(self) -> None:
+        """Even where there are none yet, for nodes that somebody makes."""
+        from kubecore.kubelet.simulated.fleet import FleetConfig, SimulatedFleet
+
+        config = self.config
+        names = tuple(f"simulated-{index}" for index in range(config.simulated_nodes))
+        if config.default_runtime == SIMULATED:
+            names += tuple(self._node_name(index) for index in range(config.nodes))
+        client = self._client("system:simulated-nodes", "system:masters", field_manager="kubelet")
+        fleet = SimulatedFleet(client, self.clock, FleetConfig(names=names), informers=self._informers)
+        self._run("simulated nodes", fleet)
+
     def _make_dns(self) -> DnsResponder | None:
         """The cluster's DNS, which listens where it was told to; None when nobody would ask it."""
         from kubecore.dns.resolvers import host_resolvers
         from kubecore.dns.responder import DnsConfig, DnsResponder
 
         config = self.config
-        if not config.nodes and config.dns_port is None:
+        if not config.real_nodes and config.dns_port is None:
             return None
         settings = DnsConfig(domain=CLUSTER_DOMAIN, upstreams=host_resolvers())
         client = self._client("system:coredns", field_manager="coredns")
@@ -317,7 +338,7 @@ class Cluster:
         from kubecore.dns.service import serve_cluster
 
         name_servers: tuple[str, ...] = ()
-        if self.config.nodes:
+        if self.config.real_nodes:
             client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
             name_servers = await serve_cluster(client, responder, self._dns_site())
         self._run("dns", responder)
@@ -349,11 +370,11 @@ class Cluster:
         from kubecore.kubelet import network
 
         name_servers = await self._start_dns(dns)
-        if not self.config.nodes:
+        if not self.config.real_nodes:
             return
         bridge = network.bridge_name(self.config.data_dir)
         self._start_proxy(bridge)
-        for index in range(self.config.nodes):
+        for index in range(self.config.real_nodes):
             self._start_node(index, bridge, name_servers)
 
     def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...]) -> None:

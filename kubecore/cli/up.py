@@ -47,7 +47,7 @@ AuthorizationMode = Annotated[
         help=f"Authorizers in turn, comma separated: {', '.join(options.AUTHORIZATION_MODES)}.",
     ),
 ]
-RUNTIMES, RUNTIMES_TO_COME = ("host",), ("oci", "cri", "simulated")
+RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
 
 
 def _to_come(sentence: str) -> Any:
@@ -74,10 +74,12 @@ def up(
         str,
         typer.Option(
             callback=options.one_of(RUNTIMES, to_come=RUNTIMES_TO_COME),
-            help=f"Runtime of pods without a RuntimeClass: {', '.join(RUNTIMES)}.",
+            help="Runtime of pods without a RuntimeClass: host; with simulated, all nodes are simulated ones.",
         ),
     ] = "host",
-    simulated_nodes: Annotated[int, _to_come("simulated nodes are not part of this version yet")] = 0,
+    simulated_nodes: Annotated[
+        int, typer.Option(min=0, max=50_000, help="Nodes without a machine, whose pods run nothing.")
+    ] = 0,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     authorization_mode: AuthorizationMode = "Node,RBAC",
     storage: Annotated[
@@ -103,6 +105,7 @@ def up(
         grpc_port=grpc_port,
         insecure_port=insecure_port,
         nodes=nodes,
+        simulated_nodes=simulated_nodes,
         dns_port=dns_port,
         default_runtime=default_runtime,
         proxy_mode=proxy_mode.value,
@@ -149,7 +152,7 @@ async def _serve(cluster: Cluster) -> int:
             log.debug("because of", exc_info=True)
             typer.echo(f"kubecore: {told(error)}", err=True)
             return 1
-        if cluster.config.nodes:
+        if cluster.config.real_nodes:
             typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
         typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
         rest_collector()

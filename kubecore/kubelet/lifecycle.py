@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.kubelet.records import ContainerRecord
 
 Object = dict[str, Any]
@@ -59,6 +60,22 @@ def _start_unless_running(pod: Object, record: ContainerRecord, now: datetime, a
             actions.back_off[record.name] = remaining
             return
     actions.start.append(record.name)
+
+
+def hold_back(pod: Object, record: ContainerRecord) -> str:
+    """Let a container wait that must not be restarted yet. What its event says, empty when it waits already."""
+    if record.waiting_reason == "CrashLoopBackOff":
+        return ""
+    named = f"{meta.name(pod)}_{meta.namespace(pod)}({meta.uid(pod)})"
+    delay = _go_duration(record.back_off.delay)
+    record.wait("CrashLoopBackOff", f"back-off {delay} restarting failed container={record.name} pod={named}")
+    return f"Back-off restarting failed container {record.name} in pod {named}"
+
+
+def _go_duration(duration: timedelta) -> str:
+    """10s, 1m20s, 5m0s."""
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
 def restarts(pod: Object, record: ContainerRecord) -> bool:

@@ -15,6 +15,7 @@ from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.clock import Clock
+from kubecore.kubelet.node_lease import NodeLease
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,6 @@ Object = dict[str, Any]
 
 KUBERNETES_VERSION = "v1.35.0"
 MAX_PODS = 110
-LEASE_NAMESPACE = "kube-node-lease"
-LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 STATUS_SECONDS = 300.0
 """How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
@@ -131,8 +130,8 @@ _CONDITIONS = (
 )
 
 
-def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object]) -> Object:
-    """`known`: the conditions the API has, whose transition times stay where nothing changed."""
+def node_conditions(now: datetime, known: list[Object]) -> list[Object]:
+    """Of a node that is well. `known`: what the API has, whose transition times stay where nothing changed."""
     held = {one.get("type"): one for one in known}
     conditions = []
     for kind, state, reason, message in _CONDITIONS:
@@ -148,6 +147,11 @@ def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: 
                 "message": message,
             }
         )
+    return conditions
+
+
+def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object]) -> Object:
+    """`known`: as for `node_conditions`."""
     return {
         "addresses": [
             {"type": "InternalIP", "address": identity.address},
@@ -155,7 +159,7 @@ def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: 
         ],
         "allocatable": machine.allocatable(),
         "capacity": machine.capacity(),
-        "conditions": conditions,
+        "conditions": node_conditions(now, known),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "nodeInfo": {
             "architecture": machine.architecture,
@@ -182,7 +186,7 @@ class NodeKeeper:
         self._identity = identity
         self._machine = machine
         self._node: Object = {}
-        self._lease: Object | None = None
+        self._lease = NodeLease(client, clock, identity.name)
 
     @property
     def node(self) -> Object:
@@ -239,43 +243,10 @@ class NodeKeeper:
         failures = 0
         while True:
             try:
-                await self._renew()
+                await self._lease.renew(self._node)
                 failures = 0
                 await self._clock.sleep(RENEW_SECONDS)
             except (StatusError, OSError) as error:
-                self._lease = None
                 failures += 1
                 log.debug("lease of node %s: %s", self._identity.name, error)
                 await self._clock.sleep(min(0.2 * 2.0**failures, 7.0))
-
-    async def _renew(self) -> None:
-        name = self._identity.name
-        if self._lease is None:
-            try:
-                self._lease = await self._client.get("leases.coordination.k8s.io", name, LEASE_NAMESPACE)
-            except StatusError as error:
-                if error.code != 404:
-                    raise
-                self._lease = await self._client.create("leases.coordination.k8s.io", self._new_lease())
-                return
-        spec = {**self._lease.get("spec", {}), **self._lease_spec()}
-        self._lease = await self._client.update("leases.coordination.k8s.io", {**self._lease, "spec": spec})
-
-    def _new_lease(self) -> Object:
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self._identity.name, "uid": meta.uid(self._node)}
-        metadata: Object = {"name": self._identity.name, "namespace": LEASE_NAMESPACE}
-        if owner["uid"]:
-            metadata["ownerReferences"] = [owner]
-        return {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": metadata,
-            "spec": self._lease_spec(),
-        }
-
-    def _lease_spec(self) -> Object:
-        return {
-            "holderIdentity": self._identity.name,
-            "leaseDurationSeconds": LEASE_SECONDS,
-            "renewTime": meta.format_micro_time(self._clock.now()),
-        }

@@ -68,7 +68,7 @@ class ContainerOperations:
         place = self.place
         if place is None:
             raise RuntimeError("the pod has no sandbox")
-        attempt = record.restart_count + 1 if record.attempted else 0
+        attempt = record.next_attempt
         try:
             config = container_config(
                 self.pod,
@@ -268,9 +268,7 @@ class ContainerOperations:
         return last_output(record.log_path) if record.log_path else ""
 
     def _event(self, record: ContainerRecord, type: str, reason: str, message: str) -> None:
-        field = "spec.containers" if record.kind == "main" else "spec.initContainers"
-        path = f"{field}{{{record.name}}}"
-        self._services.recorder.event(self.pod, type, reason, message, field_path=path)
+        self._services.recorder.event(self.pod, type, reason, message, field_path=record.field_path)
 
     def spawn(self, work: Any, name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=f"kubelet {name}")

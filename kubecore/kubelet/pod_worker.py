@@ -19,7 +19,7 @@ from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
 from kubecore.kubelet import logs
 from kubecore.kubelet.environment import Surroundings
-from kubecore.kubelet.lifecycle import next_actions
+from kubecore.kubelet.lifecycle import hold_back, next_actions
 from kubecore.kubelet.name_files import (
     hosts_file,
     pod_hostname,
@@ -212,18 +212,9 @@ class PodWorker:
 
     def _hold_back(self, name: str, remaining: timedelta) -> None:
         record = self._records[name]
-        pod = f"{meta.name(self.pod)}_{meta.namespace(self.pod)}({self.uid})"
-        if record.waiting_reason != "CrashLoopBackOff":
-            delay = _go_duration(record.back_off.delay)
-            message = f"back-off {delay} restarting failed container={name} pod={pod}"
-            record.wait("CrashLoopBackOff", message)
-            self._services.recorder.event(
-                self.pod,
-                "Warning",
-                "BackOff",
-                f"Back-off restarting failed container {name} in pod {pod}",
-                field_path=f"spec.{'containers' if record.kind == 'main' else 'initContainers'}{{{name}}}",
-            )
+        message = hold_back(self.pod, record)
+        if message:
+            self._services.recorder.event(self.pod, "Warning", "BackOff", message, field_path=record.field_path)
         self._wake_after(f"back-off {name}", remaining.total_seconds())
 
     async def _prepare(self) -> dict[str, Volume]:
@@ -449,9 +440,3 @@ def _relevant(pod: Object) -> object:
 def _start_time(pod: Object) -> datetime | None:
     text = (pod.get("status") or {}).get("startTime")
     return meta.parse_time(text) if text else None
-
-
-def _go_duration(duration: timedelta) -> str:
-    """10s, 1m20s, 5m0s."""
-    minutes, seconds = divmod(int(duration.total_seconds()), 60)
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -62,6 +62,16 @@ class ContainerRecord:
         return bool(self.id) or self.termination is not None or self.last is not None
 
     @property
+    def next_attempt(self) -> int:
+        """What `restart_count` is once it has been started again."""
+        return self.restart_count + 1 if self.attempted else 0
+
+    @property
+    def field_path(self) -> str:
+        """By which events name it."""
+        return f"spec.{'containers' if self.kind == 'main' else 'initContainers'}{{{self.name}}}"
+
+    @property
     def latest(self) -> Termination | None:
         """How it ended last."""
         return self.termination or self.last
@@ -92,10 +102,11 @@ class ContainerRecord:
         self.ready = self.kind == "init" and termination.exit_code == 0
 
 
-def records_of(pod: Object) -> dict[str, ContainerRecord]:
+def records_of(pod: Object, *, alive: bool = False) -> dict[str, ContainerRecord]:
     """Fresh records in order: init containers and sidecars as declared, then the main ones.
 
-    What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart.
+    What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
+    unless they are `alive` still.
     """
     spec = pod["spec"]
     records: dict[str, ContainerRecord] = {}
@@ -109,20 +120,24 @@ def records_of(pod: Object) -> dict[str, ContainerRecord]:
     for reported in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         record = records.get(reported.get("name", ""))
         if record is not None:
-            _carry_over(record, reported)
+            _carry_over(record, reported, alive=alive)
     return records
 
 
-def _carry_over(record: ContainerRecord, reported: Object) -> None:
+def _carry_over(record: ContainerRecord, reported: Object, *, alive: bool) -> None:
     state, last = reported.get("state") or {}, reported.get("lastState") or {}
     record.restart_count = reported.get("restartCount", 0)
-    if "running" in state:
+    started_at = _time((state.get("running") or {}).get("startedAt"))
+    if alive and started_at is not None:
+        record.run(reported.get("containerID", "").rpartition("://")[2], started_at)
+        record.started, record.ready = bool(reported.get("started")), bool(reported.get("ready"))
+    elif "running" in state:
         record.last = Termination(
             exit_code=137,
             reason="ContainerStatusUnknown",
             container_id=reported.get("containerID", ""),
             message="The container could not be located when the kubelet started",
-            started_at=_time(state["running"].get("startedAt")),
+            started_at=started_at,
         )
     elif "terminated" in state:
         record.end(_termination(state["terminated"]))

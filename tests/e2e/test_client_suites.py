@@ -18,6 +18,8 @@ from tests.support.process import RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+KR8S_CLUSTER = Path(__file__).parent / "client_suites" / "kr8s_conftest.py"
+
 # The clients' tests are configured by a module that only their repositories have.
 CONFIGURED = """
 from {package} import client, config
@@ -30,6 +32,21 @@ def get_e2e_configuration():
 LOAD = "config.load_kube_config(client_configuration=configuration)"
 LOAD_AWAITED = f"import asyncio; asyncio.run({LOAD})"
 
+# The host runtime ignores images: pods get a command that ends when told, as the image's does.
+PAUSE = '"image": "gcr.io/google_containers/pause"'
+PAUSE_HERE = PAUSE + """, "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]"""
+
+KR8S_LEFT_OUT = {
+    "port_forward": "kubecore has no port-forward yet",
+    "exec": "kubecore has no exec yet",
+    "test_adoption": "needs the image nginx: its pod is ready when port 80 answers",
+    "test_wait_replicas": "needs the image nginx, in a StatefulSet",
+    "test_pod_logs": "expects what the image busybox says",
+    "test_pod_get_timeout": "fails where a creation takes a second, as on a busy machine",
+    "wait_ready": "must see its pod not ready after asking for its end and before it is gone, which it may miss",
+    "test_api_timeout": "holds only where a server needs more than 10 µs to answer",
+    "test_cast_to_from_kubernetes and not kubernetes_asyncio": "expects modules that kubernetes 37 has no more",
+}
 DYNAMIC_LEFT_OUT = {
     "test_async_namespaced_custom_resources": "asks for apiextensions.k8s.io/v1beta1, which Kubernetes 1.22 dropped",
     "test_cluster_custom_resources": "asks for apiextensions.k8s.io/v1beta1, which Kubernetes 1.22 dropped",
@@ -82,6 +99,20 @@ def suites(
 ) -> Suites:
     home = tmp_path_factory.mktemp("home")
     return Suites(client_sources, client_sources.environment(cluster.kubeconfig, kubectl.program, home))
+
+
+def test_the_tests_of_kr8s_pass(suites: Suites, kubectl: Kubectl) -> None:
+    source = suites.clients.source("kr8s")
+    (source / "conftest.py").write_text(KR8S_CLUSTER.read_text())
+    for path in [source / "kr8s" / "conftest.py", *(source / "kr8s" / "tests").glob("*.py")]:
+        path.write_text(path.read_text().replace(PAUSE, PAUSE_HERE))
+    # Some tests look at the system's pods, which a cluster by kind has.
+    kubectl("-n", "kube-system", "run", "addon", "--image=none", "--command", "--", "sleep", "3600")
+    kubectl("-n", "kube-system", "wait", "--for=condition=Ready", "pod/addon", "--timeout=60s", timeout=90)
+    try:
+        assert suites.passed(source, "kr8s/tests", KR8S_LEFT_OUT) > 200
+    finally:
+        kubectl("-n", "kube-system", "delete", "pod", "addon", "--now", "--wait=false")
 
 
 def test_the_dynamic_client_tests_of_kubernetes_pass(suites: Suites) -> None:

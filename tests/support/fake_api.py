@@ -12,6 +12,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -419,7 +420,7 @@ class FakeAPI:
             self._drop(resource, key)
             return obj
         if not meta.is_deleting(obj) or grace < obj["metadata"].get("deletionGracePeriodSeconds", 0):
-            obj["metadata"]["deletionTimestamp"] = meta.format_time(self.clock.now())
+            obj["metadata"]["deletionTimestamp"] = meta.format_time(self.clock.now() + timedelta(seconds=grace))
             obj["metadata"]["deletionGracePeriodSeconds"] = grace
             if key[0] == "namespaces":
                 obj["status"] = {**obj.get("status", {}), "phase": "Terminating"}

@@ -2,7 +2,8 @@
 
 A plugin is a small class of its own file that says which requests it handles; the chain of a (resource, operation,
 subresource) is computed once. Plugins look at other objects through the context; what must wait for something (a quota
-to be charged, somebody else's answer) comes in `decide`, when nothing else is left that could refuse the write.
+to be charged, somebody else's answer) comes in `decide`, when nothing else is left that could refuse the write. What is
+on its way and needed by `mutate` is waited for in `expect`, before anything is done.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class Plugin:
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return False
 
+    def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
+        """Of a CREATE: what must be there before `mutate` and is about to come; None when nothing is missing."""
+        return None
+
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         """Changes `obj` in place; True when it did. Raises StatusError to refuse."""
         return False
@@ -46,9 +51,19 @@ class AdmissionChain:
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self.plugins = tuple(plugins)
+        self._expecting: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._mutating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._validating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._deciding: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
+
+    def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
+        """None when nothing has to be waited for, as for most writes."""
+        key = (ctx.resource_key, ctx.operation, ctx.subresource)
+        plugins = self._expecting.get(key)
+        if plugins is None:
+            plugins = self._expecting[key] = self._overriding("expect", key)
+        coming = [one for plugin in plugins if (one := plugin.expect(ctx, obj)) is not None]
+        return _all(coming) if coming else None
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
@@ -84,6 +99,11 @@ class AdmissionChain:
         return tuple(
             plugin for plugin in self.plugins if getattr(type(plugin), method) is not base and plugin.handles(*key)
         )
+
+
+async def _all(coming: Sequence[Awaitable[None]]) -> None:
+    for one in coming:
+        await one
 
 
 async def _decide(

@@ -24,7 +24,7 @@ def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plug
     return [
         NamespaceLifecycle(cacher),
         LimitRanger(cacher),
-        ServiceAccount(cacher),
+        ServiceAccount(cacher, clock),
         NodeRestriction(),
         TaintNodesByCondition(),
         Priority(cacher),

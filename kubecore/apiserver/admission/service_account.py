@@ -12,8 +12,11 @@ from kubecore.apiserver.admission.chain import CREATE, Plugin
 from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.cacher import Cacher
+    from kubecore.clock import Clock
 
 JSON = dict[str, Any]
 
@@ -21,16 +24,34 @@ MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _MIRROR = "kubernetes.io/config.mirror"
 _TOKEN_SECONDS = 3607
 _DEFAULT = "default"
+# As long as upstream looks for an account that is about to be made, but more often.
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 60, 0.025
 
 
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
 
-    def __init__(self, cacher: Cacher) -> None:
+    def __init__(self, cacher: Cacher, clock: Clock) -> None:
         self._cacher = cacher
+        self._clock = clock
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == "pods" and operation == CREATE and not subresource
+
+    def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
+        """The default account, which a controller makes in each new namespace."""
+        spec = obj.get("spec")
+        if not isinstance(spec, dict) or _MIRROR in meta.annotations(obj) or _account_name(spec) != _DEFAULT:
+            return None
+        if self._cacher.get("serviceaccounts", ctx.namespace, _DEFAULT) is not None:
+            return None
+        return self._default_account(ctx.namespace)
+
+    async def _default_account(self, namespace: str) -> None:
+        for _ in range(_LOOKS):
+            await self._clock.sleep(_SECONDS_BETWEEN_LOOKS)
+            if self._cacher.get("serviceaccounts", namespace, _DEFAULT) is not None:
+                return
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         spec = obj.get("spec")
@@ -39,7 +60,7 @@ class ServiceAccount(Plugin):
         if _MIRROR in meta.annotations(obj):
             _check_mirror(ctx, spec)
             return False
-        name = spec.get("serviceAccountName") or spec.get("serviceAccount") or _DEFAULT
+        name = _account_name(spec)
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         found = self._cacher.get("serviceaccounts", ctx.namespace, name)
         if found is None:
@@ -51,6 +72,11 @@ class ServiceAccount(Plugin):
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
         return True
+
+
+def _account_name(spec: JSON) -> str:
+    name: str = spec.get("serviceAccountName") or spec.get("serviceAccount") or _DEFAULT
+    return name
 
 
 def _check_mirror(ctx: RequestContext, spec: JSON) -> None:

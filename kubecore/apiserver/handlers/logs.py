@@ -112,7 +112,9 @@ def kubelet_of(registry: Registry, node_name: str) -> Kubelet:
     addresses = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or [])}
     host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), "")
     port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or 0
-    if not host or not port:
+    if host and not port:
+        raise errors.bad_request(f'node "{node_name}" has no kubelet to ask: nothing runs on simulated nodes')
+    if not host:
         raise errors.internal_error(f"no preferred addresses found for node {node_name!r}; known: {addresses}")
     return Kubelet(host, port)
 

@@ -157,6 +157,8 @@ class Store:
             obj.pop("status", None)
         strategy.default(obj)
         self._dedup_owners(ctx, metadata)
+        if (coming := self._admission.expect(ctx, obj)) is not None:
+            await coming
         # Before admission: what the server adds or changes is nobody's.
         managed = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):

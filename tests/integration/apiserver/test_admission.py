@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kubecore.apiserver.server import APIServer
@@ -36,6 +38,21 @@ async def test_a_missing_account_is_forbidden(api: Api) -> None:
         f'error looking up service account {api.namespace}/nobody: serviceaccount "nobody" not found'
         in (error["message"])
     )
+
+
+async def test_a_pod_waits_for_the_default_account_that_is_about_to_be_made(api: Api) -> None:
+    await api.delete(ACCOUNTS, "default")
+    creating = asyncio.create_task(api.create(PODS, pod("p")))
+    await asyncio.sleep(0)
+    await api.create(ACCOUNTS, {"metadata": {"name": "default"}})
+    assert (await creating)[0] == 201
+
+
+async def test_a_pod_without_a_default_account_is_forbidden_after_a_while(api: Api) -> None:
+    await api.delete(ACCOUNTS, "default")
+    status, error = await api.create(PODS, pod("p"))
+    assert (status, error["reason"]) == (403, "Forbidden")
+    assert 'serviceaccount "default" not found' in error["message"]
 
 
 async def test_automount_can_be_switched_off_by_pod_or_account(api: Api) -> None:

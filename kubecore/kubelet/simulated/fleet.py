@@ -1,0 +1,338 @@
+"""All simulated nodes of a process: one component in the place of a kubelet each, on the cluster's shared caches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.client.events import EventRecorder
+from kubecore.client.informer import InformerFactory
+from kubecore.client.workqueue import RateLimitingQueue, RateLimits
+from kubecore.clock import Clock
+from kubecore.kubelet.node import RENEW_SECONDS
+from kubecore.kubelet.node_lease import NodeLease
+from kubecore.kubelet.simulated import nodes
+from kubecore.kubelet.simulated.addresses import NODES, PODS, Addresses
+from kubecore.kubelet.simulated.pod import SimulatedPod, Step
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_PODS_BY_NODE = "simulated-node"
+_IN_FLIGHT = 64
+_RENEWALS_A_SECOND = 200
+_LONGEST_RENEW_SECONDS = 40.0
+"""A node counts as lost after 50 s of silence."""
+_LIMITS = RateLimits(base=0.1, maximum=30.0, rate=200.0, burst=1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetConfig:
+    """The nodes to be there from the start. Nodes that somebody makes with the annotation
+    `simulation.kubecore.io/node: "true"` are simulated, too.
+    """
+
+    names: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Known:
+    """A pod on a simulated node. `answer`: what the API said to our last write, until the cache has it."""
+
+    pod: SimulatedPod
+    uid: str
+    answer: Object | None = None
+
+
+class SimulatedFleet:
+    """`run` works until cancelled; `ready` is set once the nodes are registered and their pods are followed."""
+
+    def __init__(
+        self, client: Client, clock: Clock, config: FleetConfig, *, informers: InformerFactory | None = None
+    ) -> None:
+        self.ready = asyncio.Event()
+        self._client = client
+        self._clock = clock
+        self._config = config
+        self._own_informers = informers is None
+        self._informers = informers or InformerFactory(client, clock)
+        self._recorder = EventRecorder(client, clock, "kubelet", host="simulated")
+        self._nodes = self._informers.informer("nodes")
+        self._pods = self._informers.informer("pods")
+        self._pods.add_index(_PODS_BY_NODE, _node_of)
+        self._leases: dict[str, NodeLease] = {}
+        self._any_nodes = asyncio.Event()
+        self._silent: set[str] = set()
+        self._node_addresses = Addresses(NODES)
+        self._pod_addresses = Addresses(PODS)
+        self._known: dict[str, _Known] = {}
+        self._node_queue: RateLimitingQueue[str] = RateLimitingQueue(clock, _LIMITS)
+        self._pod_queue: RateLimitingQueue[str] = RateLimitingQueue(clock, _LIMITS)
+
+    async def run(self) -> None:
+        await self._informers.start()
+        try:
+            await self._nodes.wait_synced()
+            await self._pods.wait_synced()
+            self._keep_addresses()
+            self._nodes.add_handler(self._node_seen, lambda _, new: self._node_seen(new), self._node_gone)
+            await self._make_nodes()
+            self._pods.add_handler(self._pod_seen, self._pod_changed, self._pod_gone)
+            async with asyncio.TaskGroup() as group:
+                for index in range(8):
+                    work = _work(self._node_queue, self._sync_node)
+                    group.create_task(work, name=f"simulated nodes {index}")
+                for index in range(_IN_FLIGHT):
+                    work = _work(self._pod_queue, self._sync_pod)
+                    group.create_task(work, name=f"simulated pods {index}")
+                group.create_task(self._renew_leases(), name="simulated leases")
+                self.ready.set()
+        finally:
+            self.ready.clear()
+            self._node_queue.shut_down()
+            self._pod_queue.shut_down()
+            await self._recorder.stop()
+            if self._own_informers:
+                await self._informers.stop()
+
+    def _keep_addresses(self) -> None:
+        for node in self._nodes.list():
+            for entry in (node.get("status") or {}).get("addresses") or []:
+                self._node_addresses.keep(meta.name(node), entry["address"])
+        for pod in self._pods.list():
+            self._pod_addresses.keep(meta.uid(pod), (pod.get("status") or {}).get("podIP", ""))
+
+    # ---- nodes
+
+    async def _make_nodes(self) -> None:
+        """Those there should be from the start, and none that an earlier start made beyond them."""
+        wanted = dict.fromkeys(self._config.names)
+        made = [meta.name(node) for node in self._nodes.list() if nodes.is_made(node)]
+        await _together(self._client.delete("nodes", name) for name in made if name not in wanted)
+        missing = [(index, name) for index, name in enumerate(wanted) if self._nodes.get(name) is None]
+        await _together(self._make_node(name, index) for index, name in missing)
+        if wanted:
+            log.info("%d simulated nodes are registered", len(wanted))
+
+    async def _make_node(self, name: str, index: int) -> None:
+        made = nodes.make_node(name, index, self._node_addresses.of(name), self._clock.now())
+        try:
+            await self._client.create("nodes", made)
+        except StatusError as error:
+            if not errors.is_already_exists(error):
+                raise
+
+    def _node_seen(self, node: Object) -> None:
+        name = meta.name(node)
+        was, is_ours = name in self._leases, nodes.is_simulated(node)
+        if is_ours and not was:
+            self._any_nodes.set()
+            self._leases[name] = NodeLease(self._client, self._clock, name, seconds=self._lease_seconds())
+        elif was and not is_ours:
+            del self._leases[name]
+        if not is_ours:
+            return
+        self._node_queue.add(name)
+        spoke = name in self._silent
+        if nodes.is_silent(node):
+            self._silent.add(name)
+            return
+        self._silent.discard(name)
+        if spoke or not was:
+            for pod in self._pods.by_index(_PODS_BY_NODE, name):
+                self._pod_seen(pod)
+
+    def _node_gone(self, node: Object) -> None:
+        name = meta.name(node)
+        if self._leases.pop(name, None) is not None:
+            self._silent.discard(name)
+            self._node_addresses.release(name)
+            for pod in self._pods.by_index(_PODS_BY_NODE, name):
+                self._pod_gone(pod)
+
+    async def _sync_node(self, name: str) -> float | None:
+        """Bring its status to what it should say, unless it plays dead; a dead node's pods are left alone, too."""
+        node = self._nodes.get(name)
+        if node is None or name not in self._leases:
+            return None
+        if nodes.is_silent(node):
+            return None
+        try:
+            status = nodes.wanted_status(node, self._node_addresses.of(name), self._clock.now())
+        except nodes.ConditionsError as error:
+            about = {**node, "metadata": {"name": name, "uid": name}}
+            self._recorder.event(about, "Warning", "InvalidSimulation", str(error))
+            return None
+        if status is not None:
+            await self._lease(name, node)
+            await self._client.update("nodes", {**node, "status": status}, subresource="status")
+        return None
+
+    # ---- leases
+
+    def _renew_seconds(self) -> float:
+        return min(max(RENEW_SECONDS, len(self._leases) / _RENEWALS_A_SECOND), _LONGEST_RENEW_SECONDS)
+
+    def _lease_seconds(self) -> int:
+        """Four renewals, as upstream."""
+        return math.ceil(4 * max(self._renew_seconds(), len(self._config.names) / _RENEWALS_A_SECOND))
+
+    async def _renew_leases(self) -> None:
+        """Every second its share, so that the load is even."""
+        late: list[str] = []
+        while True:
+            await self._any_nodes.wait()
+            late = late or list(self._leases)
+            if not late:
+                self._any_nodes.clear()
+                continue
+            share = math.ceil(len(self._leases) / self._renew_seconds())
+            due, late = late[:share], late[share:]
+            await _together(self._renew(name) for name in due)
+            await self._clock.sleep(1.0)
+
+    async def _renew(self, name: str) -> None:
+        node = self._nodes.get(name)
+        if node is not None and not nodes.is_silent(node):
+            await self._lease(name, node)
+
+    async def _lease(self, name: str, node: Object) -> None:
+        lease = self._leases.get(name)
+        if lease is None:
+            return
+        try:
+            await lease.renew(node)
+        except (StatusError, OSError) as error:
+            log.debug("lease of node %s: %s", name, error)
+
+    # ---- pods
+
+    def _pod_seen(self, pod: Object) -> None:
+        if pod["spec"].get("nodeName", "") in self._leases:
+            self._pod_queue.add(meta.key(pod))
+
+    def _pod_changed(self, old: Object, new: Object) -> None:
+        known = self._known.get(meta.key(new))
+        if known is not None and known.answer is not None and _version(new) >= _version(known.answer):
+            known.answer = None
+        if _outlook(old) != _outlook(new):
+            self._pod_seen(new)
+
+    def _pod_gone(self, pod: Object) -> None:
+        known = self._known.pop(meta.key(pod), None)
+        if known is not None:
+            self._pod_addresses.release(known.uid)
+
+    async def _sync_pod(self, key: str) -> float | None:
+        pod = self._pods.get(key)
+        node_name = pod["spec"].get("nodeName", "") if pod is not None else ""
+        node = self._nodes.get(node_name)
+        if pod is None or node is None or node_name not in self._leases or nodes.is_silent(node):
+            return None
+        known = self._known_pod(key, pod, node_name)
+        newest = known.answer or pod
+        step = known.pod.step(newest, self._clock.now())
+        for warning in step.warnings:
+            self._recorder.event(newest, "Warning", warning.reason, warning.message, field_path=warning.field_path)
+        await self._write(known, newest, step)
+        return max(step.wait.total_seconds(), 0.001) if step.wait is not None else None
+
+    def _known_pod(self, key: str, pod: Object, node_name: str) -> _Known:
+        uid = meta.uid(pod)
+        known = self._known.get(key)
+        if known is None or known.uid != uid:
+            simulated = SimulatedPod(
+                pod,
+                host=self._node_addresses.of(node_name),
+                address=self._pod_addresses.of(uid),
+                now=self._clock.now(),
+            )
+            known = self._known[key] = _Known(simulated, uid)
+        return known
+
+    async def _write(self, known: _Known, pod: Object, step: Step) -> None:
+        try:
+            if step.status is not None and (status := _merged(pod.get("status") or {}, step.status)) is not None:
+                known.answer = await self._client.update("pods", {**pod, "status": status}, subresource="status")
+            if step.gone:
+                name, namespace = meta.name(pod), meta.namespace(pod)
+                await self._client.delete("pods", name, namespace, uid=known.uid, grace_period_seconds=0)
+        except StatusError as error:
+            known.answer = None
+            if not errors.is_not_found(error):
+                raise
+
+
+def _merged(held: Object, wanted: Object) -> Object | None:
+    """The status to write: what others say of a pod stays. None when it is the one held."""
+    own = {one["type"] for one in wanted["conditions"]}
+    others = [one for one in held.get("conditions") or [] if one["type"] not in own]
+    conditions = [{key: value for key, value in one.items() if value is not None} for one in wanted["conditions"]]
+    kept = {key: value for key, value in held.items() if key not in ("reason", "message")}
+    status = {**kept, **wanted, "conditions": [*conditions, *others]}
+    return None if status == held else status
+
+
+def _outlook(pod: Object) -> tuple[Any, ...]:
+    """What a simulated pod follows: its own reports must not wake it."""
+    metadata = pod["metadata"]
+    gates = pod["spec"].get("readinessGates")
+    return (
+        metadata.get("annotations"),
+        metadata.get("deletionTimestamp"),
+        metadata.get("finalizers"),
+        meta.generation(pod),
+        pod["spec"].get("nodeName"),
+        [meta.condition(pod, gate["conditionType"]) for gate in gates] if gates else None,
+    )
+
+
+def _node_of(pod: Object) -> Iterable[str]:
+    name = pod["spec"].get("nodeName")
+    return (name,) if name else ()
+
+
+def _version(obj: Object) -> int:
+    text = meta.resource_version(obj)
+    return int(text) if text.isdigit() else 0
+
+
+async def _together(work: Iterable[Awaitable[None]]) -> None:
+    """All of it, some at a time, so that they share the store's commits. The first error ends it."""
+    pending = iter(work)
+
+    async def some() -> None:
+        for one in pending:
+            await one
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_IN_FLIGHT):
+            group.create_task(some())
+
+
+async def _work(queue: RateLimitingQueue[str], sync: Callable[[str], Awaitable[float | None]]) -> None:
+    """One worker of a queue. A key that fails comes again with back-off."""
+    while True:
+        key = await queue.get()
+        try:
+            again = await sync(key)
+        except (StatusError, OSError) as error:
+            log.debug("simulated %s: %s", key, error)
+            queue.add_rate_limited(key)
+        except Exception:
+            log.exception("simulated %s failed", key)
+            queue.add_rate_limited(key)
+        else:
+            queue.forget(key)
+            if again is not None:
+                queue.add_after(key, again)
+        finally:
+            queue.done(key)

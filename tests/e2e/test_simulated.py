@@ -1,0 +1,80 @@
+"""Simulated nodes as a user has them: `kubecore up --simulated-nodes N`, and kubectl."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.kubectl import Kubectl, program
+from tests.support.process import RunningCluster, running_cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+NODES = ("--nodes", "0", "--simulated-nodes", "50")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("simulated")
+
+
+def at_cluster(cluster: RunningCluster) -> Kubectl:
+    found = program("1.37")
+    assert found is not None
+    return Kubectl(found, cluster.kubeconfig, cluster.data_dir)
+
+
+@pytest.fixture(scope="module")
+def simulation(data_dir: Path) -> Iterator[RunningCluster]:
+    with running_cluster(data_dir, *NODES) as cluster:
+        yield cluster
+
+
+def test_a_deployment_runs_on_simulated_nodes(simulation: RunningCluster) -> None:
+    kubectl = at_cluster(simulation)
+    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=90)
+    kubectl("create", "deployment", "web", "--image=nginx", "--replicas=200")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout=150)
+    pods = json.loads(kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 50
+    assert len({pod["status"]["podIP"] for pod in pods}) == 200
+
+
+def test_a_job_completes_and_a_pod_crashes_as_its_annotations_say(simulation: RunningCluster) -> None:
+    kubectl = at_cluster(simulation)
+    rules = ("simulation.kubecore.io/run-for=100ms", "simulation.kubecore.io/exit-code=3")
+    kubectl("run", "crash", "--image=none", *(f"--annotations={rule}" for rule in rules))
+    kubectl("create", "job", "once", "--image=none")
+    kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=60s", timeout=90)
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
+    kubectl("wait", f"--for={reason}", "pod/crash", "--timeout=60s", timeout=90)
+    ended = kubectl(
+        "get", "pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}"
+    )
+    assert ended == "3"
+
+
+def test_logs_of_a_simulated_pod_say_why_there_are_none(simulation: RunningCluster) -> None:
+    kubectl = at_cluster(simulation)
+    kubectl("run", "quiet", "--image=none")
+    kubectl("wait", "--for=condition=Ready", "pod/quiet", "--timeout=60s", timeout=90)
+    answer = kubectl.run("logs", "quiet")
+    assert answer.status == 1
+    assert "has no kubelet to ask: nothing runs on simulated nodes" in answer.errors
+
+
+def test_pods_live_on_over_a_kill_and_a_start_with_fewer_nodes_takes_the_others_away(
+    simulation: RunningCluster, data_dir: Path
+) -> None:
+    simulation.stop(number=signal.SIGKILL)
+    with running_cluster(data_dir, "--nodes", "0", "--simulated-nodes", "49") as again:
+        kubectl = at_cluster(again)
+        kubectl("wait", "--for=delete", "node/simulated-49", "--timeout=60s", timeout=90)
+        kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout=150)
+        pods = json.loads(kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+        kept = [pod for pod in pods if pod["status"]["containerStatuses"][0]["restartCount"] == 0]
+        assert len(kept) == len(pods) == 200

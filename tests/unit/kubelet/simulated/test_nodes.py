@@ -1,0 +1,78 @@
+"""Simulated nodes: what they look like, how they live and how they seem to die."""
+
+from __future__ import annotations
+
+from tests.unit.kubelet.simulated.conftest import Fleet
+
+
+async def test_nodes_are_there_from_the_start_in_zones_with_room_for_pods(fleet: Fleet) -> None:
+    node = fleet.node("sim-1")
+    assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] == "zone-b"
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "sim-1"
+    assert {key: node["status"]["capacity"][key] for key in ("cpu", "pods")} == {"cpu": "32", "pods": "110"}
+    assert fleet.conditions("sim-1")["Ready"] == "True"
+
+
+async def test_nodes_of_an_earlier_start_that_had_more_of_them_go(fleet: Fleet) -> None:
+    fleet.api.add("nodes", {"metadata": {"name": "real"}})
+    await fleet.stop()
+    await fleet.start("sim-0")
+    assert {node["metadata"]["name"] for node in fleet.api.all("nodes")} == {"sim-0", "real"}
+
+
+async def test_a_node_renews_its_lease_every_ten_seconds(fleet: Fleet) -> None:
+    await fleet.settle(10)
+    before = fleet.renewed("sim-0")
+    await fleet.settle(10)
+    assert before is not None and fleet.renewed("sim-0") != before
+
+
+async def test_a_silent_node_renews_nothing_and_leaves_its_pods_alone_until_it_speaks_again(fleet: Fleet) -> None:
+    await fleet.settle(10)
+    await fleet.annotate("nodes", "sim-0", silent="true")
+    before = fleet.renewed("sim-0")
+    await fleet.run()
+    fleet.api.change("nodes", "sim-0", status={"conditions": [{"type": "Ready", "status": "Unknown"}]})
+    await fleet.settle(60)
+    assert fleet.renewed("sim-0") == before
+    assert fleet.conditions("sim-0")["Ready"] == "Unknown"
+    assert fleet.phase() == "Pending"
+    await fleet.annotate("nodes", "sim-0", silent=None)
+    assert fleet.conditions("sim-0")["Ready"] == "True"
+    assert fleet.phase() == "Running"
+
+
+async def test_an_annotation_gives_a_node_other_conditions_while_it_is_there(fleet: Fleet) -> None:
+    await fleet.annotate("nodes", "sim-0", conditions="DiskPressure=True, KernelDeadlock=True")
+    wanted = {"DiskPressure": "True", "KernelDeadlock": "True", "Ready": "True"}
+    assert fleet.conditions("sim-0").items() >= wanted.items()
+    await fleet.annotate("nodes", "sim-0", conditions=None)
+    assert fleet.conditions("sim-0")["DiskPressure"] == "False"
+
+
+async def test_a_wrong_list_of_conditions_is_told_and_changes_nothing(fleet: Fleet) -> None:
+    await fleet.annotate("nodes", "sim-0", conditions="Ready=Maybe")
+    assert fleet.conditions("sim-0")["Ready"] == "True"
+    [told] = fleet.events("InvalidSimulation")
+    assert "'Ready=Maybe' is not of a list such as Ready=False,DiskPressure=True" in told
+
+
+async def test_a_node_that_somebody_makes_with_the_annotation_is_simulated_with_the_size_it_was_given(
+    fleet: Fleet,
+) -> None:
+    size = {"cpu": "8", "memory": "64Gi", "pods": "10", "example.com/gpu": "4"}
+    metadata = {"name": "gpu", "annotations": {"simulation.kubecore.io/node": "true"}}
+    fleet.api.add("nodes", {"metadata": metadata, "status": {"capacity": size}})
+    await fleet.settle()
+    status = fleet.node("gpu")["status"]
+    assert (status["capacity"], status["allocatable"]) == (size, size)
+    assert fleet.conditions("gpu")["Ready"] == "True"
+    assert fleet.renewed("gpu") is not None
+    await fleet.run(nodeName="gpu")
+    assert fleet.phase() == "Running"
+
+
+async def test_a_deleted_node_does_not_come_back(fleet: Fleet) -> None:
+    await fleet.api.client().delete("nodes", "sim-0")
+    await fleet.settle(60)
+    assert fleet.api.get("nodes", "sim-0") is None
