@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlencode
@@ -73,6 +74,12 @@ def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) ->
     if verb == "delete" and not name:
         verb = "deletecollection"
     return RequestInfo(True, verb, group, version, namespace, resource, subresource, name)
+
+
+@lru_cache(maxsize=256)
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    """The same few queries come again and again."""
+    return urlencode(query)
 
 
 @dataclass(slots=True, eq=False)
@@ -202,7 +209,7 @@ class LocalTransport:
             method,
             path,
             info,
-            query=urlencode(query) if query else "",
+            query=_encoded(tuple(query.items())) if query else "",
             body=body or b"",
             content_type=content_type,
         )
@@ -226,7 +233,7 @@ class LocalTransport:
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
         """Batches of events until the server ends the watch; raises StatusError when it is refused."""
         info = request_info("GET", path, {**query, "watch": "true"})
-        text = urlencode(query) if query else ""
+        text = _encoded(tuple(query.items())) if query else ""
         request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
         self._authorizer.check(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)

@@ -315,11 +315,12 @@ class Store:
         if not metadata.get("managedFields"):
             metadata.pop("managedFields", None)
         strategy = self._restrict(ctx, obj, old)
-        strategy.default(obj)
+        default = strategy.default_status if ctx.subresource == "status" else strategy.default
+        default(obj)
         # Before admission: what the server adds or changes is nobody's.
         managed = self._managed(ctx, stored.value, obj)
         if self._admission.mutate(ctx, obj, old):
-            strategy.default(obj)
+            default(obj)
         if ctx.subresource == "status":
             strategy.prepare_for_status_update(ctx, obj, old)
         else:

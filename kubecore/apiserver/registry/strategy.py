@@ -119,6 +119,10 @@ class Strategy:
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""
 
+    def default_status(self, obj: JSON) -> None:
+        """`default` for a write of the status, whose spec is the stored one."""
+        self.default(obj)
+
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         """Clears what a client may not set. The base drops status where the resource has a status subresource."""
 

@@ -99,7 +99,7 @@ def default_pod(pod: JSON) -> None:
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         spec["terminationGracePeriodSeconds"] = 1
     if pod.get("status"):
-        _addresses(pod["status"])
+        default_addresses(pod["status"])
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         requests_from_limits(container["resources"])
         if host_network:
@@ -110,7 +110,7 @@ def default_pod(pod: JSON) -> None:
         default_pod_resources(spec)
 
 
-def _addresses(status: JSON) -> None:
+def default_addresses(status: JSON) -> None:
     """The one address and the first of the list are the same; a kubelet that knows only the one is believed."""
     one, several = status.get("podIP"), status.get("podIPs")
     if one and (not several or several[0].get("ip") != one):

@@ -8,7 +8,11 @@ from kubecore.api.errors import Cause
 from kubecore.api.meta import deepcopy
 from kubecore.apiserver.registry.defaulting.disabled import drop_disabled_status
 from kubecore.apiserver.registry.defaulting.labelkeys import select_by_own_labels
-from kubecore.apiserver.registry.defaulting.podspec import TERMINATION_GRACE_SECONDS, default_pod
+from kubecore.apiserver.registry.defaulting.podspec import (
+    TERMINATION_GRACE_SECONDS,
+    default_addresses,
+    default_pod,
+)
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
@@ -37,6 +41,10 @@ class PodStrategy(Strategy):
 
     def default(self, obj: JSON) -> None:
         default_pod(obj)
+
+    def default_status(self, obj: JSON) -> None:
+        if obj.get("status"):
+            default_addresses(obj["status"])
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         status: JSON = {"phase": "Pending", "qosClass": quality_of_service(obj.get("spec") or {})}
