@@ -9,8 +9,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value as Json;
 
 use super::json;
-use super::machine::{Failure, Machine, NO_SUCH_OVERLOAD};
+use super::machine::{BYTES_A_STEP, Failure, Machine, NO_SUCH_OVERLOAD};
 use super::value::{Key, List, Map, Order, Value};
+
+/// What it takes to find a member, in values looked at.
+const LOOKUP: u64 = 6;
 
 /// Whether two values are the same; fails for what cannot be compared.
 pub(crate) fn equal<'a>(
@@ -26,10 +29,13 @@ pub(crate) fn equal<'a>(
         (a, b) if a.is_number() && b.is_number() => number_order(a, b) == Some(Ordering::Equal),
         (Value::String(a), Value::String(b)) => {
             let (a, b) = (a.as_str(), b.as_str());
-            machine.work(a.len().min(b.len()) as u64 / 64)?;
+            machine.work(a.len().min(b.len()) as u64 / BYTES_A_STEP)?;
             a == b
         }
-        (Value::Bytes(a), Value::Bytes(b)) => a == b,
+        (Value::Bytes(a), Value::Bytes(b)) => {
+            machine.work(a.len().min(b.len()) as u64 / BYTES_A_STEP)?;
+            a == b
+        }
         (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
         (Value::Type(a), Value::Type(b)) => a == b,
@@ -83,6 +89,7 @@ fn lists_equal<'a>(machine: &mut Machine<'a>, left: &List<'a>, right: &List<'a>)
     match order(left) {
         Order::Plain => {
             for at in 0..left.len() {
+                machine.work(1)?;
                 let (a, b) = (machine.at(left, at)?, machine.at(right, at)?);
                 if !equal(machine, &a, &b)? {
                     return Ok(false);
@@ -157,6 +164,7 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
     match left {
         Map::Owned(map) => {
             for (name, value) in &map.entries {
+                machine.work(LOOKUP)?;
                 let Some(other) = machine.element(&Value::Map(right.clone()), name)? else {
                     return Ok(false);
                 };
@@ -168,6 +176,7 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
         }
         Map::Json { members, node, resource } => {
             for key in json::keys(members, node, *resource) {
+                machine.work(LOOKUP)?;
                 let (Value::String(name), Value::Map(_)) = (&key, &Value::Map(right.clone())) else {
                     continue;
                 };

@@ -10,7 +10,7 @@ use super::json;
 use super::machine::{Evaluated, Failure, Machine, NO_SUCH_OVERLOAD};
 use super::plan::{FoldOp, Op};
 use super::price::Price;
-use super::value::{Key, List, Map, Order, Value};
+use super::value::{Key, List, Map, Order, OwnedMap, Value};
 
 /// The variables of one turn of the loop.
 type Turn<'a> = (Evaluated<'a>, Option<Evaluated<'a>>);
@@ -18,9 +18,9 @@ type Turn<'a> = (Evaluated<'a>, Option<Evaluated<'a>>);
 impl<'a> Machine<'a> {
     pub(super) fn fold(&mut self, fold: &'a FoldOp) -> Evaluated<'a> {
         let range = self.eval(&fold.range)?;
-        let turns = self.turns(range, fold.var2.is_some())?;
+        let mut range = Range::new(range, fold.var2.is_some())?;
         self.locals[fold.accu] = self.eval(&fold.init);
-        for (first, second) in turns {
+        while let Some((first, second)) = range.next(self) {
             self.work(1)?;
             self.locals[fold.var] = first;
             if let (Some(slot), Some(second)) = (fold.var2, second) {
@@ -102,7 +102,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn insert(
         &mut self,
-        map: &mut super::value::OwnedMap<'a>,
+        map: &mut OwnedMap<'a>,
         name: &Value<'a>,
         value: &Value<'a>,
     ) -> Result<(), Failure> {
@@ -116,32 +116,28 @@ impl<'a> Machine<'a> {
         map.insert(key, name.clone(), value.clone());
         Ok(())
     }
+}
 
-    /// What a loop runs over: elements or keys, or indices or keys with their values.
-    fn turns(&mut self, range: Value<'a>, pairs: bool) -> Result<Vec<Turn<'a>>, Failure> {
-        self.allocate_list(2 * range.size() as usize)?;
+/// What a loop runs over: elements or keys, or indices or keys with their values.
+enum Range<'a> {
+    List { list: List<'a>, next: usize, pairs: bool },
+    Map { map: Rc<OwnedMap<'a>>, next: usize, pairs: bool },
+    Members(Box<dyn Iterator<Item = Turn<'a>> + 'a>),
+}
+
+impl<'a> Range<'a> {
+    fn new(range: Value<'a>, pairs: bool) -> Result<Self, Failure> {
         match range {
-            Value::List(list) => Ok((0..list.len())
-                .map(|at| {
-                    let value = self.at(&list, at);
-                    if pairs { (Ok(Value::Int(at as i64)), Some(value)) } else { (value, None) }
-                })
-                .collect()),
-            Value::Map(Map::Owned(map)) => Ok(map
-                .entries
-                .iter()
-                .map(|(key, value)| (Ok(key.clone()), pairs.then(|| Ok(value.clone()))))
-                .collect()),
+            Value::List(list) => Ok(Self::List { list, next: 0, pairs }),
+            Value::Map(Map::Owned(map)) => Ok(Self::Map { map, next: 0, pairs }),
             Value::Map(Map::Json { members, node, resource }) => {
-                let mut turns = Vec::with_capacity(members.len());
-                for key in json::keys(members, node, resource) {
+                Ok(Self::Members(Box::new(json::keys(members, node, resource).map(move |key| {
                     let value = match &key {
                         Value::String(name) if pairs => json::member(members, node, resource, name.as_str()),
                         _ => None,
                     };
-                    turns.push((Ok(key), value.map(|value| value.map_err(Failure::Error))));
-                }
-                Ok(turns)
+                    (Ok(key), value.map(|value| value.map_err(Failure::Error)))
+                }))))
             }
             other => {
                 // Upstream tells the type that implements the value's.
@@ -159,6 +155,23 @@ impl<'a> Machine<'a> {
                 };
                 Err(format!("got 'types.{implementation}', expected iterable type").into())
             }
+        }
+    }
+
+    fn next(&mut self, machine: &Machine<'a>) -> Option<Turn<'a>> {
+        match self {
+            Self::List { list, next, pairs } => {
+                let at = *next;
+                *next += 1;
+                let value = (at < list.len()).then(|| machine.at(list, at))?;
+                Some(if *pairs { (Ok(Value::Int(at as i64)), Some(value)) } else { (value, None) })
+            }
+            Self::Map { map, next, pairs } => {
+                let (key, value) = map.entries.get(*next)?;
+                *next += 1;
+                Some((Ok(key.clone()), pairs.then(|| Ok(value.clone()))))
+            }
+            Self::Members(turns) => turns.next(),
         }
     }
 }

@@ -9,14 +9,18 @@ use rustc_hash::FxHashSet;
 
 use super::ast::Literal;
 use super::equality::equal;
+use super::functions::Function;
 use super::functions_declared::overloads;
 use super::plan::{Op, Program, Variable, type_name};
+use super::price::Price;
 use super::types::Type;
 use super::value::{Key, List, Map, Order, OwnedMap, Text, Value};
 
-/// What one evaluation may look at and may allocate, in values and in bytes. Upstream's costs bound neither.
-const MAX_WORK: u64 = 20_000_000;
+/// What one evaluation may look at, in values, and may allocate, in bytes. Upstream's costs bound neither.
+pub(crate) const MAX_WORK: u64 = 20_000_000;
 const MAX_MEMORY: u64 = 64 << 20;
+/// How much text counts as one value.
+pub(super) const BYTES_A_STEP: u64 = 32;
 
 pub(crate) const LIST_PRICE: u64 = 10;
 pub(crate) const MAP_PRICE: u64 = 30;
@@ -75,29 +79,41 @@ pub(crate) struct Machine<'a> {
     constants: Vec<Option<Value<'a>>>,
     sets: Vec<Option<Rc<FxHashSet<Key>>>>,
     pub cost: u64,
-    limit: u64,
+    limits: Limits,
     work: u64,
     memory: u64,
     /// Constants are made for nothing.
     free: bool,
 }
 
-/// What an evaluation came to, and what it cost.
+/// How far an evaluation may go: upstream's cost, and values looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub cost: u64,
+    pub work: u64,
+}
+
+/// What an evaluation came to, and what it took.
 pub(crate) struct Outcome<'a> {
     pub value: Evaluated<'a>,
     pub cost: u64,
+    pub work: u64,
 }
 
-pub(crate) fn evaluate<'a>(program: &'a Program, variables: &'a Variables<'a>, limit: u64) -> Outcome<'a> {
-    let mut machine = Machine::new(program, variables, limit);
+pub(crate) fn evaluate<'a>(
+    program: &'a Program,
+    variables: &'a Variables<'a>,
+    limits: Limits,
+) -> Outcome<'a> {
+    let mut machine = Machine::new(program, variables, limits);
     let value = machine.eval(&program.op);
-    Outcome { value, cost: machine.cost }
+    Outcome { value, cost: machine.cost, work: machine.work }
 }
 
 /// Computes all conversions of constants, whose faults are told before anything runs.
 pub(crate) fn try_constants(program: &Program) -> Result<(), String> {
     let variables = Variables { current: Ok(Value::Null), old: None };
-    let mut machine = Machine::new(program, &variables, u64::MAX);
+    let mut machine = Machine::new(program, &variables, Limits { cost: u64::MAX, work: MAX_WORK });
     for (index, op) in program.constants.iter().enumerate() {
         if matches!(op, Op::Call { .. }) {
             machine.constant(index).map_err(|failure| failure.message().to_owned())?;
@@ -107,7 +123,7 @@ pub(crate) fn try_constants(program: &Program) -> Result<(), String> {
 }
 
 impl<'a> Machine<'a> {
-    fn new(program: &'a Program, variables: &'a Variables<'a>, limit: u64) -> Self {
+    fn new(program: &'a Program, variables: &'a Variables<'a>, limits: Limits) -> Self {
         Self {
             program,
             variables,
@@ -115,7 +131,7 @@ impl<'a> Machine<'a> {
             constants: vec![None; program.constants.len()],
             sets: vec![None; program.constants.len()],
             cost: 0,
-            limit,
+            limits,
             work: 0,
             memory: 0,
             free: false,
@@ -127,13 +143,13 @@ impl<'a> Machine<'a> {
             return Ok(());
         }
         self.cost = self.cost.saturating_add(cost);
-        if self.cost > self.limit { Err(Failure::Cancelled) } else { Ok(()) }
+        if self.cost > self.limits.cost { Err(Failure::Cancelled) } else { Ok(()) }
     }
 
     /// Something that is looked at.
     pub fn work(&mut self, steps: u64) -> Result<(), Failure> {
         self.work = self.work.saturating_add(steps);
-        if self.work > MAX_WORK { Err(Failure::Cancelled) } else { Ok(()) }
+        if self.work > self.limits.work { Err(Failure::Cancelled) } else { Ok(()) }
     }
 
     /// Something that is allocated.
@@ -162,18 +178,7 @@ impl<'a> Machine<'a> {
             Op::Literal(literal) => Ok(literal_value(literal)),
             Op::Constant(index) => self.constant(*index),
             Op::Type(name) => Ok(Value::Type((&**name).into())),
-            Op::Variable { which, paid } => {
-                self.charge(u64::from(*paid))?;
-                let variable = match which {
-                    Variable::Current => Some(&self.variables.current),
-                    Variable::Old => self.variables.old.as_ref(),
-                };
-                match variable {
-                    Some(Ok(value)) => Ok(value.clone()),
-                    Some(Err(message)) => Err(message.as_str().into()),
-                    None => Err("no such attribute(s): oldSelf".into()),
-                }
-            }
+            Op::Variable { which, paid } => self.variable(*which, *paid),
             Op::Local { slot, paid } => {
                 self.charge(u64::from(*paid))?;
                 self.locals[*slot].clone()
@@ -194,17 +199,7 @@ impl<'a> Machine<'a> {
                 Value::Bool(false) => self.eval(&parts[2]),
                 _ => no_such_overload(),
             },
-            Op::Equals { negated, sides, price } => {
-                let (args, failure) = self.arguments(&**sides, true)?;
-                self.charge(price.before(&args))?;
-                failure.map_or(Ok(()), Err)?;
-                match equal(self, &args[0], &args[1]) {
-                    Ok(same) => Ok(Value::Bool(same != *negated)),
-                    // What cannot be compared is not the same.
-                    Err(Failure::Error(_)) if *negated => Ok(Value::Bool(true)),
-                    Err(failure) => Err(failure),
-                }
-            }
+            Op::Equals { negated, sides, price } => self.equals(sides, *negated, *price),
             Op::Otherwise { optional, other, unwrap } => match self.eval(optional)? {
                 Value::Optional(Some(value)) if *unwrap => Ok((*value).clone()),
                 Value::Optional(Some(value)) => Ok(Value::Optional(Some(value))),
@@ -227,44 +222,83 @@ impl<'a> Machine<'a> {
                 Ok(Value::Bool(Key::of(&value).is_some_and(|key| set.contains(&key))))
             }
             Op::Call { function, name, args, price, together } => {
-                let (values, failure) = self.arguments(args, *together)?;
-                self.charge(price.before(&values))?;
-                let result = match failure {
-                    None => function(self, name, &values).map_err(|failure| signed(failure, name, &values)),
-                    Some(failure) => Err(failure),
-                };
-                match &result {
-                    Err(Failure::Cancelled) => {}
-                    Ok(value) => self.charge(price.after(value))?,
-                    Err(_) => self.charge(price.after(&Value::Null))?,
-                }
-                result
+                self.call(*function, name, args, *price, *together)
             }
-            Op::List { elements, optional } => {
-                let mut values = Vec::with_capacity(elements.len());
-                for (at, element) in elements.iter().enumerate() {
-                    let value = self.eval(element);
-                    if matches!(value, Err(Failure::Error(_))) {
-                        self.charge(LIST_PRICE)?;
-                    }
-                    match value? {
-                        Value::Optional(inner) if optional.contains(&at) => {
-                            values.extend(inner.map(|value| (*value).clone()));
-                        }
-                        _ if optional.contains(&at) => {
-                            return Err(
-                                "cannot initialize optional list element from non-optional value".into()
-                            );
-                        }
-                        value => values.push(value),
-                    }
-                }
-                self.charge(LIST_PRICE)?;
-                self.new_list(values)
-            }
+            Op::List { elements, optional } => self.list(elements, optional),
             Op::Map(entries) => self.map(entries),
             Op::Fold(fold) => self.fold(fold),
         }
+    }
+
+    fn variable(&mut self, which: Variable, paid: bool) -> Evaluated<'a> {
+        self.charge(u64::from(paid))?;
+        let variable = match which {
+            Variable::Current => Some(&self.variables.current),
+            Variable::Old => self.variables.old.as_ref(),
+        };
+        match variable {
+            Some(Ok(value)) => Ok(value.clone()),
+            Some(Err(message)) => Err(message.as_str().into()),
+            None => Err("no such attribute(s): oldSelf".into()),
+        }
+    }
+
+    fn equals(&mut self, sides: &'a [Op; 2], negated: bool, price: Price) -> Evaluated<'a> {
+        let (args, failure) = self.arguments(sides, true)?;
+        self.charge(price.before(&args))?;
+        failure.map_or(Ok(()), Err)?;
+        match equal(self, &args[0], &args[1]) {
+            Ok(same) => Ok(Value::Bool(same != negated)),
+            // What cannot be compared is not the same.
+            Err(Failure::Error(_)) if negated => Ok(Value::Bool(true)),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn call(
+        &mut self,
+        function: Function,
+        name: &str,
+        args: &'a [Op],
+        price: Price,
+        together: bool,
+    ) -> Evaluated<'a> {
+        let (values, failure) = self.arguments(args, together)?;
+        self.charge(price.before(&values))?;
+        // Upstream asks nothing for some functions that read a text from end to end.
+        let read: u64 = values.iter().map(Value::bytes).sum();
+        self.work(read / BYTES_A_STEP)?;
+        let result = match failure {
+            None => function(self, name, &values).map_err(|failure| signed(failure, name, &values)),
+            Some(failure) => Err(failure),
+        };
+        match &result {
+            Err(Failure::Cancelled) => {}
+            Ok(value) => self.charge(price.after(value))?,
+            Err(_) => self.charge(price.after(&Value::Null))?,
+        }
+        result
+    }
+
+    fn list(&mut self, elements: &'a [Op], optional: &[usize]) -> Evaluated<'a> {
+        let mut values = Vec::with_capacity(elements.len());
+        for (at, element) in elements.iter().enumerate() {
+            let value = self.eval(element);
+            if matches!(value, Err(Failure::Error(_))) {
+                self.charge(LIST_PRICE)?;
+            }
+            match value? {
+                Value::Optional(inner) if optional.contains(&at) => {
+                    values.extend(inner.map(|value| (*value).clone()));
+                }
+                _ if optional.contains(&at) => {
+                    return Err("cannot initialize optional list element from non-optional value".into());
+                }
+                value => values.push(value),
+            }
+        }
+        self.charge(LIST_PRICE)?;
+        self.new_list(values)
     }
 
     /// The arguments of a call. `together`: all are evaluated, and the call is paid for, even if one fails; otherwise

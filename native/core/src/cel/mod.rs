@@ -5,6 +5,8 @@
 //! cost that upstream counts, so that the same rules pass, and one of work and memory, because that cost bounds neither.
 
 mod access;
+#[cfg(test)]
+mod any_input;
 mod ast;
 mod check;
 pub(crate) mod declared;
@@ -40,7 +42,7 @@ use std::sync::Arc;
 
 use declared::Declared;
 pub(crate) use escape::escape;
-pub(crate) use machine::{Failure, Outcome, Variables};
+pub(crate) use machine::{Failure, Limits, MAX_WORK, Outcome, Variables};
 use plan::Program;
 use types::Type;
 pub(crate) use value::Value;
@@ -106,8 +108,7 @@ pub(crate) fn compile(
 }
 
 impl Expression {
-    /// Evaluates within the given cost.
-    pub fn evaluate<'a>(&'a self, variables: &'a Variables<'a>, limit: u64) -> Outcome<'a> {
-        machine::evaluate(&self.program, variables, limit)
+    pub fn evaluate<'a>(&'a self, variables: &'a Variables<'a>, limits: Limits) -> Outcome<'a> {
+        machine::evaluate(&self.program, variables, limits)
     }
 }

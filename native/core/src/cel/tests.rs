@@ -13,11 +13,12 @@ use super::declared::Declared;
 use super::plan::Program;
 use super::value::{List, Map, Value};
 use super::{
-    CURRENT, Failure, OLD, Variables, check, estimate, json, literals, machine, parser, plan, source,
+    CURRENT, Failure, Limits, MAX_WORK, OLD, Variables, check, estimate, json, literals, machine, parser,
+    plan, source,
 };
 use crate::schema::custom::{Node, declared};
 
-const LIMIT: u64 = 1_000_000;
+const LIMITS: Limits = Limits { cost: 1_000_000, work: MAX_WORK };
 
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
@@ -76,7 +77,7 @@ fn ran(source: &str, declared: &Arc<Declared>, node: &Node, object: &Json) -> Ou
         Err(outcome) => return *outcome,
     };
     let variables = Variables { current: json::value_of(object, node, true), old: None };
-    let result = machine::evaluate(&program, &variables, LIMIT);
+    let result = machine::evaluate(&program, &variables, LIMITS);
     outcome.cost = result.cost;
     match result.value {
         Ok(value) => outcome.value = Some(shown(&value)),

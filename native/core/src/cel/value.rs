@@ -209,6 +209,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How long a text or how many bytes; of everything else nothing.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::String(text) => text.as_str().len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+
     /// The value as a number of any type, for comparisons across types.
     pub fn is_number(&self) -> bool {
         matches!(self, Self::Int(_) | Self::Uint(_) | Self::Double(_))

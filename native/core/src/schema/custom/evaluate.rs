@@ -10,12 +10,14 @@ use super::fault::Fault;
 use super::node::JsonType;
 use super::path::Path;
 use super::rules::{Compiled, Rules};
-use crate::cel::{Expression, Failure, Value, Variables, json};
+use crate::cel::{Expression, Failure, Limits, MAX_WORK, Outcome, Value, Variables, json};
 use crate::go;
 
 /// What one evaluation may cost, and what all of an object may.
 const PER_CALL: u64 = 1_000_000;
 const PER_OBJECT: u64 = 10_000_000;
+/// What all evaluations of an object may look at.
+const WORK_PER_OBJECT: u64 = 2 * MAX_WORK;
 const LONGEST_MESSAGE: usize = 5 * 1024;
 /// More faults of one object than this are of no use to anybody.
 const MOST_FAULTS: usize = 1000;
@@ -25,7 +27,7 @@ const OUT_OF_BUDGET: &str =
 
 /// What the rules find in `value`, which was `old`.
 pub(super) fn against_rules(rules: &Rules, node: &Node, value: &Json, old: Option<&Json>) -> Found {
-    let mut judge = Judge { found: Found::default(), budget: PER_OBJECT };
+    let mut judge = Judge { found: Found::default(), budget: PER_OBJECT, work: WORK_PER_OBJECT };
     let correlation = old.map(|old| Correlation::new(node, value, old));
     let unchanged = Unchanged { current: correlation.as_ref(), nearest: None };
     let place = Place { node, path: &Path::ROOT, value, old: old.filter(|old| !old.is_null()) };
@@ -48,6 +50,7 @@ type Judged = Result<(), Spent>;
 struct Judge {
     found: Found,
     budget: u64,
+    work: u64,
 }
 
 /// A value, what it was, its schema, and where it is.
@@ -222,7 +225,7 @@ impl Judge {
         if expression.uses_old && place.old.is_none() && !rule.optional_old_self {
             return Ok(());
         }
-        let outcome = expression.evaluate(variables, PER_CALL);
+        let outcome = self.evaluate(expression, variables);
         if outcome.cost > self.budget {
             self.refuse(place, OUT_OF_BUDGET);
             return Err(Spent);
@@ -259,6 +262,13 @@ impl Judge {
             }
         }
         self.failed(compiled, expression, place, plain, unchanged)
+    }
+
+    fn evaluate<'a>(&mut self, expression: &'a Expression, variables: &'a Variables<'a>) -> Outcome<'a> {
+        let outcome =
+            expression.evaluate(variables, Limits { cost: PER_CALL, work: self.work.min(MAX_WORK) });
+        self.work = self.work.saturating_sub(outcome.work);
+        outcome
     }
 
     /// A rule that does not hold.
@@ -314,7 +324,7 @@ impl Judge {
         source: &str,
         variables: &Variables<'_>,
     ) -> Result<Option<String>, String> {
-        let outcome = message.evaluate(variables, PER_CALL);
+        let outcome = self.evaluate(message, variables);
         if outcome.cost > self.budget {
             return Err("messageExpression evaluation failed due to running out of cost budget, no further \
                         validation rules will be run"

@@ -1,0 +1,37 @@
+"""Objects held against schemas with CEL rules, as Kubernetes' own strategies judge them.
+
+`custom_rules.json` was recorded from apiextensions-apiserver v0.35 (`pkg/registry/customresource`): creates, updates
+and status updates of kind K in g/v1, each with its faults and the warnings of what ratcheting forgives.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.api import schemas
+
+JSON = dict[str, Any]
+RECORDED: JSON = json.loads((Path(__file__).parent / "custom_rules.json").read_text())
+
+
+def whole(obj: JSON) -> bytes:
+    metadata = {"name": "x", "namespace": "d", "resourceVersion": "1", "uid": "u"}
+    return json.dumps({"apiVersion": "g/v1", "kind": "K", "metadata": metadata, **obj}).encode()
+
+
+@pytest.mark.parametrize("number", range(len(RECORDED["schemas"])))
+def test_objects_fare_as_in_kubernetes(number: int) -> None:
+    schema = schemas.custom(json.dumps(RECORDED["schemas"][number]).encode(), api_version="g/v1", kind="K")
+    for case in RECORDED["cases"]:
+        if case["schema"] != number:
+            continue
+        old = whole(case["old"]) if "old" in case else None
+        found, further, forgiven = schema.validate(whole(case["object"]), old, subresource=case.get("subresource", ""))
+        # Upstream walks members in no order.
+        assert sorted(map(list, found + further)) == case["faults"], case
+        warnings = sorted(f"{field}: {message}" for _, field, message in forgiven)
+        assert warnings == case.get("warnings", []), case
