@@ -169,3 +169,22 @@ async def test_a_definition_made_again_starts_anew(server: APIServer, api: Api, 
     async with admin(server, tmp_path) as http:
         assert (await http.call("GET", path(api, "a.com", "agains"))).json["items"] == []
         assert (await http.call("POST", path(api, "a.com", "agains"), widget("a", "a.com/v1"))).status == 201
+
+
+async def test_a_rule_that_forgives_what_has_not_changed_warns_of_it(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    fields: JSON = {"a": {"type": "integer"}, "b": {"type": "integer"}}
+    schema: JSON = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+    await define(cluster, crd("lates", "Late", version(schema=schema), group="late.com"))
+    late = {"apiVersion": "late.com/v1", "kind": "Late", "metadata": {"name": "a"}, "spec": {"a": 1, "b": 1}}
+    assert (await api.create("late.com/v1/lates", late))[0] == 201
+    fields["a"]["x-kubernetes-validations"] = [{"rule": "self > 5", "message": "is too small"}]
+    renewed = begin(seen(api, "late.com/v1/lates", "ERROR"))
+    await cluster.patch(DEFINITIONS, "lates.late.com", {"spec": {"versions": [version(schema=schema)]}})
+    await renewed
+    patch, kind = {"spec": {"b": 2}}, {"Content-Type": "application/merge-patch+json"}
+    async with admin(server, tmp_path) as http:
+        changed = await http.call("PATCH", path(api, "late.com", "lates", "a"), patch, kind)
+    assert changed.status == 200
+    assert changed.headers["Warning"] == '299 - "spec.a: Invalid value: 1: is too small"'

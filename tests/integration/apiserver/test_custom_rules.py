@@ -241,6 +241,22 @@ async def test_what_was_wrong_before_and_has_not_changed_is_forgiven(api: Api, c
     assert told(await api.patch(pegs, "peg", {"spec": {"a": 2}})) == [invalid("spec.a", "2: is too small")]
 
 
+async def test_each_version_has_rules_of_its_own(api: Api, cluster: Api) -> None:
+    small = {"type": "integer", "x-kubernetes-validations": [rule("self < 10")]}
+    old = version("v1beta1", schema=schema(a={"type": "integer"}), storage=False)
+    await define(cluster, crd("pairs", "Pair", version(schema=schema(a=small)), old, group="pairs.io"))
+    pair = {"kind": "Pair", "metadata": {"name": "pair"}, "spec": {"a": 12}}
+    refused = await api.create("pairs.io/v1/pairs", {"apiVersion": "pairs.io/v1", **pair})
+    assert told(refused) == [invalid("spec.a", "12: failed rule: self < 10")]
+    assert (await api.create("pairs.io/v1beta1/pairs", {"apiVersion": "pairs.io/v1beta1", **pair}))[0] == 201
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    assert (await api.patch("pairs.io/v1/pairs", "pair", labels))[0] == 200, "nothing that is judged has changed"
+    assert told(await api.patch("pairs.io/v1/pairs", "pair", {"spec": {"a": 11}})) == [
+        invalid("spec.a", "11: failed rule: self < 10")
+    ]
+    assert (await api.patch("pairs.io/v1beta1/pairs", "pair", {"spec": {"a": 11}}))[0] == 200
+
+
 async def test_a_bomb_is_stopped_by_its_cost(api: Api, cluster: Api) -> None:
     """Bounds on the schema keep the estimate low enough for the definition; the objects' own budget is another."""
     nested = rule("self.all(a, self.all(b, self.all(c, a != 'x' || b != 'y' || c != 'z')))", message="bomb")
