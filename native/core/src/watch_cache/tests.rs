@@ -294,3 +294,20 @@ fn items_of_typed_lists_are_without_kind_and_api_version_wherever_these_stand() 
     );
     assert_eq!(items, expected);
 }
+
+#[test]
+fn a_watch_tells_all_that_happened_before_its_resource_went() {
+    let mut fixture = Fixture::new();
+    let counter = Arc::default();
+    let mut waiting = fixture.watch(Filter::everything(), Json::stored());
+    assert!(poll(&mut waiting, &counter).is_none());
+    let mut late = fixture.watch(Filter::everything(), Json::stored());
+    fixture.put("a", "", "");
+    fixture.cache.unregister(fixture.pods.id());
+    let waker = Waker::from(Arc::clone(&counter));
+    for watcher in [&mut waiting, &mut late] {
+        assert!(text(&poll(watcher, &counter).expect("an event")).contains("ADDED"));
+        let ended = watcher.poll_batch(&mut Context::from_waker(&waker), 1000);
+        assert!(matches!(ended, Poll::Ready(None)));
+    }
+}

@@ -259,13 +259,11 @@ impl Watcher {
         }
         let resource = Arc::clone(&self.resource);
         let state = resource.state.read();
-        if resource.is_removed() {
-            self.ended = true;
-            return Poll::Ready(0);
-        }
+        let removed = resource.is_removed();
         if let Some(ticket) = &self.ticket {
             match ticket.resume() {
                 Some(at) => (self.cursor, self.ticket) = (self.cursor.max(at), None),
+                None if removed => (self.cursor, self.ticket) = (state.history.end(), None),
                 None => {
                     // Nothing has happened for this watch; it may be another task that asks now.
                     self.cursor = state.history.end();
@@ -281,6 +279,11 @@ impl Watcher {
         }
         let count = self.take_events(&state, max.max(1), items);
         if items.is_empty() {
+            if removed {
+                // What happened until then has been told.
+                self.ended = true;
+                return Poll::Ready(0);
+            }
             self.ticket = Some(resource.waiters.lock().wait(self.trigger.as_ref(), context.waker()));
             return Poll::Pending;
         }
