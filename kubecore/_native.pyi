@@ -721,13 +721,20 @@ class CustomSchema:
         it fails whenever it is evaluated, as upstream has it for stored definitions.
         """
     @staticmethod
-    def check(schema: bytes, *, old: bytes | None = None, status: bool = False) -> list[tuple[str, str, str]]:
-        """What is wrong with an openAPIV3Schema: (reason, field relative to openAPIV3Schema, message) each.
+    def check(
+        schema: bytes,
+        *,
+        path: str,
+        status: bool = False,
+        stored: Sequence[bytes] = ...,
+        unchanged: bool = False,
+    ) -> list[tuple[str, str, str]]:
+        """What is wrong with an openAPIV3Schema: (reason, field, message) each, as the causes of a Status tell it.
 
-        Structural rules, defaults, patterns, list types, CEL rules and their cost. Fields look like
-        "properties[spec].properties[a].type", "" for the schema itself; reasons and messages are those of Status causes.
-        `old` is the stored schema when a definition is updated: what was wrong in the same way before is tolerated.
-        `status`: the version has the status subresource.
+        Structural rules, defaults, patterns, list types and the shape of rules. `path` is the field that the schema is
+        in, "spec.validation.openAPIV3Schema". `status`: there is a status subresource. `stored`: the schemas of all
+        versions before an update; what these have already is tolerated. `unchanged`: the schema is one of them.
+        ValueError for what is no JSON.
         """
     def decode(self, body: bytes, content_type: str = "application/json", field_validation: str = "") -> Decoded:
         """JSON or YAML; unknown fields are pruned, and told, where the schema does not preserve them. SchemaError.

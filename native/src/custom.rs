@@ -6,6 +6,7 @@ use kubecore_core::merge::{Apply, PatchType, Update};
 use kubecore_core::schema::custom::{self, Fault, KIND};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::schema::{
@@ -37,9 +38,18 @@ impl CustomSchema {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (schema, *, old = None, status = false))]
-    fn check(py: Python<'_>, schema: &[u8], old: Option<&[u8]>, status: bool) -> PyResult<Vec<FaultTuple>> {
-        let faults = py.detach(|| custom::check(schema, old, status));
+    #[pyo3(signature = (schema, *, path, status = false, stored = Vec::new(), unchanged = false))]
+    fn check(
+        py: Python<'_>,
+        schema: &[u8],
+        path: &str,
+        status: bool,
+        stored: Vec<PyBackedBytes>,
+        unchanged: bool,
+    ) -> PyResult<Vec<FaultTuple>> {
+        let stored: Vec<&[u8]> = stored.iter().map(|schema| &**schema).collect();
+        let definition = custom::Definition { path, status, stored: &stored, unchanged };
+        let faults = py.detach(|| custom::check(schema, definition));
         Ok(told(faults.map_err(unusable)?))
     }
 

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from kubecore.apiserver import server as api_server
+from kubecore.apiserver.storage.lmdb import LMDBConfig
+from kubecore.clock import RealClock
+from tests.e2e.validation.comparing import Kubecore
 from tests.support.client_sources import ClientSources, installed
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import RunningCluster, running_cluster
@@ -45,3 +51,28 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
 @pytest.fixture
 def example() -> Path:
     return Path(__file__).resolve().parents[2] / "examples" / "web.yaml"
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kubernetes' own registry: the Go program in `validation`."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    made = tmp_path_factory.mktemp("validation") / "validation"
+    subprocess.run([go, "build", "-o", str(made), "."], cwd=Path(__file__).parent / "validation", check=True)
+    return made
+
+
+@pytest.fixture
+async def kubecore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kubecore]:
+    """An API server on which no plugin changes or refuses anything."""
+    monkeypatch.setattr(api_server, "default_plugins", lambda cacher: [])
+    config = api_server.APIServerConfig(data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False))
+    server = api_server.APIServer(config, RealClock())
+    await server.start()
+    asking = Kubecore(server.transport(username="admin", groups=["system:masters"]))
+    for name in ("default", "kube-system"):
+        await asking.create_if_absent({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield asking
+    await server.stop()

@@ -6,17 +6,12 @@ Thousands of objects, each with one thing changed, are given to Kubernetes' own 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from kubecore.api import scheme
-from kubecore.apiserver import server as api_server
-from kubecore.apiserver.storage.lmdb import LMDBConfig
-from kubecore.clock import RealClock
 from tests.e2e.validation import corpus
 from tests.e2e.validation.comparing import Answer, Kubecore, Oracle, compared
 from tests.e2e.validation.corpus import Case
@@ -28,30 +23,6 @@ ZERO_VALUES = Path(__file__).parents[2] / "build_backend" / "zero_values.txt"
 BASES = corpus.objects()
 KINDS = list(dict.fromkeys((base["apiVersion"], base["kind"]) for base in BASES))
 MUTATIONS = corpus.mutations(BASES)
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
-    made = tmp_path_factory.mktemp("validation") / "validation"
-    subprocess.run([go, "build", "-o", str(made), "."], cwd=Path(__file__).parent / "validation", check=True)
-    return made
-
-
-@pytest.fixture
-async def kubecore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kubecore]:
-    """An API server on which no plugin changes or refuses anything."""
-    monkeypatch.setattr(api_server, "default_plugins", lambda cacher: [])
-    config = api_server.APIServerConfig(data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False))
-    server = api_server.APIServer(config, RealClock())
-    await server.start()
-    asking = Kubecore(server.transport(username="admin", groups=["system:masters"]))
-    for name in ("default", "kube-system"):
-        await asking.create_if_absent({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield asking
-    await server.stop()
 
 
 async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list[Case], list[Answer]]:
@@ -82,16 +53,16 @@ async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list
 
 
 @pytest.mark.parametrize(("api_version", "kind"), KINDS)
-async def test_objects_fare_as_in_kubernetes(program: Path, kubecore: Kubecore, api_version: str, kind: str) -> None:
+async def test_objects_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore, api_version: str, kind: str) -> None:
     asked, got = await answers(kubecore, api_version, kind)
-    wanted = Oracle(program).ask(asked)
+    wanted = Oracle(judge).ask(asked)
     different = [(case, found) for case, found in compared(asked, wanted, got) if found]
     told = [f"{case.operation} {case.name}: {line}" for case, found in different for line in found]
     assert len(different) <= KNOWN.get(f"{api_version}/{kind}", 0), "\n".join(told[:40])
 
 
-def test_the_facts_of_zero_values_are_those_of_gos_types(program: Path) -> None:
-    printed = subprocess.run([program, "zeros"], capture_output=True, check=True, text=True, timeout=60).stdout
+def test_the_facts_of_zero_values_are_those_of_gos_types(judge: Path) -> None:
+    printed = subprocess.run([judge, "zeros"], capture_output=True, check=True, text=True, timeout=60).stdout
     facts = [line for line in ZERO_VALUES.read_text().splitlines() if not line.startswith("#")]
     served = {line.partition(":")[0] for line in facts}
     assert facts == [line for line in printed.splitlines() if line.partition(":")[0] in served]

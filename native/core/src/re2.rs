@@ -200,8 +200,7 @@ impl<'p> Translator<'p> {
             if rest.starts_with("(?<=") || rest.starts_with("(?<!") {
                 return Err(problem("invalid or unsupported Perl syntax", &rest[..4]));
             }
-            self.copy(if rest.starts_with("(?P") { 4 } else { 3 });
-            return Ok(());
+            return self.named_group(if rest.starts_with("(?P") { 4 } else { 3 });
         }
         let flags =
             rest[2..].bytes().take_while(|byte| matches!(byte, b'i' | b'm' | b's' | b'U' | b'-')).count();
@@ -212,6 +211,20 @@ impl<'p> Translator<'p> {
                 return Err(problem("invalid or unsupported Perl syntax", &shown));
             }
         }
+        Ok(())
+    }
+
+    /// Nobody asks for the names of groups, which Go, unlike the regex crate, allows to be the same. The name begins
+    /// behind `prefix` bytes.
+    fn named_group(&mut self, prefix: usize) -> Result<(), String> {
+        let rest = self.rest();
+        let Some(end) = rest.find('>') else { return Err(problem("invalid named capture", rest)) };
+        let name = &rest[prefix..end];
+        if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
+            return Err(problem("invalid named capture", &rest[..=end]));
+        }
+        self.out.push('(');
+        self.at += end + 1;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 // What Kubernetes' own registry makes of objects: their defaults, and what is wrong with them.
 //
 // Reads one JSON request a line and answers each with one line. A request is
-// {"operation": "create" | "update" | the name of a subresource, "object": {...}, "old": {...}}; the answer is
+// {"operation": "create" | "update" | the name of a subresource, "object": {...}, "old": {...}}, for an object of a
+// custom kind with {"definition": {...}}; the answer is
 // {"object": {...}} as it would have been stored, {"status": {...}} as a client would have been told, or
 // {"undecodable": "..."}. Nothing is stored and no admission plugin runs.
 //
@@ -34,9 +35,10 @@ import (
 )
 
 type question struct {
-	Operation string          `json:"operation"`
-	Object    json.RawMessage `json:"object"`
-	Old       json.RawMessage `json:"old,omitempty"`
+	Operation  string          `json:"operation"`
+	Object     json.RawMessage `json:"object"`
+	Old        json.RawMessage `json:"old,omitempty"`
+	Definition json.RawMessage `json:"definition,omitempty"`
 }
 
 type answer struct {
@@ -92,6 +94,9 @@ func answerTo(line []byte) (given answer) {
 			given = answer{Undecodable: fmt.Sprintf("panic: %v", broken)}
 		}
 	}()
+	if len(asked.Definition) > 0 {
+		return answerToCustom(asked)
+	}
 	obj, gvk, err := decode(asked.Object)
 	if err != nil {
 		return answer{Undecodable: err.Error()}
@@ -110,12 +115,7 @@ func answerTo(line []byte) (given answer) {
 	ctx := requestContext(asked.Operation, obj, *gvk, &warnings)
 	stored, err := kind.write(ctx, asked.Operation, obj, old)
 	if err != nil {
-		var status apierrors.APIStatus
-		if !errors.As(err, &status) {
-			return answer{Undecodable: err.Error()}
-		}
-		told := status.Status()
-		return answer{Status: &told, Warnings: warnings}
+		return refusal(err, warnings)
 	}
 	if stored, err = throughStorage(stored, gvk.GroupKind()); err != nil {
 		return answer{Undecodable: err.Error()}
@@ -125,6 +125,15 @@ func answerTo(line []byte) (given answer) {
 		return answer{Undecodable: err.Error()}
 	}
 	return answer{Object: encoded, Warnings: warnings}
+}
+
+func refusal(err error, warnings heard) answer {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return answer{Undecodable: err.Error()}
+	}
+	told := status.Status()
+	return answer{Status: &told, Warnings: warnings}
 }
 
 // throughStorage writes and reads: what is read gets defaults once more, so that labels made on creation count, too.

@@ -6,16 +6,19 @@ pkg/apis/apiextensions/v1/defaults.go. Serving what they define is kubecore.apis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.errors import Cause
 from kubecore.api.schemas import CustomSchema
 from kubecore.apiserver.registry.codec import dumps
+from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.definitions import conversion, naming, versions
 from kubecore.apiserver.registry.validation.definitions.formats import unrecognized_formats
+from kubecore.apiserver.registry.validation.definitions.internal import Part
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -48,7 +51,7 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         super().prepare_for_create(ctx, obj)
-        obj["status"] = {}
+        obj["status"] = {"acceptedNames": {"kind": "", "plural": ""}, "conditions": None}
         _note_storage_version(obj)
 
     def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
@@ -77,8 +80,10 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
             problems.invalid("metadata.name", obj["metadata"].get("name") or "", detail)
         naming.validate_group(problems, spec.get("group") or "")
         problems.one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"), required=True)
-        versions.validate_versions(problems, spec, before, _check_schema)
+        check = _SchemaCheck(spec, before)
+        versions.validate_versions(problems, spec, before, check)
         naming.validate_spec_names(problems, names)
+        versions.validate_whole(problems, spec, before, check)
         old_conversion = (before or {}).get("conversion") or {}
         conversion.validate_conversion(
             problems,
@@ -123,7 +128,10 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
 
 def set_condition(obj: JSON, kind: str, status: str, reason: str, message: str, *, now: str) -> None:
     """Puts or replaces a condition; its transition time stays while its status does."""
-    conditions = obj.setdefault("status", {}).setdefault("conditions", [])
+    holder = obj.setdefault("status", {})
+    if holder.get("conditions") is None:
+        holder["conditions"] = []
+    conditions = holder["conditions"]
     wanted = {"lastTransitionTime": now, "message": message, "reason": reason, "status": status, "type": kind}
     for index, condition in enumerate(conditions):
         if condition["type"] == kind:
@@ -147,11 +155,28 @@ def _note_storage_version(obj: JSON) -> None:
             return
 
 
-def _check_schema(schema: JSON, old: JSON | None, status: bool) -> list[tuple[str, str, str]]:
-    try:
-        return CustomSchema.check(dumps(schema), old=None if old is None else dumps(old), status=status)
-    except ValueError as error:
-        return [("FieldValueInvalid", "", f'Invalid value: "": {error}')]
+class _SchemaCheck:
+    """What is wrong with schemas of a spec; what the stored spec `old` has already is let be."""
+
+    def __init__(self, spec: JSON, old: JSON | None) -> None:
+        self._given, self._old = _schemas(spec), _schemas(old or {})
+        self._stored = [dumps(schema) for schema in self._old.values() if schema is not None]
+
+    def __call__(self, part: Part, status: bool) -> Sequence[tuple[str, str, str]]:
+        schema, path = (part.validation or {})["openAPIV3Schema"], f"{part.validation_path}.openAPIV3Schema"
+        unchanged = part.version in self._old and same(self._given[part.version], self._old[part.version])
+        try:
+            return CustomSchema.check(dumps(schema), path=path, status=status, stored=self._stored, unchanged=unchanged)
+        except ValueError as error:
+            return [("FieldValueInvalid", path, f'Invalid value: "": {error}')]
+
+
+def _schemas(spec: JSON) -> dict[str, JSON | None]:
+    """Those of all versions, by their names."""
+    return {
+        version.get("name") or "": (version.get("schema") or {}).get("openAPIV3Schema")
+        for version in spec.get("versions") or []
+    }
 
 
 def _has_good_ca(old: JSON) -> bool:
@@ -176,7 +201,7 @@ def _validate_immutable(problems: Problems, spec: JSON, old: JSON, *, establishe
 def _validate_stored_versions(problems: Problems, stored: list[str], given: list[JSON]) -> None:
     path = "status.storedVersions"
     if not stored:
-        problems.invalid(path, stored, "must have at least one stored version")
+        problems.invalid(path, None, "must have at least one stored version")
         return
     known = {version.get("name") for version in given}
     for version in given:

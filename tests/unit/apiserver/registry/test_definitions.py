@@ -56,7 +56,11 @@ def test_names_and_conversion_are_filled_in() -> None:
         "listKind": "WidgetList",
     }
     assert made["spec"]["conversion"] == {"strategy": "None"}
-    assert made["status"] == {"storedVersions": ["v1"]}
+    assert made["status"] == {
+        "acceptedNames": {"kind": "", "plural": ""},
+        "conditions": None,
+        "storedVersions": ["v1"],
+    }
     assert made["metadata"]["generation"] == 1
 
 
@@ -68,7 +72,8 @@ def test_a_services_port_is_filled_in() -> None:
 
 def test_status_is_not_the_clients() -> None:
     given = {**crd(), "status": {"storedVersions": ["v0"], "conditions": [{"type": "Established", "status": "True"}]}}
-    assert CRDS.create(given)["status"] == {"storedVersions": ["v1"]}
+    assert CRDS.create(given)["status"]["storedVersions"] == ["v1"]
+    assert CRDS.create(given)["status"]["conditions"] is None
 
 
 _LABEL = (
@@ -149,7 +154,7 @@ def test_one_version_is_stored_and_their_names_differ() -> None:
         ),
         (
             {"name": "A", "type": "string", "jsonPath": ".a", "format": "odd"},
-            'format: Invalid value: "odd": must be one of byte,date,date-time,double,float,int32,int64,name,password',
+            'format: Invalid value: "odd": must be one of byte,date,date-time,double,float,int32,int64,password',
         ),
         ({"name": "A", "type": "string"}, "JSONPath: Required value"),
         (
@@ -160,7 +165,7 @@ def test_one_version_is_stored_and_their_names_differ() -> None:
 )
 def test_printer_columns_are_checked(column: JSON, problem: str) -> None:
     found = CRDS.problems(crd(version(additionalPrinterColumns=[column])))
-    assert found == [f"spec.versions[0].additionalPrinterColumns[0].{problem}"]
+    assert found == [f"spec.additionalPrinterColumns[0].{problem}"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +174,7 @@ def test_printer_columns_are_checked(column: JSON, problem: str) -> None:
         ([""], "[0].jsonPath: Required value"),
         (
             [".spec.none"],
-            '[0].jsonPath: Invalid value: ".spec.none": is an invalid path: does not refer to a valid field: none',
+            '[0].jsonPath: Invalid value: ".spec.none": is an invalid path: does not refer to a valid field',
         ),
         (
             [".spec.list"],
@@ -181,7 +186,7 @@ def test_printer_columns_are_checked(column: JSON, problem: str) -> None:
 )
 def test_selectable_fields_are_fields_of_the_schema(paths: list[str], problem: str) -> None:
     fields = [{"jsonPath": path} for path in paths]
-    assert CRDS.problems(crd(version(selectableFields=fields))) == [f"spec.versions[0].selectableFields{problem}"]
+    assert CRDS.problems(crd(version(selectableFields=fields))) == [f"spec.selectableFields{problem}"]
 
 
 def test_at_most_eight_fields_are_selectable() -> None:
@@ -189,7 +194,7 @@ def test_at_most_eight_fields_are_selectable() -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
     fields = [{"jsonPath": f".{name}"} for name in names]
     found = CRDS.problems(crd(version(schema={"openAPIV3Schema": schema}, selectableFields=fields)))
-    assert found == ["spec.versions[0].selectableFields: Too many: 9: must have at most 8 items"]
+    assert found == ["spec.selectableFields: Too many: 9: must have at most 8 items"]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +217,7 @@ def test_at_most_eight_fields_are_selectable() -> None:
 )
 def test_paths_of_scale_are_checked(scale: JSON, problem: str) -> None:
     found = CRDS.problems(crd(version(subresources={"scale": scale})))
-    assert found == [f"spec.versions[0].subresources.scale.{problem}"]
+    assert found == [f"spec.subresources.scale.{problem}"]
 
 
 @pytest.mark.parametrize(
@@ -339,3 +344,94 @@ def test_the_first_deletion_marks_it_and_waits_for_its_instances() -> None:
     )
     stored["metadata"]["finalizers"] = []
     assert not CRDS.strategy.holds_deletion(stored)
+
+
+def schema_problems(spec: JSON, *, status: bool = False, **root: Any) -> list[str]:
+    """Of a definition whose objects have such a spec, below the schema of that spec."""
+    schema = {"type": "object", "properties": {"spec": spec}, **root}
+    subresources: JSON = {"subresources": {"status": {}}} if status else {}
+    found = CRDS.problems(crd(version(schema={"openAPIV3Schema": schema}, **subresources)))
+    return [problem.removeprefix("spec.validation.openAPIV3Schema.properties[spec].") for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({}, "type: Required value: must not be empty for specified object fields"),
+        ({"type": "array"}, "items: Required value: must be specified"),
+        (
+            {"type": "text"},
+            'type: Unsupported value: "text": supported values: "array", "boolean", "integer", "number", "object", '
+            '"string"',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}},
+            "additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+        ),
+        (
+            {"type": "object", "anyOf": [{"type": "string"}]},
+            "anyOf[0].type: Forbidden: must be empty to be structural",
+        ),
+        (
+            {"type": "string", "pattern": "("},
+            'pattern: Invalid value: "(": must be a valid regular expression, but isn\'t: error parsing regexp: '
+            "missing closing ): `(`",
+        ),
+        (
+            {"type": "string", "default": 1},
+            'default: Invalid value: "integer":  in body must be of type string: "integer"',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "string"}}, "default": {"b": 1}},
+            'default: Invalid value: {"b":1}: must not have unknown fields',
+        ),
+        (
+            {"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map"},
+            "x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map",
+        ),
+        (
+            {"type": "string", "x-kubernetes-validations": [{"rule": " "}]},
+            "x-kubernetes-validations[0].rule: Required value: rule is not specified",
+        ),
+        (
+            {"type": "string", "not": {"x-kubernetes-validations": [{"rule": "true"}]}},
+            "not.x-kubernetes-validations: Forbidden: must be empty to be structural",
+        ),
+        (
+            {"type": "object", "x-kubernetes-validations": [{"rule": "true", "fieldPath": ".a", "reason": "Odd"}]},
+            'x-kubernetes-validations[0].fieldPath: Invalid value: ".a": must be a valid path',
+        ),
+    ],
+)
+def test_schemas_are_structural_and_right(spec: JSON, problem: str) -> None:
+    assert problem in schema_problems(spec)
+
+
+def test_what_is_restricted_must_be_part_of_the_schema() -> None:
+    found = schema_problems({"type": "object"}, anyOf=[{"properties": {"a": {"minimum": 1}}}])
+    path = "spec.validation.openAPIV3Schema"
+    assert found == [f"{path}.properties[a]: Required value: because it is defined in {path}.anyOf[0].properties[a]"]
+
+
+def test_the_root_of_a_schema_says_little_where_there_is_a_status_subresource() -> None:
+    [problem] = schema_problems({"type": "object"}, status=True, maxProperties=3)
+    assert problem.startswith('spec.validation.openAPIV3Schema: Invalid value: {"ID":"","Schema":"","Ref":null,')
+    assert problem.endswith(
+        ": only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength "
+        "Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example "
+        "XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status subresource "
+        "is enabled"
+    )
+
+
+def test_schemas_that_differ_are_told_of_by_version() -> None:
+    bad = version("v2", storage=False, schema={"openAPIV3Schema": {"type": "string"}})
+    assert CRDS.problems(crd(version(), bad)) == [
+        'spec.versions[1].schema.openAPIV3Schema.type: Invalid value: "string": must be object at the root'
+    ]
+
+
+def test_more_faults_than_anybody_reads_are_not_told() -> None:
+    names = {f"{'n' * 1000}{number}": {} for number in range(10_000)}
+    found = schema_problems({"type": "object", "properties": names})
+    assert 1_000 < len(found) < 10_000

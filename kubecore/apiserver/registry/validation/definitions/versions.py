@@ -2,60 +2,109 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.definitions.internal import Definition, Part
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
-# (schema, the stored one, whether there is a status subresource) → (reason, field below openAPIV3Schema, message) each.
-SchemaCheck = Callable[[JSON, JSON | None, bool], Sequence[tuple[str, str, str]]]
+# What is wrong with the schema of a part: (reason, field, message) each.
+SchemaCheck = Callable[[Part, bool], Sequence[tuple[str, str, str]]]
 
 MOST_SELECTABLE_FIELDS = 8
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
-_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _SELECTABLE_TYPES = ("string", "boolean", "integer")
 
 
 def validate_versions(problems: Problems, spec: JSON, old: JSON | None, check: SchemaCheck) -> None:
-    """`old` is the stored spec on update."""
+    """`old` is the stored spec on update. What is said of the spec itself is `validate_whole`'s."""
     versions = spec.get("versions") or []
-    before = {version.get("name"): version for version in (old or {}).get("versions") or []}
-    for index, version in enumerate(versions):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            problems.required(f"spec.versions[{index}].schema.openAPIV3Schema")
-    for index, version in enumerate(versions):
-        path, name = f"spec.versions[{index}]", version.get("name") or ""
-        if errors := names.dns_1035_label(name):
-            problems.invalid(f"{path}.name", name, ",".join(errors))
-        _validate_version(problems, version, before.get(name), path, check)
+    _validate_presence(problems, versions, old)
+    if spec.get("preserveUnknownFields") and any(_has_defaults(one) for one in _schemas(versions)):
+        problems.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
+    definition = Definition(spec)
+    for version, part in zip(versions, definition.versions(), strict=True):
+        if errors := names.dns_1035_label(part.version):
+            problems.invalid(f"{part.path}.name", part.version, ",".join(errors))
+        for error in _deprecation_errors(bool(version.get("deprecated")), version.get("deprecationWarning")):
+            problems.invalid(f"{part.path}.deprecationWarning", version.get("deprecationWarning"), error)
+        _validate_part(problems, definition, part, old, check)
     given = [version.get("name") for version in versions]
     if len(set(given)) < len(given):
         problems.invalid("spec.versions", versions, "must contain unique version names")
     if sum(1 for version in versions if version.get("storage")) != 1:
         problems.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
+    if versions and (first := versions[0].get("name")) and (errors := names.dns_1035_label(first)):
+        problems.invalid("spec.version", first, ",".join(errors))
 
 
-def _validate_version(problems: Problems, version: JSON, old: JSON | None, path: str, check: SchemaCheck) -> None:
-    for error in _deprecation_errors(bool(version.get("deprecated")), version.get("deprecationWarning")):
-        problems.invalid(f"{path}.deprecationWarning", version.get("deprecationWarning"), error)
-    schema = (version.get("schema") or {}).get("openAPIV3Schema")
-    subresources = version.get("subresources") or {}
-    if schema:
-        stored = ((old or {}).get("schema") or {}).get("openAPIV3Schema")
-        for reason, field, message in check(schema, stored, "status" in subresources):
-            below = f".{field}" if field and not field.startswith("[") else field
-            problems.append(Cause(reason, message, f"{path}.schema.openAPIV3Schema{below}"))
-    if subresources.get("scale") is not None:
-        _validate_scale(problems, subresources["scale"], f"{path}.subresources.scale")
-    for number, column in enumerate(version.get("additionalPrinterColumns") or []):
-        _validate_column(problems, column, f"{path}.additionalPrinterColumns[{number}]")
-    fields = version.get("selectableFields") or []
-    if fields:
-        unchanged = old is not None and old.get("selectableFields") == fields
-        _validate_selectable(problems, fields, schema or {}, f"{path}.selectableFields", unchanged=unchanged)
+def validate_whole(problems: Problems, spec: JSON, old: JSON | None, check: SchemaCheck) -> None:
+    """What all versions have in common."""
+    definition = Definition(spec)
+    _validate_part(problems, definition, definition.whole, old, check)
+
+
+def _schemas(versions: list[JSON]) -> list[JSON | None]:
+    return [(version.get("schema") or {}).get("openAPIV3Schema") for version in versions]
+
+
+def _has_defaults(schema: Any) -> bool:
+    """Whether a schema or one below it has a default."""
+    if isinstance(schema, list):
+        return any(_has_defaults(one) for one in schema)
+    if not isinstance(schema, dict):
+        return False
+    below = [schema.get(key) for key in ("items", "allOf", "anyOf", "oneOf", "not", "additionalProperties")]
+    below += list((schema.get("properties") or {}).values())
+    return schema.get("default") is not None or any(_has_defaults(one) for one in below)
+
+
+def _validate_presence(problems: Problems, versions: list[JSON], old: JSON | None) -> None:
+    """Every version has a schema; where stored ones have none, only those that are served need one."""
+    lax = old is not None and any(schema is None for schema in _schemas(old.get("versions") or []))
+    for index, (version, schema) in enumerate(zip(versions, _schemas(versions), strict=True)):
+        if schema is not None or (lax and not version.get("served")):
+            continue
+        detail = "because otherwise all fields are pruned" if lax else ""
+        problems.required(f"spec.versions[{index}].schema.openAPIV3Schema", detail)
+
+
+def _validate_part(
+    problems: Problems, definition: Definition, part: Part, old: JSON | None, check: SchemaCheck
+) -> None:
+    schema = (part.validation or {}).get("openAPIV3Schema")
+    if schema is not None:
+        for reason, field, message in check(part, definition.has_status(part)):
+            problems.append(Cause(reason, message, field))
+    if (part.subresources or {}).get("scale") is not None:
+        _validate_scale(problems, (part.subresources or {})["scale"], f"{part.path}.subresources.scale")
+    for number, column in enumerate(part.columns):
+        _validate_column(problems, column, f"{part.path}.additionalPrinterColumns[{number}]")
+    if not part.selectable:
+        return
+    path = f"{part.path}.selectableFields"
+    if part.is_whole and part.validation is None:
+        problems.invalid(path, "", "may only be set when validations.schema is included")
+    elif not part.is_whole and schema is None:
+        problems.invalid(path, "", "may only be set when `version.schema.openAPIV3Schema` is not included")
+    else:
+        unchanged = any(_same_selectable(part, one) for one in _parts_of(old) if one.is_whole == part.is_whole)
+        _validate_selectable(problems, part.selectable, schema or {}, path, unchanged=unchanged)
+
+
+def _parts_of(spec: JSON | None) -> list[Part]:
+    definition = Definition(spec or {})
+    return [definition.whole, *definition.versions()]
+
+
+def _same_selectable(part: Part, stored: Part) -> bool:
+    same_place = part.is_whole or part.version == stored.version
+    return same_place and len(stored.selectable) > MOST_SELECTABLE_FIELDS and part.selectable == stored.selectable
 
 
 def _deprecation_errors(deprecated: bool, warning: str | None) -> list[str]:
@@ -125,11 +174,11 @@ def _validate_selectable(problems: Problems, fields: list[JSON], schema: JSON, p
             problems.required(place)
             continue
         try:
-            leaf = _schema_at(given, schema)
+            steps, leaf = _schema_at(given, schema)
         except ValueError as error:
             problems.invalid(place, given, f"is an invalid path: {error}")
             continue
-        if given.startswith(".metadata"):
+        if steps[0] == "metadata":
             problems.invalid(place, given, "must not point to fields in metadata")
         if leaf.get("type") not in _SELECTABLE_TYPES:
             detail = (
@@ -144,18 +193,30 @@ def _validate_selectable(problems: Problems, fields: list[JSON], schema: JSON, p
         problems.too_many(path, len(found), MOST_SELECTABLE_FIELDS)
 
 
-def _schema_at(path: str, schema: JSON) -> JSON:
-    """The schema a dotted path leads to. Raises ValueError in the words of upstream's ValidFieldPath."""
-    if not path.startswith("."):
-        raise ValueError(f"expected [ or . but got: {path[:1]}")
+_DELIMITER = re.compile(r"([.\[\]])")
+
+
+def _schema_at(path: str, schema: JSON) -> tuple[list[str], JSON]:
+    """The steps of a dotted path and the schema it leads to. Raises ValueError in the words of upstream's
+    ValidFieldPath."""
+    tokens = [token for token in _DELIMITER.split(path) if token]
+    steps: list[str] = []
     current = schema
-    for name in path[1:].split("."):
-        if not name:
+    for number in range(0, len(tokens), 2):
+        if tokens[number] == "[":
+            raise ValueError("array notation is not allowed")
+        if tokens[number] != ".":
+            raise ValueError(f"expected [ or . but got: {tokens[number]}")
+        if number + 1 == len(tokens):
             raise ValueError("unexpected end of JSON path")
-        if name in (current.get("properties") or {}):
-            current = current["properties"][name]
-        elif isinstance(current.get("additionalProperties"), dict):
-            raise ValueError(f"unexpected field name: {name}")
+        steps.append(tokens[number + 1])
+        properties, additional = current.get("properties"), current.get("additionalProperties")
+        if properties:
+            if steps[-1] not in properties:
+                raise ValueError("does not refer to a valid field")
+            current = properties[steps[-1]] or {}
+        elif additional is not None:
+            current = additional if isinstance(additional, dict) else {}
         else:
-            raise ValueError(f"does not refer to a valid field: {name}")
-    return current
+            raise ValueError("does not refer to a valid field")
+    return steps, current

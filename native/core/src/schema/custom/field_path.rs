@@ -5,18 +5,26 @@
 use super::Node;
 use super::node::Additional;
 
-/// A path as faults tell it, and the schema of what it leads to.
-pub(super) struct Found<'n> {
+/// A schema that paths lead through, compiled or as written.
+pub(super) trait Traversed: Copy {
+    fn has_properties(self) -> bool;
+    fn property(self, name: &str) -> Option<Self>;
+    /// Whether it says anything of undeclared properties, and their schema.
+    fn additional(self) -> Option<Option<Self>>;
+}
+
+/// A path as faults tell it, and the schema of what it leads to; None for values of no schema.
+pub(super) struct Found<S> {
     pub path: String,
-    pub node: &'n Node,
+    schema: Option<S>,
 }
 
 const NO_FIELD: &str = "does not refer to a valid field";
 const END: &str = "unexpected end of JSON path";
 
 /// Follows a path like `.spec['a.b'].c` through a schema.
-pub(super) fn parse<'n>(path: &str, node: &'n Node) -> Result<Found<'n>, String> {
-    let mut found = Found { path: String::new(), node };
+pub(super) fn parse<S: Traversed>(path: &str, schema: S) -> Result<Found<S>, String> {
+    let mut found = Found { path: String::new(), schema: Some(schema) };
     let mut rest = path;
     while !rest.is_empty() {
         match token(&mut rest) {
@@ -39,24 +47,37 @@ pub(super) fn parse<'n>(path: &str, node: &'n Node) -> Result<Found<'n>, String>
     Ok(found)
 }
 
-impl Found<'_> {
+impl Traversed for &Node {
+    fn has_properties(self) -> bool {
+        !self.properties.is_empty()
+    }
+
+    fn property(self, name: &str) -> Option<Self> {
+        Node::property(self, name.as_bytes())
+    }
+
+    fn additional(self) -> Option<Option<Self>> {
+        match &self.additional {
+            Additional::Undefined => None,
+            _ => Some(self.additional_schema()),
+        }
+    }
+}
+
+impl<S: Traversed> Found<S> {
     fn step(&mut self, name: &str) -> Result<(), String> {
-        if !self.node.properties.is_empty() {
-            self.node = self.node.property(name.as_bytes()).ok_or(NO_FIELD)?;
+        let schema = self.schema.ok_or(NO_FIELD)?;
+        if schema.has_properties() {
+            self.schema = Some(schema.property(name).ok_or(NO_FIELD)?);
             if !self.path.is_empty() {
                 self.path.push('.');
             }
             self.path.push_str(name);
             return Ok(());
         }
-        match &self.node.additional {
-            Additional::Schema(values) => {
-                self.node = values;
-                self.path.push_str(&format!("[{name}]"));
-                Ok(())
-            }
-            _ => Err(NO_FIELD.to_owned()),
-        }
+        self.schema = schema.additional().ok_or(NO_FIELD)?;
+        self.path.push_str(&format!("[{name}]"));
+        Ok(())
     }
 }
 

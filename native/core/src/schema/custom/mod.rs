@@ -7,6 +7,7 @@ mod correlate;
 mod declared;
 mod decode;
 mod defaults;
+mod definition;
 mod embedded;
 mod evaluate;
 mod fault;
@@ -34,6 +35,7 @@ use rules::Rules;
 
 #[cfg(test)]
 pub(crate) use declared::declared;
+pub use definition::{Definition, check};
 pub use fault::{Fault, Reason};
 pub(crate) use formats::Format;
 pub(crate) use node::{JsonType, ListType, Node};
@@ -192,16 +194,6 @@ impl CustomSchema {
         let was = old.and_then(|old| old.key("status"));
         validate::against_schema(node, status, "status", was.as_ref())
     }
-}
-
-/// What is wrong with an `openAPIV3Schema`; `old` is the stored one on update, `status` tells of that subresource.
-pub fn check(schema: &[u8], old: Option<&[u8]>, status: bool) -> Result<Vec<Fault>, SchemaError> {
-    let schema = parse_value(schema)?;
-    let _ = (old, status);
-    Ok(match Node::compile(&schema) {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![Fault::invalid_unshown("", &error.to_string())],
-    })
 }
 
 fn kind_info(api_version: &str, kind: &str, root: StructId, node: &Arc<Node>) -> KindInfo {

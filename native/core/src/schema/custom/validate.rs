@@ -58,11 +58,17 @@ pub(super) fn against_schema(
     prefix: &str,
     old: Option<&Correlation<'_>>,
 ) -> Vec<Fault> {
-    Validator { prefix }.ratcheted(node, value, &Path::ROOT, old).told()
+    Validator { prefix, of_default: false }.ratcheted(node, value, &Path::ROOT, old).told()
+}
+
+/// As `against_schema`, of a default at `prefix`: what is an int or a string may be anything in a default.
+pub(super) fn default_against_schema(node: &Node, default: &Value, prefix: &str) -> Vec<Fault> {
+    Validator { prefix, of_default: true }.ratcheted(node, default, &Path::ROOT, None).told()
 }
 
 struct Validator<'a> {
     prefix: &'a str,
+    of_default: bool,
 }
 
 impl Validator<'_> {
@@ -82,7 +88,7 @@ impl Validator<'_> {
             self.allowed(checks, value, at, &mut outcome);
             return outcome;
         }
-        if node.ty.is_some() || node.int_or_string || checks.is_some_and(|checks| checks.format.is_some()) {
+        if !self.types_of(node).is_empty() || checks.is_some_and(|checks| checks.format.is_some()) {
             self.types(node, value, at, &mut outcome);
             outcome.passed += 1;
         }
@@ -144,8 +150,16 @@ impl Validator<'_> {
         Fault::wrong_type(&self.field_of(&name), &Value::from(found), &problem)
     }
 
+    fn types_of<'n>(&self, node: &'n Node) -> &'n [JsonType] {
+        match &node.ty {
+            _ if node.int_or_string && !self.of_default => &[JsonType::Integer, JsonType::String],
+            Some(ty) => std::slice::from_ref(ty),
+            None => &[],
+        }
+    }
+
     fn types(&self, node: &Node, value: &Value, at: &Path<'_>, outcome: &mut Outcome) {
-        let types = types_of(node);
+        let types = self.types_of(node);
         let named = || types.iter().map(|ty| ty.as_str()).collect::<Vec<_>>().join(",");
         if value.is_null() {
             match types.is_empty() || node.nullable {
@@ -418,14 +432,6 @@ impl Validator<'_> {
         };
         outcome.add(composite(format!("must validate one and only one schema (oneOf). {found}")));
         outcome.merge(best.unwrap_or_default());
-    }
-}
-
-fn types_of(node: &Node) -> &[JsonType] {
-    match &node.ty {
-        _ if node.int_or_string => &[JsonType::Integer, JsonType::String],
-        Some(ty) => std::slice::from_ref(ty),
-        None => &[],
     }
 }
 
