@@ -14,6 +14,8 @@ const KEPT: usize = 256;
 /// Bounds memory: of a compiled program, and of the automaton it grows while matching.
 const PROGRAM_BYTES: usize = 4 << 20;
 const AUTOMATON_BYTES: usize = 1 << 20;
+/// Longer patterns are refused: parsed they take a hundred times their size.
+const MOST_PATTERN_BYTES: usize = 256 << 10;
 /// RE2's own limit.
 const MAX_REPEAT: u32 = 1000;
 
@@ -113,6 +115,9 @@ impl<'p> Translator<'p> {
     }
 
     fn run(mut self) -> Result<String, String> {
+        if self.pattern.len() > MOST_PATTERN_BYTES {
+            return Err(problem("expression too large", ""));
+        }
         // Where the last repetition ended: another one right after it is an error in RE2.
         let mut repeated: Option<usize> = None;
         while let Some(c) = self.rest().chars().next() {

@@ -202,7 +202,7 @@ impl Checker {
         };
         let result = match &target {
             Type::Map(pair) => pair.1.clone(),
-            Type::Object(declared) => match declared.field(field) {
+            Type::Object(declared) => match declared.selected(field) {
                 Some(field) => Declared::ty(field),
                 None => {
                     self.fault(id, format!("undefined field '{field}'"));

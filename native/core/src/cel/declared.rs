@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::escape::reserved;
 use super::types::Type;
 
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub(crate) enum Shape {
 /// A declared type and the bounds of its values.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
-    /// Of objects: where in the schema it is. Two objects of one name are of one type.
+    /// Of objects, lists and maps: where in the schema it is. Two objects of one name are of one type.
     pub name: Box<str>,
     pub shape: Shape,
     /// The most elements, entries, characters or bytes that a value can have.
@@ -62,6 +63,11 @@ impl Declared {
             Shape::Object(fields) => fields.get(name),
             _ => None,
         }
+    }
+
+    /// As `field`; fields that are named like the language's own words can be selected by their plain names, too.
+    pub fn selected(&self, name: &str) -> Option<&Arc<Declared>> {
+        self.field(name).or_else(|| self.field(&reserved(name)?))
     }
 
     /// Of a list's items or a map's values.

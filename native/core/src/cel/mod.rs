@@ -63,7 +63,6 @@ pub(crate) enum Wanted {
 pub(crate) struct Expression {
     program: Program,
     /// The most that it can cost by estimate.
-    #[allow(dead_code)] // Read once definitions are held to it.
     pub cost: u64,
     /// Whether it looks at the old value.
     pub uses_old: bool,

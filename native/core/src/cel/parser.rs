@@ -100,7 +100,11 @@ impl Parser<'_> {
 
     fn deeper(&self, levels: usize) -> Parse<()> {
         if levels + self.depth > MAX_DEPTH {
-            let message = format!("expression recursion limit exceeded: {MAX_DEPTH}");
+            // Brackets are counted while tokens are read, everything else afterwards.
+            let message = match levels {
+                0 => format!("expression recursion limit exceeded: {MAX_DEPTH}"),
+                _ => "max recursion depth exceeded".to_owned(),
+            };
             return Err(Stop { offset: None, message });
         }
         Ok(())

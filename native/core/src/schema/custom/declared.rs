@@ -38,7 +38,7 @@ pub(crate) fn declared(node: &Node, root: bool, name: &str) -> Option<Arc<Declar
             let most = checks
                 .and_then(|checks| bound(checks.max_items))
                 .unwrap_or((MAX_REQUEST - 2) / (item.min_size + 1));
-            Some(Arc::new(Declared::new(Shape::List(item), most, 2)))
+            Some(Arc::new(Declared { name: name.into(), ..Declared::new(Shape::List(item), most, 2) }))
         }
         JsonType::String => Some(Arc::new(text(checks))),
         JsonType::Boolean => one(Shape::Bool, 4),
@@ -87,7 +87,7 @@ fn object(node: &Node, root: bool, name: &str) -> Option<Arc<Declared>> {
         let most = checks
             .and_then(|checks| bound(checks.max_properties))
             .unwrap_or((MAX_REQUEST - 2) / (value.min_size + 6));
-        return Some(Arc::new(Declared::new(Shape::Map(value), most, 2)));
+        return Some(Arc::new(Declared { name: name.into(), ..Declared::new(Shape::Map(value), most, 2) }));
     }
     let mut fields = BTreeMap::new();
     let mut min_size = 2;

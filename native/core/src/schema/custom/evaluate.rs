@@ -15,7 +15,7 @@ use crate::go;
 
 /// What one evaluation may cost, and what all of an object may.
 const PER_CALL: u64 = 1_000_000;
-const PER_OBJECT: u64 = 10_000_000;
+pub(super) const PER_OBJECT: u64 = 10_000_000;
 /// What all evaluations of an object may look at.
 const WORK_PER_OBJECT: u64 = 2 * MAX_WORK;
 const LONGEST_MESSAGE: usize = 5 * 1024;
@@ -33,6 +33,29 @@ pub(super) fn against_rules(rules: &Rules, node: &Node, value: &Json, old: Optio
     let place = Place { node, path: &Path::ROOT, value, old: old.filter(|old| !old.is_null()) };
     let _ = judge.value(rules, &place, unchanged);
     judge.found
+}
+
+/// What the rules find in a default at `path` within a budget, if it stays what it was, and if it is new; and what is
+/// left of the budget: None where it is spent.
+pub(super) fn default_against_rules(
+    rules: &Rules,
+    node: &Node,
+    default: &Json,
+    path: &Path<'_>,
+    budget: u64,
+) -> (Vec<Fault>, Option<u64>) {
+    let judged = |old: Option<&Json>| {
+        let mut judge = Judge { found: Found::default(), budget };
+        let place = Place { node, path, value: default, old };
+        let spent = judge.value(rules, &place, Unchanged { current: None, nearest: None }).is_err();
+        (judge.found.faults, (!spent).then_some(judge.budget))
+    };
+    let (faults, left) = judged(Some(default));
+    if !faults.is_empty() {
+        return (faults, left);
+    }
+    let (faults, left_of_new) = judged(None);
+    (faults, left.zip(left_of_new).map(|(one, other)| one.min(other)))
 }
 
 #[derive(Default)]

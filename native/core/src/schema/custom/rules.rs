@@ -11,6 +11,9 @@ use super::node::Rule;
 use crate::cel::declared::Declared;
 use crate::cel::{Expression, Refusal, Wanted, compile, escape};
 
+/// What the type of the value is called that a rule is about.
+pub(super) const WHOLE: &str = "selfType";
+
 /// The rules of a schema and of those below it.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -50,6 +53,13 @@ impl Compiled {
     }
 }
 
+impl Rules {
+    pub fn property(&self, name: &str) -> Option<&Rules> {
+        let at = self.properties.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        Some(&self.properties[at].1)
+    }
+}
+
 /// Compiles one rule over values of a type.
 pub(super) fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declared>) -> Compiled {
     let mut compiled = Compiled { rule: rule.clone(), program: None, message: None, field: None };
@@ -58,7 +68,7 @@ pub(super) fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declare
     }
     let program = compile(&rule.rule, declared, rule.optional_old_self, Wanted::Bool).map_err(|refusal| {
         RuleError(match refusal {
-            Refusal::Issues(issues) => format!("compilation failed: {issues}"),
+            Refusal::Issues(issues) => format!("compilation failed: {}", told(&issues, declared)),
             Refusal::Type => "cel expression must evaluate to a bool".to_owned(),
             Refusal::Constant(problem) => format!("program instantiation failed: {problem}"),
         })
@@ -72,7 +82,9 @@ pub(super) fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declare
         let message = compile(&rule.message_expression, declared, rule.optional_old_self, Wanted::String);
         compiled.message = Some(message.map_err(|refusal| {
             RuleError(match refusal {
-                Refusal::Issues(issues) => format!("messageExpression compilation failed: {issues}"),
+                Refusal::Issues(issues) => {
+                    format!("messageExpression compilation failed: {}", told(&issues, declared))
+                }
                 Refusal::Type => "messageExpression must evaluate to a string".to_owned(),
                 Refusal::Constant(problem) => format!("messageExpression instantiation failed: {problem}"),
             })
@@ -84,12 +96,20 @@ pub(super) fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declare
     compiled
 }
 
+/// To a rule its own schema is the whole, wherever in the definition that stands.
+fn told(issues: &str, declared: &Declared) -> String {
+    match &*declared.name {
+        "" => issues.to_owned(),
+        name => issues.replace(name, WHOLE),
+    }
+}
+
 /// All rules of a schema; None where there are none.
 pub(super) fn compile_all(node: &Node) -> Option<Rules> {
     if !node.below.rules {
         return None;
     }
-    let ty = declared(node, true, "selfType");
+    let ty = declared(node, true, WHOLE);
     compile_below(node, node, true, ty.as_ref())
 }
 
@@ -113,7 +133,7 @@ fn compile_below(source: &Node, node: &Node, root: bool, ty: Option<&Arc<Declare
         let field = match escape(name) {
             Some(escaped) => ty.and_then(|ty| ty.field(&escaped)),
             None => {
-                own = declared(property, property.embedded_resource, "selfType");
+                own = declared(property, property.embedded_resource, WHOLE);
                 own.as_ref()
             }
         };

@@ -17,13 +17,18 @@ pub(super) struct Collected {
 impl Collected {
     pub fn add(&mut self, fault: Fault) {
         self.bytes += fault.field.len() + fault.message.len();
-        if self.bytes <= MOST_BYTES {
+        if self.faults.is_empty() || self.bytes <= MOST_BYTES {
             self.faults.push(fault);
         }
     }
 
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Grows with every fault.
+    pub fn mark(&self) -> usize {
+        self.bytes
     }
 
     fn is_full(&self) -> bool {
@@ -59,6 +64,12 @@ impl Collected {
         if !self.is_full() {
             let supported: Vec<String> = supported.iter().map(|text| (*text).to_owned()).collect();
             self.add(Fault::not_supported(&at.bracketed(), &value.into(), &supported));
+        }
+    }
+
+    pub fn internal(&mut self, at: &Path<'_>, detail: &str) {
+        if !self.is_full() {
+            self.add(Fault::internal(&at.bracketed(), detail));
         }
     }
 

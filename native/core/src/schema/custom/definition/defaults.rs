@@ -2,58 +2,135 @@
 //!
 //! Semantics, order and wording of apiextensions-apiserver `pkg/apiserver/schema/defaulting/validation.go`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::collected::Collected;
 use crate::schema::custom::Node;
+use crate::schema::custom::embedded;
+use crate::schema::custom::evaluate::{PER_OBJECT, default_against_rules};
 use crate::schema::custom::node::Additional;
 use crate::schema::custom::path::Path;
+use crate::schema::custom::rules::{Rules, compile_all};
 use crate::schema::custom::validate;
-
-/// `pruned`: defaults may hold no unknown fields. A schema that cannot be compiled has been told of elsewhere.
-pub(super) fn check(schema: &Value, at: &Path<'_>, pruned: bool) -> Collected {
-    let mut checking = Checking { pruned, faults: Collected::default() };
-    if let Ok(mut root) = Node::compile(schema) {
-        // Every object is a resource.
-        root.embedded_resource = true;
-        checking.walk(&root, at, false);
-    }
-    checking.faults
-}
 
 /// What every resource has.
 const IDENTITY: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// `root` is compiled from the schema, and marked as what it is: the schema of resources. `pruned`: defaults may hold
+/// no unknown fields.
+pub(super) fn check(root: &mut Node, at: &Path<'_>, pruned: bool) -> Collected {
+    root.embedded_resource = true;
+    root.below.embedded = true;
+    let mut checking = Checking { pruned, budget: Some(PER_OBJECT), faults: Collected::default() };
+    if root.below.defaults {
+        let rules = compile_all(root);
+        let whole = Within { resource: root, in_metadata: false, before: None };
+        checking.walk(root, rules.as_ref(), at, whole);
+    }
+    checking.faults
+}
+
 struct Checking {
     pruned: bool,
+    /// What is left for the rules that defaults are held to; None once it is spent, whereupon nothing more is checked.
+    budget: Option<u64>,
     faults: Collected,
 }
 
+/// The resource that a schema is part of, and the way from that to the schema.
+#[derive(Clone, Copy)]
+struct Within<'w> {
+    resource: &'w Node,
+    /// Within what every resource has.
+    in_metadata: bool,
+    before: Option<&'w Step<'w>>,
+}
+
+/// A property, or None for the items of a list, and the way to it.
+struct Step<'w> {
+    name: Option<&'w str>,
+    before: Option<&'w Step<'w>>,
+}
+
 impl Checking {
-    /// `in_metadata`: within what every resource has.
-    fn walk(&mut self, node: &Node, at: &Path<'_>, in_metadata: bool) {
-        if !node.below.defaults {
+    fn walk(&mut self, node: &Node, rules: Option<&Rules>, at: &Path<'_>, within: Within<'_>) {
+        if !node.below.defaults || self.budget.is_none() {
             return;
         }
-        let in_metadata = in_metadata && !node.embedded_resource;
+        let within = match node.embedded_resource {
+            true => Within { resource: node, in_metadata: false, before: None },
+            false => within,
+        };
         if let Some(default) = &node.default {
-            self.default(node, default, &at.field("default"), in_metadata);
+            self.default(node, rules, default, &at.field("default"), within);
         }
         if let Some(items) = &node.items {
-            self.walk(items, &at.field("items"), in_metadata);
+            let step = Step { name: None, before: within.before };
+            let rules = rules.and_then(|rules| rules.items.as_deref());
+            self.walk(items, rules, &at.field("items"), Within { before: Some(&step), ..within });
         }
         let properties = at.field("properties");
         for (name, property) in &node.properties {
-            let in_metadata = in_metadata || (node.embedded_resource && IDENTITY.contains(&&**name));
-            self.walk(property, &properties.key(name), in_metadata);
+            let step = Step { name: Some(name), before: within.before };
+            let in_metadata = within.in_metadata || (node.embedded_resource && IDENTITY.contains(&&**name));
+            let rules = rules.and_then(|rules| rules.property(name));
+            let within = Within { in_metadata, before: Some(&step), ..within };
+            self.walk(property, rules, &properties.key(name), within);
         }
     }
 
-    fn default(&mut self, node: &Node, default: &Value, at: &Path<'_>, in_metadata: bool) {
-        if self.pruned && !in_metadata && loses_something(default, Some(node)) {
-            self.faults.invalid(at, default, "must not have unknown fields");
+    /// The first kind of fault that is found is told, besides unknown fields.
+    fn default(
+        &mut self,
+        node: &Node,
+        rules: Option<&Rules>,
+        default: &Value,
+        at: &Path<'_>,
+        within: Within<'_>,
+    ) {
+        let mut found = Vec::new();
+        if within.in_metadata {
+            embedded::check(within.resource, &within.put(default), &Path::ROOT, &mut found);
+            if !found.is_empty() {
+                let told: Vec<String> =
+                    found.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+                let told = if told.len() == 1 { told.concat() } else { format!("[{}]", told.join(", ")) };
+                self.faults.invalid(at, default, &format!("must result in valid metadata: {told}"));
+                return;
+            }
+        } else {
+            if self.pruned && loses_something(default, Some(node)) {
+                self.faults.invalid(at, default, "must not have unknown fields");
+            }
+            embedded::check(node, default, at, &mut found);
         }
-        self.faults.extend(validate::default_against_schema(node, default, &at.bracketed()));
+        if found.is_empty() {
+            found = validate::default_against_schema(node, default, &at.bracketed());
+        }
+        if let (true, Some(rules), Some(budget)) = (found.is_empty(), rules, self.budget) {
+            (found, self.budget) = default_against_rules(rules, node, default, at, budget);
+        }
+        self.faults.extend(found);
+    }
+}
+
+impl Within<'_> {
+    /// A resource of nothing but the default at its place.
+    fn put(self, default: &Value) -> Value {
+        let mut value = default.clone();
+        let mut next = self.before;
+        while let Some(step) = next {
+            value = match step.name {
+                Some(name) => json!({ name: value }),
+                None => json!([value]),
+            };
+            next = step.before;
+        }
+        if let Value::Object(members) = &mut value {
+            members.entry("kind").or_insert_with(|| "Validation".into());
+            members.entry("apiVersion").or_insert_with(|| "validation/v1".into());
+        }
+        value
     }
 }
 

@@ -9,17 +9,22 @@ mod printed;
 mod root;
 mod rules;
 mod schema;
+mod scope;
 mod standard;
 mod structural;
 
+use std::cell::RefCell;
+
 use serde_json::Value;
 
+use super::Node;
 use super::fault::Fault;
 use super::path::Path;
 use crate::merge::parse_value;
 use crate::schema::error::SchemaError;
 use collected::Collected;
 use schema::Schema;
+use scope::{Costs, Scope};
 use standard::{Standard, Surroundings};
 
 /// Where the schema of a definition stands, and what was stored of the definition before.
@@ -42,12 +47,14 @@ struct Tolerated {
     unpruned_defaults: bool,
     non_atomic_sets: bool,
     list_keys: bool,
+    /// What rules cost; of a schema that has not changed.
+    costs: bool,
 }
 
 /// What is wrong with the JSON of an `openAPIV3Schema`.
 pub fn check(schema: &[u8], definition: Definition<'_>) -> Result<Vec<Fault>, SchemaError> {
     let value = parse_value(schema)?;
-    let mut tolerated = Tolerated::default();
+    let mut tolerated = Tolerated { costs: definition.unchanged, ..Tolerated::default() };
     for stored in definition.stored {
         tolerated.note(&parse_value(stored)?);
     }
@@ -62,20 +69,32 @@ pub fn check(schema: &[u8], definition: Definition<'_>) -> Result<Vec<Fault>, Sc
         faults.forbidden(&at.field("nullable"), "nullable cannot be true at the root");
     }
     let unrepresentable = structural::representable(schema).err();
+    // Rules are compiled where nothing else is wrong with the schema.
+    let mut sound = None;
     if unrepresentable.is_none() {
         let lacking = structural::faults(schema, &at);
-        if lacking.is_empty() {
-            faults.append(defaults::check(&value, &at, !tolerated.unpruned_defaults));
+        // A schema that cannot be compiled is of a type that is told of below.
+        if lacking.is_empty()
+            && let Ok(mut node) = Node::compile(&value)
+        {
+            let wrong = defaults::check(&mut node, &at, !tolerated.unpruned_defaults);
+            sound = wrong.is_empty().then_some(node);
+            faults.append(wrong);
         } else {
             faults.append(lacking);
         }
     }
-    let mut standard = Standard { tolerated: &tolerated, schemas: Collected::default() };
-    standard.walk(schema, &at, Surroundings::of_root());
+    let costs = RefCell::new(Costs::default());
+    let scope = sound.as_ref().map(|node| Scope::of_root(schema, node, &costs));
+    let mut standard =
+        Standard { tolerated: &tolerated, schemas: Collected::default(), rules: Collected::default() };
+    standard.walk(schema, &at, Surroundings::of_root(), scope.as_ref());
     faults.append(standard.schemas);
+    faults.append(standard.rules);
     if let Some(problem) = unrepresentable.filter(|_| faults.is_empty()) {
         faults.invalid(&at, &"".into(), &problem);
     }
+    rules::check_total(&costs.borrow(), &at, &mut faults);
     Ok(faults.into_faults())
 }
 
