@@ -40,6 +40,9 @@ class Clock(Protocol):
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Cancel the body after `seconds` and raise TimeoutError in its place."""
 
+    def heed(self, busy: Callable[[], bool]) -> None:
+        """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still."""
+
 
 class RealClock:
     def now(self) -> datetime:
@@ -57,12 +60,15 @@ class RealClock:
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(seconds)
 
+    def heed(self, busy: Callable[[], bool]) -> None:
+        """Real time waits for nobody."""
+
 
 class VirtualClock:
     """Time that passes only by `advance`.
 
     Timers fire in order of their time, those of one instant in the order they were set, and between two of them every
-    task that became runnable runs until it waits again. Work on other threads is not waited for.
+    task that became runnable runs until it waits again. Work on other threads is waited for if `heed` was told of it.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
@@ -73,6 +79,7 @@ class VirtualClock:
         self._timers: list[_VirtualTimer] = []
         self._sequence = itertools.count()
         self._native: _native.Clock | None = None
+        self._outside: list[Callable[[], bool]] = []
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
@@ -113,7 +120,20 @@ class VirtualClock:
         await self.settle()
 
     async def settle(self) -> None:
-        """Let runnable tasks run, without time passing, until all of them wait."""
+        """Let runnable tasks run, without time passing, until all of them wait.
+
+        RuntimeError when work outside the loop does not end.
+        """
+        given_up_at = time.monotonic() + _LONGEST_OUTSIDE_SECONDS
+        await self._run_ready()
+        while any(busy() for busy in self._outside):
+            if time.monotonic() > given_up_at:
+                raise RuntimeError("work outside the event loop does not end")
+            # the one real wait: what other threads do takes real time
+            await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
+            await self._run_ready()
+
+    async def _run_ready(self) -> None:
         loop = asyncio.get_running_loop()
         # Loops other than the standard one hide their queue: there a fixed number of turns has to do.
         for _ in range(_SETTLE_TURNS):
@@ -121,6 +141,9 @@ class VirtualClock:
             ready = getattr(loop, "_ready", None)
             if ready is not None and not ready:
                 return
+
+    def heed(self, busy: Callable[[], bool]) -> None:
+        self._outside.append(busy)
 
     def next_timer(self) -> float | None:
         """Seconds until the next timer is due, None when there is none."""
@@ -153,6 +176,8 @@ class VirtualClock:
 
 
 _SETTLE_TURNS = 200
+_OUTSIDE_POLL_SECONDS = 0.0002
+_LONGEST_OUTSIDE_SECONDS = 60.0
 
 
 class _VirtualTimer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,10 +75,18 @@ class WatchHub:
         self._cacher = cacher
         self._native = cacher.native.subscriptions()
         self._watches: dict[int, Watch] = {}
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._native.fileno(), self._drain)
         self._clock = clock
+        self._poll = select.poll()
+        self._poll.register(self._native.fileno(), select.POLLIN)
+        clock.heed(self._has_events)
         self._timer = clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
+
+    def _has_events(self) -> bool:
+        """Whether events wait that the loop has not heard of yet."""
+        return not self._closed and bool(self._poll.poll(0))
 
     def query(self, key: str, query: str, namespace: str = "", name: str = "") -> Watch:
         """A watch by the query string of its request. Raises StatusError."""
@@ -102,6 +111,7 @@ class WatchHub:
         self._timer = self._clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
 
     def close(self) -> None:
+        self._closed = True
         self._timer.cancel()
         self._loop.remove_reader(self._native.fileno())
         for watch in list(self._watches.values()):

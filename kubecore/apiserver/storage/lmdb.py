@@ -99,6 +99,8 @@ class LMDBStorage:
         self._last_check = self.revision
         self._queue: queue.SimpleQueue[Operation] = queue.SimpleQueue()
         self._closed = False
+        self._unanswered = 0
+        clock.heed(lambda: self._unanswered > 0)
         self.failure: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
         self._thread.start()
@@ -130,6 +132,7 @@ class LMDBStorage:
         if not self._closed:
             self._closed = True
             stop = self._operation(_STOP)
+            self._unanswered += 1
             self._queue.put(stop)
             await stop
             self._thread.join()
@@ -160,7 +163,16 @@ class LMDBStorage:
         if self._closed or self.failure is not None:
             operation.resolve(None, self.failure or StorageClosed("the store is shutting down"))
         else:
+            self._unanswered += 1
             self._queue.put(operation)
+
+    def _deliver(self, results: Results) -> None:
+        for operation, result, error in results:
+            self._unanswered -= 1
+            try:
+                operation.resolve(result, error)
+            except Exception:  # one waiter's failure must not cost the others their answers
+                log.exception("the waiter of a write failed")
 
     # --- the writer thread
 
@@ -173,7 +185,7 @@ class LMDBStorage:
                 results.append((stop, None, None))
             try:
                 if results:
-                    self._loop.call_soon_threadsafe(_deliver, results)
+                    self._loop.call_soon_threadsafe(self._deliver, results)
             except RuntimeError:  # the loop is closed: nobody is left to answer
                 return
             if stop is not None:
@@ -366,14 +378,6 @@ class LMDBStorage:
             with self._env.begin(write=True) as txn:
                 txn.put(layout.META_FORMAT, layout.FORMAT, db=self._meta)
         return revision, compacted
-
-
-def _deliver(results: Results) -> None:
-    for operation, result, error in results:
-        try:
-            operation.resolve(result, error)
-        except Exception:  # one waiter's failure must not cost the others their answers
-            log.exception("the waiter of a write failed")
 
 
 def _precondition(kind: int, key: str, expected: int, found: int) -> StorageError | None:

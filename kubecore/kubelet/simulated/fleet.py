@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -25,6 +25,7 @@ from kubecore.kubelet.simulated.pod import SimulatedPod, Step
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
+K = TypeVar("K")
 
 _PODS_BY_NODE = "simulated-node"
 _IN_FLIGHT = 64
@@ -116,13 +117,20 @@ class SimulatedFleet:
         """Those there should be from the start, and none that an earlier start made beyond them."""
         wanted = dict.fromkeys(self._config.names)
         made = [meta.name(node) for node in self._nodes.list() if nodes.is_made(node)]
-        await _together(self._client.delete("nodes", name) for name in made if name not in wanted)
-        missing = [(index, name) for index, name in enumerate(wanted) if self._nodes.get(name) is None]
-        await _together(self._make_node(name, index) for index, name in missing)
+        await _for_each([name for name in made if name not in wanted], self._remove_node)
+        await _for_each([one for one in enumerate(wanted) if self._nodes.get(one[1]) is None], self._make_node)
         if wanted:
             log.info("%d simulated nodes are registered", len(wanted))
 
-    async def _make_node(self, name: str, index: int) -> None:
+    async def _remove_node(self, name: str) -> None:
+        try:
+            await self._client.delete("nodes", name)
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
+
+    async def _make_node(self, numbered: tuple[int, str]) -> None:
+        index, name = numbered
         made = nodes.make_node(name, index, self._node_addresses.of(name), self._clock.now())
         try:
             await self._client.create("nodes", made)
@@ -186,7 +194,7 @@ class SimulatedFleet:
         return math.ceil(4 * max(self._renew_seconds(), len(self._config.names) / _RENEWALS_A_SECOND))
 
     async def _renew_leases(self) -> None:
-        """Every second its share, so that the load is even."""
+        """A share at a time, so that the load is even."""
         late: list[str] = []
         while True:
             await self._any_nodes.wait()
@@ -194,10 +202,11 @@ class SimulatedFleet:
             if not late:
                 self._any_nodes.clear()
                 continue
-            share = math.ceil(len(self._leases) / self._renew_seconds())
+            seconds = self._renew_seconds()
+            share = math.ceil(len(self._leases) / seconds)
             due, late = late[:share], late[share:]
-            await _together(self._renew(name) for name in due)
-            await self._clock.sleep(1.0)
+            await _for_each(due, self._renew)
+            await self._clock.sleep(seconds / math.ceil(len(self._leases) / share) if self._leases else 0)
 
     async def _renew(self, name: str) -> None:
         node = self._nodes.get(name)
@@ -305,16 +314,16 @@ def _version(obj: Object) -> int:
     return int(text) if text.isdigit() else 0
 
 
-async def _together(work: Iterable[Awaitable[None]]) -> None:
-    """All of it, some at a time, so that they share the store's commits. The first error ends it."""
-    pending = iter(work)
+async def _for_each(keys: Sequence[K], do: Callable[[K], Awaitable[None]]) -> None:
+    """Some at a time, so that they share the store's commits. The first error ends it."""
+    left = iter(keys)
 
     async def some() -> None:
-        for one in pending:
-            await one
+        for key in left:
+            await do(key)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(_IN_FLIGHT):
+        for _ in range(min(_IN_FLIGHT, len(keys))):
             group.create_task(some())
 
 
