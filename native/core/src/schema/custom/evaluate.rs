@@ -45,7 +45,7 @@ pub(super) fn default_against_rules(
     budget: u64,
 ) -> (Vec<Fault>, Option<u64>) {
     let judged = |old: Option<&Json>| {
-        let mut judge = Judge { found: Found::default(), budget };
+        let mut judge = Judge { found: Found::default(), budget, work: WORK_PER_OBJECT };
         let place = Place { node, path, value: default, old };
         let spent = judge.value(rules, &place, Unchanged { current: None, nearest: None }).is_err();
         (judge.found.faults, (!spent).then_some(judge.budget))
