@@ -98,7 +98,8 @@ async def test_a_pod_that_is_never_ended_counts_until_its_time_is_over(
     await running.start(ResourceQuotaController(running.context, sync_seconds=10_000))
     api.change("pods", "lost", spec={"nodeName": "n"})
     await api.client().delete("pods", "lost", "default", grace_period_seconds=30)
-    await clock.advance(25)
+    # As upstream: its grace period after its deletionTimestamp, which lies a grace period ahead itself.
+    await clock.advance(55)
     assert status(api)["used"]["pods"] == "1"
     await clock.advance(10)
     assert status(api)["used"] == {"pods": "0", "count/pods": "1"}
