@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kubecore.dns.service import Site
     from kubecore.kubelet.network import Detection
     from kubecore.kubelet.range_claims import Claim
+    from kubecore.scheduler.scheduler import SchedulerConfig
 
 log = logging.getLogger("kubecore.cluster")
 
@@ -77,6 +78,8 @@ class ClusterConfig:
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
+    scheduler: SchedulerConfig | None = None
+    """Profiles and plugins; None for kube-scheduler's defaults."""
 
     @property
     def real_nodes(self) -> int:
@@ -289,7 +292,7 @@ class Cluster:
         manager = ControllerManager(client, self.clock, settings, informers=self._informers)
         self._run("controller-manager", manager, self._election(client, "kube-controller-manager"))
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
-        scheduler = Scheduler(client, self.clock, informers=self._informers)
+        scheduler = Scheduler(client, self.clock, self.config.scheduler, informers=self._informers)
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
         self._start_simulated_nodes()
 

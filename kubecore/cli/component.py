@@ -21,7 +21,15 @@ from kubecore.cli.leading import (
     ResourceNamespace,
     RetryPeriod,
 )
-from kubecore.cli.up import AuthorizationMode, DataDir, ProxyMode, rest_collector, run_on_loop, told
+from kubecore.cli.up import (
+    AuthorizationMode,
+    DataDir,
+    ProxyMode,
+    SchedulerConfigFile,
+    rest_collector,
+    run_on_loop,
+    told,
+)
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -227,6 +235,7 @@ def _client_of_account(client: Client, config: credentials.Kubeconfig) -> Callab
 
 def scheduler(
     kubeconfig: Kubeconfig,
+    config: SchedulerConfigFile = None,
     leader_elect: LeaderElect = True,
     leader_elect_lease_duration: LeaseDuration = "15s",
     leader_elect_renew_deadline: RenewDeadline = "10s",
@@ -239,6 +248,7 @@ def scheduler(
     from kubecore.clock import RealClock
     from kubecore.scheduler.scheduler import Scheduler
 
+    settings = options.scheduler_config(config)
     logs.configure(verbosity=verbosity, file=None)
     leading = Leading(
         wanted=leader_elect,
@@ -249,7 +259,7 @@ def scheduler(
         retry_period=leader_elect_retry_period,
     )
     leading.check()
-    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock()), leading)
+    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
 
 
 def kubelet(

@@ -8,8 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from kubecore.scheduler.scheduler import SchedulerConfig
 
 # On by default, so that naming them changes nothing; and those that are off until they are named.
 _ADMISSION_PLUGINS_ON = (
@@ -103,6 +107,20 @@ def port_range(text: str) -> str:
     if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
         raise typer.BadParameter(f"{text!r} is not a range of ports such as 30000-32767")
     return text
+
+
+def scheduler_config(file: Path | None) -> SchedulerConfig | None:
+    """What a KubeSchedulerConfiguration says; None without a file. BadParameter in kube-scheduler's words."""
+    if file is None:
+        return None
+    from kubecore.scheduler.configuration import InvalidConfiguration, load
+
+    try:
+        return load(file.read_text())
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: {error}") from None
 
 
 def ports(text: str) -> range:

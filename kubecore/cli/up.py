@@ -47,6 +47,13 @@ AuthorizationMode = Annotated[
         help=f"Authorizers in turn, comma separated: {', '.join(options.AUTHORIZATION_MODES)}.",
     ),
 ]
+SimulatedNodes = Annotated[
+    int, typer.Option(min=0, max=50_000, help="Nodes without a machine, whose pods run nothing.")
+]
+SchedulerConfigFile = Annotated[
+    Path | None,
+    typer.Option(help="A KubeSchedulerConfiguration: the scheduler's profiles and plugins.", dir_okay=False),
+]
 RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
 
 
@@ -77,15 +84,14 @@ def up(
             help="Runtime of pods without a RuntimeClass: host; with simulated, all nodes are simulated ones.",
         ),
     ] = "host",
-    simulated_nodes: Annotated[
-        int, typer.Option(min=0, max=50_000, help="Nodes without a machine, whose pods run nothing.")
-    ] = 0,
+    simulated_nodes: SimulatedNodes = 0,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     authorization_mode: AuthorizationMode = "Node,RBAC",
     storage: Annotated[
         str, typer.Option(callback=options.one_of(["lmdb"], to_come=["etcd"]), help="Where objects live: lmdb.")
     ] = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
+    scheduler_config: SchedulerConfigFile = None,
     pod_network: Annotated[
         PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
     ] = PodNetwork.AUTO,
@@ -111,6 +117,7 @@ def up(
         proxy_mode=proxy_mode.value,
         authorization_modes=options.split(authorization_mode),
         network_mode=pod_network.value,
+        scheduler=options.scheduler_config(scheduler_config),
     )
     cluster = Cluster(config)
     try:

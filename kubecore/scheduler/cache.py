@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from kubecore.api import meta
 from kubecore.client.client import Object
+from kubecore.scheduler.nominations import Nominations
 from kubecore.scheduler.pods import PodInfo, Resources, amounts
 
 _ZONE_LABELS = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone")
@@ -71,6 +73,16 @@ class NodeInfo:
     def _first_label(self, names: tuple[str, ...]) -> str:
         return next((self.labels[name] for name in names if name in self.labels), "")
 
+    def clone(self) -> NodeInfo:
+        """A copy to add pods to and remove them from."""
+        copy = NodeInfo(self.name)
+        for name in ("obj", "labels", "taints", "unschedulable", "allocatable", "used_cpu", "used_memory"):
+            setattr(copy, name, getattr(self, name))
+        copy.pods = dict(self.pods)
+        copy.requested = dict(self.requested)
+        copy.ports = Counter(self.ports)
+        return copy
+
     def add(self, pod: PodInfo) -> None:
         self.pods[pod.key] = pod
         self._count(pod, 1)
@@ -111,10 +123,17 @@ class Observer(Protocol):
 
 class Cache:
     """Invariants: each pod in `_pods` is in exactly the NodeInfo its `node` names, and in `_by_namespace`;
-    `_assumed` is a subset of the keys of `_pods`; an info without object has pods.
+    `_assumed` is a subset of the keys of `_pods`; so are those of `_with_affinity` and `_with_anti_affinity`; an info
+    without object has pods.
+
+    `nominations` are of pods without a node, for which room is being made.
     """
 
     def __init__(self) -> None:
+        self.nominations = Nominations()
+        self._images: dict[str, dict[str, int]] = {}
+        self._with_affinity: dict[str, PodInfo] = {}
+        self._with_anti_affinity: dict[str, PodInfo] = {}
         self._infos: dict[str, NodeInfo] = {}
         self._pods: dict[str, PodInfo] = {}
         self._assumed: set[str] = set()
@@ -157,6 +176,27 @@ class Cache:
         """Pods of a namespace that have a node."""
         return list(self._by_namespace.get(namespace, {}).values())
 
+    def image_sizes(self, name: str) -> Mapping[str, int]:
+        """The nodes that have an image of that name, and its size there in bytes."""
+        return self._images.get(name, {})
+
+    def pods(self) -> list[PodInfo]:
+        """All pods that have a node."""
+        return list(self._pods.values())
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether any pod that has a node has a term of inter-pod affinity or anti-affinity."""
+        return bool(self._with_affinity)
+
+    def pods_with_affinity(self) -> list[PodInfo]:
+        """Pods with any term of inter-pod affinity or anti-affinity that have a node."""
+        return list(self._with_affinity.values())
+
+    def pods_with_anti_affinity(self) -> list[PodInfo]:
+        """Pods with required terms of anti-affinity that have a node."""
+        return list(self._with_anti_affinity.values())
+
     def is_assumed(self, key: str) -> bool:
         return key in self._assumed
 
@@ -164,6 +204,7 @@ class Cache:
     def set_node(self, obj: Object) -> None:
         info = self._info(meta.name(obj))
         is_new, zone = info.obj is None, info.zone
+        self._set_images(info.name, info.obj, obj)
         info.set_object(obj)
         if is_new or info.zone != zone:
             self._listed = None
@@ -176,11 +217,24 @@ class Cache:
         if info is None:
             return
         self._listed = None
+        self._set_images(name, info.obj, None)
         info.obj = None
         if not info.pods:
             del self._infos[name]
         if self.observer is not None:
             self.observer.node_removed(name)
+
+    def _set_images(self, node: str, old: Object | None, new: Object | None) -> None:
+        before, now = _images(old), _images(new)
+        if before == now:
+            return
+        for name in _image_sizes(before):
+            nodes = self._images.get(name, {})
+            nodes.pop(node, None)
+            if not nodes:
+                self._images.pop(name, None)
+        for name, size in _image_sizes(now).items():
+            self._images.setdefault(name, {})[node] = size
 
     # ------------------------------------------------------------------ pods
     def assume(self, pod: PodInfo, node: str) -> None:
@@ -216,6 +270,10 @@ class Cache:
         self._take_out(pod.key)
         self._pods[pod.key] = pod
         self._by_namespace.setdefault(pod.namespace, {})[pod.key] = pod
+        if pod.affinity:
+            self._with_affinity[pod.key] = pod
+            if pod.affinity.required_anti:
+                self._with_anti_affinity[pod.key] = pod
         self._info(pod.node).add(pod)
         if self.observer is not None:
             self.observer.pod_put(pod)
@@ -230,6 +288,8 @@ class Cache:
         if pod is None:
             return
         self._assumed.discard(key)
+        self._with_affinity.pop(key, None)
+        self._with_anti_affinity.pop(key, None)
         space = self._by_namespace[pod.namespace]
         del space[key]
         if not space:
@@ -244,3 +304,11 @@ class Cache:
         if info is None:
             info = self._infos[name] = NodeInfo(name)
         return info
+
+
+def _images(node: Object | None) -> list[Object]:
+    return ((node or {}).get("status") or {}).get("images") or []
+
+
+def _image_sizes(images: list[Object]) -> dict[str, int]:
+    return {name: image.get("sizeBytes") or 0 for image in images for name in image.get("names") or ()}

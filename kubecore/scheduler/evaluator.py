@@ -10,30 +10,34 @@ from kubecore.scheduler.framework import (
     CycleState,
     Decision,
     Diagnosis,
-    Filter,
-    Plugin,
+    Hopeless,
     PluginError,
     PreFilter,
     Score,
 )
+from kubecore.scheduler.node_filter import NodeFilter
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import Profile
 
 
-def nodes_to_find(count: int) -> int:
-    """How many feasible nodes are enough among `count`: all up to 100, then a share that shrinks to 5 %."""
+def nodes_to_find(count: int, percentage: int = 0) -> int:
+    """How many feasible nodes are enough among `count`: all up to 100, then a share, which shrinks to 5 % with their
+    number where no percentage is asked for.
+    """
     if count < 100:
         return count
-    percentage = max(50 - count // 125, 5)
-    return max(count * percentage // 100, 100)
+    share = percentage or max(50 - count // 125, 5)
+    return max(count * share // 100, 100)
 
 
 class PluginEvaluator:
     """Searches on each time from where the last search ended, so that all nodes get their share of pods."""
 
-    def __init__(self, plugins: Sequence[Plugin], chance: random.Random | None = None) -> None:
-        self._pre_filters = [one for one in plugins if isinstance(one, PreFilter)]
-        self._filters = [one for one in plugins if isinstance(one, Filter)]
-        self._scores = [one for one in plugins if isinstance(one, Score)]
+    def __init__(self, profile: Profile, chance: random.Random | None = None) -> None:
+        self._profile = profile
+        self._pre_filters = profile.at(PreFilter)
+        self._scores = profile.at(Score)
+        self._node_filter = NodeFilter(profile)
         self._chance = chance or random.Random()
         self._start = 0
 
@@ -45,10 +49,18 @@ class PluginEvaluator:
         feasible: list[NodeInfo] = []
         if nodes:
             candidates = self._pre_filter(state, pod, cache, diagnosis)
-            feasible = self._filter(state, pod, candidates, diagnosis)
+            if not diagnosis.everywhere:
+                feasible = self._nominated(state, pod, cache) or self._filter(state, pod, candidates, diagnosis, cache)
         if not feasible:
             return Decision(state, diagnosis=diagnosis)
         return Decision(state, node=self._choose(state, pod, feasible, cache))
+
+    def _nominated(self, state: CycleState, pod: PodInfo, cache: Cache) -> list[NodeInfo]:
+        """The node that was made free for the pod, if it fits there: no other needs looking at then."""
+        node = cache.node(cache.nominations.node_of(pod.uid))
+        if node is None or self._node_filter.refusal(state, pod, node, cache.nominations):
+            return []
+        return [node]
 
     def _pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache, diagnosis: Diagnosis) -> Sequence[NodeInfo]:
         """The nodes that are left to look at; none when the diagnosis holds for all of them."""
@@ -80,28 +92,25 @@ class PluginEvaluator:
         return candidates
 
     def _filter(
-        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis, cache: Cache
     ) -> list[NodeInfo]:
-        filters = [one for one in self._filters if one.name not in state.skipped]
-        enough = nodes_to_find(len(nodes))
+        # with nothing to choose by, the first will do
+        enough = nodes_to_find(len(nodes), self._profile.percentage) if self._scores else 1
         feasible: list[NodeInfo] = []
         start = self._start % len(nodes) if nodes else 0
         seen = 0
         for index in range(len(nodes)):
             node = nodes[(start + index) % len(nodes)]
             seen += 1
-            for plugin in filters:
-                try:
-                    reasons = plugin.filter(state, pod, node)
-                except Exception as error:
-                    raise PluginError(f'running "{plugin.name}" filter plugin: {error}') from error
-                if reasons:
-                    diagnosis.refused(plugin.name, reasons)
-                    break
-            else:
+            refused = self._node_filter.refusal(state, pod, node, cache.nominations)
+            if refused is None:
                 feasible.append(node)
                 if len(feasible) >= enough:
                     break
+                continue
+            diagnosis.refused(refused.plugin, refused.reasons)
+            if not isinstance(refused.reasons, Hopeless):
+                diagnosis.crowded.append(node.name)
         self._start = start + seen
         return feasible
 
@@ -112,9 +121,8 @@ class PluginEvaluator:
         best = max(totals)
         return self._chance.choice([node.name for node, total in zip(nodes, totals, strict=True) if total == best])
 
-    @staticmethod
     def totals(
-        plugins: Sequence[Score], state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache
+        self, plugins: Sequence[Score], state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache
     ) -> list[int]:
         """Weighted scores of the nodes, summed up over plugins. Raises PluginError."""
         totals = [0] * len(nodes)
@@ -130,8 +138,9 @@ class PluginEvaluator:
             except Exception as error:
                 message = f'running Score plugins: plugin "{plugin.name}" failed with: {error}'
                 raise PluginError(message) from error
+            weight = self._profile.weight(plugin)
             for index, score in enumerate(scores):
-                totals[index] += score * plugin.weight
+                totals[index] += score * weight
         return totals
 
 

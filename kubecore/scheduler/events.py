@@ -30,6 +30,8 @@ class EventKind(enum.Enum):
     CLAIM = "a PersistentVolumeClaim was added or changed"
     VOLUME = "a PersistentVolume was added or changed"
     STORAGE_CLASS = "a StorageClass was added or changed"
+    CSI_NODE = "a CSINode was added or changed"
+    ATTACHMENT_REMOVED = "a VolumeAttachment is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,13 @@ class PodEvent:
 
 @dataclass(frozen=True, slots=True)
 class StorageEvent:
-    """`obj` is the claim, volume or class as it is now."""
+    """`obj` is the claim, volume, class and so on as it is now, or was before it was removed; `old` is None for one
+    that was added.
+    """
 
     kind: EventKind
     obj: Object
+    old: Object | None = None
 
 
 ClusterEvent = NodeEvent | PodEvent | StorageEvent

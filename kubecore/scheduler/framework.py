@@ -1,7 +1,7 @@
 """The extension points plugins hang on, and what a decision consists of.
 
-A small form of kubernetes `pkg/scheduler/framework`. A plugin implements the points it needs: PreEnqueue, PreFilter,
-Filter, PostFilter, PreScore and Score, Reserve, PreBind, Bind.
+A small form of kubernetes `pkg/scheduler/framework`. A plugin implements the points it needs: QueueSort, PreEnqueue,
+PreFilter, Filter, PostFilter, PreScore and Score, Reserve, Permit, PreBind, Bind, PostBind.
 """
 
 from __future__ import annotations
@@ -26,15 +26,30 @@ class CycleState:
         self.notes: dict[str, Any] = {}
         self.skipped: set[str] = set()
 
+    def clone(self) -> CycleState:
+        """A copy to try `add_pod` and `remove_pod` on. A note that those change brings a `clone` method."""
+        copy = CycleState()
+        copy.skipped = set(self.skipped)
+        for name, note in self.notes.items():
+            clone = getattr(note, "clone", None)
+            copy.notes[name] = note if clone is None else clone()
+        return copy
+
 
 class Plugin:
     name: ClassVar[str]
-    wakes: ClassVar[frozenset[EventKind]] = frozenset()
+    wakes: ClassVar[frozenset[EventKind]] = frozenset(EventKind)
     """Kinds of events upon which a pod that this plugin refused may be worth trying again."""
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         """Whether an event of those kinds may change what was refused to this pod. When in doubt, True."""
         return True
+
+
+class QueueSort(Plugin):
+    def order(self, pod: PodInfo, since: float) -> Any:
+        """What pods that wait are sorted by, least first; `since` says when the pod came to the queue."""
+        raise NotImplementedError
 
 
 class PreEnqueue(Plugin):
@@ -56,21 +71,50 @@ class PreFilter(Plugin):
         """Work out what does not depend on the node. May add itself to `state.skipped`."""
         raise NotImplementedError
 
+    def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        """Amend what was worked out for `pod` as if `other` were on the node too. Not called when skipped."""
+
+    def remove_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        """Amend what was worked out for `pod` as if `other` had left the node. Not called when skipped."""
+
+
+class Hopeless(tuple[str, ...]):
+    """Reasons to refuse a node that hold whatever pods leave it, so that preemption cannot help there."""
+
+    __slots__ = ()
+
 
 class Filter(Plugin):
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
-        """Why the node cannot take the pod; empty when it can."""
+        """Why the node cannot take the pod; empty when it can. A `Hopeless` rules out preemption there."""
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class PostFilterResult:
+    """`message` says why no room could be made; `node` is where the pod is to go when room was made, "" to take back
+    where it was to go, None to leave that as it is.
+    """
+
+    message: str = ""
+    node: str | None = None
+
+
 class PostFilter(Plugin):
-    def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> str | None:
-        """Try to make room after no node would do; what to add to the message, or None."""
+    def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
+        """Try to make room after no node would do."""
         raise NotImplementedError
 
 
 class Score(Plugin):
-    weight: ClassVar[int] = 1
+    weight: int = 1
+    """Unless the profile gives another."""
+
+    def concerns(self, pod: PodInfo, cache: Cache) -> bool:
+        """Whether nodes may score differently for this pod; told from little, before nodes are chosen. When in doubt,
+        True.
+        """
+        return True
 
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
         """Prepare; False when all nodes would score the same."""
@@ -86,7 +130,9 @@ class Score(Plugin):
 
 class Reserve(Plugin):
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
-        """Called as soon as the pod is given the node, before another pod is decided; raises when it cannot be done."""
+        """Called as soon as the pod is given the node, before another pod is decided; raises when it cannot be done,
+        `Refused` when the pod does not fit after all.
+        """
         raise NotImplementedError
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
@@ -94,20 +140,52 @@ class Reserve(Plugin):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Either a `refusal`, or the seconds for which the pod waits to be allowed."""
+
+    refusal: str = ""
+    wait: float = 0.0
+
+
+class Permit(Plugin):
+    def permit(self, state: CycleState, pod: PodInfo, node: str) -> Permission | None:
+        """Whether the pod may be bound; None when it may at once. Who says wait calls `WaitingPod.allow` later."""
+        raise NotImplementedError
+
+
 class PreBind(Plugin):
     def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
-        """Whether `pre_bind` does anything for this pod."""
+        """Whether `pre_bind` does anything for this pod, so that its node is shown as nominated meanwhile."""
         return True
 
     async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
-        """Prepare what the pod needs on the node; raises when it cannot be done."""
+        """Prepare what the pod needs on the node; raises when it cannot be done, `Refused` when it does not fit."""
         raise NotImplementedError
 
 
 class Bind(Plugin):
+    def handles(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+        """Whether to bind this pod; else the next Bind plugin is asked."""
+        return True
+
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Make it so; raises when it cannot be done."""
         raise NotImplementedError
+
+
+class PostBind(Plugin):
+    def post_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        """The pod was bound."""
+        raise NotImplementedError
+
+
+class Refused(Exception):
+    """A plugin decided, after the choice of a node, that the pod does not fit there after all."""
+
+    def __init__(self, message: str, plugin: str) -> None:
+        super().__init__(message)
+        self.plugin = plugin
 
 
 class PluginError(Exception):
@@ -127,6 +205,8 @@ class Diagnosis:
     """A reason that holds for all nodes together."""
     added: str = ""
     """What PostFilter plugins say."""
+    crowded: list[str] = field(default_factory=list)
+    """Names of the nodes that were refused for reasons which pods that leave may take away."""
 
     def refused(self, plugin: str, reasons: Sequence[str], nodes: int = 1) -> None:
         self.plugins.add(plugin)

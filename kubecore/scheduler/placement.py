@@ -20,9 +20,11 @@ from kubecore.scheduler.framework import (
     CycleState,
     Decision,
     Diagnosis,
+    Evaluator,
     Filter,
     Plugin,
     PluginError,
+    PostFilter,
     PreFilter,
     Score,
 )
@@ -30,11 +32,13 @@ from kubecore.scheduler.plugins.node_affinity import NodeAffinity
 from kubecore.scheduler.plugins.node_name import NodeName
 from kubecore.scheduler.plugins.node_ports import NodePorts
 from kubecore.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
-from kubecore.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from kubecore.scheduler.plugins.node_resources_fit import LEAST_ALLOCATED, NodeResourcesFit
 from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from kubecore.scheduler.plugins.taint_toleration import TaintToleration
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import EXTENSION_POINTS, Profile
+from kubecore.scheduler.resource_scoring import CPU_AND_MEMORY
 
 _FILTERS: frozenset[type[Plugin]] = frozenset(
     {NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, PodTopologySpread}
@@ -122,41 +126,78 @@ def _bounded(amounts: Mapping[str, int]) -> dict[str, int]:
     return {name: min(amount, _LARGEST) for name, amount in amounts.items()}
 
 
-class PlacementEvaluator:
-    """Decides as PluginEvaluator would with the same plugins, whose order is taken to be the default one."""
+def evaluator_for(profile: Profile) -> Evaluator:
+    """Rust where it decides as the profile says: its plugins at all their extension points, nodes to score by their
+    number.
+    """
+    known = [plugin for plugin in profile.plugins() if type(plugin) in _FILTERS | _SCORES]
+    is_whole = all(
+        plugin in profile.at(point)
+        for plugin in known
+        for point in EXTENSION_POINTS.values()
+        if isinstance(plugin, point)
+    )
+    return PlacementEvaluator(profile) if is_whole and not profile.percentage else PluginEvaluator(profile)
 
-    def __init__(self, plugins: Sequence[Plugin], chance: random.Random | None = None) -> None:
+
+def _has_default_arguments(plugin: Plugin) -> bool:
+    """Rust knows the plugins with their defaults only."""
+    if isinstance(plugin, NodeAffinity):
+        return not plugin.added
+    if isinstance(plugin, PodTopologySpread):
+        return plugin.default_constraints is None
+    if isinstance(plugin, NodeResourcesFit):
+        is_plain = not plugin.ignored and not plugin.ignored_groups and plugin.strategy == LEAST_ALLOCATED
+        return is_plain and plugin.resources == CPU_AND_MEMORY
+    return not isinstance(plugin, NodeResourcesBalancedAllocation) or plugin.resources == CPU_AND_MEMORY
+
+
+class PlacementEvaluator:
+    """Decides as PluginEvaluator would for the same profile, whose plugins' order is taken to be the default one.
+
+    Where nodes are kept free for other pods, and where no node will do, Python decides: it knows of nominations, and of
+    each node why it was refused, which preemption asks for.
+    """
+
+    def __init__(self, profile: Profile, chance: random.Random | None = None) -> None:
         chance = chance or random.Random()
-        self._in_python = PluginEvaluator(plugins, chance)
-        self._spread = next((one for one in plugins if type(one) is PodTopologySpread), None)
-        here = [one for one in plugins if type(one) not in _FILTERS]
-        self._pre_filters = [one for one in here if isinstance(one, PreFilter)]
-        self._filters = [one for one in here if isinstance(one, Filter)]
-        self._scores = [one for one in plugins if isinstance(one, Score) and type(one) not in _SCORES]
-        filters = [one.name for one in plugins if type(one) in _FILTERS]
-        scores = [(one.name, one.weight) for one in plugins if isinstance(one, Score) and type(one) in _SCORES]
-        profile = {"filters": filters, "scores": scores}
-        self.placer = _native.Placer(orjson.dumps(profile), chance.getrandbits(64))
+        self._in_python = PluginEvaluator(profile, chance)
+        self._makes_room = bool(profile.at(PostFilter))
+        filters, scores = profile.at(Filter), profile.at(Score)
+        known = {one.name for one in filters if type(one) in _FILTERS and _has_default_arguments(one)}
+        scored = {one.name for one in scores if type(one) in _SCORES and _has_default_arguments(one)}
+        spread = (one for one in filters if isinstance(one, PodTopologySpread) and one.name in known)
+        self._spread = next(spread, None)
+        self._pre_filters = [one for one in profile.at(PreFilter) if one.name not in known]
+        self.filters_in_python = [one for one in filters if one.name not in known]
+        self.scores_in_python = [one for one in scores if one.name not in scored]
+        in_rust = {
+            "filters": [one.name for one in filters if one.name in known],
+            "scores": [(one.name, profile.weight(one)) for one in scores if one.name in scored],
+        }
+        self.placer = _native.Placer(orjson.dumps(in_rust), chance.getrandbits(64))
 
     def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:
         """Raises PluginError."""
         state = CycleState()
-        if cache.nodes() and self._narrows(state, pod, cache):
+        if cache.nominations or (cache.nodes() and self._narrows(state, pod, cache)):
             return self._in_python.evaluate(pod, cache)
         table = PlacementTable.of(cache).native
-        filters = [one for one in self._filters if one.name not in state.skipped]
+        filters = [one for one in self.filters_in_python if one.name not in state.skipped]
+        scores = [one for one in self.scores_in_python if one.concerns(pod, cache)]
         try:
             facts = self.facts(pod)
-            if filters or self._scores:
-                return self._evaluate_together(state, pod, cache, filters, facts)
-            node, why = self.placer.decide(table, facts)
+            if filters or scores:
+                decision = self._evaluate_together(state, pod, cache, filters, scores, facts)
+            else:
+                node, why = self.placer.decide(table, facts)
+                decision = Decision(state, node=node or "", diagnosis=None if why is None else _diagnosis(why))
         except ValueError:
             # facts that cannot be read: let the plugin that stumbles over them say so
             return self._in_python.evaluate(pod, cache)
-        if node is not None:
-            return Decision(state, node=node)
-        assert why is not None
-        return Decision(state, diagnosis=_diagnosis(why))
+        if decision.diagnosis is not None and decision.diagnosis.nodes and self._makes_room:
+            return self._in_python.evaluate(pod, cache)
+        return decision
 
     def facts(self, pod: PodInfo) -> bytes:
         more: dict[str, Any] = {}
@@ -178,7 +219,13 @@ class PlacementEvaluator:
         return False
 
     def _evaluate_together(
-        self, state: CycleState, pod: PodInfo, cache: Cache, filters: Sequence[Filter], facts: bytes
+        self,
+        state: CycleState,
+        pod: PodInfo,
+        cache: Cache,
+        filters: Sequence[Filter],
+        scores: Sequence[Score],
+        facts: bytes,
     ) -> Decision:
         table = PlacementTable.of(cache).native
         refused = Diagnosis(0)
@@ -194,7 +241,7 @@ class PlacementEvaluator:
             return Decision(state, node=names[0])
         totals = self.placer.totals(table, facts, names)
         nodes = [node for node in map(cache.node, names) if node is not None]
-        for index, more in enumerate(self._in_python.totals(self._scores, state, pod, nodes, cache)):
+        for index, more in enumerate(self._in_python.totals(scores, state, pod, nodes, cache)):
             totals[index] += more
         chosen = self.placer.choose(totals)
         assert chosen is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from kubecore.api import meta, quantity
 from kubecore.client.client import Object
+from kubecore.scheduler.inter_pod_terms import InterPodTerms, terms_of
 
 Resources = dict[str, int]
 """Amounts by resource name: cpu in thousandths, everything else in whole units (bytes)."""
@@ -28,7 +29,20 @@ def amounts(given: Mapping[str, Any] | None) -> Resources:
 class PodInfo:
     """A pod and its derived facts. `node` is where it runs, or is about to."""
 
-    __slots__ = ("_requests", "_used", "facts", "key", "labels", "namespace", "node", "obj", "ports", "priority", "uid")
+    __slots__ = (
+        "_affinity",
+        "_requests",
+        "_used",
+        "facts",
+        "key",
+        "labels",
+        "namespace",
+        "node",
+        "obj",
+        "ports",
+        "priority",
+        "uid",
+    )
 
     def __init__(self, obj: Object) -> None:
         spec = obj["spec"]
@@ -42,6 +56,7 @@ class PodInfo:
         self.ports = frozenset(_host_ports(spec))
         self.facts: bytes | None = None
         """What placement was told of it, see `placement.pod_facts`."""
+        self._affinity: InterPodTerms | None = None
         self._requests: Resources | None = None
         self._used: tuple[int, int] | None = None
 
@@ -49,6 +64,27 @@ class PodInfo:
     def spec(self) -> Object:
         spec: Object = self.obj["spec"]
         return spec
+
+    @property
+    def scheduler_name(self) -> str:
+        return self.spec.get("schedulerName") or "default-scheduler"
+
+    @property
+    def nominated_node(self) -> str:
+        """Where room is being made for the pod, by its status."""
+        return (self.obj.get("status") or {}).get("nominatedNodeName") or ""
+
+    @property
+    def affinity(self) -> InterPodTerms:
+        """The pod's terms of inter-pod affinity; one that cannot be read, which no API server lets through, counts
+        as none.
+        """
+        if self._affinity is None:
+            try:
+                self._affinity = terms_of(self.spec, self.namespace)
+            except ValueError:
+                self._affinity = InterPodTerms()
+        return self._affinity
 
     @property
     def tolerations(self) -> list[Object]:

@@ -8,18 +8,19 @@ import heapq
 import itertools
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kubecore.clock import Clock, Timer
 from kubecore.scheduler.events import ClusterEvent
-from kubecore.scheduler.framework import Plugin, PreEnqueue
+from kubecore.scheduler.framework import Plugin, PreEnqueue, QueueSort
+from kubecore.scheduler.plugins.priority_sort import PrioritySort
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import Profile
 
 log = logging.getLogger(__name__)
 
-_BACK_OFF_SECONDS = 1.0
-_BACK_OFF_MAXIMUM = 10.0
 # A pod that no event woke for this long is tried again all the same; how often such ones are looked for.
 _FORGOTTEN_SECONDS = 300.0
 _SWEEP_SECONDS = 30.0
@@ -36,11 +37,24 @@ class Place(enum.Enum):
     GONE = "not in the queue any more"
 
 
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How long a pod waits after a try that failed, in seconds: doubled each time, up to a maximum."""
+
+    initial: float = 1.0
+    maximum: float = 10.0
+
+    def seconds(self, failures: int) -> float:
+        return min(self.initial * 2.0 ** min(failures - 1, 60), self.maximum)
+
+
 @dataclass(eq=False, slots=True)
 class QueuedPod:
     """A pod that waits, and what became of its tries. Only the queue changes it."""
 
     pod: PodInfo
+    backs_off: BackOff
+    sort: QueueSort
     since: float
     """When it came, or came back from its last try."""
     sequence: int
@@ -56,16 +70,16 @@ class QueuedPod:
     seen: list[ClusterEvent] = field(default_factory=list)
     """What happened while the pod was being tried."""
 
-    def order(self) -> tuple[int, float, int]:
-        """Higher priority first, then who waited longer."""
-        return (-self.pod.priority, self.since, self.sequence)
+    def order(self) -> tuple[Any, int]:
+        """By the profile's QueueSort plugin; of equals, who came first."""
+        return (self.sort.order(self.pod, self.since), self.sequence)
 
     @property
     def back_off_ends(self) -> float:
         count = self.errors or self.refusals
         if not count:
             return 0.0
-        return self.since + min(_BACK_OFF_SECONDS * 2.0 ** min(count - 1, 10), _BACK_OFF_MAXIMUM)
+        return self.since + self.backs_off.seconds(count)
 
 
 class SchedulingQueue:
@@ -77,16 +91,21 @@ class SchedulingQueue:
     does so only while there is something else to do: `pop` takes it rather than wait (KEP-5142).
     """
 
-    def __init__(self, clock: Clock, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, clock: Clock, profiles: Mapping[str, Profile], back_off: BackOff | None = None) -> None:
+        """`profiles` by the scheduler's name; pods of other schedulers must not be given to the queue."""
         self._clock = clock
-        self._plugins = {plugin.name: plugin for plugin in plugins}
-        self._gates = [one for one in self._plugins.values() if isinstance(one, PreEnqueue)]
+        self._back_off = back_off or BackOff()
+        self._plugins = {name: {one.name: one for one in profile.plugins()} for name, profile in profiles.items()}
+        self._gates = {name: profile.at(PreEnqueue) for name, profile in profiles.items()}
+        sorts = [sort for profile in profiles.values() for sort in profile.at(QueueSort)]
+        # all profiles share one order
+        self._sort = sorts[0] if sorts else PrioritySort()
         self._known: dict[str, QueuedPod] = {}
-        self._stuck: dict[frozenset[str], dict[str, QueuedPod]] = {}
+        self._stuck: dict[tuple[str, frozenset[str]], dict[str, QueuedPod]] = {}
         self._trying: set[QueuedPod] = set()
-        self._active: list[tuple[tuple[int, float, int], int, QueuedPod]] = []
+        self._active: list[tuple[tuple[Any, int], int, QueuedPod]] = []
         self._backing_off: list[tuple[float, int, int, QueuedPod]] = []
-        self._impatient: list[tuple[float, tuple[int, float, int], int, QueuedPod]] = []
+        self._impatient: list[tuple[float, tuple[Any, int], int, QueuedPod]] = []
         self._sequence = itertools.count()
         self._available = asyncio.Event()
         self._timer: Timer | None = None
@@ -109,7 +128,7 @@ class SchedulingQueue:
         if pod.key in self._known:
             self.update(pod, ())
             return
-        entry = QueuedPod(pod, self._clock.monotonic(), next(self._sequence))
+        entry = QueuedPod(pod, self._back_off, self._sort, self._clock.monotonic(), next(self._sequence))
         self._known[pod.key] = entry
         self._release(entry)
 
@@ -186,29 +205,41 @@ class SchedulingQueue:
         else:
             self._put(entry, Place.STUCK)
 
-    def happened(self, event: ClusterEvent) -> None:
-        """Wake the pods that were refused by a plugin for which this event changes things."""
+    def activate(self, key: str) -> None:
+        """Try the pod next if it waits, whatever it waits for except its gates."""
+        entry = self._known.get(key)
+        if entry is not None and entry.place in (Place.STUCK, Place.BACKING_OFF):
+            self._release(entry)
+            if entry.place is Place.BACKING_OFF:
+                self._put(entry, Place.ACTIVE)
+
+    def happened(self, event: ClusterEvent, *, to_priority: int | None = None) -> None:
+        """Wake the pods that were refused by a plugin for which this event changes things; if it does so only for
+        those up to a priority, only these.
+        """
         for entry in self._trying:
-            entry.seen.append(event)
-        for refused_by, entries in list(self._stuck.items()):
-            plugins = self._interested(refused_by, event)
+            if _concerns(entry, to_priority):
+                entry.seen.append(event)
+        for (profile, refused_by), entries in list(self._stuck.items()):
+            plugins = self._interested(profile, refused_by, event)
             if plugins:
                 for entry in list(entries.values()):
-                    if any(_helps(plugin, event, entry.pod) for plugin in plugins):
+                    if _concerns(entry, to_priority) and any(_helps(plugin, event, entry.pod) for plugin in plugins):
                         self._release(entry)
 
     def _is_helped_by(self, entry: QueuedPod, event: ClusterEvent) -> bool:
-        plugins = self._interested(entry.refused_by, event)
+        plugins = self._interested(entry.pod.scheduler_name, entry.refused_by, event)
         return any(_helps(plugin, event, entry.pod) for plugin in plugins)
 
-    def _interested(self, names: frozenset[str], event: ClusterEvent) -> list[Plugin]:
-        plugins = (self._plugins[name] for name in names)
-        return [plugin for plugin in plugins if event.kind in plugin.wakes]
+    def _interested(self, profile: str, names: frozenset[str], event: ClusterEvent) -> list[Plugin]:
+        plugins = map(self._plugins[profile].get, names)
+        return [plugin for plugin in plugins if plugin is not None and event.kind in plugin.wakes]
 
     # ------------------------------------------------------------------ places
     def _release(self, entry: QueuedPod) -> None:
         """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
-        gate = next((plugin.name for plugin in self._gates if plugin.pre_enqueue(entry.pod) is not None), None)
+        gates = self._gates[entry.pod.scheduler_name]
+        gate = next((plugin.name for plugin in gates if plugin.pre_enqueue(entry.pod) is not None), None)
         entry.gated = gate is not None
         if gate is not None:
             self._move(entry, Place.GONE)
@@ -221,10 +252,11 @@ class SchedulingQueue:
 
     def _move(self, entry: QueuedPod, place: Place) -> None:
         if entry.place is Place.STUCK:
-            entries = self._stuck[entry.refused_by]
+            kind = (entry.pod.scheduler_name, entry.refused_by)
+            entries = self._stuck[kind]
             del entries[entry.pod.key]
             if not entries:
-                del self._stuck[entry.refused_by]
+                del self._stuck[kind]
         elif entry.place is Place.TRYING:
             self._trying.discard(entry)
         entry.place = place
@@ -233,7 +265,8 @@ class SchedulingQueue:
     def _put(self, entry: QueuedPod, place: Place) -> None:
         self._move(entry, place)
         if place is Place.STUCK:
-            self._stuck.setdefault(entry.refused_by, {})[entry.pod.key] = entry
+            kind = (entry.pod.scheduler_name, entry.refused_by)
+            self._stuck.setdefault(kind, {})[entry.pod.key] = entry
             if not entry.gated:
                 self._set_sweep(_FORGOTTEN_SECONDS)
         elif place is Place.ACTIVE:
@@ -305,6 +338,10 @@ class SchedulingQueue:
             if timer is not None:
                 timer.cancel()
         self._timer = self._sweep = None
+
+
+def _concerns(entry: QueuedPod, to_priority: int | None) -> bool:
+    return to_priority is None or entry.pod.priority <= to_priority
 
 
 def _helps(plugin: Plugin, event: ClusterEvent, pod: PodInfo) -> bool:

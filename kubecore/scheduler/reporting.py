@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -28,29 +30,65 @@ class Reporter:
         self._client = client
         self._clock = clock
         self._recorder = EventRecorder(client, clock, name)
+        self._shown: dict[str, str] = {}
+        """By uid, the nominated node that was written for a pod whose binding is under way."""
 
     def scheduled(self, pod: PodInfo, node: str) -> None:
+        self._shown.pop(pod.uid, None)
         message = f"Successfully assigned {pod.namespace}/{meta.name(pod.obj)} to {node}"
         self._recorder.event(pod.obj, "Normal", "Scheduled", message, action="Binding")
 
     def failed(self, pod: PodInfo, message: str) -> None:
+        self._shown.pop(pod.uid, None)
         if len(message) > _LONGEST_NOTE:
             message = message[: _LONGEST_NOTE - 4] + " ..."
         self._recorder.event(pod.obj, "Warning", "FailedScheduling", message, action="Scheduling")
 
+    def preempted(self, victim: PodInfo, by: PodInfo, node: str) -> None:
+        message = f"Preempted by pod {by.uid} on node {node}"
+        self._recorder.event(victim.obj, "Normal", "Preempted", message, action="Preempting", related=by.obj)
+
+    async def disrupted(self, pod: Object, reason: str, message: str) -> None:
+        """Set the pod's condition DisruptionTarget. Raises StatusError and OSError."""
+        known = meta.condition(pod, "DisruptionTarget") or {}
+        if (known.get("status"), known.get("reason"), known.get("message")) == ("True", reason, message):
+            return
+        condition = self._condition(pod, "DisruptionTarget", "True", reason, message)
+        patch = {"metadata": {"uid": meta.uid(pod)}, "status": {"conditions": [condition]}}
+        await self._patch(pod, patch)
+
     async def stop(self) -> None:
         await self._recorder.stop()
 
-    async def set_unscheduled(self, pod: Object, reason: str, message: str) -> None:
-        """Set the pod's condition PodScheduled to False. Never raises."""
-        known = meta.condition(pod, "PodScheduled")
-        was_false = known is not None and known.get("status") == "False"
-        if known is not None and was_false and (known.get("reason"), known.get("message")) == (reason, message):
-            return
-        since = known.get("lastTransitionTime") if known is not None and was_false else None
+    def set_unscheduled(
+        self, pod: Object, reason: str, message: str, *, nominated: str | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Set the pod's condition PodScheduled to False, and the node it is nominated for unless that is None. What is
+        returned has to be awaited and never raises.
+        """
+        status: Object = {}
+        shown = self._shown.pop(meta.uid(pod), None) or (pod.get("status") or {}).get("nominatedNodeName") or ""
+        if nominated is not None and nominated != shown:
+            status["nominatedNodeName"] = nominated or None
+        known = meta.condition(pod, "PodScheduled") or {}
+        if (known.get("status"), known.get("reason"), known.get("message")) != ("False", reason, message):
+            status["conditions"] = [self._condition(pod, "PodScheduled", "False", reason, message)]
+        return self._patch_status(pod, status)
+
+    async def nominate(self, pod: Object, node: str) -> None:
+        """Show the node that the pod is about to get, or with "" that none is kept for it. Never raises."""
+        if node != ((pod.get("status") or {}).get("nominatedNodeName") or ""):
+            if node:
+                self._shown[meta.uid(pod)] = node
+            await self._patch_status(pod, {"nominatedNodeName": node or None})
+
+    def _condition(self, pod: Object, kind: str, status: str, reason: str, message: str) -> Object:
+        known = meta.condition(pod, kind)
+        is_same = known is not None and known.get("status") == status
+        since = known.get("lastTransitionTime") if known is not None and is_same else None
         condition = {
-            "type": "PodScheduled",
-            "status": "False",
+            "type": kind,
+            "status": status,
             "lastTransitionTime": since or meta.format_time(self._clock.now()),
             "observedGeneration": meta.generation(pod),
             "reason": reason,
@@ -58,8 +96,13 @@ class Reporter:
         }
         if not condition["observedGeneration"]:
             del condition["observedGeneration"]
+        return condition
+
+    async def _patch_status(self, pod: Object, status: Object) -> None:
+        if not status:
+            return
         # the uid keeps it off another pod of the same name
-        patch = {"metadata": {"uid": meta.uid(pod)}, "status": {"conditions": [condition]}}
+        patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
         try:
             await self._patch(pod, patch)
         except StatusError as error:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kubecore.api import meta
-from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
@@ -26,22 +27,23 @@ from kubecore.scheduler.events import (
     pod_removed,
 )
 from kubecore.scheduler.framework import (
-    Bind,
+    CycleState,
     Decision,
     Diagnosis,
     Evaluator,
-    Plugin,
-    PluginError,
     PostFilter,
-    PreBind,
-    Reserve,
 )
-from kubecore.scheduler.placement import PlacementEvaluator
-from kubecore.scheduler.plugins import default_plugins
-from kubecore.scheduler.plugins.default_binder import DefaultBinder
+from kubecore.scheduler.handle import Handle
+from kubecore.scheduler.placement import evaluator_for
+from kubecore.scheduler.placing import Failure, Placing
+from kubecore.scheduler.plugins import Factory
+from kubecore.scheduler.plugins import installed as installed_plugins
 from kubecore.scheduler.pods import PodInfo, is_finished, scheduling_facts
-from kubecore.scheduler.queue import QueuedPod, SchedulingQueue
+from kubecore.scheduler.profile import Profile
+from kubecore.scheduler.profiles import ProfileConfig, make_profile
+from kubecore.scheduler.queue import BackOff, QueuedPod, SchedulingQueue
 from kubecore.scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
+from kubecore.scheduler.waiting_pods import WaitingPods
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +51,36 @@ _STORAGE = {
     EventKind.CLAIM: "persistentvolumeclaims",
     EventKind.VOLUME: "persistentvolumes",
     EventKind.STORAGE_CLASS: "storageclasses.storage.k8s.io",
+    EventKind.CSI_NODE: "csinodes.storage.k8s.io",
+    EventKind.ATTACHMENT_REMOVED: "volumeattachments.storage.k8s.io",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
-    name: str = "default-scheduler"
-    """Schedules the pods whose spec.schedulerName this is."""
+    profiles: tuple[ProfileConfig, ...] = (ProfileConfig(),)
+    """At least one; each of another name."""
+    back_off: BackOff = field(default_factory=BackOff)
+    percentage: int = 0
+    """Of nodes to score, where the profile does not say; 0 lets their number decide."""
     bindings_in_flight: int = 128
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """What schedules the pods of one profile."""
+
+    profile: Profile
+    evaluator: Evaluator
+    placing: Placing
+    reporter: Reporter
+
+
 class Scheduler:
-    """`ready` is set once the caches are complete and pods are being scheduled; `run` works until cancelled."""
+    """`ready` is set once the caches are complete and pods are being scheduled; `run` works until cancelled.
+
+    `waiting` are the pods that Permit plugins hold, `profiles` those that pods are scheduled by, by scheduler name.
+    """
 
     def __init__(
         self,
@@ -69,24 +89,49 @@ class Scheduler:
         config: SchedulerConfig | None = None,
         *,
         informers: InformerFactory | None = None,
-        plugins: list[Plugin] | None = None,
-        evaluator: Evaluator | None = None,
+        registry: Mapping[str, Factory] | None = None,
+        make_evaluator: Callable[[Profile], Evaluator] = evaluator_for,
     ) -> None:
+        """`registry` makes plugins by name; by default those that are installed. Raises InvalidProfile."""
         self.config = config or SchedulerConfig()
         self.ready = asyncio.Event()
         self._clock = clock
         self._own_informers = informers is None
         self._informers = informers or InformerFactory(client, clock)
-        self._reporter = Reporter(client, clock, self.config.name)
         self._nodes = self._informers.informer("nodes")
         self._pods = self._informers.informer("pods")
         self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
-        chosen = plugins if plugins is not None else default_plugins(self._informers, client)
-        self._plugins: list[Plugin] = [*chosen, DefaultBinder(client)]
-        self._evaluator = evaluator or PlacementEvaluator(self._plugins)
         self._cache = Cache()
-        self._queue = SchedulingQueue(clock, self._plugins)
+        self.waiting = WaitingPods(clock)
+        self._group: asyncio.TaskGroup | None = None
+        names = [name for one in self.config.profiles for _, name in one.names()]
+        known = registry if registry is not None else installed_plugins(names)
+        self._lanes = {one.name: self._lane(client, one, known, make_evaluator) for one in self.config.profiles}
+        self.profiles = {name: lane.profile for name, lane in self._lanes.items()}
+        self._queue = SchedulingQueue(clock, self.profiles, self.config.back_off)
         self._slots = asyncio.Semaphore(self.config.bindings_in_flight)
+
+    def _lane(
+        self,
+        client: Client,
+        config: ProfileConfig,
+        registry: Mapping[str, Factory],
+        make_evaluator: Callable[[Profile], Evaluator],
+    ) -> _Lane:
+        reporter = Reporter(client, self._clock, config.name)
+        handle = Handle(
+            client=client,
+            clock=self._clock,
+            informers=self._informers,
+            cache=self._cache,
+            waiting=self.waiting,
+            reporter=reporter,
+            spawn=self._spawn,
+            activate=lambda key: self._queue.activate(key),
+            take_back_nomination=self._take_back_nomination,
+        )
+        profile = make_profile(config, handle, registry, self.config.percentage)
+        return _Lane(profile, make_evaluator(profile), Placing(profile, self.waiting), reporter)
 
     # ------------------------------------------------------------------ running
     async def run(self) -> None:
@@ -99,144 +144,129 @@ class Scheduler:
             for kind, informer in self._storage.items():
                 self._watch_storage(kind, informer)
             self.ready.set()
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as self._group:
                 while True:
-                    await self._schedule(await self._queue.pop(), group)
+                    await self._schedule(await self._queue.pop())
                     # let events and bindings in between two decisions
                     await self._clock.sleep(0)
         finally:
             self.ready.clear()
             self._queue.close()
-            await self._reporter.stop()
+            for lane in self._lanes.values():
+                await lane.reporter.stop()
             if self._own_informers:
                 await self._informers.stop()
 
-    async def _schedule(self, entry: QueuedPod, group: asyncio.TaskGroup) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        assert self._group is not None, "only while running"
+        self._group.create_task(work, name=name)
+
+    async def _schedule(self, entry: QueuedPod) -> None:
         pod = entry.pod
+        lane = self._lanes[pod.scheduler_name]
         if meta.is_deleting(pod.obj):
-            self._reporter.failed(pod, f"skip schedule deleting pod: {pod.key}")
+            lane.reporter.failed(pod, f"skip schedule deleting pod: {pod.key}")
             self._queue.done(entry)
             return
         try:
-            decision = self._evaluator.evaluate(pod, self._cache)
+            decision = lane.evaluator.evaluate(pod, self._cache)
             if decision.diagnosis is None:
                 self._cache.assume(pod, decision.node)
+                self._take_back_nomination(pod, unless=decision.node)
         except Exception as error:
             log.exception("scheduling %s failed", pod.key)
-            self._give_back(entry, group, SCHEDULER_ERROR, str(error))
+            self._give_back(entry, Failure(SCHEDULER_ERROR, str(error)))
             return
         if decision.diagnosis is not None:
             diagnosis = decision.diagnosis
-            self._post_filter(decision, pod, diagnosis)
-            self._give_back(entry, group, UNSCHEDULABLE, diagnosis.message(), refused_by=diagnosis.plugins)
+            nominated = self._post_filter(lane, decision.state, pod, diagnosis)
+            failure = Failure(UNSCHEDULABLE, diagnosis.message(), frozenset(diagnosis.plugins))
+            self._give_back(entry, failure, nominated)
             return
-        if failure := self._reserve(decision, pod):
+        if failed := lane.placing.commit(decision.state, pod, decision.node):
             self._cache.forget(pod)
-            self._give_back(entry, group, SCHEDULER_ERROR, failure)
+            self._give_back(entry, failed)
             return
-        self._queue.binding(entry)
-        preparing = [
-            plugin
-            for plugin in self._plugins
-            if isinstance(plugin, PreBind) and plugin.has_work(decision.state, pod, decision.node)
-        ]
-        if not preparing:
+        if not lane.placing.is_waiting(pod):
+            self._queue.binding(entry)
+        takes_time = lane.placing.takes_time(decision.state, pod, decision.node)
+        if not takes_time:
             await self._slots.acquire()
-        group.create_task(self._bind(entry, pod, decision, group, preparing), name=f"scheduler binds {pod.key}")
+        binding = self._bind(lane, entry, pod, decision, takes_time=takes_time)
+        self._spawn(binding, f"scheduler binds {pod.key}")
 
-    def _post_filter(self, decision: Decision, pod: PodInfo, diagnosis: Diagnosis) -> None:
+    def _post_filter(self, lane: _Lane, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> str | None:
+        """Let plugins make room; the node that the pod is nominated for, "" for none, None for what it was."""
         if not diagnosis.nodes:
-            return
-        said: list[str | None] = []
-        for plugin in self._plugins:
-            if isinstance(plugin, PostFilter):
-                try:
-                    said.append(plugin.post_filter(decision.state, pod, diagnosis))
-                except Exception as error:
-                    log.exception("making room for %s failed", pod.key)
-                    said = [str(error)]
-                    break
-        diagnosis.added = ", ".join(filter(None, said))
+            return ""
+        said: list[str] = []
+        nominated: str | None = None
+        for plugin in lane.profile.at(PostFilter):
+            try:
+                result = plugin.post_filter(state, pod, diagnosis)
+            except Exception as error:
+                log.exception("making room for %s failed", pod.key)
+                diagnosis.added = str(error)
+                return None
+            if result.node:
+                return result.node
+            nominated = result.node if nominated is None else nominated
+            if result.message:
+                said.append(result.message)
+        diagnosis.added = ", ".join(said)
+        return nominated
 
     # ------------------------------------------------------------------ binding
-    def _reserve(self, decision: Decision, pod: PodInfo) -> str:
-        """What failed, after everything was undone; empty when all is reserved."""
-        for plugin in self._plugins:
-            if isinstance(plugin, Reserve):
-                try:
-                    plugin.reserve(decision.state, pod, decision.node)
-                except Exception as error:
-                    log.error("reserving for %s failed", pod.key, exc_info=error)
-                    self._unreserve(decision, pod)
-                    return f'running Reserve plugin "{plugin.name}": {error}'
-        return ""
-
-    def _unreserve(self, decision: Decision, pod: PodInfo) -> None:
-        for plugin in reversed(self._plugins):
-            if isinstance(plugin, Reserve):
-                plugin.unreserve(decision.state, pod, decision.node)
-
-    async def _bind(
-        self, entry: QueuedPod, pod: PodInfo, decision: Decision, group: asyncio.TaskGroup, preparing: list[PreBind]
-    ) -> None:
-        """Preparing may take minutes, and holds no slot; without it the slot is held already."""
-        for plugin in preparing:
-            try:
-                await plugin.pre_bind(decision.state, pod, decision.node)
-            except Exception as error:
-                self._fail_binding(entry, pod, decision, group, error, f'PreBind plugin "{plugin.name}"')
+    async def _bind(self, lane: _Lane, entry: QueuedPod, pod: PodInfo, decision: Decision, *, takes_time: bool) -> None:
+        """What takes time may take minutes, and holds no slot; without it the slot is held already."""
+        state, node = decision.state, decision.node
+        if takes_time:
+            await lane.reporter.nominate(pod.obj, node)
+            failed = await lane.placing.permitted(pod)
+            if failed is None:
+                self._queue.binding(entry)
+                failed = await lane.placing.prepare(state, pod, node)
+            if failed is not None:
+                self._not_bound(lane, entry, pod, decision, failed)
                 return
-        if preparing:
             await self._slots.acquire()
-        binder = next(plugin for plugin in self._plugins if isinstance(plugin, Bind))
         try:
-            await binder.bind(decision.state, pod, decision.node)
-        except Exception as error:
-            self._fail_binding(entry, pod, decision, group, error, f'Bind plugin "{binder.name}"')
-        else:
-            self._queue.done(entry)
-            self._reporter.scheduled(pod, decision.node)
+            failure = await lane.placing.bind(state, pod, node)
         finally:
             self._slots.release()
+        if failure is not None:
+            self._not_bound(lane, entry, pod, decision, failure)
+            return
+        self._queue.done(entry)
+        lane.reporter.scheduled(pod, node)
+        lane.placing.bound(state, pod, node)
 
-    def _fail_binding(
-        self,
-        entry: QueuedPod,
-        pod: PodInfo,
-        decision: Decision,
-        group: asyncio.TaskGroup,
-        error: Exception,
-        which: str,
-    ) -> None:
-        if not isinstance(error, StatusError | OSError | PluginError):
-            log.error("binding %s failed", pod.key, exc_info=error)
-        self._unreserve(decision, pod)
+    def _not_bound(self, lane: _Lane, entry: QueuedPod, pod: PodInfo, decision: Decision, failure: Failure) -> None:
+        lane.placing.unreserve(decision.state, pod, decision.node)
         if self._cache.forget(pod):
             self._queue.happened(pod_removed(pod))
-        self._give_back(entry, group, SCHEDULER_ERROR, f"running {which}: {error}")
+        self._give_back(entry, failure)
 
     # ------------------------------------------------------------------ failing
-    def _give_back(
-        self,
-        entry: QueuedPod,
-        group: asyncio.TaskGroup,
-        reason: str,
-        message: str,
-        *,
-        refused_by: set[str] | frozenset[str] = frozenset(),
-    ) -> None:
-        """Queue the pod again, unless it is gone or somebody else gave it a node, and say why it has none."""
+    def _give_back(self, entry: QueuedPod, failure: Failure, nominated: str | None = "") -> None:
+        """Queue the pod again, unless it is gone or somebody else gave it a node, and say why it has none.
+
+        `nominated` is the node that it is to get once that is free; "" for none, None for what it was.
+        """
         pod = entry.pod
+        lane = self._lanes[pod.scheduler_name]
         current = self._pods.get(pod.key)
         waits = current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName")
         if current is not None and waits:
             changed = scheduling_facts(current) != scheduling_facts(pod.obj)
-            self._queue.give_back(entry, refused_by, PodInfo(current) if changed else None)
-            report = self._reporter.set_unscheduled(current, reason, message)
-            group.create_task(report, name=f"scheduler reports on {pod.key}")
+            self._queue.give_back(entry, failure.refused_by, PodInfo(current) if changed else None)
+            if nominated is not None:
+                self._cache.nominations.put(entry.pod, nominated)
+            report = lane.reporter.set_unscheduled(current, failure.reason, failure.message, nominated=nominated)
+            self._spawn(report, f"scheduler reports on {pod.key}")
         else:
             self._queue.done(entry)
-        self._reporter.failed(pod, message)
+        lane.reporter.failed(pod, failure.message)
 
     # ------------------------------------------------------------------ pods
     def _pod_added(self, obj: Object) -> None:
@@ -245,6 +275,7 @@ class Scheduler:
             if not is_finished(obj):
                 self._place(pod)
         elif self._is_mine(obj) and not is_finished(obj):
+            self._cache.nominations.updated(None, pod)
             self._queue.add(pod)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
@@ -260,10 +291,16 @@ class Scheduler:
         elif self._cache.is_assumed(key):
             if meta.is_deleting(new) and not meta.is_deleting(old):
                 # its binding will fail, but others need not wait for that
+                self._reject(new)
                 self._remove(key)
-        elif key not in self._queue or scheduling_facts(old) != scheduling_facts(new):
-            pod = PodInfo(new)
-            self._queue.update(pod, list(pod_changes(PodInfo(old), pod)))
+        else:
+            before, pod = PodInfo(old), PodInfo(new)
+            nominated = self._cache.nominations.node_of(pod.uid)
+            self._cache.nominations.updated(before, pod)
+            if nominated and self._cache.nominations.node_of(pod.uid) != nominated:
+                self._queue.happened(pod_removed(before), to_priority=before.priority)
+            if key not in self._queue or scheduling_facts(old) != scheduling_facts(new):
+                self._queue.update(pod, list(pod_changes(before, pod)))
 
     def _bound_pod_updated(self, old: Object, new: Object) -> None:
         key = meta.key(new)
@@ -279,12 +316,28 @@ class Scheduler:
 
     def _pod_deleted(self, obj: Object) -> None:
         key = meta.key(obj)
+        self._reject(obj)
         self._queue.remove(key)
         self._remove(key)
+        self._take_back_nomination(PodInfo(obj))
+
+    def _reject(self, obj: Object) -> None:
+        """A pod that goes need not wait to be bound any more."""
+        waiting = self.waiting.get(meta.uid(obj))
+        if waiting is not None:
+            waiting.reject("", "removed")
+
+    def _take_back_nomination(self, pod: PodInfo, *, unless: str = "") -> None:
+        """Pods of no higher priority had to leave room for the pod, unless it is the node that it got."""
+        before = self._cache.nominations.node_of(pod.uid)
+        self._cache.nominations.remove(pod.uid)
+        if before and before != unless:
+            self._queue.happened(pod_removed(pod), to_priority=pod.priority)
 
     def _place(self, pod: PodInfo) -> None:
         """The pod was bound, by us or by somebody else."""
         self._queue.remove(pod.key)
+        self._take_back_nomination(pod, unless=pod.node)
         assumed = self._cache.pod(pod.key)
         self._cache.add_pod(pod)
         self._queue.happened(pod_placed(pod))
@@ -297,7 +350,7 @@ class Scheduler:
             self._queue.happened(pod_removed(pod))
 
     def _is_mine(self, obj: Object) -> bool:
-        return (obj["spec"].get("schedulerName") or "default-scheduler") == self.config.name
+        return PodInfo(obj).scheduler_name in self._lanes
 
     # ------------------------------------------------------------------ nodes
     def _node_added(self, node: Object) -> None:
@@ -315,7 +368,10 @@ class Scheduler:
 
     # ------------------------------------------------------------------ storage
     def _watch_storage(self, kind: EventKind, informer: SharedInformer) -> None:
-        def added(obj: Object) -> None:
-            self._queue.happened(StorageEvent(kind, obj))
+        def happened(obj: Object, old: Object | None = None) -> None:
+            self._queue.happened(StorageEvent(kind, obj, old))
 
-        informer.add_handler(added, lambda old, new: added(new))
+        if kind is EventKind.ATTACHMENT_REMOVED:
+            informer.add_handler(on_delete=happened)
+        else:
+            informer.add_handler(happened, lambda old, new: happened(new, old))

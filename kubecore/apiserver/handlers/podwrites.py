@@ -151,6 +151,8 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
     if given.get("annotations"):
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **given["annotations"]}
     status = pod.setdefault("status", {})
+    # the node it has says more than the one it was to get
+    status.pop("nominatedNodeName", None)
     conditions = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     if metadata.get("generation"):

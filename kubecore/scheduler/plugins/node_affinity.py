@@ -9,10 +9,21 @@ from kubecore.api import node_selection
 from kubecore.api.node_selection import Term
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent
-from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult, Score, normalize_by_maximum
+from kubecore.scheduler.framework import (
+    CycleState,
+    Filter,
+    Hopeless,
+    PreFilter,
+    PreFilterResult,
+    Score,
+    normalize_by_maximum,
+)
 from kubecore.scheduler.pods import PodInfo
 
-_REASON = ("node(s) didn't match Pod's node affinity/selector",)
+_REASON = Hopeless(("node(s) didn't match Pod's node affinity/selector",))
+_ENFORCED = Hopeless(("node(s) didn't match scheduler-enforced node affinity",))
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _CONFLICT = "pod affinity terms conflict"
 
 
@@ -21,10 +32,17 @@ class NodeAffinity(PreFilter, Filter, Score):
     weight = 2
     wakes = frozenset({EventKind.NODE_ADDED, EventKind.NODE_LABELS})
 
+    def __init__(self, added: Mapping[str, Any] | None = None) -> None:
+        """`added` is a node affinity that all pods of the profile have besides their own."""
+        self.added = added or {}
+        required = self.added.get(_REQUIRED)
+        self._added_terms: list[Term] | None = None if required is None else required.get("nodeSelectorTerms") or []
+        self._added_preferences: list[Mapping[str, Any]] = self.added.get(_PREFERRED) or []
+
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         terms = required_terms(pod)
         if terms is None:
-            if not pod.spec.get("nodeSelector"):
+            if not pod.spec.get("nodeSelector") and self._added_terms is None:
                 state.skipped.add(self.name)
             return None
         names = _nodes_named(terms)
@@ -33,21 +51,30 @@ class NodeAffinity(PreFilter, Filter, Score):
         return PreFilterResult(nodes=names) if names else PreFilterResult(refusal=_CONFLICT)
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
+        if not self._is_allowed(node):
+            return _ENFORCED
         return () if accepts(pod, node) else _REASON
 
+    def _is_allowed(self, node: NodeInfo) -> bool:
+        return self._added_terms is None or any(matches_term(term, node) for term in self._added_terms)
+
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        return bool(_affinity(pod).get("preferredDuringSchedulingIgnoredDuringExecution"))
+        return bool(self._added_preferences or _affinity(pod).get(_PREFERRED))
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        preferred = _affinity(pod)["preferredDuringSchedulingIgnoredDuringExecution"]
+        preferred = [*self._added_preferences, *(_affinity(pod).get(_PREFERRED) or ())]
         return sum(int(one["weight"]) for one in preferred if matches_term(one["preference"], node))
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int], nodes: Sequence[NodeInfo]) -> list[int]:
         return normalize_by_maximum(scores)
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
-        if not isinstance(event, NodeEvent) or event.new is None or not accepts(pod, event.new):
+        if not isinstance(event, NodeEvent) or event.new is None:
             return False
+        if not self._is_allowed(event.new) or not accepts(pod, event.new):
+            return False
+        if event.old is not None and not self._is_allowed(event.old):
+            return True
         return event.old is None or not accepts(pod, event.old)
 
 

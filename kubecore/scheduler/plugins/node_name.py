@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from kubecore.scheduler.cache import NodeInfo
 from kubecore.scheduler.events import EventKind
-from kubecore.scheduler.framework import CycleState, Filter
+from kubecore.scheduler.framework import CycleState, Filter, Hopeless
 from kubecore.scheduler.pods import PodInfo
 
-_REASON = ("node(s) didn't match the requested node name",)
+_REASON = Hopeless(("node(s) didn't match the requested node name",))
 
 
 class NodeName(Filter):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
-from kubecore.scheduler.framework import CycleState, Filter
+from kubecore.scheduler.framework import CycleState, Filter, Hopeless
 from kubecore.scheduler.pods import PodInfo
 
-_REASON = ("node(s) were unschedulable",)
+_REASON = Hopeless(("node(s) were unschedulable",))
 _TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 

@@ -7,9 +7,9 @@ zones. (kubernetes `pkg/scheduler/framework/plugins/podtopologyspread`.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 from kubecore.api import meta
 from kubecore.api.selectors import Selector
@@ -17,7 +17,15 @@ from kubecore.client.client import Object
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
-from kubecore.scheduler.framework import MAXIMUM_SCORE, CycleState, Filter, PreFilter, PreFilterResult, Score
+from kubecore.scheduler.framework import (
+    MAXIMUM_SCORE,
+    CycleState,
+    Filter,
+    Hopeless,
+    PreFilter,
+    PreFilterResult,
+    Score,
+)
 from kubecore.scheduler.plugins.topology_constraints import (
     HOSTNAME,
     Constraint,
@@ -29,8 +37,11 @@ from kubecore.scheduler.pods import PodInfo
 
 _ZONE = "topology.kubernetes.io/zone"
 _REASON = ("node(s) didn't match pod topology spread constraints",)
-_NO_LABEL = ("node(s) didn't match pod topology spread constraints (missing required label)",)
-_SYSTEM_DEFAULTS = ((HOSTNAME, 3), (_ZONE, 5))
+_NO_LABEL = Hopeless(("node(s) didn't match pod topology spread constraints (missing required label)",))
+_SYSTEM_DEFAULTS: Sequence[Mapping[str, Any]] = (
+    {"maxSkew": 3, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"},
+    {"maxSkew": 5, "topologyKey": _ZONE, "whenUnsatisfiable": "ScheduleAnyway"},
+)
 _CONTROLLERS = {
     ("apps/v1", "ReplicaSet"): "replicasets.apps",
     ("apps/v1", "StatefulSet"): "statefulsets.apps",
@@ -52,8 +63,20 @@ class _Hard:
     constraint: Constraint
     counts: dict[str, int]
     """Matching pods per value of the label, for the values that count."""
-    allowed: int
-    """The most matching pods that may be in the pod's domain already."""
+    own: int
+    """1 when the constraint chooses the pod itself."""
+    allowed: int = 0
+    """The most matching pods that may be in the pod's domain already; kept by `level`."""
+
+    def level(self) -> None:
+        # the global minimum is taken as 0 while there are fewer domains than asked for
+        least = min(self.counts.values()) if self.counts and len(self.counts) >= self.constraint.min_domains else 0
+        self.allowed = self.constraint.max_skew + least - self.own
+
+
+class _HardOnes(list[_Hard]):
+    def clone(self) -> _HardOnes:
+        return _HardOnes(replace(one, counts=dict(one.counts)) for one in self)
 
 
 @dataclass(slots=True)
@@ -89,18 +112,22 @@ class PodTopologySpread(PreFilter, Filter, Score):
         }
     )
 
-    def __init__(self, informers: InformerFactory) -> None:
+    def __init__(
+        self, informers: InformerFactory, *, default_constraints: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """`default_constraints` are those of pods without any; None for kube-scheduler's own, which are soft."""
+        self.default_constraints = default_constraints
         self._services = informers.informer("services")
         self._controllers = {kind: informers.informer(resource) for kind, resource in _CONTROLLERS.items()}
 
     # ------------------------------------------------------------------ filtering
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        constraints = own_constraints(pod, "DoNotSchedule")
+        constraints = self._constraints(pod, "DoNotSchedule")
         if not constraints:
             state.skipped.add(self.name)
             return None
         nodes = [node for node in cache.nodes() if _has_labels(node, constraints)]
-        hard = []
+        hard = _HardOnes()
         for constraint in constraints:
             on_node = count_by_node(constraint, pod, cache)
             counts: dict[str, int] = {}
@@ -108,12 +135,28 @@ class PodTopologySpread(PreFilter, Filter, Score):
                 if constraint.counts_node(pod, node):
                     value = node.labels[constraint.key]
                     counts[value] = counts.get(value, 0) + on_node.get(node.name, 0)
-            # the global minimum is taken as 0 while there are fewer domains than asked for
-            least = min(counts.values()) if len(counts) >= constraint.min_domains else 0
-            own = 1 if constraint.matches(pod.labels) else 0
-            hard.append(_Hard(constraint, counts, constraint.max_skew + least - own))
+            one = _Hard(constraint, counts, own=int(constraint.matches(pod.labels)))
+            one.level()
+            hard.append(one)
         state.notes[self.name] = hard
         return None
+
+    def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        self._recount(state, pod, other, node, 1)
+
+    def remove_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        self._recount(state, pod, other, node, -1)
+
+    def _recount(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo, change: int) -> None:
+        hard: _HardOnes = state.notes[self.name]
+        if other.namespace != pod.namespace or not _has_labels(node, [one.constraint for one in hard]):
+            return
+        for one in hard:
+            constraint = one.constraint
+            if constraint.chooses(other) and constraint.counts_node(pod, node):
+                value = node.labels[constraint.key]
+                one.counts[value] = one.counts.get(value, 0) + change
+                one.level()
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
         hard: list[_Hard] = state.notes[self.name]
@@ -127,8 +170,8 @@ class PodTopologySpread(PreFilter, Filter, Score):
 
     # ------------------------------------------------------------------ scoring
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        strict = bool(pod.spec.get("topologySpreadConstraints"))
-        constraints = own_constraints(pod, "ScheduleAnyway") if strict else self._default_constraints(pod)
+        strict = bool(pod.spec.get("topologySpreadConstraints")) or self.default_constraints is not None
+        constraints = self._constraints(pod, "ScheduleAnyway")
         if not constraints:
             return False
         # nodes without zones can still be spread over by the defaults
@@ -181,12 +224,16 @@ class PodTopologySpread(PreFilter, Filter, Score):
         return [turn(score, node) for score, node in zip(scores, nodes, strict=True)]
 
     # ------------------------------------------------------------------ defaults
-    def _default_constraints(self, pod: PodInfo) -> list[Constraint]:
-        """Over nodes and zones, with the pods that the same Services and controller choose."""
-        matches = self._default_matcher(pod)
+    def _constraints(self, pod: PodInfo, when: str) -> list[Constraint]:
+        """The pod's own, or the default ones, with the pods that the same Services and controller choose."""
+        if pod.spec.get("topologySpreadConstraints"):
+            return own_constraints(pod, when)
+        defaults = _SYSTEM_DEFAULTS if self.default_constraints is None else self.default_constraints
+        wanted = [one for one in defaults if one["whenUnsatisfiable"] == when]
+        matches = self._default_matcher(pod) if wanted else None
         if matches is None:
             return []
-        return [Constraint(skew, key, matches) for key, skew in _SYSTEM_DEFAULTS]
+        return [Constraint(one["maxSkew"], one["topologyKey"], matches) for one in wanted]
 
     def default_choice(self, pod: PodInfo) -> DefaultChoice | None:
         """What the pods have in common that one without constraints is spread with; None when nothing is known."""
@@ -223,7 +270,7 @@ class PodTopologySpread(PreFilter, Filter, Score):
 
     # ------------------------------------------------------------------ waking
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
-        constraints = own_constraints(pod, "DoNotSchedule")
+        constraints = self._constraints(pod, "DoNotSchedule")
         if isinstance(event, NodeEvent):
             return _node_helps(event, constraints)
         return not isinstance(event, PodEvent) or _pod_helps(event, pod, constraints)

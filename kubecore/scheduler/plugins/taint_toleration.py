@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from kubecore.api.taints import is_tolerated
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, NodeEvent, PodEvent
-from kubecore.scheduler.framework import CycleState, Filter, Score, normalize_by_maximum
+from kubecore.scheduler.framework import CycleState, Filter, Hopeless, Score, normalize_by_maximum
 from kubecore.scheduler.pods import PodInfo
 
-_REASON = ("node(s) had untolerated taint(s)",)
+_REASON = Hopeless(("node(s) had untolerated taint(s)",))
 
 
 class TaintToleration(Filter, Score):

@@ -34,6 +34,10 @@ class Constraint:
             return False
         return not self.honor_taints or tolerates_node(pod, node)
 
+    def chooses(self, other: PodInfo) -> bool:
+        """Whether a pod of the same namespace counts; those being deleted do not."""
+        return self.counts_pods and self.matches(other.labels) and not meta.is_deleting(other.obj)
+
 
 def own_constraints(pod: PodInfo, when: str) -> list[Constraint]:
     """The pod's constraints of one kind, "DoNotSchedule" or "ScheduleAnyway". ValueError for a bad selector."""
@@ -68,6 +72,6 @@ def count_by_node(constraint: Constraint, pod: PodInfo, cache: Cache) -> dict[st
     counts: dict[str, int] = {}
     if constraint.counts_pods:
         for other in cache.pods_in(pod.namespace):
-            if constraint.matches(other.labels) and not meta.is_deleting(other.obj):
+            if constraint.chooses(other):
                 counts[other.node] = counts.get(other.node, 0) + 1
     return counts

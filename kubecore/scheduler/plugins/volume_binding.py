@@ -17,7 +17,7 @@ from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, StorageEvent
-from kubecore.scheduler.framework import CycleState, Filter, PreBind, PreFilter, PreFilterResult, Reserve
+from kubecore.scheduler.framework import CycleState, Filter, Hopeless, PreBind, PreFilter, PreFilterResult, Reserve
 from kubecore.scheduler.plugins import volume_choices as choices
 from kubecore.scheduler.plugins.volume_choices import BindingFailed, Choice, Unbound
 from kubecore.scheduler.pods import PodInfo
@@ -46,7 +46,10 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
         {EventKind.NODE_ADDED, EventKind.NODE_LABELS, EventKind.CLAIM, EventKind.VOLUME, EventKind.STORAGE_CLASS}
     )
 
-    def __init__(self, informers: InformerFactory, client: Client | None = None) -> None:
+    def __init__(
+        self, informers: InformerFactory, client: Client | None = None, *, bind_timeout: float = BIND_TIMEOUT_SECONDS
+    ) -> None:
+        self._bind_timeout = bind_timeout
         self._client = client or informers.client
         self._clock = informers.clock
         self._claims = informers.informer(_CLAIMS)
@@ -96,7 +99,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
         noted: _Noted = state.notes[self.name]
         if noted.lost:
-            return (choices.NO_VOLUME,)
+            return Hopeless((choices.NO_VOLUME,))
         assert node.obj is not None
         reasons = []
         if not all(volumes.reachable(volume, node.obj) for volume in noted.volumes):
@@ -107,7 +110,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
                 reasons.append(choices.BIND_CONFLICT)
             else:
                 noted.choices[node.name] = choice
-        return reasons
+        return Hopeless(reasons)
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         if isinstance(event, StorageEvent) and event.kind is EventKind.CLAIM:
@@ -161,7 +164,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
             matched.append((written, meta.key(claim)))
         provisioned = [await self._select_node(claim, node) for claim in choice.provisioned]
         try:
-            async with self._clock.timeout(BIND_TIMEOUT_SECONDS):
+            async with self._clock.timeout(self._bind_timeout):
                 while not self._are_bound(pod, node, matched, provisioned):
                     await self._change()
         except TimeoutError:

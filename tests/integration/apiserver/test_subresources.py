@@ -38,6 +38,14 @@ async def test_binding_puts_a_pod_onto_a_node_once(api: Api) -> None:
     assert 'pod p is already assigned to node "n1"' in error["message"]
 
 
+async def test_a_bound_pod_is_nominated_for_no_node_any_more(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    await api.patch(PODS, "p", {"status": {"nominatedNodeName": "n1"}}, subresource="status")
+    assert (await api.get(PODS, "p"))[1]["status"]["nominatedNodeName"] == "n1"
+    assert (await api.call("POST", api.path(PODS, "p", "binding"), _binding("p", "n1")))[0] == 201
+    assert "nominatedNodeName" not in (await api.get(PODS, "p"))[1]["status"]
+
+
 async def test_bindings_is_the_same_without_the_pod_in_the_path(api: Api) -> None:
     await api.create(PODS, pod("p"))
     assert (await api.call("POST", api.path("v1/bindings"), _binding("p", "n1")))[0] == 201

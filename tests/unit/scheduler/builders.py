@@ -88,6 +88,11 @@ def taint(key: str, value: str = "", effect: str = "NoSchedule") -> Object:
     return {"key": key, "value": value, "effect": effect}
 
 
+def no_preemption(nodes: int = 1) -> str:
+    """What is told of preemption where no pod's leaving would help."""
+    return f"preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+
+
 def cache_of(*nodes: Object, pods: list[Object] | None = None) -> Cache:
     cache = Cache()
     for one in nodes:

@@ -12,10 +12,16 @@ from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
 from kubecore.scheduler.framework import Plugin
-from kubecore.scheduler.plugins import default_plugins
+from kubecore.scheduler.plugins import BUILT_IN, DEFAULT, Factory
+from kubecore.scheduler.profiles import Enabled, ProfileConfig
 from kubecore.scheduler.scheduler import Scheduler, SchedulerConfig
 from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import node, pod
+
+
+def with_plugins(*names: str) -> tuple[Enabled, ...]:
+    """The default plugins and some more, at all their extension points."""
+    return tuple(map(Enabled, (*DEFAULT, *names)))
 
 
 class HeldAPI(FakeAPI):
@@ -52,13 +58,16 @@ class Running:
         self.api = HeldAPI(self.clock)
         self._informers = self.api.informers()
         self._task: asyncio.Task[None] | None = None
+        self.scheduler: Scheduler | None = None
 
     async def start(self, *extra: Plugin, config: SchedulerConfig | None = None) -> None:
         self._informers = informers = self.api.informers()
-        plugins = [*default_plugins(informers), *extra]
+        added: dict[str, Factory] = {plugin.name: lambda *_, made=plugin: made for plugin in extra}
+        config = config or SchedulerConfig(profiles=(ProfileConfig(multi_point=with_plugins(*added)),))
         client = self.api.client("kube-scheduler")
-        scheduler = Scheduler(client, self.clock, config, informers=informers, plugins=plugins)
-        self._task = asyncio.create_task(scheduler.run())
+        registry = {**BUILT_IN, **added}
+        self.scheduler = Scheduler(client, self.clock, config, informers=informers, registry=registry)
+        self._task = asyncio.create_task(self.scheduler.run())
         await self.settle()
 
     async def settle(self) -> None:

@@ -23,6 +23,7 @@ from kubecore.scheduler.framework import (
     normalize_by_maximum,
 )
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import Profile
 from tests.unit.scheduler.builders import cache_of, info, node
 
 
@@ -70,7 +71,7 @@ class Scores(Score):
 
 def decide(*plugins: Plugin, nodes: str = "a b c", seed: int = 0) -> Decision:
     cache = cache_of(*map(node, nodes.split()))
-    return PluginEvaluator(plugins, random.Random(seed)).evaluate(info(), cache)
+    return PluginEvaluator(Profile.of(plugins), random.Random(seed)).evaluate(info(), cache)
 
 
 def diagnosis(*plugins: Plugin, nodes: str = "a b c") -> Diagnosis:
@@ -206,7 +207,7 @@ class TestHowManyNodes:
     def test_the_next_search_begins_where_the_last_one_ended(self) -> None:
         asked = Refuses("Fit", "no", nodes="none")
         cache = cache_of(*(node(f"n{number}") for number in range(150)))
-        evaluator = PluginEvaluator([asked])
+        evaluator = PluginEvaluator(Profile.of([asked, Scores("Best")]))
         evaluator.evaluate(info(), cache)
         evaluator.evaluate(info(), cache)
         names = [one.name for one in cache.nodes()]

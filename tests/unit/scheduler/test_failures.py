@@ -8,10 +8,10 @@ import pytest
 
 from kubecore.api import errors, meta
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.framework import CycleState, Filter, PostFilter, Reserve
+from kubecore.scheduler.framework import CycleState, Filter, PostFilter, PostFilterResult, Reserve
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.scheduler import SchedulerConfig
-from tests.unit.scheduler.builders import container, pod
+from tests.unit.scheduler.builders import container, no_preemption, pod
 from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
@@ -77,7 +77,7 @@ class TestTheServerRefusesTheBinding:
         cluster.api.react(BIND, conflict())
         cluster.api.let_go()
         await cluster.clock.advance(2)
-        assert cluster.condition()["message"] == "0/1 nodes are available: 1 Insufficient cpu."
+        assert cluster.condition()["message"] == "0/1 nodes are available: 1 Insufficient cpu. " + no_preemption()
 
 
 class TestSomebodyElseWasFaster:
@@ -262,7 +262,7 @@ class TestPluginsFail:
         class Broken(PostFilter):
             name = "Broken"
 
-            def post_filter(self, *_: object) -> str | None:
+            def post_filter(self, *_: object) -> PostFilterResult:
                 raise RuntimeError("cannot evict")
 
         await cluster.start(Broken())

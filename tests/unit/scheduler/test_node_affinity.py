@@ -172,6 +172,44 @@ class TestPreferences:
         assert not plugin.pre_score(CycleState(), info(), [], cache_of())
 
 
+class TestAddedAffinity:
+    """What a profile asks of all its pods' nodes."""
+
+    ssd = term(expression("disk", "In", "ssd"))
+    added = NodeAffinity(
+        {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [ssd]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 5, "preference": term(expression("zone", "Exists"))}
+            ],
+        }
+    )
+
+    def refuses(self, pod: PodInfo, **labels: str) -> str:
+        state = CycleState()
+        self.added.pre_filter(state, pod, cache_of())
+        assert state.skipped == set()
+        return ", ".join(self.added.filter(state, pod, node_info(labels=labels)))
+
+    def test_holds_besides_the_pods_own(self) -> None:
+        enforced = "node(s) didn't match scheduler-enforced node affinity"
+        assert self.refuses(info()) == enforced
+        assert self.refuses(info(), disk="ssd") == ""
+        assert self.refuses(info(nodeSelector={"a": "b"}), disk="ssd") == REASON
+        assert self.refuses(info(nodeSelector={"a": "b"}), a="b") == enforced
+
+    def test_preferences_are_added(self) -> None:
+        pod, nodes = preferring((5, term(expression("a", "Exists")))), [node_info("n", labels={"a": "", "zone": ""})]
+        assert self.added.pre_score(CycleState(), info(), nodes, cache_of())
+        assert self.added.score(CycleState(), pod, nodes[0]) == 10
+
+    def test_waking(self) -> None:
+        assert self.added.helps(node_added(node(labels={"disk": "ssd"})), info())
+        assert not self.added.helps(node_added(node()), info())
+        (now,) = node_changes(node(), node(labels={"disk": "ssd"}))
+        assert self.added.helps(now, info())
+
+
 class TestWaking:
     wants = info(nodeSelector={"disk": "ssd"})
 

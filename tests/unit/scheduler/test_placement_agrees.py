@@ -14,9 +14,21 @@ from kubecore.clock import VirtualClock
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.framework import CycleState, Diagnosis, Filter, Plugin, PreFilter, Score
-from kubecore.scheduler.placement import PlacementEvaluator, PlacementTable
-from kubecore.scheduler.plugins import default_plugins
+from kubecore.scheduler.handle import Handle
+from kubecore.scheduler.placement import PlacementEvaluator, PlacementTable, evaluator_for
+from kubecore.scheduler.plugins import BUILT_IN
+from kubecore.scheduler.plugins.node_affinity import NodeAffinity
+from kubecore.scheduler.plugins.node_name import NodeName
+from kubecore.scheduler.plugins.node_ports import NodePorts
+from kubecore.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
+from kubecore.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
+from kubecore.scheduler.plugins.taint_toleration import TaintToleration
+from kubecore.scheduler.plugins.volume_binding import VolumeBinding
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import Profile
+from kubecore.scheduler.profiles import PluginSet, ProfileConfig, make_profile
 from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import cache_of, node, pod
 
@@ -181,7 +193,19 @@ def live(cache: Cache, history: list[tuple[str, Any]]) -> None:
 # ------------------------------------------------------------------ the judges
 @pytest.fixture(scope="module")
 def plugins() -> list[Plugin]:
-    return default_plugins(FakeAPI(VirtualClock()).informers())
+    """What there is in Rust, and what looks at volumes in Python."""
+    informers = FakeAPI(VirtualClock()).informers()
+    return [
+        NodeUnschedulable(),
+        NodeName(),
+        TaintToleration(),
+        NodeAffinity(),
+        NodePorts(),
+        NodeResourcesFit(),
+        VolumeBinding(informers),
+        PodTopologySpread(informers),
+        NodeResourcesBalancedAllocation(),
+    ]
 
 
 def feasible(plugins: list[Plugin], given: PodInfo, cache: Cache) -> list[NodeInfo]:
@@ -217,7 +241,7 @@ def test_the_same_nodes_fit_score_the_same_and_are_refused_for_the_same_reasons(
 ) -> None:
     cache = Cache()
     live(cache, history)
-    rust = PlacementEvaluator(plugins, random.Random(0))
+    rust = PlacementEvaluator(Profile.of(plugins), random.Random(0))
     one = PodInfo(given)
     rust.evaluate(one, cache)
     # all that is counted for the pod must follow what happens from here on
@@ -226,7 +250,7 @@ def test_the_same_nodes_fit_score_the_same_and_are_refused_for_the_same_reasons(
     found = feasible(plugins, one, cache)
     decision = rust.evaluate(one, cache)
     if not found:
-        judged = PluginEvaluator(plugins).evaluate(one, cache)
+        judged = PluginEvaluator(Profile.of(plugins)).evaluate(one, cache)
         assert facts(decision.diagnosis) == facts(judged.diagnosis)
         return
     assert decision.node in [node.name for node in found]
@@ -274,12 +298,12 @@ class TestPluginsInPython:
     def test_are_asked_of_the_nodes_that_rust_found(self, plugins: list[Plugin]) -> None:
         asked = Refuses("b")
         cache = cache_of(node("a", unschedulable=True), node("b"), node("c"))
-        assert PlacementEvaluator([*plugins, asked]).evaluate(PodInfo(pod()), cache).node == "c"
+        assert PlacementEvaluator(Profile.of([*plugins, asked])).evaluate(PodInfo(pod()), cache).node == "c"
         assert asked.asked == ["b", "c"]
 
     def test_their_refusals_are_counted_with_those_of_rust(self, plugins: list[Plugin]) -> None:
         cache = cache_of(node("a", unschedulable=True), node("b"), node("c"))
-        decision = PlacementEvaluator([*plugins, Refuses("b", "c")]).evaluate(PodInfo(pod()), cache)
+        decision = PlacementEvaluator(Profile.of([*plugins, Refuses("b", "c")])).evaluate(PodInfo(pod()), cache)
         assert decision.diagnosis is not None
         assert decision.diagnosis.message() == (
             "0/3 nodes are available: 1 node(s) were unschedulable, 2 is not liked."
@@ -288,7 +312,10 @@ class TestPluginsInPython:
 
     def test_their_scores_add_to_those_of_rust(self, plugins: list[Plugin]) -> None:
         cache = cache_of(*map(node, "abc"))
-        chosen = {PlacementEvaluator([*plugins, Likes("b")]).evaluate(PodInfo(pod()), cache).node for _ in range(5)}
+        chosen = {
+            PlacementEvaluator(Profile.of([*plugins, Likes("b")])).evaluate(PodInfo(pod()), cache).node
+            for _ in range(5)
+        }
         assert chosen == {"b"}
 
     def test_may_not_change_the_cluster_while_they_are_asked(self, plugins: list[Plugin]) -> None:
@@ -300,12 +327,12 @@ class TestPluginsInPython:
                 return []
 
         with pytest.raises(Exception, match="the placement table is in use"):
-            PlacementEvaluator([*plugins, Meddles()]).evaluate(PodInfo(pod()), cache)
+            PlacementEvaluator(Profile.of([*plugins, Meddles()])).evaluate(PodInfo(pod()), cache)
 
 
 def test_enough_nodes_are_found_and_the_next_search_goes_on_behind_them(plugins: list[Plugin]) -> None:
     cache = cache_of(*(node(f"n{number}", labels={ZONE: f"z{number % 7}"}) for number in range(150)))
-    rust, given = PlacementEvaluator(plugins), PodInfo(pod())
+    rust, given = PlacementEvaluator(Profile.of(plugins)), PodInfo(pod())
     table, facts = PlacementTable.of(cache).native, rust.facts(given)
     names = [one.name for one in cache.nodes()]
     assert rust.placer.search(table, facts)[0] + rust.placer.search(table, facts)[0] == (names * 2)[:200]
@@ -314,7 +341,50 @@ def test_enough_nodes_are_found_and_the_next_search_goes_on_behind_them(plugins:
 def test_among_equals_the_seed_decides(plugins: list[Plugin]) -> None:
     def chosen(seed: int) -> str:
         cache = cache_of(*map(node, "abcd"))
-        return PlacementEvaluator(plugins, random.Random(seed)).evaluate(PodInfo(pod()), cache).node
+        return PlacementEvaluator(Profile.of(plugins), random.Random(seed)).evaluate(PodInfo(pod()), cache).node
 
     assert {chosen(seed) for seed in range(30)} == set("abcd")
     assert chosen(7) == chosen(7)
+
+
+class TestWhoDecides:
+    def default(self, **fields: Any) -> Profile:
+        unused: Any = None
+        informers = FakeAPI(VirtualClock()).informers()
+        names = Handle.__dataclass_fields__.keys() - {"profile"}
+        handle = Handle(**{**dict.fromkeys(names, unused), "informers": informers})
+        return make_profile(ProfileConfig(**fields), handle, BUILT_IN)
+
+    def test_rust_for_profiles_that_use_its_plugins_as_they_are(self) -> None:
+        assert isinstance(evaluator_for(self.default()), PlacementEvaluator)
+        assert isinstance(evaluator_for(self.default(percentage=30)), PluginEvaluator)
+        without = {"filter": PluginSet(disabled=frozenset({"NodeAffinity"}))}
+        assert isinstance(evaluator_for(self.default(points=without)), PluginEvaluator)
+
+    @pytest.mark.parametrize(
+        ("plugin", "given"),
+        [
+            ("NodeAffinity", {"addedAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}),
+            ("NodeResourcesFit", {"scoringStrategy": {"type": "MostAllocated"}}),
+            ("NodeResourcesFit", {"ignoredResources": ["example.com/gpu"]}),
+            ("PodTopologySpread", {"defaultingType": "List"}),
+            ("NodeResourcesBalancedAllocation", {"resources": [{"name": "example.com/gpu"}]}),
+        ],
+    )
+    def test_a_plugin_with_arguments_is_asked_in_python(self, plugin: str, given: Object) -> None:
+        profile = self.default(arguments={plugin: given})
+        evaluator = PlacementEvaluator(profile)
+        assert plugin in {one.name for one in (*evaluator.filters_in_python, *evaluator.scores_in_python)}
+
+    def test_python_where_a_node_is_kept_free_for_another_pod(self, plugins: list[Plugin]) -> None:
+        cache = cache_of(node("a"))
+        evaluator = PlacementEvaluator(Profile.of(plugins))
+        wanted = PodInfo(pod(requests={"cpu": "3"}))
+        assert evaluator.evaluate(wanted, cache).node == "a"
+        cache.nominations.put(PodInfo(pod("other", requests={"cpu": "3"})), "a")
+        assert evaluator.evaluate(wanted, cache).node == ""
+
+    def test_python_tells_which_nodes_preemption_may_help_on(self) -> None:
+        cache = cache_of(node("a", unschedulable=True), node("b"), pods=[pod("p", requests={"cpu": "3"}, node="b")])
+        decision = PlacementEvaluator(self.default()).evaluate(PodInfo(pod(requests={"cpu": "3"})), cache)
+        assert decision.diagnosis is not None and decision.diagnosis.crowded == ["b"]

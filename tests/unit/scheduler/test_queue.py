@@ -17,19 +17,20 @@ from kubecore.scheduler.events import (
     pod_changes,
     pod_removed,
 )
-from kubecore.scheduler.framework import Plugin, PreEnqueue
+from kubecore.scheduler.framework import Filter, PreEnqueue
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import DEFAULT_NAME, Profile
 from kubecore.scheduler.queue import Place, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.builders import info, node
 
 
-class Fit(Plugin):
+class Fit(Filter):
     name = "Fit"
     wakes = frozenset({EventKind.NODE_ADDED, EventKind.POD_REMOVED, EventKind.POD_SCALED_DOWN})
 
 
-class Picky(Plugin):
+class Picky(Filter):
     """Is helped by the node of the pod's name alone."""
 
     name = "Picky"
@@ -39,7 +40,7 @@ class Picky(Plugin):
         return isinstance(event, NodeEvent) and event.new is not None and pod.key == f"default/{event.new.name}"
 
 
-class Broken(Plugin):
+class Broken(Filter):
     name = "Broken"
     wakes = frozenset({EventKind.NODE_ADDED})
 
@@ -68,7 +69,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def queue(clock: VirtualClock) -> Iterator[SchedulingQueue]:
-    queue = SchedulingQueue(clock, [SchedulingGates(), Fit(), Picky(), Broken()])
+    queue = SchedulingQueue(clock, {DEFAULT_NAME: Profile.of([SchedulingGates(), Fit(), Picky(), Broken()])})
     yield queue
     queue.close()
 
@@ -345,7 +346,7 @@ class TestGates:
     def test_a_gate_may_be_opened_by_an_event(self, clock: VirtualClock) -> None:
         quota = Quota()
         quota.shut = True
-        queue = SchedulingQueue(clock, [quota])
+        queue = SchedulingQueue(clock, {DEFAULT_NAME: Profile.of([quota])})
         queue.add(info())
         queue.happened(A_NODE)
         assert queue.place_of("default/p") is Place.STUCK

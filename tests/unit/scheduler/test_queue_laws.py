@@ -10,19 +10,20 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kubecore.clock import VirtualClock
 from kubecore.scheduler.events import EventKind, node_added, pod_changes, pod_removed
-from kubecore.scheduler.framework import Plugin
+from kubecore.scheduler.framework import Filter
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import DEFAULT_NAME, Profile
 from kubecore.scheduler.queue import Place, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.builders import info, node
 
 
-class Nodes(Plugin):
+class Nodes(Filter):
     name = "Nodes"
     wakes = frozenset({EventKind.NODE_ADDED})
 
 
-class Room(Plugin):
+class Room(Filter):
     name = "Room"
     wakes = frozenset({EventKind.POD_REMOVED, EventKind.POD_SCALED_DOWN})
 
@@ -37,7 +38,7 @@ class QueueLaws(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = VirtualClock()
-        self.queue = SchedulingQueue(self.clock, [SchedulingGates(), Nodes(), Room()])
+        self.queue = SchedulingQueue(self.clock, {DEFAULT_NAME: Profile.of([SchedulingGates(), Nodes(), Room()])})
         self.known: dict[str, PodInfo] = {}
         self.trying: dict[str, QueuedPod] = {}
         self.uid = 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from kubecore.api import errors, meta
-from kubecore.scheduler.framework import Diagnosis, PostFilter
+from kubecore.scheduler.framework import Diagnosis, PostFilter, PostFilterResult
+from kubecore.scheduler.profiles import ProfileConfig
 from kubecore.scheduler.scheduler import SchedulerConfig
-from tests.unit.scheduler.builders import container, taint
+from tests.unit.scheduler.builders import container, no_preemption, taint
 from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
@@ -45,7 +46,7 @@ class TestBinding:
         assert cluster.condition() == {}
 
     async def test_a_scheduler_may_have_another_name(self, cluster: Running) -> None:
-        await cluster.start(config=SchedulerConfig(name="other"))
+        await cluster.start(config=SchedulerConfig(profiles=(ProfileConfig(name="other"),)))
         await cluster.add_node()
         await cluster.add_pod("mine", schedulerName="other")
         await cluster.add_pod("theirs", schedulerName="default-scheduler")
@@ -93,7 +94,9 @@ class TestNoNodeFits:
         await cluster.add_pod(requests=BIG)
         (event,) = cluster.api.all("events")
         assert (event["type"], event["reason"], event["action"]) == ("Warning", "FailedScheduling", "Scheduling")
-        assert event["message"] == ("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s).")
+        assert event["message"] == (
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). " + no_preemption(3)
+        )
 
     async def test_so_does_the_pods_condition(self, cluster: Running) -> None:
         await cluster.start()
@@ -105,7 +108,7 @@ class TestNoNodeFits:
             "lastTransitionTime": "2026-01-01T00:00:00Z",
             "observedGeneration": 1,
             "reason": "Unschedulable",
-            "message": "0/1 nodes are available: 1 node(s) were unschedulable.",
+            "message": "0/1 nodes are available: 1 node(s) were unschedulable. " + no_preemption(),
         }
 
     async def test_the_condition_keeps_its_time_and_is_written_only_when_it_changes(self, cluster: Running) -> None:
@@ -140,17 +143,19 @@ class TestNoNodeFits:
 
     async def test_what_post_filter_plugins_say_is_added(self, cluster: Running) -> None:
         class Says(PostFilter):
-            def __init__(self, name: str, text: str | None) -> None:
+            def __init__(self, name: str, text: str) -> None:
                 self.name, self.text = name, text  # type: ignore[misc]
 
-            def post_filter(self, state: object, pod: object, diagnosis: Diagnosis) -> str | None:
-                return self.text
+            def post_filter(self, state: object, pod: object, diagnosis: Diagnosis) -> PostFilterResult:
+                return PostFilterResult(self.text)
 
-        await cluster.start(Says("A", "nothing to free"), Says("B", None), Says("C", "preemption: not helpful."))
+        await cluster.start(Says("A", "nothing to free"), Says("B", ""), Says("C", "never mind."))
         await cluster.add_node(unschedulable=True)
         await cluster.add_pod()
         assert cluster.events("FailedScheduling") == [
-            "0/1 nodes are available: 1 node(s) were unschedulable. nothing to free, preemption: not helpful."
+            "0/1 nodes are available: 1 node(s) were unschedulable. "
+            + no_preemption()
+            + ", nothing to free, never mind."
         ]
 
     async def test_a_cluster_without_nodes_says_so_and_the_pod_is_tried_again_and_again(self, cluster: Running) -> None:
@@ -170,7 +175,8 @@ class TestNoNodeFits:
         affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
         await cluster.add_pod(affinity=affinity, requests=BIG)
         assert cluster.events("FailedScheduling") == [
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]."
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. "
+            + no_preemption(3)
         ]
 
 

@@ -1,0 +1,266 @@
+"""Reads a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), as `kubecore scheduler --config` takes it.
+
+Defaults and complaints are kube-scheduler's (kubernetes `pkg/scheduler/apis/config`). What concerns its own process
+and not the scheduling of pods is checked and has no effect: parallelism, clientConnection, profiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from kubecore.api.errors import Cause, FieldError
+from kubecore.scheduler import plugin_arguments
+from kubecore.scheduler.profile import DEFAULT_NAME, EXTENSION_POINTS
+from kubecore.scheduler.profiles import DEFAULT_PLUGINS, Enabled, PluginSet, ProfileConfig
+from kubecore.scheduler.queue import BackOff
+from kubecore.scheduler.scheduler import SchedulerConfig
+
+JSON = dict[str, Any]
+
+API_VERSION = "kubescheduler.config.k8s.io/v1"
+KIND = "KubeSchedulerConfiguration"
+
+_REMOVED_PLUGINS = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
+_POINTS = (*EXTENSION_POINTS, "preScore")
+_PLUGIN_SET = {"enabled": [{"name": str, "weight": int}], "disabled": [{"name": str, "weight": int}]}
+_FIELDS: Mapping[str, Any] = {
+    "apiVersion": str,
+    "kind": str,
+    "parallelism": int,
+    "leaderElection": {
+        "leaderElect": bool,
+        "leaseDuration": str,
+        "renewDeadline": str,
+        "retryPeriod": str,
+        "resourceLock": str,
+        "resourceName": str,
+        "resourceNamespace": str,
+    },
+    "clientConnection": {"kubeconfig": str, "acceptContentTypes": str, "contentType": str, "qps": float, "burst": int},
+    "enableProfiling": bool,
+    "enableContentionProfiling": bool,
+    "percentageOfNodesToScore": int,
+    "podInitialBackoffSeconds": int,
+    "podMaxBackoffSeconds": int,
+    "profiles": [
+        {
+            "schedulerName": str,
+            "percentageOfNodesToScore": int,
+            "plugins": {"multiPoint": _PLUGIN_SET, **dict.fromkeys(_POINTS, _PLUGIN_SET)},
+            "pluginConfig": [{"name": str, "args": dict}],
+        }
+    ],
+    "extenders": [dict],
+    "delayCacheUntilActive": bool,
+}
+
+
+class InvalidConfiguration(ValueError):
+    """The file is no KubeSchedulerConfiguration, or says what cannot be."""
+
+
+def load(text: str) -> SchedulerConfig:
+    """From YAML or JSON. Raises InvalidConfiguration."""
+    given = _decoded(text)
+    profiles = [_profile_with_defaults(one) for one in given.get("profiles") or [{}]]
+    if len(profiles) == 1 and profiles[0].get("schedulerName") is None:
+        profiles[0]["schedulerName"] = DEFAULT_NAME
+    if causes := _problems(given, profiles):
+        told = [str(cause) for cause in causes]
+        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+    return SchedulerConfig(
+        profiles=tuple(map(_profile, profiles)),
+        back_off=BackOff(*_back_off(given)),
+        percentage=given.get("percentageOfNodesToScore") or 0,
+    )
+
+
+# ---------------------------------------------------------------------- decoding
+def _decoded(text: str) -> JSON:
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidConfiguration(f"error converting YAML to JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise InvalidConfiguration(f"couldn't decode as {KIND}: not an object")
+    for field in ("kind", "apiVersion"):
+        if not given.get(field):
+            raise InvalidConfiguration(f"Object '{field[0].upper()}{field[1:]}' is missing in '{text.strip()}'")
+    if (given["apiVersion"], given["kind"]) != (API_VERSION, KIND):
+        raise InvalidConfiguration(f'no kind "{given["kind"]}" is registered for version "{given["apiVersion"]}"')
+    _complain(_misfits(given, _FIELDS, ""))
+    for index, profile in enumerate(given.get("profiles") or ()):
+        for position, one in enumerate(profile.get("pluginConfig") or ()):
+            where = f"decoding .profiles[{index}].pluginConfig[{position}]: "
+            _complain(_misfits_of_arguments(one), prefix=where)
+    return given
+
+
+def _complain(found: Sequence[str], prefix: str = "") -> None:
+    if found:
+        raise InvalidConfiguration(f"strict decoding error: {', '.join(prefix + one for one in found)}")
+
+
+def _misfits(value: Any, wanted: Any, path: str) -> list[str]:
+    """Fields that there are not, and values of another type than their field's."""
+    if value is None:
+        return []
+    if isinstance(wanted, Mapping):
+        if not isinstance(value, dict):
+            return [f'"{path}" is no object']
+        found = []
+        for name, one in value.items():
+            where = f"{path}.{name}" if path else str(name)
+            found += _misfits(one, wanted[name], where) if name in wanted else [f'unknown field "{where}"']
+        return found
+    if isinstance(wanted, list):
+        if not isinstance(value, list):
+            return [f'"{path}" is no list']
+        return [text for index, one in enumerate(value) for text in _misfits(one, wanted[0], f"{path}[{index}]")]
+    fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and wanted is not bool):
+        return [f'"{path}" is no {_TYPE_NAMES[wanted]}']
+    return []
+
+
+_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "number", dict: "object"}
+
+
+def _misfits_of_arguments(given: JSON) -> list[str]:
+    """Those of plugins of other packages are their own affair."""
+    name, args = given.get("name", ""), given.get("args")
+    fields = plugin_arguments.FIELDS.get(name)
+    if fields is None or not args:
+        return []
+    kind = args.get("kind") or f"{name}Args"
+    if kind != f"{name}Args":
+        group = API_VERSION.partition("/")[0]
+        return [f"args for plugin {name} were not of type {name}Args.{group}, got {kind}.{group}"]
+    found = _misfits(args, {"apiVersion": str, "kind": str, **fields}, "")
+    return [f"decoding args for plugin {name}: strict decoding error: {one}" for one in found]
+
+
+# ---------------------------------------------------------------------- defaults
+def _profile_with_defaults(given: JSON) -> JSON:
+    """Arguments that are not given are not added: plugins have the same defaults."""
+    config = []
+    for one in given.get("pluginConfig") or ():
+        args = {name: value for name, value in (one.get("args") or {}).items() if name not in ("apiVersion", "kind")}
+        config.append({"name": one.get("name", ""), "args": plugin_arguments.with_defaults(one.get("name", ""), args)})
+    return given | {"pluginConfig": config}
+
+
+def _back_off(given: JSON) -> tuple[int, int]:
+    initial, most = given.get("podInitialBackoffSeconds"), given.get("podMaxBackoffSeconds")
+    return (1 if initial is None else initial, 10 if most is None else most)
+
+
+# ---------------------------------------------------------------------- checking
+def _problems(given: JSON, profiles: Sequence[JSON]) -> list[Cause]:
+    found: list[Cause] = []
+    election = given.get("leaderElection") or {}
+    if election.get("leaderElect") and election.get("resourceLock", "leases") != "leases":
+        detail = 'resourceLock value must be "leases"'
+        found.append(FieldError.invalid("leaderElection.resourceLock", election["resourceLock"], detail))
+    if given.get("parallelism", 16) <= 0:
+        detail = "should be an integer value greater than zero"
+        found.append(FieldError.invalid("parallelism", given["parallelism"], detail))
+    names: dict[str, int] = {}
+    for index, profile in enumerate(profiles):
+        path, name = f"profiles[{index}]", profile.get("schedulerName") or ""
+        found += _profile_problems(profile, path)
+        if name in names:
+            found.append(FieldError.duplicate(f"{path}.schedulerName", f"profiles[{names[name]}].schedulerName"))
+        names[name] = index
+    found += _sort_problems(profiles)
+    found += _percentage_problems(given, "percentageOfNodesToScore")
+    initial, most = _back_off(given)
+    if initial <= 0:
+        found.append(FieldError.invalid("podInitialBackoffSeconds", initial, "must be greater than 0"))
+    if most < initial:
+        detail = "must be greater than or equal to PodInitialBackoffSeconds"
+        found.append(FieldError.invalid("podMaxBackoffSeconds", most, detail))
+    if given.get("extenders"):
+        found.append(FieldError.forbidden("extenders", "extenders are not part of this version yet"))
+    return found
+
+
+def _percentage_problems(holder: JSON, path: str) -> list[Cause]:
+    value = holder.get("percentageOfNodesToScore")
+    if value is None or 0 <= value <= 100:
+        return []
+    return [FieldError.invalid(path, value, "not in valid range [0-100]")]
+
+
+def _profile_problems(profile: JSON, path: str) -> list[Cause]:
+    found: list[Cause] = []
+    if not profile.get("schedulerName"):
+        found.append(FieldError.required(f"{path}.schedulerName"))
+    found += _percentage_problems(profile, f"{path}.percentageOfNodesToScore")
+    removed = f'was invalid in version "{API_VERSION}" ({KIND} is version "{API_VERSION}")'
+    plugins = profile.get("plugins") or {}
+    for point in _POINTS:
+        for index, one in enumerate((plugins.get(point) or {}).get("enabled") or ()):
+            if one.get("name") in _REMOVED_PLUGINS:
+                where = f"{path}.plugins.{point}.enabled[{index}]"
+                found.append(FieldError.invalid(where, one["name"], removed))
+    seen = set()
+    for index, one in enumerate(profile["pluginConfig"]):
+        name, where = one["name"], f"{path}.pluginConfig[{index}]"
+        if name in seen:
+            found.append(FieldError.duplicate(where, name))
+        seen.add(name)
+        if name in _REMOVED_PLUGINS:
+            found.append(FieldError.invalid(where, name, removed))
+        else:
+            found += plugin_arguments.problems(name, one["args"], f"{where}.args")
+    return found
+
+
+def _sort_problems(profiles: Sequence[JSON]) -> list[Cause]:
+    """All profiles share one queue."""
+    sets = [(profile.get("plugins") or {}).get("queueSort") or {} for profile in profiles]
+    count = len(sets[0].get("enabled") or ())
+    found = []
+    if count > 1:
+        path = "profiles[0].plugins.queueSort.Enabled"
+        found.append(FieldError.invalid(path, count, "only one queue sort plugin can be enabled"))
+    for index, one in enumerate(sets):
+        if one != sets[0]:
+            path = f"profiles[{index}].plugins.queueSort"
+            found.append(FieldError.invalid(path, one, "must be the same for all profiles"))
+    return found
+
+
+# ---------------------------------------------------------------------- profiles
+def _profile(given: JSON) -> ProfileConfig:
+    plugins = given.get("plugins") or {}
+    return ProfileConfig(
+        name=given["schedulerName"],
+        multi_point=_multi_point(plugins.get("multiPoint") or {}),
+        points={point: _plugin_set(plugins[point]) for point in EXTENSION_POINTS if plugins.get(point)},
+        arguments={one["name"]: one["args"] for one in given["pluginConfig"]},
+        percentage=given.get("percentageOfNodesToScore"),
+    )
+
+
+def _plugin_set(given: JSON) -> PluginSet:
+    return PluginSet(_enabled(given), frozenset(one.get("name", "") for one in given.get("disabled") or ()))
+
+
+def _enabled(given: JSON) -> tuple[Enabled, ...]:
+    return tuple(Enabled(one.get("name", ""), one.get("weight") or 1) for one in given.get("enabled") or ())
+
+
+def _multi_point(given: JSON) -> tuple[Enabled, ...]:
+    """The default plugins but those disabled, those anew that are given anew, then the others."""
+    custom, disabled = _enabled(given), _plugin_set(given).disabled
+    if "*" in disabled:
+        return custom
+    anew = {one.name: one for one in custom}
+    kept = [anew.get(one.name, one) for one in DEFAULT_PLUGINS if one.name not in disabled]
+    replaced = {one.name for one in kept}
+    return (*kept, *(one for one in custom if one.name not in replaced))

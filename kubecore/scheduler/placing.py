@@ -1,0 +1,137 @@
+"""What lies between the choice of a node and the pod being bound to it: Reserve, Permit, PreBind, Bind, PostBind."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from kubecore.api.errors import StatusError
+from kubecore.scheduler.framework import (
+    Bind,
+    CycleState,
+    Diagnosis,
+    Permit,
+    PluginError,
+    PostBind,
+    PreBind,
+    Refused,
+    Reserve,
+)
+from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profile import Profile
+from kubecore.scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE
+from kubecore.scheduler.waiting_pods import WaitingPods
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the pod did not get its node. Refused by no plugin, it is tried again after a pause in any case."""
+
+    reason: str
+    message: str
+    refused_by: frozenset[str] = frozenset()
+
+
+class Placing:
+    def __init__(self, profile: Profile, waiting: WaitingPods) -> None:
+        self._profile = profile
+        self._waiting = waiting
+        self._reserving = profile.at(Reserve)
+
+    # ------------------------------------------------------------------ before another pod is decided
+    def commit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        """Reserve what the pod needs and ask whether it may be bound; all is undone when that fails."""
+        failure = self._reserve(state, pod, node) or self._permit(state, pod, node)
+        if failure is not None:
+            self.unreserve(state, pod, node)
+        return failure
+
+    def _reserve(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        for plugin in self._reserving:
+            try:
+                plugin.reserve(state, pod, node)
+            except Refused as refused:
+                return _refused(str(refused), plugin.name)
+            except Exception as error:
+                log.error("reserving for %s failed", pod.key, exc_info=error)
+                return Failure(SCHEDULER_ERROR, f'running Reserve plugin "{plugin.name}": {error}')
+        return None
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        for plugin in reversed(self._reserving):
+            plugin.unreserve(state, pod, node)
+
+    def _permit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        waits: dict[str, float] = {}
+        for plugin in self._profile.at(Permit):
+            try:
+                permission = plugin.permit(state, pod, node)
+            except Exception as error:
+                log.error("permitting %s failed", pod.key, exc_info=error)
+                return Failure(SCHEDULER_ERROR, f'running Permit plugin "{plugin.name}": {error}')
+            if permission is not None and permission.refusal:
+                return _refused(permission.refusal, plugin.name)
+            if permission is not None:
+                waits[plugin.name] = permission.wait
+        if waits:
+            self._waiting.hold(pod, waits)
+        return None
+
+    # ------------------------------------------------------------------ while others are decided
+    def takes_time(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+        """Whether anything is to happen before the binding itself is written."""
+        return self.is_waiting(pod) or any(plugin.has_work(state, pod, node) for plugin in self._profile.at(PreBind))
+
+    def is_waiting(self, pod: PodInfo) -> bool:
+        return self._waiting.get(pod.uid) is not None
+
+    async def permitted(self, pod: PodInfo) -> Failure | None:
+        """Wait until the plugins that hold the pod let it go."""
+        refused = await self._waiting.released(pod)
+        return _refused(str(refused), refused.plugin) if refused is not None else None
+
+    async def prepare(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        for plugin in self._profile.at(PreBind):
+            if not plugin.has_work(state, pod, node):
+                continue
+            try:
+                await plugin.pre_bind(state, pod, node)
+            except Refused as refused:
+                return Failure(UNSCHEDULABLE, str(refused))
+            except Exception as error:
+                _tell(pod, error)
+                return Failure(SCHEDULER_ERROR, f'running PreBind plugin "{plugin.name}": {error}')
+        return None
+
+    async def bind(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        for binder in self._profile.at(Bind):
+            if not binder.handles(state, pod, node):
+                continue
+            try:
+                await binder.bind(state, pod, node)
+            except Exception as error:
+                _tell(pod, error)
+                return Failure(SCHEDULER_ERROR, f'running Bind plugin "{binder.name}": {error}')
+            return None
+        return Failure(SCHEDULER_ERROR, "binding rejected: no Bind plugin handles the pod")
+
+    def bound(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        for plugin in self._profile.at(PostBind):
+            try:
+                plugin.post_bind(state, pod, node)
+            except Exception:
+                log.exception("PostBind plugin %s failed for %s", plugin.name, pod.key)
+
+
+def _refused(message: str, plugin: str) -> Failure:
+    diagnosis = Diagnosis(1)
+    diagnosis.refused(plugin, (message,))
+    return Failure(UNSCHEDULABLE, diagnosis.message(), frozenset(diagnosis.plugins))
+
+
+def _tell(pod: PodInfo, error: Exception) -> None:
+    """What the server or the network says is told in the pod's event; anything else is a fault of ours."""
+    if not isinstance(error, StatusError | OSError | PluginError):
+        log.error("binding %s failed", pod.key, exc_info=error)

@@ -1,0 +1,176 @@
+"""Makes room for a pod that fits nowhere, by deleting pods of lower priority.
+
+The victims are deleted beside the scheduling (KEP-4832); until that is done the pod is not tried again, and their room
+is kept for it. (kubernetes `pkg/scheduler/framework/plugins/defaultpreemption`.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.scheduler import preemption
+from kubecore.scheduler.cache import NodeInfo
+from kubecore.scheduler.events import ClusterEvent, EventKind
+from kubecore.scheduler.framework import (
+    CycleState,
+    Diagnosis,
+    PluginError,
+    PostFilter,
+    PostFilterResult,
+    PreEnqueue,
+)
+from kubecore.scheduler.handle import Handle
+from kubecore.scheduler.node_filter import NodeFilter
+from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.preemption import Candidate
+
+log = logging.getLogger(__name__)
+
+_NOT_HELPFUL = "Preemption is not helpful for scheduling"
+
+
+class DefaultPreemption(PostFilter, PreEnqueue):
+    """At least `percentage` of the nodes that might do, and at least `absolute` of them, are tried as candidates
+    (minCandidateNodesPercentage, minCandidateNodesAbsolute).
+    """
+
+    name = "DefaultPreemption"
+    # What woke the pod but for this plugin decides again once its preemption has ended.
+    wakes = frozenset({EventKind.POD_REMOVED})
+
+    def __init__(
+        self, handle: Handle, *, percentage: int = 10, absolute: int = 100, chance: random.Random | None = None
+    ) -> None:
+        self._handle = handle
+        self._percentage = percentage
+        self._absolute = absolute
+        self._chance = chance or random.Random()
+        self._budgets = handle.informers.informer("poddisruptionbudgets.policy")
+        self._pods = handle.informers.informer("pods")
+        self._preempting: dict[str, str] = {}
+        """By the uid of the pod for which victims are being deleted, the key of the last one, "" before its turn."""
+
+    def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
+        return False
+
+    def pre_enqueue(self, pod: PodInfo) -> str | None:
+        last = self._preempting.get(pod.uid)
+        if last is None:
+            return None
+        if last:
+            victim = self._pods.get(last)
+            if victim is None or meta.is_deleting(victim):
+                return None
+        return "waiting for the preemption for this pod to be finished"
+
+    # ------------------------------------------------------------------ deciding
+    def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
+        if reason := self._not_eligible(pod, diagnosis):
+            return PostFilterResult(f"preemption: {reason}")
+        nodes = [node for node in map(self._handle.cache.node, diagnosis.crowded) if node is not None]
+        try:
+            candidates, fit_error = self._candidates(state, pod, nodes, diagnosis.nodes)
+        except PluginError as error:
+            return PostFilterResult(f"preemption: {error}")
+        if not candidates:
+            return PostFilterResult(f"preemption: {fit_error.message()}", node="")
+        chosen = preemption.least_harmful(candidates, self._handle.clock.now())
+        log.info("%s preempts %s on %s", pod.key, ", ".join(one.key for one in chosen.victims), chosen.node)
+        self._prepare(pod, chosen)
+        return PostFilterResult(node=chosen.node)
+
+    def _not_eligible(self, pod: PodInfo, diagnosis: Diagnosis) -> str:
+        """Why the pod may not preempt others, which includes that it did already."""
+        if pod.spec.get("preemptionPolicy") == "Never":
+            return "not eligible due to preemptionPolicy=Never."
+        cache = self._handle.cache
+        node = cache.node(cache.nominations.node_of(pod.uid))
+        # a nominated node that will not do whoever leaves it is as good as none
+        if node is None or node.name not in diagnosis.crowded:
+            return ""
+        if any(one.priority < pod.priority and _is_being_preempted(one) for one in node.pods.values()):
+            return "not eligible due to a terminating pod on the nominated node."
+        return ""
+
+    def _candidates(
+        self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], all_nodes: int
+    ) -> tuple[list[Candidate], Diagnosis]:
+        """Nodes on which victims were found, or else why there are none. Raises PluginError."""
+        budgets, now = self._budgets.list(), self._handle.clock.now()
+        nominations = self._handle.cache.nominations
+        node_filter = NodeFilter(self._handle.profile)
+
+        def attempt(node: NodeInfo) -> Candidate | preemption.Reasons:
+            return preemption.select_victims(
+                node_filter, state, pod, node, budgets=budgets, nominations=nominations, now=now
+            )
+
+        enough = min(max(len(nodes) * self._percentage // 100, self._absolute), len(nodes))
+        start = self._chance.randrange(len(nodes)) if nodes else 0
+        candidates, reasons = preemption.dry_run(nodes, attempt, start=start, enough=enough)
+        diagnosis = Diagnosis(all_nodes)
+        for one in reasons.values():
+            diagnosis.refused(self.name, one)
+        if unlooked := all_nodes - len(reasons):
+            diagnosis.refused(self.name, (_NOT_HELPFUL,), nodes=unlooked)
+        return candidates, diagnosis
+
+    # ------------------------------------------------------------------ making room
+    def _prepare(self, pod: PodInfo, chosen: Candidate) -> None:
+        victims = [one for one in chosen.victims if not meta.is_deleting(one.obj)]
+        if victims:
+            self._preempting[pod.uid] = ""
+            self._handle.spawn(self._make_room(pod, chosen.node, victims), f"scheduler preempts for {pod.key}")
+
+    async def _make_room(self, pod: PodInfo, node: str, victims: list[PodInfo]) -> None:
+        """The last victim goes last, so that the pod is free to be tried when news of that one arrives."""
+        try:
+            await self._clear_lower_nominations(pod, node)
+            *others, last = victims
+            ended = [await asyncio.gather(*(self._evict(pod, one, node) for one in others))] if others else []
+            self._preempting[pod.uid] = last.key
+            succeeded = await self._evict(pod, last, node) and all(all(one) for one in ended)
+        finally:
+            del self._preempting[pod.uid]
+        if not succeeded:
+            # no news may come that would wake the pod
+            self._handle.activate(pod.key)
+
+    async def _clear_lower_nominations(self, pod: PodInfo, node: str) -> None:
+        """Pods of lower priority that were to get the node may not fit any more, and had better look elsewhere."""
+        for other in self._handle.cache.nominations.on(node):
+            if other.priority < pod.priority:
+                self._handle.take_back_nomination(other)
+                await self._handle.reporter.nominate(other.obj, "")
+
+    async def _evict(self, pod: PodInfo, victim: PodInfo, node: str) -> bool:
+        """Delete the victim and tell why; False when that failed."""
+        waiting = self._handle.waiting.get(victim.uid)
+        if waiting is not None:
+            waiting.reject(self.name, "preempted")
+        else:
+            name, namespace = meta.name(victim.obj), victim.namespace
+            try:
+                await self._handle.reporter.disrupted(
+                    victim.obj,
+                    preemption.BY_SCHEDULER,
+                    f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
+                )
+                await self._handle.client.delete("pods", name, namespace, uid=victim.uid)
+            except (StatusError, OSError) as error:
+                if isinstance(error, StatusError) and (errors.is_not_found(error) or errors.is_conflict(error)):
+                    return True
+                log.warning("preempting %s for %s: %s", victim.key, pod.key, error)
+                return False
+        self._handle.reporter.preempted(victim, pod, node)
+        return True
+
+
+def _is_being_preempted(pod: PodInfo) -> bool:
+    condition = meta.condition(pod.obj, "DisruptionTarget") or {}
+    is_target = condition.get("status") == "True" and condition.get("reason") == preemption.BY_SCHEDULER
+    return is_target and meta.is_deleting(pod.obj)

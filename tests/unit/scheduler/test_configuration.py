@@ -1,0 +1,255 @@
+"""KubeSchedulerConfiguration: what it can say, and kube-scheduler's words for what it cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from kubecore.scheduler.configuration import InvalidConfiguration, load
+from kubecore.scheduler.profiles import Enabled, PluginSet, ProfileConfig
+from kubecore.scheduler.scheduler import SchedulerConfig
+
+HEAD = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+
+
+def read(**fields: Any) -> SchedulerConfig:
+    return load(yaml.safe_dump({**HEAD, **fields}))
+
+
+def profile(**fields: Any) -> ProfileConfig:
+    (found,) = read(profiles=[fields]).profiles
+    return found
+
+
+def refusal(**fields: Any) -> str:
+    with pytest.raises(InvalidConfiguration) as caught:
+        read(**fields)
+    return str(caught.value)
+
+
+def args_refusal(plugin: str, **args: Any) -> str:
+    """With the path of the arguments left out."""
+    told = refusal(profiles=[{"pluginConfig": [{"name": plugin, "args": args}]}])
+    return told.replace("profiles[0].pluginConfig[0].args.", "")
+
+
+def test_an_empty_one_is_the_default_profile() -> None:
+    assert read() == SchedulerConfig()
+
+
+def test_times_of_back_off_and_the_share_of_nodes() -> None:
+    found = read(podInitialBackoffSeconds=2, podMaxBackoffSeconds=30, percentageOfNodesToScore=40)
+    assert (found.back_off.initial, found.back_off.maximum, found.percentage) == (2, 30, 40)
+    assert profile(percentageOfNodesToScore=7).percentage == 7
+
+
+def test_several_profiles_are_told_apart_by_name() -> None:
+    found = read(profiles=[{"schedulerName": "a"}, {"schedulerName": "b"}])
+    assert [one.name for one in found.profiles] == ["a", "b"]
+
+
+class TestPlugins:
+    def names(self, **multi_point: Any) -> list[str]:
+        return [one.name for one in profile(plugins={"multiPoint": multi_point}).multi_point]
+
+    def test_default_ones_can_be_disabled_each_or_all(self) -> None:
+        assert "ImageLocality" not in self.names(disabled=[{"name": "ImageLocality"}])
+        assert self.names(disabled=[{"name": "*"}], enabled=[{"name": "NodeName"}]) == ["NodeName"]
+
+    def test_others_come_after_them(self) -> None:
+        assert self.names(enabled=[{"name": "Mine"}])[-2:] == ["DefaultBinder", "Mine"]
+
+    def test_one_that_is_enabled_anew_keeps_its_place_with_the_weight_given(self) -> None:
+        found = profile(plugins={"multiPoint": {"enabled": [{"name": "TaintToleration", "weight": 9}]}}).multi_point
+        assert found[4] == Enabled("TaintToleration", 9)
+        found = profile(plugins={"multiPoint": {"enabled": [{"name": "TaintToleration"}]}}).multi_point
+        assert found[4] == Enabled("TaintToleration", 1)
+
+    def test_of_one_extension_point(self) -> None:
+        score = {"enabled": [{"name": "NodeResourcesFit", "weight": 5}], "disabled": [{"name": "ImageLocality"}]}
+        expected = PluginSet((Enabled("NodeResourcesFit", 5),), frozenset({"ImageLocality"}))
+        assert profile(plugins={"score": score}).points == {"score": expected}
+
+
+class TestArguments:
+    def args(self, plugin: str, **given: Any) -> Any:
+        return profile(pluginConfig=[{"name": plugin, "args": given}]).arguments[plugin]
+
+    def test_have_defaults(self) -> None:
+        assert self.args("DefaultPreemption", minCandidateNodesAbsolute=5) == {
+            "minCandidateNodesPercentage": 10,
+            "minCandidateNodesAbsolute": 5,
+        }
+        assert self.args("NodeResourcesFit", scoringStrategy={"type": "MostAllocated"})["scoringStrategy"] == {
+            "type": "MostAllocated",
+            "resources": [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}],
+        }
+        assert self.args("NodeResourcesBalancedAllocation", resources=[{"name": "gpu"}]) == {
+            "resources": [{"name": "gpu", "weight": 1}]
+        }
+
+    def test_may_name_their_kind(self) -> None:
+        kind = {"apiVersion": HEAD["apiVersion"], "kind": "InterPodAffinityArgs"}
+        assert self.args("InterPodAffinity", **kind) == {"hardPodAffinityWeight": 1}
+
+    def test_those_of_plugins_of_others_are_their_own_affair(self) -> None:
+        assert self.args("Mine", anything=[1, {"a": "b"}]) == {"anything": [1, {"a": "b"}]}
+
+
+class TestRefusals:
+    def test_of_what_is_no_such_configuration(self) -> None:
+        for text, told in (
+            ("a: b", "Object 'Kind' is missing in 'a: b'"),
+            ("kind: Pod\napiVersion: v1", 'no kind "Pod" is registered for version "v1"'),
+            ("[]", "couldn't decode as KubeSchedulerConfiguration: not an object"),
+        ):
+            with pytest.raises(InvalidConfiguration) as caught:
+                load(text)
+            assert str(caught.value) == told
+
+    def test_of_fields_that_there_are_not_and_of_wrong_types(self) -> None:
+        assert refusal(profils=[]) == 'strict decoding error: unknown field "profils"'
+        assert refusal(profiles=[{"plugins": {"scores": {}}}]) == (
+            'strict decoding error: unknown field "profiles[0].plugins.scores"'
+        )
+        assert refusal(podMaxBackoffSeconds="1") == 'strict decoding error: "podMaxBackoffSeconds" is no integer'
+        assert args_refusal("InterPodAffinity", weight=1) == (
+            "strict decoding error: decoding .profiles[0].pluginConfig[0]: decoding args for plugin "
+            'InterPodAffinity: strict decoding error: unknown field "weight"'
+        )
+
+    @pytest.mark.parametrize(
+        ("fields", "told"),
+        [
+            ({"podInitialBackoffSeconds": 0}, "podInitialBackoffSeconds: Invalid value: 0: must be greater than 0"),
+            (
+                {"podMaxBackoffSeconds": 1, "podInitialBackoffSeconds": 2},
+                "podMaxBackoffSeconds: Invalid value: 1: must be greater than or equal to PodInitialBackoffSeconds",
+            ),
+            (
+                {"percentageOfNodesToScore": 101},
+                "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]",
+            ),
+            ({"parallelism": 0}, "parallelism: Invalid value: 0: should be an integer value greater than zero"),
+            (
+                {"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]},
+                'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"',
+            ),
+            (
+                {"profiles": [{}, {}]},
+                "[profiles[0].schedulerName: Required value, profiles[1].schedulerName: Required value, "
+                'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"]',
+            ),
+            (
+                {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "EBSLimits"}]}}}]},
+                'profiles[0].plugins.filter.enabled[0]: Invalid value: "EBSLimits": was invalid in version '
+                '"kubescheduler.config.k8s.io/v1" (KubeSchedulerConfiguration is version '
+                '"kubescheduler.config.k8s.io/v1")',
+            ),
+            (
+                {"profiles": [{"pluginConfig": [{"name": "A"}, {"name": "A"}]}]},
+                'profiles[0].pluginConfig[1]: Duplicate value: "A"',
+            ),
+        ],
+    )
+    def test_of_what_cannot_be(self, fields: dict[str, Any], told: str) -> None:
+        assert refusal(**fields) == told
+
+    def test_of_different_orders_of_one_queue(self) -> None:
+        other = {"schedulerName": "b", "plugins": {"queueSort": {"enabled": [{"name": "Mine"}]}}}
+        told = refusal(profiles=[{"schedulerName": "a"}, other])
+        assert told.startswith("profiles[1].plugins.queueSort: Invalid value: ")
+        assert told.endswith(": must be the same for all profiles")
+
+    @pytest.mark.parametrize(
+        ("plugin", "args", "told"),
+        [
+            (
+                "InterPodAffinity",
+                {"hardPodAffinityWeight": 101},
+                "hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+            ),
+            (
+                "DefaultPreemption",
+                {"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0},
+                "[minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the same time as "
+                "minCandidateNodesAbsolute, minCandidateNodesAbsolute: Invalid value: 0: cannot be zero at the same "
+                "time as minCandidateNodesPercentage]",
+            ),
+            (
+                "NodeResourcesFit",
+                {"scoringStrategy": {"type": "Best"}},
+                'scoringStrategy.type: Unsupported value: "Best": supported values: "LeastAllocated", '
+                '"MostAllocated", "RequestedToCapacityRatio"',
+            ),
+            (
+                "NodeResourcesFit",
+                {"scoringStrategy": {"type": "LeastAllocated", "resources": [{"name": "cpu", "weight": 101}]}},
+                "scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range "
+                "(0, 100]",
+            ),
+            (
+                "NodeResourcesFit",
+                {
+                    "scoringStrategy": {
+                        "type": "RequestedToCapacityRatio",
+                        "requestedToCapacityRatio": {
+                            "shape": [{"utilization": 10, "score": 11}, {"utilization": 10, "score": 0}]
+                        },
+                    }
+                },
+                "[scoringStrategy.shape[1].utilization: Invalid value: 10: values must be sorted in increasing order, "
+                "scoringStrategy.shape[0].score: Invalid value: 11: not in valid range [0, 10]]",
+            ),
+            (
+                "NodeResourcesFit",
+                {"ignoredResourceGroups": ["a/b"]},
+                "ignoredResourceGroups[0]: Invalid value: \"a/b\": resource group name can't contain '/'",
+            ),
+            (
+                "NodeResourcesBalancedAllocation",
+                {"resources": [{"name": "cpu", "weight": 2}, {"name": "cpu"}]},
+                '[resources[0].weight: Invalid value: 2: must be 1, resources[1].name: Duplicate value: "cpu"]',
+            ),
+            (
+                "PodTopologySpread",
+                {"defaultConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"}]},
+                'defaultingType: Invalid value: "System": when .defaultConstraints are not empty',
+            ),
+            (
+                "PodTopologySpread",
+                {"defaultingType": "List", "defaultConstraints": [{"labelSelector": {}}]},
+                "[defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf), "
+                "defaultConstraints[0].topologyKey: Required value: can not be empty, "
+                "defaultConstraints[0].whenUnsatisfiable: Required value: can not be empty, "
+                "defaultConstraints[0].labelSelector: Forbidden: constraint must not define a selector, as they "
+                "deduced for each pod]",
+            ),
+            (
+                "VolumeBinding",
+                {"bindTimeoutSeconds": -1},
+                "bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value",
+            ),
+            (
+                "NodeAffinity",
+                {
+                    "addedAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Is"}]}]
+                        }
+                    }
+                },
+                "addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]."
+                'matchExpressions[0].operator: Unsupported value: "Is": supported values: "In", "NotIn", "Exists", '
+                '"DoesNotExist", "Gt", "Lt"',
+            ),
+        ],
+    )
+    def test_of_arguments(self, plugin: str, args: dict[str, Any], told: str) -> None:
+        assert args_refusal(plugin, **args) == told
+
+    def test_of_keys_that_no_label_can_have(self) -> None:
+        told = args_refusal("NodeResourcesFit", ignoredResources=["a b"])
+        assert told.startswith('ignoredResources[0]: Invalid value: "a b": name part must consist of')
