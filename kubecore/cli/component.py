@@ -258,6 +258,8 @@ def scheduler(
         renew_deadline=leader_elect_renew_deadline,
         retry_period=leader_elect_retry_period,
     )
+    if settings is not None:
+        leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")
     leading.check()
     _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
 

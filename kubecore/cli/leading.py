@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,6 +74,25 @@ class Leading:
     lease_duration: str
     renew_deadline: str
     retry_period: str
+
+    def or_as_in(self, file: Mapping[str, Any], *, name: str) -> Leading:
+        """With what a component's configuration file says (`leaderElection`) in place of options that have their
+        defaults; `name` is that of the lease's name.
+        """
+        said = {
+            "wanted": (True, "leaderElect"),
+            "name": (name, "resourceName"),
+            "namespace": ("kube-system", "resourceNamespace"),
+            "lease_duration": ("15s", "leaseDuration"),
+            "renew_deadline": ("10s", "renewDeadline"),
+            "retry_period": ("2s", "retryPeriod"),
+        }
+        changes = {
+            option: file[field]
+            for option, (default, field) in said.items()
+            if getattr(self, option) == default and file.get(field) not in (None, "")
+        }
+        return replace(self, **changes)
 
     def check(self) -> None:
         """Raises BadParameter for times that do not fit together."""

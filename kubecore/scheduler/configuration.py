@@ -75,6 +75,7 @@ def load(text: str) -> SchedulerConfig:
         profiles=tuple(map(_profile, profiles)),
         back_off=BackOff(*_back_off(given)),
         percentage=given.get("percentageOfNodesToScore") or 0,
+        leader_election=given.get("leaderElection") or {},
     )
 
 

@@ -63,6 +63,8 @@ class SchedulerConfig:
     back_off: BackOff = field(default_factory=BackOff)
     percentage: int = 0
     """Of nodes to score, where the profile does not say; 0 lets their number decide."""
+    leader_election: Mapping[str, Any] = field(default_factory=dict)
+    """For whoever runs the scheduler: the fields of `leaderElection` that are given."""
     bindings_in_flight: int = 128
 
 

@@ -45,6 +45,12 @@ def test_times_of_back_off_and_the_share_of_nodes() -> None:
     assert profile(percentageOfNodesToScore=7).percentage == 7
 
 
+def test_leader_election_is_left_to_whoever_runs_the_scheduler() -> None:
+    assert read(leaderElection={"leaderElect": False}).leader_election == {"leaderElect": False}
+    told = refusal(leaderElection={"leaderElect": True, "resourceLock": "endpoints"})
+    assert told == 'leaderElection.resourceLock: Invalid value: "endpoints": resourceLock value must be "leases"'
+
+
 def test_several_profiles_are_told_apart_by_name() -> None:
     found = read(profiles=[{"schedulerName": "a"}, {"schedulerName": "b"}])
     assert [one.name for one in found.profiles] == ["a", "b"]

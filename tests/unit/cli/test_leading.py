@@ -1,0 +1,44 @@
+"""Leader election as options and a component's configuration file ask for it together."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from kubecore.cli.leading import Leading
+
+DEFAULTS = Leading(
+    wanted=True,
+    name="kube-scheduler",
+    namespace="kube-system",
+    lease_duration="15s",
+    renew_deadline="10s",
+    retry_period="2s",
+)
+
+
+def test_the_file_speaks_where_options_do_not() -> None:
+    file = {"leaderElect": False, "resourceName": "mine", "resourceNamespace": "here", "leaseDuration": "30s"}
+    found = DEFAULTS.or_as_in(file, name="kube-scheduler")
+    assert (found.wanted, found.name, found.namespace, found.lease_duration) == (False, "mine", "here", "30s")
+    assert (found.renew_deadline, found.retry_period) == ("10s", "2s")
+
+
+def test_an_option_that_is_given_wins() -> None:
+    given = Leading(
+        wanted=False,
+        name="given",
+        namespace="kube-system",
+        lease_duration="20s",
+        renew_deadline="10s",
+        retry_period="2s",
+    )
+    file = {"leaderElect": True, "resourceName": "mine", "leaseDuration": "30s"}
+    found = given.or_as_in(file, name="kube-scheduler")
+    assert (found.wanted, found.name, found.lease_duration) == (False, "given", "20s")
+
+
+def test_times_of_a_file_that_do_not_fit_are_refused() -> None:
+    for file in ({"leaseDuration": "5s"}, {"retryPeriod": "soon"}):
+        with pytest.raises(typer.BadParameter):
+            DEFAULTS.or_as_in(file, name="kube-scheduler").check()
