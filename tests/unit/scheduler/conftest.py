@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -60,13 +60,19 @@ class Running:
         self._task: asyncio.Task[None] | None = None
         self.scheduler: Scheduler | None = None
 
-    async def start(self, *extra: Plugin, config: SchedulerConfig | None = None) -> None:
+    async def start(
+        self,
+        *extra: Plugin,
+        config: SchedulerConfig | None = None,
+        registry: Mapping[str, Factory] | None = None,
+    ) -> None:
+        """With `extra` plugins in the default profile, or as `config` says; `registry` makes plugins that it names."""
         self._informers = informers = self.api.informers()
         added: dict[str, Factory] = {plugin.name: lambda *_, made=plugin: made for plugin in extra}
         config = config or SchedulerConfig(profiles=(ProfileConfig(multi_point=with_plugins(*added)),))
         client = self.api.client("kube-scheduler")
-        registry = {**BUILT_IN, **added}
-        self.scheduler = Scheduler(client, self.clock, config, informers=informers, registry=registry)
+        known = {**BUILT_IN, **added, **(registry or {})}
+        self.scheduler = Scheduler(client, self.clock, config, informers=informers, registry=known)
         self._task = asyncio.create_task(self.scheduler.run())
         await self.settle()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +229,15 @@ def test_plugins_of_other_packages_are_found_by_entry_point(monkeypatch: pytest.
     assert registry.keys() == {*BUILT_IN, "Mine"}
     unused: Any = None
     assert registry["Mine"](unused, {"called": "so"}).name == "so"
+
+
+async def test_the_example_of_a_plugin_works_as_it_says(cluster: Running) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "scheduler_plugin.py"))
+    given = example["__doc__"].partition("reads:\n")[2]
+    await cluster.start(config=load(given), registry={"OwnersNodes": example["make"]})
+    await cluster.add_node("theirs", labels={"example.com/owner": "them"})
+    await cluster.add_pod("mine", labels={"example.com/owner": "me"})
+    assert "1 node(s) belonged to another owner." in cluster.condition("mine")["message"]
+    cluster.api.change("nodes", "theirs", metadata={"labels": {"example.com/owner": "me"}})
+    await cluster.clock.advance(2)
+    assert cluster.node_of("mine") == "theirs"
