@@ -176,6 +176,17 @@ def test_a_second_manager_stands_by_until_the_first_gives_the_lease_back(web: Ku
     web("-n", "web", "rollout", "status", "deployment/frontend", "--timeout=60s", timeout=90)
 
 
+def test_quotas_and_autoscalers_need_no_more_than_their_accounts_rights(web: Kubectl) -> None:
+    web("-n", "web", "create", "quota", "q", "--hard=pods=20,count/deployments.apps=5")
+    counted = "--for=jsonpath={.status.used.count/deployments\\.apps}=2"
+    web("-n", "web", "wait", "resourcequota/q", counted, "--timeout=60s", timeout=90)
+    web("-n", "web", "autoscale", "deployment", "backend", "--min=4", "--max=4")
+    scaled = ("wait", "deployment/backend", "--for=jsonpath={.spec.replicas}=4", "--timeout=60s")
+    web("-n", "web", *scaled, timeout=90)
+    web("-n", "web", "wait", "hpa/backend", "--for=condition=AbleToScale", "--timeout=60s", timeout=90)
+    web("-n", "web", "delete", "hpa/backend", "quota/q")
+
+
 def test_the_published_root_ca_is_the_one_of_the_controller_managers_kubeconfig(web: Kubectl, parts: Parts) -> None:
     published = web("-n", "web", "get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}")
     assert published == (parts.data_dir / "pki" / "ca.crt").read_text()
