@@ -12,8 +12,10 @@ has been charged just now.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import amounts, errors
@@ -47,7 +49,6 @@ class _Waiting:
     write: Write
     verdict: asyncio.Future[None]
     charged: list[tuple[str, Amounts]] = field(default_factory=list)
-    finished: float | None = None
 
     def accept(self) -> None:
         if not self.verdict.done():
@@ -73,8 +74,9 @@ class ResourceQuota(Plugin):
         self._evaluators = Evaluators(clock)
         self._waiting: dict[str, list[_Waiting]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        # By namespace: charged, and either not stored yet or just now.
-        self._recent: dict[str, list[_Waiting]] = {}
+        # Charged and not stored yet; and stored just now: when, in which namespace, what, the oldest first.
+        self._under_way: dict[int, _Waiting] = {}
+        self._stored: deque[tuple[float, str, list[tuple[str, Amounts]]]] = deque()
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         if (resource_key, operation, subresource) == (_KEY, UPDATE, "status"):
@@ -100,21 +102,19 @@ class ResourceQuota(Plugin):
         return bool(kept)
 
     def _charged_recently(self, namespace: str, name: str) -> Amounts:
-        self._forget_old(namespace)
+        self._forget_old()
         total: Amounts = {}
-        for one in self._recent.get(namespace, ()):
-            for quota, delta in one.charged:
-                if quota == name:
-                    amounts.accumulate(total, delta)
+        found = [one.charged for one in self._under_way.values() if one.ctx.namespace == namespace]
+        found += [charged for _, where, charged in self._stored if where == namespace]
+        for quota, delta in chain.from_iterable(found):
+            if quota == name:
+                amounts.accumulate(total, delta)
         return total
 
-    def _forget_old(self, namespace: str) -> None:
+    def _forget_old(self) -> None:
         since = self._clock.monotonic() - _RECENT_SECONDS
-        kept = [one for one in self._recent.get(namespace, ()) if one.finished is None or one.finished > since]
-        if kept:
-            self._recent[namespace] = kept
-        else:
-            self._recent.pop(namespace, None)
+        while self._stored and self._stored[0][0] < since:
+            self._stored.popleft()
 
     # --- charging
 
@@ -190,13 +190,12 @@ class ResourceQuota(Plugin):
             one.charged.append((quota.name, delta))
 
     def _remember(self, one: _Waiting) -> None:
-        recent = self._recent.setdefault(one.ctx.namespace, [])
-        if one not in recent:
-            recent.append(one)
+        self._under_way[id(one)] = one
 
         def finished(done: bool) -> None:
-            one.finished = self._clock.monotonic()
-            self._forget_old(one.ctx.namespace)
+            if self._under_way.pop(id(one), None) is not None:
+                self._stored.append((self._clock.monotonic(), one.ctx.namespace, one.charged))
+            self._forget_old()
 
         one.ctx.finish = finished
 
