@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +32,6 @@ from kubecore.cli.up import (
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from kubecore.client import kubeconfig as credentials
     from kubecore.client.client import Client
     from kubecore.cluster import Component
 
@@ -59,7 +57,7 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
     return 0
 
 
-def _run_component(
+def run_component(
     kubeconfig: Path, field_manager: str, make: Callable[[Client], Component], leading: Leading | None = None
 ) -> None:
     """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works."""
@@ -154,85 +152,6 @@ def apiserver(
     raise typer.Exit(run_on_loop(_until_signal(work)))
 
 
-def controller_manager(
-    kubeconfig: Kubeconfig,
-    root_ca_file: Annotated[
-        Path | None,
-        typer.Option(help="CA published to every namespace; by default the kubeconfig's.", exists=True, dir_okay=False),
-    ] = None,
-    local_volume_dir: Annotated[
-        Path | None,
-        typer.Option(
-            callback=options.folder_if_any,
-            help="Where to provision volumes of the default class; without it: none are.",
-        ),
-    ] = None,
-    cluster_signing_cert_file: Annotated[
-        Path | None,
-        typer.Option(help="CA that signs approved certificate requests; without it: none are.", exists=True),
-    ] = None,
-    cluster_signing_key_file: Annotated[Path | None, typer.Option(help="Key of that CA.", exists=True)] = None,
-    use_service_account_credentials: Annotated[
-        bool, typer.Option(help="Each controller has the rights of its own service account, and no others.")
-    ] = False,
-    leader_elect: LeaderElect = True,
-    leader_elect_lease_duration: LeaseDuration = "15s",
-    leader_elect_renew_deadline: RenewDeadline = "10s",
-    leader_elect_retry_period: RetryPeriod = "2s",
-    leader_elect_resource_name: ResourceName = "kube-controller-manager",
-    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
-    verbosity: Verbosity = 0,
-) -> None:
-    """The controllers alone."""
-    from kubecore.client import kubeconfig as credentials
-    from kubecore.clock import RealClock
-    from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
-
-    logs.configure(verbosity=verbosity, file=None)
-    leading = Leading(
-        wanted=leader_elect,
-        name=leader_elect_resource_name,
-        namespace=leader_elect_resource_namespace,
-        lease_duration=leader_elect_lease_duration,
-        renew_deadline=leader_elect_renew_deadline,
-        retry_period=leader_elect_retry_period,
-    )
-    leading.check()
-
-    def make(client: Client) -> Component:
-        given = credentials.Kubeconfig.load(kubeconfig)
-        root_ca = given.certificate_authority if root_ca_file is None else root_ca_file.read_bytes()
-        client_for = _client_of_account(client, given) if use_service_account_credentials else None
-        settings = ControllerManagerConfig(
-            root_ca=root_ca,
-            local_volumes=local_volume_dir,
-            signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",
-            signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
-        )
-        try:
-            return ControllerManager(client, RealClock(), settings, client_for=client_for)
-        except ValueError as error:
-            raise typer.BadParameter(f"--cluster-signing-cert-file or its key is unusable: {error}") from error
-
-    _run_component(kubeconfig, "kube-controller-manager", make, leading)
-
-
-def _client_of_account(client: Client, config: credentials.Kubeconfig) -> Callable[[str], Client]:
-    """Clients of service accounts in kube-system, whose tokens `client` requests."""
-    from kubecore.client.client import Client as Made
-    from kubecore.client.http import HTTPTransport
-    from kubecore.client.service_account import ServiceAccountToken
-    from kubecore.clock import RealClock
-
-    anonymous = replace(config, client_certificate=b"", client_key=b"", token="")
-
-    def client_for(account: str) -> Client:
-        transport = HTTPTransport(anonymous, token=ServiceAccountToken(client, RealClock(), account))
-        return Made(transport, field_manager=client.field_manager)
-
-    return client_for
-
-
 def scheduler(
     kubeconfig: Kubeconfig,
     config: SchedulerConfigFile = None,
@@ -261,7 +180,7 @@ def scheduler(
     if settings is not None:
         leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")
     leading.check()
-    _run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
+    run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
 
 
 def kubelet(
@@ -316,7 +235,7 @@ def kubelet(
         )
         return Kubelet(client, RealClock(), config)
 
-    _run_component(kubeconfig, "kubelet", make)
+    run_component(kubeconfig, "kubelet", make)
 
 
 def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:
@@ -346,7 +265,7 @@ def proxy(
 
     logs.configure(verbosity=verbosity, file=None)
     config = ProxyConfig(mode=proxy_mode.value, node_name=hostname_override)
-    _run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))
+    run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))
 
 
 def dns(
@@ -377,4 +296,4 @@ def dns(
         typer.echo(f"kubecore answers DNS for {domain} at {address} port {bound}")
         return responder
 
-    _run_component(kubeconfig, "coredns", make)
+    run_component(kubeconfig, "coredns", make)

@@ -34,6 +34,12 @@ def duration(text: str) -> str:
     return text
 
 
+def positive_duration(text: str) -> str:
+    if seconds(text) <= 0:
+        raise typer.BadParameter(f"{text} is not more than nothing")
+    return text
+
+
 class GoFlags(TyperCommand):
     """Flags may be given as Go's are: `--leader-elect=false` besides `--no-leader-elect`."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubecore.cli import bench, component, kubeconfig, up
+from kubecore.cli import bench, component, controller_manager, kubeconfig, up
 from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("apiserver")(component.apiserver)
-app.command("controller-manager", cls=GoFlags)(component.controller_manager)
+app.command("controller-manager", cls=GoFlags)(controller_manager.controller_manager)
 app.command("scheduler", cls=GoFlags)(component.scheduler)
 app.command("kubelet")(component.kubelet)
 app.command("proxy")(component.proxy)

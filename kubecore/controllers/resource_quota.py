@@ -42,6 +42,7 @@ class ResourceQuotaController(Controller):
     workers = 5
 
     def __init__(self, context: ControllerContext, *, sync_seconds: float = 300.0) -> None:
+        """`sync_seconds` 0: nothing is counted anew just because time has passed."""
         super().__init__(context)
         self._sync_seconds = sync_seconds
         self._evaluators = Evaluators(context.clock)
@@ -83,10 +84,11 @@ class ResourceQuotaController(Controller):
         used = amounts.masked({**known, **self._count(quota, hard, evaluators)}, hard)
         told = amounts.same(hard, amounts.parse(status.get("hard"))) and (not hard or "used" in status)
         if told and amounts.same(used, known):
-            return min([self._sync_seconds, *self._ends(quota, evaluators)])
+            period = [self._sync_seconds] if self._sync_seconds else []
+            return min([*period, *self._ends(quota, evaluators)], default=None)
         counted = {**quota, "status": {"hard": amounts.render(hard), "used": amounts.render(used)}}
         await self.client.update("resourcequotas", counted, subresource="status")
-        return min(_RECOUNT_SECONDS, self._sync_seconds)
+        return _RECOUNT_SECONDS
 
     def _count(self, quota: Object, hard: Amounts, evaluators: Iterable[Evaluator]) -> Amounts:
         """What is used of each name that something counts against."""

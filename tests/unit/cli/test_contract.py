@@ -36,6 +36,14 @@ OF_LEADERS = {
     "--leader-elect-resource-name",
     "--leader-elect-resource-namespace",
 }
+OF_CONTROLLERS = {
+    "--horizontal-pod-autoscaler-sync-period",
+    "--horizontal-pod-autoscaler-tolerance",
+    "--horizontal-pod-autoscaler-downscale-stabilization",
+    "--horizontal-pod-autoscaler-cpu-initialization-period",
+    "--horizontal-pod-autoscaler-initial-readiness-delay",
+    "--resource-quota-sync-period",
+}
 OF_COMPONENTS = {
     "apiserver": {
         "--data-dir",
@@ -46,7 +54,13 @@ OF_COMPONENTS = {
         "--service-cluster-ip-range",
         "--service-node-port-range",
     },
-    "controller-manager": {"--kubeconfig", "--root-ca-file", "--use-service-account-credentials", *OF_LEADERS},
+    "controller-manager": {
+        "--kubeconfig",
+        "--root-ca-file",
+        "--use-service-account-credentials",
+        *OF_LEADERS,
+        *OF_CONTROLLERS,
+    },
     "scheduler": {"--kubeconfig", *OF_LEADERS},
     "kubelet": {
         "--kubeconfig",

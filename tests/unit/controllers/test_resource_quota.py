@@ -90,6 +90,15 @@ async def test_a_count_that_went_wrong_is_put_right_by_the_next_one(
     assert status(api)["used"] == {"pods": "0"}
 
 
+async def test_counting_anew_can_be_left_to_events(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
+    api.add(QUOTAS, quota({"pods": "5"}), "default")
+    await running.start(ResourceQuotaController(running.context, sync_seconds=0))
+    await clock.advance(10)
+    api.change(QUOTAS, "q", status={"hard": {"pods": "5"}, "used": {"pods": "4"}})
+    await clock.advance(100_000)
+    assert status(api)["used"] == {"pods": "4"}
+
+
 async def test_a_pod_that_is_never_ended_counts_until_its_time_is_over(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:

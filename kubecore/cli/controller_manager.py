@@ -1,0 +1,130 @@
+"""`kubecore controller-manager`, with kube-controller-manager's own flag names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from kubecore.cli import logs
+from kubecore.cli.component import Kubeconfig, Verbosity, run_component
+from kubecore.cli.controller_options import (
+    AutoscalerInitialization,
+    AutoscalerReadinessDelay,
+    AutoscalerStabilization,
+    AutoscalerSyncPeriod,
+    AutoscalerTolerance,
+    LocalVolumeDir,
+    QuotaSyncPeriod,
+    RootCAFile,
+    ServiceAccountCredentials,
+    SigningCertFile,
+    SigningKeyFile,
+)
+from kubecore.cli.leading import (
+    LeaderElect,
+    Leading,
+    LeaseDuration,
+    RenewDeadline,
+    ResourceName,
+    ResourceNamespace,
+    RetryPeriod,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from kubecore.client import kubeconfig as credentials
+    from kubecore.client.client import Client
+    from kubecore.cluster import Component
+    from kubecore.controllers.manager import ControllerManagerConfig
+
+
+def controller_manager(
+    kubeconfig: Kubeconfig,
+    root_ca_file: RootCAFile = None,
+    local_volume_dir: LocalVolumeDir = None,
+    cluster_signing_cert_file: SigningCertFile = None,
+    cluster_signing_key_file: SigningKeyFile = None,
+    use_service_account_credentials: ServiceAccountCredentials = False,
+    leader_elect: LeaderElect = True,
+    leader_elect_lease_duration: LeaseDuration = "15s",
+    leader_elect_renew_deadline: RenewDeadline = "10s",
+    leader_elect_retry_period: RetryPeriod = "2s",
+    leader_elect_resource_name: ResourceName = "kube-controller-manager",
+    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
+    autoscaler_sync_period: AutoscalerSyncPeriod = "15s",
+    autoscaler_tolerance: AutoscalerTolerance = 0.1,
+    autoscaler_stabilization: AutoscalerStabilization = "5m",
+    autoscaler_initialization: AutoscalerInitialization = "5m",
+    autoscaler_readiness_delay: AutoscalerReadinessDelay = "30s",
+    resource_quota_sync_period: QuotaSyncPeriod = "5m",
+    verbosity: Verbosity = 0,
+) -> None:
+    """The controllers alone."""
+    from kubecore.client import kubeconfig as credentials
+    from kubecore.controllers.autoscaler import AutoscalerConfig
+    from kubecore.controllers.manager import ControllerManagerConfig
+
+    logs.configure(verbosity=verbosity, file=None)
+    leading = Leading(
+        wanted=leader_elect,
+        name=leader_elect_resource_name,
+        namespace=leader_elect_resource_namespace,
+        lease_duration=leader_elect_lease_duration,
+        renew_deadline=leader_elect_renew_deadline,
+        retry_period=leader_elect_retry_period,
+    )
+    leading.check()
+    autoscaler = AutoscalerConfig(
+        sync_period=seconds(autoscaler_sync_period),
+        tolerance=autoscaler_tolerance,
+        downscale_stabilization=seconds(autoscaler_stabilization),
+        cpu_initialization_period=seconds(autoscaler_initialization),
+        initial_readiness_delay=seconds(autoscaler_readiness_delay),
+    )
+    settings = ControllerManagerConfig(
+        autoscaler=autoscaler,
+        resource_quota_sync_seconds=seconds(resource_quota_sync_period),
+        local_volumes=local_volume_dir,
+        signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",
+        signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
+    )
+
+    def make(client: Client) -> Component:
+        given = credentials.Kubeconfig.load(kubeconfig)
+        root_ca = given.certificate_authority if root_ca_file is None else root_ca_file.read_bytes()
+        client_for = _client_of_account(client, given) if use_service_account_credentials else None
+        return _manager(client, replace(settings, root_ca=root_ca), client_for)
+
+    run_component(kubeconfig, "kube-controller-manager", make, leading)
+
+
+def _manager(
+    client: Client, settings: ControllerManagerConfig, client_for: Callable[[str], Client] | None
+) -> Component:
+    """Raises BadParameter."""
+    from kubecore.clock import RealClock
+    from kubecore.controllers.manager import ControllerManager
+
+    try:
+        return ControllerManager(client, RealClock(), settings, client_for=client_for)
+    except ValueError as error:
+        raise typer.BadParameter(f"--cluster-signing-cert-file or its key is unusable: {error}") from error
+
+
+def _client_of_account(client: Client, config: credentials.Kubeconfig) -> Callable[[str], Client]:
+    """Clients of service accounts in kube-system, whose tokens `client` requests."""
+    from kubecore.client.client import Client as Made
+    from kubecore.client.http import HTTPTransport
+    from kubecore.client.service_account import ServiceAccountToken
+    from kubecore.clock import RealClock
+
+    anonymous = replace(config, client_certificate=b"", client_key=b"", token="")
+
+    def client_for(account: str) -> Client:
+        transport = HTTPTransport(anonymous, token=ServiceAccountToken(client, RealClock(), account))
+        return Made(transport, field_manager=client.field_manager)
+
+    return client_for
