@@ -286,6 +286,7 @@ class Cluster:
         settings = ControllerManagerConfig(
             root_ca=self.server.authority.certificate,
             local_volumes=self.config.data_dir / "volumes",
+            account_tokens=self.server.tokens.issue_legacy,
             signing_certificate=self.server.authority.pair.certificate,
             signing_key=self.server.authority.pair.key,
         )

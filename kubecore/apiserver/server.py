@@ -23,6 +23,7 @@ from kubecore.apiserver.admission.chain import AdmissionChain
 from kubecore.apiserver.admission.plugins import default_plugins
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig
+from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.authorizer import Authorizer
@@ -277,8 +278,14 @@ class APIServer:
         )
         self.custom.adopt(self._definitions)
         controller = DefinitionController(self.registry, self.custom, self.hub)
-        self._controller = asyncio.get_running_loop().create_task(controller.run(), name="definitions")
-        self._controller.add_done_callback(_report_end)
+        kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
+        loop = asyncio.get_running_loop()
+        self._followers = [
+            loop.create_task(controller.run(), name="definitions"),
+            loop.create_task(kept.run(), name="kept tokens"),
+        ]
+        for task in self._followers:
+            task.add_done_callback(_report_end)
         self._started.append("definitions")
 
     def _kubelets(self) -> KubeletConnection:
@@ -415,8 +422,9 @@ class APIServer:
         if "grpc" in started:
             await self._grpc.close(_SHUTDOWN_GRACE)
         if "definitions" in started:
-            self._controller.cancel()
-            await asyncio.gather(self._controller, return_exceptions=True)
+            for task in self._followers:
+                task.cancel()
+            await asyncio.gather(*self._followers, return_exceptions=True)
             await self._webhooks.close()
         if "hub" in started:
             self.hub.close()

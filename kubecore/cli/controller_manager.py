@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,6 +21,7 @@ from kubecore.cli.controller_options import (
     QuotaSyncPeriod,
     RootCAFile,
     ServiceAccountCredentials,
+    ServiceAccountKeyFile,
     SigningCertFile,
     SigningKeyFile,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from kubecore.client import kubeconfig as credentials
     from kubecore.client.client import Client
     from kubecore.cluster import Component
+    from kubecore.controllers.account_tokens import TokenSource
     from kubecore.controllers.manager import ControllerManagerConfig
 
 
@@ -47,6 +50,7 @@ def controller_manager(
     local_volume_dir: LocalVolumeDir = None,
     cluster_signing_cert_file: SigningCertFile = None,
     cluster_signing_key_file: SigningKeyFile = None,
+    service_account_private_key_file: ServiceAccountKeyFile = None,
     use_service_account_credentials: ServiceAccountCredentials = False,
     leader_elect: LeaderElect = True,
     leader_elect_lease_duration: LeaseDuration = "15s",
@@ -90,6 +94,7 @@ def controller_manager(
         local_volumes=local_volume_dir,
         signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",
         signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
+        account_tokens=_account_tokens(service_account_private_key_file),
     )
 
     def make(client: Client) -> Component:
@@ -112,6 +117,20 @@ def _manager(
         return ControllerManager(client, RealClock(), settings, client_for=client_for)
     except ValueError as error:
         raise typer.BadParameter(f"--cluster-signing-cert-file or its key is unusable: {error}") from error
+
+
+def _account_tokens(key_file: Path | None) -> TokenSource | None:
+    """Raises BadParameter for what is no key."""
+    from kubecore.apiserver.authentication.pki import PKIError
+    from kubecore.apiserver.authentication.tokens import TokenIssuer
+    from kubecore.clock import RealClock
+
+    if key_file is None:
+        return None
+    try:
+        return TokenIssuer(key_file.parent, RealClock(), issuer="", audiences=(), file=key_file.name).issue_legacy
+    except PKIError as error:
+        raise typer.BadParameter(f"--service-account-private-key-file: {error}") from error
 
 
 def _client_of_account(client: Client, config: credentials.Kubeconfig) -> Callable[[str], Client]:

@@ -23,6 +23,9 @@ LocalVolumeDir = Annotated[
 SigningCertFile = Annotated[
     Path | None, typer.Option(help="CA that signs approved certificate requests; without it: none are.", exists=True)
 ]
+ServiceAccountKeyFile = Annotated[
+    Path | None, typer.Option(help="Signs tokens that are kept in Secrets; without it: none are made.", exists=True)
+]
 SigningKeyFile = Annotated[Path | None, typer.Option(help="Key of that CA.", exists=True)]
 ServiceAccountCredentials = Annotated[
     bool, typer.Option(help="Each controller has the rights of its own service account, and no others.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
+from kubecore.controllers.account_tokens import AccountTokensController, TokenSource
 from kubecore.controllers.accounts import account_of
 from kubecore.controllers.attach_detach import AttachDetachController
 from kubecore.controllers.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
@@ -95,6 +96,8 @@ class ControllerManagerConfig:
     """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
     local_volumes: Path | None = None
     """Where the local provisioner keeps volumes; None: there is no such provisioner."""
+    account_tokens: TokenSource | None = None
+    """Signs the tokens that are kept in Secrets; without it there are none (--service-account-private-key-file)."""
     signing_certificate: bytes = b""
     signing_key: bytes = b""
     """PEM of the authority that signs certificate requests; without it none are (--cluster-signing-cert-file)."""
@@ -139,6 +142,9 @@ class ControllerManager:
         ]
         if config.root_ca:
             self.controllers.append(RootCAPublisher(context(RootCAPublisher), config.root_ca))
+        if config.account_tokens is not None:
+            # whose tokens would it work with? upstream's works as the manager, too
+            self.controllers.append(AccountTokensController(shared, config.account_tokens, config.root_ca))
         if config.signing_key:
             signer = Signer(config.signing_certificate, config.signing_key)
             self.controllers.append(CertificateSigner(context(CertificateSigner), signer))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from kubecore.apiserver.authentication.pki import PKIError, private_pem, write_private
 from kubecore.apiserver.registry.lifecycle import new_uid
@@ -30,6 +31,11 @@ JSON = dict[str, Any]
 # working; `warnafter` marks when they should have (upstream WarnOnlyBoundTokenExpiration).
 _PROJECTED_SECONDS = 3607
 _EXTENDED_SECONDS = 365 * 24 * 3600
+_LEGACY_ISSUER = "kubernetes/serviceaccount"
+_LEGACY_CLAIMS = tuple(
+    f"kubernetes.io/serviceaccount/{name}"
+    for name in ("namespace", "secret.name", "service-account.name", "service-account.uid")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,26 @@ class BoundObject:
     uid: str
 
 
-class TokenIssuer:
-    """Signs tokens with the cluster's service account key, which is made on first start."""
+@dataclass(frozen=True, slots=True)
+class LegacyToken:
+    """What a token that is kept in a Secret says."""
 
-    def __init__(self, directory: Path, clock: Clock, *, issuer: str, audiences: Sequence[str]) -> None:
+    namespace: str
+    account: str
+    account_uid: str
+    secret: str
+
+
+class TokenIssuer:
+    """Signs tokens with the cluster's service account key, `directory/file`, which is made on first start."""
+
+    def __init__(
+        self, directory: Path, clock: Clock, *, issuer: str, audiences: Sequence[str], file: str = "sa.key"
+    ) -> None:
         self.issuer = issuer
         self.audiences = tuple(audiences)
         self._clock = clock
-        path = directory / "sa.key"
+        path = directory / file
         if not path.exists():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(path, private_pem(ec.generate_private_key(ec.SECP256R1())))
@@ -109,14 +127,29 @@ class TokenIssuer:
     def issue_legacy(self, *, namespace: str, account: str, account_uid: str, secret: str) -> str:
         """A token without expiry for a Secret of type kubernetes.io/service-account-token."""
         claims = {
-            "iss": "kubernetes/serviceaccount",
-            "kubernetes.io/serviceaccount/namespace": namespace,
-            "kubernetes.io/serviceaccount/secret.name": secret,
-            "kubernetes.io/serviceaccount/service-account.name": account,
-            "kubernetes.io/serviceaccount/service-account.uid": account_uid,
+            "iss": _LEGACY_ISSUER,
+            **dict(zip(_LEGACY_CLAIMS, (namespace, secret, account, account_uid), strict=True)),
             "sub": f"system:serviceaccount:{namespace}:{account}",
         }
         return self._sign(claims)
+
+    def read_legacy(self, token: str) -> LegacyToken | None:
+        """What `issue_legacy` put into a token; None for any other text."""
+        signed, _, signature = token.rpartition(".")
+        header, _, payload = signed.partition(".")
+        try:
+            raw = _from_base64(signature)
+            if len(raw) != 64 or orjson.loads(_from_base64(header)).get("alg") != "ES256":
+                return None
+            numbers = (int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+            self._key.public_key().verify(encode_dss_signature(*numbers), signed.encode(), ec.ECDSA(hashes.SHA256()))
+            claims = orjson.loads(_from_base64(payload))
+            if claims["iss"] != _LEGACY_ISSUER:
+                return None
+            namespace, secret, account, account_uid = (claims[name] for name in _LEGACY_CLAIMS)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
+            return None
+        return LegacyToken(namespace, account, account_uid, secret)
 
     def jwks(self) -> JSON:
         """The public key as a JSON Web Key Set (`/openid/v1/jwks`)."""
@@ -144,3 +177,7 @@ class TokenIssuer:
 
 def _base64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
