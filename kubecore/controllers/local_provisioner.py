@@ -26,6 +26,7 @@ PROVISIONER = "kubecore.io/local-path"
 STORAGE_CLASS = "standard"
 _CLASSES = "storageclasses.storage.k8s.io"
 _HOSTNAME = "kubernetes.io/hostname"
+_SET_UP = "set up"
 _ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 
@@ -34,7 +35,7 @@ class _Impossible(Exception):
 
 
 class LocalProvisioner(Controller):
-    """Keys are `claim:NAMESPACE/NAME` and `volume:NAME`. `folder` holds the volumes, and nothing else.
+    """Keys are `claim:NAMESPACE/NAME`, `volume:NAME` and `_SET_UP`. `folder` holds the volumes, and nothing else.
 
     The storage class is made together with the folder, once: a user who deletes or changes it is obeyed.
     """
@@ -62,6 +63,9 @@ class LocalProvisioner(Controller):
             self.queue.add(f"volume:{meta.name(volume)}")
 
     async def started(self) -> None:
+        self.queue.add(_SET_UP)
+
+    async def _set_up(self) -> None:
         if not await self._files.exists(self._folder):
             others = volumes.default_class(self._classes.list())
             try:
@@ -73,7 +77,9 @@ class LocalProvisioner(Controller):
 
     async def sync(self, key: str) -> float | None:
         kind, _, name = key.partition(":")
-        if kind == "claim":
+        if key == _SET_UP:
+            await self._set_up()
+        elif kind == "claim":
             claim = self._claims.get(name)
             if claim is not None and self._should_provision(claim):
                 await self._provision(claim)
@@ -114,6 +120,8 @@ class LocalProvisioner(Controller):
             await self.client.create(VOLUMES, _volume(name, path, claim, storage_class, node))
         except StatusError as error:
             if not errors.is_already_exists(error):
+                # the claim may be gone before it is tried again
+                await self._files.remove(path)
                 raise
         self._recorder.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
 

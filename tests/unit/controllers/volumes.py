@@ -93,6 +93,7 @@ class Folders:
     def __init__(self) -> None:
         self.made: list[Path] = []
         self.removed: list[Path] = []
+        self._there: set[Path] = set()
         self.refusals: list[OSError] = []
 
     async def exists(self, path: Path) -> bool:
@@ -102,8 +103,13 @@ class Folders:
         if self.refusals:
             raise self.refusals.pop(0)
         self.made.append(path)
+        self._there.add(path)
 
     async def remove(self, path: Path) -> None:
         if self.refusals:
             raise self.refusals.pop(0)
         self.removed.append(path)
+        self._there.discard(path)
+
+    def there(self) -> set[Path]:
+        return set(self._there)
