@@ -9,11 +9,11 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -129,6 +129,12 @@ class APIServerConfig:
     verify_kubelets: bool = False
     """Whether the cluster's own CA must have issued kubelets' serving certificates."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
+
+
+def _follow(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    task.add_done_callback(_report_end)
+    return task
 
 
 def _report_end(task: asyncio.Task[None]) -> None:
@@ -279,13 +285,7 @@ class APIServer:
         self.custom.adopt(self._definitions)
         controller = DefinitionController(self.registry, self.custom, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
-        loop = asyncio.get_running_loop()
-        self._followers = [
-            loop.create_task(controller.run(), name="definitions"),
-            loop.create_task(kept.run(), name="kept tokens"),
-        ]
-        for task in self._followers:
-            task.add_done_callback(_report_end)
+        self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._started.append("definitions")
 
     def _kubelets(self) -> KubeletConnection:

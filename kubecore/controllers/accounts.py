@@ -14,8 +14,7 @@ _ACCOUNTS = {
     "horizontal-pod-autoscaler-controller": "horizontal-pod-autoscaler",
     "job-controller-orphans": "job-controller",
     "node-lifecycle-controller": "node-controller",
-    # no upstream one: it does what the binder does
-    "local-volume-provisioner-controller": "persistent-volume-binder",
+    "local-volume-provisioner-controller": "local-volume-provisioner",
     "persistentvolume-attach-detach-controller": "attachdetach-controller",
     "persistentvolume-binder-controller": "persistent-volume-binder",
     "persistentvolume-expander-controller": "expand-controller",

@@ -15,7 +15,6 @@ from kubecore.controllers.local_provisioner import PROVISIONER
 from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
 
 _RESIZING = "Resizing"
-_RESIZER = "volume.kubernetes.io/storage-resizer"
 
 
 class ExpandController(Controller):
@@ -51,10 +50,6 @@ class ExpandController(Controller):
 
     async def _expand(self, claim: Object, volume: Object) -> None:
         wanted = claim["spec"]["resources"]["requests"]["storage"]
-        if meta.annotations(claim).get(_RESIZER) != PROVISIONER:
-            marked = meta.deepcopy(claim)
-            volumes.annotate(marked, {_RESIZER: PROVISIONER})
-            claim = await self.client.update(CLAIMS, marked)
         status = claim["status"]
         now = meta.format_time(self.clock.now())
         started = {

@@ -259,6 +259,14 @@ def _storage_rules() -> dict[str, list[JSON]]:
             rule("create get list watch", CORE, "persistentvolumeclaims"),
             events(),
         ],
+        # not one of upstream's: it brings a storage class, and provisions its volumes
+        "local-volume-provisioner": [
+            rule("create delete get list update watch", CORE, "persistentvolumes"),
+            rule("get list update watch", CORE, "persistentvolumeclaims"),
+            rule("create get list watch", STORAGE, "storageclasses"),
+            rule(READ, CORE, "nodes"),
+            events(),
+        ],
         "persistent-volume-binder": [
             rule("create delete get list update watch", CORE, "persistentvolumes"),
             rule("update", CORE, "persistentvolumes/status"),
