@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -43,12 +44,19 @@ class Oracle:
     def __init__(self, program: Path) -> None:
         self._program = program
 
-    def ask(self, cases: Sequence[Case]) -> list[Answer]:
-        """Raises CalledProcessError."""
+    def ask(self, cases: Sequence[Case], definitions: Sequence[JSON] = ()) -> list[Answer]:
+        """`definitions` are those of the cases' kinds, where these are custom ones. Raises CalledProcessError."""
         asked = b"".join(
-            orjson.dumps({"operation": case.operation, "object": case.obj, **({"old": case.old} if case.old else {})})
+            orjson.dumps(
+                {
+                    "operation": case.operation,
+                    "object": case.obj,
+                    **({"old": case.old} if case.old else {}),
+                    **({"definition": definition} if definition else {}),
+                }
+            )
             + b"\n"
-            for case in cases
+            for case, definition in itertools.zip_longest(cases, definitions)
         )
         done = subprocess.run([self._program], input=asked, capture_output=True, check=True, timeout=300)
         return [self._answer(orjson.loads(line)) for line in done.stdout.splitlines()]

@@ -89,11 +89,7 @@ class CustomResourceStrategy(Strategy):
                 _replicas(problems, obj, scale.specReplicasPath)
             _replicas(problems, obj, scale.statusReplicasPath)
             if scale.labelSelectorPath:
-                selector = paths.find(obj, scale.labelSelectorPath)
-                if selector is not None and not isinstance(selector, str):
-                    problems.invalid(
-                        scale.labelSelectorPath, "", _wrong_type(scale.labelSelectorPath, selector, "string")
-                    )
+                _of_type(problems, obj, scale.labelSelectorPath, str, "string", "")
         return problems
 
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
@@ -112,25 +108,67 @@ def _content(obj: JSON) -> JSON:
 
 
 def _replicas(problems: Problems, obj: JSON, path: str) -> None:
-    replicas = paths.find(obj, path)
+    replicas = _of_type(problems, obj, path, int, "int64", 0)
     if replicas is None:
         return
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        problems.invalid(path, 0, _wrong_type(path, replicas, "int64"))
-    elif replicas < 0:
+    if replicas < 0:
         problems.invalid(path, replicas, "should be a non-negative integer")
     elif replicas > _INT32_MAX:
         problems.invalid(path, replicas, f"should be less than or equal to {_INT32_MAX}")
 
 
-_GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64", list: "[]interface {}"}
+def _of_type(problems: Problems, obj: JSON, path: str, wanted: type, name: str, zero: object) -> Any:
+    """The value at the path, None where there is none or it is not of the type, which is told.
+
+    As unstructured.NestedInt64 and its likes have it.
+    """
+    found: Any = obj
+    steps = paths.steps(path)
+    for number, step in enumerate(steps, 1):
+        if found is None:
+            return None
+        if not isinstance(found, dict):
+            below = "".join(f".{one}" for one in steps[:number])
+            problems.invalid(path, zero, _wrong_type(below, found, "map[string]interface{}"))
+            return None
+        if step not in found:
+            return None
+        found = found[step]
+    if type(found) is wanted:
+        return found
+    problems.invalid(path, zero, _wrong_type("".join(f".{one}" for one in steps), found, name))
+    return None
+
+
+_GO_TYPES = {
+    str: "string",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+    type(None): "<nil>",
+}
 
 
 def _wrong_type(path: str, value: object, wanted: str) -> str:
-    """As unstructured.NestedInt64 and its likes word it."""
-    shown = {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-    found = _GO_TYPES.get(type(value), "map[string]interface {}")
-    return f"{path} accessor error: {shown} is of the type {found}, expected {wanted}"
+    return f"{path} accessor error: {_printed(value)} is of the type {_GO_TYPES[type(value)]}, expected {wanted}"
+
+
+def _printed(value: object) -> str:
+    """As Go's %v prints it."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case list():
+            return f"[{' '.join(_printed(one) for one in value)}]"
+        case dict():
+            return f"map[{' '.join(f'{name}:{_printed(value[name])}' for name in sorted(value))}]"
+    return str(value)
 
 
 def _finalizer_warnings(finalizer: str) -> list[str]:

@@ -74,16 +74,6 @@ impl Format {
         NAMES.iter().find(|(name, _)| *name == plain).map(|(_, format)| *format)
     }
 
-    /// As definitions write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DateTime => "date-time",
-            Self::ShortName => "k8s-short-name",
-            Self::LongName => "k8s-long-name",
-            _ => NAMES.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name),
-        }
-    }
-
     pub fn admits(self, text: &str) -> bool {
         match self {
             Self::BsonObjectId => text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -131,9 +121,19 @@ fn is_short_name(text: &str) -> bool {
         && text.bytes().all(|byte| inner(byte) || byte == b'-')
 }
 
+/// strfmt's pattern for names of hosts, taken apart: as one pattern it is too large to be compiled.
 fn is_hostname(text: &str) -> bool {
-    const PATTERN: &str = r"^([a-zA-Z0-9\p{S}\p{L}]((-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?)|([a-zA-Z0-9\p{S}\p{L}](([a-zA-Z0-9-\p{S}\p{L}]{0,61}[a-zA-Z0-9\p{S}\p{L}])?)(\.)){1,}([a-zA-Z\p{L}]){2,63})$";
-    text.len() <= 255 && text.split('.').all(|label| label.len() <= 63) && matches(PATTERN, text)
+    if text.len() > 255 || text.split('.').any(|label| label.len() > 63) {
+        return false;
+    }
+    if matches(r"^[a-zA-Z0-9\p{S}\p{L}](-?[a-zA-Z0-9\p{S}\p{L}]*)?$", text) {
+        return true;
+    }
+    let Some((labels, last)) = text.rsplit_once('.') else { return false };
+    matches(r"^[a-zA-Z\p{L}][a-zA-Z\p{L}]+$", last)
+        && labels.split('.').all(|label| {
+            matches(r"^[a-zA-Z0-9\p{S}\p{L}]([a-zA-Z0-9\-\p{S}\p{L}]*[a-zA-Z0-9\p{S}\p{L}])?$", label)
+        })
 }
 
 /// An address of either family; IPv4 parts may have leading zeros.

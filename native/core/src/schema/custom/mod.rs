@@ -141,15 +141,16 @@ impl CustomSchema {
     ) -> Result<Verdict, SchemaError> {
         let value = parse_value(body)?;
         let old = old.map(parse_value).transpose()?;
+        // The types and bounds of an object of another kind are not looked at.
         let mut verdict = Verdict { schema: self.identity_faults(&value), ..Verdict::default() };
-        if !verdict.schema.is_empty() {
-            return Ok(verdict);
+        if verdict.schema.is_empty() {
+            let correlation = old.as_ref().map(|old| Correlation::new(&self.node, &value, old));
+            verdict.schema = match subresource {
+                "status" => self.status_faults(&value, correlation.as_ref()),
+                _ => validate::against_schema(&self.node, &value, "", correlation.as_ref()),
+            };
         }
-        let correlation = old.as_ref().map(|old| Correlation::new(&self.node, &value, old));
-        if subresource == "status" {
-            verdict.schema.extend(self.status_faults(&value, correlation.as_ref()));
-        } else {
-            verdict.schema.extend(validate::against_schema(&self.node, &value, "", correlation.as_ref()));
+        if subresource != "status" {
             embedded::check(&self.node, &value, &Path::ROOT, &mut verdict.further);
         }
         let duplicates = |object: &Value| {
@@ -175,7 +176,6 @@ impl CustomSchema {
         verdict.forgiven = found.forgiven;
     }
 
-    /// An object of another kind is not looked at any further.
     fn identity_faults(&self, value: &Value) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (name, wanted) in [("kind", &self.kind), ("apiVersion", &self.api_version)] {

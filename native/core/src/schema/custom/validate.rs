@@ -176,10 +176,11 @@ impl Validator<'_> {
             || whole_number
             || (found == JsonType::Integer && types.contains(&JsonType::Number));
         let plain = value.is_string() || value.is_array();
-        let format = node.checks.as_deref().and_then(|checks| checks.format);
+        let enforced = |checks: &&Checks| checks.format.is_some();
+        let format = node.checks.as_deref().filter(enforced).map(|checks| &*checks.format_text);
         if let Some(format) = format {
             if !plain && !fits {
-                outcome.add(self.wrong_type(at, format.as_str(), found_format));
+                outcome.add(self.wrong_type(at, format, found_format));
                 return;
             }
             if plain && !types.contains(&JsonType::Number) && !types.contains(&JsonType::Integer) {
@@ -212,8 +213,8 @@ impl Validator<'_> {
         } else if let Some(problem) = pattern() {
             outcome.add(self.invalid(at, value, &problem));
         }
-        if let Some(format) = checks.format.filter(|format| !format.admits(text)) {
-            outcome.add(self.wrong_type(at, format.as_str(), text));
+        if checks.format.is_some_and(|format| !format.admits(text)) {
+            outcome.add(self.wrong_type(at, &checks.format_text, text));
         }
     }
 
