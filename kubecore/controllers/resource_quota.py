@@ -26,7 +26,7 @@ from kubecore.client.reflector import Reflector
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.gc_graph import Metadata, decode_metadata
 
-_RECOUNT_SECONDS = 1.5
+_RECOUNT_SECONDS = 2.5
 """What a count may have missed, the next one sees: writes under way, and what the server would not let it lower."""
 _SYNC_SECONDS = 10.0
 

@@ -24,8 +24,10 @@ def test_a_quota_is_charged_told_of_and_given_back(kubectl: Kubectl, namespace: 
     assert told in refused.errors
 
     kubectl("-n", namespace, "create", "configmap", "mine")
-    described = kubectl("-n", namespace, "describe", "quota", "q").splitlines()
     # kube-root-ca.crt is the other one
+    both = "--for=jsonpath={.status.used.count/configmaps}=2"
+    kubectl("-n", namespace, "wait", "resourcequota/q", both, "--timeout=60s", timeout=90)
+    described = kubectl("-n", namespace, "describe", "quota", "q").splitlines()
     assert [line.split() for line in described if line.startswith("count/")] == [["count/configmaps", "2", "3"]]
     kubectl("-n", namespace, "delete", "configmap", "mine")
     given_back = "--for=jsonpath={.status.used.count/configmaps}=1"

@@ -37,7 +37,7 @@ JSON = dict[str, Any]
 
 _KEY = "resourcequotas"
 _TRIES = 4
-_RECENT_SECONDS = 1.0
+_RECENT_SECONDS = 2.0
 """How long after a write a count may not have seen it yet."""
 
 
