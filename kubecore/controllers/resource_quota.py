@@ -146,7 +146,7 @@ class ResourceQuotaController(Controller):
             elif evaluator.resource_key == "services":
                 changed = charged_type(old) != charged_type(new)
             else:
-                changed = status_counts(new, old)
+                changed = evaluator.resource_key == "persistentvolumeclaims" and status_counts(new, old)
             if changed:
                 self._replenish(evaluator, new)
 

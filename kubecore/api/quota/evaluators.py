@@ -1,13 +1,11 @@
-"""The evaluator of each resource (upstream kubernetes pkg/quota/v1/evaluator/core/registry.go).
-
-Device classes' devices (`<class>.deviceclass.resource.k8s.io/devices`) are not counted; ResourceClaims are.
-"""
+"""The evaluator of each resource (upstream kubernetes pkg/quota/v1/evaluator/core/registry.go)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from kubecore.api.quota.claims import ClaimEvaluator
+from kubecore.api.quota.devices import ResourceClaimEvaluator
 from kubecore.api.quota.evaluator import Evaluator
 from kubecore.api.quota.pods import PodEvaluator
 from kubecore.api.quota.services import ServiceEvaluator
@@ -24,7 +22,7 @@ class Evaluators:
     """Those with rules of their own, and a counting one for every other resource somebody asks for."""
 
     def __init__(self, clock: Clock) -> None:
-        special = [PodEvaluator(clock), ServiceEvaluator(), ClaimEvaluator()]
+        special = [PodEvaluator(clock), ServiceEvaluator(), ClaimEvaluator(), ResourceClaimEvaluator()]
         special += [Evaluator(name, name) for name in _ALIASES]
         self._known: dict[str, Evaluator] = {one.resource_key: one for one in special}
         self._special = tuple(special)

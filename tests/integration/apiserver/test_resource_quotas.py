@@ -210,6 +210,27 @@ async def test_claims_are_counted_altogether_and_by_class(api: Api) -> None:
     }
 
 
+async def test_devices_are_counted_by_class_for_the_worst(api: Api) -> None:
+    gpus, nics = (f"{name}.deviceclass.resource.k8s.io/devices" for name in ("gpu", "nic"))
+    await limit(api, {"count/resourceclaims.resource.k8s.io": "5", gpus: "6", nics: "40"})
+
+    def asks(name: str, *requests: JSON) -> JSON:
+        named = [{"name": f"r{number}", **request} for number, request in enumerate(requests)]
+        return {"metadata": {"name": name}, "spec": {"devices": {"requests": named}}}
+
+    def gpu(count: int, **more: str) -> JSON:
+        return {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count, **more}
+
+    either = {"firstAvailable": [gpu(1, name="little"), gpu(3, name="much")]}
+    every = {"exactly": {"deviceClassName": "nic", "allocationMode": "All"}}
+    claims = "resource.k8s.io/v1/resourceclaims"
+    await allowed(api, claims, asks("a", {"exactly": gpu(2)}, either, every))
+    assert await used(api) == {"count/resourceclaims.resource.k8s.io": "1", gpus: "5", nics: "32"}
+    status, error = await api.create(claims, asks("b", {"exactly": gpu(2)}))
+    assert status == 403
+    assert error["message"].endswith(f"exceeded quota: q, requested: {gpus}=2, used: {gpus}=5, limited: {gpus}=6")
+
+
 async def test_services_are_counted_by_what_their_type_takes(api: Api) -> None:
     await limit(api, {"services": "4", "services.nodeports": "4", "services.loadbalancers": "1"})
     await allowed(api, SERVICES, service("plain"))
