@@ -217,8 +217,10 @@ class HorizontalPodAutoscalerController(Controller):
 
     def _set_status(self, work: _Work, desired: int, statuses: list[Object] | None, *, rescaled: bool) -> None:
         status = work.status
-        status["currentReplicas"], status["desiredReplicas"] = work.current, desired
-        status["currentMetrics"] = statuses
+        status.update(currentReplicas=work.current, desiredReplicas=desired, currentMetrics=statuses)
+        if not work.current:
+            # None is what is shown of it, so that nothing has changed at the next look.
+            del status["currentReplicas"]
         if rescaled:
             status["lastScaleTime"] = work.now
 

@@ -288,6 +288,9 @@ async def test_a_target_of_no_replicas_is_left_alone(scaled: Scaled, api: Scalin
     assert api.size() == 0
     told = "scaling is disabled since the replica count of the target is zero"
     assert api.condition("ScalingActive") == ("False", "ScalingDisabled", told)
+    assert {**api.status(), "conditions": None} == {"desiredReplicas": 0, "currentMetrics": None, "conditions": None}
+    await scaled.later(300)
+    assert len(api.writes(f"update {HPAS}/status")) == 1
 
 
 async def test_a_target_that_is_not_there_is_told(scaled: Scaled, api: ScalingAPI) -> None:
