@@ -133,6 +133,15 @@ fn kubernetes(
             let pattern = first()?.scaled(PATTERN);
             sized(text.times(pattern), Range { min: 0, max: size.max })
         }
+        operators::EQUALS => equality(args),
+        _ => parsed(function, overload, args),
+    }
+}
+
+/// The calls of addresses, quantities, versions, URLs and formats.
+fn parsed(function: &str, overload: OverloadRef, args: &[Node<'_>]) -> Option<CallCost> {
+    let first = || args.first().map(Node::size_or_unknown);
+    match function {
         "ip" if matches!(overload.args.first(), Some(Type::Named("net.CIDR"))) => cost(Range::fixed(1)),
         "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
             cost(first()?.scaled(TRAVERSE))
@@ -162,7 +171,6 @@ fn kubernetes(
         "format.named" | "sign" | "asInteger" | "isInteger" | "asApproximateFloat" | "isGreaterThan"
         | "isLessThan" | "compareTo" | "add" | "sub" | "major" | "minor" | "patch" | "getScheme"
         | "getHostname" | "getHost" | "getPort" | "getEscapedPath" | "getQuery" => cost(Range::fixed(1)),
-        operators::EQUALS => equality(args),
         _ => None,
     }
 }

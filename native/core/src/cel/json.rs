@@ -2,8 +2,6 @@
 //!
 //! Semantics of apiserver `pkg/cel/common/valuesunstructured.go`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::escape::{escape, unescape};
@@ -101,18 +99,13 @@ fn text_of<'a>(json: &'a Json, node: &Node) -> Result<Value<'a>, String> {
         },
         "date" => Timestamp::parse_date(text)
             .map(Value::Timestamp)
-            .ok_or_else(|| format!("Invalid date formatted string {text}: cannot parse it")),
-        "date-time" => match Timestamp::parse(text) {
-            Some(Ok(time)) => Ok(Value::Timestamp(time)),
-            _ => Timestamp::parse(&format!("{text}Z"))
-                .and_then(Result::ok)
-                .map(Value::Timestamp)
-                .ok_or_else(|| format!("Invalid date-time formatted string {text}: cannot parse it")),
-        },
-        "byte" => URL_SAFE
-            .decode(text)
-            .map(|bytes| Value::Bytes(bytes.into()))
-            .map_err(|_| format!("Invalid byte formatted string {text}: illegal base64 data")),
+            .map_err(|problem| format!("Invalid date formatted string {text}: {problem}")),
+        "date-time" => Timestamp::parse_date_time(text)
+            .map(Value::Timestamp)
+            .map_err(|problem| format!("Invalid date-time formatted string {text}: {problem}")),
+        "byte" => go::decode_base64_url(text).map(|bytes| Value::Bytes(bytes.into())).map_err(|at| {
+            format!("Invalid byte formatted string {text}: illegal base64 data at input byte {at}")
+        }),
         _ => Ok(Value::String(Text::Borrowed(text))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::schema::{civil_from_days, days_from_civil, parse_rfc3339};
+use crate::schema::{civil_from_days, days_from_civil, parse_date, parse_local, parse_rfc3339};
 
 /// Seconds and nanoseconds since 1970, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +51,20 @@ impl Timestamp {
         Some(Self::new(seconds, nanos).map(|time| Self { offset, ..time }))
     }
 
-    /// `2006-01-02`
-    pub fn parse_date(text: &str) -> Option<Self> {
-        Self::parse(&format!("{text}T00:00:00Z"))?.ok().filter(|_| text.len() == 10)
+    /// `2006-01-02`, or what Go says of it.
+    pub fn parse_date(text: &str) -> Result<Self, String> {
+        Ok(Self { seconds: parse_date(text)? * 86_400, nanos: 0, offset: 0 })
+    }
+
+    /// A `date-time` of OpenAPI, which need not say where; nothing is the beginning of 1970.
+    pub fn parse_date_time(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self { seconds: 0, nanos: 0, offset: 0 });
+        }
+        if let Ok((seconds, nanos, offset)) = parse_rfc3339(text) {
+            return Ok(Self { seconds, nanos, offset });
+        }
+        parse_local(text).map(|(seconds, nanos)| Self { seconds, nanos, offset: 0 })
     }
 
     pub fn is_zero(self) -> bool {

@@ -62,43 +62,64 @@ fn ipv6(whole: &str) -> Result<(IpAddr, bool), String> {
         Some((address, _)) => (address, true),
         None => (whole, false),
     };
-    let mut bytes = [0u8; 16];
-    let mut ellipsis = None;
+    let mut fields = Fields::default();
     let mut rest = address;
-    let mut filled = 0;
     if let Some(after) = rest.strip_prefix("::") {
-        ellipsis = Some(0);
+        fields.ellipsis = Some(0);
         rest = after;
         if rest.is_empty() {
             return Ok((Ipv6Addr::UNSPECIFIED.into(), zone));
         }
     }
-    while filled < 16 {
-        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-        if digits > 4 {
-            return at("each group must have 4 or fewer digits", rest);
-        }
-        if digits == 0 {
-            return at("each colon-separated field must have at least one digit", rest);
-        }
-        if rest[digits..].starts_with('.') {
-            if ellipsis.is_none() && filled != 12 {
-                return at("embedded IPv4 address must replace the final 2 fields of the address", rest);
-            }
-            if filled + 4 > 16 {
-                return at("too many hex fields to fit an embedded IPv4 at the end of the address", rest);
-            }
-            bytes[filled..filled + 4].copy_from_slice(&ipv4(rest)?);
-            rest = "";
-            filled += 4;
-            break;
-        }
-        let group = u16::from_str_radix(&rest[..digits], 16).unwrap_or_default();
-        bytes[filled..filled + 2].copy_from_slice(&group.to_be_bytes());
-        filled += 2;
-        rest = &rest[digits..];
+    while fields.filled < 16 {
+        rest = fields.read(rest)?;
         if rest.is_empty() {
             break;
+        }
+    }
+    if !rest.is_empty() {
+        return at("trailing garbage after address", rest);
+    }
+    Ok((fields.address()?.into(), zone))
+}
+
+/// The bytes of an address, as they are read.
+#[derive(Default)]
+struct Fields {
+    bytes: [u8; 16],
+    filled: usize,
+    /// Where `::` stands.
+    ellipsis: Option<usize>,
+}
+
+impl Fields {
+    /// Reads a field and what separates it from the next; what is left.
+    fn read<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
+        let filled = self.filled;
+        let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits > 4 {
+            return at("each group must have 4 or fewer digits", text);
+        }
+        if digits == 0 {
+            return at("each colon-separated field must have at least one digit", text);
+        }
+        if text[digits..].starts_with('.') {
+            if self.ellipsis.is_none() && filled != 12 {
+                return at("embedded IPv4 address must replace the final 2 fields of the address", text);
+            }
+            if filled + 4 > 16 {
+                return at("too many hex fields to fit an embedded IPv4 at the end of the address", text);
+            }
+            self.bytes[filled..filled + 4].copy_from_slice(&ipv4(text)?);
+            self.filled += 4;
+            return Ok("");
+        }
+        let group = u16::from_str_radix(&text[..digits], 16).unwrap_or_default();
+        self.bytes[filled..filled + 2].copy_from_slice(&group.to_be_bytes());
+        self.filled += 2;
+        let rest = &text[digits..];
+        if rest.is_empty() {
+            return Ok(rest);
         }
         let Some(after) = rest.strip_prefix(':') else {
             return at("unexpected character, want colon", rest);
@@ -106,33 +127,30 @@ fn ipv6(whole: &str) -> Result<(IpAddr, bool), String> {
         if after.is_empty() {
             return at("colon must be followed by more characters", rest);
         }
-        rest = after;
-        if let Some(after) = rest.strip_prefix(':') {
-            if ellipsis.is_some() {
-                return at("multiple :: in address", rest);
+        let Some(beyond) = after.strip_prefix(':') else { return Ok(after) };
+        if self.ellipsis.is_some() {
+            return at("multiple :: in address", after);
+        }
+        self.ellipsis = Some(self.filled);
+        Ok(beyond)
+    }
+
+    fn address(mut self) -> Result<Ipv6Addr, String> {
+        let filled = self.filled;
+        match self.ellipsis {
+            Some(_) if filled == 16 => {
+                return Err("the :: must expand to at least one field of zeros".to_owned());
             }
-            ellipsis = Some(filled);
-            rest = after;
-            if rest.is_empty() {
-                break;
+            Some(start) => {
+                let end = 16 - (filled - start);
+                self.bytes.copy_within(start..filled, end);
+                self.bytes[start..end].fill(0);
             }
+            None if filled < 16 => return Err("address string too short".to_owned()),
+            None => {}
         }
+        Ok(Ipv6Addr::from(self.bytes))
     }
-    if !rest.is_empty() {
-        return at("trailing garbage after address", rest);
-    }
-    match ellipsis {
-        Some(_) if filled == 16 => {
-            return Err("the :: must expand to at least one field of zeros".to_owned());
-        }
-        Some(start) => {
-            bytes.copy_within(start..filled, 16 - (filled - start));
-            bytes[start..16 - (filled - start)].fill(0);
-        }
-        None if filled < 16 => return Err("address string too short".to_owned()),
-        None => {}
-    }
-    Ok((Ipv6Addr::from(bytes).into(), zone))
 }
 
 #[cfg(test)]

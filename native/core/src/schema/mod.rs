@@ -24,5 +24,5 @@ pub use model::{CompileError, Field, KindId, ListKey, ListKind, Schemas, Shape, 
 pub(crate) use quantity::nanos as quantity_nanos;
 pub use scan::MAX_DEPTH;
 pub(crate) use scan::member_spans;
-pub(crate) use time::{civil_from_days, days_from_civil, parse_rfc3339};
+pub(crate) use time::{civil_from_days, days_from_civil, parse_date, parse_local, parse_rfc3339};
 pub(crate) use yaml::to_json as yaml_to_json;

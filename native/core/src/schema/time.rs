@@ -13,21 +13,29 @@ pub(crate) fn parse_rfc3339(text: &str) -> Result<(i64, u32, i64), String> {
     Ok((instant.days * 86_400 + instant.second_of_day, instant.nanos, instant.offset))
 }
 
-/// Go's `2006-01-02`.
+/// As `parse_rfc3339`, of a time that does not say where.
+pub(crate) fn parse_local(text: &str) -> Result<(i64, u32), String> {
+    let mut rest = Reader::new(text, LOCAL);
+    let (year, month, day) = rest.date()?;
+    let (hour, minute, second) = rest.time()?;
+    let nanos = rest.fraction();
+    rest.end()?;
+    rest.check_date(year, month, day)?;
+    rest.check_time(hour, minute, second)?;
+    Ok((days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second, nanos))
+}
+
+/// Days since 1970 of Go's `2006-01-02`; the error is Go's.
+pub(crate) fn parse_date(text: &str) -> Result<i64, String> {
+    let mut rest = Reader::new(text, DATE);
+    let (year, month, day) = rest.date()?;
+    rest.end()?;
+    rest.check_date(year, month, day)?;
+    Ok(days_from_civil(year, month, day))
+}
+
 pub(crate) fn is_date(text: &str) -> bool {
-    let mut rest = Reader { whole: text, rest: text, layout: SECONDS };
-    let mut parse = || -> Result<(i64, i64, i64), String> {
-        let year = rest.number(4, "2006")?;
-        rest.exactly("-", "-")?;
-        let month = rest.number(2, "01")?;
-        rest.exactly("-", "-")?;
-        let day = rest.number(2, "02")?;
-        rest.end()?;
-        Ok((year, month, day))
-    };
-    parse().is_ok_and(|(year, month, day)| {
-        (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day)
-    })
+    parse_date(text).is_ok()
 }
 
 /// Seconds since 1970 and microseconds of the second.
@@ -56,38 +64,22 @@ struct Instant {
     offset: i64,
 }
 
+const DATE: &str = "2006-01-02";
+const LOCAL: &str = "2006-01-02T15:04:05";
 /// Go's layouts of Time and MicroTime.
 const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS: &str = "2006-01-02T15:04:05.000000Z07:00";
 
 /// `micro`: exactly six digits of a second are a must.
 fn parse(text: &str, micro: bool) -> Result<Instant, String> {
-    let mut rest = Reader { whole: text, rest: text, layout: if micro { MICROS } else { SECONDS } };
-    let year = rest.number(4, "2006")?;
-    rest.exactly("-", "-")?;
-    let month = rest.number(2, "01")?;
-    rest.exactly("-", "-")?;
-    let day = rest.number(2, "02")?;
-    rest.exactly("T", "T")?;
-    let hour = rest.number(2, "15")?;
-    rest.exactly(":", ":")?;
-    let minute = rest.number(2, "04")?;
-    rest.exactly(":", ":")?;
-    let second = rest.number(2, "05")?;
+    let mut rest = Reader::new(text, if micro { MICROS } else { SECONDS });
+    let (year, month, day) = rest.date()?;
+    let (hour, minute, second) = rest.time()?;
     let nanos = if micro { rest.six_digits()? * 1000 } else { rest.fraction() };
     let offset = rest.offset()?;
     rest.end()?;
-    for (wrong, what) in [
-        (!(1..=12).contains(&month), "month"),
-        (day < 1 || day > days_in(year, month), "day"),
-        (hour > 23, "hour"),
-        (minute > 59, "minute"),
-        (second > 59, "second"),
-    ] {
-        if wrong {
-            return Err(format!("parsing time {text:?}: {what} out of range"));
-        }
-    }
+    rest.check_date(year, month, day)?;
+    rest.check_time(hour, minute, second)?;
     let seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     Ok(Instant { days: seconds.div_euclid(86400), second_of_day: seconds.rem_euclid(86400), nanos, offset })
 }
@@ -106,12 +98,49 @@ struct Reader<'a> {
     layout: &'static str,
 }
 
-impl Reader<'_> {
-    fn fail<T>(&self, layout: &str) -> Result<T, String> {
+impl<'a> Reader<'a> {
+    fn new(text: &'a str, layout: &'static str) -> Self {
+        Self { whole: text, rest: text, layout }
+    }
+
+    fn fail<T>(&self, part: &str) -> Result<T, String> {
         Err(format!(
-            "parsing time {:?} as {:?}: cannot parse {:?} as {layout:?}",
+            "parsing time {:?} as {:?}: cannot parse {:?} as {part:?}",
             self.whole, self.layout, self.rest
         ))
+    }
+
+    fn date(&mut self) -> Result<(i64, i64, i64), String> {
+        let year = self.number(4, "2006")?;
+        self.exactly("-", "-")?;
+        let month = self.number(2, "01")?;
+        self.exactly("-", "-")?;
+        Ok((year, month, self.number(2, "02")?))
+    }
+
+    fn time(&mut self) -> Result<(i64, i64, i64), String> {
+        self.exactly("T", "T")?;
+        let hour = self.number(2, "15")?;
+        self.exactly(":", ":")?;
+        let minute = self.number(2, "04")?;
+        self.exactly(":", ":")?;
+        Ok((hour, minute, self.number(2, "05")?))
+    }
+
+    fn out_of_range(&self, wrong: &[(bool, &str)]) -> Result<(), String> {
+        match wrong.iter().find(|(wrong, _)| *wrong) {
+            Some((_, what)) => Err(format!("parsing time {:?}: {what} out of range", self.whole)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_date(&self, year: i64, month: i64, day: i64) -> Result<(), String> {
+        let wrong_day = day < 1 || day > days_in(year, month);
+        self.out_of_range(&[(!(1..=12).contains(&month), "month"), (wrong_day, "day")])
+    }
+
+    fn check_time(&self, hour: i64, minute: i64, second: i64) -> Result<(), String> {
+        self.out_of_range(&[(hour > 23, "hour"), (minute > 59, "minute"), (second > 59, "second")])
     }
 
     fn number(&mut self, digits: usize, layout: &str) -> Result<i64, String> {
