@@ -6,6 +6,24 @@ __version__: str
 OPTIMISED: bool
 """Whether this is a release build."""
 
+# --- admission
+@final
+class AdmissionExpressions:
+    """Expressions (CEL) of one policy or webhook, checked but not evaluated."""
+
+    def __new__(cls, *, params: bool, composed: bool) -> AdmissionExpressions:
+        """`params`: there are parameters; `composed`: the policy can have variables."""
+    def define(self, name: str, expression: str) -> str | None:
+        """Defines a variable, also a faulty one, for the expressions after it: what is wrong with it, or None."""
+    def check(self, expression: str, purpose: str) -> str | None:
+        """What is wrong with an expression, or None.
+
+        `purpose` is "condition", "validation", "message", "annotation", "apply" or "patch"; ValueError for others.
+        """
+
+def check_device_selector(expression: str) -> str | None:
+    """What is wrong with an expression that selects devices, or None."""
+
 # --- balance
 def schedulers() -> list[str]:
     """The names `Balancer.put_service` takes: IPVS's rr, wrr, lc, wlc, sh, dh, sed, nq, lblc, mh, fo, ovf."""

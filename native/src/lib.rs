@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod admission;
 mod balance;
 mod cache;
 mod clock;
@@ -27,6 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    admission::register(module)?;
     balance::register(module)?;
     cache::register(module)?;
     clock::register(module)?;

@@ -14,3 +14,5 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod watch_cache;
+
+pub use cel::admission;

@@ -15,6 +15,7 @@ from kubecore.apiserver.registry.validation.admission_rules import (
     validate_match_conditions,
     validate_match_resources,
 )
+from kubecore.apiserver.registry.validation.expressions import Expressions, Purpose
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -60,31 +61,33 @@ _MUTATIONS = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatc
 
 def validate_validating_policy(problems: Problems, name: str, spec: JSON, *, same_conditions: bool) -> None:
     """`same_conditions`: an update leaves the match conditions as they were."""
-    _common(problems, spec, mutating=False, same_conditions=same_conditions)
+    expressions = _common(problems, spec, mutating=False, same_conditions=same_conditions)
     validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
     if not validations and not annotations:
         problems.required("spec.validations", _NO_RULES)
         problems.required("spec.auditAnnotations", _NO_RULES)
     for index, validation in enumerate(validations):
-        _validation(problems, validation, f"spec.validations[{index}]")
+        _validation(problems, validation, f"spec.validations[{index}]", expressions)
     if len(annotations) > _MOST_ANNOTATIONS:
         detail = f"must not have more than {_MOST_ANNOTATIONS} auditAnnotations"
         problems.invalid("spec.auditAnnotations", annotations, detail)
-    _audit_annotations(problems, name, annotations)
+    _audit_annotations(problems, name, annotations, expressions)
 
 
 def validate_mutating_policy(problems: Problems, spec: JSON, *, same_conditions: bool) -> None:
-    _common(problems, spec, mutating=True, same_conditions=same_conditions)
+    expressions = _common(problems, spec, mutating=True, same_conditions=same_conditions)
     if not spec.get("mutations"):
         problems.required("spec.mutations", "mutations must contain at least one item")
     for index, mutation in enumerate(spec.get("mutations") or []):
-        _mutation(problems, mutation, f"spec.mutations[{index}]")
+        _mutation(problems, mutation, f"spec.mutations[{index}]", expressions)
     problems.one_of("spec.reinvocationPolicy", spec.get("reinvocationPolicy"), REINVOCATION_POLICIES, required=True)
 
 
-def _common(problems: Problems, spec: JSON, *, mutating: bool, same_conditions: bool) -> None:
+def _common(problems: Problems, spec: JSON, *, mutating: bool, same_conditions: bool) -> Expressions:
+    """Hands back what the rest of the policy's expressions may use."""
+    params, variables = spec.get("paramKind") is not None, spec.get("variables") or []
     problems.one_of_if_given("spec.failurePolicy", spec.get("failurePolicy"), FAILURE_POLICIES)
-    if spec.get("paramKind") is not None:
+    if params:
         _param_kind(problems, spec["paramKind"])
     match = spec.get("matchConstraints")
     if match is None:
@@ -94,9 +97,12 @@ def _common(problems: Problems, spec: JSON, *, mutating: bool, same_conditions: 
         if not match.get("resourceRules"):
             problems.required("spec.matchConstraints.resourceRules")
     if not same_conditions:
-        validate_match_conditions(problems, spec.get("matchConditions") or [], "spec.matchConditions")
-    for index, variable in enumerate(spec.get("variables") or []):
-        _variable(problems, variable, f"spec.variables[{index}]")
+        conditions = spec.get("matchConditions") or []
+        validate_match_conditions(problems, conditions, "spec.matchConditions", params=params)
+    expressions = Expressions(problems, params=params, composed=mutating or bool(variables))
+    for index, variable in enumerate(variables):
+        _variable(problems, variable, f"spec.variables[{index}]", expressions)
+    return expressions
 
 
 def _param_kind(problems: Problems, kind: JSON) -> None:
@@ -121,19 +127,27 @@ def _param_kind(problems: Problems, kind: JSON) -> None:
         problems.invalid("spec.paramKind.kind", name, detail)
 
 
-def _variable(problems: Problems, variable: JSON, path: str) -> None:
+def _variable(problems: Problems, variable: JSON, path: str, expressions: Expressions) -> None:
     name = variable.get("name") or ""
     if not name.strip():
         problems.required(f"{path}.name", "name is not specified")
     elif _IDENTIFIER_RE.fullmatch(name) is None or name in _RESERVED:
         problems.invalid(f"{path}.name", name, "must be a valid CEL identifier")
-    if not (variable.get("expression") or "").strip():
+    expression = variable.get("expression") or ""
+    if expression.strip():
+        expressions.define(name, expression, f"{path}.expression")
+    else:
         problems.required(f"{path}.expression", "expression is not specified")
 
 
-def _validation(problems: Problems, validation: JSON, path: str) -> None:
-    if not (validation.get("expression") or "").strip():
+def _validation(problems: Problems, validation: JSON, path: str, expressions: Expressions) -> None:
+    expression, message_expression = validation.get("expression") or "", validation.get("messageExpression") or ""
+    if expression.strip():
+        expressions.check(expression, "validation", f"{path}.expression")
+    else:
         problems.required(f"{path}.expression", "expression is not specified")
+    if message_expression.strip():
+        expressions.check(message_expression, "message", f"{path}.messageExpression")
     for field in ("messageExpression", "message"):
         if (text := validation.get(field) or "") and not text.strip():
             problems.invalid(f"{path}.{field}", text, "must be non-empty if specified")
@@ -143,7 +157,7 @@ def _validation(problems: Problems, validation: JSON, path: str) -> None:
     problems.one_of_if_given(f"{path}.reason", validation.get("reason"), _REASONS)
 
 
-def _audit_annotations(problems: Problems, policy: str, annotations: list[JSON]) -> None:
+def _audit_annotations(problems: Problems, policy: str, annotations: list[JSON], expressions: Expressions) -> None:
     """Their keys follow the policy's name."""
     taken: set[str] = set()
     for index, annotation in enumerate(annotations):
@@ -157,12 +171,15 @@ def _audit_annotations(problems: Problems, policy: str, annotations: list[JSON])
             problems.required(f"{path}.valueExpression", "valueExpression is not specified")
         elif len(value.encode()) > _LONGEST_VALUE:
             problems.required(f"{path}.valueExpression", f"must not exceed {_LONGEST_VALUE} bytes in length")
+        else:
+            shown = annotation["valueExpression"]
+            expressions.check(value, "annotation", f"{path}.valueExpression", shown=shown)
         if key in taken:
             problems.duplicate(f"{path}.key", key)
         taken.add(key)
 
 
-def _mutation(problems: Problems, mutation: JSON, path: str) -> None:
+def _mutation(problems: Problems, mutation: JSON, path: str, expressions: Expressions) -> None:
     kind = mutation.get("patchType") or ""
     problems.one_of(f"{path}.patchType", kind, tuple(_MUTATIONS), required=True)
     if kind not in _MUTATIONS:
@@ -174,7 +191,10 @@ def _mutation(problems: Problems, mutation: JSON, path: str) -> None:
                 problems.invalid(f"{path}.{field}", f"{{{field}}}", f"must not be specified when patchType is {kind}")
         elif held is None:
             problems.required(f"{path}.{field}", f"must be specified when patchType is {kind}")
-        elif not (held.get("expression") or "").strip():
+        elif expression := (held.get("expression") or "").strip():
+            purpose: Purpose = "patch" if kind == "JSONPatch" else "apply"
+            expressions.check(expression, purpose, f"{path}.{field}.expression")
+        else:
             problems.required(f"{path}.{field}.expression")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.expressions import Expressions
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -132,14 +133,17 @@ def _resources(problems: Problems, resources: list[str], path: str) -> None:
         problems.invalid(path, resources, detail)
 
 
-def validate_match_conditions(problems: Problems, conditions: list[JSON], path: str) -> None:
-    """All that can be said of conditions without compiling them."""
+def validate_match_conditions(problems: Problems, conditions: list[JSON], path: str, *, params: bool = False) -> None:
+    """`params`: there are parameters that conditions may look at."""
+    expressions = Expressions(problems, params=params)
     if len(conditions) > _MOST_CONDITIONS:
         problems.too_many(path, len(conditions), _MOST_CONDITIONS)
     taken: set[str] = set()
     for index, condition in enumerate(conditions):
         where, name = f"{path}[{index}]", condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
+        if expression := (condition.get("expression") or "").strip():
+            expressions.check(expression, "condition", f"{where}.expression")
+        else:
             problems.required(f"{where}.expression")
         problems.check_needed(f"{where}.name", name, names.qualified_name)
         if name and name in taken:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.expressions import check_device_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.volume_sources import validate_driver_name
 
@@ -104,14 +105,14 @@ def _identifier(problems: Problems, name: str, path: str) -> None:
 
 
 def validate_selectors(problems: Problems, selectors: Sequence[JSON], path: str) -> None:
-    """All that can be said of selectors without compiling them."""
-
     def check(selector: JSON, path: str) -> None:
         cel = selector.get("cel")
         if cel is None:
             problems.required(f"{path}.cel")
         elif len((cel.get("expression") or "").encode()) > _EXPRESSION:
             problems.too_long(f"{path}.cel.expression", _EXPRESSION)
+        else:
+            check_device_selector(problems, cel.get("expression") or "", f"{path}.cel.expression")
 
     validate_each(problems, selectors, path, check, most=_SELECTORS)
 

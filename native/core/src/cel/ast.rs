@@ -45,12 +45,21 @@ pub(crate) enum Kind {
         optional: Vec<usize>,
     },
     Map(Vec<Entry>),
-    /// `Name{field: value}`: there is nothing here that could be made so.
+    /// `Name{field: value}`, which only patches of admission policies are made of.
     Struct {
         name: Arc<str>,
-        values: Vec<Expr>,
+        fields: Vec<Field>,
     },
     Fold(Box<Fold>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    /// Its place is the colon's.
+    pub id: Id,
+    pub name: Arc<str>,
+    pub value: Expr,
+    pub optional: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +109,7 @@ impl Expr {
             Kind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
             Kind::List { elements, .. } => elements.iter().collect(),
             Kind::Map(entries) => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
-            Kind::Struct { values, .. } => values.iter().collect(),
+            Kind::Struct { fields, .. } => fields.iter().map(|field| &field.value).collect(),
             Kind::Fold(fold) => {
                 vec![&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result]
             }

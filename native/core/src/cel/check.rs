@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::ast::{Entry, Expr, Fold, Id, Kind, Literal, operators};
 use super::declared::Declared;
-use super::functions_declared::{Overload, OverloadRef, overloads, type_named};
+use super::functions_declared::{Overload, OverloadRef, overloads, overloads_of_admission, type_named};
 use super::parser::Parsed;
 use super::source::{Faults, Positions};
 use super::types::{Bindings, Type, instantiate, most_general};
@@ -45,8 +45,25 @@ impl Checked {
     }
 }
 
+/// What expressions may use besides their variables.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Abilities {
+    /// Questions to the authorizer.
+    pub authorization: bool,
+    /// Objects and JSON patches that policies make.
+    pub patches: bool,
+}
+
 /// Checks an expression over the given variables.
 pub(crate) fn check(parsed: Parsed, variables: &[(&str, Type)]) -> Result<Checked, Faults> {
+    check_with(parsed, variables, Abilities::default())
+}
+
+pub(crate) fn check_with(
+    parsed: Parsed,
+    variables: &[(&str, Type)],
+    abilities: Abilities,
+) -> Result<Checked, Faults> {
     let Parsed { mut expr, positions } = parsed;
     let mut checker = Checker {
         types: vec![None; positions.count()],
@@ -55,6 +72,7 @@ pub(crate) fn check(parsed: Parsed, variables: &[(&str, Type)]) -> Result<Checke
         bindings: Bindings::default(),
         meanings: FxHashMap::default(),
         faults: Faults::default(),
+        abilities,
     };
     checker.expr(&mut expr);
     if !checker.faults.is_empty() {
@@ -67,18 +85,25 @@ pub(crate) fn check(parsed: Parsed, variables: &[(&str, Type)]) -> Result<Checke
     Ok(Checked { expr, types, meanings, ty, positions })
 }
 
-struct Checker {
+pub(super) struct Checker {
     types: Vec<Option<Type>>,
     positions: Positions,
     /// Variables, the innermost last.
     scopes: Vec<(Arc<str>, Type)>,
-    bindings: Bindings,
+    pub(super) bindings: Bindings,
     meanings: FxHashMap<Id, Meaning>,
     faults: Faults,
+    abilities: Abilities,
 }
 
 impl Checker {
-    fn fault(&mut self, at: Id, message: String) {
+    fn overloads(&self, name: &str) -> Option<&'static [Overload]> {
+        let of_patches = name.starts_with("jsonpatch.");
+        let more = if of_patches { self.abilities.patches } else { self.abilities.authorization };
+        overloads(name).or_else(|| overloads_of_admission(name).filter(|_| more))
+    }
+
+    pub(super) fn fault(&mut self, at: Id, message: String) {
         self.faults.add(Some(self.positions.offset(at)), message);
     }
 
@@ -91,7 +116,7 @@ impl Checker {
         self.types[id as usize] = Some(ty);
     }
 
-    fn get(&self, id: Id) -> Type {
+    pub(super) fn get(&self, id: Id) -> Type {
         self.types[id as usize].clone().unwrap_or(Type::Error)
     }
 
@@ -99,7 +124,7 @@ impl Checker {
         self.bindings.substitute(&self.get(id), false)
     }
 
-    fn undeclared(&mut self, at: Id, name: &str) {
+    pub(super) fn undeclared(&mut self, at: Id, name: &str) {
         self.fault(at, format!("undeclared reference to '{name}' (in container '')"));
         self.set(at, Type::Error);
     }
@@ -109,12 +134,12 @@ impl Checker {
     }
 
     /// A variable, or a type by its name.
-    fn lookup(&self, name: &str) -> Option<(Type, Option<Meaning>)> {
+    pub(super) fn lookup(&self, name: &str) -> Option<(Type, Option<Meaning>)> {
         let name = name.strip_prefix('.').unwrap_or(name);
         if let Some((_, ty)) = self.scopes.iter().rev().find(|(known, _)| **known == *name) {
             return Some((ty.clone(), None));
         }
-        let ty = type_named(name)?;
+        let ty = type_named(name).or_else(|| self.abilities.message(name))?;
         Some((Type::Meta(Some(Arc::new(ty.clone()))), Some(Meaning::Type(ty))))
     }
 
@@ -125,7 +150,7 @@ impl Checker {
         }
     }
 
-    fn expr(&mut self, expr: &mut Expr) {
+    pub(super) fn expr(&mut self, expr: &mut Expr) {
         let id = expr.id;
         match &mut expr.kind {
             Kind::Missing => self.set(id, Type::Error),
@@ -156,18 +181,10 @@ impl Checker {
                 let ty = self.map(entries);
                 self.set(id, ty);
             }
-            Kind::Struct { name, values } => {
+            Kind::Struct { name, fields } => {
                 let name = name.clone();
-                for value in values {
-                    self.expr(value);
-                }
-                match self.lookup(&name) {
-                    None => self.undeclared(id, &name),
-                    Some(_) => {
-                        self.fault(id, format!("'{name}' is not a message type"));
-                        self.set(id, Type::Error);
-                    }
-                }
+                let ty = self.structure(id, &name, fields);
+                self.set(id, ty);
             }
             Kind::Fold(fold) => {
                 let ty = self.fold(fold);
@@ -241,7 +258,7 @@ impl Checker {
         let Some(receiver) = target else {
             let plain = function.strip_prefix('.').unwrap_or(function).to_owned();
             *function = plain.as_str().into();
-            match overloads(&plain) {
+            match self.overloads(&plain) {
                 Some(declared) => self.resolve(id, &plain, declared, None, &arg_ids),
                 None => self.undeclared(id, &plain),
             }
@@ -252,7 +269,7 @@ impl Checker {
             .qualified_name()
             .map(|prefix| format!("{}.{function}", prefix.strip_prefix('.').unwrap_or(&prefix)));
         if let Some(name) = qualified
-            && let Some(declared) = overloads(&name)
+            && let Some(declared) = self.overloads(&name)
         {
             *function = name.as_str().into();
             *target = None;
@@ -261,7 +278,7 @@ impl Checker {
         }
         self.expr(receiver);
         let (receiver, function) = (receiver.id, function.clone());
-        match overloads(&function) {
+        match self.overloads(&function) {
             Some(declared) => self.resolve(id, &function, declared, Some(receiver), &arg_ids),
             None => self.undeclared(id, &function),
         }
@@ -366,7 +383,7 @@ impl Checker {
     }
 
     /// Of an element written `?element`, which must be optional.
-    fn unwrapped(&mut self, id: Id, ty: Type) -> Type {
+    pub(super) fn unwrapped(&mut self, id: Id, ty: Type) -> Type {
         match ty {
             Type::Optional(inner) => (*inner).clone(),
             other if other.is_dyn() => other,

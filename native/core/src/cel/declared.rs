@@ -3,7 +3,7 @@
 //! Semantics of apiserver `pkg/cel/types.go`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::escape::reserved;
 use super::types::Type;
@@ -11,8 +11,10 @@ use super::types::Type;
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     Dyn,
+    Null,
     Bool,
     Int,
+    Uint,
     Double,
     String,
     Bytes,
@@ -23,7 +25,13 @@ pub(crate) enum Shape {
     Map(Arc<Declared>),
     /// Fields by their names as expressions write them.
     Object(BTreeMap<Box<str>, Arc<Declared>>),
+    /// An object with whatever fields.
+    Open,
+    /// One of Kubernetes' types.
+    Named(&'static str),
 }
+
+static DYN: LazyLock<Arc<Declared>> = LazyLock::new(|| Arc::new(Declared::new(Shape::Dyn, 0, 0)));
 
 /// A declared type and the bounds of its values.
 #[derive(Clone, Debug)]
@@ -45,8 +53,10 @@ impl Declared {
     pub fn ty(self: &Arc<Self>) -> Type {
         match &self.shape {
             Shape::Dyn => Type::Dyn,
+            Shape::Null => Type::Null,
             Shape::Bool => Type::Bool,
             Shape::Int => Type::Int,
+            Shape::Uint => Type::Uint,
             Shape::Double => Type::Double,
             Shape::String => Type::String,
             Shape::Bytes => Type::Bytes,
@@ -54,13 +64,15 @@ impl Declared {
             Shape::Timestamp => Type::Timestamp,
             Shape::List(item) => Type::list(item.ty()),
             Shape::Map(value) => Type::map(Type::String, value.ty()),
-            Shape::Object(_) => Type::Object(self.clone()),
+            Shape::Object(_) | Shape::Open => Type::Object(self.clone()),
+            Shape::Named(name) => Type::Named(name),
         }
     }
 
     pub fn field(&self, name: &str) -> Option<&Arc<Declared>> {
         match &self.shape {
             Shape::Object(fields) => fields.get(name),
+            Shape::Open => Some(&DYN),
             _ => None,
         }
     }

@@ -18,11 +18,18 @@ pub(crate) struct Overload {
 pub(crate) type OverloadRef = &'static Overload;
 
 static FUNCTIONS: LazyLock<FxHashMap<&'static str, Vec<Overload>>> = LazyLock::new(|| read(TEXT));
+static OF_ADMISSION: LazyLock<FxHashMap<&'static str, Vec<Overload>>> = LazyLock::new(|| read(ADMISSION));
 const TEXT: &str = include_str!("declarations.txt");
+const ADMISSION: &str = include_str!("declarations_admission.txt");
 
 /// All ways to call a function; None where there is no such function.
 pub(crate) fn overloads(name: &str) -> Option<&'static [Overload]> {
     FUNCTIONS.get(name).map(Vec::as_slice)
+}
+
+/// As `overloads`, of what only expressions of admission may call.
+pub(crate) fn overloads_of_admission(name: &str) -> Option<&'static [Overload]> {
+    OF_ADMISSION.get(name).map(Vec::as_slice)
 }
 
 /// The name of a type as a value.
@@ -53,6 +60,21 @@ const NAMED: [&str; 6] = [
     "net.CIDR",
     "net.IP",
 ];
+
+/// Types of the authorizer, and of what is asked of it.
+pub(crate) const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
+pub(crate) const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
+const AUTHORIZATION: [&str; 5] = [
+    AUTHORIZER,
+    "kubernetes.authorization.Decision",
+    "kubernetes.authorization.GroupCheck",
+    "kubernetes.authorization.PathCheck",
+    RESOURCE_CHECK,
+];
+
+fn of_authorization(name: &str) -> Option<Type> {
+    AUTHORIZATION.iter().find(|known| **known == name).map(|known| Type::Named(known))
+}
 
 fn read(text: &'static str) -> FxHashMap<&'static str, Vec<Overload>> {
     let mut functions: FxHashMap<&'static str, Vec<Overload>> = FxHashMap::default();
@@ -113,7 +135,7 @@ impl Reader {
             "timestamp" => Type::Timestamp,
             "dyn" => Type::Dyn,
             name if name.len() == 1 => Type::Param(u32::from(name.as_bytes()[0])),
-            name => type_named(name).unwrap_or(Type::Error),
+            name => type_named(name).or_else(|| of_authorization(name)).unwrap_or(Type::Error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The nodes that parsing and macros make, and the faults found on the way.
 
-use super::ast::{Entry, Expr, Id, Kind};
+use super::ast::{Entry, Expr, Field, Id, Kind};
 use super::source::{Faults, Positions};
 
 /// Copies of copies are where expressions explode: no expression has more nodes.
@@ -65,9 +65,12 @@ impl Growth {
                     })
                     .collect(),
             ),
-            Kind::Struct { name, values } => Kind::Struct {
+            Kind::Struct { name, fields } => Kind::Struct {
                 name: name.clone(),
-                values: values.iter().map(|value| self.copy(value)).collect(),
+                fields: fields
+                    .iter()
+                    .map(|field| Field { value: self.copy(&field.value), ..field.clone() })
+                    .collect(),
             },
             Kind::Fold(fold) => {
                 let mut copy = fold.clone();

@@ -5,6 +5,7 @@
 //! cost that upstream counts, so that the same rules pass, and one of work and memory, because that cost bounds neither.
 
 mod access;
+pub mod admission;
 #[cfg(test)]
 mod any_input;
 mod ast;
@@ -24,6 +25,7 @@ mod lexer;
 mod literals;
 mod machine;
 mod macros;
+mod messages;
 mod parser;
 mod plan;
 mod price;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::ast::{Entry, Expr, Kind, Literal, operators};
+use super::ast::{Entry, Expr, Field, Kind, Literal, operators};
 use super::growth::Growth;
 use super::lexer::{Token, tokens};
 use super::macros;
@@ -414,25 +414,27 @@ impl Parser<'_> {
 
     fn message(&mut self, name: Arc<str>) -> Parse<Deep> {
         let offset = self.tokens.advance();
-        let mut values = Vec::new();
+        let mut fields = Vec::new();
         let mut levels = 0;
         while self.accept("}").is_none() {
-            self.accept("?");
-            if !matches!(self.tokens.peek(), Token::Ident(_)) {
+            let optional = self.accept("?").is_some();
+            let Token::Ident(name) = self.tokens.peek() else {
                 return self.tokens.mismatched("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}");
-            }
+            };
+            let field = name.to_string().into();
             self.tokens.advance();
             self.tokens.open(&[":"]);
-            self.expect(":")?;
+            let colon = self.expect(":")?;
+            let id = self.growth.positions.new_id(colon);
             self.tokens.open(&[",", "}"]);
             let value = self.conditional()?;
             levels = levels.max(value.levels);
-            values.push(value.expr);
+            fields.push(Field { id, name: field, value: value.expr, optional });
             self.tokens.close();
             self.tokens.separator("}", &mut self.growth.faults)?;
         }
         self.deeper(levels + 1)?;
-        Ok(Deep { expr: self.expr(offset, Kind::Struct { name, values }), levels: levels + 1 })
+        Ok(Deep { expr: self.expr(offset, Kind::Struct { name, fields }), levels: levels + 1 })
     }
 
     fn list(&mut self, offset: u32) -> Parse<Deep> {

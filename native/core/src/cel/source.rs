@@ -34,6 +34,11 @@ impl Faults {
 
     /// All of them, with the lines they are in.
     pub fn show(&self, source: &str) -> String {
+        if source.is_empty() {
+            // There is no line to show.
+            let told = self.faults.iter().map(|fault| format!("ERROR: <input>:1:0: {}", fault.message));
+            return told.collect::<Vec<_>>().join("\n");
+        }
         let lines: Vec<&str> = source.split('\n').collect();
         let mut placed: Vec<(usize, usize, &Fault)> = self
             .faults

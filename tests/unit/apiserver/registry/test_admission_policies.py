@@ -170,3 +170,55 @@ def test_conditions_of_a_policy_are_whole() -> None:
         "status.conditions[0].lastTransitionTime: Required value",
     ]
     assert found[2].startswith('status.conditions[0].reason: Invalid value: "not so": a condition reason must start')
+
+
+# --- expressions
+
+
+def test_expressions_of_a_policy_compile_and_come_to_what_they_are_for() -> None:
+    found = POLICIES.problems(policy(validations=[{"expression": "object.spec.replicas"}]))
+    assert found == [
+        'spec.validations[0].expression: Invalid value: "object.spec.replicas": must evaluate to bool but got dyn'
+    ]
+    (problem,) = POLICIES.problems(policy(validations=[{"expression": "objekt == null"}]))
+    assert problem == (
+        'spec.validations[0].expression: Invalid value: "objekt == null": compilation failed: ERROR: <input>:1:1: '
+        "undeclared reference to 'objekt' (in container '')\n | objekt == null\n | ^"
+    )
+
+
+def test_variables_are_seen_by_what_comes_after_them_but_not_by_match_conditions() -> None:
+    variables = [
+        {"name": "names", "expression": "object.spec.containers.map(c, string(c.name))"},
+        {"name": "first", "expression": "variables.names[0]"},
+    ]
+    assert not POLICIES.problems(policy(variables=variables, validations=[{"expression": "variables.first == 'a'"}]))
+    (problem,) = POLICIES.problems(policy(variables=variables, validations=[{"expression": "variables.first == 1"}]))
+    assert "found no matching overload for '_==_' applied to '(string, int)'" in problem
+    conditions = [{"name": "c", "expression": "variables.first == 'a'"}]
+    (problem,) = POLICIES.problems(policy(variables=variables, matchConditions=conditions))
+    assert "undeclared reference to 'variables'" in problem
+
+
+def test_parameters_are_seen_where_there_are_some() -> None:
+    looking = policy(validations=[{"expression": "params.data.a == 'b'"}])
+    assert "undeclared reference to 'params'" in POLICIES.problems(looking)[0]
+    assert not POLICIES.problems(changed(looking, "spec.paramKind", {"apiVersion": "v1", "kind": "ConfigMap"}))
+
+
+@pytest.mark.parametrize(
+    ("mutation", "problem"),
+    [
+        (
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "{'spec': 1}"}},
+            "must evaluate to Object but got map(string, int)",
+        ),
+        (
+            {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 1}]"}},
+            "expected type of field 'op' is 'string' but provided type is 'int'",
+        ),
+    ],
+)
+def test_a_mutation_makes_what_its_type_says(mutation: dict[str, Any], problem: str) -> None:
+    (found,) = MUTATING.problems(mutating(mutation))
+    assert problem in found

@@ -136,3 +136,10 @@ def test_what_was_stored_with_side_effects_may_keep_them() -> None:
     assert VALIDATING.update_problems(stored, old) == [
         'webhooks[0].sideEffects: Unsupported value: "Some": supported values: "None", "NoneOnDryRun"'
     ]
+
+
+def test_match_conditions_compile() -> None:
+    conditions = [{"name": "a", "expression": "request.operation == 'CREATE'"}, {"name": "b", "expression": "object"}]
+    assert VALIDATING.problems(configuration(matchConditions=conditions)) == [
+        'webhooks[0].matchConditions[1].expression: Invalid value: "object": must evaluate to bool but got dyn'
+    ]

@@ -103,6 +103,18 @@ def test_a_template_makes_claims_that_are_right() -> None:
     ]
 
 
+def test_a_selector_looks_at_a_device() -> None:
+    def selecting(expression: str) -> list[str]:
+        return CLAIMS.problems(claim(exactly(selectors=[{"cel": {"expression": expression}}])))
+
+    assert not selecting("device.attributes['d.example.com'].model == 'x'")
+    path = "spec.devices.requests[0].exactly.selectors[0].cel.expression"
+    assert selecting("device.driver") == [
+        f'{path}: Invalid value: "device.driver": must evaluate to bool or the unknown type, not string'
+    ]
+    assert "undefined field 'color'" in selecting("device.color == 'red'")[0]
+
+
 # --- what is given
 
 
