@@ -295,13 +295,16 @@ def _is_near(rules: _Rules, pod: PodInfo, node: NodeInfo) -> bool:
 
 
 def _node_helps(event: NodeEvent, pod: PodInfo) -> bool:
-    """A node that joins or changes domains of affinity, or joins or leaves those of anti-affinity."""
+    """A new node with the labels that affinity needs; one that joins a domain with what the pod wants to be near to, or
+    leaves one with what keeps it away: pods that it keeps away from, or that want it away from them.
+
+    (kube-scheduler overlooks the last ones: there a pod without terms of its own is woken by no node.)
+    """
     if event.new is None:
         return False
-    new, old = event.new.labels, event.old.labels if event.old is not None else None
-    near, away = pod.affinity.required, pod.affinity.required_anti
-    if old is None:
-        return bool(away) or any(term.key in new for term in near)
-    return any(term.key in new and old.get(term.key) != new[term.key] for term in near) or any(
-        term.key in old and old[term.key] != new.get(term.key) for term in away
-    )
+    new, near = event.new.labels, pod.affinity.required
+    if event.old is None:
+        return all(term.key in new for term in near)
+    old = event.old.labels
+    joins = any(term.key in new and old.get(term.key) != new[term.key] for term in near)
+    return joins or any(new.get(key) != value for key, value in old.items())

@@ -279,12 +279,16 @@ class TestWaking:
         assert plugin.helps(node_added(in_zone("n", "a")), wanted)
         assert not plugin.helps(node_added(node("n")), wanted)
         (joins,) = node_changes(node("n"), in_zone("n", "a"))
-        (leaves,) = node_changes(in_zone("n", "a"), node("n"))
         (moves,) = node_changes(in_zone("n", "a"), in_zone("n", "b"))
-        assert [plugin.helps(one, wanted) for one in (joins, moves, leaves)] == [True, True, False]
+        assert plugin.helps(joins, wanted) and plugin.helps(moves, wanted)
 
     def test_for_anti_affinity_any_new_node_does_and_one_that_leaves_a_domain(self, plugin: InterPodAffinity) -> None:
-        wanted = info(affinity=away(term(DB, ZONE)))
+        self.is_helped_by_nodes(plugin, info(affinity=away(term(DB, ZONE))))
+
+    def test_and_for_pods_that_others_want_away_from_them(self, plugin: InterPodAffinity) -> None:
+        self.is_helped_by_nodes(plugin, info(labels=WEB))
+
+    def is_helped_by_nodes(self, plugin: InterPodAffinity, wanted: PodInfo) -> None:
         assert plugin.helps(node_added(node("n")), wanted)
         (joins,) = node_changes(node("n"), in_zone("n", "a"))
         (leaves,) = node_changes(in_zone("n", "a"), node("n"))

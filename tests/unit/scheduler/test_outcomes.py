@@ -16,8 +16,10 @@ from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.evaluator import PluginEvaluator
-from kubecore.scheduler.framework import Filter, PostFilter, Score
+from kubecore.scheduler.framework import Score
+from kubecore.scheduler.node_filter import NodeFilter
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.preemption import Candidate, select_victims
 from kubecore.scheduler.profile import EXTENSION_POINTS, Profile
 from tests.unit.scheduler.builders import container, taint
 from tests.unit.scheduler.conftest import Running
@@ -162,7 +164,21 @@ async def test_who_could_run_does_and_nothing_is_overcommitted(cluster: Running,
         if not pod["spec"].get("nodeName"):
             decision = evaluator.evaluate(PodInfo(pod), cache)
             assert decision.diagnosis is not None, f"{meta.name(pod)} waits though it fits on {decision.node}"
-            assert profile.at(Filter) and profile.at(PostFilter)
+            for name in decision.diagnosis.crowded:
+                on = cache.node(name)
+                assert on is not None
+                found = select_victims(
+                    NodeFilter(profile),
+                    decision.state,
+                    PodInfo(pod),
+                    on,
+                    budgets=[],
+                    nominations=cache.nominations,
+                    now=cluster.clock.now(),
+                )
+                assert not isinstance(found, Candidate), (
+                    f"{meta.name(pod)} waits though others could make room on {name}"
+                )
             told = meta.condition(pod, "PodScheduled") or {}
             assert told.get("status") == "False" and told.get("reason") == "Unschedulable"
             assert not (pod.get("status") or {}).get("nominatedNodeName"), "room is being made for ever"
