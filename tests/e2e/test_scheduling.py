@@ -159,7 +159,7 @@ def test_a_drain_keeps_to_disruption_budgets(kubectl: Kubectl, namespace: str) -
     kubectl("-n", namespace, "wait", allowed, "poddisruptionbudget/budget", *ANSWER, timeout=90)
     drain = ["drain", node, "--force", "--pod-selector=app=kept", "--ignore-daemonsets"]
     try:
-        answer = kubectl.run(*drain, "--timeout=3s")
+        answer = kubectl.run(*drain, "--timeout=10s")
         assert answer.status and "Cannot evict pod as it would violate the pod's disruption budget" in answer.errors
         kubectl("-n", namespace, "delete", "poddisruptionbudget", "budget")
         kubectl(*drain, "--timeout=60s", timeout=90)
