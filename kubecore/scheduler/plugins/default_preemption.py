@@ -166,6 +166,9 @@ class DefaultPreemption(PostFilter, PreEnqueue):
                     return True
                 log.warning("preempting %s for %s: %s", victim.key, pod.key, error)
                 return False
+            except Exception:
+                log.exception("preempting %s for %s", victim.key, pod.key)
+                return False
         self._handle.reporter.preempted(victim, pod, node)
         return True
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.scheduler.framework import CycleState, Permission, Permit
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.reporting import Reporter
 from tests.unit.scheduler.builders import no_preemption
 from tests.unit.scheduler.conftest import Running
 
@@ -174,3 +177,16 @@ class TestFailing:
         await add_high(cluster)
         (request,) = cluster.api.writes("delete pods")
         assert request.body["preconditions"]["uid"]
+
+    async def test_no_fault_of_ours_ends_the_scheduler(self, cluster: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        await with_victim(cluster)
+        faults = iter([RuntimeError("a bug")])
+
+        async def disrupted(*_: object) -> None:
+            if fault := next(faults, None):
+                raise fault
+
+        monkeypatch.setattr(Reporter, "disrupted", disrupted)
+        await add_high(cluster)
+        await gone(cluster)
+        assert cluster.node_of("high") == "n1"
