@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -80,6 +81,13 @@ def test_objects_are_there_after_a_restart_and_pods_run_again(tmp_path: Path) ->
         # killed that early, the first run need not have come to its node
         kubectl("wait", "--for=create", f"node/{socket.gethostname().lower()}", "--timeout=30s")
         kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=30s")
+        # nor do its controllers wait for the lease they held when they were killed
+        kubectl("create", "namespace", "later")
+        kubectl("-n", "later", "wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=60s", timeout=90)
+        lease = ("get", "lease", "kube-controller-manager", "-o", "jsonpath={.spec}")
+        spec = json.loads(kubectl("-n", "kube-system", *lease))
+        assert spec["holderIdentity"].startswith("kubecore-up_")
+        assert spec["leaseTransitions"] == 0
 
 
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
