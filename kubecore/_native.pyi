@@ -609,25 +609,33 @@ class PlacementTable:
     def put_pod(self, key: str, node: str, facts: bytes) -> None:
         """The pod is on the node, or is about to be; it may have been elsewhere, or different, before."""
     def drop_pod(self, key: str) -> None: ...
+    def nominate(self, uid: str, node: str, priority: int, facts: bytes) -> None:
+        """The node is being made free for the pod, which others of a lower priority must yield to."""
+    def withdraw(self, uid: str) -> None: ...
     def sizes(self) -> tuple[int, int]:
         """How many pods there are, and how many kinds of them."""
 
 @final
 class Placer:
-    """Decides for one profile: `{"filters": [plugin], "scores": [[plugin, weight]], "options": {}}` as JSON.
+    """Decides for one profile: `{"filters": [plugin], "scores": [[plugin, weight]], ...}` as JSON.
 
-    A diagnosis is (number of nodes, how many the pod does not name if it names any, whether it names none that could
-    be, [(plugin, reason, number of nodes)]).
+    A wish is (the pod's uid, its priority, the node that is being made free for it); by default nobody's. A diagnosis is (number of nodes, how
+    many the pod does not name if it names any, whether it names none that could be, [(plugin, reason, number of nodes)],
+    nodes on which preemption might help).
     """
 
     def __new__(cls, profile: bytes, seed: int) -> Placer: ...
     def decide(
-        self, table: PlacementTable, facts: bytes
-    ) -> tuple[str | None, tuple[int, int | None, bool, list[tuple[str, str, int]]] | None]:
+        self, table: PlacementTable, facts: bytes, wish: tuple[str, int, str | None] = ...
+    ) -> tuple[str | None, tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]] | None]:
         """The best node, or why there is none."""
     def search(
-        self, table: PlacementTable, facts: bytes, also: Callable[[str], bool] | None = None
-    ) -> tuple[list[str], tuple[int, int | None, bool, list[tuple[str, str, int]]]]:
+        self,
+        table: PlacementTable,
+        facts: bytes,
+        wish: tuple[str, int, str | None] = ...,
+        also: Callable[[str], bool] | None = None,
+    ) -> tuple[list[str], tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]]]:
         """Nodes that can take the pod, as many as are enough; `also` is asked of those that are found here."""
     def totals(self, table: PlacementTable, facts: bytes, nodes: Sequence[str]) -> list[int]:
         """Weighted scores of existing nodes, in their order."""

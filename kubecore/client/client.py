@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ PATCH_TYPES = {
 }
 
 _PAGE = 500
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,10 @@ class Client:
         known = self.resource(resource)
         parts = [f"/apis/{known.group}/{known.version}" if known.group else f"/api/{known.version}"]
         if namespace and known.namespaced:
-            parts += ["namespaces", quote(namespace, safe="")]
+            parts += ["namespaces", _quoted(namespace)]
         parts.append(known.plural)
         if name:
-            parts.append(quote(name, safe=""))
+            parts.append(_quoted(name))
         if subresource:
             parts.append(subresource)
         return "/".join(parts)
@@ -277,6 +279,11 @@ class Client:
 
     async def close(self) -> None:
         await self.transport.close()
+
+
+def _quoted(name: str) -> str:
+    """As a part of a path. Almost all names need nothing done."""
+    return name if _PLAIN.fullmatch(name) else quote(name, safe="")
 
 
 def _namespace(obj: Object) -> str:

@@ -22,7 +22,9 @@ from kubecore.clock import Clock
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 4096
-_QUEUED = 1000
+# A burst of a component's work is told in full; only what never ends is cut off.
+_QUEUED = 20_000
+_AT_ONCE = 16
 _SIMILAR_LIMIT = 10
 _SIMILAR_SECONDS = 600.0
 _SPAM_BURST = 25
@@ -111,6 +113,7 @@ class EventRecorder:
         self._queue: deque[Object] = deque()
         self._task: asyncio.Task[None] | None = None
         self._sequence = 0
+        self._dropping = False
 
     def event(
         self,
@@ -126,8 +129,11 @@ class EventRecorder:
     ) -> None:
         """Tell that something happened to `obj`; `type` is Normal or Warning, `field_path` names a container in it."""
         if len(self._queue) >= _QUEUED:
-            log.warning("event dropped, too many wait: %s %s", reason, message)
+            if not self._dropping:
+                log.warning("events are dropped, %d wait: %s %s", _QUEUED, reason, message)
+            self._dropping = True
             return
+        self._dropping = False
         event = self._make(obj, type, reason, message)
         if action:
             event["action"] = action
@@ -187,15 +193,25 @@ class EventRecorder:
     async def _write_all(self) -> None:
         try:
             while self._queue:
-                await self._write(self._queue.popleft())
+                await self._write_some()
         finally:
             self._task = None
 
-    async def _write(self, event: Object) -> None:
-        correlated = self._correlator.correlate(event)
-        if correlated is None:
-            return
-        event, counts_up = correlated
+    async def _write_some(self) -> None:
+        """A few at once, which share the server's commit; those that count up one event go in their order."""
+        chains: dict[tuple[str, str], list[tuple[Object, bool]]] = {}
+        for _ in range(min(_AT_ONCE, len(self._queue))):
+            correlated = self._correlator.correlate(self._queue.popleft())
+            if correlated is not None:
+                metadata = correlated[0]["metadata"]
+                chains.setdefault((metadata["namespace"], metadata["name"]), []).append(correlated)
+        await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
+
+    async def _write_chain(self, chain: list[tuple[Object, bool]]) -> None:
+        for event, counts_up in chain:
+            await self._write(event, counts_up)
+
+    async def _write(self, event: Object, counts_up: bool) -> None:
         for attempt in range(_TRIES):
             if attempt:
                 await self._clock.sleep(_RETRY_SECONDS)

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from kubecore.api import meta
 from kubecore.client.client import Object
-from kubecore.scheduler.nominations import Nominations
-from kubecore.scheduler.pods import PodInfo, Resources, amounts
+from kubecore.scheduler.nominations import NominationObserver, Nominations
+from kubecore.scheduler.pods import PodInfo, Resources, amounts, is_placed_unchanged
 
 _ZONE_LABELS = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone")
 _REGION_LABELS = ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region")
@@ -108,7 +108,7 @@ class NodeInfo:
                 del self.ports[port]
 
 
-class Observer(Protocol):
+class Observer(NominationObserver, Protocol):
     """Is told of all that a cache knows, and keeps books of its own. Must not raise."""
 
     def node_set(self, node: NodeInfo) -> None: ...
@@ -149,6 +149,7 @@ class Cache:
                 observer.node_set(info)
             for pod in info.pods.values():
                 observer.pod_put(pod)
+        self.nominations.observe(observer)
 
     # ------------------------------------------------------------------ reading
     def nodes(self) -> list[NodeInfo]:
@@ -183,6 +184,11 @@ class Cache:
     def pods(self) -> list[PodInfo]:
         """All pods that have a node."""
         return list(self._pods.values())
+
+    @staticmethod
+    def images_of(node: NodeInfo) -> dict[str, int]:
+        """The names of the images that a node says it has, and their sizes in bytes."""
+        return _image_sizes(_images(node.obj))
 
     @property
     def has_affinity(self) -> bool:
@@ -259,6 +265,18 @@ class Cache:
         """A bound pod was seen: new, changed, or the one assumed."""
         self._put(pod)
         self._assumed.discard(pod.key)
+
+    def confirm(self, obj: Object) -> PodInfo | None:
+        """A bound pod was seen. When it is the one assumed, on the node it was given and otherwise as it was, that is
+        all, and what was assumed is returned; else None, and nothing is done.
+        """
+        key = meta.key(obj)
+        pod = self._pods.get(key)
+        if pod is None or key not in self._assumed or not is_placed_unchanged(pod.obj, obj, pod.node):
+            return None
+        pod.obj = obj
+        self._assumed.discard(key)
+        return pod
 
     def remove_pod(self, key: str) -> PodInfo | None:
         """A bound pod is gone or has finished; what was known of it."""

@@ -55,6 +55,12 @@ class PluginEvaluator:
             return Decision(state, diagnosis=diagnosis)
         return Decision(state, node=self._choose(state, pod, feasible, cache))
 
+    def prepared(self, pod: PodInfo, cache: Cache) -> CycleState:
+        """What the PreFilter plugins note of the pod, for who asks Filter plugins later. Raises PluginError."""
+        state = CycleState()
+        self._pre_filter(state, pod, cache, Diagnosis(len(cache.nodes())))
+        return state
+
     def _nominated(self, state: CycleState, pod: PodInfo, cache: Cache) -> list[NodeInfo]:
         """The node that was made free for the pod, if it fits there: no other needs looking at then."""
         node = cache.node(cache.nominations.node_of(pod.uid))

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from kubecore.scheduler.pods import PodInfo
+
+
+class NominationObserver(Protocol):
+    """Is told of all nominations, and keeps books of its own. Must not raise."""
+
+    def nominated(self, pod: PodInfo, node: str) -> None:
+        """For the first time, or a newer version of the pod, or for another node."""
+
+    def withdrawn(self, uid: str) -> None: ...
 
 
 class Nominations:
@@ -14,6 +25,14 @@ class Nominations:
     def __init__(self) -> None:
         self._on: dict[str, dict[str, PodInfo]] = {}
         self._node_of: dict[str, str] = {}
+        self._observer: NominationObserver | None = None
+
+    def observe(self, observer: NominationObserver) -> None:
+        """Tell `observer` of all there are, and of every change from now on."""
+        self._observer = observer
+        for node, pods in self._on.items():
+            for pod in pods.values():
+                observer.nominated(pod, node)
 
     def __bool__(self) -> bool:
         return bool(self._node_of)
@@ -32,6 +51,8 @@ class Nominations:
         if node:
             self._node_of[pod.uid] = node
             self._on.setdefault(node, {})[pod.uid] = pod
+            if self._observer is not None:
+                self._observer.nominated(pod, node)
 
     def remove(self, uid: str) -> None:
         node = self._node_of.pop(uid, None)
@@ -39,6 +60,8 @@ class Nominations:
             del self._on[node][uid]
             if not self._on[node]:
                 del self._on[node]
+            if self._observer is not None:
+                self._observer.withdrawn(uid)
 
     def updated(self, old: PodInfo | None, new: PodInfo) -> None:
         """A waiting pod was seen as its status now says. An update that was on its way before the nomination, and so

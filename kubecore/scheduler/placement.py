@@ -14,6 +14,8 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import meta
+from kubecore.client.client import Object
+from kubecore.client.informer import SharedInformer
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.framework import (
@@ -22,12 +24,15 @@ from kubecore.scheduler.framework import (
     Diagnosis,
     Evaluator,
     Filter,
+    Hopeless,
     Plugin,
     PluginError,
     PostFilter,
     PreFilter,
     Score,
 )
+from kubecore.scheduler.plugins.image_locality import ImageLocality, images_of
+from kubecore.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
 from kubecore.scheduler.plugins.node_name import NodeName
 from kubecore.scheduler.plugins.node_ports import NodePorts
@@ -41,10 +46,27 @@ from kubecore.scheduler.profile import EXTENSION_POINTS, Profile
 from kubecore.scheduler.resource_scoring import CPU_AND_MEMORY
 
 _FILTERS: frozenset[type[Plugin]] = frozenset(
-    {NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, PodTopologySpread}
+    {
+        NodeUnschedulable,
+        NodeName,
+        TaintToleration,
+        NodeAffinity,
+        NodePorts,
+        NodeResourcesFit,
+        PodTopologySpread,
+        InterPodAffinity,
+    }
 )
 _SCORES: frozenset[type[Plugin]] = frozenset(
-    {NodeAffinity, TaintToleration, NodeResourcesFit, NodeResourcesBalancedAllocation, PodTopologySpread}
+    {
+        NodeAffinity,
+        TaintToleration,
+        NodeResourcesFit,
+        NodeResourcesBalancedAllocation,
+        PodTopologySpread,
+        InterPodAffinity,
+        ImageLocality,
+    }
 )
 _LARGEST = 2**63 - 1
 
@@ -54,6 +76,7 @@ class PlacementTable:
 
     def __init__(self) -> None:
         self.native = _native.PlacementTable()
+        self._namespaces: SharedInformer | None = None
 
     @classmethod
     def of(cls, cache: Cache) -> PlacementTable:
@@ -75,6 +98,24 @@ class PlacementTable:
     def pod_dropped(self, key: str) -> None:
         self.native.drop_pod(key)
 
+    def nominated(self, pod: PodInfo, node: str) -> None:
+        self.native.nominate(pod.uid, node, pod.priority, pod_facts(pod))
+
+    def withdrawn(self, uid: str) -> None:
+        self.native.withdraw(uid)
+
+    def follow(self, namespaces: SharedInformer) -> None:
+        """Know the labels of namespaces, which terms may choose by."""
+        if self._namespaces is not namespaces:
+            self._namespaces = namespaces
+            namespaces.add_handler(self._namespace_set, lambda old, new: self._namespace_set(new), self._namespace_gone)
+
+    def _namespace_set(self, namespace: Object) -> None:
+        self.native.set_namespace(meta.name(namespace), orjson.dumps(meta.labels(namespace)))
+
+    def _namespace_gone(self, namespace: Object) -> None:
+        self.native.set_namespace(meta.name(namespace), None)
+
 
 def node_facts(node: NodeInfo) -> bytes:
     """NodeFacts of native/core/placement as JSON."""
@@ -85,6 +126,7 @@ def node_facts(node: NodeInfo) -> bytes:
             "unschedulable": node.unschedulable,
             "allocatable": _bounded(node.allocatable),
             "zone": node.zone,
+            "images": _bounded(Cache.images_of(node)),
         }
     )
 
@@ -113,6 +155,7 @@ def _facts(pod: PodInfo) -> dict[str, Any]:
             {"address": address, "protocol": protocol, "port": port} for address, protocol, port in sorted(pod.ports)
         ]
     wanted = {
+        "images": images_of(pod),
         "nodeSelector": spec.get("nodeSelector"),
         "affinity": spec.get("affinity"),
         "tolerations": spec.get("tolerations"),
@@ -127,9 +170,7 @@ def _bounded(amounts: Mapping[str, int]) -> dict[str, int]:
 
 
 def evaluator_for(profile: Profile) -> Evaluator:
-    """Rust where it decides as the profile says: its plugins at all their extension points, nodes to score by their
-    number.
-    """
+    """Rust where it decides as the profile says: its plugins at all their extension points."""
     known = [plugin for plugin in profile.plugins() if type(plugin) in _FILTERS | _SCORES]
     is_whole = all(
         plugin in profile.at(point)
@@ -137,7 +178,7 @@ def evaluator_for(profile: Profile) -> Evaluator:
         for point in EXTENSION_POINTS.values()
         if isinstance(plugin, point)
     )
-    return PlacementEvaluator(profile) if is_whole and not profile.percentage else PluginEvaluator(profile)
+    return PlacementEvaluator(profile) if is_whole else PluginEvaluator(profile)
 
 
 def _has_default_arguments(plugin: Plugin) -> bool:
@@ -155,8 +196,8 @@ def _has_default_arguments(plugin: Plugin) -> bool:
 class PlacementEvaluator:
     """Decides as PluginEvaluator would for the same profile, whose plugins' order is taken to be the default one.
 
-    Where nodes are kept free for other pods, and where no node will do, Python decides: it knows of nominations, and of
-    each node why it was refused, which preemption asks for.
+    Where nodes are kept free for other pods, and plugins in Python have something to say, Python decides alone: they
+    see nominated pods in the state and nodes of NodeFilter only.
     """
 
     def __init__(self, profile: Profile, chance: random.Random | None = None) -> None:
@@ -171,33 +212,50 @@ class PlacementEvaluator:
         self._pre_filters = [one for one in profile.at(PreFilter) if one.name not in known]
         self.filters_in_python = [one for one in filters if one.name not in known]
         self.scores_in_python = [one for one in scores if one.name not in scored]
-        in_rust = {
+        in_rust: dict[str, Any] = {
+            "percentageOfNodesToScore": profile.percentage,
+            "chooses": bool(scores),
             "filters": [one.name for one in filters if one.name in known],
             "scores": [(one.name, profile.weight(one)) for one in scores if one.name in scored],
         }
+        self._inter_pod = next((one for one in profile.plugins() if isinstance(one, InterPodAffinity)), None)
+        if self._inter_pod is not None:
+            in_rust["options"] = {
+                "hardPodAffinityWeight": self._inter_pod.hard_weight,
+                "ignorePreferredTermsOfExistingPods": self._inter_pod.ignore_preferred_of_others,
+            }
         self.placer = _native.Placer(orjson.dumps(in_rust), chance.getrandbits(64))
 
     def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:
         """Raises PluginError."""
         state = CycleState()
-        if cache.nominations or (cache.nodes() and self._narrows(state, pod, cache)):
+        if cache.nodes() and self._narrows(state, pod, cache):
             return self._in_python.evaluate(pod, cache)
-        table = PlacementTable.of(cache).native
+        table = self.table(cache).native
         filters = [one for one in self.filters_in_python if one.name not in state.skipped]
+        if filters and cache.nominations:
+            return self._in_python.evaluate(pod, cache)
         scores = [one for one in self.scores_in_python if one.concerns(pod, cache)]
         try:
             facts = self.facts(pod)
             if filters or scores:
                 decision = self._evaluate_together(state, pod, cache, filters, scores, facts)
             else:
-                node, why = self.placer.decide(table, facts)
+                node, why = self.placer.decide(table, facts, _wish(pod, cache))
                 decision = Decision(state, node=node or "", diagnosis=None if why is None else _diagnosis(why))
         except ValueError:
             # facts that cannot be read: let the plugin that stumbles over them say so
             return self._in_python.evaluate(pod, cache)
-        if decision.diagnosis is not None and decision.diagnosis.nodes and self._makes_room:
-            return self._in_python.evaluate(pod, cache)
+        if decision.diagnosis is not None and decision.diagnosis.crowded and self._makes_room:
+            # whoever makes room asks the plugins in Python, which have noted nothing yet
+            return Decision(self._in_python.prepared(pod, cache), diagnosis=decision.diagnosis)
         return decision
+
+    def table(self, cache: Cache) -> PlacementTable:
+        table = PlacementTable.of(cache)
+        if self._inter_pod is not None:
+            table.follow(self._inter_pod.namespaces)
+        return table
 
     def facts(self, pod: PodInfo) -> bytes:
         more: dict[str, Any] = {}
@@ -227,13 +285,14 @@ class PlacementEvaluator:
         scores: Sequence[Score],
         facts: bytes,
     ) -> Decision:
-        table = PlacementTable.of(cache).native
+        table = self.table(cache).native
         refused = Diagnosis(0)
         also = _asking(filters, state, pod, cache, refused) if filters else None
-        names, why = self.placer.search(table, facts, also)
+        names, why = self.placer.search(table, facts, _wish(pod, cache), also)
         if not names:
             diagnosis = _diagnosis(why)
             diagnosis.plugins |= refused.plugins
+            diagnosis.crowded += refused.crowded
             for reason, count in refused.reasons.items():
                 diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
             return Decision(state, diagnosis=diagnosis)
@@ -261,15 +320,21 @@ def _asking(
                 raise PluginError(f'running "{plugin.name}" filter plugin: {error}') from error
             if reasons:
                 refused.refused(plugin.name, reasons)
+                if not isinstance(reasons, Hopeless):
+                    refused.crowded.append(name)
                 return False
         return True
 
     return agree
 
 
-def _diagnosis(why: tuple[int, int | None, bool, list[tuple[str, str, int]]]) -> Diagnosis:
-    nodes, not_named, conflict, refused = why
-    diagnosis = Diagnosis(nodes)
+def _wish(pod: PodInfo, cache: Cache) -> tuple[str, int, str | None]:
+    return pod.uid, pod.priority, cache.nominations.node_of(pod.uid) or None
+
+
+def _diagnosis(why: tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]]) -> Diagnosis:
+    nodes, not_named, conflict, refused, crowded = why
+    diagnosis = Diagnosis(nodes, crowded=crowded)
     if not nodes:
         return diagnosis
     if conflict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from kubecore.api import meta, quantity
@@ -92,18 +93,28 @@ class PodInfo:
 
     @property
     def requests(self) -> Resources:
-        """What the pod reserves on its node."""
+        """What the pod reserves on its node. Shared with pods like it: not to be changed."""
         if self._requests is None:
-            self._requests = _pod_requests(self.obj, {})
+            self._work_out()
+        assert self._requests is not None
         return self._requests
 
     @property
     def used(self) -> tuple[int, int]:
         """cpu and memory for scoring: requests, with defaults where a container asks for nothing."""
         if self._used is None:
-            found = _pod_requests(self.obj, _WHEN_NOT_SAID)
-            self._used = (found.get("cpu", 0), found.get("memory", 0))
+            self._work_out()
+        assert self._used is not None
         return self._used
+
+    def _work_out(self) -> None:
+        asked = _plainly_asked(self.obj)
+        if asked is not None:
+            self._requests, self._used = _of_plain_containers(asked)
+            return
+        self._requests = _pod_requests(self.obj, {})
+        found = _pod_requests(self.obj, _WHEN_NOT_SAID)
+        self._used = (found.get("cpu", 0), found.get("memory", 0))
 
 
 def is_finished(obj: Object) -> bool:
@@ -127,6 +138,16 @@ def scheduling_facts(pod: Object) -> tuple[object, ...]:
         resources,
         _resize_is_infeasible(status),
     )
+
+
+def is_placed_unchanged(waiting: Object, placed: Object, node: str) -> bool:
+    """Whether `placed` is the pod `waiting` with this node and nothing else that matters to scheduling changed."""
+    spec = placed["spec"]
+    if spec.get("nodeName") != node:
+        return False
+    without = {name: value for name, value in spec.items() if name != "nodeName"}
+    before = {name: value for name, value in waiting["spec"].items() if name != "nodeName"}
+    return without == before and scheduling_facts(waiting)[1:] == scheduling_facts(placed)[1:]
 
 
 def _host_ports(spec: Object) -> Iterable[tuple[str, str, int]]:
@@ -169,6 +190,28 @@ def _pod_requests(pod: Object, when_not_said: _Exact) -> Resources:
             total[name] = value
     _add(total, _exact(spec.get("overhead")))
     return {name: -(-value // (10**6 if name == "cpu" else 10**9)) for name, value in total.items()}
+
+
+_Plain = tuple[tuple[tuple[str, Any], ...], ...]
+"""The requests of each of a pod's containers, as they are written."""
+
+
+def _plainly_asked(pod: Object) -> _Plain | None:
+    """Those of a pod that has nothing but containers, none of them resized; None for any other."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    if spec.get("initContainers") or spec.get("overhead") or spec.get("resources"):
+        return None
+    if any(one.get("resources") for one in status.get("containerStatuses") or ()):
+        return None
+    return tuple([tuple(((one.get("resources") or {}).get("requests") or {}).items()) for one in spec["containers"]])
+
+
+@lru_cache(maxsize=4096)
+def _of_plain_containers(asked: _Plain) -> tuple[Resources, tuple[int, int]]:
+    """Shared by all pods that ask for the same, most of which come from a few templates."""
+    pod: Object = {"spec": {"containers": [{"name": "", "resources": {"requests": dict(one)}} for one in asked]}}
+    found = _pod_requests(pod, _WHEN_NOT_SAID)
+    return _pod_requests(pod, {}), (found.get("cpu", 0), found.get("memory", 0))
 
 
 class _Resized:

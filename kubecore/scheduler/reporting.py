@@ -57,6 +57,10 @@ class Reporter:
         patch = {"metadata": {"uid": meta.uid(pod)}, "status": {"conditions": [condition]}}
         await self._patch(pod, patch)
 
+    async def flush(self) -> None:
+        """Until all events recorded so far are written or given up."""
+        await self._recorder.flush()
+
     async def stop(self) -> None:
         await self._recorder.stop()
 

@@ -47,6 +47,8 @@ from kubecore.scheduler.waiting_pods import WaitingPods
 
 log = logging.getLogger(__name__)
 
+_DECISIONS_IN_A_ROW = 16
+
 _STORAGE = {
     EventKind.CLAIM: "persistentvolumeclaims",
     EventKind.VOLUME: "persistentvolumes",
@@ -148,8 +150,9 @@ class Scheduler:
             self.ready.set()
             async with asyncio.TaskGroup() as self._group:
                 while True:
-                    await self._schedule(await self._queue.pop())
-                    # let events and bindings in between two decisions
+                    for _ in range(_DECISIONS_IN_A_ROW):
+                        await self._schedule(await self._queue.pop())
+                    # let events and bindings in between
                     await self._clock.sleep(0)
         finally:
             self.ready.clear()
@@ -158,6 +161,11 @@ class Scheduler:
                 await lane.reporter.stop()
             if self._own_informers:
                 await self._informers.stop()
+
+    async def flush(self) -> None:
+        """Until all events recorded so far are written or given up."""
+        for lane in self._lanes.values():
+            await lane.reporter.flush()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         assert self._group is not None, "only while running"
@@ -309,7 +317,13 @@ class Scheduler:
         if is_finished(new):
             self._pod_deleted(new)
         elif not old["spec"].get("nodeName"):
-            self._place(PodInfo(new))
+            confirmed = self._cache.confirm(new)
+            if confirmed is None:
+                self._place(PodInfo(new))
+            else:
+                self._queue.remove(key)
+                self._take_back_nomination(confirmed, unless=confirmed.node)
+                self._queue.happened(pod_placed(confirmed))
         elif scheduling_facts(old) != scheduling_facts(new) or self._cache.pod(key) is None:
             pod = PodInfo(new)
             self._cache.add_pod(pod)

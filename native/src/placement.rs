@@ -1,15 +1,19 @@
 //! Filtering and scoring for kubecore.scheduler.placement.
 
 use kubecore_core::placement::{
-    Diagnosis as CoreDiagnosis, FactsError, Id, Placer as CorePlacer, Profile, ScorePlugin, Table, scores,
+    Diagnosis as CoreDiagnosis, FactsError, Id, Placer as CorePlacer, Profile, ScorePlugin, Table, Wish,
+    scores,
 };
 use parking_lot::{Mutex, MutexGuard};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-/// Nodes that were looked at, those that were not because the pod names others, whether the pod names none that could
-/// be, and plugin, reason and number of nodes of each refusal.
-type Diagnosis = (usize, Option<usize>, bool, Vec<(&'static str, String, u32)>);
+/// Nodes there are, those that were not looked at because the pod names others, whether the pod names none that could
+/// be, plugin, reason and number of nodes of each refusal, and the nodes on which preemption might help.
+type Diagnosis = (usize, Option<usize>, bool, Vec<(&'static str, String, u32)>, Vec<String>);
+
+/// The pod's uid, its priority, and the node that is being made free for it.
+type PodWish<'a> = (&'a str, i64, Option<&'a str>);
 
 fn refused(error: FactsError) -> PyErr {
     PyValueError::new_err(error.to_string())
@@ -20,9 +24,15 @@ fn lock<T>(mutex: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
     mutex.try_lock().ok_or_else(|| PyRuntimeError::new_err("the placement table is in use"))
 }
 
-fn lines(diagnosis: CoreDiagnosis) -> Diagnosis {
+fn lines(table: &Table, diagnosis: CoreDiagnosis) -> Diagnosis {
     let refused = diagnosis.refused.into_iter().map(|one| (one.plugin, one.reason, one.nodes)).collect();
-    (diagnosis.nodes, diagnosis.not_named, diagnosis.conflict, refused)
+    let crowded = diagnosis.crowded.iter().map(|&slot| table.name(slot).to_owned()).collect();
+    (diagnosis.nodes, diagnosis.not_named, diagnosis.conflict, refused, crowded)
+}
+
+fn wished(wish: PodWish<'_>) -> Wish<'_> {
+    let (uid, priority, nominated) = wish;
+    Wish { uid, priority, nominated }
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -60,6 +70,15 @@ impl PlacementTable {
         Ok(())
     }
 
+    fn nominate(&self, uid: &str, node: &str, priority: i64, facts: &[u8]) -> PyResult<()> {
+        lock(&self.core)?.nominate(uid, node, priority, facts).map_err(refused)
+    }
+
+    fn withdraw(&self, uid: &str) -> PyResult<()> {
+        lock(&self.core)?.withdraw(uid);
+        Ok(())
+    }
+
     /// Pods, and kinds of pods.
     fn sizes(&self) -> PyResult<(usize, usize)> {
         let table = lock(&self.core)?;
@@ -80,20 +99,27 @@ impl Placer {
         Ok(Self { core: Mutex::new(CorePlacer::new(profile, seed)) })
     }
 
-    fn decide(&self, table: &PlacementTable, facts: &[u8]) -> PyResult<(Option<String>, Option<Diagnosis>)> {
+    #[pyo3(signature = (table, facts, wish = ("", 0, None)))]
+    fn decide(
+        &self,
+        table: &PlacementTable,
+        facts: &[u8],
+        wish: PodWish<'_>,
+    ) -> PyResult<(Option<String>, Option<Diagnosis>)> {
         let mut table = lock(&table.core)?;
         let template = table.template(facts).map_err(refused)?;
-        Ok(match lock(&self.core)?.decide(&mut table, template) {
+        Ok(match lock(&self.core)?.decide(&mut table, template, &wished(wish)) {
             Ok(slot) => (Some(table.name(slot).to_owned()), None),
-            Err(diagnosis) => (None, Some(lines(diagnosis))),
+            Err(diagnosis) => (None, Some(lines(&table, diagnosis))),
         })
     }
 
-    #[pyo3(signature = (table, facts, also = None))]
+    #[pyo3(signature = (table, facts, wish = ("", 0, None), also = None))]
     fn search(
         &self,
         table: &PlacementTable,
         facts: &[u8],
+        wish: PodWish<'_>,
         also: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(Vec<String>, Diagnosis)> {
         let mut table = lock(&table.core)?;
@@ -102,9 +128,9 @@ impl Placer {
             Some(also) => also.call1((name,))?.is_truthy(),
             None => Ok(true),
         };
-        let found = lock(&self.core)?.search(&mut table, template, agrees)?;
+        let found = lock(&self.core)?.search(&mut table, template, &wished(wish), agrees)?;
         let names = found.slots.iter().map(|&slot| table.name(slot).to_owned()).collect();
-        Ok((names, lines(found.diagnosis)))
+        Ok((names, lines(&table, found.diagnosis)))
     }
 
     fn totals(&self, table: &PlacementTable, facts: &[u8], nodes: Vec<String>) -> PyResult<Vec<i64>> {

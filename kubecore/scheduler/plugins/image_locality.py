@@ -40,6 +40,11 @@ def _containers(pod: PodInfo) -> list[Object]:
     return [*(pod.spec.get("initContainers") or ()), *(pod.spec.get("containers") or ())]
 
 
+def images_of(pod: PodInfo) -> list[str]:
+    """The images of all containers, init containers with them, each with its tag."""
+    return [normalized(one.get("image") or "") for one in _containers(pod)]
+
+
 def normalized(image: str) -> str:
     """With the tag that is meant when there is none."""
     return image if image.rfind(":") > image.rfind("/") else f"{image}:latest"

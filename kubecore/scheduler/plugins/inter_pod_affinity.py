@@ -133,9 +133,9 @@ class InterPodAffinity(PreFilter, Filter, Score):
     def __init__(
         self, informers: InformerFactory, *, hard_weight: int = 1, ignore_preferred_of_others: bool = False
     ) -> None:
-        self._namespaces = informers.informer("namespaces")
-        self._hard_weight = hard_weight
-        self._ignore_preferred_of_others = ignore_preferred_of_others
+        self.namespaces = informers.informer("namespaces")
+        self.hard_weight = hard_weight
+        self.ignore_preferred_of_others = ignore_preferred_of_others
 
     # ------------------------------------------------------------------ filtering
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
@@ -184,7 +184,7 @@ class InterPodAffinity(PreFilter, Filter, Score):
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
         near, away = self._own(pod.affinity.preferred), self._own(pod.affinity.preferred_anti)
         has_own = bool(near or away)
-        if self._ignore_preferred_of_others and not has_own:
+        if self.ignore_preferred_of_others and not has_own:
             return False
         scores = _Scores()
         for other in _pods_of([*near, *away], cache):
@@ -206,7 +206,7 @@ class InterPodAffinity(PreFilter, Filter, Score):
         self, other: PodInfo, pod: PodInfo, namespace_labels: Mapping[str, str], node: NodeInfo, scores: _Scores
     ) -> None:
         for terms, sign, weight in (
-            (other.affinity.required if self._hard_weight else (), 1, self._hard_weight),
+            (other.affinity.required if self.hard_weight else (), 1, self.hard_weight),
             (other.affinity.preferred, 1, None),
             (other.affinity.preferred_anti, -1, None),
         ):
@@ -234,11 +234,11 @@ class InterPodAffinity(PreFilter, Filter, Score):
             return term.namespaces
         if selector.empty:
             return None
-        chosen = (meta.name(one) for one in self._namespaces.list() if selector.matches(meta.labels(one)))
+        chosen = (meta.name(one) for one in self.namespaces.list() if selector.matches(meta.labels(one)))
         return term.namespaces.union(chosen)
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
-        found = self._namespaces.get(name)
+        found = self.namespaces.get(name)
         return meta.labels(found) if found is not None else {}
 
     # ------------------------------------------------------------------ waking

@@ -21,6 +21,7 @@ NAMES = [
     "list10k",
     "list-selector",
     "patch-status",
+    "sched5k",
     "selector",
     "start",
     "tcp-proxy",

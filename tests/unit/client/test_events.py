@@ -105,3 +105,25 @@ async def test_an_event_about_an_object_without_namespace_is_kept_in_default(
     recorder.event({"kind": "Node", "metadata": {"name": "n1", "uid": "n1"}}, "Normal", "Ready", "x")
     await recorder.flush()
     assert [event["metadata"]["namespace"] for event in api.all("events")] == ["default"]
+
+
+async def test_events_of_a_burst_are_written_together_and_count_up_in_order(
+    api: FakeAPI, recorder: EventRecorder
+) -> None:
+    for index in range(40):
+        other: Object = {**POD, "metadata": {"name": f"web-{index}", "namespace": "default", "uid": f"u{index}"}}
+        recorder.event(other, "Normal", "Scheduled", "assigned")
+        recorder.event(POD, "Normal", "Pulled", "image is there")
+    await recorder.flush()
+    assert sorted(event["count"] for event in api.all("events")) == [1] * 40 + [25]
+    counts = [request.body["count"] for request in api.writes("patch events")]
+    assert counts == list(range(2, 26))
+
+
+async def test_what_never_ends_is_cut_off(
+    api: FakeAPI, recorder: EventRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(20_002):
+        recorder.event(POD, "Normal", f"Reason{index}", "x")
+    await recorder.stop()
+    assert [record.message for record in caplog.records] == ["events are dropped, 20000 wait: Reason20000 x"]

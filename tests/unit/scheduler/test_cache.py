@@ -49,6 +49,30 @@ class TestAssuming:
         cache.add_pod(info(requests={"cpu": "1"}, node="n2"))
         assert (requested(cache, "n1"), requested(cache, "n2")) == ({}, {"cpu": 1000})
 
+    def test_seeing_it_bound_as_it_was_given_is_all_it_takes(self, cache: Cache) -> None:
+        assumed = info(requests={"cpu": "1"})
+        cache.assume(assumed, "n1")
+        bound = pod(requests={"cpu": "1"}, node="n1")
+        assert cache.confirm(bound) is assumed
+        assert not cache.is_assumed("default/p")
+        assert (assumed.obj, requested(cache, "n1")) == (bound, {"cpu": 1000})
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            pod(node="n2"),
+            pod(node="n1", requests={"cpu": "2"}),
+            pod(node="n1", labels={"app": "x"}),
+            pod(node="n1", uid="another"),
+            pod(node="n1", deleting=True),
+            pod("other", node="n1"),
+        ],
+    )
+    def test_what_differs_from_what_was_assumed_confirms_nothing(self, cache: Cache, seen: Object) -> None:
+        cache.assume(info(), "n1")
+        assert cache.confirm(seen) is None
+        assert cache.is_assumed("default/p")
+
     def test_forgetting_gives_the_room_back(self, cache: Cache) -> None:
         assumed = info(requests={"cpu": "1"})
         cache.assume(assumed, "n1")

@@ -15,8 +15,11 @@ from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.framework import CycleState, Diagnosis, Filter, Plugin, PreFilter, Score
 from kubecore.scheduler.handle import Handle
+from kubecore.scheduler.node_filter import NodeFilter
 from kubecore.scheduler.placement import PlacementEvaluator, PlacementTable, evaluator_for
 from kubecore.scheduler.plugins import BUILT_IN
+from kubecore.scheduler.plugins.image_locality import ImageLocality
+from kubecore.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
 from kubecore.scheduler.plugins.node_name import NodeName
 from kubecore.scheduler.plugins.node_ports import NodePorts
@@ -34,7 +37,8 @@ from tests.unit.scheduler.builders import cache_of, node, pod
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 NAMES = [f"n{number}" for number in range(8)]
-KEYS = [f"{space}/p{number}" for space in ("default", "other") for number in range(5)]
+SPACES = ["default", "other"]
+KEYS = [f"{space}/p{number}" for space in SPACES for number in range(5)]
 
 # ------------------------------------------------------------------ what clusters are made of
 labels = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2)
@@ -58,13 +62,24 @@ tolerations = st.one_of(
 node_labels = st.fixed_dictionaries(
     {}, optional={ZONE: st.sampled_from(["z1", "z2", "z3"]), "disk": st.sampled_from(["ssd", "1", "7", "x"])}
 )
+image_names = st.sampled_from(["app:1", "app:latest", "big:2"])
+
+
+def with_images(made: Object, names: list[str]) -> Object:
+    images = [{"names": [name], "sizeBytes": size << 20} for name, size in zip(names, (300, 2000), strict=False)]
+    return made | {"status": made["status"] | {"images": images}}
+
+
 nodes = st.builds(
-    lambda name, labels, taints, cordoned, cpu, pods: node(
-        name,
-        labels=labels,
-        taints=taints,
-        unschedulable=cordoned,
-        allocatable={"cpu": cpu, "memory": "8Gi", "pods": pods, "example.com/gpu": "1"},
+    lambda name, labels, taints, cordoned, cpu, pods, images: with_images(
+        node(
+            name,
+            labels=labels,
+            taints=taints,
+            unschedulable=cordoned,
+            allocatable={"cpu": cpu, "memory": "8Gi", "pods": pods, "example.com/gpu": "1"},
+        ),
+        images,
     ),
     st.sampled_from(NAMES),
     node_labels,
@@ -72,6 +87,7 @@ nodes = st.builds(
     st.sampled_from([False, False, False, True]),
     st.sampled_from(["0", "2", "4"]),
     st.sampled_from(["1", "110", "110"]),
+    st.lists(image_names, max_size=2, unique=True),
 )
 expressions = st.one_of(
     st.builds(
@@ -137,6 +153,24 @@ ports = st.fixed_dictionaries(
     {"hostPort": st.sampled_from([80, 81]), "containerPort": st.just(80)},
     optional={"hostIP": st.sampled_from(["0.0.0.0", "10.0.0.1"]), "protocol": st.sampled_from(["TCP", "UDP"])},
 )
+pod_terms = st.fixed_dictionaries(
+    {"topologyKey": st.sampled_from([ZONE, HOSTNAME]), "labelSelector": selectors},
+    optional={
+        "namespaces": st.lists(st.sampled_from(SPACES), max_size=2),
+        "namespaceSelector": st.sampled_from([{}, {"matchLabels": {"team": "red"}}]),
+    },
+)
+weighted_terms = st.builds(
+    lambda weight, term: {"weight": weight, "podAffinityTerm": term}, st.integers(1, 100), pod_terms
+)
+pod_rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "requiredDuringSchedulingIgnoredDuringExecution": st.lists(pod_terms, max_size=2),
+        "preferredDuringSchedulingIgnoredDuringExecution": st.lists(weighted_terms, max_size=2),
+    },
+)
+inter_pod = st.fixed_dictionaries({}, optional={"podAffinity": pod_rules, "podAntiAffinity": pod_rules})
 
 
 @st.composite
@@ -144,23 +178,25 @@ def pods(draw: Any, name: str = "p", *, placed: bool = False) -> Object:
     containers = [
         {
             "name": "c",
-            "image": "app:1",
+            "image": draw(st.sampled_from(["app:1", "app", "big:2", "other"])),
             "resources": {"requests": draw(requests)},
             "ports": draw(st.lists(ports, max_size=1)),
         }
     ]
-    extra: Object = {"containers": containers}
+    extra: Object = {"containers": containers, "priority": draw(st.sampled_from([0, 5]))}
+    if draw(st.booleans()):
+        extra["affinity"] = draw(inter_pod)
     if placed:
         extra["node"] = draw(st.sampled_from(NAMES))
         extra["deleting"] = draw(st.sampled_from([False, False, True]))
     else:
         extra["tolerations"] = draw(st.lists(tolerations, max_size=2))
         if draw(st.booleans()):
-            extra["affinity"] = {"nodeAffinity": draw(node_affinity)}
+            extra["affinity"] = extra.get("affinity", {}) | {"nodeAffinity": draw(node_affinity)}
         if draw(st.integers(0, 3)) == 0:
             extra["nodeSelector"] = {"disk": "ssd"}
         extra["topologySpreadConstraints"] = draw(st.lists(spreads, max_size=3))
-    return pod(name, labels=draw(labels), namespace=draw(st.sampled_from(["default", "other"])), **extra)
+    return pod(name, labels=draw(labels), namespace=draw(st.sampled_from(SPACES)), **extra)
 
 
 @st.composite
@@ -171,9 +207,8 @@ def histories(draw: Any) -> list[tuple[str, Any]]:
     more = st.one_of(
         st.tuples(st.just("node"), nodes),
         st.tuples(st.just("no node"), st.sampled_from(NAMES)),
-        st.tuples(
-            st.just("no pod"), st.sampled_from([f"{space}/p{n}" for space in ("default", "other") for n in range(5)])
-        ),
+        st.tuples(st.just("no pod"), st.sampled_from(KEYS)),
+        st.tuples(st.just("nominated"), st.tuples(pods("coming"), st.sampled_from(["", *NAMES]))),
     )
     return steps + draw(st.lists(more, max_size=4))
 
@@ -186,6 +221,8 @@ def live(cache: Cache, history: list[tuple[str, Any]]) -> None:
             cache.add_pod(PodInfo(one))
         elif what == "no node":
             cache.remove_node(one)
+        elif what == "nominated":
+            cache.nominations.put(PodInfo(one[0]), one[1])
         else:
             cache.remove_pod(one)
 
@@ -195,6 +232,9 @@ def live(cache: Cache, history: list[tuple[str, Any]]) -> None:
 def plugins() -> list[Plugin]:
     """What there is in Rust, and what looks at volumes in Python."""
     informers = FakeAPI(VirtualClock()).informers()
+    names = informers.informer("namespaces")
+    names.apply("ADDED", {"metadata": {"name": "default", "uid": "1"}})
+    names.apply("ADDED", {"metadata": {"name": "other", "uid": "2", "labels": {"team": "red"}}})
     return [
         NodeUnschedulable(),
         NodeName(),
@@ -204,21 +244,22 @@ def plugins() -> list[Plugin]:
         NodeResourcesFit(),
         VolumeBinding(informers),
         PodTopologySpread(informers),
+        InterPodAffinity(informers),
         NodeResourcesBalancedAllocation(),
+        ImageLocality(),
     ]
 
 
 def feasible(plugins: list[Plugin], given: PodInfo, cache: Cache) -> list[NodeInfo]:
-    state = CycleState()
-    for one in plugins:
-        if (
-            isinstance(one, PreFilter)
-            and (result := one.pre_filter(state, given, cache)) is not None
-            and result.refusal
-        ):
+    state, profile = CycleState(), Profile.of(plugins)
+    for one in profile.at(PreFilter):
+        result = one.pre_filter(state, given, cache)
+        if result is not None and result.refusal:
             return []
-    filters = [one for one in plugins if isinstance(one, Filter) and one.name not in state.skipped]
-    return [found for found in cache.nodes() if not any(one.filter(state, given, found) for one in filters)]
+    node_filter, coming = NodeFilter(profile), cache.nominations
+    fits = [found for found in cache.nodes() if node_filter.refusal(state, given, found, coming) is None]
+    kept_free = coming.node_of(given.uid)
+    return [one for one in fits if one.name == kept_free] or fits
 
 
 def scores(plugin: Score, given: PodInfo, found: list[NodeInfo], cache: Cache) -> list[int] | None:
@@ -231,18 +272,24 @@ def scores(plugin: Score, given: PodInfo, found: list[NodeInfo], cache: Cache) -
 
 def facts(diagnosis: Diagnosis | None) -> Any:
     assert diagnosis is not None
-    return diagnosis.message(), diagnosis.plugins
+    return diagnosis.message(), diagnosis.plugins, sorted(diagnosis.crowded)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=histories(), more=histories(), given=pods())
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=histories(), more=histories(), given=pods(), kept_free=st.one_of(st.none(), st.sampled_from(NAMES)))
 def test_the_same_nodes_fit_score_the_same_and_are_refused_for_the_same_reasons(
-    plugins: list[Plugin], history: list[tuple[str, Any]], more: list[tuple[str, Any]], given: Object
+    plugins: list[Plugin],
+    history: list[tuple[str, Any]],
+    more: list[tuple[str, Any]],
+    given: Object,
+    kept_free: str | None,
 ) -> None:
     cache = Cache()
     live(cache, history)
     rust = PlacementEvaluator(Profile.of(plugins), random.Random(0))
     one = PodInfo(given)
+    if kept_free is not None:
+        cache.nominations.put(one, kept_free)
     rust.evaluate(one, cache)
     # all that is counted for the pod must follow what happens from here on
     live(cache, more)
@@ -255,7 +302,8 @@ def test_the_same_nodes_fit_score_the_same_and_are_refused_for_the_same_reasons(
         return
     assert decision.node in [node.name for node in found]
     table = PlacementTable.of(cache).native
-    names, _ = rust.placer.search(table, rust.facts(one))
+    wish = (one.uid, one.priority, cache.nominations.node_of(one.uid) or None)
+    names, _ = rust.placer.search(table, rust.facts(one), wish)
     assert sorted(names) == sorted(node.name for node in found)
     in_order = [node for node in map(cache.node, names) if node is not None]
     totals = [0] * len(names)
@@ -357,7 +405,7 @@ class TestWhoDecides:
 
     def test_rust_for_profiles_that_use_its_plugins_as_they_are(self) -> None:
         assert isinstance(evaluator_for(self.default()), PlacementEvaluator)
-        assert isinstance(evaluator_for(self.default(percentage=30)), PluginEvaluator)
+        assert isinstance(evaluator_for(self.default(percentage=30)), PlacementEvaluator)
         without = {"filter": PluginSet(disabled=frozenset({"NodeAffinity"}))}
         assert isinstance(evaluator_for(self.default(points=without)), PluginEvaluator)
 
@@ -376,7 +424,7 @@ class TestWhoDecides:
         evaluator = PlacementEvaluator(profile)
         assert plugin in {one.name for one in (*evaluator.filters_in_python, *evaluator.scores_in_python)}
 
-    def test_python_where_a_node_is_kept_free_for_another_pod(self, plugins: list[Plugin]) -> None:
+    def test_a_node_that_is_kept_free_for_another_pod_is_not_given_away(self, plugins: list[Plugin]) -> None:
         cache = cache_of(node("a"))
         evaluator = PlacementEvaluator(Profile.of(plugins))
         wanted = PodInfo(pod(requests={"cpu": "3"}))
@@ -384,7 +432,7 @@ class TestWhoDecides:
         cache.nominations.put(PodInfo(pod("other", requests={"cpu": "3"})), "a")
         assert evaluator.evaluate(wanted, cache).node == ""
 
-    def test_python_tells_which_nodes_preemption_may_help_on(self) -> None:
+    def test_nodes_on_which_preemption_may_help_are_told(self) -> None:
         cache = cache_of(node("a", unschedulable=True), node("b"), pods=[pod("p", requests={"cpu": "3"}, node="b")])
         decision = PlacementEvaluator(self.default()).evaluate(PodInfo(pod(requests={"cpu": "3"})), cache)
         assert decision.diagnosis is not None and decision.diagnosis.crowded == ["b"]

@@ -54,6 +54,8 @@ pub struct PodFacts {
     pub tolerations: Vec<Toleration>,
     #[serde(deserialize_with = "null_is_default")]
     pub spread: Vec<SpreadConstraint>,
+    /// Names with tags of the images of all containers, init containers with them.
+    pub images: Vec<Box<str>>,
     /// Whom pods without constraints of their own are spread with.
     pub defaults: Option<DefaultSpread>,
 }
@@ -67,6 +69,8 @@ pub struct NodeFacts {
     pub unschedulable: bool,
     /// cpu in thousandths, everything else in whole units.
     pub allocatable: BTreeMap<String, i64>,
+    /// Bytes by the names of the images that are there.
+    pub images: BTreeMap<Box<str>, i64>,
     /// Region and zone.
     pub zone: (String, String),
 }

@@ -35,6 +35,14 @@ pub enum Refusal {
     KeptOff,
 }
 
+impl Refusal {
+    /// It holds whatever pods leave the node. (Of resources that are short `Question::is_hopeless` tells.)
+    fn is_hopeless(self) -> bool {
+        use Refusal::{Cordoned, NoSpreadLabel, NotChosen, NotNear, OtherName, Tainted};
+        matches!(self, Cordoned | OtherName | Tainted | NotChosen | NoSpreadLabel | NotNear)
+    }
+}
+
 const REASONS: [(FilterPlugin, &str); 11] = [
     (FilterPlugin::NodeUnschedulable, "node(s) were unschedulable"),
     (FilterPlugin::NodeName, "node(s) didn't match the requested node name"),
@@ -193,6 +201,11 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// The plugins that have anything to ask.
+    pub fn filters(&self) -> &[FilterPlugin] {
+        &self.filters
+    }
+
     /// The first reason against the node.
     pub fn ask(&self, slot: Slot) -> Option<Refusal> {
         self.filters.iter().find_map(|&plugin| self.ask_plugin(plugin, slot))
@@ -200,6 +213,14 @@ impl<'a> Question<'a> {
 
     pub fn count(&self, refusals: &mut Refusals, refusal: Refusal, slot: Slot) {
         refusals.add(refusal, self.table, self.template, slot);
+    }
+
+    /// Whether preemption cannot help on the node that was refused for this.
+    pub fn is_hopeless(&self, refusal: Refusal, slot: Slot) -> bool {
+        let never = |&(resource, wanted): &(usize, i64)| {
+            wanted > 0 && wanted > self.table.nodes.resources[resource].allocatable[slot]
+        };
+        refusal.is_hopeless() || (refusal == Refusal::NoRoom && self.template.requests.iter().any(never))
     }
 
     fn ask_plugin(&self, plugin: FilterPlugin, slot: Slot) -> Option<Refusal> {

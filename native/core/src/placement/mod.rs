@@ -16,7 +16,7 @@ mod table;
 mod template;
 
 pub use filtering::{Counted, FilterPlugin};
-pub use placing::{Diagnosis, Found, Placer, Profile};
+pub use placing::{Diagnosis, Found, Placer, Profile, Wish};
 pub use registry::Id;
 pub use scoring::{ScoreOptions, ScorePlugin, scores};
 pub use table::{FactsError, Table};

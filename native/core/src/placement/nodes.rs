@@ -94,7 +94,9 @@ pub struct Nodes {
     pub ports: Vec<Vec<TakenPort>>,
     /// Whether the node is cordoned or has taints that keep pods off.
     pub guarded: Vec<bool>,
-    order: Option<Vec<Slot>>,
+    order: Option<Arc<[Slot]>>,
+    /// How many nodes have an image, by its names.
+    pub images: FxHashMap<Box<str>, u32>,
 }
 
 impl Nodes {
@@ -166,6 +168,7 @@ impl Nodes {
         if zone(&self.facts[slot]) != zone(&facts) {
             self.order = None;
         }
+        self.count_images(slot, facts.as_ref());
         for resource in &mut self.resources {
             resource.allocatable[slot] = 0;
         }
@@ -184,6 +187,25 @@ impl Nodes {
             facts.unschedulable || facts.taints.iter().any(|taint| taint.effect != "PreferNoSchedule")
         });
         self.facts[slot] = facts;
+    }
+
+    fn count_images(&mut self, slot: Slot, facts: Option<&NodeFacts>) {
+        let before = self.facts[slot].as_ref().map(|facts| &facts.images);
+        let now = facts.map(|facts| &facts.images);
+        if before == now {
+            return;
+        }
+        for name in before.into_iter().flat_map(|images| images.keys()) {
+            if let Some(count) = self.images.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.images.remove(name);
+                }
+            }
+        }
+        for name in now.into_iter().flat_map(|images| images.keys()) {
+            *self.images.entry(name.clone()).or_default() += 1;
+        }
     }
 
     /// The column of a label key, filled when it is first asked for.
@@ -231,9 +253,9 @@ impl Nodes {
 
     // ------------------------------------------------------------------ order
     /// Nodes that exist, one of each zone in turn, zones and nodes in the order of their arrival.
-    pub fn put_in_order(&mut self) {
-        if self.order.is_some() {
-            return;
+    pub fn put_in_order(&mut self) -> Arc<[Slot]> {
+        if let Some(order) = &self.order {
+            return Arc::clone(order);
         }
         let mut known: Vec<Slot> = (0..self.len()).filter(|&slot| self.facts[slot].is_some()).collect();
         known.sort_unstable_by_key(|&slot| self.arrived[slot]);
@@ -249,7 +271,9 @@ impl Nodes {
         }
         let longest = zones.iter().map(Vec::len).max().unwrap_or_default();
         let rounds = (0..longest).flat_map(|round| zones.iter().filter_map(move |zone| zone.get(round)));
-        self.order = Some(rounds.copied().collect());
+        let order: Arc<[Slot]> = rounds.copied().collect();
+        self.order = Some(Arc::clone(&order));
+        order
     }
 
     /// See `put_in_order`, which must have been called.

@@ -1,12 +1,14 @@
 //! The decision about one pod: search nodes until enough are found, score them, take one of the best.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
-use super::filtering::{Counted, FilterPlugin, Question, Refusals};
+use super::filtering::{Counted, FilterPlugin, Question, Refusal, Refusals};
 use super::nodes::Slot;
 use super::registry::Id;
 use super::scoring::{ScoreOptions, ScorePlugin, totals};
-use super::table::{FactsError, Table};
+use super::table::{Coming, FactsError, Table};
 
 /// The plugins that run, and how. As JSON: `{"filters": [names], "scores": [[name, weight]], ...}`.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +21,17 @@ pub struct Profile {
     /// 0: a share that shrinks with the number of nodes.
     #[serde(default)]
     pub percentage_of_nodes_to_score: i64,
+    /// There are score plugins, here or elsewhere.
+    pub chooses: bool,
+}
+
+/// What is to be known of the pod itself, besides its facts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    pub uid: &'a str,
+    pub priority: i64,
+    /// The node that is being made free for it.
+    pub nominated: Option<&'a str>,
 }
 
 impl Profile {
@@ -36,6 +49,8 @@ pub struct Diagnosis {
     /// It names none that could be.
     pub conflict: bool,
     pub refused: Vec<Counted>,
+    /// Nodes that were refused for reasons which pods that leave may take away.
+    pub crowded: Vec<Slot>,
 }
 
 /// What a search found: nodes that can take the pod, in the order they were looked at.
@@ -61,6 +76,79 @@ pub fn nodes_to_find(count: usize, percentage: i64) -> usize {
     (count * percentage as usize / 100).max(100)
 }
 
+/// Looks at one node after the other until enough are found.
+struct Walk<'a> {
+    nodes: &'a [Slot],
+    start: usize,
+    enough: usize,
+    seen: usize,
+    found: Vec<Slot>,
+    refusals: Refusals,
+    crowded: Vec<Slot>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(nodes: &'a [Slot], start: usize, enough: usize) -> Self {
+        let (found, crowded) = (Vec::new(), Vec::new());
+        Self { nodes, start, enough, seen: 0, found, refusals: Refusals::default(), crowded }
+    }
+
+    fn next(&self) -> Option<Slot> {
+        let more = self.seen < self.nodes.len() && self.found.len() < self.enough;
+        more.then(|| self.nodes[(self.start + self.seen) % self.nodes.len()])
+    }
+
+    fn refuse(&mut self, question: &Question<'_>, refusal: Refusal, slot: Slot) {
+        question.count(&mut self.refusals, refusal, slot);
+        if !question.is_hopeless(refusal, slot) {
+            self.crowded.push(slot);
+        }
+    }
+
+    fn go<E>(
+        &mut self,
+        table: &mut Table,
+        template: Id,
+        filters: &[FilterPlugin],
+        coming: &Coming,
+        also: &mut impl FnMut(&str) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut fits_with_coming = None;
+        while self.next().is_some() {
+            let question = Question::new(table, table.at(template), filters);
+            // a plugin that has nothing to ask as things are is not asked about those that are coming, either
+            let asked = question.filters().to_vec();
+            let mut expects = None;
+            while let Some(slot) = self.next() {
+                if coming.contains_key(&slot) && fits_with_coming != Some(slot) {
+                    expects = Some(slot);
+                    break;
+                }
+                self.seen += 1;
+                if let Some(refusal) = question.ask(slot) {
+                    self.refuse(&question, refusal, slot);
+                } else if also(table.name(slot))? {
+                    self.found.push(slot);
+                }
+            }
+            let Some(slot) = expects else { continue };
+            // it must fit with those that are nominated, since they may need the room, and without them, since it may
+            // be them that it wants to be near to
+            coming[&slot].iter().for_each(|&one| table.count(one, slot, 1));
+            let question = Question::new(table, table.at(template), &asked);
+            match question.ask(slot) {
+                None => fits_with_coming = Some(slot),
+                Some(refusal) => {
+                    self.seen += 1;
+                    self.refuse(&question, refusal, slot);
+                }
+            }
+            coming[&slot].iter().for_each(|&one| table.count(one, slot, -1));
+        }
+        Ok(())
+    }
+}
+
 impl Placer {
     pub fn new(profile: Profile, seed: u64) -> Self {
         Self { profile, start: 0, chance: seed }
@@ -71,46 +159,50 @@ impl Placer {
         &mut self,
         table: &mut Table,
         template: Id,
+        wish: &Wish<'_>,
         mut also: impl FnMut(&str) -> Result<bool, E>,
     ) -> Result<Found, E> {
-        table.nodes.put_in_order();
-        let (table, order) = (&*table, table.nodes.order());
-        let template = table.at(template);
+        let order = table.nodes.put_in_order();
         let mut diagnosis = Diagnosis { nodes: order.len(), ..Diagnosis::default() };
-        let narrows = self.profile.filters.contains(&FilterPlugin::NodeAffinity);
-        let named = template.named.as_ref().filter(|_| narrows);
-        let named: Option<Vec<Slot>> =
-            named.map(|names| names.iter().filter_map(|name| table.nodes.existing(name)).collect());
-        if let Some(slots) = &named {
-            diagnosis.conflict = template.named.as_ref().is_some_and(Vec::is_empty);
-            diagnosis.not_named = Some(order.len() - slots.len());
+        let mut nodes = order;
+        if self.profile.filters.contains(&FilterPlugin::NodeAffinity)
+            && let Some(names) = &table.at(template).named
+        {
+            diagnosis.conflict = names.is_empty();
+            let named: Arc<[Slot]> = names.iter().filter_map(|name| table.slot(name)).collect();
+            diagnosis.not_named = Some(nodes.len() - named.len());
+            nodes = named;
         }
-        let nodes = named.as_deref().unwrap_or(order);
-        let mut found = Vec::new();
-        if nodes.is_empty() || diagnosis.conflict {
-            return Ok(Found { slots: found, diagnosis });
+        let mut found = Found { slots: Vec::new(), diagnosis };
+        if found.diagnosis.conflict {
+            return Ok(found);
         }
-        let question = Question::new(table, template, &self.profile.filters);
-        let enough = nodes_to_find(nodes.len(), self.profile.percentage_of_nodes_to_score);
-        let start = self.start % nodes.len();
-        let mut seen = 0;
-        let mut refusals = Refusals::default();
-        for &slot in nodes[start..].iter().chain(&nodes[..start]) {
-            seen += 1;
-            if let Some(refusal) = question.ask(slot) {
-                question.count(&mut refusals, refusal, slot);
-            } else if also(&table.nodes.names[slot])? {
-                found.push(slot);
-                if found.len() >= enough {
-                    break;
-                }
+        let coming = table.coming(wish);
+        // the node that is being made free for the pod: no other needs looking at if it fits there
+        if let Some(slot) = wish.nominated.and_then(|name| table.slot(name)) {
+            let only = [slot];
+            let mut walk = Walk::new(&only, 0, 1);
+            walk.go(table, template, &self.profile.filters, &coming, &mut also)?;
+            if !walk.found.is_empty() {
+                found.slots = walk.found;
+                return Ok(found);
             }
         }
-        self.start = start + seen;
-        if found.is_empty() {
-            diagnosis.refused = refusals.counted(table);
+        if nodes.is_empty() {
+            return Ok(found);
         }
-        Ok(Found { slots: found, diagnosis })
+        // with nothing to choose by, the first will do
+        let percentage = self.profile.percentage_of_nodes_to_score;
+        let enough = if self.profile.chooses { nodes_to_find(nodes.len(), percentage) } else { 1 };
+        let mut walk = Walk::new(&nodes, self.start % nodes.len(), enough);
+        walk.go(table, template, &self.profile.filters, &coming, &mut also)?;
+        self.start = walk.start + walk.seen;
+        if walk.found.is_empty() {
+            found.diagnosis.refused = walk.refusals.counted(table);
+            found.diagnosis.crowded = walk.crowded;
+        }
+        found.slots = walk.found;
+        Ok(found)
     }
 
     /// Weighted totals of the nodes, in their order.
@@ -128,9 +220,9 @@ impl Placer {
     }
 
     /// The node of the pod, or why there is none.
-    pub fn decide(&mut self, table: &mut Table, template: Id) -> Result<Slot, Diagnosis> {
+    pub fn decide(&mut self, table: &mut Table, template: Id, wish: &Wish<'_>) -> Result<Slot, Diagnosis> {
         let everyone = |_: &str| Ok::<bool, std::convert::Infallible>(true);
-        let Ok(found) = self.search(table, template, everyone);
+        let Ok(found) = self.search(table, template, wish, everyone);
         match found.slots.as_slice() {
             [] => Err(found.diagnosis),
             [only] => Ok(*only),

@@ -13,6 +13,10 @@ use super::table::{FactsError, Table};
 use super::template::{Soft, Template};
 
 const MAXIMUM: i64 = 100;
+const MEGABYTE: i64 = 1024 * 1024;
+/// What images are usually as large as, compressed in a registry.
+const LEAST_IMAGE: i64 = 23 * MEGABYTE;
+const MOST_OF_CONTAINER: i64 = 1000 * MEGABYTE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum ScorePlugin {
@@ -22,6 +26,7 @@ pub enum ScorePlugin {
     NodeResourcesBalancedAllocation,
     PodTopologySpread,
     InterPodAffinity,
+    ImageLocality,
 }
 
 impl FromStr for ScorePlugin {
@@ -104,6 +109,7 @@ impl Scoring<'_> {
             ScorePlugin::NodeResourcesBalancedAllocation => self.balanced(),
             ScorePlugin::PodTopologySpread => self.spread(),
             ScorePlugin::InterPodAffinity => self.pods_around(),
+            ScorePlugin::ImageLocality => self.images(),
         }
     }
 
@@ -287,6 +293,27 @@ impl Scoring<'_> {
             *score = (MAXIMUM as f64 * share) as i64;
         }
         Some(scores)
+    }
+
+    // ------------------------------------------------------------------ images
+    fn images(&self) -> Option<Vec<i64>> {
+        let nodes = &self.table.nodes;
+        let share = |name: &str| Some(f64::from(*nodes.images.get(name)?) / nodes.order().len() as f64);
+        let images = self.template.images.iter();
+        let held: Vec<(&str, f64)> = images.filter_map(|name| Some((&**name, share(name)?))).collect();
+        if held.is_empty() {
+            return None;
+        }
+        let most = MOST_OF_CONTAINER * self.template.images.len() as i64;
+        Some(self.each(|slot| {
+            // an image that few nodes have counts for little, or all pods with it would go there
+            let size = |(name, share): &(&str, f64)| {
+                let bytes = nodes.facts[slot].as_ref()?.images.get(*name)?;
+                Some((*bytes as f64 * share) as i64)
+            };
+            let total: i64 = held.iter().filter_map(size).sum();
+            (MAXIMUM * (total.max(LEAST_IMAGE).min(most) - LEAST_IMAGE)).div_euclid(most - LEAST_IMAGE)
+        }))
     }
 }
 

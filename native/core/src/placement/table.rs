@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::facts::{Labels, NodeFacts, PodFacts};
 use super::nodes::{Nodes, Slot};
+use super::placing::Wish;
 use super::population::Population;
 use super::registry::Id;
 use super::template::Template;
@@ -34,7 +35,19 @@ pub struct Table {
     facts_of: Vec<Arc<[u8]>>,
     idle: VecDeque<Id>,
     pods: FxHashMap<Box<str>, Placed>,
+    /// By uid.
+    nominated: FxHashMap<Box<str>, Nominated>,
 }
+
+/// A pod for which a node is being made free.
+struct Nominated {
+    node: Box<str>,
+    template: Id,
+    priority: i64,
+}
+
+/// Templates of the pods that are nominated to run on a node.
+pub type Coming = FxHashMap<Slot, Vec<Id>>;
 
 impl Table {
     pub fn new() -> Self {
@@ -118,11 +131,46 @@ impl Table {
     fn take_away(&mut self, placed: &Placed) {
         self.count(placed.template, placed.slot, -1);
         self.nodes.forget_if_unused(placed.slot);
-        let template = self.at_mut(placed.template);
+        self.let_go(placed.template);
+    }
+
+    /// One pod less is of the template.
+    fn let_go(&mut self, id: Id) {
+        let template = self.at_mut(id);
         template.pods -= 1;
         if template.pods == 0 && !template.idle {
-            self.keep(placed.template);
+            self.keep(id);
         }
+    }
+
+    // ------------------------------------------------------------------ nominations
+    /// A node is being made free for the pod, or for a newer version of it.
+    pub fn nominate(&mut self, uid: &str, node: &str, priority: i64, facts: &[u8]) -> Result<(), FactsError> {
+        let template = self.template(facts).or_else(|error| self.simplified(facts).ok_or(error))?;
+        self.at_mut(template).pods += 1;
+        self.withdraw(uid);
+        self.nominated.insert(uid.into(), Nominated { node: node.into(), template, priority });
+        Ok(())
+    }
+
+    pub fn withdraw(&mut self, uid: &str) {
+        if let Some(known) = self.nominated.remove(uid) {
+            self.let_go(known.template);
+        }
+    }
+
+    /// Those that the pod has to yield to: others of the same or a higher priority.
+    pub fn coming(&self, wish: &Wish<'_>) -> Coming {
+        let mut coming = Coming::default();
+        for (uid, one) in &self.nominated {
+            if one.priority >= wish.priority
+                && &**uid != wish.uid
+                && let Some(slot) = self.slot(&one.node)
+            {
+                coming.entry(slot).or_default().push(one.template);
+            }
+        }
+        coming
     }
 
     /// Adds to (`by` is 1) or takes from (-1) all sums what one pod of the template is to the node.

@@ -59,6 +59,7 @@ pub struct Template {
     pub anti_affinity: Vec<Term>,
     pub preferred: Vec<Term>,
     pub carries: Vec<Id>,
+    pub images: Vec<Box<str>>,
     /// How many pods in the table are of it.
     pub pods: u32,
     /// It is among the idle ones.
@@ -112,6 +113,7 @@ impl Template {
             anti_affinity: compiling.anti_affinity(),
             preferred: compiling.preferred(),
             carries: compiling.carries(),
+            images: facts.images.clone(),
             pods: 0,
             idle: false,
         })
