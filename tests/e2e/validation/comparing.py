@@ -58,7 +58,7 @@ class Oracle:
             + b"\n"
             for case, definition in itertools.zip_longest(cases, definitions)
         )
-        done = subprocess.run([self._program], input=asked, capture_output=True, check=True, timeout=300)
+        done = subprocess.run([self._program], input=asked, capture_output=True, check=True, timeout=600)
         return [self._answer(orjson.loads(line)) for line in done.stdout.splitlines()]
 
     @staticmethod

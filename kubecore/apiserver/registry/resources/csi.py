@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.defaulting.quantities import canonical_list
+from kubecore.apiserver.registry.defaulting.volumes import default_source
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
@@ -99,6 +101,12 @@ class CSIStorageCapacityStrategy(Unversioned):
 class VolumeAttachmentStrategy(Unversioned):
     resource_key = "volumeattachments.storage.k8s.io"
     allow_unconditional_update = False
+
+    def default(self, obj: JSON) -> None:
+        inline = ((obj.get("spec") or {}).get("source") or {}).get("inlineVolumeSpec")
+        if inline is not None:
+            canonical_list(inline.get("capacity"))
+            default_source(inline)
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {"attached": False}

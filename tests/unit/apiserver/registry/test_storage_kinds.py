@@ -126,6 +126,12 @@ def test_an_attachment_is_of_a_volume_or_of_what_stands_for_one() -> None:
     assert ATTACHMENTS.problems(both) == [f"spec.source: Forbidden: {one}"]
 
 
+def test_what_stands_for_a_volume_has_the_defaults_of_one() -> None:
+    obj = attachment(inlineVolumeSpec={"iscsi": {"targetPortal": "1.2.3.4"}})
+    ATTACHMENTS.strategy.default(obj)
+    assert obj["spec"]["source"]["inlineVolumeSpec"]["iscsi"]["iscsiInterface"] == "default"
+
+
 def test_an_attachment_stays_and_its_status_comes_later() -> None:
     stored = ATTACHMENTS.create({**attachment(persistentVolumeName="p"), "status": {"attached": True}})
     assert stored["status"] == {"attached": False}
