@@ -19,27 +19,36 @@ const MOST_PATTERN_BYTES: usize = 256 << 10;
 /// RE2's own limit.
 const MAX_REPEAT: u32 = 1000;
 
-static COMPILED: LazyLock<Mutex<FxHashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(Mutex::default);
+type Compiled = Result<Arc<Regex>, String>;
+
+static COMPILED: LazyLock<Mutex<FxHashMap<Box<str>, Compiled>>> = LazyLock::new(Mutex::default);
 
 /// The compiled pattern; the error is Go's `error parsing regexp: ...`.
-pub(crate) fn compile(pattern: &str) -> Result<Arc<Regex>, String> {
+pub(crate) fn compile(pattern: &str) -> Compiled {
     if let Some(known) = COMPILED.lock().get(pattern) {
-        return Ok(known.clone());
+        return known.clone();
     }
+    // Kept, too, when it fails: to find a program too large takes as long as to make it.
+    let compiled = compiled(pattern);
+    if pattern.len() <= MOST_PATTERN_BYTES {
+        let mut kept = COMPILED.lock();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(pattern.into(), compiled.clone());
+    }
+    compiled
+}
+
+fn compiled(pattern: &str) -> Compiled {
     let translated = Translator::new(pattern).run()?;
-    let compiled = RegexBuilder::new(&translated)
+    RegexBuilder::new(&translated)
         .size_limit(PROGRAM_BYTES)
         .dfa_size_limit(AUTOMATON_BYTES)
         .nest_limit(200)
         .build()
-        .map_err(|error| failure(&error, pattern))?;
-    let compiled = Arc::new(compiled);
-    let mut kept = COMPILED.lock();
-    if kept.len() >= KEPT {
-        kept.clear();
-    }
-    kept.insert(pattern.into(), compiled.clone());
-    Ok(compiled)
+        .map(Arc::new)
+        .map_err(|error| failure(&error, pattern))
 }
 
 /// Why Go would not take the pattern.
