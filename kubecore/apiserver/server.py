@@ -75,7 +75,7 @@ log = logging.getLogger("kubecore.apiserver")
 _SWITCH_SECONDS = 0.0005
 _SHUTDOWN_GRACE = 1.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_ALLOCATING = ["services"]
+_ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
 
 @contextmanager
@@ -186,6 +186,7 @@ class APIServer:
         self._listen()
         advertised = Advertised(
             service_ip=self.service_ip,
+            service_cidr=self.config.service_cidr,
             service_port=self.config.service_port,
             address=self._advertised(),
             port=self.secure_port,

@@ -38,6 +38,8 @@ from kubecore.controllers.replicaset import ReplicaSetController
 from kubecore.controllers.replication import ReplicationManager
 from kubecore.controllers.resource_quota import ResourceQuotaController
 from kubecore.controllers.root_ca import RootCAPublisher
+from kubecore.controllers.service_addresses import ServiceAddressController
+from kubecore.controllers.service_cidr import ServiceCIDRController
 from kubecore.controllers.serviceaccount import ServiceAccountController
 from kubecore.controllers.statefulset import StatefulSetController
 from kubecore.controllers.taint_eviction import TaintEvictionController
@@ -63,6 +65,7 @@ _PLAIN: tuple[type[Controller], ...] = (
     EndpointSliceController,
     EndpointSliceMirroringController,
     EndpointsController,
+    ServiceCIDRController,
     TaintEvictionController,
     NamespaceController,
     TTLAfterFinishedController,
@@ -139,6 +142,8 @@ class ControllerManager:
             VolumeBinder(context(VolumeBinder), HostFiles()),
             HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),
             ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
+            # upstream's is a part of the API server, and has no account
+            ServiceAddressController(shared),
         ]
         if config.root_ca:
             self.controllers.append(RootCAPublisher(context(RootCAPublisher), config.root_ca))

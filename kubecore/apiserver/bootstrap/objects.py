@@ -31,6 +31,7 @@ class Advertised:
     """Where the API is reached: by its Service's address, and where it really listens."""
 
     service_ip: str
+    service_cidr: str
     service_port: int
     address: str
     port: int
@@ -77,6 +78,24 @@ def authentication_config(advertised: Advertised) -> JSON:
         "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
         "data": {"client-ca-file": advertised.client_ca},
+    }
+
+
+def kubernetes_cidr(advertised: Advertised, now: str) -> JSON:
+    """The range of the command line (upstream pkg/controlplane/controller/defaultservicecidr)."""
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": now,
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+    }
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [advertised.service_cidr]},
+        "status": {"conditions": [condition]},
     }
 
 

@@ -49,7 +49,11 @@ class Bootstrap:
         )
 
     async def ensure_kubernetes(self, advertised: Advertised) -> None:
-        """Service default/kubernetes and where it leads, which may differ from start to start."""
+        """Service default/kubernetes and where it leads, which may differ from start to start, and the range of
+        addresses, which stays as it was made first."""
+        cidrs = "servicecidrs.networking.k8s.io"
+        if self._registry.get(cidrs, "", "kubernetes") is None:
+            await self._all([(cidrs, objects.kubernetes_cidr(advertised, self._now))])
         await self._all(
             [
                 ("services", objects.kubernetes_service(advertised)),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import BuiltinKind
-from kubecore.apiserver.registry import inert, lifecycle
+from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
@@ -163,8 +163,26 @@ class Store:
         managed = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
+        finish = strategy.begin_create(ctx, obj)
+        done = False
+        try:
+            self._check_new(ctx, obj)
+            if (deciding := self._admission.decide(ctx, obj, None)) is not None:
+                await deciding
+            async with companions.beside(self.registry, ctx, strategy.companions(obj)):
+                body = await self._insert(ctx, obj, managed, generated)
+            done = not ctx.dry_run
+        finally:
+            _finish(ctx, finish, done)
+        if done:
+            strategy.after_create(ctx, obj)
+        return Written(body, created=True)
+
+    def _check_new(self, ctx: RequestContext, obj: JSON) -> None:
+        """Everything between what is taken for a new object and storing it; raises what is wrong with it."""
+        resource, strategy = self.resource, self.strategy
         if strategy.tracks_generation and "spec" in obj:
-            metadata["generation"] = 1
+            obj["metadata"]["generation"] = 1
         strategy.prepare_for_create(ctx, obj)
         causes = _metadata_causes(strategy, resource, obj)
         causes += strategy.validate(ctx, obj)
@@ -175,18 +193,6 @@ class Store:
             ctx.warn(nobody)
         self._admission.validate(ctx, obj, None)
         strategy.canonicalize(obj)
-        finish = strategy.begin_create(ctx, obj)
-        done = False
-        try:
-            if (deciding := self._admission.decide(ctx, obj, None)) is not None:
-                await deciding
-            body = await self._insert(ctx, obj, managed, generated)
-            done = not ctx.dry_run
-        finally:
-            _finish(ctx, finish, done)
-        if done:
-            strategy.after_create(ctx, obj)
-        return Written(body, created=True)
 
     async def _insert(self, ctx: RequestContext, obj: JSON, managed: bytes | None, generated: str) -> bytes:
         metadata = obj["metadata"]
@@ -268,30 +274,35 @@ class Store:
         return ctx.verb == "update"
 
     async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
+        rules, managed = self._defaulted(ctx, obj, old, stored)
+        finish = None if ctx.subresource else self.strategy.begin_update(ctx, obj, old)
+        written = None
+        try:
+            self._check_update(ctx, rules, obj, old)
+            written = await self._write_update(ctx, obj, old, stored, managed)
+        finally:
+            _finish(ctx, finish, written is not None and not ctx.dry_run)
+        return written
+
+    async def _write_update(
+        self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored, managed: bytes | None
+    ) -> Written:
         strategy = self.strategy
-        managed = self._prepare_update(ctx, obj, old, stored)
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
         if obj == old and not self._is_outdated(ctx):
             return Written(stored.value)
         old["metadata"]["resourceVersion"] = revision
-        finish = None if ctx.subresource else strategy.begin_update(ctx, obj, old)
-        done = False
-        try:
-            if (deciding := self._admission.decide(ctx, obj, old)) is not None:
-                await deciding
-            body = self.codec.encode_managed(obj, managed)
-            if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
-                gone = await self.remove(ctx, obj, body, stored)
-                done = not ctx.dry_run
-                return Written(gone, deleted=True)
-            if ctx.dry_run:
-                return Written(self.codec.rendered(body, stored.revision))
-            key = self.key(ctx.namespace, ctx.name)
+        if (deciding := self._admission.decide(ctx, obj, old)) is not None:
+            await deciding
+        body = self.codec.encode_managed(obj, managed)
+        if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
+            return Written(await self.remove(ctx, obj, body, stored), deleted=True)
+        if ctx.dry_run:
+            return Written(self.codec.rendered(body, stored.revision))
+        key = self.key(ctx.namespace, ctx.name)
+        async with companions.beside(self.registry, ctx, strategy.companions(obj), strategy.companions(old)):
             result = await self._storage.update(key, await self._template(body), expected=stored.revision)
-            done = True
-        finally:
-            _finish(ctx, finish, done)
         strategy.after_update(ctx, obj, old)
         return Written(await self._read_back(result))
 
@@ -300,8 +311,8 @@ class Store:
         outdated = self.cached.outdated
         return bool(outdated) and self.key(ctx.namespace, ctx.name) in outdated
 
-    def _prepare_update(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> bytes | None:
-        """Everything between decoding and storing an update; raises what is wrong with it. The new managedFields."""
+    def _defaulted(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> tuple[Strategy, bytes | None]:
+        """What an update means in full: the strategy that rules it, and the new managedFields."""
         resource = self.resource
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
@@ -321,6 +332,11 @@ class Store:
         managed = self._managed(ctx, stored.value, obj)
         if self._admission.mutate(ctx, obj, old):
             default(obj)
+        return strategy, managed
+
+    def _check_update(self, ctx: RequestContext, strategy: Strategy, obj: JSON, old: JSON) -> None:
+        """Everything between what is taken for an update and storing it; raises what is wrong with it."""
+        resource, metadata, old_metadata = self.resource, obj["metadata"], old["metadata"]
         if ctx.subresource == "status":
             strategy.prepare_for_status_update(ctx, obj, old)
         else:
@@ -339,7 +355,6 @@ class Store:
         ctx.warnings += strategy.warnings(ctx, obj, old)
         self._admission.validate(ctx, obj, old)
         strategy.canonicalize(obj)
-        return managed
 
     def _restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
         """Undoes what this path may not change; the strategy that rules the rest."""
@@ -385,6 +400,7 @@ class Store:
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
         gone = await self._storage.delete(key, await self._template(body), expected=stored.revision)
         self.strategy.after_delete(ctx, obj)
+        await companions.take_away(self.registry, ctx, self.strategy.companions(obj))
         return await self._read_back(gone)
 
     async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:

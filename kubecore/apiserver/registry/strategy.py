@@ -3,10 +3,11 @@
 Hooks run in the request's turn of the event loop and never wait. Objects are plain dicts that belong to the request:
 hooks change `obj` in place and leave `old` alone, which is shared with the cache.
 
-The order for a create is: decode (schema) → `default` → mutating admission → `default` → `prepare_for_create` →
-`validate` → validating admission → `begin_create` → admission that may wait → storage → `after_create`. An update runs
-`default`, admission, `default`, `prepare_for_update`, `validate` + `validate_update`, `begin_update`. After upstream
-k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go.
+The order for a create is: decode (schema) → `default` → mutating admission → `default` → `begin_create` →
+`prepare_for_create` → `validate` → validating admission → admission that may wait → `companions` → storage →
+`after_create`. An update runs `default`, admission, `default`, `begin_update`, `prepare_for_update`, `validate` +
+`validate_update`, validating admission, admission that may wait, `companions`.
+After upstream k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go and pkg/registry/generic/registry/store.go.
 """
 
 from __future__ import annotations
@@ -24,6 +25,19 @@ JSON = dict[str, Any]
 
 # Called once with whether the write succeeded; gives back what begin_create or begin_update took when it did not.
 Finish = Callable[[bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """An object of another resource that is there because of this one; `obj` is made as it is."""
+
+    resource_key: str
+    obj: JSON
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        metadata = self.obj["metadata"]
+        return self.resource_key, metadata.get("namespace") or "", metadata["name"]
 
 
 class User(Protocol):
@@ -149,12 +163,16 @@ class Strategy:
         return []
 
     def begin_create(self, ctx: RequestContext, obj: JSON) -> Finish | None:
-        """Takes what the object needs (cluster IPs, node ports) and writes it into `obj`; not called on a dry run
-        unless the strategy can give everything back through the returned Finish."""
+        """Takes what the object needs (cluster IPs, node ports) and writes it into `obj`, which is not validated yet.
+        On a dry run, too: the returned Finish is told of no success then."""
         return None
 
     def begin_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> Finish | None:
         return None
+
+    def companions(self, obj: JSON) -> Sequence[Companion]:
+        """Objects that stand for what this one holds: made before it is stored, deleted when it names them no more."""
+        return ()
 
     def after_create(self, ctx: RequestContext, obj: JSON) -> None:
         """The object is durable. `obj` is what was stored."""

@@ -6,5 +6,4 @@ KNOWN = {
     "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy": 10,
     "resource.k8s.io/v1/DeviceClass": 2,
     "resource.k8s.io/v1/ResourceClaim": 1,
-    "v1/Service": 82,
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError
+from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, RangeFull
 from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
+
+_TAKEN = "provided port is already allocated"
+# What a dry run shows where a port would be picked, when nothing else is known of ports.
+_PICKED_IN_DRY_RUN = 32769
 
 
 class NodePorts:
@@ -13,19 +17,23 @@ class NodePorts:
         self.ports = ports
         self._pool = NumberPool(len(ports), static=static_band(len(ports), least=16, most=128, step=32))
 
+    def __contains__(self, port: int) -> bool:
+        """Whether the port is taken."""
+        return port in self.ports and (port - self.ports.start) in self._pool
+
     def take(self, port: int) -> None:
         """Takes a certain port. Raises AllocationError when it is outside the range or taken."""
         if port not in self.ports:
             valid = f"The range of valid ports is {self.ports.start}-{self.ports.stop - 1}"
             raise AllocationError(f"provided port is not in the valid range. {valid}")
         if not self._pool.take(port - self.ports.start):
-            raise AllocationError("provided port is already allocated")
+            raise AllocationError(_TAKEN)
 
     def take_any(self) -> int:
-        """Takes a free port. Raises AllocationError when there is none."""
+        """Takes a free port. Raises RangeFull when there is none."""
         number = self._pool.take_any()
         if number is None:
-            raise AllocationError("range is full")
+            raise RangeFull
         return self.ports.start + number
 
     def give_back(self, port: int) -> None:
@@ -36,3 +44,42 @@ class NodePorts:
         """Marks a port that a stored Service has."""
         if port in self.ports:
             self._pool.take(port - self.ports.start)
+
+
+class PortOperation:
+    """The ports one request takes and gives back: taken at once, given back when it has succeeded.
+
+    A dry run takes nothing and does not look at the range (kubernetes `portallocator/operation.go`).
+    """
+
+    def __init__(self, ports: NodePorts, *, dry_run: bool) -> None:
+        self._ports = ports
+        self._dry_run = dry_run
+        self._taken: list[int] = []
+        self._given_back: list[int] = []
+
+    def take(self, port: int) -> None:
+        """Raises AllocationError."""
+        if not self._dry_run:
+            self._ports.take(port)
+        elif port in self._ports or port in self._taken:
+            raise AllocationError(_TAKEN)
+        self._taken.append(port)
+
+    def take_any(self) -> int:
+        """Raises AllocationError."""
+        if not self._dry_run:
+            port = self._ports.take_any()
+        else:
+            port = max(self._taken) + 1 if self._taken else _PICKED_IN_DRY_RUN
+        self._taken.append(port)
+        return port
+
+    def give_back(self, port: int) -> None:
+        """Once the request has succeeded."""
+        self._given_back.append(port)
+
+    def finish(self, succeeded: bool) -> None:
+        if not self._dry_run:
+            for port in self._given_back if succeeded else self._taken:
+                self._ports.give_back(port)

@@ -37,7 +37,6 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "horizontalpodautoscalers.autoscaling": ("horizontalpodautoscalers", "HorizontalPodAutoscalerStrategy"),
     "ingressclasses.networking.k8s.io": ("ingressclasses", "IngressClassStrategy"),
     "ingresses.networking.k8s.io": ("ingresses", "IngressStrategy"),
-    "ipaddresses.networking.k8s.io": ("ipaddresses", "IPAddressStrategy"),
     "jobs.batch": ("jobs", "JobStrategy"),
     "leasecandidates.coordination.k8s.io": ("clusterstate", "LeaseCandidateStrategy"),
     "leases.coordination.k8s.io": ("leases", "LeaseStrategy"),
@@ -67,7 +66,6 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "runtimeclasses.node.k8s.io": ("runtimeclasses", "RuntimeClassStrategy"),
     "secrets": ("secrets", "SecretStrategy"),
     "serviceaccounts": ("serviceaccounts", "ServiceAccountStrategy"),
-    "servicecidrs.networking.k8s.io": ("servicecidrs", "ServiceCIDRStrategy"),
     "statefulsets.apps": ("statefulsets", "StatefulSetStrategy"),
     "storageclasses.storage.k8s.io": ("storageclasses", "StorageClassStrategy"),
     "storageversionmigrations.storagemigration.k8s.io": ("clusterstate", "StorageVersionMigrationStrategy"),
@@ -87,6 +85,13 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "volumeattachments.storage.k8s.io": ("csi", "VolumeAttachmentStrategy"),
     "volumeattributesclasses.storage.k8s.io": ("storageclasses", "VolumeAttributesClassStrategy"),
     "workloads.scheduling.k8s.io": ("clusterstate", "WorkloadStrategy"),
+}
+
+
+# Those that share in who has which address.
+_OF_ADDRESSES = {
+    "ipaddresses.networking.k8s.io": ("ipaddresses", "IPAddressStrategy"),
+    "servicecidrs.networking.k8s.io": ("servicecidrs", "ServiceCIDRStrategy"),
 }
 
 
@@ -114,6 +119,8 @@ class Strategies:
             from kubecore.apiserver.registry.resources.services import ServiceStrategy
 
             return ServiceStrategy(self._cluster_ips, self._node_ports)
+        if key in _OF_ADDRESSES:
+            return self._loaded(*_OF_ADDRESSES[key], self._cluster_ips)
         if key.endswith(".rbac.authorization.k8s.io"):
             from kubecore.apiserver.registry.resources import rbac
 
@@ -121,5 +128,9 @@ class Strategies:
         module, name = _STRATEGIES.get(key, ("", ""))
         if not module:
             return plain.strategy(key)
-        strategy: Strategy = getattr(importlib.import_module(f"{__name__}.{module}"), name)()
+        return self._loaded(module, name)
+
+    @staticmethod
+    def _loaded(module: str, name: str, *given: object) -> Strategy:
+        strategy: Strategy = getattr(importlib.import_module(f"{__name__}.{module}"), name)(*given)
         return strategy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from kubecore.api.errors import Cause
@@ -10,11 +9,11 @@ from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.addresses import IP_ADDRESS, parse_old_ip
+from kubecore.apiserver.registry.validation.endpoints import validate_address
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
-_LOCAL_MULTICAST = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
@@ -74,16 +73,3 @@ def _address(problems: Problems, address: JSON, path: str) -> None:
         problems.check(f"{path}.hostname", address["hostname"], names.dns_label)
     if address.get("nodeName") is not None:
         problems.check(f"{path}.nodeName", address["nodeName"], names.dns_subdomain)
-
-
-def validate_address(problems: Problems, address: str, path: str) -> None:
-    """An address traffic can be sent to. Loopback is allowed: in loopback mode pods have addresses of 127.0.0.0/8."""
-    parsed = parse_old_ip(address)
-    if parsed is None:
-        problems.invalid(path, address, IP_ADDRESS)
-    elif parsed.is_unspecified:
-        problems.invalid(path, address, f"may not be unspecified ({address})")
-    elif parsed.is_link_local:
-        problems.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    elif parsed in _LOCAL_MULTICAST[parsed.version]:
-        problems.invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
 from kubecore.apiserver.registry.resources.generation import Unversioned
-from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.strategy import Finish, RequestContext
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.addresses import canonical_ip
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -19,6 +21,9 @@ _PARENT = "spec.parentRef"
 class IPAddressStrategy(Unversioned):
     resource_key = "ipaddresses.networking.k8s.io"
     name_errors = staticmethod(canonical_ip)
+
+    def __init__(self, cluster_ips: ClusterIPs) -> None:
+        self._ips = cluster_ips
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, parent = Problems(), (obj.get("spec") or {}).get("parentRef")
@@ -36,3 +41,23 @@ class IPAddressStrategy(Unversioned):
         problems = Problems()
         problems.unchanged(_PARENT, *((one.get("spec") or {}).get("parentRef") for one in (obj, old)))
         return problems
+
+    # --- whoever makes one takes the address
+
+    def begin_create(self, ctx: RequestContext, obj: JSON) -> Finish | None:
+        address = obj["metadata"].get("name") or ""
+        if ctx.dry_run or not self._ips.hold(address):
+            return None
+
+        def finish(succeeded: bool) -> None:
+            if not succeeded:
+                self._ips.let_go(address)
+
+        return finish
+
+    def after_delete(self, ctx: RequestContext, obj: JSON) -> None:
+        self._ips.let_go(obj["metadata"]["name"])
+
+    def restore(self, entries: Sequence[JSON]) -> None:
+        for address in entries:
+            self._ips.hold(address["metadata"]["name"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.addresses import canonical_cidr, parse_old_cidr
@@ -16,6 +18,11 @@ JSON = dict[str, Any]
 
 class ServiceCIDRStrategy(Unversioned):
     resource_key = "servicecidrs.networking.k8s.io"
+    # Upstream's strategy leaves it where it is.
+    status_on_create = True
+
+    def __init__(self, cluster_ips: ClusterIPs) -> None:
+        self._ips = cluster_ips
 
     def default(self, obj: JSON) -> None:
         obj.setdefault("status", {})
@@ -36,6 +43,35 @@ class ServiceCIDRStrategy(Unversioned):
             if cidr != was:
                 problems.invalid(f"{path}[{index}]", cidr, IMMUTABLE)
         return [*problems, *(_ranges(obj) if joined else ())]
+
+    # --- addresses come from ranges that are ready and stay
+
+    def after_create(self, ctx: RequestContext, obj: JSON) -> None:
+        self._use(obj)
+
+    def after_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        self._use(obj)
+
+    def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
+        if not ctx.dry_run:
+            self._ips.set_ranges(obj["metadata"]["name"], ())
+
+    def after_delete(self, ctx: RequestContext, obj: JSON) -> None:
+        self._ips.set_ranges(obj["metadata"]["name"], ())
+
+    def restore(self, entries: Sequence[JSON]) -> None:
+        for cidr in entries:
+            self._use(cidr)
+
+    def _use(self, obj: JSON) -> None:
+        usable = not obj["metadata"].get("deletionTimestamp") and _is_ready(obj)
+        self._ips.set_ranges(obj["metadata"]["name"], (obj.get("spec") or {}).get("cidrs") or () if usable else ())
+
+
+def _is_ready(obj: JSON) -> bool:
+    """One of which nothing is told counts as ready, since controllers need not run."""
+    told = (obj.get("status") or {}).get("conditions") or []
+    return all(one.get("status") == "True" for one in told if one.get("type") == "Ready")
 
 
 def _ranges(obj: JSON) -> Problems:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, ClusterIPs
-from kubecore.apiserver.registry.allocation.node_ports import NodePorts
+from kubecore.apiserver.registry.allocation.node_ports import NodePorts, PortOperation
 from kubecore.apiserver.registry.allocation.pool import NumberPool
 
 
@@ -39,7 +39,7 @@ def test_neither_the_networks_own_nor_the_broadcast_address_is_handed_out() -> N
     assert {ips.take_any() for _ in range(6)} == {f"10.0.0.{n}" for n in range(1, 7)}
     with pytest.raises(AllocationError, match="range is full"):
         ips.take_any()
-    with pytest.raises(AllocationError, match="not in the valid range"):
+    with pytest.raises(AllocationError, match="the provided network does not match the current range"):
         ips.take("10.0.0.0")
 
 
@@ -49,6 +49,68 @@ def test_ipv6_ranges_work_too() -> None:
     ips.take("fd00::a")
     with pytest.raises(AllocationError, match="provided IP is already allocated"):
         ips.take("fd00::a")
+
+
+def test_a_service_cidr_adds_addresses_while_it_is_ready() -> None:
+    ips = ClusterIPs("10.0.0.0/30")
+    with pytest.raises(AllocationError, match="does not match the current range"):
+        ips.take("10.1.0.1")
+    ips.set_ranges("more", ["10.1.0.0/30", "fd00::/120"])
+    ips.take("10.1.0.1")
+    assert {ips.take_any() for _ in range(3)} == {"10.0.0.1", "10.0.0.2", "10.1.0.2"}
+    ips.give_back("10.1.0.2")
+    ips.set_ranges("more", [])
+    with pytest.raises(AllocationError, match="range is full"):
+        ips.take_any()
+
+
+def test_an_address_of_two_ranges_is_had_once() -> None:
+    ips = ClusterIPs("10.0.0.0/29")
+    ips.take("10.0.0.1")
+    ips.set_ranges("inner", ["10.0.0.0/30"])
+    with pytest.raises(AllocationError, match="already allocated"):
+        ips.take("10.0.0.1")
+    assert {ips.take_any() for _ in range(5)} == {f"10.0.0.{n}" for n in range(2, 7)}
+
+
+def test_an_address_is_free_when_neither_a_service_nor_an_ip_address_has_it() -> None:
+    ips = ClusterIPs("10.0.0.0/24")
+    assert ips.hold("10.0.0.7")
+    assert not ips.hold("10.0.0.7")
+    with pytest.raises(AllocationError, match="already allocated"):
+        ips.take("10.0.0.7")
+    ips.restore("10.0.0.7")
+    ips.let_go("10.0.0.7")
+    with pytest.raises(AllocationError, match="already allocated"):
+        ips.take("10.0.0.7")
+    ips.give_back("10.0.0.7")
+    ips.take("10.0.0.7")
+
+
+def test_a_dry_run_takes_no_port_and_does_not_look_at_the_range() -> None:
+    ports = NodePorts(range(30000, 30002))
+    ports.take(30000)
+    dry = PortOperation(ports, dry_run=True)
+    with pytest.raises(AllocationError, match="already allocated"):
+        dry.take(30000)
+    dry.take(80)
+    dry.finish(True)
+    assert 30001 not in ports
+
+
+def test_ports_are_given_back_when_the_request_has_succeeded_and_taken_ones_when_it_has_not() -> None:
+    ports = NodePorts(range(30000, 30004))
+    ports.take(30000)
+    failed = PortOperation(ports, dry_run=False)
+    failed.take(30001)
+    failed.give_back(30000)
+    failed.finish(False)
+    assert 30001 not in ports
+    assert 30000 in ports
+    done = PortOperation(ports, dry_run=False)
+    done.give_back(30000)
+    done.finish(True)
+    assert 30000 not in ports
 
 
 def test_node_ports_outside_the_range_are_refused() -> None:

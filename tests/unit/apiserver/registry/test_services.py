@@ -79,10 +79,7 @@ def test_a_certain_address_is_had_once() -> None:
 
 def test_an_address_outside_the_range_is_refused() -> None:
     (problem,) = writer().problems(service(clusterIP="192.168.0.1"))
-    assert problem.endswith(
-        "failed to allocate IP 192.168.0.1: the provided IP (192.168.0.1) is not in the valid range. "
-        "The range of valid IPs is 10.0.0.0/24"
-    )
+    assert problem.endswith("failed to allocate IP 192.168.0.1: the provided network does not match the current range")
 
 
 def test_a_full_range_is_an_internal_error() -> None:
@@ -105,6 +102,74 @@ def test_a_node_port_must_be_free_and_in_range(port: int, why: str) -> None:
     services.create(service("a", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
     found = services.problems(service("b", type="NodePort", ports=[{"port": 80, "nodePort": port}]))
     assert found == [f"spec.ports[0].nodePort: Invalid value: {port}: {why}"]
+
+
+def test_a_port_of_one_protocol_may_be_had_again_for_another_protocol_of_the_service() -> None:
+    services = writer()
+    both = [
+        {"name": "t", "port": 53, "nodePort": 30053},
+        {"name": "u", "port": 53, "nodePort": 30053, "protocol": "UDP"},
+    ]
+    created = services.create(service("a", type="NodePort", ports=both))
+    assert [port["nodePort"] for port in created["spec"]["ports"]] == [30053, 30053]
+    # Of two ports that are not one it is told as taken.
+    other = [{**both[0], "nodePort": 30054}, {**both[1], "port": 54, "nodePort": 30054}]
+    assert services.problems(service("b", type="NodePort", ports=other)) == [
+        "spec.ports[1].nodePort: Invalid value: 30054: provided port is already allocated"
+    ]
+
+
+def test_one_port_cannot_be_two_ports_of_one_protocol() -> None:
+    services = writer()
+    ports = [{"name": "a", "port": 80, "nodePort": 30080}]
+    stored = services.create(service("a", type="NodePort", ports=ports))
+    twice = [*stored["spec"]["ports"], {"name": "b", "port": 81, "nodePort": 30080}]
+    with pytest.raises(StatusError, match=r"duplicate nodePort: \{TCP 30080\}") as refused:
+        services.update(stored, changed(stored, "spec.ports", twice))
+    assert refused.value.code == 500
+
+
+LOCAL = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+
+
+def test_a_balanced_service_of_local_traffic_has_a_port_for_the_health_of_nodes() -> None:
+    services = writer()
+    stored = services.create(service("a", **LOCAL))
+    health = stored["spec"]["healthCheckNodePort"]
+    assert health in range(30000, 32768)
+    with pytest.raises(StatusError, match=f"failed to allocate requested HealthCheck NodePort {health}") as refused:
+        services.create(service("b", healthCheckNodePort=health, **LOCAL))
+    assert refused.value.reason == "InternalError"
+    # It is free for others when the traffic is no more kept local.
+    without = changed(changed(stored, "spec.externalTrafficPolicy", "Cluster"), "spec.healthCheckNodePort", None)
+    assert "healthCheckNodePort" not in services.update(stored, without)["spec"]
+    services.create(service("b", healthCheckNodePort=health, **LOCAL))
+
+
+def test_the_port_for_the_health_of_nodes_stays() -> None:
+    services = writer()
+    stored = services.create(service("a", healthCheckNodePort=30100, **LOCAL))
+    kept = services.update(stored, changed(stored, "spec.healthCheckNodePort", None))
+    assert kept["spec"]["healthCheckNodePort"] == 30100
+    assert services.update_problems(stored, changed(stored, "spec.healthCheckNodePort", 30101)) == [
+        "spec.healthCheckNodePort: Forbidden: field is immutable"
+    ]
+
+
+def test_what_cannot_be_had_is_told_before_what_is_wrong() -> None:
+    services = writer()
+    services.create(service("a", clusterIP="10.0.0.7"))
+    (problem,) = services.problems(service("b", clusterIP="10.0.0.7", sessionAffinity="Odd"))
+    assert "provided IP is already allocated" in problem
+
+
+def test_every_address_of_a_range_has_its_ip_address() -> None:
+    services = writer()
+    stored = services.create(service("a", clusterIP="10.0.0.7"))
+    (companion,) = services.strategy.companions(stored)
+    assert companion.key == ("ipaddresses.networking.k8s.io", "", "10.0.0.7")
+    assert companion.obj["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "a"}
+    assert not services.strategy.companions(services.create(service("b", clusterIP="None")))
 
 
 def test_what_a_failed_create_took_is_given_back() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 from kubecore.api import errors
 from kubecore.apiserver.registry.resources import Strategies
-from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.strategy import Finish, RequestContext, Strategy
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.clock import VirtualClock
 
@@ -67,14 +69,12 @@ class Writer:
             metadata["generation"] = 1
         if not getattr(self.strategy, "status_on_create", False):
             obj.pop("status", None)
-        self.strategy.prepare_for_create(ctx, obj)
-        causes = validate_metadata(obj, namespaced=self.namespaced, name_errors=self.strategy.name_errors)
-        causes += self.strategy.validate(ctx, obj)
-        if causes:
-            raise errors.invalid("Kind", metadata.get("name", ""), causes)
-        finish = self.strategy.begin_create(ctx, obj)
-        if finish is not None:
-            finish(True)
+        with _finishing(self.strategy.begin_create(ctx, obj)):
+            self.strategy.prepare_for_create(ctx, obj)
+            causes = validate_metadata(obj, namespaced=self.namespaced, name_errors=self.strategy.name_errors)
+            causes += self.strategy.validate(ctx, obj)
+            if causes:
+                raise errors.invalid("Kind", metadata.get("name", ""), causes)
         self.strategy.after_create(ctx, obj)
         return obj
 
@@ -96,16 +96,20 @@ class Writer:
             elif "status" in old:
                 obj["status"] = deepcopy(old["status"])
             strategy.default(obj)
-            strategy.prepare_for_update(ctx, obj, old)
-            causes = validate_metadata(obj, namespaced=self.namespaced, name_errors=strategy.name_errors)
-            causes += validate_metadata_update(obj, old)
-            causes += [*strategy.validate(ctx, obj), *strategy.validate_update(ctx, obj, old)]
+            with _finishing(strategy.begin_update(ctx, obj, old)):
+                self._check_update(ctx, strategy, obj, old)
+            return obj
         if causes:
             raise errors.invalid("Kind", metadata["name"], causes)
-        finish = strategy.begin_update(ctx, obj, old)
-        if finish is not None:
-            finish(True)
         return obj
+
+    def _check_update(self, ctx: RequestContext, strategy: Strategy, obj: JSON, old: JSON) -> None:
+        strategy.prepare_for_update(ctx, obj, old)
+        causes = validate_metadata(obj, namespaced=self.namespaced, name_errors=strategy.name_errors)
+        causes += validate_metadata_update(obj, old)
+        causes += [*strategy.validate(ctx, obj), *strategy.validate_update(ctx, obj, old)]
+        if causes:
+            raise errors.invalid("Kind", obj["metadata"]["name"], causes)
 
     def problems(self, obj: JSON) -> list[str]:
         """What creating it would find wrong, as `field: message`."""
@@ -113,6 +117,18 @@ class Writer:
 
     def update_problems(self, old: JSON, new: JSON, *, subresource: str = "") -> list[str]:
         return _problems(lambda: self.update(old, new, subresource=subresource))
+
+
+@contextmanager
+def _finishing(finish: Finish | None) -> Iterator[None]:
+    """Tells whether what was begun has succeeded."""
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if finish is not None:
+            finish(done)
 
 
 def _problems(write: Any) -> list[str]:
