@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -130,7 +131,9 @@ func answerTo(line []byte) (given answer) {
 func refusal(err error, warnings heard) answer {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		return answer{Undecodable: err.Error()}
+		// What an API server makes of an error that says no more.
+		told := metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}
+		return answer{Status: &told, Warnings: warnings}
 	}
 	told := status.Status()
 	return answer{Status: &told, Warnings: warnings}

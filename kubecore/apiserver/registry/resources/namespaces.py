@@ -54,8 +54,9 @@ class NamespaceStrategy(Strategy):
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
-        path = "spec.finalizers"
-        for finalizer in (obj.get("spec") or {}).get("finalizers") or []:
+        for index, finalizer in enumerate((obj.get("spec") or {}).get("finalizers") or []):
+            # Upstream says which only where it is about nothing else.
+            path = f"spec.finalizers[{index}]" if ctx.subresource == "finalize" else "spec.finalizers"
             problems.check(path, finalizer, names.qualified_name)
             if "/" not in finalizer and finalizer != FINALIZER:
                 detail = "name is neither a standard finalizer name nor is it fully qualified"

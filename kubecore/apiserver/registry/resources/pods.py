@@ -16,7 +16,12 @@ from kubecore.apiserver.registry.defaulting.podspec import (
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
-from kubecore.apiserver.registry.validation.pod_resize import resized_containers, validate_resize
+from kubecore.apiserver.registry.validation.pod_annotations import MIRROR
+from kubecore.apiserver.registry.validation.pod_resize import (
+    resized_containers,
+    validate_resize,
+    whom_no_resize_fits,
+)
 from kubecore.apiserver.registry.validation.pod_status import validate_pod_status
 from kubecore.apiserver.registry.validation.pod_updates import (
     validate_ephemeral_containers_update,
@@ -124,10 +129,15 @@ class EphemeralContainersStrategy(PodStrategy):
         else:
             obj["spec"].pop("ephemeralContainers", None)
 
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        # A static pod is refused for that alone.
+        return []
+
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
         validate_ephemeral_containers_update(problems, obj, old)
-        return problems
+        static = MIRROR in (old["metadata"].get("annotations") or {})
+        return problems if static else [*super().validate(ctx, obj), *problems]
 
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
         told = "this version of kubecore runs no ephemeral containers: they are stored, and nothing starts them"
@@ -148,8 +158,12 @@ class ResizeStrategy(PodStrategy):
             if containers:
                 obj["spec"][field] = containers
 
+    def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
+        # A pod that cannot be resized at all is refused for that alone.
+        return []
+
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        return validate_resize(obj, old)
+        return whom_no_resize_fits(old) or [*super().validate(ctx, obj), *validate_resize(obj, old)]
 
 
 _CONTAINERS = ("containers", "initContainers")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.apiserver.registry.resources.endpoints import PROTOCOLS, validate_address
+from kubecore.apiserver.registry.resources.endpoints import PROTOCOLS
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.addresses import canonical_ip, ip, parse_old_ip
+from kubecore.apiserver.registry.validation.endpoints import validate_address
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]

@@ -38,15 +38,19 @@ def _resized(container: JSON, old: JSON) -> JSON:
     return merged
 
 
-def validate_resize(pod: JSON, before: JSON) -> list[Cause]:
-    """All that is wrong with a resize."""
-    problems, spec, old = Problems(), pod["spec"], before["spec"]
+def whom_no_resize_fits(before: JSON) -> list[Cause]:
+    """Why this pod cannot be resized, whatever is asked of it."""
+    problems = Problems()
     if MIRROR in (before["metadata"].get("annotations") or {}):
         problems.forbidden("[]", "static pods cannot be resized")
-        return problems
-    if (old.get("os") or {}).get("name") == "windows":
+    elif (before["spec"].get("os") or {}).get("name") == "windows":
         problems.forbidden("[]", "windows pods cannot be resized")
-        return problems
+    return problems
+
+
+def validate_resize(pod: JSON, before: JSON) -> list[Cause]:
+    """All that is wrong with a resize of a pod that can be resized."""
+    problems, spec, old = Problems(), pod["spec"], before["spec"]
     status = before.get("status") or {}
     if quality_of_service(spec) != (status.get("qosClass") or quality_of_service(old)):
         shown = (pod.get("status") or {}).get("qosClass") or ""
@@ -126,8 +130,8 @@ def _checked(problems: Problems, spec: JSON, old: JSON, field: str) -> list[JSON
 
 
 def _with_old_amounts(container: JSON, old: JSON) -> JSON:
-    given = container.get("resources") or {}
-    resources: JSON = {key: value for key, value in given.items() if key not in ("limits", "requests")}
+    # As upstream has it, claims are left out of this.
+    resources: JSON = {}
     for kind in ("limits", "requests"):
         new, before = ((one.get("resources") or {}).get(kind) or {} for one in (container, old))
         merged = {name: amount for name, amount in new.items() if name not in _RESIZABLE}
