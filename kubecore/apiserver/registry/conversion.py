@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.apiserver.registry.codec import dumps, loads
-from kubecore.apiserver.registry.versions import autoscalers, events
+from kubecore.apiserver.registry.versions import autoscalers, devices, events
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -28,6 +28,11 @@ class _Wording(NamedTuple):
 _WORDINGS: Mapping[tuple[str, str], _Wording] = {
     ("events", "events.k8s.io/v1"): _Wording(events.served, events.stored),
     ("horizontalpodautoscalers.autoscaling", "autoscaling/v1"): _Wording(autoscalers.served, autoscalers.stored),
+    ("resourceclaims.resource.k8s.io", "resource.k8s.io/v1beta1"): _Wording(devices.served_claim, devices.stored_claim),
+    ("resourceclaimtemplates.resource.k8s.io", "resource.k8s.io/v1beta1"): _Wording(
+        devices.served_template, devices.stored_template
+    ),
+    ("resourceslices.resource.k8s.io", "resource.k8s.io/v1beta1"): _Wording(devices.served_slice, devices.stored_slice),
 }
 
 
