@@ -70,8 +70,8 @@ test-slow: setup ## end to end: real kubectl, real clients, kill -9, wheels
 
 .PHONY: test-laws
 test-laws: setup ## look for new counterexamples of the laws that tests of the rest repeat: minutes, random
-	HYPOTHESIS_PROFILE=explore API_LAWS_EXAMPLES=2000 $(PYTEST) -m "slow or not slow" \
-		tests/integration/apiserver/laws $(shell grep -rl "^from hypothesis" tests/unit tests/native)
+	HYPOTHESIS_PROFILE=explore API_LAWS_EXAMPLES=2000 CONTROLLER_LAWS_EXAMPLES=300 $(PYTEST) -m "slow or not slow" \
+		tests/integration/apiserver/laws tests/integration/controllers $(shell grep -rl "^from hypothesis" tests/unit tests/native)
 
 .PHONY: lint
 lint: lint-python lint-rust ## formatting, style, types, import contracts

@@ -9,14 +9,16 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     from kubecore import _native
+
+T = TypeVar("T")
 
 
 class Timer(Protocol):
@@ -119,6 +121,15 @@ class VirtualClock:
         self._move_to(target)
         await self.settle()
 
+    async def drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end, letting time pass for its timers: for what waits for threads that the clock knows
+        nothing of, as starting and stopping a cluster does."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            await asyncio.sleep(_DRIVE_POLL_SECONDS)
+            await self.advance(_DRIVE_STEP_SECONDS)
+        return await task
+
     async def settle(self) -> None:
         """Let runnable tasks run, without time passing, until all of them wait.
 
@@ -177,6 +188,7 @@ class VirtualClock:
 
 _SETTLE_TURNS = 200
 _OUTSIDE_POLL_SECONDS = 0.0002
+_DRIVE_POLL_SECONDS, _DRIVE_STEP_SECONDS = 0.002, 0.01
 _LONGEST_OUTSIDE_SECONDS = 60.0
 
 

@@ -5,7 +5,6 @@ The real API server and store, all controllers, the scheduler and simulated node
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,20 +50,11 @@ async def day(tmp_path: Path) -> AsyncIterator[Day]:
     clock = VirtualClock(START)
     config = ClusterConfig(data_dir=tmp_path, secure_port=0, grpc_port=0, nodes=0, simulated_nodes=2)
     cluster = Cluster(config, clock)
-    starting = asyncio.create_task(cluster.start())
-    while not starting.done():
-        # the start waits for threads that the clock knows nothing of (listeners), and for retries in virtual time
-        await asyncio.sleep(0.01)
-        await clock.advance(0.01)
-    await starting
+    await clock.drive(cluster.start())
     await clock.advance(10)
     client = Client(cluster.server.transport(username="admin", groups=["system:masters"]), field_manager="test")
     yield Day(clock, client)
-    stopping = asyncio.create_task(cluster.stop())
-    while not stopping.done():
-        await asyncio.sleep(0.01)
-        await clock.advance(0.1)
-    await stopping
+    await clock.drive(cluster.stop())
 
 
 def template(app: str, **rules: str) -> Object:

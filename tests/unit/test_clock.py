@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -132,3 +133,32 @@ async def test_the_real_clock_reads_aware_utc_and_runs_timers() -> None:
     with pytest.raises(TimeoutError):
         async with clock.timeout(0):
             await asyncio.Event().wait()
+
+
+async def test_time_stands_still_while_another_thread_works_that_the_clock_was_told_of() -> None:
+    clock = VirtualClock()
+    loop = asyncio.get_running_loop()
+    working, order = [True], []
+
+    def done() -> None:
+        working.clear()
+        order.append(("work", clock.monotonic()))
+
+    clock.heed(lambda: bool(working))
+    clock.call_later(5, lambda: order.append(("timer", clock.monotonic())))
+    thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(done))
+    thread.start()
+    await clock.advance(10)
+    thread.join()
+    assert order == [("work", 0.0), ("timer", 5.0)]
+
+
+async def test_work_is_driven_to_its_end_over_its_timers() -> None:
+    clock = VirtualClock()
+
+    async def work() -> str:
+        await clock.sleep(0.5)
+        return "done"
+
+    assert await clock.drive(work()) == "done"
+    assert clock.monotonic() >= 0.5
