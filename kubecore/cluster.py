@@ -81,6 +81,9 @@ class ClusterConfig:
     scheduler: SchedulerConfig | None = None
     """Profiles and plugins; None for kube-scheduler's defaults."""
 
+    durable: bool = True
+    """Writes are synced to disk before they are acknowledged; False only where nothing needs to survive (tests)."""
+
     @property
     def real_nodes(self) -> int:
         """Nodes that run something."""
@@ -236,6 +239,7 @@ class Cluster:
 
     async def _start(self) -> None:
         from kubecore.apiserver.server import APIServer, APIServerConfig
+        from kubecore.apiserver.storage.lmdb import LMDBConfig
 
         config = self.config
         self._networks = networks = choose_networks(config)
@@ -252,6 +256,7 @@ class Cluster:
                 service_port=self._service_port(),
                 cluster_domain=CLUSTER_DOMAIN,
                 verify_kubelets=True,
+                storage=LMDBConfig(sync=config.durable),
             ),
             self.clock,
         )

@@ -48,7 +48,7 @@ class Day:
 @pytest.fixture
 async def day(tmp_path: Path) -> AsyncIterator[Day]:
     clock = VirtualClock(START)
-    config = ClusterConfig(data_dir=tmp_path, secure_port=0, grpc_port=0, nodes=0, simulated_nodes=2)
+    config = ClusterConfig(data_dir=tmp_path, secure_port=0, grpc_port=0, nodes=0, simulated_nodes=2, durable=False)
     cluster = Cluster(config, clock)
     await clock.drive(cluster.start())
     await clock.advance(10)
