@@ -16,9 +16,11 @@ from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.apiserver.bootstrap import objects
 from kubecore.apiserver.bootstrap.objects import Advertised
+from kubecore.apiserver.registry.allocation.ip_addresses import MANAGED_BY_LABEL, MANAGER, RESOURCE
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.companions import take_away
 from kubecore.apiserver.registry.store import Change
-from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.strategy import Companion, RequestContext
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry
@@ -51,6 +53,7 @@ class Bootstrap:
     async def ensure_kubernetes(self, advertised: Advertised) -> None:
         """Service default/kubernetes and where it leads, which may differ from start to start, and the range of
         addresses, which stays as it was made first."""
+        await self._drop_leaked_addresses()
         cidrs = "servicecidrs.networking.k8s.io"
         if self._registry.get(cidrs, "", "kubernetes") is None:
             await self._all([(cidrs, objects.kubernetes_cidr(advertised, self._now))])
@@ -62,6 +65,19 @@ class Bootstrap:
                 ("configmaps", objects.authentication_config(advertised)),
             ]
         )
+
+    async def _drop_leaked_addresses(self) -> None:
+        """IPAddresses of Services that a server which was killed had not stored yet: nobody is about to store them."""
+        leaked = []
+        for obj in self._registry.list(RESOURCE, label_selector=f"{MANAGED_BY_LABEL}={MANAGER}"):
+            parent = (obj.get("spec") or {}).get("parentRef") or {}
+            service = self._registry.get("services", parent.get("namespace") or "", parent.get("name") or "")
+            if service is None:
+                leaked.append(Companion(RESOURCE, obj))
+        if leaked:
+            store = self._registry.store(RESOURCE)
+            assert store is not None
+            await take_away(self._registry, self._context(store, leaked[0].obj, "delete"), leaked)
 
     async def _all(self, wanted: Sequence[tuple[str, JSON]]) -> None:
         results = await asyncio.gather(*(self._ensure(key, obj) for key, obj in wanted), return_exceptions=True)
