@@ -274,10 +274,12 @@ class Never:
 
 
 async def test_a_deadline_ends_the_call_on_both_sides(setup: Setup) -> None:
-    setup.transport = never = Never()
     async with setup.client() as objects:
+        # The deadline is not to pass while the connection is being made: the server would never hear of the call.
+        await objects.list(MAPS, "default")
+        setup.transport = never = Never()
         with pytest.raises(StatusError) as caught:
-            await objects.get(MAPS, "x", "default", deadline=0.05)
+            await objects.get(MAPS, "x", "default", deadline=1.0)
         async with asyncio.timeout(60):
             await never.cancelled.wait()
     assert caught.value.code == 504
