@@ -4,36 +4,21 @@
 
 use std::borrow::Cow;
 
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use super::parser::RESERVED;
+
+/// Words with a meaning, beside those of `parser::RESERVED`.
+const MEANT: [&str; 4] = ["true", "false", "null", "in"];
 
 const ESCAPES: [(&str, &str); 4] =
     [("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
 
+fn is_word(name: &str) -> bool {
+    MEANT.contains(&name) || RESERVED.contains(&name)
+}
+
 /// The escaped form of one of the language's own words.
 pub(super) fn reserved(name: &str) -> Option<String> {
-    RESERVED.contains(&name).then(|| format!("__{name}__"))
+    is_word(name).then(|| format!("__{name}__"))
 }
 
 /// None where a property cannot be named at all.
@@ -82,7 +67,7 @@ pub(crate) fn unescape(name: &str) -> Option<Cow<'_, str>> {
         let whole = &rest[at..at + word.len() + 4];
         match ESCAPES.iter().find(|(_, escape)| *escape == whole) {
             Some((original, _)) => plain.push_str(original),
-            None if RESERVED.contains(&word) && whole.len() == name.len() => plain.push_str(word),
+            None if is_word(word) && whole.len() == name.len() => plain.push_str(word),
             None => return None,
         }
         rest = &rest[at + whole.len()..];

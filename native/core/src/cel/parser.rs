@@ -15,7 +15,7 @@ const MAX_CHARACTERS: usize = 100_000;
 pub(crate) const MAX_DEPTH: usize = 250;
 
 /// Words kept for the language's own use.
-const RESERVED: [&str; 17] = [
+pub(super) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
