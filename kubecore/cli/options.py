@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kubecore.scheduler.scheduler import SchedulerConfig
 
 # On by default, so that naming them changes nothing; and those that are off until they are named.
-_ADMISSION_PLUGINS_ON = (
+ADMISSION_PLUGINS_ON = (
     "NamespaceLifecycle",
     "LimitRanger",
     "ServiceAccount",
@@ -24,6 +24,12 @@ _ADMISSION_PLUGINS_ON = (
     "TaintNodesByCondition",
     "Priority",
     "DefaultTolerationSeconds",
+    "DefaultStorageClass",
+    "StorageObjectInUseProtection",
+    "PersistentVolumeClaimResize",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
     "ResourceQuota",
 )
 _ADMISSION_PLUGINS_OFF = ("OwnerReferencesPermissionEnforcement",)
@@ -85,7 +91,7 @@ def authorization_modes(text: str) -> str:
 def admission_plugins(text: str) -> str:
     """Comma separated names of admission plugins that there are: kube-apiserver's words where it refuses."""
     for plugin in split(text):
-        if plugin not in _ADMISSION_PLUGINS_ON + _ADMISSION_PLUGINS_OFF:
+        if plugin not in ADMISSION_PLUGINS_ON + _ADMISSION_PLUGINS_OFF:
             raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
     return text
 

@@ -5,6 +5,8 @@ The real API server and store, all controllers, the scheduler and simulated node
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -149,3 +151,13 @@ async def test_pods_of_a_node_that_falls_silent_are_replaced_after_their_tolerat
     living = [pod for pod in await day.pods("web") if not meta.is_deleting(pod)]
     assert {pod["spec"]["nodeName"] for pod in living} == {"simulated-1"}
     assert [pod["status"]["phase"] for pod in living] == ["Running"] * 4
+
+
+def test_the_example_of_a_day_tells_of_it() -> None:
+    program = Path(__file__).parents[2] / "examples" / "virtual_day.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    *runs, restarts = done.stdout.splitlines()
+    assert [line.partition("T")[2] for line in runs] == ["00:30:00Z", "06:30:00Z", "12:30:00Z", "18:30:00Z"]
+    # Half a minute of work and up to five of back-off each.
+    assert 240 <= int(restarts.removeprefix("restarts: ")) <= 280

@@ -5,14 +5,39 @@ A kind leaves this list together with the arrival of what acts on it.
 
 from __future__ import annotations
 
-NOBODY = {
-    "ingresses.networking.k8s.io": "Ingress controller",
-    "networkpolicies.networking.k8s.io": "network policy",
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks",
-    "validatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks",
-    "validatingadmissionpolicies.admissionregistration.k8s.io": "admission policies",
-    "mutatingadmissionpolicies.admissionregistration.k8s.io": "admission policies",
+_BY_WHAT_IS_MISSING = {
+    "Ingress controller": ("ingresses.networking.k8s.io",),
+    "network policy": ("networkpolicies.networking.k8s.io",),
+    "admission webhooks": (
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    ),
+    "admission policies": (
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    ),
+    "API aggregation": ("apiservices.apiregistration.k8s.io",),
+    "API priority and fairness": (
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+    ),
+    "dynamic resource allocation": (
+        "deviceclasses.resource.k8s.io",
+        "devicetaintrules.resource.k8s.io",
+        "resourceclaims.resource.k8s.io",
+        "resourceclaimtemplates.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
+    ),
+    "cluster trust bundles in pods": ("clustertrustbundles.certificates.k8s.io",),
+    "signer of pod certificates": ("podcertificaterequests.certificates.k8s.io",),
+    "storage version migration": ("storageversionmigrations.storagemigration.k8s.io",),
+    "storage capacity in scheduling": ("csistoragecapacities.storage.k8s.io",),
+    "gang scheduling": ("workloads.scheduling.k8s.io",),
+    "coordinated leader election": ("leasecandidates.coordination.k8s.io",),
 }
+NOBODY = {key: missing for missing, keys in _BY_WHAT_IS_MISSING.items() for key in keys}
 
 
 def warning(resource_key: str) -> str | None:
