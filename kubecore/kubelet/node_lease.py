@@ -17,10 +17,10 @@ _LEASES = "leases.coordination.k8s.io"
 
 
 class NodeLease:
-    """One node's. `seconds`: how long after a renewal the node may be taken for dead."""
+    """One node's. `seconds`: how long after its next renewal the node may be taken for dead."""
 
-    def __init__(self, client: Client, clock: Clock, node_name: str, *, seconds: int = LEASE_SECONDS) -> None:
-        self.seconds = seconds
+    def __init__(self, client: Client, clock: Clock, node_name: str) -> None:
+        self.seconds = LEASE_SECONDS
         self._client = client
         self._clock = clock
         self._name = node_name

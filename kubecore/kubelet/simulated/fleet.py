@@ -143,7 +143,7 @@ class SimulatedFleet:
         was, is_ours = name in self._leases, nodes.is_simulated(node)
         if is_ours and not was:
             self._any_nodes.set()
-            self._leases[name] = NodeLease(self._client, self._clock, name, seconds=self._lease_seconds())
+            self._leases[name] = NodeLease(self._client, self._clock, name)
         elif was and not is_ours:
             del self._leases[name]
         if not is_ours:
@@ -189,24 +189,22 @@ class SimulatedFleet:
     def _renew_seconds(self) -> float:
         return min(max(RENEW_SECONDS, len(self._leases) / _RENEWALS_A_SECOND), _LONGEST_RENEW_SECONDS)
 
-    def _lease_seconds(self) -> int:
-        """Four renewals, as upstream."""
-        return math.ceil(4 * max(self._renew_seconds(), len(self._config.names) / _RENEWALS_A_SECOND))
-
     async def _renew_leases(self) -> None:
-        """A share at a time, so that the load is even."""
-        late: list[str] = []
+        """A share at a time, so that the load is even. The time a share takes is a part of its turn: a round that lasts
+        longer than it should lets nodes count as lost."""
         while True:
             await self._any_nodes.wait()
-            late = late or list(self._leases)
-            if not late:
+            names, seconds = list(self._leases), self._renew_seconds()
+            if not names:
                 self._any_nodes.clear()
                 continue
-            seconds = self._renew_seconds()
-            share = math.ceil(len(self._leases) / seconds)
-            due, late = late[:share], late[share:]
-            await _for_each(due, self._renew)
-            await self._clock.sleep(seconds / math.ceil(len(self._leases) / share) if self._leases else 0)
+            size = math.ceil(len(names) / seconds)
+            shares = [names[start : start + size] for start in range(0, len(names), size)]
+            for share in shares:
+                started = self._clock.monotonic()
+                await _for_each(share, self._renew)
+                spent = self._clock.monotonic() - started
+                await self._clock.sleep(max(0.0, seconds / len(shares) - spent))
 
     async def _renew(self, name: str) -> None:
         node = self._nodes.get(name)
@@ -217,6 +215,8 @@ class SimulatedFleet:
         lease = self._leases.get(name)
         if lease is None:
             return
+        # Four renewals, as upstream, of as many nodes as there are by now.
+        lease.seconds = math.ceil(4 * self._renew_seconds())
         try:
             await lease.renew(node)
         except (StatusError, OSError) as error:

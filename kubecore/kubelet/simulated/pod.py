@@ -26,7 +26,7 @@ _FINAL = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:
+class WarningEvent:
     """An event to be told."""
 
     reason: str
@@ -43,7 +43,7 @@ class Step:
     status: Object | None = None
     gone: bool = False
     wait: timedelta | None = None
-    warnings: list[Warning] = field(default_factory=list)
+    warnings: list[WarningEvent] = field(default_factory=list)
 
     def by(self, when: datetime, now: datetime) -> None:
         """Look again at `when`."""
@@ -106,7 +106,7 @@ class SimulatedPod:
                 record.wait("CreateContainerConfigError", message)
         if self._warned != message:
             self._warned = message
-            step.warnings.append(Warning("InvalidSimulation", message))
+            step.warnings.append(WarningEvent("InvalidSimulation", message))
 
     def _follow(self, pod: Object, script: Script, now: datetime, step: Step) -> None:
         records = self._records.values()
@@ -124,7 +124,7 @@ class SimulatedPod:
                 return
             for name, remaining in actions.back_off.items():
                 if message := hold_back(pod, self._records[name]):
-                    step.warnings.append(Warning("BackOff", message, self._records[name].field_path))
+                    step.warnings.append(WarningEvent("BackOff", message, self._records[name].field_path))
                 step.by(now + remaining, now)
             started = [name for name in actions.start if self._start(pod, self._records[name], script, now)]
             if not started:

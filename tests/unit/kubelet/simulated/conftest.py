@@ -81,9 +81,13 @@ class Fleet:
     def conditions(self, name: str) -> dict[str, str]:
         return {one["type"]: one["status"] for one in self.node(name)["status"]["conditions"]}
 
-    def renewed(self, name: str) -> str | None:
+    def lease(self, name: str) -> Object:
+        """What the node's lease says, nothing where there is none."""
         lease = self.api.get("leases.coordination.k8s.io", name, "kube-node-lease")
-        return lease["spec"]["renewTime"] if lease is not None else None
+        return lease["spec"] if lease is not None else {}
+
+    def renewed(self, name: str) -> str | None:
+        return self.lease(name).get("renewTime")
 
     def events(self, reason: str) -> list[str]:
         return [one["message"] for one in self.api.all("events") if one["reason"] == reason]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from kubecore.kubelet.simulated import fleet as fleets
 from tests.unit.kubelet.simulated.conftest import Fleet
+
+RENEWALS = "update leases.coordination.k8s.io"
 
 
 async def test_nodes_are_there_from_the_start_in_zones_with_room_for_pods(fleet: Fleet) -> None:
@@ -25,6 +32,50 @@ async def test_a_node_renews_its_lease_every_ten_seconds(fleet: Fleet) -> None:
     before = fleet.renewed("sim-0")
     await fleet.settle(10)
     assert before is not None and fleet.renewed("sim-0") != before
+
+
+async def test_leases_are_renewed_in_time_by_a_server_that_answers_late(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = fleet.api.request
+
+    async def request(method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        await fleet.clock.sleep(4)
+        return await answer(method, path, **options)
+
+    monkeypatch.setattr(fleet.api, "request", request)
+    await fleet.settle(20)
+    before = len(fleet.api.writes(RENEWALS))
+    await fleet.settle(100)
+    assert len(fleet.api.writes(RENEWALS)) - before == 2 * 10
+
+
+async def test_a_lease_lasts_for_four_renewals_of_as_many_nodes_as_there_are(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fleet.lease("sim-0")["leaseDurationSeconds"] == 40
+    # Two nodes at one renewal in ten seconds.
+    monkeypatch.setattr(fleets, "_RENEWALS_A_SECOND", 0.1)
+    await fleet.settle(40)
+    assert fleet.lease("sim-0")["leaseDurationSeconds"] == 80
+
+
+async def test_who_waits_for_nodes_once_all_are_gone_does_not_spin(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = fleet.clock.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(fleet.clock, "sleep", noted)
+    # One of the two is due, the other is not yet.
+    for name in ("sim-0", "sim-1"):
+        await fleet.api.client().delete("nodes", name)
+    await fleet.settle(60)
+    assert len(pauses) < 10
 
 
 async def test_a_silent_node_renews_nothing_and_leaves_its_pods_alone_until_it_speaks_again(fleet: Fleet) -> None:
