@@ -77,7 +77,7 @@ class HorizontalPodAutoscalerController(Controller):
         self._sources = MetricSources(MetricsClient(context.client))
         self._recorder = context.recorder("horizontal-pod-autoscaler")
         self._autoscalers = self.informer("horizontalpodautoscalers.autoscaling")
-        self._autoscalers.add_handler(self.enqueue, self._changed, self._gone)
+        self._autoscalers.add_handler(self.enqueue, self._changed, self.enqueue)
         self._pods = self.informer("pods")
         self._histories: dict[str, History] = {}
         self._selectors: dict[str, Selector] = {}
@@ -86,13 +86,12 @@ class HorizontalPodAutoscalerController(Controller):
         if old.get("spec") != new.get("spec"):
             self.enqueue(new)
 
-    def _gone(self, hpa: Object) -> None:
-        self._histories.pop(meta.key(hpa), None)
-        self._selectors.pop(meta.key(hpa), None)
-
     async def sync(self, key: str) -> float | None:
         hpa = self._autoscalers.get(key)
         if hpa is None:
+            # Here, for a look that was under way when it went has remembered it once more.
+            self._histories.pop(key, None)
+            self._selectors.pop(key, None)
             return None
         now = meta.format_time(self.clock.now())
         work = _Work(hpa, key, now, meta.deepcopy(hpa.get("status") or {}))
@@ -227,10 +226,7 @@ class HorizontalPodAutoscalerController(Controller):
     # ------------------------------------------------------------------ metrics
     async def _propose(self, work: _Work, statuses: list[Object]) -> tuple[int, str]:
         """The most that any metric asks for, and its name. Raises MetricsError."""
-        selector = self._check_selector(work)
-        target = self._scaled(
-            work, [pod for pod in self._pods.list(work.namespace) if selector.matches(meta.labels(pod))]
-        )
+        target = self._scaled(work, self._selected(work))
         specs = work.spec.get("metrics") or []
         best, named, failures = 0, "", []
         for spec in specs:
@@ -253,8 +249,8 @@ class HorizontalPodAutoscalerController(Controller):
         work.set_condition("ScalingActive", "True", "ValidMetricFound", told)
         return best, named
 
-    def _check_selector(self, work: _Work) -> Selector:
-        """Raises MetricsError."""
+    def _selected(self, work: _Work) -> list[Object]:
+        """The target's pods. Raises MetricsError for a selector that is none, or not this autoscaler's alone."""
 
         def refuse(reason: str, message: str, *, event: str, told: str) -> MetricsError:
             self._recorder.event(work.hpa, "Warning", event, told)
@@ -270,20 +266,20 @@ class HorizontalPodAutoscalerController(Controller):
             told = f"couldn't convert selector into a corresponding internal selector object: {error}"
             raise refuse("InvalidSelector", told, event="InvalidSelector", told=told) from None
         self._selectors[work.key] = selector
-        others = self._also_selecting(work.namespace, selector)
+        found = [pod for pod in self._pods.list(work.namespace) if selector.matches(meta.labels(pod))]
+        others = self._selecting(work.namespace, found)
         if len(others) > 1:
             listed = " ".join(f"{{{name} {namespace}}}" for namespace, name in map(meta.split_key, others))
             told = f"pods by selector {work.selector} are controlled by multiple HPAs: [{listed}]"
             raise refuse("AmbiguousSelector", told, event="AmbiguousSelector", told=told)
-        return selector
+        return found
 
-    def _also_selecting(self, namespace: str, selector: Selector) -> list[str]:
+    def _selecting(self, namespace: str, pods: list[Object]) -> list[str]:
         """Autoscalers that have a say about some of the pods."""
-        labels = [meta.labels(pod) for pod in self._pods.list(namespace) if selector.matches(meta.labels(pod))]
         return [
             key
-            for key, other in sorted(self._selectors.items())
-            if meta.split_key(key)[0] == namespace and any(other.matches(one) for one in labels)
+            for key, selector in sorted(self._selectors.items())
+            if meta.split_key(key)[0] == namespace and any(selector.matches(meta.labels(pod)) for pod in pods)
         ]
 
     def _scaled(self, work: _Work, pods: list[Object]) -> Scaled:

@@ -319,6 +319,28 @@ async def test_two_autoscalers_of_the_same_pods_do_nothing(scaled: Scaled, api: 
     assert await scaled.later(60) == 2
 
 
+async def test_an_autoscaler_that_goes_while_it_is_looked_at_is_in_nobodys_way(
+    scaled: Scaled, api: ScalingAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.usage = {"": {"cpu": "50m"}}
+    await scaled.start(2)
+    first, answer = api.get(HPAS, "web"), api.request
+    assert first is not None
+
+    async def request(method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        if path.endswith("/scale") and api.get(HPAS, "other") is not None:
+            api.remove(HPAS, "other")
+            await scaled.clock.sleep(0.1)
+        return await answer(method, path, **options)
+
+    monkeypatch.setattr(api, "request", request)
+    api.usage = {"": {"cpu": "100m"}}
+    api.add(HPAS, {"metadata": {"name": "other"}, "spec": first["spec"]})
+    await scaled.running.settle()
+    assert api.get(HPAS, "other") is None
+    assert await scaled.later() == 4
+
+
 # ---------------------------------------------------------------------- other metrics
 async def test_average_values_and_single_containers(scaled: Scaled, api: ScalingAPI) -> None:
     api.usage = {"c": {"cpu": "20m", "memory": "200Mi"}, "side": {"cpu": "500m", "memory": "100Mi"}}
