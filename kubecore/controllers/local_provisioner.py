@@ -55,7 +55,8 @@ class LocalProvisioner(Controller):
         self._volumes.add_handler(self._volume_seen, lambda _, new: self._volume_seen(new))
 
     def _claim_seen(self, claim: Object) -> None:
-        if self._should_provision(claim):
+        # Of its class nothing may be known yet.
+        if _is_for_us(claim):
             self.queue.add(f"claim:{meta.key(claim)}")
 
     def _volume_seen(self, volume: Object) -> None:
@@ -91,13 +92,12 @@ class LocalProvisioner(Controller):
 
     # ------------------------------------------------------------------ provisioning
     def _should_provision(self, claim: Object) -> bool:
-        annotations = meta.annotations(claim)
-        if claim["spec"].get("volumeName") or annotations.get(volumes.STORAGE_PROVISIONER) != PROVISIONER:
+        if not _is_for_us(claim):
             return False
         storage_class = self._classes.get(volumes.class_of(claim))
         if storage_class is None or storage_class["provisioner"] != PROVISIONER:
             return False
-        return volumes.SELECTED_NODE in annotations or not volumes.waits_for_consumer(storage_class)
+        return volumes.SELECTED_NODE in meta.annotations(claim) or not volumes.waits_for_consumer(storage_class)
 
     async def _provision(self, claim: Object) -> None:
         name = f"pvc-{meta.uid(claim)}"
@@ -193,6 +193,12 @@ def default_storage_class(*, is_default: bool) -> Object:
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
     }
+
+
+def _is_for_us(claim: Object) -> bool:
+    """It has no volume yet, and the binder says that ours is to provision it."""
+    ours = meta.annotations(claim).get(volumes.STORAGE_PROVISIONER) == PROVISIONER
+    return ours and not claim["spec"].get("volumeName")
 
 
 def _check(claim: Object, storage_class: Object) -> None:

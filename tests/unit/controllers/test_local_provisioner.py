@@ -6,7 +6,7 @@ import pytest
 from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
-from kubecore.controllers.local_provisioner import PROVISIONER, LocalProvisioner
+from kubecore.controllers.local_provisioner import PROVISIONER, LocalProvisioner, default_storage_class
 from kubecore.controllers.volume_binder import VolumeBinder
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, events
@@ -68,6 +68,21 @@ async def test_beside_another_default_class_it_is_none(api: FakeAPI, running: Ru
     made = api.get(CLASSES, "standard")
     assert made is not None
     assert meta.annotations(made) == {}
+
+
+async def test_a_claim_that_is_known_before_its_class_is_provisioned_once_that_is_known(
+    api: FakeAPI, running: Running, folders: Folders, clock: VirtualClock
+) -> None:
+    api.add("nodes", node())
+    api.add(CLASSES, default_storage_class(is_default=True))
+    wanted = selecting()
+    wanted["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] = PROVISIONER
+    api.add(CLAIMS, wanted)
+    api.react(f"get {CLASSES}", OSError("busy"))
+    await running.start(LocalProvisioner(running.context, FOLDER, folders))
+    assert api.all(VOLUMES) == []
+    await clock.advance(10)
+    assert len(api.all(VOLUMES)) == 1
 
 
 async def test_a_claim_gets_a_folder_on_the_node_that_was_selected(
