@@ -63,26 +63,41 @@ class DisruptionController(Controller):
         self._budgets = self.informer(BUDGETS)
         self._pods = self.informer("pods")
         self._workloads = {kind: self.informer(resource) for kind, resource in _WORKLOADS.items()}
-        self.enqueue_on_change(self._budgets)
-        self.enqueue_on_change(self._pods, self._keys_of_pod)
+        self._selectors: dict[str, Selector] = {}
+        """By key of a budget: each event of a pod asks all of its namespace."""
+        self._budgets.add_handler(self._budget_seen, lambda _, new: self._budget_seen(new), self._budget_gone)
+        self._pods.add_handler(self._pod_seen, self._pod_updated, self._pod_seen)
         for informer in self._workloads.values():
             self.enqueue_on_change(informer, self._keys_of_workload)
 
     # ------------------------------------------------------------------ books
-    def _keys_of_pod(self, pod: Object) -> Iterable[str]:
-        labels = meta.labels(pod)
-        for budget in self._budgets.list(meta.namespace(pod)):
-            if _selector(budget).matches(labels):
-                yield meta.key(budget)
+    def _budget_seen(self, budget: Object) -> None:
+        self._selectors[meta.key(budget)] = Selector.from_label_selector(budget["spec"].get("selector"))
+        self.enqueue(budget)
+
+    def _budget_gone(self, budget: Object) -> None:
+        self._selectors.pop(meta.key(budget), None)
+
+    def _pod_seen(self, pod: Object) -> None:
+        for key in self._selecting(meta.namespace(pod), meta.labels(pod)):
+            self.queue.add(key)
         if _marked_since(pod) is not None:
-            yield _POD + meta.key(pod)
+            self.queue.add(_POD + meta.key(pod))
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        self._pod_seen(new)
+        if meta.labels(old) != meta.labels(new):
+            self._pod_seen(old)
 
     def _keys_of_workload(self, workload: Object) -> Iterable[str]:
         """Those whose pods the workload makes: its scale counts."""
         labels = ((workload["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
-        for budget in self._budgets.list(meta.namespace(workload)):
-            if _selector(budget).matches(labels):
-                yield meta.key(budget)
+        return self._selecting(meta.namespace(workload), labels)
+
+    def _selecting(self, namespace: str, labels: dict[str, str]) -> list[str]:
+        """Keys of the budgets that select what has these labels."""
+        keys = map(meta.key, self._budgets.list(namespace))
+        return [key for key in keys if self._selectors[key].matches(labels)]
 
     # ------------------------------------------------------------------ sync
     async def sync(self, key: str) -> float | None:
@@ -91,7 +106,8 @@ class DisruptionController(Controller):
         budget = self._budgets.get(key)
         if budget is None:
             return None
-        mine = [pod for pod in self._pods.list(meta.namespace(budget)) if _selector(budget).matches(meta.labels(pod))]
+        selector = self._selectors[key]
+        mine = [pod for pod in self._pods.list(meta.namespace(budget)) if selector.matches(meta.labels(pod))]
         if not mine:
             self._recorder.event(budget, "Normal", "NoPods", "No matching pods found")
         try:
@@ -243,10 +259,6 @@ class DisruptionController(Controller):
         status = {**pod["status"], "conditions": conditions.put(pod["status"]["conditions"], unmarked)}
         await self.client.update("pods", {**pod, "status": status}, subresource="status")
         return None
-
-
-def _selector(budget: Object) -> Selector:
-    return Selector.from_label_selector(budget["spec"].get("selector"))
 
 
 def _marked_since(pod: Object) -> datetime | None:

@@ -100,6 +100,28 @@ async def test_it_follows_pods_and_scales(api: FakeAPI, running: Running) -> Non
     assert found is not None and found["status"]["disruptionsAllowed"] == 1
 
 
+async def test_a_pod_that_changes_its_labels_leaves_one_budget_for_another(api: FakeAPI, running: Running) -> None:
+    add_pods(api, 2)
+    api.add(BUDGETS, budget(minAvailable=0))
+    other = {"name": "other", "generation": 1}
+    api.add(BUDGETS, {"metadata": other, "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": "other"}}}})
+    assert (await status_of(running, api))["currentHealthy"] == 2
+    api.change("pods", "web-0", metadata={"labels": {"app": "other"}})
+    await running.settle()
+    healthy = {meta.name(one): one["status"]["currentHealthy"] for one in api.all(BUDGETS)}
+    assert healthy == {"web": 1, "other": 1}
+
+
+async def test_a_budget_that_selects_otherwise_is_counted_anew(api: FakeAPI, running: Running) -> None:
+    add_pods(api, 2)
+    api.add(BUDGETS, budget(minAvailable=0))
+    assert (await status_of(running, api))["currentHealthy"] == 2
+    api.change(BUDGETS, "web", spec={"selector": {"matchLabels": {"app": "other"}}})
+    await running.settle()
+    found = api.get(BUDGETS, "web")
+    assert found is not None and found["status"]["currentHealthy"] == 0
+
+
 async def test_a_budget_without_pods_lets_none_go_and_says_so(api: FakeAPI, running: Running) -> None:
     api.add(BUDGETS, budget(minAvailable=0))
     status = await status_of(running, api)
