@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
 from kubecore.api import errors, meta
 from kubecore.client.client import Client, Object
-from kubecore.clock import VirtualClock
-from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.client.informer import InformerFactory
+from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.daemonset import DaemonSetController
 from kubecore.controllers.statefulset import StatefulSetController
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import make_ready, template
+from tests.unit.controllers.laws import INDEX, QUIET_SECONDS, Laws, Part
 
 DAEMONS, STATEFUL = "daemonsets.apps", "statefulsets.apps"
-# Longer than the longest back-off, so that every retry that is due has come.
-QUIET_SECONDS = 2000.0
-INDEX = st.integers(0, 20)
 
 
 def is_ready(pod: Object) -> bool:
@@ -145,35 +142,19 @@ def eligible(api: FakeAPI) -> tuple[set[str], set[str]]:
     return wanted, tainted
 
 
-class SetLaws(RuleBasedStateMachine):
+class SetLaws(Laws):
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.clock = VirtualClock()
-        self.api = FakeAPI(self.clock)
         self.door = Door(self.api)
         self.version = 1
         self.nodes = 0
-        self.tasks: list[asyncio.Task[None]] = []
-        self.context: ControllerContext | None = None
 
-    def start(self) -> None:
-        client = Client(self.door, field_manager="controllers")
-        self.context = ControllerContext(client, self.clock, self.api.informers())
-        controllers: list[Controller] = [DaemonSetController(self.context), StatefulSetController(self.context)]
-        self.loop.run_until_complete(self.context.informers.start())
-        self.tasks = [self.loop.create_task(one.run()) for one in controllers]
-        self.wait(1.0)
-
-    def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*self.tasks, return_exceptions=True))
-        if self.context is not None:
-            self.loop.run_until_complete(self.context.informers.stop())
+    def parts(self, informers: InformerFactory) -> Iterable[Part]:
+        context = ControllerContext(Client(self.door, field_manager="controllers"), self.clock, informers)
+        return [DaemonSetController(context), StatefulSetController(context)]
 
     def wait(self, seconds: float) -> None:
-        self.loop.run_until_complete(self.clock.advance(seconds))
+        super().wait(seconds)
         assert not self.door.wrong, self.door.wrong
 
     def pick(self, index: int) -> Object | None:
@@ -267,19 +248,6 @@ class SetLaws(RuleBasedStateMachine):
     def requests_fail(self, times: int, verb: str) -> None:
         self.api.react(verb, errors.internal_error("it is not well"), times=times)
 
-    @rule()
-    def watches_end(self) -> None:
-        self.api.end_watches()
-
-    @rule()
-    def the_controllers_start_anew(self) -> None:
-        self.stop()
-        self.start()
-
-    @rule(seconds=st.sampled_from([0.0, 0.01, 0.1, 1.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.wait(seconds)
-
     # ------------------------------------------------------------------ rest
     @rule()
     def everything_is_worked_off(self) -> None:
@@ -333,10 +301,6 @@ class SetLaws(RuleBasedStateMachine):
         )
         assert kept["db"] <= 3
         assert kept["agent"] <= 4
-
-    def teardown(self) -> None:
-        self.stop()
-        self.loop.close()
 
 
 TestSetLaws = SetLaws.TestCase

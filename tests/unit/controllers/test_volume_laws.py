@@ -5,30 +5,26 @@ The scheduler, the binder, the provisioner and protection work together here, as
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
 from kubecore.api import errors, meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
+from kubecore.client.informer import InformerFactory
 from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.local_provisioner import PROVISIONER, LocalProvisioner
 from kubecore.controllers.volume_binder import VolumeBinder
 from kubecore.controllers.volume_protection import ClaimProtection, VolumeProtection
 from kubecore.scheduler.scheduler import Scheduler
-from tests.support.fake_api import FakeAPI
+from tests.unit.controllers.laws import INDEX, QUIET_SECONDS, Laws, Part
 from tests.unit.controllers.test_local_provisioner import FOLDER
 from tests.unit.controllers.volumes import CLAIMS, CLASSES, VOLUMES, Folders, claim, pod_with, storage_class, volume
 
-# Longer than the longest back-off and the scheduler's wait for a binding.
-QUIET_SECONDS = 2000.0
-INDEX = st.integers(0, 20)
 SIZES = st.sampled_from(["1Gi", "2Gi", "3Gi"])
 CLASS = st.sampled_from(["", "late", "standard"])
 """None at all; volumes that people make, chosen with the node; volumes that are provisioned."""
@@ -36,18 +32,21 @@ FAILING = [f"update {CLAIMS}", f"update {CLAIMS}/status", f"update {VOLUMES}", f
 FAILING += [f"create {VOLUMES}", f"delete {VOLUMES}", "create pods/binding"]
 
 
-class VolumeLaws(RuleBasedStateMachine):
+class VolumeLaws(Laws):
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.clock = VirtualClock()
-        self.api = FakeAPI(self.clock)
         self.folders = Folders()
         self.made = 0
-        self.tasks: list[asyncio.Task[None]] = []
 
-    def wait(self, seconds: float) -> None:
-        self.loop.run_until_complete(self.clock.advance(seconds))
+    def parts(self, informers: InformerFactory) -> Iterable[Part]:
+        context = ControllerContext(self.api.client("manager"), self.clock, informers)
+        return [
+            VolumeBinder(context, self.folders),
+            LocalProvisioner(context, FOLDER, self.folders),
+            ClaimProtection(context),
+            VolumeProtection(context),
+            Scheduler(self.api.client("scheduler"), self.clock, informers=informers),
+        ]
 
     def ask(self, request: Coroutine[Any, Any, Any]) -> None:
         """A user's request, which may be refused."""
@@ -59,31 +58,6 @@ class VolumeLaws(RuleBasedStateMachine):
                 pass
 
         self.loop.run_until_complete(one())
-
-    def start(self) -> None:
-        async def begin() -> None:
-            context = ControllerContext(self.api.client("manager"), self.clock, self.api.informers())
-            parts = [
-                VolumeBinder(context, self.folders),
-                LocalProvisioner(context, FOLDER, self.folders),
-                ClaimProtection(context),
-                VolumeProtection(context),
-                Scheduler(self.api.client("scheduler"), self.clock, informers=context.informers),
-            ]
-            self.tasks = [asyncio.create_task(part.run()) for part in parts]
-            await context.informers.start()
-            self.informers = context.informers
-
-        self.loop.run_until_complete(begin())
-
-    def stop(self) -> None:
-        async def end() -> None:
-            for task in self.tasks:
-                task.cancel()
-            await asyncio.gather(*self.tasks, return_exceptions=True)
-            await self.informers.stop()
-
-        self.loop.run_until_complete(end())
 
     def name(self, kind: str) -> str:
         self.made += 1
@@ -135,19 +109,6 @@ class VolumeLaws(RuleBasedStateMachine):
     @rule()
     def folders_are_refused(self) -> None:
         self.folders.refusals.append(OSError("busy"))
-
-    @rule()
-    def watches_end(self) -> None:
-        self.api.end_watches()
-
-    @rule()
-    def everything_starts_anew(self) -> None:
-        self.stop()
-        self.start()
-
-    @rule(seconds=st.sampled_from([0.0, 0.01, 0.1, 1.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.wait(seconds)
 
     # ------------------------------------------------------------------ rest
     @rule()
@@ -210,10 +171,6 @@ class VolumeLaws(RuleBasedStateMachine):
             if meta.annotations(one).get(volumes.PROVISIONED_BY) == PROVISIONER
         }
         assert {str(path) for path in self.folders.there()} - {str(FOLDER)} == there
-
-    def teardown(self) -> None:
-        self.stop()
-        self.loop.close()
 
 
 TestVolumeLaws = VolumeLaws.TestCase
