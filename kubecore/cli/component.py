@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import logs, options
-from kubecore.cli.leading import (
-    LeaderElect,
-    Leading,
-    LeaseDuration,
-    RenewDeadline,
-    ResourceName,
-    ResourceNamespace,
-    RetryPeriod,
-)
+from kubecore.cli.leading import Leading, leads
 from kubecore.cli.up import (
     AuthorizationMode,
     DataDir,
@@ -152,15 +144,12 @@ def apiserver(
     raise typer.Exit(run_on_loop(_until_signal(work)))
 
 
+@leads("kube-scheduler")
 def scheduler(
     kubeconfig: Kubeconfig,
     config: SchedulerConfigFile = None,
-    leader_elect: LeaderElect = True,
-    leader_elect_lease_duration: LeaseDuration = "15s",
-    leader_elect_renew_deadline: RenewDeadline = "10s",
-    leader_elect_retry_period: RetryPeriod = "2s",
-    leader_elect_resource_name: ResourceName = "kube-scheduler",
-    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
+    *,
+    leading: Leading,
     verbosity: Verbosity = 0,
 ) -> None:
     """The scheduler alone."""
@@ -169,14 +158,6 @@ def scheduler(
 
     settings = options.scheduler_config(config)
     logs.configure(verbosity=verbosity, file=None)
-    leading = Leading(
-        wanted=leader_elect,
-        name=leader_elect_resource_name,
-        namespace=leader_elect_resource_namespace,
-        lease_duration=leader_elect_lease_duration,
-        renew_deadline=leader_elect_renew_deadline,
-        retry_period=leader_elect_retry_period,
-    )
     if settings is not None:
         leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")
     leading.check()

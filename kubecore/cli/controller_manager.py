@@ -25,16 +25,7 @@ from kubecore.cli.controller_options import (
     SigningCertFile,
     SigningKeyFile,
 )
-from kubecore.cli.leading import (
-    LeaderElect,
-    Leading,
-    LeaseDuration,
-    RenewDeadline,
-    ResourceName,
-    ResourceNamespace,
-    RetryPeriod,
-    seconds,
-)
+from kubecore.cli.leading import Leading, leads, seconds
 
 if TYPE_CHECKING:
     from kubecore.client import kubeconfig as credentials
@@ -44,6 +35,7 @@ if TYPE_CHECKING:
     from kubecore.controllers.manager import ControllerManagerConfig
 
 
+@leads("kube-controller-manager")
 def controller_manager(
     kubeconfig: Kubeconfig,
     root_ca_file: RootCAFile = None,
@@ -52,12 +44,8 @@ def controller_manager(
     cluster_signing_key_file: SigningKeyFile = None,
     service_account_private_key_file: ServiceAccountKeyFile = None,
     use_service_account_credentials: ServiceAccountCredentials = False,
-    leader_elect: LeaderElect = True,
-    leader_elect_lease_duration: LeaseDuration = "15s",
-    leader_elect_renew_deadline: RenewDeadline = "10s",
-    leader_elect_retry_period: RetryPeriod = "2s",
-    leader_elect_resource_name: ResourceName = "kube-controller-manager",
-    leader_elect_resource_namespace: ResourceNamespace = "kube-system",
+    *,
+    leading: Leading,
     autoscaler_sync_period: AutoscalerSyncPeriod = "15s",
     autoscaler_tolerance: AutoscalerTolerance = 0.1,
     autoscaler_stabilization: AutoscalerStabilization = "5m",
@@ -72,14 +60,6 @@ def controller_manager(
     from kubecore.controllers.manager import ControllerManagerConfig
 
     logs.configure(verbosity=verbosity, file=None)
-    leading = Leading(
-        wanted=leader_elect,
-        name=leader_elect_resource_name,
-        namespace=leader_elect_resource_namespace,
-        lease_duration=leader_elect_lease_duration,
-        renew_deadline=leader_elect_renew_deadline,
-        retry_period=leader_elect_retry_period,
-    )
     leading.check()
     autoscaler = AutoscalerConfig(
         sync_period=seconds(autoscaler_sync_period),

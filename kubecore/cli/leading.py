@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import socket
 import uuid
@@ -58,45 +60,34 @@ def _as_flag(argument: str, flags: set[str]) -> str:
     return name if value in _TRUE else f"--no-{name.removeprefix('--')}"
 
 
-LeaderElect = Annotated[
-    bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the lease of this name.")
-]
-LeaseDuration = Annotated[
-    str, typer.Option(callback=duration, help="Silence of a leader after which another takes over.")
-]
-RenewDeadline = Annotated[str, typer.Option(callback=duration, help="In which a leader must renew, or it ends.")]
-RetryPeriod = Annotated[str, typer.Option(callback=duration, help="Between two tries to acquire or renew.")]
-ResourceName = Annotated[str, typer.Option(help="Name of the lease.")]
-ResourceNamespace = Annotated[str, typer.Option(help="Namespace of the lease.")]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leading:
     """What was asked for; `name` and `namespace` are the lease's."""
 
-    wanted: bool
+    wanted: bool = True
     name: str
-    namespace: str
-    lease_duration: str
-    renew_deadline: str
-    retry_period: str
+    namespace: str = "kube-system"
+    lease_duration: str = "15s"
+    renew_deadline: str = "10s"
+    retry_period: str = "2s"
 
     def or_as_in(self, file: Mapping[str, Any], *, name: str) -> Leading:
         """With what a component's configuration file says (`leaderElection`) in place of options that have their
         defaults; `name` is that of the lease's name.
         """
-        said = {
-            "wanted": (True, "leaderElect"),
-            "name": (name, "resourceName"),
-            "namespace": ("kube-system", "resourceNamespace"),
-            "lease_duration": ("15s", "leaseDuration"),
-            "renew_deadline": ("10s", "renewDeadline"),
-            "retry_period": ("2s", "retryPeriod"),
+        fields = {
+            "wanted": "leaderElect",
+            "name": "resourceName",
+            "namespace": "resourceNamespace",
+            "lease_duration": "leaseDuration",
+            "renew_deadline": "renewDeadline",
+            "retry_period": "retryPeriod",
         }
+        untouched = Leading(name=name)
         changes = {
             option: file[field]
-            for option, (default, field) in said.items()
-            if getattr(self, option) == default and file.get(field) not in (None, "")
+            for option, field in fields.items()
+            if getattr(self, option) == getattr(untouched, option) and file.get(field) not in (None, "")
         }
         return replace(self, **changes)
 
@@ -135,3 +126,59 @@ class Leading:
             typer.echo(f"kubecore: {self.name} stands by: the lease is held by {holder}")
 
         await election.run(lead, stand_by)
+
+
+_DEFAULT = Leading(name="")
+
+
+def _asked(
+    leader_elect: Annotated[
+        bool, typer.Option("--leader-elect/--no-leader-elect", help="Work only while holding the lease of this name.")
+    ] = _DEFAULT.wanted,
+    leader_elect_lease_duration: Annotated[
+        str, typer.Option(callback=duration, help="Silence of a leader after which another takes over.")
+    ] = _DEFAULT.lease_duration,
+    leader_elect_renew_deadline: Annotated[
+        str, typer.Option(callback=duration, help="In which a leader must renew, or it ends.")
+    ] = _DEFAULT.renew_deadline,
+    leader_elect_retry_period: Annotated[
+        str, typer.Option(callback=duration, help="Between two tries to acquire or renew.")
+    ] = _DEFAULT.retry_period,
+    leader_elect_resource_name: Annotated[str, typer.Option(help="Name of the lease.")] = _DEFAULT.name,
+    leader_elect_resource_namespace: Annotated[str, typer.Option(help="Namespace of the lease.")] = _DEFAULT.namespace,
+) -> Leading:
+    return Leading(
+        wanted=leader_elect,
+        name=leader_elect_resource_name,
+        namespace=leader_elect_resource_namespace,
+        lease_duration=leader_elect_lease_duration,
+        renew_deadline=leader_elect_renew_deadline,
+        retry_period=leader_elect_retry_period,
+    )
+
+
+def leads(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command with a parameter `leading`: the options of leader election stand in its place. `name` is that of
+    the lease, unless another is asked for.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = dict(inspect.signature(_asked, eval_str=True).parameters)
+        options["leader_elect_resource_name"] = options["leader_elect_resource_name"].replace(default=name)
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            asked = {option: given.pop(option) for option in options}
+            command(**given, leading=_asked(**asked))
+
+        parameters: list[inspect.Parameter] = []
+        for one in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += options.values() if one.name == "leading" else [one]
+        # what typer makes its options of
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+        )
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate

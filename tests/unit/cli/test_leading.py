@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from kubecore.cli.leading import Leading
+from kubecore.cli.leading import Leading, leads
 
 DEFAULTS = Leading(
     wanted=True,
@@ -42,3 +43,20 @@ def test_times_of_a_file_that_do_not_fit_are_refused() -> None:
     for file in ({"leaseDuration": "5s"}, {"retryPeriod": "soon"}):
         with pytest.raises(typer.BadParameter):
             DEFAULTS.or_as_in(file, name="kube-scheduler").check()
+
+
+def test_the_options_stand_in_a_command_where_it_names_what_they_make() -> None:
+    app, got = typer.Typer(), []
+
+    @app.command()
+    @leads("boss")
+    def command(name: str, *, leading: Leading, loud: bool = False) -> None:
+        got.append((name, leading, loud))
+
+    assert CliRunner().invoke(app, ["a"]).exit_code == 0
+    options = ["b", "--loud", "--no-leader-elect", "--leader-elect-resource-name=chief"]
+    assert CliRunner().invoke(app, options).exit_code == 0
+    assert got == [
+        ("a", Leading(name="boss"), False),
+        ("b", Leading(name="chief", wanted=False), True),
+    ]
