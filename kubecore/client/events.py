@@ -133,7 +133,6 @@ class EventRecorder:
                 log.warning("events are dropped, %d wait: %s %s", _QUEUED, reason, message)
             self._dropping = True
             return
-        self._dropping = False
         event = self._make(obj, type, reason, message)
         if action:
             event["action"] = action
@@ -196,6 +195,7 @@ class EventRecorder:
                 await self._write_some()
         finally:
             self._task = None
+            self._dropping = False
 
     async def _write_some(self) -> None:
         """A few at once, which share the server's commit; those that count up one event go in their order."""

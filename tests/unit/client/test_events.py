@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from kubecore.api import errors
@@ -7,16 +9,6 @@ from kubecore.clock import VirtualClock
 from tests.support.fake_api import FakeAPI
 
 POD: Object = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
-
-
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-def api(clock: VirtualClock) -> FakeAPI:
-    return FakeAPI(clock)
 
 
 @pytest.fixture
@@ -127,3 +119,22 @@ async def test_what_never_ends_is_cut_off(
         recorder.event(POD, "Normal", f"Reason{index}", "x")
     await recorder.stop()
     assert [record.message for record in caplog.records] == ["events are dropped, 20000 wait: Reason20000 x"]
+
+
+async def test_a_burst_that_is_too_long_is_told_of_once_though_room_for_a_few_comes_between(
+    api: FakeAPI, recorder: EventRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubecore.client.events._QUEUED", 100)
+
+    async def burst() -> None:
+        for index in range(400):
+            pod: Object = {**POD, "metadata": {"name": f"web-{index}", "namespace": "default", "uid": f"u{index}"}}
+            recorder.event(pod, "Normal", "Pulled", "image is there")
+            if index % 40 == 0:
+                await asyncio.sleep(0)
+        await recorder.flush()
+
+    for bursts in (1, 2):
+        await burst()
+        assert len(caplog.records) == bursts
+    assert 100 < len(api.writes("create events")) < 400
