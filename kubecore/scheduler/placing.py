@@ -61,7 +61,10 @@ class Placing:
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         for plugin in reversed(self._reserving):
-            plugin.unreserve(state, pod, node)
+            try:
+                plugin.unreserve(state, pod, node)
+            except Exception:
+                log.exception("Reserve plugin %s failed to undo what it reserved for %s", plugin.name, pod.key)
 
     def _permit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         waits: dict[str, float] = {}
@@ -82,7 +85,11 @@ class Placing:
     # ------------------------------------------------------------------ while others are decided
     def takes_time(self, state: CycleState, pod: PodInfo, node: str) -> bool:
         """Whether anything is to happen before the binding itself is written."""
-        return self.is_waiting(pod) or any(plugin.has_work(state, pod, node) for plugin in self._profile.at(PreBind))
+        try:
+            return self.is_waiting(pod) or any(one.has_work(state, pod, node) for one in self._profile.at(PreBind))
+        except Exception:
+            # asked again by `prepare`, which tells
+            return True
 
     def is_waiting(self, pod: PodInfo) -> bool:
         return self._waiting.get(pod.uid) is not None
@@ -94,10 +101,9 @@ class Placing:
 
     async def prepare(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         for plugin in self._profile.at(PreBind):
-            if not plugin.has_work(state, pod, node):
-                continue
             try:
-                await plugin.pre_bind(state, pod, node)
+                if plugin.has_work(state, pod, node):
+                    await plugin.pre_bind(state, pod, node)
             except Refused as refused:
                 return Failure(UNSCHEDULABLE, str(refused))
             except Exception as error:
@@ -107,9 +113,9 @@ class Placing:
 
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         for binder in self._profile.at(Bind):
-            if not binder.handles(state, pod, node):
-                continue
             try:
+                if not binder.handles(state, pod, node):
+                    continue
                 await binder.bind(state, pod, node)
             except Exception as error:
                 _tell(pod, error)

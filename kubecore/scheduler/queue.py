@@ -239,7 +239,7 @@ class SchedulingQueue:
     def _release(self, entry: QueuedPod) -> None:
         """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
         gates = self._gates[entry.pod.scheduler_name]
-        gate = next((plugin.name for plugin in gates if plugin.pre_enqueue(entry.pod) is not None), None)
+        gate = next((plugin.name for plugin in gates if _is_shut(plugin, entry.pod)), None)
         entry.gated = gate is not None
         if gate is not None:
             self._move(entry, Place.GONE)
@@ -342,6 +342,15 @@ class SchedulingQueue:
 
 def _concerns(entry: QueuedPod, to_priority: int | None) -> bool:
     return to_priority is None or entry.pod.priority <= to_priority
+
+
+def _is_shut(gate: PreEnqueue, pod: PodInfo) -> bool:
+    """One that fails stays shut until something happens that concerns it."""
+    try:
+        return gate.pre_enqueue(pod) is not None
+    except Exception:
+        log.exception("plugin %s cannot tell whether %s may be tried", gate.name, pod.key)
+        return True
 
 
 def _helps(plugin: Plugin, event: ClusterEvent, pod: PodInfo) -> bool:

@@ -8,8 +8,18 @@ import pytest
 
 from kubecore.api import errors, meta
 from kubecore.scheduler.cache import NodeInfo
-from kubecore.scheduler.framework import CycleState, Filter, PostFilter, PostFilterResult, Reserve
+from kubecore.scheduler.framework import (
+    Bind,
+    CycleState,
+    Filter,
+    PostFilter,
+    PostFilterResult,
+    PreBind,
+    PreEnqueue,
+    Reserve,
+)
 from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.profiles import Enabled, PluginSet, ProfileConfig
 from kubecore.scheduler.scheduler import SchedulerConfig
 from tests.unit.scheduler.builders import container, no_preemption, pod
 from tests.unit.scheduler.conftest import Running
@@ -281,6 +291,67 @@ class TestPluginsFail:
         await cluster.add_pod("good")
         assert cluster.node_of("good") == "n"
         assert cluster.condition("bad")["reason"] == "SchedulerError"
+
+    async def test_one_that_cannot_tell_whether_it_has_work_or_undo_it_costs_one_pod_its_node(
+        self, cluster: Running
+    ) -> None:
+        class Broken(PreBind, Reserve):
+            name = "Broken"
+
+            def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+                if pod.labels:
+                    raise RuntimeError("no idea")
+                return False
+
+            def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+                pass
+
+            def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+                raise RuntimeError("lost the books")
+
+        await cluster.start(Broken())
+        await cluster.add_node()
+        await cluster.add_pod("bad", labels={"app": "bad"}, requests=BIG)
+        assert cluster.events("FailedScheduling") == ['running PreBind plugin "Broken": no idea']
+        await cluster.add_pod("good", requests=BIG)
+        assert cluster.node_of("good") == "n"
+
+    async def test_one_that_cannot_tell_whether_it_binds_costs_one_pod_its_node(self, cluster: Running) -> None:
+        class Broken(Bind):
+            name = "Broken"
+
+            def handles(self, state: CycleState, pod: PodInfo, node: str) -> bool:
+                if pod.labels:
+                    raise RuntimeError("no idea")
+                return False
+
+        bind = PluginSet(enabled=(Enabled("Broken"), Enabled("DefaultBinder")), disabled=frozenset("*"))
+        config = SchedulerConfig(profiles=(ProfileConfig(points={"bind": bind}),))
+        await cluster.start(config=config, registry={"Broken": lambda *_: Broken()})
+        await cluster.add_node()
+        await cluster.add_pod("bad", labels={"app": "bad"}, requests=BIG)
+        assert cluster.events("FailedScheduling") == ['running Bind plugin "Broken": no idea']
+        await cluster.add_pod("good", requests=BIG)
+        assert cluster.node_of("good") == "n"
+
+    async def test_a_gate_that_fails_stays_shut_until_its_pod_changes(self, cluster: Running) -> None:
+        class Broken(PreEnqueue):
+            name = "Broken"
+            wakes = frozenset()
+
+            def pre_enqueue(self, pod: PodInfo) -> str | None:
+                if pod.labels.get("app") == "bad":
+                    raise RuntimeError("no idea")
+                return None
+
+        await cluster.start(Broken())
+        await cluster.add_node()
+        await cluster.add_pod("bad", labels={"app": "bad"})
+        await cluster.add_pod("good")
+        assert (cluster.node_of("bad"), cluster.node_of("good")) == ("", "n")
+        cluster.api.change("pods", "bad", metadata={"labels": {"app": "mended"}})
+        await cluster.settle()
+        assert cluster.node_of("bad") == "n"
 
 
 class TestRestart:
