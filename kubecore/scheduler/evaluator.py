@@ -10,9 +10,9 @@ from kubecore.scheduler.framework import (
     CycleState,
     Decision,
     Diagnosis,
-    Hopeless,
     PluginError,
     PreFilter,
+    PreFilterResult,
     Score,
 )
 from kubecore.scheduler.node_filter import NodeFilter
@@ -28,6 +28,14 @@ def nodes_to_find(count: int, percentage: int = 0) -> int:
         return count
     share = percentage or max(50 - count // 125, 5)
     return max(count * share // 100, 100)
+
+
+def pre_filter(plugin: PreFilter, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+    """Raises PluginError."""
+    try:
+        return plugin.pre_filter(state, pod, cache)
+    except Exception as error:
+        raise PluginError(f'running PreFilter plugin "{plugin.name}": {error}') from error
 
 
 class PluginEvaluator:
@@ -73,10 +81,7 @@ class PluginEvaluator:
         names: frozenset[str] | None = None
         narrowed: list[str] = []
         for plugin in self._pre_filters:
-            try:
-                result = plugin.pre_filter(state, pod, cache)
-            except Exception as error:
-                raise PluginError(f'running PreFilter plugin "{plugin.name}": {error}') from error
+            result = pre_filter(plugin, state, pod, cache)
             if result is None:
                 continue
             if result.refusal:
@@ -114,9 +119,7 @@ class PluginEvaluator:
                 if len(feasible) >= enough:
                     break
                 continue
-            diagnosis.refused(refused.plugin, refused.reasons)
-            if not isinstance(refused.reasons, Hopeless):
-                diagnosis.crowded.append(node.name)
+            diagnosis.refused_node(node.name, refused.plugin, refused.reasons)
         self._start = start + seen
         return feasible
 

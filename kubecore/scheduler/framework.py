@@ -213,6 +213,11 @@ class Diagnosis:
         for reason in reasons:
             self.reasons[reason] = self.reasons.get(reason, 0) + nodes
 
+    def refused_node(self, node: str, plugin: str, reasons: Sequence[str]) -> None:
+        self.refused(plugin, reasons)
+        if not isinstance(reasons, Hopeless):
+            self.crowded.append(node)
+
     def message(self) -> str:
         """As kube-scheduler words it (FitError)."""
         if not self.nodes:

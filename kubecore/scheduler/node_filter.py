@@ -22,11 +22,11 @@ class Refusal:
 
 
 class NodeFilter:
-    """Runs a profile's Filter plugins. All methods raise PluginError when a plugin fails."""
+    """Runs a profile's Filter plugins, or `filters` alone. All methods raise PluginError when a plugin fails."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, filters: Sequence[Filter] | None = None) -> None:
         self._pre_filters = profile.at(PreFilter)
-        self._filters = profile.at(Filter)
+        self._filters = profile.at(Filter) if filters is None else filters
 
     def refusal(
         self, state: CycleState, pod: PodInfo, node: NodeInfo, nominations: Nominations | None = None

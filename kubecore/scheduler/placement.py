@@ -7,7 +7,7 @@ that Rust found, and only when it has something to say of the pod.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,20 +17,19 @@ from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.client.informer import SharedInformer
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.evaluator import PluginEvaluator
+from kubecore.scheduler.evaluator import PluginEvaluator, pre_filter
 from kubecore.scheduler.framework import (
     CycleState,
     Decision,
     Diagnosis,
     Evaluator,
     Filter,
-    Hopeless,
     Plugin,
-    PluginError,
     PostFilter,
     PreFilter,
     Score,
 )
+from kubecore.scheduler.node_filter import NodeFilter
 from kubecore.scheduler.plugins.image_locality import ImageLocality, images_of
 from kubecore.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
@@ -211,6 +210,7 @@ class PlacementEvaluator:
         self._spread = next(spread, None)
         self._pre_filters = [one for one in profile.at(PreFilter) if one.name not in known]
         self.filters_in_python = [one for one in filters if one.name not in known]
+        self._node_filter = NodeFilter(profile, self.filters_in_python)
         self.scores_in_python = [one for one in scores if one.name not in scored]
         in_rust: dict[str, Any] = {
             "percentageOfNodesToScore": profile.percentage,
@@ -239,7 +239,7 @@ class PlacementEvaluator:
         try:
             facts = self.facts(pod)
             if filters or scores:
-                decision = self._evaluate_together(state, pod, cache, filters, scores, facts)
+                decision = self._evaluate_together(state, pod, cache, table, filters, scores, facts)
             else:
                 node, why = self.placer.decide(table, facts, _wish(pod, cache))
                 decision = Decision(state, node=node or "", diagnosis=None if why is None else _diagnosis(why))
@@ -267,35 +267,31 @@ class PlacementEvaluator:
 
     def _narrows(self, state: CycleState, pod: PodInfo, cache: Cache) -> bool:
         """Whether a plugin in Python refuses all nodes, or names some."""
-        for plugin in self._pre_filters:
-            try:
-                result = plugin.pre_filter(state, pod, cache)
-            except Exception as error:
-                raise PluginError(f'running PreFilter plugin "{plugin.name}": {error}') from error
-            if result is not None:
-                return True
-        return False
+        return any(pre_filter(plugin, state, pod, cache) is not None for plugin in self._pre_filters)
 
     def _evaluate_together(
         self,
         state: CycleState,
         pod: PodInfo,
         cache: Cache,
+        table: _native.PlacementTable,
         filters: Sequence[Filter],
         scores: Sequence[Score],
         facts: bytes,
     ) -> Decision:
-        table = self.table(cache).native
-        refused = Diagnosis(0)
-        also = _asking(filters, state, pod, cache, refused) if filters else None
-        names, why = self.placer.search(table, facts, _wish(pod, cache), also)
+        diagnosis = Diagnosis(0)
+
+        def agree(name: str) -> bool:
+            node = cache.node(name)
+            assert node is not None
+            refused = self._node_filter.refusal(state, pod, node)
+            if refused is not None:
+                diagnosis.refused_node(name, refused.plugin, refused.reasons)
+            return refused is None
+
+        names, why = self.placer.search(table, facts, _wish(pod, cache), agree if filters else None)
         if not names:
-            diagnosis = _diagnosis(why)
-            diagnosis.plugins |= refused.plugins
-            diagnosis.crowded += refused.crowded
-            for reason, count in refused.reasons.items():
-                diagnosis.reasons[reason] = diagnosis.reasons.get(reason, 0) + count
-            return Decision(state, diagnosis=diagnosis)
+            return Decision(state, diagnosis=_diagnosis(why, diagnosis))
         if len(names) == 1:
             return Decision(state, node=names[0])
         totals = self.placer.totals(table, facts, names)
@@ -307,34 +303,18 @@ class PlacementEvaluator:
         return Decision(state, node=names[chosen])
 
 
-def _asking(
-    filters: Sequence[Filter], state: CycleState, pod: PodInfo, cache: Cache, refused: Diagnosis
-) -> Callable[[str], bool]:
-    def agree(name: str) -> bool:
-        node = cache.node(name)
-        assert node is not None
-        for plugin in filters:
-            try:
-                reasons = plugin.filter(state, pod, node)
-            except Exception as error:
-                raise PluginError(f'running "{plugin.name}" filter plugin: {error}') from error
-            if reasons:
-                refused.refused(plugin.name, reasons)
-                if not isinstance(reasons, Hopeless):
-                    refused.crowded.append(name)
-                return False
-        return True
-
-    return agree
-
-
 def _wish(pod: PodInfo, cache: Cache) -> tuple[str, int, str | None]:
     return pod.uid, pod.priority, cache.nominations.node_of(pod.uid) or None
 
 
-def _diagnosis(why: tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]]) -> Diagnosis:
+def _diagnosis(
+    why: tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]], also: Diagnosis | None = None
+) -> Diagnosis:
+    """`also` says which nodes plugins in Python refused."""
+    diagnosis = also or Diagnosis(0)
     nodes, not_named, conflict, refused, crowded = why
-    diagnosis = Diagnosis(nodes, crowded=crowded)
+    diagnosis.nodes = nodes
+    diagnosis.crowded += crowded
     if not nodes:
         return diagnosis
     if conflict:

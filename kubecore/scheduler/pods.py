@@ -68,7 +68,7 @@ class PodInfo:
 
     @property
     def scheduler_name(self) -> str:
-        return self.spec.get("schedulerName") or "default-scheduler"
+        return scheduler_name(self.obj)
 
     @property
     def nominated_node(self) -> str:
@@ -115,6 +115,10 @@ class PodInfo:
         self._requests = _pod_requests(self.obj, {})
         found = _pod_requests(self.obj, _WHEN_NOT_SAID)
         self._used = (found.get("cpu", 0), found.get("memory", 0))
+
+
+def scheduler_name(obj: Object) -> str:
+    return obj["spec"].get("schedulerName") or "default-scheduler"
 
 
 def is_finished(obj: Object) -> bool:

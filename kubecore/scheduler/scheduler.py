@@ -38,7 +38,7 @@ from kubecore.scheduler.placement import evaluator_for
 from kubecore.scheduler.placing import Failure, Placing
 from kubecore.scheduler.plugins import Factory
 from kubecore.scheduler.plugins import installed as installed_plugins
-from kubecore.scheduler.pods import PodInfo, is_finished, scheduling_facts
+from kubecore.scheduler.pods import PodInfo, is_finished, scheduler_name, scheduling_facts
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.profiles import ProfileConfig, make_profile
 from kubecore.scheduler.queue import BackOff, QueuedPod, SchedulingQueue
@@ -366,7 +366,7 @@ class Scheduler:
             self._queue.happened(pod_removed(pod))
 
     def _is_mine(self, obj: Object) -> bool:
-        return PodInfo(obj).scheduler_name in self._lanes
+        return scheduler_name(obj) in self._lanes
 
     # ------------------------------------------------------------------ nodes
     def _node_added(self, node: Object) -> None:
