@@ -10,16 +10,6 @@ from tests.support.fake_api import FakeAPI
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-def api(clock: VirtualClock) -> FakeAPI:
-    return FakeAPI(clock)
-
-
-@pytest.fixture
 async def informers(api: FakeAPI) -> AsyncIterator[InformerFactory]:
     factory = api.informers()
     yield factory

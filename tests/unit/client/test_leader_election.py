@@ -16,16 +16,6 @@ from tests.support.fake_api import FakeAPI
 LEASES = "leases.coordination.k8s.io"
 
 
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-def api(clock: VirtualClock) -> FakeAPI:
-    return FakeAPI(clock)
-
-
 class Candidates:
     """Candidates by identity; `working` are those whose work runs now, `most` how many ever did at once."""
 

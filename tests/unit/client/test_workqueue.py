@@ -6,11 +6,6 @@ from kubecore.client.workqueue import RateLimitingQueue, RateLimits, ShutDown
 from kubecore.clock import VirtualClock
 
 
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
 async def test_a_key_added_twice_is_handed_out_once(clock: VirtualClock) -> None:
     queue = RateLimitingQueue[str](clock)
     queue.add("a")

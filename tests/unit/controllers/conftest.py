@@ -15,16 +15,6 @@ from tests.support.fake_api import FakeAPI
 Start = Callable[..., None]
 
 
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-def api(clock: VirtualClock) -> FakeAPI:
-    return FakeAPI(clock)
-
-
 class Running:
     """Controllers under test; `settle` lets them work off everything that is due now."""
 

@@ -63,11 +63,6 @@ A_NODE = node_added(node("new"))
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
 def queue(clock: VirtualClock) -> Iterator[SchedulingQueue]:
     queue = SchedulingQueue(clock, {DEFAULT_NAME: Profile.of([SchedulingGates(), Fit(), Picky(), Broken()])})
     yield queue
