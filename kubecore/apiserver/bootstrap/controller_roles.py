@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from kubecore.apiserver.bootstrap.rules import (
     APPS,
-    AUTHENTICATION,
     AUTHORIZATION,
     AUTOSCALING,
     BATCH,
     CERTIFICATES,
-    COORDINATION,
     CORE,
     DISCOVERY,
     EXTENSIONS,
@@ -34,6 +32,7 @@ _WORKLOADS = (APPS, EXTENSIONS)
 
 
 def _workload_rules() -> dict[str, list[JSON]]:
+    """Of those that make pods, by way of others or not."""
     return {
         "cronjob-controller": [
             rule("get list patch update watch", BATCH, "cronjobs"),
@@ -93,6 +92,12 @@ def _workload_rules() -> dict[str, list[JSON]]:
             rule("delete update list watch", CORE, "persistentvolumeclaims"),
             events(),
         ],
+    }
+
+
+def _scale_rules() -> dict[str, list[JSON]]:
+    """Of those that say how many pods a workload has, how many must stay, and how long those do that are done."""
+    return {
         "disruption-controller": [
             rule(READ, _WORKLOADS, "deployments"),
             rule(READ, _WORKLOADS, "replicasets"),
@@ -157,6 +162,25 @@ def _cluster_rules() -> dict[str, list[JSON]]:
             events(),
         ],
         "ttl-controller": [rule("get list patch update watch", CORE, "nodes"), events()],
+        "validatingadmissionpolicy-status-controller": [
+            rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+            rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
+            events(),
+        ],
+        "resource-claim-controller": [
+            rule("get list watch", CORE, "pods"),
+            rule("update", CORE, "pods/finalizers"),
+            rule("get list watch", RESOURCE, "resourceclaimtemplates"),
+            rule("get list watch create delete", RESOURCE, "resourceclaims"),
+            rule("update patch", RESOURCE, "resourceclaims resourceclaims/status"),
+            rule("update patch", CORE, "pods/status"),
+            events(),
+        ],
+    }
+
+
+def _certificate_rules() -> dict[str, list[JSON]]:
+    return {
         "certificate-controller": [
             rule("delete get list watch", CERTIFICATES, "certificatesigningrequests"),
             rule("update", CERTIFICATES, "certificatesigningrequests/approval certificatesigningrequests/status"),
@@ -174,20 +198,6 @@ def _cluster_rules() -> dict[str, list[JSON]]:
         "kube-apiserver-serving-clustertrustbundle-publisher": [
             rule("attest", CERTIFICATES, "signers", names="kubernetes.io/kube-apiserver-serving"),
             rule("create update delete list watch", CERTIFICATES, "clustertrustbundles"),
-            events(),
-        ],
-        "validatingadmissionpolicy-status-controller": [
-            rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
-            rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
-            events(),
-        ],
-        "resource-claim-controller": [
-            rule("get list watch", CORE, "pods"),
-            rule("update", CORE, "pods/finalizers"),
-            rule("get list watch", RESOURCE, "resourceclaimtemplates"),
-            rule("get list watch create delete", RESOURCE, "resourceclaims"),
-            rule("update patch", RESOURCE, "resourceclaims resourceclaims/status"),
-            rule("update patch", CORE, "pods/status"),
             events(),
         ],
     }
@@ -295,7 +305,14 @@ def _storage_rules() -> dict[str, list[JSON]]:
 
 def controller_rules() -> dict[str, list[JSON]]:
     """Controller → its rules."""
-    return {**_workload_rules(), **_cluster_rules(), **_network_rules(), **_storage_rules()}
+    return {
+        **_workload_rules(),
+        **_scale_rules(),
+        **_cluster_rules(),
+        **_certificate_rules(),
+        **_network_rules(),
+        **_storage_rules(),
+    }
 
 
 def controller_roles() -> list[JSON]:
@@ -306,4 +323,4 @@ def controller_role_bindings() -> list[JSON]:
     return [cluster_role_binding(f"system:controller:{name}", [account(name)]) for name in controller_rules()]
 
 
-__all__ = ["AUTHENTICATION", "COORDINATION", "controller_role_bindings", "controller_roles", "controller_rules"]
+__all__ = ["controller_role_bindings", "controller_roles", "controller_rules"]

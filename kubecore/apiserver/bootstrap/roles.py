@@ -10,16 +10,13 @@ from kubecore.apiserver.bootstrap.rules import (
     AUTHENTICATION,
     AUTHORIZATION,
     AUTOSCALING,
-    AUTOUPDATE,
     BATCH,
     CERTIFICATES,
     COORDINATION,
     CORE,
     DISCOVERY,
-    EVENTS,
     EXTENSIONS,
     JSON,
-    LABELS,
     NETWORKING,
     NODE,
     POLICY,
@@ -172,6 +169,12 @@ def _open_roles() -> list[JSON]:
             "system:monitoring",
             [urls("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
         ),
+    ]
+
+
+def _add_on_roles() -> list[JSON]:
+    """For what is added to a cluster: monitors, provisioners, servers of more APIs, nodes."""
+    return [
         cluster_role(
             "system:heapster",
             [
@@ -218,7 +221,6 @@ def _open_roles() -> list[JSON]:
         cluster_role(
             "system:node-bootstrapper", [rule("create get list watch", CERTIFICATES, "certificatesigningrequests")]
         ),
-        *_certificate_roles(),
     ]
 
 
@@ -353,7 +355,13 @@ def _controller_manager() -> list[JSON]:
 
 
 def cluster_roles() -> list[JSON]:
-    return [*user_facing_roles(), *_open_roles(), *_component_roles()]
+    return [
+        *user_facing_roles(),
+        *_open_roles(),
+        *_add_on_roles(),
+        *_certificate_roles(),
+        *_component_roles(),
+    ]
 
 
 def cluster_role_bindings() -> list[JSON]:
@@ -461,9 +469,6 @@ def role_bindings() -> list[JSON]:
 
 
 __all__ = [
-    "AUTOUPDATE",
-    "EVENTS",
-    "LABELS",
     "cluster_role_bindings",
     "cluster_roles",
     "node_rules",
