@@ -1,121 +1,16 @@
-//! Go's regular expressions (RE2) on the regex crate: the same language, in linear time.
-//!
 //! Patterns are translated where the two syntaxes differ: `\d`, `\w`, `\s` and `\b` are ASCII in RE2, a lone `{` is a
 //! literal, `[` within a class is one, too, `\Q...\E` quotes, `\<` is a `<`.
 
-use std::sync::{Arc, LazyLock};
+use super::{MAX_REPEAT, MOST_PATTERN_BYTES, problem};
 
-use parking_lot::Mutex;
-use regex::{Regex, RegexBuilder};
-use rustc_hash::FxHashMap;
-
-/// Compiled patterns kept for the whole process. They are dear, and the same few are used again and again.
-const KEPT: usize = 256;
-/// Bounds memory: of a compiled program, and of the automaton it grows while matching.
-const PROGRAM_BYTES: usize = 4 << 20;
-const AUTOMATON_BYTES: usize = 1 << 20;
-/// Longer patterns are refused: parsed they take a hundred times their size.
-const MOST_PATTERN_BYTES: usize = 256 << 10;
-/// RE2's own limit.
-const MAX_REPEAT: u32 = 1000;
-
-type Compiled = Result<Arc<Regex>, String>;
-
-static COMPILED: LazyLock<Mutex<FxHashMap<Box<str>, Compiled>>> = LazyLock::new(Mutex::default);
-
-/// The compiled pattern; the error is Go's `error parsing regexp: ...`.
-pub(crate) fn compile(pattern: &str) -> Compiled {
-    if let Some(known) = COMPILED.lock().get(pattern) {
-        return known.clone();
-    }
-    // Kept, too, when it fails: to find a program too large takes as long as to make it.
-    let compiled = compiled(pattern);
-    if pattern.len() <= MOST_PATTERN_BYTES {
-        let mut kept = COMPILED.lock();
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(pattern.into(), compiled.clone());
-    }
-    compiled
-}
-
-fn compiled(pattern: &str) -> Compiled {
-    let translated = Translator::new(pattern).run()?;
-    RegexBuilder::new(&translated)
-        .size_limit(PROGRAM_BYTES)
-        .dfa_size_limit(AUTOMATON_BYTES)
-        .nest_limit(200)
-        .build()
-        .map(Arc::new)
-        .map_err(|error| failure(&error, pattern))
-}
-
-/// Why Go would not take the pattern.
-pub(crate) fn check(pattern: &str) -> Result<(), String> {
-    let translated = Translator::new(pattern).run()?;
-    let mut parser = regex_syntax::ParserBuilder::new().nest_limit(200).build();
-    parser.parse(&translated).map(drop).map_err(|error| syntax_failure(&error, pattern))
-}
-
-fn problem(what: &str, token: &str) -> String {
-    format!("error parsing regexp: {what}: `{token}`")
-}
-
-fn failure(error: &regex::Error, pattern: &str) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => problem("expression too large", pattern),
-        _ => match check(pattern) {
-            Err(problem) => problem,
-            Ok(()) => problem("invalid syntax", pattern),
-        },
-    }
-}
-
-fn syntax_failure(error: &regex_syntax::Error, pattern: &str) -> String {
-    use regex_syntax::ast::ErrorKind as Kind;
-    let regex_syntax::Error::Parse(error) = error else {
-        return problem("invalid character class range", pattern);
-    };
-    let span = error.span();
-    let token = error.pattern().get(span.start.offset..span.end.offset).unwrap_or(pattern);
-    match error.kind() {
-        Kind::GroupUnclosed => problem("missing closing )", pattern),
-        Kind::GroupUnopened => problem("unexpected )", pattern),
-        Kind::ClassUnclosed => {
-            problem("missing closing ]", error.pattern().get(span.start.offset..).unwrap_or(pattern))
-        }
-        Kind::ClassRangeInvalid => problem("invalid character class range", token),
-        Kind::RepetitionMissing => {
-            // The operator stands behind the empty span.
-            let rest = error.pattern().get(span.start.offset..).unwrap_or_default();
-            let end = if rest.starts_with('{') { rest.find('}').map_or(rest.len(), |at| at + 1) } else { 1 };
-            let end = end + usize::from(rest.get(end..).is_some_and(|rest| rest.starts_with('?')));
-            problem("missing argument to repetition operator", rest.get(..end).unwrap_or(rest))
-        }
-        Kind::NestLimitExceeded(_) => problem("expression nests too deeply", pattern),
-        Kind::GroupNameDuplicate { .. } => problem("duplicate capture group name", token),
-        Kind::GroupNameInvalid | Kind::GroupNameEmpty | Kind::GroupNameUnexpectedEof => {
-            problem("invalid named capture", token)
-        }
-        Kind::EscapeUnexpectedEof => {
-            "error parsing regexp: trailing backslash at end of expression: ``".into()
-        }
-        Kind::EscapeUnrecognized | Kind::UnsupportedBackreference => {
-            problem("invalid escape sequence", token)
-        }
-        _ => problem("invalid or unsupported Perl syntax", token),
-    }
-}
-
-struct Translator<'p> {
+pub(super) struct Translator<'p> {
     pattern: &'p str,
     at: usize,
     out: String,
 }
 
 impl<'p> Translator<'p> {
-    fn new(pattern: &'p str) -> Self {
+    pub fn new(pattern: &'p str) -> Self {
         Self { pattern, at: 0, out: String::with_capacity(pattern.len() + 16) }
     }
 
@@ -123,7 +18,7 @@ impl<'p> Translator<'p> {
         &self.pattern[self.at..]
     }
 
-    fn run(mut self) -> Result<String, String> {
+    pub fn run(mut self) -> Result<String, String> {
         if self.pattern.len() > MOST_PATTERN_BYTES {
             return Err(problem("expression too large", ""));
         }
@@ -407,65 +302,4 @@ fn literal(c: char) -> String {
         return format!("\\{c}");
     }
     format!("\\x{{{:x}}}", c as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn matches(pattern: &str, text: &str) -> bool {
-        compile(pattern).unwrap().is_match(text)
-    }
-
-    #[test]
-    fn perl_classes_are_ascii() {
-        assert!(matches(r"^\d+$", "12"));
-        assert!(!matches(r"^\d+$", "١٢"));
-        assert!(!matches(r"^\w+$", "é"));
-        assert!(matches(r"^\S+$", "é"));
-        assert!(matches(r"^[\w.-]+$", "a.b-c_d"));
-        assert!(matches(r"^[^\s]$", "x"));
-    }
-
-    #[test]
-    fn braces_and_brackets_that_mean_nothing_stand_for_themselves() {
-        assert!(matches(r"^a{b$", "a{b"));
-        assert!(matches(r"^x{,5}$", "x{,5}"));
-        assert!(matches(r"^[[]$", "["));
-        assert!(matches(r"^[a&&b]+$", "a&b"));
-        assert!(matches(r"^\Qa.b\E$", "a.b"));
-        assert!(matches(r"^\<\>$", "<>"));
-        assert!(matches(r"^[]a]+$", "]a"));
-        assert!(matches(r"^[a\]b]+$", "a]b"));
-        assert!(matches(r"^[+--]$", ","));
-        assert!(matches(r"^\x{1F600}\x41\101$", "😀AA"));
-    }
-
-    #[test]
-    fn errors_are_worded_as_go_does() {
-        for (pattern, message) in [
-            ("(", "error parsing regexp: missing closing ): `(`"),
-            (")", "error parsing regexp: unexpected ): `)`"),
-            ("[a", "error parsing regexp: missing closing ]: `[a`"),
-            ("*", "error parsing regexp: missing argument to repetition operator: `*`"),
-            ("a**", "error parsing regexp: invalid nested repetition operator: `**`"),
-            ("a{1001}", "error parsing regexp: invalid repeat count: `{1001}`"),
-            (r"a\1", r"error parsing regexp: invalid escape sequence: `\1`"),
-            ("(?=a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?=`"),
-            ("(?<!a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?<!`"),
-            ("\\", "error parsing regexp: trailing backslash at end of expression: ``"),
-            ("[b-a]", "error parsing regexp: invalid character class range: `b-a`"),
-            (r"\pX", r"error parsing regexp: invalid character class range: `\pX`"),
-        ] {
-            assert_eq!(check(pattern), Err(message.to_owned()), "{pattern}");
-            assert!(compile(pattern).is_err());
-        }
-    }
-
-    #[test]
-    fn what_blows_up_is_refused_and_what_backtracks_elsewhere_is_quick() {
-        assert!(compile("((((a{1000}){1000}){1000}){1000})").is_err());
-        let text = "a".repeat(100_000) + "!";
-        assert!(!matches(r"^(a+)+$", &text));
-    }
 }
