@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 
 use super::canonical;
-use super::error::{Kind, Rejection, SchemaError};
+use super::error::{Rejection, SchemaError};
 use super::model::{KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
-use super::scan::{Cursor, Text, check_float};
+use super::refusal::{strict_refusal, unrecognized};
+use super::scan::{Cursor, Keys, Text, at_end, check_float};
 
 /// Upstream's decoder stops counting strict errors there.
 pub(super) const MAX_STRICT_ERRORS: usize = 100;
@@ -69,146 +70,6 @@ impl Schemas {
         let mut decoder = Decoder::new(self, &plain, info);
         decoder.root(info.root).map_err(|error| self.refuse(info, &plain, error))?;
         Ok(Cow::Owned(decoder.cursor.finish().into_owned()))
-    }
-
-    fn wrong_kind(&self, info: &KindInfo, api_version: &str, kind: &str) -> Option<Rejection> {
-        let api_version = if api_version.is_empty() { &*info.api_version } else { api_version };
-        let kind = if kind.is_empty() { &*info.kind } else { kind };
-        if api_version == &*info.api_version && kind == &*info.kind {
-            return None;
-        }
-        let version = api_version.rsplit('/').next().unwrap_or(api_version);
-        let known = self.kind(&format!("{api_version}/{kind}"));
-        let message = match known {
-            // Options kinds are registered in every group version.
-            Some(other) if self.info(other).root == info.root => return None,
-            Some(_) if kind == &*info.kind => format!(
-                "the API version in the data ({api_version}) does not match the expected API version ({})",
-                info.api_version
-            ),
-            Some(_) => format!(
-                "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
-                 unknown conversion",
-                info.kind, info.version, info.kind
-            ),
-            None => format!(
-                "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
-                 {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
-                info.kind
-            ),
-        };
-        Some(Rejection::bad_request(message, Vec::new()))
-    }
-
-    pub(crate) fn bad_yaml(&self, kind: KindId, input: &[u8], problem: String) -> Rejection {
-        let message = format!(
-            "the object provided is unrecognized (must be of type {}): error converting YAML to JSON: {problem} ({})",
-            self.kind_name(kind),
-            summarize(input)
-        );
-        Rejection::bad_request(message, vec![SchemaError::syntax(problem)])
-    }
-
-    /// A body that is no object of the kind: say so of the kind it claims to be, or of its syntax.
-    fn refuse(&self, info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
-        if error.kind == Kind::Syntax {
-            return unrecognized(info, input, error);
-        }
-        if let Err(syntax) = check_json(input) {
-            return unrecognized(info, input, syntax);
-        }
-        let (api_version, kind) = claimed_kind(input);
-        if let Some(refusal) = self.wrong_kind(info, &api_version, &kind) {
-            return refusal;
-        }
-        Rejection::bad_request(handled_as(info, &error.message), vec![error])
-    }
-}
-
-pub(super) fn handled_as(info: &KindInfo, problem: &str) -> String {
-    format!("{} in version {:?} cannot be handled as a {}: {problem}", info.kind, info.version, info.kind)
-}
-
-pub(super) fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
-    let message = handled_as(info, &format!("strict decoding error: {}", strict.join(", ")));
-    let errors = strict
-        .into_iter()
-        .map(|message| SchemaError {
-            kind: Kind::Strict,
-            field: message.split('"').nth(1).unwrap_or_default().to_owned(),
-            message,
-        })
-        .collect();
-    Rejection::bad_request(message, errors)
-}
-
-pub(super) fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
-    let message = format!(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
-        info.kind,
-        error.message,
-        summarize(input)
-    );
-    Rejection::bad_request(message, vec![error])
-}
-
-/// The beginning of a body, as upstream shows it in errors: text if it looks like JSON, else hexadecimal.
-pub(crate) fn summarize(input: &[u8]) -> String {
-    const SHOWN: usize = 30;
-    let head = &input[..input.len().min(SHOWN)];
-    let dots = if input.len() > SHOWN { " ..." } else { "" };
-    match input.first() {
-        None => "<empty>".into(),
-        Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(head)),
-        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + dots,
-    }
-}
-
-/// apiVersion and kind at the top of a well-formed body; empty where they are missing or no strings.
-pub(crate) fn claimed_kind(input: &[u8]) -> (String, String) {
-    #[derive(Default, serde::Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow, default, rename = "apiVersion")]
-        api_version: Option<Cow<'a, str>>,
-        #[serde(borrow, default)]
-        kind: Option<Cow<'a, str>>,
-    }
-    let head: Head<'_> = serde_json::from_slice(input).unwrap_or_default();
-    let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
-    (owned(head.api_version), owned(head.kind))
-}
-
-/// Checks that a body is one JSON value of bounded depth, in UTF-8.
-pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
-    if let Err(error) = std::str::from_utf8(input) {
-        return Err(SchemaError::syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())));
-    }
-    let mut cursor = Cursor::new(input);
-    cursor.skip_space();
-    let checked = cursor.any_value().and_then(|()| at_end(&mut cursor));
-    checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })
-}
-
-/// What Go says when this text is to become a map of anything; None when it can (null can, too).
-pub fn json_object_fault(input: &[u8]) -> Option<String> {
-    if let Err(fault) = check_json(input) {
-        return Some(fault.message);
-    }
-    let found = match input.trim_ascii_start().first() {
-        Some(b'{' | b'n') | None => return None,
-        Some(b'[') => "array",
-        Some(b'"') => "string",
-        Some(b't' | b'f') => "bool",
-        Some(_) => "number",
-    };
-    Some(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
-}
-
-pub(super) fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
-    cursor.skip_space();
-    match cursor.peek() {
-        None => Ok(()),
-        Some(_) => Err(cursor.unexpected("after top-level value")),
     }
 }
 
@@ -625,30 +486,4 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
 fn is_zero(scalar: &[u8]) -> bool {
     matches!(scalar, b"\"\"" | b"0" | b"-0" | b"false")
-}
-
-/// The keys of one map seen so far.
-#[derive(Default)]
-pub(super) struct Keys<'a> {
-    few: Vec<Cow<'a, [u8]>>,
-    many: Option<rustc_hash::FxHashSet<Cow<'a, [u8]>>>,
-}
-
-impl<'a> Keys<'a> {
-    const FEW: usize = 16;
-
-    pub fn repeats(&mut self, key: Text<'a>) -> bool {
-        let key = key.decode();
-        if let Some(many) = &mut self.many {
-            return !many.insert(key);
-        }
-        if self.few.contains(&key) {
-            return true;
-        }
-        self.few.push(key);
-        if self.few.len() == Self::FEW {
-            self.many = Some(self.few.drain(..).collect());
-        }
-        false
-    }
 }

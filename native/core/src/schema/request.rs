@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::decode::{Decoded, FieldValidation, summarize};
+use super::decode::{Decoded, FieldValidation};
 use super::error::Rejection;
 use super::model::{KindId, Schemas};
+use super::refusal::summarize;
 use super::yaml;
 use crate::protobuf::{self, Envelope};
 

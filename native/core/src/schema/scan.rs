@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::error::SchemaError;
+use super::error::{Kind, SchemaError};
 use super::escapes::{unescape, write_string};
 use super::plain::plain_prefix;
 
@@ -425,4 +425,64 @@ pub(crate) fn member_spans<'a>(input: &'a [u8], last: Option<&str>) -> Scan<Memb
         }
     }
     Ok(Members { members, end: cursor.pos })
+}
+
+/// The keys of one map seen so far.
+#[derive(Default)]
+pub(super) struct Keys<'a> {
+    few: Vec<Cow<'a, [u8]>>,
+    many: Option<rustc_hash::FxHashSet<Cow<'a, [u8]>>>,
+}
+
+impl<'a> Keys<'a> {
+    const FEW: usize = 16;
+
+    pub fn repeats(&mut self, key: Text<'a>) -> bool {
+        let key = key.decode();
+        if let Some(many) = &mut self.many {
+            return !many.insert(key);
+        }
+        if self.few.contains(&key) {
+            return true;
+        }
+        self.few.push(key);
+        if self.few.len() == Self::FEW {
+            self.many = Some(self.few.drain(..).collect());
+        }
+        false
+    }
+}
+
+/// Checks that a body is one JSON value of bounded depth, in UTF-8.
+pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
+    if let Err(error) = std::str::from_utf8(input) {
+        return Err(SchemaError::syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())));
+    }
+    let mut cursor = Cursor::new(input);
+    cursor.skip_space();
+    let checked = cursor.any_value().and_then(|()| at_end(&mut cursor));
+    checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })
+}
+
+/// What Go says when this text is to become a map of anything; None when it can (null can, too).
+pub fn json_object_fault(input: &[u8]) -> Option<String> {
+    if let Err(fault) = check_json(input) {
+        return Some(fault.message);
+    }
+    let found = match input.trim_ascii_start().first() {
+        Some(b'{' | b'n') | None => return None,
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(_) => "number",
+    };
+    Some(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
+}
+
+pub(super) fn at_end(cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
+    cursor.skip_space();
+    match cursor.peek() {
+        None => Ok(()),
+        Some(_) => Err(cursor.unexpected("after top-level value")),
+    }
 }

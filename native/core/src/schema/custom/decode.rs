@@ -4,10 +4,11 @@
 //! Semantics of apiextensions-apiserver `schema/pruning`, `schema/objectmeta/coerce.go` and `defaulting/prunenulls.go`.
 
 use super::Node;
-use crate::schema::decode::{Decoder, Keep, Keys, Step, Step1, at_end, handled_as, strict_refusal};
+use crate::schema::decode::{Decoder, Keep, Step, Step1};
 use crate::schema::error::{Kind, Rejection, SchemaError};
 use crate::schema::model::{KindInfo, Schemas, Shape, StructId};
-use crate::schema::scan::Text;
+use crate::schema::refusal::{handled_as, strict_refusal, summarize, unrecognized};
+use crate::schema::scan::{Keys, Text, at_end};
 use crate::schema::{Decoded, FieldValidation};
 
 /// Where the structs of a custom kind have ObjectMeta.
@@ -66,7 +67,7 @@ impl Schemas {
 
     fn refuse_custom(&self, info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
         if error.kind == Kind::Syntax {
-            return crate::schema::decode::unrecognized(info, input, error);
+            return unrecognized(info, input, error);
         }
         Rejection::bad_request(handled_as(info, &error.message), vec![error])
     }
@@ -91,7 +92,7 @@ fn missing_or_wrong_identity(info: &KindInfo, decoder: &Decoder<'_, '_>, input: 
     let message = format!(
         "the object provided is unrecognized (must be of type {}): {problem} ({})",
         info.kind,
-        crate::schema::decode::summarize(input)
+        summarize(input)
     );
     Some(Rejection::bad_request(message, Vec::new()))
 }

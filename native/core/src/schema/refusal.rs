@@ -1,0 +1,116 @@
+//! What a client hears whose body is no object of the kind, in Kubernetes' words.
+
+use std::borrow::Cow;
+
+use super::error::{Kind, Rejection, SchemaError};
+use super::model::{KindId, KindInfo, Schemas};
+use super::scan::check_json;
+
+impl Schemas {
+    /// The refusal of a body that says it is of another kind, or of another version.
+    pub(super) fn wrong_kind(&self, info: &KindInfo, api_version: &str, kind: &str) -> Option<Rejection> {
+        let api_version = if api_version.is_empty() { &*info.api_version } else { api_version };
+        let kind = if kind.is_empty() { &*info.kind } else { kind };
+        if api_version == &*info.api_version && kind == &*info.kind {
+            return None;
+        }
+        let version = api_version.rsplit('/').next().unwrap_or(api_version);
+        let known = self.kind(&format!("{api_version}/{kind}"));
+        let message = match known {
+            // Options kinds are registered in every group version.
+            Some(other) if self.info(other).root == info.root => return None,
+            Some(_) if kind == &*info.kind => format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({})",
+                info.api_version
+            ),
+            Some(_) => format!(
+                "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
+                 unknown conversion",
+                info.kind, info.version, info.kind
+            ),
+            None => format!(
+                "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
+                 {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                info.kind
+            ),
+        };
+        Some(Rejection::bad_request(message, Vec::new()))
+    }
+
+    pub(crate) fn bad_yaml(&self, kind: KindId, input: &[u8], problem: String) -> Rejection {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): error converting YAML to JSON: {problem} ({})",
+            self.kind_name(kind),
+            summarize(input)
+        );
+        Rejection::bad_request(message, vec![SchemaError::syntax(problem)])
+    }
+
+    /// A body that is no object of the kind: say so of the kind it claims to be, or of its syntax.
+    pub(super) fn refuse(&self, info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+        if error.kind == Kind::Syntax {
+            return unrecognized(info, input, error);
+        }
+        if let Err(syntax) = check_json(input) {
+            return unrecognized(info, input, syntax);
+        }
+        let (api_version, kind) = claimed_kind(input);
+        if let Some(refusal) = self.wrong_kind(info, &api_version, &kind) {
+            return refusal;
+        }
+        Rejection::bad_request(handled_as(info, &error.message), vec![error])
+    }
+}
+
+pub(super) fn handled_as(info: &KindInfo, problem: &str) -> String {
+    format!("{} in version {:?} cannot be handled as a {}: {problem}", info.kind, info.version, info.kind)
+}
+
+pub(super) fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection {
+    let message = handled_as(info, &format!("strict decoding error: {}", strict.join(", ")));
+    let errors = strict
+        .into_iter()
+        .map(|message| SchemaError {
+            kind: Kind::Strict,
+            field: message.split('"').nth(1).unwrap_or_default().to_owned(),
+            message,
+        })
+        .collect();
+    Rejection::bad_request(message, errors)
+}
+
+pub(super) fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
+    let message = format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
+        info.kind,
+        error.message,
+        summarize(input)
+    );
+    Rejection::bad_request(message, vec![error])
+}
+
+/// The beginning of a body, as upstream shows it in errors: text if it looks like JSON, else hexadecimal.
+pub(crate) fn summarize(input: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let head = &input[..input.len().min(SHOWN)];
+    let dots = if input.len() > SHOWN { " ..." } else { "" };
+    match input.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(head)),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + dots,
+    }
+}
+
+/// apiVersion and kind at the top of a well-formed body; empty where they are missing or no strings.
+pub(crate) fn claimed_kind(input: &[u8]) -> (String, String) {
+    #[derive(Default, serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default, rename = "apiVersion")]
+        api_version: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        kind: Option<Cow<'a, str>>,
+    }
+    let head: Head<'_> = serde_json::from_slice(input).unwrap_or_default();
+    let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
+    (owned(head.api_version), owned(head.kind))
+}
