@@ -24,6 +24,9 @@ class AdmissionExpressions:
 def check_device_selector(expression: str) -> str | None:
     """What is wrong with an expression that selects devices, or None."""
 
+def is_cel_identifier(name: str) -> bool:
+    """Whether expressions can name a variable so."""
+
 # --- balance
 def schedulers() -> list[str]:
     """The names `Balancer.put_service` takes: IPVS's rr, wrr, lc, wlc, sh, dh, sed, nq, lblc, mh, fo, ovf."""

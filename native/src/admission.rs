@@ -40,7 +40,13 @@ fn check_device_selector(py: Python<'_>, expression: &str) -> Option<String> {
     py.detach(|| admission::check_device_selector(expression)).err()
 }
 
+#[pyfunction]
+fn is_cel_identifier(name: &str) -> bool {
+    admission::is_identifier(name)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AdmissionExpressions>()?;
-    module.add_function(wrap_pyfunction!(check_device_selector, module)?)
+    module.add_function(wrap_pyfunction!(check_device_selector, module)?)?;
+    module.add_function(wrap_pyfunction!(is_cel_identifier, module)?)
 }

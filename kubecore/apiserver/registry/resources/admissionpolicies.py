@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from kubecore.api.errors import Cause
@@ -20,7 +21,7 @@ from kubecore.apiserver.registry.validation.problems import Problems
 JSON = dict[str, Any]
 
 
-class _PolicyStrategy(Strategy):
+class _PolicyStrategy(Strategy, ABC):
     allow_unconditional_update = False
     any_finalizer = True
 
@@ -45,8 +46,9 @@ class _PolicyStrategy(Strategy):
         self._validate(problems, obj, same_conditions=unchanged)
         return problems
 
+    @abstractmethod
     def _validate(self, problems: Problems, obj: JSON, *, same_conditions: bool) -> None:
-        raise NotImplementedError
+        """`same_conditions`: an update leaves the match conditions, and what they see, as they were."""
 
 
 class ValidatingAdmissionPolicyStrategy(_PolicyStrategy):

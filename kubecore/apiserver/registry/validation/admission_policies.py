@@ -5,9 +5,9 @@ After kubernetes `pkg/apis/admissionregistration/validation/validation.go`.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from kubecore import _native
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.admission_rules import (
     FAILURE_POLICIES,
@@ -24,33 +24,6 @@ JSON = dict[str, Any]
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _MOST_ANNOTATIONS, _LONGEST_VALUE = 20, 5 * 1024
-_IDENTIFIER_RE = re.compile("[_a-zA-Z][_a-zA-Z0-9]*")
-# Words of CEL, and such as may become some.
-_RESERVED = frozenset(
-    {
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    }
-)
 _NO_RULES = "validations or auditAnnotations must contain at least one item"
 # What a mutation holds, by its patchType.
 _MUTATIONS = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
@@ -131,7 +104,7 @@ def _variable(problems: Problems, variable: JSON, path: str, expressions: Expres
     name = variable.get("name") or ""
     if not name.strip():
         problems.required(f"{path}.name", "name is not specified")
-    elif _IDENTIFIER_RE.fullmatch(name) is None or name in _RESERVED:
+    elif not _native.is_cel_identifier(name):
         problems.invalid(f"{path}.name", name, "must be a valid CEL identifier")
     expression = variable.get("expression") or ""
     if expression.strip():

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::check::{Abilities, Checked, check_with};
 use super::declared::{Declared, Shape};
+use super::escape;
 use super::functions_declared::{AUTHORIZER, RESOURCE_CHECK};
 use super::messages::{JSON_PATCH, OBJECT};
 use super::types::Type;
@@ -89,6 +90,11 @@ impl Expressions {
         let patches = matches!(purpose, Purpose::ApplyConfiguration | Purpose::JsonPatch);
         compiled(expression, &variables, Abilities { authorization: true, patches })
     }
+}
+
+/// Whether a policy's variable can be named so.
+pub fn is_identifier(name: &str) -> bool {
+    escape::is_identifier(name)
 }
 
 /// Fails with what is wrong with an expression that selects devices.

@@ -16,6 +16,14 @@ fn is_word(name: &str) -> bool {
     MEANT.contains(&name) || RESERVED.contains(&name)
 }
 
+/// Whether a variable can be named so.
+pub(super) fn is_identifier(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !is_word(name)
+}
+
 /// The escaped form of one of the language's own words.
 pub(super) fn reserved(name: &str) -> Option<String> {
     is_word(name).then(|| format!("__{name}__"))
@@ -79,6 +87,16 @@ pub(crate) fn unescape(name: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers_are_letters_and_digits_and_no_words_of_the_language() {
+        for (name, good) in [("a", true), ("_A9", true), ("self", true), ("", false), ("9a", false)] {
+            assert_eq!(is_identifier(name), good, "{name}");
+        }
+        for name in ["in", "namespace", "ä", "a-b", "a.b"] {
+            assert!(!is_identifier(name), "{name}");
+        }
+    }
 
     #[test]
     fn names_are_escaped_and_found_again() {
