@@ -7,14 +7,13 @@ metrics and conditions of v1, the behavior as upstream's internal type, whose fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
-from kubecore.api import quantity
+from kubecore.api import quantity, schemas
 
 JSON = dict[str, Any]
-_Made = TypeVar("_Made")
 # Of one kind of metric: between what a target (or a current value) is in v1 and what it is in v2.
 _Pair = tuple[Callable[[JSON], JSON], Callable[[JSON], JSON]]
 
@@ -33,6 +32,14 @@ ROUND_TRIP = (
     CONDITIONS,
 )
 
+_V2 = "autoscaling/v2/HorizontalPodAutoscaler"
+# Where v2 has what the annotations hold.
+_PLACES = {
+    METRICS: ("spec", "metrics"),
+    BEHAVIOR: ("spec", "behavior"),
+    CURRENT_METRICS: ("status", "currentMetrics"),
+    CONDITIONS: ("status", "conditions"),
+}
 _SPEC = ("scaleTargetRef", "minReplicas", "maxReplicas")
 _STATUS = ("observedGeneration", "lastScaleTime")
 _CONDITION = ("type", "status", "lastTransitionTime", "reason", "message")
@@ -119,13 +126,26 @@ def _stored_status(status: JSON, notes: JSON) -> JSON:
     return found
 
 
-def _read(notes: JSON, name: str, make: Callable[[Any], _Made]) -> _Made | None:
+def _read(notes: JSON, name: str, make: Callable[[Any], Any]) -> Any:
+    """What an annotation holds, as v2 has it; None without it, and for what v2 could not have there."""
     if name not in notes:
         return None
     try:
-        return make(orjson.loads(notes[name]) or [])
-    except (orjson.JSONDecodeError, quantity.InvalidQuantity, TypeError, KeyError, AttributeError):
+        made = make(orjson.loads(notes[name]) or [])
+        if not made:
+            return made
+        section, field = _PLACES[name]
+        decoded = schemas.default().decode(_V2, orjson.dumps({section: {field: made}}))
+    except (
+        orjson.JSONDecodeError,
+        schemas.SchemaError,
+        quantity.InvalidQuantity,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ):
         return None
+    return orjson.loads(decoded.body).get(section, {}).get(field)
 
 
 def _is_cpu_share(metric: JSON) -> bool:
@@ -323,7 +343,7 @@ def _plain_rules(rules: JSON) -> JSON:
     if "policies" in found:
         zero = {"type": "", "value": 0, "periodSeconds": 0}
         found["policies"] = [
-            {name: _member(policy, name) or zero[name] for name in _POLICY} for policy in found["policies"]
+            {**zero, **_given(**{name: _member(policy, name) for name in _POLICY})} for policy in found["policies"]
         ]
     return found
 

@@ -66,13 +66,30 @@ def test_status_and_conditions_come_back_from_v1() -> None:
     assert back["currentMetrics"] == [{"type": "Resource", "resource": {"name": "cpu", "current": value}}]
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '[{"type":"Pods","pods":{"targetAverageValue":"much"}}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '[{"type":"Pods","pods":{"targetAverageValue":"much"}}]',
+        '[{"type":"Pods","pods":{"targetAverageValue":"5","selector":"all"}}]',
+        '[{"type":"Resource","resource":{"name":"cpu","targetAverageUtilization":"80"}}]',
+    ],
+)
 def test_an_annotation_that_cannot_be_read_counts_as_none(text: str) -> None:
     given = autoscaler(spec={"maxReplicas": 3})
     given["metadata"]["annotations"] = {autoscalers.METRICS: text, "kept": "yes"}
     found = autoscalers.stored(given)
     assert "metrics" not in found["spec"]
     assert notes_of(found) == {"kept": "yes"}
+
+
+@pytest.mark.parametrize("value", ['"4"', "1.5", "{}", "3000000000"])
+def test_a_behavior_of_other_types_than_v2s_counts_as_none(value: str) -> None:
+    given = autoscaler(spec={"maxReplicas": 3})
+    policies = f'[{{"Type":"Pods","Value":{value},"PeriodSeconds":15}}]'
+    given["metadata"]["annotations"] = {autoscalers.BEHAVIOR: f'{{"ScaleUp":{{"Policies":{policies}}}}}'}
+    assert "behavior" not in autoscalers.stored(given)["spec"]
 
 
 def test_an_event_has_other_names_in_the_other_group() -> None:
