@@ -1,6 +1,8 @@
 """metrics.k8s.io: what nodes and pods use now, as `kubectl top` and autoscalers ask for it.
 
 Nothing is collected beforehand: a request is answered from the kubelets' /stats/summary, which measure when asked.
+Who asks while a kubelet is being asked hears the same answer, and no more than so many are asked at once: every
+autoscaler and every `kubectl top` asks all the nodes that it is about.
 After kubernetes-sigs/metrics-server; it is served here because there is no other place for it to run.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
@@ -41,6 +43,7 @@ JSON = dict[str, Any]
 _GROUP, _VERSION = "metrics.k8s.io", "v1beta1"
 _API_VERSION = f"{_GROUP}/{_VERSION}"
 _TIMEOUT_SECONDS = 10
+_ASKED_AT_ONCE = 64
 _SELECTORS = ("labelSelector", "fieldSelector")
 
 
@@ -81,6 +84,8 @@ class ResourceMetrics:
     def __init__(self, registry: Registry, kubelets: KubeletConnection) -> None:
         self._registry = registry
         self._kubelets = kubelets
+        self._asked: dict[str, asyncio.Task[JSON | None]] = {}
+        self._slots = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     def served(self) -> list[Served]:
         """What is to be served, with its handlers."""
@@ -162,19 +167,28 @@ class ResourceMetrics:
     async def _summaries(self, nodes: Iterable[str]) -> dict[str, JSON]:
         """By node; those that do not answer are left out."""
         names = sorted(nodes)
-        answers = await asyncio.gather(*(self._summary(name) for name in names))
+        answers = await asyncio.gather(*map(self._summary, names))
         return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
 
-    async def _summary(self, node: str) -> JSON | None:
+    def _summary(self, node: str) -> Awaitable[JSON | None]:
+        asked = self._asked.get(node)
+        if asked is None:
+            asked = self._asked[node] = asyncio.create_task(self._ask(node), name=f"usage of {node}")
+            asked.add_done_callback(lambda _: self._asked.pop(node))
+        # One who goes away takes no answer from the others.
+        return asyncio.shield(asked)
+
+    async def _ask(self, node: str) -> JSON | None:
         import aiohttp
 
         try:
-            url = kubelet_of(self._registry, node).url("/stats/summary")
-            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-            async with self._kubelets.session().get(url, timeout=timeout) as answer:
-                answer.raise_for_status()
-                found: JSON = orjson.loads(await answer.read())
-                return found
+            # Real time, as the kubelet's is; waiting for one's turn counts.
+            async with asyncio.timeout(_TIMEOUT_SECONDS), self._slots:
+                url = kubelet_of(self._registry, node).url("/stats/summary")
+                async with self._kubelets.session().get(url) as answer:
+                    answer.raise_for_status()
+                    found: JSON = orjson.loads(await answer.read())
+                    return found
         except (StatusError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             log.info("node %s does not tell what it uses: %s", node, error)
             return None

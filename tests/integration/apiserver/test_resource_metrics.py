@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,8 +35,14 @@ class PlayedKubelet:
     def __init__(self) -> None:
         self.summary: JSON = {"node": usage(1_500_000_000, 5 << 30), "pods": []}
         self.port = 0
+        self.asked = 0
+        self.reached, self.free = asyncio.Event(), asyncio.Event()
+        self.free.set()
 
     async def answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        self.reached.set()
+        await self.free.wait()
         return web.json_response(self.summary)
 
     def runs(self, made: JSON, *containers: tuple[str, int | None, int]) -> None:
@@ -124,6 +131,22 @@ async def test_nodes_are_told_as_far_as_they_answer(cluster: Api, kubelet: Playe
     assert (node["metadata"]["name"], node["usage"]) == ("alpha", {"cpu": "1500m", "memory": "5Gi"})
     code, error = await cluster.get(f"{METRICS}/nodes", "beta")
     assert (code, error["message"]) == (404, 'nodemetrics.metrics.k8s.io "beta" not found')
+
+
+async def test_a_kubelet_is_asked_once_for_all_who_ask_meanwhile(cluster: Api, kubelet: PlayedKubelet) -> None:
+    kubelet.free.clear()
+    path = f"{METRICS}/nodes"
+    first = asyncio.create_task(cluster.get(path, "alpha"))
+    await kubelet.reached.wait()
+    gone, second = (asyncio.create_task(cluster.get(path, "alpha")) for _ in range(2))
+    # What is asked later is answered, so those two have come as far as they can.
+    assert (await cluster.get("v1/nodes", "alpha"))[0] == 200
+    gone.cancel()
+    kubelet.free.set()
+    assert [(await one)[0] for one in (first, second)] == [200, 200]
+    assert kubelet.asked == 1
+    assert (await cluster.get(path, "alpha"))[0] == 200
+    assert kubelet.asked == 2
 
 
 async def test_what_does_not_run_has_no_metrics(api: Api) -> None:
