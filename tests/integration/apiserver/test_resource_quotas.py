@@ -278,5 +278,10 @@ async def test_a_count_leaves_room_for_what_has_been_charged_just_now(api: Api) 
     assert made["status"]["used"] == {"count/configmaps": "1"}
 
 
-async def test_other_namespaces_quotas_say_nothing(api: Api) -> None:
-    await allowed(api, PODS, pod("a"))
+async def test_other_namespaces_quotas_say_nothing(api: Api, cluster: Api) -> None:
+    other = Api(api.transport, f"{api.namespace}-other")
+    await allowed(cluster, "v1/namespaces", {"metadata": {"name": other.namespace}})
+    await limit(other, {"configmaps": "0"})
+    await refusal(other, "v1/configmaps", config_map("c"))
+    await allowed(api, "v1/configmaps", config_map("c"))
+    assert await used(other) == {"configmaps": "0"}
