@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,19 +35,23 @@ class _Server:
 
 
 _SERVER = _Server()
+_NOTHING = nullcontext()
+
+
+def beside(
+    registry: Registry, ctx: RequestContext, wanted: Sequence[Companion], had: Sequence[Companion] = ()
+) -> AbstractAsyncContextManager[None]:
+    """Makes what is wanted and was not had before; takes away what is wanted no more, or on failure what was made.
+
+    Raises StatusError when one cannot be made. A dry run makes none. Most objects have none, and pay next to nothing.
+    """
+    return _NOTHING if ctx.dry_run or not (wanted or had) else _beside(registry, ctx, wanted, had)
 
 
 @asynccontextmanager
-async def beside(
-    registry: Registry, ctx: RequestContext, wanted: Sequence[Companion], had: Sequence[Companion] = ()
+async def _beside(
+    registry: Registry, ctx: RequestContext, wanted: Sequence[Companion], had: Sequence[Companion]
 ) -> AsyncIterator[None]:
-    """Makes what is wanted and was not had before; takes away what is wanted no more, or on failure what was made.
-
-    Raises StatusError when one cannot be made. A dry run makes none.
-    """
-    if ctx.dry_run or not (wanted or had):
-        yield
-        return
     known, kept = {one.key for one in had}, {one.key for one in wanted}
     new = [one for one in wanted if one.key not in known]
     made: list[Companion] = []
