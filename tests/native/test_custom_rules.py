@@ -35,3 +35,18 @@ def test_objects_fare_as_in_kubernetes(number: int) -> None:
         assert sorted(map(list, found + further)) == case["faults"], case
         warnings = sorted(f"{field}: {message}" for _, field, message in forgiven)
         assert warnings == case.get("warnings", []), case
+
+
+def test_patterns_that_values_bring_are_made_within_the_budget_of_work() -> None:
+    strings = {"type": "array", "maxItems": 1000, "items": {"type": "string", "maxLength": 20}}
+    rule = {"rule": "self.all(pattern, !'a'.matches(pattern))"}
+    schema = {"type": "object", "properties": {"spec": {**strings, "x-kubernetes-validations": [rule]}}}
+    kind = schemas.custom(json.dumps(schema).encode(), api_version="example.com/v1", kind="Patterned")
+
+    def faults(count: int) -> list[str]:
+        body = {"apiVersion": "example.com/v1", "kind": "Patterned", "spec": [f"^b{count}-{n}$" for n in range(count)]}
+        return [message for _, _, message in kind.validate(json.dumps(body).encode())[1]]
+
+    assert faults(100) == []
+    (told,) = faults(1000)
+    assert "cost limit exceeded" in told

@@ -14,18 +14,26 @@ use translation::Translator;
 
 /// Compiled patterns kept for the whole process. They are dear, and the same few are used again and again.
 const KEPT: usize = 256;
-/// Bounds memory: of a compiled program, and of the automaton it grows while matching.
-const PROGRAM_BYTES: usize = 4 << 20;
-const AUTOMATON_BYTES: usize = 1 << 20;
+/// How large a program may be, tried one after the other: it bounds memory, and the time to make one, which are a
+/// millisecond, some tens of them, and a quarter of a second. The work of that is in steps of `cel::machine`.
+const SIZES: [Size; 3] =
+    [Size { bytes: 64 << 10, work: 40_000 }, Size { bytes: 4 << 20, work: 2_000_000 }, LARGE];
 /// Go shares what a class stands for among its repetitions and regex does not: `\p{L}{63}` takes megabytes. Of patterns
-/// that take so many, few are kept. A quarter of a second makes one, or finds it too large.
-const LARGE_PROGRAM_BYTES: usize = 32 << 20;
+/// that take so many, few are kept.
+const LARGE: Size = Size { bytes: 32 << 20, work: 10_000_000 };
 const LARGE_KEPT: usize = 4;
+/// Bounds the memory of the automaton that a program grows while matching.
+const AUTOMATON_BYTES: usize = 1 << 20;
 /// Longer patterns are refused: parsed they take a hundred times their size.
 const MOST_PATTERN_BYTES: usize = 256 << 10;
 /// RE2's own limit.
 const MAX_REPEAT: u32 = 1000;
 const NEST_LIMIT: u32 = 200;
+
+struct Size {
+    bytes: usize,
+    work: u64,
+}
 
 type Compiled = Result<Arc<Regex>, String>;
 
@@ -57,48 +65,41 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 /// The compiled pattern; the error is Go's `error parsing regexp: ...`.
 pub(crate) fn compile(pattern: &str) -> Compiled {
+    compile_priced(pattern).0
+}
+
+/// The same, and what it took to make it: nothing where it was known.
+pub(crate) fn compile_priced(pattern: &str) -> (Compiled, u64) {
     if let Some(known) = KNOWN.lock().all.get(pattern) {
-        return known.clone();
+        return (known.clone(), 0);
     }
+    let (compiled, size) = compiled(pattern);
     // Kept, too, when it fails: to find a program too large takes as long as to make it.
-    let mut compiled = compiled(pattern, PROGRAM_BYTES);
-    let large = matches!(compiled, Err(Refused::TooLarge));
-    if large {
-        compiled = self::compiled(pattern, LARGE_PROGRAM_BYTES);
-    }
-    let is_program = compiled.is_ok();
-    let compiled = compiled.map_err(|refused| refused.told(pattern));
     if pattern.len() <= MOST_PATTERN_BYTES {
-        KNOWN.lock().keep(pattern, compiled.clone(), large && is_program);
+        KNOWN.lock().keep(pattern, compiled.clone(), size.bytes == LARGE.bytes && compiled.is_ok());
     }
-    compiled
+    (compiled, size.work)
 }
 
-enum Refused {
-    Faulty(String),
-    TooLarge,
-}
-
-impl Refused {
-    fn told(self, pattern: &str) -> String {
-        match self {
-            Self::Faulty(problem) => problem,
-            Self::TooLarge => problem("expression too large", pattern),
+/// The size is the one that was tried last.
+fn compiled(pattern: &str) -> (Compiled, &'static Size) {
+    let translated = match parsed(pattern) {
+        Ok(translated) => translated,
+        Err(problem) => return (Err(problem), &SIZES[0]),
+    };
+    for size in &SIZES {
+        let built = RegexBuilder::new(&translated)
+            .size_limit(size.bytes)
+            .dfa_size_limit(AUTOMATON_BYTES)
+            .nest_limit(NEST_LIMIT)
+            .build();
+        match built {
+            Ok(regex) => return (Ok(Arc::new(regex)), size),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(_) => return (Err(problem("invalid syntax", pattern)), size),
         }
     }
-}
-
-fn compiled(pattern: &str, most_bytes: usize) -> Result<Arc<Regex>, Refused> {
-    let translated = parsed(pattern).map_err(Refused::Faulty)?;
-    let built = RegexBuilder::new(&translated)
-        .size_limit(most_bytes)
-        .dfa_size_limit(AUTOMATON_BYTES)
-        .nest_limit(NEST_LIMIT)
-        .build();
-    built.map(Arc::new).map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => Refused::TooLarge,
-        _ => Refused::Faulty(problem("invalid syntax", pattern)),
-    })
+    (Err(problem("expression too large", pattern)), &LARGE)
 }
 
 /// Why the pattern is none for Go, or is too large to be matched here.
@@ -254,6 +255,14 @@ mod tests {
         {
             assert_eq!(check(pattern), Ok(()), "{pattern}");
         }
+    }
+
+    #[test]
+    fn what_it_took_is_told_to_the_first_who_asks() {
+        let works = |pattern| [compile_priced(pattern).1, compile_priced(pattern).1];
+        assert_eq!(works("^first [a-z]{9}$"), [SIZES[0].work, 0]);
+        assert_eq!(works(r"^first \p{L}{20}$"), [SIZES[1].work, 0]);
+        assert_eq!(works(r"^first [\p{L}x]{999}[\p{L}y]{999}$"), [LARGE.work, 0]);
     }
 
     /// OpenShift's, of the hosts of its Ingress configuration.

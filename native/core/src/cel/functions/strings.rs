@@ -1,5 +1,9 @@
 //! Texts: cel-go's string extension (version 2) and regular expressions.
 
+use std::sync::Arc;
+
+use regex::Regex;
+
 use super::{
     Evaluated, Failure, Function, Machine, Value, format, integer, list, lists, no_such_overload, text, texts,
 };
@@ -11,7 +15,7 @@ pub(super) fn function(name: &str) -> Option<Function> {
         "contains" => |_, _, args| Ok(Value::Bool(text(args.first())?.contains(text(args.get(1))?))),
         "startsWith" => |_, _, args| Ok(Value::Bool(text(args.first())?.starts_with(text(args.get(1))?))),
         "endsWith" => |_, _, args| Ok(Value::Bool(text(args.first())?.ends_with(text(args.get(1))?))),
-        "matches" => |_, _, args| match re2::compile(text(args.get(1))?) {
+        "matches" => |machine, _, args| match pattern(machine, args)? {
             Ok(pattern) => Ok(Value::Bool(pattern.is_match(text(args.first())?))),
             Err(problem) => Err(problem.into()),
         },
@@ -52,14 +56,21 @@ fn char_at<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evalua
     }
 }
 
+/// Upstream asks nothing for making a program of a pattern, of which a list can hold as many as it likes.
+fn pattern(machine: &mut Machine<'_>, args: &[Value<'_>]) -> Result<Result<Arc<Regex>, String>, Failure> {
+    let (compiled, work) = re2::compile_priced(text(args.get(1))?);
+    machine.work(work)?;
+    Ok(compiled)
+}
+
 fn find<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evaluated<'a> {
-    let pattern = re2::compile(text(args.get(1))?).map_err(|problem| format!("Illegal regex: {problem}"))?;
+    let pattern = pattern(machine, args)?.map_err(|problem| format!("Illegal regex: {problem}"))?;
     let found = pattern.find(text(args.first())?).map_or("", |found| found.as_str());
     machine.new_text(found.to_owned())
 }
 
 fn find_all<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evaluated<'a> {
-    let pattern = re2::compile(text(args.get(1))?).map_err(|problem| format!("Illegal regex: {problem}"))?;
+    let pattern = pattern(machine, args)?.map_err(|problem| format!("Illegal regex: {problem}"))?;
     let most = match args.get(2) {
         Some(limit) => usize::try_from(integer(Some(limit))?).unwrap_or(usize::MAX),
         None => usize::MAX,
