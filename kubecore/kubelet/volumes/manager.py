@@ -104,14 +104,15 @@ class VolumeManager:
         if kind == "emptyDir":
             if fresh:
                 path.chmod(0o777)
-                _give_to_group(path, group)
+                if group is not None:
+                    _give_to_group(path, group, writable=True)
             return Volume(path, in_memory=declared["emptyDir"].get("medium") == "Memory")
         files = await _files(pod, declared, kind, around)
         path.chmod(0o755)
         if write_atomically(path, files, self._clock.now()) and group is not None:
             for folder, _, names in os.walk(path / "..data" / "."):
                 for name in names:
-                    _give_to_group(Path(folder) / name, group)
+                    _give_to_group(Path(folder) / name, group, writable=False)
         return Volume(path, read_only=True)
 
     def _set_up_claimed(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
@@ -125,8 +126,9 @@ class VolumeManager:
                 path = _persistent_path(claimed.kind, claimed.source)
             except VolumeError as error:
                 raise SetUpError.of_volume(name, str(error)) from error
-            if claimed.kind == "local":
-                _give_tree_to_group(path, (pod["spec"].get("securityContext") or {}).get("fsGroup"))
+            group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+            if claimed.kind == "local" and not claimed.read_only and group is not None:
+                _give_tree_to_group(path, group)
             volume = known[declared["name"]] = Volume(path, read_only=claimed.read_only)
         return volume
 
@@ -165,22 +167,21 @@ def is_filled(declared: Object) -> bool:
     return any(kind in declared for kind in _FILLED)
 
 
-def _give_to_group(path: Path, group: int | None) -> None:
-    """fsGroup, where we may: the group owns the volume and may do what its owner may (upstream volume_linux.go)."""
-    if group is None:
-        return
+def _give_to_group(path: Path, group: int, *, writable: bool) -> None:
+    """fsGroup, where we may: the group owns the file or folder, and may read it or write to it, too. What a link leads
+    to is left alone: who writes to a volume may make links to anywhere. (Upstream volume_linux.go.)"""
     with suppress(OSError):
-        os.chown(path, -1, group)
-        mode = path.stat().st_mode
-        path.chmod(stat.S_IMODE(mode) | (0o2770 if stat.S_ISDIR(mode) else 0o440))
+        os.chown(path, -1, group, follow_symlinks=False)
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            granted = (0o660 if writable else 0o440) | (0o2110 if stat.S_ISDIR(mode) else 0)
+            path.chmod(stat.S_IMODE(mode) | granted)
 
 
-def _give_tree_to_group(path: Path, group: int | None) -> None:
-    if group is not None:
-        for folder, _, names in os.walk(path):
-            _give_to_group(Path(folder), group)
-            for name in names:
-                _give_to_group(Path(folder) / name, group)
+def _give_tree_to_group(path: Path, group: int) -> None:
+    for folder, _, names in os.walk(path.resolve()):
+        for one in (Path(folder), *(Path(folder) / name for name in names)):
+            _give_to_group(one, group, writable=True)
 
 
 _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,38 @@ async def test_a_local_volume_is_mounted_where_it_is(node: Node, tmp_path: Path)
     add_volume(node, add_claim(node), local={"path": str(tmp_path)})
     await run(node, [{"name": "data", "persistentVolumeClaim": {"claimName": "wanted", "readOnly": True}}])
     assert mounted(node) == (tmp_path, True)
+
+
+def volume_of_files(folder: Path) -> tuple[Path, Path, Path]:
+    """A volume, a file in it, and one outside of it that a link within leads to; nobody else may look at any."""
+    inside, file, outside = folder / "volume", folder / "volume" / "file", folder / "outside"
+    inside.mkdir(mode=0o700)
+    for one in (file, outside):
+        one.touch(mode=0o600)
+    (inside / "link").symlink_to(outside)
+    return inside, file, outside
+
+
+def modes(*paths: Path) -> list[str]:
+    return [oct(stat.S_IMODE(path.stat().st_mode)) for path in paths]
+
+
+async def test_a_pods_group_may_write_to_a_local_volume_and_to_nothing_that_links_in_it_lead_to(
+    node: Node, tmp_path: Path
+) -> None:
+    inside, file, outside = volume_of_files(tmp_path)
+    add_volume(node, add_claim(node), local={"path": str(inside)})
+    await node.run(container(**_MOUNT), volumes=_CLAIMED, securityContext={"fsGroup": os.getgid()})
+    assert modes(inside, file, outside) == ["0o2770", "0o660", "0o600"]
+
+
+async def test_a_volume_that_a_pod_only_reads_is_not_given_to_its_group(node: Node, tmp_path: Path) -> None:
+    inside, file, _ = volume_of_files(tmp_path)
+    add_volume(node, add_claim(node), local={"path": str(inside)})
+    read_only = [{"name": "data", "persistentVolumeClaim": {"claimName": "wanted", "readOnly": True}}]
+    await node.run(container(**_MOUNT), volumes=read_only, securityContext={"fsGroup": os.getgid()})
+    assert mounted(node) == (inside, True)
+    assert modes(inside, file) == ["0o700", "0o600"]
 
 
 async def test_a_local_volume_must_be_there(node: Node, tmp_path: Path) -> None:
