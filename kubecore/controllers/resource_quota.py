@@ -29,6 +29,8 @@ from kubecore.controllers.gc_graph import Metadata, decode_metadata
 _RECOUNT_SECONDS = 2.5
 """What a count may have missed, the next one sees: writes under way, and what the server would not let it lower."""
 _SYNC_SECONDS = 10.0
+_BATCH_SECONDS = 0.1
+"""What goes within this time is counted together: each count looks at all that is left."""
 
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 _DISCOVERY = "discovery"
@@ -173,9 +175,9 @@ class ResourceQuotaController(Controller):
         self.replenish(evaluator.resource_key, meta.namespace(obj))
 
     def replenish(self, resource_key: str, namespace: str) -> None:
-        """Count anew what quotas of the namespace limit of this resource."""
+        """Count anew, soon, what quotas of the namespace limit of this resource."""
         for quota in self._concerned(self._evaluators.of(resource_key), namespace):
-            self.enqueue(quota)
+            self.queue.add_after(meta.key(quota), _BATCH_SECONDS)
 
     def _concerned(self, evaluator: Evaluator, namespace: str) -> list[Object]:
         quotas = self._quotas.list(namespace)

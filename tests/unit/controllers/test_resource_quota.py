@@ -59,6 +59,22 @@ async def test_what_goes_or_ends_is_given_back(api: FakeAPI, running: Running) -
     assert status(api)["used"] == {"pods": "1", "count/pods": "2", "secrets": "0"}
 
 
+async def test_what_goes_one_after_the_other_is_counted_together(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    for number in range(30):
+        api.add("pods", pod(f"p{number}"), "default")
+    api.add(QUOTAS, quota({"pods": "50"}), "default")
+    await running.start(ResourceQuotaController(running.context))
+    before = len(api.writes(f"update {QUOTAS}/status"))
+    for number in range(30):
+        api.remove("pods", f"p{number}", "default")
+        await clock.advance(0.01)
+    await running.settle()
+    assert status(api)["used"] == {"pods": "0"}
+    assert len(api.writes(f"update {QUOTAS}/status")) - before <= 4
+
+
 async def test_new_limits_are_counted_at_once_and_old_ones_forgotten(api: FakeAPI, running: Running) -> None:
     api.add("services", {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 1}]}}, "default")
     api.add(QUOTAS, quota({"pods": "1"}), "default")
