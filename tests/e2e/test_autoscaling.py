@@ -34,8 +34,12 @@ def test_a_busy_deployment_is_scaled_up_by_what_its_processes_use(kubectl: Kubec
     kubectl("-n", namespace, "autoscale", "deployment", "busy", "--cpu=50%", "--min=1", "--max=2")
     scaled = ("wait", "deployment/busy", "--for=jsonpath={.spec.replicas}=2", "--timeout=120s")
     kubectl("-n", namespace, *scaled, timeout=150)
+    told = kubectl.event(namespace, "SuccessfulRescale")["message"]
+    assert told == "New size: 2; reason: cpu resource utilization (percentage of request) above target"
+    # what it was scaled by is told after it was scaled
+    counted = ("wait", "hpa/busy", "--for=jsonpath={.status.desiredReplicas}=2", "--timeout=60s")
+    kubectl("-n", namespace, *counted, timeout=90)
     described = kubectl("-n", namespace, "describe", "hpa", "busy")
-    assert "New size: 2; reason: cpu resource utilization (percentage of request) above target" in described
     assert "the HPA was able to successfully calculate a replica count from cpu resource utilization" in described
     header, row, *_ = kubectl("-n", namespace, "top", "pods").splitlines()
     assert header.split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]

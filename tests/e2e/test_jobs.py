@@ -47,7 +47,8 @@ def test_a_job_completes_and_its_logs_are_kept(kubectl: Kubectl, namespace: str)
     assert kubectl("-n", namespace, "logs", "job/hello") == "hello from a job\n"
     _, row = kubectl("-n", namespace, "get", "job", "hello").splitlines()
     assert row.split()[:3] == ["hello", "Complete", "1/1"]
-    assert "Job completed" in kubectl("-n", namespace, "describe", "job", "hello")
+    told = kubectl.event(namespace, "Completed")
+    assert (told["name"], told["message"]) == ("hello", "Job completed")
     kubectl("-n", namespace, "delete", "job", "hello", "--cascade=foreground", "--timeout=60s", timeout=90)
     assert kubectl("-n", namespace, "get", "pods", "-o", "name") == ""
 
@@ -63,9 +64,8 @@ def test_each_index_runs_once_and_knows_itself(kubectl: Kubectl, namespace: str)
 def test_a_job_that_fails_says_why(kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=FAILING)
     wait(kubectl, namespace, "failed", "failing")
-    told = kubectl("-n", namespace, "describe", "job", "failing")
-    assert "BackoffLimitExceeded" in told
-    assert "Job has reached the specified backoff limit" in told
+    told = kubectl.event(namespace, "BackoffLimitExceeded")
+    assert (told["name"], told["message"]) == ("failing", "Job has reached the specified backoff limit")
 
 
 def test_a_cron_job_starts_by_hand_and_by_itself(kubectl: Kubectl, namespace: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,20 +66,6 @@ def why_not(kubectl: Kubectl, namespace: str, name: str) -> str:
     return str(next(one["message"] for one in conditions if one["type"] == "PodScheduled"))
 
 
-def event(kubectl: Kubectl, namespace: str, reason: str) -> dict[str, Any]:
-    """The first event with that reason, which may come a little after what it tells of."""
-    command = ["-n", namespace, "get", "events", "--field-selector", f"reason={reason}", "--watch"]
-    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig), "HOME": str(kubectl.home)}
-    shown = ["-o", 'jsonpath={.involvedObject.name}|{.reportingComponent}|{.message}{"\\n"}']
-    with subprocess.Popen(
-        [str(kubectl.program), *command, *shown], env=environment, stdout=subprocess.PIPE, text=True
-    ) as watch:
-        assert watch.stdout is not None
-        name, component, message = watch.stdout.readline().rstrip("\n").split("|")
-        watch.terminate()
-    return {"name": name, "component": component, "message": message}
-
-
 def test_a_pod_of_higher_priority_takes_the_place_of_one_of_lower(kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "priorityclass", "urgent", "--value=1000")
     try:
@@ -95,7 +79,7 @@ def test_a_pod_of_higher_priority_takes_the_place_of_one_of_lower(kubectl: Kubec
     assert high["spec"]["priority"] == 1000 and "nominatedNodeName" not in high["status"]
     assert kubectl("-n", namespace, "get", "pod", "low", "--ignore-not-found") == ""
     node = high["spec"]["nodeName"]
-    assert event(kubectl, namespace, "Preempted") == {
+    assert kubectl.event(namespace, "Preempted") == {
         "name": "low",
         "component": "default-scheduler",
         "message": f"Preempted by pod {high['metadata']['uid']} on node {node}",
@@ -126,7 +110,7 @@ def test_a_cordoned_node_takes_pods_only_by_a_profile_that_does_not_mind(kubectl
         )
         create(kubectl, namespace, "goes", schedulerName="heedless")
         wait(kubectl, namespace, "goes")
-        scheduled = event(kubectl, namespace, "Scheduled")
+        scheduled = kubectl.event(namespace, "Scheduled")
         assert (scheduled["name"], scheduled["component"]) == ("goes", "heedless")
     finally:
         kubectl("uncordon", node)

@@ -96,7 +96,9 @@ def test_what_a_pod_writes_into_its_claim_another_reads_and_the_folder_goes_with
     apply(kubectl, namespace, CLAIM, NAME="data", CLASS="")
     waiting = kubectl("-n", namespace, "get", "pvc", "data", "--no-headers").split()
     assert waiting[1:3] == ["Pending", "standard"]
-    assert "waiting for first consumer" in kubectl("-n", namespace, "describe", "pvc", "data")
+    told = {"name": "data", "component": "persistentvolume-controller"}
+    told["message"] = "waiting for first consumer to be created before binding"
+    assert kubectl.event(namespace, "WaitForFirstConsumer") == told
 
     run_to_end(kubectl, namespace, "writer", "echo kept > /data/file", "data")
     assert run_to_end(kubectl, namespace, "reader", "cat /data/file", "data") == "kept\n"

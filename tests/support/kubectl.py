@@ -69,20 +69,35 @@ class Kubectl:
         return answer.output
 
     def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Answer:
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home)}
         done = subprocess.run(
             [str(self.program), *arguments],
             input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=environment,
+            env=self._environment,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
+
+    def event(self, namespace: str, reason: str) -> dict[str, str]:
+        """The first event with that reason, which may come a little after what it tells of."""
+        command = ["-n", namespace, "get", "events", "--field-selector", f"reason={reason}", "--watch"]
+        shown = ["-o", 'jsonpath={.involvedObject.name}|{.reportingComponent}|{.message}{"\\n"}']
+        with subprocess.Popen(
+            [str(self.program), *command, *shown], env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as watch:
+            assert watch.stdout is not None
+            name, component, message = watch.stdout.readline().rstrip("\n").split("|")
+            watch.terminate()
+        return {"name": name, "component": component, "message": message}
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home)}
 
 
 def of_version(version: str, kubeconfig: Path, home: Path) -> Kubectl:
