@@ -156,7 +156,7 @@ def scheduler(
     from kubecore.clock import RealClock
     from kubecore.scheduler.scheduler import Scheduler
 
-    settings = options.scheduler_config(config)
+    settings = options.scheduler_config(config, "--config")
     logs.configure(verbosity=verbosity, file=None)
     if settings is not None:
         leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")

@@ -115,8 +115,9 @@ def port_range(text: str) -> str:
     return text
 
 
-def scheduler_config(file: Path | None) -> SchedulerConfig | None:
-    """What a KubeSchedulerConfiguration says; None without a file. BadParameter in kube-scheduler's words."""
+def scheduler_config(file: Path | None, option: str) -> SchedulerConfig | None:
+    """What a KubeSchedulerConfiguration says; None without a file. BadParameter in kube-scheduler's words, which names
+    the `option` that gave the file."""
     if file is None:
         return None
     from kubecore.scheduler.configuration import InvalidConfiguration, load
@@ -124,9 +125,9 @@ def scheduler_config(file: Path | None) -> SchedulerConfig | None:
     try:
         return load(file.read_text())
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=f"'{option}'") from None
     except (InvalidConfiguration, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file}: {error}") from None
+        raise typer.BadParameter(f"{file}: {error}", param_hint=f"'{option}'") from None
 
 
 def ports(text: str) -> range:

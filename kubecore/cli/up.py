@@ -117,7 +117,7 @@ def up(
         proxy_mode=proxy_mode.value,
         authorization_modes=options.split(authorization_mode),
         network_mode=pod_network.value,
-        scheduler=options.scheduler_config(scheduler_config),
+        scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
     )
     cluster = Cluster(config)
     try:

@@ -80,11 +80,18 @@ def load(text: str) -> SchedulerConfig:
 
 
 # ---------------------------------------------------------------------- decoding
+def _told(error: yaml.YAMLError) -> str:
+    """On one line, as Go's reader of YAML tells it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"yaml: {error}"
+    return f"yaml: line {error.problem_mark.line + 1}: {error.problem}"
+
+
 def _decoded(text: str) -> JSON:
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidConfiguration(f"error converting YAML to JSON: {error}") from None
+        raise InvalidConfiguration(f"error converting YAML to JSON: {_told(error)}") from None
     if not isinstance(given, dict):
         raise InvalidConfiguration(f"couldn't decode as {KIND}: not an object")
     for field in ("kind", "apiVersion"):

@@ -127,6 +127,7 @@ def test_the_version_is_one_line(argument: str) -> None:
         ("up --pod-network cloud", "Invalid value for '--pod-network'"),
         ("up --default-runtime docker", "'docker' is not one of: host, simulated"),
         ("up --default-runtime oci", "'oci' is not part of this version yet; there is: host, simulated"),
+        ("up --scheduler-config nowhere.yaml", "Invalid value for '--scheduler-config': nowhere.yaml: No such file"),
         ("up --simulated-nodes -1", "Invalid value for '--simulated-nodes'"),
         ("up --storage etcd", "'etcd' is not part of this version yet; there is: lmdb"),
         ("up --storage sqlite", "'sqlite' is not one of: lmdb"),

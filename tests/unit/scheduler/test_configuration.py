@@ -35,6 +35,13 @@ def args_refusal(plugin: str, **args: Any) -> str:
     return told.replace("profiles[0].pluginConfig[0].args.", "")
 
 
+def test_what_is_no_yaml_is_told_with_its_line() -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        load("kind: KubeSchedulerConfiguration\nprofiles: [")
+    assert str(caught.value).startswith("error converting YAML to JSON: yaml: line 2: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_empty_one_is_the_default_profile() -> None:
     assert read() == SchedulerConfig()
 
