@@ -224,6 +224,7 @@ _VALUES: list[Any] = [
     {"kind": "A", "apiVersion": "v1", "metadata": {"annotations": {"A/b c": "d"}, "ownerReferences": [{"uid": ""}]}},
 ]
 # What old objects have, for updates.
+_OF_WRONG_TYPES = {"k": 1, "v": "a"}
 _OLD: list[Any] = [
     {"k": "a", "v": 1},
     1,
@@ -232,7 +233,7 @@ _OLD: list[Any] = [
     [{"k": "a", "v": 1}, {"k": "a", "v": 1}],
     [{"k": "a", "v": 3}, {"k": "b", "v": 1}],
     {"k": "a", "v": 2},
-    {"k": 1, "v": "a"},
+    _OF_WRONG_TYPES,
 ]
 SCALED = {"specReplicasPath": ".spec.x.v", "statusReplicasPath": ".status.x.v", "labelSelectorPath": ".status.x.k"}
 
@@ -284,7 +285,9 @@ def cases(kind: str, given: JSON) -> Iterator[Case]:
     if kind.startswith("format "):
         return
     for old, new in itertools.product(_OLD, [*_OLD, None, {}, {"k": "a", "v": 1, "z": 1}]):
-        yield Case(f"{kind}: {new} in place of {old}", "update", _stored(new, old), _stored(old, old))
+        # Of several members of wrong types Kubernetes tells of whichever Go's map has first, never the same.
+        if (kind, old) != ("an optional transition", _OF_WRONG_TYPES):
+            yield Case(f"{kind}: {new} in place of {old}", "update", _stored(new, old), _stored(old, old))
     if "status" in given["spec"]["versions"][0].get("subresources", {}):
         for old, new in itertools.product(_OLD[:3], _VALUES):
             yield Case(f"{kind}: status {new} in place of {old}", "status", _stored(old, new), _stored(old, old))
