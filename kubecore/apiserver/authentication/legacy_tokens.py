@@ -42,13 +42,13 @@ class LegacyTokens:
     async def run(self) -> None:
         while True:
             watch = self._hub.query("secrets", _SELECTED)
+            # The last one may have fallen behind: this one tells of what is there, not of what went meanwhile.
+            for key in [key for key in self._known if self._cacher.get("secrets", *meta.split_key(key)) is None]:
+                self._forget(key)
             async for batch in watch.batches():
                 for event in batch:
                     if event.type not in ("BOOKMARK", "ERROR"):
                         self._see(loads(event.object), gone=event.type == "DELETED")
-            # It fell behind. The next watch tells of those that are still there.
-            for key in list(self._known):
-                self._forget(key)
 
     def _see(self, secret: JSON, *, gone: bool) -> None:
         key = meta.key(secret)
