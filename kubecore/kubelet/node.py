@@ -103,14 +103,19 @@ class NodeIdentity:
     handlers: tuple[str, ...]
 
 
-def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
-    labels = {
+def node_labels(name: str, machine: Machine) -> dict[str, str]:
+    """What a kubelet says of its node, so that pods can be kept to it or spread over its like."""
+    return {
         "beta.kubernetes.io/arch": machine.architecture,
         "beta.kubernetes.io/os": "linux",
         "kubernetes.io/arch": machine.architecture,
-        "kubernetes.io/hostname": identity.name,
+        "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
     }
+
+
+def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
+    labels = node_labels(identity.name, machine)
     annotations = {"kubecore.io/network-mode": identity.network_mode}
     spec = {"podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr]} if identity.pod_cidr else {}
     return {

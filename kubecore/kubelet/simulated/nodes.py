@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.node import Machine, NodeIdentity, node_object, node_status
+from kubecore.kubelet.node import Machine, NodeIdentity, node_labels, node_object, node_status
 from kubecore.kubelet.simulated.script import PREFIX
 
 Object = dict[str, Any]
@@ -50,6 +50,13 @@ def make_node(name: str, index: int, address: str, now: datetime) -> Object:
     }
     node["metadata"]["annotations"] = {SIMULATED: MADE}
     return node
+
+
+def missing_labels(node: Object) -> dict[str, str]:
+    """Of those that a kubelet gives its node. What somebody made otherwise (another architecture) stays."""
+    held = meta.labels(node)
+    given = node_labels(meta.name(node), _machine(meta.name(node)))
+    return {key: value for key, value in given.items() if key not in held}
 
 
 def wanted_status(node: Object, address: str, now: datetime) -> Object | None:

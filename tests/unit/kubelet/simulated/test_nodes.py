@@ -123,6 +123,17 @@ async def test_a_node_that_somebody_makes_with_the_annotation_is_simulated_with_
     assert fleet.phase() == "Running"
 
 
+async def test_a_node_that_somebody_makes_gets_the_labels_a_kubelet_gives_but_for_those_it_has(fleet: Fleet) -> None:
+    annotations = {"simulation.kubecore.io/node": "true"}
+    labels = {"kubernetes.io/arch": "arm64", "disk": "ssd"}
+    fleet.api.add("nodes", {"metadata": {"name": "mine", "labels": labels, "annotations": annotations}})
+    await fleet.settle()
+    found = fleet.node("mine")["metadata"]["labels"]
+    expected = {**labels, "kubernetes.io/hostname": "mine", "kubernetes.io/os": "linux"}
+    assert found.items() >= expected.items()
+    assert fleet.conditions("mine")["Ready"] == "True"
+
+
 async def test_a_deleted_node_does_not_come_back(fleet: Fleet) -> None:
     await fleet.api.client().delete("nodes", "sim-0")
     await fleet.settle(60)
