@@ -27,7 +27,7 @@ CRASHING = {
     "metadata": {
         "name": "crashing",
         "namespace": "default",
-        "annotations": {"simulation.kubecore.io/run-for": "30s", "simulation.kubecore.io/exit-code": "1"},
+        "annotations": {"simulation.kubecore.dev/run-for": "30s", "simulation.kubecore.dev/exit-code": "1"},
     },
     "spec": {"containers": [CONTAINER]},
 }

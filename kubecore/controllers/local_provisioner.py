@@ -22,7 +22,7 @@ from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.volume_files import StoredFiles
 from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
 
-PROVISIONER = "kubecore.io/local-path"
+PROVISIONER = "kubecore.dev/local-path"
 STORAGE_CLASS = "standard"
 _CLASSES = "storageclasses.storage.k8s.io"
 _HOSTNAME = "kubernetes.io/hostname"

@@ -116,7 +116,7 @@ def node_labels(name: str, machine: Machine) -> dict[str, str]:
 
 def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
     labels = node_labels(identity.name, machine)
-    annotations = {"kubecore.io/network-mode": identity.network_mode}
+    annotations = {"kubecore.dev/network-mode": identity.network_mode}
     spec = {"podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr]} if identity.pod_cidr else {}
     return {
         "apiVersion": "v1",

@@ -46,7 +46,7 @@ def test_a_deployment_runs_on_simulated_nodes(simulation: RunningCluster) -> Non
 
 def test_a_job_completes_and_a_pod_crashes_as_its_annotations_say(simulation: RunningCluster) -> None:
     kubectl = at_cluster(simulation)
-    rules = ("simulation.kubecore.io/run-for=100ms", "simulation.kubecore.io/exit-code=3")
+    rules = ("simulation.kubecore.dev/run-for=100ms", "simulation.kubecore.dev/exit-code=3")
     kubectl("run", "crash", "--image=none", *(f"--annotations={rule}" for rule in rules))
     kubectl("create", "job", "once", "--image=none")
     kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=60s", timeout=90)

@@ -36,7 +36,7 @@ CLASS = """
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: kept}
-provisioner: kubecore.io/local-path
+provisioner: kubecore.dev/local-path
 volumeBindingMode: Immediate
 reclaimPolicy: Retain
 """

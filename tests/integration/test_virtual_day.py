@@ -60,7 +60,7 @@ async def day(tmp_path: Path) -> AsyncIterator[Day]:
 
 
 def template(app: str, **rules: str) -> Object:
-    annotations = {f"simulation.kubecore.io/{key.replace('_', '-')}": value for key, value in rules.items()}
+    annotations = {f"simulation.kubecore.dev/{key.replace('_', '-')}": value for key, value in rules.items()}
     spec = {"containers": [{"name": "main", "image": "none"}]}
     return {"metadata": {"labels": {"app": app}, "annotations": annotations}, "spec": spec}
 
@@ -109,7 +109,7 @@ async def test_a_finished_job_goes_when_its_time_is_over(day: Day) -> None:
 
 async def test_a_crashing_container_is_restarted_as_often_as_its_back_off_allows(day: Day) -> None:
     pod = {"metadata": {"name": "crash", "namespace": "default"}, "spec": template("x")["spec"]}
-    rules = {"simulation.kubecore.io/run-for": "1s", "simulation.kubecore.io/exit-code": "1"}
+    rules = {"simulation.kubecore.dev/run-for": "1s", "simulation.kubecore.dev/exit-code": "1"}
     pod["metadata"]["annotations"] = rules
     await day.client.create("pods", pod)
     await day.clock.advance(HOUR)
@@ -139,7 +139,7 @@ async def test_pods_of_a_node_that_falls_silent_are_replaced_after_their_tolerat
     await day.client.create("deployments.apps", deployment("web", template("web"), replicas=4))
     await day.clock.advance(10)
     assert {pod["spec"]["nodeName"] for pod in await day.pods("web")} == {"simulated-0", "simulated-1"}
-    silent = {"metadata": {"annotations": {"simulation.kubecore.io/silent": "true"}}}
+    silent = {"metadata": {"annotations": {"simulation.kubecore.dev/silent": "true"}}}
     await day.client.patch("nodes", "simulated-0", silent, patch_type="merge")
     await day.clock.advance(MINUTE)
     node = await day.client.get("nodes", "simulated-0")

@@ -38,7 +38,7 @@ _LIMITS = RateLimits(base=0.1, maximum=30.0, rate=200.0, burst=1000)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetConfig:
     """The nodes to be there from the start. Nodes that somebody makes with the annotation
-    `simulation.kubecore.io/node: "true"` are simulated, too.
+    `simulation.kubecore.dev/node: "true"` are simulated, too.
     """
 
     names: tuple[str, ...] = ()

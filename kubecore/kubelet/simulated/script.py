@@ -1,6 +1,6 @@
 """What a simulated pod's annotations say of its life. Pure.
 
-All of them begin with `simulation.kubecore.io/`. A duration is `500ms`, `30s`, `1h30m` or a range `1s..5s`, of which
+All of them begin with `simulation.kubecore.dev/`. A duration is `500ms`, `30s`, `1h30m` or a range `1s..5s`, of which
 every container attempt takes its own value, the same at every look.
 
 | annotation | means | without it |
@@ -32,7 +32,7 @@ from kubecore.kubelet.records import ContainerRecord
 
 Object = dict[str, Any]
 
-PREFIX = "simulation.kubecore.io/"
+PREFIX = "simulation.kubecore.dev/"
 _FOR_PODS = frozenset({"start-delay", "stop-delay", "restart-at"})
 _FOR_CONTAINERS = frozenset({"ready-delay", "run-for", "exit-code", "waiting", "ready"})
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

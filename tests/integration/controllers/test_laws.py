@@ -31,7 +31,7 @@ NODES = 3
 NAMES = st.sampled_from(["a", "b"])
 SIZES = st.integers(min_value=0, max_value=5)
 NODE_NAMES = st.sampled_from([f"node-{number}" for number in range(NODES)])
-SILENT = "simulation.kubecore.io/silent"
+SILENT = "simulation.kubecore.dev/silent"
 CONVERGED_SECONDS = 1800
 
 
@@ -47,7 +47,7 @@ class Wanted:
 
 
 def template(app: str, image: str = "none", **rules: str) -> Object:
-    annotations = {f"simulation.kubecore.io/{key.replace('_', '-')}": value for key, value in rules.items()}
+    annotations = {f"simulation.kubecore.dev/{key.replace('_', '-')}": value for key, value in rules.items()}
     spec = {"containers": [{"name": "main", "image": image}], "terminationGracePeriodSeconds": 5}
     return {"metadata": {"labels": {"app": app}, "annotations": annotations}, "spec": spec}
 

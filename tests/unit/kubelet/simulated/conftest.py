@@ -43,14 +43,14 @@ class Fleet:
         self, *containers: Object, name: str = "pod", rules: dict[str, str] | None = None, **spec: Any
     ) -> None:
         """Bind a pod to `sim-0` and let it settle."""
-        annotations = {f"simulation.kubecore.io/{key}": value for key, value in (rules or {}).items()}
+        annotations = {f"simulation.kubecore.dev/{key}": value for key, value in (rules or {}).items()}
         body = {"containers": list(containers) or [{"name": "main", "image": "app:1"}], "nodeName": "sim-0", **spec}
         metadata = {"name": name, "annotations": annotations}
         self.api.add("pods", {"metadata": metadata, "spec": body, "status": {"phase": "Pending"}})
         await self.settle()
 
     async def annotate(self, resource: str, name: str, **rules: str | None) -> None:
-        said = {f"simulation.kubecore.io/{key.replace('_', '-')}": value for key, value in rules.items()}
+        said = {f"simulation.kubecore.dev/{key.replace('_', '-')}": value for key, value in rules.items()}
         self.api.change(resource, name, metadata={"annotations": said})
         await self.settle()
 

@@ -112,7 +112,7 @@ async def test_a_node_that_somebody_makes_with_the_annotation_is_simulated_with_
     fleet: Fleet,
 ) -> None:
     size = {"cpu": "8", "memory": "64Gi", "pods": "10", "example.com/gpu": "4"}
-    metadata = {"name": "gpu", "annotations": {"simulation.kubecore.io/node": "true"}}
+    metadata = {"name": "gpu", "annotations": {"simulation.kubecore.dev/node": "true"}}
     fleet.api.add("nodes", {"metadata": metadata, "status": {"capacity": size}})
     await fleet.settle()
     status = fleet.node("gpu")["status"]
@@ -124,7 +124,7 @@ async def test_a_node_that_somebody_makes_with_the_annotation_is_simulated_with_
 
 
 async def test_a_node_that_somebody_makes_gets_the_labels_a_kubelet_gives_but_for_those_it_has(fleet: Fleet) -> None:
-    annotations = {"simulation.kubecore.io/node": "true"}
+    annotations = {"simulation.kubecore.dev/node": "true"}
     labels = {"kubernetes.io/arch": "arm64", "disk": "ssd"}
     fleet.api.add("nodes", {"metadata": {"name": "mine", "labels": labels, "annotations": annotations}})
     await fleet.settle()

@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 
 def pod(**rules: str) -> Object:
-    said = {f"simulation.kubecore.io/{key.replace('_', '-')}": value for key, value in rules.items()}
+    said = {f"simulation.kubecore.dev/{key.replace('_', '-')}": value for key, value in rules.items()}
     spec = {"containers": [{"name": "main"}, {"name": "other"}], "initContainers": [{"name": "setup"}]}
     return {"metadata": {"name": "p", "uid": "u", "annotations": said}, "spec": spec}
 
@@ -70,6 +70,6 @@ def test_without_rules_containers_run_for_ever_and_those_of_a_job_for_a_second()
     ],
 )
 def test_a_wrong_annotation_is_named(rules: dict[str, str], words: str) -> None:
-    with pytest.raises(ScriptError, match=r"^annotation simulation\.kubecore\.io/") as told:
+    with pytest.raises(ScriptError, match=r"^annotation simulation\.kubecore\.dev/") as told:
         Script(pod(**rules))
     assert words in str(told.value)
