@@ -19,11 +19,10 @@ class ImageLocality(Score):
     name = "ImageLocality"
 
     def concerns(self, pod: PodInfo, cache: Cache) -> bool:
-        return any(cache.image_sizes(normalized(one.get("image") or "")) for one in _containers(pod))
+        return any(map(cache.image_sizes, images_of(pod)))
 
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        found = [cache.image_sizes(normalized(one.get("image") or "")) for one in _containers(pod)]
-        held = [sizes for sizes in found if sizes]
+        held = [sizes for sizes in map(cache.image_sizes, images_of(pod)) if sizes]
         state.notes[self.name] = (held, len(cache.nodes()))
         return bool(held)
 

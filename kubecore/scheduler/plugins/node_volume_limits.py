@@ -17,6 +17,7 @@ from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent, Storage
 from kubecore.scheduler.framework import CycleState, Filter, Hopeless, PreFilter, PreFilterResult
 from kubecore.scheduler.pods import PodInfo
 
+_BY_NODE = "scheduler-attachments-by-node"
 _REASON = ("node(s) exceed max volume count",)
 
 _Volume = tuple[str, str]
@@ -33,6 +34,7 @@ class NodeVolumeLimits(PreFilter, Filter):
         self._classes = informers.informer("storageclasses.storage.k8s.io")
         self._csi_nodes = informers.informer("csinodes.storage.k8s.io")
         self._attachments = informers.informer("volumeattachments.storage.k8s.io")
+        self._attachments.add_index(_BY_NODE, _node_of)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         if not any(claims_of_pod(pod.obj)):
@@ -43,9 +45,9 @@ class NodeVolumeLimits(PreFilter, Filter):
         for name, _ in claims_of_pod(pod.obj):
             if self._claims.get(f"{pod.namespace}/{name}") is None:
                 return Hopeless((f'looking up PVC {pod.namespace}/{name}: persistentvolumeclaim "{name}" not found',))
-        wanted = self._used_by(pod)
         limits = _limits(self._csi_nodes.get(node.name))
-        if not wanted or not limits:
+        wanted = self._used_by(pod) if limits else ()
+        if not wanted:
             return ()
         attached = set[_Volume]().union(*map(self._used_by, node.pods.values()))
         # a volume of several pods is attached once, and so is one that is still attached with no pod any more
@@ -87,14 +89,18 @@ class NodeVolumeLimits(PreFilter, Filter):
 
     def _attached_to(self, node: str) -> set[_Volume]:
         found = set()
-        for attachment in self._attachments.list():
+        for attachment in self._attachments.by_index(_BY_NODE, node):
             spec = attachment["spec"]
-            if spec["nodeName"] == node:
-                volume = self._volumes.get((spec.get("source") or {}).get("persistentVolumeName") or "")
-                csi = _csi_volume(volume) if volume is not None else None
-                if csi is not None:
-                    found.add((spec["attacher"], csi[1]))
+            volume = self._volumes.get((spec.get("source") or {}).get("persistentVolumeName") or "")
+            csi = _csi_volume(volume) if volume is not None else None
+            if csi is not None:
+                found.add((spec["attacher"], csi[1]))
         return found
+
+
+def _node_of(attachment: Object) -> list[str]:
+    """Index."""
+    return [attachment["spec"]["nodeName"]]
 
 
 def _csi_volume(volume: Object) -> _Volume | None:
