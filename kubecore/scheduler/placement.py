@@ -36,7 +36,7 @@ from kubecore.scheduler.plugins.node_affinity import NodeAffinity
 from kubecore.scheduler.plugins.node_name import NodeName
 from kubecore.scheduler.plugins.node_ports import NodePorts
 from kubecore.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
-from kubecore.scheduler.plugins.node_resources_fit import LEAST_ALLOCATED, NodeResourcesFit
+from kubecore.scheduler.plugins.node_resources_fit import LEAST_ALLOCATED, MOST_ALLOCATED, NodeResourcesFit
 from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from kubecore.scheduler.plugins.taint_toleration import TaintToleration
@@ -180,15 +180,15 @@ def evaluator_for(profile: Profile) -> Evaluator:
     return PlacementEvaluator(profile) if is_whole else PluginEvaluator(profile)
 
 
-def _has_default_arguments(plugin: Plugin) -> bool:
-    """Rust knows the plugins with their defaults only."""
+def _is_known_in_rust(plugin: Plugin) -> bool:
+    """Rust knows the plugins with their defaults only, and NodeResourcesFit with MostAllocated, too."""
     if isinstance(plugin, NodeAffinity):
         return not plugin.added
     if isinstance(plugin, PodTopologySpread):
         return plugin.default_constraints is None
     if isinstance(plugin, NodeResourcesFit):
-        is_plain = not plugin.ignored and not plugin.ignored_groups and plugin.strategy == LEAST_ALLOCATED
-        return is_plain and plugin.resources == CPU_AND_MEMORY
+        is_plain = not plugin.ignored and not plugin.ignored_groups and plugin.resources == CPU_AND_MEMORY
+        return is_plain and plugin.strategy in (LEAST_ALLOCATED, MOST_ALLOCATED)
     return not isinstance(plugin, NodeResourcesBalancedAllocation) or plugin.resources == CPU_AND_MEMORY
 
 
@@ -204,26 +204,29 @@ class PlacementEvaluator:
         self._in_python = PluginEvaluator(profile, chance)
         self._makes_room = bool(profile.at(PostFilter))
         filters, scores = profile.at(Filter), profile.at(Score)
-        known = {one.name for one in filters if type(one) in _FILTERS and _has_default_arguments(one)}
-        scored = {one.name for one in scores if type(one) in _SCORES and _has_default_arguments(one)}
+        known = {one.name for one in filters if type(one) in _FILTERS and _is_known_in_rust(one)}
+        scored = {one.name for one in scores if type(one) in _SCORES and _is_known_in_rust(one)}
         spread = (one for one in filters if isinstance(one, PodTopologySpread) and one.name in known)
         self._spread = next(spread, None)
         self._pre_filters = [one for one in profile.at(PreFilter) if one.name not in known]
         self.filters_in_python = [one for one in filters if one.name not in known]
         self._node_filter = NodeFilter(profile, self.filters_in_python)
         self.scores_in_python = [one for one in scores if one.name not in scored]
+        options: dict[str, Any] = {}
+        fit = next((one for one in scores if isinstance(one, NodeResourcesFit) and one.name in scored), None)
+        if fit is not None:
+            options["strategy"] = fit.strategy
+        self._inter_pod = next((one for one in profile.plugins() if isinstance(one, InterPodAffinity)), None)
+        if self._inter_pod is not None:
+            options["hardPodAffinityWeight"] = self._inter_pod.hard_weight
+            options["ignorePreferredTermsOfExistingPods"] = self._inter_pod.ignore_preferred_of_others
         in_rust: dict[str, Any] = {
             "percentageOfNodesToScore": profile.percentage,
             "chooses": bool(scores),
             "filters": [one.name for one in filters if one.name in known],
             "scores": [(one.name, profile.weight(one)) for one in scores if one.name in scored],
+            "options": options,
         }
-        self._inter_pod = next((one for one in profile.plugins() if isinstance(one, InterPodAffinity)), None)
-        if self._inter_pod is not None:
-            in_rust["options"] = {
-                "hardPodAffinityWeight": self._inter_pod.hard_weight,
-                "ignorePreferredTermsOfExistingPods": self._inter_pod.ignore_preferred_of_others,
-            }
         self.placer = _native.Placer(orjson.dumps(in_rust), chance.getrandbits(64))
 
     def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:

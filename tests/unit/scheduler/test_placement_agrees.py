@@ -31,13 +31,14 @@ from kubecore.scheduler.plugins.taint_toleration import TaintToleration
 from kubecore.scheduler.plugins.volume_binding import VolumeBinding
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import Profile
-from kubecore.scheduler.profiles import PluginSet, ProfileConfig, make_profile
+from kubecore.scheduler.profiles import Enabled, PluginSet, ProfileConfig, make_profile
 from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import cache_of, node, pod
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 NAMES = [f"n{number}" for number in range(8)]
 SPACES = ["default", "other"]
+SHAPE = {"requestedToCapacityRatio": {"shape": [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]}}
 KEYS = [f"{space}/p{number}" for space in SPACES for number in range(5)]
 
 # ------------------------------------------------------------------ what clusters are made of
@@ -276,14 +277,23 @@ def facts(diagnosis: Diagnosis | None) -> Any:
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=histories(), more=histories(), given=pods(), kept_free=st.one_of(st.none(), st.sampled_from(NAMES)))
+@given(
+    history=histories(),
+    more=histories(),
+    given=pods(),
+    kept_free=st.one_of(st.none(), st.sampled_from(NAMES)),
+    strategy=st.sampled_from(["LeastAllocated", "MostAllocated"]),
+)
 def test_the_same_nodes_fit_score_the_same_and_are_refused_for_the_same_reasons(
     plugins: list[Plugin],
     history: list[tuple[str, Any]],
     more: list[tuple[str, Any]],
     given: Object,
     kept_free: str | None,
+    strategy: str,
 ) -> None:
+    fit = NodeResourcesFit(strategy=strategy)
+    plugins = [fit if isinstance(one, NodeResourcesFit) else one for one in plugins]
     cache = Cache()
     live(cache, history)
     rust = PlacementEvaluator(Profile.of(plugins), random.Random(0))
@@ -413,7 +423,8 @@ class TestWhoDecides:
         ("plugin", "given"),
         [
             ("NodeAffinity", {"addedAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}),
-            ("NodeResourcesFit", {"scoringStrategy": {"type": "MostAllocated"}}),
+            ("NodeResourcesFit", {"scoringStrategy": {"type": "RequestedToCapacityRatio", **SHAPE}}),
+            ("NodeResourcesFit", {"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "memory"}]}}),
             ("NodeResourcesFit", {"ignoredResources": ["example.com/gpu"]}),
             ("PodTopologySpread", {"defaultingType": "List"}),
             ("NodeResourcesBalancedAllocation", {"resources": [{"name": "example.com/gpu"}]}),
@@ -423,6 +434,18 @@ class TestWhoDecides:
         profile = self.default(arguments={plugin: given})
         evaluator = PlacementEvaluator(profile)
         assert plugin in {one.name for one in (*evaluator.filters_in_python, *evaluator.scores_in_python)}
+
+    def test_the_fullest_node_is_found_in_rust(self) -> None:
+        evaluator = PlacementEvaluator(
+            self.default(
+                arguments={"NodeResourcesFit": {"scoringStrategy": {"type": "MostAllocated"}}},
+                points={"score": PluginSet((Enabled("NodeResourcesFit"),), frozenset("*"))},
+            )
+        )
+        assert not evaluator.scores_in_python
+        assert "NodeResourcesFit" not in {one.name for one in evaluator.filters_in_python}
+        cache = cache_of(*map(node, "abc"), pods=[pod("p", requests={"cpu": "1"}, node="b")])
+        assert evaluator.evaluate(PodInfo(pod(requests={"cpu": "1"})), cache).node == "b"
 
     def test_a_node_that_is_kept_free_for_another_pod_is_not_given_away(self, plugins: list[Plugin]) -> None:
         cache = cache_of(node("a"))
