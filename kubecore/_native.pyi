@@ -595,6 +595,14 @@ def launch(
 
 # --- placement
 @final
+class Crowd:
+    """Nodes of a table, without their names. Holds until the table changes."""
+
+    def __len__(self) -> int: ...
+    def names(self, table: PlacementTable) -> list[str]: ...
+    def holds(self, table: PlacementTable, name: str) -> bool: ...
+
+@final
 class PlacementTable:
     """Nodes and the pods on them as kubecore.scheduler.placement tells of them.
 
@@ -612,6 +620,10 @@ class PlacementTable:
     def put_pod(self, key: str, node: str, facts: bytes) -> None:
         """The pod is on the node, or is about to be; it may have been elsewhere, or different, before."""
     def drop_pod(self, key: str) -> None: ...
+    def set_started(self, key: str, started: int | None) -> None:
+        """When the pod, if it is there, started, in microseconds since 1970; None when it has not."""
+    def set_budgets(self, facts: bytes) -> None:
+        """PodDisruptionBudgets: a JSON array of `{"namespace", "selector", "allowed", "disrupted": [names of pods]}`."""
     def nominate(self, uid: str, node: str, priority: int, facts: bytes) -> None:
         """The node is being made free for the pod, which others of a lower priority must yield to."""
     def withdraw(self, uid: str) -> None: ...
@@ -624,13 +636,13 @@ class Placer:
 
     A wish is (the pod's uid, its priority, the node that is being made free for it); by default nobody's. A diagnosis is (number of nodes, how
     many the pod does not name if it names any, whether it names none that could be, [(plugin, reason, number of nodes)],
-    nodes on which preemption might help).
+    the nodes on which preemption might help).
     """
 
     def __new__(cls, profile: bytes, seed: int) -> Placer: ...
     def decide(
         self, table: PlacementTable, facts: bytes, wish: tuple[str, int, str | None] = ...
-    ) -> tuple[str | None, tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]] | None]:
+    ) -> tuple[str | None, tuple[int, int | None, bool, list[tuple[str, str, int]], Crowd] | None]:
         """The best node, or why there is none."""
     def search(
         self,
@@ -638,8 +650,22 @@ class Placer:
         facts: bytes,
         wish: tuple[str, int, str | None] = ...,
         also: Callable[[str], bool] | None = None,
-    ) -> tuple[list[str], tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]]]:
+    ) -> tuple[list[str], tuple[int, int | None, bool, list[tuple[str, str, int]], Crowd]]:
         """Nodes that can take the pod, as many as are enough; `also` is asked of those that are found here."""
+    def rehearse(
+        self,
+        table: PlacementTable,
+        facts: bytes,
+        wish: tuple[str, int, str | None],
+        crowd: Crowd,
+        plan: tuple[int, int, int, bool],
+    ) -> tuple[list[tuple[str, list[str], int]], int, list[tuple[str, int]]]:
+        """What preemption on the nodes of the crowd would do.
+
+        `plan` is (the place of the node to begin with, how many candidates are enough, now in microseconds since 1970,
+        whether to tell of all candidates and not only the least harmful one). Returns candidates (node, keys of the
+        victims, how many of them budgets protect), how many nodes are none, and [(reason, number of nodes)] of those.
+        """
     def totals(self, table: PlacementTable, facts: bytes, nodes: Sequence[str]) -> list[int]:
         """Weighted scores of existing nodes, in their order."""
     def scores(self, table: PlacementTable, facts: bytes, plugin: str, nodes: Sequence[str]) -> list[int] | None:

@@ -54,6 +54,24 @@ def apart(namespace: str) -> Object:
     return pod("anti-affinity-pod-", namespace, labels={"color": "green"}, affinity=affinity)
 
 
+def unimportant(namespace: str) -> Object:
+    return pod("pod-", namespace, cpu="900m", terminationGracePeriodSeconds=0)
+
+
+def important(namespace: str) -> Object:
+    """Three of the unimportant ones have to go for it."""
+    return pod("pod-high-priority-", namespace, cpu="3000m", priorityClassName=HIGH_PRIORITY["metadata"]["name"])
+
+
+HIGH_PRIORITY = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "high"},
+    "value": 10,
+}
+"""There has to be one: API servers take no priority from a pod."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """`first_pods` are scheduled before anything is measured, then `pods` are; all in 5,000 nodes of given zones."""
@@ -72,6 +90,7 @@ WORKLOADS = {
     "node affinity": Workload(plain, to_zones, 5000, 10_000, ("zone1",)),
     "pod affinity": Workload(near, near, 5000, 5000, ("zone1",)),
     "pod anti-affinity": Workload(apart, apart, 1000, 2000),
+    "preemption": Workload(unimportant, important, 20_000, 5000),
 }
 
 

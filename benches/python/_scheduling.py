@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from _sched_workloads import WORKLOADS, Workload, node_of
+from _sched_workloads import HIGH_PRIORITY, WORKLOADS, Workload, node_of
 
 from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.cli.up import rest_collector
@@ -119,6 +119,7 @@ async def run(workload: Workload, directory: Path) -> dict[str, Any]:
             await client.create("namespaces", {"metadata": {"name": name}})
         for name in ("default", "sched-0", "sched-1"):
             await client.create("serviceaccounts", {"metadata": {"name": "default", "namespace": name}})
+        await client.create("priorityclasses.scheduling.k8s.io", HIGH_PRIORITY)
         nodes = [node_of(workload, number) for number in range(workload.nodes)]
         await create_all(client, "nodes", nodes)
         # there is no controller to see that they are ready

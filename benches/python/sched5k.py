@@ -26,6 +26,7 @@ TARGETS = {
     "node affinity": 2000,
     "pod affinity": 600,
     "pod anti-affinity": 600,
+    "preemption": 1000,
 }
 HERE = Path(__file__).resolve().parent
 

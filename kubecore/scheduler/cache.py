@@ -118,6 +118,8 @@ class Observer(NominationObserver, Protocol):
     def pod_put(self, pod: PodInfo) -> None:
         """The pod has a node, another one than before maybe, or has changed."""
 
+    def pod_started(self, pod: PodInfo) -> None: ...
+
     def pod_dropped(self, key: str) -> None: ...
 
 
@@ -277,6 +279,14 @@ class Cache:
         pod.obj = obj
         self._assumed.discard(key)
         return pod
+
+    def started(self, obj: Object) -> None:
+        """A bound pod started, or is said to have started at another time; nothing else of it has changed."""
+        pod = self._pods.get(meta.key(obj))
+        if pod is not None and pod.uid == meta.uid(obj):
+            pod.obj = obj
+            if self.observer is not None:
+                self.observer.pod_started(pod)
 
     def remove_pod(self, key: str) -> PodInfo | None:
         """A bound pod is gone or has finished; what was known of it."""

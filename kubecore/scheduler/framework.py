@@ -6,10 +6,12 @@ PreFilter, Filter, PostFilter, PreScore and Score, Reserve, Permit, PreBind, Bin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
+from kubecore.client.client import Object
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind
 from kubecore.scheduler.pods import PodInfo
@@ -34,6 +36,21 @@ class CycleState:
             clone = getattr(note, "clone", None)
             copy.notes[name] = note if clone is None else clone()
         return copy
+
+
+class LaterState(CycleState):
+    """What `prepare` makes of it as soon as somebody looks."""
+
+    __slots__ = ("_prepare",)
+
+    def __init__(self, prepare: Callable[[], CycleState]) -> None:
+        self._prepare = prepare
+
+    def __getattr__(self, name: str) -> Any:
+        # asked for slots that are not set only
+        prepared = self._prepare()
+        self.notes, self.skipped = prepared.notes, prepared.skipped
+        return getattr(prepared, name)
 
 
 class Plugin:
@@ -192,6 +209,28 @@ class PluginError(Exception):
     """A plugin failed, which says nothing about whether the pod fits; worded as kube-scheduler words it."""
 
 
+Rehearsed = tuple[list[tuple[str, list[str], int]], int, list[tuple[str, int]]]
+"""Candidates (node, keys of the victims, how many of them budgets protect), how many nodes are none, and for how many
+of those each reason holds."""
+
+
+class Crowd(Protocol):
+    """Nodes, thousands of them maybe, that were refused for reasons which pods that leave may take away."""
+
+    def __len__(self) -> int: ...
+
+    def names(self) -> list[str]: ...
+
+    def holds(self, name: str) -> bool: ...
+
+    def rehearse(
+        self, *, budgets: Sequence[Object], start: int, enough: int, now: datetime, everyone: bool
+    ) -> Rehearsed | None:
+        """What preemption there would do, looking from the node at place `start` on until there are `enough`
+        candidates: the least harmful one, or `everyone`. None if it has to be tried node by node.
+        """
+
+
 @dataclass(slots=True)
 class Diagnosis:
     """Why no node would do."""
@@ -205,8 +244,18 @@ class Diagnosis:
     """A reason that holds for all nodes together."""
     added: str = ""
     """What PostFilter plugins say."""
-    crowded: list[str] = field(default_factory=list)
-    """Names of the nodes that were refused for reasons which pods that leave may take away."""
+    crowd: Crowd | None = None
+    """Those that were refused in bulk for reasons which pods that leave may take away."""
+    named: list[str] = field(default_factory=list)
+    """Names of the others that were."""
+
+    @property
+    def crowded(self) -> list[str]:
+        """Names of all nodes that were refused for reasons which pods that leave may take away."""
+        return [*self.named, *(self.crowd.names() if self.crowd is not None else ())]
+
+    def is_crowded(self, node: str) -> bool:
+        return node in self.named or (self.crowd is not None and self.crowd.holds(node))
 
     def refused(self, plugin: str, reasons: Sequence[str], nodes: int = 1) -> None:
         self.plugins.add(plugin)
@@ -216,7 +265,7 @@ class Diagnosis:
     def refused_node(self, node: str, plugin: str, reasons: Sequence[str]) -> None:
         self.refused(plugin, reasons)
         if not isinstance(reasons, Hopeless):
-            self.crowded.append(node)
+            self.named.append(node)
 
     def message(self) -> str:
         """As kube-scheduler words it (FitError)."""

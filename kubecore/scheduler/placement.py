@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -24,9 +26,11 @@ from kubecore.scheduler.framework import (
     Diagnosis,
     Evaluator,
     Filter,
+    LaterState,
     Plugin,
     PostFilter,
     PreFilter,
+    Rehearsed,
     Score,
 )
 from kubecore.scheduler.node_filter import NodeFilter
@@ -68,6 +72,7 @@ _SCORES: frozenset[type[Plugin]] = frozenset(
     }
 )
 _LARGEST = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PlacementTable:
@@ -76,6 +81,7 @@ class PlacementTable:
     def __init__(self) -> None:
         self.native = _native.PlacementTable()
         self._namespaces: SharedInformer | None = None
+        self._budgets: list[Object] = []
 
     @classmethod
     def of(cls, cache: Cache) -> PlacementTable:
@@ -93,6 +99,11 @@ class PlacementTable:
 
     def pod_put(self, pod: PodInfo) -> None:
         self.native.put_pod(pod.key, pod.node, pod_facts(pod))
+        if pod.started is not None:
+            self.pod_started(pod)
+
+    def pod_started(self, pod: PodInfo) -> None:
+        self.native.set_started(pod.key, None if pod.started is None else microseconds(pod.started))
 
     def pod_dropped(self, key: str) -> None:
         self.native.drop_pod(key)
@@ -102,6 +113,13 @@ class PlacementTable:
 
     def withdrawn(self, uid: str) -> None:
         self.native.withdraw(uid)
+
+    def protect(self, budgets: Sequence[Object]) -> None:
+        """Know these PodDisruptionBudgets and no others."""
+        known = self._budgets
+        if len(known) != len(budgets) or any(one is not other for one, other in zip(known, budgets, strict=True)):
+            self._budgets = list(budgets)
+            self.native.set_budgets(orjson.dumps([_budget_facts(one) for one in budgets]))
 
     def follow(self, namespaces: SharedInformer) -> None:
         """Know the labels of namespaces, which terms may choose by."""
@@ -130,6 +148,21 @@ def node_facts(node: NodeInfo) -> bytes:
     )
 
 
+def _budget_facts(budget: Object) -> dict[str, Any]:
+    status = budget.get("status") or {}
+    return {
+        "namespace": meta.namespace(budget),
+        "selector": (budget.get("spec") or {}).get("selector"),
+        "allowed": status.get("disruptionsAllowed") or 0,
+        "disrupted": list(status.get("disruptedPods") or ()),
+    }
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 def pod_facts(pod: PodInfo, *, more: Mapping[str, Any] | None = None) -> bytes:
     """PodFacts of native/core/placement as JSON; `more` is what holds for one decision only."""
     if pod.facts is None:
@@ -149,6 +182,8 @@ def _facts(pod: PodInfo) -> dict[str, Any]:
     }
     if meta.is_deleting(pod.obj):
         facts["deleting"] = True
+    if pod.priority:
+        facts["priority"] = pod.priority
     if pod.ports:
         facts["ports"] = [
             {"address": address, "protocol": protocol, "port": port} for address, protocol, port in sorted(pod.ports)
@@ -190,6 +225,44 @@ def _is_known_in_rust(plugin: Plugin) -> bool:
         is_plain = not plugin.ignored and not plugin.ignored_groups and plugin.resources == CPU_AND_MEMORY
         return is_plain and plugin.strategy in (LEAST_ALLOCATED, MOST_ALLOCATED)
     return not isinstance(plugin, NodeResourcesBalancedAllocation) or plugin.resources == CPU_AND_MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What Rust was asked of a pod; `whole` unless plugins in Python had a say, too."""
+
+    placer: _native.Placer
+    table: PlacementTable
+    facts: bytes
+    wish: tuple[str, int, str | None]
+    whole: bool = True
+
+
+class _Crowd:
+    """Nodes that Rust refused, none of which is named unless somebody wants to know."""
+
+    def __init__(self, nodes: _native.Crowd, question: Question) -> None:
+        self._nodes = nodes
+        self._question = question
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def names(self) -> list[str]:
+        return self._nodes.names(self._question.table.native)
+
+    def holds(self, name: str) -> bool:
+        return self._nodes.holds(self._question.table.native, name)
+
+    def rehearse(
+        self, *, budgets: Sequence[Object], start: int, enough: int, now: datetime, everyone: bool
+    ) -> Rehearsed | None:
+        asked = self._question
+        if not asked.whole:
+            return None
+        asked.table.protect(budgets)
+        plan = (start, enough, microseconds(now), everyone)
+        return asked.placer.rehearse(asked.table.native, asked.facts, asked.wish, self._nodes, plan)
 
 
 class PlacementEvaluator:
@@ -234,7 +307,7 @@ class PlacementEvaluator:
         state = CycleState()
         if cache.nodes() and self._narrows(state, pod, cache):
             return self._in_python.evaluate(pod, cache)
-        table = self.table(cache).native
+        table = self.table(cache)
         filters = [one for one in self.filters_in_python if one.name not in state.skipped]
         if filters and cache.nominations:
             return self._in_python.evaluate(pod, cache)
@@ -244,14 +317,15 @@ class PlacementEvaluator:
             if filters or scores:
                 decision = self._evaluate_together(state, pod, cache, table, filters, scores, facts)
             else:
-                node, why = self.placer.decide(table, facts, _wish(pod, cache))
-                decision = Decision(state, node=node or "", diagnosis=None if why is None else _diagnosis(why))
+                question = Question(self.placer, table, facts, _wish(pod, cache))
+                node, why = self.placer.decide(table.native, facts, question.wish)
+                decision = Decision(state, node=node or "", diagnosis=why and _diagnosis(why, question))
         except ValueError:
             # facts that cannot be read: let the plugin that stumbles over them say so
             return self._in_python.evaluate(pod, cache)
-        if decision.diagnosis is not None and decision.diagnosis.crowded and self._makes_room:
-            # whoever makes room asks the plugins in Python, which have noted nothing yet
-            return Decision(self._in_python.prepared(pod, cache), diagnosis=decision.diagnosis)
+        if decision.diagnosis is not None and self._makes_room:
+            # whoever makes room may ask the plugins in Python, which have noted nothing yet
+            decision.state = LaterState(lambda: self._in_python.prepared(pod, cache))
         return decision
 
     def table(self, cache: Cache) -> PlacementTable:
@@ -277,12 +351,13 @@ class PlacementEvaluator:
         state: CycleState,
         pod: PodInfo,
         cache: Cache,
-        table: _native.PlacementTable,
+        table: PlacementTable,
         filters: Sequence[Filter],
         scores: Sequence[Score],
         facts: bytes,
     ) -> Decision:
         diagnosis = Diagnosis(0)
+        question = Question(self.placer, table, facts, _wish(pod, cache), whole=not filters)
 
         def agree(name: str) -> bool:
             node = cache.node(name)
@@ -292,12 +367,12 @@ class PlacementEvaluator:
                 diagnosis.refused_node(name, refused.plugin, refused.reasons)
             return refused is None
 
-        names, why = self.placer.search(table, facts, _wish(pod, cache), agree if filters else None)
+        names, why = self.placer.search(table.native, facts, question.wish, agree if filters else None)
         if not names:
-            return Decision(state, diagnosis=_diagnosis(why, diagnosis))
+            return Decision(state, diagnosis=_diagnosis(why, question, diagnosis))
         if len(names) == 1:
             return Decision(state, node=names[0])
-        totals = self.placer.totals(table, facts, names)
+        totals = self.placer.totals(table.native, facts, names)
         nodes = [node for node in map(cache.node, names) if node is not None]
         for index, more in enumerate(self._in_python.totals(scores, state, pod, nodes, cache)):
             totals[index] += more
@@ -311,13 +386,15 @@ def _wish(pod: PodInfo, cache: Cache) -> tuple[str, int, str | None]:
 
 
 def _diagnosis(
-    why: tuple[int, int | None, bool, list[tuple[str, str, int]], list[str]], also: Diagnosis | None = None
+    why: tuple[int, int | None, bool, list[tuple[str, str, int]], _native.Crowd],
+    question: Question,
+    also: Diagnosis | None = None,
 ) -> Diagnosis:
     """`also` says which nodes plugins in Python refused."""
     diagnosis = also or Diagnosis(0)
-    nodes, not_named, conflict, refused, crowded = why
+    nodes, not_named, conflict, refused, crowd = why
     diagnosis.nodes = nodes
-    diagnosis.crowded += crowded
+    diagnosis.crowd = _Crowd(crowd, question)
     if not nodes:
         return diagnosis
     if conflict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -74,6 +75,12 @@ class PodInfo:
     def nominated_node(self) -> str:
         """Where room is being made for the pod, by its status."""
         return (self.obj.get("status") or {}).get("nominatedNodeName") or ""
+
+    @property
+    def started(self) -> datetime | None:
+        """When it started to run, by its status."""
+        text = (self.obj.get("status") or {}).get("startTime")
+        return meta.parse_time(text) if text else None
 
     @property
     def affinity(self) -> InterPodTerms:

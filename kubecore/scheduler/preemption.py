@@ -72,17 +72,16 @@ def select_victims(
     violations = sum([must_go(one) for one in protected])
     for one in others:
         must_go(one)
+    if not victims:
+        return (f'expected at least one victim pod on node "{node.name}"',)
     return Candidate(node.name, tuple(by_importance(victims, now)), violations)
 
 
 def by_importance(pods: Iterable[PodInfo], now: datetime) -> list[PodInfo]:
-    """Higher priority first, then who started earlier; a pod that has not started counts as starting now."""
-    return sorted(pods, key=lambda pod: (-pod.priority, start_time(pod, now)))
-
-
-def start_time(pod: PodInfo, now: datetime) -> datetime:
-    text = (pod.obj.get("status") or {}).get("startTime")
-    return meta.parse_time(text) if text else now
+    """Higher priority first, then who started earlier; a pod that has not started counts as starting now. Of equals
+    the one whose key comes first.
+    """
+    return sorted(pods, key=lambda pod: (-pod.priority, pod.started or now, pod.key))
 
 
 def split_by_budgets(pods: Sequence[PodInfo], budgets: Sequence[Object]) -> tuple[list[PodInfo], list[PodInfo]]:
@@ -126,7 +125,7 @@ def least_harmful(candidates: Sequence[Candidate], now: datetime) -> Candidate:
 
     def started(one: Candidate) -> datetime:
         most = one.victims[0].priority
-        return min(start_time(victim, now) for victim in one.victims if victim.priority == most)
+        return min(victim.started or now for victim in one.victims if victim.priority == most)
 
     least = min(map(harm, candidates))
     return max((one for one in candidates if harm(one) == least), key=started)

@@ -329,6 +329,8 @@ class Scheduler:
             self._cache.add_pod(pod)
             for event in pod_changes(PodInfo(old), pod):
                 self._queue.happened(event)
+        elif (old.get("status") or {}).get("startTime") != (new.get("status") or {}).get("startTime"):
+            self._cache.started(new)
 
     def _pod_deleted(self, obj: Object) -> None:
         key = meta.key(obj)

@@ -1,8 +1,8 @@
 //! Filtering and scoring for kubecore.scheduler.placement.
 
 use kubecore_core::placement::{
-    Diagnosis as CoreDiagnosis, FactsError, Id, Placer as CorePlacer, Profile, ScorePlugin, Table, Wish,
-    scores,
+    Diagnosis as CoreDiagnosis, FactsError, Id, Placer as CorePlacer, Profile, Rehearsal, Rehearsed,
+    ScorePlugin, Slot, Table, Wish, scores,
 };
 use parking_lot::{Mutex, MutexGuard};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -10,7 +10,13 @@ use pyo3::prelude::*;
 
 /// Nodes there are, those that were not looked at because the pod names others, whether the pod names none that could
 /// be, plugin, reason and number of nodes of each refusal, and the nodes on which preemption might help.
-type Diagnosis = (usize, Option<usize>, bool, Vec<(&'static str, String, u32)>, Vec<String>);
+type Diagnosis = (usize, Option<usize>, bool, Vec<(&'static str, String, u32)>, Crowd);
+
+/// Node, keys of the victims, how many budgets they violate.
+type Candidate = (String, Vec<String>, u32);
+
+/// Candidates, nodes that are none, and for how many of those each reason holds.
+type Outcome = (Vec<Candidate>, u32, Vec<(String, u32)>);
 
 /// The pod's uid, its priority, and the node that is being made free for it.
 type PodWish<'a> = (&'a str, i64, Option<&'a str>);
@@ -24,15 +30,46 @@ fn lock<T>(mutex: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
     mutex.try_lock().ok_or_else(|| PyRuntimeError::new_err("the placement table is in use"))
 }
 
-fn lines(table: &Table, diagnosis: CoreDiagnosis) -> Diagnosis {
+fn lines(diagnosis: CoreDiagnosis) -> Diagnosis {
     let refused = diagnosis.refused.into_iter().map(|one| (one.plugin, one.reason, one.nodes)).collect();
-    let crowded = diagnosis.crowded.iter().map(|&slot| table.name(slot).to_owned()).collect();
-    (diagnosis.nodes, diagnosis.not_named, diagnosis.conflict, refused, crowded)
+    let crowd = Crowd { slots: diagnosis.crowded };
+    (diagnosis.nodes, diagnosis.not_named, diagnosis.conflict, refused, crowd)
+}
+
+fn told(table: &Table, rehearsed: Rehearsed) -> Outcome {
+    let candidates = rehearsed.candidates.into_iter().map(|one| {
+        let victims = one.victims.iter().map(|&pod| table.key_of(pod).to_owned()).collect();
+        (table.name(one.slot).to_owned(), victims, one.violations)
+    });
+    (candidates.collect(), rehearsed.refused, rehearsed.reasons.into_iter().collect())
 }
 
 fn wished(wish: PodWish<'_>) -> Wish<'_> {
     let (uid, priority, nominated) = wish;
     Wish { uid, priority, nominated }
+}
+
+/// Nodes, by numbers that hold until the table changes, so that thousands need not be named for nothing.
+#[pyclass(frozen, module = "kubecore._native")]
+pub struct Crowd {
+    slots: Vec<Slot>,
+}
+
+#[pymethods]
+impl Crowd {
+    fn __len__(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn names(&self, table: &PlacementTable) -> PyResult<Vec<String>> {
+        let table = lock(&table.core)?;
+        Ok(self.slots.iter().map(|&slot| table.name(slot).to_owned()).collect())
+    }
+
+    fn holds(&self, table: &PlacementTable, name: &str) -> PyResult<bool> {
+        let slot = lock(&table.core)?.slot(name);
+        Ok(slot.is_some_and(|slot| self.slots.contains(&slot)))
+    }
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -68,6 +105,16 @@ impl PlacementTable {
     fn drop_pod(&self, key: &str) -> PyResult<()> {
         lock(&self.core)?.drop_pod(key);
         Ok(())
+    }
+
+    #[pyo3(signature = (key, started))]
+    fn set_started(&self, key: &str, started: Option<i64>) -> PyResult<()> {
+        lock(&self.core)?.set_started(key, started);
+        Ok(())
+    }
+
+    fn set_budgets(&self, facts: &[u8]) -> PyResult<()> {
+        lock(&self.core)?.set_budgets(facts).map_err(refused)
     }
 
     fn nominate(&self, uid: &str, node: &str, priority: i64, facts: &[u8]) -> PyResult<()> {
@@ -110,7 +157,7 @@ impl Placer {
         let template = table.template(facts).map_err(refused)?;
         Ok(match lock(&self.core)?.decide(&mut table, template, &wished(wish)) {
             Ok(slot) => (Some(table.name(slot).to_owned()), None),
-            Err(diagnosis) => (None, Some(lines(&table, diagnosis))),
+            Err(diagnosis) => (None, Some(lines(diagnosis))),
         })
     }
 
@@ -130,7 +177,24 @@ impl Placer {
         };
         let found = lock(&self.core)?.search(&mut table, template, &wished(wish), agrees)?;
         let names = found.slots.iter().map(|&slot| table.name(slot).to_owned()).collect();
-        Ok((names, lines(&table, found.diagnosis)))
+        Ok((names, lines(found.diagnosis)))
+    }
+
+    /// `plan`: start, enough, now in microseconds, whether to tell of all candidates.
+    fn rehearse(
+        &self,
+        table: &PlacementTable,
+        facts: &[u8],
+        wish: PodWish<'_>,
+        crowd: &Crowd,
+        plan: (usize, usize, i64, bool),
+    ) -> PyResult<Outcome> {
+        let mut table = lock(&table.core)?;
+        let template = table.template(facts).map_err(refused)?;
+        let (start, enough, now, all) = plan;
+        let plan = Rehearsal { start, enough, now, all };
+        let found = lock(&self.core)?.rehearse(&mut table, template, &wished(wish), &crowd.slots, &plan);
+        Ok(told(&table, found))
     }
 
     fn totals(&self, table: &PlacementTable, facts: &[u8], nodes: Vec<String>) -> PyResult<Vec<i64>> {
@@ -165,6 +229,7 @@ fn slots(table: &Table, names: &[String]) -> PyResult<Vec<usize>> {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Crowd>()?;
     module.add_class::<PlacementTable>()?;
     module.add_class::<Placer>()
 }

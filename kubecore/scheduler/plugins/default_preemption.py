@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
+from collections.abc import Sequence
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -29,6 +31,9 @@ from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.preemption import Candidate
 
 log = logging.getLogger(__name__)
+
+_Found = tuple[list[Candidate], int, Sequence[tuple[str, int]]]
+"""Candidates, the number of nodes that are none, and for how many of those each reason holds."""
 
 _NOT_HELPFUL = "Preemption is not helpful for scheduling"
 
@@ -71,9 +76,8 @@ class DefaultPreemption(PostFilter, PreEnqueue):
     def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
         if reason := self._not_eligible(pod, diagnosis):
             return PostFilterResult(f"preemption: {reason}")
-        nodes = [node for node in map(self._handle.cache.node, diagnosis.crowded) if node is not None]
         try:
-            candidates, fit_error = self._candidates(state, pod, nodes, diagnosis.nodes)
+            candidates, fit_error = self._candidates(state, pod, diagnosis)
         except PluginError as error:
             return PostFilterResult(f"preemption: {error}")
         if not candidates:
@@ -90,16 +94,44 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         cache = self._handle.cache
         node = cache.node(cache.nominations.node_of(pod.uid))
         # a nominated node that will not do whoever leaves it is as good as none
-        if node is None or node.name not in diagnosis.crowded:
+        if node is None or not diagnosis.is_crowded(node.name):
             return ""
         if any(one.priority < pod.priority and _is_being_preempted(one) for one in node.pods.values()):
             return "not eligible due to a terminating pod on the nominated node."
         return ""
 
-    def _candidates(
-        self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], all_nodes: int
-    ) -> tuple[list[Candidate], Diagnosis]:
+    def _candidates(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> tuple[list[Candidate], Diagnosis]:
         """Nodes on which victims were found, or else why there are none. Raises PluginError."""
+        found = self._in_bulk(diagnosis)
+        if found is None:
+            found = self._node_by_node(state, pod, diagnosis)
+        candidates, refused, reasons = found
+        why = Diagnosis(diagnosis.nodes)
+        for reason, nodes in reasons:
+            why.refused(self.name, (reason,), nodes=nodes)
+        if unlooked := diagnosis.nodes - refused:
+            why.refused(self.name, (_NOT_HELPFUL,), nodes=unlooked)
+        return candidates, why
+
+    def _in_bulk(self, diagnosis: Diagnosis) -> _Found | None:
+        """Tried by whoever refused the nodes, if it can; of the candidates only the least harmful one."""
+        crowd = diagnosis.crowd
+        if crowd is None or diagnosis.named:
+            return None
+        start, enough = self._where(len(crowd))
+        now = self._handle.clock.now()
+        found = crowd.rehearse(budgets=self._budgets.list(), start=start, enough=enough, now=now, everyone=False)
+        if found is None:
+            return None
+        candidates, refused, reasons = found
+        return [self._candidate(*one) for one in candidates], refused, reasons
+
+    def _candidate(self, node: str, victims: Sequence[str], violations: int) -> Candidate:
+        known = [pod for pod in map(self._handle.cache.pod, victims) if pod is not None]
+        return Candidate(node, tuple(known), violations)
+
+    def _node_by_node(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> _Found:
+        nodes = [node for node in map(self._handle.cache.node, diagnosis.crowded) if node is not None]
         budgets, now = self._budgets.list(), self._handle.clock.now()
         nominations = self._handle.cache.nominations
         node_filter = NodeFilter(self._handle.profile)
@@ -109,15 +141,15 @@ class DefaultPreemption(PostFilter, PreEnqueue):
                 node_filter, state, pod, node, budgets=budgets, nominations=nominations, now=now
             )
 
-        enough = min(max(len(nodes) * self._percentage // 100, self._absolute), len(nodes))
-        start = self._chance.randrange(len(nodes)) if nodes else 0
-        candidates, reasons = preemption.dry_run(nodes, attempt, start=start, enough=enough)
-        diagnosis = Diagnosis(all_nodes)
-        for one in reasons.values():
-            diagnosis.refused(self.name, one)
-        if unlooked := all_nodes - len(reasons):
-            diagnosis.refused(self.name, (_NOT_HELPFUL,), nodes=unlooked)
-        return candidates, diagnosis
+        start, enough = self._where(len(nodes))
+        candidates, refused = preemption.dry_run(nodes, attempt, start=start, enough=enough)
+        reasons = Counter(reason for one in refused.values() for reason in one)
+        return candidates, len(refused), list(reasons.items())
+
+    def _where(self, nodes: int) -> tuple[int, int]:
+        """At which of so many nodes to begin, and how many candidates are enough."""
+        enough = min(max(nodes * self._percentage // 100, self._absolute), nodes)
+        return (self._chance.randrange(nodes) if nodes else 0), enough
 
     # ------------------------------------------------------------------ making room
     def _prepare(self, pod: PodInfo, chosen: Candidate) -> None:

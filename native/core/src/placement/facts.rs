@@ -41,6 +41,7 @@ pub struct PodFacts {
     pub namespace: String,
     pub labels: Labels,
     pub deleting: bool,
+    pub priority: i64,
     /// Amounts in the units of `NodeFacts::allocatable`.
     pub requests: BTreeMap<String, i64>,
     /// cpu and memory as scoring takes them: with defaults where a container asks for nothing.

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::nodes::{NO_VALUE, Slot};
 use super::population::{Carriers, Claim};
+use super::shift::{Shift, UNMOVED};
 use super::table::Table;
 use super::template::{Hard, Template, Term};
 
@@ -92,15 +93,15 @@ pub struct Counted {
 }
 
 impl Refusals {
-    fn add(&mut self, refusal: Refusal, table: &Table, template: &Template, slot: Slot) {
+    fn add(&mut self, refusal: Refusal, table: &Table, template: &Template, slot: Slot, shift: &Shift) {
         self.by_reason[refusal as usize] += 1;
         if refusal != Refusal::NoRoom {
             return;
         }
-        self.too_many_pods += u32::from(is_full(table, slot));
+        self.too_many_pods += u32::from(is_full(table, slot, shift));
         self.insufficient.resize(table.nodes.resources.len(), 0);
         for &(resource, wanted) in &template.requests {
-            self.insufficient[resource] += u32::from(is_short(table, resource, wanted, slot));
+            self.insufficient[resource] += u32::from(is_short(table, resource, wanted, slot, shift));
         }
     }
 
@@ -125,13 +126,14 @@ impl Refusals {
     }
 }
 
-fn is_full(table: &Table, slot: Slot) -> bool {
-    i64::from(table.nodes.pods[slot]) + 1 > table.nodes.most_pods[slot]
+fn is_full(table: &Table, slot: Slot, shift: &Shift) -> bool {
+    i64::from(table.nodes.pods[slot]) + shift.pods() + 1 > table.nodes.most_pods[slot]
 }
 
-fn is_short(table: &Table, resource: usize, wanted: i64, slot: Slot) -> bool {
-    let resource = &table.nodes.resources[resource];
-    wanted > 0 && wanted > resource.allocatable[slot].wrapping_sub(resource.requested[slot])
+fn is_short(table: &Table, number: usize, wanted: i64, slot: Slot, shift: &Shift) -> bool {
+    let resource = &table.nodes.resources[number];
+    let requested = resource.requested[slot].wrapping_add(shift.requested(number));
+    wanted > 0 && wanted > resource.allocatable[slot].wrapping_sub(requested)
 }
 
 /// What of one pod has to be asked of each node, with all sums that are the same for every node worked out.
@@ -206,13 +208,26 @@ impl<'a> Question<'a> {
         &self.filters
     }
 
-    /// The first reason against the node.
-    pub fn ask(&self, slot: Slot) -> Option<Refusal> {
-        self.filters.iter().find_map(|&plugin| self.ask_plugin(plugin, slot))
+    /// No pod elsewhere matters, so that `ask_shifted` may be asked what would be with other pods on the node.
+    pub fn is_of_one_node(&self) -> bool {
+        !self
+            .filters
+            .iter()
+            .any(|plugin| matches!(plugin, FilterPlugin::PodTopologySpread | FilterPlugin::InterPodAffinity))
     }
 
-    pub fn count(&self, refusals: &mut Refusals, refusal: Refusal, slot: Slot) {
-        refusals.add(refusal, self.table, self.template, slot);
+    /// The first reason against the node.
+    pub fn ask(&self, slot: Slot) -> Option<Refusal> {
+        self.ask_shifted(slot, &UNMOVED)
+    }
+
+    /// Likewise, if the pods of the node were others; only where the question is of one node.
+    pub fn ask_shifted(&self, slot: Slot, shift: &Shift) -> Option<Refusal> {
+        self.filters.iter().find_map(|&plugin| self.ask_plugin(plugin, slot, shift))
+    }
+
+    pub fn count(&self, refusals: &mut Refusals, refusal: Refusal, slot: Slot, shift: &Shift) {
+        refusals.add(refusal, self.table, self.template, slot, shift);
     }
 
     /// Whether preemption cannot help on the node that was refused for this.
@@ -223,7 +238,7 @@ impl<'a> Question<'a> {
         refusal.is_hopeless() || (refusal == Refusal::NoRoom && self.template.requests.iter().any(never))
     }
 
-    fn ask_plugin(&self, plugin: FilterPlugin, slot: Slot) -> Option<Refusal> {
+    fn ask_plugin(&self, plugin: FilterPlugin, slot: Slot, shift: &Shift) -> Option<Refusal> {
         let (nodes, template) = (&self.table.nodes, self.template);
         let rules = &self.table.population.rules;
         let refused = |is: bool, refusal: Refusal| is.then_some(refusal);
@@ -243,13 +258,15 @@ impl<'a> Question<'a> {
                 refused(!accepts, Refusal::NotChosen)
             }
             FilterPlugin::NodePorts => {
-                let mut taken = nodes.ports[slot].iter().map(|(port, _)| port);
+                let mut taken = shift.ports(&nodes.ports[slot]);
                 let conflict = taken.any(|port| template.ports.iter().any(|wanted| wanted.conflicts(port)));
                 refused(conflict, Refusal::PortTaken)
             }
             FilterPlugin::NodeResourcesFit => {
-                let short = |&(resource, wanted): &(usize, i64)| is_short(self.table, resource, wanted, slot);
-                refused(is_full(self.table, slot) || template.requests.iter().any(short), Refusal::NoRoom)
+                let short =
+                    |&(resource, wanted): &(usize, i64)| is_short(self.table, resource, wanted, slot, shift);
+                let full = is_full(self.table, slot, shift);
+                refused(full || template.requests.iter().any(short), Refusal::NoRoom)
             }
             FilterPlugin::PodTopologySpread => self.ask_spread(slot),
             FilterPlugin::InterPodAffinity => self.ask_pods(slot),

@@ -74,7 +74,7 @@ impl Column {
 }
 
 /// A host port that pods of a node have taken, and how many have.
-type TakenPort = (HostPort, u32);
+pub type TakenPort = (HostPort, u32);
 
 #[derive(Default)]
 pub struct Nodes {

@@ -8,7 +8,8 @@ use super::filtering::{Counted, FilterPlugin, Question, Refusal, Refusals};
 use super::nodes::Slot;
 use super::registry::Id;
 use super::scoring::{ScoreOptions, ScorePlugin, totals};
-use super::table::{Coming, FactsError, Table};
+use super::shift::{Shift, UNMOVED};
+use super::table::{FactsError, Table};
 
 /// The plugins that run, and how. As JSON: `{"filters": [names], "scores": [[name, weight]], ...}`.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,52 +99,63 @@ impl<'a> Walk<'a> {
         more.then(|| self.nodes[(self.start + self.seen) % self.nodes.len()])
     }
 
-    fn refuse(&mut self, question: &Question<'_>, refusal: Refusal, slot: Slot) {
-        question.count(&mut self.refusals, refusal, slot);
+    fn refuse(&mut self, question: &Question<'_>, refusal: Refusal, slot: Slot, shift: &Shift) {
+        self.seen += 1;
+        question.count(&mut self.refusals, refusal, slot, shift);
         if !question.is_hopeless(refusal, slot) {
             self.crowded.push(slot);
         }
     }
 
+    /// A node must take the pod together with those that are nominated to it, since they may need the room, and without
+    /// them, since it may be them that it wants to be near to.
     fn go<E>(
         &mut self,
         table: &mut Table,
         template: Id,
         filters: &[FilterPlugin],
-        coming: &Coming,
+        wish: &Wish<'_>,
         also: &mut impl FnMut(&str) -> Result<bool, E>,
     ) -> Result<(), E> {
         let mut fits_with_coming = None;
+        let mut coming = Vec::new();
         while self.next().is_some() {
             let question = Question::new(table, table.at(template), filters);
             // a plugin that has nothing to ask as things are is not asked about those that are coming, either
             let asked = question.filters().to_vec();
             let mut expects = None;
             while let Some(slot) = self.next() {
-                if coming.contains_key(&slot) && fits_with_coming != Some(slot) {
-                    expects = Some(slot);
-                    break;
+                coming.clear();
+                table.coming(slot, wish, &mut coming);
+                if !coming.is_empty() && fits_with_coming != Some(slot) {
+                    if !question.is_of_one_node() {
+                        expects = Some(slot);
+                        break;
+                    }
+                    let mut shift = Shift::default();
+                    coming.iter().for_each(|&one| shift.count(table.at(one), 1));
+                    if let Some(refusal) = question.ask_shifted(slot, &shift) {
+                        self.refuse(&question, refusal, slot, &shift);
+                        continue;
+                    }
+                }
+                if let Some(refusal) = question.ask(slot) {
+                    self.refuse(&question, refusal, slot, &UNMOVED);
+                    continue;
                 }
                 self.seen += 1;
-                if let Some(refusal) = question.ask(slot) {
-                    self.refuse(&question, refusal, slot);
-                } else if also(table.name(slot))? {
+                if also(table.name(slot))? {
                     self.found.push(slot);
                 }
             }
             let Some(slot) = expects else { continue };
-            // it must fit with those that are nominated, since they may need the room, and without them, since it may
-            // be them that it wants to be near to
-            coming[&slot].iter().for_each(|&one| table.count(one, slot, 1));
+            coming.iter().for_each(|&one| table.count(one, slot, 1));
             let question = Question::new(table, table.at(template), &asked);
             match question.ask(slot) {
                 None => fits_with_coming = Some(slot),
-                Some(refusal) => {
-                    self.seen += 1;
-                    self.refuse(&question, refusal, slot);
-                }
+                Some(refusal) => self.refuse(&question, refusal, slot, &UNMOVED),
             }
-            coming[&slot].iter().for_each(|&one| table.count(one, slot, -1));
+            coming.iter().for_each(|&one| table.count(one, slot, -1));
         }
         Ok(())
     }
@@ -177,12 +189,11 @@ impl Placer {
         if found.diagnosis.conflict {
             return Ok(found);
         }
-        let coming = table.coming(wish);
         // the node that is being made free for the pod: no other needs looking at if it fits there
         if let Some(slot) = wish.nominated.and_then(|name| table.slot(name)) {
             let only = [slot];
             let mut walk = Walk::new(&only, 0, 1);
-            walk.go(table, template, &self.profile.filters, &coming, &mut also)?;
+            walk.go(table, template, &self.profile.filters, wish, &mut also)?;
             if !walk.found.is_empty() {
                 found.slots = walk.found;
                 return Ok(found);
@@ -195,7 +206,7 @@ impl Placer {
         let percentage = self.profile.percentage_of_nodes_to_score;
         let enough = if self.profile.chooses { nodes_to_find(nodes.len(), percentage) } else { 1 };
         let mut walk = Walk::new(&nodes, self.start % nodes.len(), enough);
-        walk.go(table, template, &self.profile.filters, &coming, &mut also)?;
+        walk.go(table, template, &self.profile.filters, wish, &mut also)?;
         self.start = walk.start + walk.seen;
         if walk.found.is_empty() {
             found.diagnosis.refused = walk.refusals.counted(table);

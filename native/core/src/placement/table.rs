@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::budgets::Budgets;
 use super::facts::{Labels, NodeFacts, PodFacts};
 use super::nodes::{Nodes, Slot};
 use super::placing::Wish;
-use super::population::Population;
+use super::population::{LabelSet, Population};
 use super::registry::Id;
 use super::template::Template;
 
@@ -20,9 +21,15 @@ const IDLE_TEMPLATES: usize = 1024;
 #[error("{0}")]
 pub struct FactsError(pub String);
 
+/// Of a pod in the table, as long as it is there.
+pub type PodNumber = u32;
+
 struct Placed {
+    key: Arc<str>,
     template: Id,
     slot: Slot,
+    /// When it started; None if it has not.
+    started: Option<i64>,
 }
 
 #[derive(Default)]
@@ -34,20 +41,25 @@ pub struct Table {
     by_facts: FxHashMap<Arc<[u8]>, Id>,
     facts_of: Vec<Arc<[u8]>>,
     idle: VecDeque<Id>,
-    pods: FxHashMap<Box<str>, Placed>,
-    /// By uid.
-    nominated: FxHashMap<Box<str>, Nominated>,
+    /// `numbers` names exactly the pods that are there; those of each node are in `on_node`.
+    pods: Vec<Option<Placed>>,
+    free_pods: Vec<PodNumber>,
+    numbers: FxHashMap<Arc<str>, PodNumber>,
+    on_node: Vec<Vec<PodNumber>>,
+    /// The node that each pod is nominated for, by the pod's uid; `coming` has those of each node, and `awaits` says
+    /// whether it has any.
+    nominated: FxHashMap<Box<str>, Box<str>>,
+    coming: FxHashMap<Box<str>, Vec<Nominated>>,
+    awaits: Vec<bool>,
+    pub(super) budgets: Budgets,
 }
 
 /// A pod for which a node is being made free.
 struct Nominated {
-    node: Box<str>,
+    uid: Box<str>,
     template: Id,
     priority: i64,
 }
-
-/// Templates of the pods that are nominated to run on a node.
-pub type Coming = FxHashMap<Slot, Vec<Id>>;
 
 impl Table {
     pub fn new() -> Self {
@@ -92,11 +104,17 @@ impl Table {
     }
 
     fn slot_for(&mut self, name: &str) -> Slot {
+        if let Some(slot) = self.nodes.slot(name) {
+            return slot;
+        }
         let before = self.nodes.len();
         let slot = self.nodes.slot_for(name);
         if self.nodes.len() > before {
             self.population.resize(&self.nodes);
+            self.on_node.push(Vec::new());
+            self.awaits.push(false);
         }
+        self.awaits[slot] = self.coming.contains_key(name);
         slot
     }
 
@@ -109,29 +127,81 @@ impl Table {
         Ok(())
     }
 
-    /// Like `put_pod`, of a node that exists.
-    pub fn place(&mut self, key: &str, slot: Slot, template: Id) {
-        if self.pods.get(key).is_some_and(|placed| placed.slot == slot && placed.template == template) {
+    fn place(&mut self, key: &str, slot: Slot, template: Id) {
+        let known = self.numbers.get(key).map(|&number| self.pod(number));
+        if known.is_some_and(|placed| placed.slot == slot && placed.template == template) {
             return;
         }
         self.at_mut(template).pods += 1;
         self.count(template, slot, 1);
-        let before = self.pods.insert(key.into(), Placed { template, slot });
+        let before = self.take_out(key);
+        let started = before.as_ref().and_then(|one| one.started);
+        let key: Arc<str> = before.as_ref().map_or_else(|| key.into(), |one| Arc::clone(&one.key));
+        let placed = Some(Placed { key: Arc::clone(&key), template, slot, started });
+        let number = self.free_pods.pop().unwrap_or_else(|| {
+            self.pods.push(None);
+            (self.pods.len() - 1) as PodNumber
+        });
+        self.pods[number as usize] = placed;
+        self.numbers.insert(key, number);
+        self.on_node[slot].push(number);
         if let Some(before) = before {
-            self.take_away(&before);
+            self.let_go_of(&before);
+        }
+    }
+
+    /// When the pod started, in any unit; None if it has not.
+    pub fn set_started(&mut self, key: &str, started: Option<i64>) {
+        if let Some(&number) = self.numbers.get(key)
+            && let Some(placed) = &mut self.pods[number as usize]
+        {
+            placed.started = started;
         }
     }
 
     pub fn drop_pod(&mut self, key: &str) {
-        if let Some(placed) = self.pods.remove(key) {
-            self.take_away(&placed);
+        if let Some(placed) = self.take_out(key) {
+            self.let_go_of(&placed);
         }
     }
 
-    fn take_away(&mut self, placed: &Placed) {
+    fn take_out(&mut self, key: &str) -> Option<Placed> {
+        let number = self.numbers.remove(key)?;
+        let placed = self.pods[number as usize].take()?;
+        self.free_pods.push(number);
+        self.on_node[placed.slot].retain(|&one| one != number);
+        Some(placed)
+    }
+
+    fn let_go_of(&mut self, placed: &Placed) {
         self.count(placed.template, placed.slot, -1);
         self.nodes.forget_if_unused(placed.slot);
         self.let_go(placed.template);
+    }
+
+    pub fn pods_on(&self, slot: Slot) -> &[PodNumber] {
+        &self.on_node[slot]
+    }
+
+    fn pod(&self, number: PodNumber) -> &Placed {
+        self.pods[number as usize].as_ref().expect("a pod has its number as long as it is there")
+    }
+
+    pub fn key_of(&self, number: PodNumber) -> &str {
+        &self.pod(number).key
+    }
+
+    pub fn template_of(&self, number: PodNumber) -> Id {
+        self.pod(number).template
+    }
+
+    pub fn started(&self, number: PodNumber) -> Option<i64> {
+        self.pod(number).started
+    }
+
+    /// Namespace and labels.
+    pub fn set_of(&self, number: PodNumber) -> &LabelSet {
+        self.population.sets.key(self.at(self.template_of(number)).set)
     }
 
     /// One pod less is of the template.
@@ -149,28 +219,43 @@ impl Table {
         let template = self.template(facts).or_else(|error| self.simplified(facts).ok_or(error))?;
         self.at_mut(template).pods += 1;
         self.withdraw(uid);
-        self.nominated.insert(uid.into(), Nominated { node: node.into(), template, priority });
+        self.nominated.insert(uid.into(), node.into());
+        self.coming.entry(node.into()).or_default().push(Nominated { uid: uid.into(), template, priority });
+        if let Some(slot) = self.nodes.slot(node) {
+            self.awaits[slot] = true;
+        }
         Ok(())
     }
 
     pub fn withdraw(&mut self, uid: &str) {
-        if let Some(known) = self.nominated.remove(uid) {
-            self.let_go(known.template);
+        let Some(node) = self.nominated.remove(uid) else { return };
+        let Some(coming) = self.coming.get_mut(&node) else { return };
+        let Some(index) = coming.iter().position(|one| &*one.uid == uid) else { return };
+        let known = coming.swap_remove(index);
+        if coming.is_empty() {
+            self.coming.remove(&node);
+            if let Some(slot) = self.nodes.slot(&node) {
+                self.awaits[slot] = false;
+            }
+        }
+        self.let_go(known.template);
+    }
+
+    /// Adds to `coming` the templates of the pods, nominated for the node, that the pod has to yield to: others of the
+    /// same or a higher priority.
+    pub fn coming(&self, slot: Slot, wish: &Wish<'_>, coming: &mut Vec<Id>) {
+        if self.awaits[slot]
+            && let Some(nominated) = self.coming.get(&*self.nodes.names[slot])
+        {
+            let yields_to = |one: &&Nominated| one.priority >= wish.priority && &*one.uid != wish.uid;
+            coming.extend(nominated.iter().filter(yields_to).map(|one| one.template));
         }
     }
 
-    /// Those that the pod has to yield to: others of the same or a higher priority.
-    pub fn coming(&self, wish: &Wish<'_>) -> Coming {
-        let mut coming = Coming::default();
-        for (uid, one) in &self.nominated {
-            if one.priority >= wish.priority
-                && &**uid != wish.uid
-                && let Some(slot) = self.slot(&one.node)
-            {
-                coming.entry(slot).or_default().push(one.template);
-            }
-        }
-        coming
+    /// PodDisruptionBudgets as a JSON array of `{"namespace", "selector", "allowed", "disrupted": [names]}`.
+    pub fn set_budgets(&mut self, facts: &[u8]) -> Result<(), FactsError> {
+        self.budgets = Budgets::read(facts)?;
+        Ok(())
     }
 
     /// Adds to (`by` is 1) or takes from (-1) all sums what one pod of the template is to the node.
@@ -260,7 +345,7 @@ impl Table {
 
     // ------------------------------------------------------------------ counting
     pub fn pods(&self) -> usize {
-        self.pods.len()
+        self.numbers.len()
     }
 
     pub fn templates(&self) -> usize {

@@ -40,6 +40,7 @@ pub struct Term {
 pub struct Template {
     pub set: Id,
     pub rule: Id,
+    pub priority: i64,
     /// Column and amount.
     pub requests: Vec<(usize, i64)>,
     pub used: (i64, i64),
@@ -97,6 +98,7 @@ impl Template {
         Ok(Self {
             set,
             rule,
+            priority: facts.priority,
             requests,
             used: facts.used,
             ports: facts.ports.clone(),

@@ -1,0 +1,285 @@
+//! Preemption in thought: who has to leave a node so that a pod of higher priority fits, and where that harms least.
+//!
+//! (kubernetes `framework/preemption` and `plugins/defaultpreemption`. Chance decides there at which node to begin, and
+//! here the caller; of pods of equal importance the one whose key comes first counts as the more important.)
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::budgets::Used;
+use super::filtering::{FilterPlugin, Question, Refusal, Refusals};
+use super::nodes::Slot;
+use super::placing::{Placer, Wish};
+use super::registry::Id;
+use super::shift::{Shift, UNMOVED};
+use super::table::{PodNumber, Table};
+
+/// How to go about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rehearsal {
+    /// The place of the node to begin with; from there on and round.
+    pub start: usize,
+    /// How many candidates will do, if one of them violates no budget.
+    pub enough: usize,
+    /// In the units of `Table::set_started`; when pods that have not started count as started.
+    pub now: i64,
+    /// Tell of all candidates and not only of the least harmful one.
+    pub all: bool,
+}
+
+/// A node that would do if its victims were gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub slot: Slot,
+    /// At least one; the most important first.
+    pub victims: Vec<PodNumber>,
+    /// How many of them their budgets would not let go.
+    pub violations: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Rehearsed {
+    /// Those that violate no budget first.
+    pub candidates: Vec<Candidate>,
+    /// How many nodes would not do, and for how many of them each reason holds.
+    pub refused: u32,
+    pub reasons: BTreeMap<String, u32>,
+}
+
+impl Placer {
+    /// Tries the nodes of `crowd` as `plan` says. Nothing in the table is different afterwards.
+    pub fn rehearse(
+        &self,
+        table: &mut Table,
+        template: Id,
+        wish: &Wish<'_>,
+        crowd: &[Slot],
+        plan: &Rehearsal,
+    ) -> Rehearsed {
+        let question = Question::new(table, table.at(template), &self.profile.filters);
+        if question.is_of_one_node() {
+            let stage = OnOneNode { table, question, shift: Shift::default() };
+            return go_through(stage, wish, crowd, plan);
+        }
+        // a plugin that has nothing to ask as things are is not asked later, either
+        let filters = question.filters().to_vec();
+        go_through(Anywhere { table, template, filters }, wish, crowd, plan)
+    }
+}
+
+fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Rehearsal) -> Rehearsed {
+    let mut refusals = Refusals::default();
+    let (mut refused, mut more) = (0, BTreeMap::new());
+    let (mut peaceful, mut violating) = (Vec::new(), Vec::new());
+    for index in 0..crowd.len() {
+        let slot = crowd[(plan.start + index) % crowd.len()];
+        match victims(&mut stage, wish, slot, plan.now, &mut refusals) {
+            Ok(found) if found.violations > 0 => violating.push(found),
+            Ok(found) => peaceful.push(found),
+            Err(why) => {
+                refused += 1;
+                if let Some(reason) = why.reason(stage.table().name(slot)) {
+                    *more.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        if !peaceful.is_empty() && peaceful.len() + violating.len() >= plan.enough {
+            break;
+        }
+    }
+    violating.truncate(plan.enough);
+    peaceful.append(&mut violating);
+    let counted = refusals.counted(stage.table());
+    let mut reasons: BTreeMap<String, u32> = counted.into_iter().map(|one| (one.reason, one.nodes)).collect();
+    reasons.append(&mut more);
+    if !plan.all {
+        peaceful = least_harmful(stage.table(), peaceful, plan.now).into_iter().collect();
+    }
+    Rehearsed { candidates: peaceful, refused, reasons }
+}
+
+/// Why a node is no candidate.
+enum NoCandidate {
+    NobodyLower,
+    /// Not even with all of them gone. `Refusals` tell why.
+    Refused,
+    /// It would do as it is.
+    NobodyHasToGo,
+}
+
+impl NoCandidate {
+    fn reason(&self, node: &str) -> Option<String> {
+        match self {
+            Self::NobodyLower => Some("No preemption victims found for incoming pod".to_owned()),
+            Self::Refused => None,
+            Self::NobodyHasToGo => Some(format!("expected at least one victim pod on node \"{node}\"")),
+        }
+    }
+}
+
+/// The smallest set of pods of lower priority that have to go. All are taken away and, if the pod fits then, put back
+/// one by one as long as it still does.
+fn victims(
+    stage: &mut impl Stage,
+    wish: &Wish<'_>,
+    slot: Slot,
+    now: i64,
+    refusals: &mut Refusals,
+) -> Result<Candidate, NoCandidate> {
+    let table = stage.table();
+    let mut lower = table.pods_on(slot).to_vec();
+    lower.retain(|&pod| table.at(table.template_of(pod)).priority < wish.priority);
+    if lower.is_empty() {
+        return Err(NoCandidate::NobodyLower);
+    }
+    let mut coming = Vec::new();
+    table.coming(slot, wish, &mut coming);
+    lower.sort_unstable_by_key(|&pod| importance(table, pod, now));
+    let mut order = in_order_of_reprieve(table, lower);
+    for (pod, _) in &order {
+        stage.count(template_of(stage, *pod), slot, -1);
+    }
+    let refused = refusal(stage, slot, &coming, Some(refusals)).is_some();
+    let mut violations = 0;
+    order.retain(|&(pod, is_protected)| {
+        let template = template_of(stage, pod);
+        stage.count(template, slot, 1);
+        if refused || refusal(stage, slot, &coming, None).is_none() {
+            return false;
+        }
+        stage.count(template, slot, -1);
+        violations += u32::from(is_protected);
+        true
+    });
+    for (pod, _) in &order {
+        stage.count(template_of(stage, *pod), slot, 1);
+    }
+    if refused {
+        return Err(NoCandidate::Refused);
+    }
+    let table = stage.table();
+    let mut victims: Vec<PodNumber> = order.into_iter().map(|one| one.0).collect();
+    if victims.is_empty() {
+        return Err(NoCandidate::NobodyHasToGo);
+    }
+    victims.sort_unstable_by_key(|&pod| importance(table, pod, now));
+    Ok(Candidate { slot, victims, violations })
+}
+
+fn template_of(stage: &impl Stage, pod: PodNumber) -> Id {
+    stage.table().template_of(pod)
+}
+
+/// First those whose going would violate a budget, each time the important ones first.
+fn in_order_of_reprieve(table: &Table, pods: Vec<PodNumber>) -> Vec<(PodNumber, bool)> {
+    let mut used = Used::default();
+    let judged = pods.into_iter().map(|pod| {
+        let set = table.set_of(pod);
+        let name = table.key_of(pod).rsplit('/').next().unwrap_or_default();
+        (pod, table.budgets.is_violated(set, name, &mut used))
+    });
+    let mut order: Vec<(PodNumber, bool)> = judged.collect();
+    order.sort_by_key(|one| !one.1);
+    order
+}
+
+/// Higher priority first, then who started earlier.
+fn importance(table: &Table, pod: PodNumber, now: i64) -> (Reverse<i64>, i64, &str) {
+    let priority = table.at(table.template_of(pod)).priority;
+    (Reverse(priority), table.started(pod).unwrap_or(now), table.key_of(pod))
+}
+
+/// Why the node will not do, with those that are nominated to it or without.
+fn refusal(
+    stage: &mut impl Stage,
+    slot: Slot,
+    coming: &[Id],
+    mut refusals: Option<&mut Refusals>,
+) -> Option<Refusal> {
+    if !coming.is_empty() {
+        coming.iter().for_each(|&one| stage.count(one, slot, 1));
+        let refused = stage.ask(slot, refusals.as_deref_mut());
+        coming.iter().for_each(|&one| stage.count(one, slot, -1));
+        if refused.is_some() {
+            return refused;
+        }
+    }
+    stage.ask(slot, refusals)
+}
+
+/// By fewest violated budgets, then the lowest priority of the most important victim, the smallest sum of priorities,
+/// the fewest victims, and the latest start of the most important ones. The first of several equals.
+fn least_harmful(table: &Table, candidates: Vec<Candidate>, now: i64) -> Option<Candidate> {
+    let harm = |one: &Candidate| {
+        let priority = |pod: &PodNumber| table.at(table.template_of(*pod)).priority;
+        let most = one.victims.first().map(priority);
+        // shifted so that more pods of a negative priority are not better than fewer
+        let total: i64 = one.victims.iter().map(|pod| priority(pod) + (1 << 31)).sum();
+        let important = one.victims.iter().filter(|pod| Some(priority(pod)) == most);
+        let started = important.map(|&pod| table.started(pod).unwrap_or(now)).min();
+        (one.violations, most, total, one.victims.len(), Reverse(started))
+    };
+    candidates.into_iter().min_by_key(harm)
+}
+
+/// Where it is tried what would be if pods of one node came or left.
+trait Stage {
+    fn table(&self) -> &Table;
+
+    /// One pod of the template comes to the node (`by` is 1) or leaves it (-1).
+    fn count(&mut self, template: Id, slot: Slot, by: i32);
+
+    /// The first reason against the node as it is now.
+    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal>;
+}
+
+/// Of a pod to which only what is on the node itself matters. Nothing but `shift` is changed.
+struct OnOneNode<'a> {
+    table: &'a Table,
+    question: Question<'a>,
+    shift: Shift,
+}
+
+impl Stage for OnOneNode<'_> {
+    fn table(&self) -> &Table {
+        self.table
+    }
+
+    fn count(&mut self, template: Id, _: Slot, by: i32) {
+        self.shift.count(self.table.at(template), by);
+    }
+
+    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal> {
+        let refused = self.question.ask_shifted(slot, &self.shift)?;
+        if let Some(refusals) = refusals {
+            self.question.count(refusals, refused, slot, &self.shift);
+        }
+        Some(refused)
+    }
+}
+
+/// Of a pod to which those of other nodes matter, too: the table's own sums are changed, and set right again.
+struct Anywhere<'a> {
+    table: &'a mut Table,
+    template: Id,
+    filters: Vec<FilterPlugin>,
+}
+
+impl Stage for Anywhere<'_> {
+    fn table(&self) -> &Table {
+        self.table
+    }
+
+    fn count(&mut self, template: Id, slot: Slot, by: i32) {
+        self.table.count(template, slot, by);
+    }
+
+    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal> {
+        let question = Question::new(self.table, self.table.at(self.template), &self.filters);
+        let refused = question.ask(slot)?;
+        if let Some(refusals) = refusals {
+            question.count(refusals, refused, slot, &UNMOVED);
+        }
+        Some(refused)
+    }
+}
