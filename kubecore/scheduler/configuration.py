@@ -24,7 +24,6 @@ API_VERSION = "kubescheduler.config.k8s.io/v1"
 KIND = "KubeSchedulerConfiguration"
 
 _REMOVED_PLUGINS = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
-_POINTS = (*EXTENSION_POINTS, "preScore")
 _PLUGIN_SET = {"enabled": [{"name": str, "weight": int}], "disabled": [{"name": str, "weight": int}]}
 _FIELDS: Mapping[str, Any] = {
     "apiVersion": str,
@@ -49,7 +48,7 @@ _FIELDS: Mapping[str, Any] = {
         {
             "schedulerName": str,
             "percentageOfNodesToScore": int,
-            "plugins": {"multiPoint": _PLUGIN_SET, **dict.fromkeys(_POINTS, _PLUGIN_SET)},
+            "plugins": {"multiPoint": _PLUGIN_SET, **dict.fromkeys(EXTENSION_POINTS, _PLUGIN_SET)},
             "pluginConfig": [{"name": str, "args": dict}],
         }
     ],
@@ -210,7 +209,7 @@ def _profile_problems(profile: JSON, path: str) -> list[Cause]:
     found += _percentage_problems(profile, f"{path}.percentageOfNodesToScore")
     removed = f'was invalid in version "{API_VERSION}" ({KIND} is version "{API_VERSION}")'
     plugins = profile.get("plugins") or {}
-    for point in _POINTS:
+    for point in EXTENSION_POINTS:
         for index, one in enumerate((plugins.get(point) or {}).get("enabled") or ()):
             if one.get("name") in _REMOVED_PLUGINS:
                 where = f"{path}.plugins.{point}.enabled[{index}]"

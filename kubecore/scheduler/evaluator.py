@@ -13,6 +13,7 @@ from kubecore.scheduler.framework import (
     PluginError,
     PreFilter,
     PreFilterResult,
+    PreScore,
     Score,
 )
 from kubecore.scheduler.node_filter import NodeFilter
@@ -45,6 +46,7 @@ class PluginEvaluator:
         self._profile = profile
         self._pre_filters = profile.at(PreFilter)
         self._scores = profile.at(Score)
+        self._pre_scores = profile.at(PreScore)
         self._node_filter = NodeFilter(profile)
         self._chance = chance or random.Random()
         self._start = 0
@@ -135,12 +137,10 @@ class PluginEvaluator:
     ) -> list[int]:
         """Weighted scores of the nodes, summed up over plugins. Raises PluginError."""
         totals = [0] * len(nodes)
+        indifferent = self._prepare_scores(plugins, state, pod, nodes, cache)
         for plugin in plugins:
-            try:
-                if not plugin.pre_score(state, pod, nodes, cache):
-                    continue
-            except Exception as error:
-                raise PluginError(f'running PreScore plugin "{plugin.name}": {error}') from error
+            if plugin.name in indifferent:
+                continue
             try:
                 scores = [plugin.score(state, pod, node) for node in nodes]
                 scores = plugin.normalize(state, pod, scores, nodes)
@@ -151,6 +151,22 @@ class PluginEvaluator:
             for index, score in enumerate(scores):
                 totals[index] += score * weight
         return totals
+
+    def _prepare_scores(
+        self, plugins: Sequence[Score], state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache
+    ) -> set[str]:
+        """Those to which all nodes are the same."""
+        indifferent = set()
+        for plugin in self._pre_scores:
+            if isinstance(plugin, Score) and plugin not in plugins and plugin in self._scores:
+                # scored by somebody else
+                continue
+            try:
+                if not plugin.pre_score(state, pod, nodes, cache):
+                    indifferent.add(plugin.name)
+            except Exception as error:
+                raise PluginError(f'running PreScore plugin "{plugin.name}": {error}') from error
+        return indifferent
 
 
 def _nothing_left(plugins: list[str]) -> str:

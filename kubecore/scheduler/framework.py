@@ -123,7 +123,15 @@ class PostFilter(Plugin):
         raise NotImplementedError
 
 
-class Score(Plugin):
+class PreScore(Plugin):
+    def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
+        """Prepare; False when all nodes would score the same."""
+        return True
+
+
+class Score(PreScore):
+    """One that a profile has at preScore no more is not prepared, and had better not need it."""
+
     weight: int = 1
     """Unless the profile gives another."""
 
@@ -131,10 +139,6 @@ class Score(Plugin):
         """Whether nodes may score differently for this pod; told from little, before nodes are chosen. When in doubt,
         True.
         """
-        return True
-
-    def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
-        """Prepare; False when all nodes would score the same."""
         return True
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:

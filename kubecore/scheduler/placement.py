@@ -30,6 +30,7 @@ from kubecore.scheduler.framework import (
     Plugin,
     PostFilter,
     PreFilter,
+    PreScore,
     Rehearsed,
     Score,
 )
@@ -285,6 +286,7 @@ class PlacementEvaluator:
         self.filters_in_python = [one for one in filters if one.name not in known]
         self._node_filter = NodeFilter(profile, self.filters_in_python)
         self.scores_in_python = [one for one in scores if one.name not in scored]
+        self._prepares_only = any(one not in scores for one in profile.at(PreScore))
         options: dict[str, Any] = {}
         fit = next((one for one in scores if isinstance(one, NodeResourcesFit) and one.name in scored), None)
         if fit is not None:
@@ -314,7 +316,7 @@ class PlacementEvaluator:
         scores = [one for one in self.scores_in_python if one.concerns(pod, cache)]
         try:
             facts = self.facts(pod)
-            if filters or scores:
+            if filters or scores or self._prepares_only:
                 decision = self._evaluate_together(state, pod, cache, table, filters, scores, facts)
             else:
                 question = Question(self.placer, table, facts, _wish(pod, cache))

@@ -15,6 +15,7 @@ from kubecore.scheduler.framework import (
     PreBind,
     PreEnqueue,
     PreFilter,
+    PreScore,
     QueueSort,
     Reserve,
     Score,
@@ -26,6 +27,7 @@ EXTENSION_POINTS: Mapping[str, type[Plugin]] = {
     "preFilter": PreFilter,
     "filter": Filter,
     "postFilter": PostFilter,
+    "preScore": PreScore,
     "score": Score,
     "reserve": Reserve,
     "permit": Permit,
@@ -33,7 +35,7 @@ EXTENSION_POINTS: Mapping[str, type[Plugin]] = {
     "bind": Bind,
     "postBind": PostBind,
 }
-"""By their names in a KubeSchedulerConfiguration. A Score plugin prepares itself: preScore is no point of its own."""
+"""By their names in a KubeSchedulerConfiguration."""
 
 DEFAULT_NAME = "default-scheduler"
 

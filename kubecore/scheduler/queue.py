@@ -48,6 +48,45 @@ class BackOff:
         return min(self.initial * 2.0 ** min(failures - 1, 60), self.maximum)
 
 
+Order = tuple[int, Any, int]
+"""What waiting pods are compared by: whether the QueueSort plugin failed, what it said, in which order they came."""
+
+
+class _Sorted(QueueSort):
+    """A QueueSort plugin of somebody else's, whose keys may turn out not to be comparable."""
+
+    name = "QueueSort"
+
+    def __init__(self, plugin: QueueSort) -> None:
+        self._plugin = plugin
+
+    def order(self, pod: PodInfo, since: float) -> Any:
+        return _Key(self._plugin.order(pod, since), self._plugin.name)
+
+
+class _Key:
+    """Equal to what it cannot be compared with."""
+
+    __slots__ = ("_given", "_plugin")
+
+    def __init__(self, given: Any, plugin: str) -> None:
+        self._given = given
+        self._plugin = plugin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and not self < other and not other < self
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __lt__(self, other: _Key) -> bool:
+        try:
+            return bool(self._given < other._given)
+        except Exception:
+            log.exception("keys of plugin %s cannot be compared", self._plugin)
+            return False
+
+
 @dataclass(eq=False, slots=True)
 class QueuedPod:
     """A pod that waits, and what became of its tries. Only the queue changes it."""
@@ -70,9 +109,13 @@ class QueuedPod:
     seen: list[ClusterEvent] = field(default_factory=list)
     """What happened while the pod was being tried."""
 
-    def order(self) -> tuple[Any, int]:
-        """By the profile's QueueSort plugin; of equals, who came first."""
-        return (self.sort.order(self.pod, self.since), self.sequence)
+    def order(self) -> Order:
+        """By the profile's QueueSort plugin; of equals, who came first. One that it cannot place comes last."""
+        try:
+            return (0, self.sort.order(self.pod, self.since), self.sequence)
+        except Exception:
+            log.exception("plugin %s cannot tell when the turn of %s is", self.sort.name, self.pod.key)
+            return (1, None, self.sequence)
 
     @property
     def back_off_ends(self) -> float:
@@ -99,13 +142,14 @@ class SchedulingQueue:
         self._gates = {name: profile.at(PreEnqueue) for name, profile in profiles.items()}
         sorts = [sort for profile in profiles.values() for sort in profile.at(QueueSort)]
         # all profiles share one order
-        self._sort = sorts[0] if sorts else PrioritySort()
+        sort = sorts[0] if sorts else PrioritySort()
+        self._sort = sort if isinstance(sort, PrioritySort) else _Sorted(sort)
         self._known: dict[str, QueuedPod] = {}
         self._stuck: dict[tuple[str, frozenset[str]], dict[str, QueuedPod]] = {}
         self._trying: set[QueuedPod] = set()
-        self._active: list[tuple[tuple[Any, int], int, QueuedPod]] = []
+        self._active: list[tuple[Order, int, QueuedPod]] = []
         self._backing_off: list[tuple[float, int, int, QueuedPod]] = []
-        self._impatient: list[tuple[float, tuple[Any, int], int, QueuedPod]] = []
+        self._impatient: list[tuple[float, Order, int, QueuedPod]] = []
         self._sequence = itertools.count()
         self._available = asyncio.Event()
         self._timer: Timer | None = None

@@ -40,6 +40,28 @@ class _Noted:
     choices: dict[str, Choice] = field(default_factory=dict)
 
 
+class _Assumed:
+    """What is reserved, for what, and the pods for which it is: it stays so until none of them needs it any more."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[str, set[str]]] = {}
+
+    def get(self, name: str, default: str = "") -> str:
+        entry = self._entries.get(name)
+        return entry[0] if entry is not None else default
+
+    def put(self, name: str, value: str, pod: PodInfo) -> None:
+        known, pods = self._entries.get(name, (value, set()))
+        self._entries[name] = (value, pods | {pod.uid} if known == value else {pod.uid})
+
+    def drop(self, name: str, pod: PodInfo) -> None:
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry[1].discard(pod.uid)
+            if not entry[1]:
+                del self._entries[name]
+
+
 class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     name = "VolumeBinding"
     wakes = frozenset(
@@ -58,9 +80,9 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
         self._nodes = informers.informer("nodes")
         self._pods = informers.informer("pods")
         self._volumes.add_index(_FREE, _class_of_free)
-        self._assumed_volumes: dict[str, str] = {}
+        self._assumed_volumes = _Assumed()
         """Volume → key of the claim it is reserved for, until the watch shows it."""
-        self._assumed_nodes: dict[str, str] = {}
+        self._assumed_nodes = _Assumed()
         """Key of a claim → the node selected for it, until the watch shows it."""
         self._waiting: list[asyncio.Future[None]] = []
         for informer in (self._claims, self._volumes):
@@ -138,16 +160,16 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         choice = self._choice(state, node)
         for volume, claim in choice.matched:
-            self._assumed_volumes[meta.name(volume)] = meta.key(claim)
+            self._assumed_volumes.put(meta.name(volume), meta.key(claim), pod)
         for claim in choice.provisioned:
-            self._assumed_nodes[meta.key(claim)] = node
+            self._assumed_nodes.put(meta.key(claim), node, pod)
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         choice = self._choice(state, node)
         for volume, _ in choice.matched:
-            self._assumed_volumes.pop(meta.name(volume), None)
+            self._assumed_volumes.drop(meta.name(volume), pod)
         for claim in choice.provisioned:
-            self._assumed_nodes.pop(meta.key(claim), None)
+            self._assumed_nodes.drop(meta.key(claim), pod)
 
     def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
         return bool(self._choice(state, node))

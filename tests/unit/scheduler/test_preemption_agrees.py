@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kubecore.api import meta
@@ -95,12 +95,13 @@ def in_python(
     return candidates, (told, len(refused), dict(Counter(reason for one in refused.values() for reason in one)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     history=histories(),
     more=histories(),
     wanted=pods(),
     priority=st.sampled_from([5, 9]),
+    cpu=st.sampled_from(["0", "1500m", "2", "2"]),
     protected=st.lists(budgets, max_size=2),
     start=st.integers(0, 7),
     enough=st.integers(1, 8),
@@ -111,21 +112,22 @@ def test_the_same_pods_have_to_go_from_the_same_nodes_and_the_same_node_is_harme
     more: list[tuple[str, Any]],
     wanted: Object,
     priority: int,
+    cpu: str,
     protected: list[Object],
     start: int,
     enough: int,
 ) -> None:
     wanted["spec"]["priority"] = priority
+    wanted["spec"]["containers"][0]["resources"]["requests"]["cpu"] = cpu
     one, cache = PodInfo(wanted), Cache()
     rust = PlacementEvaluator(Profile.of(plugins), random.Random(0))
     live(cache, history)
     rust.evaluate(one, cache)
     live(cache, more)
     decision = rust.evaluate(one, cache)
-    if decision.diagnosis is None or not decision.diagnosis.crowded:
-        return
+    assume(decision.diagnosis is not None and decision.diagnosis.crowded)
+    assert decision.diagnosis is not None and decision.diagnosis.crowd is not None
     crowd = decision.diagnosis.crowd
-    assert crowd is not None
     nodes = [found for found in map(cache.node, crowd.names()) if found is not None]
     start %= len(nodes)
     expected, told = in_python(plugins, one, nodes, cache, protected, start=start, enough=enough)

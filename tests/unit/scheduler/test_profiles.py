@@ -12,7 +12,7 @@ import yaml
 from kubecore.api.errors import StatusError
 from kubecore.scheduler import plugins
 from kubecore.scheduler.configuration import load
-from kubecore.scheduler.framework import CycleState, Filter, Score
+from kubecore.scheduler.framework import CycleState, Filter, PreScore, Score
 from kubecore.scheduler.handle import Handle
 from kubecore.scheduler.plugins import BUILT_IN, Factory
 from kubecore.scheduler.pods import PodInfo
@@ -77,6 +77,11 @@ class TestExtensionPoints:
         score = PluginSet((Enabled("A", 7),))
         profile = made("A B", score=score)
         assert [profile.weight(one) for one in profile.at(Score)] == [7, 1]
+
+    def test_a_plugin_that_is_not_to_prepare_its_score_still_scores(self) -> None:
+        profile = made("A B", preScore=enabled(disabled="A"))
+        assert (at(PreScore, profile), at(Score, profile)) == ("B", "A B")
+        assert at(PreScore, made("A B", preScore=enabled("C", disabled="*"))) == "C"
 
     def test_the_default_profile_has_kube_schedulers_plugins_and_weights(self) -> None:
         assert [one.name for one in DEFAULT_PLUGINS] == [

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from kubecore.client.client import Object
+from kubecore.scheduler.cache import Cache
+from kubecore.scheduler.framework import CycleState
+from kubecore.scheduler.plugins.volume_binding import VolumeBinding
+from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.scheduler import SchedulerConfig
-from tests.unit.scheduler.builders import no_preemption, pod
+from tests.unit.scheduler.builders import info, no_preemption, node_info, pod
 from tests.unit.scheduler.conftest import Running
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
@@ -258,3 +262,27 @@ async def test_a_pod_deleted_while_it_waits_leaves_its_reservation(cluster: Runn
     await cluster.add_pod("second", volumes=_CLAIMED)
     await bind(cluster, to="v")
     assert cluster.node_of("second") == "in-a"
+
+
+async def test_what_two_pods_reserved_stays_reserved_until_both_let_go(cluster: Running) -> None:
+    informers = cluster.api.informers()
+    known = ((CLASSES, late(provisioner="kubernetes.io/no-provisioner")), (VOLUMES, free("v")))
+    for resource, obj in (*known, (CLAIMS, wanting("one")), (CLAIMS, wanting("two"))):
+        informers.informer(resource).apply("ADDED", cluster.api.add(resource, obj))
+    plugin, on = VolumeBinding(informers), node_info("n", labels={"zone": "a"})
+
+    def asked(name: str, claim: str) -> tuple[PodInfo, CycleState, str]:
+        wanted, state = info(name, volumes=mounting(claim)), CycleState()
+        assert plugin.pre_filter(state, wanted, Cache()) is None
+        return wanted, state, "".join(plugin.filter(state, wanted, on))
+
+    first, state_of_first, _ = asked("first", "one")
+    second, state_of_second, _ = asked("second", "one")
+    plugin.reserve(state_of_first, first, "n")
+    plugin.reserve(state_of_second, second, "n")
+    plugin.unreserve(state_of_second, second, "n")
+    # a plugin that did not reserve is asked to undo it, too
+    plugin.unreserve(state_of_second, second, "n")
+    assert "didn't find available persistent volumes" in asked("other", "two")[2]
+    plugin.unreserve(state_of_first, first, "n")
+    assert asked("other", "two")[2] == ""
