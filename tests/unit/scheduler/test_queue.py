@@ -17,7 +17,7 @@ from kubecore.scheduler.events import (
     pod_changes,
     pod_removed,
 )
-from kubecore.scheduler.framework import Filter, PreEnqueue, QueueSort
+from kubecore.scheduler.framework import Filter, PreEnqueue
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import DEFAULT_NAME, Profile
@@ -313,30 +313,6 @@ class TestPauseAfterRefusal:
         queue.happened(A_NODE)
         await clock.settle()
         assert popped.done()
-
-
-class TestSortingThatFails:
-    class ByLabel(QueueSort):
-        name = "ByLabel"
-
-        def order(self, pod: PodInfo, since: float) -> object:
-            text = pod.labels["turn"]
-            return int(text) if text.isdigit() else text
-
-    def popped(self, clock: VirtualClock, **turns: str) -> list[str]:
-        queue = SchedulingQueue(clock, {DEFAULT_NAME: Profile.of([self.ByLabel()])})
-        for name, turn in turns.items():
-            queue.add(info(name, labels={"turn": turn} if turn else {}))
-        return names(queue)
-
-    def test_a_plugin_sorts_as_it_likes(self, clock: VirtualClock) -> None:
-        assert self.popped(clock, a="3", b="1", c="2") == ["b", "c", "a"]
-
-    def test_pods_that_it_cannot_place_come_last_as_they_came(self, clock: VirtualClock) -> None:
-        assert self.popped(clock, lost="", a="2", gone="", b="1") == ["b", "a", "lost", "gone"]
-
-    def test_keys_that_cannot_be_compared_lose_no_pod(self, clock: VirtualClock) -> None:
-        assert sorted(self.popped(clock, a="2", b="x", c="1")) == ["a", "b", "c"]
 
 
 class TestGates:
