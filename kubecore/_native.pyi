@@ -287,16 +287,31 @@ class DnsServer:
 
     All names of `domain` are its own (NXDOMAIN with SOA for unknown ones, SERVFAIL before the first `set_records`);
     names elsewhere are answered when they are in the tables and handed to `upstreams` otherwise (REFUSED without any,
-    SERVFAIL when none answers). Upstreams are "10.0.0.2", "10.0.0.2:5353", "fd00::1" or "[fd00::1]:5353"; ValueError
-    for others.
+    SERVFAIL when none answers). `stub_domains` have resolvers of their own; the longest that fits counts, and one below
+    `domain` has the names that are not in the tables. Resolvers are "10.0.0.2", "10.0.0.2:5353", "fd00::1" or
+    "[fd00::1]:5353". ValueError for others, and for a stub domain that is `domain` or above it.
     """
 
-    def __new__(cls, domain: str, clock: Clock | None = None, *, upstreams: Sequence[str] = ...) -> DnsServer: ...
+    def __new__(
+        cls,
+        domain: str,
+        clock: Clock | None = None,
+        *,
+        upstreams: Sequence[str] = ...,
+        stub_domains: Mapping[str, Sequence[str]] = ...,
+    ) -> DnsServer: ...
     def set_records(self, changes: Sequence[tuple[str, Sequence[tuple[str, str, int, str]]]]) -> None:
         """(owner, records) each: replaces all records of that owner. A record is (name, type, TTL, value) with the
         value as in a zone file; types A, AAAA, CNAME, NS, PTR, SRV, TXT, and EMPTY (the name exists) and PODS (names
         below it like 10-1-2-3 or fd00--1 have the address they spell). ValueError names a record that cannot be."""
-    def set_upstreams(self, upstreams: Sequence[str]) -> None: ...
+    def set_upstreams(self, upstreams: Sequence[str], stub_domains: Mapping[str, Sequence[str]] = ...) -> None:
+        """Replace both. ValueError as for a new server."""
+    def set_search(self, domains: Sequence[str]) -> None:
+        """Where clients look after the cluster's domains: the host's search path."""
+    def set_clients(self, clients: Sequence[tuple[str, str | None]]) -> None:
+        """(address, domain its search path begins with) of clients whose path is gone through here: asked for a missing
+        A or AAAA below that domain, the answer is an alias to the first name of the path that exists. None forgets
+        one."""
     def listen(self, address: str, port: int, *, ahead: bool = False) -> tuple[str, int]:
         """Answer on UDP and TCP; port 0 picks one. `ahead`: no link needs to have the address yet. OSError with errno
         as bind(2) gives it."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.clock import Clock, RealClock
 from kubecore.held_directory import HeldDirectory
+from kubecore.resolv_conf import ResolvConf
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kubecore.client.client import Client
     from kubecore.client.informer import InformerFactory
     from kubecore.client.leader_election import LeaderElection
-    from kubecore.dns.responder import DnsResponder
+    from kubecore.dns.responder import DnsConfig, DnsResponder
     from kubecore.dns.service import Site
     from kubecore.kubelet.network import Detection
     from kubecore.kubelet.range_claims import Claim
@@ -76,6 +77,8 @@ class ClusterConfig:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
+    dns: DnsConfig | None = None
+    """How DNS answers; None for the host's resolvers beyond the cluster."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
     scheduler: SchedulerConfig | None = None
@@ -327,13 +330,12 @@ class Cluster:
 
     def _make_dns(self) -> DnsResponder | None:
         """The cluster's DNS, which listens where it was told to; None when nobody would ask it."""
-        from kubecore.dns.resolvers import host_resolvers
         from kubecore.dns.responder import DnsConfig, DnsResponder
 
         config = self.config
         if not config.real_nodes and config.dns_port is None:
             return None
-        settings = DnsConfig(domain=CLUSTER_DOMAIN, upstreams=host_resolvers())
+        settings = config.dns or DnsConfig(domain=CLUSTER_DOMAIN, upstreams=ResolvConf.read().resolvers())
         client = self._client("system:coredns", field_manager="coredns")
         responder = DnsResponder(client, self.clock, settings, informers=self._informers)
         if config.dns_port is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import logs, options
+from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.leading import Leading, leads
 from kubecore.cli.up import (
     AuthorizationMode,
@@ -261,15 +262,19 @@ def dns(
     resolv_conf: Annotated[Path, typer.Option(help="Names the resolvers for all other domains.")] = Path(
         "/etc/resolv.conf"
     ),
+    dns_upstream: DnsUpstreams = None,
+    dns_stub_domain: StubDomains = None,
+    dns_autopath: Autopath = False,
     verbosity: Verbosity = 0,
 ) -> None:
     """The cluster's DNS alone."""
     from kubecore.clock import RealClock
-    from kubecore.dns.resolvers import host_resolvers
-    from kubecore.dns.responder import DnsConfig, DnsResponder
+    from kubecore.dns.responder import DnsResponder
 
     logs.configure(verbosity=verbosity, file=None)
-    config = DnsConfig(domain=domain, upstreams=host_resolvers(resolv_conf))
+    config = dns_config(
+        domain, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath, resolv_conf=resolv_conf
+    )
 
     def make(client: Client) -> Component:
         responder = DnsResponder(client, RealClock(), config)

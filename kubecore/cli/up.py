@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kubecore.cli import logs, open_files, options
+from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
@@ -77,6 +78,9 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, help="Port of the bind address where DNS answers too; 0 picks a free one."),
     ] = None,
+    dns_upstream: DnsUpstreams = None,
+    dns_stub_domain: StubDomains = None,
+    dns_autopath: Autopath = False,
     default_runtime: Annotated[
         str,
         typer.Option(
@@ -101,7 +105,7 @@ def up(
 
     Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
     """
-    from kubecore.cluster import Cluster, ClusterConfig
+    from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
     from kubecore.held_directory import DirectoryInUse
 
     config = ClusterConfig(
@@ -113,6 +117,7 @@ def up(
         nodes=nodes,
         simulated_nodes=simulated_nodes,
         dns_port=dns_port,
+        dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),
         default_runtime=default_runtime,
         proxy_mode=proxy_mode.value,
         authorization_modes=options.split(authorization_mode),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubecore import _native
@@ -14,6 +14,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock, native_clock
+from kubecore.dns.autopath import SearchingPods
 from kubecore.dns.records import (
     SERVICE_NAME_LABEL,
     Record,
@@ -38,14 +39,19 @@ _PORT_TRIES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsConfig:
-    """`upstreams` are asked for names outside the cluster ("10.0.0.2", "10.0.0.2:5353", "fd00::1"); own addresses among
-    them are passed over, so that no query goes round in circles. `gather_seconds`: the first change after a rest is
-    applied at once, those that come within this time after it together.
+    """`upstreams` are asked for names outside the cluster ("10.0.0.2", "10.0.0.2:5353", "fd00::1"), `stub_domains` have
+    resolvers of their own; own addresses among them are passed over, so that no query goes round in circles.
+    `autopath`: a pod's search path, which goes on with `searches` after the cluster's domains, is gone through here, so
+    that a name outside the cluster costs it one query. `gather_seconds`: the first change after a rest is applied at
+    once, those that come within this time after it together.
     """
 
     domain: str = "cluster.local"
     ttl: int = 30
     upstreams: tuple[str, ...] = ()
+    stub_domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    autopath: bool = False
+    searches: tuple[str, ...] = ()
     gather_seconds: float = 0.01
 
 
@@ -64,12 +70,18 @@ class DnsResponder:
         self._clock = clock
         self._config = config
         self._zone = Zone(domain=config.domain.strip(".").lower(), ttl=config.ttl)
-        self._server = _native.DnsServer(self._zone.domain, native_clock(clock), upstreams=config.upstreams)
+        self._server = _native.DnsServer(
+            self._zone.domain, native_clock(clock), upstreams=config.upstreams, stub_domains=config.stub_domains
+        )
         self._own_informers = informers is None
         self._informers = informers or InformerFactory(client, clock)
         self._services = self._informers.informer("services")
         self._slices = self._informers.informer("endpointslices.discovery.k8s.io")
         self._namespaces = self._informers.informer("namespaces")
+        self._searching: SearchingPods | None = None
+        if config.autopath:
+            self._server.set_search(config.searches)
+            self._searching = SearchingPods(self._informers.informer("pods"), self._server, self._zone.domain)
         self._dirty: dict[Owner, None] = {_ZONE_OWNER: None}
         self._changed = asyncio.Event()
         self._applied: dict[Owner, list[Record]] = {}
@@ -113,6 +125,8 @@ class DnsResponder:
             await self._informers.start()
             for informer in (self._services, self._slices, self._namespaces):
                 await informer.wait_synced()
+            if self._searching is not None:
+                await self._searching.wait_synced()
             await self._apply_changes(whole=True)
             log.info("DNS answers for %s at %s", self._zone.domain, _shown(self._server.listening()))
             self.ready.set()
@@ -208,7 +222,12 @@ class DnsResponder:
 
     def _pass_over_own_addresses(self) -> None:
         own = self._server.listening()
-        self._server.set_upstreams([one for one in self._config.upstreams if not _is_own(one, own)])
+
+        def others(servers: Iterable[str]) -> list[str]:
+            return [one for one in servers if not _is_own(one, own)]
+
+        stubs = {domain: others(servers) for domain, servers in self._config.stub_domains.items()}
+        self._server.set_upstreams(others(self._config.upstreams), stubs)
 
 
 def _services_of(piece: Object) -> tuple[str, ...]:

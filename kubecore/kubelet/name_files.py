@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubecore import resolv_conf as host_file
 from kubecore.api import meta
+from kubecore.resolv_conf import ResolvConf
 
 Object = dict[str, Any]
 
@@ -26,7 +28,7 @@ class Naming:
 
     domain: str
     servers: tuple[str, ...]
-    host_resolv_conf: Path = Path("/etc/resolv.conf")
+    host_resolv_conf: Path = host_file.PATH
 
 
 def pod_hostname(pod: Object) -> str:
@@ -130,7 +132,8 @@ def resolv_conf(pod: Object, naming: Naming) -> str:
     searches: list[str] = []
     options: dict[str, str | None] = {}
     if policy != "None":
-        servers, searches, options = _host_settings(naming.host_resolv_conf)
+        host = ResolvConf.read(naming.host_resolv_conf)
+        servers, searches, options = list(host.servers), list(host.searches), dict(host.options)
     if clustered and naming.servers:
         servers = list(naming.servers)
         domain = naming.domain
@@ -149,27 +152,6 @@ def resolv_conf(pod: Object, naming: Naming) -> str:
         shown = (name if value is None else f"{name}:{value}" for name, value in options.items())
         lines.append("options " + " ".join(shown))
     return "\n".join(lines) + "\n"
-
-
-def _host_settings(path: Path) -> tuple[list[str], list[str], dict[str, str | None]]:
-    servers: list[str] = []
-    searches: list[str] = []
-    options: dict[str, str | None] = {}
-    try:
-        text = path.read_text()
-    except OSError:
-        return servers, searches, options
-    for line in text.splitlines():
-        word, *rest = line.split("#", 1)[0].split() or [""]
-        if word == "nameserver":
-            servers += rest[:1]
-        elif word in ("search", "domain"):
-            searches = [one.rstrip(".") for one in rest if one != "."]
-        elif word == "options":
-            for one in rest:
-                name, colon, value = one.partition(":")
-                options[name] = value if colon else None
-    return servers, searches, options
 
 
 def write_in_place(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use kubecore_dataplane::dns::{DnsOptions, DnsServer as CoreServer, RecordError, RecordSpec};
+use kubecore_dataplane::dns::{DnsForwarding, DnsOptions, DnsServer as CoreServer, RecordError, RecordSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -37,12 +37,25 @@ fn resolvers(texts: &[String]) -> PyResult<Vec<SocketAddr>> {
     texts.iter().map(|text| resolver(text)).collect()
 }
 
+fn forwarding(upstreams: &[String], stubs: HashMap<String, Vec<String>>) -> PyResult<DnsForwarding> {
+    let stubs = stubs
+        .into_iter()
+        .map(|(domain, servers)| Ok((domain, resolvers(&servers)?)))
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(DnsForwarding { upstreams: resolvers(upstreams)?, stubs })
+}
+
 #[pymethods]
 impl DnsServer {
     #[new]
-    #[pyo3(signature = (domain, clock = None, *, upstreams = Vec::new()))]
-    fn new(domain: String, clock: Option<&Clock>, upstreams: Vec<String>) -> PyResult<Self> {
-        let options = DnsOptions { domain, upstreams: resolvers(&upstreams)? };
+    #[pyo3(signature = (domain, clock = None, *, upstreams = Vec::new(), stub_domains = HashMap::new()))]
+    fn new(
+        domain: String,
+        clock: Option<&Clock>,
+        upstreams: Vec<String>,
+        stub_domains: HashMap<String, Vec<String>>,
+    ) -> PyResult<Self> {
+        let options = DnsOptions { domain, forwarding: forwarding(&upstreams, stub_domains)? };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let core = CoreServer::new(runtime()?.handle().clone(), clock, options).map_err(record_error)?;
         Ok(Self { core })
@@ -57,9 +70,27 @@ impl DnsServer {
         py.detach(|| self.core.set_records(&changes)).map_err(record_error)
     }
 
-    fn set_upstreams(&self, upstreams: Vec<String>) -> PyResult<()> {
-        self.core.set_upstreams(resolvers(&upstreams)?);
-        Ok(())
+    #[pyo3(signature = (upstreams, stub_domains = HashMap::new()))]
+    fn set_upstreams(
+        &self,
+        py: Python<'_>,
+        upstreams: Vec<String>,
+        stub_domains: HashMap<String, Vec<String>>,
+    ) -> PyResult<()> {
+        let forwarding = forwarding(&upstreams, stub_domains)?;
+        py.detach(|| self.core.set_forwarding(forwarding)).map_err(record_error)
+    }
+
+    fn set_search(&self, py: Python<'_>, domains: Vec<String>) -> PyResult<()> {
+        py.detach(|| self.core.set_search(&domains)).map_err(record_error)
+    }
+
+    fn set_clients(&self, py: Python<'_>, clients: Vec<(String, Option<String>)>) -> PyResult<()> {
+        let clients = clients
+            .into_iter()
+            .map(|(address, first)| Ok((ip(&address)?, first)))
+            .collect::<PyResult<Vec<_>>>()?;
+        py.detach(|| self.core.set_clients(&clients)).map_err(record_error)
     }
 
     #[pyo3(signature = (address, port, *, ahead = false))]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +109,7 @@ class Shop:
 
     cluster: RunningCluster
     kubectl: Kubectl
+    network: str
 
     def apply(self) -> None:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
@@ -132,12 +137,43 @@ class Shop:
         return Answer(found["code"], *([Record(**one) for one in found[part]] for part in ("records", "additional")))
 
 
+@contextmanager
+def corp_resolver() -> Iterator[str]:
+    """A name server that knows every address record: 192.0.2.7. Its address with port."""
+
+    def serve() -> None:
+        while True:
+            wire, client = listener.recvfrom(4096)
+            if not wire:
+                return
+            record = b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 60, 4) + bytes([192, 0, 2, 7])
+            end = wire.index(b"\0", 12) + 5
+            listener.sendto(wire[:2] + struct.pack("!5H", 0x8180, 1, 1, 0, 0) + wire[12:end] + record, client)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with socket.socket(type=socket.SOCK_DGRAM) as end:
+                end.sendto(b"", listener.getsockname())
+            thread.join()
+
+
 @pytest.fixture(scope="module", params=["netns", "loopback"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with running_cluster(tmp_path_factory.mktemp("data"), "--pod-network", request.param) as cluster:
+    with (
+        corp_resolver() as corp,
+        running_cluster(
+            tmp_path_factory.mktemp("data"),
+            *("--pod-network", request.param, "--dns-autopath", "--dns-stub-domain", f"corp.example={corp}"),
+        ) as cluster,
+    ):
         found = program("1.37")
         assert found is not None
-        made = Shop(cluster, Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home")))
+        made = Shop(cluster, Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home")), request.param)
         made.apply()
         yield made
 
@@ -211,6 +247,22 @@ def test_ports_have_service_records(shop: Shop) -> None:
     assert sorted(one.value for one in peers.additional) == shop.pod_ips("web")
 
 
+def test_names_of_a_stub_domain_are_asked_of_its_resolver(shop: Shop) -> None:
+    assert shop.ask_in_pod("db.corp.example").values("A") == ["192.0.2.7"]
+
+
+def test_the_first_query_of_a_search_finds_a_name_outside_the_cluster(shop: Shop) -> None:
+    first = f"db.corp.example.shop.svc.{DOMAIN}"
+    answer = shop.ask_in_pod(first)
+    if shop.network == "loopback":  # pods have their host's address: nobody knows who asks
+        assert answer.code == "NXDOMAIN"
+        return
+    assert [(one.name, one.type, one.value) for one in answer.records] == [
+        (f"{first}.", "CNAME", "db.corp.example."),
+        ("db.corp.example.", "A", "192.0.2.7"),
+    ]
+
+
 def test_a_service_deleted_does_not_exist_at_once(shop: Shop) -> None:
     name = f"short.shop.svc.{DOMAIN}"
     assert shop.ask_in_pod(name).code == "NXDOMAIN"
@@ -256,7 +308,7 @@ def test_without_rights_dns_has_another_port_and_hosts_files_name_the_services(t
         assert process.stdout is not None and process.stdout.readline().startswith("kubecore is ready")
         found = program("1.37")
         assert found is not None
-        shop = Shop(cluster, Kubectl(found, cluster.kubeconfig, tmp_path))
+        shop = Shop(cluster, Kubectl(found, cluster.kubeconfig, tmp_path), "loopback")
         shop.apply()
         dns = shop.kubectl.json("-n", "kube-system", "get", "service", "kube-dns")["spec"]
         (port,) = {one["port"] for one in dns["ports"]}

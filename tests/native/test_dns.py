@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kubecore._native import Clock, DnsServer
 
 A, CNAME, SOA, AAAA, SRV = 1, 5, 6, 28, 33
+NXDOMAIN = 3
 WEB = "web.default.svc.cluster.local"
 RECORDS = [
     ("svc/default/web", [(WEB, "A", 30, "10.96.0.7"), (f"_http._tcp.{WEB}", "SRV", 30, f"0 100 80 {WEB}.")]),
@@ -63,6 +64,13 @@ def answer_to(wire: bytes, *, address: str, ttl: int = 60, code: int = 0) -> byt
     question = wire[12:]
     record = b"\xc0\x0c" + struct.pack("!2HIH", A, 1, ttl, 4) + ip_address(address).packed
     return number + struct.pack("!5H", 0x8180 | code, 1, 1, 0, 0) + question + record
+
+
+def denial_of(wire: bytes, *, ttl: int = 60, minimum: int = 60) -> bytes:
+    """That the name does not exist, with the SOA record that says for how long."""
+    zone = b"\0\0" + struct.pack("!5I", 1, 7200, 1800, 86400, minimum)
+    record = b"\0" + struct.pack("!2HIH", SOA, 1, ttl, len(zone)) + zone
+    return wire[:2] + struct.pack("!5H", 0x8180 | NXDOMAIN, 1, 0, 1, 0) + wire[12:] + record
 
 
 @pytest.fixture
@@ -273,6 +281,94 @@ class TestForwarding:
         address = server.listen("127.0.0.1", 0)
         assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
 
+    async def test_that_a_name_does_not_exist_is_kept_as_long_as_its_zone_says(self, upstream: Upstream) -> None:
+        resolver, where = await upstream(lambda wire: denial_of(wire, ttl=900, minimum=10))
+        clock = Clock.virtual(0.0)
+        server = DnsServer("cluster.local", clock, upstreams=[where])
+        address = server.listen("127.0.0.1", 0)
+        for _ in range(2):
+            assert (await ask_udp(address, query("nobody.example.org"))).code == NXDOMAIN
+        assert resolver.asked == 1
+        clock.advance(11)
+        await ask_udp(address, query("nobody.example.org"))
+        assert resolver.asked == 2
+        server.shutdown()
+
+    async def test_a_stub_domain_has_resolvers_of_its_own(self, server: DnsServer, upstream: Upstream) -> None:
+        _, other = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
+        _, corp = await upstream(lambda wire: answer_to(wire, address="192.0.2.2"))
+        _, lab = await upstream(lambda wire: answer_to(wire, address="192.0.2.3"))
+        server.set_upstreams([other], {"corp.example": [corp], "lab.corp.example.": [lab]})
+        address = server.listen("127.0.0.1", 0)
+        for name, found in {
+            "db.corp.example": "192.0.2.2",
+            "CORP.example": "192.0.2.2",
+            "db.lab.corp.example": "192.0.2.3",
+            "db.notcorp.example": "192.0.2.1",
+        }.items():
+            assert (await ask_udp(address, query(name))).addresses == [found], name
+
+    async def test_a_stub_domain_below_the_clusters_has_what_the_tables_have_not(
+        self, server: DnsServer, upstream: Upstream
+    ) -> None:
+        _, there = await upstream(lambda wire: answer_to(wire, address="192.0.2.2"))
+        server.set_upstreams([], {"default.svc.cluster.local": [there]})
+        address = server.listen("127.0.0.1", 0)
+        assert (await ask_udp(address, query(WEB))).addresses == ["10.96.0.7"]
+        assert (await ask_udp(address, query("db.default.svc.cluster.local"))).addresses == ["192.0.2.2"]
+        assert (await ask_udp(address, query("db.other.svc.cluster.local"))).code == NXDOMAIN
+
+    def test_a_stub_domain_cannot_take_the_clusters_names(self, server: DnsServer) -> None:
+        with pytest.raises(ValueError, match=r'names of "local\." are answered here'):
+            server.set_upstreams([], {"local": ["192.0.2.1"]})
+
     def test_a_bad_resolver_is_named(self) -> None:
         with pytest.raises(ValueError, match='"dns" is not'):
             DnsServer("cluster.local", upstreams=["dns"])
+
+
+class TestAutopath:
+    """A pod's resolver is spared the rounds of its search path."""
+
+    FIRST = "default.svc.cluster.local"
+
+    @pytest.fixture
+    async def resolver(self, server: DnsServer, upstream: Upstream) -> Resolver:
+        def react(wire: bytes) -> bytes:
+            there = (encode_name("api.example.org"), encode_name("intern.corp.example"))
+            return answer_to(wire, address="192.0.2.1") if wire[12:-4] in there else denial_of(wire)
+
+        resolver, where = await upstream(react)
+        server.set_upstreams([where])
+        server.set_search(["corp.example"])
+        server.set_clients([("127.0.0.1", self.FIRST)])
+        return resolver
+
+    async def ask(self, server: DnsServer, name: str) -> Reply:
+        return await ask_udp(server.listen("127.0.0.1", 0), query(f"{name}.{self.FIRST}"))
+
+    @pytest.mark.usefixtures("resolver")
+    @pytest.mark.parametrize(
+        ("name", "address"),
+        [
+            ("web.default", "10.96.0.7"),
+            (WEB, "10.96.0.7"),
+            ("api.example.org", "192.0.2.1"),
+            ("intern", "192.0.2.1"),
+        ],
+    )
+    async def test_the_first_name_that_exists_is_the_answer_behind_an_alias(
+        self, server: DnsServer, name: str, address: str
+    ) -> None:
+        reply = await self.ask(server, name)
+        assert (reply.code, reply.answers, reply.addresses) == (0, 2, [address])
+
+    async def test_what_exists_nowhere_is_denied_once(self, server: DnsServer, resolver: Resolver) -> None:
+        reply = await self.ask(server, "nobody.example.org")
+        assert (reply.code, reply.answers, reply.authorities) == (NXDOMAIN, 0, 1)
+        assert resolver.asked == 2
+
+    async def test_who_is_not_known_goes_its_own_rounds(self, server: DnsServer, resolver: Resolver) -> None:
+        server.set_clients([("127.0.0.1", None)])
+        assert (await self.ask(server, "api.example.org")).code == NXDOMAIN
+        assert resolver.asked == 0

@@ -21,6 +21,23 @@ def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "says"),
+    [
+        ("--dns-upstream", "dns.example", "'dns.example' is not an address of a resolver"),
+        ("--dns-upstream", "10.0.0.2:0", "'10.0.0.2:0' has no port between 1 and 65535"),
+        ("--dns-stub-domain", "corp.example", "'corp.example' is not DOMAIN=RESOLVER[,RESOLVER...]"),
+        ("--dns-stub-domain", "corp.example=10.0.0.2,", "'' is not an address of a resolver"),
+        ("--dns-stub-domain", "cluster.local=10.0.0.2", "names of cluster.local are the cluster's own"),
+    ],
+)
+def test_a_bad_option_of_dns_is_named(tmp_path: Path, option: str, text: str, says: str) -> None:
+    result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data"), option, text])
+    assert result.exit_code == 2
+    assert says in " ".join(result.output.replace("│", "").split())
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_error_is_told_without_its_number() -> None:
     assert told(OSError(98, "cannot listen on 127.0.0.1:6443: Address already in use")) == (
         "cannot listen on 127.0.0.1:6443: Address already in use"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
 from kubecore.api import errors
-from tests.support.dns_client import query
+from tests.support.dns_client import ask, query
 from tests.unit.dns.conftest import Dns
 
 
@@ -114,6 +115,41 @@ async def test_what_was_known_is_answered_while_the_api_server_is_away(dns: Dns)
     dns.api.end_watches()
     await dns.clock.advance(5)
     assert dns.ask("web.default.svc").values() == ["10.96.0.7"]
+
+
+async def test_a_pods_search_path_is_gone_through_while_it_has_its_address(dns: Dns) -> None:
+    dns.service("web", "10.96.0.7")
+    responder = dns.responder = dns.make(autopath=True)
+    address = responder.listen(["127.0.0.1"], 0)
+
+    def values() -> list[str]:
+        return ask(("127.0.0.1", address), "web.default.default.svc.cluster.local").values("A")
+
+    dns.api.add("pods", {"metadata": {"name": "p"}, "spec": {}})
+    await dns.start()
+    assert values() == []
+    statuses: list[tuple[dict[str, Any], list[str]]] = [
+        ({"phase": "Running", "podIPs": [{"ip": "127.0.0.1"}]}, ["10.96.0.7"]),
+        ({"phase": "Succeeded", "podIPs": [{"ip": "127.0.0.1"}]}, []),
+    ]
+    for status, found in statuses:
+        dns.api.change("pods", "p", status=status)
+        await dns.clock.settle()
+        assert values() == found
+
+
+async def test_an_address_that_another_pod_has_by_now_stays_known(dns: Dns) -> None:
+    dns.service("web", "10.96.0.7")
+    responder = dns.responder = dns.make(autopath=True)
+    port = responder.listen(["127.0.0.1"], 0)
+    for name in ("old", "new"):
+        dns.api.add("pods", {"metadata": {"name": name}, "spec": {}, "status": {"podIPs": [{"ip": "127.0.0.1"}]}})
+        if name == "old":
+            await dns.start()
+    await dns.clock.settle()
+    dns.api.remove("pods", "old")
+    await dns.clock.settle()
+    assert ask(("127.0.0.1", port), "web.default.default.svc.cluster.local").values("A") == ["10.96.0.7"]
 
 
 class TestListening:

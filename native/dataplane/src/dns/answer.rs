@@ -1,7 +1,10 @@
 //! From a query's bytes to the answer's bytes.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use rustc_hash::FxHashSet;
 
 use super::table::{Found, Table};
 
@@ -26,6 +29,19 @@ pub(super) enum Outcome {
         target: Name,
         limit: usize,
     },
+    /// Not there, and the first name of a search: `names` are the others, `reply` says that it is not there.
+    Search {
+        reply: Box<Message>,
+        names: Vec<Name>,
+        limit: usize,
+    },
+}
+
+/// Who asks, and whether names outside the tables can be asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asker {
+    pub address: Option<IpAddr>,
+    pub recursive: bool,
 }
 
 /// How much an answer may be; `None` is TCP.
@@ -68,8 +84,8 @@ fn refusal(query: &Message) -> Option<ResponseCode> {
     matches!(question.query_type(), RecordType::AXFR | RecordType::IXFR).then_some(ResponseCode::Refused)
 }
 
-/// Answer from the table. `recursive`: there are upstream resolvers.
-pub(super) fn answer(table: &Table, wire: &[u8], udp: bool, recursive: bool) -> Outcome {
+/// Answer from the table.
+pub(super) fn answer(table: &Table, wire: &[u8], udp: bool, asker: Asker) -> Outcome {
     let Ok(query) = Message::from_vec(wire) else { return malformed(wire) };
     if query.metadata.message_type == MessageType::Response {
         return Outcome::Drop;
@@ -83,23 +99,35 @@ pub(super) fn answer(table: &Table, wire: &[u8], udp: bool, recursive: bool) -> 
         return finish(&reply_to(&query, ResponseCode::ServFail), limit);
     }
     let mut reply = reply_to(&query, ResponseCode::NoError);
-    reply.metadata.recursion_available = recursive;
+    reply.metadata.recursion_available = asker.recursive;
     reply.metadata.authoritative = true;
     match resolve(table, question, &mut reply) {
         Resolved::Elsewhere => Outcome::Forward(Box::new(query)),
-        Resolved::Leads(target) if recursive => Outcome::Follow { reply: Box::new(reply), target, limit },
+        Resolved::Leads(target) if asker.recursive => {
+            Outcome::Follow { reply: Box::new(reply), target, limit }
+        }
+        Resolved::Done if reply.metadata.response_code == ResponseCode::NXDomain => {
+            let next = |client| {
+                table.search().next_names(client, question.name(), question.query_type(), table.domain())
+            };
+            match asker.address.and_then(next) {
+                Some(names) => Outcome::Search { reply: Box::new(reply), names, limit },
+                None => finish(&reply, limit),
+            }
+        }
         Resolved::Leads(_) | Resolved::Done => finish(&reply, limit),
     }
 }
 
-enum Resolved {
+pub(super) enum Resolved {
     Done,
     Elsewhere,
     /// An alias leads out of our names.
     Leads(Name),
 }
 
-fn resolve(table: &Table, question: &Query, reply: &mut Message) -> Resolved {
+/// Put what the table knows of the question into `reply`.
+pub(super) fn resolve(table: &Table, question: &Query, reply: &mut Message) -> Resolved {
     let kind = question.query_type();
     let mut name = question.name().clone();
     for step in 0..LONGEST_CHAIN {
@@ -137,13 +165,14 @@ fn add_answers(table: &Table, reply: &mut Message, name: &Name, mut records: Vec
         let turn = rand::random_range(0..records.len());
         records.rotate_left(turn);
     }
+    let mut targets = FxHashSet::default();
     for mut record in records {
-        if let RData::SRV(service) = &record.data {
+        if let RData::SRV(service) = &record.data
+            && targets.insert(service.target.clone())
+        {
             for kind in [RecordType::A, RecordType::AAAA] {
                 if let Found::Records(addresses) = table.find(&service.target, kind) {
-                    let fresh: Vec<_> =
-                        addresses.into_iter().filter(|found| !reply.additionals.contains(found)).collect();
-                    reply.add_additionals(fresh);
+                    reply.add_additionals(addresses);
                 }
             }
         }

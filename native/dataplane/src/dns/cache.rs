@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 use rustc_hash::FxHashMap;
 
-use super::table::{Key, key};
+use super::names::{Key, key};
 
 const MAX_ENTRIES: usize = 4096;
 /// Nothing is kept longer than this, whatever its TTL.
@@ -59,14 +59,9 @@ impl Cache {
         Some(reply)
     }
 
-    /// Keep a complete, positive reply for its shortest TTL.
+    /// Keep a complete reply for as long as it says.
     pub(super) fn put(&mut self, key: CacheKey, reply: &Message, now: Duration) {
-        if reply.metadata.response_code != ResponseCode::NoError || reply.metadata.truncation {
-            return;
-        }
-        let Some(ttl) = reply.answers.iter().map(|record| record.ttl).min().filter(|ttl| *ttl > 0) else {
-            return;
-        };
+        let Some(ttl) = lifetime(reply).filter(|ttl| *ttl > 0) else { return };
         if self.entries.len() >= MAX_ENTRIES {
             self.entries.retain(|_, entry| now < entry.until);
             if self.entries.len() >= MAX_ENTRIES {
@@ -76,8 +71,25 @@ impl Cache {
         let until = now + LONGEST.min(Duration::from_secs(u64::from(ttl)));
         self.entries.insert(key, Entry { reply: reply.clone(), stored: now, until });
     }
+}
 
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
+/// For how many seconds a reply holds: the shortest TTL of its answers, and without any what the zone's SOA says
+/// (RFC 2308, section 5). None when it must not be kept.
+fn lifetime(reply: &Message) -> Option<u32> {
+    if reply.metadata.truncation {
+        return None;
+    }
+    let negative = || {
+        reply.authorities.iter().find_map(|record| match &record.data {
+            RData::SOA(zone) => Some(record.ttl.min(zone.minimum)),
+            _ => None,
+        })
+    };
+    match reply.metadata.response_code {
+        ResponseCode::NoError if !reply.answers.is_empty() => {
+            reply.answers.iter().map(|record| record.ttl).min()
+        }
+        ResponseCode::NoError | ResponseCode::NXDomain => negative(),
+        _ => None,
     }
 }

@@ -5,11 +5,14 @@
 
 mod answer;
 mod cache;
+mod forwarding;
+mod names;
+mod search;
 mod server;
 mod table;
 mod upstream;
 
-pub use server::{DnsOptions, DnsServer, DnsStatistics};
+pub use server::{DnsForwarding, DnsOptions, DnsServer, DnsStatistics};
 pub use table::{RecordError, RecordSpec, Table};
 
 #[cfg(test)]

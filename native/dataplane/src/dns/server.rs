@@ -1,13 +1,14 @@
 //! Sockets, and what is shared between them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
-use hickory_proto::rr::Name;
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record};
 use kubecore_core::clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -18,9 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::answer::{Outcome, answer, encode, limit};
-use super::table::{RecordError, RecordSpec, Table};
-use super::upstream::Upstream;
+use super::answer::{Asker, Outcome, Resolved, answer, encode, limit, resolve};
+use super::forwarding::Forwarding;
+use super::table::{RecordError, RecordSpec, Table, parse_name};
 use crate::{binding, wait};
 
 const BACKLOG: i32 = 256;
@@ -35,8 +36,15 @@ const PORT_TRIES: usize = 16;
 pub struct DnsOptions {
     /// The cluster domain, "cluster.local": all its names are ours.
     pub domain: String,
-    /// Resolvers for all other names.
+    pub forwarding: DnsForwarding,
+}
+
+/// Who is asked for names that are not in the tables.
+#[derive(Clone, Debug, Default)]
+pub struct DnsForwarding {
     pub upstreams: Vec<SocketAddr>,
+    /// Domains with resolvers of their own; also domains below the cluster's.
+    pub stubs: Vec<(String, Vec<SocketAddr>)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +60,7 @@ struct Shared {
     runtime: Handle,
     clock: Clock,
     table: RwLock<Table>,
-    upstream: Upstream,
+    forwarding: Forwarding,
     tcp_clients: Semaphore,
     queries: AtomicU64,
     forwarded: AtomicU64,
@@ -69,13 +77,15 @@ impl DnsServer {
         let shared = Shared {
             runtime,
             table: RwLock::new(Table::new(&options.domain)?),
-            upstream: Upstream::new(clock.clone(), options.upstreams),
+            forwarding: Forwarding::new(clock.clone()),
             clock,
             tcp_clients: Semaphore::new(MAX_TCP_CLIENTS),
             queries: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
         };
-        Ok(Self { shared: Arc::new(shared), listeners: Mutex::default() })
+        let server = Self { shared: Arc::new(shared), listeners: Mutex::default() };
+        server.set_forwarding(options.forwarding)?;
+        Ok(server)
     }
 
     /// Replace all records of each owner; an owner without records is taken out. Readers see all of it or nothing.
@@ -84,8 +94,31 @@ impl DnsServer {
         changes.iter().try_for_each(|(owner, records)| table.set(owner, records))
     }
 
-    pub fn set_upstreams(&self, servers: Vec<SocketAddr>) {
-        self.shared.upstream.set_servers(servers);
+    /// Nothing is changed when a stub domain is no name, or the cluster's own domain or one above it.
+    pub fn set_forwarding(&self, forwarding: DnsForwarding) -> Result<(), RecordError> {
+        let stub = |(domain, servers): (String, _)| Ok((parse_name(&domain)?, servers));
+        let stubs = forwarding.stubs.into_iter().map(stub).collect::<Result<Vec<_>, RecordError>>()?;
+        let domains: Vec<_> = stubs.iter().map(|(domain, _)| domain.clone()).collect();
+        self.shared.table.write().set_delegated(&domains)?;
+        self.shared.forwarding.set(forwarding.upstreams, stubs);
+        Ok(())
+    }
+
+    /// Domains that clients look in after the cluster's, for [`Self::set_clients`].
+    pub fn set_search(&self, domains: &[String]) -> Result<(), RecordError> {
+        let domains = domains.iter().map(|domain| parse_name(domain)).collect::<Result<_, _>>()?;
+        self.shared.table.write().search_mut().set_host(domains);
+        Ok(())
+    }
+
+    /// Clients whose search path is gone through here, each with the domain it begins with; None forgets a client.
+    pub fn set_clients(&self, clients: &[(IpAddr, Option<String>)]) -> Result<(), RecordError> {
+        let mut table = self.shared.table.write();
+        for (address, first) in clients {
+            let first = first.as_deref().map(parse_name).transpose()?;
+            table.search_mut().set_client(*address, first);
+        }
+        Ok(())
     }
 
     /// Answer on UDP and TCP at `address`; port 0 picks one that is free for both. `ahead`: no link needs to have the
@@ -131,8 +164,9 @@ impl DnsServer {
 
     /// The answer from the tables alone; None when the query is not ours or no query at all.
     pub fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
-        match answer(&self.shared.table.read(), query, true, false) {
+        match answer(&self.shared.table.read(), query, true, Asker::default()) {
             Outcome::Reply(reply) => Some(reply),
+            Outcome::Search { reply, limit, .. } => encode(&reply, limit),
             Outcome::Drop | Outcome::Forward(_) | Outcome::Follow { .. } => None,
         }
     }
@@ -153,9 +187,10 @@ impl Drop for DnsServer {
 }
 
 impl Shared {
-    fn consider(&self, query: &[u8], udp: bool) -> Outcome {
+    fn consider(&self, query: &[u8], udp: bool, client: IpAddr) -> Outcome {
         self.queries.fetch_add(1, Relaxed);
-        answer(&self.table.read(), query, udp, self.upstream.any())
+        let asker = Asker { address: Some(client), recursive: self.forwarding.any() };
+        answer(&self.table.read(), query, udp, asker)
     }
 
     /// What is left of an outcome after the tables: other resolvers' part of it.
@@ -164,23 +199,57 @@ impl Shared {
             Outcome::Drop => None,
             Outcome::Reply(reply) => Some(reply),
             Outcome::Forward(query) => {
-                self.forwarded.fetch_add(1, Relaxed);
-                let reply = self.upstream.ask(&query, udp).await;
+                let reply = self.forward(&query, udp).await;
                 encode(&reply, limit(&query, udp))
             }
             Outcome::Follow { reply, target, limit } => {
-                self.forwarded.fetch_add(1, Relaxed);
                 encode(&self.follow(*reply, target, udp).await, limit)
             }
+            Outcome::Search { reply, names, limit } => encode(&self.search(*reply, names, udp).await, limit),
         }
+    }
+
+    async fn forward(&self, query: &Message, udp: bool) -> Message {
+        self.forwarded.fetch_add(1, Relaxed);
+        let root = Name::root();
+        let upstream = self.forwarding.of(query.queries.first().map_or(&root, Query::name));
+        upstream.ask(query, udp).await
+    }
+
+    /// The first of `names` that exists, with an alias to it from the name that was asked for; `missing` when none does.
+    async fn search(&self, missing: Message, names: Vec<Name>, udp: bool) -> Message {
+        let Some(question) = missing.queries.first().cloned() else { return missing };
+        for name in names {
+            let asked = Query::query(name.clone(), question.query_type());
+            let mut reply = missing.clone();
+            reply.metadata.response_code = ResponseCode::NoError;
+            reply.authorities.clear();
+            let resolved = resolve(&self.table.read(), &asked, &mut reply);
+            match resolved {
+                Resolved::Done => {}
+                Resolved::Leads(target) => reply = self.follow(reply, target, udp).await,
+                Resolved::Elsewhere if self.forwarding.any() => {
+                    let found = self.forward(&plain(asked), udp).await;
+                    reply.metadata.response_code = found.metadata.response_code;
+                    reply.metadata.authoritative = false;
+                    reply.add_answers(found.answers);
+                    reply.add_authorities(found.authorities);
+                }
+                Resolved::Elsewhere => continue,
+            }
+            if reply.metadata.response_code != ResponseCode::NXDomain {
+                let ttl = reply.answers.iter().map(|record| record.ttl).min().unwrap_or(0);
+                let alias = RData::CNAME(CNAME(name));
+                reply.answers.insert(0, Record::from_rdata(question.name().clone(), ttl, alias));
+                return reply;
+            }
+        }
+        missing
     }
 
     async fn follow(&self, mut reply: Message, target: Name, udp: bool) -> Message {
         let Some(kind) = reply.queries.first().map(Query::query_type) else { return reply };
-        let mut query = Message::query();
-        query.metadata.recursion_desired = true;
-        query.add_query(Query::query(target, kind));
-        let found = self.upstream.ask(&query, udp).await;
+        let found = self.forward(&plain(Query::query(target, kind)), udp).await;
         // An alias whose target does not exist or cannot be resolved is still an answer.
         if found.metadata.response_code == ResponseCode::NoError {
             reply.add_answers(found.answers);
@@ -189,12 +258,20 @@ impl Shared {
     }
 }
 
+/// A query of our own for one question.
+fn plain(question: Query) -> Message {
+    let mut query = Message::query();
+    query.metadata.recursion_desired = true;
+    query.add_query(question);
+    query
+}
+
 async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     let mut packet = vec![0; 65_535];
     loop {
         // An error here is a client's port that was unreachable; the socket stays good.
         let Ok((length, client)) = socket.recv_from(&mut packet).await else { continue };
-        match shared.consider(&packet[..length], true) {
+        match shared.consider(&packet[..length], true, client.ip()) {
             Outcome::Drop => {}
             Outcome::Reply(reply) => {
                 let _ = socket.send_to(&reply, client).await;
@@ -214,11 +291,11 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
 async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 let shared = Arc::clone(&shared);
                 shared.runtime.clone().spawn(async move {
                     if let Ok(_permit) = shared.tcp_clients.try_acquire() {
-                        let _ = converse(stream, &shared).await;
+                        let _ = converse(stream, client.ip(), &shared).await;
                     }
                 });
             }
@@ -231,7 +308,7 @@ async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Queries of one client, one after the other, until it leaves or falls silent.
-async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, client: IpAddr, shared: &Shared) -> io::Result<()> {
     let mut query = Vec::new();
     loop {
         let read = async {
@@ -243,7 +320,7 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Some(read) => read?,
             None => return Ok(()),
         };
-        let outcome = shared.consider(&query, false);
+        let outcome = shared.consider(&query, false, client);
         let Some(reply) = shared.complete(outcome, false).await else { return Ok(()) };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes()[..], &reply].concat()).await?;

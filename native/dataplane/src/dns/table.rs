@@ -7,8 +7,8 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
-/// A name in wire form and lower case, without the root label: its parents are its suffixes.
-pub(super) type Key = Box<[u8]>;
+use super::names::{Key, is_below, key, parent};
+use super::search::Search;
 
 /// Negative answers may be kept this long, in seconds.
 const NEGATIVE_TTL: u32 = 5;
@@ -19,6 +19,8 @@ pub enum RecordError {
     Name(String),
     #[error("{value:?} is no value for a record of type {kind}")]
     Value { kind: String, value: String },
+    #[error("names of {0:?} are answered here, nobody else can be asked for them")]
+    Ours(String),
     #[error("unknown record type {0:?}: expected A, AAAA, CNAME, EMPTY, NS, PODS, PTR, SRV or TXT")]
     Kind(String),
 }
@@ -70,32 +72,6 @@ fn parse(spec: &RecordSpec) -> Result<(Name, Parsed), RecordError> {
     Ok((name.clone(), Parsed::Record(Box::new(Record::from_rdata(name, spec.ttl, data)))))
 }
 
-pub(super) fn key(name: &Name) -> Key {
-    let mut key = Vec::with_capacity(name.len());
-    for label in name.iter() {
-        key.push(label.len() as u8);
-        key.extend(label.iter().map(u8::to_ascii_lowercase));
-    }
-    key.into()
-}
-
-/// The name without its first label; None for the root.
-fn parent(key: &[u8]) -> Option<&[u8]> {
-    let first = usize::from(*key.first()?) + 1;
-    key.get(first..)
-}
-
-fn is_below(key: &[u8], zone: &[u8]) -> bool {
-    let mut name = Some(key);
-    while let Some(current) = name {
-        if current == zone {
-            return true;
-        }
-        name = parent(current);
-    }
-    false
-}
-
 #[derive(Debug, Default)]
 struct Node {
     records: Vec<(u32, Record)>,
@@ -104,6 +80,8 @@ struct Node {
     pods: Vec<(u32, u32)>,
     /// Names below that were put in: an empty non-terminal exists while there are any.
     below: u32,
+    /// There were records of several owners, which may say the same.
+    shared: bool,
 }
 
 impl Node {
@@ -139,6 +117,9 @@ pub struct Table {
     nodes: FxHashMap<Key, Node>,
     owners: FxHashMap<String, (u32, Vec<Key>)>,
     next_owner: u32,
+    /// Domains that others answer for, also below ours.
+    delegated: Vec<Key>,
+    search: Search,
 }
 
 impl Table {
@@ -152,6 +133,8 @@ impl Table {
             nodes: FxHashMap::default(),
             owners: FxHashMap::default(),
             next_owner: 0,
+            delegated: Vec::new(),
+            search: Search::default(),
         })
     }
 
@@ -171,7 +154,10 @@ impl Table {
             let key = key(&name);
             let node = self.nodes.entry(key.clone()).or_default();
             match parsed {
-                Parsed::Record(record) => node.records.push((number, *record)),
+                Parsed::Record(record) => {
+                    node.shared |= node.records.last().is_some_and(|(owner, _)| *owner != number);
+                    node.records.push((number, *record));
+                }
                 Parsed::Exists => node.exists.push(number),
                 Parsed::Pods(ttl) => node.pods.push((number, ttl)),
             }
@@ -238,18 +224,41 @@ impl Table {
                         || record.record_type() == kind
                         || record.record_type() == RecordType::CNAME
                 };
-                let mut records: Vec<Record> = Vec::new();
-                for record in node.records.iter().map(|(_, record)| record).filter(fits) {
-                    if !records.contains(record) {
-                        records.push(record.clone());
-                    }
-                }
+                let records: Vec<Record> =
+                    node.records.iter().map(|(_, record)| record).filter(fits).cloned().collect();
+                let records = if node.shared { unique(records) } else { records };
                 if records.is_empty() { Found::NoData } else { Found::Records(records) }
             }
             _ if key == self.domain_key => Found::NoData,
-            _ if !ours => Found::Elsewhere,
+            _ if !ours || self.is_delegated(&key) => Found::Elsewhere,
             _ => self.find_pod(name, &key, kind),
         }
+    }
+
+    /// Names below these domains that are not in the tables are others' to answer.
+    pub(super) fn set_delegated(&mut self, domains: &[Name]) -> Result<(), RecordError> {
+        let keys: Vec<_> = domains.iter().map(key).collect();
+        if let Some(at) = keys.iter().position(|domain| is_below(&self.domain_key, domain)) {
+            return Err(RecordError::Ours(domains[at].to_ascii()));
+        }
+        self.delegated = keys;
+        Ok(())
+    }
+
+    fn is_delegated(&self, key: &[u8]) -> bool {
+        self.delegated.iter().any(|domain| is_below(key, domain))
+    }
+
+    pub(super) fn domain(&self) -> &Name {
+        &self.domain
+    }
+
+    pub(super) fn search(&self) -> &Search {
+        &self.search
+    }
+
+    pub(super) fn search_mut(&mut self) -> &mut Search {
+        &mut self.search
     }
 
     /// `10-1-2-3.namespace.pod.cluster.local` is 10.1.2.3, whether or not such a pod exists.
@@ -277,6 +286,12 @@ impl Table {
             SOA::new(below("ns.dns"), below("hostmaster"), self.serial, 7200, 1800, 86400, NEGATIVE_TTL);
         Record::from_rdata(self.domain.clone(), NEGATIVE_TTL, RData::SOA(data))
     }
+}
+
+/// The records without those that another owner has put in, too, in their order.
+fn unique(records: Vec<Record>) -> Vec<Record> {
+    let mut seen = FxHashSet::default();
+    records.into_iter().filter(|record| seen.insert(record.data.clone())).collect()
 }
 
 fn spelled_address(label: &str) -> Option<IpAddr> {

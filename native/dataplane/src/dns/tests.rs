@@ -1,8 +1,10 @@
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 
-use super::answer::{Outcome, answer};
+use super::answer::{Asker, Outcome, answer};
 use super::table::{RecordError, RecordSpec, Table};
+
+const RECURSIVE: Asker = Asker { address: None, recursive: true };
 
 fn spec(name: &str, kind: &str, value: &str) -> RecordSpec {
     RecordSpec { name: name.into(), kind: kind.into(), ttl: 30, value: value.into() }
@@ -42,11 +44,12 @@ fn question(name: &str, kind: RecordType) -> Message {
 }
 
 fn reply(table: &Table, query: &Message) -> Message {
-    match answer(table, &query.to_vec().unwrap(), true, false) {
+    match answer(table, &query.to_vec().unwrap(), true, Asker::default()) {
         Outcome::Reply(bytes) => Message::from_vec(&bytes).unwrap(),
         Outcome::Drop => panic!("dropped"),
         Outcome::Forward(_) => panic!("forwarded"),
         Outcome::Follow { .. } => panic!("followed"),
+        Outcome::Search { .. } => panic!("searched"),
     }
 }
 
@@ -107,7 +110,7 @@ fn before_the_first_records_nothing_is_said_about_the_domain() {
     let query = question("web.default.svc.cluster.local.", RecordType::A);
     assert_eq!(reply(&table, &query).metadata.response_code, ResponseCode::ServFail);
     let elsewhere = question("example.org.", RecordType::A).to_vec().unwrap();
-    assert!(matches!(answer(&table, &elsewhere, true, true), Outcome::Forward(_)));
+    assert!(matches!(answer(&table, &elsewhere, true, RECURSIVE), Outcome::Forward(_)));
     table.set("zone", &[]).unwrap();
     assert_eq!(reply(&table, &query).metadata.response_code, ResponseCode::NXDomain);
 }
@@ -124,7 +127,7 @@ fn reverse_names_are_answered_when_known_and_forwarded_otherwise() {
     assert_eq!(ask("7.0.96.10.in-addr.arpa.", RecordType::PTR).1, ["web.default.svc.cluster.local."]);
     for name in ["8.0.96.10.in-addr.arpa.", "96.10.in-addr.arpa.", "example.org.", "notcluster.local."] {
         let query = question(name, RecordType::PTR).to_vec().unwrap();
-        assert!(matches!(answer(&table(), &query, true, true), Outcome::Forward(_)), "{name}");
+        assert!(matches!(answer(&table(), &query, true, RECURSIVE), Outcome::Forward(_)), "{name}");
     }
 }
 
@@ -136,7 +139,7 @@ fn an_alias_is_followed_within_the_domain_and_handed_on_outside() {
     );
     assert_eq!(ask("near.default.svc.cluster.local.", RecordType::CNAME).1.len(), 1);
     let query = question("far.default.svc.cluster.local.", RecordType::A).to_vec().unwrap();
-    match answer(&table(), &query, true, true) {
+    match answer(&table(), &query, true, RECURSIVE) {
         Outcome::Follow { target, .. } => assert_eq!(target.to_ascii(), "example.org."),
         _ => panic!("not followed"),
     }
@@ -167,7 +170,9 @@ fn an_answer_too_large_for_udp_is_cut_and_says_so() {
     assert!(!larger.metadata.truncation && larger.answers.len() == 150);
     assert!(larger.edns.is_some());
     let wire = question("many.default.svc.cluster.local.", RecordType::A).to_vec().unwrap();
-    let Outcome::Reply(over_tcp) = answer(&table(), &wire, false, false) else { panic!("no reply") };
+    let Outcome::Reply(over_tcp) = answer(&table(), &wire, false, Asker::default()) else {
+        panic!("no reply")
+    };
     assert_eq!(Message::from_vec(&over_tcp).unwrap().answers.len(), 150);
 }
 
@@ -204,7 +209,7 @@ fn what_is_no_plain_question_is_refused_with_the_right_code() {
     }
     let mut response = plain;
     response.metadata.message_type = MessageType::Response;
-    assert!(matches!(answer(&table, &response.to_vec().unwrap(), true, true), Outcome::Drop));
+    assert!(matches!(answer(&table, &response.to_vec().unwrap(), true, RECURSIVE), Outcome::Drop));
 }
 
 #[test]
@@ -226,6 +231,61 @@ fn owners_replace_only_their_own_records() {
     assert!(table.is_empty());
     let below = question("default.svc.cluster.local.", RecordType::A);
     assert_eq!(reply(&table, &below).metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
+fn what_two_owners_say_alike_is_answered_once() {
+    let mut table = table();
+    table.set("twin", &[spec("web.default.svc.cluster.local", "A", "10.96.0.7")]).unwrap();
+    let query = question("web.default.svc.cluster.local.", RecordType::A);
+    assert_eq!(reply(&table, &query).answers.len(), 1);
+}
+
+#[test]
+fn a_delegated_domain_has_the_names_that_are_not_in_the_tables() {
+    let mut table = table();
+    let delegated = [Name::from_ascii("default.svc.cluster.local.").unwrap()];
+    table.set_delegated(&delegated).unwrap();
+    let ours = question("web.default.svc.cluster.local.", RecordType::A);
+    assert_eq!(reply(&table, &ours).answers.len(), 1);
+    let theirs = question("db.default.svc.cluster.local.", RecordType::A).to_vec().unwrap();
+    assert!(matches!(answer(&table, &theirs, true, RECURSIVE), Outcome::Forward(_)));
+    let outside = question("db.other.svc.cluster.local.", RecordType::A);
+    assert_eq!(reply(&table, &outside).metadata.response_code, ResponseCode::NXDomain);
+    for domain in ["cluster.local.", "local."] {
+        let whole = [Name::from_ascii(domain).unwrap()];
+        assert_eq!(table.set_delegated(&whole), Err(RecordError::Ours(domain.into())));
+    }
+}
+
+#[test]
+fn the_first_name_of_a_search_tells_the_others() {
+    let mut table = table();
+    let name = |text| Name::from_ascii(text).unwrap();
+    let pod = "10.244.0.9".parse().unwrap();
+    table.search_mut().set_client(pod, Some(name("default.svc.cluster.local.")));
+    table.search_mut().set_host(vec![name("corp.example.")]);
+    let search = |table: &Table, asked: &str, kind, client| {
+        let wire = question(asked, kind).to_vec().unwrap();
+        match answer(table, &wire, true, Asker { address: Some(client), recursive: true }) {
+            Outcome::Search { names, .. } => names.iter().map(Name::to_ascii).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let next = search(&table, "api.example.org.default.svc.cluster.local.", RecordType::AAAA, pod);
+    let suffixes = ["svc.cluster.local.", "cluster.local.", "corp.example.", ""];
+    assert_eq!(next, suffixes.map(|suffix| format!("api.example.org.{suffix}")));
+    let none: Vec<String> = Vec::new();
+    for asked in
+        ["web.default.svc.cluster.local.", "default.svc.cluster.local.", "x.other.svc.cluster.local."]
+    {
+        assert_eq!(search(&table, asked, RecordType::A, pod), none, "{asked}");
+    }
+    let first = "api.example.org.default.svc.cluster.local.";
+    assert_eq!(search(&table, first, RecordType::SRV, pod), none);
+    assert_eq!(search(&table, first, RecordType::A, "10.244.0.10".parse().unwrap()), none);
+    table.search_mut().set_client(pod, None);
+    assert_eq!(search(&table, first, RecordType::A, pod), none);
 }
 
 #[test]
@@ -263,14 +323,14 @@ fn no_bytes_make_the_responder_panic_or_answer_a_non_query() {
         wire.truncate(next() % (wire.len() * 2));
         wire.extend((0..next() % 4).map(|_| 0xc0));
         let is_query = wire.get(2).is_some_and(|flags| flags & 0x80 == 0) && wire.len() >= 12;
-        match answer(&table, &wire, true, true) {
+        match answer(&table, &wire, true, RECURSIVE) {
             Outcome::Reply(reply) => {
                 assert!(is_query && reply.len() <= 4096);
                 assert_eq!(reply[..2], wire[..2]);
                 assert!(Message::from_vec(&reply).is_ok());
             }
             Outcome::Drop => {}
-            Outcome::Forward(_) | Outcome::Follow { .. } => assert!(is_query),
+            Outcome::Forward(_) | Outcome::Follow { .. } | Outcome::Search { .. } => assert!(is_query),
         }
     }
 }

@@ -23,35 +23,24 @@ const MAX_IN_FLIGHT: usize = 1024;
 
 pub(super) struct Upstream {
     clock: Clock,
-    servers: Mutex<Vec<SocketAddr>>,
+    servers: Vec<SocketAddr>,
     cache: Mutex<Cache>,
     in_flight: Semaphore,
 }
 
 impl Upstream {
     pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>) -> Self {
-        Self {
-            clock,
-            servers: Mutex::new(servers),
-            cache: Mutex::default(),
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
-        }
-    }
-
-    pub(super) fn set_servers(&self, servers: Vec<SocketAddr>) {
-        *self.servers.lock() = servers;
-        self.cache.lock().clear();
+        Self { clock, servers, cache: Mutex::default(), in_flight: Semaphore::new(MAX_IN_FLIGHT) }
     }
 
     pub(super) fn any(&self) -> bool {
-        !self.servers.lock().is_empty()
+        !self.servers.is_empty()
     }
 
     /// The answer to `query`, under its id and with its question. REFUSED when there is nobody to ask, SERVFAIL when
     /// nobody answers.
     pub(super) async fn ask(&self, query: &Message, udp: bool) -> Message {
-        let servers = self.servers.lock().clone();
-        if servers.is_empty() {
+        if self.servers.is_empty() {
             return reply_to(query, ResponseCode::Refused);
         }
         let key = CacheKey::of(query);
@@ -62,7 +51,7 @@ impl Upstream {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return reply_to(query, ResponseCode::ServFail);
         };
-        for server in std::iter::repeat_n(&servers, ROUNDS).flatten() {
+        for server in std::iter::repeat_n(&self.servers, ROUNDS).flatten() {
             let asked =
                 async { if udp { ask_udp(*server, query).await } else { ask_tcp(*server, query).await } };
             if let Some(Ok(reply)) = wait::timeout(&self.clock, PATIENCE, asked).await

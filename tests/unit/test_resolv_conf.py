@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubecore.dns.resolvers import host_resolvers
+from kubecore.resolv_conf import ResolvConf
 
 
 def resolvers(tmp_path: Path, text: str) -> tuple[str, ...]:
     file = tmp_path / "resolv.conf"
     file.write_text(text)
-    return host_resolvers(file)
+    return ResolvConf.read(file).resolvers()
 
 
 def test_name_servers_are_taken_in_their_order(tmp_path: Path) -> None:
@@ -27,4 +27,12 @@ def test_what_is_no_address_or_needs_a_zone_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_nobody(tmp_path: Path) -> None:
-    assert host_resolvers(tmp_path / "none") == ()
+    assert ResolvConf.read(tmp_path / "none") == ResolvConf()
+
+
+def test_the_last_search_path_counts_and_options_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("domain old.example\nsearch corp.example. . example.org\noptions ndots:2 rotate\n")
+    found = ResolvConf.read(file)
+    assert found.searches == ("corp.example", "example.org")
+    assert found.options == {"ndots": "2", "rotate": None}
