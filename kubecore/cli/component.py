@@ -18,6 +18,7 @@ from kubecore.cli.up import (
     DataDir,
     ProxyMode,
     SchedulerConfigFile,
+    Verbosity,
     rest_collector,
     run_on_loop,
     told,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from kubecore.cluster import Component
 
 Kubeconfig = Annotated[Path, typer.Option(help="How to reach the API server.", exists=True, dir_okay=False)]
-Verbosity = Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")]
 
 
 async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kubecore.cli import logs
-from kubecore.cli.component import Kubeconfig, Verbosity, run_component
+from kubecore.cli.component import Kubeconfig, run_component
 from kubecore.cli.controller_options import (
     AutoscalerInitialization,
     AutoscalerReadinessDelay,
@@ -26,6 +26,7 @@ from kubecore.cli.controller_options import (
     SigningKeyFile,
 )
 from kubecore.cli.leading import Leading, leads, seconds
+from kubecore.cli.up import Verbosity
 
 if TYPE_CHECKING:
     from kubecore.client import kubeconfig as credentials

@@ -56,6 +56,31 @@ SchedulerConfigFile = Annotated[
     typer.Option(help="A KubeSchedulerConfiguration: the scheduler's profiles and plugins.", dir_okay=False),
 ]
 RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
+SecurePort = Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")]
+BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
+GrpcPort = Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")]
+InsecurePort = Annotated[
+    int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
+]
+Nodes = Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")]
+DnsPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Port of the bind address where DNS answers too; 0 picks a free one."),
+]
+DefaultRuntime = Annotated[
+    str,
+    typer.Option(
+        callback=options.one_of(RUNTIMES, to_come=RUNTIMES_TO_COME),
+        help="Runtime of pods without a RuntimeClass: host; with simulated, all nodes are simulated ones.",
+    ),
+]
+Storage = Annotated[
+    str, typer.Option(callback=options.one_of(["lmdb"], to_come=["etcd"]), help="Where objects live: lmdb.")
+]
+PodNetworkMode = Annotated[
+    PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
+]
+Verbosity = Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")]
 
 
 def _to_come(sentence: str) -> Any:
@@ -65,41 +90,24 @@ def _to_come(sentence: str) -> Any:
 
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
-    secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
-    bind_address: Annotated[str, typer.Option(help="Address the API server listens on.")] = "127.0.0.1",
-    grpc_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")
-    ] = 6444,
-    insecure_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
-    ] = 0,
-    nodes: Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")] = 1,
-    dns_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port of the bind address where DNS answers too; 0 picks a free one."),
-    ] = None,
+    secure_port: SecurePort = 6443,
+    bind_address: BindAddress = "127.0.0.1",
+    grpc_port: GrpcPort = 6444,
+    insecure_port: InsecurePort = 0,
+    nodes: Nodes = 1,
+    dns_port: DnsPort = None,
     dns_upstream: DnsUpstreams = None,
     dns_stub_domain: StubDomains = None,
     dns_autopath: Autopath = False,
-    default_runtime: Annotated[
-        str,
-        typer.Option(
-            callback=options.one_of(RUNTIMES, to_come=RUNTIMES_TO_COME),
-            help="Runtime of pods without a RuntimeClass: host; with simulated, all nodes are simulated ones.",
-        ),
-    ] = "host",
+    default_runtime: DefaultRuntime = "host",
     simulated_nodes: SimulatedNodes = 0,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     authorization_mode: AuthorizationMode = "Node,RBAC",
-    storage: Annotated[
-        str, typer.Option(callback=options.one_of(["lmdb"], to_come=["etcd"]), help="Where objects live: lmdb.")
-    ] = "lmdb",
+    storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
     scheduler_config: SchedulerConfigFile = None,
-    pod_network: Annotated[
-        PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
-    ] = PodNetwork.AUTO,
-    verbosity: Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")] = 0,
+    pod_network: PodNetworkMode = PodNetwork.AUTO,
+    verbosity: Verbosity = 0,
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy and DNS in the foreground.
 
