@@ -171,6 +171,8 @@ class WatchCache:
     @property
     def revision(self) -> int: ...
     def get(self, resource: int, namespace: str, name: str) -> tuple[int, bytes] | None: ...
+    def changed(self, resource: int) -> int:
+        """The revision of the resource's last change, 0 when there was none since the start."""
     def list(
         self,
         resource: int,

@@ -152,6 +152,11 @@ impl WatchCache {
         Ok(object.map(|object| (object.revision(), PyBytes::new(py, object.json()))))
     }
 
+    /// The revision of the resource's last change.
+    fn changed(&self, resource: ResourceId) -> PyResult<u64> {
+        Ok(self.resource(resource)?.changed())
+    }
+
     /// Objects in a namespace, or all.
     #[pyo3(signature = (resource, namespace = None))]
     fn count(&self, resource: ResourceId, namespace: Option<&str>) -> PyResult<usize> {

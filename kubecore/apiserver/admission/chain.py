@@ -32,7 +32,7 @@ class Plugin:
         return None
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
-        """Changes `obj` in place; True when it did. Raises StatusError to refuse."""
+        """Changes `obj` in place; True when what it put there is to be defaulted. Raises StatusError to refuse."""
         return False
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
@@ -70,10 +70,10 @@ class AdmissionChain:
         plugins = self._mutating.get(key)
         if plugins is None:
             plugins = self._mutating[key] = self._overriding("mutate", key)
-        changed = False
+        wants_defaults = False
         for plugin in plugins:
-            changed = plugin.mutate(ctx, obj, old) or changed
-        return changed
+            wants_defaults = plugin.mutate(ctx, obj, old) or wants_defaults
+        return wants_defaults
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)

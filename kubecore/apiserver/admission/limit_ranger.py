@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import amounts, errors, pod_resources, quantity
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -31,7 +31,7 @@ class LimitRanger(Plugin):
     name = "LimitRanger"
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
+        self._ranges = HeldObjects(cacher, _KEY)
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         if resource_key == "pods":
@@ -61,8 +61,7 @@ class LimitRanger(Plugin):
 
     def _items(self, ctx: RequestContext) -> list[JSON]:
         """All items of the namespace's LimitRanges."""
-        ranges = map(loads, self._cacher.list(_KEY, ctx.namespace).items)
-        return [item for one in ranges for item in one["spec"].get("limits") or ()]
+        return [item for one in self._ranges.list(ctx.namespace) for item in one["spec"].get("limits") or ()]
 
 
 def _of(items: list[JSON], kind: str) -> list[JSON]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -26,10 +26,7 @@ class Priority(Plugin):
     name = "Priority"
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
-        cached = cacher.cached(_KEY)
-        assert cached is not None
-        self._default: tuple[int, JSON | None] = (-1, None)
+        self._classes = HeldObjects(cacher, _KEY)
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         if subresource or operation not in (CREATE, UPDATE):
@@ -61,22 +58,20 @@ class Priority(Plugin):
             raise errors.forbidden("", "pods", ctx.name, detail)
         spec["priority"] = value
         spec["preemptionPolicy"] = policy
-        return True
+        return False
 
     def _class(self, ctx: RequestContext, spec: JSON) -> JSON | None:
         name = spec.get("priorityClassName")
         if not name:
             return self._default_class()
-        found = self._cacher.get(_KEY, "", name)
+        found = self._classes.get("", name)
         if found is None:
             raise errors.forbidden("", "pods", ctx.name, f"no PriorityClass with name {name} was found")
-        decoded: JSON = loads(found.value)
-        return decoded
+        return found
 
     def _default_class(self) -> JSON | None:
         """The class with globalDefault; of several the one with the lowest value."""
-        listing = self._cacher.list(_KEY)
-        classes = [loads(item) for item in listing.items if b'"globalDefault":true' in item]
+        classes = [one for one in self._classes.list() if one.get("globalDefault")]
         return min(classes, key=lambda one: one.get("value", 0), default=None)
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:

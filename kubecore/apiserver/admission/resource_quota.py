@@ -137,8 +137,8 @@ class ResourceQuota(Plugin):
         return verdict
 
     def _has_quotas(self, namespace: str) -> bool:
-        """What every create pays, in namespaces without quotas too: 1.5 µs."""
-        return bool(self._cacher.native.list(self._number, namespace, "", "", 1, None, None).items)
+        """What every create pays, in namespaces without quotas too."""
+        return self._cacher.native.count(self._number, namespace) > 0
 
     async def _work(self, namespace: str) -> None:
         """Charges what waits, until nothing does."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.apiserver.admission.chain import CREATE, Plugin
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,6 +33,7 @@ class ServiceAccount(Plugin):
 
     def __init__(self, cacher: Cacher, clock: Clock) -> None:
         self._cacher = cacher
+        self._accounts = HeldObjects(cacher, "serviceaccounts")
         self._clock = clock
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
@@ -62,16 +63,15 @@ class ServiceAccount(Plugin):
             return False
         name = _account_name(spec)
         spec["serviceAccountName"] = spec["serviceAccount"] = name
-        found = self._cacher.get("serviceaccounts", ctx.namespace, name)
-        if found is None:
+        account = self._accounts.get(ctx.namespace, name)
+        if account is None:
             detail = f'error looking up service account {ctx.namespace}/{name}: serviceaccount "{name}" not found'
             raise errors.forbidden("", "pods", ctx.name, detail)
-        account = loads(found.value)
         if _mounts_token(account, spec):
             _mount_token(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
-        return True
+        return False
 
 
 def _account_name(spec: JSON) -> str:

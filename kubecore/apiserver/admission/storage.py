@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kubecore.api import errors, meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -35,7 +35,7 @@ class DefaultStorageClass(Plugin):
     name = "DefaultStorageClass"
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
+        self._classes = HeldObjects(cacher, _CLASSES)
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == _CLAIMS and operation == CREATE and not subresource
@@ -43,11 +43,10 @@ class DefaultStorageClass(Plugin):
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         if not isinstance(obj.get("spec"), dict) or volumes.names_class(obj):
             return False
-        chosen = volumes.default_class([loads(item) for item in self._cacher.list(_CLASSES).items])
-        if chosen is None:
-            return False
-        obj["spec"]["storageClassName"] = meta.name(chosen)
-        return True
+        chosen = volumes.default_class(self._classes.list())
+        if chosen is not None:
+            obj["spec"]["storageClassName"] = meta.name(chosen)
+        return False
 
 
 class StorageObjectInUseProtection(Plugin):
@@ -58,17 +57,16 @@ class StorageObjectInUseProtection(Plugin):
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         finalizer = _FINALIZERS[ctx.resource_key]
-        if finalizer in meta.finalizers(obj):
-            return False
-        obj["metadata"]["finalizers"] = [*meta.finalizers(obj), finalizer]
-        return True
+        if finalizer not in meta.finalizers(obj):
+            obj["metadata"]["finalizers"] = [*meta.finalizers(obj), finalizer]
+        return False
 
 
 class ClaimResize(Plugin):
     name = "PersistentVolumeClaimResize"
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
+        self._classes = HeldObjects(cacher, _CLASSES)
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == _CLAIMS and operation == UPDATE and not subresource
@@ -82,5 +80,5 @@ class ClaimResize(Plugin):
             raise errors.forbidden("", _CLAIMS, ctx.name, _NOT_ALLOWED)
 
     def _allows(self, name: str, before: str) -> bool:
-        found = self._cacher.get(_CLASSES, "", name) if name and name == before else None
-        return found is not None and bool(loads(found.value).get("allowVolumeExpansion"))
+        found = self._classes.get("", name) if name and name == before else None
+        return found is not None and bool(found.get("allowVolumeExpansion"))

@@ -35,7 +35,7 @@ class DefaultTolerationSeconds(Plugin):
         ]
         if missing:
             spec["tolerations"] = [*tolerations, *(_toleration(taint) for taint in missing)]
-        return bool(missing)
+        return False
 
 
 def _tolerates(toleration: JSON, taint: str) -> bool:
@@ -58,4 +58,4 @@ class TaintNodesByCondition(Plugin):
         if any(one.get("key") == NOT_READY and one.get("effect") == "NoSchedule" for one in taints):
             return False
         spec["taints"] = [*taints, {"key": NOT_READY, "effect": "NoSchedule"}]
-        return True
+        return False

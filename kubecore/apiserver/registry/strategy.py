@@ -125,6 +125,8 @@ class Strategy:
     name_errors: Callable[[str], list[str]] | None = None
     # Finalizers need not be qualified with a domain.
     any_finalizer: bool = False
+    # `default` says something about the status, too.
+    defaults_status: bool = True
     # Its first deletionTimestamp makes a new generation.
     deletion_counts: bool = True
     # What generateName says is checked, too, and not only the name made of it.
@@ -135,7 +137,8 @@ class Strategy:
 
     def default_status(self, obj: JSON) -> None:
         """`default` for a write of the status, whose spec is the stored one."""
-        self.default(obj)
+        if self.defaults_status:
+            self.default(obj)
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         """Clears what a client may not set. The base drops status where the resource has a status subresource."""

@@ -6,6 +6,7 @@ k8s.io/component-helpers `resource/helpers.go`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kubecore.api import quantity
@@ -17,9 +18,15 @@ _HUGE_PAGES = "hugepages-"
 
 def nano(amount: object) -> int:
     """The amount in billionths; 0 for what is no quantity."""
-    if isinstance(amount, str | int | float) and quantity.is_valid(amount):
-        return quantity.nano(amount)
-    return 0
+    if isinstance(amount, str):
+        return _nano(amount)
+    return quantity.nano(amount) if isinstance(amount, int | float) and quantity.is_valid(amount) else 0
+
+
+@lru_cache(maxsize=4096)
+def _nano(amount: str) -> int:
+    """The same few are asked for again and again."""
+    return quantity.nano(amount) if quantity.is_valid(amount) else 0
 
 
 def aggregate(spec: JSON, kind: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kubecore.api import quantity
@@ -21,8 +22,12 @@ def canonical_list(resources: JSON | None) -> None:
 
 def canonical(amount: Any) -> Any:
     """One quantity in canonical form; anything else comes back as it is."""
-    if not isinstance(amount, str):
-        return amount
+    return _canonical(amount) if isinstance(amount, str) else amount
+
+
+@lru_cache(maxsize=4096)
+def _canonical(amount: str) -> str:
+    """The same few are asked for again and again."""
     try:
         shown = quantity.canonical(amount)
         if shown[-1] in "nu":

@@ -22,6 +22,7 @@ _LONGEST_NAME = 52
 
 class CronJobStrategy(Strategy):
     resource_key = "cronjobs.batch"
+    defaults_status = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")

@@ -39,6 +39,7 @@ _STATUS_COUNTS = (
 
 class DaemonSetStrategy(Strategy):
     resource_key = "daemonsets.apps"
+    defaults_status = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")

@@ -26,6 +26,7 @@ _REVISIONS, _DEADLINE_SECONDS, _SHARE = 10, 600, "25%"
 
 class DeploymentStrategy(Strategy):
     resource_key = "deployments.apps"
+    defaults_status = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")

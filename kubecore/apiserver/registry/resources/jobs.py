@@ -23,6 +23,7 @@ _OLD_UID_LABEL, _OLD_NAME_LABEL = "controller-uid", "job-name"
 
 class JobStrategy(Strategy):
     resource_key = "jobs.batch"
+    defaults_status = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")

@@ -21,6 +21,7 @@ JSON = dict[str, Any]
 
 class ReplicaSetStrategy(Strategy):
     resource_key = "replicasets.apps"
+    defaults_status = False
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")

@@ -17,6 +17,7 @@ JSON = dict[str, Any]
 
 class ReplicationControllerStrategy(Strategy):
     resource_key = "replicationcontrollers"
+    defaults_status = False
     name_errors = staticmethod(names.long_name)
     checks_generate_name = False
 

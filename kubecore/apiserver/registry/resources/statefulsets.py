@@ -52,6 +52,7 @@ _STATUS_COUNTS = (
 
 class StatefulSetStrategy(Strategy):
     resource_key = "statefulsets.apps"
+    defaults_status = False
     # It begins the host names of its pods.
     name_errors = staticmethod(names.dns_label)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kubecore.apiserver.registry.validation import addresses, names
 from kubecore.apiserver.registry.validation.containers import Surroundings, validate_containers, validate_image_spacing
+from kubecore.apiserver.registry.validation.known_specs import KnownSpecs, likeness
 from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from kubecore.apiserver.registry.validation.pod_annotations import (
     validate_pod_annotations,
@@ -41,8 +42,20 @@ _HOSTNAME = 64
 _MIRROR = "kubernetes.io/config.mirror"
 
 
+_known = KnownSpecs()
+
+
 def validate_pod_spec(problems: Problems, spec: JSON, path: str = "spec", *, pod: JSON | None = None) -> None:
     """`pod` is the metadata of the pod; templates have none."""
+    key = likeness(spec, pod)
+    if key not in _known:
+        before = len(problems)
+        _validate_pod_spec(problems, spec, path, pod)
+        if len(problems) == before:
+            _known.add(key)
+
+
+def _validate_pod_spec(problems: Problems, spec: JSON, path: str, pod: JSON | None) -> None:
     if spec.get("terminationGracePeriodSeconds") is None:
         problems.required(f"{path}.terminationGracePeriodSeconds")
     volumes = validate_volumes(problems, spec.get("volumes") or [], f"{path}.volumes", pod=pod)

@@ -3,7 +3,10 @@
 //! Format of sigs.k8s.io/structured-merge-diff: a trie whose edges are `f:<name>`, `k:<keys as JSON>`, `v:<value as
 //! JSON>` or `i:<index>`, and in which `.` marks a node that is itself in the set.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 /// An edge of the trie. The order of variants is the order in which FieldsV1 is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +28,7 @@ impl PathElement {
         let (kind, rest) = text.split_once(':')?;
         Some(match kind {
             "f" => Self::Field(rest.into()),
+            "k" if is_plain_key(rest) => Self::Key(rest.into()),
             "k" => {
                 // Written anew, so that keys in another order or spacing are the same keys.
                 let keys: std::collections::BTreeMap<String, Value> = serde_json::from_str(rest).ok()?;
@@ -185,25 +189,7 @@ impl FieldSet {
 
     /// Reads a FieldsV1 value; None if it is none.
     pub fn parse(value: &Value) -> Option<Self> {
-        Self::parse_object(value.as_object()?)
-    }
-
-    fn parse_object(object: &Map<String, Value>) -> Option<Self> {
-        let mut set = FieldSet::default();
-        for (name, value) in object {
-            let below = value.as_object()?;
-            if name == "." {
-                set.member = true;
-                continue;
-            }
-            let element = PathElement::parse(name)?;
-            let mut child = Self::parse_object(below)?;
-            // An edge without anything below it is a member.
-            child.member |= below.is_empty();
-            set.push(element, child);
-        }
-        set.sort();
-        Some(set)
+        Self::deserialize(value).ok()
     }
 
     /// Writes FieldsV1.
@@ -230,6 +216,108 @@ impl FieldSet {
         } else {
             self.write(out);
         }
+    }
+}
+
+/// `{"name":"main"}`: one key whose value is a string without escapes, which is how it would be written anew.
+fn is_plain_key(text: &str) -> bool {
+    let mut parts = text.split('"');
+    let mut next = || parts.next();
+    let shape =
+        [next() == Some("{"), next().is_some(), next() == Some(":"), next().is_some(), next() == Some("}")];
+    shape == [true; 5] && next().is_none() && text.bytes().all(|byte| byte >= b' ' && byte != b'\\')
+}
+
+impl<'de> Deserialize<'de> for FieldSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Reading { below: false }.deserialize(deserializer)
+    }
+}
+
+/// Reads a set: the whole of it, or what is below an edge, which is a member when nothing is.
+struct Reading {
+    below: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Reading {
+    type Value = FieldSet;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldSet, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = FieldSet;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a set of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldSet, A::Error> {
+        let mut set = FieldSet::default();
+        let mut bare = true;
+        while let Some(edge) = map.next_key_seed(Edge)? {
+            bare = false;
+            match edge {
+                Some(element) => set.push(element, map.next_value_seed(Reading { below: true })?),
+                None => {
+                    map.next_value::<Nothing>()?;
+                    set.member = true;
+                }
+            }
+        }
+        set.member |= bare && self.below;
+        set.sort();
+        Ok(set)
+    }
+}
+
+/// An edge of the trie, or None for the `.` of a member.
+struct Edge;
+
+impl<'de> DeserializeSeed<'de> for Edge {
+    type Value = Option<PathElement>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Edge {
+    type Value = Option<PathElement>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an element of a path")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text == "." {
+            return Ok(None);
+        }
+        PathElement::parse(text).map(Some).ok_or_else(|| E::custom("no element of a path"))
+    }
+}
+
+/// The object of a `.`, which says nothing.
+struct Nothing;
+
+impl<'de> Deserialize<'de> for Nothing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Nothing)
+    }
+}
+
+impl<'de> Visitor<'de> for Nothing {
+    type Value = Nothing;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Nothing, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Nothing)
     }
 }
 
@@ -269,6 +357,13 @@ mod tests {
         ] {
             assert_eq!(FieldSet::parse(&value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn keys_are_the_same_in_any_order_and_spacing() {
+        let spaced = set(json!({"k:{\"protocol\": \"TCP\", \"containerPort\": 80}": {}}));
+        assert_eq!(spaced, set(json!({"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {}})));
+        assert_eq!(set(json!({"k:{ \"name\":\"a\"}": {}})), set(json!({"k:{\"name\":\"a\"}": {}})));
     }
 
     fn any_set() -> impl Strategy<Value = FieldSet> {

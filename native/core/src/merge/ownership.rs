@@ -1,5 +1,7 @@
 //! `metadata.managedFields`: its entries, read, ordered and written as Kubernetes does.
 
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use serde_json::Value;
 
 use super::fields::FieldSet;
@@ -40,26 +42,38 @@ pub struct Entry {
     pub fields: FieldSet,
 }
 
-impl Entry {
-    fn parse(value: &Value) -> Option<Self> {
-        let text = |name: &str| match value.get(name) {
-            None => Some(String::new()),
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(_) => None,
-        };
-        if !matches!(text("fieldsType")?.as_str(), "" | "FieldsV1") {
-            return None;
+/// An entry as it is stored.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Stored {
+    manager: String,
+    operation: String,
+    api_version: String,
+    time: String,
+    subresource: String,
+    fields_type: String,
+    #[serde(rename = "fieldsV1")]
+    fields: FieldSet,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Stored::deserialize(deserializer)?;
+        if !matches!(&*stored.fields_type, "" | "FieldsV1") || stored.api_version.is_empty() {
+            return Err(D::Error::custom("no owner's entry"));
         }
-        Some(Self {
-            manager: text("manager")?,
-            operation: Operation::parse(&text("operation")?)?,
-            api_version: text("apiVersion").filter(|version| !version.is_empty())?,
-            time: text("time")?,
-            subresource: text("subresource")?,
-            fields: value.get("fieldsV1").map_or_else(|| Some(FieldSet::default()), FieldSet::parse)?,
+        Ok(Self {
+            operation: Operation::parse(&stored.operation).ok_or_else(|| D::Error::custom("no operation"))?,
+            manager: stored.manager,
+            api_version: stored.api_version,
+            time: stored.time,
+            subresource: stored.subresource,
+            fields: stored.fields,
         })
     }
+}
 
+impl Entry {
     /// Entries of the same identity are one.
     pub fn same_manager(&self, other: &Entry) -> bool {
         self.manager == other.manager
@@ -97,25 +111,29 @@ impl Entry {
 
 /// The entries of an object, None if they are forged or there are none.
 pub(crate) fn parse(managed_fields: Option<&Value>) -> Option<Vec<Entry>> {
-    let entries = managed_fields?.as_array()?;
-    entries.iter().map(Entry::parse).collect::<Option<Vec<_>>>().filter(|entries| !entries.is_empty())
+    Vec::deserialize(managed_fields?).ok().filter(|entries: &Vec<Entry>| !entries.is_empty())
+}
+
+/// The same of managedFields that are still JSON.
+pub(crate) fn parse_json(managed_fields: Option<&[u8]>) -> Option<Vec<Entry>> {
+    let mut parser = serde_json::Deserializer::from_slice(managed_fields?);
+    parser.disable_recursion_limit();
+    Vec::deserialize(&mut parser).ok().filter(|entries: &Vec<Entry>| !entries.is_empty())
 }
 
 /// `managedFields: [{}]` asks to forget all owners.
-pub(crate) fn is_reset(managed_fields: Option<&Value>) -> bool {
-    let entries = managed_fields.and_then(Value::as_array);
-    entries.is_some_and(|entries| {
-        entries.len() == 1 && entries[0].as_object().is_some_and(|entry| entry.is_empty())
-    })
+pub(crate) fn is_reset(managed_fields: Option<&[u8]>) -> bool {
+    let json = managed_fields.unwrap_or_default();
+    json.iter().filter(|byte| !byte.is_ascii_whitespace()).eq(b"[{}]")
 }
 
 /// The JSON array, in Kubernetes' order.
 pub(crate) fn write(mut entries: Vec<Entry>) -> Vec<u8> {
-    entries.sort_by(|a, b| {
-        let order = |entry: &Entry| (entry.operation, entry.time.clone(), entry.manager.clone());
-        let version = |entry: &Entry| (entry.api_version.clone(), entry.subresource.clone());
-        order(a).cmp(&order(b)).then_with(|| version(a).cmp(&version(b)))
-    });
+    fn order(entry: &Entry) -> impl Ord + '_ {
+        let Entry { operation, time, manager, api_version, subresource, .. } = entry;
+        (*operation, time, manager, api_version, subresource)
+    }
+    entries.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut out = Vec::with_capacity(1024);
     out.push(b'[');
     for (position, entry) in entries.iter().enumerate() {

@@ -3,13 +3,15 @@
 //! Semantics of structured-merge-diff `merge/update.go` and apimachinery `pkg/util/managedfields`: what an update adds
 //! or changes passes to its manager, what it removes is owned by nobody, everything else stays, times too.
 
+use std::borrow::Cow;
+
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::{FieldSet, PathElement};
 use super::ownership::{self, Entry, Operation};
 use super::{parse_checked, splice};
-use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type};
+use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type, member_spans};
 
 /// More update managers than this are merged, oldest first, into one named `ancient-changes`.
 const MAX_UPDATE_MANAGERS: usize = 10;
@@ -45,14 +47,14 @@ impl Schemas {
         new: &[u8],
         update: Update<'_>,
     ) -> Result<Option<Vec<u8>>, SchemaError> {
-        let old_value = old.map(parse_checked).transpose()?.unwrap_or(Value::Object(serde_json::Map::new()));
-        let new_value = parse_checked(new)?;
-        let mut entries = current_entries(&old_value, &new_value, update.subresource);
+        let (before, after) = (old.map(Outline::of).transpose()?.unwrap_or_default(), Outline::of(new)?);
+        let mut entries = current_entries(before.managed, after.managed, update.subresource);
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
             return Ok(None);
         }
-        let change = compare(self, &self.root_type(kind), &old_value, &new_value);
+        let (before, after) = (before.without(&after)?, after.without(&before)?);
+        let change = compare(self, &self.root_type(kind), &before, &after);
         for entry in &mut entries {
             entry.fields.subtract(&change.written);
             entry.fields.subtract(&change.removed);
@@ -82,14 +84,57 @@ impl Schemas {
 
 /// A client may send managedFields along; what it sends counts, unless it sends none or nonsense, or writes through a
 /// subresource.
-fn current_entries(old: &Value, new: &Value, subresource: &str) -> Vec<Entry> {
-    let of = |object: &'_ Value| object["metadata"].get("managedFields").cloned();
-    let sent = of(new);
-    if ownership::is_reset(sent.as_ref()) {
+fn current_entries(old: Option<&[u8]>, new: Option<&[u8]>, subresource: &str) -> Vec<Entry> {
+    if ownership::is_reset(new) {
         return Vec::new();
     }
-    let sent = if subresource.is_empty() { ownership::parse(sent.as_ref()) } else { None };
-    sent.or_else(|| ownership::parse(of(old).as_ref())).unwrap_or_default()
+    let sent = if subresource.is_empty() { ownership::parse_json(new) } else { None };
+    sent.or_else(|| ownership::parse_json(old)).unwrap_or_default()
+}
+
+type JsonMember<'a> = (Cow<'a, str>, &'a [u8]);
+
+/// An object whose members, and those of its metadata, are still JSON: most are the same before and after an update,
+/// and what is the same to the byte need not be read to be compared.
+#[derive(Default)]
+struct Outline<'a> {
+    members: Vec<JsonMember<'a>>,
+    metadata: Option<Vec<JsonMember<'a>>>,
+    managed: Option<&'a [u8]>,
+}
+
+impl<'a> Outline<'a> {
+    fn of(object: &'a [u8]) -> Result<Self, SchemaError> {
+        let mut outline = Self { members: json_members(object)?, ..Self::default() };
+        let is_metadata = |(name, json): &JsonMember<'_>| name == "metadata" && json.starts_with(b"{");
+        if let Some(at) = outline.members.iter().position(is_metadata) {
+            let mut metadata = json_members(outline.members.swap_remove(at).1)?;
+            let managed = metadata.iter().position(|(name, _)| name == "managedFields");
+            outline.managed = managed.map(|at| metadata.swap_remove(at).1);
+            outline.metadata = Some(metadata);
+        }
+        Ok(outline)
+    }
+
+    /// What `other` has not, or has otherwise.
+    fn without(&self, other: &Self) -> Result<Value, SchemaError> {
+        let mut members = differing(&self.members, &other.members)?;
+        if let Some(metadata) = &self.metadata {
+            let others = other.metadata.as_deref().unwrap_or_default();
+            members.insert("metadata".to_owned(), Value::Object(differing(metadata, others)?));
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+fn json_members(object: &[u8]) -> Result<Vec<JsonMember<'_>>, SchemaError> {
+    let spans = member_spans(object, None)?.members;
+    Ok(spans.into_iter().map(|member| (member.name, &object[member.value])).collect())
+}
+
+fn differing(of: &[JsonMember<'_>], other: &[JsonMember<'_>]) -> Result<Map<String, Value>, SchemaError> {
+    let differ = of.iter().filter(|member| !other.contains(member));
+    differ.map(|(name, json)| Ok((name.clone().into_owned(), parse_checked(json)?))).collect()
 }
 
 fn cap_update_managers(entries: &mut Vec<Entry>) {

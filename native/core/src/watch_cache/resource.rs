@@ -195,6 +195,11 @@ impl ResourceCache {
         Arc::clone(&self.state.read().snapshot)
     }
 
+    /// The revision of the last change, 0 when there was none since the start.
+    pub fn changed(&self) -> u64 {
+        self.state.read().revision
+    }
+
     pub fn len(&self) -> usize {
         self.state.read().snapshot.len()
     }
