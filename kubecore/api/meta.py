@@ -30,21 +30,17 @@ def metadata(obj: JSON) -> JSON:
     return found
 
 
-def _meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:
-    return obj.get("metadata") or {}
-
-
 def name(obj: Mapping[str, Any]) -> str:
-    return _meta(obj).get("name") or ""
+    return (obj.get("metadata") or {}).get("name") or ""
 
 
 def namespace(obj: Mapping[str, Any]) -> str:
-    return _meta(obj).get("namespace") or ""
+    return (obj.get("metadata") or {}).get("namespace") or ""
 
 
 def key(obj: Mapping[str, Any]) -> str:
     """`namespace/name`, or `name` for an object without namespace: how caches and queues name it."""
-    meta = _meta(obj)
+    meta = obj.get("metadata") or {}
     space = meta.get("namespace")
     return f"{space}/{meta.get('name') or ''}" if space else (meta.get("name") or "")
 
@@ -60,40 +56,40 @@ def split_key(text: str) -> tuple[str, str]:
 
 
 def uid(obj: Mapping[str, Any]) -> str:
-    return _meta(obj).get("uid") or ""
+    return (obj.get("metadata") or {}).get("uid") or ""
 
 
 def resource_version(obj: Mapping[str, Any]) -> str:
-    return _meta(obj).get("resourceVersion") or ""
+    return (obj.get("metadata") or {}).get("resourceVersion") or ""
 
 
 def generation(obj: Mapping[str, Any]) -> int:
-    return _meta(obj).get("generation") or 0
+    return (obj.get("metadata") or {}).get("generation") or 0
 
 
 def labels(obj: Mapping[str, Any]) -> dict[str, str]:
-    return _meta(obj).get("labels") or {}
+    return (obj.get("metadata") or {}).get("labels") or {}
 
 
 def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
-    return _meta(obj).get("annotations") or {}
+    return (obj.get("metadata") or {}).get("annotations") or {}
 
 
 def finalizers(obj: Mapping[str, Any]) -> list[str]:
-    return _meta(obj).get("finalizers") or []
+    return (obj.get("metadata") or {}).get("finalizers") or []
 
 
 def deletion_timestamp(obj: Mapping[str, Any]) -> str:
     """RFC 3339 time by which the object should be gone, "" while nobody deletes it."""
-    return _meta(obj).get("deletionTimestamp") or ""
+    return (obj.get("metadata") or {}).get("deletionTimestamp") or ""
 
 
 def is_deleting(obj: Mapping[str, Any]) -> bool:
-    return bool(_meta(obj).get("deletionTimestamp"))
+    return bool((obj.get("metadata") or {}).get("deletionTimestamp"))
 
 
 def creation_timestamp(obj: Mapping[str, Any]) -> datetime | None:
-    text = _meta(obj).get("creationTimestamp")
+    text = (obj.get("metadata") or {}).get("creationTimestamp")
     return parse_time(text) if text else None
 
 
@@ -101,12 +97,13 @@ def creation_timestamp(obj: Mapping[str, Any]) -> datetime | None:
 
 
 def owner_references(obj: Mapping[str, Any]) -> list[JSON]:
-    return _meta(obj).get("ownerReferences") or []
+    return (obj.get("metadata") or {}).get("ownerReferences") or []
 
 
 def controller_of(obj: Mapping[str, Any]) -> JSON | None:
     """The owner reference that controls the object, or None."""
-    for reference in owner_references(obj):
+    references: Iterable[JSON] = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    for reference in references:
         if reference.get("controller"):
             return reference
     return None
@@ -142,20 +139,29 @@ def condition(obj: Mapping[str, Any], kind: str) -> JSON | None:
 
 # --- Times
 
+_SECONDS_LENGTH = len("2006-01-02T15:04:05")
+_MICROSECONDS_LENGTH = len("2006-01-02T15:04:05.000000")
+
 
 def format_time(when: datetime) -> str:
     """metav1.Time: RFC 3339 in UTC, whole seconds."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if when.tzinfo is not UTC:
+        when = when.astimezone(UTC)
+    return when.isoformat(timespec="seconds")[:_SECONDS_LENGTH] + "Z"
 
 
 def format_micro_time(when: datetime) -> str:
     """metav1.MicroTime: RFC 3339 in UTC with six digits of fraction."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if when.tzinfo is not UTC:
+        when = when.astimezone(UTC)
+    return when.isoformat(timespec="microseconds")[:_MICROSECONDS_LENGTH] + "Z"
 
 
 def parse_time(text: str) -> datetime:
     """An aware UTC time from RFC 3339; ValueError when it is none."""
     when = datetime.fromisoformat(text)
+    if when.tzinfo is UTC:
+        return when
     if when.tzinfo is None:
         raise ValueError(f"time without zone: {text!r}")
     return when.astimezone(UTC)

@@ -189,13 +189,25 @@ class Client:
         self, resource: str, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
     ) -> Object:
         """Create `obj` in `namespace` (else its own); with `name` and `subresource`, POST to a pod's binding, say."""
+        made: Object = orjson.loads(await self.post(resource, obj, namespace, name=name, subresource=subresource))
+        return made
+
+    async def post(
+        self, resource: str, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
+    ) -> bytes:
+        """`create` for those who do not need all of what was made: the answer as it came."""
         namespace = namespace or _namespace(obj)
-        return await self._call("POST", self.path(resource, namespace, name, subresource), body=obj)
+        return await self._send("POST", self.path(resource, namespace, name, subresource), obj)
 
     async def update(self, resource: str, obj: Object, *, subresource: str = "") -> Object:
         """Replace the object `obj` names; a resourceVersion in it must be the present one, else 409 Conflict."""
+        written: Object = orjson.loads(await self.put(resource, obj, subresource=subresource))
+        return written
+
+    async def put(self, resource: str, obj: Object, *, subresource: str = "") -> bytes:
+        """`update` for those who do not need all of what was written: the answer as it came."""
         path = self.path(resource, _namespace(obj), obj["metadata"]["name"], subresource)
-        return await self._call("PUT", path, body=obj)
+        return await self._send("PUT", path, obj)
 
     async def patch(
         self,
@@ -270,12 +282,13 @@ class Client:
     async def _call(
         self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
     ) -> Object:
+        answer: Object = orjson.loads(await self._send(method, path, body, content_type))
+        return answer
+
+    async def _send(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         query = {"fieldManager": self.field_manager} if method != "GET" else {}
         data = None if body is None else orjson.dumps(body)
-        answer: Object = orjson.loads(
-            await self.request(method, path, query=query, body=data, content_type=content_type)
-        )
-        return answer
+        return await self.request(method, path, query=query, body=data, content_type=content_type)
 
     async def close(self) -> None:
         await self.transport.close()

@@ -160,6 +160,7 @@ class EventRecorder:
 
     def _make(self, obj: Object, type: str, reason: str, message: str) -> Object:
         now = self._clock.now()
+        told = meta.format_time(now)
         source = {"component": self._component}
         if self._host:
             source["host"] = self._host
@@ -175,8 +176,8 @@ class EventRecorder:
             "reason": reason,
             "message": message[:1024],
             "source": source,
-            "firstTimestamp": meta.format_time(now),
-            "lastTimestamp": meta.format_time(now),
+            "firstTimestamp": told,
+            "lastTimestamp": told,
             "count": 1,
             "type": type,
             "eventTime": None,
@@ -241,7 +242,7 @@ class EventRecorder:
                 if not errors.is_not_found(error):
                     raise
                 # it expired meanwhile: begin again with this one, keeping the count as Kubernetes does
-        await self._client.create("events", event)
+        await self._client.post("events", event)
 
 
 def reference(obj: Object) -> Object:

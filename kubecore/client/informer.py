@@ -5,36 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-
-import orjson
 
 from kubecore.api import meta
 from kubecore.client.client import Client, Object
+from kubecore.client.decoding import decoder_of
 from kubecore.client.reflector import Reflector
 from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
 
 Objects = list[Object]
-IndexFunction = Callable[[Object], Iterable[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """Called synchronously, in order, on the event loop; should only keep light books and enqueue keys."""
-
-    on_add: Callable[[Object], None] | None = None
-    on_update: Callable[[Object, Object], None] | None = None
-    on_delete: Callable[[Object], None] | None = None
+IndexFunction = Callable[[Object], Sequence[str]]
 
 
 class SharedInformer:
     """Objects of one resource (and selector), keyed "namespace/name" or "name".
 
     What it hands out is shared by all: never change it, copy it first (`meta.deepcopy`). Objects carry no
-    managedFields. A handler is told of objects that exist already as additions; after a lost watch the differences to
-    a fresh list are told as ordinary changes. Nothing is ever re-sent for its own sake.
+    managedFields, and share with their former version what did not change of it. A handler is told of objects that
+    exist already as additions; after a lost watch the differences to a fresh list are told as ordinary changes.
+    Nothing is ever re-sent for its own sake.
     """
 
     def __init__(
@@ -51,16 +41,17 @@ class SharedInformer:
         self._objects: dict[str, Object] = {}
         self._index_functions: dict[str, IndexFunction] = {}
         self._indexes: dict[str, dict[str, dict[str, Object]]] = {}
-        self._handlers: list[Handler] = []
+        self._on_add: list[Callable[[Object], None]] = []
+        self._on_update: list[Callable[[Object, Object], None]] = []
+        self._on_delete: list[Callable[[Object], None]] = []
         self._synced = asyncio.Event()
-        self._kind = client.resource(resource).kind
-        self._api_version = client.resource(resource).api_version
+        known = client.resource(resource)
         self._reflector: Reflector[Object] = Reflector(
             client,
             clock,
             resource,
             self,
-            self._decode,
+            decoder_of(known),
             namespace=namespace,
             label_selector=label_selector,
             field_selector=field_selector,
@@ -111,11 +102,15 @@ class SharedInformer:
         on_update: Callable[[Object, Object], None] | None = None,
         on_delete: Callable[[Object], None] | None = None,
     ) -> None:
-        handler = Handler(on_add, on_update, on_delete)
-        self._handlers.append(handler)
+        """They are called synchronously, in order, on the event loop: keep light books there and enqueue keys."""
+        if on_update is not None:
+            self._on_update.append(on_update)
+        if on_delete is not None:
+            self._on_delete.append(on_delete)
         if on_add is not None:
+            self._on_add.append(on_add)
             for obj in list(self._objects.values()):
-                _call(on_add, obj)
+                _call([on_add], obj)
 
     async def run(self) -> None:
         """Follow the server until cancelled."""
@@ -139,10 +134,9 @@ class SharedInformer:
             self._replace_one(known, item)
         elif known is not None:
             del self._objects[key]
-            self._unindex(key, known)
-            for handler in self._handlers:
-                if handler.on_delete is not None:
-                    _call(handler.on_delete, item)
+            for name, function in self._index_functions.items():
+                self._unindex(name, key, function(known))
+            _call(self._on_delete, item)
 
     def _replace_one(self, known: Object | None, item: Object) -> None:
         key = meta.key(item)
@@ -150,51 +144,70 @@ class SharedInformer:
             # deleted and made anew between two lists: handlers must see both
             self.apply("DELETED", known)
             known = None
-        if known is not None:
-            self._unindex(key, known)
         self._objects[key] = item
-        for name in self._index_functions:
-            self._index(name, key, item)
-        for handler in self._handlers:
-            if known is None:
-                if handler.on_add is not None:
-                    _call(handler.on_add, item)
-            elif handler.on_update is not None:
-                _call(handler.on_update, known, item)
-
-    def _decode(self, data: bytes) -> Object:
-        obj: Object = orjson.loads(data)
-        obj.setdefault("apiVersion", self._api_version)
-        obj.setdefault("kind", self._kind)
-        obj["metadata"].pop("managedFields", None)
-        return obj
+        if known is None:
+            for name in self._index_functions:
+                self._index(name, key, item)
+            _call(self._on_add, item)
+        else:
+            _share(known, item)
+            for name in self._index_functions:
+                self._index(name, key, item, known)
+            _call(self._on_update, known, item)
 
     # ------------------------------------------------------------------ indexes
-    def _index(self, name: str, key: str, obj: Object) -> None:
-        index = self._indexes[name]
-        for value in self._index_functions[name](obj):
-            index.setdefault(value, {})[key] = obj
+    def _index(self, name: str, key: str, obj: Object, known: Object | None = None) -> None:
+        """Put `obj` where it belongs, and take it from where it is no more: `known` is what it was."""
+        index, function = self._indexes[name], self._index_functions[name]
+        values = function(obj)
+        if known is not None and (before := function(known)) != values:
+            self._unindex(name, key, before)
+        for value in values:
+            entries = index.get(value)
+            if entries is None:
+                index[value] = {key: obj}
+            else:
+                entries[key] = obj
 
-    def _unindex(self, key: str, obj: Object) -> None:
-        for name, function in self._index_functions.items():
-            index = self._indexes[name]
-            for value in function(obj):
-                entries = index.get(value)
-                if entries is not None:
-                    entries.pop(key, None)
-                    if not entries:
-                        del index[value]
+    def _unindex(self, name: str, key: str, values: Iterable[str]) -> None:
+        index = self._indexes[name]
+        for value in values:
+            entries = index.get(value)
+            if entries is not None:
+                entries.pop(key, None)
+                if not entries:
+                    del index[value]
 
 
 NAMESPACE_INDEX = "namespace"
+_LASTING = ("labels", "annotations", "ownerReferences", "finalizers")
 
 
-def _call(callback: Callable[..., None], *arguments: Object) -> None:
-    try:
-        callback(*arguments)
-    except Exception:
-        # one consumer's bug must not keep the others from seeing the change
-        log.exception("handler %r failed", callback)
+def _call(callbacks: list[Callable[..., None]], *arguments: Object) -> None:
+    for callback in callbacks:
+        try:
+            callback(*arguments)
+        except Exception:
+            # one consumer's bug must not keep the others from seeing the change
+            log.exception("handler %r failed", callback)
+
+
+def _share(known: Object, item: Object) -> None:
+    """Let a new version of an object have the very same parts as the former one where they are equal. Handlers compare
+    these again and again, which costs nothing then, and who keeps the former version keeps little of its own."""
+    before, now = known.get("spec"), item.get("spec")
+    if before and now and before == now:
+        item["spec"] = before
+    elif before and now:
+        _share_parts(before, now, tuple(now))
+    _share_parts(known["metadata"], item["metadata"], _LASTING)
+
+
+def _share_parts(known: Object, item: Object, names: Iterable[str]) -> None:
+    for name in names:
+        value = known.get(name)
+        if value and value == item.get(name):
+            item[name] = value
 
 
 class InformerFactory:
@@ -224,6 +237,10 @@ class InformerFactory:
             if self._started:
                 self._start(key, informer)
         return informer
+
+    def known(self, resource: str) -> SharedInformer | None:
+        """The informer of all objects of the resource, if somebody has asked for it."""
+        return self._informers.get((resource, "", "", ""))
 
     async def start(self) -> None:
         """Start what is asked for so far; an informer asked for later starts at once. May be called again."""

@@ -138,19 +138,26 @@ class Reflector(Generic[T]):
         try:
             async for batch in stream:
                 received = True
-                for event in batch:
-                    self._receive(event)
+                self._receive(batch)
         finally:
             await _close(stream)
         return received or self._clock.monotonic() - started >= 1.0
 
-    def _receive(self, event: WatchEvent) -> None:
-        kind = event.type
-        if kind == "ERROR":
-            raise StatusError.from_status(orjson.loads(event.object))
-        if kind != "BOOKMARK":
-            self._sink.apply(kind, self._decode(event.object))
-        self._resource_version = _HEAD.decode(event.object).metadata.resourceVersion
+    def _receive(self, batch: Sequence[WatchEvent]) -> None:
+        """The version that the next watch goes on from is read of the last event alone that got through."""
+        last: WatchEvent | None = None
+        apply, decode = self._sink.apply, self._decode
+        try:
+            for event in batch:
+                kind = event.type
+                if kind == "ERROR":
+                    raise StatusError.from_status(orjson.loads(event.object))
+                if kind != "BOOKMARK":
+                    apply(kind, decode(event.object))
+                last = event
+        finally:
+            if last is not None:
+                self._resource_version = _HEAD.decode(last.object).metadata.resourceVersion
 
 
 async def _close(stream: AsyncIterator[Any]) -> None:

@@ -13,11 +13,12 @@ from enum import Enum
 
 import msgspec
 
-from kubecore.api import errors, scheme
+from kubecore.api import errors, meta, scheme
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
 from kubecore.client.client import Object
 from kubecore.client.discovery import custom_resources
+from kubecore.client.informer import SharedInformer
 from kubecore.client.reflector import Reflector
 from kubecore.client.workqueue import RateLimits
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
@@ -31,6 +32,8 @@ from kubecore.controllers.gc_graph import (
     OwnerReference,
     Work,
     decode_metadata,
+    metadata_of,
+    same_ties,
 )
 
 _IGNORED = {"events", "events.events.k8s.io"}
@@ -59,6 +62,8 @@ class GarbageCollector(Controller):
         self._recorder = context.recorder(self.name)
         self.graph = Graph(self._names)
         self._monitors: dict[str, tuple[_Monitor, asyncio.Task[None]]] = {}
+        self._shared: set[str] = set()
+        """Keys of resources that are followed through caches which are there for others, too."""
         self._absent: OrderedDict[str | tuple[OwnerReference, str], None] = OrderedDict()
 
     # ------------------------------------------------------------------ watching
@@ -77,12 +82,36 @@ class GarbageCollector(Controller):
     def _watch(self, resources: Sequence[Resource]) -> None:
         for resource in resources:
             wanted = {"list", "watch", "delete"} <= resource.verbs and resource.storage_key == resource.key
-            if not wanted or resource.key in self._monitors or resource.key in _IGNORED:
+            if not wanted or resource.key in self._monitors or resource.key in self._shared | _IGNORED:
+                continue
+            informer = self.informers.known(resource.key) if scheme.default().knows(resource.key) else None
+            if informer is not None and resource.key not in _DISCOVERY_CHANGES:
+                self._share(resource.key, informer)
                 continue
             monitor = _Monitor(self, resource.key)
             reflector = Reflector(self.client, self.clock, resource.key, monitor, decode_metadata)
             task = asyncio.create_task(reflector.run(), name=f"{self.name} watches {resource.key}")
             self._monitors[resource.key] = (monitor, task)
+
+    def _share(self, resource: str, informer: SharedInformer) -> None:
+        """What somebody else watches need not be watched and decoded a second time."""
+        self._shared.add(resource)
+        self.needs(informer)
+
+        def seen(obj: Object) -> None:
+            self.take(self.graph.observe(resource, metadata_of(obj)))
+
+        def changed(old: Object, new: Object) -> None:
+            # most changes are of a status
+            if not same_ties(old["metadata"], new["metadata"]):
+                seen(new)
+
+        informer.add_handler(seen, changed, lambda obj: self.forget(meta.uid(obj)))
+
+    def forget(self, uid: str) -> None:
+        """An object that a watch had shown is gone."""
+        self.note_absent(uid)
+        self.take(self.graph.forget(uid))
 
     async def _rediscover(self) -> None:
         """Watch custom kinds that are new and let go of those that are served no more."""
@@ -309,8 +338,7 @@ class _Monitor:
     def apply(self, type: str, item: Metadata) -> None:
         if type == "DELETED":
             self._uids.discard(item.uid)
-            self._collector.note_absent(item.uid)
-            self._collector.take(self._collector.graph.forget(item.uid))
+            self._collector.forget(item.uid)
         else:
             self._uids.add(item.uid)
             self._collector.take(self._collector.graph.observe(self._resource, item))

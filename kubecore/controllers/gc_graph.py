@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from kubecore.client.client import Object
+
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 
@@ -48,6 +50,19 @@ _DECODER = msgspec.json.Decoder(_Item)
 
 def decode_metadata(data: bytes) -> Metadata:
     return _DECODER.decode(data).metadata
+
+
+_TIES = ("ownerReferences", "finalizers", "deletionTimestamp")
+
+
+def metadata_of(obj: Object) -> Metadata:
+    """Likewise, of an object that is decoded."""
+    return msgspec.convert(obj["metadata"], Metadata)
+
+
+def same_ties(before: Object, now: Object) -> bool:
+    """Whether two versions of an object's metadata are the same to garbage collection."""
+    return all(before.get(part) == now.get(part) for part in _TIES)
 
 
 @dataclass(frozen=True, slots=True)

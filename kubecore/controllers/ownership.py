@@ -46,12 +46,13 @@ class Ownership:
     async def claim(self, children: Iterable[Object]) -> list[Object]:
         """Those of `children` that are the owner's now; others' children are left alone."""
         claimed = []
+        owner_uid, chooses, accepts = meta.uid(self._owner), self._selector.matches, self._accepts
         for child in children:
             controller = meta.controller_of(child)
-            matches = self._selector.matches(meta.labels(child)) and self._accepts(child)
+            if controller is not None and controller["uid"] != owner_uid:
+                continue
+            matches = chooses(meta.labels(child)) and accepts(child)
             if controller is not None:
-                if controller["uid"] != meta.uid(self._owner):
-                    continue
                 if matches:
                     claimed.append(child)
                 elif not meta.is_deleting(self._owner):

@@ -8,10 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 from kubecore.client.events import EventRecorder
+
+
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _Named(msgspec.Struct):
+    metadata: _Name
+
+
+_NAMED = msgspec.json.Decoder(_Named)
 
 
 class PodControl:
@@ -19,19 +32,18 @@ class PodControl:
         self._client = client
         self._recorder = recorder
 
-    async def create(self, owner: Object, template: Object, reference: Object, *, generate_name: str = "") -> Object:
+    async def create(self, owner: Object, template: Object, reference: Object, *, generate_name: str = "") -> None:
         """`generate_name` begins the pod's name where that is not the owner's."""
-        pod = pod_from_template(owner, template, reference)
+        pod = _pod_of(owner, template, reference)
         if generate_name:
             pod["metadata"]["generateName"] = generate_name
         try:
-            made = await self._client.create("pods", pod, meta.namespace(owner))
+            made = await self._client.post("pods", pod, meta.namespace(owner))
         except StatusError as error:
             if not error.has_cause("NamespaceTerminating"):
                 self._recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
             raise
-        self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(made)}")
-        return made
+        self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {_NAMED.decode(made).metadata.name}")
 
     async def delete(self, owner: Object, pod: Object) -> None:
         """Delete a pod; NotFound when somebody else was first."""
@@ -46,6 +58,12 @@ class PodControl:
 
 def pod_from_template(owner: Object, template: Object, reference: Object) -> Object:
     """The pod a controller object asks for, with a generated name."""
+    pod: Object = meta.deepcopy(_pod_of(owner, template, reference))
+    return pod
+
+
+def _pod_of(owner: Object, template: Object, reference: Object) -> Object:
+    """Likewise, with parts that are still the template's."""
     source = template.get("metadata") or {}
     metadata: Object = {
         "generateName": f"{meta.name(owner)}-",
@@ -54,8 +72,8 @@ def pod_from_template(owner: Object, template: Object, reference: Object) -> Obj
     }
     for field in ("labels", "annotations", "finalizers"):
         if source.get(field):
-            metadata[field] = meta.deepcopy(source[field])
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": meta.deepcopy(template["spec"])}
+            metadata[field] = source[field]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
 async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple[int, BaseException | None]:

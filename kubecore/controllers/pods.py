@@ -26,7 +26,10 @@ def is_active(pod: Object) -> bool:
 
 
 def is_ready(pod: Object) -> bool:
-    return conditions.is_true(pod, "Ready")
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "Ready":
+            return bool(condition["status"] == "True")
+    return False
 
 
 def ready_since(pod: Object) -> datetime | None:
@@ -51,6 +54,8 @@ def available_in(pod: Object, min_ready_seconds: int, now: datetime) -> float | 
 def next_available_in(owner: Object, mine: Iterable[Object], now: datetime) -> float | None:
     """Seconds until the next ready pod will have been ready for the owner's minReadySeconds, which no event tells."""
     min_ready = owner["spec"].get("minReadySeconds") or 0
+    if min_ready <= 0:
+        return None
     waits = [available_in(pod, min_ready, now) for pod in mine]
     return min((wait for wait in waits if wait), default=None)
 

@@ -123,7 +123,8 @@ class ReplicaSetController(Controller):
         failure: BaseException | None = None
         if may_manage and not meta.is_deleting(replica_set):
             failure = await self._manage(key, replica_set, active)
-        terminating = sum(1 for pod in mine if meta.is_deleting(pod) and not pods.is_finished(pod))
+        leaving = [pod for pod in mine if meta.is_deleting(pod)] if len(active) < len(mine) else []
+        terminating = sum(1 for pod in leaving if not pods.is_finished(pod))
         status = self._status(replica_set, active, terminating, failure)
         await write_status(self.client, self.resource, replica_set, lambda _: status)
         if failure is not None:
@@ -183,11 +184,14 @@ class ReplicaSetController(Controller):
         spec, old = replica_set["spec"], replica_set.get("status") or {}
         template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
         min_ready = spec.get("minReadySeconds") or 0
+        ready = [pod for pod in active if pods.is_ready(pod)]
         counts = {
             "replicas": len(active),
             "fullyLabeledReplicas": sum(1 for pod in active if template_labels.items() <= meta.labels(pod).items()),
-            "readyReplicas": sum(1 for pod in active if pods.is_ready(pod)),
-            "availableReplicas": sum(1 for pod in active if pods.available_in(pod, min_ready, now) == 0),
+            "readyReplicas": len(ready),
+            "availableReplicas": sum(1 for pod in ready if pods.available_in(pod, min_ready, now) == 0)
+            if min_ready > 0
+            else len(ready),
         }
         status: dict[str, Any] = {name: count for name, count in counts.items() if count or name == "replicas"}
         if self.tells_terminating:

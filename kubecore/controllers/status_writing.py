@@ -23,7 +23,7 @@ async def write_status(client: Client, resource: str, obj: Object, status_of: Ca
         if status == (current.get("status") or {}):
             return
         try:
-            await client.update(resource, {**current, "status": status}, subresource="status")
+            await client.put(resource, {**current, "status": status}, subresource="status")
             return
         except StatusError as error:
             if errors.is_not_found(error):

@@ -44,13 +44,15 @@ class TaintEvictionController(Controller):
                 self.enqueue(pod)
 
     def _pod_added(self, pod: Object) -> None:
-        if pods.node_name(pod):
+        """Nothing is to be done on a node without such taints; when it gets one, its pods are looked at."""
+        node = self._nodes.get(pods.node_name(pod))
+        if node is not None and (no_execute(node) or meta.key(pod) in self._scheduled):
             self.enqueue(pod)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         same = pods.node_name(old) == pods.node_name(new)
         if not same or old["spec"].get("tolerations") != new["spec"].get("tolerations"):
-            self.enqueue(new)
+            self._pod_added(new)
 
     def _pod_deleted(self, pod: Object) -> None:
         self._scheduled.discard(meta.key(pod))

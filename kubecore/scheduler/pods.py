@@ -134,21 +134,31 @@ def is_finished(obj: Object) -> bool:
 
 def scheduling_facts(pod: Object) -> tuple[object, ...]:
     """All of a pod that its scheduling, or that of others, can depend on. Equal facts, no need to look again."""
-    status = pod.get("status") or {}
-    resources = [
-        (one.get("name"), one.get("resources"), one.get("allocatedResources"))
-        for kind in ("containerStatuses", "initContainerStatuses")
-        for one in status.get(kind) or ()
-        if one.get("resources") or one.get("allocatedResources")
-    ]
     return (
         pod["spec"],
         meta.labels(pod),
         meta.uid(pod),
         meta.is_deleting(pod),
-        resources,
-        _resize_is_infeasible(status),
+        _resized(pod),
+        _resize_is_infeasible(pod.get("status") or {}),
     )
+
+
+def _resized(pod: Object) -> list[tuple[object, ...]]:
+    """What containers have that is not what the spec asks for: nothing, but for a resize in place (KEP-1287)."""
+    status, spec = pod.get("status") or {}, pod["spec"]
+    found: list[tuple[object, ...]] = []
+    for kind, declared in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
+        for one in status.get(kind) or ():
+            resources, allocated = one.get("resources"), one.get("allocatedResources")
+            if not resources and not allocated:
+                continue
+            name = one.get("name")
+            containers = spec.get(declared) or ()
+            asked = next((container.get("resources") for container in containers if container["name"] == name), None)
+            if (resources and resources != asked) or (allocated and allocated != (asked or {}).get("requests")):
+                found.append((name, resources, allocated))
+    return found
 
 
 def is_placed_unchanged(waiting: Object, placed: Object, node: str) -> bool:
@@ -209,10 +219,8 @@ _Plain = tuple[tuple[tuple[str, Any], ...], ...]
 
 def _plainly_asked(pod: Object) -> _Plain | None:
     """Those of a pod that has nothing but containers, none of them resized; None for any other."""
-    spec, status = pod["spec"], pod.get("status") or {}
-    if spec.get("initContainers") or spec.get("overhead") or spec.get("resources"):
-        return None
-    if any(one.get("resources") for one in status.get("containerStatuses") or ()):
+    spec = pod["spec"]
+    if spec.get("initContainers") or spec.get("overhead") or spec.get("resources") or _resized(pod):
         return None
     return tuple([tuple(((one.get("resources") or {}).get("requests") or {}).items()) for one in spec["containers"]])
 

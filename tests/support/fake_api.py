@@ -157,7 +157,11 @@ class FakeAPI:
             watcher.woken.set()
 
     def is_watched(self, resource: str) -> bool:
-        return any(watcher.resource.key == resource for watcher in self._watchers)
+        return self.watches(resource) > 0
+
+    def watches(self, resource: str) -> int:
+        """How many watches of it are open."""
+        return sum(1 for watcher in self._watchers if watcher.resource.key == resource)
 
     def writes(self, verb: str = "") -> list[Request]:
         return [request for request in self.requests if not verb or request.verb == verb]

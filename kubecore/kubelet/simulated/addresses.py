@@ -6,6 +6,7 @@ They are of 240.0.0.0/4, which is reserved and used by nobody: whoever connects 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Hashable
 
 NODES = ipaddress.IPv4Network("240.0.0.0/8")
@@ -39,7 +40,7 @@ class Addresses:
         if number is None:
             number = self._given[owner] = self._free()
             self._used.add(number)
-        return str(ipaddress.IPv4Address(self._first + number))
+        return socket.inet_ntoa((self._first + number).to_bytes(4, "big"))
 
     def release(self, owner: Hashable) -> None:
         number = self._given.pop(owner, None)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
+import orjson
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -44,13 +47,26 @@ class FleetConfig:
     names: tuple[str, ...] = ()
 
 
+class _Meta(msgspec.Struct):
+    resourceVersion: str
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Meta
+
+
+_VERSIONED = msgspec.json.Decoder(_Versioned)
+
+
 @dataclass(slots=True)
 class _Known:
-    """A pod on a simulated node. `answer`: what the API said to our last write, until the cache has it."""
+    """A pod on a simulated node. `answer`: what the API said to our last write, until the cache has it, and of which
+    version that is."""
 
     pod: SimulatedPod
     uid: str
-    answer: Object | None = None
+    answer: bytes | None = None
+    version: int = 0
 
 
 class SimulatedFleet:
@@ -232,7 +248,7 @@ class SimulatedFleet:
 
     def _pod_changed(self, old: Object, new: Object) -> None:
         known = self._known.get(meta.key(new))
-        if known is not None and known.answer is not None and _version(new) >= _version(known.answer):
+        if known is not None and known.answer is not None and _version(new) >= known.version:
             known.answer = None
         if _outlook(old) != _outlook(new):
             self._pod_seen(new)
@@ -249,7 +265,7 @@ class SimulatedFleet:
         if pod is None or node is None or node_name not in self._leases or nodes.is_silent(node):
             return None
         known = self._known_pod(key, pod, node_name)
-        newest = known.answer or pod
+        newest = pod if known.answer is None else orjson.loads(known.answer)
         step = known.pod.step(newest, self._clock.now())
         for warning in step.warnings:
             self._recorder.event(newest, "Warning", warning.reason, warning.message, field_path=warning.field_path)
@@ -272,7 +288,8 @@ class SimulatedFleet:
     async def _write(self, known: _Known, pod: Object, step: Step) -> None:
         try:
             if step.status is not None and (status := _merged(pod.get("status") or {}, step.status)) is not None:
-                known.answer = await self._client.update("pods", {**pod, "status": status}, subresource="status")
+                answer = await self._client.put("pods", {**pod, "status": status}, subresource="status")
+                known.answer, known.version = answer, _number(_VERSIONED.decode(answer).metadata.resourceVersion)
             if step.gone:
                 name, namespace = meta.name(pod), meta.namespace(pod)
                 await self._client.delete("pods", name, namespace, uid=known.uid, grace_period_seconds=0)
@@ -306,14 +323,17 @@ def _outlook(pod: Object) -> tuple[Any, ...]:
     )
 
 
-def _node_of(pod: Object) -> Iterable[str]:
+def _node_of(pod: Object) -> Sequence[str]:
     name = pod["spec"].get("nodeName")
     return (name,) if name else ()
 
 
 def _version(obj: Object) -> int:
-    text = meta.resource_version(obj)
-    return int(text) if text.isdigit() else 0
+    return _number(meta.resource_version(obj))
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdigit() else 0
 
 
 async def _for_each(keys: Sequence[K], do: Callable[[K], Awaitable[None]]) -> None:

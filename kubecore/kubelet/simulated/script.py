@@ -63,6 +63,8 @@ class Span:
 
     def pick(self, *about: object) -> timedelta:
         """The value for what `about` names: spread evenly over the range, and always the same."""
+        if self.longest == self.shortest:
+            return self.shortest
         share = zlib.crc32(repr(about).encode()) / 2**32
         return self.shortest + (self.longest - self.shortest) * share
 

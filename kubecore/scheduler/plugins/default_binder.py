@@ -22,4 +22,4 @@ class DefaultBinder(Bind):
             "metadata": {"name": name, "namespace": pod.namespace, "uid": pod.uid},
             "target": {"kind": "Node", "name": node},
         }
-        await self._client.create("pods", binding, pod.namespace, name=name, subresource="binding")
+        await self._client.post("pods", binding, pod.namespace, name=name, subresource="binding")

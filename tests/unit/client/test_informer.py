@@ -168,3 +168,28 @@ async def test_a_handler_that_fails_does_not_stop_the_others(
     api.add("configmaps", config_map("one"))
     await clock.settle()
     assert seen == ["add one"]
+
+
+def pod(phase: str) -> Object:
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "app"}]}
+    return {"metadata": {"name": "one", "labels": {"app": "web"}}, "spec": spec, "status": {"phase": phase}}
+
+
+async def test_a_new_version_shares_with_the_former_one_what_did_not_change(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    api.add("pods", pod("Pending"))
+    informer = informers.informer("pods")
+    versions: list[tuple[Object, Object]] = []
+    informer.add_handler(on_update=lambda old, new: versions.append((old, new)))
+    await informers.start()
+    await clock.settle()
+    api.change("pods", "one", status={"phase": "Running"})
+    await clock.settle()
+    api.change("pods", "one", spec={"nodeName": "m"})
+    await clock.settle()
+    (old, new), (_, moved) = versions
+    assert new["spec"] is old["spec"] and new["metadata"]["labels"] is old["metadata"]["labels"]
+    assert (old["status"], new["status"]) == ({"phase": "Pending"}, {"phase": "Running"})
+    assert moved["spec"]["containers"] is old["spec"]["containers"]
+    assert (old["spec"]["nodeName"], moved["spec"]["nodeName"]) == ("n", "m")

@@ -50,6 +50,24 @@ async def test_background_deletion_takes_dependents_of_dependents_too(api: FakeA
     assert names(api.all("pods")) == ["other"]
 
 
+async def test_what_other_controllers_watch_is_not_watched_again(api: FakeAPI, running: Running) -> None:
+    owner = add_set(api)
+    running.context.informers.informer("pods")
+    running.context.informers.informer(SETS)
+    await start(running)
+    assert api.watches("pods") == api.watches(SETS) == api.watches("services") == 1
+    add_pod(api, "owned", reference(owner))
+    add_pod(api, "adopted")
+    add_pod(api, "orphaned", reference(owner))
+    await running.settle()
+    api.change("pods", "adopted", metadata={"ownerReferences": [reference(owner)]})
+    api.change("pods", "orphaned", metadata={"ownerReferences": []})
+    api.change("pods", "owned", status={"phase": "Running"})
+    await running.settle()
+    await delete(running, "web", "Foreground")
+    assert api.all(SETS) == [] and names(api.all("pods")) == ["orphaned"]
+
+
 async def test_foreground_deletion_keeps_the_owner_until_its_dependents_are_gone(
     api: FakeAPI, running: Running
 ) -> None:

@@ -153,6 +153,13 @@ class TestFacts:
         )
         assert scheduling_facts(pod()) == scheduling_facts(running)
 
+    def test_nor_does_one_that_says_of_resources_what_the_spec_does(self) -> None:
+        requests = {"cpu": "100m"}
+        had = {"name": "c", "resources": {"requests": requests}, "allocatedResources": requests}
+        asking = pod(requests=requests)
+        running = pod(requests=requests, status={"phase": "Running", "containerStatuses": [had]})
+        assert scheduling_facts(asking) == scheduling_facts(running)
+
     def test_spec_labels_deletion_and_resized_resources_do(self) -> None:
         status = {"containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}
         changed = [pod(labels={"a": "b"}), pod(priority=1), pod(deleting=True), pod(uid="other"), pod(status=status)]
