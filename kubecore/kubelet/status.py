@@ -121,23 +121,24 @@ def _conditions(
         ("ContainersReady", main_ready),
         ("PodScheduled", (True, "", "")),
     ]
-    return [_condition(pod, kind, *value, now=now) for kind, value in wanted]
+    held = {one.get("type"): one for one in (pod.get("status") or {}).get("conditions") or []}
+    told, generation = meta.format_time(now), meta.generation(pod)
+    return [_condition(held.get(kind) or {}, kind, value, told, generation) for kind, value in wanted]
 
 
-def _condition(pod: Object, kind: str, holds: bool, reason: str, message: str, *, now: datetime) -> Object:
+def _condition(old: Object, kind: str, verdict: Verdict, now: str, generation: int) -> Object:
     """With the old transition time where the status is the old one; absent texts are null, to remove old ones."""
+    holds, reason, message = verdict
     state = "True" if holds else "False"
-    old = meta.condition(pod, kind) or {}
     since = old.get("lastTransitionTime") if old.get("status") == state else None
     condition: Object = {
         "type": kind,
         "status": state,
         "lastProbeTime": None,
-        "lastTransitionTime": since or meta.format_time(now),
+        "lastTransitionTime": since or now,
         "reason": reason or None,
         "message": message or None,
     }
-    generation = meta.generation(pod)
     if generation:
         condition["observedGeneration"] = generation
     return condition

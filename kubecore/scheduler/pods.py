@@ -62,6 +62,13 @@ class PodInfo:
         self._requests: Resources | None = None
         self._used: tuple[int, int] | None = None
 
+    def renewed(self, obj: Object) -> PodInfo:
+        """The pod as `obj` tells of it. What follows from a spec that stayed the same is not worked out again."""
+        pod = PodInfo(obj)
+        if pod.uid == self.uid and obj["spec"] == self.obj["spec"] and _resized(obj) == _resized(self.obj) == []:
+            pod._affinity, pod._requests, pod._used = self._affinity, self._requests, self._used
+        return pod
+
     @property
     def spec(self) -> Object:
         spec: Object = self.obj["spec"]

@@ -325,9 +325,10 @@ class Scheduler:
                 self._take_back_nomination(confirmed, unless=confirmed.node)
                 self._queue.happened(pod_placed(confirmed))
         elif scheduling_facts(old) != scheduling_facts(new) or self._cache.pod(key) is None:
-            pod = PodInfo(new)
+            before = self._cache.pod(key) or PodInfo(old)
+            pod = before.renewed(new)
             self._cache.add_pod(pod)
-            for event in pod_changes(PodInfo(old), pod):
+            for event in pod_changes(before, pod):
                 self._queue.happened(event)
         elif (old.get("status") or {}).get("startTime") != (new.get("status") or {}).get("startTime"):
             self._cache.started(new)
