@@ -15,6 +15,7 @@ NAMES = [
     "apply",
     "crd",
     "create-fsync",
+    "dns",
     "get",
     "grpc",
     "lb-pick",
