@@ -1,6 +1,7 @@
 """Deletes pods that do not tolerate their node's NoExecute taints, at once or after their tolerationSeconds.
 
-(kubernetes `pkg/controller/tainteviction`.) The time runs from the taint's timeAdded, so a restart loses none of it.
+(kubernetes `pkg/controller/tainteviction`.) The time runs from the taint's timeAdded, so that a restart loses none of
+it; a taint that somebody put there without one counts from when it was seen.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class TaintEvictionController(Controller):
         self._pods.add_index(NODE_INDEX, pod_node)
         self._nodes.add_handler(self._node_changed, self._node_updated)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
-        self._scheduled: set[str] = set()
+        self._scheduled: dict[str, datetime] = {}  # pods that will have to go, since when that is known
 
     def _node_updated(self, old: Object, new: Object) -> None:
         if no_execute(old) != no_execute(new):
@@ -55,22 +56,22 @@ class TaintEvictionController(Controller):
             self._pod_added(new)
 
     def _pod_deleted(self, pod: Object) -> None:
-        self._scheduled.discard(meta.key(pod))
+        self._scheduled.pop(meta.key(pod), None)
 
     async def sync(self, key: str) -> float | None:
         pod = self._pods.get(key)
         node = self._nodes.get(pods.node_name(pod)) if pod is not None else None
         if pod is None or node is None or meta.is_deleting(pod):
-            self._scheduled.discard(key)
+            self._scheduled.pop(key, None)
             return None
-        due = eviction_due(pod, no_execute(node), self.clock.now())
+        now = self.clock.now()
+        due = eviction_due(pod, no_execute(node), now, seen=self._scheduled.get(key, now))
         if due is None:
-            if key in self._scheduled:
-                self._scheduled.discard(key)
+            if self._scheduled.pop(key, None) is not None:
                 self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
         if due > 0:
-            self._scheduled.add(key)
+            self._scheduled.setdefault(key, now)
             return due
         await self._evict(pod)
         return None
@@ -89,15 +90,16 @@ class TaintEvictionController(Controller):
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise
-        self._scheduled.discard(key)
+        self._scheduled.pop(key, None)
 
 
 def no_execute(node: Object) -> list[Taint]:
     return [taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"]
 
 
-def eviction_due(pod: Object, taints: list[Taint], now: datetime) -> float | None:
-    """Seconds until the pod must go (0 or less: now); None while it may stay for ever."""
+def eviction_due(pod: Object, taints: list[Taint], now: datetime, *, seen: datetime) -> float | None:
+    """Seconds until the pod must go (0 or less: now); None while it may stay for ever. `seen`: since when taints have
+    been there that do not say it themselves."""
     due: list[float] = []
     for taint in taints:
         matching = [one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)]
@@ -105,6 +107,6 @@ def eviction_due(pod: Object, taints: list[Taint], now: datetime) -> float | Non
             return 0.0
         limits = [one["tolerationSeconds"] for one in matching if one.get("tolerationSeconds") is not None]
         if limits:
-            since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else now
+            since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else seen
             due.append(min(limits) - (now - since).total_seconds())
     return min(due, default=None)

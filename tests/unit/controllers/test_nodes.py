@@ -97,6 +97,23 @@ async def test_its_pods_are_evicted_when_their_toleration_runs_out(
     assert not api.get("pods", "for-ever")["metadata"].get("deletionTimestamp")  # type: ignore[index]
 
 
+async def test_a_taint_that_says_not_since_when_counts_from_when_it_was_seen(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    add_node(api)
+    add_pod(
+        api, "a", tolerations=[{"key": "mine", "effect": "NoExecute", "operator": "Exists", "tolerationSeconds": 30}]
+    )
+    await start(running)
+    await heartbeats(api, clock, 60)
+    api.change("nodes", "n1", spec={"taints": [{"key": "mine", "effect": "NoExecute"}]})
+    await heartbeats(api, clock, 20)
+    assert not api.get("pods", "a")["metadata"].get("deletionTimestamp")  # type: ignore[index]
+    await heartbeats(api, clock, 20)
+    assert api.get("pods", "a")["metadata"].get("deletionTimestamp")  # type: ignore[index]
+    assert events(api, "TaintManagerEviction") == ["Marking for deletion Pod default/a"]
+
+
 async def test_a_node_that_speaks_again_loses_its_taints_and_keeps_its_pods(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
