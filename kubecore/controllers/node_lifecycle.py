@@ -43,6 +43,9 @@ class NodeLifecycleController(Controller):
     """Keys are nodes. Heartbeats only note the time; one timer per node looks whether there were any."""
 
     name = "node-lifecycle-controller"
+    # Thousands of nodes may come at once, and get no pods before they were looked at; where the API is busy, each takes
+    # as long as its writes wait.
+    workers = 32
 
     def __init__(self, context: ControllerContext, *, grace_seconds: float) -> None:
         super().__init__(context)

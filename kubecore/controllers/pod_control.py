@@ -24,6 +24,7 @@ class _Named(msgspec.Struct):
     metadata: _Name
 
 
+_LONGEST_BATCH = 64
 _NAMED = msgspec.json.Decoder(_Named)
 
 
@@ -79,7 +80,8 @@ def _pod_of(owner: Object, template: Object, reference: Object) -> Object:
 async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple[int, BaseException | None]:
     """Call `step` `count` times, in batches of 1, 2, 4, ..., and stop after a batch in which one failed.
 
-    So a quota that is used up costs one refused request, not hundreds. Returns how often it worked, and an error.
+    So a quota that is used up costs one refused request, not hundreds. No batch is longer than what the API takes at
+    once without letting others wait. Returns how often it worked, and an error.
     """
     done, batch = 0, 1
     remaining = count
@@ -91,5 +93,5 @@ async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple
         if failed:
             return done, failed[0]
         remaining -= batch
-        batch *= 2
+        batch = min(2 * batch, _LONGEST_BATCH)
     return done, None

@@ -86,6 +86,7 @@ class SimulatedFleet:
         self._pods = self._informers.informer("pods")
         self._pods.add_index(_PODS_BY_NODE, _node_of)
         self._leases: dict[str, NodeLease] = {}
+        self._renewing: set[str] = set()
         self._any_nodes = asyncio.Event()
         self._silent: set[str] = set()
         self._node_addresses = Addresses(NODES)
@@ -208,26 +209,33 @@ class SimulatedFleet:
         return min(max(RENEW_SECONDS, len(self._leases) / _RENEWALS_A_SECOND), _LONGEST_RENEW_SECONDS)
 
     async def _renew_leases(self) -> None:
-        """A share at a time, so that the load is even. The time a share takes is a part of its turn: a round that lasts
-        longer than it should lets nodes count as lost."""
-        while True:
-            await self._any_nodes.wait()
-            names, seconds = list(self._leases), self._renew_seconds()
-            if not names:
-                self._any_nodes.clear()
-                continue
-            size = math.ceil(len(names) / seconds)
-            shares = [names[start : start + size] for start in range(0, len(names), size)]
-            for share in shares:
-                started = self._clock.monotonic()
-                await _for_each(share, self._renew)
-                spent = self._clock.monotonic() - started
-                await self._clock.sleep(max(0.0, seconds / len(shares) - spent))
+        """A share at a time, so that the load is even. Each begins when it is due, whether or not the one before is
+        through: where the API is busy, a round that waited for it would let nodes count as lost."""
+        due = self._clock.monotonic()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                names, seconds = list(self._leases), self._renew_seconds()
+                if not names:
+                    self._any_nodes.clear()
+                    await self._any_nodes.wait()
+                    due = self._clock.monotonic()
+                    continue
+                size = math.ceil(len(names) / seconds)
+                shares = [names[start : start + size] for start in range(0, len(names), size)]
+                for share in shares:
+                    left = [name for name in share if name not in self._renewing]
+                    self._renewing.update(left)
+                    group.create_task(_for_each(left, self._renew), name="simulated leases of a share")
+                    due += seconds / len(shares)
+                    await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
 
     async def _renew(self, name: str) -> None:
-        node = self._nodes.get(name)
-        if node is not None and not nodes.is_silent(node):
-            await self._lease(name, node)
+        try:
+            node = self._nodes.get(name)
+            if node is not None and not nodes.is_silent(node):
+                await self._lease(name, node)
+        finally:
+            self._renewing.discard(name)
 
     async def _lease(self, name: str, node: Object) -> None:
         lease = self._leases.get(name)

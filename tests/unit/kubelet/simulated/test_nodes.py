@@ -50,6 +50,22 @@ async def test_leases_are_renewed_in_time_by_a_server_that_answers_late(
     assert len(fleet.api.writes(RENEWALS)) - before == 2 * 10
 
 
+async def test_a_lease_that_is_long_in_coming_holds_up_no_other(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = fleet.api.request
+
+    async def request(method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        if path.endswith("leases/sim-0"):
+            await fleet.clock.sleep(60)
+        return await answer(method, path, **options)
+
+    monkeypatch.setattr(fleet.api, "request", request)
+    await fleet.settle(20)
+    before = len(fleet.api.writes(RENEWALS))
+    await fleet.settle(120)
+    renewed = [write.name for write in fleet.api.writes(RENEWALS)[before:]]
+    assert (renewed.count("sim-0"), renewed.count("sim-1")) == (2, 12)
+
+
 async def test_a_lease_lasts_for_four_renewals_of_as_many_nodes_as_there_are(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
