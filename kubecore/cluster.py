@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import itertools
 import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.clock import Clock, RealClock
+from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
 from kubecore.held_directory import HeldDirectory
 from kubecore.resolv_conf import ResolvConf
 from kubecore.whole_file import write_whole
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
     from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsConfig, DnsResponder
     from kubecore.dns.service import Site
-    from kubecore.kubelet.network import Detection
-    from kubecore.kubelet.range_claims import Claim
     from kubecore.scheduler.scheduler import SchedulerConfig
 
 log = logging.getLogger("kubecore.cluster")
 
-Mode = Literal["netns", "loopback"]
 ProxyMode = Literal["userspace", "nftables", "ipvs"]
 
 SIMULATED = "simulated"
@@ -47,9 +44,6 @@ DNS_ADDRESS_NUMBER = 10
 """Which address of the service range is the DNS server's, by kubeadm's convention."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
-
-# Of Services and pods in netns mode. The host routes them, so that a second cluster on the machine needs its own.
-NETWORK_PAIRS = {f"10.{96 + number}.0.0/16": f"10.{244 + number}.0.0/16" for number in range(11)}
 
 
 class Component(Protocol):
@@ -91,96 +85,6 @@ class ClusterConfig:
     def real_nodes(self) -> int:
         """Nodes that run something."""
         return 0 if self.default_runtime == SIMULATED else self.nodes
-
-
-@dataclass(frozen=True, slots=True)
-class Networks:
-    """The pod network mode and the IPv4 ranges of Services and pods (in loopback mode the latter follow from the
-    former). `claim` keeps other clusters of this host off the ranges; `reason` tells why the mode is no better."""
-
-    mode: Mode = "loopback"
-    services: str = "127.96.0.0/21"
-    pods: str = ""
-    claim: Claim | None = None
-    reason: str = ""
-
-    def pods_of_node(self, index: int) -> str:
-        if self.mode == "loopback":
-            from kubecore.kubelet import loopback_ranges
-
-            return loopback_ranges.pods_of(self.services, index)
-        return str(next(itertools.islice(ipaddress.ip_network(self.pods).subnets(new_prefix=24), index, None)))
-
-    def __str__(self) -> str:
-        from kubecore.kubelet.network import MEANING
-
-        because = f" because {self.reason}" if self.reason else ""
-        return f"{self.mode}: {MEANING[self.mode]}{because}; Services have {self.services}"
-
-
-def choose_networks(config: ClusterConfig) -> Networks:
-    """The ranges that the data directory was made with, else ones that are free on this host.
-
-    They are kept: cluster IPs that were given away must stay inside their range over restarts. New ones are claimed at
-    once, kept ones by `hold_networks`. Raises PermissionError when the directory's mode is not to be had, RangeError
-    when there are no addresses left.
-    """
-    from kubecore.kubelet import network
-
-    file = config.data_dir / "networks.json"
-    found = network.detect()
-    if file.exists():
-        chosen = _kept_networks(config, Networks(**json.loads(file.read_text())), found)
-    else:
-        chosen = _new_networks(config, found)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"mode": chosen.mode, "services": chosen.services, "pods": chosen.pods}
-        write_whole(file, json.dumps(kept).encode())
-    if chosen.mode == "loopback" and found.mode == "loopback":
-        return replace(chosen, reason=found.reason)
-    return chosen
-
-
-def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> Networks:
-    made = f"{config.data_dir} was made with pod network {kept.mode}"
-    if config.network_mode not in ("auto", kept.mode):
-        raise PermissionError(f"{made} and keeps it: use another data directory for {config.network_mode}")
-    if kept.mode == "netns" and found.mode != "netns":
-        raise PermissionError(f"{made}, which cannot be had now: {found.reason}")
-    return kept
-
-
-def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
-    from kubecore.kubelet import loopback_ranges, network
-    from kubecore.kubelet.range_claims import claim_first
-
-    mode = found.mode if config.network_mode == "auto" else config.network_mode
-    if mode == "netns":
-        if found.mode != "netns":
-            raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
-        free = network.unrouted([*NETWORK_PAIRS.keys(), *NETWORK_PAIRS.values()])
-        # A killed cluster's bridge keeps its pods' route, and with it the pair, until the cluster is started again.
-        candidates = [services for services, pods in NETWORK_PAIRS.items() if {services, pods} <= free]
-        candidates = candidates or list(NETWORK_PAIRS)
-    else:
-        candidates = loopback_ranges.all_services(network.bridge_name(config.data_dir))
-    claim = claim_first(candidates) if config.real_nodes else None
-    services = claim.network if claim is not None else candidates[0]
-    return Networks(mode, services, NETWORK_PAIRS.get(services, ""), claim)
-
-
-def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
-    """With a claim, unless nothing will listen on the addresses. To be called once the data directory is surely ours,
-    for whoever has that has its addresses, too. Raises RangeError when another cluster has them."""
-    from kubecore.kubelet.range_claims import Claim, RangeError
-
-    if networks.claim is not None or not config.real_nodes:
-        return networks
-    try:
-        return replace(networks, claim=Claim(networks.services))
-    except RangeError as error:
-        text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
-        raise RangeError(text) from error
 
 
 class Cluster:
@@ -384,11 +288,23 @@ class Cluster:
         if not self.config.real_nodes:
             return
         bridge = network.bridge_name(self.config.data_dir)
-        self._start_proxy(bridge)
+        mode = await self._settle_proxy_mode()
+        self._start_proxy(bridge, mode)
         for index in range(self.config.real_nodes):
-            self._start_node(index, bridge, name_servers)
+            self._start_node(index, bridge, name_servers, pods_through_node=mode != "userspace")
 
-    def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...]) -> None:
+    async def _settle_proxy_mode(self) -> ProxyMode:
+        """The one asked for, if it can be had: how pods are connected depends on it."""
+        from kubecore.proxy import modes
+
+        wanted = self.config.proxy_mode
+        reason = await asyncio.to_thread(modes.unavailable, wanted) if wanted != "userspace" else ""
+        if reason:
+            log.warning("proxy mode %s is not available: %s; falling back to userspace", wanted, reason)
+            return "userspace"
+        return wanted
+
+    def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...], *, pods_through_node: bool) -> None:
         from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
 
         config, networks, name = self.config, self._networks, self._node_name(index)
@@ -402,6 +318,7 @@ class Cluster:
             cluster_cidr=networks.pods,
             pod_cidr=networks.pods_of_node(index),
             bridge=bridge,
+            pods_through_node=pods_through_node,
             cluster_id=bridge,
             cluster_dns=name_servers,
             cluster_domain=CLUSTER_DOMAIN,
@@ -412,13 +329,21 @@ class Cluster:
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
         self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
 
-    def _start_proxy(self, bridge: str) -> None:
+    def _start_proxy(self, bridge: str, mode: ProxyMode) -> None:
         """The service proxy, once for all nodes of this process: they share one host."""
-        from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+        from kubecore.proxy.modes import ProxyConfig
+        from kubecore.proxy.proxy import ServiceProxy
 
-        link = bridge if self._networks.mode == "netns" else ""
+        networks = self._networks
         client = self._client("system:kube-proxy", field_manager="kube-proxy")
-        settings = ProxyConfig(mode=self.config.proxy_mode, network_mode=self._networks.mode, address_link=link)
+        settings = ProxyConfig(
+            mode=mode,
+            network_mode=networks.mode,
+            address_link=bridge if networks.mode == "netns" else "",
+            table=bridge.replace("kc-", "kubecore-"),
+            pod_ranges=(networks.pods,) if networks.pods else (),
+            service_ranges=(networks.services,),
+        )
         self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
 
     def _client(self, username: str, *groups: str, field_manager: str) -> Client:

@@ -22,10 +22,13 @@ _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _GETROUTE = 24, 26
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
-_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
+_BRPORT_MODE = 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _IFF_UP = 1
+# An IPv6 address is used at once: nobody else on a link of ours can have it.
+_IFA_F_NODAD = 0x02
 _RT_TABLE_MAIN, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
 
 _HEADER = struct.Struct("=IHHII")
@@ -33,23 +36,25 @@ _LINK = struct.Struct("=BBHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
-IPv4 = ipaddress.IPv4Address
 IPv4Net = ipaddress.IPv4Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """One IPv4 address as it stands on a link: `index` of the link, address and prefix length."""
+    """One address as it stands on a link: `index` of the link, address and prefix length."""
 
     index: int
-    address: ipaddress.IPv4Interface
+    address: Interface
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", len(payload) + 4, kind) + payload + b"\0" * (-len(payload) % 4)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
@@ -57,6 +62,10 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+
+
+def _family(address: Interface | Network) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 class Netlink:
@@ -84,24 +93,24 @@ class Netlink:
     # ---- links
 
     def add_bridge(self, name: str) -> None:
-        info = _attribute(_INFO_KIND, b"bridge\0")
-        self._new_link(_attribute(_IFLA_IFNAME, name.encode() + b"\0") + _attribute(_IFLA_LINKINFO, info))
+        info = attribute(_INFO_KIND, b"bridge\0")
+        self._new_link(attribute(_IFLA_IFNAME, name.encode() + b"\0") + attribute(_IFLA_LINKINFO, info))
 
     def add_veth(self, name: str, *, peer: str, peer_namespace: int) -> None:
         """A veth pair: `name` here, `peer` in the network namespace that the descriptor `peer_namespace` is of."""
-        far = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, peer.encode() + b"\0")
-        far += _attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_namespace))
-        data = _attribute(_INFO_DATA, _attribute(_VETH_PEER, far))
-        info = _attribute(_INFO_KIND, b"veth\0") + data
-        self._new_link(_attribute(_IFLA_IFNAME, name.encode() + b"\0") + _attribute(_IFLA_LINKINFO, info))
+        far = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, peer.encode() + b"\0")
+        far += attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_namespace))
+        data = attribute(_INFO_DATA, attribute(_VETH_PEER, far))
+        info = attribute(_INFO_KIND, b"veth\0") + data
+        self._new_link(attribute(_IFLA_IFNAME, name.encode() + b"\0") + attribute(_IFLA_LINKINFO, info))
 
     def delete_link(self, name: str) -> None:
         """Raises OSError(ENODEV) when there is no such link."""
-        body = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        body = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
         self._request(_DELLINK, _F_ACK, body)
 
     def link_index(self, name: str) -> int | None:
-        body = _LINK.pack(0, 0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        body = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
         try:
             replies = self._request(_GETLINK, 0, body)
         except OSError as error:
@@ -114,39 +123,47 @@ class Netlink:
         self._request(_NEWLINK, _F_ACK, _LINK.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
 
     def set_master(self, index: int, master: int) -> None:
-        body = _LINK.pack(0, 0, 0, index, 0, 0) + _attribute(_IFLA_MASTER, struct.pack("=I", master))
+        body = _LINK.pack(0, 0, 0, index, 0, 0) + attribute(_IFLA_MASTER, struct.pack("=I", master))
+        self._request(_NEWLINK, _F_ACK, body)
+
+    def reflect(self, index: int) -> None:
+        """A port of a bridge may be sent what came from it: a pod that talks to itself by way of a Service."""
+        mode = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1"))
+        info = attribute(_INFO_SLAVE_KIND, b"bridge\0") + mode
+        body = _LINK.pack(0, 0, 0, index, 0, 0) + attribute(_IFLA_LINKINFO, info)
         self._request(_NEWLINK, _F_ACK, body)
 
     # ---- addresses and routes
 
-    def add_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+    def add_address(self, index: int, address: Interface) -> None:
         """Raises OSError(EEXIST) when the link has it already."""
         self._request(_NEWADDR, _F_ACK | _F_CREATE | _F_EXCL, self._address(index, address))
 
-    def delete_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+    def delete_address(self, index: int, address: Interface) -> None:
         self._request(_DELADDR, _F_ACK, self._address(index, address))
 
-    def addresses(self) -> list[InterfaceAddress]:
-        """All IPv4 addresses of this namespace."""
+    def addresses(self, family: int = socket.AF_INET) -> list[InterfaceAddress]:
+        """All IPv4 (or IPv6) addresses of this namespace."""
         found = []
-        for reply in self._request(_GETADDR, _F_DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+        for reply in self._request(_GETADDR, _F_DUMP, _ADDRESS.pack(family, 0, 0, 0, 0)):
             _, prefix, _, _, index = _ADDRESS.unpack_from(reply)
-            fields = dict(_attributes(reply[_ADDRESS.size :]))
+            fields = dict(attributes(reply[_ADDRESS.size :]))
             raw = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
             if raw:
-                found.append(InterfaceAddress(index, ipaddress.IPv4Interface((raw, prefix))))
+                found.append(InterfaceAddress(index, ipaddress.ip_interface((raw, prefix))))
         return found
 
-    def add_route(self, destination: IPv4Net, *, index: int, gateway: IPv4 | None = None) -> None:
-        scope = _SCOPE_LINK if gateway is None else _SCOPE_UNIVERSE
+    def add_route(self, destination: Network, *, index: int, gateway: Address | None = None) -> None:
+        """Raises OSError(EEXIST) when there is the same already."""
+        scope = _SCOPE_LINK if gateway is None and destination.version == 4 else _SCOPE_UNIVERSE
         body = _ROUTE.pack(
-            socket.AF_INET, destination.prefixlen, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
+            _family(destination), destination.prefixlen, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0
         )
         if destination.prefixlen:
-            body += _attribute(_RTA_DST, destination.network_address.packed)
-        body += _attribute(_RTA_OIF, struct.pack("=I", index))
+            body += attribute(_RTA_DST, destination.network_address.packed)
+        body += attribute(_RTA_OIF, struct.pack("=I", index))
         if gateway is not None:
-            body += _attribute(_RTA_GATEWAY, gateway.packed)
+            body += attribute(_RTA_GATEWAY, gateway.packed)
         self._request(_NEWROUTE, _F_ACK | _F_CREATE, body)
 
     def routes(self) -> list[IPv4Net]:
@@ -156,7 +173,7 @@ class Netlink:
         for reply in self._request(_GETROUTE, _F_DUMP, request):
             _, prefix, _, _, table, *_ = _ROUTE.unpack_from(reply)
             if table == _RT_TABLE_MAIN:
-                raw = dict(_attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(4))
+                raw = dict(attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(4))
                 found.append(IPv4Net((raw, prefix), strict=False))
         return found
 
@@ -167,10 +184,11 @@ class Netlink:
         self._request(_NEWLINK, _F_ACK | _F_CREATE | _F_EXCL, body)
 
     @staticmethod
-    def _address(index: int, address: ipaddress.IPv4Interface) -> bytes:
-        head = _ADDRESS.pack(socket.AF_INET, address.network.prefixlen, 0, _SCOPE_UNIVERSE, index)
+    def _address(index: int, address: Interface) -> bytes:
+        flags = _IFA_F_NODAD if address.version == 6 else 0
+        head = _ADDRESS.pack(_family(address), address.network.prefixlen, flags, _SCOPE_UNIVERSE, index)
         packed = address.ip.packed
-        return head + _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
+        return head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
 
     def _request(self, kind: int, flags: int, body: bytes) -> list[bytes]:
         self._sequence += 1

@@ -243,7 +243,8 @@ def proxy(
 ) -> None:
     """The service proxy alone, for nodes in loopback mode."""
     from kubecore.clock import RealClock
-    from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+    from kubecore.proxy.modes import ProxyConfig
+    from kubecore.proxy.proxy import ServiceProxy
 
     logs.configure(verbosity=verbosity, file=None)
     config = ProxyConfig(mode=proxy_mode.value, node_name=hostname_override)

@@ -61,6 +61,8 @@ class KubeletConfig:
     pod_cidr: str = ""
     cluster_cidr: str = "10.244.0.0/16"
     bridge: str = "kc-bridge"
+    pods_through_node: bool = False
+    """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
     cluster_id: str = ""
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
@@ -343,7 +345,9 @@ class Kubelet:
 def _network(config: KubeletConfig) -> PodNetwork:
     if config.network_mode == "netns":
         cidr = config.pod_cidr or f"10.244.{config.node_index}.0/24"
-        return BridgeNetwork(cidr, bridge=config.bridge, cluster_cidr=config.cluster_cidr)
+        return BridgeNetwork(
+            cidr, bridge=config.bridge, cluster_cidr=config.cluster_cidr, through_node=config.pods_through_node
+        )
     services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
     return LoopbackNetwork(config.pod_cidr or loopback_ranges.pods_of(services, config.node_index))
 

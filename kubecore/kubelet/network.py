@@ -209,7 +209,12 @@ class BridgeNetwork:
 
     mode: Mode = "netns"
 
-    def __init__(self, pod_cidr: str, *, bridge: str, cluster_cidr: str = "10.244.0.0/16") -> None:
+    def __init__(
+        self, pod_cidr: str, *, bridge: str, cluster_cidr: str = "10.244.0.0/16", through_node: bool = False
+    ) -> None:
+        """`through_node`: pods reach each other by way of the node, too, whose kernel must see both directions of a
+        connection where it is the kernel that carries Services. The proxy sees to it that it forwards."""
+        self._through_node = through_node
         self._network = ipaddress.IPv4Network(pod_cidr)
         self._cluster = ipaddress.IPv4Network(cluster_cidr)
         self._pool = AddressPool(pod_cidr)
@@ -269,13 +274,18 @@ class BridgeNetwork:
             if index is None:
                 raise OSError(errno.ENODEV, f"link {link} is gone")
             netlink.set_master(index, bridge)
+            if self._through_node:
+                netlink.reflect(index)
             netlink.set_up(index)
         with Netlink(os.dup(namespace.netlink)) as inside:
             far = inside.link_index("eth0")
             if far is None:
                 raise OSError(errno.ENODEV, "eth0 is gone")
-            inside.add_address(far, ipaddress.IPv4Interface((address, self._cluster.prefixlen)))
+            prefix = 32 if self._through_node else self._cluster.prefixlen
+            inside.add_address(far, ipaddress.IPv4Interface((address, prefix)))
             inside.set_up(far)
+            if self._through_node:
+                inside.add_route(ipaddress.IPv4Network(self._gateway.ip), index=far)
             inside.add_route(ipaddress.IPv4Network("0.0.0.0/0"), index=far, gateway=self._gateway.ip)
 
     def detach(self, uid: str) -> None:

@@ -33,6 +33,11 @@ class AddressBook:
             del self._holders[address]
             raise
 
+    def ensure_link(self) -> None:
+        """Raises OSError when it cannot be made."""
+        with Netlink() as netlink:
+            self._index(netlink)
+
     def release(self, address: str) -> None:
         self._holders[address] -= 1
         if self._holders[address] <= 0:
@@ -65,16 +70,20 @@ class AddressBook:
         if ":" in address:
             raise OSError(errno.EAFNOSUPPORT, "IPv6 service addresses are not put on links yet")
         with Netlink() as netlink:
-            index = netlink.link_index(self._link)
-            if index is None:
-                netlink.add_bridge(self._link)
-                self._made_link = True
-                index = netlink.link_index(self._link)
-                if index is None:
-                    raise OSError(errno.ENODEV, f"link {self._link} vanished")
-                netlink.set_up(index)
+            index = self._index(netlink)
             with suppress(FileExistsError):  # a killed run left it
                 netlink.add_address(index, _host(address))
+
+    def _index(self, netlink: Netlink) -> int:
+        index = netlink.link_index(self._link)
+        if index is None:
+            netlink.add_bridge(self._link)
+            self._made_link = True
+            index = netlink.link_index(self._link)
+            if index is None:
+                raise OSError(errno.ENODEV, f"link {self._link} vanished")
+            netlink.set_up(index)
+        return index
 
     def _delete(self, address: str) -> None:
         with Netlink() as netlink, suppress(OSError):

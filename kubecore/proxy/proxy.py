@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from kubecore import _native
 from kubecore.api import meta
@@ -15,8 +15,9 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock, Timer
-from kubecore.proxy.addresses import AddressBook
-from kubecore.proxy.table import Problem, ServiceTable
+from kubecore.proxy.claims import Problem
+from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
+from kubecore.proxy.modes import ProxyConfig, make_data_plane
 from kubecore.proxy.virtual_servers import (
     PROXY_NAME_LABEL,
     SCHEDULER_ANNOTATION,
@@ -32,27 +33,12 @@ from kubecore.proxy.virtual_servers import (
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-Mode = Literal["userspace", "nftables", "ipvs"]
-
 _SERVICE_INDEX = "proxy/service"
 _ZONE_LABEL = "topology.kubernetes.io/zone"
 _TURN_SECONDS = 0.005
+# Among the keys of Services, for whom a commit is tried again.
+_COMMIT = ""
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyConfig:
-    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes are gathered before they are
-    applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
-    """
-
-    mode: Mode = "userspace"
-    scheduler: str = "rr"
-    node_name: str = ""
-    network_mode: Literal["netns", "loopback"] = "loopback"
-    address_link: str = ""
-    node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
-    batch_seconds: float = 0.002
 
 
 class ServiceProxy:
@@ -92,9 +78,8 @@ class ServiceProxy:
             if config.node_name
             else None
         )
-        book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
-        self._book = book
-        self._table = ServiceTable(clock=native_clock, addresses=book)
+        self._native_clock = native_clock
+        self._plane: DataPlane | None = None
         self._dirty: dict[str, None] = {}
         self._changed = asyncio.Event()
         self._retries: dict[str, tuple[float, Timer | None]] = {}
@@ -102,7 +87,8 @@ class ServiceProxy:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
-        self._explain_mode()
+        plane = self._plane = await self._make_plane()
+        self.mode = plane.mode
         self._follow()
         try:
             await self._informers.start()
@@ -110,26 +96,25 @@ class ServiceProxy:
             await self._slices.wait_synced()
             if self._own_node is not None:
                 await self._own_node.wait_synced()
-            await self._apply_changes()
-            if self._book is not None:
-                self._sweep(self._book)
+            await self._apply_changes(plane)
+            self._sweep(plane)
             self.ready.set()
             while True:
                 await self._changed.wait()
                 await self._clock.sleep(self._config.batch_seconds)
-                await self._apply_changes()
+                await self._apply_changes(plane)
         finally:
             self.ready.clear()
             for key in list(self._retries):
                 self._end_retries(key)
-            self._table.close()
+            plane.close()
             await self._recorder.stop()
             if self._own_informers:
                 await self._informers.stop()
 
     def rows(self) -> list[dict[str, Any]]:
         """Services, destinations, weights and connections, as `kubecore proxy ls` shows them."""
-        return self._table.rows()
+        return self._plane.rows() if self._plane is not None else []
 
     # ------------------------------------------------------------------ following
     def _follow(self) -> None:
@@ -159,14 +144,14 @@ class ServiceProxy:
         self._changed.set()
 
     # ------------------------------------------------------------------ applying
-    async def _apply_changes(self) -> None:
+    async def _apply_changes(self, plane: DataPlane) -> None:
         """Apply what is dirty; others get their turn when it takes long."""
         turn_ends = self._clock.monotonic() + _TURN_SECONDS
         while self._dirty:
             service = next(iter(self._dirty))
             del self._dirty[service]
             try:
-                self._apply(service)
+                self._apply(plane, service)
             except Exception:
                 log.exception("service %s could not be proxied", service)
                 self._try_again(service)
@@ -174,8 +159,15 @@ class ServiceProxy:
                 await self._clock.sleep(0)
                 turn_ends = self._clock.monotonic() + _TURN_SECONDS
         self._changed.clear()
+        try:
+            plane.commit()
+        except OSError as error:
+            log.error("proxy mode %s: the tables could not be changed: %s", plane.mode, error)
+            self._try_again(_COMMIT)
+        else:
+            self._end_retries(_COMMIT)
 
-    def _apply(self, key: str) -> None:
+    def _apply(self, plane: DataPlane, key: str) -> None:
         service = self._services.get(key)
         servers: list[VirtualServer] = []
         addresses: list[str] = []
@@ -185,7 +177,7 @@ class ServiceProxy:
             servers = virtual_servers(shown, self._slices.by_index(_SERVICE_INDEX, key), self._node)
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
-        problems, heirs = self._table.apply(key, servers, addresses=addresses)
+        problems, heirs = plane.apply(key, servers, addresses=addresses)
         self._mark(heirs)
         if service is not None:
             for problem in problems:
@@ -238,13 +230,20 @@ class ServiceProxy:
             timer.cancel()
 
     # ------------------------------------------------------------------ set-up
-    def _explain_mode(self) -> None:
-        if self._config.mode != "userspace":
-            log.warning("proxy mode %s is not available in this version: falling back to userspace", self._config.mode)
+    async def _make_plane(self) -> DataPlane:
+        config = self._config
+        if config.mode != "userspace":
+            try:
+                if config.mode == "nftables":  # starts a program
+                    return await asyncio.to_thread(make_data_plane, config, self._native_clock)
+                return make_data_plane(config, self._native_clock)
+            except ModeUnavailable as error:
+                log.warning("proxy mode %s is not available: %s; falling back to userspace", config.mode, error)
+        return make_data_plane(replace(config, mode="userspace"), self._native_clock)
 
-    def _sweep(self, book: AddressBook) -> None:
+    def _sweep(self, plane: DataPlane) -> None:
         with suppress(OSError):
-            for address in book.sweep():
+            for address in plane.sweep():
                 log.info("removed service address %s that a former run left on %s", address, self._config.address_link)
 
 

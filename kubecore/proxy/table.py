@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kubecore import _native
 from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.claims import Claims, Problem, where
+from kubecore.proxy.data_plane import Mode
+from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a virtual server is not served; `passing` ones may be gone at the next attempt."""
-
-    server: VirtualServer
-    reason: str
-    message: str
-    passing: bool
-
-
 class ServiceTable:
     """Invariants, kept between calls:
 
-    - `_claims` holds for every server key the Services that ask for it, in order of asking; the first one has it.
     - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for.
     """
+
+    mode: Mode = "userspace"
 
     def __init__(self, *, clock: _native.Clock | None = None, addresses: AddressBook | None = None) -> None:
         self.balancer = _native.Balancer()
         self.forwarder = _native.Forwarder(self.balancer, clock)
-        self._addresses = addresses
-        self._asked: dict[str, dict[ServerKey, VirtualServer]] = {}
-        self._claims: dict[ServerKey, list[str]] = {}
+        self._held = HeldAddresses(addresses)
+        self._claims = Claims()
         self._applied: dict[ServerKey, VirtualServer] = {}
         self._bound: set[ServerKey] = set()
-        self._held: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
         return len(self._applied)
@@ -48,30 +40,20 @@ class ServiceTable:
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
-        """Make `servers` all that is served for a Service (its key); none takes it out. `addresses` are held on the
-        link for the sake of others who listen on them. Returns the problems, and other Services that have become the
-        first to ask for something and should be applied again.
-        """
-        wanted = {server.key: server for server in servers}
-        asked = self._asked.get(service, {})
-        heirs = [heir for key in asked.keys() - wanted.keys() if (heir := self._give_up(service, key))]
-        if wanted:
-            self._asked[service] = wanted
-        else:
-            self._asked.pop(service, None)
-        problems = self._hold(
-            service, set(addresses) | {ip for ip in (_held_for(one) for one in wanted.values()) if ip}
-        )
-        for key, server in wanted.items():
-            claims = self._claims.setdefault(key, [])
-            if service not in claims:
-                claims.append(service)
-            if claims[0] != service:
-                taken = f"{_where(server)} belongs to Service {claims[0]}"
-                problems.append(Problem(server, "AddressTaken", taken, passing=False))
-            elif problem := self._serve(server):
-                problems.append(problem)
-        return problems, heirs
+        granted = self._claims.ask(service, servers)
+        for key in granted.lost:
+            self._give_up(key)
+        problems = granted.problems
+        own = {ip for ip in (_held_for(one) for one in granted.servers) if ip}
+        problems += self._held.hold(service, own | set(addresses))
+        problems += [problem for server in granted.servers if (problem := self._serve(server))]
+        return problems, granted.heirs
+
+    def commit(self) -> None:
+        """What was applied is in effect already."""
+
+    def sweep(self) -> list[str]:
+        return self._held.sweep()
 
     def close(self) -> None:
         """Close all listeners, end all connections, take the addresses back."""
@@ -81,10 +63,7 @@ class ServiceTable:
         self._applied.clear()
         self._bound.clear()
         self._claims.clear()
-        self._asked.clear()
-        self._held.clear()
-        if self._addresses is not None:
-            self._addresses.close()
+        self._held.close()
 
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,
@@ -92,25 +71,18 @@ class ServiceTable:
         found = []
         for row in self.balancer.services():
             key = (row["protocol"], row["address"], row["port"])
-            claims = self._claims.get(key) or [""]
             purpose = self._applied[key].purpose if key in self._applied else ""
-            found.append({**row, "service": claims[0], "purpose": purpose, "listening": key in self._bound})
+            found.append(
+                {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
+            )
         return found
 
-    def _give_up(self, service: str, key: ServerKey) -> str | None:
-        claims = self._claims.get(key, [])
-        if service not in claims:
-            return None
-        had_it = claims[0] == service
-        claims.remove(service)
-        if not claims:
-            self._claims.pop(key)
-        if had_it and key in self._applied:
+    def _give_up(self, key: ServerKey) -> None:
+        if key in self._applied:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
             del self._applied[key]
             self._bound.discard(key)
-        return claims[0] if had_it and claims else None
 
     def _serve(self, server: VirtualServer) -> Problem | None:
         try:
@@ -142,42 +114,15 @@ class ServiceTable:
             self.balancer.set_destinations(*server.key, [(ip, port, 1) for ip, port in server.endpoints])
         self._applied[server.key] = server
 
-    def _hold(self, service: str, addresses: set[str]) -> list[Problem]:
-        if self._addresses is None:
-            return []
-        problems = []
-        held = self._held.get(service, set())
-        for address in held - addresses:
-            self._addresses.release(address)
-        now = held & addresses
-        for address in sorted(addresses - held):
-            try:
-                self._addresses.hold(address)
-                now.add(address)
-            except OSError as error:
-                message = f"service address {address} cannot be put on this node's bridge: {error.strerror}"
-                server = VirtualServer("TCP", address, 0, "ClusterIP", "rr", None, ())
-                problems.append(Problem(server, "FailedToAddAddress", message, passing=True))
-        if now:
-            self._held[service] = now
-        else:
-            self._held.pop(service, None)
-        return problems
-
 
 def _held_for(server: VirtualServer) -> str | None:
     return None if server.purpose == "NodePort" else server.address
 
 
-def _where(server: VirtualServer) -> str:
-    host = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{server.protocol} {host}:{server.port}"
-
-
 def _problem(server: VirtualServer, error: OSError | ValueError) -> Problem:
     if not isinstance(error, OSError):
-        return Problem(server, "FailedToListen", f"cannot serve {_where(server)}: {error}", passing=False)
-    message = f"cannot listen on {_where(server)}: {error.strerror}"
+        return Problem(server, "FailedToListen", f"cannot serve {where(server)}: {error}", passing=False)
+    message = f"cannot listen on {where(server)}: {error.strerror}"
     if error.errno == errno.EACCES:
         message += f"; ports below {_first_unprivileged_port()} need root or CAP_NET_BIND_SERVICE here"
     return Problem(server, "FailedToListen", message, passing=error.errno != errno.EACCES)

@@ -1,18 +1,18 @@
 """Which virtual servers a Service asks for on one node: pure functions of the Service and its EndpointSlices.
 
-Rules of pkg/proxy/topology.go, serviceport.go and endpointslicecache.go: ready endpoints get the connections; when none
-is ready, those that are terminating but still serving do; a policy Local narrows the choice to this node's endpoints
-first; else hints may narrow it to those meant for this node or its zone.
+This is the model that all modes of the proxy share. (kubernetes `pkg/proxy/serviceport.go`; which endpoints get the
+connections, `endpoint_choice` says.)
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kubecore.api import meta
+from kubecore.proxy.endpoint_choice import Choice, Endpoint, Place, canonical, choose, ready_here
 
 Object = Mapping[str, Any]
 Purpose = Literal["ClusterIP", "NodePort", "ExternalIP", "LoadBalancer"]
@@ -28,7 +28,13 @@ DEFAULT_AFFINITY_SECONDS = 10800
 
 @dataclass(frozen=True, slots=True)
 class VirtualServer:
-    """What the balancer is to hold for one address and port. `endpoints` are (address, port), sorted, each once."""
+    """What is to be balanced for one address and port, and how.
+
+    `endpoints` are (address, port), sorted, each once: those that the traffic policy of this address allows. `anywhere`
+    is false when there are none on other nodes either: connections are refused then, not dropped. `inside` are, for an
+    external address of policy Local, the endpoints for pods and the node itself, which are not outside; None: the
+    same. `source_ranges`, unless empty, are all that may connect. `masquerade`: endpoints are to answer to the node.
+    """
 
     protocol: str
     address: str
@@ -36,11 +42,19 @@ class VirtualServer:
     purpose: Purpose
     scheduler: str
     affinity_seconds: float | None
-    endpoints: tuple[tuple[str, int], ...]
+    endpoints: tuple[Endpoint, ...]
+    anywhere: bool = False
+    inside: tuple[Endpoint, ...] | None = None
+    source_ranges: tuple[str, ...] = ()
 
     @property
     def key(self) -> ServerKey:
         return (self.protocol, self.address, self.port)
+
+    @property
+    def masquerade(self) -> bool:
+        """Connections from outside that may leave this node again must come back through it."""
+        return self.purpose != "ClusterIP" and self.inside is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +68,11 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
-    address: str
+class HealthCheck:
+    """A Service whose `port` on every node tells load balancers how many endpoints that node has."""
+
     port: int
-    ready: bool
-    draining: bool
-    """Terminating, and still serving."""
-    local: bool
-    for_nodes: frozenset[str]
-    for_zones: frozenset[str]
+    endpoints: int
 
 
 def is_proxied(service: Object) -> bool:
@@ -96,23 +106,52 @@ def virtual_servers(service: Object, slices: Iterable[Object], node: NodeView) -
         return []
     spec = service["spec"]
     held = [piece for piece in slices if not _is_for_others(piece)]
+    place = Place(node.name, node.zone)
     servers: dict[ServerKey, VirtualServer] = {}
     for port in spec.get("ports") or ():
+        choices: dict[str, Choice] = {}
         for purpose, address, number in _addresses(service, port, node):
             family = "IPv6" if ":" in address else "IPv4"
-            internal = purpose == "ClusterIP"
-            policy = spec.get("internalTrafficPolicy" if internal else "externalTrafficPolicy") or "Cluster"
-            server = VirtualServer(
-                protocol=port.get("protocol") or "TCP",
-                address=address,
-                port=number,
-                purpose=purpose,
-                scheduler=scheduler_of(service, node.scheduler),
-                affinity_seconds=_affinity(spec),
-                endpoints=_usable(_endpoints(held, port, family, node), node, local=policy == "Local"),
-            )
-            servers.setdefault(server.key, server)
+            if family not in choices:
+                choices[family] = choose(held, port, family, place)
+            protocol = port.get("protocol") or "TCP"
+            if (protocol, address, number) not in servers:
+                server = _server(service, choices[family], purpose, (protocol, address, number), node)
+                servers[server.key] = server
     return list(servers.values())
+
+
+def health_check(service: Object, slices: Iterable[Object], node: NodeView) -> HealthCheck | None:
+    """Of a Service that asks for one; each of its endpoints that are ready here counts once."""
+    spec = service.get("spec", {})
+    wanted = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    port = spec.get("healthCheckNodePort") or 0
+    if not (wanted and port and is_proxied(service)):
+        return None
+    held = [piece for piece in slices if not _is_for_others(piece)]
+    place = Place(node.name, node.zone)
+    families = {"IPv6" if ":" in ip else "IPv4" for ip in cluster_ips(service)}
+    found: set[str] = set()
+    for one in spec.get("ports") or ():
+        for family in families:
+            found |= ready_here(held, one, family, place)
+    return HealthCheck(port, len(found))
+
+
+def _server(service: Object, choice: Choice, purpose: Purpose, key: ServerKey, node: NodeView) -> VirtualServer:
+    spec = service["spec"]
+    internal = purpose == "ClusterIP"
+    local = spec.get("internalTrafficPolicy" if internal else "externalTrafficPolicy") == "Local"
+    return VirtualServer(
+        *key,
+        purpose=purpose,
+        scheduler=scheduler_of(service, node.scheduler),
+        affinity_seconds=_affinity(spec),
+        endpoints=choice.local if local else choice.cluster,
+        anywhere=choice.anywhere,
+        inside=choice.cluster if local and not internal else None,
+        source_ranges=_source_ranges(service, key[1]) if purpose == "LoadBalancer" else (),
+    )
 
 
 def _affinity(spec: Object) -> float | None:
@@ -122,6 +161,23 @@ def _affinity(spec: Object) -> float | None:
     return float(config.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS)
 
 
+def _source_ranges(service: Object, address: str) -> tuple[str, ...]:
+    """Those of the address's family. Ranges of the other family alone let nobody in: 0.0.0.0/32 stands for nobody."""
+    given = [text for one in service["spec"].get("loadBalancerSourceRanges") or () if (text := network(one.strip()))]
+    if not given:
+        return ()
+    nobody = "::/128" if ":" in address else "0.0.0.0/32"
+    return tuple(one for one in given if (":" in one) == (":" in address)) or (nobody,)
+
+
+def network(text: str) -> str:
+    """A range in its usual form, without the bits behind the prefix; "" for what is none."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return ""
+
+
 def _addresses(service: Object, port: Object, node: NodeView) -> Iterator[tuple[Purpose, str, int]]:
     """Only addresses of the families that the Service has cluster IPs of are served."""
     spec = service["spec"]
@@ -129,98 +185,15 @@ def _addresses(service: Object, port: Object, node: NodeView) -> Iterator[tuple[
     for ip in cluster_ips(service):
         yield "ClusterIP", ip, port["port"]
     for given in spec.get("externalIPs") or ():
-        ip = _canonical(given)
+        ip = canonical(given)
         if ip and (":" in ip) in families:
             yield "ExternalIP", ip, port["port"]
     if spec.get("type") == "LoadBalancer":
         for ingress in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ():
-            ip = _canonical(ingress.get("ip") or "")
+            ip = canonical(ingress.get("ip") or "")
             if ip and (":" in ip) in families and ingress.get("ipMode") != "Proxy":
                 yield "LoadBalancer", ip, port["port"]
     if spec.get("type") in ("NodePort", "LoadBalancer") and port.get("nodePort"):
         for ip in node.node_port_addresses:
             if (":" in ip) in families:
                 yield "NodePort", ip, port["nodePort"]
-
-
-def _canonical(address: str) -> str:
-    """The usual form of an IP address, also of one with leading zeros that old objects may hold; "" for no address."""
-    if "." in address and ":" not in address:
-        address = ".".join(part.lstrip("0") or part[-1:] for part in address.split("."))
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return ""
-
-
-def _endpoints(slices: Sequence[Object], port: Object, family: str, node: NodeView) -> list[_Endpoint]:
-    found: dict[tuple[str, int], _Endpoint] = {}
-    for piece in slices:
-        if piece.get("addressType") != family:
-            continue
-        number = _port_number(piece, port)
-        if number is None:
-            continue
-        for given in piece.get("endpoints") or ():
-            # consumers use only the first address of an endpoint (discovery/v1)
-            address = _canonical((given.get("addresses") or [""])[0])
-            if not address:
-                continue
-            one = _endpoint(given, address, number, node)
-            # one that moves from slice to slice may be in two of them for a moment
-            other = found.get((address, number))
-            if other is None or (one.local, one.ready) > (other.local, other.ready):
-                found[address, number] = one
-    return list(found.values())
-
-
-def _endpoint(given: Object, address: str, port: int, node: NodeView) -> _Endpoint:
-    conditions, hints = given.get("conditions") or {}, given.get("hints") or {}
-    # conditions that are not set: ready, serving, not terminating
-    serving = conditions.get("serving") is not False
-    return _Endpoint(
-        address,
-        port,
-        ready=conditions.get("ready") is not False,
-        draining=serving and bool(conditions.get("terminating")),
-        local=not node.name or given.get("nodeName") == node.name,
-        for_nodes=frozenset(hint["name"] for hint in hints.get("forNodes") or ()),
-        for_zones=frozenset(hint["name"] for hint in hints.get("forZones") or ()),
-    )
-
-
-def _port_number(piece: Object, port: Object) -> int | None:
-    for candidate in piece.get("ports") or ():
-        same_protocol = (candidate.get("protocol") or "TCP") == (port.get("protocol") or "TCP")
-        if same_protocol and (candidate.get("name") or "") == (port.get("name") or ""):
-            number = candidate.get("port")
-            return int(number) if number else None
-    return None
-
-
-def _usable(endpoints: list[_Endpoint], node: NodeView, *, local: bool) -> tuple[tuple[str, int], ...]:
-    candidates = [one for one in endpoints if one.local] if local else endpoints
-    chosen = [one for one in candidates if one.ready]
-    if not chosen:
-        chosen = [one for one in candidates if one.draining]
-    elif node.name and not local:
-        chosen = _hinted(chosen, node)
-    return tuple(sorted(((one.address, one.port) for one in chosen), key=_order))
-
-
-def _hinted(ready: list[_Endpoint], node: NodeView) -> list[_Endpoint]:
-    """Those meant for this node, else for its zone, provided that every ready endpoint says for whom it is; else all.
-
-    (KEP-4444, KEP-3015.)
-    """
-    if all(one.for_nodes for one in ready):
-        near = [one for one in ready if node.name in one.for_nodes]
-        if near:
-            return near
-    if all(one.for_zones for one in ready):
-        return [one for one in ready if node.zone in one.for_zones] or ready
-    return ready
-
-
-def _order(endpoint: tuple[str, int]) -> tuple[int, int]:
-    return (int(ipaddress.ip_address(endpoint[0])), endpoint[1])

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kubecore.cluster import ClusterConfig, Networks, choose_networks, hold_networks
+from kubecore.cluster import ClusterConfig
+from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.kubelet import network
 from kubecore.kubelet.network import Detection
 from kubecore.kubelet.range_claims import RangeError

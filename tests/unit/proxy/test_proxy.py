@@ -12,7 +12,8 @@ import pytest
 
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
-from kubecore.proxy.proxy import ProxyConfig, ServiceProxy
+from kubecore.proxy.modes import ProxyConfig
+from kubecore.proxy.proxy import ServiceProxy
 from tests.support.fake_api import FakeAPI
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 
@@ -296,7 +297,10 @@ class TestTroubles:
     ) -> None:
         with caplog.at_level(logging.WARNING):
             await cluster.start(mode="ipvs")
-        assert "proxy mode ipvs is not available in this version: falling back to userspace" in caplog.text
+        assert (
+            "proxy mode ipvs is not available: this version has no tables for it; falling back to userspace"
+            in caplog.text
+        )
         assert cluster.proxy.mode == "userspace"
 
 

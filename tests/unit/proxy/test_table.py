@@ -11,7 +11,8 @@ import pytest
 
 from kubecore.clock import VirtualClock
 from kubecore.proxy.addresses import AddressBook
-from kubecore.proxy.table import Problem, ServiceTable
+from kubecore.proxy.claims import Problem
+from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
 from tests.unit.proxy.builders import vip
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubecore.client.client import Object
-from kubecore.proxy.virtual_servers import NodeView, VirtualServer, virtual_servers
+from kubecore.proxy.virtual_servers import HealthCheck, NodeView, VirtualServer, health_check, virtual_servers
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service
 
 HERE = NodeView("here")
@@ -226,6 +226,63 @@ class TestTrafficPolicies:
     def test_a_proxy_for_all_nodes_finds_every_endpoint_local(self) -> None:
         internal, _ = self.both(ALL, self.NEAR, self.FAR, internalTrafficPolicy="Local")
         assert internal == ["10.0.0.1:80", "10.0.0.2:80"]
+
+    def of(self, node: NodeView, *given: Object, purpose: str = "LoadBalancer", **spec: Any) -> VirtualServer:
+        balanced = service(type="LoadBalancer", ingress=[{"ip": "203.0.113.1"}], **spec)
+        (found,) = [one for one in servers(balanced, endpoint_slice(*given), node=node) if one.purpose == purpose]
+        return found
+
+    def test_pods_and_the_node_itself_are_not_bound_by_external_local(self) -> None:
+        found = self.of(HERE, self.NEAR, self.FAR, externalTrafficPolicy="Local")
+        assert (found.endpoints, found.inside) == ((("10.0.0.1", 80),), (("10.0.0.1", 80), ("10.0.0.2", 80)))
+        assert self.of(HERE, self.NEAR).inside is None
+
+    def test_what_only_other_nodes_could_take_is_told_from_what_nobody_could(self) -> None:
+        assert self.of(HERE, self.FAR, externalTrafficPolicy="Local").anywhere
+        assert not self.of(HERE, endpoint("10.0.0.2", ready=False), externalTrafficPolicy="Local").anywhere
+
+    def test_what_comes_to_an_external_address_is_masqueraded_unless_it_stays_on_the_node(self) -> None:
+        assert self.of(HERE, self.NEAR).masquerade
+        assert not self.of(HERE, self.NEAR, externalTrafficPolicy="Local").masquerade
+        assert not self.of(HERE, self.NEAR, purpose="ClusterIP").masquerade
+
+
+class TestSourceRanges:
+    def ranges(self, *given: str, ip: str = "203.0.113.1", ips: list[str] | None = None) -> tuple[str, ...]:
+        balanced = service(
+            type="LoadBalancer", ingress=[{"ip": ip}], ips=ips, loadBalancerSourceRanges=list(given), externalIPs=[]
+        )
+        (found,) = [one for one in servers(balanced) if one.purpose == "LoadBalancer"]
+        assert all(one.source_ranges == () for one in servers(balanced) if one.purpose == "ClusterIP")
+        return found.source_ranges
+
+    def test_bind_who_comes_to_a_load_balancers_address(self) -> None:
+        assert self.ranges() == ()
+        assert self.ranges("192.0.2.0/24", " 198.51.100.1/32 ") == ("192.0.2.0/24", "198.51.100.1/32")
+
+    def test_of_each_family_are_those_of_the_address(self) -> None:
+        six = ["10.96.0.10", "fd00::10"]
+        assert self.ranges("192.0.2.0/24", "fd01::/64", ip="fd00::5", ips=six) == ("fd01::/64",)
+
+    def test_of_the_other_family_alone_let_nobody_in(self) -> None:
+        assert self.ranges("fd01::/64") == ("0.0.0.0/32",)
+
+
+class TestHealthChecks:
+    LOCAL: dict[str, Any] = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+
+    def test_count_the_ready_endpoints_of_the_node_each_address_once(self) -> None:
+        of = service("web", port(80, name="http"), port(443, name="https"), **self.LOCAL)
+        ports = [{"name": "http", "protocol": "TCP", "port": 80}, {"name": "https", "protocol": "TCP", "port": 443}]
+        draining = endpoint("10.0.0.3", node="here", ready=False, serving=True, terminating=True)
+        given = [endpoint("10.0.0.1", node="here"), endpoint("10.0.0.2", node="there"), draining]
+        assert health_check(of, [endpoint_slice(*given, ports=ports)], HERE) == HealthCheck(32000, 1)
+
+    @pytest.mark.parametrize(
+        "fields", [{"externalTrafficPolicy": "Cluster"}, {"type": "NodePort"}, {"healthCheckNodePort": 0}]
+    )
+    def test_are_for_load_balancers_of_policy_local_alone(self, fields: dict[str, Any]) -> None:
+        assert health_check(service(**{**self.LOCAL, **fields}), [], HERE) is None
 
 
 class TestHints:

@@ -1,0 +1,43 @@
+"""What a mode of the proxy offers: tables that carry connections, brought to what the Services ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol
+
+from kubecore.proxy.claims import Problem
+from kubecore.proxy.virtual_servers import VirtualServer
+
+Mode = Literal["userspace", "nftables", "ipvs"]
+
+
+class ModeUnavailable(Exception):
+    """A mode cannot be had on this host; the text says why."""
+
+
+class DataPlane(Protocol):
+    """Methods never wait: each is a few system calls. What `apply` is told takes effect at `commit`, if not before."""
+
+    mode: Mode
+
+    def apply(
+        self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
+    ) -> tuple[list[Problem], list[str]]:
+        """Make `servers` all that is served for a Service (its key); none takes it out. `addresses` are held on the
+        link for the sake of others who listen on them. Returns the problems, and other Services that have become the
+        first to ask for something and should be applied again.
+        """
+
+    def commit(self) -> None:
+        """Raises OSError when it could not be done, with nothing changed: to be tried again."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each virtual server, by address: `service`, `purpose`, `protocol`, `address`, `port`, `scheduler`,
+        `persistence_seconds`, `listening`, and `destinations` with `address`, `port`, `weight`, `active`, `inactive`,
+        `connections`."""
+
+    def sweep(self) -> list[str]:
+        """Remove addresses that a killed run left, once everything has been applied. Returns them; raises OSError."""
+
+    def close(self) -> None:
+        """Remove all that was made."""

@@ -1,0 +1,77 @@
+"""Which mode the proxy has: the one that was asked for where it can be had, else userspace; and the tables of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kubecore import _native
+from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
+from kubecore.proxy.table import ServiceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes are gathered before they are
+    applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
+
+    For the kernel's tables: `table` is the name of ours, one for each cluster of a host. `pod_ranges` are what is not
+    outside, `service_ranges` those of cluster IPs, `routed_ranges` those of other virtual addresses that only this host
+    knows.
+    """
+
+    mode: Mode = "userspace"
+    scheduler: str = "rr"
+    node_name: str = ""
+    network_mode: Literal["netns", "loopback"] = "loopback"
+    address_link: str = ""
+    node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
+    batch_seconds: float = 0.002
+    table: str = "kubecore"
+    pod_ranges: tuple[str, ...] = ()
+    service_ranges: tuple[str, ...] = ()
+    routed_ranges: tuple[str, ...] = ()
+
+
+def unavailable(mode: Mode) -> str:
+    """Why a mode cannot be had here; "" if it can. Starts a program, so it takes some milliseconds."""
+    if mode == "userspace":
+        return ""
+    try:
+        if mode == "ipvs":
+            raise ModeUnavailable("this version has no tables for it")
+        from kubecore.proxy.nftables.table import probe
+
+        probe()
+    except ModeUnavailable as error:
+        return str(error)
+    return ""
+
+
+def make_data_plane(config: ProxyConfig, clock: _native.Clock | None) -> DataPlane:
+    """Raises ModeUnavailable."""
+    book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
+    if config.mode == "nftables":
+        return _make_nftables(config, book)
+    if config.mode == "ipvs":
+        raise ModeUnavailable(unavailable("ipvs"))
+    return ServiceTable(clock=clock, addresses=book)
+
+
+def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
+    from kubecore.proxy import routing
+    from kubecore.proxy.held_addresses import HeldAddresses
+    from kubecore.proxy.nftables.ruleset import Site
+    from kubecore.proxy.nftables.table import NftablesTable
+
+    link = config.address_link if book is not None else ""
+    try:
+        if book is not None:
+            book.ensure_link()
+            routing.forward(link)
+            routing.route((*config.service_ranges, *config.routed_ranges), link)
+    except OSError as error:
+        raise ModeUnavailable(f"link {link}: {error.strerror}") from error
+    site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
+    return NftablesTable(site, held=HeldAddresses(book))

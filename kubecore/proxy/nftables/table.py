@@ -1,0 +1,205 @@
+"""The mode nftables: the kernel's own tables carry the connections, and only what has changed is told to it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from kubecore.proxy.claims import Claims, Problem
+from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.held_addresses import HeldAddresses
+from kubecore.proxy.nftables.chains import Pick
+from kubecore.proxy.nftables.elements import Elements, Members, Place, elements_of, encode
+from kubecore.proxy.nftables.messages import Batch, Connection
+from kubecore.proxy.nftables.ruleset import Site, ruleset
+from kubecore.proxy.virtual_servers import VirtualServer
+
+log = logging.getLogger(__name__)
+
+_NOTHING = Elements()
+_NFT_SECONDS = 30
+
+
+class NftablesTable:
+    """Invariants, kept between calls:
+
+    - `_present` is what the kernel's table holds, `_wanted` what it is to hold after the next commit, by place.
+    - `_changed` are the places where the two may differ; `_holders` counts the Services that want a shared element.
+    """
+
+    mode: Mode = "nftables"
+
+    def __init__(self, site: Site, *, held: HeldAddresses | None = None) -> None:
+        """Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
+        table of this name goes."""
+        self._site = site
+        self._nft = _find_nft()
+        _run(self._nft, ruleset(site))
+        self._connection = Connection()
+        self._held = held or HeldAddresses(None)
+        self._claims = Claims()
+        self._servers: dict[str, list[VirtualServer]] = {}
+        self._elements: dict[str, Elements] = {}
+        self._members = Members()
+        self._holders: Counter[Place] = Counter()
+        self._chains: set[Pick] = set()
+        self._new_chains: set[Pick] = set()
+        self._present: dict[Place, bytes] = {}
+        self._wanted: dict[Place, bytes] = {}
+        self._ends: dict[Place, bytes] = {}
+        self._changed: dict[Place, None] = {}
+
+    def apply(
+        self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
+    ) -> tuple[list[Problem], list[str]]:
+        granted = self._claims.ask(service, servers)
+        problems = granted.problems + self._held.hold(service, set(addresses))
+        if granted.servers:
+            self._servers[service] = granted.servers
+        else:
+            self._servers.pop(service, None)
+        self._replace(service, elements_of(granted.servers, self._members))
+        return problems, granted.heirs
+
+    def _replace(self, service: str, new: Elements) -> None:
+        old = self._elements.get(service, _NOTHING)
+        wanted, changed = self._wanted, self._changed
+        for place in old.own.keys() - new.own.keys():
+            # another Service may have got it meanwhile
+            if wanted.get(place) == old.own[place]:
+                del wanted[place]
+                changed[place] = None
+        for place, data in new.own.items():
+            if old.own.get(place) != data or place not in wanted:
+                wanted[place] = data
+                changed[place] = None
+        for place in new.shared - old.shared:
+            self._holders[place] += 1
+            wanted[place] = b""
+            changed[place] = None
+        for place in old.shared - new.shared:
+            self._holders[place] -= 1
+            if not self._holders[place]:
+                del self._holders[place], wanted[place]
+                changed[place] = None
+        self._members.exchange(old.members, new.members)
+        self._ends.update(new.ends)
+        self._new_chains |= new.chains - self._chains
+        if new.own:
+            self._elements[service] = new
+        else:
+            self._elements.pop(service, None)
+
+    def commit(self) -> None:
+        if not self._changed:
+            return
+        try:
+            self._connection.run(self._transaction())
+        except OSError as error:
+            # somebody may have emptied the table, or removed it
+            why = error.strerror or error
+            log.warning("table inet %s is made anew, since it could not be changed: %s", self._site.table, why)
+            self._forget_commits()
+            self._connection.run(self._transaction())
+        self._remember_commit()
+
+    def _transaction(self) -> Batch:
+        batch = Batch(self._site.table)
+        for pick in self._new_chains:
+            batch.add_chain(pick.name, pick.rules())
+        gone: dict[str, list[bytes]] = {}
+        come: dict[str, list[bytes]] = {}
+        for place in self._changed:
+            before, after = self._present.get(place), self._wanted.get(place)
+            if before == after:
+                continue
+            end = self._ends.get(place, b"")
+            if before is not None:
+                gone.setdefault(place[0], []).append(encode(place, b"", end))
+            if after is not None:
+                come.setdefault(place[0], []).append(encode(place, after, end))
+        for name, elements in gone.items():
+            batch.delete_elements(name, elements)
+        for name, elements in come.items():
+            batch.add_elements(name, elements)
+        return batch
+
+    def _forget_commits(self) -> None:
+        """Everything is to be told to the kernel again."""
+        try:
+            _run(self._nft, ruleset(self._site))
+        except ModeUnavailable as error:
+            raise OSError(str(error)) from error
+        self._present.clear()
+        self._new_chains |= self._chains
+        self._chains.clear()
+        self._changed = dict.fromkeys(self._wanted)
+
+    def _remember_commit(self) -> None:
+        self._chains |= self._new_chains
+        self._new_chains.clear()
+        for place in self._changed:
+            after = self._wanted.get(place)
+            if after is not None:
+                self._present[place] = after
+            else:
+                self._present.pop(place, None)
+                self._ends.pop(place, None)
+        self._changed.clear()
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "service": service,
+                "purpose": server.purpose,
+                "protocol": server.protocol,
+                "address": server.address,
+                "port": server.port,
+                "scheduler": "sh" if server.scheduler == "sh" else "random",
+                "persistence_seconds": server.affinity_seconds,
+                "listening": True,
+                "destinations": [{"address": address, "port": port, "weight": 1} for address, port in server.endpoints],
+            }
+            for service, servers in self._servers.items()
+            for server in servers
+        ]
+
+    def sweep(self) -> list[str]:
+        return self._held.sweep()
+
+    def close(self) -> None:
+        self._connection.close()
+        try:
+            _run(self._nft, f"delete table inet {self._site.table}\n")
+        except ModeUnavailable as error:
+            log.warning("table inet %s could not be removed: %s", self._site.table, error)
+        self._servers.clear()
+        self._claims.clear()
+        self._held.close()
+
+
+def probe() -> None:
+    """Raises ModeUnavailable where this host cannot have such a table. Changes nothing."""
+    _run(_find_nft(), ruleset(Site(table="kubecore-probe")), "--check")
+
+
+def _find_nft() -> str:
+    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    if found is None:
+        raise ModeUnavailable("the program nft is missing (Debian's package nftables)")
+    return found
+
+
+def _run(nft: str, text: str, *options: str) -> None:
+    try:
+        done = subprocess.run(
+            [nft, *options, "-f", "-"], input=text, text=True, capture_output=True, timeout=_NFT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModeUnavailable(f"nft: {error}") from error
+    if done.returncode:
+        raise ModeUnavailable(f"nft: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")

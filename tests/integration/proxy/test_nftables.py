@@ -1,0 +1,331 @@
+"""Connections through the tables of mode nftables: of pods, of the node itself, and from outside."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kubecore.proxy.endpoint_choice import Endpoint
+from kubecore.proxy.modes import ProxyConfig, make_data_plane, unavailable
+from kubecore.proxy.nftables.table import NftablesTable
+from kubecore.proxy.virtual_servers import Purpose, VirtualServer
+from tests.support.net_world import SOON, Namespace, World, make_world
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(bool(unavailable("nftables")), reason=unavailable("nftables")),
+]
+
+TABLE = "kubecore-test"
+ONE, TWO = ("10.244.0.11", 8080), ("10.244.0.12", 8080)
+ONE_SIX, TWO_SIX = ("fd44::11", 8080), ("fd44::12", 8080)
+NODE, CLIENT = "10.244.0.1", "192.0.2.9"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    world = make_world()
+    for address in ("10.244.0.11", "fd44::11"):
+        world.serve(world.one, address, 8080, "one")
+    for address in ("10.244.0.12", "fd44::12"):
+        world.serve(world.two, address, 8080, "two")
+    world.serve(world.node, "127.0.0.1", 6443, "node")
+    yield world
+    world.close()
+
+
+class Plane:
+    """The tables of the world's node, which have what the test asks for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        config = ProxyConfig(
+            mode="nftables",
+            network_mode="netns",
+            address_link=world.BRIDGE,
+            table=TABLE,
+            pod_ranges=("10.244.0.0/16", "fd44::/64"),
+            service_ranges=("10.96.0.0/16", "fd96::/112"),
+            routed_ranges=("203.0.113.0/24",),
+        )
+        with world.node.here():
+            made = make_data_plane(config, None)
+        assert isinstance(made, NftablesTable)
+        self._plane = made
+
+    def have(self, *servers: VirtualServer, service: str = "default/web") -> None:
+        with self._world.node.here():
+            problems, _ = self._plane.apply(service, servers)
+            self._plane.commit()
+        assert problems == []
+
+    def close(self) -> None:
+        with self._world.node.here():
+            self._plane.close()
+
+
+@pytest.fixture
+def plane(world: World) -> Iterator[Plane]:
+    plane = Plane(world)
+    yield plane
+    plane.close()
+
+
+def nft(world: World, *arguments: str) -> str:
+    with world.node.here():
+        return subprocess.run(["nft", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def server(
+    *endpoints: Endpoint,
+    address: str = "10.96.0.1",
+    port: int = 80,
+    purpose: Purpose = "ClusterIP",
+    protocol: str = "TCP",
+    **more: Any,
+) -> VirtualServer:
+    options: dict[str, Any] = {"scheduler": "rr", "affinity_seconds": None, "anywhere": bool(endpoints), **more}
+    return VirtualServer(protocol, address, port, purpose, endpoints=endpoints, **options)
+
+
+def node_port(*endpoints: Endpoint, address: str = "0.0.0.0", **more: Any) -> VirtualServer:
+    return server(*endpoints, address=address, port=30080, purpose="NodePort", **more)
+
+
+def all_of(ask: Callable[[], str], expected: set[str]) -> bool:
+    """Whether asking again and again brings all of these and nothing else. (By chance alone: once in 2^100.)"""
+    seen: set[str] = set()
+    for _ in range(100):
+        seen.add(ask())
+        if seen == expected:
+            return True
+    raise AssertionError(f"expected {expected}, saw {seen}")
+
+
+class TestClusterIPs:
+    def test_a_pod_is_led_to_every_endpoint_and_seen_with_its_own_address(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO))
+        assert all_of(lambda: world.ask(world.two, "10.96.0.1", 80), {"one 10.244.0.12", f"two {NODE}"})
+
+    def test_and_so_is_the_node(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO))
+        assert all_of(lambda: world.ask(world.node, "10.96.0.1", 80), {f"one {NODE}", f"two {NODE}"})
+
+    def test_who_comes_from_outside_the_cluster_is_answered_through_the_node(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE))
+        assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
+
+    def test_a_pod_reaches_itself_through_its_service(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE))
+        assert world.ask(world.one, "10.96.0.1", 80) == f"one {NODE}"
+
+    def test_udp(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO, protocol="UDP"))
+        assert all_of(lambda: world.ask_udp(world.one, "10.96.0.1", 80), {f"one {NODE}", "two 10.244.0.11"})
+        assert all_of(lambda: world.ask_udp(world.client, "10.96.0.1", 80), {f"one {NODE}", f"two {NODE}"})
+
+    def test_ipv6(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE_SIX, TWO_SIX, address="fd96::1"), server(ONE, address="10.96.0.1"))
+        assert all_of(lambda: world.ask(world.one, "fd96::1", 80), {"one fd44::1", "two fd44::11"})
+        assert world.ask(world.one, "10.96.0.1", 80) == f"one {NODE}"
+
+    def test_an_endpoint_may_listen_on_the_nodes_loopback_alone(self, world: World, plane: Plane) -> None:
+        plane.have(server(("127.0.0.1", 6443), port=443))
+        assert world.ask(world.one, "10.96.0.1", 443) == "node 10.244.0.11"
+        assert world.ask(world.one, "127.0.0.1", 6443) == "refused"
+
+    def test_source_hashing_leads_a_client_always_to_the_same_endpoint(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO, scheduler="sh"))
+        assert len({world.ask(world.client, "10.96.0.1", 80) for _ in range(20)}) == 1
+
+
+class TestRefusing:
+    def test_a_service_without_endpoints_refuses(self, world: World, plane: Plane) -> None:
+        plane.have(server(), server(protocol="UDP"))
+        for where in (world.one, world.node, world.client):
+            assert world.ask(where, "10.96.0.1", 80) == "refused"
+        assert world.ask_udp(world.one, "10.96.0.1", 80) == "refused"
+
+    def test_one_that_has_some_elsewhere_but_may_not_use_them_is_silent(self, world: World, plane: Plane) -> None:
+        plane.have(server(anywhere=True))
+        assert world.ask(world.one, "10.96.0.1", 80, within=SOON) == "silence"
+
+    def test_a_port_that_the_service_has_not_is_refused(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE))
+        assert world.ask(world.one, "10.96.0.1", 81) == "refused"
+
+    def test_a_cluster_ip_that_nobody_has_leads_nowhere(self, world: World, plane: Plane) -> None:
+        assert world.ask(world.one, "10.96.0.9", 80, within=SOON) == "silence"
+
+
+class TestAffinity:
+    def test_a_client_keeps_its_endpoint_for_as_long_as_there_is_that(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO, affinity_seconds=600))
+        (first,) = {world.ask(world.client, "10.96.0.1", 80) for _ in range(20)}
+        kept, other = (ONE, TWO) if first.startswith("one") else (TWO, ONE)
+        plane.have(server(*sorted([kept, other, ("10.244.0.99", 1)]), affinity_seconds=600))
+        assert {world.ask(world.client, "10.96.0.1", 80) for _ in range(20)} == {first}
+        plane.have(server(other, affinity_seconds=600))
+        assert {world.ask(world.client, "10.96.0.1", 80) for _ in range(5)} == {
+            f"{'two' if kept is ONE else 'one'} {NODE}"
+        }
+        plane.have(server(*sorted([kept, other]), affinity_seconds=600))
+        assert first not in {world.ask(world.client, "10.96.0.1", 80) for _ in range(20)}
+
+    def test_clients_are_told_apart(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, TWO, affinity_seconds=600))
+        for where in (world.one, world.two, world.node, world.client):
+            assert len({world.ask(where, "10.96.0.1", 80) for _ in range(10)}) == 1
+        assert nft(world, "list", "map", "inet", TABLE, "clients4").count(" timeout 10m") == 4
+
+    def test_at_node_ports_and_over_ipv6(self, world: World, plane: Plane) -> None:
+        plane.have(
+            node_port(ONE, TWO, affinity_seconds=600),
+            node_port(ONE_SIX, TWO_SIX, address="::", affinity_seconds=600),
+            server(ONE_SIX, TWO_SIX, address="fd96::1", affinity_seconds=600),
+        )
+        for address, port in (("192.0.2.1", 30080), ("2001:db8::1", 30080), ("fd96::1", 80)):
+            (seen,) = {world.ask(world.client, address, port) for _ in range(10)}
+            assert seen.endswith(("10.244.0.1", "fd44::1"))
+
+    def test_what_is_remembered_does_not_stay_on_the_packet(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, affinity_seconds=600))
+        nft(world, "add table ip watch")
+        nft(world, "add chain ip watch seen { type filter hook postrouting priority 300; }")
+        nft(world, "add rule ip watch seen tcp dport 8080 meta mark != 0 counter")
+        try:
+            assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
+            assert "counter packets 0" in nft(world, "list chain ip watch seen")
+        finally:
+            nft(world, "delete table ip watch")
+
+
+class TestNodePorts:
+    @pytest.mark.parametrize(
+        ("where", "address"),
+        [
+            ("client", "192.0.2.1"),
+            ("one", "192.0.2.1"),
+            ("two", "10.244.0.1"),
+            ("node", "127.0.0.1"),
+            ("node", "192.0.2.1"),
+        ],
+    )
+    def test_work_at_every_address_of_the_node(self, world: World, plane: Plane, where: str, address: str) -> None:
+        plane.have(node_port(ONE, TWO))
+        asking: Namespace = getattr(world, where)
+        assert all_of(lambda: world.ask(asking, address, 30080), {f"one {NODE}", f"two {NODE}"})
+
+    def test_over_ipv6_and_udp(self, world: World, plane: Plane) -> None:
+        plane.have(node_port(ONE_SIX, address="::"), node_port(TWO, protocol="UDP"))
+        assert world.ask(world.client, "2001:db8::1", 30080) == "one fd44::1"
+        assert world.ask_udp(world.client, "192.0.2.1", 30080) == f"two {NODE}"
+
+    def test_or_at_some_addresses_only(self, world: World, plane: Plane) -> None:
+        plane.have(node_port(ONE, address="192.0.2.1"))
+        assert world.ask(world.client, "192.0.2.1", 30080) == f"one {NODE}"
+        assert world.ask(world.two, "10.244.0.1", 30080) == "refused"
+
+    def test_without_endpoints_refuse(self, world: World, plane: Plane) -> None:
+        plane.have(node_port())
+        assert world.ask(world.client, "192.0.2.1", 30080) == "refused"
+
+
+class TestExternalPolicyLocal:
+    def test_a_client_outside_is_led_to_an_endpoint_here_and_seen_with_its_address(
+        self, world: World, plane: Plane
+    ) -> None:
+        plane.have(node_port(ONE, inside=(ONE, TWO)))
+        assert {world.ask(world.client, "192.0.2.1", 30080) for _ in range(20)} == {f"one {CLIENT}"}
+
+    def test_pods_and_the_node_itself_are_not_outside(self, world: World, plane: Plane) -> None:
+        plane.have(node_port(ONE, inside=(ONE, TWO)))
+        assert all_of(lambda: world.ask(world.one, "192.0.2.1", 30080), {f"one {NODE}", "two 10.244.0.11"})
+        assert all_of(lambda: world.ask(world.node, "127.0.0.1", 30080), {f"one {NODE}", f"two {NODE}"})
+
+    def test_without_endpoints_here_a_client_outside_hears_nothing(self, world: World, plane: Plane) -> None:
+        plane.have(node_port(inside=(TWO,), anywhere=True))
+        assert world.ask(world.client, "192.0.2.1", 30080, within=SOON) == "silence"
+        assert world.ask(world.one, "192.0.2.1", 30080) == "two 10.244.0.11"
+
+    def test_the_same_holds_at_a_load_balancers_address(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer", inside=(ONE, TWO)))
+        assert {world.ask(world.client, "203.0.113.5", 80) for _ in range(20)} == {f"one {CLIENT}"}
+        assert all_of(lambda: world.ask(world.two, "203.0.113.5", 80), {"one 10.244.0.12", f"two {NODE}"})
+
+
+class TestLoadBalancers:
+    def test_their_addresses_lead_to_the_endpoints(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer"))
+        for where in (world.client, world.node, world.two):
+            assert world.ask(where, "203.0.113.5", 80) == f"one {NODE}"
+
+    def test_source_ranges_keep_others_out(self, world: World, plane: Plane) -> None:
+        ranges = ("192.0.2.0/28", "198.51.100.0/24")
+        plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=ranges))
+        assert world.ask(world.client, "203.0.113.5", 80) == f"one {NODE}"
+        assert world.ask(world.two, "203.0.113.5", 80, within=SOON) == "silence"
+        plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=("10.0.0.0/8",)))
+        assert world.ask(world.client, "203.0.113.5", 80, within=SOON) == "silence"
+        assert world.ask(world.two, "203.0.113.5", 80) == f"one {NODE}"
+
+
+class TestChanges:
+    def test_connections_go_where_the_endpoints_are_now(self, world: World, plane: Plane) -> None:
+        for endpoints, name in (((ONE,), "one"), ((TWO,), "two"), ((ONE,), "one")):
+            plane.have(server(*endpoints))
+            assert world.ask(world.client, "10.96.0.1", 80) == f"{name} {NODE}"
+
+    def test_a_service_that_goes_leaves_nothing(self, world: World, plane: Plane) -> None:
+        nothing = nft(world, "list", "map", "inet", TABLE, "slots4")
+        plane.have(
+            server(ONE, TWO),
+            server(ONE, address="10.96.0.2", affinity_seconds=5),
+            node_port(ONE, inside=(ONE, TWO)),
+            server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=("10.0.0.0/8",)),
+        )
+        assert nft(world, "list", "map", "inet", TABLE, "slots4") != nothing
+        plane.have()
+        assert "elements = { 10.244.0.0/16 }" in nft(world, "list", "set", "inet", TABLE, "pods4")
+        left = [line for line in nft(world, "list", "table", "inet", TABLE).splitlines() if "elements" in line]
+        assert [line.strip() for line in left] == ["elements = { 10.244.0.0/16 }", "elements = { fd44::/64 }"]
+
+    def test_services_that_share_endpoints_do_not_take_them_from_each_other(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE), service="default/a")
+        plane.have(server(ONE, address="10.96.0.2"), service="default/b")
+        plane.have(service="default/a")
+        assert world.ask(world.one, "10.96.0.2", 80) == f"one {NODE}"
+
+    def test_a_table_that_somebody_emptied_is_made_anew_with_the_next_change(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE), service="default/a")
+        nft(world, "flush ruleset")
+        plane.have(server(TWO, address="10.96.0.2"), service="default/b")
+        assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
+        assert world.ask(world.client, "10.96.0.2", 80) == f"two {NODE}"
+
+
+class TestLifetime:
+    def test_its_end_leaves_no_table(self, world: World) -> None:
+        plane = Plane(world)
+        plane.have(server(ONE))
+        plane.close()
+        assert nft(world, "list", "tables") == ""
+
+    def test_what_a_killed_run_left_is_gone_with_the_next_start(self, world: World) -> None:
+        Plane(world).have(server(ONE))
+        plane = Plane(world)
+        try:
+            assert "elements" not in nft(world, "list", "map", "inet", TABLE, "services4")
+            plane.have(server(TWO))
+            assert world.ask(world.client, "10.96.0.1", 80) == f"two {NODE}"
+        finally:
+            plane.close()
+
+    def test_other_tables_are_left_alone(self, world: World) -> None:
+        nft(world, "add table inet kubecore-other")
+        Plane(world).close()
+        assert nft(world, "list", "tables") == "table inet kubecore-other\n"
+        nft(world, "delete table inet kubecore-other")
