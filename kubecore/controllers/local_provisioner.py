@@ -74,7 +74,7 @@ class LocalProvisioner(Controller):
             except StatusError as error:
                 if not errors.is_already_exists(error):
                     raise
-            await self._files.make(self._folder)
+            await self._files.make(self._folder, 0o755)
 
     async def sync(self, key: str) -> float | None:
         kind, _, name = key.partition(":")
@@ -111,7 +111,7 @@ class LocalProvisioner(Controller):
             _check(claim, storage_class)
             node = await self._choose_node(claim, storage_class)
             path = self._folder / f"{name}_{meta.namespace(claim)}_{meta.name(claim)}"
-            await self._files.make(path)
+            await self._files.make(path, 0o777)  # whoever its pods run as
         except (_Impossible, OSError) as error:
             told = f'failed to provision volume with StorageClass "{meta.name(storage_class)}": {error}'
             self._recorder.event(claim, "Warning", "ProvisioningFailed", told)

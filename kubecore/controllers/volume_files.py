@@ -13,8 +13,8 @@ class StoredFiles(Protocol):
 
     async def exists(self, path: Path) -> bool: ...
 
-    async def make(self, path: Path) -> None:
-        """Make the folder, writable by all; may exist. Raises OSError."""
+    async def make(self, path: Path, mode: int) -> None:
+        """Make the folder, with this mode whatever the umask; may exist. Raises OSError."""
 
     async def remove(self, path: Path) -> None:
         """Remove the folder, or file, and all that is in it; need not exist. Raises OSError."""
@@ -26,16 +26,16 @@ class HostFiles:
     async def exists(self, path: Path) -> bool:
         return await asyncio.to_thread(path.exists)
 
-    async def make(self, path: Path) -> None:
-        await asyncio.to_thread(_make, path)
+    async def make(self, path: Path, mode: int) -> None:
+        await asyncio.to_thread(_make, path, mode)
 
     async def remove(self, path: Path) -> None:
         await asyncio.to_thread(_remove, path)
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, mode: int) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o777)
+    path.chmod(mode)
 
 
 def _remove(path: Path) -> None:

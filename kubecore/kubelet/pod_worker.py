@@ -57,6 +57,7 @@ class PodWorker:
         self._status = StatusWriter(services.client, pod)
         self._wakened = asyncio.Event()
         self._wakened.set()
+        self._ends = asyncio.Event()
         self._timers: dict[str, Timer] = {}
         self._failures = 0
         self._place: PodPlace | None = None
@@ -74,6 +75,8 @@ class PodWorker:
         """The API's newest view of the pod."""
         old, self.pod = self.pod, pod
         self._status.seen(pod)
+        if self._should_end():
+            self._ends.set()
         if self._terminating:
             self._shorten_grace()
         elif _relevant(old) != _relevant(pod):
@@ -82,6 +85,7 @@ class PodWorker:
     def removed(self) -> None:
         """The pod is gone from the API: nothing is to be reported any more."""
         self._removed = True
+        self._ends.set()
         if self._terminating:
             self._shorten_grace()
         self.wake()
@@ -95,6 +99,7 @@ class PodWorker:
             if record.id == status.id:
                 if record.state == "running":
                     self._operations.ended(record, status)
+                    self._ends.set()
                     self.wake()
                 return True
         return False
@@ -199,9 +204,21 @@ class PodWorker:
                 await self._operations.start(self._records[name])
                 if self._should_end():
                     return
+            await self._let_end(actions.start)
             if self._stuck(actions.start):
                 break
         await self._publish()
+
+    async def _let_end(self, started: list[str]) -> None:
+        """A container without probes is ready once it runs. One that ends at once must not be called so: a Deployment
+        would take it for available. (Upstream sees starts and ends a second late, by its relists.)"""
+        records = [self._records[name] for name in started]
+        seconds = max((record.proving_seconds for record in records if record.ready), default=0.0)
+        with suppress(TimeoutError):
+            async with self._services.clock.timeout(seconds):
+                while any(record.ready for record in records) and not self._should_end():
+                    self._ends.clear()
+                    await self._ends.wait()
 
     def _stuck(self, started: list[str]) -> bool:
         """Some could not even be created: try again later, not at once."""

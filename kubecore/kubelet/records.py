@@ -16,6 +16,7 @@ State = Literal["waiting", "running", "terminated"]
 
 CREATING = "ContainerCreating"
 INITIALIZING = "PodInitializing"
+_PROVING_SECONDS, _PROVING_AGAIN_SECONDS, _SOON_SECONDS = 0.03, 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class ContainerRecord:
     def next_attempt(self) -> int:
         """What `restart_count` is once it has been started again."""
         return self.restart_count + 1 if self.attempted else 0
+
+    @property
+    def proving_seconds(self) -> float:
+        """How long it must have run before it is believed to: longer when its last attempt ended soon."""
+        last = self.last
+        if last is None or last.started_at is None or last.finished_at is None:
+            return _PROVING_SECONDS
+        soon = (last.finished_at - last.started_at).total_seconds() < _SOON_SECONDS
+        return _PROVING_AGAIN_SECONDS if soon else _PROVING_SECONDS
 
     @property
     def field_path(self) -> str:

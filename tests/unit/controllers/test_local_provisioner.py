@@ -101,6 +101,7 @@ async def test_a_claim_gets_a_folder_on_the_node_that_was_selected(
     (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n"]}]
     assert folders.made == [FOLDER, path]
+    assert [folders.modes[one] for one in folders.made] == [0o755, 0o777]
     assert wanted["status"]["phase"] == "Bound"
     assert events(api, "ProvisioningSucceeded") == [f"Successfully provisioned volume {name}"]
 

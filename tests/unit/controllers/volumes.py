@@ -92,6 +92,7 @@ class Folders:
 
     def __init__(self) -> None:
         self.made: list[Path] = []
+        self.modes: dict[Path, int] = {}
         self.removed: list[Path] = []
         self._there: set[Path] = set()
         self.refusals: list[OSError] = []
@@ -99,10 +100,11 @@ class Folders:
     async def exists(self, path: Path) -> bool:
         return path in self.made
 
-    async def make(self, path: Path) -> None:
+    async def make(self, path: Path, mode: int) -> None:
         if self.refusals:
             raise self.refusals.pop(0)
         self.made.append(path)
+        self.modes[path] = mode
         self._there.add(path)
 
     async def remove(self, path: Path) -> None:

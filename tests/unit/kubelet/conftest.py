@@ -16,6 +16,9 @@ from tests.unit.kubelet.fake_runtime import FakeRuntime
 
 Object = dict[str, Any]
 
+PROVING = 0.05
+"""Seconds after which a container that has not ended at once is called running."""
+
 
 class Node:
     """One kubelet under test; `settle` lets it work off everything that is due now."""
@@ -49,9 +52,10 @@ class Node:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def settle(self, seconds: float = 0.0) -> None:
-        await self.clock.advance(seconds)
-        for _ in range(20):
-            await self.clock.settle()
+        for step in (seconds, PROVING):  # what has started after the one is believed to run after the other
+            await self.clock.advance(step)
+            for _ in range(20):
+                await self.clock.settle()
 
     # ---- pods
 

@@ -31,9 +31,9 @@ async def test_a_bound_pod_runs_and_becomes_ready(node: Node) -> None:
 
 async def test_an_unchanged_status_is_written_once(node: Node) -> None:
     await node.run()
-    written = len(node.api.writes("update pods/status"))
+    written = len(node.api.writes("patch pods/status"))
     await node.settle(3600)
-    assert len(node.api.writes("update pods/status")) == written
+    assert len(node.api.writes("patch pods/status")) == written == 1
 
 
 async def test_a_pod_that_ends_well_has_succeeded(node: Node) -> None:
@@ -58,11 +58,40 @@ async def test_a_pod_that_ends_badly_and_is_not_restarted_has_failed(node: Node)
 async def test_a_failed_container_is_restarted_on_failure_and_left_when_it_succeeds(node: Node) -> None:
     await node.run(restartPolicy="OnFailure")
     node.runtime.end("main", 1)
-    await node.settle()
+    await node.settle(1)
     assert (node.container()["restartCount"], node.runtime.running()) == (1, ["main"])
     node.runtime.end("main", 0)
     await node.settle()
     assert node.status()["phase"] == "Succeeded"
+
+
+def told_ready(node: Node) -> list[bool]:
+    """What each status written so far said of the container."""
+    written = [one.body["status"].get("containerStatuses") or [] for one in node.api.writes("patch pods/status")]
+    return [statuses[0]["ready"] for statuses in written if statuses]
+
+
+async def test_a_container_that_ends_at_once_is_never_called_ready(node: Node) -> None:
+    node.api.add("pods", {"metadata": {"name": "pod"}, "spec": {"nodeName": "node", "containers": [container()]}})
+    for _ in range(20):
+        await node.clock.settle()
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.runtime.attempts("main") == 2
+    await node.settle(1)
+    assert told_ready(node) == [True]
+    assert node.container()["restartCount"] == 1
+
+
+async def test_a_restarted_container_has_to_run_a_second_if_it_ended_soon_before(node: Node) -> None:
+    await node.run()
+    node.runtime.end("main", 1)
+    await node.settle(0.9)
+    assert node.runtime.attempts("main") == 2
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert told_ready(node) == [True, False]
+    assert node.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
 
 
 async def test_a_pod_past_its_deadline_is_ended(node: Node) -> None:
