@@ -211,6 +211,10 @@ class Cache:
     # ------------------------------------------------------------------ nodes
     def set_node(self, obj: Object) -> None:
         info = self._info(meta.name(obj))
+        if info.obj is not None and _facts(info.obj) == _facts(obj):
+            # a heartbeat, as most updates of nodes are
+            info.obj = obj
+            return
         is_new, zone = info.obj is None, info.zone
         self._set_images(info.name, info.obj, obj)
         info.set_object(obj)
@@ -332,6 +336,18 @@ class Cache:
         if info is None:
             info = self._infos[name] = NodeInfo(name)
         return info
+
+
+def _facts(node: Object) -> tuple[object, ...]:
+    """All of a node that is worked out beforehand, here or by whoever observes."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    return (
+        node["metadata"].get("labels"),
+        spec.get("taints"),
+        spec.get("unschedulable"),
+        status.get("allocatable"),
+        status.get("images"),
+    )
 
 
 def _images(node: Object | None) -> list[Object]:

@@ -70,6 +70,9 @@ class QueueSort(Plugin):
 
 
 class PreEnqueue(Plugin):
+    tells: ClassVar[bool] = False
+    """It says itself when its gate opens (`Handle.reopen`): until then no event is worth a look at the pod."""
+
     def pre_enqueue(self, pod: PodInfo) -> str | None:
         """Why the pod may not even be tried, or None."""
         raise NotImplementedError

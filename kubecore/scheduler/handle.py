@@ -28,6 +28,8 @@ class Handle:
     """Run a coroutine, which must not raise, beside the scheduling, under that name."""
     activate: Callable[[str], None]
     """Try the pod of that key soon, if it waits, without waiting for an event that can help it."""
+    reopen: Callable[[str], None]
+    """The gate of a PreEnqueue plugin that `tells` is open for the pod of that key: events matter to it from now on."""
     take_back_nomination: Callable[[PodInfo], None]
     """Do not keep room for the pod any longer."""
     profile: Profile = field(default_factory=lambda: Profile({}))

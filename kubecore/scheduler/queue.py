@@ -103,6 +103,8 @@ class QueuedPod:
     """In a row."""
     refused_by: frozenset[str] = frozenset()
     gated: bool = False
+    silent: bool = False
+    """The gate's plugin tells when it opens."""
     place: Place = Place.GONE
     ticket: int = 0
     """Counts the moves: a heap entry of an older ticket is stale."""
@@ -127,8 +129,8 @@ class QueuedPod:
 
 class SchedulingQueue:
     """Every pod in `_known` is in exactly one place, its entry's `place`; `_stuck` holds those that are STUCK, by who
-    refused them, `_trying` those that are TRYING. The heaps hold the ACTIVE and the BACKING_OFF ones, and stale
-    entries of pods that have moved since, which their ticket tells.
+    refused them, but for the `silent` ones, `_trying` those that are TRYING. The heaps hold the ACTIVE and the
+    BACKING_OFF ones, and stale entries of pods that have moved since, which their ticket tells.
 
     A pod that came back because of an error waits out its back-off. One that was refused and then woken by an event
     does so only while there is something else to do: `pop` takes it rather than wait (KEP-5142).
@@ -257,6 +259,14 @@ class SchedulingQueue:
             if entry.place is Place.BACKING_OFF:
                 self._put(entry, Place.ACTIVE)
 
+    def reopen(self, key: str) -> None:
+        """A gate whose plugin tells so has opened: the pod waits like others for an event that can help it."""
+        entry = self._known.get(key)
+        if entry is not None and entry.silent and entry.place is Place.STUCK:
+            self._move(entry, Place.GONE)
+            entry.gated = False
+            self._put(entry, Place.STUCK)
+
     def happened(self, event: ClusterEvent, *, to_priority: int | None = None) -> None:
         """Wake the pods that were refused by a plugin for which this event changes things; if it does so only for
         those up to a priority, only these.
@@ -283,19 +293,24 @@ class SchedulingQueue:
     def _release(self, entry: QueuedPod) -> None:
         """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
         gates = self._gates[entry.pod.scheduler_name]
-        gate = next((plugin.name for plugin in gates if _is_shut(plugin, entry.pod)), None)
+        gate = next((plugin for plugin in gates if _is_shut(plugin, entry.pod)), None)
         entry.gated = gate is not None
         if gate is not None:
             self._move(entry, Place.GONE)
-            entry.refused_by |= {gate}
-            self._put(entry, Place.STUCK)
+            entry.refused_by |= {gate.name}
+            if gate.tells:
+                entry.place, entry.silent = Place.STUCK, True
+            else:
+                self._put(entry, Place.STUCK)
         elif entry.back_off_ends > self._clock.monotonic():
             self._put(entry, Place.BACKING_OFF)
         else:
             self._put(entry, Place.ACTIVE)
 
     def _move(self, entry: QueuedPod, place: Place) -> None:
-        if entry.place is Place.STUCK:
+        if entry.silent:
+            entry.silent = False
+        elif entry.place is Place.STUCK:
             kind = (entry.pod.scheduler_name, entry.refused_by)
             entries = self._stuck[kind]
             del entries[entry.pod.key]

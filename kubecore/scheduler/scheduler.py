@@ -132,6 +132,7 @@ class Scheduler:
             reporter=reporter,
             spawn=self._spawn,
             activate=lambda key: self._queue.activate(key),
+            reopen=lambda key: self._queue.reopen(key),
             take_back_nomination=self._take_back_nomination,
         )
         profile = make_profile(config, handle, registry, self.config.percentage)

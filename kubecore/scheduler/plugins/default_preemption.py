@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
+from kubecore.client.client import Object
 from kubecore.scheduler import preemption
 from kubecore.scheduler.cache import NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind
@@ -44,6 +45,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
     """
 
     name = "DefaultPreemption"
+    tells = True
     # What woke the pod but for this plugin decides again once its preemption has ended.
     wakes = frozenset({EventKind.POD_REMOVED})
 
@@ -56,6 +58,10 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         self._chance = chance or random.Random()
         self._budgets = handle.informers.informer("poddisruptionbudgets.policy")
         self._pods = handle.informers.informer("pods")
+        # before the scheduler's own handlers, so that the news that opens a gate may wake the pod, too
+        self._pods.add_handler(None, self._pod_updated, self._pod_deleted)
+        self._awaited: dict[str, list[str]] = {}
+        """By the key of a victim, the pods whose gate opens as soon as it is seen to go."""
         self._preempting: dict[str, str] = {}
         """By the uid of the pod for which victims are being deleted, the key of the last one, "" before its turn."""
 
@@ -71,6 +77,15 @@ class DefaultPreemption(PostFilter, PreEnqueue):
             if victim is None or meta.is_deleting(victim):
                 return None
         return "waiting for the preemption for this pod to be finished"
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if self._awaited and (meta.is_deleting(new) or meta.uid(old) != meta.uid(new)):
+            self._pod_deleted(new)
+
+    def _pod_deleted(self, pod: Object) -> None:
+        if self._awaited:
+            for waiting in self._awaited.pop(meta.key(pod), ()):
+                self._handle.reopen(waiting)
 
     # ------------------------------------------------------------------ deciding
     def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
@@ -160,15 +175,32 @@ class DefaultPreemption(PostFilter, PreEnqueue):
 
     async def _make_room(self, pod: PodInfo, node: str, victims: list[PodInfo]) -> None:
         """The last victim goes last, so that the pod is free to be tried when news of that one arrives."""
+        succeeded = False
+        *others, last = victims
         try:
             await self._clear_lower_nominations(pod, node)
-            *others, last = victims
             ended = [await asyncio.gather(*(self._evict(pod, one, node) for one in others))] if others else []
             self._preempting[pod.uid] = last.key
+            if self._handle.waiting.get(last.uid) is None:
+                self._awaited.setdefault(last.key, []).append(pod.key)
             succeeded = await self._evict(pod, last, node) and all(all(one) for one in ended)
         finally:
             del self._preempting[pod.uid]
-        if not succeeded:
+            self._ended(pod, last, succeeded=succeeded)
+
+    def _ended(self, pod: PodInfo, last: PodInfo, *, succeeded: bool) -> None:
+        """The gate opens now, unless news of the last victim is still to come."""
+        awaiting = self._awaited.get(last.key, [])
+        missed = pod.key in awaiting
+        victim = self._pods.get(last.key)
+        if succeeded and missed and victim is not None and not meta.is_deleting(victim):
+            return
+        if missed:
+            awaiting.remove(pod.key)
+            if not awaiting:
+                del self._awaited[last.key]
+        self._handle.reopen(pod.key)
+        if missed or not succeeded:
             # no news may come that would wake the pod
             self._handle.activate(pod.key)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import cast
 
 import pytest
 from hypothesis import settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kubecore.client.client import Object
-from kubecore.scheduler.cache import Cache, NodeInfo
+from kubecore.scheduler.cache import Cache, NodeInfo, Observer
 from kubecore.scheduler.pods import PodInfo
 from tests.unit.scheduler.builders import cache_of, container, info, node, pod
 
@@ -292,3 +293,33 @@ class CacheLaws(RuleBasedStateMachine):
 
 TestCacheLaws = CacheLaws.TestCase
 TestCacheLaws.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+class TestHeartbeats:
+    class Counts:
+        """Of nodes that were told of."""
+
+        def __init__(self) -> None:
+            self.nodes = 0
+
+        def node_set(self, node: NodeInfo) -> None:
+            self.nodes += 1
+
+    def told(self, first: Object, second: Object) -> int:
+        cache, counts = cache_of(first), self.Counts()
+        cache.observer = cast(Observer, counts)
+        cache.set_node(second)
+        found = cache.node("n")
+        assert found is not None and found.obj is second
+        return counts.nodes
+
+    def test_a_node_that_is_as_it_was_is_not_told_of_again(self) -> None:
+        beat = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:10Z"}]
+        first, second = node(), node()
+        second["status"]["conditions"] = beat
+        assert self.told(first, second) == 0
+
+    def test_one_that_is_not_is(self) -> None:
+        assert self.told(node(), node(unschedulable=True)) == 1
+        assert self.told(node(), node(labels={"a": "b"})) == 1
+        assert self.told(node(), node(allocatable={"cpu": "1"})) == 1

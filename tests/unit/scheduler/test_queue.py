@@ -351,6 +351,19 @@ class TestGates:
         queue.happened(A_NODE)
         assert names(queue) == ["p"]
 
+    def test_a_gate_that_tells_is_not_tried_until_it_does(self, clock: VirtualClock) -> None:
+        quota = Quota()
+        quota.shut, quota.tells = True, True
+        queue = SchedulingQueue(clock, {DEFAULT_NAME: Profile.of([quota, Fit()])})
+        queue.add(info())
+        quota.shut = False
+        queue.happened(A_NODE)
+        assert names(queue) == []
+        queue.reopen("default/p")
+        assert queue.place_of("default/p") is Place.STUCK
+        queue.happened(A_NODE)
+        assert names(queue) == ["p"]
+
     def test_taking_away_the_last_gate_does_without_any_pause(self, queue: SchedulingQueue) -> None:
         gated, free = info(schedulingGates=self.GATED), info(schedulingGates=[])
         queue.add(gated)
