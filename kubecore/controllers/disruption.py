@@ -15,6 +15,7 @@ from kubecore.client.client import Object
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.int_or_percent import scaled
+from kubecore.controllers.label_index import by_labels, having
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class DisruptionController(Controller):
         self._budgets = self.informer(BUDGETS)
         self._pods = self.informer("pods")
         self._workloads = {kind: self.informer(resource) for kind, resource in _WORKLOADS.items()}
+        by_labels(self._pods)
         self._selectors: dict[str, Selector] = {}
         """By key of a budget: each event of a pod asks all of its namespace."""
         self._budgets.add_handler(self._budget_seen, lambda _, new: self._budget_seen(new), self._budget_gone)
@@ -96,6 +98,8 @@ class DisruptionController(Controller):
 
     def _selecting(self, namespace: str, labels: dict[str, str]) -> list[str]:
         """Keys of the budgets that select what has these labels."""
+        if not self._selectors:
+            return []
         keys = map(meta.key, self._budgets.list(namespace))
         return [key for key in keys if self._selectors[key].matches(labels)]
 
@@ -107,7 +111,7 @@ class DisruptionController(Controller):
         if budget is None:
             return None
         selector = self._selectors[key]
-        mine = [pod for pod in self._pods.list(meta.namespace(budget)) if selector.matches(meta.labels(pod))]
+        mine = [pod for pod in self._candidates(budget) if selector.matches(meta.labels(pod))]
         if not mine:
             self._recorder.event(budget, "Normal", "NoPods", "No matching pods found")
         try:
@@ -127,6 +131,11 @@ class DisruptionController(Controller):
         )
         await self._write(budget, self._status(budget, expected, healthy, granted))
         return recheck
+
+    def _candidates(self, budget: Object) -> list[Object]:
+        """All pods that the budget may select, if not many more."""
+        namespace, wanted = meta.namespace(budget), (budget["spec"].get("selector") or {}).get("matchLabels")
+        return having(self._pods, namespace, wanted) if wanted else self._pods.list(namespace)
 
     def _under_way(self, budget: Object, mine: Iterable[Object], now: datetime) -> tuple[dict[str, str], float | None]:
         """Evictions that were granted and not seen yet, with their time; and when the next of them is given up."""

@@ -47,11 +47,17 @@ class Ownership:
         """Those of `children` that are the owner's now; others' children are left alone."""
         claimed = []
         owner_uid, chooses, accepts = meta.uid(self._owner), self._selector.matches, self._accepts
+        seen: dict[str, str] | None = None
+        chosen = False
         for child in children:
             controller = meta.controller_of(child)
             if controller is not None and controller["uid"] != owner_uid:
                 continue
-            matches = chooses(meta.labels(child)) and accepts(child)
+            labels = meta.labels(child)
+            if labels != seen:
+                # most children are made from one template
+                seen, chosen = labels, chooses(labels)
+            matches = chosen and accepts(child)
             if controller is not None:
                 if matches:
                     claimed.append(child)

@@ -22,7 +22,9 @@ def is_finished(pod: Object) -> bool:
 
 def is_active(pod: Object) -> bool:
     """Neither finished nor being deleted."""
-    return not is_finished(pod) and not meta.is_deleting(pod)
+    if "deletionTimestamp" in pod["metadata"] and meta.is_deleting(pod):
+        return False
+    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
 
 
 def is_ready(pod: Object) -> bool:

@@ -6,6 +6,9 @@ from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.controllers import service_endpoints as rules
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.label_index import by_labels, having
+
+_BY_SELECTOR = "first of selector"
 
 
 class ServiceController(Controller):
@@ -17,14 +20,17 @@ class ServiceController(Controller):
         super().__init__(context)
         self.services = self.informer("services")
         self.pods = self.informer("pods")
+        self.services.add_index(_BY_SELECTOR, _first_of_selector)
+        by_labels(self.pods)
         self.services.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self.enqueue)
         self.pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
 
     def _pod_changed(self, pod: Object) -> None:
-        labels = meta.labels(pod)
-        for service in self.services.list(meta.namespace(pod)) if labels else ():
-            if rules.selects(service, labels):
-                self.enqueue(service)
+        labels, namespace = meta.labels(pod), meta.namespace(pod)
+        for name, value in labels.items():
+            for service in self.services.by_index(_BY_SELECTOR, f"{namespace}/{name}={value}"):
+                if rules.selects(service, labels):
+                    self.enqueue(service)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if rules.serving_state(old) == rules.serving_state(new):
@@ -35,5 +41,13 @@ class ServiceController(Controller):
 
     def chosen_pods(self, service: Object) -> list[Object]:
         """All pods the Service's selector chooses, in a stable order."""
-        found = [pod for pod in self.pods.list(meta.namespace(service)) if rules.selects(service, meta.labels(pod))]
+        selector = service["spec"].get("selector")
+        found = having(self.pods, meta.namespace(service), selector) if selector else []
         return sorted(found, key=meta.name)
+
+
+def _first_of_selector(service: Object) -> list[str]:
+    """Index: a label that all pods of a Service have, one of its selector's."""
+    for name, value in (service["spec"].get("selector") or {}).items():
+        return [f"{meta.namespace(service)}/{name}={value}"]
+    return []

@@ -154,3 +154,30 @@ async def test_a_refused_pod_is_told_in_a_condition_and_an_event_and_tried_again
     assert told and set(told) == {"Error creating: pods is forbidden: exceeded quota"}
     # slow start: a failure of the first keeps the other seven from being tried
     assert len(api.writes("create pods")) == 11
+
+
+async def test_what_changes_in_a_large_set_within_moments_is_looked_at_together(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    api.add(SETS, replica_set(500))
+    await start(running)
+    before = len(api.writes(f"update {SETS}/status"))
+    made = names(api.all("pods"))
+    for name in made[:20]:
+        make_ready(api, name)
+        await clock.settle()
+    assert len(api.writes(f"update {SETS}/status")) <= before + 1
+    await running.settle()
+    assert len(api.writes(f"update {SETS}/status")) <= before + 2
+    assert api.get(SETS, "web")["status"]["readyReplicas"] == 20  # type: ignore[index]
+
+
+async def test_a_large_set_that_is_scaled_does_not_wait(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
+    api.add(SETS, replica_set(500))
+    await start(running)
+    make_ready(api, names(api.all("pods"))[0])
+    await clock.settle()
+    api.change(SETS, "web", spec={"replicas": 501}, metadata={"generation": 2})
+    for _ in range(3):
+        await clock.settle()
+    assert len(api.all("pods")) == 501
