@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from kubecore.api.errors import Cause, FieldError
-from kubecore.scheduler import plugin_arguments
+from kubecore.scheduler import extender_configuration, plugin_arguments
+from kubecore.scheduler.extender import ExtenderConfig
 from kubecore.scheduler.profile import DEFAULT_NAME, EXTENSION_POINTS
 from kubecore.scheduler.profiles import DEFAULT_PLUGINS, Enabled, PluginSet, ProfileConfig
 from kubecore.scheduler.queue import BackOff
@@ -52,7 +53,7 @@ _FIELDS: Mapping[str, Any] = {
             "pluginConfig": [{"name": str, "args": dict}],
         }
     ],
-    "extenders": [dict],
+    "extenders": [extender_configuration.FIELDS],
     "delayCacheUntilActive": bool,
 }
 
@@ -70,8 +71,10 @@ def load(text: str) -> SchedulerConfig:
     if causes := _problems(given, profiles):
         told = [str(cause) for cause in causes]
         raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+    _ignore(extender_configuration.ignored_resources(given.get("extenders") or ()), profiles)
     return SchedulerConfig(
         profiles=tuple(map(_profile, profiles)),
+        extenders=tuple(map(_extender, given.get("extenders") or ())),
         back_off=BackOff(*_back_off(given)),
         percentage=given.get("percentageOfNodesToScore") or 0,
         leader_election=given.get("leaderElection") or {},
@@ -190,9 +193,7 @@ def _problems(given: JSON, profiles: Sequence[JSON]) -> list[Cause]:
     if most < initial:
         detail = "must be greater than or equal to PodInitialBackoffSeconds"
         found.append(FieldError.invalid("podMaxBackoffSeconds", most, detail))
-    if given.get("extenders"):
-        found.append(FieldError.forbidden("extenders", "extenders are not part of this version yet"))
-    return found
+    return found + extender_configuration.problems(given.get("extenders") or ())
 
 
 def _percentage_problems(holder: JSON, path: str) -> list[Cause]:
@@ -240,6 +241,27 @@ def _sort_problems(profiles: Sequence[JSON]) -> list[Cause]:
             path = f"profiles[{index}].plugins.queueSort"
             found.append(FieldError.invalid(path, one, "must be the same for all profiles"))
     return found
+
+
+# ---------------------------------------------------------------------- extenders
+def _extender(given: JSON) -> ExtenderConfig:
+    try:
+        return extender_configuration.made(given)
+    except (ValueError, OSError) as error:
+        raise InvalidConfiguration(f"couldn't build extenders: {error}") from None
+
+
+def _ignore(resources: Sequence[str], profiles: Sequence[JSON]) -> None:
+    """NodeResourcesFit of no profile looks at what extenders look after, whatever else it was to ignore."""
+    if not resources:
+        return
+    for profile in profiles:
+        config = profile["pluginConfig"]
+        known = next((one for one in config if one["name"] == "NodeResourcesFit"), None)
+        if known is None:
+            known = {"name": "NodeResourcesFit", "args": plugin_arguments.with_defaults("NodeResourcesFit", {})}
+            config.append(known)
+        known["args"] = known["args"] | {"ignoredResources": list(resources)}
 
 
 # ---------------------------------------------------------------------- profiles

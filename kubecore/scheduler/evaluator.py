@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from kubecore.scheduler.cache import Cache, NodeInfo
+from kubecore.scheduler.extenders import Extenders
 from kubecore.scheduler.framework import (
     CycleState,
     Decision,
@@ -39,6 +41,17 @@ def pre_filter(plugin: PreFilter, state: CycleState, pod: PodInfo, cache: Cache)
         raise PluginError(f'running PreFilter plugin "{plugin.name}": {error}') from error
 
 
+@dataclass(slots=True)
+class Found:
+    """Nodes that can take the pod, and why others cannot."""
+
+    state: CycleState
+    diagnosis: Diagnosis
+    nodes: list[NodeInfo] = field(default_factory=list)
+    kept: bool = False
+    """It is the one node that is kept free for the pod, and no other was looked at."""
+
+
 class PluginEvaluator:
     """Searches on each time from where the last search ended, so that all nodes get their share of pods."""
 
@@ -53,17 +66,40 @@ class PluginEvaluator:
 
     def evaluate(self, pod: PodInfo, cache: Cache) -> Decision:
         """Raises PluginError."""
+        found = self.find(pod, cache)
+        if not found.nodes:
+            return Decision(found.state, diagnosis=found.diagnosis)
+        return Decision(found.state, node=self.choose(found.state, pod, found.nodes, cache))
+
+    async def evaluate_with(self, extenders: Extenders, pod: PodInfo, cache: Cache) -> Decision:
+        """Likewise, when extenders have a say. Raises PluginError and ExtenderError."""
+        for keeps_node in (True, False):
+            found = self.find(pod, cache, keeps_node=keeps_node, several=True)
+            nodes = await extenders.filter(pod, found.nodes, found.diagnosis)
+            # some may have gone meanwhile
+            nodes = [node for node in nodes if node.obj is not None]
+            if nodes:
+                more = await extenders.scores(pod, nodes) if len(nodes) > 1 else ()
+                return Decision(found.state, node=self.choose(found.state, pod, nodes, cache, more))
+            if not found.kept:
+                break
+        return Decision(found.state, diagnosis=found.diagnosis)
+
+    def find(self, pod: PodInfo, cache: Cache, *, keeps_node: bool = True, several: bool = False) -> Found:
+        """Nodes that can take the pod, `several` even if there is nothing to choose by; the one that is kept free for
+        it alone, if it `keeps_node` and that one will do. Raises PluginError.
+        """
         state = CycleState()
         nodes = cache.nodes()
-        diagnosis = Diagnosis(len(nodes))
-        feasible: list[NodeInfo] = []
+        found = Found(state, Diagnosis(len(nodes)))
         if nodes:
-            candidates = self._pre_filter(state, pod, cache, diagnosis)
-            if not diagnosis.everywhere:
-                feasible = self._nominated(state, pod, cache) or self._filter(state, pod, candidates, diagnosis, cache)
-        if not feasible:
-            return Decision(state, diagnosis=diagnosis)
-        return Decision(state, node=self._choose(state, pod, feasible, cache))
+            candidates = self._pre_filter(state, pod, cache, found.diagnosis)
+            if not found.diagnosis.everywhere:
+                found.nodes = self._nominated(state, pod, cache) if keeps_node else []
+                found.kept = bool(found.nodes)
+                if not found.kept:
+                    found.nodes = self._filter(state, pod, candidates, found.diagnosis, cache, several=several)
+        return found
 
     def prepared(self, pod: PodInfo, cache: Cache) -> CycleState:
         """What the PreFilter plugins note of the pod, for who asks Filter plugins later. Raises PluginError."""
@@ -105,10 +141,17 @@ class PluginEvaluator:
         return candidates
 
     def _filter(
-        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis, cache: Cache
+        self,
+        state: CycleState,
+        pod: PodInfo,
+        nodes: Sequence[NodeInfo],
+        diagnosis: Diagnosis,
+        cache: Cache,
+        *,
+        several: bool,
     ) -> list[NodeInfo]:
         # with nothing to choose by, the first will do
-        enough = nodes_to_find(len(nodes), self._profile.percentage) if self._scores else 1
+        enough = nodes_to_find(len(nodes), self._profile.percentage) if self._scores or several else 1
         feasible: list[NodeInfo] = []
         start = self._start % len(nodes) if nodes else 0
         seen = 0
@@ -125,10 +168,15 @@ class PluginEvaluator:
         self._start = start + seen
         return feasible
 
-    def _choose(self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], cache: Cache) -> str:
+    def choose(
+        self, state: CycleState, pod: PodInfo, nodes: list[NodeInfo], cache: Cache, more: Sequence[int] = ()
+    ) -> str:
+        """One of the best; `more` is added to their totals. Raises PluginError."""
         if len(nodes) == 1:
             return nodes[0].name
         totals = self.totals(self._scores, state, pod, nodes, cache)
+        if more:
+            totals = [total + one for total, one in zip(totals, more, strict=True)]
         best = max(totals)
         return self._chance.choice([node.name for node, total in zip(nodes, totals, strict=True) if total == best])
 

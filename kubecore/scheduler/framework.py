@@ -6,7 +6,7 @@ PreFilter, Filter, PostFilter, PreScore and Score, Reserve, Permit, PreBind, Bin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
@@ -121,8 +121,10 @@ class PostFilterResult:
 
 
 class PostFilter(Plugin):
-    def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
-        """Try to make room after no node would do."""
+    def post_filter(
+        self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis
+    ) -> PostFilterResult | Awaitable[PostFilterResult]:
+        """Try to make room after no node would do; no other pod is tried until that is decided."""
         raise NotImplementedError
 
 

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from kubecore.api.errors import StatusError
+from kubecore.scheduler.extender import ExtenderError
+from kubecore.scheduler.extenders import Extenders
 from kubecore.scheduler.framework import (
     Bind,
     CycleState,
@@ -35,8 +37,9 @@ class Failure:
 
 
 class Placing:
-    def __init__(self, profile: Profile, waiting: WaitingPods) -> None:
+    def __init__(self, profile: Profile, waiting: WaitingPods, extenders: Extenders | None = None) -> None:
         self._profile = profile
+        self._extenders = extenders or Extenders()
         self._waiting = waiting
         self._reserving = profile.at(Reserve)
 
@@ -112,6 +115,12 @@ class Placing:
         return None
 
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        if extenders := self._extenders.for_pod(pod):
+            try:
+                if await extenders.bind(pod, node):
+                    return None
+            except ExtenderError as error:
+                return Failure(SCHEDULER_ERROR, str(error))
         for binder in self._profile.at(Bind):
             try:
                 if not binder.handles(state, pod, node):

@@ -14,6 +14,7 @@ from typing import Any
 
 from kubecore.clock import Clock, Timer
 from kubecore.scheduler.events import ClusterEvent
+from kubecore.scheduler.extenders import RefusedByExtender
 from kubecore.scheduler.framework import Plugin, PreEnqueue, QueueSort
 from kubecore.scheduler.plugins.priority_sort import PrioritySort
 from kubecore.scheduler.pods import PodInfo
@@ -140,7 +141,10 @@ class SchedulingQueue:
         """`profiles` by the scheduler's name; pods of other schedulers must not be given to the queue."""
         self._clock = clock
         self._back_off = back_off or BackOff()
-        self._plugins = {name: {one.name: one for one in profile.plugins()} for name, profile in profiles.items()}
+        self._plugins: dict[str, dict[str, Plugin]] = {
+            name: {one.name: one for one in (RefusedByExtender(), *profile.plugins())}
+            for name, profile in profiles.items()
+        }
         self._gates = {name: profile.at(PreEnqueue) for name, profile in profiles.items()}
         sorts = [sort for profile in profiles.values() for sort in profile.at(QueueSort)]
         # all profiles share one order

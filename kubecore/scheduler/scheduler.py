@@ -16,6 +16,7 @@ from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache
+from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.events import (
     EventKind,
     StorageEvent,
@@ -26,12 +27,15 @@ from kubecore.scheduler.events import (
     pod_placed,
     pod_removed,
 )
+from kubecore.scheduler.extender import Extender, ExtenderConfig, ExtenderError, HTTPExtender
+from kubecore.scheduler.extenders import Extenders
 from kubecore.scheduler.framework import (
     CycleState,
     Decision,
     Diagnosis,
     Evaluator,
     PostFilter,
+    PostFilterResult,
 )
 from kubecore.scheduler.handle import Handle
 from kubecore.scheduler.placement import evaluator_for
@@ -41,7 +45,7 @@ from kubecore.scheduler.plugins import installed as installed_plugins
 from kubecore.scheduler.pods import PodInfo, is_finished, scheduler_name, scheduling_facts
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.profiles import ProfileConfig, make_profile
-from kubecore.scheduler.queue import BackOff, QueuedPod, SchedulingQueue
+from kubecore.scheduler.queue import BackOff, Place, QueuedPod, SchedulingQueue
 from kubecore.scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE, Reporter
 from kubecore.scheduler.waiting_pods import WaitingPods
 
@@ -67,6 +71,7 @@ class SchedulerConfig:
     """Of nodes to score, where the profile does not say; 0 lets their number decide."""
     leader_election: Mapping[str, Any] = field(default_factory=dict)
     """For whoever runs the scheduler: the fields of `leaderElection` that are given."""
+    extenders: tuple[ExtenderConfig, ...] = ()
     bindings_in_flight: int = 128
 
 
@@ -76,6 +81,8 @@ class _Lane:
 
     profile: Profile
     evaluator: Evaluator
+    with_extenders: PluginEvaluator
+    """Decides when extenders have a say, which are asked in the midst of it."""
     placing: Placing
     reporter: Reporter
 
@@ -95,6 +102,7 @@ class Scheduler:
         informers: InformerFactory | None = None,
         registry: Mapping[str, Factory] | None = None,
         make_evaluator: Callable[[Profile], Evaluator] = evaluator_for,
+        make_extender: Callable[[ExtenderConfig, Clock], Extender] = HTTPExtender,
     ) -> None:
         """`registry` makes plugins by name; by default those that are installed. Raises InvalidProfile."""
         self.config = config or SchedulerConfig()
@@ -107,6 +115,7 @@ class Scheduler:
         self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
         self._cache = Cache()
         self.waiting = WaitingPods(clock)
+        self._extenders = Extenders([make_extender(one, clock) for one in self.config.extenders])
         self._group: asyncio.TaskGroup | None = None
         names = [name for one in self.config.profiles for _, name in one.names()]
         known = registry if registry is not None else installed_plugins(names)
@@ -134,9 +143,11 @@ class Scheduler:
             activate=lambda key: self._queue.activate(key),
             reopen=lambda key: self._queue.reopen(key),
             take_back_nomination=self._take_back_nomination,
+            extenders=self._extenders,
         )
         profile = make_profile(config, handle, registry, self.config.percentage)
-        return _Lane(profile, make_evaluator(profile), Placing(profile, self.waiting), reporter)
+        placing = Placing(profile, self.waiting, self._extenders)
+        return _Lane(profile, make_evaluator(profile), PluginEvaluator(profile), placing, reporter)
 
     # ------------------------------------------------------------------ running
     async def run(self) -> None:
@@ -160,6 +171,7 @@ class Scheduler:
             self._queue.close()
             for lane in self._lanes.values():
                 await lane.reporter.stop()
+            await self._extenders.close()
             if self._own_informers:
                 await self._informers.stop()
 
@@ -179,18 +191,28 @@ class Scheduler:
             lane.reporter.failed(pod, f"skip schedule deleting pod: {pod.key}")
             self._queue.done(entry)
             return
+        extenders = self._extenders.for_pod(pod)
         try:
-            decision = lane.evaluator.evaluate(pod, self._cache)
+            if extenders is None:
+                decision = lane.evaluator.evaluate(pod, self._cache)
+            else:
+                decision = await lane.with_extenders.evaluate_with(extenders, pod, self._cache)
+                if entry.place is not Place.TRYING:
+                    # it has gone, or was given a node by somebody else
+                    return
             if decision.diagnosis is None:
                 self._cache.assume(pod, decision.node)
                 self._take_back_nomination(pod, unless=decision.node)
+        except ExtenderError as error:
+            self._give_back(entry, Failure(SCHEDULER_ERROR, str(error)))
+            return
         except Exception as error:
             log.exception("scheduling %s failed", pod.key)
             self._give_back(entry, Failure(SCHEDULER_ERROR, str(error)))
             return
         if decision.diagnosis is not None:
             diagnosis = decision.diagnosis
-            nominated = self._post_filter(lane, decision.state, pod, diagnosis)
+            nominated = await self._post_filter(lane, decision.state, pod, diagnosis)
             failure = Failure(UNSCHEDULABLE, diagnosis.message(), frozenset(diagnosis.plugins))
             self._give_back(entry, failure, nominated)
             return
@@ -206,7 +228,7 @@ class Scheduler:
         binding = self._bind(lane, entry, pod, decision, takes_time=takes_time)
         self._spawn(binding, f"scheduler binds {pod.key}")
 
-    def _post_filter(self, lane: _Lane, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> str | None:
+    async def _post_filter(self, lane: _Lane, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> str | None:
         """Let plugins make room; the node that the pod is nominated for, "" for none, None for what it was."""
         if not diagnosis.nodes:
             return ""
@@ -214,7 +236,8 @@ class Scheduler:
         nominated: str | None = None
         for plugin in lane.profile.at(PostFilter):
             try:
-                result = plugin.post_filter(state, pod, diagnosis)
+                made = plugin.post_filter(state, pod, diagnosis)
+                result = made if isinstance(made, PostFilterResult) else await made
             except Exception as error:
                 log.exception("making room for %s failed", pod.key)
                 diagnosis.added = str(error)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -18,6 +18,8 @@ from kubecore.client.client import Object
 from kubecore.scheduler import preemption
 from kubecore.scheduler.cache import NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind
+from kubecore.scheduler.extender import ExtenderError
+from kubecore.scheduler.extenders import Extenders
 from kubecore.scheduler.framework import (
     CycleState,
     Diagnosis,
@@ -88,15 +90,33 @@ class DefaultPreemption(PostFilter, PreEnqueue):
                 self._handle.reopen(waiting)
 
     # ------------------------------------------------------------------ deciding
-    def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
+    def post_filter(
+        self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis
+    ) -> PostFilterResult | Awaitable[PostFilterResult]:
         if reason := self._not_eligible(pod, diagnosis):
             return PostFilterResult(f"preemption: {reason}")
+        extenders = self._handle.extenders.for_pod(pod)
+        asks = extenders is not None and extenders.preempt
         try:
-            candidates, fit_error = self._candidates(state, pod, diagnosis)
+            candidates, fit_error = self._candidates(state, pod, diagnosis, everyone=asks)
         except PluginError as error:
             return PostFilterResult(f"preemption: {error}")
         if not candidates:
             return PostFilterResult(f"preemption: {fit_error.message()}", node="")
+        if extenders is not None and asks:
+            return self._ask(extenders, pod, candidates)
+        return self._preempt(pod, candidates)
+
+    async def _ask(self, extenders: Extenders, pod: PodInfo, candidates: list[Candidate]) -> PostFilterResult:
+        try:
+            candidates = await extenders.candidates(pod, candidates, self._handle.cache)
+        except ExtenderError as error:
+            return PostFilterResult(f"preemption: {error}")
+        if not candidates:
+            return PostFilterResult("preemption: no candidate node for preemption")
+        return self._preempt(pod, candidates)
+
+    def _preempt(self, pod: PodInfo, candidates: list[Candidate]) -> PostFilterResult:
         chosen = preemption.least_harmful(candidates, self._handle.clock.now())
         log.info("%s preempts %s on %s", pod.key, ", ".join(one.key for one in chosen.victims), chosen.node)
         self._prepare(pod, chosen)
@@ -115,9 +135,13 @@ class DefaultPreemption(PostFilter, PreEnqueue):
             return "not eligible due to a terminating pod on the nominated node."
         return ""
 
-    def _candidates(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> tuple[list[Candidate], Diagnosis]:
-        """Nodes on which victims were found, or else why there are none. Raises PluginError."""
-        found = self._in_bulk(diagnosis)
+    def _candidates(
+        self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis, *, everyone: bool
+    ) -> tuple[list[Candidate], Diagnosis]:
+        """Nodes on which victims were found, `everyone` or the least harmful ones, or else why there are none. Raises
+        PluginError.
+        """
+        found = self._in_bulk(diagnosis, everyone=everyone)
         if found is None:
             found = self._node_by_node(state, pod, diagnosis)
         candidates, refused, reasons = found
@@ -128,14 +152,14 @@ class DefaultPreemption(PostFilter, PreEnqueue):
             why.refused(self.name, (_NOT_HELPFUL,), nodes=unlooked)
         return candidates, why
 
-    def _in_bulk(self, diagnosis: Diagnosis) -> _Found | None:
-        """Tried by whoever refused the nodes, if it can; of the candidates only the least harmful one."""
+    def _in_bulk(self, diagnosis: Diagnosis, *, everyone: bool) -> _Found | None:
+        """Tried by whoever refused the nodes, if it can; of the candidates only the least harmful one or `everyone`."""
         crowd = diagnosis.crowd
         if crowd is None or diagnosis.named:
             return None
         start, enough = self._where(len(crowd))
         now = self._handle.clock.now()
-        found = crowd.rehearse(budgets=self._budgets.list(), start=start, enough=enough, now=now, everyone=False)
+        found = crowd.rehearse(budgets=self._budgets.list(), start=start, enough=enough, now=now, everyone=everyone)
         if found is None:
             return None
         candidates, refused, reasons = found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from kubecore.api import meta
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
+from kubecore.clock import Clock, VirtualClock
+from kubecore.scheduler.extender import Extender, ExtenderConfig, HTTPExtender
 from kubecore.scheduler.framework import Plugin
 from kubecore.scheduler.plugins import BUILT_IN, DEFAULT, Factory
 from kubecore.scheduler.profiles import Enabled, ProfileConfig
@@ -65,6 +66,7 @@ class Running:
         *extra: Plugin,
         config: SchedulerConfig | None = None,
         registry: Mapping[str, Factory] | None = None,
+        make_extender: Callable[[ExtenderConfig, Clock], Extender] = HTTPExtender,
     ) -> None:
         """With `extra` plugins in the default profile, or as `config` says; `registry` makes plugins that it names."""
         self._informers = informers = self.api.informers()
@@ -72,7 +74,9 @@ class Running:
         config = config or SchedulerConfig(profiles=(ProfileConfig(multi_point=with_plugins(*added)),))
         client = self.api.client("kube-scheduler")
         known = {**BUILT_IN, **added, **(registry or {})}
-        self.scheduler = Scheduler(client, self.clock, config, informers=informers, registry=known)
+        self.scheduler = Scheduler(
+            client, self.clock, config, informers=informers, registry=known, make_extender=make_extender
+        )
         self._task = asyncio.create_task(self.scheduler.run())
         await self.settle()
 

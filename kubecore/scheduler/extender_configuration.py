@@ -1,0 +1,129 @@
+"""The extenders of a KubeSchedulerConfiguration: their fields, and what is wrong with them.
+
+(kubernetes `pkg/scheduler/apis/config`: types.go, validation/validation.go; buildExtenders of `pkg/scheduler`.)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kubecore.api.errors import Cause, FieldError
+from kubecore.scheduler.extender import ExtenderConfig
+from kubecore.scheduler.plugin_arguments import label_name
+
+JSON = dict[str, Any]
+
+FIELDS: Mapping[str, Any] = {
+    "urlPrefix": str,
+    "filterVerb": str,
+    "preemptVerb": str,
+    "prioritizeVerb": str,
+    "weight": int,
+    "bindVerb": str,
+    "enableHTTPS": bool,
+    "tlsConfig": {
+        "insecure": bool,
+        "serverName": str,
+        "certFile": str,
+        "keyFile": str,
+        "caFile": str,
+        "certData": str,
+        "keyData": str,
+        "caData": str,
+    },
+    "httpTimeout": str,
+    "nodeCacheCapable": bool,
+    "managedResources": [{"name": str, "ignoredByScheduler": bool}],
+    "ignorable": bool,
+}
+
+_DEFAULT_TIMEOUT_SECONDS = 5.0
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def problems(extenders: Sequence[JSON]) -> list[Cause]:
+    found: list[Cause] = []
+    seen: set[str] = set()
+    for index, one in enumerate(extenders):
+        path, weight = f"extenders[{index}]", one.get("weight") or 0
+        if one.get("prioritizeVerb") and weight <= 0:
+            found.append(FieldError.invalid(f"{path}.weight", weight, "must have a positive weight applied to it"))
+        for place, resource in enumerate(one.get("managedResources") or ()):
+            name, where = resource.get("name") or "", f"{path}.managedResources[{place}].name"
+            found += label_name(name, where) or _extended(name, where)
+            if name in seen:
+                found.append(FieldError.invalid(where, name, "duplicate extender managed resource name"))
+            seen.add(name)
+    binders = sum(bool(one.get("bindVerb")) for one in extenders)
+    if binders > 1:
+        told = f"found {binders} extenders implementing bind"
+        found.append(FieldError.invalid("extenders", told, "only one extender can implement bind"))
+    return found
+
+
+def _extended(name: str, path: str) -> list[Cause]:
+    if "/" not in name or "kubernetes.io/" in name or name.startswith("requests."):
+        return [FieldError.invalid(path, name, "is an invalid extended resource name")]
+    return []
+
+
+def ignored_resources(extenders: Sequence[JSON]) -> list[str]:
+    """Those that NodeResourcesFit is not to look at."""
+    managed = (one for extender in extenders for one in extender.get("managedResources") or ())
+    return [one.get("name") or "" for one in managed if one.get("ignoredByScheduler")]
+
+
+def made(given: JSON) -> ExtenderConfig:
+    """Raises ValueError and OSError where files cannot be read or say nothing of use."""
+    tls = given.get("tlsConfig") or {}
+    authority = _pem(tls, "ca")
+    insecure = bool(tls.get("insecure"))
+    if insecure and authority:
+        raise ValueError("specifying a root certificates file with the insecure flag is not allowed")
+    certificate, key = _pem(tls, "cert"), _pem(tls, "key")
+    if bool(certificate) != bool(key):
+        raise ValueError("a certificate and its key are needed, or none of them")
+    return ExtenderConfig(
+        url=given.get("urlPrefix") or "",
+        filter_verb=given.get("filterVerb") or "",
+        prioritize_verb=given.get("prioritizeVerb") or "",
+        preempt_verb=given.get("preemptVerb") or "",
+        bind_verb=given.get("bindVerb") or "",
+        weight=given.get("weight") or 0,
+        timeout=seconds(given.get("httpTimeout") or "0s") or _DEFAULT_TIMEOUT_SECONDS,
+        node_cache_capable=bool(given.get("nodeCacheCapable")),
+        managed_resources=frozenset(one.get("name") or "" for one in given.get("managedResources") or ()),
+        ignorable=bool(given.get("ignorable")),
+        certificate_authority=authority,
+        client_certificate=certificate,
+        client_key=key,
+        server_name=tls.get("serverName") or "",
+        # nobody to vouch for it is taken for an answer, as kube-scheduler does
+        insecure=insecure or (bool(given.get("enableHTTPS")) and not authority),
+    )
+
+
+def seconds(text: str) -> float:
+    """Of a duration as Go writes it: 15s, 1m30s, 500ms. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if text == "0":
+        return 0.0
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'time: invalid duration "{text}"')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _pem(tls: JSON, name: str) -> bytes:
+    if data := tls.get(f"{name}Data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"{name}Data: {error}") from None
+    path = tls.get(f"{name}File")
+    return Path(path).read_bytes() if path else b""
