@@ -15,7 +15,7 @@ from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
-from kubecore.client.informer import InformerFactory
+from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.kubelet import logs, loopback_ranges
 from kubecore.kubelet.fields import NodeFacts
@@ -25,6 +25,7 @@ from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork
 from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.objects import ReferencedObjects
+from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
@@ -88,6 +89,7 @@ class Kubelet:
         self._config = config
         self._shared = informers
         self._own = InformerFactory(client, clock)
+        self._nodes = self._node_informer()
         self.ready = asyncio.Event()
         self.book = LogBook()
         self._workers: dict[str, PodWorker] = {}
@@ -100,6 +102,12 @@ class Kubelet:
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._services: NodeServices | None = None
         self.stats = NodeStats(clock, config.node_name, self._running_pods)
+
+    def _node_informer(self) -> SharedInformer:
+        """Of this node, or of all where somebody watches them anyway."""
+        if self._shared is not None:
+            return self._shared.informer("nodes")
+        return self._own.informer("nodes", field_selector=f"metadata.name={self._config.node_name}")
 
     def _make_runtimes(self) -> dict[str, Runtime]:
         """By handler."""
@@ -124,6 +132,9 @@ class Kubelet:
     def pods(self) -> list[Object]:
         """What the server's /pods shows."""
         return [worker.pod for worker in self._workers.values()]
+
+    def _admitted(self) -> list[Object]:
+        return [worker.pod for worker in self._workers.values() if worker.takes_room]
 
     def _running_pods(self) -> list[RunningPod]:
         found = [worker.running() for worker in self._workers.values()]
@@ -150,8 +161,8 @@ class Kubelet:
                 runtime.subscribe(self._container_ended)
             machine = Machine.read(config.root_dir)
             server.listen(self._network.host_ip)
-            self._services = self._make_services(machine)
             keeper = NodeKeeper(self._client, self._clock, self._identity(server.port), machine)
+            self._services = self._make_services(machine)
             await keeper.register()
             self._tell_of_start()
             await self._follow()
@@ -165,13 +176,29 @@ class Kubelet:
             self.ready.clear()
             await self._shut_down(server)
 
-    def _tell_of_start(self) -> None:
-        """As `kubectl describe node` shows it. Events of a node name it in the place of its uid, as everywhere. Of
-        pressure nothing is told, since nothing measures it yet."""
+    def _tell_of_node(self, reason: str, message: str) -> None:
+        """Events of a node name it in the place of its uid, as everywhere."""
         name = self._config.node_name
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-        self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
-        self._recorder.event(node, "Normal", "NodeReady", f"Node {name} status is now: NodeReady")
+        self._recorder.event(node, "Normal", reason, message)
+
+    def _tell_of_start(self) -> None:
+        """As `kubectl describe node` shows it. Of pressure nothing is told, since nothing measures it yet."""
+        self._tell_of_node("Starting", "Starting kubelet.")
+        self._tell_of_node("NodeReady", f"Node {self._config.node_name} status is now: NodeReady")
+
+    def _node(self) -> Object:
+        found = self._nodes.get(self._config.node_name)
+        return found if found is not None else {"metadata": {"name": self._config.node_name}}
+
+    async def _ask_for_node(self) -> Object:
+        return await self._client.get("nodes", self._config.node_name)
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        name, cordoned = meta.name(new), bool(new["spec"].get("unschedulable"))
+        if name == self._config.node_name and cordoned != bool(old["spec"].get("unschedulable")):
+            reason = "NodeNotSchedulable" if cordoned else "NodeSchedulable"
+            self._tell_of_node(reason, f"Node {name} status is now: {reason}")
 
     async def _follow(self) -> None:
         pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")
@@ -186,6 +213,8 @@ class Kubelet:
             slices = informers.informer("endpointslices.discovery.k8s.io")
             await informers.start()
             slices.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
+        await self._nodes.wait_synced()
+        self._nodes.add_handler(on_update=self._node_updated)
         await pods.wait_synced()
         self._remove_orphans({meta.uid(pod) for pod in pods.list()})
         pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
@@ -229,6 +258,7 @@ class Kubelet:
             objects=self._objects,
             volumes=VolumeManager(config.root_dir / "pods", self._clock),
             tokens=TokenManager(self._client, self._clock),
+            admission=PodAdmission(self._node, self._ask_for_node, self._admitted),
             runtime_for=self._runtime_for,
             services=services.list,
             slices=slices.list if slices is not None else list,

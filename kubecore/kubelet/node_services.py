@@ -14,6 +14,7 @@ from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.objects import ReferencedObjects
+from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
@@ -37,6 +38,7 @@ class NodeServices:
     objects: ReferencedObjects
     volumes: VolumeManager
     tokens: TokenManager
+    admission: PodAdmission
     runtime_for: Callable[[Object], Awaitable[Runtime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]

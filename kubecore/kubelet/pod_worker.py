@@ -32,7 +32,7 @@ from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.records import ContainerRecord, records_of
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure, SandboxConfig
 from kubecore.kubelet.stats import RunningContainer, RunningPod
-from kubecore.kubelet.status import PodFacts, build_status
+from kubecore.kubelet.status import PodFacts, build_status, refused_status
 from kubecore.kubelet.status_writer import StatusWriter
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
 from kubecore.kubelet.volumes.sources import VolumeSurroundings
@@ -64,6 +64,7 @@ class PodWorker:
         self._start_time = _start_time(pod) or services.clock.now()
         self._failure: tuple[str, str] | None = None
         self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
+        self._admitted = _start_time(pod) is not None
         self._removed = False
         self._terminating = False
         self._ended = False
@@ -103,6 +104,12 @@ class PodWorker:
                     self.wake()
                 return True
         return False
+
+    @property
+    def takes_room(self) -> bool:
+        """The node has admitted it and has not got rid of it yet."""
+        ended = self._removed or self._ended or (self.pod.get("status") or {}).get("phase") in _FINAL
+        return self._admitted and not ended
 
     @property
     def runtime(self) -> Runtime | None:
@@ -183,9 +190,12 @@ class PodWorker:
 
     async def _sync(self) -> None:
         self._operations.pod = self.pod
-        if self._was_final or self._failure:
+        if self._was_final:
             return
-        if await self._deadline_passed():
+        if self._failure:  # the API may not have heard of it
+            await self._publish()
+            return
+        if not await self._admit() or await self._deadline_passed():
             return
         volumes = await self._prepare()
         place = await self._ensure_sandbox(volumes)
@@ -219,6 +229,17 @@ class PodWorker:
                 while any(record.ready for record in records) and not self._should_end():
                     self._ends.clear()
                     await self._ends.wait()
+
+    async def _admit(self) -> bool:
+        if self._admitted:
+            return True
+        refusal = await self._services.admission.refusal(self.pod)
+        self._admitted = refusal is None
+        if refusal is not None:
+            self._failure = (refusal.reason, refusal.message)
+            self._services.recorder.event(self.pod, "Warning", *refusal)
+            await self._publish()
+        return self._admitted
 
     def _stuck(self, started: list[str]) -> bool:
         """Some could not even be created: try again later, not at once."""
@@ -332,6 +353,9 @@ class PodWorker:
     async def _publish(self) -> None:
         if self._removed:
             return
+        if self._failure and not self._admitted:
+            await self._write(refused_status(self.pod, *self._failure))
+            return
         place = self._place
         runtime = place.runtime.name if place else "host"
         stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
@@ -344,7 +368,9 @@ class PodWorker:
             failure=self._failure,
             ended=self._ended,
         )
-        status = build_status(self._status.current(self.pod), self._records, facts, self._now())
+        await self._write(build_status(self._status.current(self.pod), self._records, facts, self._now()))
+
+    async def _write(self, status: Object) -> None:
         try:
             await self._status.write(status)
         except (StatusError, OSError) as error:

@@ -110,6 +110,12 @@ def _terminated(ended: Termination, facts: PodFacts) -> Object:
 # ---- conditions
 
 
+def refused_status(pod: Object, reason: str, message: str) -> Object:
+    """Of a pod that the node never took."""
+    told = f"Pod was rejected: {message}"
+    return {"phase": "Failed", "reason": reason, "message": told, "qosClass": qos_class(pod)}
+
+
 def _conditions(
     pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, current_phase: str, now: datetime
 ) -> list[Object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from kubecore.api import meta, quantity
+from kubecore.api.host_ports import host_ports
 from kubecore.client.client import Object
 from kubecore.scheduler.inter_pod_terms import InterPodTerms, terms_of
 
@@ -55,7 +56,7 @@ class PodInfo:
         self.labels = meta.labels(obj)
         self.node: str = spec.get("nodeName") or ""
         self.priority: int = spec.get("priority") or 0
-        self.ports = frozenset(_host_ports(spec))
+        self.ports = frozenset(host_ports(spec))
         self.facts: bytes | None = None
         """What placement was told of it, see `placement.pod_facts`."""
         self._affinity: InterPodTerms | None = None
@@ -176,15 +177,6 @@ def is_placed_unchanged(waiting: Object, placed: Object, node: str) -> bool:
     without = {name: value for name, value in spec.items() if name != "nodeName"}
     before = {name: value for name, value in waiting["spec"].items() if name != "nodeName"}
     return without == before and scheduling_facts(waiting)[1:] == scheduling_facts(placed)[1:]
-
-
-def _host_ports(spec: Object) -> Iterable[tuple[str, str, int]]:
-    """(address, protocol, port) of every port the pod takes on its node."""
-    sidecars = [one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"]
-    for container in [*(spec.get("containers") or ()), *sidecars]:
-        for port in container.get("ports") or ():
-            if port.get("hostPort"):
-                yield (port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(port["hostPort"]))
 
 
 # ---------------------------------------------------------------------- requests

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from kubecore.api.host_ports import HostPort, conflicts
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.events import ClusterEvent, EventKind, PodEvent
 from kubecore.scheduler.framework import CycleState, Filter, PreFilter, PreFilterResult
 from kubecore.scheduler.pods import PodInfo
 
 _REASON = ("node(s) didn't have free ports for the requested pod ports",)
-_ANY = "0.0.0.0"
-
-HostPort = tuple[str, str, int]
 
 
 class NodePorts(PreFilter, Filter):
@@ -35,12 +33,3 @@ class NodePorts(PreFilter, Filter):
 
 def _conflict(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
     return any(conflicts(port, taken) for port in wanted)
-
-
-def conflicts(wanted: HostPort, taken: Iterable[HostPort]) -> bool:
-    """A port taken on all addresses is taken on each of them, and the other way round."""
-    address, protocol, port = wanted
-    return any(
-        protocol == other_protocol and port == other_port and (_ANY in (address, other) or address == other)
-        for other, other_protocol, other_port in taken
-    )
