@@ -720,6 +720,10 @@ class Applied:
     def managed(self) -> bytes:
         """Its managedFields, a JSON array."""
 
+def apart(object: bytes, only: Sequence[str] | None = None) -> tuple[bytes, bytes | None]:
+    """A canonical object without its managedFields, and those; of its other members only those called in `only` are
+    kept (None: all). ValueError."""
+
 def json_object_fault(text: bytes) -> str | None:
     """What Go says of a text that is to be a JSON object or null; None when it is one."""
 

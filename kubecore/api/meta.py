@@ -177,7 +177,12 @@ _MAX_BASE = 63 - 5
 
 def random_suffix(length: int = 5) -> str:
     """Names are no secrets: not worth a system call a character."""
-    return "".join(random.choices(_ALPHABET, k=length))
+    number = random.randrange(len(_ALPHABET) ** length)
+    suffix = ""
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHABET))
+        suffix += _ALPHABET[digit]
+    return suffix
 
 
 def generate_name(base: str) -> str:

@@ -7,7 +7,16 @@ import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from kubecore._native import Applied, CustomSchema, Decoded, PatchError, SchemaError, Schemas, json_object_fault
+from kubecore._native import (
+    Applied,
+    CustomSchema,
+    Decoded,
+    PatchError,
+    SchemaError,
+    Schemas,
+    apart,
+    json_object_fault,
+)
 from kubecore.api.scheme import DATA
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     "PatchError",
     "SchemaError",
     "Schemas",
+    "apart",
     "custom",
     "default",
     "json_object_fault",

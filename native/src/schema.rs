@@ -1,5 +1,7 @@
 //! `_native.Schemas`: the schema engine, and the exceptions it raises.
 
+use std::borrow::Cow;
+
 use kubecore_core::merge::{
     self, Apply, ApplyFailure, Conflict, FieldSet, PatchFailure, PatchType, Patched, PathElement, Update,
     conflict_message,
@@ -8,6 +10,7 @@ use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyBytes;
 
 create_exception!(_native, SchemaError, PyException);
@@ -282,7 +285,27 @@ fn json_object_fault(text: &[u8]) -> Option<String> {
     engine::json_object_fault(text)
 }
 
+/// (a canonical object without its managedFields, those managedFields); `only`: the other members that are kept.
+#[pyfunction]
+#[pyo3(signature = (object, only = None))]
+fn apart<'py>(
+    py: Python<'py>,
+    object: Bound<'py, PyBytes>,
+    only: Option<Vec<PyBackedStr>>,
+) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>)> {
+    let only: Option<Vec<&str>> = only.as_ref().map(|names| names.iter().map(|name| &**name).collect());
+    let apart = merge::apart(object.as_bytes(), only.as_deref())
+        .map_err(|error| PyValueError::new_err(error.message))?;
+    let managed = apart.managed.map(|managed| PyBytes::new(py, managed));
+    let rest = match apart.rest {
+        Cow::Borrowed(_) => object.clone(),
+        Cow::Owned(rest) => PyBytes::new(py, &rest),
+    };
+    Ok((rest, managed))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(apart, module)?)?;
     module.add_function(wrap_pyfunction!(json_object_fault, module)?)?;
     module.add_class::<Schemas>()?;
     module.add_class::<Decoded>()?;

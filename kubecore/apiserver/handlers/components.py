@@ -73,12 +73,12 @@ class ComponentStatuses:
     async def get(self, request: Request, user: UserInfo, served: Served) -> Response:
         if request.name not in self._probes:
             raise errors.not_found("", "componentstatus", request.name)
-        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        shape = shape_of(request.accept, request.query, served, self._registry.clock)
         return self._answer(shape, shape.one(orjson.dumps(self._object(request.name))))
 
     async def list(self, request: Request, user: UserInfo, served: Served) -> Response:
         objects = [orjson.dumps(self._object(name)) for name in _selected(self._probes, request.query)]
-        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        shape = shape_of(request.accept, request.query, served, self._registry.clock)
         return self._answer(shape, shape.many(objects, None))
 
     def _answer(self, shape: Shape, body: bytes) -> Response:

@@ -48,7 +48,7 @@ class Reading:
 
     def _shape(self, request: Request, served: Served) -> Shape:
         streams = request.verb != "get"
-        return shape_of(request.accept, request.query, served, self._registry.clock.now(), streams=streams)
+        return shape_of(request.accept, request.query, served, self._registry.clock, streams=streams)
 
     # --- watch
 

@@ -113,7 +113,7 @@ class ResourceMetrics:
         return await self._answer_list(request, served, list(map(loads, listing.items)), self._of_pods)
 
     async def _answer_list(self, request: Request, served: Served, objects: list[JSON], measure: Any) -> Response:
-        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        shape = shape_of(request.accept, request.query, served, self._registry.clock)
         found = [orjson.dumps(one) for one in await measure(objects)]
         body, media = negotiation.encode(shape.form, shape.many(found, None))
         return Response(200, body, media)
@@ -131,7 +131,7 @@ class ResourceMetrics:
     def _answer_one(self, request: Request, served: Served, found: list[JSON], plural: str, name: str) -> Response:
         if not found:
             raise errors.not_found(_GROUP, plural, name)
-        shape = shape_of(request.accept, request.query, served, self._registry.clock.now())
+        shape = shape_of(request.accept, request.query, served, self._registry.clock)
         body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(found[0])))
         return Response(200, body, media)
 

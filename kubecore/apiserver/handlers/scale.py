@@ -189,7 +189,7 @@ class ScaleSubresource:
             api_version=group_version(own.group, own.version),
             key=f"scales.{own.group}",
         )
-        return shape_for(request.accept, request.query, scale, None, self._registry.clock.now())
+        return shape_for(request.accept, request.query, scale, None, self._registry.clock)
 
     def _answer(self, shape: Shape, scale: JSON, headers: Any) -> Response:
         body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(scale)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.handlers.chain import Handler
+    from kubecore.apiserver.handlers.transforming import Shape
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.tables.column import KindTable
@@ -40,6 +41,8 @@ class Served:
     custom: bool = False
     fields: frozenset[str] = frozenset()
     """What a custom resource of this version can be selected by."""
+    plain: list[Shape] = field(default_factory=list, compare=False)
+    """The shape of plain JSON, once it has been made: what nearly all clients ask for."""
 
     @property
     def headers(self) -> Headers:

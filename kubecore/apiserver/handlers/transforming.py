@@ -6,7 +6,6 @@ After upstream k8s.io/apiserver pkg/endpoints/handlers/response.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +13,7 @@ import orjson
 from kubecore.api import errors, protobuf
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.negotiation import Form
+from kubecore.apiserver.handlers.request import JSON_TYPE
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_version, untyped
 from kubecore.apiserver.registry.options import parse_query
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.tables.column import KindTable
     from kubecore.apiserver.tables.printing import IncludeObject
+    from kubecore.clock import Clock
 
 JSON = dict[str, Any]
 
@@ -38,10 +39,10 @@ class Shape:
         stored: Resource | None,
         *,
         include: IncludeObject,
-        now: datetime,
+        clock: Clock,
         table: KindTable | None = None,
     ) -> None:
-        """`stored` is None where objects come in the served version. `now` is what ages in tables are told from.
+        """`stored` is None where objects come in the served version. `clock` tells ages in tables.
         `table` is that of a custom resource, whose objects come in the served version always."""
         self.form = form
         self._served = served
@@ -49,7 +50,7 @@ class Shape:
         self._include = include
         self._table_of: str | KindTable = table or served.key
         self._custom = table is not None
-        self._now = now
+        self._clock = clock
         self._meta_version = f"meta.k8s.io/{form.version}"
 
     def one(self, value: bytes) -> bytes:
@@ -106,7 +107,7 @@ class Shape:
             [loads(item) for item in items],
             include_object=self._include,
             shown=self._shown,
-            now=self._now,
+            now=self._clock.now(),
             headers=headers,
             metadata=metadata,
             version=self.form.version,
@@ -142,10 +143,16 @@ def more_of(listing: Listing) -> JSON:
     return more
 
 
-def shape_of(accept: str, query: str, served: Served, now: datetime, *, streams: bool = False) -> Shape:
+def shape_of(accept: str, query: str, served: Served, clock: Clock, *, streams: bool = False) -> Shape:
     """The shape of objects and lists of a resource; `streams` where watches can be had, too. Raises 400, 406."""
+    plain = accept == JSON_TYPE
+    if plain and served.plain:
+        return served.plain[0]
     stored = None if served.store is None else served.store.resource
-    return shape_for(accept, query, served.resource, stored, now, table=served.table, streams=streams)
+    shape = shape_for(accept, query, served.resource, stored, clock, table=served.table, streams=streams)
+    if plain:
+        served.plain.append(shape)
+    return shape
 
 
 def shape_for(
@@ -153,7 +160,7 @@ def shape_for(
     query: str,
     served: Resource,
     stored: Resource | None,
-    now: datetime,
+    clock: Clock,
     *,
     table: KindTable | None = None,
     streams: bool = False,
@@ -164,7 +171,7 @@ def shape_for(
     tables = bool(served.verbs & {"get", "list"})
     form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams)
     include = include_object(query) if form.transform == "Table" else "Metadata"
-    return Shape(form, served, stored, include=include, now=now, table=table)
+    return Shape(form, served, stored, include=include, clock=clock, table=table)
 
 
 def include_object(query: str) -> IncludeObject:

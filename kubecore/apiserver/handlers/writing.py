@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
-from kubecore.api.schemas import BuiltinKind
+from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
@@ -40,15 +41,18 @@ class Writing:
         self._authorizer = authorizer
         self._schemas = registry.schemas
         self._clock = registry.clock
-        self._stamp = (-1, "")
+        never = datetime.fromtimestamp(0, UTC)
+        self._stamp = (never, never, "")
 
     def now(self) -> str:
         """The time in RFC 3339, made once a second."""
+        since, until, text = self._stamp
         when = self._clock.now()
-        second = int(when.timestamp())
-        if second != self._stamp[0]:
-            self._stamp = (second, meta.format_time(when))
-        return self._stamp[1]
+        if not since <= when < until:
+            since = when.replace(microsecond=0)
+            text = meta.format_time(since)
+            self._stamp = (since, since + timedelta(seconds=1), text)
+        return text
 
     def context(self, request: Request, user: UserInfo, served: Served, options: WriteOptions) -> RequestContext:
         store = served.store
@@ -101,9 +105,11 @@ class Writing:
         ctx = self.context(request, user, served, write_options("update", request.query))
         decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
+        part = _writes_status(ctx, served)
 
         def make(old: JSON, stored: Stored) -> JSON:
-            obj = in_storage(loads(decoded.body), store.resource, served.resource)
+            sent = apart(decoded.body, _OF_STATUS)[0] if part else decoded.body
+            obj = in_storage(loads(sent), store.resource, served.resource)
             _check_kind(served, obj)
             obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
@@ -116,7 +122,7 @@ class Writing:
             return obj
 
         may_create = store.strategy.allow_create_on_update and not ctx.subresource
-        written = await store.update(ctx, Change(make, creates if may_create else None))
+        written = await store.update(ctx, Change(make, creates if may_create else None, without_owners=part))
         return self.answer(201 if written.created else 200, written.body, shape, ctx)
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -129,7 +135,8 @@ class Writing:
         if patch_type == APPLY:
             change = self._application(ctx, request, user, served, force=bool(options.force))
         else:
-            change = Change(self._patcher(ctx, request, served, patch_type))
+            patcher = self._patcher(ctx, request, served, patch_type)
+            change = Change(patcher, without_owners=_writes_status(ctx, served))
         written = await store.update(ctx, change)
         return self.answer(201 if written.created else 200, written.body, shape, ctx)
 
@@ -159,6 +166,7 @@ class Writing:
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
+        part = _writes_status(ctx, served)
         told = False
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -168,7 +176,8 @@ class Writing:
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
-            obj = in_storage(loads(decoded.body), store.resource, served.resource)
+            made = apart(decoded.body, _OF_STATUS)[0] if part else decoded.body
+            obj = in_storage(loads(made), store.resource, served.resource)
             metadata = obj.setdefault("metadata", {})
             if not metadata.get("resourceVersion"):
                 metadata["resourceVersion"] = str(stored.revision)
@@ -212,7 +221,7 @@ class Writing:
 
     def _shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
-        return shape_of(request.accept, request.query, served, self._clock.now())
+        return shape_of(request.accept, request.query, served, self._clock)
 
     def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
         """What is answered and not stored."""
@@ -226,6 +235,15 @@ class Writing:
         """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
         body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
+
+
+# What counts of an object that is sent to change its status.
+_OF_STATUS = ("apiVersion", "kind", "metadata", "status")
+
+
+def _writes_status(ctx: RequestContext, served: Served) -> bool:
+    """Only the status (and a little metadata) is read of what is sent; no conversion asks for more."""
+    return ctx.subresource == "status" and served.stored().resource is served.resource
 
 
 def _check_media(served: Served, request: Request) -> None:

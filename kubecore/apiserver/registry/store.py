@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
-from kubecore.api.schemas import BuiltinKind
+from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
@@ -45,10 +45,12 @@ _WRITE_TRIES = 64
 @dataclass(frozen=True, slots=True)
 class Change:
     """How an update makes the new object: `make(old, stored)` returns a fresh dict. `conditional` says the client
-    named the revision it started from, so losing a race is its business (409)."""
+    named the revision it started from, so losing a race is its business (409). Objects are made `without_owners` where
+    what a client says of managedFields does not count: then neither `old` nor what is made of it has them."""
 
     make: Callable[[JSON, Stored], JSON]
     creates: Callable[[], JSON] | None = None
+    without_owners: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ class Store:
             if self.conversion is not None:
                 stored = await self.conversion.read(stored)
             ctx.operation = "UPDATE"
-            old = loads(stored.value)
+            old = loads(apart(stored.value)[0] if change.without_owners else stored.value)
             obj = change.make(old, stored)
             conditional = self._check_version(ctx, obj, stored)
             try:
@@ -382,11 +384,12 @@ class Store:
         `apply` changes it in place and raises what refuses the change; False means nothing is to be written."""
         for _ in range(_WRITE_TRIES):
             stored = await self.read(ctx.namespace, ctx.name)
-            obj = loads(stored.value)
+            value, managed = apart(stored.value)
+            obj = loads(value)
             if apply(obj) is False:
                 return stored.value
             try:
-                return await self.store_update(ctx, obj, stored)
+                return await self.store_update(ctx, obj, stored, managed)
             except RevisionConflict:
                 continue
             except KeyMissing:
@@ -405,9 +408,10 @@ class Store:
         await companions.take_away(self.registry, ctx, self.strategy.companions(obj))
         return await self._read_back(gone)
 
-    async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
-        """Stores metadata the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
-        body = self.codec.encode(obj)
+    async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored, managed: bytes | None = None) -> bytes:
+        """Stores what the server itself changed (deletion marks), with these managedFields or those that `obj` has.
+        Raises RevisionConflict, KeyMissing."""
+        body = self.codec.encode(obj) if managed is None else self.codec.encode_managed(obj, managed)
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])

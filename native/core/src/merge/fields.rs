@@ -73,9 +73,9 @@ impl FieldSet {
     }
 
     /// Adds a child that is not there yet; the order is restored by [`FieldSet::sort`].
-    pub(crate) fn push(&mut self, element: PathElement, child: FieldSet) {
+    pub(crate) fn push(&mut self, element: impl FnOnce() -> PathElement, child: FieldSet) {
         if !child.is_empty() {
-            self.children.push((element, child));
+            self.children.push((element(), child));
         }
     }
 
@@ -163,7 +163,7 @@ impl FieldSet {
         let mut both = FieldSet { member: self.member && other.member, children: Vec::new() };
         for (element, child) in &self.children {
             if let Some(counterpart) = other.child(element) {
-                both.push(element.clone(), child.intersection(counterpart));
+                both.push(|| element.clone(), child.intersection(counterpart));
             }
         }
         both
@@ -260,7 +260,10 @@ impl<'de> Visitor<'de> for Reading {
         while let Some(edge) = map.next_key_seed(Edge)? {
             bare = false;
             match edge {
-                Some(element) => set.push(element, map.next_value_seed(Reading { below: true })?),
+                Some(element) => {
+                    let below = map.next_value_seed(Reading { below: true })?;
+                    set.push(|| element, below);
+                }
                 None => {
                     map.next_value::<Nothing>()?;
                     set.member = true;

@@ -73,7 +73,7 @@ fn collect(
                 at.pop();
                 let empty = member.is_null() || member.as_object().is_some_and(Map::is_empty);
                 below.member |= empty || field.is_none();
-                set.push(element, below);
+                set.push(|| element, below);
             }
         }
         Structure::Elements(item, list) => {
@@ -87,7 +87,7 @@ fn collect(
                 let mut below = collect(schemas, item, element, at)?;
                 at.pop();
                 below.member = true;
-                set.push(key, below);
+                set.push(|| key, below);
             }
         }
     }
@@ -149,7 +149,7 @@ pub(crate) fn remove(
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
                 let mut inner_emptied = FieldSet::default();
                 let rest = remove(schemas, member_type, member, below, &mut inner_emptied);
-                emptied.push(element, inner_emptied);
+                emptied.push(|| element, inner_emptied);
                 kept.extend(rest.map(|rest| (name, rest)));
             }
             Value::Object(kept)
@@ -165,7 +165,7 @@ pub(crate) fn remove(
                     Some(below) => {
                         let mut inner_emptied = FieldSet::default();
                         kept.extend(remove(schemas, item, element, below, &mut inner_emptied));
-                        emptied.push(key, inner_emptied);
+                        emptied.push(|| key, inner_emptied);
                     }
                 }
             }

@@ -1,5 +1,8 @@
 //! Puts `metadata.managedFields` into an object's JSON without parsing the rest of it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use crate::schema::{SchemaError, member_spans};
 
 /// Replaces, adds or (`None`) removes the managedFields of a canonical object.
@@ -42,12 +45,96 @@ pub(crate) fn managed_fields(object: &[u8], managed: Option<&[u8]>) -> Result<Ve
     Ok(out)
 }
 
+/// An object's JSON, and its managedFields.
+pub struct Apart<'a> {
+    pub rest: Cow<'a, [u8]>,
+    pub managed: Option<&'a [u8]>,
+}
+
+/// An object without its managedFields, of whose other members only those called in `only` are kept (None: all), and
+/// those managedFields: what is large, and often nothing to whoever reads the object.
+pub fn apart<'a>(object: &'a [u8], only: Option<&[&str]>) -> Result<Apart<'a>, SchemaError> {
+    let root = member_spans(object, only.is_none().then_some("metadata"))?;
+    let mut managed = None;
+    let mut kept: Vec<Range<usize>> = Vec::new();
+    // What is copied begins with the first member that follows.
+    let mut from = 0;
+    for member in &root.members {
+        if only.is_some_and(|names| !names.contains(&&*member.name)) {
+            kept.push(from..member.name_start);
+            from = member.value.end;
+        } else if member.name == "metadata" && object[member.value.start] == b'{' {
+            let start = member.value.start;
+            let inner = member_spans(&object[member.value.clone()], None)?;
+            if let Some(found) = inner.find("managedFields") {
+                managed = Some(&object[start + found.value.start..start + found.value.end]);
+                kept.push(from..start + found.name_start);
+                from = start + found.value.end;
+            }
+        }
+    }
+    if kept.is_empty() {
+        return Ok(Apart { rest: Cow::Borrowed(object), managed });
+    }
+    kept.push(from..object.len());
+    let mut out = Vec::with_capacity(object.len());
+    for part in kept {
+        let mut part = &object[part];
+        // Of the commas around what is left out only one may stay, and none at a brace.
+        if out.last().is_none_or(|last| matches!(last, b'{' | b',')) {
+            part = part.strip_prefix(b",").unwrap_or(part);
+        }
+        if out.last() == Some(&b',') && part.starts_with(b"}") {
+            out.pop();
+        }
+        out.extend_from_slice(part);
+    }
+    Ok(Apart { rest: Cow::Owned(out), managed })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn spliced(object: &str, managed: Option<&str>) -> String {
         String::from_utf8(managed_fields(object.as_bytes(), managed.map(str::as_bytes)).unwrap()).unwrap()
+    }
+
+    fn apart_of(object: &str, only: Option<&[&str]>) -> (String, Option<String>) {
+        let Apart { rest, managed } = apart(object.as_bytes(), only).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(&rest), managed.map(text))
+    }
+
+    #[test]
+    fn managed_fields_are_taken_apart_from_the_object() {
+        for (metadata, rest) in [
+            (r#"{"managedFields":[2],"name":"x"}"#, r#"{"name":"x"}"#),
+            (r#"{"name":"x","managedFields":[2]}"#, r#"{"name":"x"}"#),
+            (r#"{"name":"x","managedFields":[2],"uid":"u"}"#, r#"{"name":"x","uid":"u"}"#),
+            (r#"{"managedFields":[2]}"#, "{}"),
+        ] {
+            let object = format!(r#"{{"kind":"A","metadata":{metadata},"spec":{{}}}}"#);
+            let expected = format!(r#"{{"kind":"A","metadata":{rest},"spec":{{}}}}"#);
+            assert_eq!(apart_of(&object, None), (expected, Some("[2]".to_owned())));
+        }
+        assert_eq!(apart_of(r#"{"metadata":{"a":1}}"#, None), (r#"{"metadata":{"a":1}}"#.to_owned(), None));
+        assert_eq!(apart_of("{}", None), ("{}".to_owned(), None));
+    }
+
+    #[test]
+    fn of_the_members_only_those_asked_for_are_kept() {
+        let object =
+            r#"{"kind":"A","metadata":{"managedFields":[2],"name":"x"},"spec":{"a":1},"status":{"b":2}}"#;
+        for (only, rest) in [
+            (&["metadata", "status"][..], r#"{"metadata":{"name":"x"},"status":{"b":2}}"#),
+            (&["metadata"], r#"{"metadata":{"name":"x"}}"#),
+            (&["kind", "metadata"], r#"{"kind":"A","metadata":{"name":"x"}}"#),
+            (&["status"], r#"{"status":{"b":2}}"#),
+            (&[], "{}"),
+        ] {
+            assert_eq!(apart_of(object, Some(only)).0, rest);
+        }
     }
 
     #[test]

@@ -289,8 +289,8 @@ impl Comparer<'_> {
                 below.written.member &= !there.old;
                 below.removed.member &= !there.new;
             }
-            change.written.push(PathElement::field(name), below.written);
-            change.removed.push(PathElement::field(name), below.removed);
+            change.written.push(|| PathElement::field(name), below.written);
+            change.removed.push(|| PathElement::field(name), below.removed);
         };
         for (name, is) in after {
             visit(name, before.get(name), Some(is));
@@ -316,14 +316,14 @@ impl Comparer<'_> {
                 continue;
             }
             let below = self.value(item, was, Some(element), Present::of(was, Some(element)));
-            change.written.push(key.clone(), below.written);
-            change.removed.push(key.clone(), below.removed);
+            change.written.push(|| key.clone(), below.written);
+            change.removed.push(|| key.clone(), below.removed);
         }
         let by_key = first_of_each_key(&after);
         for (key, element) in &before {
             if !by_key.contains_key(key) {
                 change.removed.push(
-                    key.clone(),
+                    || key.clone(),
                     self.value(item, Some(element), None, Present { old: true, new: false }).removed,
                 );
             }
@@ -391,10 +391,10 @@ fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {
     };
     let (before, after) = (elements(old), elements(new));
     for element in after.difference(&before) {
-        change.written.push(element.clone(), FieldSet::leaf());
+        change.written.push(|| element.clone(), FieldSet::leaf());
     }
     for element in before.difference(&after) {
-        change.removed.push(element.clone(), FieldSet::leaf());
+        change.removed.push(|| element.clone(), FieldSet::leaf());
     }
     change.written.sort();
     change.removed.sort();
