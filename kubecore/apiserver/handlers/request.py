@@ -83,6 +83,8 @@ class Request(Protocol):
 
 def warning_headers(warnings: Sequence[str]) -> list[tuple[str, str]]:
     """Warning headers (RFC 7234 code 299), each text once."""
+    if not warnings:
+        return []
     made: list[tuple[str, str]] = []
     for text in dict.fromkeys(warnings):
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")

@@ -89,6 +89,21 @@ async def test_the_status_of_a_deployment_leaves_its_labels(api: Api) -> None:
     assert [one for one in obj["metadata"]["managedFields"] if one["manager"] == "m"] == []
 
 
+@pytest.mark.parametrize("left_out", [(), ("spec",), ("spec", "managedFields")])
+async def test_a_status_needs_neither_the_spec_nor_the_owners(api: Api, left_out: tuple[str, ...]) -> None:
+    _, before = await api.create(DEPLOY, deployment("d"))
+    sent = {name: part for name, part in before.items() if name not in left_out} | {"status": {"replicas": 1}}
+    sent["metadata"] = {name: part for name, part in before["metadata"].items() if name not in left_out}
+    status, after = await api.call("PUT", api.path(DEPLOY, "d", "status"), sent, fieldManager="m")
+    assert (status, after["spec"], after["status"]) == (200, before["spec"], {"replicas": 1})
+    (spec,) = (one for one in after["metadata"]["managedFields"] if "subresource" not in one)
+    (own,) = (one for one in after["metadata"]["managedFields"] if "subresource" in one)
+    assert spec == before["metadata"]["managedFields"][0]
+    assert (own["manager"], own["fieldsV1"]) == ("m", {"f:status": {"f:replicas": {}}})
+    status, again = await api.call("PUT", api.path(DEPLOY, "d", "status"), after, fieldManager="other")
+    assert (status, again) == (200, after)
+
+
 async def test_an_element_a_strategic_patch_adds_comes_first(api: Api) -> None:
     await api.create(DEPLOY, deployment("d"))
     container = {"name": "added", "image": "i"}

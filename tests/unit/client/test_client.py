@@ -43,6 +43,14 @@ async def test_an_update_of_an_old_version_is_a_conflict(client: Client) -> None
     assert refused.value.reason == "Conflict"
 
 
+async def test_a_status_is_written_without_the_spec(api: FakeAPI, client: Client) -> None:
+    made = await client.create("replicasets.apps", {"metadata": {"name": "a"}, "spec": {"replicas": 2}}, "default")
+    written = await client.update("replicasets.apps", {**made, "status": {"replicas": 1}}, subresource="status")
+    (sent,) = api.writes("update replicasets.apps/status")
+    assert sent.body.keys() == {"apiVersion", "kind", "metadata", "status"}
+    assert (written["spec"], written["status"]) == ({"replicas": 2}, {"replicas": 1})
+
+
 async def test_a_list_pages_through_and_names_kinds(api: FakeAPI, client: Client) -> None:
     for index in range(5):
         api.add("configmaps", {"metadata": {"name": f"c{index}"}})

@@ -6,6 +6,7 @@ After k8s.io/apimachinery `pkg/api/validation/objectmeta.go`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from kubecore.api.errors import Cause
@@ -79,9 +80,18 @@ def _namespace(problems: Problems, namespace: str | None, namespaced: bool) -> N
 
 def validate_labels(problems: Problems, labels: JSON, path: str) -> None:
     """A map of labels, of an object, a template or a selector."""
-    for key, value in labels.items():
-        problems.check(path, key, names.qualified_name)
-        problems.check(path, value, names.label_value)
+    for text, error in _wrong_labels(tuple(labels.items())):
+        problems.invalid(path, text, error)
+
+
+@lru_cache(maxsize=4096)
+def _wrong_labels(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """(a key or value, what is wrong with it); many objects have the same labels."""
+    found: list[tuple[str, str]] = []
+    for key, value in labels:
+        found += [(key, error) for error in names.qualified_name(key)]
+        found += [(value, error) for error in names.label_value(value)]
+    return tuple(found)
 
 
 def validate_annotations(problems: Problems, annotations: JSON, path: str) -> None:
