@@ -68,7 +68,11 @@ class ClusterConfig:
     """Nodes without a machine, whose pods run nothing (see `kubelet/simulated`)."""
     default_runtime: str = "host"
     proxy_mode: ProxyMode = "userspace"
+    ipvs_scheduler: str = "rr"
+    load_balancer_ranges: tuple[str, ...] = ()
+    """What Services of type LoadBalancer get addresses from; none: a range that only this host knows."""
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    enable_admission_plugins: tuple[str, ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
     dns: DnsConfig | None = None
@@ -159,6 +163,7 @@ class Cluster:
                 insecure_port=config.insecure_port,
                 grpc_port=config.grpc_port,
                 authorization_modes=config.authorization_modes,
+                enable_admission_plugins=config.enable_admission_plugins,
                 service_cidr=networks.services,
                 service_port=self._service_port(),
                 cluster_domain=CLUSTER_DOMAIN,
@@ -198,6 +203,7 @@ class Cluster:
         settings = ControllerManagerConfig(
             root_ca=self.server.authority.certificate,
             local_volumes=self.config.data_dir / "volumes",
+            load_balancer_ranges=self._load_balancer_ranges,
             account_tokens=self.server.tokens.issue_legacy,
             signing_certificate=self.server.authority.pair.certificate,
             signing_key=self.server.authority.pair.key,
@@ -329,20 +335,29 @@ class Cluster:
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
         self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
 
+    @property
+    def _load_balancer_ranges(self) -> tuple[str, ...]:
+        return self.config.load_balancer_ranges or (self._networks.load_balancers,)
+
     def _start_proxy(self, bridge: str, mode: ProxyMode) -> None:
         """The service proxy, once for all nodes of this process: they share one host."""
-        from kubecore.proxy.modes import ProxyConfig
+        from kubecore.proxy.modes import HEALTH_PORT, METRICS_PORT, ProxyConfig
         from kubecore.proxy.proxy import ServiceProxy
 
         networks = self._networks
         client = self._client("system:kube-proxy", field_manager="kube-proxy")
         settings = ProxyConfig(
             mode=mode,
+            scheduler=self.config.ipvs_scheduler,
             network_mode=networks.mode,
             address_link=bridge if networks.mode == "netns" else "",
             table=bridge.replace("kc-", "kubecore-"),
             pod_ranges=(networks.pods,) if networks.pods else (),
             service_ranges=(networks.services,),
+            routed_ranges=self._load_balancer_ranges,
+            health_address=("127.0.0.1", HEALTH_PORT),
+            metrics_address=("127.0.0.1", METRICS_PORT),
+            status_socket=self.config.data_dir / "proxy.sock",
         )
         self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
 

@@ -21,6 +21,10 @@ Mode = Literal["netns", "loopback"]
 NETWORK_PAIRS = {f"10.{96 + number}.0.0/16": f"10.{244 + number}.0.0/16" for number in range(11)}
 
 
+# From the second octet of a range of Services to that of its load balancers: 127.96 → 127.97, 10.96 → 10.160.
+_LOOPBACK_STEP, _NETNS_STEP = 1, 64
+
+
 @dataclass(frozen=True, slots=True)
 class Networks:
     """The pod network mode and the IPv4 ranges of Services and pods (in loopback mode the latter follow from the
@@ -31,6 +35,14 @@ class Networks:
     pods: str = ""
     claim: Claim | None = None
     reason: str = ""
+
+    @property
+    def load_balancers(self) -> str:
+        """The range that Services of type LoadBalancer get addresses from, one for each range of Services."""
+        first, second, third, _ = ipaddress.IPv4Network(self.services).network_address.packed
+        if self.mode == "loopback":
+            return f"{first}.{second + _LOOPBACK_STEP}.{third}.0/24"
+        return f"{first}.{(second + _NETNS_STEP) % 256}.{third}.0/24"
 
     def pods_of_node(self, index: int) -> str:
         if self.mode == "loopback":

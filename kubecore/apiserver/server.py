@@ -20,6 +20,7 @@ import orjson
 from kubecore import _native
 from kubecore.api import schemas, scheme
 from kubecore.apiserver.admission.chain import AdmissionChain
+from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
 from kubecore.apiserver.admission.plugins import default_plugins
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig
@@ -237,6 +238,8 @@ class APIServer:
         ]
         if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
             plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
+        if DenyServiceExternalIPs.name in config.enable_admission_plugins:
+            plugins.append(DenyServiceExternalIPs())
         self.registry = Registry(
             scheme=self.scheme,
             storage=self.storage,

@@ -13,10 +13,10 @@ import typer
 from kubecore.cli import logs, options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.leading import Leading, leads
+from kubecore.cli.proxy_options import EnableAdmissionPlugins
 from kubecore.cli.up import (
     AuthorizationMode,
     DataDir,
-    ProxyMode,
     SchedulerConfigFile,
     Verbosity,
     rest_collector,
@@ -92,13 +92,7 @@ def apiserver(
         int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one. Without it: no gRPC.")
     ] = None,
     authorization_mode: AuthorizationMode = "Node,RBAC",
-    enable_admission_plugins: Annotated[
-        str,
-        typer.Option(
-            callback=options.admission_plugins,
-            help="Plugins besides those on by default, comma separated: OwnerReferencesPermissionEnforcement.",
-        ),
-    ] = "",
+    enable_admission_plugins: EnableAdmissionPlugins = "",
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
@@ -231,24 +225,6 @@ def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(file, authority)
     return file
-
-
-def proxy(
-    kubeconfig: Kubeconfig,
-    proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
-    hostname_override: Annotated[
-        str, typer.Option(help="The node whose endpoints count as local; by default all do.")
-    ] = "",
-    verbosity: Verbosity = 0,
-) -> None:
-    """The service proxy alone, for nodes in loopback mode."""
-    from kubecore.clock import RealClock
-    from kubecore.proxy.modes import ProxyConfig
-    from kubecore.proxy.proxy import ServiceProxy
-
-    logs.configure(verbosity=verbosity, file=None)
-    config = ProxyConfig(mode=proxy_mode.value, node_name=hostname_override)
-    run_component(kubeconfig, "kube-proxy", lambda client: ServiceProxy(client, RealClock(), config))
 
 
 def dns(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kubecore.cli import logs
+from kubecore.cli import logs, options
 from kubecore.cli.component import Kubeconfig, run_component
 from kubecore.cli.controller_options import (
     AutoscalerInitialization,
@@ -26,6 +26,7 @@ from kubecore.cli.controller_options import (
     SigningKeyFile,
 )
 from kubecore.cli.leading import Leading, leads, seconds
+from kubecore.cli.proxy_options import LoadBalancerCIDR
 from kubecore.cli.up import Verbosity
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def controller_manager(
     kubeconfig: Kubeconfig,
     root_ca_file: RootCAFile = None,
     local_volume_dir: LocalVolumeDir = None,
+    load_balancer_cidr: LoadBalancerCIDR = "",
     cluster_signing_cert_file: SigningCertFile = None,
     cluster_signing_key_file: SigningKeyFile = None,
     service_account_private_key_file: ServiceAccountKeyFile = None,
@@ -73,6 +75,7 @@ def controller_manager(
         autoscaler=autoscaler,
         resource_quota_sync_seconds=seconds(resource_quota_sync_period),
         local_volumes=local_volume_dir,
+        load_balancer_ranges=options.split(load_balancer_cidr),
         signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",
         signing_key=cluster_signing_key_file.read_bytes() if cluster_signing_key_file else b"",
         account_tokens=_account_tokens(service_account_private_key_file),

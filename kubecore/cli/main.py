@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubecore.cli import bench, component, controller_manager, kubeconfig, up
+from kubecore.cli import bench, component, controller_manager, kubeconfig, proxy, up
 from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app.command("apiserver")(component.apiserver)
 app.command("controller-manager", cls=GoFlags)(controller_manager.controller_manager)
 app.command("scheduler", cls=GoFlags)(component.scheduler)
 app.command("kubelet")(component.kubelet)
-app.command("proxy")(component.proxy)
+app.add_typer(proxy.app, name="proxy")
 app.command("dns")(component.dns)
 app.command("bench")(bench.bench)
 app.add_typer(kubeconfig.app, name="kubeconfig")

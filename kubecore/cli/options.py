@@ -32,7 +32,7 @@ ADMISSION_PLUGINS_ON = (
     "CertificateSubjectRestriction",
     "ResourceQuota",
 )
-_ADMISSION_PLUGINS_OFF = ("OwnerReferencesPermissionEnforcement",)
+ADMISSION_PLUGINS_OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 # What kube-apiserver has beside these.
 _AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
@@ -91,7 +91,7 @@ def authorization_modes(text: str) -> str:
 def admission_plugins(text: str) -> str:
     """Comma separated names of admission plugins that there are: kube-apiserver's words where it refuses."""
     for plugin in split(text):
-        if plugin not in ADMISSION_PLUGINS_ON + _ADMISSION_PLUGINS_OFF:
+        if plugin not in ADMISSION_PLUGINS_ON + ADMISSION_PLUGINS_OFF:
             raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
     return text
 
@@ -105,6 +105,37 @@ def ip_range(text: str) -> str:
     if network.prefixlen > 28:
         raise typer.BadParameter(f"{text} has room for {network.num_addresses} addresses only; give a /28 or larger")
     return text
+
+
+def networks(text: str) -> str:
+    """Comma separated ranges in CIDR notation; none is allowed."""
+    for one in split(text):
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}; a range such as 10.244.0.0/16 is expected") from None
+    return text
+
+
+def address_and_port(text: str) -> str:
+    """`ADDRESS:PORT`, an address alone is not enough; empty is allowed."""
+    if text:
+        try:
+            host_and_port(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:10249") from None
+    return text
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Of a checked address and port; None for an empty text."""
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    if not (port.isdecimal() and int(port) < 65536):
+        raise ValueError(text)
+    return str(address), int(port)
 
 
 def port_range(text: str) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from kubecore.cli import logs, open_files, options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
+from kubecore.cli.proxy_options import EnableAdmissionPlugins, IpvsScheduler, LoadBalancerCIDR
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
@@ -102,7 +103,10 @@ def up(
     default_runtime: DefaultRuntime = "host",
     simulated_nodes: SimulatedNodes = 0,
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
+    ipvs_scheduler: IpvsScheduler = "rr",
+    load_balancer_cidr: LoadBalancerCIDR = "",
     authorization_mode: AuthorizationMode = "Node,RBAC",
+    enable_admission_plugins: EnableAdmissionPlugins = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
     scheduler_config: SchedulerConfigFile = None,
@@ -128,7 +132,10 @@ def up(
         dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),
         default_runtime=default_runtime,
         proxy_mode=proxy_mode.value,
+        ipvs_scheduler=ipvs_scheduler,
+        load_balancer_ranges=options.split(load_balancer_cidr),
         authorization_modes=options.split(authorization_mode),
+        enable_admission_plugins=options.split(enable_admission_plugins),
         network_mode=pod_network.value,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
     )

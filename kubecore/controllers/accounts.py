@@ -22,6 +22,7 @@ _ACCOUNTS = {
     "persistentvolumeclaim-protection-controller": "pvc-protection-controller",
     "pod-garbage-collector-controller": "pod-garbage-collector",
     "root-ca-certificate-publisher-controller": "root-ca-cert-publisher",
+    "service-lb-controller": "service-controller",
     "serviceaccount-controller": "service-account-controller",
     "token-cleaner-controller": "token-cleaner",
 }

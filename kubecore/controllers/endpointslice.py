@@ -96,7 +96,7 @@ class EndpointSliceController(ServiceController):
             if zone:
                 endpoint["zone"] = zone
             hints = _hints(service, node_name, zone)
-            if hints:
+            if hints and endpoint["conditions"]["ready"]:
                 endpoint["hints"] = hints
         return endpoint
 

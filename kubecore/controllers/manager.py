@@ -30,6 +30,7 @@ from kubecore.controllers.ephemeral_volume import EphemeralVolumeController
 from kubecore.controllers.garbage_collector import GarbageCollector
 from kubecore.controllers.job import JobController
 from kubecore.controllers.job_orphans import JobOrphanController
+from kubecore.controllers.load_balancer import LoadBalancerController
 from kubecore.controllers.local_provisioner import LocalProvisioner
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
@@ -101,6 +102,8 @@ class ControllerManagerConfig:
     """Where the local provisioner keeps volumes; None: there is no such provisioner."""
     account_tokens: TokenSource | None = None
     """Signs the tokens that are kept in Secrets; without it there are none (--service-account-private-key-file)."""
+    load_balancer_ranges: tuple[str, ...] = ()
+    """What Services of type LoadBalancer get addresses from; none: that is left to others."""
     signing_certificate: bytes = b""
     signing_key: bytes = b""
     """PEM of the authority that signs certificate requests; without it none are (--cluster-signing-cert-file)."""
@@ -145,6 +148,9 @@ class ControllerManager:
             # upstream's is a part of the API server, and has no account
             ServiceAddressController(shared),
         ]
+        if config.load_balancer_ranges:
+            ranges = config.load_balancer_ranges
+            self.controllers.append(LoadBalancerController(context(LoadBalancerController), ranges))
         if config.root_ca:
             self.controllers.append(RootCAPublisher(context(RootCAPublisher), config.root_ca))
         if config.account_tokens is not None:

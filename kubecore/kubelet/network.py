@@ -229,7 +229,8 @@ class BridgeNetwork:
         with Netlink() as netlink:
             index = netlink.link_index(self._bridge)
             if index is None:
-                netlink.add_bridge(self._bridge)
+                with suppress(FileExistsError):  # the proxy was faster
+                    netlink.add_bridge(self._bridge)
                 index = netlink.link_index(self._bridge)
                 if index is None:
                     raise NetworkError(f"bridge {self._bridge} vanished")

@@ -34,9 +34,9 @@ class AddressBook:
             raise
 
     def ensure_link(self) -> None:
-        """Raises OSError when it cannot be made."""
+        """It is there and up. Raises OSError when that cannot be."""
         with Netlink() as netlink:
-            self._index(netlink)
+            netlink.set_up(self._index(netlink))
 
     def release(self, address: str) -> None:
         self._holders[address] -= 1
@@ -77,8 +77,9 @@ class AddressBook:
     def _index(self, netlink: Netlink) -> int:
         index = netlink.link_index(self._link)
         if index is None:
-            netlink.add_bridge(self._link)
-            self._made_link = True
+            with suppress(FileExistsError):  # the kubelet was faster
+                netlink.add_bridge(self._link)
+                self._made_link = True
             index = netlink.link_index(self._link)
             if index is None:
                 raise OSError(errno.ENODEV, f"link {self._link} vanished")

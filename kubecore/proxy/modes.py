@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kubecore import _native
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.table import ServiceTable
+
+METRICS_PORT, HEALTH_PORT = 10249, 10256
+"""kube-proxy's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,11 @@ class ProxyConfig:
     pod_ranges: tuple[str, ...] = ()
     service_ranges: tuple[str, ...] = ()
     routed_ranges: tuple[str, ...] = ()
+    health_address: tuple[str, int] | None = None
+    metrics_address: tuple[str, int] | None = None
+    """Where the proxy tells of itself (see `status`); a port that is taken is done without."""
+    status_socket: Path | None = None
+    """A Unix socket that tells the same as the metrics' address."""
 
 
 def unavailable(mode: Mode) -> str:
@@ -69,7 +78,9 @@ def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
     try:
         if book is not None:
             book.ensure_link()
+        if book is not None or config.pod_ranges:
             routing.forward(link)
+        if book is not None:
             routing.route((*config.service_ranges, *config.routed_ranges), link)
     except OSError as error:
         raise ModeUnavailable(f"link {link}: {error.strerror}") from error

@@ -17,15 +17,19 @@ from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock, Timer
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
+from kubecore.proxy.health_checks import HealthChecks
 from kubecore.proxy.modes import ProxyConfig, make_data_plane
+from kubecore.proxy.status import ProxyStatus, StatusServer
 from kubecore.proxy.virtual_servers import (
     PROXY_NAME_LABEL,
     SCHEDULER_ANNOTATION,
     SERVICE_NAME_LABEL,
+    HealthCheck,
     NodeView,
     VirtualServer,
     cluster_ips,
     has_cluster_ip,
+    health_check,
     scheduler_of,
     virtual_servers,
 )
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _SERVICE_INDEX = "proxy/service"
 _ZONE_LABEL = "topology.kubernetes.io/zone"
+_REMOVAL_TAINT = "ToBeDeletedByClusterAutoscaler"
 _TURN_SECONDS = 0.005
 # Among the keys of Services, for whom a commit is tried again.
 _COMMIT = ""
@@ -84,6 +89,10 @@ class ServiceProxy:
         self._changed = asyncio.Event()
         self._retries: dict[str, tuple[float, Timer | None]] = {}
         self._told: dict[str, set[str]] = {}
+        self.status = ProxyStatus(clock, lambda: self.mode, self.rows)
+        self._server = StatusServer(self.status)
+        self._checks = HealthChecks(config.node_port_addresses, lambda: self.status.healthy)
+        self._new_checks: dict[str, HealthCheck | None] = {}
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -91,6 +100,7 @@ class ServiceProxy:
         self.mode = plane.mode
         self._follow()
         try:
+            await self._server.start(self._config)
             await self._informers.start()
             await self._services.wait_synced()
             await self._slices.wait_synced()
@@ -107,6 +117,8 @@ class ServiceProxy:
             self.ready.clear()
             for key in list(self._retries):
                 self._end_retries(key)
+            self._checks.close()
+            self._server.close()
             plane.close()
             await self._recorder.stop()
             if self._own_informers:
@@ -120,33 +132,40 @@ class ServiceProxy:
     def _follow(self) -> None:
         self._slices.add_index(_SERVICE_INDEX, _services_of)
         self._services.add_handler(
-            on_add=lambda new: self._mark([meta.key(new)]),
-            on_update=lambda old, new: self._mark([meta.key(new)]),
-            on_delete=lambda old: self._mark([meta.key(old)]),
+            on_add=lambda new: self._mark([meta.key(new)], services=1),
+            on_update=lambda old, new: self._mark([meta.key(new)], services=1),
+            on_delete=lambda old: self._mark([meta.key(old)], services=1),
         )
         self._slices.add_handler(
-            on_add=lambda new: self._mark(_services_of(new)),
-            on_update=lambda old, new: self._mark({*_services_of(old), *_services_of(new)}),
-            on_delete=lambda old: self._mark(_services_of(old)),
+            on_add=lambda new: self._mark(_services_of(new), slices=1),
+            on_update=lambda old, new: self._mark({*_services_of(old), *_services_of(new)}, slices=1),
+            on_delete=lambda old: self._mark(_services_of(old), slices=1),
         )
         if self._own_node is not None:
-            self._own_node.add_handler(on_add=self._see_node, on_update=lambda old, new: self._see_node(new))
+            self._own_node.add_handler(self._see_node, lambda old, new: self._see_node(new), self._lose_node)
+
+    def _lose_node(self, _: Object) -> None:
+        self.status.node_eligible = False
 
     def _see_node(self, node: Object) -> None:
+        taints = (node.get("spec") or {}).get("taints") or ()
+        self.status.node_eligible = not meta.is_deleting(node) and all(one["key"] != _REMOVAL_TAINT for one in taints)
         zone = meta.labels(node).get(_ZONE_LABEL, "")
         if zone != self._node.zone:
             self._node = replace(self._node, zone=zone)
             self._mark(meta.key(service) for service in self._services.list())
 
-    def _mark(self, services: Iterable[str]) -> None:
-        for service in services:
-            self._dirty[service] = None
+    def _mark(self, keys: Iterable[str], *, services: int = 0, slices: int = 0) -> None:
+        self.status.changed(services=services, slices=slices)
+        for key in keys:
+            self._dirty[key] = None
         self._changed.set()
 
     # ------------------------------------------------------------------ applying
     async def _apply_changes(self, plane: DataPlane) -> None:
         """Apply what is dirty; others get their turn when it takes long."""
-        turn_ends = self._clock.monotonic() + _TURN_SECONDS
+        began = self._clock.monotonic()
+        turn_ends = began + _TURN_SECONDS
         while self._dirty:
             service = next(iter(self._dirty))
             del self._dirty[service]
@@ -163,9 +182,26 @@ class ServiceProxy:
             plane.commit()
         except OSError as error:
             log.error("proxy mode %s: the tables could not be changed: %s", plane.mode, error)
+            self.status.synced(0, failed=True)
             self._try_again(_COMMIT)
         else:
             self._end_retries(_COMMIT)
+            self.status.synced(self._clock.monotonic() - began)
+        await self._set_checks()
+
+    async def _set_checks(self) -> None:
+        while self._new_checks:
+            key, check = self._new_checks.popitem()
+            try:
+                await self._checks.set(key, check)
+            except OSError as error:
+                service = self._services.get(key)
+                if service is not None and check is not None:
+                    message = f"failed to start healthcheck {key!r} on port {check.port}: {error.strerror}"
+                    told = set(self._told.get(key, ()))
+                    self._tell(service, "FailedToStartServiceHealthcheck", message, told)
+                    self._told[key] = told
+                    self._try_again(key)
 
     def _apply(self, plane: DataPlane, key: str) -> None:
         service = self._services.get(key)
@@ -173,10 +209,13 @@ class ServiceProxy:
         addresses: list[str] = []
         told: set[str] = set()
         if service is not None:
-            shown = self._with_known_scheduler(service, told)
-            servers = virtual_servers(shown, self._slices.by_index(_SERVICE_INDEX, key), self._node)
+            shown, slices = self._with_known_scheduler(service, told), self._slices.by_index(_SERVICE_INDEX, key)
+            servers = virtual_servers(shown, slices, self._node)
+            self._new_checks[key] = health_check(shown, slices, self._node)
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
+        else:
+            self._new_checks[key] = None
         problems, heirs = plane.apply(key, servers, addresses=addresses)
         self._mark(heirs)
         if service is not None:

@@ -15,7 +15,7 @@ from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBERS
 from kubecore.proxy.virtual_servers import VirtualServer
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
-_EVERY_ADDRESS = ("0.0.0.0", "::")
+EVERY_ADDRESS = ("0.0.0.0", "::")
 _DROP = messages.verdict(messages.DROP)
 _REFUSE = messages.verdict(messages.GOTO, "refuse")
 _PORT = struct.Struct("!H2x")
@@ -85,7 +85,7 @@ class _Server:
         self._found = found
         self._members = members
         self._version = 6 if ":" in server.address else 4
-        self._by_port = server.purpose == "NodePort" and server.address in _EVERY_ADDRESS
+        self._by_port = server.purpose == "NodePort" and server.address in EVERY_ADDRESS
         self._prefix = "port-" if self._by_port else ""
         what = struct.pack("=B3x", PROTOCOLS[server.protocol]) + _PORT.pack(server.port)
         self._key = what if self._by_port else _packed(server.address) + what

@@ -9,14 +9,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from kubecore.proxy import conntrack
 from kubecore.proxy.claims import Claims, Problem
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.nftables.chains import Pick
-from kubecore.proxy.nftables.elements import Elements, Members, Place, elements_of, encode
+from kubecore.proxy.nftables.counting import Counted
+from kubecore.proxy.nftables.elements import EVERY_ADDRESS, Elements, Members, Place, elements_of, encode
 from kubecore.proxy.nftables.messages import Batch, Connection
 from kubecore.proxy.nftables.ruleset import Site, ruleset
-from kubecore.proxy.virtual_servers import VirtualServer
+from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +55,29 @@ class NftablesTable:
         self._wanted: dict[Place, bytes] = {}
         self._ends: dict[Place, bytes] = {}
         self._changed: dict[Place, None] = {}
+        self._udp: dict[ServerKey, set[Endpoint]] = {}
 
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
         granted = self._claims.ask(service, servers)
         problems = granted.problems + self._held.hold(service, set(addresses))
+        self._note_udp(self._servers.get(service, []), granted.servers)
         if granted.servers:
             self._servers[service] = granted.servers
         else:
             self._servers.pop(service, None)
         self._replace(service, elements_of(granted.servers, self._members))
         return problems, granted.heirs
+
+    def _note_udp(self, old: list[VirtualServer], new: list[VirtualServer]) -> None:
+        """Flows of UDP to what has changed may have to end, once the change is in effect."""
+        before = {one.key: one for one in old if one.protocol == "UDP"}
+        after = {one.key: one for one in new if one.protocol == "UDP"}
+        for key in before.keys() | after.keys():
+            if before.get(key) != after.get(key):
+                one = after.get(key)
+                self._udp[key] = {*one.endpoints, *(one.inside or ())} if one is not None else set()
 
     def _replace(self, service: str, new: Elements) -> None:
         old = self._elements.get(service, _NOTHING)
@@ -106,6 +120,23 @@ class NftablesTable:
             self._forget_commits()
             self._connection.run(self._transaction())
         self._remember_commit()
+        self._end_stale_udp()
+
+    def _end_stale_udp(self) -> None:
+        if not self._udp:
+            return
+        virtual: dict[Endpoint, set[Endpoint]] = {}
+        ports: dict[int, set[Endpoint]] = {}
+        for (_, address, port), endpoints in self._udp.items():
+            if address in EVERY_ADDRESS:  # of both families
+                ports.setdefault(port, set()).update(endpoints)
+            else:
+                virtual[address, port] = endpoints
+        self._udp.clear()
+        try:
+            conntrack.end_stale(virtual, ports)
+        except OSError as error:
+            log.warning("flows of UDP that lead to gone endpoints could not be ended: %s", error.strerror)
 
     def _transaction(self) -> Batch:
         batch = Batch(self._site.table)
@@ -152,21 +183,12 @@ class NftablesTable:
         self._changed.clear()
 
     def rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "service": service,
-                "purpose": server.purpose,
-                "protocol": server.protocol,
-                "address": server.address,
-                "port": server.port,
-                "scheduler": "sh" if server.scheduler == "sh" else "random",
-                "persistence_seconds": server.affinity_seconds,
-                "listening": True,
-                "destinations": [{"address": address, "port": port, "weight": 1} for address, port in server.endpoints],
-            }
-            for service, servers in self._servers.items()
-            for server in servers
-        ]
+        try:
+            counted = Counted(conntrack.flows())
+        except OSError as error:
+            log.warning("connections could not be counted: %s", error.strerror)
+            counted = Counted([])
+        return [_row(service, one, counted) for service, servers in self._servers.items() for one in servers]
 
     def sweep(self) -> list[str]:
         return self._held.sweep()
@@ -180,6 +202,23 @@ class NftablesTable:
         self._servers.clear()
         self._claims.clear()
         self._held.close()
+
+
+def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any]:
+    return {
+        "service": service,
+        "purpose": server.purpose,
+        "protocol": server.protocol,
+        "address": server.address,
+        "port": server.port,
+        "scheduler": "sh" if server.scheduler == "sh" else "random",
+        "persistence_seconds": server.affinity_seconds,
+        "listening": True,
+        "destinations": [
+            {"address": one[0], "port": one[1], "weight": 1, **counted.of(server, one)}
+            for one in dict.fromkeys((*server.endpoints, *(server.inside or ())))
+        ],
+    }
 
 
 def probe() -> None:

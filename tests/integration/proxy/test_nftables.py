@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,6 +62,10 @@ class Plane:
             problems, _ = self._plane.apply(service, servers)
             self._plane.commit()
         assert problems == []
+
+    def rows(self) -> list[dict[str, Any]]:
+        with self._world.node.here():
+            return self._plane.rows()
 
     def close(self) -> None:
         with self._world.node.here():
@@ -305,6 +310,56 @@ class TestChanges:
         plane.have(server(TWO, address="10.96.0.2"), service="default/b")
         assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
         assert world.ask(world.client, "10.96.0.2", 80) == f"two {NODE}"
+
+
+class TestUdp:
+    """A client that keeps sending from one port has one flow, which the kernel would never lead anywhere else."""
+
+    @pytest.fixture
+    def client(self, world: World) -> Iterator[Callable[[], str]]:
+        with world.client.socket("10.96.0.1", socket.SOCK_DGRAM) as made:
+            made.bind((CLIENT, 0))
+
+            def ask() -> str:
+                made.sendto(b"who", self.to)
+                return made.recv(200).decode()
+
+            yield ask
+
+    to = ("10.96.0.1", 80)
+
+    def test_its_flow_ends_with_its_endpoint(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
+        plane.have(server(ONE, protocol="UDP"))
+        assert client() == f"one {NODE}"
+        plane.have(server(TWO, protocol="UDP"))
+        assert client() == f"two {NODE}"
+
+    def test_and_with_nothing_else(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
+        plane.have(server(ONE, protocol="UDP"))
+        assert client() == f"one {NODE}"
+        plane.have(server(ONE, TWO, protocol="UDP"))
+        assert {client() for _ in range(20)} == {f"one {NODE}"}
+
+    def test_at_node_ports_too(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
+        self.to = ("192.0.2.1", 30080)
+        plane.have(node_port(ONE, protocol="UDP"))
+        assert client() == f"one {NODE}"
+        plane.have(node_port(TWO, protocol="UDP"))
+        assert client() == f"two {NODE}"
+
+
+class TestCounting:
+    def test_open_connections_are_those_of_the_endpoint_that_has_them(self, world: World, plane: Plane) -> None:
+        # addresses and ports that no other test has had connections to
+        plane.have(
+            server(ONE, TWO, address="10.96.7.7"), server(ONE, TWO, address="0.0.0.0", port=30777, purpose="NodePort")
+        )
+        with world.one.socket("10.96.7.7") as made:
+            made.connect(("10.96.7.7", 80))
+            cluster_ip, port = sorted(plane.rows(), key=lambda row: row["port"])
+        assert sorted(one["connections"] for one in cluster_ip["destinations"]) == [0, 1]
+        assert [one["connections"] for one in port["destinations"]] == [0, 0]
+        assert (cluster_ip["service"], cluster_ip["scheduler"]) == ("default/web", "random")
 
 
 class TestLifetime:

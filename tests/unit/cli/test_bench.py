@@ -27,6 +27,8 @@ NAMES = [
     "selector",
     "simulated",
     "start",
+    "svc-data",
+    "svc-sync",
     "tcp-proxy",
     "watch1k",
     "watch-init",

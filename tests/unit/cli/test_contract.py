@@ -72,7 +72,16 @@ OF_COMPONENTS = {
         "--cluster-dns",
         "--cluster-domain",
     },
-    "proxy": {"--kubeconfig", "--proxy-mode", "--hostname-override"},
+    "proxy": {
+        "--kubeconfig",
+        "--proxy-mode",
+        "--ipvs-scheduler",
+        "--hostname-override",
+        "--cluster-cidr",
+        "--nodeport-addresses",
+        "--healthz-bind-address",
+        "--metrics-bind-address",
+    },
     "dns": {"--kubeconfig"},
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]

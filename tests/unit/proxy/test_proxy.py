@@ -167,6 +167,38 @@ class TestFollowing:
         assert not cluster.proxy.ready.is_set()
 
 
+class TestHealthChecks:
+    async def test_follow_the_service_and_its_endpoints(self, cluster: Running) -> None:
+        await cluster.start(node_port_addresses=(vip(1),))
+        local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 18310}
+        await cluster.add(web(**local), endpoint_slice(endpoint("10.0.0.1"), name="a"))
+        assert await self.ask(18310) == "HTTP/1.1 200 OK"
+        cluster.api.remove(SLICES, "a")
+        await cluster.settle()
+        assert await self.ask(18310) == "HTTP/1.1 503 Service Unavailable"
+        cluster.api.remove("services", "web")
+        await cluster.settle()
+        with pytest.raises(ConnectionRefusedError):
+            await self.ask(18310)
+
+    async def test_a_port_that_is_taken_is_an_event_of_the_service(self, cluster: Running) -> None:
+        await cluster.start(node_port_addresses=(vip(1),))
+        local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 18311}
+        with socket.create_server((vip(1), 18311)):
+            await cluster.add(web(**local))
+        (told,) = cluster.events()
+        assert told.startswith(
+            "Warning FailedToStartServiceHealthcheck failed to start healthcheck 'default/web' on port 18311: "
+        )
+
+    async def ask(self, port: int) -> str:
+        reader, writer = await asyncio.open_connection(vip(1), port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        line = await reader.readline()
+        writer.close()
+        return line.decode().strip()
+
+
 class TestConnections:
     async def test_they_reach_an_endpoint(self, cluster: Running) -> None:
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,40 @@
+"""Options about Services that `kubecore up` and single components share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kubecore.cli import options
+
+
+def _scheduler(text: str) -> str:
+    from kubecore import _native
+
+    return options.one_of(_native.schedulers())(text)
+
+
+IpvsScheduler = Annotated[
+    str,
+    typer.Option(
+        callback=_scheduler,
+        help="How endpoints are picked where a Service's annotation kubecore.dev/scheduler does not say it: rr, wrr, "
+        "lc, wlc, sh, dh, sed, nq, lblc, mh, fo, ovf. Mode nftables: by chance, or by the client's address (sh).",
+    ),
+]
+LoadBalancerCIDR = Annotated[
+    str,
+    typer.Option(
+        "--load-balancer-cidr",
+        callback=options.networks,
+        help="Ranges that Services of type LoadBalancer get addresses from, comma separated.",
+    ),
+]
+EnableAdmissionPlugins = Annotated[
+    str,
+    typer.Option(
+        callback=options.admission_plugins,
+        help=f"Plugins besides those on by default, comma separated: {', '.join(options.ADMISSION_PLUGINS_OFF)}.",
+    ),
+]

@@ -1,0 +1,169 @@
+"""Connections as the kernel tracks them: to count them, and to end flows of UDP that lead to endpoints that are gone.
+
+TCP ends by itself; a client that keeps sending UDP from one port would be led to a gone endpoint for good. (kubernetes
+`pkg/proxy/conntrack/cleanup.go`. Numbers: Linux `nfnetlink_conntrack.h`, CTA_*.)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from kubecore.netlink import Netlink, attribute, attributes
+
+_NETLINK_NETFILTER = 12
+_CTNETLINK, _GET, _DELETE = 1, 1, 2
+_ORIGINAL, _REPLY, _PROTOCOL_INFO, _COUNTERS_ORIGINAL, _COUNTERS_REPLY = 1, 2, 4, 9, 10
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_F_REQUEST, _F_ACK, _F_DUMP = 0x1, 0x4, 0x300
+_NESTED = 0x8000
+_ESTABLISHED = 3
+_TCP, _UDP = 6, 17
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+_HEADER = struct.Struct("=IHHII")
+
+Endpoint = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A connection: who it was meant for, and who answers. `raw` names it to the kernel. Packets and bytes are zero
+    where the kernel does not count them (`net.netfilter.nf_conntrack_acct`)."""
+
+    protocol: int
+    client: Endpoint
+    virtual: Endpoint
+    destination: Endpoint
+    established: bool
+    packets: tuple[int, int]
+    octets: tuple[int, int]
+    raw: bytes
+
+
+def flows() -> list[Flow]:
+    """All of this network namespace; of protocols with ports. Raises OSError."""
+    with _connect() as connection:
+        return [
+            flow
+            for family in _FAMILIES
+            for payload in _dump(connection, family)
+            if (flow := _read(payload)) is not None
+        ]
+
+
+Endpoints = Mapping[Endpoint, Collection[Endpoint]]
+PortEndpoints = Mapping[int, Collection[Endpoint]]
+
+
+def end_stale(virtual: Endpoints, ports: PortEndpoints) -> int:
+    """End flows of UDP to these virtual addresses (or to these node ports at whichever address) that are answered by
+    anybody but the endpoints given. Returns how many. Raises OSError."""
+    with Netlink() as netlink:
+        local = {str(one.address.ip) for family in _FAMILIES for one in netlink.addresses(family)}
+    stale = [flow for flow in flows() if flow.protocol == _UDP and _is_stale(flow, virtual, ports, local)]
+    with _connect() as connection:
+        for flow in stale:
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                _delete(connection, flow)
+    return len(stale)
+
+
+def _is_stale(flow: Flow, virtual: Endpoints, ports: PortEndpoints, local: Collection[str]) -> bool:
+    endpoints = virtual.get(flow.virtual)
+    if endpoints is None:
+        endpoints = ports.get(flow.virtual[1])
+        # somebody else's port of that number is none of ours
+        elsewhere = flow.destination == flow.virtual and flow.virtual[0] not in local
+        if endpoints is None or elsewhere:
+            return False
+    return flow.destination not in endpoints
+
+
+def _connect() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+
+
+def _request(family: int, kind: int, flags: int, body: bytes = b"") -> bytes:
+    head = _HEADER.pack(20 + len(body), _CTNETLINK << 8 | kind, _F_REQUEST | flags, 1, 0)
+    return head + struct.pack("!BBH", family, 0, 0) + body
+
+
+def _dump(connection: socket.socket, family: int) -> Iterator[bytes]:
+    connection.send(_request(family, _GET, _F_DUMP))
+    for kind, payload in _replies(connection):
+        if kind == _NLMSG_DONE:
+            return
+        yield payload
+
+
+def _delete(connection: socket.socket, flow: Flow) -> None:
+    family = socket.AF_INET6 if ":" in flow.client[0] else socket.AF_INET
+    connection.send(_request(family, _DELETE, _F_ACK, attribute(_ORIGINAL | _NESTED, flow.raw)))
+    for _ in _replies(connection):
+        return
+
+
+def _replies(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
+    while True:
+        data = connection.recv(1 << 18)
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, *_ = _HEADER.unpack_from(data, offset)
+            payload = data[offset + _HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", payload)[0]
+                if code:
+                    raise OSError(code, os.strerror(code))
+            yield kind, payload
+
+
+def _read(payload: bytes) -> Flow | None:
+    fields = dict(attributes(payload[4:]))
+    original, reply = _tuple(fields.get(_ORIGINAL, b"")), _tuple(fields.get(_REPLY, b""))
+    if original is None or reply is None:
+        return None
+    protocol, client, virtual = original
+    _, destination, _ = reply
+    there, back = _counters(fields.get(_COUNTERS_ORIGINAL)), _counters(fields.get(_COUNTERS_REPLY))
+    return Flow(
+        protocol,
+        client,
+        virtual,
+        destination,
+        established=protocol != _TCP or _tcp_state(fields.get(_PROTOCOL_INFO, b"")) == _ESTABLISHED,
+        packets=(there[0], back[0]),
+        octets=(there[1], back[1]),
+        raw=fields[_ORIGINAL],
+    )
+
+
+def _tuple(data: bytes) -> tuple[int, Endpoint, Endpoint] | None:
+    """(protocol, source, destination)"""
+    fields = dict(attributes(data))
+    addresses, proto = dict(attributes(fields.get(1, b""))), dict(attributes(fields.get(2, b"")))
+    source, destination = addresses.get(1) or addresses.get(3), addresses.get(2) or addresses.get(4)
+    if source is None or destination is None or 2 not in proto or 3 not in proto:
+        return None
+    return proto[1][0], _endpoint(source, proto[2]), _endpoint(destination, proto[3])
+
+
+def _endpoint(address: bytes, port: bytes) -> Endpoint:
+    return str(ipaddress.ip_address(address)), int.from_bytes(port[:2], "big")
+
+
+def _tcp_state(info: bytes) -> int:
+    tcp = dict(attributes(dict(attributes(info)).get(1, b"")))
+    return tcp[1][0] if 1 in tcp else 0
+
+
+def _counters(data: bytes | None) -> tuple[int, int]:
+    fields = dict(attributes(data or b""))
+    packets, octets = fields.get(1, b""), fields.get(2, b"")
+    return int.from_bytes(packets, "big"), int.from_bytes(octets, "big")

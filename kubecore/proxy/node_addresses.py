@@ -1,0 +1,30 @@
+"""At which addresses of a host node ports work."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from kubecore.netlink import Netlink
+
+EVERYWHERE = ("0.0.0.0",)
+
+
+def addresses_in(ranges: Sequence[str]) -> tuple[str, ...]:
+    """This host's addresses that are in one of these networks; a range of all addresses stands for itself.
+
+    No range at all is all of IPv4."""
+    if not ranges:
+        return EVERYWHERE
+    networks = [ipaddress.ip_network(one) for one in ranges]
+    found = [str(one.network_address) for one in networks if not one.prefixlen]
+    families = {one.version for one in networks if not one.prefixlen}
+    with Netlink() as netlink:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for held in netlink.addresses(family):
+                address = held.address.ip
+                near = any(address in one for one in networks if one.version == address.version)
+                if near and address.version not in families:
+                    found.append(str(address))
+    return tuple(dict.fromkeys(found))

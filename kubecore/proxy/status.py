@@ -1,0 +1,153 @@
+"""What a running proxy tells: its health, its metrics, its mode and its tables.
+
+At kube-proxy's own addresses: /healthz and /livez at --healthz-bind-address, /metrics, /proxyMode and /healthz at
+--metrics-bind-address; there, and at a Unix socket, also /services, which `kubecore proxy ls` reads. (kubernetes
+`pkg/proxy/healthcheck/proxy_health.go`, `cmd/kube-proxy/app/server.go`; names of metrics as in `pkg/proxy/metrics`.)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.clock import Clock
+from kubecore.proxy.http_answers import NOT_FOUND, Answer, HttpAnswers
+from kubecore.proxy.modes import ProxyConfig
+
+log = logging.getLogger(__name__)
+
+_JSON = "application/json"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_LATE_SECONDS = 60.0
+_BUCKETS = tuple(0.001 * 2**number for number in range(15))
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Seconds, in kube-proxy's buckets."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.total += seconds
+        self.counts[next((index for index, bound in enumerate(_BUCKETS) if seconds <= bound), len(_BUCKETS))] += 1
+
+    def lines(self, name: str, told: str) -> list[str]:
+        lines = [f"# HELP {name} {told}", f"# TYPE {name} histogram"]
+        below = 0
+        for bound, count in zip((*(f"{one:g}" for one in _BUCKETS), "+Inf"), self.counts, strict=True):
+            below += count
+            lines.append(f'{name}_bucket{{le="{bound}"}} {below}')
+        return [*lines, f"{name}_sum {self.total:g}", f"{name}_count {below}"]
+
+
+class ProxyStatus:
+    """Kept by the proxy, read by whoever asks. `rows` and `mode` are asked for when needed."""
+
+    def __init__(self, clock: Clock, mode: Callable[[], str], rows: Callable[[], list[dict[str, Any]]]) -> None:
+        self._clock = clock
+        self._mode = mode
+        self._rows = rows
+        self._queued: float | None = None
+        self._synced: datetime | None = None
+        self._syncs = Histogram()
+        self._failures = 0
+        self._service_changes = 0
+        self._slice_changes = 0
+        self.node_eligible = True
+        """False for a node that is being removed: load balancers should look elsewhere."""
+
+    # ------------------------------------------------------------------ told by the proxy
+    def changed(self, *, services: int = 0, slices: int = 0) -> None:
+        self._service_changes += services
+        self._slice_changes += slices
+        if self._queued is None:
+            self._queued = self._clock.monotonic()
+
+    def synced(self, seconds: float, *, failed: bool = False) -> None:
+        """Everything that had changed has been applied, or could not be."""
+        if failed:
+            self._failures += 1
+            return
+        self._syncs.observe(seconds)
+        self._queued = None
+        self._synced = self._clock.now()
+
+    @property
+    def healthy(self) -> bool:
+        """No change has waited for too long."""
+        return self._queued is None or self._clock.monotonic() - self._queued < _LATE_SECONDS
+
+    # ------------------------------------------------------------------ answers
+    def health(self, path: str) -> Answer:
+        """At the health port."""
+        if path not in ("/healthz", "/livez"):
+            return NOT_FOUND
+        now = self._clock.now()
+        good = self.healthy and (path == "/livez" or self.node_eligible)
+        updated = now if good else self._synced
+        told: dict[str, Any] = {
+            "lastUpdated": meta.format_time(updated) if updated is not None else None,
+            "currentTime": meta.format_time(now),
+        }
+        if path == "/healthz":
+            told["nodeEligible"] = self.node_eligible
+        return Answer(json.dumps(told).encode(), _JSON, 200 if good else 503)
+
+    def inside(self, path: str) -> Answer:
+        """At the port for metrics."""
+        if path == "/healthz":
+            return Answer(b"ok")
+        if path == "/proxyMode":
+            return Answer(self._mode().encode())
+        if path == "/metrics":
+            return Answer(self._metrics().encode(), _METRICS)
+        if path == "/services":
+            told = {"mode": self._mode(), "services": self._rows()}
+            return Answer(json.dumps(told).encode(), _JSON)
+        return NOT_FOUND
+
+    def _metrics(self) -> str:
+        prefix = "kubeproxy_sync_proxy_rules"
+        lines = self._syncs.lines(f"{prefix}_duration_seconds", "SyncProxyRules latency in seconds")
+        synced = self._synced.timestamp() if self._synced is not None else 0
+        for name, kind, value, told in (
+            (f"{prefix}_last_timestamp_seconds", "gauge", synced, "The last time proxy rules were successfully synced"),
+            (f"{prefix}_service_changes_total", "counter", self._service_changes, "Cumulative service changes"),
+            (f"{prefix}_endpoint_changes_total", "counter", self._slice_changes, "Cumulative endpoint changes"),
+            ("kubeproxy_sync_failures_total", "counter", self._failures, "Failures to change the tables"),
+        ):
+            lines += [f"# HELP {name} {told}", f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
+        return "\n".join(lines) + "\n"
+
+
+class StatusServer:
+    """Answers at the addresses that a proxy is configured with. One that is taken is done without: proxies of several
+    clusters may share a host."""
+
+    def __init__(self, status: ProxyStatus) -> None:
+        self._outside = HttpAnswers(status.health)
+        self._inside = HttpAnswers(status.inside)
+
+    async def start(self, config: ProxyConfig) -> None:
+        for answers, where in ((self._outside, config.health_address), (self._inside, config.metrics_address)):
+            if where is not None:
+                try:
+                    await answers.listen(*where)
+                except OSError as error:
+                    log.info("the proxy does not tell of itself at %s:%d: %s", *where, error.strerror)
+        if config.status_socket is not None:
+            try:
+                await self._inside.listen_at(config.status_socket)
+            except OSError as error:
+                log.warning("the proxy does not tell of itself at %s: %s", config.status_socket, error)
+
+    def close(self) -> None:
+        self._outside.close()
+        self._inside.close()
