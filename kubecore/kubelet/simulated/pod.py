@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.lifecycle import hold_back, next_actions
+from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.records import ContainerRecord, Termination, records_of
 from kubecore.kubelet.simulated.script import Script, ScriptError
 from kubecore.kubelet.status import PodFacts, build_status
@@ -79,14 +79,15 @@ class SimulatedPod:
 
     def _live(self, pod: Object, now: datetime, step: Step) -> None:
         failure = self._deadline(pod, now, step)
+        finished = failure is not None
         if failure is None:
             try:
-                self._follow(pod, Script(pod), now, step)
+                finished = self._follow(pod, Script(pod), now, step)
             except ScriptError as error:
                 self._refuse(str(error), step)
+                finished = is_finished(pod, self._records)
         else:
             self._stop_all(self._records.values(), _KILLED, now)
-        finished = failure is not None or next_actions(pod, self._records, now).finished
         self._report(pod, now, step, sandbox=not finished, failure=failure)
 
     def _deadline(self, pod: Object, now: datetime, step: Step) -> tuple[str, str] | None:
@@ -108,12 +109,13 @@ class SimulatedPod:
             self._warned = message
             step.warnings.append(WarningEvent("InvalidSimulation", message))
 
-    def _follow(self, pod: Object, script: Script, now: datetime, step: Step) -> None:
+    def _follow(self, pod: Object, script: Script, now: datetime, step: Step) -> bool:
+        """Whether no container will run any more."""
         records = self._records.values()
         arrived = self._start_time + script.start_delay
         if now < arrived and not any(record.attempted for record in records):
             step.by(arrived, now)
-            return
+            return False
         while True:
             for record in records:
                 if record.state == "running":
@@ -121,7 +123,7 @@ class SimulatedPod:
             actions = next_actions(pod, self._records, now)
             if actions.finished:
                 self._stop_all(records, 0, now)
-                return
+                return True
             for name, remaining in actions.back_off.items():
                 if message := hold_back(pod, self._records[name]):
                     step.warnings.append(WarningEvent("BackOff", message, self._records[name].field_path))
@@ -133,6 +135,7 @@ class SimulatedPod:
             if record.state == "running":
                 for when in self._due(record, script, now):
                     step.by(when, now)
+        return False
 
     def _start(self, pod: Object, record: ContainerRecord, script: Script, now: datetime) -> bool:
         obstacle = script.waiting(record)
