@@ -110,7 +110,7 @@ class EventRecorder:
         self._component = component
         self._host = host
         self._correlator = EventCorrelator(clock)
-        self._queue: deque[Object] = deque()
+        self._queue: deque[tuple[Object, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._sequence = 0
         self._dropping = False
@@ -142,7 +142,11 @@ class EventRecorder:
             event["related"] = reference(related)
         if annotations:
             event["metadata"]["annotations"] = annotations
-        self._queue.append(event)
+        # told at once, so that what is too much never waits
+        correlated = self._correlator.correlate(event)
+        if correlated is None:
+            return
+        self._queue.append(correlated)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all(), name=f"events of {self._component}")
 
@@ -202,10 +206,9 @@ class EventRecorder:
         """A few at once, which share the server's commit; those that count up one event go in their order."""
         chains: dict[tuple[str, str], list[tuple[Object, bool]]] = {}
         for _ in range(min(_AT_ONCE, len(self._queue))):
-            correlated = self._correlator.correlate(self._queue.popleft())
-            if correlated is not None:
-                metadata = correlated[0]["metadata"]
-                chains.setdefault((metadata["namespace"], metadata["name"]), []).append(correlated)
+            correlated = self._queue.popleft()
+            metadata = correlated[0]["metadata"]
+            chains.setdefault((metadata["namespace"], metadata["name"]), []).append(correlated)
         await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
 
     async def _write_chain(self, chain: list[tuple[Object, bool]]) -> None:

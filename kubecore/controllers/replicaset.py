@@ -22,6 +22,7 @@ _BURST = 500
 # 0.2 s for 10,000 pods; sets of less than 250 never rest.
 _REST_SECONDS_A_POD = 20e-6
 _SHORTEST_REST_SECONDS = 0.005
+_LONGEST_REST_SECONDS = 2.0
 OWNER_INDEX = "controller-uid"
 
 
@@ -48,6 +49,8 @@ class ReplicaSetController(Controller):
         self._expectations = Expectations(self.clock)
         self._rests: dict[str, float] = {}
         """Key → until when a large set, which was as it should be, is not looked at again."""
+        self._resting = 0.0
+        """Until when the last of them rests."""
         self._sets = self.informer(self.resource)
         self._pods = self.informer("pods")
         self._sets.add_index(OWNER_INDEX, controller_uid)
@@ -67,9 +70,11 @@ class ReplicaSetController(Controller):
         self.queue.add_after(key, rests - self.clock.monotonic() if rests is not None else 0.0)
 
     def _rest(self, key: str, replica_set: Object, active: int) -> None:
+        """All large sets rest one after another, so that together they take a small share of the time."""
         seconds = active * _REST_SECONDS_A_POD
         if seconds >= _SHORTEST_REST_SECONDS and active == replica_set["spec"].get("replicas", 1):
-            self._rests[key] = self.clock.monotonic() + seconds
+            now = self.clock.monotonic()
+            self._resting = self._rests[key] = min(max(self._resting, now) + seconds, now + _LONGEST_REST_SECONDS)
         else:
             self._rests.pop(key, None)
 

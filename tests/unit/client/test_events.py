@@ -11,6 +11,11 @@ from tests.support.fake_api import FakeAPI
 POD: Object = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
 
 
+def about(index: int) -> Object:
+    """One of many pods."""
+    return {**POD, "metadata": {"name": f"web-{index}", "namespace": "default", "uid": f"u{index}"}}
+
+
 @pytest.fixture
 def recorder(api: FakeAPI, clock: VirtualClock) -> EventRecorder:
     return EventRecorder(api.client(), clock, "tester", host="node-1")
@@ -116,9 +121,21 @@ async def test_what_never_ends_is_cut_off(
     api: FakeAPI, recorder: EventRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     for index in range(20_002):
-        recorder.event(POD, "Normal", f"Reason{index}", "x")
+        recorder.event(about(index), "Normal", f"Reason{index}", "x")
     await recorder.stop()
     assert [record.message for record in caplog.records] == ["events are dropped, 20000 wait: Reason20000 x"]
+
+
+async def test_what_is_too_much_of_one_object_takes_no_room(
+    api: FakeAPI, recorder: EventRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubecore.client.events._QUEUED", 100)
+    for index in range(200):
+        recorder.event(POD, "Normal", f"Reason{index}", "x")
+    recorder.event(about(1), "Normal", "Pulled", "image is there")
+    await recorder.flush()
+    assert len(api.writes("create events")) == 25 + 1
+    assert caplog.records == []
 
 
 async def test_a_burst_that_is_too_long_is_told_of_once_though_room_for_a_few_comes_between(
@@ -128,8 +145,7 @@ async def test_a_burst_that_is_too_long_is_told_of_once_though_room_for_a_few_co
 
     async def burst() -> None:
         for index in range(400):
-            pod: Object = {**POD, "metadata": {"name": f"web-{index}", "namespace": "default", "uid": f"u{index}"}}
-            recorder.event(pod, "Normal", "Pulled", "image is there")
+            recorder.event(about(index), "Normal", "Pulled", "image is there")
             if index % 40 == 0:
                 await asyncio.sleep(0)
         await recorder.flush()

@@ -181,3 +181,24 @@ async def test_a_large_set_that_is_scaled_does_not_wait(api: FakeAPI, running: R
     for _ in range(3):
         await clock.settle()
     assert len(api.all("pods")) == 501
+
+
+async def test_large_sets_are_looked_at_in_turn(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
+    for name in ("a", "b", "c"):
+        made = replica_set(0, selector={"matchLabels": {"app": name}}, template=template(app=name))
+        api.add(SETS, {**made, "metadata": {"name": name}})
+    await start(running)
+    for name in ("a", "b", "c"):
+        api.change(SETS, name, spec={"replicas": 300}, metadata={"generation": 2})
+    await running.settle()
+    await running.settle()
+    before = len(api.writes(f"update {SETS}/status"))
+    made_pods = names(api.all("pods"))
+    for round in range(10):
+        for of in range(3):
+            make_ready(api, made_pods[of * 300 + round])
+        await clock.advance(0.002)
+    # 6 ms each: three of them come round in 18 ms
+    assert len(api.writes(f"update {SETS}/status")) - before <= 3 * 3
+    await running.settle()
+    assert [api.get(SETS, name)["status"]["readyReplicas"] for name in ("a", "b", "c")] == [10] * 3  # type: ignore[index]
