@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,10 @@ def unavailable(mode: Mode) -> str:
         return ""
     try:
         if mode == "ipvs":
-            raise ModeUnavailable("this version has no tables for it")
+            from kubecore.proxy.ipvs.table import connect
+
+            connect().close()
+            return ""
         from kubecore.proxy.nftables.table import probe
 
         probe()
@@ -64,15 +68,37 @@ def make_data_plane(config: ProxyConfig, clock: _native.Clock | None) -> DataPla
     if config.mode == "nftables":
         return _make_nftables(config, book)
     if config.mode == "ipvs":
-        raise ModeUnavailable(unavailable("ipvs"))
+        return _make_ipvs(config, book, clock)
     return ServiceTable(clock=clock, addresses=book)
 
 
 def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
-    from kubecore.proxy import routing
     from kubecore.proxy.held_addresses import HeldAddresses
     from kubecore.proxy.nftables.ruleset import Site
     from kubecore.proxy.nftables.table import NftablesTable
+
+    link = _prepare(config, book)
+    site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
+    return NftablesTable(site, held=HeldAddresses(book))
+
+
+def _make_ipvs(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
+    from kubecore.proxy.held_addresses import HeldAddresses
+    from kubecore.proxy.ipvs.table import IpvsTable, connect, local_addresses
+
+    connection = connect()
+    link = _prepare(config, book)
+    return IpvsTable(
+        held=HeldAddresses(book),
+        userspace=ServiceTable(clock=clock) if book is not None else None,
+        connection=connection,
+        node_addresses=partial(local_addresses, link),
+    )
+
+
+def _prepare(config: ProxyConfig, book: AddressBook | None) -> str:
+    """Lets the host forward to pods; returns the link that they are on, "" in loopback mode."""
+    from kubecore.proxy import routing
 
     link = config.address_link if book is not None else ""
     try:
@@ -84,5 +110,4 @@ def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
             routing.route((*config.service_ranges, *config.routed_ranges), link)
     except OSError as error:
         raise ModeUnavailable(f"link {link}: {error.strerror}") from error
-    site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
-    return NftablesTable(site, held=HeldAddresses(book))
+    return link

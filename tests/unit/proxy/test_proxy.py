@@ -12,6 +12,7 @@ import pytest
 
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
+from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from tests.support.fake_api import FakeAPI
@@ -324,15 +325,17 @@ class TestTroubles:
         with pytest.raises(ValueError, match="unknown scheduler 'fastest'"):
             ServiceProxy(cluster.api.client(), cluster.clock, ProxyConfig(scheduler="fastest"))
 
-    async def test_a_mode_that_there_is_not_yet_falls_back_and_says_so(
-        self, cluster: Running, caplog: pytest.LogCaptureFixture
+    async def test_a_mode_that_cannot_be_had_falls_back_and_says_so(
+        self, cluster: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        def refuse() -> None:
+            raise ModeUnavailable("the kernel has no IPVS (its module ip_vs)")
+
+        monkeypatch.setattr("kubecore.proxy.ipvs.table.connect", refuse)
         with caplog.at_level(logging.WARNING):
             await cluster.start(mode="ipvs")
-        assert (
-            "proxy mode ipvs is not available: this version has no tables for it; falling back to userspace"
-            in caplog.text
-        )
+        reason = "the kernel has no IPVS (its module ip_vs)"
+        assert f"proxy mode ipvs is not available: {reason}; falling back to userspace" in caplog.text
         assert cluster.proxy.mode == "userspace"
 
 

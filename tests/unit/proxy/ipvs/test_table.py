@@ -1,0 +1,207 @@
+"""Mode ipvs: which virtual services and destinations the kernel is told."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from kubecore.netlink import InterfaceAddress
+from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.endpoint_choice import Endpoint
+from kubecore.proxy.ipvs import table as ipvs
+from kubecore.proxy.ipvs.messages import Connection
+from kubecore.proxy.ipvs.table import IpvsTable
+from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.virtual_servers import VirtualServer
+from tests.unit.proxy.builders import vip
+from tests.unit.proxy.ipvs.fake_kernel import FakeKernel
+
+ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
+
+
+def server(*endpoints: Endpoint, **fields: Any) -> VirtualServer:
+    given: dict[str, Any] = {
+        "protocol": "TCP",
+        "address": "10.96.0.1",
+        "port": 80,
+        "purpose": "ClusterIP",
+        "scheduler": "rr",
+        "affinity_seconds": None,
+        "anywhere": bool(endpoints),
+    }
+    return VirtualServer(endpoints=endpoints, **{**given, **fields})
+
+
+def packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed.ljust(16, b"\0")
+
+
+class Told:
+    """The table, and what its kernel has."""
+
+    def __init__(self, kernel: FakeKernel, **options: Any) -> None:
+        self.kernel = kernel
+        here = ["192.0.2.1", "fd00::1"]
+        connection = Connection(cast(Any, kernel))
+        self.table = IpvsTable(connection=connection, node_addresses=lambda: here, **options)
+
+    def apply(self, *servers: VirtualServer, service: str = "default/web") -> None:
+        problems, _ = self.table.apply(service, servers)
+        self.table.commit()
+        assert problems == []
+
+    def destinations(self) -> dict[str, dict[str, int]]:
+        """Weights, by virtual service."""
+        return {
+            self._where(key[2], key[3], key[0]): {self._where(*one, key[0]): weight for one, weight in held.items()}
+            for key, held in self.kernel.destinations.items()
+        }
+
+    @staticmethod
+    def _where(address: bytes, port: bytes, family: bytes) -> str:
+        six = struct.unpack("=H", family)[0] == socket.AF_INET6
+        return f"{ipaddress.ip_address(address if six else address[:4])}:{struct.unpack('!H', port)[0]}"
+
+    def service(self) -> dict[int, bytes]:
+        (made,) = self.kernel.services.values()
+        return made
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    monkeypatch.setattr(ipvs, "_set_up", lambda: None)
+    return FakeKernel()
+
+
+@pytest.fixture
+def told(kernel: FakeKernel) -> Told:
+    return Told(kernel)
+
+
+class TestServices:
+    def test_each_address_and_port_has_its_own_with_its_endpoints(self, told: Told) -> None:
+        told.apply(server(ONE, TWO), server(("fd01::1", 80), address="fd00::7", protocol="UDP"))
+        assert told.destinations() == {
+            "10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1},
+            "fd00::7:80": {"fd01::1:80": 1},
+        }
+
+    def test_a_node_port_is_one_at_each_address_of_the_node(self, told: Told) -> None:
+        told.apply(server(ONE, address="0.0.0.0", port=30080, purpose="NodePort"))
+        assert set(told.destinations()) == {"192.0.2.1:30080"}
+        told.apply(server(("fd01::1", 80), address="::", port=30080, purpose="NodePort"))
+        assert set(told.destinations()) == {"fd00::1:30080"}
+
+    def test_scheduler_and_persistence_are_the_kernels_own(self, told: Told) -> None:
+        told.apply(server(ONE, scheduler="wlc", affinity_seconds=60.0))
+        made = told.service()
+        assert (made[6], struct.unpack("=II", made[7])[0], struct.unpack("=I", made[8])[0]) == (b"wlc\0", 0x1, 60)
+        assert made[9] == b"\xff" * 4
+
+    def test_hashing_passes_over_what_drains(self, told: Told) -> None:
+        told.apply(server(ONE, scheduler="mh"))
+        assert struct.unpack("=II", told.service()[7])[0] == 0x8
+
+    def test_options_change_without_a_new_service(self, told: Told) -> None:
+        told.apply(server(ONE))
+        told.apply(server(ONE, scheduler="sh"))
+        assert told.service()[6] == b"sh\0"
+        assert told.kernel.commands.count(1) == 1
+
+    def test_what_a_killed_run_left_is_made_anew(self, kernel: FakeKernel) -> None:
+        Told(kernel).apply(server(ONE))
+        after = Told(kernel)
+        after.apply(server(TWO))
+        assert after.destinations() == {"10.96.0.1:80": {"10.0.0.2:8080": 1}}
+
+    def test_its_end_leaves_none(self, told: Told) -> None:
+        told.apply(server(ONE), server(TWO, port=81))
+        told.table.close()
+        assert told.destinations() == {}
+
+
+class TestEndpoints:
+    def test_one_that_goes_drains_first(self, told: Told, kernel: FakeKernel) -> None:
+        told.apply(server(ONE, TWO))
+        kernel.active[packed("10.0.0.2")] = 1
+        told.apply(server(ONE))
+        assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 0}}
+        kernel.active.clear()
+        told.apply()
+        told.apply(server(ONE))
+        assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1}}
+
+    def test_one_that_comes_back_meanwhile_takes_connections_again(self, told: Told, kernel: FakeKernel) -> None:
+        told.apply(server(ONE, TWO))
+        kernel.active[packed("10.0.0.2")] = 1
+        told.apply(server(ONE))
+        told.apply(server(ONE, TWO))
+        assert told.destinations()["10.96.0.1:80"]["10.0.0.2:8080"] == 1
+
+    def test_one_of_udp_goes_at_once(self, told: Told, kernel: FakeKernel) -> None:
+        kernel.active[packed("10.0.0.2")] = 1
+        told.apply(server(ONE, TWO, protocol="UDP"))
+        told.apply(server(ONE, protocol="UDP"))
+        assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1}}
+
+    def test_they_are_listed_with_what_the_kernel_counts(self, told: Told) -> None:
+        told.apply(server(ONE))
+        (row,) = told.table.rows()
+        (one,) = row["destinations"]
+        assert (row["service"], row["scheduler"], one["address"], one["port"]) == ("default/web", "rr", *ONE)
+        assert (one["connections"], one["bytes_in"], one["packets_in"]) == (7, 900, 0)
+
+
+class TestLoopbackEndpoints:
+    @pytest.fixture
+    def both(self, kernel: FakeKernel) -> Iterator[Told]:
+        told = Told(kernel, userspace=ServiceTable())
+        yield told
+        told.table.close()
+
+    def test_are_left_to_userspace(self, both: Told) -> None:
+        api = server(("127.0.0.1", 6443), address=vip(5), port=8443)
+        both.apply(api, server(ONE))
+        assert set(both.destinations()) == {"10.96.0.1:80"}
+        with socket.create_connection((vip(5), 8443), timeout=30):
+            pass
+        both.apply(server(ONE, address=vip(5), port=8443))
+        assert set(both.destinations()) == {f"{vip(5)}:8443"}
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((vip(5), 8443), timeout=30)
+        both.apply(api)
+        assert both.destinations() == {}
+
+
+class TestNodeAddresses:
+    def test_are_those_of_the_host_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Netlink:
+            def __enter__(self) -> Netlink:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+            def link_index(self, name: str) -> int:
+                return {"bridge": 7}[name]
+
+            def addresses(self, family: int) -> list[InterfaceAddress]:
+                four = ((1, "127.0.0.1/8"), (2, "192.0.2.1/24"), (3, "198.51.100.1/32"), (7, "10.244.0.1/16"))
+                six = ((1, "::1/128"), (2, "fe80::1/64"), (2, "2001:db8::1/64"), (7, "fd96::1/128"))
+                given = six if family == socket.AF_INET6 else (*four, (7, "10.96.0.1/32"))
+                return [InterfaceAddress(index, ipaddress.ip_interface(text)) for index, text in given]
+
+        monkeypatch.setattr(ipvs, "Netlink", Netlink)
+        assert ipvs.local_addresses("bridge") == ["192.0.2.1", "198.51.100.1", "10.244.0.1", "2001:db8::1"]
+
+
+class TestWithoutIpvs:
+    def test_the_reason_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ipvs, "Connection", lambda: Connection(cast(Any, FakeKernel(has_ipvs=False))))
+        with pytest.raises(ModeUnavailable, match=r"the kernel has no IPVS \(its module ip_vs\)"):
+            IpvsTable()
