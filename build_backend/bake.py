@@ -152,6 +152,7 @@ _KEPT_EMPTY = {
     "io.k8s.api.autoscaling.v2.HPAScalingRules": "policies",
     "io.k8s.api.core.v1.ResourceQuotaSpec": "scopes",
     "io.k8s.api.networking.v1.ServiceCIDRSpec": "cidrs",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": "managedFields",
 }
 _SCALARS = frozenset({"string", "boolean", "integer", "number"})
 

@@ -719,6 +719,8 @@ class Applied:
     @property
     def managed(self) -> bytes:
         """Its managedFields, a JSON array."""
+    @property
+    def warnings(self) -> list[str]: ...
 
 def apart(object: bytes, only: Sequence[str] | None = None) -> tuple[bytes, bytes | None]:
     """A canonical object without its managedFields, and those; of its other members only those called in `only` are
@@ -780,6 +782,7 @@ class Schemas:
         subresource: str = "",
         force: bool = False,
         reset: Sequence[str] = ...,
+        field_validation: str = "",
     ) -> Applied:
         """Server-side apply of `config` (YAML or JSON) to `live` (None: there is no object yet).
 
@@ -859,6 +862,7 @@ class CustomSchema:
         subresource: str = "",
         force: bool = False,
         reset: Sequence[str] = ...,
+        field_validation: str = "",
     ) -> Applied:
         """As `Schemas.apply`."""
 

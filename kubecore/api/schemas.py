@@ -57,6 +57,7 @@ class KindSchema(Protocol):
         subresource: str = ...,
         force: bool = ...,
         reset: Sequence[str] = ...,
+        field_validation: str = ...,
     ) -> Applied: ...
 
 
@@ -92,9 +93,18 @@ class BuiltinKind:
         subresource: str = "",
         force: bool = False,
         reset: Sequence[str] = (),
+        field_validation: str = "",
     ) -> Applied:
         return self._schemas.apply(
-            self._kind, live, config, manager=manager, time=time, subresource=subresource, force=force, reset=reset
+            self._kind,
+            live,
+            config,
+            manager=manager,
+            time=time,
+            subresource=subresource,
+            force=force,
+            reset=reset,
+            field_validation=field_validation,
         )
 
 

@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlencode
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
-from kubecore.apiserver.handlers.chain import as_status
-from kubecore.apiserver.handlers.request import JSON_TYPE, Headers
+from kubecore.apiserver.handlers.failing import as_status
+from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
 from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
@@ -203,6 +203,19 @@ class LocalTransport:
         body: bytes | None = None,
         content_type: str = JSON_TYPE,
     ) -> tuple[int, bytes]:
+        response = await self.answer(method, path, query=query, body=body, content_type=content_type)
+        return response.status, response.body
+
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        content_type: str = JSON_TYPE,
+    ) -> Response:
+        """`request` with the headers of what is answered."""
         info = request_info(method, path, query)
         request = LocalRequest(
             self._user,
@@ -219,16 +232,15 @@ class LocalTransport:
         except Exception as error:
             status = as_status(error)
             if status is None:
-                response = self._handlers.failure(request, error)
-                return response.status, response.body
-            return status.code, status.to_json()
+                return self._handlers.failure(request, error)
+            return Response(status.code, status.to_json(), headers=status.headers)
         if response is not None:
-            return response.status, response.body
+            return response
         stream = request.stream
         if stream is None:
-            return 500, errors.internal_error("the request was not answered").to_json()
+            return Response(500, errors.internal_error("the request was not answered").to_json())
         await stream.done
-        return 200, b"".join(stream.pieces)
+        return Response(200, b"".join(stream.pieces))
 
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
         """Batches of events until the server ends the watch; raises StatusError when it is refused."""

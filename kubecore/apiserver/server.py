@@ -129,6 +129,8 @@ class APIServerConfig:
     extra_sans: tuple[str, ...] = ()
     verify_kubelets: bool = False
     """Whether the cluster's own CA must have issued kubelets' serving certificates."""
+    min_request_timeout: float = 1800.0
+    """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
 
 
@@ -218,7 +220,9 @@ class APIServer:
         self._serving = self.authority.serving("apiserver", self._hosts())
         issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
         self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, audiences=[issuer])
-        self.front = _native.Front(self.cacher.native, clock=native_clock(self.clock))
+        self.front = _native.Front(
+            self.cacher.native, clock=native_clock(self.clock), min_watch_seconds=config.min_request_timeout
+        )
         self.front.set_version(version_info())
         authenticator = self.front.authenticator()
         authenticator.set_client_ca(self.authority.certificate)

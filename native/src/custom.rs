@@ -156,7 +156,8 @@ impl CustomSchema {
     }
 
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
+    #[pyo3(signature = (live, config, *, manager, time, subresource = "", force = false, reset = Vec::new(),
+        field_validation = ""))]
     fn apply(
         &self,
         py: Python<'_>,
@@ -167,9 +168,11 @@ impl CustomSchema {
         subresource: &str,
         force: bool,
         reset: Vec<String>,
+        field_validation: &str,
     ) -> PyResult<Applied> {
         let reset = field_set(&reset);
-        let apply = Apply { manager, time, subresource, force, reset: &reset };
+        let validation = parse_validation(field_validation)?;
+        let apply = Apply { manager, time, subresource, force, reset: &reset, validation };
         let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply));
         Applied::new(py, outcome)
     }

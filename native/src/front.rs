@@ -76,7 +76,7 @@ fn seconds(value: f64) -> PyResult<Duration> {
 impl Front {
     #[new]
     #[allow(clippy::too_many_arguments)] // limits, all with defaults
-    #[pyo3(signature = (cache, *, clock=None, max_body_bytes=3 << 20, max_header_bytes=128 << 10, max_connections=16384,
+    #[pyo3(signature = (cache, *, clock=None, max_body_bytes=3 << 20, max_header_bytes=(1 << 20) + 4096, max_connections=16384,
         handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, write_stall_timeout=30.0,
         min_watch_seconds=1800.0))]
     fn new(

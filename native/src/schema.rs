@@ -32,6 +32,8 @@ pub(crate) struct Applied {
     body: Py<PyBytes>,
     #[pyo3(get)]
     managed: Py<PyBytes>,
+    #[pyo3(get)]
+    warnings: Vec<String>,
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -62,6 +64,7 @@ impl Applied {
         Ok(Self {
             body: PyBytes::new(py, &applied.body).unbind(),
             managed: PyBytes::new(py, &applied.managed).unbind(),
+            warnings: applied.warnings,
         })
     }
 }
@@ -171,7 +174,8 @@ impl Schemas {
     }
 
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (kind, live, config, *, manager, time, subresource = "", force = false, reset = Vec::new()))]
+    #[pyo3(signature = (kind, live, config, *, manager, time, subresource = "", force = false, reset = Vec::new(),
+        field_validation = ""))]
     fn apply(
         &self,
         py: Python<'_>,
@@ -183,10 +187,12 @@ impl Schemas {
         subresource: &str,
         force: bool,
         reset: Vec<String>,
+        field_validation: &str,
     ) -> PyResult<Applied> {
         let kind = self.kind(kind)?;
         let reset = field_set(&reset);
-        let apply = Apply { manager, time, subresource, force, reset: &reset };
+        let validation = parse_validation(field_validation)?;
+        let apply = Apply { manager, time, subresource, force, reset: &reset, validation };
         let outcome = py.detach(|| self.inner.apply(kind, live, config, apply));
         Applied::new(py, outcome)
     }

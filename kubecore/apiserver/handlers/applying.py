@@ -28,7 +28,10 @@ def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes
         subresource=ctx.subresource,
         force=force,
         reset=_reset(ctx, served),
+        field_validation=ctx.field_validation,
     )
+    for told in applied.warnings:
+        ctx.warn(told)
     ctx.managed = applied.managed
     return loads(applied.body)  # type: ignore[no-any-return]
 

@@ -17,11 +17,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from kubecore import _native
 from kubecore.api import errors
-from kubecore.api.errors import StatusError
-from kubecore.api.schemas import PatchError, SchemaError
 from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.failing import as_status
 from kubecore.apiserver.handlers.request import Request, Response
 
 if TYPE_CHECKING:
@@ -160,27 +158,3 @@ def _goes_on(request: Request) -> bool:
     if request.namespace and request.resource != "namespaces":
         own += 2
     return request.path.strip("/").count("/") + 1 > own
-
-
-_GENERIC = "the server rejected our request due to an error in our request"
-_PATCHED = ' "" is invalid: patch: '
-
-
-def _details(message: str) -> dict[str, object] | None:
-    """What goes with the engine's message of a patch that leads to nothing sensible."""
-    if message.startswith(_PATCHED):
-        return {"causes": [{"reason": "FieldValueInvalid", "message": message[len(_PATCHED) :], "field": "patch"}]}
-    return {} if message == _GENERIC else None
-
-
-def as_status(error: BaseException) -> StatusError | None:
-    """What a failure says to the client; None for one that is our own fault."""
-    if isinstance(error, StatusError):
-        return error
-    if isinstance(error, _native.NativeStatus):
-        return StatusError.from_body(error.code, error.body)
-    if isinstance(error, PatchError) and error.reason == "Conflict":
-        return errors.apply_conflict(error.message, error.conflicts)
-    if isinstance(error, (SchemaError, PatchError)):
-        return StatusError(error.code, error.reason, error.message, _details(error.message))
-    return None

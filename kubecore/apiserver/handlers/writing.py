@@ -12,6 +12,7 @@ from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
+from kubecore.apiserver.handlers.failing import warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
@@ -21,7 +22,7 @@ from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
 from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.store import Change, Store
 from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ class Writing:
         _check_kind(served, obj)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
-        written = await store.create(ctx, obj)
+        try:
+            written = await store.create(ctx, obj)
+        except Exception as failure:
+            raise warned(failure, ctx.warnings) from failure
         return self.answer(201, written.body, shape, ctx)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -122,7 +126,15 @@ class Writing:
             return obj
 
         may_create = store.strategy.allow_create_on_update and not ctx.subresource
-        written = await store.update(ctx, Change(make, creates if may_create else None, without_owners=part))
+        return await self._updated(
+            store, ctx, Change(make, creates if may_create else None, without_owners=part), shape
+        )
+
+    async def _updated(self, store: Store, ctx: RequestContext, change: Change, shape: Shape) -> Response:
+        try:
+            written = await store.update(ctx, change)
+        except Exception as failure:
+            raise warned(failure, ctx.warnings) from failure
         return self.answer(201 if written.created else 200, written.body, shape, ctx)
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -137,8 +149,7 @@ class Writing:
         else:
             patcher = self._patcher(ctx, request, served, patch_type)
             change = Change(patcher, without_owners=_writes_status(ctx, served))
-        written = await store.update(ctx, change)
-        return self.answer(201 if written.created else 200, written.body, shape, ctx)
+        return await self._updated(store, ctx, change, shape)
 
     def _application(
         self, ctx: RequestContext, request: Request, user: UserInfo, served: Served, *, force: bool
@@ -160,6 +171,8 @@ class Writing:
             self._authorizer.check(user, asked)
             obj = applied(None)
             applying.check_no_uid(served, obj)
+            # It said nothing of an object that is not there.
+            obj["metadata"].pop("resourceVersion", None)
             return obj
 
         return Change(make, None if ctx.subresource else creates)

@@ -228,6 +228,9 @@ class Store:
         """The managedFields of what a client has sent, defaults and all, instead of `old`."""
         if ctx.managed is not None:
             return ctx.managed
+        if old is None and self.has_status and not self.strategy.status_on_create:
+            # What of it there is now is a default.
+            obj = {name: value for name, value in obj.items() if name != "status"}
         return self.schema.managed(
             old, self.codec.encode(obj), manager=ctx.field_manager, time=ctx.now, subresource=ctx.subresource
         )
@@ -322,9 +325,11 @@ class Store:
         self._dedup_owners(ctx, metadata, patched=ctx.verb == "patch")
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
-        elif ctx.subresource or not metadata.get("managedFields"):
-            # What a client sends of them counts, `[{}]` even to forget all owners; sending none is no such wish.
+        elif ctx.subresource or metadata.get("managedFields") is None:
             metadata["managedFields"] = old_metadata.get("managedFields") or []
+        elif not metadata["managedFields"]:
+            # What a client sends of them counts. None at all, as `[{}]`, is the wish to forget all owners.
+            metadata["managedFields"] = [{}]
         if not metadata.get("managedFields"):
             metadata.pop("managedFields", None)
         strategy = self._restrict(ctx, obj, old)

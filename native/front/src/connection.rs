@@ -13,6 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authn::{ClientIdentity, TokenMemo};
 use crate::server::{Limits, Phase, Server};
+use crate::unread::Answering;
+
+/// What the type of URIs can hold.
+const LONGEST_URI: u32 = (1 << 16) - 2;
 
 /// What all requests of a connection share.
 pub struct Connection {
@@ -116,7 +120,6 @@ pub async fn serve<I>(server: Arc<Server>, io: I, connection: Arc<Connection>, u
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(io);
     let limits = server.limits.clone();
     let (chain, own) = (server.clone(), connection.clone());
     let service = service_fn(move |request| chain.answer(&own, request));
@@ -125,13 +128,15 @@ where
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
-            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+            // Beyond it the answer is 431. No more than a URI may have, whose end would be told as a broken protocol.
+            .max_header_list_size(LONGEST_URI)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(20));
-        live(&server, &connection, builder.serve_connection(io, service)).await;
+        live(&server, &connection, builder.serve_connection(TokioIo::new(io), service)).await;
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(64 * 1024));
+        let io = TokioIo::new(Answering::new(io));
         live(&server, &connection, builder.serve_connection(io, service).with_upgrades()).await;
     }
 }

@@ -27,6 +27,7 @@ mod status;
 pub mod stream;
 pub mod tls;
 pub mod tunnel;
+mod unread;
 pub mod upgrade;
 mod watch_body;
 

@@ -51,7 +51,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body_bytes: 3 << 20,
-            max_header_bytes: 128 << 10,
+            // As Go's server has it.
+            max_header_bytes: (1 << 20) + 4096,
             max_connections: 16_384,
             max_streams: 1_000,
             handshake_timeout: Duration::from_secs(10),

@@ -338,6 +338,7 @@ class CustomRegistry:
         self._strategy.prepare_for_create(ctx, obj)
         causes = validate_metadata(obj, namespaced=True, name_errors=self._strategy.name_errors)
         self._refuse([*causes, *self._strategy.validate(ctx, obj)])
+        self._strategy.canonicalize(obj)
         return obj
 
     def _update(self, obj: JSON, old: JSON, subresource: str) -> JSON:
@@ -365,6 +366,7 @@ class CustomRegistry:
         else:
             causes += [*strategy.validate(ctx, obj), *strategy.validate_update(ctx, obj, old)]
         self._refuse(causes)
+        strategy.canonicalize(obj)
         return obj
 
     @staticmethod

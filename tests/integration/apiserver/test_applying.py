@@ -1,4 +1,6 @@
-"""Server-side apply (API_SEMANTICS, line 25): ownership, conflicts, force, removal, creation."""
+"""Server-side apply (../shared/API_SEMANTICS.md, line 25, whose tests are named after it): ownership, conflicts, force,
+removal, creation.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ async def test_defaults_are_nobodys(api: Api) -> None:
     assert "f:replicas" not in owned(obj, "alice")["f:spec"]
 
 
-async def test_a_field_manager_is_required(api: Api) -> None:
+async def test_25_a_field_manager_is_required(api: Api) -> None:
     path = api.path(CM, "a")
     status, error = await api.call("PATCH", path, orjson.dumps(config_map("a")), APPLY)
     assert (status, error["reason"]) == (422, "Invalid")
@@ -70,21 +72,21 @@ async def test_a_field_manager_is_required(api: Api) -> None:
     )
 
 
-async def test_force_is_for_apply_only(api: Api) -> None:
+async def test_25_force_is_for_apply_only(api: Api) -> None:
     await api.create(CM, config_map("a"))
     status, error = await api.patch(CM, "a", {"data": {"k": "v"}}, force="true")
     assert status == 422
     assert "force: Forbidden: may not be specified for non-apply patch" in error["message"]
 
 
-async def test_managed_fields_in_an_applied_object_are_refused(api: Api) -> None:
+async def test_25_managed_fields_in_an_applied_object_are_refused(api: Api) -> None:
     given = config_map("a")
     given["metadata"]["managedFields"] = []
     status, error = await apply(api, CM, given)
     assert (status, error["message"]) == (400, "metadata.managedFields must be nil")
 
 
-async def test_another_managers_value_is_a_conflict_with_a_cause_per_field(api: Api) -> None:
+async def test_25_another_managers_value_is_a_conflict_with_a_cause_per_field(api: Api) -> None:
     await apply(api, CM, config_map("a", k="1", other="1"), "bob")
     status, error = await apply(api, CM, config_map("a", k="2", other="2"))
     assert (status, error["reason"]) == (409, "Conflict")
@@ -128,7 +130,7 @@ async def test_force_takes_the_field_over(api: Api) -> None:
     assert owned(obj, "bob") == {"f:data": {"f:mine": {}}}
 
 
-async def test_what_a_manager_alone_owned_goes_when_it_is_left_out(api: Api) -> None:
+async def test_25_what_a_manager_alone_owned_goes_when_it_is_left_out(api: Api) -> None:
     await apply(api, CM, config_map("a", k="1", gone="1"))
     _, obj = await apply(api, CM, config_map("a", k="1"))
     assert obj["data"] == {"k": "1"}
@@ -189,6 +191,51 @@ async def test_kubectl_takes_over_what_its_client_side_apply_recorded(api: Api) 
     status, obj = await apply(api, CM, config_map("a", k="2"), "kubectl")
     assert status == 200, obj
     assert obj["data"]["k"] == "2"
+
+
+@pytest.mark.parametrize("wish", [[], [{}]])
+async def test_25_managed_fields_are_reset_by_none_or_an_empty_one(api: Api, wish: list[JSON]) -> None:
+    await apply(api, CM, config_map("a", k="1"))
+    _, obj = await api.patch(CM, "a", {"metadata": {"managedFields": wish}})
+    assert "managedFields" not in obj["metadata"]
+    await apply(api, CM, config_map("a", k="1"))
+    obj["metadata"] |= {"managedFields": wish}
+    del obj["metadata"]["resourceVersion"]
+    _, obj = await api.update(CM, obj)
+    assert "managedFields" not in obj["metadata"]
+
+
+async def test_25_who_sends_no_managed_fields_does_not_reset_them(api: Api) -> None:
+    _, applied = await apply(api, CM, config_map("a", k="1"))
+    for patch in ({"metadata": {"managedFields": None}}, {"metadata": {"labels": {}}}):
+        _, obj = await api.patch(CM, "a", patch)
+        assert obj["metadata"]["managedFields"] == applied["metadata"]["managedFields"]
+
+
+async def test_who_applies_what_is_there_already_leaves_no_time(api: Api) -> None:
+    await apply(api, CM, config_map("a", k="1"))
+    _, obj = await apply(api, CM, config_map("a", k="1"), "bob")
+    times = {entry["manager"]: entry.get("time") for entry in obj["metadata"]["managedFields"]}
+    assert times["bob"] is None
+    assert times["alice"] is not None
+
+
+async def test_what_kubectl_applies_is_what_its_client_side_apply_will_go_by(api: Api) -> None:
+    annotation = "kubectl.kubernetes.io/last-applied-configuration"
+    given = config_map("a", k="1")
+    given["metadata"]["annotations"] = {annotation: orjson.dumps(config_map("a", k="1")).decode()}
+    await api.create(CM, given, fieldManager="kubectl-client-side-apply")
+    _, obj = await apply(api, CM, config_map("a", k="2"), "kubectl")
+    recorded = obj["metadata"]["annotations"][annotation]
+    assert recorded == '{"apiVersion":"v1","data":{"k":"2"},"kind":"ConfigMap","metadata":{"name":"a"}}\n'
+    _, obj = await apply(api, CM, config_map("a", other="1"), "someone")
+    assert obj["metadata"]["annotations"][annotation] == recorded
+
+
+async def test_a_resource_version_is_no_obstacle_to_creating_by_applying(api: Api) -> None:
+    given = config_map("a", k="1")
+    given["metadata"]["resourceVersion"] = "1"
+    assert (await apply(api, CM, given))[0] == 201
 
 
 async def test_an_unknown_field_is_refused_with_its_path(api: Api) -> None:

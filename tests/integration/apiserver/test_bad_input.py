@@ -6,11 +6,14 @@ answer), test_custom_resources.py and tests/unit/apiserver/registry/test_definit
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -41,6 +44,35 @@ MEBIBYTE = 1 << 20
 async def http(server: APIServer, tmp_path: Path) -> AsyncIterator[Http]:
     async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as made:
         yield made
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "code"),
+    [
+        (b"GET /api/v1/namespaces?labelSelector=" + b"a" * (1 << 16), b"", 414),
+        (b"GET /api/v1/namespaces/" + b"a" * (1 << 16), b"", 414),
+        (b"GET /api/v1/namespaces", b"X-Long: " + b"a" * (9 << 17), 431),
+        (b"NONSENSE", b"", 400),
+    ],
+)
+async def test_heads_that_nobody_can_read_get_a_status(
+    server: APIServer, line: bytes, header: bytes, code: int
+) -> None:
+    address = urlsplit(server.url)
+    context = ssl.create_default_context(cadata=server.authority.certificate.decode())
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=context)
+    writer.write(line + b" HTTP/1.1\r\nHost: here\r\nConnection: close\r\n" + header + b"\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 60)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {code} ".encode()), head
+    status = json.loads(body)
+    assert (status["kind"], status["status"], status["code"]) == ("Status", "Failure", code)
+
+
+async def test_a_long_head_that_can_be_read_is_read(http: Http) -> None:
+    answer = await http.call("GET", "/api/v1/namespaces/none", headers={"X-Long": "a" * 900_000})
+    assert answer.status == 404
 
 
 @pytest_asyncio.fixture(loop_scope="module")

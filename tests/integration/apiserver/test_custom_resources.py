@@ -112,6 +112,33 @@ async def test_groups_of_the_community_need_an_approval(cluster: Api) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"type": "string", "wrong": 1}, True),
+        ({"type": "array", "items": {"type": "string", "wrong": 1}}, False),
+        ({"type": "object", "additionalProperties": {"type": "string", "wrong": 1}}, False),
+    ],
+)
+async def test_schemas_within_items_and_additional_properties_are_not_read_strictly(
+    cluster: Api, place: JSON, told: bool
+) -> None:
+    schema = {"type": "object", "properties": {"a": place}}
+    given = crd("places", "Place", version(schema=schema))
+    query = {"fieldValidation": "Strict", "dryRun": "All"}
+    status, answer = await cluster.create(DEFINITIONS, given, **query)
+    assert status == (400 if told else 201), answer
+
+
+async def test_additional_properties_are_a_schema_or_a_boolean(cluster: Api) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "object", "additionalProperties": "yes"}}}
+    status, refused = await cluster.create(DEFINITIONS, crd("places", "Place", version(schema=schema)))
+    assert status == 400
+    assert refused["message"].endswith(
+        "cannot be handled as a CustomResourceDefinition: boolean or JSON schema expected"
+    )
+
+
 # --- its objects
 
 
@@ -203,7 +230,7 @@ async def test_the_scale_subresource_speaks_autoscaling(api: Api, widgets: str) 
     assert (await api.get(widgets, "scaled"))[1]["spec"]["replicas"] == 5
 
 
-async def test_strategic_merge_patches_are_refused(api: Api, widgets: str) -> None:
+async def test_23_strategic_merge_patches_are_refused(api: Api, widgets: str) -> None:
     """Semantics 23."""
     await api.create(widgets, widget("patched"))
     status, refused = await api.patch(widgets, "patched", {"spec": {"size": 4}}, kind="strategic-merge-patch")
@@ -229,7 +256,7 @@ async def test_apply_creates_and_owns(api: Api, widgets: str) -> None:
     assert (status, conflict["details"]["causes"][0]["field"]) == (409, ".spec.size")
 
 
-async def test_fields_select_if_the_definition_lets_them(api: Api, widgets: str) -> None:
+async def test_11_fields_select_if_the_definition_lets_them(api: Api, widgets: str) -> None:
     """Semantics 11."""
     await api.create(widgets, widget("red", color="red"))
     await api.create(widgets, widget("green", color="green"))

@@ -65,7 +65,7 @@ async def test_objects_and_tokens_outlive_the_server(start: Start) -> None:
     assert reviewed["status"]["authenticated"] is True
 
 
-async def test_a_watch_resumes_across_a_restart_missing_and_repeating_nothing(start: Start) -> None:
+async def test_37_a_watch_resumes_across_a_restart_missing_and_repeating_nothing(start: Start) -> None:
     server = await start()
     api = _api(server)
     _, listed = await api.list("v1/configmaps")

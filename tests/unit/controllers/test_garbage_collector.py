@@ -38,7 +38,7 @@ async def delete(running: Running, name: str, policy: str) -> None:
     await running.settle()
 
 
-async def test_background_deletion_takes_dependents_of_dependents_too(api: FakeAPI, running: Running) -> None:
+async def test_31_background_deletion_takes_dependents_of_dependents_too(api: FakeAPI, running: Running) -> None:
     owner = api.add("deployments.apps", {"metadata": {"name": "web"}, "spec": {"template": template()}})
     middle = add_set(api, "middle", [reference(owner)])
     add_pod(api, "leaf", reference(middle))
@@ -68,7 +68,7 @@ async def test_what_other_controllers_watch_is_not_watched_again(api: FakeAPI, r
     assert api.all(SETS) == [] and names(api.all("pods")) == ["orphaned"]
 
 
-async def test_foreground_deletion_keeps_the_owner_until_its_dependents_are_gone(
+async def test_31_foreground_deletion_keeps_the_owner_until_its_dependents_are_gone(
     api: FakeAPI, running: Running
 ) -> None:
     owner = add_set(api)
@@ -83,7 +83,7 @@ async def test_foreground_deletion_keeps_the_owner_until_its_dependents_are_gone
     assert api.all(SETS) == [] and api.all("pods") == []
 
 
-async def test_orphan_deletion_frees_dependents(api: FakeAPI, running: Running) -> None:
+async def test_31_orphan_deletion_frees_dependents(api: FakeAPI, running: Running) -> None:
     owner = add_set(api)
     add_pod(api, "a", reference(owner))
     await start(running)

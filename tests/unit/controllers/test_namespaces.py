@@ -14,7 +14,9 @@ async def start(running: Running) -> None:
     )
 
 
-async def test_each_namespace_gets_a_default_account_and_the_root_certificate(api: FakeAPI, running: Running) -> None:
+async def test_35_each_namespace_gets_a_default_account_and_the_root_certificate(
+    api: FakeAPI, running: Running
+) -> None:
     await start(running)
     await running.context.client.create("namespaces", {"metadata": {"name": "team"}})
     await running.settle()
@@ -24,7 +26,7 @@ async def test_each_namespace_gets_a_default_account_and_the_root_certificate(ap
         assert published is not None and published["data"] == {"ca.crt": "the CA"}
 
 
-async def test_they_are_made_again_when_somebody_deletes_or_changes_them(api: FakeAPI, running: Running) -> None:
+async def test_35_they_are_made_again_when_somebody_deletes_or_changes_them(api: FakeAPI, running: Running) -> None:
     await start(running)
     api.remove("serviceaccounts", "default")
     api.change("configmaps", "kube-root-ca.crt", data={"ca.crt": "forged"})
@@ -33,7 +35,7 @@ async def test_they_are_made_again_when_somebody_deletes_or_changes_them(api: Fa
     assert api.get("configmaps", "kube-root-ca.crt")["data"] == {"ca.crt": "the CA"}  # type: ignore[index]
 
 
-async def test_a_deleted_namespace_is_emptied_and_goes(api: FakeAPI, running: Running) -> None:
+async def test_34_a_deleted_namespace_is_emptied_and_goes(api: FakeAPI, running: Running) -> None:
     await start(running)
     await running.context.client.create("namespaces", {"metadata": {"name": "team"}})
     await running.settle()
@@ -46,7 +48,7 @@ async def test_a_deleted_namespace_is_emptied_and_goes(api: FakeAPI, running: Ru
     assert api.all("configmaps", "team") == []
 
 
-async def test_pods_go_first_and_conditions_tell_what_remains(
+async def test_34_pods_go_first_and_conditions_tell_what_remains(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
     await start(running)

@@ -79,3 +79,5 @@ class NamespaceStrategy(Strategy):
 
     def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
         obj.setdefault("status", {})["phase"] = "Terminating"
+        # Upstream marks it with a deletion of its own, which knows no grace.
+        obj["metadata"].pop("deletionGracePeriodSeconds", None)

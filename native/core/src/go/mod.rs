@@ -11,5 +11,5 @@ pub(crate) use base64::decode_base64_url;
 pub(crate) use duration::{duration_text, parse_duration};
 pub(crate) use float::parse_float;
 pub(crate) use netip::parse_addr;
-pub(crate) use print::{float, marshalled, quote, shown};
+pub(crate) use print::{float, json_float, marshalled, quote, shown};
 pub(crate) use url::Url;

@@ -117,12 +117,15 @@ fn json(value: &Value, out: &mut String) {
     }
 }
 
-/// With an exponent below 1e-6 and from 1e21 on.
 fn json_number(number: &Number) -> String {
-    let value = match number.as_i64() {
-        Some(integer) => return integer.to_string(),
-        None => number.as_f64().unwrap_or_default(),
-    };
+    match number.as_i64() {
+        Some(integer) => integer.to_string(),
+        None => json_float(number.as_f64().unwrap_or_default()),
+    }
+}
+
+/// As `json.Marshal` writes a float: with an exponent below 1e-6 and from 1e21 on.
+pub(crate) fn json_float(value: f64) -> String {
     if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
         return format!("{value}");
     }

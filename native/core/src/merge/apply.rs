@@ -12,6 +12,7 @@ use super::fields::FieldSet;
 use super::ownership::{self, Entry, Operation};
 use super::track::{compare, strip_identity};
 use super::{PatchFailure, parse_value, sets};
+use crate::go::marshalled;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, yaml_to_json};
 
 /// Owns what an object had before anybody applied anything to it.
@@ -19,6 +20,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// May take over what its own client-side apply has recorded.
 const KUBECTL: &str = "kubectl";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Bytes of all annotations of an object, names and values.
+const MOST_ANNOTATED: usize = 256 << 10;
 
 /// Who applies, when, through which subresource (empty for the object itself).
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,8 @@ pub struct Apply<'a> {
     pub force: bool,
     /// What cannot be set through this path, and so is nobody's through it.
     pub reset: &'a FieldSet,
+    /// What becomes of keys that are given twice.
+    pub validation: FieldValidation,
 }
 
 /// The object as it is to be stored, but for defaults.
@@ -39,6 +44,7 @@ pub struct Applied {
     pub body: Vec<u8>,
     /// The managedFields to go with it: a JSON array.
     pub managed: Vec<u8>,
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +71,7 @@ impl Schemas {
         config: &[u8],
         apply: Apply<'_>,
     ) -> Result<Applied, ApplyFailure> {
-        let config = self.read_config(kind, config)?;
+        let (config, repeated) = self.read_config(kind, config)?;
         let mut live_value = live.map_or_else(|| Ok(Value::Object(Default::default())), parse_object)?;
         let stored_entries = take_entries(&mut live_value);
         let root = self.root_type(kind);
@@ -77,13 +83,23 @@ impl Schemas {
         if live.is_some() {
             intent.adopt_unmanaged()?;
         }
-        intent.carry_out(&config, wanted)
+        let applied = intent.carry_out(&config, wanted)?;
+        match apply.validation {
+            FieldValidation::Strict if !repeated.is_empty() => {
+                let told = repeated.join("\n  ");
+                let why = format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {told}");
+                Err(PatchFailure::bad_request(format!("error strict decoding YAML: {why}")).into())
+            }
+            FieldValidation::Warn => Ok(Applied { warnings: repeated, ..applied }),
+            _ => Ok(applied),
+        }
     }
 
-    fn read_config(&self, kind: KindId, config: &[u8]) -> Result<Value, ApplyFailure> {
+    /// The configuration, and which of its keys are given twice.
+    fn read_config(&self, kind: KindId, config: &[u8]) -> Result<(Value, Vec<String>), ApplyFailure> {
         let undecodable =
             |problem: String| PatchFailure::bad_request(format!("error decoding YAML: {problem}"));
-        let json = yaml_to_json(config).map_err(undecodable)?;
+        let (json, repeated) = yaml_to_json(config).map_err(undecodable)?;
         let value = parse_value(&json).map_err(|error| undecodable(error.message))?;
         if !value.is_object() {
             return Err(undecodable("the configuration must be an object".into()).into());
@@ -102,7 +118,7 @@ impl Schemas {
         }
         // Wrong types and another kind are told here; unknown fields are told with their path later.
         self.decode_json(kind, &json, FieldValidation::Ignore)?;
-        Ok(value)
+        Ok((value, repeated))
     }
 }
 
@@ -154,7 +170,7 @@ impl Intent<'_> {
         let text = merged.to_string();
         let body =
             self.schemas.decode_json(self.kind, text.as_bytes(), FieldValidation::Ignore)?.body.into_owned();
-        let outcome = parse_object(&body)?;
+        let mut outcome = parse_object(&body)?;
         let mut change = compare(self.schemas, &self.root, &self.live, &outcome);
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
@@ -163,14 +179,18 @@ impl Intent<'_> {
         for entry in &mut self.entries {
             entry.fields.subtract(&change.removed);
         }
-        if let Some(before) = before
-            && outcome == self.live
-        {
-            mine.time = before.time;
+        if outcome == self.live {
+            // Who changes nothing leaves no time.
+            mine.time = before.map(|before| before.time).unwrap_or_default();
         }
         self.entries.push(mine);
         self.entries.retain(|entry| !entry.fields.is_empty());
-        Ok(Applied { body, managed: ownership::write(self.entries) })
+        let body = if self.apply.manager == KUBECTL && renew_last_applied(&mut outcome, config) {
+            outcome.to_string().into_bytes()
+        } else {
+            body
+        };
+        Ok(Applied { body, managed: ownership::write(self.entries), warnings: Vec::new() })
     }
 
     /// Takes out what this manager owned before, does not want now, and nobody else owns. What is left empty by that
@@ -237,6 +257,30 @@ impl Intent<'_> {
         fields.subtract(&change.removed);
         fields
     }
+}
+
+/// What kubectl's client-side apply would go by follows what its server-side apply has applied; says whether there is
+/// such an annotation.
+fn renew_last_applied(object: &mut Value, config: &Value) -> bool {
+    let annotations = object.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    let Some(annotations) = annotations.and_then(Value::as_object_mut) else { return false };
+    if !matches!(annotations.get(LAST_APPLIED), Some(Value::String(text)) if !text.is_empty()) {
+        return false;
+    }
+    let mut config = config.clone();
+    let given = config.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    if let Some(given) = given.and_then(Value::as_object_mut) {
+        given.shift_remove(LAST_APPLIED);
+    }
+    let others = annotations.iter().filter(|(name, _)| *name != LAST_APPLIED);
+    let size = others.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum::<usize>();
+    let text = marshalled(&config) + "\n";
+    if size + LAST_APPLIED.len() + text.len() > MOST_ANNOTATED {
+        annotations.shift_remove(LAST_APPLIED);
+    } else {
+        annotations.insert(LAST_APPLIED.to_owned(), Value::String(text));
+    }
+    true
 }
 
 fn parse_object(json: &[u8]) -> Result<Value, ApplyFailure> {

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::go::json_float;
+
 /// An edge of the trie. The order of variants is the order in which FieldsV1 is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathElement {
@@ -24,6 +26,16 @@ impl PathElement {
         Self::Field(name.into())
     }
 
+    /// Numbers as Go writes them, so that `2.0` is `2`.
+    pub fn value(value: &Value) -> Self {
+        Self::Value(match value {
+            Value::Number(number) if number.is_f64() => {
+                json_float(number.as_f64().unwrap_or_default()).into()
+            }
+            _ => value.to_string().into(),
+        })
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         Some(match kind {
@@ -37,7 +49,7 @@ impl PathElement {
                 }
                 Self::Key(serde_json::to_string(&keys).ok()?.into())
             }
-            "v" => Self::Value(serde_json::from_str::<Value>(rest).ok()?.to_string().into()),
+            "v" => Self::value(&serde_json::from_str(rest).ok()?),
             "i" => Self::Index(rest.parse().ok()?),
             _ => return None,
         })

@@ -105,6 +105,7 @@ impl Operation {
 fn text(members: &serde_json::Map<String, Value>, name: &str) -> Result<String, PatchFailure> {
     match members.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
+        None => Err(PatchFailure::unprocessable(format!("an operation lacks {name:?}"))),
         _ => Err(PatchFailure::bad_request(format!(
             "error decoding patch: an operation needs the text {name:?}"
         ))),

@@ -10,6 +10,7 @@ mod patch;
 mod sets;
 mod splice;
 mod strategic;
+mod told;
 mod track;
 
 use serde::Deserialize;

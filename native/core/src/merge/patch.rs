@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::told::told_of;
 use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, strategic};
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas};
 
@@ -21,8 +22,16 @@ impl Schemas {
         patch: &[u8],
         patch_type: PatchType,
     ) -> Result<Vec<u8>, PatchFailure> {
-        let change = parse_value(patch)
-            .map_err(|error| PatchFailure::bad_request(format!("error decoding patch: {}", error.message)))?;
+        self.changed(kind, current, read(patch)?, patch_type)
+    }
+
+    fn changed(
+        &self,
+        kind: KindId,
+        current: &[u8],
+        change: Value,
+        patch_type: PatchType,
+    ) -> Result<Vec<u8>, PatchFailure> {
         let mut object = parse_value(current).map_err(|error| {
             PatchFailure::bad_request(format!("error decoding object: {}", error.message))
         })?;
@@ -39,20 +48,34 @@ impl Schemas {
         patch_type: PatchType,
         validation: FieldValidation,
     ) -> Result<Patched, PatchFailure> {
-        let patched = self.apply_patch(kind, current, patch, patch_type)?;
+        let change = read(patch)?;
+        let mut told = match validation {
+            FieldValidation::Ignore => Vec::new(),
+            _ => told_of(patch, &change, patch_type),
+        };
+        let patched = self.changed(kind, current, change, patch_type)?;
         let decoded = self
             .decode_json(kind, &patched, validation)
-            .map_err(|rejection| invalid_outcome(&patched, &rejection))?;
-        Ok(Patched { warnings: decoded.warnings, body: decoded.body.into_owned() })
+            .map_err(|rejection| invalid_outcome(&patched, &problem_of(&rejection, &told)))?;
+        if validation == FieldValidation::Strict && !told.is_empty() {
+            return Err(invalid_outcome(&patched, &format!("{STRICT}{}", told.join(", "))));
+        }
+        told.extend(decoded.warnings);
+        Ok(Patched { warnings: told, body: decoded.body.into_owned() })
     }
 
     fn apply_change(
         &self,
         kind: KindId,
         object: &mut Value,
-        change: Value,
+        mut change: Value,
         patch_type: PatchType,
     ) -> Result<(), PatchFailure> {
+        if let (PatchType::Strategic, Some(members)) = (patch_type, change.as_object_mut()) {
+            // Upstream applies these to an object that knows what it is.
+            members.shift_remove("apiVersion");
+            members.shift_remove("kind");
+        }
         match patch_type {
             PatchType::Json => json_patch::apply(object, change),
             PatchType::Merge => merge_patch::apply(object, change),
@@ -61,12 +84,27 @@ impl Schemas {
     }
 }
 
-/// A patch whose outcome is no object of the kind is invalid, not malformed.
-fn invalid_outcome(patched: &[u8], rejection: &Rejection) -> PatchFailure {
+const STRICT: &str = "strict decoding error: ";
+
+fn read(patch: &[u8]) -> Result<Value, PatchFailure> {
+    parse_value(patch)
+        .map_err(|error| PatchFailure::bad_request(format!("error decoding patch: {}", error.message)))
+}
+
+/// What is wrong with the outcome, together with what was told of the patch.
+fn problem_of(rejection: &Rejection, told: &[String]) -> String {
     let problem = match rejection.message.split_once(" cannot be handled as a ") {
         Some((_, after)) => after.split_once(": ").map_or(after, |(_, problem)| problem),
         None => &rejection.message,
     };
+    match problem.strip_prefix(STRICT) {
+        Some(further) if !told.is_empty() => format!("{STRICT}{}, {further}", told.join(", ")),
+        _ => problem.to_owned(),
+    }
+}
+
+/// A patch whose outcome is no object of the kind is invalid, not malformed.
+fn invalid_outcome(patched: &[u8], problem: &str) -> PatchFailure {
     let detail = format!("Invalid value: {:?}: {problem}", String::from_utf8_lossy(patched));
     PatchFailure {
         code: 422,

@@ -41,7 +41,7 @@ fn structure<'s>(schemas: &'s Schemas, ty: &'s Type, value: &Value) -> Structure
 fn element_key(list: &ListKind, item: &Value) -> PathElement {
     match list {
         ListKind::Map(keys) => key_of(keys, item),
-        _ => PathElement::Value(item.to_string().into()),
+        _ => PathElement::value(item),
     }
 }
 

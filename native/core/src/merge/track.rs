@@ -387,7 +387,7 @@ fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {
     let mut change = Change::default();
     let elements = |side: Side<'_>| -> FxHashSet<PathElement> {
         let all = side.and_then(Value::as_array).into_iter().flatten();
-        all.map(|element| PathElement::Value(element.to_string().into())).collect()
+        all.map(PathElement::value).collect()
     };
     let (before, after) = (elements(old), elements(new));
     for element in after.difference(&before) {

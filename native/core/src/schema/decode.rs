@@ -8,9 +8,9 @@ use std::borrow::Cow;
 
 use super::canonical;
 use super::error::{Rejection, SchemaError};
-use super::model::{KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
+use super::model::{Alternative, KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
 use super::refusal::{strict_refusal, unrecognized};
-use super::scan::{Cursor, Keys, Text, at_end, check_float};
+use super::scan::{Cursor, Keys, Text, at_end};
 
 /// Upstream's decoder stops counting strict errors there.
 pub(super) const MAX_STRICT_ERRORS: usize = 100;
@@ -302,7 +302,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             },
             Shape::Int32 | Shape::Int64 => self.integer(&ty.shape),
             Shape::Double => match self.cursor.peek() {
-                Some(b'-' | b'0'..=b'9') => check_float(self.cursor.number()?).map(drop),
+                Some(b'-' | b'0'..=b'9') => self.cursor.canonical_number(),
                 _ => Err(self.wrong_type(&ty.shape)),
             },
             Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString => {
@@ -310,7 +310,10 @@ impl<'s, 'a> Decoder<'s, 'a> {
             }
             Shape::Any { object } => match self.cursor.peek() {
                 Some(byte) if *object && byte != b'{' => Err(self.wrong_type(&ty.shape)),
-                _ => self.cursor.any_value(),
+                // Kept as it came.
+                _ if *object => self.cursor.any_value(),
+                // Read as values and written anew.
+                _ => self.cursor.canonical_value(),
             },
             Shape::Struct(id) => match self.cursor.peek() {
                 Some(b'{') => self.structure(*id),
@@ -324,7 +327,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 Some(b'{') => self.map(value).map(drop),
                 _ => Err(self.wrong_type(&ty.shape)),
             },
-            Shape::SchemaOr { schema, array } => self.schema_or(*schema, *array),
+            Shape::SchemaOr { schema, other } => self.schema_or(*schema, *other),
         }
     }
 
@@ -470,16 +473,19 @@ impl<'s, 'a> Decoder<'s, 'a> {
         Err(SchemaError::typed(self.field_path(), problem))
     }
 
-    fn schema_or(&mut self, schema: StructId, array: bool) -> Step1 {
-        match self.cursor.peek() {
-            Some(b'{') => self.structure(schema),
-            Some(b'[') if array => {
-                self.cursor.enter()?;
-                self.cursor.any_value()?;
-                self.cursor.leave();
+    /// Upstream decodes these by methods of their own, which are not strict: what is wrong below is not told.
+    fn schema_or(&mut self, schema: StructId, other: Alternative) -> Step1 {
+        match (self.cursor.peek(), other) {
+            (Some(b'{'), _) => {
+                let told = std::mem::take(&mut self.strict);
+                self.structure(schema)?;
+                self.strict = told;
                 Ok(())
             }
-            _ => self.cursor.any_value(),
+            (Some(b't' | b'f'), _) | (_, Alternative::Schemas | Alternative::Strings) => {
+                self.cursor.any_value()
+            }
+            _ => Err(SchemaError::typed(self.field_path(), "boolean or JSON schema expected")),
         }
     }
 }

@@ -35,11 +35,19 @@ pub enum Shape {
     Struct(StructId),
     List(Box<Type>),
     Map(Box<Type>),
-    /// `JSONSchemaPropsOrBool` and its likes: an object is of the struct, a list (`array`) is of such objects.
+    /// `JSONSchemaPropsOrBool` and its likes: an object is of the struct.
     SchemaOr {
         schema: StructId,
-        array: bool,
+        other: Alternative,
     },
+}
+
+/// What may be where a schema of a definition may be, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alternative {
+    Bool,
+    Schemas,
+    Strings,
 }
 
 /// `x-kubernetes-list-type`. A list without one is atomic for ownership.
@@ -460,7 +468,12 @@ impl Compiler<'_> {
         if let (Some(suffix), Some(&schema)) =
             (name.strip_prefix(JSON_SCHEMA_PROPS), self.ids.get(JSON_SCHEMA_PROPS))
         {
-            return Ok(Shape::SchemaOr { schema, array: suffix == "OrArray" });
+            let other = match suffix {
+                "OrBool" => Alternative::Bool,
+                "OrArray" => Alternative::Schemas,
+                _ => Alternative::Strings,
+            };
+            return Ok(Shape::SchemaOr { schema, other });
         }
         let target =
             self.definitions.get(name).ok_or_else(|| format!("{name} is referred to but missing"))?;

@@ -2,11 +2,17 @@
 //!
 //! Output is made lazily: while nothing was dropped or replaced, nothing is copied and the input is the output.
 
+mod numbers;
+mod repeats;
+
 use std::borrow::Cow;
 
 use super::error::{Kind, SchemaError};
 use super::escapes::{unescape, write_string};
 use super::plain::plain_prefix;
+
+pub(crate) use numbers::check_float;
+pub(crate) use repeats::repeated_fields;
 
 /// How deep bodies may nest. Kubernetes allows 10,000 levels; every parser behind this one has a lower limit.
 pub const MAX_DEPTH: usize = 500;
@@ -18,6 +24,8 @@ pub(crate) struct Cursor<'a> {
     /// Input before this is in `output`, or was dropped.
     settled: usize,
     depth: usize,
+    /// Numbers of free JSON are written as Go writes the values they stand for.
+    canonical_numbers: bool,
 }
 
 /// A position in the input together with the state of the output there.
@@ -53,7 +61,7 @@ type Scan<T> = Result<T, SchemaError>;
 
 impl<'a> Cursor<'a> {
     pub fn new(input: &'a [u8]) -> Self {
-        Self { input, pos: 0, output: Vec::new(), settled: 0, depth: 0 }
+        Self { input, pos: 0, output: Vec::new(), settled: 0, depth: 0, canonical_numbers: false }
     }
 
     /// Everything decoded so far, as output. Call at the end.
@@ -226,45 +234,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A number at the current position, as written.
-    pub fn number(&mut self) -> Scan<&'a [u8]> {
-        let start = self.pos;
-        if self.peek() == Some(b'-') {
-            self.pos += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.pos += 1,
-            Some(b'1'..=b'9') => self.digits(),
-            _ => return Err(self.unexpected("in numeric literal")),
-        }
-        if self.peek() == Some(b'.') {
-            self.pos += 1;
-            self.some_digits("after decimal point in numeric literal")?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.pos += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.pos += 1;
-            }
-            self.some_digits("in exponent of numeric literal")?;
-        }
-        Ok(&self.input[start..self.pos])
-    }
-
-    fn digits(&mut self) {
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.pos += 1;
-        }
-    }
-
-    fn some_digits(&mut self, context: &str) -> Scan<()> {
-        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            return Err(self.unexpected(context));
-        }
-        self.digits();
-        Ok(())
-    }
-
     pub fn literal(&mut self, word: &'static str) -> Scan<()> {
         for &byte in word.as_bytes() {
             if self.peek() != Some(byte) {
@@ -297,6 +266,7 @@ impl<'a> Cursor<'a> {
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') if self.canonical_numbers => self.canonical_number(),
             Some(b'-' | b'0'..=b'9') => {
                 let number = self.number()?;
                 if number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
@@ -352,17 +322,6 @@ impl<'a> Cursor<'a> {
             }
             self.skip_space();
         }
-    }
-}
-
-pub(crate) fn check_float(number: &[u8]) -> Result<f64, SchemaError> {
-    let text = String::from_utf8_lossy(number);
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err(SchemaError::typed(
-            "",
-            format!("json: cannot unmarshal number {text} into Go value of type float64"),
-        )),
     }
 }
 

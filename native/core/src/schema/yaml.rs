@@ -2,7 +2,7 @@
 //!
 //! Aliases are copied, so the output is bounded: a bomb of aliases ends with an error, not with the memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -10,14 +10,21 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use super::escapes::write_string;
 use super::json_in_yaml::reads_the_same;
 use super::scan::{MAX_DEPTH, member_spans};
+use crate::go::json_float;
 
 /// JSON is at most a few times as long as YAML without aliases, and bodies are at most 3 MiB.
 const MAX_OUTPUT: usize = 12 * 1024 * 1024;
+const MOST_TOLD: usize = 100;
 
 /// Converts the first document. Errors are worded for people.
 pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
+    to_json_telling(input).map(|(json, _)| json)
+}
+
+/// The same, with the keys that a mapping has twice: `line 4: key "a" already set in map`.
+pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), String> {
     if reads_the_same(input) {
-        return Ok(input.to_vec());
+        return Ok((input.to_vec(), Vec::new()));
     }
     let text = std::str::from_utf8(input)
         .map_err(|error| format!("yaml: invalid UTF-8 at byte {}", error.valid_up_to()))?;
@@ -26,6 +33,7 @@ pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
         let (event, span) = event
             .map_err(|error| format!("yaml: line {}: {}", error.marker().line(), error.info().to_owned()))?;
         let done = matches!(event, Event::DocumentEnd);
+        writer.line = span.start.line();
         writer.event(event).map_err(|problem| format!("yaml: line {}: {problem}", span.start.line()))?;
         if done {
             break;
@@ -34,7 +42,7 @@ pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
     if writer.out.is_empty() {
         writer.out.extend_from_slice(b"null");
     }
-    Ok(writer.out)
+    Ok((writer.out, writer.repeated))
 }
 
 /// A collection being written.
@@ -49,7 +57,7 @@ struct Open {
 enum Collection {
     Sequence,
     Mapping {
-        keys: Vec<String>,
+        keys: HashSet<String>,
         /// A key was written and its value is awaited; for `<<`, where its value begins.
         awaits_value: bool,
         merging: Option<usize>,
@@ -64,6 +72,9 @@ struct Writer {
     anchors: HashMap<usize, Range<usize>>,
     /// Copies made of merged mappings, which are not part of `out` while they wait.
     waiting: usize,
+    /// Of the event being written.
+    line: usize,
+    repeated: Vec<String>,
 }
 
 impl Writer {
@@ -85,7 +96,7 @@ impl Writer {
             Event::MappingStart(anchor, _) => self.begin(
                 anchor,
                 Collection::Mapping {
-                    keys: Vec::new(),
+                    keys: HashSet::new(),
                     awaits_value: false,
                     merging: None,
                     merges: Vec::new(),
@@ -157,7 +168,10 @@ impl Writer {
             self.anchors.insert(anchor, start..self.out.len());
         }
         self.out.push(b':');
-        keys.push(text);
+        if keys.contains(&text) && self.repeated.len() < MOST_TOLD {
+            self.repeated.push(format!("line {}: key {text:?} already set in map", self.line));
+        }
+        keys.insert(text);
         Ok(())
     }
 
@@ -206,7 +220,7 @@ impl Writer {
     }
 
     /// Adds the members of a mapping, or of a list of mappings, whose keys are not there yet.
-    fn merge(&mut self, merged: &[u8], keys: &mut Vec<String>, filled: &mut bool) -> Result<(), String> {
+    fn merge(&mut self, merged: &[u8], keys: &mut HashSet<String>, filled: &mut bool) -> Result<(), String> {
         const NO_MAP: &str = "map merge requires map or sequence of maps as the value";
         if merged.first() == Some(&b'[') {
             let elements: Vec<&serde_json::value::RawValue> =
@@ -216,14 +230,14 @@ impl Writer {
                 .try_for_each(|element| self.merge(element.get().as_bytes(), keys, filled));
         }
         for member in member_spans(merged, None).map_err(|_| NO_MAP.to_owned())?.members {
-            if keys.iter().any(|key| *key == member.name) {
+            if keys.contains(&*member.name) {
                 continue;
             }
             if std::mem::replace(filled, true) {
                 self.out.push(b',');
             }
             self.out.extend_from_slice(&merged[member.name_start..member.value.end]);
-            keys.push(member.name.into_owned());
+            keys.insert(member.name.into_owned());
         }
         Ok(())
     }
@@ -285,7 +299,7 @@ fn number(text: &str) -> Option<Vec<u8>> {
     let is_float =
         digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
     let value = plain.parse::<f64>().ok().filter(|value| is_float && value.is_finite())?;
-    serde_json::to_vec(&value).ok()
+    Some(json_float(value).into_bytes())
 }
 
 #[cfg(test)]
@@ -316,7 +330,7 @@ mod tests {
             ("010", "8"),
             ("-5", "-5"),
             ("1_000", "1000"),
-            ("1e3", "1000.0"),
+            ("1e3", "1000"),
             ("1.2.3", "\"1.2.3\""),
             ("2020-01-01", "\"2020-01-01\""),
             ("!!str 5", "\"5\""),
@@ -324,7 +338,7 @@ mod tests {
             ("+1", "1"),
             ("-", "[null]"),
             (".5", "0.5"),
-            ("09", "9.0"),
+            ("09", "9"),
         ] {
             assert_eq!(json(yaml), expected, "{yaml}");
         }

@@ -94,7 +94,7 @@ impl ReadOptions {
                 causes.push(forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
             }
             if !matches!(matching, "Exact" | "NotOlderThan") {
-                causes.push(unsupported(matching, &["", "Exact", "NotOlderThan"]));
+                causes.push(unsupported(matching, &["Exact", "NotOlderThan", ""]));
             }
             if matching == "Exact" && self.resource_version == "0" {
                 let why = r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#;
@@ -149,10 +149,10 @@ impl ReadOptions {
             (None, _) => (self.limit, At::Latest),
             (Some(revision), Some(Match::Exact)) => (self.limit, At::Exact(revision)),
             // Any state will do: Kubernetes answers from its cache, which does not page.
-            (Some(0), None) => (0, At::Latest),
-            (Some(revision), Some(Match::NotOlderThan)) => (self.limit, At::NotOlderThan(revision)),
-            // With a limit Kubernetes reads this one exactly where it pages at all; newer is allowed, and what it does.
-            (Some(revision), None) => (self.limit, At::NotOlderThan(revision)),
+            (Some(0), _) => (0, At::Latest),
+            // Pages that do not say what they want have always been of the revision that they name.
+            (Some(revision), None) if self.limit > 0 => (self.limit, At::Exact(revision)),
+            (Some(revision), _) => (self.limit, At::NotOlderThan(revision)),
         };
         Ok(ListQuery { filter, limit, at })
     }
@@ -190,9 +190,10 @@ impl ReadOptions {
         if self.resource_version.is_empty() {
             return Ok(None);
         }
-        self.resource_version.parse().map(Some).map_err(|_| {
+        self.resource_version.parse().map(Some).map_err(|error: ParseIntError| {
+            let why = unparsed(&error);
             Status::bad_request(format!(
-                r#"invalid resource version: resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: invalid syntax"#,
+                "invalid resource version: resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: {why}",
                 self.resource_version
             ))
         })
@@ -222,10 +223,15 @@ fn truth(value: &str) -> bool {
 
 fn integer(value: &str) -> Result<i64, Status> {
     value.parse().map_err(|error: ParseIntError| {
-        let range = matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
-        let why = if range { "value out of range" } else { "invalid syntax" };
-        Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
+        Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {}", unparsed(&error)))
     })
+}
+
+fn unparsed(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    }
 }
 
 /// Keys and values, decoded; a pair with a broken escape is left out.
@@ -276,6 +282,18 @@ mod tests {
         assert_eq!(code("watch=1&sendInitialEvents=true"), 422);
         assert_eq!(code("watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"), 200);
         assert_eq!(code("watch=1&resourceVersionMatch=NotOlderThan"), 422);
+    }
+
+    #[test]
+    fn a_limit_with_a_revision_pages_through_that_revision() {
+        let info = crate::watch_cache::tests::pod_info();
+        let at = |query: &str| {
+            ReadOptions::parse(query).expect("fine").list_query(&info, None, None).expect("fine")
+        };
+        assert_eq!(at("resourceVersion=5&limit=2").at, At::Exact(5));
+        assert_eq!(at("resourceVersion=5").at, At::NotOlderThan(5));
+        assert_eq!(at("resourceVersion=5&limit=2&resourceVersionMatch=NotOlderThan").at, At::NotOlderThan(5));
+        assert_eq!(at("resourceVersion=0&limit=2&resourceVersionMatch=NotOlderThan").limit, 0);
     }
 
     #[test]

@@ -17,7 +17,7 @@ struct Fixture {
     revision: u64,
 }
 
-fn pod_info() -> ResourceInfo {
+pub(super) fn pod_info() -> ResourceInfo {
     ResourceInfo {
         key: "pods".into(),
         group: String::new(),

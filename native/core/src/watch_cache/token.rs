@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::go::decode_base64_url;
+use crate::schema::check_json;
 use crate::status::Status;
 
 const VERSION: &str = "meta.k8s.io/v1";
@@ -37,9 +39,12 @@ impl ContinueToken {
     /// 400 for what this server cannot have made, a start that would leave the prefix above all.
     pub fn decode(token: &str) -> Result<Self, Status> {
         let refuse = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
-        let data = URL_SAFE_NO_PAD
-            .decode(token)
-            .map_err(|error| refuse(&format!("continue key is not valid: {error}")))?;
+        let data = URL_SAFE_NO_PAD.decode(token).map_err(|_| {
+            let at = decode_base64_url(token).err().unwrap_or_default();
+            refuse(&format!("continue key is not valid: illegal base64 data at input byte {at}"))
+        })?;
+        check_json(&data)
+            .map_err(|error| refuse(&format!("continue key is not valid: {}", error.message)))?;
         let wire: Wire = serde_json::from_slice(&data)
             .map_err(|error| refuse(&format!("continue key is not valid: {error}")))?;
         if wire.v != VERSION {

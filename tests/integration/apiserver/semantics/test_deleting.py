@@ -1,4 +1,6 @@
-"""../shared/API_SEMANTICS.md, lines 27 to 31: each test is named after its line."""
+"""../shared/API_SEMANTICS.md, lines 27 to 31: each test is named after its line. What the garbage collector does of
+line 31 is in tests/unit/controllers/test_garbage_collector.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""../shared/API_SEMANTICS.md, lines 1 to 13: each test is named after its line."""
+"""../shared/API_SEMANTICS.md, lines 1 to 13: each test is named after its line. Line 8 is in test_duration.py, what
+line 11 says of custom resources in test_custom_resources.py.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +53,22 @@ async def test_01_a_list_at_n_is_not_older_than_n(rest: Rest) -> None:
     listing = (await rest.get(f"{MAPS}?resourceVersion={revision}")).json
     assert int(listing["metadata"]["resourceVersion"]) > revision
     assert names(listing) == ["a", "b"]
+
+
+async def test_01_pages_of_a_revision_show_that_revision(rest: Rest) -> None:
+    await some_maps(rest, "a")
+    revision = await some_maps(rest, "b")
+    await some_maps(rest, "c")
+    listing = (await rest.get(f"{MAPS}?resourceVersion={revision}&limit=5")).json
+    assert int(listing["metadata"]["resourceVersion"]) == revision
+    assert names(listing) == ["a", "b"]
+
+
+async def test_01_a_list_at_a_revision_that_is_yet_to_come_times_out(rest: Rest) -> None:
+    future = await some_maps(rest, "a") + 1_000_000
+    answer = await rest.get(f"{MAPS}?resourceVersion={future}")
+    assert (answer.status, answer.json["reason"]) == (504, "Timeout")
+    assert answer.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +164,14 @@ async def test_07_a_json_watch_is_json_lines_and_not_stream_watch(rest: Rest) ->
         assert events.headers["Content-Type"] == "application/json"
         assert events.headers["Transfer-Encoding"] == "chunked"
         assert (await events.next())["type"] == "ADDED"
+
+
+async def test_07_a_protobuf_watch_says_that_it_is_a_stream(rest: Rest) -> None:
+    protobuf = "application/vnd.kubernetes.protobuf"
+    async with rest.watch(f"{MAPS}?watch=true&timeoutSeconds=1", Accept=f"{protobuf};stream=watch") as events:
+        assert events.headers["Content-Type"] == f"{protobuf};stream=watch"
+    async with rest.watch(f"{MAPS}?watch=true&timeoutSeconds=1", Accept=protobuf) as events:
+        assert events.headers["Content-Type"] == f"{protobuf};stream=watch"
 
 
 async def test_08_a_watch_ends_when_its_timeout_is_over(rest: Rest) -> None:
@@ -247,6 +273,16 @@ async def test_13_openapi_v2_is_there_in_gnostic_protobuf(rest: Rest) -> None:
     answer = await rest.get("/openapi/v2", Accept=kind)
     assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
     assert b"io.k8s.api.core.v1.Pod" in answer.body
+
+
+async def test_13_who_am_i_may_be_asked_in_protobuf(rest: Rest) -> None:
+    media = "application/vnd.kubernetes.protobuf"
+    # The envelope's four bytes, then runtime.Unknown: its TypeMeta, and an empty message.
+    kinds = b"\n\x18authentication.k8s.io/v1\x12\x11SelfSubjectReview"
+    body = b"k8s\x00\n" + bytes([len(kinds)]) + kinds + b"\x12\x00"
+    answer = await rest.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body, media)
+    assert answer.status == 201, answer.body
+    assert answer.json["status"]["userInfo"]["username"] == "root"
 
 
 async def test_11_pods_select_on_their_fields(rest: Rest) -> None:

@@ -86,6 +86,10 @@ async def test_32_scale_speaks_autoscaling_v1(rest: Rest) -> None:
             "/apis/authorization.k8s.io/v1/subjectaccessreviews",
             {"spec": {"user": "x", "resourceAttributes": {"verb": "get", "resource": "pods"}}},
         ),
+        (
+            "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews",
+            {"spec": {"user": "x", "resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}},
+        ),
         ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {"nonResourceAttributes": {"path": "/"}}}),
         ("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}),
     ],

@@ -1,4 +1,6 @@
-"""../shared/API_SEMANTICS.md, lines 14 to 26: each test is named after its line. Line 25 has test_applying.py, too."""
+"""../shared/API_SEMANTICS.md, lines 14 to 26: each test is named after its line. Line 25 has test_applying.py, too,
+line 23 test_custom_resources.py.
+"""
 
 from __future__ import annotations
 
@@ -127,6 +129,17 @@ async def test_19_status_takes_status_and_the_object_takes_the_rest(rest: Rest) 
     assert (got["spec"]["replicas"], got["status"]["replicas"]) == (2, 3)
 
 
+async def test_19_status_takes_labels_as_the_kind_allows(rest: Rest) -> None:
+    await rest.made(DEPLOYMENTS, deployment("a"))
+    change = {"metadata": {"labels": {"x": "y"}}, "status": {"replicas": 1}}
+    got = (await rest.patch(f"{DEPLOYMENTS}/a/status", change)).json
+    assert got["status"]["replicas"] == 1
+    assert "labels" not in got["metadata"]
+    await rest.made(PODS, pod("a"))
+    got = (await rest.patch(f"{PODS}/a/status", change)).json
+    assert got["metadata"]["labels"] == {"x": "y"}
+
+
 async def test_20_a_missing_namespace_is_404_and_a_terminating_one_403(rest: Rest) -> None:
     answer = await rest.post("/api/v1/namespaces/nowhere/configmaps", config_map("a"))
     assert (answer.status, answer.json["reason"]) == (404, "NotFound")
@@ -156,6 +169,38 @@ async def test_21_warnings_are_headers_and_come_once(rest: Rest) -> None:
     assert answer.status == 201
     warnings = answer.headers.getall("Warning")  # type: ignore[attr-defined]
     assert sorted(warnings) == ['299 - "duplicate field \\"data\\""', '299 - "unknown field \\"datta\\""']
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "told"),
+    [
+        (MERGE, b'{"data":{"k":"1","k":"2"}}', 'duplicate field "data.k"'),
+        (STRATEGIC, b'{"data":{"k":"1","k":"2"}}', 'duplicate field "data.k"'),
+        (JSON_PATCH, b'[{"op":"test","path":"/kind","value":"ConfigMap","x":1}]', 'json patch unknown field "[0].x"'),
+        (
+            APPLY,
+            b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1', k: '2'}\n",
+            'line 4: key "k" already set in map',
+        ),
+    ],
+)
+async def test_21_what_is_wrong_with_a_patch_itself_counts(rest: Rest, kind: str, patch: bytes, told: str) -> None:
+    await rest.made(MAPS, config_map("a"))
+    path = f"{MAPS}/a?fieldManager=me&fieldValidation="
+    answer = await rest.patch(path + "Strict", patch, kind)
+    assert answer.status == (400 if kind == APPLY else 422), answer.body
+    assert told in answer.json["message"]
+    answer = await rest.patch(path + "Warn", patch, kind)
+    assert answer.status == 200, answer.body
+    quoted = told.replace('"', '\\"')
+    assert answer.headers["Warning"] == f'299 - "{quoted}"'
+    assert "Warning" not in (await rest.patch(path + "Ignore", patch, kind)).headers
+
+
+async def test_21_warnings_come_with_a_refusal_too(rest: Rest) -> None:
+    answer = await rest.post(MAPS, config_map("Not A Name") | {"datta": {}})
+    assert answer.status == 422
+    assert answer.headers["Warning"] == '299 - "unknown field \\"datta\\""'
 
 
 async def test_21_ignore_is_silent(rest: Rest) -> None:
@@ -230,6 +275,12 @@ async def test_24_strategic_merge_obeys_its_directives(rest: Rest) -> None:
     assert [one["name"] for one in spec["containers"]] == ["second", "main"]
     assert spec["containers"][1]["env"] == [{"name": "B", "value": "2"}]
     await rest.patch(f"{DEPLOYMENTS}/a", {"metadata": {"finalizers": None}})
+
+
+async def test_24_strategic_merge_leaves_the_kind_alone(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a", k="1"))
+    answer = await rest.patch(f"{MAPS}/a", {"kind": "Secret", "apiVersion": "v2", "data": {"k": "2"}}, STRATEGIC)
+    assert (answer.status, answer.json["kind"], answer.json["data"]) == (200, "ConfigMap", {"k": "2"})
 
 
 async def test_25_only_apply_creates_on_patch(rest: Rest) -> None:

@@ -1,0 +1,160 @@
+//! Requests that hyper refuses before anybody sees them: a URI that is too long, a head that is too large or no HTTP at
+//! all. It answers them with nothing but a status line; here the answer gets a Status, and time to arrive.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use kubecore_core::status::Status;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How long, and how much, is read and thrown away behind a refusal: a socket that is closed while something is unread
+/// is reset, and the client loses the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_DISCARDED: usize = 16 << 20;
+
+/// A connection of HTTP/1.1, on its way to the client.
+pub struct Answering<I> {
+    io: I,
+    /// What is left to write of a refusal.
+    refusal: Option<Bytes>,
+    linger: Option<Pin<Box<Sleep>>>,
+    discarded: usize,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
+    pub fn new(io: I) -> Self {
+        Self { io, refusal: None, linger: None, discarded: 0 }
+    }
+
+    /// Whether these are hyper's own words, which are taken instead of it.
+    fn takes(&mut self, head: &[u8]) -> bool {
+        if self.refusal.is_some() {
+            return true;
+        }
+        self.refusal = refusal(head);
+        self.refusal.is_some()
+    }
+
+    /// Writes what is left, says that nothing more comes, and waits until the client has gone.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(left) = self.refusal.as_mut().filter(|left| !left.is_empty()) {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, left))?;
+            left.advance(written);
+        }
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
+        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut scratch = [0; 8192];
+        while self.discarded < MOST_DISCARDED && linger.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.discarded += buffer.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The whole answer where `head` is one that hyper makes by itself: those have no content, ours always do.
+fn refusal(head: &[u8]) -> Option<Bytes> {
+    let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let said = match status {
+        b"400" => Status::failure(400, "BadRequest", "the request is no valid HTTP"),
+        b"414" => {
+            Status::failure(414, "RequestURITooLong", "the URI of the request is too long: limit is 65534")
+        }
+        b"431" => crate::status::headers_too_large(),
+        _ => return None,
+    };
+    let is_empty = head.windows(20).any(|part| part.eq_ignore_ascii_case(b"\r\ncontent-length: 0\r"));
+    if !is_empty {
+        return None;
+    }
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut body = said.to_json();
+    body.push(b'\n');
+    let mut answer = line.to_vec();
+    answer.extend_from_slice(b"\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n");
+    answer
+        .extend_from_slice(format!("Connection: close\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
+    answer.append(&mut body);
+    Some(answer.into())
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.takes(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if slices.first().is_some_and(|first| self.takes(first)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refusal.is_some() {
+            return self.poll_refuse(cx);
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refusal.is_some() {
+            return self.poll_refuse(cx);
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal;
+
+    #[test]
+    fn what_hyper_refuses_by_itself_gets_a_status() {
+        let head = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
+        let answer = String::from_utf8(refusal(head).unwrap().to_vec()).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 414 URI Too Long\r\nContent-Type: application/json\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains(r#""reason":"RequestURITooLong""#), "{answer}");
+    }
+
+    #[test]
+    fn what_handlers_answer_is_left_alone() {
+        assert!(refusal(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_none());
+        assert!(refusal(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 20\r\n\r\n{}").is_none());
+        assert!(refusal(b"chunk of a body").is_none());
+    }
+}

@@ -1,0 +1,38 @@
+"""../shared/API_SEMANTICS.md, line 8, with a minimum request timeout that a test can wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.storage.lmdb import LMDBConfig
+from kubecore.clock import RealClock
+from tests.integration.apiserver.http import Http
+
+MINIMUM = 0.5
+
+
+async def test_08_a_watch_without_a_timeout_ends_at_a_random_time_after_the_minimum(tmp_path: Path) -> None:
+    config = APIServerConfig(
+        data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False), min_request_timeout=MINIMUM
+    )
+    clock = RealClock()
+    server = APIServer(config, clock)
+    await server.start()
+
+    async def lasted(http: Http) -> float:
+        began = clock.monotonic()
+        async with http.stream("/api/v1/nodes?watch=true") as answer:
+            await asyncio.wait_for(answer.content.read(), 60)
+        return clock.monotonic() - began
+
+    try:
+        pair = server.issue_client_certificate("root", ["system:masters"])
+        async with Http(server, tmp_path, pair=pair) as http:
+            durations = await asyncio.gather(*(lasted(http) for _ in range(8)))
+    finally:
+        await server.stop()
+    assert min(durations) >= MINIMUM
+    # Eight numbers of half a second's width do not all fall into a fiftieth of it.
+    assert max(durations) - min(durations) > 0.01

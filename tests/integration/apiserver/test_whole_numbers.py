@@ -1,0 +1,94 @@
+"""Numbers without a fraction: however they are written, a custom object has them as Go writes them, and rules of its
+schema are about what was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, deployment
+from .definitions import crd, define, version
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+NUMBERS = "numbers.example.com/v1/numbers"
+YAML = "application/yaml"
+SCHEMA: JSON = {
+    "type": "object",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "properties": {
+                "whole": {"type": "integer"},
+                "any": {"type": "number"},
+                "text": {"type": "string"},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "set": {"type": "array", "items": {"type": "number"}, "x-kubernetes-list-type": "set"},
+            },
+        }
+    },
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def defined(server: APIServer) -> None:
+    api = Api(server.transport(username="admin", groups=["system:masters"]), "")
+    await define(api, crd("numbers", "Number", version(schema=SCHEMA), group="numbers.example.com"))
+
+
+async def create(api: Api, name: str, spec: str) -> tuple[int, JSON]:
+    body = f'{{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{{"name":"{name}"}},"spec":{spec}}}'
+    return await api.call("POST", api.path(NUMBERS), body.encode())
+
+
+@pytest.mark.parametrize("written", ["2.0", "2e0", "20e-1", "0.2e1"])
+async def test_a_whole_number_is_stored_without_a_fraction(api: Api, written: str) -> None:
+    status, made = await create(api, "a", f'{{"whole":{written},"any":{written},"free":{{"x":[{written}]}}}}')
+    assert status == 201, made
+    for obj in (made, (await api.get(NUMBERS, "a"))[1]):
+        numbers = [obj["spec"]["whole"], obj["spec"]["any"], obj["spec"]["free"]["x"][0]]
+        assert numbers == [2, 2, 2]
+        assert all(type(number) is int for number in numbers)
+
+
+async def test_a_whole_number_owns_its_place_in_a_set_as_such(api: Api) -> None:
+    _, made = await create(api, "a", '{"set":[2.0,2.5]}')
+    assert made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:set"] == {".": {}, "v:2": {}, "v:2.5": {}}
+
+
+async def test_a_fraction_is_no_integer_and_stays_a_number(api: Api) -> None:
+    assert (await create(api, "a", '{"whole":2.5}'))[0] == 422
+    _, made = await create(api, "a", '{"any":2.5}')
+    assert made["spec"]["any"] == 2.5
+
+
+async def test_what_is_too_great_for_an_integer_of_64_bits_is_none(api: Api) -> None:
+    assert (await create(api, "a", '{"whole":9223372036854775807}'))[1]["spec"] == {"whole": 2**63 - 1}
+    assert (await create(api, "b", '{"whole":9223372036854775808}'))[0] == 422
+    assert (await create(api, "c", '{"whole":1e400}'))[0] == 400
+
+
+async def test_a_refusal_is_about_the_number_that_was_sent(api: Api) -> None:
+    _, refused = await create(api, "a", '{"text":2.0}')
+    assert 'spec.text in body must be of type string: "number"' in refused["message"]
+
+
+async def test_a_patch_to_the_same_number_changes_nothing(api: Api) -> None:
+    _, made = await create(api, "a", '{"whole":2}')
+    _, patched = await api.patch(NUMBERS, "a", {"spec": {"whole": 2.0}})
+    assert patched == made
+
+
+async def test_yaml_writes_numbers_anew_before_they_are_read(api: Api) -> None:
+    text = str(deployment("a")).replace("'replicas': 1", "'replicas': 2.0").encode()
+    status, made = await api.call("POST", api.path("apps/v1/deployments"), text, YAML)
+    assert status == 201, made
+    assert made["spec"]["replicas"] == 2
+    json = text.replace(b"'", b'"').replace(b'"name": "a"', b'"name": "b"')
+    assert (await api.call("POST", api.path("apps/v1/deployments"), json))[0] == 400
