@@ -1,5 +1,6 @@
 # Types of the Rust extension. Held true by stubtest.
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, final
 
 __version__: str
@@ -572,6 +573,71 @@ class Authorizer:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
         """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are held."""
+
+# --- ingress
+@final
+class IngressCertificate:
+    """A certificate chain and its key (PEM). ValueError: one is broken, or the key is another certificate's."""
+
+    def __new__(cls, chain: bytes, key: bytes) -> IngressCertificate: ...
+
+@final
+class IngressProxy:
+    """An HTTP reverse proxy that routes by host and path to balanced destinations.
+
+    Runs on the extension's own threads. Everything can be changed while it serves: a request ends as it began. Times in
+    seconds: `connect_timeout` for one of `attempts` destinations, `response_timeout` from a request's end to its answer,
+    `header_timeout` for a client's first head, `idle_timeout` between its requests, `write_stall_timeout` for one that
+    does not read. Hosts are in lower case: a name, `*.name`, or "" for rules without a host.
+    """
+
+    def __new__(
+        cls,
+        clock: Clock | None = None,
+        *,
+        connect_timeout: float = 5.0,
+        response_timeout: float = 60.0,
+        attempts: int = 3,
+        header_timeout: float = 30.0,
+        idle_timeout: float = 75.0,
+        write_stall_timeout: float = 60.0,
+        max_header_bytes: int = 65536,
+    ) -> IngressProxy: ...
+    def listen(self, address: str, port: int, *, tls: bool = False, ahead: bool = False) -> int:
+        """The bound port; 0 picks one. `ahead`: no link needs to have the address yet. OSError as bind(2) gives it."""
+    def set_certificates(
+        self, hosts: Sequence[tuple[str, IngressCertificate]], default: IngressCertificate | None = None
+    ) -> None:
+        """Replace all of them at once: by the name that clients ask for, and for all other names."""
+    def set_backend(
+        self,
+        name: str,
+        destinations: Sequence[tuple[str, int, int]],
+        *,
+        protocol: str = "http",
+        scheduler: str = "rr",
+        persistence_seconds: float | None = None,
+    ) -> None:
+        """(address, port, weight) each. `protocol` is http or h2c. ValueError for what cannot be parsed."""
+    def remove_backend(self, name: str) -> bool: ...
+    def set_hosts(
+        self,
+        changes: Sequence[tuple[str, tuple[Sequence[tuple[bool, str, str, str]], tuple[str, str] | None] | None]],
+    ) -> None:
+        """Replace all that is said about some hosts, in one step: (exact, path, backend, whose) each, the first of two
+        alike counts, and (backend, whose) for paths that are none of them. None takes a host out."""
+    def set_fallback(self, fallback: tuple[str, str] | None) -> None:
+        """(backend, whose) for requests that nothing else is for; without one they are answered 404."""
+    def route(self, authority: str, path: str) -> str | None:
+        """The backend a request would go to."""
+    def log_to(self, path: str | PathLike[str] | None) -> None:
+        """Append a line of JSON for each request to a file from now on; None ends it. OSError."""
+    def statistics(self) -> dict[str, Any]:
+        """statuses ([(status, answers)]), retries, bytes (of answers), accepted and open connections, upgraded,
+        idle_connections (to destinations), hosts, log_lines_dropped, and backends: (name, answers by the hundreds of
+        their status, milliseconds of all together) each."""
+    def shutdown(self, grace: float = 0.0) -> None:
+        """Stop listening; requests may finish within `grace` seconds. Returns when none is left."""
 
 # --- launch
 # (kind, first, second, third, flags, data, optional):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
 from kubecore.held_directory import HeldDirectory
+from kubecore.ingress.options import IngressConfig
 from kubecore.resolv_conf import ResolvConf
 from kubecore.whole_file import write_whole
 
@@ -79,6 +80,8 @@ class ClusterConfig:
     """How DNS answers; None for the host's resolvers beyond the cluster."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
+    ingress: IngressConfig | None = field(default_factory=IngressConfig)
+    """None: Ingresses are left to somebody else."""
     scheduler: SchedulerConfig | None = None
     """Profiles and plugins; None for kube-scheduler's defaults."""
 
@@ -178,6 +181,8 @@ class Cluster:
         dns = self._make_dns()
         if dns is not None:
             self._run_task("nodes", partial(self._start_nodes, dns))
+        if config.ingress is not None:
+            self._run_task("ingress", partial(self._serve_ingress, config.ingress))
         await self._server.wait_ready()
 
     def _service_port(self) -> int:
@@ -360,6 +365,20 @@ class Cluster:
             status_socket=self.config.data_dir / "proxy.sock",
         )
         self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
+
+    async def _serve_ingress(self, settings: IngressConfig) -> None:
+        """When everything else is under way: it listens only once there is an Ingress, and no start waits for it."""
+        await self.server.wait_ready()
+        from kubecore.ingress.controller import IngressController
+        from kubecore.kubelet import network
+
+        bind, real = self.config.bind_address, self.config.real_nodes
+        node = network.host_address(self._networks.pods_of_node(0)) if real else bind
+        client = self._client("system:kubecore-ingress", field_manager="kubecore-ingress")
+        settings = settings.at(bind_address=bind, node_address=node)
+        controller = IngressController(client, self.clock, settings, informers=self._informers)
+        self.server.front.set_metrics_source(controller.metrics)
+        await controller.run()
 
     def _client(self, username: str, *groups: str, field_manager: str) -> Client:
         from kubecore.client.client import Client

@@ -17,6 +17,8 @@ from kubecore.cli.proxy_options import EnableAdmissionPlugins
 from kubecore.cli.up import (
     AuthorizationMode,
     DataDir,
+    IngressAccessLog,
+    IngressPort,
     SchedulerConfigFile,
     Verbosity,
     rest_collector,
@@ -260,3 +262,30 @@ def dns(
         return responder
 
     run_component(kubeconfig, "coredns", make)
+
+
+def ingress(
+    kubeconfig: Kubeconfig,
+    address: Annotated[str, typer.Option(help="Address to listen on, once there is an Ingress.")] = "127.0.0.1",
+    publish_status_address: Annotated[
+        str, typer.Option(help="Address that Ingresses' status shows; by default the one listened on.")
+    ] = "",
+    http_port: IngressPort = None,
+    https_port: IngressPort = None,
+    access_log: IngressAccessLog = None,
+    verbosity: Verbosity = 0,
+) -> None:
+    """The Ingress controller and its HTTP proxy alone."""
+    from kubecore.clock import RealClock
+    from kubecore.ingress.controller import IngressController
+    from kubecore.ingress.options import IngressConfig
+
+    logs.configure(verbosity=verbosity, file=None)
+    config = IngressConfig(
+        address=options.ip_address(address, "--address"),
+        published=publish_status_address and options.ip_address(publish_status_address, "--publish-status-address"),
+        http_port=http_port,
+        https_port=https_port,
+        access_log=access_log,
+    )
+    run_component(kubeconfig, "kubecore-ingress", lambda client: IngressController(client, RealClock(), config))

@@ -12,7 +12,7 @@ from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
     name="kubecore",
-    help="A whole Kubernetes in one command: API server, controllers, scheduler, kubelet, service proxy and DNS.",
+    help="A whole Kubernetes in one command: API server, controllers, scheduler, kubelet, proxy, DNS and Ingress.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,6 +25,7 @@ app.command("scheduler", cls=GoFlags)(component.scheduler)
 app.command("kubelet")(component.kubelet)
 app.add_typer(proxy.app, name="proxy")
 app.command("dns")(component.dns)
+app.command("ingress")(component.ingress)
 app.command("bench")(bench.bench)
 app.add_typer(kubeconfig.app, name="kubeconfig")
 

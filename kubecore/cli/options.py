@@ -30,6 +30,7 @@ ADMISSION_PLUGINS_ON = (
     "CertificateApproval",
     "CertificateSigning",
     "CertificateSubjectRestriction",
+    "DefaultIngressClass",
     "ResourceQuota",
 )
 ADMISSION_PLUGINS_OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
@@ -94,6 +95,13 @@ def admission_plugins(text: str) -> str:
         if plugin not in ADMISSION_PLUGINS_ON + ADMISSION_PLUGINS_OFF:
             raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
     return text
+
+
+def ip_address(text: str, option: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
 
 
 def ip_range(text: str) -> str:

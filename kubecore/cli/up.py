@@ -19,6 +19,7 @@ from kubecore.cli.proxy_options import EnableAdmissionPlugins, IpvsScheduler, Lo
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
+    from kubecore.ingress.options import IngressConfig
 
 log = logging.getLogger("kubecore.cli")
 
@@ -56,6 +57,20 @@ SchedulerConfigFile = Annotated[
     Path | None,
     typer.Option(help="A KubeSchedulerConfiguration: the scheduler's profiles and plugins.", dir_okay=False),
 ]
+IngressPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port that Ingresses are served at; 0 picks a free one. By default the protocol's own where that can be "
+        "had, else 8080 or 8443, else a free one: `kubectl get ingress -o yaml` tells.",
+    ),
+]
+IngressAccessLog = Annotated[
+    Path | None,
+    typer.Option(callback=options.folder_if_any, help="File to which a line of JSON is appended for each request."),
+]
+Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
 RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
 SecurePort = Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")]
 BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
@@ -109,6 +124,10 @@ def up(
     enable_admission_plugins: EnableAdmissionPlugins = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
+    ingress_http_port: IngressPort = None,
+    ingress_https_port: IngressPort = None,
+    ingress_access_log: IngressAccessLog = None,
+    ingress: Ingress = True,
     scheduler_config: SchedulerConfigFile = None,
     pod_network: PodNetworkMode = PodNetwork.AUTO,
     verbosity: Verbosity = 0,
@@ -137,6 +156,7 @@ def up(
         authorization_modes=options.split(authorization_mode),
         enable_admission_plugins=options.split(enable_admission_plugins),
         network_mode=pod_network.value,
+        ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
     )
     cluster = Cluster(config)
@@ -151,6 +171,12 @@ def up(
         typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(run_on_loop(_serve(cluster)))
+
+
+def ingress_config(http_port: int | None, https_port: int | None, access_log: Path | None) -> IngressConfig:
+    from kubecore.ingress.options import IngressConfig
+
+    return IngressConfig(http_port=http_port, https_port=https_port, access_log=access_log)
 
 
 async def _serve(cluster: Cluster) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kubecore.api import meta
-from kubecore.proxy.endpoint_choice import Choice, Endpoint, Place, canonical, choose, ready_here
+from kubecore.api.endpoint_choice import Choice, Endpoint, Place, canonical, choose, ready_here
 
 Object = Mapping[str, Any]
 Purpose = Literal["ClusterIP", "NodePort", "ExternalIP", "LoadBalancer"]

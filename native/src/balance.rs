@@ -31,7 +31,7 @@ impl Balancer {
     }
 }
 
-fn specs(destinations: Vec<(String, u16, u32)>) -> PyResult<Vec<DestinationSpec>> {
+pub fn specs(destinations: Vec<(String, u16, u32)>) -> PyResult<Vec<DestinationSpec>> {
     let spec = |(address, port, weight): (String, u16, u32)| {
         if weight > MAX_WEIGHT {
             return Err(PyValueError::new_err(format!("weight {weight} is above {MAX_WEIGHT}")));
@@ -41,7 +41,7 @@ fn specs(destinations: Vec<(String, u16, u32)>) -> PyResult<Vec<DestinationSpec>
     destinations.into_iter().map(spec).collect()
 }
 
-fn persistence(seconds: Option<f64>) -> PyResult<Option<Persistence>> {
+pub fn persistence(seconds: Option<f64>) -> PyResult<Option<Persistence>> {
     match seconds {
         None => Ok(None),
         Some(seconds) if seconds > 0.0 && seconds.is_finite() => {

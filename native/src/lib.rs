@@ -12,6 +12,7 @@ mod dns;
 mod error;
 mod front;
 mod gil;
+mod ingress;
 mod launch;
 mod placement;
 mod protobuf;
@@ -37,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dns::register(module)?;
     error::register(module)?;
     front::register(module)?;
+    ingress::register(module)?;
     launch::register(module)?;
     placement::register(module)?;
     protobuf::register(module)?;

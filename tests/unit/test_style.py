@@ -18,7 +18,7 @@ LONGER_FILES = {"native/src/front.rs": 520}
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "stuff"}
 CLOCK = "kubecore/clock.py"
 # Certificates are judged by the machine's own time, whatever the cluster's clock says.
-OWN_TIME = {CLOCK, "kubecore/kubelet/serving_certificate.py"}
+OWN_TIME = {CLOCK, "kubecore/self_signed.py"}
 TELLS_TIME = re.compile(r"\btime\.(time|monotonic|sleep)\(|\bdatetime\.(now|utcnow)\(|\basyncio\.sleep\(")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubecore.apiserver.admission.ingress_class import DefaultIngressClass
 from kubecore.apiserver.admission.limit_ranger import LimitRanger
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
@@ -32,5 +33,6 @@ def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plug
         DefaultStorageClass(cacher),
         StorageObjectInUseProtection(),
         ClaimResize(cacher),
+        DefaultIngressClass(cacher),
         ResourceQuota(cacher, storage, clock),
     ]

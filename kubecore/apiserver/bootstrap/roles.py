@@ -306,6 +306,17 @@ def _component_roles() -> list[JSON]:
                 rule("list watch", DISCOVERY, "endpointslices"),
             ],
         ),
+        cluster_role(
+            "system:kubecore-ingress",
+            [
+                rule("get list watch", CORE, "secrets services"),
+                rule("list watch", DISCOVERY, "endpointslices"),
+                rule("get list watch", NETWORKING, "ingresses"),
+                rule("update", NETWORKING, "ingresses/status"),
+                rule("create get list watch", NETWORKING, "ingressclasses"),
+                events(),
+            ],
+        ),
         cluster_role("system:kube-controller-manager", _controller_manager()),
     ]
 
@@ -376,6 +387,7 @@ def cluster_role_bindings() -> list[JSON]:
         cluster_role_binding("system:kube-controller-manager", [user("system:kube-controller-manager")]),
         cluster_role_binding("system:kube-dns", [account("kube-dns")]),
         cluster_role_binding("system:coredns", [account("coredns"), user("system:coredns")]),
+        cluster_role_binding("system:kubecore-ingress", [user("system:kubecore-ingress")]),
         cluster_role_binding("system:kube-scheduler", [user("system:kube-scheduler")]),
         cluster_role_binding("system:volume-scheduler", [user("system:kube-scheduler")]),
         {**cluster_role_binding("system:node", []), "subjects": []},

@@ -6,7 +6,6 @@ A kind leaves this list together with the arrival of what acts on it.
 from __future__ import annotations
 
 _BY_WHAT_IS_MISSING = {
-    "Ingress controller": ("ingresses.networking.k8s.io",),
     "network policy": ("networkpolicies.networking.k8s.io",),
     "admission webhooks": (
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",

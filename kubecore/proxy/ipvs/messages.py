@@ -14,8 +14,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import attribute, attributes
-from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.virtual_servers import ServerKey
 
 _NETLINK_GENERIC, _CONTROL = 16, 16

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import Netlink
 from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
-from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.ipvs.messages import Connection, Destination, Service, missing
 from kubecore.proxy.table import ServiceTable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.conntrack import Flow
-from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.nftables.elements import EVERY_ADDRESS, PROTOCOLS
 from kubecore.proxy.virtual_servers import VirtualServer
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from kubecore.proxy.endpoint_choice import Endpoint
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.nftables import messages
 from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBERS, OUTSIDE_SLOTS, Pick
 from kubecore.proxy.virtual_servers import VirtualServer

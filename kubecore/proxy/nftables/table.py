@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy import conntrack
 from kubecore.proxy.claims import Claims, Problem
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
-from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.nftables.chains import Pick
 from kubecore.proxy.nftables.counting import Counted

@@ -13,7 +13,7 @@ pub mod connection;
 pub mod exchange;
 pub mod handoff;
 pub mod health;
-mod io;
+pub mod io;
 pub mod metrics;
 mod query;
 mod read;

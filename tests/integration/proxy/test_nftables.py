@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubecore.proxy.endpoint_choice import Endpoint
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.modes import ProxyConfig, make_data_plane, unavailable
 from kubecore.proxy.nftables.table import NftablesTable
 from kubecore.proxy.virtual_servers import Purpose, VirtualServer

@@ -18,6 +18,7 @@ NAMES = [
     "dns",
     "get",
     "grpc",
+    "ingress",
     "lb-pick",
     "list10k",
     "list-selector",

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import InterfaceAddress
 from kubecore.proxy.data_plane import ModeUnavailable
-from kubecore.proxy.endpoint_choice import Endpoint
 from kubecore.proxy.ipvs import table as ipvs
 from kubecore.proxy.ipvs.messages import Connection
 from kubecore.proxy.ipvs.table import IpvsTable

@@ -1,0 +1,139 @@
+//! A connection to a destination that speaks HTTP/1.1, without a task of its own: whoever uses it drives it.
+//!
+//! Request, answer and both bodies run in the task of the client's connection, so that no request ever waits for
+//! another thread to be woken.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::body::RequestBody;
+
+/// A peer that vanished without a word is noticed after about two minutes.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// Not a byte of it was sent: it can be sent elsewhere.
+    Unsent(Box<Request<RequestBody>>),
+    /// The client's own body broke off or made no sense.
+    Client,
+    /// The destination may have seen some of it.
+    Broken(String),
+    TimedOut,
+}
+
+pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(limit, TcpStream::connect(address));
+    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    // The peer may have gone already; the first read tells.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+    Ok(stream)
+}
+
+type Driver = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+
+pub struct Channel {
+    sender: http1::SendRequest<RequestBody>,
+    /// None once the connection has ended.
+    driver: Option<Pin<Box<Driver>>>,
+    pub address: SocketAddr,
+    /// Used over and over, since setting a timer costs more than moving one.
+    timer: Pin<Box<Sleep>>,
+    /// When it was last put aside.
+    pub idle_since: Instant,
+    /// It has carried a request before: the destination may be about to close it.
+    pub used: bool,
+}
+
+impl Channel {
+    pub async fn open(stream: TcpStream, address: SocketAddr, max_header_bytes: usize) -> io::Result<Self> {
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(max_header_bytes);
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now));
+        Ok(Self { sender, driver: Some(Box::pin(driver)), address, timer, idle_since: now, used: false })
+    }
+
+    /// Does what can be done now; false once the connection has ended.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            // Dropped, it tells whoever waits for an answer.
+            self.driver = None;
+        }
+        self.driver.is_some()
+    }
+
+    /// May it take the next request? Looks at the socket, too.
+    pub fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drive(cx) && self.sender.is_ready()
+    }
+
+    /// As `is_ready`, for one that nobody waits for.
+    pub fn is_alive(&mut self) -> bool {
+        self.is_ready(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Sends a request; the answer's head comes back, and its body comes while the channel is driven.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        self.timer.as_mut().reset(Instant::now() + limit);
+        self.used = true;
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+                return Poll::Ready(answer.map_err(failure));
+            }
+            if self.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Failure::TimedOut));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+pub fn failure(mut error: http1_error::TrySendError) -> Failure {
+    if let Some(request) = error.take_message() {
+        return Failure::Unsent(Box::new(request));
+    }
+    let error = error.into_error();
+    if error.is_user() { Failure::Client } else { Failure::Broken(told(&error)) }
+}
+
+/// An error with what it stems from.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+mod http1_error {
+    pub type TrySendError = hyper::client::conn::TrySendError<http::Request<crate::body::RequestBody>>;
+}

@@ -1,0 +1,33 @@
+//! Ingress: an HTTP reverse proxy that routes by host and path to balanced destinations.
+//!
+//! A request goes: `server` (accept, TLS, protocol) → `proxy` (judged, routed by `table`) → `forward` (a destination
+//! picked by `kubecore_core::balance`, a connection from `pool`, retries) or `switch` (WebSockets) → `body` (streamed
+//! back) → `record` (counted and logged). Routes, certificates and destinations are swapped under it; what is under way
+//! ends as it began.
+
+mod access_log;
+mod answers;
+mod backend;
+mod body;
+mod certificates;
+mod channel;
+mod client;
+mod forward;
+mod head_guard;
+mod headers;
+mod ingress;
+mod options;
+mod path;
+mod pool;
+mod proxy;
+mod record;
+mod server;
+mod shared;
+mod switch;
+pub mod table;
+
+pub use backend::Protocol;
+pub use certificates::Certificate;
+pub use ingress::{BackendSpec, HostSpec, Ingress, RouteSpec, Statistics};
+pub use kubecore_front::tls::TlsError;
+pub use options::Options;

@@ -1,0 +1,239 @@
+//! Listeners, connections, and the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kubecore_front::io::StallGuard;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::body::AnswerBody;
+use crate::client::Client;
+use crate::head_guard::HeadGuard;
+use crate::proxy;
+use crate::shared::{Phase, Shared};
+
+const BACKLOG: i32 = 4096;
+/// How long accepting rests when the process has no file descriptor or memory left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(20);
+
+/// Binds and listens; the bound address.
+pub fn listen(
+    shared: &Arc<Shared>,
+    address: SocketAddr,
+    ahead: bool,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<SocketAddr> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if ahead {
+        if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let _entered = shared.runtime.enter();
+    let listener = TcpListener::from_std(socket.into())?;
+    let bound = listener.local_addr()?;
+    shared.runtime.spawn(accept(Arc::clone(shared), listener, tls));
+    Ok(bound)
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut phase = shared.phase.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        };
+        match accepted {
+            Ok((socket, remote)) => admit(&shared, socket, remote, tls.clone()),
+            Err(error) => {
+                let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+                if error.raw_os_error().is_some_and(|code| exhausted.contains(&code)) {
+                    tokio::time::sleep(EXHAUSTED_REST).await;
+                }
+            }
+        }
+    }
+}
+
+/// Starts a connection's task, unless there are too many.
+fn admit(shared: &Arc<Shared>, socket: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
+    let slot = Slot::take(shared);
+    if shared.counters.open.load(Relaxed) > shared.options.max_connections {
+        return;
+    }
+    let Ok(local) = socket.local_addr() else { return };
+    let shared = Arc::clone(shared);
+    shared.runtime.clone().spawn(async move {
+        let _slot = slot;
+        // The peer may have gone already; the first read tells.
+        let _ = socket.set_nodelay(true);
+        match tls {
+            Some(acceptor) => serve_tls(shared, socket, remote, local, acceptor).await,
+            None => serve_plain(shared, socket, remote, local).await,
+        }
+    });
+}
+
+async fn serve_tls(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    remote: SocketAddr,
+    local: SocketAddr,
+    acceptor: TlsAcceptor,
+) {
+    let socket = StallGuard::new(socket, shared.options.write_stall_timeout);
+    let handshake = tokio::time::timeout(shared.options.handshake_timeout, acceptor.accept(socket));
+    let Ok(Ok(stream)) = handshake.await else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(shared, stream, Client::new(remote, local, true, None)).await;
+    } else {
+        let (stream, head) = HeadGuard::new(stream);
+        serve_http1(shared, stream, Client::new(remote, local, true, Some(head))).await;
+    }
+}
+
+async fn serve_plain(shared: Arc<Shared>, socket: TcpStream, remote: SocketAddr, local: SocketAddr) {
+    let by_knowledge = tokio::time::timeout(shared.options.header_timeout, speaks_http2(&socket)).await;
+    let Ok(Ok(by_knowledge)) = by_knowledge else { return };
+    let socket = StallGuard::new(socket, shared.options.write_stall_timeout);
+    if by_knowledge {
+        serve_http2(shared, socket, Client::new(remote, local, false, None)).await;
+    } else {
+        let (stream, head) = HeadGuard::new(socket);
+        serve_http1(shared, stream, Client::new(remote, local, false, Some(head))).await;
+    }
+}
+
+/// Whether the client begins with HTTP/2's preface, as gRPC clients without TLS do. Takes nothing from the socket.
+async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let read = socket.peek(&mut start).await?;
+        if read == 0 || read == start.len() || start[..read] != PREFACE[..read] {
+            return Ok(read == start.len() && start == PREFACE);
+        }
+        // What is there already is no news to the reactor.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What both protocol versions can do.
+trait Served: Future<Output = Result<(), hyper::Error>> {
+    fn wind_down(self: Pin<&mut Self>);
+}
+
+impl<I, S> Served for http1::UpgradeableConnection<I, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    fn wind_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Served for http2::Connection<I, S, TokioExecutor>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: Send + 'static,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, AnswerBody>,
+{
+    fn wind_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+async fn serve_http1<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (own, each) = (shared.clone(), client.clone());
+    let service = service_fn(move |request| proxy::answer(own.clone(), each.clone(), request));
+    let mut builder = http1::Builder::new();
+    // Idleness is watched here (see `live`): one timer for a connection instead of one for each head.
+    builder.header_read_timeout(None).max_header_size(shared.options.max_header_bytes);
+    live(&shared, &client, builder.serve_connection(TokioIo::new(io), service).with_upgrades()).await;
+}
+
+async fn serve_http2<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (own, each) = (shared.clone(), client.clone());
+    let service = service_fn(move |request| proxy::answer(own.clone(), each.clone(), request));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .adaptive_window(true)
+        .max_concurrent_streams(shared.options.max_streams)
+        .max_header_list_size(u32::try_from(shared.options.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    live(&shared, &client, builder.serve_connection(TokioIo::new(io), service)).await;
+}
+
+/// Serves requests until the client goes, the connection tires, or the server ends.
+async fn live(shared: &Shared, client: &Client, served: impl Served) {
+    let mut served = pin!(served);
+    let mut phase = shared.phase.subscribe();
+    let mut tired = pin!(client.tired(&shared.options));
+    let mut winding_down = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = served.as_mut() => return,
+            () = &mut tired => return,
+            changed = phase.wait_for(|phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving }) => {
+                if changed.is_err() || winding_down {
+                    return;
+                }
+                winding_down = true;
+            }
+        }
+        served.as_mut().wind_down();
+    }
+}
+
+/// Stops listening, lets requests finish within `grace`, then drops what is left.
+pub async fn shutdown(shared: &Shared, grace: Duration) {
+    shared.phase.send_replace(Phase::Draining);
+    let deadline = tokio::time::Instant::now() + grace;
+    while shared.counters.open.load(Acquire) > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shared.phase.send_replace(Phase::Closed);
+    shared.pool.forget_all(|_| true);
+}
+
+/// A connection counted while its task lives, however it ends.
+struct Slot(Arc<Shared>);
+
+impl Slot {
+    fn take(shared: &Arc<Shared>) -> Self {
+        shared.counters.open.fetch_add(1, AcqRel);
+        shared.counters.accepted.fetch_add(1, Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.counters.open.fetch_sub(1, AcqRel);
+    }
+}

@@ -1,0 +1,72 @@
+"""Where a Service's port leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubecore.ingress.backends import Backend, resolve
+from kubecore.ingress.rules import BackendRef
+from tests.unit.ingress.builders import endpoint_slice, service
+
+WEB = BackendRef("default/web", 80)
+
+
+def test_ready_endpoints_of_the_port_are_destinations() -> None:
+    slices = [endpoint_slice("10.0.0.2", "10.0.0.1"), endpoint_slice("10.0.0.3", ready=False)]
+    assert resolve(WEB, service(), slices) == (Backend((("10.0.0.1", 8080, 1), ("10.0.0.2", 8080, 1))), [])
+
+
+def test_draining_endpoints_serve_while_none_is_ready() -> None:
+    draining = endpoint_slice("10.0.0.1", ready=False, serving=True, terminating=True)
+    assert resolve(WEB, service(), [draining])[0].destinations == (("10.0.0.1", 8080, 1),)
+    assert resolve(WEB, service(), [draining, endpoint_slice("10.0.0.2")])[0].destinations == (("10.0.0.2", 8080, 1),)
+
+
+@pytest.mark.parametrize("port", [81, "admin"])
+def test_a_port_is_found_by_number_or_name(port: int | str) -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]
+    slices = [endpoint_slice("10.0.0.1", name="http"), endpoint_slice("10.0.0.1", name="admin", port=9090)]
+    found, problems = resolve(BackendRef("default/web", port), service("web", *ports), slices)
+    assert (found.destinations, problems) == ((("10.0.0.1", 9090, 1),), [])
+
+
+@pytest.mark.parametrize(
+    ("app_protocol", "spoken", "problems"),
+    [
+        ("http", "http", []),
+        ("kubernetes.io/ws", "http", []),
+        ("kubernetes.io/h2c", "h2c", []),
+        ("grpc", "h2c", []),
+        ("kubernetes.io/wss", "http", ["UnsupportedProtocol"]),
+    ],
+)
+def test_the_port_says_what_is_spoken(app_protocol: str, spoken: str, problems: list[str]) -> None:
+    found, told = resolve(WEB, service("web", {"port": 80, "appProtocol": app_protocol}), [])
+    assert (found.protocol, [one.reason for one in told]) == (spoken, problems)
+
+
+def test_the_service_says_how_it_is_balanced() -> None:
+    affinity: dict[str, Any] = {
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
+    }
+    found, _ = resolve(WEB, service(annotations={"kubecore.dev/scheduler": "wlc"}, **affinity), [])
+    assert (found.scheduler, found.affinity_seconds) == ("wlc", 60.0)
+    found, problems = resolve(WEB, service(annotations={"kubecore.dev/scheduler": "best"}), [])
+    assert (found.scheduler, [one.reason for one in problems]) == ("rr", ["UnknownScheduler"])
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "Service default/web does not exist"),
+        (service("web", {"port": 8080}), "Service default/web has no port 80"),
+        (service(type="ExternalName", externalName="x.com"), "is of type ExternalName, which is not supported"),
+    ],
+)
+def test_what_cannot_be_had_is_told(found: dict[str, Any] | None, message: str) -> None:
+    made, (problem,) = resolve(WEB, found, [endpoint_slice("10.0.0.1")])
+    assert made.destinations == ()
+    assert message in problem.message
