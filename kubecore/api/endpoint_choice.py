@@ -82,7 +82,7 @@ def _candidates(slices: Iterable[Object], port: Object, family: str, place: Plac
         for given in piece.get("endpoints") or ():
             # consumers use only the first address of an endpoint (discovery/v1)
             address = canonical((given.get("addresses") or [""])[0])
-            if not address:
+            if not address or (":" in address) != (family == "IPv6"):
                 continue
             one = _candidate(given, address, number, place)
             # one that moves from slice to slice may be in two of them for a moment

@@ -20,6 +20,10 @@ class DataPlane(Protocol):
 
     mode: Mode
 
+    @property
+    def unfinished(self) -> bool:
+        """Something is left that only another `commit`, later on, can do."""
+
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:

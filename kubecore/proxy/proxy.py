@@ -185,7 +185,10 @@ class ServiceProxy:
             self.status.synced(0, failed=True)
             self._try_again(_COMMIT)
         else:
-            self._end_retries(_COMMIT)
+            if plane.unfinished:
+                self._try_again(_COMMIT)
+            else:
+                self._end_retries(_COMMIT)
             self.status.synced(self._clock.monotonic() - began)
         await self._set_checks()
 
@@ -229,6 +232,9 @@ class ServiceProxy:
     def _with_known_scheduler(self, service: Object, told: set[str]) -> Object:
         name = scheduler_of(service, self._config.scheduler)
         if name in _native.schedulers():
+            if self.mode == "nftables" and name != "sh" and SCHEDULER_ANNOTATION in meta.annotations(service):
+                message = f"annotation {SCHEDULER_ANNOTATION} names scheduler {name!r}, which mode nftables has not: "
+                self._tell(service, "UnsupportedScheduler", message + "endpoints are picked at random", told)
             return service
         known = ", ".join(_native.schedulers())
         message = f"annotation {SCHEDULER_ANNOTATION} names unknown scheduler {name!r} (known: {known}); "

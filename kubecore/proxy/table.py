@@ -25,6 +25,7 @@ class ServiceTable:
     """
 
     mode: Mode = "userspace"
+    unfinished = False
 
     def __init__(self, *, clock: _native.Clock | None = None, addresses: AddressBook | None = None) -> None:
         self.balancer = _native.Balancer()

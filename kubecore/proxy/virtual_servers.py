@@ -162,20 +162,25 @@ def _affinity(spec: Object) -> float | None:
 
 
 def _source_ranges(service: Object, address: str) -> tuple[str, ...]:
-    """Those of the address's family. Ranges of the other family alone let nobody in: 0.0.0.0/32 stands for nobody."""
-    given = [text for one in service["spec"].get("loadBalancerSourceRanges") or () if (text := network(one.strip()))]
+    """Those of the address's family, none of them within another: the kernel would take neither.
+
+    Ranges of the other family alone let nobody in: 0.0.0.0/32 stands for nobody."""
+    texts = service["spec"].get("loadBalancerSourceRanges") or ()
+    given = [one for text in texts if (one := _network(text.strip())) is not None]
     if not given:
         return ()
-    nobody = "::/128" if ":" in address else "0.0.0.0/32"
-    return tuple(one for one in given if (":" in one) == (":" in address)) or (nobody,)
+    found = [one for one in given if (one.version == 6) == (":" in address)]
+    if not found:
+        return ("::/128" if ":" in address else "0.0.0.0/32",)
+    return tuple(str(one) for one in ipaddress.collapse_addresses(found))  # type: ignore[type-var]
 
 
-def network(text: str) -> str:
-    """A range in its usual form, without the bits behind the prefix; "" for what is none."""
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """A range without the bits behind the prefix; None for what is none."""
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return ""
+        return None
 
 
 def _addresses(service: Object, port: Object, node: NodeView) -> Iterator[tuple[Purpose, str, int]]:

@@ -186,6 +186,10 @@ class IpvsTable:
                 if not missing(error):
                     raise
 
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._draining)
+
     def commit(self) -> None:
         """What was applied is in effect already; what has drained meanwhile goes."""
         for key, endpoints in list(self._draining.items()):

@@ -35,6 +35,7 @@ class NftablesTable:
     """
 
     mode: Mode = "nftables"
+    unfinished = False
 
     def __init__(self, site: Site, *, held: HeldAddresses | None = None) -> None:
         """Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -310,6 +312,54 @@ class TestChanges:
         plane.have(server(TWO, address="10.96.0.2"), service="default/b")
         assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
         assert world.ask(world.client, "10.96.0.2", 80) == f"two {NODE}"
+
+    def test_ranges_of_sources_may_become_narrower_and_wider(self, world: World, plane: Plane) -> None:
+        for ranges in (("10.0.0.0/8",), ("10.1.0.0/16", "192.0.2.9/32"), ("192.0.0.0/16",), ("192.0.2.0/24",)):
+            plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=ranges))
+        assert world.ask(world.client, "203.0.113.5", 80) == f"one {NODE}"
+
+    def test_after_any_changes_the_kernel_has_what_a_new_table_would_have(self, world: World, plane: Plane) -> None:
+        chance = random.Random(5)
+        endpoints = [(f"10.244.1.{number}", 80 + number % 2) for number in range(1, 6)]
+        kept: dict[str, list[VirtualServer]] = {}
+        for _ in range(80):
+            name = f"default/{chance.randrange(4)}"
+            kept[name] = [any_server(chance, name, endpoints) for _ in range(chance.randrange(4))]
+            plane.have(*kept[name], service=name)
+        changed = elements_in(world)
+        plane.close()
+        fresh = Plane(world)
+        try:
+            for name, servers in kept.items():
+                fresh.have(*servers, service=name)
+            assert elements_in(world) == changed
+        finally:
+            fresh.close()
+
+
+def any_server(chance: random.Random, name: str, endpoints: list[Endpoint]) -> VirtualServer:
+    """Of a Service: no other asks for its address or its node port. Without affinity, whose members have numbers."""
+    number = int(name[-1])
+    some = tuple(sorted(chance.sample(endpoints, chance.randrange(len(endpoints)))))
+    local = {"inside": some, "anywhere": bool(some)} if chance.random() < 0.3 else {}
+    mine = tuple(one for one in some if chance.random() < 0.7) if local else some
+    if chance.random() < 0.3:
+        return server(*mine, address="0.0.0.0", port=30000 + number, purpose="NodePort", **local)
+    if chance.random() < 0.3:
+        ranges = chance.choice([(), ("10.0.0.0/8",), ("10.1.0.0/16", "192.0.2.0/24")])
+        address = f"203.0.113.{number + 1}"
+        return server(*mine, address=address, purpose="LoadBalancer", source_ranges=ranges, **local)
+    protocol = chance.choice(["TCP", "UDP", "SCTP"])
+    return server(*some, address=f"10.96.1.{number}", port=chance.choice([80, 81]), protocol=protocol)
+
+
+def elements_in(world: World) -> list[str]:
+    """All sets and maps with what is in them, in a certain order."""
+    held = json.loads(nft(world, "-j", "list", "table", "inet", TABLE))["nftables"]
+    found = [one[kind] for one in held for kind in ("set", "map") if kind in one]
+    return sorted(
+        f"{one['name']} {json.dumps(element)}" for one in found for element in one.get("elem") or () if one["name"]
+    )
 
 
 class TestUdp:

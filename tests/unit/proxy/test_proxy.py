@@ -15,6 +15,8 @@ from kubecore.clock import VirtualClock
 from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
+from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.virtual_servers import SCHEDULER_ANNOTATION
 from tests.support.fake_api import FakeAPI
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 
@@ -324,6 +326,26 @@ class TestTroubles:
     async def test_a_proxy_that_is_configured_with_one_does_not_start(self, cluster: Running) -> None:
         with pytest.raises(ValueError, match="unknown scheduler 'fastest'"):
             ServiceProxy(cluster.api.client(), cluster.clock, ProxyConfig(scheduler="fastest"))
+
+    async def test_a_scheduler_that_the_mode_has_not_is_told(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ServiceTable, "mode", "nftables")
+        await cluster.start()
+        await cluster.add(web(annotations={SCHEDULER_ANNOTATION: "wlc"}), web(2, "other"))
+        (told,) = cluster.events()
+        assert told.endswith("names scheduler 'wlc', which mode nftables has not: endpoints are picked at random")
+
+    async def test_what_is_unfinished_is_committed_again_later(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await cluster.start()
+        commits: list[float] = []
+        monkeypatch.setattr(ServiceTable, "unfinished", True)
+        monkeypatch.setattr(ServiceTable, "commit", lambda _: commits.append(cluster.clock.monotonic()))
+        await cluster.add(web())
+        await cluster.clock.advance(10)
+        assert len(commits) >= 3
 
     async def test_a_mode_that_cannot_be_had_falls_back_and_says_so(
         self, cluster: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

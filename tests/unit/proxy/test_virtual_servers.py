@@ -149,6 +149,9 @@ class TestSlices:
         several = {"addresses": ["10.0.0.1", "10.0.0.2"], "conditions": {}}
         assert endpoints(service(), endpoint_slice(several)) == ["10.0.0.1:80"]
 
+    def test_an_endpoint_of_another_family_than_its_slice_is_none(self) -> None:
+        assert endpoints(service(), endpoint_slice(endpoint("fd00::1"), endpoint("10.0.0.1"))) == ["10.0.0.1:80"]
+
     def test_slices_for_another_proxy_are_ignored(self) -> None:
         for label in ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"):
             assert endpoints(service(), endpoint_slice(endpoint("10.0.0.1"), labels={label: ""})) == []
@@ -263,6 +266,9 @@ class TestSourceRanges:
     def test_of_each_family_are_those_of_the_address(self) -> None:
         six = ["10.96.0.10", "fd00::10"]
         assert self.ranges("192.0.2.0/24", "fd01::/64", ip="fd00::5", ips=six) == ("fd01::/64",)
+
+    def test_are_told_once_where_one_is_within_another(self) -> None:
+        assert self.ranges("10.1.0.0/16", "10.0.0.0/8", "10.1.2.3/32", "192.0.2.7/24") == ("10.0.0.0/8", "192.0.2.0/24")
 
     def test_of_the_other_family_alone_let_nobody_in(self) -> None:
         assert self.ranges("fd01::/64") == ("0.0.0.0/32",)

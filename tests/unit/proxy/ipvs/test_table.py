@@ -67,6 +67,10 @@ class Told:
         six = struct.unpack("=H", family)[0] == socket.AF_INET6
         return f"{ipaddress.ip_address(address if six else address[:4])}:{struct.unpack('!H', port)[0]}"
 
+    def rows_of(self, address: str) -> list[Endpoint]:
+        rows = [row for row in self.table.rows() if row["address"] == address]
+        return [(one["address"], one["port"]) for row in rows for one in row["destinations"]]
+
     def service(self) -> dict[int, bytes]:
         (made,) = self.kernel.services.values()
         return made
@@ -131,10 +135,12 @@ class TestEndpoints:
         kernel.active[packed("10.0.0.2")] = 1
         told.apply(server(ONE))
         assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 0}}
+        told.table.commit()
+        assert told.table.unfinished
         kernel.active.clear()
-        told.apply()
-        told.apply(server(ONE))
+        told.table.commit()
         assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1}}
+        assert not told.table.unfinished
 
     def test_one_that_comes_back_meanwhile_takes_connections_again(self, told: Told, kernel: FakeKernel) -> None:
         told.apply(server(ONE, TWO))
@@ -165,17 +171,18 @@ class TestLoopbackEndpoints:
         told.table.close()
 
     def test_are_left_to_userspace(self, both: Told) -> None:
-        api = server(("127.0.0.1", 6443), address=vip(5), port=8443)
-        both.apply(api, server(ONE))
-        assert set(both.destinations()) == {"10.96.0.1:80"}
-        with socket.create_connection((vip(5), 8443), timeout=30):
-            pass
-        both.apply(server(ONE, address=vip(5), port=8443))
-        assert set(both.destinations()) == {f"{vip(5)}:8443"}
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((vip(5), 8443), timeout=30)
-        both.apply(api)
-        assert both.destinations() == {}
+        with socket.create_server((vip(6), 0)) as backend:
+            api = server(backend.getsockname(), address=vip(5), port=8443)
+            both.apply(api, server(ONE))
+            assert set(both.destinations()) == {"10.96.0.1:80"}
+            with socket.create_connection((vip(5), 8443), timeout=30):
+                backend.accept()[0].close()
+            both.apply(server(ONE, address=vip(5), port=8443))
+            assert set(both.destinations()) == {f"{vip(5)}:8443"}
+            assert both.rows_of(vip(5)) == [ONE]
+            both.apply(api)
+            assert both.destinations() == {}
+            assert both.rows_of(vip(5)) == [backend.getsockname()]
 
 
 class TestNodeAddresses:
