@@ -27,15 +27,26 @@ _ADDRESS = re.compile(r"10\.96\.\d+\.\d+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _NODE_PORTS = range(30000, 32768)
 _ALLOCATED = ("clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort")
+_OWN_WARNING = "this version of kubecore has no "
+# Kubernetes' warnings about pods (pkg/api/pod/warnings.go) are not made here yet.
+_WARN_OF_PODS = frozenset(
+    (
+        *("Pod", "PodTemplate", "ReplicationController", "Job.batch", "CronJob.batch"),
+        *("Deployment.apps", "ReplicaSet.apps", "StatefulSet.apps", "DaemonSet.apps"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A stored object, or causes as (reason, field, message) of a refusal, or why the body was not understood."""
+    """A stored object, or causes as (reason, field, message) of a refusal, or why the body was not understood.
+
+    `warnings` go with an object; None where they are not compared."""
 
     obj: JSON | None = None
     causes: tuple[tuple[str, str, str], ...] = ()
     refusal: str = ""
+    warnings: frozenset[str] | None = None
 
 
 class Oracle:
@@ -64,7 +75,7 @@ class Oracle:
     @staticmethod
     def _answer(told: JSON) -> Answer:
         if "object" in told:
-            return Answer(told["object"])
+            return Answer(told["object"], warnings=frozenset(told.get("warnings") or ()))
         if "status" in told:
             return refused(told["status"])
         return Answer(refusal=f"undecodable: {told['undecodable']}")
@@ -78,8 +89,10 @@ class Kubecore:
 
     async def ask(self, case: Case) -> Answer:
         method = "POST" if case.operation == "create" else "PUT"
-        status, obj = await self._send(method, case.obj, case.old, case.operation, dryRun="All")
-        return Answer(obj) if status < 300 else refused(obj)
+        path = _path(case.obj, case.old, case.operation)
+        answer = await self._transport.answer(method, path, query={"dryRun": "All"}, body=orjson.dumps(case.obj))
+        obj = orjson.loads(answer.body)
+        return Answer(obj, warnings=_warned(answer.headers)) if answer.status < 300 else refused(obj)
 
     async def create(self, obj: JSON) -> JSON:
         """Stores a base object. Raises AssertionError with what is wrong with it."""
@@ -107,6 +120,13 @@ class Kubecore:
             method, path, query=query, body=body, content_type="application/json"
         )
         return status, orjson.loads(answer)
+
+
+def _warned(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Texts of Warning headers, without what only kubecore says."""
+    quoted = (value.partition('"')[2][:-1] for name, value in headers if name == "Warning")
+    texts = (re.sub(r"\\(.)", r"\1", text) for text in quoted)
+    return frozenset(text for text in texts if not text.startswith(_OWN_WARNING))
 
 
 def _path(obj: JSON, old: JSON | None, operation: str) -> str:
@@ -168,13 +188,19 @@ def differences(case: Case, theirs: Answer, ours: Answer) -> list[str]:
         extra = [cause for cause in dict.fromkeys(ours.causes) if cause not in theirs.causes]
         return [*(f"missing {_line(one)}" for one in missing), *(f"extra {_line(one)}" for one in extra)]
     wanted, found = _comparable(case, theirs.obj), _comparable(case, ours.obj)
-    return list(_unlike(wanted, found, ""))
+    told = []
+    if theirs.warnings is not None and ours.warnings is not None and case.kind not in _WARN_OF_PODS:
+        told = [
+            *(f"missing warning {text}" for text in sorted(theirs.warnings - ours.warnings)),
+            *(f"extra warning {text}" for text in sorted(ours.warnings - theirs.warnings)),
+        ]
+    return [*told, *_unlike(wanted, found, "")]
 
 
 def _without_generated(answer: Answer, prefix: str) -> Answer:
     generated = re.compile(re.escape(prefix) + "[a-z0-9]{5}")
     causes = tuple((reason, field, generated.sub("(generated)", text)) for reason, field, text in answer.causes)
-    return Answer(answer.obj, causes, answer.refusal)
+    return Answer(answer.obj, causes, answer.refusal, answer.warnings)
 
 
 def _refusals(theirs: Answer, ours: Answer) -> list[str]:

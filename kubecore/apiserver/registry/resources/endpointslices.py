@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import advice
 from kubecore.apiserver.registry.validation.endpoint_slices import (
     ADDRESS_TYPES,
     validate_endpoints,
@@ -57,9 +58,10 @@ class EndpointSliceStrategy(ContentGeneration):
         return problems
 
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        told = advice.of_slice(obj)
         if old is None and obj.get("addressType") == "FQDN":
-            return ["spec.addressType: FQDN endpoints are deprecated"]
-        return []
+            told.append("spec.addressType: FQDN endpoints are deprecated")
+        return told
 
 
 def _content(obj: JSON) -> JSON:

@@ -7,6 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import advice
 from kubecore.apiserver.registry.validation.nodes import (
     validate_node_spec,
     validate_node_status,
@@ -50,6 +51,9 @@ class NodeStrategy(Strategy):
         problems = Problems()
         validate_node_update(problems, obj.get("spec") or {}, old.get("spec") or {})
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return [] if ctx.subresource else advice.of_node(obj)
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()

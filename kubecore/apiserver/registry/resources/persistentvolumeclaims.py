@@ -10,6 +10,7 @@ from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.defaulting.volumes import default_claim_spec
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import advice
 from kubecore.apiserver.registry.validation.claims import (
     validate_claim_spec,
     validate_claim_status,
@@ -49,6 +50,9 @@ class PersistentVolumeClaimStrategy(Unversioned):
         validate_claim_spec(problems, obj["spec"], old=old["spec"])
         validate_claim_update(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return [] if ctx.subresource else advice.of_claim(obj)
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()

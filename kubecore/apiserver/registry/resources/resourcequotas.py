@@ -8,7 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.quotas import validate_quota_amounts, validate_quota_spec
 
@@ -43,6 +43,9 @@ class ResourceQuotaStrategy(Unversioned):
         if set(new or ()) != set(before or ()):
             problems.invalid("spec.scopes", new, names.IMMUTABLE)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_quota(obj) if old is None else []
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems, status = Problems(), obj.get("status") or {}

@@ -11,7 +11,7 @@ from kubecore.api.errors import Cause
 from kubecore.api.schemas import json_object_fault
 from kubecore.apiserver.registry.resources.configmaps import MAX_SIZE, decoded_size, validate_immutable
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
@@ -50,6 +50,12 @@ class SecretStrategy(Strategy):
         problems = validate_immutable(obj, old, ("data",))
         problems.immutable("type", obj.get("type"), old.get("type"))
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if obj.get("type") != "kubernetes.io/tls":
+            return []
+        data = obj.get("data") or {}
+        return advice.of_key_pair(_text(data.get("tls.crt")), _text(data.get("tls.key")))
 
 
 def _text(value: str | None) -> bytes:

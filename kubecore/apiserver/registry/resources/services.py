@@ -17,7 +17,7 @@ from kubecore.apiserver.registry.allocation.service_needs import (
     uses_node_ports,
 )
 from kubecore.apiserver.registry.strategy import Companion, Finish, RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.service_addresses import NONE
 from kubecore.apiserver.registry.validation.services import (
@@ -97,6 +97,9 @@ class ServiceStrategy(Strategy):
         problems = Problems()
         validate_service_status(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return [] if ctx.subresource else advice.of_service(obj)
 
     # --- allocation
 
