@@ -214,6 +214,9 @@ class ServiceProxy:
         if service is not None:
             shown, slices = self._with_known_scheduler(service, told), self._slices.by_index(_SERVICE_INDEX, key)
             servers = virtual_servers(shown, slices, self._node)
+            if plane.mode != "nftables" and any(server.source_ranges for server in servers):
+                message = f"loadBalancerSourceRanges are not enforced in mode {plane.mode}: everybody is let in"
+                self._tell(service, "SourceRangesNotEnforced", message, told)
             self._new_checks[key] = health_check(shown, slices, self._node)
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
