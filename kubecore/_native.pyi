@@ -43,14 +43,23 @@ class Connection:
     def closing(self) -> None:
         """One side has finished: it counts as inactive from here on."""
     def close(self, *, now: float = 0.0) -> None:
-        """`now` in seconds: a persistent client's time-out runs from here."""
+        """A persistent client is remembered at least this long: its time-out runs from its last connect, but not out."""
 
 @final
 class Balancer:
     """Virtual services and their destinations: IPVS in user space. Thread-safe.
 
-    A service is named by (protocol, address, port), protocol "TCP", "UDP" or "SCTP". Raises ValueError for what cannot
-    be parsed and KeyError for a service that does not exist.
+    A service is named by (protocol, address, port), protocol "TCP", "UDP" or "SCTP", or by ("FWM", "", mark) for all
+    that has this firewall mark. What it does on its own: pick, count, remember clients and connections; carrying bytes
+    is left to `Forwarder` or the caller. Times (`now`) are seconds of any monotonic clock, the same one in all calls.
+    Raises ValueError for what cannot be parsed and KeyError for a service that does not exist.
+
+        balancer = Balancer()
+        balancer.put_service("TCP", "10.96.0.1", 80, scheduler="wlc")
+        balancer.set_destinations("TCP", "10.96.0.1", 80, [("10.0.0.1", 8080, 1), ("10.0.0.2", 8080, 3)])
+        connection = balancer.connect("TCP", "10.96.0.1", 80, "10.0.0.9")
+        print(connection.address, connection.port)
+        connection.close()
     """
 
     def __new__(cls) -> Balancer: ...
@@ -62,28 +71,81 @@ class Balancer:
         *,
         scheduler: str = "rr",
         persistence_seconds: float | None = None,
+        persistence_prefix: int | None = None,
         hash_port: bool = False,
         hash_fallback: bool = False,
     ) -> None:
-        """Make a service, or change the options of an existing one; its destinations stay."""
+        """Make a service, or change the options of an existing one; its destinations stay.
+
+        Clients of a service with persistence stay with their destination; `persistence_prefix` is how many leading bits
+        of their addresses tell them apart (all). `hash_port` and `hash_fallback` are ipvsadm's sh-port and sh-fallback,
+        for sh and mh: the client's port counts, and the clients of a destination that is unavailable go to others.
+        """
     def remove_service(self, protocol: str, address: str, port: int) -> bool: ...
     def set_destinations(
-        self, protocol: str, address: str, port: int, destinations: Sequence[tuple[str, int, int]]
+        self,
+        protocol: str,
+        address: str,
+        port: int,
+        destinations: Sequence[tuple[str, int, int] | tuple[str, int, int, int, int]],
     ) -> tuple[int, int, int]:
         """(address, port, weight) each, weight 0-65535, 0 drains; returns how many were (added, changed, removed).
 
-        Destinations that stay keep their counts. As in IPVS the one added last stands first in the rotation.
+        Two more numbers are thresholds: with as many connections as the upper one a destination gets no more until it
+        has fewer than the lower one (0: than three quarters of the upper). Port 0 is the port the client asked for.
+        Destinations that stay keep their counts, and so does one that comes back while it still has connections. As in
+        IPVS the one added last stands first in the rotation.
         """
     def pick(self, protocol: str, address: str, port: int, client: str, client_port: int = 0) -> tuple[str, int] | None:
         """What the scheduler gives next, uncounted and without persistence."""
     def connect(
         self, protocol: str, address: str, port: int, client: str, client_port: int = 0, *, now: float = 0.0
     ) -> Connection | None:
-        """A counted connection; None when no destination is available. `now` in seconds of any monotonic clock."""
+        """A counted connection; None when no destination is available."""
+    def estimate(self, now: float) -> None:
+        """Have the rates reckoned anew; to be called every two seconds."""
     def services(self) -> list[dict[str, Any]]:
-        """protocol, address, port, scheduler, persistence_seconds, connections, refused and destinations of each; a
-        destination has address, port, weight, active, inactive, connections, bytes_in, bytes_out."""
+        """protocol, address, port (or mark), scheduler, persistence_seconds, refused and destinations of each; a
+        destination has address, port, weight, active, inactive, overloaded. Both have connections, packets_in,
+        packets_out, bytes_in, bytes_out ("in" is from clients), and the same once more in per_second."""
     def __len__(self) -> int: ...
+
+@final
+class ConnectionTable:
+    """The connection table of a balancer, for who sees packets rather than connections: what IPVS does in its hooks.
+
+    Connections made by `Balancer.connect` or a `Forwarder` are not in it. Thread-safe, look-ups take no lock.
+    """
+
+    def __new__(cls, balancer: Balancer) -> ConnectionTable: ...
+    def forward(
+        self,
+        protocol: str,
+        client: tuple[str, int],
+        target: tuple[str, int],
+        *,
+        now: float,
+        flags: str = "",
+        reply: bool = False,
+        mark: int = 0,
+        length: int = 0,
+    ) -> tuple[str, tuple[str, int] | None]:
+        """What becomes of a packet between `client` and the `target` it asked for, `reply` if it goes to the client.
+
+        `flags` are TCP's as tcpdump writes them ("S", "S.", "F.", "R", "."). One of
+        - ("carry", destination): it belongs to a connection, or begins one, for which a destination was picked;
+        - ("refuse", None): it would begin one, but no destination is available;
+        - ("drop", None): its connection's destination has been removed;
+        - ("pass", None): it is no service's.
+        """
+    def connections(
+        self, now: float
+    ) -> list[tuple[str, tuple[str, int], tuple[str, int], tuple[str, int], str, float]]:
+        """(protocol, client, target, destination, state, seconds until it is forgotten) of each, in no order."""
+    def expire(self, now: float) -> int:
+        """Forget the connections and clients whose time is up; returns how many connections are left."""
+    def set_timeouts(self, *, tcp: float | None = None, tcp_fin: float | None = None, udp: float | None = None) -> None:
+        """Seconds without packets after which a connection is forgotten (900, 120, 300), for packets to come."""
 
 # --- cache
 class NativeStatus(Exception):

@@ -2,8 +2,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kubecore_core::balance::{
-    Balancer as CoreBalancer, DestinationSpec, Flow, HashOptions, MAX_WEIGHT, Persistence, Protocol,
-    ServiceKey, ServiceOptions, VirtualService,
+    Balancer as CoreBalancer, DestinationSpec, Flow, HashOptions, MAX_WEIGHT, Persistence, Protocol, Rates,
+    ServiceKey, ServiceOptions, Totals, VirtualService,
 };
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -19,36 +19,65 @@ pub fn ip(address: &str) -> PyResult<IpAddr> {
     address.parse().map_err(|_| PyValueError::new_err(format!("{address:?} is not an IP address")))
 }
 
-pub fn key(protocol: &str, address: &str, port: u16) -> PyResult<ServiceKey> {
+/// `ipvsadm` prints services by firewall mark under this name of a protocol.
+const BY_MARK: &str = "FWM";
+
+pub fn key(protocol: &str, address: &str, port: u32) -> PyResult<ServiceKey> {
+    if protocol == BY_MARK {
+        return Ok(ServiceKey::Mark(port));
+    }
     let protocol: Protocol = protocol.parse().map_err(PyValueError::new_err)?;
-    Ok(ServiceKey::new(protocol, SocketAddr::new(ip(address)?, port)))
+    Ok(ServiceKey::new(protocol, SocketAddr::new(ip(address)?, port_number(port)?)))
+}
+
+pub fn port_number(port: u32) -> PyResult<u16> {
+    u16::try_from(port).map_err(|_| PyValueError::new_err(format!("{port} is not a port number")))
 }
 
 impl Balancer {
-    pub fn find(&self, protocol: &str, address: &str, port: u16) -> PyResult<Arc<VirtualService>> {
+    pub fn find(&self, protocol: &str, address: &str, port: u32) -> PyResult<Arc<VirtualService>> {
         let key = key(protocol, address, port)?;
         self.core.get(&key).ok_or_else(|| PyKeyError::new_err(format!("no virtual service {key}")))
     }
 }
 
-pub fn specs(destinations: Vec<(String, u16, u32)>) -> PyResult<Vec<DestinationSpec>> {
-    let spec = |(address, port, weight): (String, u16, u32)| {
+/// (address, port, weight), or with the upper and the lower threshold too.
+#[derive(FromPyObject)]
+pub enum Wanted {
+    Plain(String, u16, u32),
+    Limited(String, u16, u32, u32, u32),
+}
+
+pub fn specs(destinations: Vec<Wanted>) -> PyResult<Vec<DestinationSpec>> {
+    let spec = |wanted: Wanted| {
+        let (address, port, weight, upper_threshold, lower_threshold) = match wanted {
+            Wanted::Plain(address, port, weight) => (address, port, weight, 0, 0),
+            Wanted::Limited(address, port, weight, upper, lower) => (address, port, weight, upper, lower),
+        };
         if weight > MAX_WEIGHT {
             return Err(PyValueError::new_err(format!("weight {weight} is above {MAX_WEIGHT}")));
         }
-        Ok(DestinationSpec::new(SocketAddr::new(ip(&address)?, port), weight))
+        let address = SocketAddr::new(ip(&address)?, port);
+        Ok(DestinationSpec { address, weight, upper_threshold, lower_threshold })
     };
     destinations.into_iter().map(spec).collect()
 }
 
-pub fn persistence(seconds: Option<f64>) -> PyResult<Option<Persistence>> {
-    match seconds {
-        None => Ok(None),
-        Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
-            Ok(Some(Persistence::new((seconds * 1000.0) as u64)))
-        }
-        Some(seconds) => Err(PyValueError::new_err(format!("persistence of {seconds} s: must be positive"))),
+/// `prefix` is how many leading bits of a client's address count, of either family; None: all.
+pub fn persistence(seconds: Option<f64>, prefix: Option<u8>) -> PyResult<Option<Persistence>> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    if seconds <= 0.0 || !seconds.is_finite() {
+        return Err(PyValueError::new_err(format!("persistence of {seconds} s: must be positive")));
     }
+    let mut persistence = Persistence::new(milliseconds(seconds));
+    if let Some(bits) = prefix {
+        (persistence.prefix_v4, persistence.prefix_v6) = (bits.min(32), bits.min(128));
+    }
+    Ok(Some(persistence))
+}
+
+pub fn milliseconds(seconds: f64) -> u64 {
+    (seconds * 1000.0) as u64
 }
 
 #[pymethods]
@@ -59,30 +88,31 @@ impl Balancer {
     }
 
     #[pyo3(signature = (protocol, address, port, *, scheduler = "rr", persistence_seconds = None,
-                        hash_port = false, hash_fallback = false))]
+                        persistence_prefix = None, hash_port = false, hash_fallback = false))]
     #[allow(clippy::too_many_arguments)]
     fn put_service(
         &self,
         py: Python<'_>,
         protocol: &str,
         address: &str,
-        port: u16,
+        port: u32,
         scheduler: &str,
         persistence_seconds: Option<f64>,
+        persistence_prefix: Option<u8>,
         hash_port: bool,
         hash_fallback: bool,
     ) -> PyResult<()> {
         let key = key(protocol, address, port)?;
         let options = ServiceOptions {
             scheduler: scheduler.parse().map_err(PyValueError::new_err)?,
-            persistence: persistence(persistence_seconds)?,
+            persistence: persistence(persistence_seconds, persistence_prefix)?,
             hash: HashOptions { port: hash_port, fallback: hash_fallback },
         };
         py.detach(|| self.core.put(key, options));
         Ok(())
     }
 
-    fn remove_service(&self, py: Python<'_>, protocol: &str, address: &str, port: u16) -> PyResult<bool> {
+    fn remove_service(&self, py: Python<'_>, protocol: &str, address: &str, port: u32) -> PyResult<bool> {
         let key = key(protocol, address, port)?;
         Ok(py.detach(|| self.core.remove(&key)).is_some())
     }
@@ -92,8 +122,8 @@ impl Balancer {
         py: Python<'_>,
         protocol: &str,
         address: &str,
-        port: u16,
-        destinations: Vec<(String, u16, u32)>,
+        port: u32,
+        destinations: Vec<Wanted>,
     ) -> PyResult<(usize, usize, usize)> {
         let service = self.find(protocol, address, port)?;
         let specs = specs(destinations)?;
@@ -106,7 +136,7 @@ impl Balancer {
         &self,
         protocol: &str,
         address: &str,
-        port: u16,
+        port: u32,
         client: &str,
         client_port: u16,
     ) -> PyResult<Option<(String, u16)>> {
@@ -121,15 +151,20 @@ impl Balancer {
         &self,
         protocol: &str,
         address: &str,
-        port: u16,
+        port: u32,
         client: &str,
         client_port: u16,
         now: f64,
     ) -> PyResult<Option<Connection>> {
         let service = self.find(protocol, address, port)?;
         let flow = Flow::new(SocketAddr::new(ip(client)?, client_port), ip(address)?);
-        let connection = service.connect(&flow, (now * 1000.0) as u64);
+        let connection = service.connect(&flow, milliseconds(now));
         Ok(connection.map(|core| Connection { destination: core.destination().address(), core: Some(core) }))
+    }
+
+    /// Have the rates reckoned anew; to be called every two seconds.
+    fn estimate(&self, py: Python<'_>, now: f64) {
+        py.detach(|| self.core.services().iter().for_each(|service| service.estimate(milliseconds(now))));
     }
 
     fn services<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
@@ -152,28 +187,40 @@ fn describe<'py>(py: Python<'py>, service: &VirtualService) -> PyResult<Bound<'p
         ServiceKey::Mark(mark) => described.set_item("mark", mark)?,
     }
     let options = service.options();
-    let (connections, refused) = service.counts();
     described.set_item("scheduler", options.scheduler.as_str())?;
     described
         .set_item("persistence_seconds", options.persistence.map(|found| found.timeout as f64 / 1000.0))?;
-    described.set_item("connections", connections)?;
-    described.set_item("refused", refused)?;
+    described.set_item("refused", service.refused())?;
+    describe_traffic(&described, service.totals(), service.rates())?;
     let destinations = service.destinations();
     let rows = destinations.iter().map(|found| {
         let row = PyDict::new(py);
-        let (bytes_in, bytes_out) = found.bytes();
         row.set_item("address", found.address().ip().to_string())?;
         row.set_item("port", found.address().port())?;
         row.set_item("weight", found.weight())?;
         row.set_item("active", found.active())?;
         row.set_item("inactive", found.inactive())?;
-        row.set_item("connections", found.connections())?;
-        row.set_item("bytes_in", bytes_in)?;
-        row.set_item("bytes_out", bytes_out)?;
+        row.set_item("overloaded", found.overloaded())?;
+        describe_traffic(&row, found.totals(), found.rates())?;
         Ok(row)
     });
     described.set_item("destinations", rows.collect::<PyResult<Vec<_>>>()?)?;
     Ok(described)
+}
+
+fn describe_traffic(described: &Bound<'_, PyDict>, totals: Totals, rates: Rates) -> PyResult<()> {
+    described.set_item("connections", totals.connections)?;
+    described.set_item("packets_in", totals.packets_in)?;
+    described.set_item("packets_out", totals.packets_out)?;
+    described.set_item("bytes_in", totals.bytes_in)?;
+    described.set_item("bytes_out", totals.bytes_out)?;
+    let per_second = PyDict::new(described.py());
+    per_second.set_item("connections", rates.connections)?;
+    per_second.set_item("packets_in", rates.packets_in)?;
+    per_second.set_item("packets_out", rates.packets_out)?;
+    per_second.set_item("bytes_in", rates.bytes_in)?;
+    per_second.set_item("bytes_out", rates.bytes_out)?;
+    described.set_item("per_second", per_second)
 }
 
 /// A counted connection; it ends with `close` or when it is garbage.
@@ -195,8 +242,8 @@ impl Connection {
         self.destination.port()
     }
 
-    fn closing(&mut self) {
-        if let Some(core) = &mut self.core {
+    fn closing(&self) {
+        if let Some(core) = &self.core {
             core.closing();
         }
     }
@@ -204,7 +251,7 @@ impl Connection {
     #[pyo3(signature = (*, now = 0.0))]
     fn close(&mut self, now: f64) {
         if let Some(core) = self.core.take() {
-            core.close((now * 1000.0) as u64);
+            core.close(milliseconds(now));
         }
     }
 }

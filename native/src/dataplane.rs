@@ -91,7 +91,7 @@ impl Forwarder {
         bind_address: Option<&str>,
         bind_port: Option<u16>,
     ) -> PyResult<Address> {
-        let key = key(protocol, address, port)?;
+        let key = key(protocol, address, port.into())?;
         let service = self.balancer.get(&key);
         let service = service.ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))?;
         let bind = SocketAddr::new(ip(bind_address.unwrap_or(address))?, bind_port.unwrap_or(port));
@@ -99,7 +99,7 @@ impl Forwarder {
     }
 
     fn close(&self, py: Python<'_>, protocol: &str, address: &str, port: u16) -> PyResult<bool> {
-        let key = key(protocol, address, port)?;
+        let key = key(protocol, address, port.into())?;
         Ok(py.detach(|| self.core.close(&key)))
     }
 

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::balance::{ip, persistence, specs};
+use crate::balance::{Wanted, ip, persistence, specs};
 use crate::clock::Clock;
 use crate::dataplane::{os_error, runtime, seconds};
 
@@ -118,7 +118,7 @@ impl IngressProxy {
         &self,
         py: Python<'_>,
         name: &str,
-        destinations: Vec<(String, u16, u32)>,
+        destinations: Vec<Wanted>,
         protocol: &str,
         scheduler: &str,
         persistence_seconds: Option<f64>,
@@ -127,7 +127,7 @@ impl IngressProxy {
             protocol: self::protocol(protocol)?,
             options: ServiceOptions {
                 scheduler: scheduler.parse().map_err(PyValueError::new_err)?,
-                persistence: persistence(persistence_seconds)?,
+                persistence: persistence(persistence_seconds, None)?,
                 hash: HashOptions { port: false, fallback: true },
             },
             destinations: specs(destinations)?,

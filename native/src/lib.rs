@@ -21,6 +21,7 @@ mod route;
 mod schema;
 mod selector;
 mod subscriptions;
+mod tracking;
 mod tunnel;
 
 // A third of what merging and decoding cost was the C library's allocator.
@@ -45,6 +46,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     rbac::register(module)?;
     schema::register(module)?;
     selector::register(module)?;
+    tracking::register(module)?;
     tunnel::register(module)?;
     // Benches refuse to measure anything else.
     module.add("OPTIMISED", !cfg!(debug_assertions))?;

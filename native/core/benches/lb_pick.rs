@@ -1,12 +1,14 @@
-//! lb-pick: one pick among 100 destinations, for each scheduler; and the whole of a counted connection.
+//! lb-pick: one pick among 100 destinations, for each scheduler; the whole of a counted connection; a look-up among a
+//! million tracked ones.
 
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kubecore_core::balance::{
-    DestinationSpec, Flow, Protocol, SchedulerKind, ServiceKey, ServiceOptions, VirtualService,
+    Balancer, DestinationSpec, Direction, Flow, Packet, Protocol, SchedulerKind, Segment, ServiceKey,
+    ServiceOptions, VirtualService,
 };
 
 const DESTINATIONS: u16 = 100;
@@ -15,9 +17,13 @@ fn service(scheduler: SchedulerKind) -> Arc<VirtualService> {
     let key = ServiceKey::new(Protocol::Tcp, SocketAddr::from(([10, 96, 0, 1], 80)));
     let options = ServiceOptions { scheduler, ..ServiceOptions::default() };
     let service = Arc::new(VirtualService::new(key, options));
-    let spec = |port| DestinationSpec::new(SocketAddr::from(([10, 0, 0, 1], port)), u32::from(port % 5) + 1);
-    service.set_destinations(&(1..=DESTINATIONS).map(spec).collect::<Vec<_>>());
+    service.set_destinations(&specs());
     service
+}
+
+fn specs() -> Vec<DestinationSpec> {
+    let spec = |port| DestinationSpec::new(SocketAddr::from(([10, 0, 0, 1], port)), u32::from(port % 5) + 1);
+    (1..=DESTINATIONS).map(spec).collect()
 }
 
 fn flow(client: u32) -> Flow {
@@ -29,11 +35,11 @@ fn picks(criterion: &mut Criterion) {
     for kind in &SchedulerKind::ALL {
         let service = service(*kind);
         let _open: Vec<_> = (0..1000).filter_map(|client| service.connect(&flow(client), 0)).collect();
-        let mut client = 0u32;
+        let (mut client, mut picker) = (0u32, service.picker());
         group.bench_function(kind.as_str(), |bencher| {
             bencher.iter(|| {
                 client = client.wrapping_add(0x9E37_79B9);
-                service.pick(black_box(&flow(client)), |destination| destination.address().port())
+                picker.pick(black_box(&flow(client)), |destination| destination.address().port())
             });
         });
     }
@@ -56,5 +62,46 @@ fn connections(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, picks, connections);
+/// A million tracked connections: a look-up that finds one of them at random.
+fn tracked(criterion: &mut Criterion) {
+    const FLOWS: u32 = 1_000_000;
+    let balancer = Balancer::new();
+    let target = SocketAddr::from(([10, 96, 0, 1], 80));
+    let service = balancer.put(ServiceKey::new(Protocol::Tcp, target), ServiceOptions::default());
+    service.set_destinations(&specs());
+    let client =
+        |number: u32| SocketAddr::from((Ipv4Addr::from(0x0b00_0000 + number / 16), (number % 16) as u16));
+    let before = resident_bytes();
+    for number in 0..FLOWS {
+        let packet = Packet {
+            protocol: Protocol::Tcp,
+            client: client(number),
+            target,
+            mark: 0,
+            direction: Direction::FromClient,
+            segment: Segment::Syn,
+            bytes: 40,
+        };
+        balancer.forward(&packet, 0);
+    }
+    println!("lb_flows: {} bytes a flow", (resident_bytes() - before) / u64::from(FLOWS));
+    let mut dice = 0u32;
+    let mut group = criterion.benchmark_group("lb_flows");
+    group.bench_function("look_up", |bencher| {
+        bencher.iter(|| {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let number = ((u64::from(dice) * u64::from(FLOWS)) >> 32) as u32;
+            balancer.tracked_destination(Protocol::Tcp, black_box(client(number)), target)
+        });
+    });
+    group.finish();
+}
+
+/// From /proc, in pages of 4096 bytes.
+fn resident_bytes() -> u64 {
+    let found = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    found.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+criterion_group!(benches, picks, connections, tracked);
 criterion_main!(benches);

@@ -145,13 +145,13 @@ fn retry(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Carry bytes until both sides have finished, or one fails: then both are reset.
-pub(crate) async fn pump(client: TcpStream, server: TcpStream, mut connection: Connection) -> Connection {
+pub(crate) async fn pump(client: TcpStream, server: TcpStream, connection: Connection) -> Connection {
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
     let (mut told_in, mut told_out) = (0, 0);
     let result = poll_fn(|context| {
         let to_server = inward.poll(context, &client, &server);
         let to_client = outward.poll(context, &server, &client);
-        connection.destination().count_bytes(inward.moved - told_in, outward.moved - told_out);
+        connection.count_bytes(inward.moved - told_in, outward.moved - told_out);
         (told_in, told_out) = (inward.moved, outward.moved);
         match (to_server, to_client) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),

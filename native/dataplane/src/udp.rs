@@ -124,7 +124,7 @@ impl UdpVirtual {
             // Straight to the socket: tokio does not know yet that a new one takes packets.
             match SockRef::from(&flow.socket).send(packet) {
                 Ok(sent) => {
-                    flow.destination.count_bytes(sent as u64, 0);
+                    self.service.count_in(&flow.destination, 1, sent as u64);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -166,7 +166,7 @@ impl UdpVirtual {
         PACKET.with_borrow_mut(|packet| match flow.socket.try_recv(packet) {
             Ok(length) => {
                 flow.used.store(wait::now(&self.shared.clock), Relaxed);
-                flow.destination.count_bytes(0, length as u64);
+                self.service.count_out(&flow.destination, 1, length as u64);
                 if SockRef::from(socket).send_to(&packet[..length], &client.into()).is_err() {
                     self.shared.counters.dropped.fetch_add(1, Relaxed);
                 }

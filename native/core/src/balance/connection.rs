@@ -1,8 +1,11 @@
 //! A connection that is counted as long as it is held.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::destination::Destination;
+use super::flow::{Protocol, ServiceKey};
 use super::persistence::Template;
 use super::service::VirtualService;
 
@@ -12,7 +15,9 @@ pub struct Connection {
     service: Arc<VirtualService>,
     destination: Arc<Destination>,
     template: Option<Arc<Template>>,
-    active: bool,
+    /// Counts as active; as inactive otherwise.
+    active: AtomicBool,
+    over: AtomicBool,
 }
 
 impl Connection {
@@ -21,12 +26,14 @@ impl Connection {
         destination: Arc<Destination>,
         template: Option<Arc<Template>>,
     ) -> Self {
-        destination.opened();
+        // UDP has no end that could be seen: IPVS counts its connections as inactive ones from the start.
+        let active = !matches!(service.key(), ServiceKey::Address { protocol: Protocol::Udp, .. });
+        destination.opened(active);
         service.load_changed(&destination);
         if let Some(template) = &template {
             template.acquire();
         }
-        Self { service, destination, template, active: true }
+        Self { service, destination, template, active: AtomicBool::new(active), over: AtomicBool::new(false) }
     }
 
     pub fn destination(&self) -> &Arc<Destination> {
@@ -37,28 +44,66 @@ impl Connection {
         &self.service
     }
 
+    /// Where a connection to this port of the service is carried. Those by a firewall mark that are persistent keep
+    /// their port, since one client's connections to several ports go together (`ip_vs_sched_persist`).
+    pub(super) fn address_for(&self, port: u16) -> SocketAddr {
+        let mut address = self.destination.address_for(port);
+        if self.template.is_some() && matches!(self.service.key(), ServiceKey::Mark(_)) {
+            address.set_port(port);
+        }
+        address
+    }
+
+    /// Bytes have passed, of a stream whose packets nobody has counted.
+    pub fn count_bytes(&self, from_client: u64, to_client: u64) {
+        if from_client > 0 {
+            self.service.count_in(&self.destination, 0, from_client);
+        }
+        if to_client > 0 {
+            self.service.count_out(&self.destination, 0, to_client);
+        }
+    }
+
     /// One side has finished: it weighs 1/256 of an active connection from here on, as in IPVS's FIN states.
-    pub fn closing(&mut self) {
-        if std::mem::replace(&mut self.active, false) {
-            self.destination.closing();
+    pub fn closing(&self) {
+        self.set_active(false);
+    }
+
+    /// Whether it counts as active from here on; may be told by several threads.
+    pub(super) fn set_active(&self, active: bool) {
+        if self.active.swap(active, Relaxed) != active {
+            self.destination.set_active(active);
             self.service.load_changed(&self.destination);
         }
     }
 
-    /// End it at `now`: a persistent client's time-out runs from here.
+    /// End it at `now`.
     pub fn close(self, now: u64) {
-        if let (Some(template), Some(timeout)) = (&self.template, self.service.persistence_timeout()) {
-            template.extend(now.saturating_add(timeout));
+        self.end(now);
+    }
+
+    /// Give the counts back; dropping it later changes nothing more.
+    pub(super) fn end(&self, now: u64) {
+        if let Some(template) = &self.template {
+            template.outlive(now);
         }
+        self.release();
+    }
+
+    fn release(&self) {
+        if self.over.swap(true, Relaxed) {
+            return;
+        }
+        if let Some(template) = &self.template {
+            template.release();
+        }
+        self.destination.closed(self.active.load(Relaxed));
+        self.service.load_changed(&self.destination);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(template) = self.template.take() {
-            template.release();
-        }
-        self.destination.closed(self.active);
-        self.service.load_changed(&self.destination);
+        self.release();
     }
 }

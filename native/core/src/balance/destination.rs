@@ -1,7 +1,9 @@
 //! A real server behind a virtual service, with its counts.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use super::statistics::{Rates, Statistics, Totals};
 
 /// IPVS's limit (`IP_VS_WEIGHT_MAX`): the exactness of the load keys in `scheduler::least` rests on it.
 pub const MAX_WEIGHT: u32 = 65535;
@@ -39,9 +41,7 @@ pub struct Destination {
     removed: AtomicBool,
     /// Where it stands in its service's current list; readers verify it.
     position: AtomicU32,
-    connections: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
+    statistics: Statistics,
 }
 
 impl Destination {
@@ -57,9 +57,7 @@ impl Destination {
             overloaded: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             position: AtomicU32::new(0),
-            connections: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
+            statistics: Statistics::default(),
         };
         destination.configure(spec);
         destination
@@ -72,13 +70,13 @@ impl Destination {
         if weight > 0 {
             self.last_weight.store(weight, Relaxed);
         }
-        let upper = self.upper_threshold.swap(spec.upper_threshold, Relaxed) != spec.upper_threshold;
-        let lower = self.lower_threshold.swap(spec.lower_threshold, Relaxed) != spec.lower_threshold;
-        if upper || lower {
+        let old_upper = self.upper_threshold.swap(spec.upper_threshold, Relaxed);
+        let lower = self.lower_threshold.swap(spec.lower_threshold, Relaxed);
+        // A raised limit ends the overload at once, a lowered one is felt at the next connection, as in IPVS.
+        if spec.upper_threshold == 0 || spec.upper_threshold > old_upper {
             self.overloaded.store(false, Relaxed);
-            self.judge_load();
         }
-        changed || upper || lower
+        changed || old_upper != spec.upper_threshold || lower != spec.lower_threshold
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -103,23 +101,26 @@ impl Destination {
         self.inactive.load(Relaxed)
     }
 
-    /// Connections ever sent here.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Relaxed)
+    /// Counts since it was made.
+    pub fn totals(&self) -> Totals {
+        self.statistics.totals()
     }
 
-    /// (from clients, to clients), in bytes.
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.bytes_in.load(Relaxed), self.bytes_out.load(Relaxed))
+    pub fn rates(&self) -> Rates {
+        self.statistics.rates()
     }
 
-    pub fn count_bytes(&self, from_client: u64, to_client: u64) {
-        if from_client > 0 {
-            self.bytes_in.fetch_add(from_client, Relaxed);
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Where a connection to this port of the service goes: port 0 stands for the same one.
+    pub fn address_for(&self, port: u16) -> SocketAddr {
+        let mut address = self.address;
+        if address.port() == 0 {
+            address.set_port(port);
         }
-        if to_client > 0 {
-            self.bytes_out.fetch_add(to_client, Relaxed);
-        }
+        address
     }
 
     pub fn overloaded(&self) -> bool {
@@ -148,38 +149,42 @@ impl Destination {
         self.position.store(u32::try_from(position).unwrap_or(u32::MAX), Relaxed);
     }
 
-    pub(super) fn opened(&self) {
-        self.active.fetch_add(1, Relaxed);
-        self.connections.fetch_add(1, Relaxed);
-        self.judge_load();
+    pub(super) fn opened(&self, active: bool) {
+        let count = if active { &self.active } else { &self.inactive };
+        count.fetch_add(1, Relaxed);
+        self.statistics.count_connection();
+        let upper = self.upper_threshold.load(Relaxed);
+        if upper != 0 && self.total() >= u64::from(upper) {
+            self.overloaded.store(true, Relaxed);
+        }
     }
 
-    pub(super) fn closing(&self) {
-        self.inactive.fetch_add(1, Relaxed);
-        self.active.fetch_sub(1, Relaxed);
+    /// A connection changes from one count to the other.
+    pub(super) fn set_active(&self, active: bool) {
+        let (more, less) =
+            if active { (&self.active, &self.inactive) } else { (&self.inactive, &self.active) };
+        more.fetch_add(1, Relaxed);
+        less.fetch_sub(1, Relaxed);
     }
 
     pub(super) fn closed(&self, was_active: bool) {
         let count = if was_active { &self.active } else { &self.inactive };
         count.fetch_sub(1, Relaxed);
-        self.judge_load();
+        if self.overloaded() && self.relieved() {
+            self.overloaded.store(false, Relaxed);
+        }
     }
 
-    /// Thresholds with hysteresis, as `ip_vs_bind_dest` and `ip_vs_unbind_dest` apply them.
-    fn judge_load(&self) {
+    fn total(&self) -> u64 {
+        u64::from(self.active()) + u64::from(self.inactive())
+    }
+
+    /// Thresholds with hysteresis, as `ip_vs_unbind_dest` applies them.
+    fn relieved(&self) -> bool {
         let upper = u64::from(self.upper_threshold.load(Relaxed));
-        let overloaded = self.overloaded();
-        if upper == 0 && !overloaded {
-            return;
-        }
-        let total = u64::from(self.active()) + u64::from(self.inactive());
-        let lower = u64::from(self.lower_threshold.load(Relaxed));
-        if !overloaded {
-            if total >= upper {
-                self.overloaded.store(true, Relaxed);
-            }
-        } else if upper == 0 || (lower > 0 && total < lower) || (lower == 0 && total * 4 < upper * 3) {
-            self.overloaded.store(false, Relaxed);
+        match u64::from(self.lower_threshold.load(Relaxed)) {
+            0 => upper == 0 || self.total() * 4 < upper * 3,
+            lower => self.total() < lower,
         }
     }
 }

@@ -13,15 +13,19 @@ mod flow;
 mod persistence;
 pub mod scheduler;
 mod service;
+mod statistics;
 mod table;
+mod tracking;
 
 pub use connection::Connection;
 pub use destination::{Destination, DestinationSpec, MAX_WEIGHT};
 pub use flow::{Flow, Protocol, ServiceKey};
 pub use persistence::Persistence;
 pub use scheduler::SchedulerKind;
-pub use service::{Changes, HashOptions, ServiceOptions, VirtualService};
+pub use service::{Changes, HashOptions, Picker, ServiceOptions, VirtualService};
+pub use statistics::{ESTIMATION_PERIOD, Rates, Totals};
 pub use table::Balancer;
+pub use tracking::{Direction, Packet, Segment, State, Timeouts, TrackedConnection, Verdict};
 
 #[cfg(test)]
 mod tests;

@@ -58,19 +58,34 @@ impl Template {
         self.users.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn extend(&self, expires: u64) {
+    fn extend(&self, expires: u64) {
         self.expires.fetch_max(expires, Relaxed);
+    }
+
+    /// A connection ends at `now`: while it lasted, IPVS looked again each minute after the time was up.
+    pub(super) fn outlive(&self, now: u64) {
+        let expires = self.expires.load(Relaxed);
+        if expires <= now {
+            self.extend(expires + (now - expires + 1).div_ceil(RETRY) * RETRY);
+        }
     }
 
     pub(super) fn destination(&self) -> &Arc<Destination> {
         &self.destination
     }
 
+    /// Is it to be kept? Also while its destination is removed, which may come back.
     fn alive(&self, now: u64) -> bool {
-        !self.destination.removed() && (self.users.load(Relaxed) > 0 || self.expires.load(Relaxed) > now)
+        self.users.load(Relaxed) > 0 || self.expires.load(Relaxed) > now
+    }
+
+    fn usable(&self, now: u64) -> bool {
+        !self.destination.removed() && self.alive(now)
     }
 }
 
+/// Milliseconds until IPVS looks again whether a template with open connections can go (`ip_vs_conn_expire`).
+const RETRY: u64 = 60_000;
 const SHARDS: usize = 16;
 
 #[derive(Default, Debug)]
@@ -95,7 +110,7 @@ impl TemplateTable {
     /// The live template of a (masked) client, its time-out started anew.
     pub(super) fn find(&self, client: IpAddr, now: u64, timeout: u64) -> Option<Arc<Template>> {
         let shard = self.shard(client).read();
-        let template = shard.templates.get(&client).filter(|template| template.alive(now))?;
+        let template = shard.templates.get(&client).filter(|template| template.usable(now))?;
         template.extend(now.saturating_add(timeout));
         Some(Arc::clone(template))
     }
@@ -110,7 +125,7 @@ impl TemplateTable {
         replace: bool,
     ) -> Arc<Template> {
         let mut shard = self.shard(client).write();
-        if !replace && let Some(present) = shard.templates.get(&client).filter(|found| found.alive(now)) {
+        if !replace && let Some(present) = shard.templates.get(&client).filter(|found| found.usable(now)) {
             return Arc::clone(present);
         }
         let template = Arc::new(Template {

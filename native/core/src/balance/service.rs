@@ -1,9 +1,11 @@
 //! A virtual service: its destinations and the scheduler that picks among them.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
+use arc_swap::cache::Cache;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -13,6 +15,7 @@ use super::destination::{Destination, DestinationSpec};
 use super::flow::{Flow, ServiceKey};
 use super::persistence::{Persistence, Template, TemplateTable};
 use super::scheduler::{Schedule, SchedulerKind};
+use super::statistics::{Rates, Statistics, Totals};
 
 /// The flags of `sh` and `mh` (`ipvsadm -b sh-port,sh-fallback`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,14 @@ struct Snapshot {
     scheduler: Box<dyn Schedule>,
 }
 
+impl Snapshot {
+    #[inline]
+    fn pick<R>(&self, flow: &Flow, read: impl FnOnce(&Arc<Destination>) -> R) -> Option<R> {
+        let position = self.scheduler.pick(&self.destinations, flow)?;
+        self.destinations.get(position).map(read)
+    }
+}
+
 type Observer = Box<dyn Fn(&VirtualService) + Send + Sync>;
 
 /// A virtual service. Made by [`super::Balancer::put`], or on its own.
@@ -63,7 +74,7 @@ pub struct VirtualService {
     /// (IPVS's trash). Its lock also makes changes one at a time.
     leaving: Mutex<FxHashMap<SocketAddr, Weak<Destination>>>,
     observer: ArcSwapOption<Observer>,
-    connections: AtomicU64,
+    statistics: Statistics,
     refused: AtomicU64,
 }
 
@@ -78,6 +89,29 @@ impl std::fmt::Debug for VirtualService {
     }
 }
 
+/// Picks of one thread: it keeps the snapshot it saw last, so that a pick needs no more than to see that it still holds.
+pub struct Picker {
+    seen: Cache<SnapshotOf, Arc<Snapshot>>,
+}
+
+struct SnapshotOf(Arc<VirtualService>);
+
+impl Deref for SnapshotOf {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.snapshot
+    }
+}
+
+impl Picker {
+    /// As [`VirtualService::pick`].
+    #[inline]
+    pub fn pick<R>(&mut self, flow: &Flow, read: impl FnOnce(&Arc<Destination>) -> R) -> Option<R> {
+        self.seen.load().pick(flow, read)
+    }
+}
+
 impl VirtualService {
     pub fn new(key: ServiceKey, options: ServiceOptions) -> Self {
         let snapshot = Snapshot { options, destinations: Vec::new(), scheduler: options.build() };
@@ -87,7 +121,7 @@ impl VirtualService {
             templates: TemplateTable::default(),
             leaving: Mutex::default(),
             observer: ArcSwapOption::empty(),
-            connections: AtomicU64::new(0),
+            statistics: Statistics::default(),
             refused: AtomicU64::new(0),
         }
     }
@@ -110,9 +144,38 @@ impl VirtualService {
         self.snapshot.load().destinations.iter().any(|destination| destination.weight() > 0)
     }
 
-    /// Connections accepted, and connections for which no destination could be had.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.connections.load(Relaxed), self.refused.load(Relaxed))
+    /// Counts since it was made.
+    pub fn totals(&self) -> Totals {
+        self.statistics.totals()
+    }
+
+    pub fn rates(&self) -> Rates {
+        self.statistics.rates()
+    }
+
+    /// Connections for which no destination could be had.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Reckon the rates of the service and its destinations anew, every [`super::ESTIMATION_PERIOD`].
+    pub fn estimate(&self, now: u64) {
+        self.statistics.estimate(now);
+        for destination in &self.snapshot.load().destinations {
+            destination.statistics().estimate(now);
+        }
+    }
+
+    /// Something went from a client to `destination`.
+    pub fn count_in(&self, destination: &Destination, packets: u64, bytes: u64) {
+        self.statistics.count_in(packets, bytes);
+        destination.statistics().count_in(packets, bytes);
+    }
+
+    /// Something went from `destination` to a client.
+    pub fn count_out(&self, destination: &Destination, packets: u64, bytes: u64) {
+        self.statistics.count_out(packets, bytes);
+        destination.statistics().count_out(packets, bytes);
     }
 
     /// Have `observer` called after every change of the destinations.
@@ -122,10 +185,6 @@ impl VirtualService {
 
     pub fn forget_observer(&self) {
         self.observer.store(None);
-    }
-
-    pub(super) fn persistence_timeout(&self) -> Option<u64> {
-        self.snapshot.load().options.persistence.map(|persistence| persistence.timeout)
     }
 
     /// New options; destinations and their counts stay. A scheduler of another kind starts afresh.
@@ -220,9 +279,12 @@ impl VirtualService {
 
     /// What the scheduler picks for a flow, uncounted and without persistence; `read` sees it in place.
     pub fn pick<R>(&self, flow: &Flow, read: impl FnOnce(&Arc<Destination>) -> R) -> Option<R> {
-        let snapshot = self.snapshot.load();
-        let position = snapshot.scheduler.pick(&snapshot.destinations, flow)?;
-        snapshot.destinations.get(position).map(read)
+        self.snapshot.load().pick(flow, read)
+    }
+
+    /// A way in for one thread that picks often.
+    pub fn picker(self: &Arc<Self>) -> Picker {
+        Picker { seen: Cache::new(SnapshotOf(Arc::clone(self))) }
     }
 
     /// Send a connection to a destination and count it there. None: no destination is available.
@@ -245,7 +307,7 @@ impl VirtualService {
             self.refused.fetch_add(1, Relaxed);
             return None;
         };
-        self.connections.fetch_add(1, Relaxed);
+        self.statistics.count_connection();
         Some(Connection::open(Arc::clone(self), destination, template))
     }
 

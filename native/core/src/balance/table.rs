@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use super::flow::ServiceKey;
 use super::service::{ServiceOptions, VirtualService};
+use super::tracking::ConnectionTable;
 
 const SHARDS: usize = 64;
 
@@ -20,6 +21,7 @@ pub struct Balancer {
     shards: Vec<ArcSwap<Services>>,
     /// Changes are made one at a time.
     changing: Mutex<()>,
+    connections: ConnectionTable,
 }
 
 impl Default for Balancer {
@@ -30,7 +32,15 @@ impl Default for Balancer {
 
 impl Balancer {
     pub fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(), changing: Mutex::new(()) }
+        Self {
+            shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
+            changing: Mutex::new(()),
+            connections: ConnectionTable::default(),
+        }
+    }
+
+    pub(super) fn connections(&self) -> &ConnectionTable {
+        &self.connections
     }
 
     fn shard(&self, key: &ServiceKey) -> &ArcSwap<Services> {

@@ -135,7 +135,7 @@ mod least {
     #[test]
     fn a_half_closed_connection_weighs_next_to_nothing() {
         let service = service(SchedulerKind::LeastConnection, &[(1, 1), (2, 1)]);
-        let mut first = service.connect(&flow(1), 0).unwrap();
+        let first = service.connect(&flow(1), 0).unwrap();
         let _second = service.connect(&flow(2), 0).unwrap();
         first.closing();
         first.closing();
@@ -261,9 +261,9 @@ mod others {
     }
 
     #[test]
-    fn ovf_spills_over_when_the_heaviest_has_as_many_connections_as_weight() {
+    fn ovf_spills_over_when_the_heaviest_has_more_connections_than_weight() {
         let service = service(SchedulerKind::Overflow, &[(1, 1), (2, 2)]);
-        assert_eq!(sequence(&service, 4), [2, 2, 1, 0]);
+        assert_eq!(sequence(&service, 6), [2, 2, 2, 1, 1, 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! fo and ovf: the heaviest destination gets all, until it is gone (fo) or as busy as its weight says (ovf).
+//! fo and ovf: the heaviest destination gets all, until it is gone (fo) or busier than its weight says (ovf).
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) struct Overflow;
 impl Schedule for Overflow {
     fn pick(&self, destinations: &[Arc<Destination>], _flow: &Flow) -> Option<usize> {
         heaviest(destinations, |destination| {
-            destination.available() && destination.active() < destination.weight()
+            destination.available() && destination.active() <= destination.weight()
         })
     }
 
