@@ -738,6 +738,16 @@ def launch(
     not be executed, else "setup".
     """
 
+# --- hashing
+def fnv1(data: bytes) -> int:
+    """32 bits; FNV-1, not 1a."""
+
+def template_hash(template: bytes, collisions: int | None) -> int:
+    """Of a PodTemplateSpec as JSON, as Kubernetes' controllers make it. ValueError for what cannot be read."""
+
+def printed_template(template: bytes) -> str:
+    """What is hashed of it: Go's print. ValueError for what cannot be read."""
+
 # --- placement
 @final
 class Crowd:

@@ -29,10 +29,10 @@ def built(name: str) -> str:
 
 
 @contextmanager
-def kube_apiserver(objects: Sequence[tuple[str, bytes]] = ()) -> Iterator[Server]:
-    """Both on one core, with what RBAC, admission and storage are by default. `objects`, by their key in etcd, are
-    there from the start, in JSON; otherwise what is stored is protobuf, as it is by default."""
-    with scratch("kube-apiserver-bench-") as name, etcd(binary=built("etcd")) as store:
+def kube_apiserver(objects: Sequence[tuple[str, bytes]] = (), *, cpu: str | None = SERVER_CPU) -> Iterator[Server]:
+    """Both on one core, or on all, with what RBAC, admission and storage are by default. `objects`, by their key in
+    etcd, are there from the start, in JSON; otherwise what is stored is protobuf, as it is by default."""
+    with scratch("kube-apiserver-bench-") as name, etcd(cpu=cpu, binary=built("etcd")) as store:
         fill_etcd(store, list(objects))
         folder, port = Path(name), free_port()
         (folder / "tokens.csv").write_text(f"{_TOKEN},administrator,administrator,system:masters\n")
@@ -44,7 +44,7 @@ def kube_apiserver(objects: Sequence[tuple[str, bytes]] = ()) -> Iterator[Server
         line += ["--authorization-mode", "Node,RBAC", "--token-auth-file", f"{folder}/tokens.csv"]
         line += ["--service-cluster-ip-range", "10.96.0.0/16", "--profiling=false"]
         line += ["--storage-media-type", "application/json"] if objects else []
-        with running(pinned(SERVER_CPU, *line), port, folder) as server:
+        with running(pinned(cpu, *line), port, folder) as server:
             server.url = server.admin_url = f"https://127.0.0.1:{port}"
             server.admin_token, server.store = _TOKEN, store
             server.ready_seconds += _until_ready(server)

@@ -9,6 +9,7 @@ is written, too) and its memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import uvloop
 from _sched_workloads import HIGH_PRIORITY, WORKLOADS, Workload, node_of
 
+from kubecore.api.errors import StatusError
 from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.cli.up import rest_collector
 from kubecore.client.client import Client, Object
@@ -111,19 +113,25 @@ def rss_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
+async def furnish(client: Client, workload: Workload) -> None:
+    """Namespaces, nodes and whatever else pods need; there is no controller to make it."""
+    for name in ("sched-0", "sched-1"):
+        await client.create("namespaces", {"metadata": {"name": name}})
+    for name in ("default", "sched-0", "sched-1"):
+        with contextlib.suppress(StatusError):  # some servers of benches have the first one
+            await client.create("serviceaccounts", {"metadata": {"name": "default", "namespace": name}})
+    await client.create("priorityclasses.scheduling.k8s.io", HIGH_PRIORITY)
+    nodes = [node_of(workload, number) for number in range(workload.nodes)]
+    await create_all(client, "nodes", nodes)
+    # nor one to see that they are ready
+    await each(nodes, lambda node: client.patch("nodes", node["metadata"]["name"], {"spec": {"taints": None}}))
+
+
 async def run(workload: Workload, directory: Path) -> dict[str, Any]:
     async with api_server(directory) as server:
         client = Client(server.transport(username="admin", groups=["system:masters"]), field_manager="bench")
         memory = [rss_mib()]
-        for name in ("sched-0", "sched-1"):
-            await client.create("namespaces", {"metadata": {"name": name}})
-        for name in ("default", "sched-0", "sched-1"):
-            await client.create("serviceaccounts", {"metadata": {"name": "default", "namespace": name}})
-        await client.create("priorityclasses.scheduling.k8s.io", HIGH_PRIORITY)
-        nodes = [node_of(workload, number) for number in range(workload.nodes)]
-        await create_all(client, "nodes", nodes)
-        # there is no controller to see that they are ready
-        await each(nodes, lambda node: client.patch("nodes", node["metadata"]["name"], {"spec": {"taints": None}}))
+        await furnish(client, workload)
         gc.collect()
         memory.append(rss_mib())
         before = [workload.first("sched-0") for _ in range(workload.first_pods)]

@@ -50,12 +50,8 @@ class Server:
     admin_token: str = ""
 
     def cpu_seconds(self) -> float:
-        """CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds on a core)."""
-        total = 0
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-                total += int((task / "schedstat").read_text().split()[0])
-        return total / 1e9 + (self.store.cpu_seconds() if self.store else 0.0)
+        """CPU time of all threads so far."""
+        return running_cpu_seconds(self.process.pid) + (self.store.cpu_seconds() if self.store else 0.0)
 
     def rss_mib(self) -> float:
         return self._status("VmRSS") / 1024 + (self.store.rss_mib() if self.store else 0.0)
@@ -78,6 +74,15 @@ class Server:
         request = urllib.request.Request(url, data=data, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=60, context=trusting(url)) as answer:
             return bytes(answer.read())
+
+
+def running_cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process so far, from /proc/PID/task/*/schedstat (nanoseconds on a core)."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def trusting(url: str) -> ssl.SSLContext | None:
@@ -170,7 +175,7 @@ def kubecore(
 
 
 @contextmanager
-def etcd(*, cpu: str = SERVER_CPU, pki: Path | None = None, binary: str = "") -> Iterator[Server]:
+def etcd(*, cpu: str | None = SERVER_CPU, pki: Path | None = None, binary: str = "") -> Iterator[Server]:
     """Debian's etcd (or another `binary`) with its defaults, on one core; over TLS when given kubecore's `pki`
     directory."""
     with scratch("etcd-bench-") as folder:

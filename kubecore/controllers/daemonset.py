@@ -10,7 +10,7 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
-from kubecore.controllers import daemon_pods, pods, revisions
+from kubecore.controllers import daemon_pods, hashes, pods, revisions
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.daemon_pods import Fit, Plan
 from kubecore.controllers.expectations import Expectations
@@ -274,16 +274,17 @@ class DaemonSetController(Controller):
                 await self.client.patch("pods", meta.name(pod), patch, meta.namespace(pod), patch_type="merge")
 
     async def _snapshot(self, daemon_set: Object, number: int) -> Object:
-        collisions = (daemon_set.get("status") or {}).get("collisionCount") or 0
+        collisions = (daemon_set.get("status") or {}).get("collisionCount")
         reference = meta.controller_reference(daemon_set, "apps/v1", "DaemonSet")
-        wanted = revisions.make(daemon_set, reference, hash_label=HASH_LABEL, number=number, collisions=collisions)
+        suffix = hashes.of_template(daemon_set["spec"]["template"], collisions)
+        wanted = revisions.make(daemon_set, reference, hash_label=HASH_LABEL, number=number, suffix=suffix)
         made = await self._history.create(wanted)
         if made is not None:
             return made
         fresh = await self.client.get(DAEMON_SETS, meta.name(daemon_set), meta.namespace(daemon_set))
         status = fresh.get("status") or {}
-        if (status.get("collisionCount") or 0) == collisions:
-            status = {**status, "collisionCount": collisions + 1}
+        if status.get("collisionCount") == collisions:
+            status = {**status, "collisionCount": (collisions or 0) + 1}
             await self.client.update(DAEMON_SETS, {**fresh, "status": status}, subresource="status")
         raise RetryLater(f"{meta.name(wanted)} is taken: trying another hash")
 

@@ -9,7 +9,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
-from kubecore.controllers import conditions, pods
+from kubecore.controllers import conditions, hashes, pods
 from kubecore.controllers import deployment_replicas as sizing
 from kubecore.controllers import deployment_status as reporting
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
@@ -198,7 +198,7 @@ class DeploymentController(Controller):
 
     def _make_set(self, deployment: Object, sets: Sequence[Object], revision: int) -> Object:
         spec = deployment["spec"]
-        suffix = sizing.template_hash(spec["template"], sizing.status_count(deployment, "collisionCount"))
+        suffix = hashes.of_template(spec["template"], (deployment.get("status") or {}).get("collisionCount"))
         template = meta.deepcopy(spec["template"])
         labels = template.setdefault("metadata", {}).setdefault("labels", {})
         labels[sizing.HASH_LABEL] = suffix

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import orjson
 
 from kubecore.api import meta
 from kubecore.client.client import Object
@@ -72,12 +69,6 @@ def find_new(deployment: Object, sets: Iterable[Object]) -> Object | None:
         if comparable_template(one["spec"]["template"]) == wanted:
             return one
     return None
-
-
-def template_hash(template: Object, collisions: int) -> str:
-    """A short name for the template; `collisions` makes another one of it."""
-    data = orjson.dumps([comparable_template(template), collisions], option=orjson.OPT_SORT_KEYS)
-    return meta.safe_encode(str(zlib.crc32(data)))
 
 
 def revision(obj: Object) -> int:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import orjson
@@ -37,15 +36,8 @@ def template_of(revision: Object) -> Object:
     return {name: value for name, value in kept.items() if name != "$patch"}
 
 
-def data_hash(data: Object, collisions: int) -> str:
-    """A short name for the data; `collisions` makes another one of it."""
-    return meta.safe_encode(str(zlib.crc32(orjson.dumps([data, collisions], option=orjson.OPT_SORT_KEYS))))
-
-
-def make(owner: Object, reference: Object, *, hash_label: str, number: int, collisions: int) -> Object:
-    """The revision of the owner's present template, labelled as its pods are and with its hash."""
-    data = template_data(owner)
-    suffix = data_hash(data, collisions)
+def make(owner: Object, reference: Object, *, hash_label: str, number: int, suffix: str) -> Object:
+    """The revision of the owner's present template, labelled as its pods are and with its hash, the `suffix`."""
     labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
     made: Object = {
         "apiVersion": "apps/v1",
@@ -56,7 +48,7 @@ def make(owner: Object, reference: Object, *, hash_label: str, number: int, coll
             "labels": {**labels, hash_label: suffix},
             "ownerReferences": [reference],
         },
-        "data": data,
+        "data": template_data(owner),
         "revision": number,
     }
     if meta.annotations(owner):

@@ -13,7 +13,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
-from kubecore.controllers import pods, revisions
+from kubecore.controllers import hashes, pods, revisions
 from kubecore.controllers import statefulset_identity as identity
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.ownership import Ownership
@@ -243,9 +243,8 @@ class StatefulSetController(Controller):
     async def _snapshot(self, stateful_set: Object, number: int, collisions: int) -> tuple[Object, int]:
         reference = meta.controller_reference(stateful_set, "apps/v1", "StatefulSet")
         while True:
-            wanted = revisions.make(
-                stateful_set, reference, hash_label=_REVISION_HASH, number=number, collisions=collisions
-            )
+            suffix = hashes.of_revision(revisions.template_data(stateful_set), collisions)
+            wanted = revisions.make(stateful_set, reference, hash_label=_REVISION_HASH, number=number, suffix=suffix)
             made = await self._history.create(wanted)
             if made is not None:
                 return made, collisions

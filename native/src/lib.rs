@@ -12,6 +12,7 @@ mod dns;
 mod error;
 mod front;
 mod gil;
+mod hashing;
 mod ingress;
 mod launch;
 mod placement;
@@ -39,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dns::register(module)?;
     error::register(module)?;
     front::register(module)?;
+    hashing::register(module)?;
     ingress::register(module)?;
     launch::register(module)?;
     placement::register(module)?;

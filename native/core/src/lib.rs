@@ -4,7 +4,7 @@ pub mod authn;
 pub mod balance;
 mod cel;
 pub mod clock;
-mod go;
+pub mod go;
 pub mod merge;
 pub mod placement;
 pub mod protobuf;

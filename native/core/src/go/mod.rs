@@ -1,15 +1,18 @@
-//! How Go's standard library prints and parses what clients see of it: values in messages, durations, URLs.
+//! How Go prints and parses what clients see of it: values in messages, durations, URLs, hashes in names.
 
 mod base64;
 mod duration;
 mod float;
 mod netip;
+mod pod_template;
 mod print;
+mod quantity_print;
 mod url;
 
 pub(crate) use base64::decode_base64_url;
 pub(crate) use duration::{duration_text, parse_duration};
 pub(crate) use float::parse_float;
 pub(crate) use netip::parse_addr;
+pub use pod_template::{fnv1, printed as printed_template, template_hash};
 pub(crate) use print::{float, json_float, marshalled, quote, shown};
 pub(crate) use url::Url;

@@ -1,0 +1,27 @@
+"""The hashes that controllers put into names and labels, the same that Kubernetes' controllers put there."""
+
+from __future__ import annotations
+
+import orjson
+
+from kubecore import _native
+from kubecore.api import meta
+from kubecore.client.client import Object
+
+# Go's encoder writes these so that JSON can stand in HTML and in JavaScript.
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def of_template(template: Object, collisions: int | None) -> str:
+    """Of a PodTemplateSpec. `collisions` is the status's collisionCount; None, which it is before the first, makes
+    another hash than 0. (`pkg/controller/controller_utils.go`, ComputeHash.)
+    """
+    return meta.safe_encode(str(_native.template_hash(orjson.dumps(template), collisions)))
+
+
+def of_revision(data: Object, collisions: int) -> str:
+    """Of a ControllerRevision's data. (`pkg/controller/history`, HashControllerRevision.)"""
+    text = orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
+    for char, escaped in _ESCAPED.items():
+        text = text.replace(char, escaped)
+    return meta.safe_encode(str(_native.fnv1(f"{text}{collisions}".encode())))
