@@ -54,7 +54,7 @@ demo: install ## build, boot a cluster, run the example of the README on it, sho
 
 # ---------------------------------------------------------------- checking
 .PHONY: test
-test: lint lint-stubs test-native test-fast test-slow ## everything CI runs: lint, native, unit, integration and end to end tests
+test: lint lint-stubs test-native test-fast test-slow test-fuzz ## everything CI runs: lint, native, unit, integration and end to end tests
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
@@ -67,6 +67,27 @@ test-fast: setup ## Python tests that take milliseconds each
 .PHONY: test-slow
 test-slow: setup ## end to end: real kubectl, real clients, kill -9, wheels
 	$(PYTEST) -m slow tests
+
+# What cargo-fuzz would set, without its need for a nightly compiler; libFuzzer itself comes with libfuzzer-sys.
+FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+	$(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_RUNS ?= 100000
+FUZZ_SECONDS ?= 60
+
+.PHONY: test-fuzz
+test-fuzz: ## what reads bytes from the network, with arbitrary ones: as many as FUZZ_RUNS, the same each time
+	# Not --locked: what the workspace's crates have come to need since is added to its lock file.
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --manifest-path native/fuzz/Cargo.toml \
+		--target-dir target/fuzz --target $(FUZZ_HOST)
+	for target in native/fuzz/fuzz_targets/*.rs; do \
+		name=$$(basename $$target .rs); corpus=$$(mktemp -d); \
+		target/fuzz/$(FUZZ_HOST)/release/$$name -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) -seed=1 -max_len=4096 \
+			-artifact_prefix=target/fuzz/ $$corpus native/fuzz/seeds/$$name > target/fuzz/$$name.log 2>&1 \
+			|| { tail -n 40 target/fuzz/$$name.log; exit 1; }; \
+		tail -n 1 target/fuzz/$$name.log; \
+		rm -rf $$corpus; \
+	done
 
 .PHONY: test-laws
 test-laws: setup ## look for new counterexamples of the laws that tests of the rest repeat: minutes, random
@@ -92,6 +113,7 @@ lint-stubs: setup ## hold _native.pyi against the extension
 .PHONY: lint-rust
 lint-rust: ## rustfmt and clippy
 	cargo fmt --all --check
+	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: format

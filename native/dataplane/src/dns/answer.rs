@@ -119,6 +119,17 @@ pub(super) fn answer(table: &Table, wire: &[u8], udp: bool, asker: Asker) -> Out
     }
 }
 
+impl Table {
+    /// The answer to a message from here alone; None when it is not ours to answer, or no query at all.
+    pub fn answer(&self, query: &[u8], udp: bool) -> Option<Vec<u8>> {
+        match answer(self, query, udp, Asker::default()) {
+            Outcome::Reply(reply) => Some(reply),
+            // who asks is not known: nothing is searched
+            Outcome::Drop | Outcome::Forward(_) | Outcome::Follow { .. } | Outcome::Search { .. } => None,
+        }
+    }
+}
+
 pub(super) enum Resolved {
     Done,
     Elsewhere,

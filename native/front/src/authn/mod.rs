@@ -17,7 +17,7 @@ use ring::digest::{SHA256, digest};
 use rustc_hash::FxHashMap;
 
 pub use certificate::{ClientCa, ClientIdentity};
-pub use jwt::{KeyError, PublicKey};
+pub use jwt::{KeyError, PublicKey, claims};
 pub use service_account::{BoundToken, ServiceAccountIssuer};
 
 /// The outcome for one request.

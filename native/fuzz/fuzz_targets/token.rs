@@ -1,0 +1,15 @@
+//! Any bearer token: nothing but a signature by the key makes its claims known.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use kubecore_front::authn::{PublicKey, claims};
+use libfuzzer_sys::fuzz_target;
+
+/// Nobody has the private key: it was thrown away.
+const KEY: &[u8] = include_bytes!("../seeds/public.pem");
+static KEYS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| vec![PublicKey::from_pem(KEY).expect("a key")]);
+
+fuzz_target!(|token: &str| {
+    assert!(claims::<serde_json::Value>(token, "https://kubernetes.default.svc", &KEYS).is_err());
+});
