@@ -105,21 +105,28 @@ class ReplicaSetController(Controller):
     def _pod_updated(self, old: Object, new: Object) -> None:
         if meta.is_deleting(new):
             # a pod with grace goes from here; waiting for its end would keep its replacement waiting too
-            self._pod_deleted(new)
+            self._pod_deleted(new, lost=not meta.is_deleting(old))
             return
         before, after = self._owner(old), self._owner(new)
         if before is not None and (after is None or meta.uid(before) != meta.uid(after)):
             self.enqueue(before)
         if after is not None:
-            self._enqueue_soon(after)
+            self._pod_changed(after, lost=pods.is_active(old) and not pods.is_active(new))
         elif meta.controller_of(new) is None and (before is not None or meta.labels(old) != meta.labels(new)):
             self._enqueue_matching(new)
 
-    def _pod_deleted(self, pod: Object) -> None:
+    def _pod_deleted(self, pod: Object, *, lost: bool = False) -> None:
         owner = self._owner(pod)
         if owner is not None:
             self._expectations.deletion_observed(meta.key(owner), meta.uid(pod))
-            self._enqueue_soon(owner)
+            self._pod_changed(owner, lost=lost)
+
+    def _pod_changed(self, replica_set: Object, *, lost: bool) -> None:
+        """What is `lost` is replaced at once, however many pods the set has."""
+        if lost:
+            self.enqueue(replica_set)
+        else:
+            self._enqueue_soon(replica_set)
 
     def _owner(self, pod: Object) -> Object | None:
         reference = meta.controller_of(pod)

@@ -16,7 +16,6 @@ from kubecore.api.node_selection import accepts_node
 Object = dict[str, Any]
 
 _NODE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
-_MISMATCH = "NodeAffinity"
 
 
 class Refusal(NamedTuple):
@@ -37,7 +36,7 @@ def refusal(pod: Object, node: Object, others: Iterable[Object]) -> Refusal | No
     if short is not None:
         return short
     if not accepts_node(spec, name=meta.name(node), labels=meta.labels(node)):
-        return _failed(_MISMATCH, "node(s) didn't match Pod's node affinity/selector")
+        return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
     taken = [port for other in others for port in host_ports(other["spec"])]
     if any(conflicts(port, taken) for port in host_ports(spec)):
         return _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
@@ -72,8 +71,9 @@ def _insufficient(name: str, requested: int, used: int, capacity: int) -> Refusa
 
 
 class PodAdmission:
-    """`node()` is the Node as last heard of, `ask()` gets it anew (StatusError, OSError): its labels may have been
-    changed since. `admitted()`: the pods that the node has."""
+    """`node()` is the Node as last heard of, `ask()` gets it anew (StatusError, OSError) before a pod is refused, which
+    is for good: its labels may have been changed since, or it may not have been heard of at all. `admitted()`: the pods
+    that the node has."""
 
     def __init__(
         self, node: Callable[[], Object], ask: Callable[[], Awaitable[Object]], admitted: Callable[[], Iterable[Object]]
@@ -85,7 +85,7 @@ class PodAdmission:
     async def refusal(self, pod: Object) -> Refusal | None:
         """Decided in one step, so that of two pods that come at a time the one sees the other."""
         found = refusal(pod, self._node(), self._admitted())
-        if found is not None and found.reason == _MISMATCH:
+        if found is not None:
             node = await self._ask()
             found = refusal(pod, node, self._admitted())
         return found

@@ -208,27 +208,28 @@ class PodWorker:
                 break
             for name, remaining in actions.back_off.items():
                 self._hold_back(name, remaining)
-            if not actions.start:
-                break
             for name in actions.start:
                 await self._operations.start(self._records[name])
                 if self._should_end():
                     return
-            await self._let_end(actions.start)
-            if self._stuck(actions.start):
+            if not actions.start or self._stuck(actions.start):
                 break
-        await self._publish()
+        if not await self._one_ends():
+            await self._publish()
 
-    async def _let_end(self, started: list[str]) -> None:
-        """A container without probes is ready once it runs. One that ends at once must not be called so: a Deployment
-        would take it for available. (Upstream sees starts and ends a second late, by its relists.)"""
-        records = [self._records[name] for name in started]
-        seconds = max((record.proving_seconds for record in records if record.ready), default=0.0)
+    async def _one_ends(self) -> bool:
+        """Whether a container ended while others were given the time to prove themselves: then all is to be looked at
+        once more before it is told. One that ends at once must not be called ready: a Deployment would take it for
+        available. (Upstream sees starts and ends a second late, by its relists.)"""
+        now = self._now()
+        seconds = max(record.unproven_seconds(now) for record in self._records.values())
+        if not seconds:
+            return False
+        self._ends.clear()
         with suppress(TimeoutError):
             async with self._services.clock.timeout(seconds):
-                while any(record.ready for record in records) and not self._should_end():
-                    self._ends.clear()
-                    await self._ends.wait()
+                return await self._ends.wait()
+        return False
 
     async def _admit(self) -> bool:
         if self._admitted:

@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
@@ -178,6 +180,27 @@ async def test_a_large_set_that_is_scaled_does_not_wait(api: FakeAPI, running: R
     make_ready(api, names(api.all("pods"))[0])
     await clock.settle()
     api.change(SETS, "web", spec={"replicas": 501}, metadata={"generation": 2})
+    for _ in range(3):
+        await clock.settle()
+    assert len(api.all("pods")) == 501
+
+
+@pytest.mark.parametrize("how", ["failed", "evicted"])
+async def test_a_pod_that_a_large_set_loses_is_replaced_at_once(
+    api: FakeAPI, running: Running, clock: VirtualClock, how: str
+) -> None:
+    api.add(SETS, replica_set(500))
+    await start(running)
+    first, lost = names(api.all("pods"))[:2]
+    api.change("pods", lost, spec={"nodeName": "n1"})
+    await running.settle()
+    make_ready(api, first)
+    for _ in range(3):
+        await clock.settle()
+    if how == "failed":
+        api.change("pods", lost, status={"phase": "Failed"})
+    else:
+        await running.context.client.delete("pods", lost, "default")
     for _ in range(3):
         await clock.settle()
     assert len(api.all("pods")) == 501

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubecore.api.errors import internal_error
+from kubecore.kubelet.pod_admission import PodAdmission
 from tests.unit.kubelet.conftest import Node, Object, container
 
 
@@ -90,6 +91,18 @@ async def test_a_host_port_is_had_once(node: Node) -> None:
     await node.run(container(ports=ports), name="first")
     await node.run(container(ports=ports), name="second")
     assert refused(node, "second")[0] == "NodePorts"
+
+
+async def test_a_node_that_was_not_heard_of_yet_is_asked_for_before_a_pod_is_refused() -> None:
+    plenty = {"metadata": {"name": "node"}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3"}}}
+
+    async def ask() -> Object:
+        return plenty
+
+    admission = PodAdmission(lambda: {"metadata": {"name": "node"}}, ask, list)
+    assert await admission.refusal({"metadata": {}, "spec": {"containers": [asking(cpu="1")]}}) is None
+    refused = await admission.refusal({"metadata": {}, "spec": {"containers": [asking(cpu="3")]}})
+    assert refused is not None and refused.reason == "OutOfcpu"
 
 
 async def test_a_pod_of_another_system_is_refused(node: Node) -> None:

@@ -94,6 +94,18 @@ async def test_a_restarted_container_has_to_run_a_second_if_it_ended_soon_before
     assert node.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
 
 
+async def test_the_end_of_one_container_is_dealt_with_while_another_has_yet_to_prove_itself(node: Node) -> None:
+    await node.run(container("a"), container("b"))
+    node.runtime.end("a", 1)
+    await node.settle()
+    node.runtime.end("b", 1)
+    await node.settle()
+    assert node.runtime.attempts("b") == 2
+    await node.settle(1)
+    assert [node.container(name)["restartCount"] for name in ("a", "b")] == [1, 1]
+    assert node.condition("Ready")["status"] == "True"
+
+
 async def test_a_pod_past_its_deadline_is_ended(node: Node) -> None:
     await node.run(activeDeadlineSeconds=60)
     await node.settle(61)
@@ -186,6 +198,15 @@ async def test_a_sidecar_starts_before_the_main_container_and_ends_after_it(node
     await node.settle()
     assert node.runtime.running() == []
     assert node.status()["phase"] == "Succeeded"
+
+
+async def test_what_starts_after_sidecars_does_not_wait_for_them_to_prove_themselves(node: Node) -> None:
+    sidecars = [container(name, restartPolicy="Always") for name in ("proxy", "logs")]
+    spec = {"nodeName": "node", "initContainers": sidecars, "containers": [container()]}
+    node.api.add("pods", {"metadata": {"name": "pod"}, "spec": spec})
+    for _ in range(20):
+        await node.clock.settle()
+    assert node.runtime.running() == ["proxy", "logs", "main"]
 
 
 # --- deletion
