@@ -330,10 +330,12 @@ class Forwarder:
         *,
         bind_address: str | None = None,
         bind_port: int | None = None,
+        proxy_protocol: int | None = None,
     ) -> tuple[str, int]:
         """Bind (by default the service's own address) and serve; returns what was bound. While the service has no
-        destination its port refuses connections. OSError with errno as bind(2) gives it; ValueError for an unknown
-        service, one that is listened for already, and SCTP."""
+        destination its port refuses connections. `proxy_protocol` 1 or 2 tells destinations of a TCP service their
+        clients' addresses in that version of the PROXY protocol. OSError with errno as bind(2) gives it; ValueError for
+        an unknown service, one that is listened for already, and SCTP."""
     def close(self, protocol: str, address: str, port: int) -> bool:
         """Free the port; open connections live on. False: it was not listened for."""
     def shutdown(self) -> None:

@@ -1,5 +1,6 @@
-"""The userspace forwarder beside haproxy, each on one core: bulk (gigabits per CPU second) and 1 KB ping-pong (CPU per
-round trip). Clients and servers of both share the other core. haproxy runs with and without splicing.
+"""The userspace forwarder beside haproxy, each on one core: bulk (gigabits per CPU second), 1 KB ping-pong (CPU per
+round trip) and a new connection for each 1 KB (CPU per connection). Clients and servers of both share the other core.
+haproxy runs with and without splicing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from _report import Target, interleaved, median, ratios, row, spread
 from _servers import LOAD_CPU, SERVER_CPU, Server, free_port, pinned, program, require_optimised_build, running, scratch
 
 STREAMS, BULK_SECONDS = 4, 2.0
+FRESH = 3_000
 CONNECTIONS, ROUND_TRIPS, MESSAGE = 32, 40_000, 1024
 BULK = Target("Gb per CPU-s at least x 1.4", 1.4, "at least")
 PING = Target("CPU at most x 1", 1.0, "at most")
@@ -146,6 +148,28 @@ def ping_pong(proxy: Server, listener: socket.socket) -> Load:
         return load
 
 
+def fresh(proxy: Server, listener: socket.socket) -> Load:
+    """One connection after another, each with 1 KB there and back."""
+    message, buffer = bytes(MESSAGE), bytearray(MESSAGE)
+
+    def pass_on(sender: socket.socket, receiver: socket.socket) -> None:
+        sender.sendall(message)
+        left = MESSAGE
+        while left:
+            left -= receiver.recv_into(buffer, left)
+
+    cpu, started = proxy.cpu_seconds(), time.monotonic()
+    for _ in range(FRESH):
+        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+            client.sendall(b"?")
+            server, _ = listener.accept()
+            with server:
+                assert server.recv(1) == b"?"
+                pass_on(client, server)
+                pass_on(server, client)
+    return Load(FRESH, time.monotonic() - started, proxy.cpu_seconds() - cpu)
+
+
 def told_bulk(rounds: list[Load]) -> str:
     each = [load.per_core / 1000 for load in rounds]
     return f"{median([load.rate for load in rounds]) / 1000:.1f} Gb/s, {median(each):.1f} Gb per CPU-s"
@@ -167,6 +191,10 @@ def beside(listener: socket.socket, name: str, option: str) -> None:
         found = ratios(a, b, "cpu_us")
         told, verdict = f"CPU x {spread(found)}", PING.verdict(median(found))
         row("tcp-proxy 1 KB ping-pong", told_ping(a), f"{name}: {told_ping(b)}", told, PING.text, verdict)
+        a, b = interleaved(lambda: fresh(ours, listener), lambda: fresh(peer, listener))
+        found = ratios(a, b, "cpu_us")
+        told, verdict = f"CPU x {spread(found)}", PING.verdict(median(found))
+        row("tcp-proxy new connection, 1 KB", told_ping(a), f"{name}: {told_ping(b)}", told, PING.text, verdict)
 
 
 def drain(listener: socket.socket) -> None:

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kubecore_core::balance::ServiceKey;
+use kubecore_dataplane::proxy_protocol::ProxyProtocol;
 use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -53,6 +54,14 @@ fn pair(address: SocketAddr) -> Address {
     (address.ip().to_string(), address.port())
 }
 
+fn version(number: u8) -> PyResult<ProxyProtocol> {
+    match number {
+        1 => Ok(ProxyProtocol::V1),
+        2 => Ok(ProxyProtocol::V2),
+        _ => Err(PyValueError::new_err(format!("PROXY protocol {number}: expected version 1 or 2"))),
+    }
+}
+
 /// Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Forwarder {
@@ -81,7 +90,9 @@ impl Forwarder {
         Ok(Self { core, balancer: Arc::clone(&balancer.core) })
     }
 
-    #[pyo3(signature = (protocol, address, port, *, bind_address = None, bind_port = None))]
+    #[pyo3(signature = (protocol, address, port, *, bind_address = None, bind_port = None,
+                        proxy_protocol = None))]
+    #[allow(clippy::too_many_arguments)]
     fn listen(
         &self,
         py: Python<'_>,
@@ -90,12 +101,14 @@ impl Forwarder {
         port: u16,
         bind_address: Option<&str>,
         bind_port: Option<u16>,
+        proxy_protocol: Option<u8>,
     ) -> PyResult<Address> {
         let key = key(protocol, address, port.into())?;
         let service = self.balancer.get(&key);
         let service = service.ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))?;
         let bind = SocketAddr::new(ip(bind_address.unwrap_or(address))?, bind_port.unwrap_or(port));
-        py.detach(|| self.core.listen(&service, bind)).map(pair).map_err(os_error)
+        let proxy_protocol = proxy_protocol.map(version).transpose()?;
+        py.detach(|| self.core.listen(&service, bind, proxy_protocol)).map(pair).map_err(os_error)
     }
 
     fn close(&self, py: Python<'_>, protocol: &str, address: &str, port: u16) -> PyResult<bool> {

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 pub use crate::connections::ConnectionInfo;
 use crate::connections::Connections;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
 
@@ -104,8 +105,13 @@ impl Forwarder {
     /// destination the port stays bound but refuses connections. Returns the bound address.
     ///
     /// Errors: what bind(2) says; InvalidInput for a protocol that cannot be forwarded or a service listened for
-    /// already.
-    pub fn listen(&self, service: &Arc<VirtualService>, bind: SocketAddr) -> io::Result<SocketAddr> {
+    /// already, or for the PROXY protocol over another than TCP.
+    pub fn listen(
+        &self,
+        service: &Arc<VirtualService>,
+        bind: SocketAddr,
+        proxy_protocol: Option<ProxyProtocol>,
+    ) -> io::Result<SocketAddr> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let ServiceKey::Address { protocol, .. } = service.key() else {
             return Err(invalid("a service by firewall mark has no address to listen on".into()));
@@ -114,13 +120,17 @@ impl Forwarder {
         if listeners.contains_key(&service.key()) {
             return Err(invalid(format!("{} is listened for already", service.key())));
         }
+        if proxy_protocol.is_some() && protocol != Protocol::Tcp {
+            return Err(invalid(format!("the PROXY protocol is for TCP, not {}", protocol.as_str())));
+        }
         let (address, listener) = match protocol {
             Protocol::Tcp => {
-                let listener = TcpVirtual::bind(bind, Arc::clone(service), Arc::clone(&self.shared))?;
+                let shared = Arc::clone(&self.shared);
+                let listener = TcpVirtual::bind(bind, Arc::clone(service), shared, proxy_protocol)?;
                 let weak = Arc::downgrade(&listener);
-                service.observe(move |service| {
+                service.observe(move |_| {
                     if let Some(listener) = weak.upgrade() {
-                        listener.set_open(service.serving());
+                        listener.follow();
                     }
                 });
                 (listener.address(), Listener::Tcp(listener))

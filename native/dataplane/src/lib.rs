@@ -7,6 +7,7 @@ mod binding;
 mod connections;
 pub mod dns;
 pub mod forwarder;
+pub mod proxy_protocol;
 mod pump;
 mod splice;
 mod tcp;

@@ -2,18 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kubecore_core::balance::{Connection, Flow, VirtualService};
+use kubecore_core::balance::{Connection, Destination, Flow, VirtualService};
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::binding;
 use crate::forwarder::Shared;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::pump::{pump, reset};
 use crate::wait;
 
@@ -34,7 +37,10 @@ pub(crate) struct TcpVirtual {
     address: SocketAddr,
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
+    proxy_protocol: Option<ProxyProtocol>,
     accepting: Mutex<Option<AbortHandle>>,
+    /// The service's destinations are others now.
+    changed: Notify,
 }
 
 impl TcpVirtual {
@@ -42,13 +48,21 @@ impl TcpVirtual {
         bind: SocketAddr,
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
+        proxy_protocol: Option<ProxyProtocol>,
     ) -> io::Result<Arc<Self>> {
         let (socket, address) = binding::bind(bind, Type::STREAM)?;
-        Ok(Arc::new(Self { socket, address, service, shared, accepting: Mutex::default() }))
+        let (accepting, changed) = (Mutex::default(), Notify::new());
+        Ok(Arc::new(Self { socket, address, service, shared, proxy_protocol, accepting, changed }))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The destinations have changed.
+    pub(crate) fn follow(self: &Arc<Self>) {
+        self.set_open(self.service.serving());
+        self.changed.notify_waiters();
     }
 
     /// Begin or cease to listen.
@@ -80,17 +94,41 @@ impl TcpVirtual {
         while tried.len() < shared.options.attempts {
             let now = wait::now(&shared.clock);
             let connection = self.service.connect_excluding(flow, now, &tried)?;
-            let address = connection.destination().address();
-            let attempt = TcpStream::connect(address);
-            if let Some(Ok(stream)) =
-                wait::timeout(&shared.clock, shared.options.connect_timeout, attempt).await
-            {
+            if let Some(stream) = self.attempt(connection.destination()).await {
                 return Some((stream, connection));
             }
             shared.counters.retried.fetch_add(1, Relaxed);
-            tried.push(address);
+            tried.push(connection.destination().address());
         }
         None
+    }
+
+    /// None also when the destination is removed meanwhile: whoever hangs on it is to go elsewhere at once.
+    async fn attempt(&self, destination: &Destination) -> Option<TcpStream> {
+        let Shared { clock, options, .. } = &*self.shared;
+        let mut connecting =
+            pin!(wait::timeout(clock, options.connect_timeout, TcpStream::connect(destination.address())));
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if destination.removed() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                stream = &mut connecting => return stream?.ok().filter(|_| !destination.removed()),
+                () = changed => {}
+            }
+        }
+    }
+
+    /// Tell the destination who the client is, if it wants to know: there is always room for the first bytes.
+    fn introduce(&self, client: SocketAddr, target: SocketAddr, server: &TcpStream) -> io::Result<()> {
+        let Some(protocol) = self.proxy_protocol else { return Ok(()) };
+        let header = protocol.header(client, target);
+        let sent = SockRef::from(server).send(&header)?;
+        if sent == header.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     async fn serve(self: Arc<Self>, client: TcpStream, peer: SocketAddr, id: u64) {
@@ -106,6 +144,10 @@ impl TcpVirtual {
         for stream in [&client, &server] {
             let _ = stream.set_nodelay(true);
             let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
+        }
+        if self.introduce(peer, target, &server).is_err() {
+            reset(&client);
+            return;
         }
         let connection = pump(client, server, connection).await;
         connection.close(wait::now(&self.shared.clock));
