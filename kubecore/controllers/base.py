@@ -130,7 +130,9 @@ class Controller(ABC):
                 log.debug("%s %s: %s", self.name, key, error.message)
                 self.queue.add_rate_limited(key)
             else:
-                log.warning("%s %s: %s", self.name, key, error.message)
+                # a quota may refuse for hours: its event counts the tries, the log tells of the first
+                say = log.debug if self.queue.failures(key) else log.warning
+                say("%s %s: %s", self.name, key, error.message)
                 self.queue.add_rate_limited(key)
         except RetryLater as error:
             log.debug("%s %s: %s", self.name, key, error)

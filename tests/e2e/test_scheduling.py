@@ -93,8 +93,8 @@ def test_pods_that_keep_apart_wait_for_each_other(kubectl: Kubectl, namespace: s
     wait(kubectl, namespace, "first")
     create(kubectl, namespace, "second", app="lonely", affinity=apart)
     assert why_not(kubectl, namespace, "second") == (
-        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are "
-        "available: 1 No preemption victims found for incoming pod."
+        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. no new claims to deallocate, "
+        "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
     )
     kubectl("-n", namespace, "delete", "pod", "first")
     wait(kubectl, namespace, "second")
@@ -106,7 +106,7 @@ def test_a_cordoned_node_takes_pods_only_by_a_profile_that_does_not_mind(kubectl
     try:
         create(kubectl, namespace, "waits")
         assert why_not(kubectl, namespace, "waits").startswith(
-            "0/1 nodes are available: 1 node(s) were unschedulable. preemption: "
+            "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: "
         )
         create(kubectl, namespace, "goes", schedulerName="heedless")
         wait(kubectl, namespace, "goes")

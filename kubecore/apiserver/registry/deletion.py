@@ -174,6 +174,8 @@ def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptio
 async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> Deleted:
     strategy, metadata = store.strategy, obj["metadata"]
     uid = metadata.get("uid") or ""
+    if metadata.get("deletionTimestamp") and strategy.keeps_deletion(obj):
+        return Deleted(stored.value, False, uid)
     metadata.pop("resourceVersion", None)
     changed = _set_propagation(store, ctx, options, obj)
     grace = strategy.delete_grace(ctx, obj, options.grace)

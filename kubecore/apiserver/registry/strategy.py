@@ -199,6 +199,10 @@ class Strategy:
         """Something must still be done before a deleted object may go (finalizers)."""
         return bool(obj["metadata"].get("finalizers"))
 
+    def keeps_deletion(self, obj: JSON) -> bool:
+        """Whether a deletion that is under way stays as it is when it is asked for again, with other options even."""
+        return False
+
     def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
         """The object is about to be stored with its first deletionTimestamp: change what goes with that, in place."""
 

@@ -10,6 +10,7 @@ from kubecore.scheduler.framework import Plugin
 from kubecore.scheduler.handle import Handle
 from kubecore.scheduler.plugins.default_binder import DefaultBinder
 from kubecore.scheduler.plugins.default_preemption import DefaultPreemption
+from kubecore.scheduler.plugins.dynamic_resources import DynamicResources
 from kubecore.scheduler.plugins.image_locality import ImageLocality
 from kubecore.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
@@ -60,6 +61,7 @@ BUILT_IN: Mapping[str, Factory] = {
         hard_weight=given.get("hardPodAffinityWeight", 1),
         ignore_preferred_of_others=given.get("ignorePreferredTermsOfExistingPods", False),
     ),
+    "DynamicResources": lambda handle, given: DynamicResources(),
     "DefaultPreemption": lambda handle, given: DefaultPreemption(
         handle,
         percentage=given.get("minCandidateNodesPercentage", 10),
@@ -94,6 +96,7 @@ DEFAULT: Mapping[str, int] = dict.fromkeys(BUILT_IN, 1) | {
     "NodeAffinity": 2,
     "PodTopologySpread": 2,
     "InterPodAffinity": 2,
+    "DynamicResources": 2,
 }
 """In the order of kube-scheduler's default profile, each at all points that it implements, with its weight there."""
 

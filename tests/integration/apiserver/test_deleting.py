@@ -188,6 +188,19 @@ async def test_a_namespace_terminates_until_it_is_finalized(api: Api, cluster: A
     assert (await cluster.get("v1/namespaces", api.namespace))[0] == 404
 
 
+async def test_a_namespace_terminates_without_a_grace_and_with_the_finalizer_asked_for(api: Api, cluster: Api) -> None:
+    _, obj = await cluster.delete("v1/namespaces", api.namespace, {"propagationPolicy": "Foreground"})
+    assert "deletionGracePeriodSeconds" not in obj["metadata"]
+    assert obj["metadata"]["finalizers"] == ["foregroundDeletion"]
+    # Asked again, it stays as it was asked for first.
+    _, again = await cluster.delete("v1/namespaces", api.namespace, {"propagationPolicy": "Orphan"})
+    assert again == obj
+    obj["spec"]["finalizers"] = []
+    await cluster.update("v1/namespaces", obj, "finalize")
+    # The garbage collector's finalizer still holds it.
+    assert (await cluster.get("v1/namespaces", api.namespace))[0] == 200
+
+
 async def test_system_namespaces_cannot_be_deleted(cluster: Api) -> None:
     status, error = await cluster.delete("v1/namespaces", "kube-system")
     assert (status, error["message"]) == (

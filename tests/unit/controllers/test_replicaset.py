@@ -158,6 +158,19 @@ async def test_a_refused_pod_is_told_in_a_condition_and_an_event_and_tried_again
     assert len(api.writes("create pods")) == 11
 
 
+async def test_a_quota_that_stays_used_up_is_logged_once_however_often_it_is_tried(
+    api: FakeAPI, running: Running, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota"), times=4)
+    api.add(SETS, replica_set(1))
+    await running.context.informers.start()
+    await start(running)
+    await clock.advance(5)
+    assert len(api.all("pods")) == 1
+    logged = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert logged == ["replicaset-controller default/web: pods is forbidden: exceeded quota"]
+
+
 async def test_what_changes_in_a_large_set_within_moments_is_looked_at_together(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:

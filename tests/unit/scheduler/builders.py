@@ -88,9 +88,14 @@ def taint(key: str, value: str = "", effect: str = "NoSchedule") -> Object:
     return {"key": key, "value": value, "effect": effect}
 
 
+NO_CLAIMS = "no new claims to deallocate, "
+"""What is told first of a pod that finds no node."""
+
+
 def no_preemption(nodes: int = 1) -> str:
     """What is told of preemption where no pod's leaving would help."""
-    return f"preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+    helpless = f"0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+    return f"{NO_CLAIMS}preemption: {helpless}"
 
 
 def cache_of(*nodes: Object, pods: list[Object] | None = None) -> Cache:

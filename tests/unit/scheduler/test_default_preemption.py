@@ -11,7 +11,7 @@ from kubecore.api.errors import StatusError
 from kubecore.scheduler.framework import CycleState, Permission, Permit
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.reporting import Reporter
-from tests.unit.scheduler.builders import no_preemption
+from tests.unit.scheduler.builders import NO_CLAIMS, no_preemption
 from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
@@ -127,12 +127,13 @@ class TestNotPreempting:
 
     async def test_pods_of_the_same_priority_stay(self, cluster: Running) -> None:
         assert await self.message(cluster, priority=10) == (
-            "1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+            f"1 Insufficient cpu. {NO_CLAIMS}preemption: 0/1 nodes are available: 1 No preemption victims found for "
+            "incoming pod."
         )
 
     async def test_a_pod_may_say_that_it_never_preempts(self, cluster: Running) -> None:
         assert await self.message(cluster, preemptionPolicy="Never") == (
-            "1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."
+            f"1 Insufficient cpu. {NO_CLAIMS}preemption: not eligible due to preemptionPolicy=Never."
         )
 
     async def test_nobody_goes_where_that_would_not_help(self, cluster: Running) -> None:
@@ -150,7 +151,7 @@ class TestNotPreempting:
         await add_high(cluster)
         assert cluster.condition("high")["message"] == (
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. "
-            "preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, "
+            f"{NO_CLAIMS}preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, "
             "1 Preemption is not helpful for scheduling."
         )
 

@@ -89,8 +89,9 @@ class TestFiltering:
         await cluster.add_node("b", unschedulable=True)
         await cluster.add_pod()
         assert cluster.condition()["message"].startswith(
-            "0/2 nodes are available: 1 node(s) were unschedulable, 1 too hot. preemption: 0/2 nodes are available: "
-            "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+            "0/2 nodes are available: 1 node(s) were unschedulable, 1 too hot. no new claims to deallocate, "
+            "preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, "
+            "1 Preemption is not helpful for scheduling."
         )
 
     async def test_whatever_happens_may_change_its_mind(self, cluster: Running) -> None:

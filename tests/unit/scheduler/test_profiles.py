@@ -99,13 +99,15 @@ class TestExtensionPoints:
             "VolumeZone",
             "PodTopologySpread",
             "InterPodAffinity",
+            "DynamicResources",
             "DefaultPreemption",
             "NodeResourcesBalancedAllocation",
             "ImageLocality",
             "DefaultBinder",
         ]
         heavier = {one.name: one.weight for one in DEFAULT_PLUGINS if one.weight != 1}
-        assert heavier == {"TaintToleration": 3, "NodeAffinity": 2, "PodTopologySpread": 2, "InterPodAffinity": 2}
+        twice = dict.fromkeys(("NodeAffinity", "PodTopologySpread", "InterPodAffinity", "DynamicResources"), 2)
+        assert heavier == {"TaintToleration": 3} | twice
 
 
 class TestWhatCannotBe:

@@ -74,10 +74,19 @@ class NamespaceStrategy(Strategy):
             problems.invalid(path, phase or "", "may only be 'Active' if `deletionTimestamp` is empty")
         return problems
 
+    # --- deletion, after kubernetes pkg/registry/core/namespace/storage (REST.Delete)
+
     def holds_deletion(self, obj: JSON) -> bool:
-        return bool(obj["metadata"].get("finalizers") or (obj.get("spec") or {}).get("finalizers"))
+        """The first request only marks it, whatever its finalizers are."""
+        metadata = obj["metadata"]
+        held = metadata.get("finalizers") or (obj.get("spec") or {}).get("finalizers")
+        return bool(held) or not metadata.get("deletionTimestamp")
+
+    def keeps_deletion(self, obj: JSON) -> bool:
+        return bool((obj.get("spec") or {}).get("finalizers"))
 
     def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
+        obj["metadata"].pop("deletionGracePeriodSeconds", None)
         obj.setdefault("status", {})["phase"] = "Terminating"
         # Upstream marks it with a deletion of its own, which knows no grace.
         obj["metadata"].pop("deletionGracePeriodSeconds", None)
