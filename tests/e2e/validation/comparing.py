@@ -28,13 +28,6 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _NODE_PORTS = range(30000, 32768)
 _ALLOCATED = ("clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort")
 _OWN_WARNING = "this version of kubecore has no "
-# Kubernetes' warnings about pods (pkg/api/pod/warnings.go) are not made here yet.
-_WARN_OF_PODS = frozenset(
-    (
-        *("Pod", "PodTemplate", "ReplicationController", "Job.batch", "CronJob.batch"),
-        *("Deployment.apps", "ReplicaSet.apps", "StatefulSet.apps", "DaemonSet.apps"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +182,7 @@ def differences(case: Case, theirs: Answer, ours: Answer) -> list[str]:
         return [*(f"missing {_line(one)}" for one in missing), *(f"extra {_line(one)}" for one in extra)]
     wanted, found = _comparable(case, theirs.obj), _comparable(case, ours.obj)
     told = []
-    if theirs.warnings is not None and ours.warnings is not None and case.kind not in _WARN_OF_PODS:
+    if theirs.warnings is not None and ours.warnings is not None:
         told = [
             *(f"missing warning {text}" for text in sorted(theirs.warnings - ours.warnings)),
             *(f"extra warning {text}" for text in sorted(ours.warnings - theirs.warnings)),

@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.resources.jobs import default_failure_policy
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.schedules import BadSchedule, check_schedule, zone_errors
@@ -18,6 +19,10 @@ JSON = dict[str, Any]
 _SUCCESSFUL, _FAILED = 3, 1
 # 63 less the dash and the ten digits a Job's name adds.
 _LONGEST_NAME = 52
+_ZONE_IN_SCHEDULE = (
+    "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
+    "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+)
 
 
 class CronJobStrategy(Strategy):
@@ -67,6 +72,17 @@ class CronJobStrategy(Strategy):
         if spec.get("timeZone") != before.get("timeZone"):
             _time_zone(problems, spec.get("timeZone"))
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status":
+            return []
+        told = pod_advice.of_name(obj["metadata"]) if old is None else []
+        if old is None or pod_advice.is_new_generation(obj, old):
+            job = (obj["spec"].get("jobTemplate") or {}).get("spec") or {}
+            told += pod_advice.of_job_spec(job, "spec.jobTemplate.spec")
+        if old is not None and "TZ" in obj["spec"].get("schedule", ""):
+            told.append(_ZONE_IN_SCHEDULE)
+        return told
 
 
 def _schedule(problems: Problems, spec: JSON, old: str) -> None:

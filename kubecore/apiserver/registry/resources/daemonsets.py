@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.podspec import validate_running_template
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import (
@@ -82,6 +83,11 @@ class DaemonSetStrategy(Strategy):
         problems = Problems()
         validate_selector_unchanged(problems, obj["spec"], old["spec"])
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status" or (old is not None and _template_generation(obj) == _template_generation(old)):
+            return []
+        return pod_advice.of_template(obj["spec"].get("template"), "spec.template")
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems, status = Problems(), obj.get("status") or {}

@@ -7,6 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import (
     is_nothing,
@@ -70,6 +71,9 @@ class DeploymentStrategy(Strategy):
         problems = Problems()
         validate_selector_unchanged(problems, obj["spec"], old["spec"])
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return [] if ctx.subresource == "status" else pod_advice.of_workload(obj, old)
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         return validate_deployment_status(obj.get("status") or {}, old.get("status") or {})

@@ -7,7 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import names, pod_advice
 from kubecore.apiserver.registry.validation.job_status import validate_job_status
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec, validate_job_update
 from kubecore.apiserver.registry.validation.labels import selector_matches, validate_label_selector
@@ -63,6 +63,12 @@ class JobStrategy(Strategy):
         problems = Problems()
         validate_job_update(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status" or (old is not None and not pod_advice.is_new_generation(obj, old)):
+            return []
+        named = pod_advice.of_name(obj["metadata"]) if old is None else []
+        return named + pod_advice.of_job_spec(obj["spec"], "spec")
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()

@@ -6,6 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.api.meta import deepcopy
+from kubecore.apiserver.registry.defaulting.annotated_profiles import adopt_profiles
 from kubecore.apiserver.registry.defaulting.disabled import drop_disabled_status
 from kubecore.apiserver.registry.defaulting.labelkeys import select_by_own_labels
 from kubecore.apiserver.registry.defaulting.podspec import (
@@ -16,6 +17,7 @@ from kubecore.apiserver.registry.defaulting.podspec import (
 from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
+from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.pod_annotations import MIRROR
 from kubecore.apiserver.registry.validation.pod_resize import (
     resized_containers,
@@ -57,6 +59,9 @@ class PodStrategy(Strategy):
             status["conditions"] = [{**_GATED, "lastProbeTime": None, "lastTransitionTime": ctx.now}]
         obj["status"] = status
         select_by_own_labels(obj)
+        if obj["metadata"].get("annotations"):
+            for text in adopt_profiles(obj):
+                ctx.warn(text)
 
     def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         status, before = obj.setdefault("status", {}), old.get("status") or {}
@@ -82,6 +87,11 @@ class PodStrategy(Strategy):
         problems = Problems()
         validate_pod_status(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if old is None:
+            return pod_advice.of_pod(obj)
+        return pod_advice.of_addresses(obj.get("status") or {}) if ctx.subresource == "status" else []
 
     def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
         spec = obj.get("spec") or {}

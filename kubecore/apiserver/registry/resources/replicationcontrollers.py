@@ -8,7 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.resources.replicasets import validate_replica_status
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import names, pod_advice
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import validate_counts, validate_selected_template
 
@@ -54,6 +54,14 @@ class ReplicationControllerStrategy(Strategy):
             selected = {"matchLabels": selector}
             validate_selected_template(problems, selected, template, kind="ReplicationController")
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status" or (old is not None and not pod_advice.is_new_generation(obj, old)):
+            return []
+        if old is None:
+            return pod_advice.of_workload(obj, None)
+        # Upstream takes the one for the other here, so that the template that was is told of.
+        return pod_advice.of_template(old["spec"].get("template"), "spec.template")
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         return validate_replica_status(obj.get("status") or {})

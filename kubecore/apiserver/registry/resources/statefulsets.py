@@ -9,7 +9,7 @@ from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.defaulting.volumes import default_claim_spec
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names, pod_advice
 from kubecore.apiserver.registry.validation.claims import validate_claim_spec
 from kubecore.apiserver.registry.validation.podspec import validate_running
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -39,6 +39,7 @@ _ONLY = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
 )
+_KEEPS_ALL = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
 _STATUS_COUNTS = (
     "replicas",
     "readyReplicas",
@@ -123,6 +124,20 @@ class StatefulSetStrategy(Strategy):
         if any(not same(spec.get(key), before.get(key)) for key in fixed):
             problems.forbidden("spec", _ONLY)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status":
+            return []
+        spec, told = obj["spec"], []
+        if old is None or pod_advice.is_new_generation(obj, old):
+            told = pod_advice.of_template(spec.get("template"), "spec.template")
+        # Upstream's words differ.
+        below = "" if old is None else ".Spec"
+        for index, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+            told += advice.of_claim_spec(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{index}]{below}")
+        if (spec.get("revisionHistoryLimit") or 0) < 0:
+            told.append(_KEEPS_ALL)
+        return told
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems, status = Problems(), obj.get("status") or {}

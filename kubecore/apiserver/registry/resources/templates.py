@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.resources.generation import ContentGeneration
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.podspec import validate_template
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -26,6 +27,11 @@ class PodTemplateStrategy(ContentGeneration):
         problems = Problems()
         validate_template(problems, obj.get("template"), "template")
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if old is not None and not pod_advice.is_new_generation(obj, old):
+            return []
+        return pod_advice.of_template(obj.get("template"), "template")
 
 
 class ControllerRevisionStrategy(Strategy):

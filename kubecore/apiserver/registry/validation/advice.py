@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cryptography import x509
@@ -13,6 +14,7 @@ from kubecore.apiserver.registry.validation.addresses import parse_ip, parse_old
 
 JSON = dict[str, Any]
 
+_PLAIN_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 _FUTURE = "will be considered invalid in a future Kubernetes release: use"
 _SLICES_OF_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
@@ -21,6 +23,8 @@ _TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 
 def of_address(path: str, text: str) -> list[str]:
     """After apimachinery pkg/util/validation GetWarningsForIP."""
+    if _PLAIN_ADDRESS.fullmatch(text):
+        return []
     found = parse_old_ip(text)
     if found is None:
         return []
@@ -115,12 +119,17 @@ def of_claim(obj: JSON) -> list[str]:
     if _BETA_CLASS in (obj["metadata"].get("annotations") or {}):
         instead = 'deprecated since v1.8; use "storageClassName" attribute instead'
         told.append(f"metadata.annotations[{_BETA_CLASS}]: {instead}")
-    resources = (obj.get("spec") or {}).get("resources") or {}
+    return told + of_claim_spec(obj.get("spec") or {}, "spec")
+
+
+def of_claim_spec(spec: JSON, path: str) -> list[str]:
+    """Amounts of bytes that are no whole number."""
+    told, resources = [], spec.get("resources") or {}
     for field in ("requests", "limits"):
         amount = (resources.get(field) or {}).get("storage", "0")
         if quantity.milli(amount) % 1000:
-            path = f"spec.resources.{field}[storage]"
-            told.append(f'{path}: fractional byte value "{amount}" is invalid, must be an integer')
+            where = f"{path}.resources.{field}[storage]"
+            told.append(f'{where}: fractional byte value "{amount}" is invalid, must be an integer')
     return told
 
 

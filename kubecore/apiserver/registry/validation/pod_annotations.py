@@ -16,8 +16,8 @@ JSON = dict[str, Any]
 
 MIRROR = "kubernetes.io/config.mirror"
 _COST = "controller.kubernetes.io/pod-deletion-cost"
-_SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
-_SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
+SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
+SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _LOCALHOST = "localhost/"
 _SECCOMP_DEFAULTS = ("runtime/default", "docker/default")
@@ -32,7 +32,7 @@ def validate_pod_annotations(problems: Problems, annotations: JSON, spec: JSON, 
     if cost is not None and not (_COST_FORM.fullmatch(cost) and -(2**31) <= int(cost) < 2**31):
         problems.invalid(f"{path}[{_COST}]", cost, "must be a 32bit integer")
     for key, value in annotations.items():
-        if key == _SECCOMP_POD or key.startswith(_SECCOMP_CONTAINER):
+        if key == SECCOMP_POD or key.startswith(SECCOMP_CONTAINER):
             _seccomp(problems, value, f"{path}.{key}")
         elif key.startswith(APP_ARMOR):
             name = key.removeprefix(APP_ARMOR)
@@ -66,13 +66,13 @@ def validate_pod_annotations_update(problems: Problems, annotations: JSON, old: 
 def validate_profiles_as_annotated(problems: Problems, annotations: JSON, spec: JSON, path: str) -> None:
     """Where both an old annotation and its field are given, they say the same."""
     context = spec.get("securityContext") or {}
-    if context.get("seccompProfile") and _SECCOMP_POD in annotations:
+    if context.get("seccompProfile") and SECCOMP_POD in annotations:
         where = f"{path}.securityContext.seccompProfile"
-        _match(problems, annotations[_SECCOMP_POD], context["seccompProfile"], where, "seccomp", _SECCOMP_DEFAULTS)
+        _match(problems, annotations[SECCOMP_POD], context["seccompProfile"], where, "seccomp", _SECCOMP_DEFAULTS)
     windows = (spec.get("os") or {}).get("name") == "windows"
     for container, where in containers_with_paths(spec, path):
         own, name = container.get("securityContext") or {}, container.get("name") or ""
-        noted = annotations.get(_SECCOMP_CONTAINER + name)
+        noted = annotations.get(SECCOMP_CONTAINER + name)
         if noted is not None and own.get("seccompProfile"):
             at = f"{where}.securityContext.seccompProfile"
             _match(problems, noted, own["seccompProfile"], at, "seccomp", _SECCOMP_DEFAULTS)
@@ -97,3 +97,13 @@ def _match(problems: Problems, noted: str, profile: JSON, path: str, kind: str, 
             fits = True
     if not fits:
         problems.forbidden(f"{path}.type", f"{kind} type in annotation and field must match")
+
+
+def app_armor_profile(noted: str) -> JSON | None:
+    """The field an AppArmor annotation stands for; None where there is none."""
+    if noted == "unconfined":
+        return {"type": "Unconfined"}
+    if noted == "runtime/default":
+        return {"type": "RuntimeDefault"}
+    localhost = noted.removeprefix(_LOCALHOST)
+    return {"type": "Localhost", "localhostProfile": localhost} if localhost and localhost != noted else None
