@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import meta
 from kubecore.apiserver.admission.chain import CREATE, Plugin
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -27,7 +27,7 @@ class DefaultIngressClass(Plugin):
     name = "DefaultIngressClass"
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
+        self._classes = HeldObjects(cacher, _CLASSES)
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == _INGRESSES and operation == CREATE and not subresource
@@ -41,12 +41,11 @@ class DefaultIngressClass(Plugin):
         name = self._default()
         if name:
             spec["ingressClassName"] = name
-        return bool(name)
+        return False
 
     def _default(self) -> str:
         """Of several the newest, of those the first by name."""
-        known = [loads(item) for item in self._cacher.list(_CLASSES).items]
-        found = [one for one in known if meta.annotations(one).get(_DEFAULT_ANNOTATION) == "true"]
+        found = [one for one in self._classes.list() if meta.annotations(one).get(_DEFAULT_ANNOTATION) == "true"]
         found.sort(key=meta.name)
         newest = max((one["metadata"].get("creationTimestamp") or "" for one in found), default="")
         return next((meta.name(one) for one in found if one["metadata"].get("creationTimestamp") == newest), "")

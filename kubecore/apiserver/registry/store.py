@@ -17,7 +17,7 @@ from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
-from kubecore.apiserver.registry.validation.metadata import is_as_checked, validate_metadata, validate_metadata_update
+from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.apiserver.storage.interface import (
     KeyExists,
     KeyMissing,
@@ -350,9 +350,7 @@ class Store:
             strategy.prepare_for_update(ctx, obj, old)
         if strategy.tracks_generation and "spec" in obj and lifecycle.spec_changed(obj, old):
             metadata["generation"] = (old_metadata.get("generation") or 0) + 1
-        causes: list[Cause] = []
-        if not is_as_checked(metadata, old_metadata):
-            causes += _metadata_causes(strategy, resource, obj)
+        causes = _metadata_causes(strategy, resource, obj)
         causes += validate_metadata_update(obj, old)
         if ctx.subresource == "status":
             causes += strategy.validate_status_update(ctx, obj, old)

@@ -15,6 +15,8 @@ use tokio::time::Sleep;
 /// is reset, and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_DISCARDED: usize = 16 << 20;
+/// Bytes of what hyper answers by itself, and more.
+const LONGEST_HEAD: usize = 512;
 
 /// A connection of HTTP/1.1, on its way to the client.
 pub struct Answering<I> {
@@ -73,8 +75,11 @@ fn refusal(head: &[u8]) -> Option<Bytes> {
         b"431" => crate::status::headers_too_large(),
         _ => return None,
     };
+    // The head alone, which is short: what an answer quotes in its body is no head.
+    let is_alone = head.len() <= LONGEST_HEAD
+        && head.windows(4).position(|four| four == b"\r\n\r\n") == Some(head.len() - 4);
     let is_empty = head.windows(20).any(|part| part.eq_ignore_ascii_case(b"\r\ncontent-length: 0\r"));
-    if !is_empty {
+    if !(is_alone && is_empty) {
         return None;
     }
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -156,5 +161,8 @@ mod tests {
         assert!(refusal(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_none());
         assert!(refusal(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 20\r\n\r\n{}").is_none());
         assert!(refusal(b"chunk of a body").is_none());
+        let quoting =
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 29\r\n\r\nsent:\r\ncontent-length: 0\r\n\r\n";
+        assert!(refusal(quoting).is_none());
     }
 }

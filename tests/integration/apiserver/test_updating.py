@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from kubecore.apiserver.server import APIServer
@@ -124,3 +125,23 @@ async def test_only_one_kind_of_dry_run_is_known(api: Api, query: dict[str, str]
 async def test_a_deletion_has_no_field_manager(api: Api) -> None:
     await api.create(CM, config_map("a"))
     assert (await api.delete(CM, "a", fieldManager="x" * 200, fieldValidation="x"))[0] == 200
+
+
+async def test_metadata_that_is_wrong_is_refused_though_it_was_stored_so(server: APIServer, api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    await label_in_storage(server, api.namespace, "a", wrong="not a label")
+    for metadata in ({"annotations": {"more": "yes"}}, {"labels": {"more": "yes"}}):
+        status, error = await api.patch(CM, "a", {"metadata": metadata})
+        assert (status, error["details"]["causes"][0]["field"]) == (422, "metadata.labels")
+    assert (await api.patch(CM, "a", {"metadata": {"labels": {"wrong": "right"}}}))[0] == 200
+
+
+async def label_in_storage(server: APIServer, namespace: str, name: str, **labels: str) -> None:
+    """As a server with other rules may have left it."""
+    store = server.registry.store("configmaps")
+    assert store is not None
+    stored = await store.read(namespace, name)
+    obj = orjson.loads(stored.value)
+    obj["metadata"]["labels"] = labels
+    template = store.codec.template(store.codec.encode(obj))
+    await server.storage.update(store.key(namespace, name), template, expected=stored.revision)

@@ -24,8 +24,9 @@ JSON = dict[str, Any]
 _INT32_MAX = 2**31 - 1
 _INT64_END = 2.0**63
 
-# In JSON; what looks like it within a string does no harm.
-_WHOLE_FLOAT = re.compile(rb"\.0[,}\]]|\de\+?1\d[,}\]]")
+# In JSON; what looks like it within a string does no harm. Each begins with bytes to look for, which a single pattern
+# would not: it would be tried at every byte.
+_WHOLE_FLOATS = [re.compile(start + rb"[,}\]]") for start in (rb"\.0", rb"e\+1[678]", rb"e1[678]")]
 
 
 class CustomResourceStrategy(Strategy):
@@ -99,7 +100,8 @@ class CustomResourceStrategy(Strategy):
 
     def canonicalize(self, obj: JSON) -> None:
         """Writes whole numbers as Go does, without a fraction or an exponent: what was `2.0` is `2` from now on."""
-        if _WHOLE_FLOAT.search(dumps(_content(obj))):
+        text = dumps(_content(obj))
+        if any(pattern.search(text) for pattern in _WHOLE_FLOATS):
             for name, value in _content(obj).items():
                 obj[name] = _in_go(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import OrderedDict
 from typing import Any
@@ -29,7 +30,8 @@ def likeness(spec: JSON, pod: JSON | None) -> bytes | None:
     text = orjson.dumps(spec)
     # NUL is nowhere in JSON, so that only such a name is taken for it.
     text = text.replace(name.encode(), b"\0") if name else text
-    return text if pod is None else b"pod" + text
+    # Specs may be large, and as many as are remembered are kept for good.
+    return (b"template" if pod is None else b"pod") + hashlib.sha256(text).digest()
 
 
 class KnownSpecs:

@@ -17,16 +17,6 @@ JSON = dict[str, Any]
 
 ANNOTATIONS_LIMIT = 256 * 1024
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-_CHECKED = (
-    "name",
-    "namespace",
-    "generateName",
-    "generation",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-)
 _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
@@ -149,11 +139,6 @@ def validate_finalizers(problems: Problems, finalizers: list[str], *, any_finali
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         problems.invalid(path, finalizers, detail)
-
-
-def is_as_checked(metadata: JSON, old: JSON) -> bool:
-    """What `validate_metadata` looks at is what it was, so that there is no need to look again."""
-    return all(metadata.get(field) == old.get(field) for field in _CHECKED)
 
 
 def validate_metadata_update(obj: JSON, old: JSON) -> list[Cause]:

@@ -133,7 +133,8 @@ fn json_members(object: &[u8]) -> Result<Vec<JsonMember<'_>>, SchemaError> {
 }
 
 fn differing(of: &[JsonMember<'_>], other: &[JsonMember<'_>]) -> Result<Map<String, Value>, SchemaError> {
-    let differ = of.iter().filter(|member| !other.contains(member));
+    let others: FxHashMap<&str, &[u8]> = other.iter().map(|(name, json)| (&**name, *json)).collect();
+    let differ = of.iter().filter(|(name, json)| others.get(&**name) != Some(json));
     differ.map(|(name, json)| Ok((name.clone().into_owned(), parse_checked(json)?))).collect()
 }
 

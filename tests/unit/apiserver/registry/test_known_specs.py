@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubecore.apiserver.registry.validation.known_specs import KnownSpecs, likeness
-from kubecore.apiserver.registry.validation.podspec import validate_pod
+from kubecore.apiserver.registry.validation.podspec import validate_pod, validate_pod_spec
 from kubecore.apiserver.registry.validation.problems import Problems
 
 
@@ -67,6 +67,44 @@ def test_where_the_name_of_the_pod_or_its_annotations_count_each_pod_is_judged()
     annotated = pod()
     annotated["metadata"]["annotations"] = {"a": "b"}
     assert like(annotated) is None
+
+
+class Watched(dict[str, Any]):
+    """Tells which of its members have been asked for."""
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        super().__init__(members)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+
+def test_of_a_pod_whose_spec_is_remembered_no_rule_sees_more_than_its_spec() -> None:
+    looked_at = pod(volume="kube-api-access-seen1")
+    looked_at["spec"]["containers"][0]["name"] = "never-judged-before"
+    metadata = Watched(looked_at["metadata"])
+    validate_pod_spec(Problems(), looked_at["spec"], pod=metadata)
+    assert metadata.asked == {"annotations"}
+
+
+def test_what_is_remembered_of_a_large_spec_is_small() -> None:
+    large = pod()
+    large["spec"]["containers"][0]["args"] = ["a" * 100_000]
+    known = like(large)
+    assert known is not None
+    assert len(known) < 64
+    large["spec"]["containers"][0]["args"][0] += "b"
+    assert like(large) != known
 
 
 def test_only_so_many_are_remembered() -> None:
