@@ -78,12 +78,12 @@ FUZZ_SECONDS ?= 60
 .PHONY: test-fuzz
 test-fuzz: ## what reads bytes from the network, with arbitrary ones: as many as FUZZ_RUNS, the same each time
 	# Not --locked: what the workspace's crates have come to need since is added to its lock file.
-	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --manifest-path native/fuzz/Cargo.toml \
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir target/fuzz --target $(FUZZ_HOST)
-	for target in native/fuzz/fuzz_targets/*.rs; do \
+	for target in tests/fuzz/fuzz_targets/*.rs; do \
 		name=$$(basename $$target .rs); corpus=$$(mktemp -d); \
 		target/fuzz/$(FUZZ_HOST)/release/$$name -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) -seed=1 -max_len=4096 \
-			-artifact_prefix=target/fuzz/ $$corpus native/fuzz/seeds/$$name > target/fuzz/$$name.log 2>&1 \
+			-artifact_prefix=target/fuzz/ $$corpus tests/fuzz/seeds/$$name > target/fuzz/$$name.log 2>&1 \
 			|| { tail -n 40 target/fuzz/$$name.log; exit 1; }; \
 		tail -n 1 target/fuzz/$$name.log; \
 		rm -rf $$corpus; \
@@ -113,7 +113,7 @@ lint-stubs: setup ## hold _native.pyi against the extension
 .PHONY: lint-rust
 lint-rust: ## rustfmt and clippy
 	cargo fmt --all --check
-	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: format
