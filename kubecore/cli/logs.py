@@ -23,6 +23,14 @@ class KlogFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """Goes on without the entries that a full disk has no room for: whoever fails for it says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def configure(*, verbosity: int, file: Path | None) -> None:
     """Warnings go to standard error (everything with `verbosity` > 0); the file, where given, holds all of it."""
     root = logging.getLogger("kubecore")
@@ -32,7 +40,7 @@ def configure(*, verbosity: int, file: Path | None) -> None:
     handlers: list[logging.Handler] = [console]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.RotatingFileHandler(file, maxBytes=MAX_BYTES, backupCount=KEPT_FILES))
+        handlers.append(_LogFile(file, maxBytes=MAX_BYTES, backupCount=KEPT_FILES))
     for handler in handlers:
         handler.setFormatter(KlogFormatter())
         root.addHandler(handler)

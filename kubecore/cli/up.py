@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -168,7 +169,8 @@ def up(
         typer.echo(f"kubecore: {error}; choose another one with --data-dir", err=True)
         raise typer.Exit(1) from None
     except OSError as error:
-        typer.echo(f"kubecore: cannot write to the data directory: {told(error)}; choose one with --data-dir", err=True)
+        problem = no_room(error, data_dir) or f"{told(error)}; choose one with --data-dir"
+        typer.echo(f"kubecore: cannot write to the data directory: {problem}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(run_on_loop(_serve(cluster)))
 
@@ -201,9 +203,10 @@ async def _serve(cluster: Cluster) -> int:
         try:
             starting.result()
         except Exception as error:
-            log.info("start failed: %s", told(error))
+            problem = no_room(error, cluster.config.data_dir) or told(error)
+            log.info("start failed: %s", problem)
             log.debug("because of", exc_info=True)
-            typer.echo(f"kubecore: {told(error)}", err=True)
+            typer.echo(f"kubecore: {problem}", err=True)
             return 1
         if cluster.config.real_nodes:
             typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
@@ -227,6 +230,15 @@ def rest_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def no_room(error: BaseException, directory: Path) -> str:
+    """What to do where the error says that the disk is full, else "". Such an error does not name the file."""
+    if isinstance(error, BaseExceptionGroup):
+        return no_room(error.exceptions[0], directory)
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    return f"{error.filename or directory}: {error.strerror}; make room there, or choose another place with --data-dir"
 
 
 def told(error: BaseException) -> str:

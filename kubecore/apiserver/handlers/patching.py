@@ -17,7 +17,7 @@ JSON = dict[str, Any]
 
 APPLY = "application/apply-patch+yaml"
 # Strategic merge patch needs Go structs, which custom kinds have not.
-_CUSTOM_PATCH_TYPES = (APPLY, "application/json-patch+json", "application/merge-patch+json")
+_CUSTOM_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", APPLY)
 _PATCH_TYPES = (*_CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
 
 

@@ -8,7 +8,10 @@ once. Reads run in the same thread, between transactions, so that no reader is e
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
+import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -46,6 +49,8 @@ log = logging.getLogger(__name__)
 
 _MAX_BATCH = 1024
 _FIRST_MAP_BYTES = 64 << 20
+_NO_ROOM_BYTES = 1 << 20
+"""With less left on the file system, a write that failed has failed for want of room."""
 _CREATE, _UPDATE, _DELETE, _READ, _STOP = range(5)
 
 
@@ -87,6 +92,7 @@ class LMDBStorage:
         self._clock = clock
         self._sink = sink
         self._loop = asyncio.get_running_loop()
+        self._directory = directory
         self._held = _hold(directory)
         try:
             self._env, self._dbs = _open(directory, self._config.sync)
@@ -245,10 +251,11 @@ class LMDBStorage:
         return results
 
     def _failed(self, writes: Operations, error: Exception) -> Results:
-        log.error("storage: %d writes failed: %s", len(writes), error)
+        failure = _failure(error, self._directory)
+        log.error("%d writes failed: %s", len(writes), failure)
         if len(writes) > 1:  # one of them may be the culprit: the others deserve a transaction of their own
             return [result for one in writes for result in self._write([one])]
-        return [(writes[0], None, StorageError(f"storage failed: {error}"))]
+        return [(writes[0], None, failure)]
 
     def _apply(self, writes: Operations) -> tuple[Results, Events, int]:
         now = int(self._clock.now().timestamp())
@@ -307,7 +314,7 @@ class LMDBStorage:
         except StorageError as error:
             return operation, None, error
         except (lmdb.Error, OSError) as error:
-            return operation, None, StorageError(f"storage failed: {error}")
+            return operation, None, _failure(error, self._directory)
 
     def _grow(self) -> None:
         size = self._env.info()["map_size"]
@@ -389,6 +396,22 @@ def _precondition(kind: int, key: str, expected: int, found: int) -> StorageErro
     return RevisionConflict(key, expected, found) if found != expected else None
 
 
+def _is_full(error: Exception, directory: Path) -> bool:
+    """LMDB tells a disk without room, where it has written a part of what it wanted to, as an error of the device."""
+    text = str(error)
+    if os.strerror(errno.EIO) not in text:
+        return os.strerror(errno.ENOSPC) in text
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(directory)
+        return disk.f_bavail * disk.f_frsize < _NO_ROOM_BYTES
+    return False
+
+
+def _failure(error: Exception, directory: Path) -> StorageError:
+    problem = f"no space left on the file system of {directory}" if _is_full(error, directory) else str(error)
+    return StorageError(f"storage failed: {problem}")
+
+
 def _hold(directory: Path) -> HeldDirectory:
     try:
         return HeldDirectory(directory)
@@ -407,4 +430,7 @@ def _open(directory: Path, sync: bool) -> tuple[lmdb.Environment, dict[bytes, An
         )
         return env, {name: env.open_db(name) for name in layout.DATABASES}
     except (lmdb.Error, OSError) as error:
+        if _is_full(error, directory):
+            detail = f"no space left on the file system of {directory}: make room there, or choose another place"
+            raise DataDirError(detail) from error
         raise DataDirError(f"{directory} is damaged or not a kubecore data directory: {error}") from error

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kubecore.cli.main import app
-from kubecore.cli.up import told
+from kubecore.cli.up import no_room, told
 
 
 def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -44,6 +44,14 @@ def test_an_error_is_told_without_its_number() -> None:
     )
     assert told(PermissionError(13, "Permission denied", "/root/x")) == "/root/x: Permission denied"
     assert told(ValueError("no")) == "no"
+
+
+def test_a_full_disk_is_told_with_its_place_and_what_to_do(tmp_path: Path) -> None:
+    full = OSError(28, "No space left on device")
+    assert no_room(ExceptionGroup("start", [full]), tmp_path) == (
+        f"{tmp_path}: No space left on device; make room there, or choose another place with --data-dir"
+    )
+    assert no_room(PermissionError(13, "Permission denied"), tmp_path) == ""
 
 
 def test_a_user_without_a_home_directory_is_told_to_choose_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,37 @@ async def test_the_map_grows_under_a_write_that_does_not_fit(tmp_path: Path) -> 
     writes = [storage.create(f"/registry/core/pods/ns/{n}", _value(1 << 20)) for n in range(100)]
     await asyncio.gather(*writes)
     assert len((await storage.list("/registry/")).items) == 100
+    await storage.close()
+
+
+class Unwritable:
+    """An environment whose every transaction fails so."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    def begin(self, **_: object) -> None:
+        raise lmdb.Error(self.told)
+
+
+@pytest.mark.parametrize(
+    ("told", "free", "says"),
+    [
+        ("mdb_txn_commit: No space left on device", 1 << 30, "no space left on the file system of {}"),
+        ("mdb_txn_commit: Input/output error", 0, "no space left on the file system of {}"),
+        ("mdb_txn_commit: Input/output error", 1 << 30, "mdb_txn_commit: Input/output error"),
+    ],
+)
+async def test_a_full_disk_is_called_so_however_lmdb_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, free: int, says: str
+) -> None:
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "_env", Unwritable(told))
+        patched.setattr(os, "statvfs", lambda path: os.statvfs_result((1, 1, 9, free, free, 9, 9, 9, 0, 255)))
+        with pytest.raises(StorageError) as failed:
+            await storage.create("/registry/core/pods/ns/a", _value())
+    assert str(failed.value) == "storage failed: " + says.format(tmp_path)
     await storage.close()
 
 
