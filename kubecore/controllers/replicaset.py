@@ -47,6 +47,8 @@ class ReplicaSetController(Controller):
         self._recorder = context.recorder(self.name)
         self._pod_control = PodControl(self.client, self._recorder)
         self._expectations = Expectations(self.clock)
+        self._leaving: set[str] = set()
+        """Uids of pods that are being deleted, as far as we were told before they were gone."""
         self._rests: dict[str, float] = {}
         """Key → until when a large set, which was as it should be, is not looked at again."""
         self._resting = 0.0
@@ -93,7 +95,7 @@ class ReplicaSetController(Controller):
     def _pod_added(self, pod: Object) -> None:
         if meta.is_deleting(pod):
             # seen for the first time and already on its way out, after a restart of ours
-            self._pod_deleted(pod)
+            self._pod_leaves(pod)
             return
         owner = self._owner(pod)
         if owner is not None:
@@ -105,7 +107,7 @@ class ReplicaSetController(Controller):
     def _pod_updated(self, old: Object, new: Object) -> None:
         if meta.is_deleting(new):
             # a pod with grace goes from here; waiting for its end would keep its replacement waiting too
-            self._pod_deleted(new, lost=not meta.is_deleting(old))
+            self._pod_leaves(new)
             return
         before, after = self._owner(old), self._owner(new)
         if before is not None and (after is None or meta.uid(before) != meta.uid(after)):
@@ -115,10 +117,17 @@ class ReplicaSetController(Controller):
         elif meta.controller_of(new) is None and (before is not None or meta.labels(old) != meta.labels(new)):
             self._enqueue_matching(new)
 
-    def _pod_deleted(self, pod: Object, *, lost: bool = False) -> None:
-        owner = self._owner(pod)
+    def _pod_deleted(self, pod: Object) -> None:
+        self._pod_leaves(pod)
+        self._leaving.discard(meta.uid(pod))
+
+    def _pod_leaves(self, pod: Object) -> None:
+        owner, uid = self._owner(pod), meta.uid(pod)
         if owner is not None:
-            self._expectations.deletion_observed(meta.key(owner), meta.uid(pod))
+            self._expectations.deletion_observed(meta.key(owner), uid)
+            # one deleted by force is gone without having been seen to leave
+            lost = uid not in self._leaving and not pods.is_finished(pod)
+            self._leaving.add(uid)
             self._pod_changed(owner, lost=lost)
 
     def _pod_changed(self, replica_set: Object, *, lost: bool) -> None:

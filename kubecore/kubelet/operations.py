@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.clock import Timer
 from kubecore.kubelet import logs
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
 from kubecore.kubelet.environment import ConfigError, Surroundings
@@ -29,6 +30,8 @@ _MESSAGE_BYTES = 4096
 _FALLBACK_BYTES, _FALLBACK_LINES = 2048, 80
 # A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
 _LEAST_GRACE_SECONDS = 2.0
+_PROBES = frozenset({"startupProbe", "readinessProbe"})
+_PROVING_SECONDS, _PROVING_AGAIN_SECONDS = 0.03, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,13 @@ class PodPlace:
 
 
 class ContainerOperations:
-    """`changed` is called whenever a record changed outside of a call (a probe's verdict, a failed hook)."""
+    """`changed` is called whenever a record changed outside of a call (a probe's verdict, time gone by)."""
 
     def __init__(self, services: NodeServices, changed: Callable[[], None]) -> None:
         self._services = services
         self._changed = changed
         self._probers: dict[str, Prober] = {}
+        self._proofs: dict[str, tuple[float, Timer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.pod: Object = {}
         self.place: PodPlace | None = None
@@ -58,6 +62,9 @@ class ContainerOperations:
         for prober in self._probers.values():
             prober.stop()
         self._probers.clear()
+        for _, timer in self._proofs.values():
+            timer.cancel()
+        self._proofs.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -144,8 +151,8 @@ class ContainerOperations:
         logs.make_link(logs.container_link(root, *names, container_id), log_path)
 
     def _after_start(self, record: ContainerRecord) -> None:
-        if "startupProbe" not in record.spec:
-            record.ready = record.kind != "init" and "readinessProbe" not in record.spec
+        if record.kind != "init" and _PROBES.isdisjoint(record.spec):
+            self._prove(record)
         target = self._target(record)
         container_id = record.id
         if any(f"{kind}Probe" in record.spec for kind in ("startup", "readiness", "liveness")):
@@ -161,6 +168,25 @@ class ContainerOperations:
         hook = (record.spec.get("lifecycle") or {}).get("postStart")
         if hook:
             self.spawn(self._post_start(record, container_id, hook, target), f"postStart of {record.name}")
+
+    def _prove(self, record: ContainerRecord) -> None:
+        """Without probes it is ready once it runs. But one that ends at once must not be called ready, or a Deployment
+        takes it for available: it is to run for a moment first, and for longer when it ended soon before. (Upstream
+        sees starts and ends a second late, by its relists.)"""
+        container_id = record.id
+
+        def proven() -> None:
+            del self._proofs[container_id]
+            record.ready = True
+            self._changed()
+
+        seconds = _PROVING_AGAIN_SECONDS if record.ended_soon else _PROVING_SECONDS
+        self._proofs[container_id] = (seconds, self._services.clock.call_later(seconds, proven))
+
+    @property
+    def about_to_be_ready(self) -> bool:
+        """Some container will be in a moment, unless it ends; `changed` is called then."""
+        return any(seconds <= _PROVING_SECONDS for seconds, _ in self._proofs.values())
 
     def _target(self, record: ContainerRecord) -> Target:
         place, container_id = self.place, record.id
@@ -245,6 +271,9 @@ class ContainerOperations:
         prober = self._probers.pop(status.id, None)
         if prober is not None:
             prober.stop()
+        _, timer = self._proofs.pop(status.id, (0.0, None))
+        if timer is not None:
+            timer.cancel()
         record.end(
             Termination(
                 exit_code=status.exit_code,

@@ -57,7 +57,6 @@ class PodWorker:
         self._status = StatusWriter(services.client, pod)
         self._wakened = asyncio.Event()
         self._wakened.set()
-        self._ends = asyncio.Event()
         self._timers: dict[str, Timer] = {}
         self._failures = 0
         self._place: PodPlace | None = None
@@ -76,8 +75,6 @@ class PodWorker:
         """The API's newest view of the pod."""
         old, self.pod = self.pod, pod
         self._status.seen(pod)
-        if self._should_end():
-            self._ends.set()
         if self._terminating:
             self._shorten_grace()
         elif _relevant(old) != _relevant(pod):
@@ -86,7 +83,6 @@ class PodWorker:
     def removed(self) -> None:
         """The pod is gone from the API: nothing is to be reported any more."""
         self._removed = True
-        self._ends.set()
         if self._terminating:
             self._shorten_grace()
         self.wake()
@@ -100,7 +96,6 @@ class PodWorker:
             if record.id == status.id:
                 if record.state == "running":
                     self._operations.ended(record, status)
-                    self._ends.set()
                     self.wake()
                 return True
         return False
@@ -214,22 +209,8 @@ class PodWorker:
                     return
             if not actions.start or self._stuck(actions.start):
                 break
-        if not await self._one_ends():
+        if not self._operations.about_to_be_ready:  # a status less to write for each container
             await self._publish()
-
-    async def _one_ends(self) -> bool:
-        """Whether a container ended while others were given the time to prove themselves: then all is to be looked at
-        once more before it is told. One that ends at once must not be called ready: a Deployment would take it for
-        available. (Upstream sees starts and ends a second late, by its relists.)"""
-        now = self._now()
-        seconds = max(record.unproven_seconds(now) for record in self._records.values())
-        if not seconds:
-            return False
-        self._ends.clear()
-        with suppress(TimeoutError):
-            async with self._services.clock.timeout(seconds):
-                return await self._ends.wait()
-        return False
 
     async def _admit(self) -> bool:
         if self._admitted:

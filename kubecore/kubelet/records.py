@@ -16,8 +16,7 @@ State = Literal["waiting", "running", "terminated"]
 
 CREATING = "ContainerCreating"
 INITIALIZING = "PodInitializing"
-_PROBES = frozenset({"startupProbe", "readinessProbe"})
-_PROVING_SECONDS, _PROVING_AGAIN_SECONDS, _SOON_SECONDS = 0.03, 1.0, 10.0
+_SOON_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +67,13 @@ class ContainerRecord:
         """What `restart_count` is once it has been started again."""
         return self.restart_count + 1 if self.attempted else 0
 
-    def unproven_seconds(self, now: datetime) -> float:
-        """How long it must run still before it is believed to, where no probe says so: longer when its last attempt
-        ended soon."""
-        if not self.ready or self.started_at is None or self.state != "running" or not _PROBES.isdisjoint(self.spec):
-            return 0.0
-        last, needed = self.last, _PROVING_SECONDS
-        if last is not None and last.started_at is not None and last.finished_at is not None:
-            soon = (last.finished_at - last.started_at).total_seconds() < _SOON_SECONDS
-            needed = _PROVING_AGAIN_SECONDS if soon else _PROVING_SECONDS
-        # the machine's clock may be set back meanwhile
-        return min(max(needed - (now - self.started_at).total_seconds(), 0.0), needed)
+    @property
+    def ended_soon(self) -> bool:
+        """The attempt before did."""
+        last = self.last
+        if last is None or last.started_at is None or last.finished_at is None:
+            return False
+        return (last.finished_at - last.started_at).total_seconds() < _SOON_SECONDS
 
     @property
     def field_path(self) -> str:

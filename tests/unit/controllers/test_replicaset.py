@@ -5,6 +5,7 @@ import pytest
 from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
+from kubecore.controllers import pods
 from kubecore.controllers.replicaset import ReplicaSetController
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, events, make_ready, names, template
@@ -198,7 +199,7 @@ async def test_a_large_set_that_is_scaled_does_not_wait(api: FakeAPI, running: R
     assert len(api.all("pods")) == 501
 
 
-@pytest.mark.parametrize("how", ["failed", "evicted"])
+@pytest.mark.parametrize("how", ["failed", "evicted", "deleted by force"])
 async def test_a_pod_that_a_large_set_loses_is_replaced_at_once(
     api: FakeAPI, running: Running, clock: VirtualClock, how: str
 ) -> None:
@@ -213,10 +214,11 @@ async def test_a_pod_that_a_large_set_loses_is_replaced_at_once(
     if how == "failed":
         api.change("pods", lost, status={"phase": "Failed"})
     else:
-        await running.context.client.delete("pods", lost, "default")
+        grace = 0 if how == "deleted by force" else None
+        await running.context.client.delete("pods", lost, "default", grace_period_seconds=grace)
     for _ in range(3):
         await clock.settle()
-    assert len(api.all("pods")) == 501
+    assert sum(pods.is_active(pod) for pod in api.all("pods")) == 500
 
 
 async def test_large_sets_are_looked_at_in_turn(api: FakeAPI, running: Running, clock: VirtualClock) -> None:

@@ -79,7 +79,7 @@ async def test_a_container_that_ends_at_once_is_never_called_ready(node: Node) -
     await node.settle()
     assert node.runtime.attempts("main") == 2
     await node.settle(1)
-    assert told_ready(node) == [True]
+    assert told_ready(node) == [False, True]
     assert node.container()["restartCount"] == 1
 
 
@@ -90,7 +90,7 @@ async def test_a_restarted_container_has_to_run_a_second_if_it_ended_soon_before
     assert node.runtime.attempts("main") == 2
     node.runtime.end("main", 1)
     await node.settle()
-    assert told_ready(node) == [True, False]
+    assert told_ready(node) == [True, False, False]
     assert node.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
 
 
@@ -104,6 +104,18 @@ async def test_the_end_of_one_container_is_dealt_with_while_another_has_yet_to_p
     await node.settle(1)
     assert [node.container(name)["restartCount"] for name in ("a", "b")] == [1, 1]
     assert node.condition("Ready")["status"] == "True"
+
+
+async def test_a_restart_is_told_at_once_and_that_it_is_ready_later(node: Node) -> None:
+    await node.run(container("a"), container("b"))
+    node.runtime.end("a", 1)
+    await node.settle(0.1)
+    told = {name: node.container(name) for name in ("a", "b")}
+    assert told["a"]["restartCount"] == 1 and told["a"]["state"].keys() == {"running"}
+    assert (told["a"]["ready"], told["b"]["ready"]) == (False, True)
+    assert node.condition("Ready")["status"] == "False"
+    await node.settle(1)
+    assert node.container("a")["ready"] and node.condition("Ready")["status"] == "True"
 
 
 async def test_a_pod_past_its_deadline_is_ended(node: Node) -> None:
