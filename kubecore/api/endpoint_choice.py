@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+
+from kubecore.api.remembering import remembered
 
 Object = Mapping[str, Any]
 Endpoint = tuple[str, int]
@@ -140,7 +141,7 @@ def _order(endpoint: Endpoint) -> tuple[int, int]:
     return (int(ipaddress.ip_address(endpoint[0])), endpoint[1])
 
 
-@lru_cache(maxsize=16384)
+@remembered(16384)
 def canonical(address: str) -> str:
     """The usual form of an IP address, also of one with leading zeros that old objects may hold; "" for no address."""
     if "." in address and ":" not in address:

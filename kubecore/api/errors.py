@@ -302,7 +302,8 @@ def is_gone(error: BaseException) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """Go's %q, near enough for what people put into fields."""
+    """As JSON, which is how upstream shows strings of a type of their own and pointers to strings. Others it shows by
+    %q (kubecore.api.quoting), which differs in what cannot be printed only."""
     return orjson.dumps(text).decode()
 
 

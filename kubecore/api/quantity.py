@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
+
+from kubecore.api.remembering import remembered
 
 PATTERN = r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _NUMBER = re.compile(r"([+-]?)(?=[0-9.])([0-9]*)(?:\.([0-9]*))?([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,3})")
@@ -30,7 +31,7 @@ class InvalidQuantity(ValueError):
         super().__init__(f"quantities must match the regular expression '{PATTERN}'")
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _parse(text: str) -> tuple[int, str]:
     """Nano units, and which family its suffix is of: "binary", "decimal" or "exponent"."""
     match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
@@ -87,7 +88,7 @@ def is_valid(quantity: object) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _canonical(text: str) -> str:
     nanos, family = _parse(text)
     return format_as(nanos, family)

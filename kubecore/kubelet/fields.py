@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta, quantity
+from kubecore.api.quoting import quoted
 
 Object = dict[str, Any]
 
@@ -56,14 +57,7 @@ def field_value(pod: Object, path: str, *, node: NodeFacts, pod_ips: tuple[str, 
 
 def _format_map(values: Mapping[str, str]) -> str:
     """One `key="value"` a line, sorted, the value quoted as Go quotes."""
-    return "\n".join(f"{key}={_go_quote(values[key])}" for key in sorted(values))
-
-
-def _go_quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    for raw, shown in (("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r")):
-        escaped = escaped.replace(raw, shown)
-    return f'"{escaped}"'
+    return "\n".join(f"{key}={quoted(values[key])}" for key in sorted(values))
 
 
 def resource_value(pod: Object, selector: Object, *, default_container: str, node: NodeFacts) -> str:

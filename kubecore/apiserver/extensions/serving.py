@@ -220,7 +220,7 @@ class CustomResources:
             sorted(definitions.VERBS),
             ["status"] if version.status else [],
             schema=schema,
-            warning=warning_headers([version.warning])[0][1] if version.warning else None,
+            warning=next((text for _, text in warning_headers([version.warning or ""])), None),
         )
 
     def _cached(self, definition: Definition) -> Cached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -81,12 +82,27 @@ class Request(Protocol):
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None: ...
 
 
+# Characters of warnings of one answer, and of one warning where these do not do.
+_WARNED_IN_ALL, _WARNED_EACH = 4096, 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def warning_headers(warnings: Sequence[str]) -> list[tuple[str, str]]:
-    """Warning headers (RFC 7234 code 299), each text once."""
+    """Warning headers (RFC 7234 code 299), each text once.
+
+    As in upstream's WithWarningRecorder: where they are much together each one is cut, and what is too much after that
+    is left out, as is one with control characters."""
     if not warnings:
         return []
     made: list[tuple[str, str]] = []
-    for text in dict.fromkeys(warnings):
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    texts = [text for text in dict.fromkeys(warnings) if text and not _CONTROL.search(text)]
+    cut = sum(map(len, texts)) > _WARNED_IN_ALL
+    told = 0
+    for text in texts:
+        if cut and told >= _WARNED_IN_ALL:
+            break
+        text = text[:_WARNED_EACH] if cut else text
+        told += len(text)
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         made.append(("Warning", f'299 - "{quoted}"'))
     return made

@@ -211,7 +211,9 @@ class Writing:
         if deleted.gone and not store.strategy.returns_deleted:
             body = deletion.deletion_status(store, ctx.name, deleted.uid)
             return self.answer(200, body, shape, ctx, transform=False)
-        return self.answer(200, deleted.body, shape, ctx)
+        # As upstream: only who asks in the old way is told that it goes on.
+        goes_on = given.orphan is False and not deleted.gone
+        return self.answer(202 if goes_on else 200, deleted.body, shape, ctx)
 
     async def delete_collection(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()

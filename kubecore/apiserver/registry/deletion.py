@@ -38,6 +38,8 @@ class DeleteOptions:
 
     grace: int | None = None
     propagation: str = ""
+    # orphanDependents, the forerunner of propagation; None where it is not given.
+    orphan: bool | None = None
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
@@ -50,13 +52,10 @@ def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
     if causes:
         raise errors.invalid("DeleteOptions", "", causes, group="meta.k8s.io")
     preconditions = given.get("preconditions") or {}
-    orphan = given.get("orphanDependents")
-    propagation = given.get("propagationPolicy") or ""
-    if orphan is not None:
-        propagation = "Orphan" if orphan else "Background"
     return DeleteOptions(
         grace=given.get("gracePeriodSeconds"),
-        propagation=propagation,
+        propagation=given.get("propagationPolicy") or "",
+        orphan=given.get("orphanDependents"),
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=bool(given.get("dryRun")),
@@ -133,12 +132,12 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     for _ in range(_TRIES):
         stored = await store.read(ctx.namespace, ctx.name)
         obj = loads(stored.value)
+        _check_preconditions(store, ctx, options, obj, stored)
         if not admitted:
             store.registry.admission.validate(ctx, None, obj)
             if (deciding := store.registry.admission.decide(ctx, None, obj)) is not None:
                 await deciding
             admitted = True
-        _check_preconditions(store, ctx, options, obj, stored)
         try:
             return await _delete(store, ctx, options, obj, stored)
         except RevisionConflict:
@@ -153,6 +152,15 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
 def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> None:
     """Raises 409; upstream names the kind here and not the resource (BeforeDelete)."""
     uid, resource = obj["metadata"].get("uid") or "", store.resource
+    if store.strategy.deletes_in_own_way:
+        for what, wanted, found in (
+            ("UID", options.uid, uid),
+            ("ResourceVersion", options.resource_version, str(stored.revision)),
+        ):
+            if wanted and wanted != found:
+                detail = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                raise store.conflict(ctx.name, detail)
+        return
     if options.uid and options.uid != uid:
         raise errors.conflict(
             resource.group,
@@ -209,6 +217,8 @@ def _set_propagation(store: Store, ctx: RequestContext, options: DeleteOptions, 
     metadata = obj["metadata"]
     before = metadata.get("finalizers") or []
     policy = options.propagation
+    if options.orphan is not None:
+        policy = "Orphan" if options.orphan else "Foreground" if store.strategy.deletes_in_own_way else "Background"
     if not policy:
         if lifecycle.ORPHAN in before or lifecycle.FOREGROUND in before:
             return False

@@ -127,6 +127,9 @@ class Strategy:
     any_finalizer: bool = False
     # `default` says something about the status, too.
     defaults_status: bool = True
+    # Upstream deletes it with code of its own: it says otherwise what a precondition misses, and takes the wish that
+    # dependents be not orphaned for one of foreground deletion.
+    deletes_in_own_way: bool = False
     # Its first deletionTimestamp makes a new generation.
     deletion_counts: bool = True
     # What generateName says is checked, too, and not only the name made of it.

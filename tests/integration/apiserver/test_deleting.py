@@ -201,6 +201,44 @@ async def test_a_namespace_terminates_without_a_grace_and_with_the_finalizer_ask
     assert (await cluster.get("v1/namespaces", api.namespace))[0] == 200
 
 
+@pytest.mark.parametrize(("orphan", "finalizer"), [(False, "foregroundDeletion"), (True, "orphan")])
+async def test_a_namespace_whose_dependents_are_not_orphaned_waits_for_them(
+    api: Api, cluster: Api, orphan: bool, finalizer: str
+) -> None:
+    status, obj = await cluster.delete("v1/namespaces", api.namespace, {"orphanDependents": orphan})
+    assert obj["metadata"]["finalizers"] == [finalizer]
+    assert status == (200 if orphan else 202)
+
+
+async def test_a_namespace_says_otherwise_what_a_precondition_misses(api: Api, cluster: Api) -> None:
+    _, obj = await cluster.get("v1/namespaces", api.namespace)
+    uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
+    failed = f'Operation cannot be fulfilled on namespaces "{api.namespace}": Precondition failed:'
+    _, error = await cluster.delete("v1/namespaces", api.namespace, {"preconditions": {"uid": "x"}})
+    assert error["message"] == f"{failed} UID in precondition: x, UID in object meta: {uid}"
+    assert (error["code"], error["details"]) == (409, {"name": api.namespace, "kind": "namespaces"})
+    _, error = await cluster.delete("v1/namespaces", api.namespace, {"preconditions": {"resourceVersion": "1"}})
+    assert error["message"] == f"{failed} ResourceVersion in precondition: 1, ResourceVersion in object meta: {version}"
+    held = {"preconditions": {"uid": uid, "resourceVersion": version}}
+    assert (await cluster.delete("v1/namespaces", api.namespace, held))[0] == 200
+
+
+async def test_preconditions_are_looked_at_before_what_admission_says(cluster: Api) -> None:
+    status, _ = await cluster.delete("v1/namespaces", "kube-system", {"preconditions": {"uid": "x"}})
+    assert status == 409
+
+
+async def test_who_asks_in_the_old_way_hears_that_the_deletion_goes_on(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["finalizers"] = ["example.com/a"]
+    await api.create(CM, given)
+    await api.create(CM, config_map("b"))
+    status, obj = await api.delete(CM, "a", {"orphanDependents": False})
+    assert (status, obj["metadata"]["finalizers"]) == (202, ["example.com/a"])
+    assert (await api.delete(CM, "b", {"orphanDependents": False}))[0] == 200
+    await api.patch(CM, "a", {"metadata": {"finalizers": None}})
+
+
 async def test_system_namespaces_cannot_be_deleted(cluster: Api) -> None:
     status, error = await cluster.delete("v1/namespaces", "kube-system")
     assert (status, error["message"]) == (

@@ -31,6 +31,20 @@ async def test_an_update_names_its_object(api: Api) -> None:
     assert status == 400
 
 
+async def test_a_put_makes_the_object_where_its_kind_has_it_so(api: Api, cluster: Api) -> None:
+    status, made = await cluster.call(
+        "PUT", cluster.path("node.k8s.io/v1/runtimeclasses", "put"), {"metadata": {"name": "put"}, "handler": "h"}
+    )
+    assert (status, made["handler"]) == (201, "h")
+    await cluster.delete("node.k8s.io/v1/runtimeclasses", "put")
+    status, _ = await cluster.call(
+        "PUT", cluster.path("scheduling.k8s.io/v1/priorityclasses", "put"), {"metadata": {"name": "put"}, "value": 1}
+    )
+    assert status == 404
+    status, _ = await api.call("PUT", api.path("v1/podtemplates", "put"), {"metadata": {"name": "put"}})
+    assert status == 404
+
+
 async def test_a_patch_does_not_change_the_uid_and_nobody_sets_a_deletion_timestamp(api: Api) -> None:
     await api.create(CM, config_map("a"))
     for metadata in ({"uid": "other"}, {"deletionTimestamp": "2020-01-01T00:00:00Z"}):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from kubecore.api.remembering import remembered
 
 _HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -15,7 +16,7 @@ _REFERENCE = re.compile(rf"((?:{_DOMAIN}/)?{_PART}(?:/{_PART})*)(?::({_TAG}))?(?
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def image_tag(image: str) -> str:
     """The tag of a reference: `latest` when it has neither tag nor digest, "" when it has a digest only or is none."""
     reference = _REFERENCE.fullmatch(image)

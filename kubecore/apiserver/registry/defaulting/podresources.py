@@ -6,10 +6,10 @@ k8s.io/component-helpers `resource/helpers.go`.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from kubecore.api import quantity
+from kubecore.api.remembering import remembered
 
 JSON = dict[str, Any]
 
@@ -23,7 +23,7 @@ def nano(amount: object) -> int:
     return quantity.nano(amount) if isinstance(amount, int | float) and quantity.is_valid(amount) else 0
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _nano(amount: str) -> int:
     """The same few are asked for again and again."""
     return quantity.nano(amount) if quantity.is_valid(amount) else 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from kubecore.api import quantity
+from kubecore.api.remembering import remembered
 
 JSON = dict[str, Any]
 
@@ -25,7 +25,7 @@ def canonical(amount: Any) -> Any:
     return _canonical(amount) if isinstance(amount, str) else amount
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _canonical(amount: str) -> str:
     """The same few are asked for again and again."""
     try:

@@ -10,7 +10,7 @@ from kubecore.apiserver.registry.defaulting.volumes import default_source
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
-from kubecore.apiserver.registry.validation import csi
+from kubecore.apiserver.registry.validation import advice, csi
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.volume_attachments import validate_attachment, validate_new_attachment
 
@@ -96,6 +96,9 @@ class CSIStorageCapacityStrategy(Unversioned):
         problems = Problems()
         csi.validate_capacity_update(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_storage_capacity(obj)
 
 
 class VolumeAttachmentStrategy(Unversioned):

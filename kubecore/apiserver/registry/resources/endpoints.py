@@ -7,7 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.addresses import IP_ADDRESS, parse_old_ip
 from kubecore.apiserver.registry.validation.endpoints import validate_address
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -33,6 +33,9 @@ class EndpointsStrategy(Strategy):
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         return [] if same(obj.get("subsets"), old.get("subsets")) else _subsets(obj)
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_endpoints(obj)
 
 
 def _subsets(obj: JSON) -> Problems:

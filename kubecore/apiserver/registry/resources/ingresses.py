@@ -42,10 +42,16 @@ class IngressStrategy(Strategy):
         if class_name is not None:
             problems.check("spec.ingressClassName", class_name, names.dns_subdomain)
             annotated = (obj["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
-            if ctx.operation == "CREATE" and annotated is not None:
+            if ctx.operation == "CREATE" and annotated not in (None, class_name):
                 path = f"annotations.{_CLASS_ANNOTATION}"
-                problems.invalid(path, annotated, "can not be set when the class field is also set")
+                problems.invalid(path, annotated, "must match `ingressClassName` when both are specified")
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        annotated = _CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
+        if old is None and annotated and (obj.get("spec") or {}).get("ingressClassName") is None:
+            return [f"annotation \"{_CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
+        return []
 
 
 def _host(problems: Problems, host: str, path: str) -> None:

@@ -19,6 +19,7 @@ class NamespaceStrategy(Strategy):
     resource_key = "namespaces"
     tracks_generation = False
     name_errors = staticmethod(names.dns_label)
+    deletes_in_own_way = True
 
     def default(self, obj: JSON) -> None:
         # A generated name gets its label when it is final, after validation.
@@ -86,7 +87,6 @@ class NamespaceStrategy(Strategy):
         return bool((obj.get("spec") or {}).get("finalizers"))
 
     def mark_deleting(self, ctx: RequestContext, obj: JSON) -> None:
-        obj["metadata"].pop("deletionGracePeriodSeconds", None)
         obj.setdefault("status", {})["phase"] = "Terminating"
         # Upstream marks it with a deletion of its own, which knows no grace.
         obj["metadata"].pop("deletionGracePeriodSeconds", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 
@@ -51,6 +51,9 @@ class NetworkPolicyStrategy(Strategy):
                 if kind not in _POLICY_TYPES:
                     problems.unsupported(f"spec.policyTypes[{index}]", kind, _POLICY_TYPES)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_network_policy(obj)
 
 
 def _port(problems: Problems, port: JSON, path: str) -> None:

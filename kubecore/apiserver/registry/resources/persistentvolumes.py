@@ -8,6 +8,7 @@ from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.volumes import default_volume_spec
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import advice
 from kubecore.apiserver.registry.validation.persistent_volumes import (
     validate_mount_options,
     validate_volume_spec,
@@ -49,3 +50,6 @@ class PersistentVolumeStrategy(Unversioned):
         problems = Problems()
         validate_volume_update(problems, obj, old)
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return [] if ctx.subresource == "status" else advice.of_volume(obj)

@@ -18,7 +18,6 @@ _SYSTEM_PREFIX = "system-"
 
 class PriorityClassStrategy(Unversioned):
     resource_key = "priorityclasses.scheduling.k8s.io"
-    allow_create_on_update = True
 
     def default(self, obj: JSON) -> None:
         if obj.get("preemptionPolicy") is None:

@@ -7,7 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.quantities import canonical_list
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import advice, names
 from kubecore.apiserver.registry.validation.metadata import validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.resources import validate_requirements
@@ -18,6 +18,7 @@ JSON = dict[str, Any]
 
 class RuntimeClassStrategy(Strategy):
     resource_key = "runtimeclasses.node.k8s.io"
+    allow_create_on_update = True
     allow_unconditional_update = False
     tracks_generation = False
     any_finalizer = True
@@ -44,3 +45,6 @@ class RuntimeClassStrategy(Strategy):
         problems = Problems()
         problems.immutable("handler", obj.get("handler"), old.get("handler"))
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_runtime_class(obj)

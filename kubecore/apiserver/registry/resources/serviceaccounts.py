@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
+from kubecore.apiserver.registry.validation import advice
 
 JSON = dict[str, Any]
 
@@ -19,6 +20,9 @@ class ServiceAccountStrategy(Strategy):
 
     def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         _keep_names(obj)
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_account(obj, old)
 
 
 def _keep_names(obj: JSON) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.validation import advice
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.storage_classes import (
     forbid_changes,
@@ -37,6 +38,9 @@ class StorageClassStrategy(Unversioned):
         forbid_changes(problems, obj, old, "parameters", "provisioner", "reclaimPolicy")
         problems.immutable("volumeBindingMode", obj.get("volumeBindingMode"), old.get("volumeBindingMode"))
         return problems
+
+    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        return advice.of_storage_class(obj)
 
 
 class VolumeAttributesClassStrategy(Unversioned):

@@ -17,7 +17,6 @@ JSON = dict[str, Any]
 
 class PodTemplateStrategy(ContentGeneration):
     resource_key = "podtemplates"
-    allow_create_on_update = True
     returns_deleted = True
 
     def default(self, obj: JSON) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+
+from kubecore.api.remembering import remembered
 
 IP_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
@@ -16,7 +17,7 @@ CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 _LEADING_ZEROS_RE = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, or None. Leading zeros are refused, since not everybody reads them alike."""
     try:
@@ -25,7 +26,7 @@ def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def parse_old_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """As `parse_ip`, for fields that always took numbers with leading zeros: 010.1.2.3 is 10.1.2.3."""
     found = parse_ip(text)
@@ -54,7 +55,7 @@ def canonical_ip(text: str) -> list[str]:
     return errors
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def parse_old_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """An address and the length of its prefix, with leading zeros and bits beyond the prefix."""
     address, slash, length = text.partition("/")

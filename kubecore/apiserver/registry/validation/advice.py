@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from cryptography import x509
@@ -10,14 +11,39 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from kubecore.api import quantity
+from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.addresses import parse_ip, parse_old_cidr, parse_old_ip
 
 JSON = dict[str, Any]
 
 _PLAIN_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
+# Labels of nodes that are of yesterday.
+NODE_LABELS = {
+    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
+    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
+    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
+    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
+    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
+    "app.kubernetes.io/created-by": "deprecated since v1.9",
+    "scheduler.alpha.kubernetes.io/preferAvoidPods": "deprecated since v1.22; use Taints and Tolerations instead",
+    "node-role.kubernetes.io/master": 'use "node-role.kubernetes.io/control-plane" instead',
+}
 _FUTURE = "will be considered invalid in a future Kubernetes release: use"
 _SLICES_OF_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+_BETA_CLASS_INSTEAD = 'deprecated since v1.8; use "storageClassName" attribute instead'
+_BETA_MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
+_BETA_MOUNT_OPTIONS_INSTEAD = 'deprecated since v1.31; use "mountOptions" attribute instead'
+_ENFORCE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
+# Sources of volumes: upstream's name of the field, the field, and what became of it.
+_SOURCES = (
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageOS", "storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+)
 _TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 
 
@@ -117,8 +143,7 @@ def of_claim(obj: JSON) -> list[str]:
     """After pkg/api/persistentvolumeclaim GetWarningsForPersistentVolumeClaim."""
     told = []
     if _BETA_CLASS in (obj["metadata"].get("annotations") or {}):
-        instead = 'deprecated since v1.8; use "storageClassName" attribute instead'
-        told.append(f"metadata.annotations[{_BETA_CLASS}]: {instead}")
+        told.append(f"metadata.annotations[{_BETA_CLASS}]: {_BETA_CLASS_INSTEAD}")
     return told + of_claim_spec(obj.get("spec") or {}, "spec")
 
 
@@ -163,3 +188,92 @@ def of_node(obj: JSON) -> list[str]:
     for index, text in enumerate(spec.get("podCIDRs") or []):
         told += of_range(f"spec.podCIDRs[{index}]", text)
     return told
+
+
+def of_node_term(term: JSON, path: str, *, values: bool) -> Iterator[str]:
+    """Of a term that selects nodes, or of a label selector's expressions; `values` are looked at, too, if asked for.
+    After pkg/api/node GetWarningsForNodeSelectorTerm."""
+    for index, expression in enumerate(term.get("matchExpressions") or ()):
+        where, key = f"{path}.matchExpressions[{index}]", expression.get("key") or ""
+        if key in NODE_LABELS:
+            yield f"{where}.key: {key} is {NODE_LABELS[key]}"
+        for number, value in enumerate((expression.get("values") or ()) if values else ()):
+            for wrong in names.label_value(value):
+                yield f"{where}.values[{number}]: {value} is invalid, {wrong}"
+
+
+def of_volume(obj: JSON) -> list[str]:
+    """After pkg/api/persistentvolume GetWarningsForPersistentVolume."""
+    spec, annotations = obj.get("spec") or {}, obj["metadata"].get("annotations") or {}
+    told = [
+        f"metadata.annotations[{name}]: {instead}"
+        for name, instead in ((_BETA_CLASS, _BETA_CLASS_INSTEAD), (_BETA_MOUNT_OPTIONS, _BETA_MOUNT_OPTIONS_INSTEAD))
+        if name in annotations
+    ]
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        instead = "Instead, the recommended approach is to use dynamic provisioning."
+        told.append(f"spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. {instead}")
+    required = (spec.get("nodeAffinity") or {}).get("required") or {}
+    for index, term in enumerate(required.get("nodeSelectorTerms") or ()):
+        told += of_node_term(term, f"spec.nodeAffinity.required.nodeSelectorTerms[{index}]", values=False)
+    return told + [f"spec.{shown}: {text}" for shown, field, text in _SOURCES if spec.get(field) is not None]
+
+
+def of_storage_class(obj: JSON) -> list[str]:
+    """After pkg/api/storage GetWarningsForStorageClass."""
+    return [
+        f"allowedTopologies[{index}].matchLabelExpressions[{number}].key: {NODE_LABELS[expression['key']]}"
+        for index, topology in enumerate(obj.get("allowedTopologies") or ())
+        for number, expression in enumerate(topology.get("matchLabelExpressions") or ())
+        if expression.get("key") in NODE_LABELS
+    ]
+
+
+def of_storage_capacity(obj: JSON) -> list[str]:
+    """After pkg/api/storage GetWarningsForCSIStorageCapacity."""
+    selector = obj.get("nodeTopology") or {}
+    labels = [key for key in selector.get("matchLabels") or () if key in NODE_LABELS]
+    told = of_node_term(selector, "nodeTopology", values=False)
+    return [*told, *(f"nodeTopology.matchLabels.{key}: {NODE_LABELS[key]}" for key in labels)]
+
+
+def of_runtime_class(obj: JSON) -> list[str]:
+    """After pkg/api/node GetWarningsForRuntimeClass, which does not say which label it means."""
+    selector = (obj.get("scheduling") or {}).get("nodeSelector") or ()
+    return [f"scheduling.nodeSelector: {NODE_LABELS[key]}" for key in selector if key in NODE_LABELS]
+
+
+def of_network_policy(obj: JSON) -> list[str]:
+    """After pkg/registry/networking/networkpolicy networkPolicyWarnings."""
+    spec, told = obj.get("spec") or {}, []
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        for index, rule in enumerate(spec.get(direction) or ()):
+            for number, peer in enumerate(rule.get(peers) or ()):
+                path, block = f"spec.{direction}[{index}].{peers}[{number}].ipBlock", peer.get("ipBlock") or {}
+                told += of_range(f"{path}.cidr", block.get("cidr") or "")
+                for place, text in enumerate(block.get("except") or ()):
+                    told += of_range(f"{path}.except[{place}]", text)
+    return told
+
+
+def of_endpoints(obj: JSON) -> list[str]:
+    """After pkg/registry/core/endpoint endpointsWarnings: the controller writes addresses well."""
+    labels = obj["metadata"].get("labels") or {}
+    if labels.get("endpoints.kubernetes.io/managed-by") == "endpoint-controller":
+        return []
+    return [
+        text
+        for index, subset in enumerate(obj.get("subsets") or ())
+        for field in ("addresses", "notReadyAddresses")
+        for number, address in enumerate(subset.get(field) or ())
+        for text in of_address(f"subsets[{index}].{field}[{number}].ip", address.get("ip") or "")
+    ]
+
+
+def of_account(obj: JSON, old: JSON | None) -> list[str]:
+    """After pkg/registry/core/serviceaccount: of an annotation that is new."""
+    now, before = (((one or {}).get("metadata") or {}).get("annotations") or {} for one in (obj, old))
+    if _ENFORCE_SECRETS not in now or _ENFORCE_SECRETS in before:
+        return []
+    instead = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+    return [f"metadata.annotations[{_ENFORCE_SECRETS}]: {instead}"]

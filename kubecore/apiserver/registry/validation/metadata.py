@@ -70,18 +70,25 @@ def _namespace(problems: Problems, namespace: str | None, namespaced: bool) -> N
 
 def validate_labels(problems: Problems, labels: JSON, path: str) -> None:
     """A map of labels, of an object, a template or a selector."""
-    for text, error in _wrong_labels(tuple(labels.items())):
+    listed = tuple(labels.items())
+    few = len(listed) <= _FEW_LABELS and all(len(key) + len(value) <= _SHORT_LABEL for key, value in listed)
+    # No others are kept: a client can send as many and as long ones as it likes.
+    for text, error in (_remembered_faults if few else _wrong_labels)(listed):
         problems.invalid(path, text, error)
 
 
-@lru_cache(maxsize=4096)
 def _wrong_labels(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """(a key or value, what is wrong with it); many objects have the same labels."""
+    """(a key or value, what is wrong with it)."""
     found: list[tuple[str, str]] = []
     for key, value in labels:
         found += [(key, error) for error in names.qualified_name(key)]
         found += [(value, error) for error in names.label_value(value)]
     return tuple(found)
+
+
+# Many objects have the same labels.
+_FEW_LABELS, _SHORT_LABEL = 32, 380
+_remembered_faults = lru_cache(maxsize=4096)(_wrong_labels)
 
 
 def validate_annotations(problems: Problems, annotations: JSON, path: str) -> None:

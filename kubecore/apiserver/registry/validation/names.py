@@ -7,7 +7,8 @@ an empty list means it is right. Results are cached, since the same names come a
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from kubecore.api.remembering import remembered
 
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -108,7 +109,7 @@ def _checked(text: str, limit: int, pattern: re.Pattern[str], wrong: str, *, uni
     return errors
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _qualified_name(text: str) -> tuple[str, ...]:
     prefix, slash, name = text.rpartition("/")
     errors: list[str] = []
@@ -134,7 +135,7 @@ def qualified_name(text: str) -> list[str]:
     return list(_qualified_name(text))
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _label_value(text: str) -> tuple[str, ...]:
     return tuple(_checked(text, 63, _LABEL_VALUE_RE, _LABEL_VALUE_WRONG, unit="bytes"))
 
@@ -148,7 +149,7 @@ def dns_label(text: str) -> list[str]:
     return list(_dns_label(text))
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _dns_label(text: str) -> tuple[str, ...]:
     errors = _checked(text, 63, _LABEL_RE, _LABEL_WRONG)
     if errors and errors[-1] == _LABEL_WRONG and _SUBDOMAIN_RE.fullmatch(text):

@@ -5,9 +5,10 @@ After kubernetes `pkg/api/pod/warnings.go`, warningsForOverlappingVirtualPaths.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+from kubecore.api.quoting import quoted
 
 JSON = dict[str, Any]
 
@@ -24,7 +25,7 @@ _CERTIFICATE_PATHS = (
 def overlapping_paths(volumes: list[JSON]) -> Iterator[str]:
     """Warnings, volume by volume."""
     for volume in volumes:
-        name = json.dumps(volume.get("name") or "")
+        name = quoted(volume.get("name") or "")
         for kind, items in _own_items(volume):
             yield from _overlaps(((path, "") for path in items), f"volume {name} ({kind})")
         if (projected := volume.get("projected")) is not None:
@@ -40,9 +41,9 @@ def overlapping_paths(volumes: list[JSON]) -> Iterator[str]:
 
 def _own_items(volume: JSON) -> Iterator[tuple[str, Iterator[str]]]:
     if (config_map := volume.get("configMap")) is not None:
-        yield f"ConfigMap {json.dumps(config_map.get('name') or '')}", _paths(config_map)
+        yield f"ConfigMap {quoted(config_map.get('name') or '')}", _paths(config_map)
     if (secret := volume.get("secret")) is not None:
-        yield f"Secret {json.dumps(secret.get('secretName') or '')}", _paths(secret)
+        yield f"Secret {quoted(secret.get('secretName') or '')}", _paths(secret)
     if (downward := volume.get("downwardAPI")) is not None:
         yield "DownwardAPI", _paths(downward)
 
@@ -54,7 +55,7 @@ def _paths(source: JSON) -> Iterator[str]:
 def _projected(source: JSON) -> Iterator[_File]:
     for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
         if (found := source.get(field)) is not None:
-            shown = f"{kind} {json.dumps(found.get('name') or '')}"
+            shown = f"{kind} {quoted(found.get('name') or '')}"
             yield from ((path, shown) for path in _paths(found))
     if (downward := source.get("downwardAPI")) is not None:
         yield from ((path, "DownwardAPI") for path in _paths(downward))
@@ -62,7 +63,7 @@ def _projected(source: JSON) -> Iterator[_File]:
         yield token.get("path") or "", "ServiceAccountToken"
     if (bundle := source.get("clusterTrustBundle")) is not None:
         name = bundle["name"] if bundle.get("name") is not None else bundle.get("signerName") or ""
-        yield bundle.get("path") or "", f"ClusterTrustBundle {json.dumps(name)}"
+        yield bundle.get("path") or "", f"ClusterTrustBundle {quoted(name)}"
     if (certificate := source.get("podCertificate")) is not None:
         yield from ((certificate[field], kind) for field, kind in _CERTIFICATE_PATHS if certificate.get(field))
 
@@ -88,4 +89,4 @@ def _against(files: list[_File], file: _File, volume: str) -> list[str]:
 
 def _shown(file: _File) -> str:
     path, source = file
-    return f"{json.dumps(path)} ({source})" if source else json.dumps(path)
+    return f"{quoted(path)} ({source})" if source else quoted(path)

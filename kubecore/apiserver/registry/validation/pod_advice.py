@@ -5,12 +5,13 @@ After kubernetes `pkg/api/pod/warnings.go` and `pkg/api/job/warnings.go`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from kubecore.api import quantity
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.registry.validation import advice, names
+from kubecore.apiserver.registry.validation.advice import NODE_LABELS
 from kubecore.apiserver.registry.validation.known_specs import KnownSpecs, likeness
 from kubecore.apiserver.registry.validation.path_overlaps import overlapping_paths
 from kubecore.apiserver.registry.validation.pod_annotations import (
@@ -23,16 +24,6 @@ from kubecore.apiserver.registry.validation.windows import containers_with_paths
 
 JSON = dict[str, Any]
 
-_NODE_LABELS = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-    "app.kubernetes.io/created-by": "deprecated since v1.9",
-    "scheduler.alpha.kubernetes.io/preferAvoidPods": "deprecated since v1.22; use Taints and Tolerations instead",
-    "node-role.kubernetes.io/master": 'use "node-role.kubernetes.io/control-plane" instead',
-}
 _ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": 'non-functional in v1.16+; use the "priorityClassName" field instead',
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
@@ -130,9 +121,9 @@ def _of_spec(spec: JSON, annotations: JSON, prefix: str, *, template: bool) -> l
     """`prefix` is the path of pod or template, with a dot, "" for a pod."""
     path, affinity = f"{prefix}spec", spec.get("affinity") or {}
     told = [
-        f"{path}.nodeSelector[{key}]: {_NODE_LABELS[key]}"
+        f"{path}.nodeSelector[{key}]: {NODE_LABELS[key]}"
         for key in spec.get("nodeSelector") or ()
-        if key in _NODE_LABELS
+        if key in NODE_LABELS
     ]
     told += _node_affinity(affinity.get("nodeAffinity") or {}, f"{path}.affinity.nodeAffinity")
     told += _spread(spec, f"{path}.topologySpreadConstraints")
@@ -170,26 +161,17 @@ def _of_spec(spec: JSON, annotations: JSON, prefix: str, *, template: bool) -> l
 
 def _node_affinity(affinity: JSON, path: str) -> Iterator[str]:
     for index, term in enumerate((affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()):
-        yield from _node_term(term, f"{path}.{_REQUIRED}.nodeSelectorTerms[{index}]", values=False)
+        yield from advice.of_node_term(term, f"{path}.{_REQUIRED}.nodeSelectorTerms[{index}]", values=False)
     for index, weighted in enumerate(affinity.get(_PREFERRED) or ()):
-        yield from _node_term(weighted.get("preference") or {}, f"{path}.{_PREFERRED}[{index}].preference", values=True)
-
-
-def _node_term(term: JSON, path: str, *, values: bool) -> Iterator[str]:
-    for index, expression in enumerate(term.get("matchExpressions") or ()):
-        where, key = f"{path}.matchExpressions[{index}]", expression.get("key") or ""
-        if key in _NODE_LABELS:
-            yield f"{where}.key: {key} is {_NODE_LABELS[key]}"
-        for number, value in enumerate((expression.get("values") or ()) if values else ()):
-            for wrong in names.label_value(value):
-                yield f"{where}.values[{number}]: {value} is invalid, {wrong}"
+        term, where = weighted.get("preference") or {}, f"{path}.{_PREFERRED}[{index}].preference"
+        yield from advice.of_node_term(term, where, values=True)
 
 
 def _spread(spec: JSON, path: str) -> Iterator[str]:
     for index, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         key = constraint.get("topologyKey") or ""
-        if key in _NODE_LABELS:
-            yield f"{path}[{index}].topologyKey: {key} is {_NODE_LABELS[key]}"
+        if key in NODE_LABELS:
+            yield f"{path}[{index}].topologyKey: {key} is {NODE_LABELS[key]}"
         if constraint.get("labelSelector") is None:
             yield f"{path}[{index}].labelSelector: {_MATCHES_NOTHING}"
 
@@ -222,7 +204,7 @@ def _repeated(items: list[JSON], field: str, path: str) -> Iterator[str]:
     for index, item in enumerate(items):
         value = item.get(field) or ""
         if value in seen:
-            yield f"{path}[{index}].{field}: duplicate {field} {json.dumps(value)}"
+            yield f"{path}[{index}].{field}: duplicate {field} {quoted(value)}"
         seen.add(value)
 
 
@@ -261,7 +243,7 @@ def _container(container: JSON, path: str) -> Iterator[str]:
         extends = variable.get("valueFrom") is None and reference in value and value != reference
         if name in seen and not extends:
             dropped = "which may be dropped when using apply"
-            yield f"{path}.env[{index}]: hides previous definition of {json.dumps(name)}, {dropped}"
+            yield f"{path}.env[{index}]: hides previous definition of {quoted(name)}, {dropped}"
         seen.add(name)
 
 
@@ -295,5 +277,5 @@ def _ports(spec: JSON, path: str) -> list[str]:
             other = first.setdefault(name, where)
             if other is not where:
                 use = f"services and probes that select ports by name will use {other}"
-                told.append(f"{where}: duplicate port name {json.dumps(name)} with {other}, {use}")
+                told.append(f"{where}: duplicate port name {quoted(name)} with {other}, {use}")
     return told

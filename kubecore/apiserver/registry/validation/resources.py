@@ -6,9 +6,9 @@ After kubernetes `pkg/apis/core/validation/validation.go`, validateResourceRequi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import Any
 
+from kubecore.api.remembering import remembered
 from kubecore.apiserver.registry.defaulting.podresources import aggregate, nano, shown
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -43,7 +43,7 @@ def is_native(name: str) -> bool:
     return "/" not in name or _NATIVE_DOMAIN in name
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def is_extended(name: str) -> bool:
     """A resource of a vendor's device plugin: counted in whole pieces and never overcommitted."""
     if is_native(name) or name.startswith("requests."):
@@ -75,7 +75,7 @@ def _is_counted(name: str) -> bool:
 # --- names
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def _standard_name(name: str) -> tuple[str, ...]:
     errors = names.qualified_name(name)
     if not errors and "/" not in name and not is_standard(name):
@@ -83,7 +83,7 @@ def _standard_name(name: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def _container_name(name: str) -> tuple[str, ...]:
     errors = _standard_name(name)
     if "/" not in name:
@@ -212,7 +212,7 @@ def _claims(problems: Problems, claims: list[JSON], path: str, known: Collection
 _POD_LEVEL = ("cpu", "hugepages-", "memory")
 
 
-@lru_cache(maxsize=256)
+@remembered(256)
 def _pod_level_name(name: str) -> tuple[str, ...]:
     return _standard_name(name)
 

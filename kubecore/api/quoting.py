@@ -1,0 +1,27 @@
+"""Texts as messages of Kubernetes show them."""
+
+_ESCAPED = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+    "\\": r"\\",
+    '"': r"\"",
+}
+
+
+def quoted(text: str) -> str:
+    """In double quotes, as Go's strconv.Quote and the verb %q have it: what cannot be printed is escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_ESCAPED.get(one) or (one if one.isprintable() else _by_number(one)) for one in text) + '"'
+
+
+def _by_number(character: str) -> str:
+    number = ord(character)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
