@@ -130,15 +130,28 @@ impl Body {
     }
 }
 
+type Polled = Poll<Option<Result<Frame<Pieces>, BodyError>>>;
+
+/// The next pieces of a body without end, when the client has taken enough of the former ones.
+fn flow(busy: Option<&Busy>, next: impl FnOnce() -> Polled) -> Polled {
+    let Some(outflow) = busy.and_then(|busy| busy.connection().outflow.as_ref()) else { return next() };
+    if outflow.is_full() {
+        return Poll::Pending;
+    }
+    let polled = next();
+    if let Poll::Ready(Some(Ok(frame))) = &polled {
+        outflow.handed_on(frame.data_ref().map_or(0, Buf::remaining));
+    }
+    polled
+}
+
 impl http_body::Body for Body {
     type Data = Pieces;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
-        match &mut self.get_mut().content {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        match &mut this.content {
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(Pieces::one(bytes)))))
@@ -147,8 +160,8 @@ impl http_body::Body for Body {
                 let pieces = std::mem::take(pieces);
                 Poll::Ready((pieces.remaining > 0).then(|| Ok(Frame::data(pieces))))
             }
-            Content::Stream(state) => state.poll_pieces(cx),
-            Content::Watch(watch) => watch.poll_pieces(cx),
+            Content::Stream(state) => flow(this.busy.as_ref(), || state.poll_pieces(cx)),
+            Content::Watch(watch) => flow(this.busy.as_ref(), || watch.poll_pieces(cx)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP listener: reads are answered here, everything else is handed over in batches.
 //!
-//! A request goes: `server` (accept, TLS) → `connection` (protocol, idleness) → `service` (the chain: limits, request
+//! A request goes: `server` (accept, TLS) → `connection` (protocol, `lifespan`) → `service` (the chain: limits, request
 //! info, authentication, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
 
 pub mod accept;
@@ -14,7 +14,9 @@ pub mod exchange;
 pub mod handoff;
 pub mod health;
 pub mod io;
+pub mod lifespan;
 pub mod metrics;
+mod outflow;
 mod query;
 mod read;
 mod rendering;

@@ -13,9 +13,10 @@ use rand::Rng;
 use crate::accept::{ACCEPTED, ACCEPTED_STREAMS, Form, negotiate};
 use crate::body::Body;
 use crate::exchange::Exchange;
+use crate::lifespan::Phase;
 use crate::rendering::Rendering;
 use crate::routes::Route;
-use crate::server::{Phase, Server};
+use crate::server::Server;
 use crate::status::{APPLICATION_JSON, NO_CACHE, PROTOBUF, refusal, refusal_to};
 use crate::watch_body::WatchBody;
 

@@ -24,6 +24,7 @@ use crate::connection::{self, Connection};
 use crate::handoff::Handoff;
 use crate::health::Health;
 use crate::io::StallGuard;
+use crate::lifespan::Phase;
 use crate::metrics::Metrics;
 use crate::routes::RouteTable;
 
@@ -63,16 +64,6 @@ impl Default for Limits {
             min_watch: Duration::from_secs(1800),
         }
     }
-}
-
-/// How far the server's life has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Serving,
-    /// No new connections and watches; what is under way may finish.
-    Draining,
-    /// Everything is dropped.
-    Closed,
 }
 
 /// Text that somebody else adds to `/metrics`; called on a thread that may block.
@@ -174,7 +165,7 @@ impl Server {
             let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
             match tls {
                 Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
-                None => connection::serve(server, socket, Connection::new(remote, false, None), false).await,
+                None => connection::serve(server, socket, Connection::new(remote, false, None, false)).await,
             }
         });
     }
@@ -187,7 +178,7 @@ impl Server {
         let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
             ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
         });
-        connection::serve(self, stream, Connection::new(remote, true, identity), use_http2).await;
+        connection::serve(self, stream, Connection::new(remote, true, identity, use_http2)).await;
     }
 
     pub fn handle(&self) -> &Handle {

@@ -22,11 +22,12 @@ use tokio::sync::oneshot;
 use crate::authn::Outcome;
 use crate::authz::Verdict;
 use crate::body::Body;
-use crate::connection::Connection;
+use crate::connection::{Busy, Connection};
 use crate::exchange::{Decisions, Exchange};
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
+use crate::lifespan::Phase;
 use crate::request_info::RequestInfo;
-use crate::server::{Phase, Server};
+use crate::server::Server;
 use crate::status;
 
 /// How much more than the limit of a body is read before the connection is cut.
@@ -59,7 +60,10 @@ fn broken() -> Response<Body> {
 impl Server {
     /// Answers one request. A panic on the way becomes a 500.
     pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answer {
-        let busy = connection.begin();
+        let busy = Busy::begin(connection);
+        if let Some(outflow) = &connection.outflow {
+            outflow.asked();
+        }
         match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request))) {
             Ok(Answer::Ready(Some(mut response))) => {
                 response.body_mut().keep_busy(busy);
@@ -258,6 +262,9 @@ impl Server {
                     let Some(upgrade) = upgrade else {
                         return status::refusal(&Status::bad_request("Upgrade request required"));
                     };
+                    if let Some(outflow) = &exchange.connection.outflow {
+                        outflow.switched();
+                    }
                     self.handle().spawn(connection.run(upgrade));
                     return switch_protocols(status, headers);
                 }

@@ -12,8 +12,9 @@ use kubecore_core::watch_cache::Watcher;
 use rand::Rng;
 
 use crate::body::{BodyError, Pieces};
+use crate::lifespan::Phase;
 use crate::metrics::Gauge;
-use crate::server::{Phase, Server};
+use crate::server::Server;
 
 /// Events taken from the cache at once.
 const BATCH: usize = 512;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kubecore_core::balance::{DestinationSpec, ServiceKey, ServiceOptions, VirtualService};
 use kubecore_core::clock::Clock;
+use kubecore_front::lifespan::Phase;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
@@ -22,7 +23,7 @@ use crate::certificates::{self, Certificate, Certificates};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::server;
-use crate::shared::{Counters, Phase, Shared, Target};
+use crate::shared::{Counters, Shared, Target};
 use crate::table::{HostRoutes, PathKind, PathRoute};
 
 /// A path of a host, the name of the backend it leads to, and the Ingress (`namespace/name`) that says so.

@@ -31,7 +31,7 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let began = Instant::now();
-    let busy = client.begin();
+    let busy = Busy::begin(&client);
     let mut record = Record::new(&shared, &client, &request, began);
     let refused = match judge(&client, &request) {
         Ok(host) => {

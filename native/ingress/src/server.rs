@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::Duration;
@@ -11,16 +10,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kubecore_front::io::StallGuard;
+use kubecore_front::lifespan::{Patience, Phase, live};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::AnswerBody;
 use crate::client::Client;
 use crate::head_guard::HeadGuard;
 use crate::proxy;
-use crate::shared::{Phase, Shared};
+use crate::shared::Shared;
 
 const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process has no file descriptor or memory left.
@@ -130,35 +129,6 @@ async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// What both protocol versions can do.
-trait Served: Future<Output = Result<(), hyper::Error>> {
-    fn wind_down(self: Pin<&mut Self>);
-}
-
-impl<I, S> Served for http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    fn wind_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, S> Served for http2::Connection<I, S, TokioExecutor>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = AnswerBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send + 'static,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, AnswerBody>,
-{
-    fn wind_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
 async fn serve_http1<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -168,7 +138,8 @@ where
     let mut builder = http1::Builder::new();
     // Idleness is watched here (see `live`): one timer for a connection instead of one for each head.
     builder.header_read_timeout(None).max_header_size(shared.options.max_header_bytes);
-    live(&shared, &client, builder.serve_connection(TokioIo::new(io), service).with_upgrades()).await;
+    let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+    live(served, &client.activity, patience(&shared), &shared.phase).await;
 }
 
 async fn serve_http2<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
@@ -185,29 +156,12 @@ where
         .max_header_list_size(u32::try_from(shared.options.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
-    live(&shared, &client, builder.serve_connection(TokioIo::new(io), service)).await;
+    let served = builder.serve_connection(TokioIo::new(io), service);
+    live(served, &client.activity, patience(&shared), &shared.phase).await;
 }
 
-/// Serves requests until the client goes, the connection tires, or the server ends.
-async fn live(shared: &Shared, client: &Client, served: impl Served) {
-    let mut served = pin!(served);
-    let mut phase = shared.phase.subscribe();
-    let mut tired = pin!(client.tired(&shared.options));
-    let mut winding_down = false;
-    loop {
-        tokio::select! {
-            biased;
-            _ = served.as_mut() => return,
-            () = &mut tired => return,
-            changed = phase.wait_for(|phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving }) => {
-                if changed.is_err() || winding_down {
-                    return;
-                }
-                winding_down = true;
-            }
-        }
-        served.as_mut().wind_down();
-    }
+fn patience(shared: &Shared) -> Patience {
+    Patience { first: shared.options.header_timeout, next: shared.options.idle_timeout }
 }
 
 /// Stops listening, lets requests finish within `grace`, then drops what is left.

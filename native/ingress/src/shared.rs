@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kubecore_core::clock::Clock;
+use kubecore_front::lifespan::Phase;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -20,16 +21,6 @@ pub struct Target {
     pub backend: Arc<Backend>,
     /// `namespace/name` of the Ingress whose rule it is.
     pub ingress: Box<str>,
-}
-
-/// How far the server's life has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Serving,
-    /// No new connections; what is under way may finish.
-    Draining,
-    /// Everything is dropped.
-    Closed,
 }
 
 const STATUSES: usize = 600;

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use kubecore_core::balance::Connection;
+use kubecore_front::lifespan::Phase;
 
 use crate::answers;
 use crate::body::{AnswerBody, Exchange, RequestBody};
@@ -17,7 +18,7 @@ use crate::channel::{self, told};
 use crate::forward::{Forwarding, Tried, unreachable};
 use crate::headers;
 use crate::record::Record;
-use crate::shared::{Phase, Shared};
+use crate::shared::Shared;
 
 const COPY_BUFFER: usize = 16 << 10;
 

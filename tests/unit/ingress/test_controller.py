@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import socket
@@ -13,49 +12,36 @@ import pytest
 import trustme
 
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
 from kubecore.ingress.controller import IngressController
 from kubecore.ingress.options import IngressConfig
-from tests.support.fake_api import FakeAPI
+from tests.support.running import RunningComponent
 from tests.unit.ingress.builders import backend, endpoint_slice, ingress, ingress_class, path, rule, service
 
 INGRESSES, CLASSES = "ingresses.networking.k8s.io", "ingressclasses.networking.k8s.io"
 SLICES = "endpointslices.discovery.k8s.io"
-_RESOURCES = {"Ingress": INGRESSES, "IngressClass": CLASSES, "Service": "services", "EndpointSlice": SLICES}
 ADDRESS = f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 250}.7"
 """A loopback address of this process's own, so that its ports are free."""
 
 
-class Running:
+class Running(RunningComponent):
     """A cluster and its Ingress controller, in virtual time."""
 
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.api = FakeAPI(self.clock)
-        self.controller: IngressController
-        self._task: asyncio.Task[None] | None = None
+    resources = {
+        "Ingress": INGRESSES,
+        "IngressClass": CLASSES,
+        "Service": "services",
+        "EndpointSlice": SLICES,
+        "Secret": "secrets",
+    }
+    controller: IngressController
 
     async def start(self, **config: Any) -> None:
         settings = IngressConfig(
             **{"address": ADDRESS, "http_port": 0, "https_port": 0, "grace_seconds": 0.0, **config}
         )
         self.controller = IngressController(self.api.client("kubecore-ingress"), self.clock, settings)
-        self._task = asyncio.create_task(self.controller.run())
-        await self.settle()
+        await self.run(self.controller.run())
         assert self.controller.ready.is_set()
-
-    async def settle(self) -> None:
-        await self.clock.advance(0.1)
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def add(self, *objects: Object) -> None:
-        for obj in objects:
-            self.api.add(_RESOURCES.get(obj["kind"], "secrets"), obj)
-        await self.settle()
 
     def status(self, name: str = "web") -> Object:
         found = self.api.get(INGRESSES, name)

@@ -11,47 +11,29 @@ from typing import Any
 import pytest
 
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
 from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import SCHEDULER_ANNOTATION
-from tests.support.fake_api import FakeAPI
+from tests.support.running import RunningComponent
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 
 SLICES = "endpointslices.discovery.k8s.io"
 
 
-class Running:
+class Running(RunningComponent):
     """A cluster and its proxy, in virtual time."""
 
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.api = FakeAPI(self.clock)
-        self.proxy: ServiceProxy
-        self._task: asyncio.Task[None] | None = None
+    resources = {"Service": "services", "EndpointSlice": SLICES}
+    proxy: ServiceProxy
 
     async def start(self, **config: Any) -> None:
         settings = ProxyConfig(**config)
         client = self.api.client("kube-proxy")
         self.proxy = ServiceProxy(client, self.clock, settings, native_clock=self.clock.native)
-        self._task = asyncio.create_task(self.proxy.run())
-        await self.settle()
+        await self.run(self.proxy.run())
         assert self.proxy.ready.is_set()
-
-    async def settle(self) -> None:
-        await self.clock.advance(0.1)
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def add(self, *objects: Object) -> None:
-        for obj in objects:
-            self.api.add("services" if obj["kind"] == "Service" else SLICES, obj)
-        await self.settle()
 
     # ------------------------------------------------------------------ seeing
     def served(self) -> dict[str, list[str]]:

@@ -1,0 +1,127 @@
+//! A connection of HTTP/1.1 from its client's end: over a pipe, with the handlers' part played here.
+
+use bytes::Bytes;
+use kubecore_core::clock::Clock;
+use kubecore_core::rbac::PolicyStore;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::*;
+use crate::authn::{BoundKind, ObjectLookup};
+use crate::handoff::{Pending, Reply};
+use crate::server::Limits;
+use crate::stream::StreamState;
+use crate::upgrade::UpgradeState;
+
+const ASK: &[u8] = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\n\r\n";
+const BARE_400: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
+/// Of the pipe: what the client has not read beyond that, hyper has to hold.
+const PIPE: usize = 1 << 10;
+
+struct Nothing;
+
+impl ObjectLookup for Nothing {
+    fn find(&self, _: BoundKind, _: &str, _: &str) -> Option<(u64, Bytes)> {
+        None
+    }
+}
+
+struct Pair {
+    server: Arc<Server>,
+    client: DuplexStream,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let handle = tokio::runtime::Handle::current();
+        let policy = Arc::new(PolicyStore::new());
+        let server =
+            Server::new(Limits::default(), Clock::default(), Arc::new(Nothing), policy, handle).unwrap();
+        let (client, end) = tokio::io::duplex(PIPE);
+        let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, false);
+        tokio::spawn(serve(server.clone(), end, connection));
+        Self { server, client }
+    }
+
+    /// The request that handlers get of what the client says.
+    async fn ask(&mut self, said: &[u8]) -> Box<Pending> {
+        self.client.write_all(said).await.unwrap();
+        loop {
+            if let Some(pending) = self.server.handoff.drain(1).1.pop() {
+                return pending;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What has come when it ends with `end`.
+    async fn read_until(&mut self, end: &str) -> String {
+        let mut came = Vec::new();
+        while !came.ends_with(end.as_bytes()) {
+            came.push(self.client.read_u8().await.unwrap());
+        }
+        String::from_utf8(came).unwrap()
+    }
+}
+
+fn bare_400() -> Reply {
+    Reply::Full { status: 400, headers: Vec::new(), body: Bytes::new() }
+}
+
+#[tokio::test]
+async fn an_answer_that_looks_like_hypers_own_refusal_is_passed_on_and_the_connection_goes_on() {
+    let mut pair = Pair::new();
+    for _ in 0..2 {
+        let pending = pair.ask(ASK).await;
+        assert!(pending.reply.send(bare_400()).is_ok());
+        let answer = pair.read_until("\r\n\r\n").await;
+        assert!(answer.starts_with(BARE_400), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_hyper_refuses_after_an_answer_gets_a_status() {
+    let mut pair = Pair::new();
+    assert!(pair.ask(ASK).await.reply.send(bare_400()).is_ok());
+    pair.read_until("\r\n\r\n").await;
+    pair.client.write_all(b"NONSENSE\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    pair.client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains(r#""message":"the request is no valid HTTP""#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_switched_connection_carries_what_looks_like_a_refusal() {
+    let mut pair = Pair::new();
+    let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
+    let pending = pair.ask(asked).await;
+    let connection = UpgradeState::new(pair.server.handoff.clone());
+    let reply = Reply::Upgrade { status: 101, headers: Vec::new(), connection: connection.clone() };
+    assert!(pending.reply.send(reply).is_ok());
+    pair.read_until("\r\n\r\n").await;
+    let said = format!("{BARE_400}\r\n");
+    assert!(connection.outgoing.write(Bytes::from(said.clone())));
+    assert_eq!(pair.read_until("\r\n\r\n").await, said);
+}
+
+#[tokio::test]
+async fn what_a_slow_client_has_not_read_waits_where_its_writer_sees_it() {
+    const PIECE: usize = 60 << 10;
+    let mut pair = Pair::new();
+    let stream = StreamState::new(pair.server.handoff.clone());
+    let reply = Reply::Stream { status: 200, headers: Vec::new(), stream: stream.clone() };
+    assert!(pair.ask(ASK).await.reply.send(reply).is_ok());
+    let mut written = 0;
+    while stream.writable() {
+        assert!(stream.write(Bytes::from(vec![b'x'; PIECE])));
+        written += PIECE;
+        // One thread runs all: enough turns for hyper to take what it takes.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let held = written - crate::stream::STREAM_CAPACITY;
+    assert!(held < (128 << 10) + 2 * PIECE, "{held} bytes are held beyond what waits");
+    stream.close();
+    let answer = pair.read_until("\r\n0\r\n\r\n").await;
+    assert_eq!(answer.bytes().filter(|byte| *byte == b'x').count(), written);
+}
