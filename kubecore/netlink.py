@@ -16,8 +16,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_F_REQUEST, _F_ACK, _F_EXCL, _F_CREATE, _F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+ERROR, DONE = 2, 3
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+NESTED = 0x8000
+_F_EXCL, _F_CREATE = 0x200, 0x400
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _GETROUTE = 24, 26
@@ -31,7 +33,8 @@ _IFF_UP = 1
 _IFA_F_NODAD = 0x02
 _RT_TABLE_MAIN, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
 
-_HEADER = struct.Struct("=IHHII")
+HEADER = struct.Struct("=IHHII")
+"""Of every message: length, type, flags, sequence number, port."""
 _LINK = struct.Struct("=BBHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -62,6 +65,22 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
+
+
+def messages(channel: socket.socket) -> Iterator[tuple[int, int, bytes]]:
+    """(type, sequence number, payload) of what the kernel sends, without an end: whoever asked knows the last one."""
+    while True:
+        data = channel.recv(1 << 18)
+        offset = 0
+        while offset + HEADER.size <= len(data):
+            length, kind, _, sequence, _ = HEADER.unpack_from(data, offset)
+            yield kind, sequence, data[offset + HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def error_number(payload: bytes) -> int:
+    """The errno in a message of type ERROR; 0 is an acknowledgement."""
+    return -int(struct.unpack_from("=i", payload)[0])
 
 
 def _family(address: Interface | Network) -> int:
@@ -107,7 +126,7 @@ class Netlink:
     def delete_link(self, name: str) -> None:
         """Raises OSError(ENODEV) when there is no such link."""
         body = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
-        self._request(_DELLINK, _F_ACK, body)
+        self._request(_DELLINK, ACK, body)
 
     def link_index(self, name: str) -> int | None:
         body = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
@@ -120,32 +139,32 @@ class Netlink:
         return int(_LINK.unpack_from(replies[0])[3])
 
     def set_up(self, index: int) -> None:
-        self._request(_NEWLINK, _F_ACK, _LINK.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
+        self._request(_NEWLINK, ACK, _LINK.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
 
     def set_master(self, index: int, master: int) -> None:
         body = _LINK.pack(0, 0, 0, index, 0, 0) + attribute(_IFLA_MASTER, struct.pack("=I", master))
-        self._request(_NEWLINK, _F_ACK, body)
+        self._request(_NEWLINK, ACK, body)
 
     def reflect(self, index: int) -> None:
         """A port of a bridge may be sent what came from it: a pod that talks to itself by way of a Service."""
         mode = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1"))
         info = attribute(_INFO_SLAVE_KIND, b"bridge\0") + mode
         body = _LINK.pack(0, 0, 0, index, 0, 0) + attribute(_IFLA_LINKINFO, info)
-        self._request(_NEWLINK, _F_ACK, body)
+        self._request(_NEWLINK, ACK, body)
 
     # ---- addresses and routes
 
     def add_address(self, index: int, address: Interface) -> None:
         """Raises OSError(EEXIST) when the link has it already."""
-        self._request(_NEWADDR, _F_ACK | _F_CREATE | _F_EXCL, self._address(index, address))
+        self._request(_NEWADDR, ACK | _F_CREATE | _F_EXCL, self._address(index, address))
 
     def delete_address(self, index: int, address: Interface) -> None:
-        self._request(_DELADDR, _F_ACK, self._address(index, address))
+        self._request(_DELADDR, ACK, self._address(index, address))
 
     def addresses(self, family: int = socket.AF_INET) -> list[InterfaceAddress]:
         """All IPv4 (or IPv6) addresses of this namespace."""
         found = []
-        for reply in self._request(_GETADDR, _F_DUMP, _ADDRESS.pack(family, 0, 0, 0, 0)):
+        for reply in self._request(_GETADDR, DUMP, _ADDRESS.pack(family, 0, 0, 0, 0)):
             _, prefix, _, _, index = _ADDRESS.unpack_from(reply)
             fields = dict(attributes(reply[_ADDRESS.size :]))
             raw = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
@@ -164,13 +183,13 @@ class Netlink:
         body += attribute(_RTA_OIF, struct.pack("=I", index))
         if gateway is not None:
             body += attribute(_RTA_GATEWAY, gateway.packed)
-        self._request(_NEWROUTE, _F_ACK | _F_CREATE, body)
+        self._request(_NEWROUTE, ACK | _F_CREATE, body)
 
     def routes(self) -> list[IPv4Net]:
         """Destinations of the main IPv4 routing table, the default route among them as 0.0.0.0/0."""
         found = []
         request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
-        for reply in self._request(_GETROUTE, _F_DUMP, request):
+        for reply in self._request(_GETROUTE, DUMP, request):
             _, prefix, _, _, table, *_ = _ROUTE.unpack_from(reply)
             if table == _RT_TABLE_MAIN:
                 raw = dict(attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(4))
@@ -181,7 +200,7 @@ class Netlink:
 
     def _new_link(self, attributes: bytes) -> None:
         body = _LINK.pack(0, 0, 0, 0, 0, 0) + attributes
-        self._request(_NEWLINK, _F_ACK | _F_CREATE | _F_EXCL, body)
+        self._request(_NEWLINK, ACK | _F_CREATE | _F_EXCL, body)
 
     @staticmethod
     def _address(index: int, address: Interface) -> bytes:
@@ -192,25 +211,18 @@ class Netlink:
 
     def _request(self, kind: int, flags: int, body: bytes) -> list[bytes]:
         self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _F_REQUEST, self._sequence, 0) + body)
+        self._socket.send(HEADER.pack(HEADER.size + len(body), kind, flags | REQUEST, self._sequence, 0) + body)
         replies: list[bytes] = []
-        dump = flags & _F_DUMP == _F_DUMP
-        while True:
-            data = self._socket.recv(1 << 18)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, reply, _, sequence, _ = _HEADER.unpack_from(data, offset)
-                payload = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
-                if sequence != self._sequence:
-                    continue  # the tail of an exchange that ended with an error
-                if reply == _NLMSG_DONE:
-                    return replies
-                if reply == _NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", payload)[0]
-                    if code:
-                        raise OSError(code, os.strerror(code))
-                    return replies
-                replies.append(payload)
-                if not dump and not flags & _F_ACK:
-                    return replies
+        for reply, sequence, payload in messages(self._socket):
+            if sequence != self._sequence:
+                continue  # the tail of an exchange that ended with an error
+            if reply == DONE:
+                break
+            if reply == ERROR:
+                if code := error_number(payload):
+                    raise OSError(code, os.strerror(code))
+                break
+            replies.append(payload)
+            if not flags:
+                break
+        return replies

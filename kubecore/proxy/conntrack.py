@@ -14,19 +14,27 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kubecore.netlink import Netlink, attribute, attributes
+from kubecore.netlink import (
+    ACK,
+    DONE,
+    DUMP,
+    ERROR,
+    HEADER,
+    NESTED,
+    REQUEST,
+    Netlink,
+    attribute,
+    attributes,
+    error_number,
+    messages,
+)
 
 _NETLINK_NETFILTER = 12
 _CTNETLINK, _GET, _DELETE = 1, 1, 2
 _ORIGINAL, _REPLY, _PROTOCOL_INFO, _COUNTERS_ORIGINAL, _COUNTERS_REPLY = 1, 2, 4, 9, 10
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_F_REQUEST, _F_ACK, _F_DUMP = 0x1, 0x4, 0x300
-_NESTED = 0x8000
 _ESTABLISHED = 3
 _TCP, _UDP = 6, 17
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
-_HEADER = struct.Struct("=IHHII")
 
 Endpoint = tuple[str, int]
 
@@ -90,38 +98,30 @@ def _connect() -> socket.socket:
 
 
 def _request(family: int, kind: int, flags: int, body: bytes = b"") -> bytes:
-    head = _HEADER.pack(20 + len(body), _CTNETLINK << 8 | kind, _F_REQUEST | flags, 1, 0)
+    head = HEADER.pack(20 + len(body), _CTNETLINK << 8 | kind, REQUEST | flags, 1, 0)
     return head + struct.pack("!BBH", family, 0, 0) + body
 
 
 def _dump(connection: socket.socket, family: int) -> Iterator[bytes]:
-    connection.send(_request(family, _GET, _F_DUMP))
+    connection.send(_request(family, _GET, DUMP))
     for kind, payload in _replies(connection):
-        if kind == _NLMSG_DONE:
+        if kind == DONE:
             return
         yield payload
 
 
 def _delete(connection: socket.socket, flow: Flow) -> None:
     family = socket.AF_INET6 if ":" in flow.client[0] else socket.AF_INET
-    connection.send(_request(family, _DELETE, _F_ACK, attribute(_ORIGINAL | _NESTED, flow.raw)))
+    connection.send(_request(family, _DELETE, ACK, attribute(_ORIGINAL | NESTED, flow.raw)))
     for _ in _replies(connection):
         return
 
 
 def _replies(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
-    while True:
-        data = connection.recv(1 << 18)
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, *_ = _HEADER.unpack_from(data, offset)
-            payload = data[offset + _HEADER.size : offset + length]
-            offset += (length + 3) & ~3
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", payload)[0]
-                if code:
-                    raise OSError(code, os.strerror(code))
-            yield kind, payload
+    for kind, _, payload in messages(connection):
+        if kind == ERROR and (code := error_number(payload)):
+            raise OSError(code, os.strerror(code))
+        yield kind, payload
 
 
 def _read(payload: bytes) -> Flow | None:

@@ -11,11 +11,22 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kubecore.api.endpoint_choice import Endpoint
-from kubecore.netlink import attribute, attributes
+from kubecore.netlink import (
+    ACK,
+    DONE,
+    DUMP,
+    ERROR,
+    HEADER,
+    NESTED,
+    REQUEST,
+    attribute,
+    attributes,
+    error_number,
+    messages,
+)
 from kubecore.proxy.virtual_servers import ServerKey
 
 _NETLINK_GENERIC, _CONTROL = 16, 16
@@ -25,12 +36,8 @@ _NEW_DEST, _SET_DEST, _DEL_DEST, _GET_DEST = 5, 6, 7, 8
 _SERVICE, _DESTINATION = 1, 2
 _PERSISTENT, _FALLBACK = 0x1, 0x8
 _EVERY_FLAG = _PERSISTENT | _FALLBACK | 0x10
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_F_REQUEST, _F_ACK, _F_DUMP = 0x1, 0x4, 0x300
-_NESTED = 0x8000
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
-_HEADER = struct.Struct("=IHHII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +85,19 @@ class Connection:
 
     # ------------------------------------------------------------------ services
     def add_service(self, service: Service) -> None:
-        self._request(_NEW_SERVICE, _F_ACK, attribute(_SERVICE | _NESTED, _service(service)))
+        self._request(_NEW_SERVICE, ACK, attribute(_SERVICE | NESTED, _service(service)))
 
     def change_service(self, service: Service) -> None:
-        self._request(_SET_SERVICE, _F_ACK, attribute(_SERVICE | _NESTED, _service(service)))
+        self._request(_SET_SERVICE, ACK, attribute(_SERVICE | NESTED, _service(service)))
 
     def delete_service(self, key: ServerKey) -> None:
         """With its destinations."""
-        self._request(_DEL_SERVICE, _F_ACK, attribute(_SERVICE | _NESTED, _key(key)))
+        self._request(_DEL_SERVICE, ACK, attribute(_SERVICE | NESTED, _key(key)))
 
     def services(self) -> list[ServerKey]:
         """Those that are found by address; there may be others, found by firewall mark."""
         found = []
-        for reply in self._request(_GET_SERVICE, _F_DUMP, b""):
+        for reply in self._request(_GET_SERVICE, DUMP, b""):
             fields = dict(attributes(dict(attributes(reply))[_SERVICE]))
             if {1, 2, 3, 4} <= fields.keys():
                 protocol = _NAMES.get(struct.unpack("=H", fields[2])[0], "")
@@ -99,16 +106,16 @@ class Connection:
 
     # ------------------------------------------------------------------ destinations
     def add_destination(self, key: ServerKey, endpoint: Endpoint, weight: int) -> None:
-        self._request(_NEW_DEST, _F_ACK, _both(key, endpoint, weight))
+        self._request(_NEW_DEST, ACK, _both(key, endpoint, weight))
 
     def change_destination(self, key: ServerKey, endpoint: Endpoint, weight: int) -> None:
-        self._request(_SET_DEST, _F_ACK, _both(key, endpoint, weight))
+        self._request(_SET_DEST, ACK, _both(key, endpoint, weight))
 
     def delete_destination(self, key: ServerKey, endpoint: Endpoint) -> None:
-        self._request(_DEL_DEST, _F_ACK, _both(key, endpoint, 0))
+        self._request(_DEL_DEST, ACK, _both(key, endpoint, 0))
 
     def destinations(self, key: ServerKey) -> list[Destination]:
-        replies = self._request(_GET_DEST, _F_DUMP, attribute(_SERVICE | _NESTED, _key(key)))
+        replies = self._request(_GET_DEST, DUMP, attribute(_SERVICE | NESTED, _key(key)))
         return [_read_destination(dict(attributes(reply))[_DESTINATION], key) for reply in replies]
 
     # ------------------------------------------------------------------ the exchange
@@ -118,32 +125,22 @@ class Connection:
 
     def _request(self, command: int, flags: int, body: bytes) -> list[bytes]:
         self._sequence += 1
-        head = _HEADER.pack(20 + len(body), self._family, flags | _F_REQUEST, self._sequence, 0)
+        head = HEADER.pack(20 + len(body), self._family, flags | REQUEST, self._sequence, 0)
         self._socket.send(head + struct.pack("=BBH", command, 1, 0) + body)
         replies: list[bytes] = []
-        for kind, payload in self._received():
-            if kind == _NLMSG_DONE:
+        for kind, sequence, payload in messages(self._socket):
+            if sequence != self._sequence:
+                continue
+            if kind == DONE:
                 break
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", payload)[0]
-                if code:
+            if kind == ERROR:
+                if code := error_number(payload):
                     raise OSError(code, os.strerror(code))
                 break
             replies.append(payload[4:])
             if not flags:
                 break
         return replies
-
-    def _received(self) -> Iterator[tuple[int, bytes]]:
-        while True:
-            data = self._socket.recv(1 << 18)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-                payload = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
-                if sequence == self._sequence:
-                    yield kind, payload
 
 
 def missing(error: OSError) -> bool:
@@ -199,7 +196,7 @@ def _both(key: ServerKey, endpoint: Endpoint, weight: int) -> bytes:
         + attribute(6, struct.pack("=I", 0))
         + attribute(11, struct.pack("=H", _family(address)))
     )
-    return attribute(_SERVICE | _NESTED, _key(key)) + attribute(_DESTINATION | _NESTED, destination)
+    return attribute(_SERVICE | NESTED, _key(key)) + attribute(_DESTINATION | NESTED, destination)
 
 
 def _read_destination(data: bytes, key: ServerKey) -> Destination:

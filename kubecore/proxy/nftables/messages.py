@@ -8,27 +8,32 @@ Source of the numbers: Linux `include/uapi/linux/netfilter/{nf_tables,nfnetlink}
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from kubecore.netlink import attribute, attributes
+from kubecore.netlink import (
+    ACK,
+    ERROR,
+    HEADER,
+    NESTED,
+    REQUEST,
+    attribute,
+    error_number,
+    messages,
+)
 
 _NETLINK_NETFILTER = 12
 _NFTABLES, _BATCH_BEGIN, _BATCH_END = 10, 0x10, 0x11
-_NEWCHAIN, _NEWRULE, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 3, 6, 12, 13, 14
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_F_REQUEST, _F_ACK, _F_CREATE, _F_APPEND, _F_DUMP = 0x1, 0x4, 0x400, 0x800, 0x300
+_NEWCHAIN, _NEWRULE, _NEWSETELEM, _DELSETELEM = 3, 6, 12, 14
+_F_CREATE, _F_APPEND = 0x400, 0x800
 _INET = 1  # NFPROTO_INET
-_NESTED = 0x8000
 _SOL_SOCKET, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 1, 32, 33
 _ROOM = 64 << 20
 # An attribute's length has 16 bits.
 _MOST_BYTES = 60_000
 
-_HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("!BBH")
 _NUMBER = struct.Struct("!I")
 
@@ -36,7 +41,7 @@ ACCEPT, DROP, JUMP, GOTO = 1, 0, -3, -4
 
 
 def nested(kind: int, *parts: bytes) -> bytes:
-    return attribute(kind | _NESTED, b"".join(parts))
+    return attribute(kind | NESTED, b"".join(parts))
 
 
 def number(kind: int, value: int) -> bytes:
@@ -105,16 +110,16 @@ class Batch:
 
     def encode(self, sequence: int) -> tuple[bytes, int]:
         """The bytes to send, and the sequence number of the message that is acknowledged."""
-        begin = _HEADER.pack(20, _BATCH_BEGIN, _F_REQUEST, sequence, 0) + _FAMILY.pack(0, 0, _NFTABLES)
+        begin = HEADER.pack(20, _BATCH_BEGIN, REQUEST, sequence, 0) + _FAMILY.pack(0, 0, _NFTABLES)
         parts = [begin]
         last = len(self._messages) - 1
         for index, (kind, flags, body) in enumerate(self._messages):
             sequence += 1
-            flags |= _F_REQUEST | (_F_ACK if index == last else 0)
-            parts.append(_HEADER.pack(20 + len(body), _NFTABLES << 8 | kind, flags, sequence, 0))
+            flags |= REQUEST | (ACK if index == last else 0)
+            parts.append(HEADER.pack(20 + len(body), _NFTABLES << 8 | kind, flags, sequence, 0))
             parts.append(_FAMILY.pack(_INET, 0, 0) + body)
         acknowledged = sequence
-        parts.append(_HEADER.pack(20, _BATCH_END, _F_REQUEST, sequence + 1, 0) + _FAMILY.pack(0, 0, _NFTABLES))
+        parts.append(HEADER.pack(20, _BATCH_END, REQUEST, sequence + 1, 0) + _FAMILY.pack(0, 0, _NFTABLES))
         return b"".join(parts), acknowledged
 
 
@@ -139,43 +144,10 @@ class Connection:
         self._sequence = awaited + 1
         self._socket.send(data)
         code = 0
-        for kind, sequence, payload in self._received():
-            if kind == _NLMSG_ERROR and sequence <= awaited:
-                code = code or -struct.unpack_from("=i", payload)[0]
+        for kind, sequence, payload in messages(self._socket):
+            if kind == ERROR and sequence <= awaited:
+                code = code or error_number(payload)
                 if sequence == awaited:
                     break
         if code:
             raise OSError(code, f"nf_tables: {os.strerror(code)}")
-
-    def elements(self, table: str, name: str) -> list[tuple[bytes, bytes]]:
-        """(key, value) of all elements of a map whose values are no verdicts."""
-        self._sequence += 1
-        body = _FAMILY.pack(_INET, 0, 0) + text(1, table) + text(2, name)
-        head = _HEADER.pack(16 + len(body), _NFTABLES << 8 | _GETSETELEM, _F_REQUEST | _F_DUMP, self._sequence, 0)
-        self._socket.send(head + body)
-        found: list[tuple[bytes, bytes]] = []
-        for kind, sequence, payload in self._received():
-            if sequence != self._sequence:
-                continue
-            if kind == _NLMSG_DONE:
-                return found
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", payload)[0]
-                raise OSError(code, f"nf_tables: {os.strerror(code)}")
-            found += _read_elements(payload[_FAMILY.size :])
-        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
-
-    def _received(self) -> Iterator[tuple[int, int, bytes]]:
-        while True:
-            data = self._socket.recv(1 << 20)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-                yield kind, sequence, data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
-
-
-def _read_elements(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for one in (part for kind, whole in attributes(data) if kind == 3 for _, part in attributes(whole)):
-        fields = dict(attributes(one))
-        yield dict(attributes(fields[1]))[1], dict(attributes(fields.get(2, b""))).get(1, b"")
