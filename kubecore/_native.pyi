@@ -103,7 +103,7 @@ class Balancer:
     ) -> Connection | None:
         """A counted connection; None when no destination is available."""
     def estimate(self, now: float) -> None:
-        """Have the rates reckoned anew; to be called every two seconds."""
+        """Have the rates reckoned anew; to be called every two seconds, by whoever wants them: the proxy does not."""
     def services(self) -> list[dict[str, Any]]:
         """protocol, address, port (or mark), scheduler, persistence_seconds, refused and destinations of each; a
         destination has address, port, weight, active, inactive, overloaded. Both have connections, packets_in,
@@ -114,7 +114,8 @@ class Balancer:
 class ConnectionTable:
     """The connection table of a balancer, for who sees packets rather than connections: what IPVS does in its hooks.
 
-    Connections made by `Balancer.connect` or a `Forwarder` are not in it. Thread-safe, look-ups take no lock.
+    For users of this class alone: connections made by `Balancer.connect` or a `Forwarder`, the proxy's among them, are
+    not in it. Thread-safe, look-ups take no lock.
     """
 
     def __new__(cls, balancer: Balancer) -> ConnectionTable: ...

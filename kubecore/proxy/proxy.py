@@ -22,6 +22,8 @@ from kubecore.proxy.modes import ProxyConfig, make_data_plane
 from kubecore.proxy.status import ProxyStatus, StatusServer
 from kubecore.proxy.virtual_servers import (
     PROXY_NAME_LABEL,
+    PROXY_PROTOCOL_ANNOTATION,
+    PROXY_PROTOCOLS,
     SCHEDULER_ANNOTATION,
     SERVICE_NAME_LABEL,
     HealthCheck,
@@ -41,8 +43,9 @@ _SERVICE_INDEX = "proxy/service"
 _ZONE_LABEL = "topology.kubernetes.io/zone"
 _REMOVAL_TAINT = "ToBeDeletedByClusterAutoscaler"
 _TURN_SECONDS = 0.005
-# Among the keys of Services, for whom a commit is tried again.
+# Among the keys of Services, for whom a commit is tried again; and what stands before those whose health check is.
 _COMMIT = ""
+_CHECK = "healthcheck "
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
 
 
@@ -169,6 +172,8 @@ class ServiceProxy:
         while self._dirty:
             service = next(iter(self._dirty))
             del self._dirty[service]
+            if service == _COMMIT:
+                continue
             try:
                 self._apply(plane, service)
             except Exception:
@@ -195,16 +200,20 @@ class ServiceProxy:
     async def _set_checks(self) -> None:
         while self._new_checks:
             key, check = self._new_checks.popitem()
+            slot = _CHECK + key
+            told: set[str] = set()
             try:
                 await self._checks.set(key, check)
             except OSError as error:
                 service = self._services.get(key)
                 if service is not None and check is not None:
                     message = f"failed to start healthcheck {key!r} on port {check.port}: {error.strerror}"
-                    told = set(self._told.get(key, ()))
-                    self._tell(service, "FailedToStartServiceHealthcheck", message, told)
-                    self._told[key] = told
-                    self._try_again(key)
+                    self._tell(service, "FailedToStartServiceHealthcheck", message, told, slot=slot)
+            self._remember(slot, told)
+            if told:
+                self._try_again(slot)
+            else:
+                self._end_retries(slot)
 
     def _apply(self, plane: DataPlane, key: str) -> None:
         service = self._services.get(key)
@@ -214,9 +223,7 @@ class ServiceProxy:
         if service is not None:
             shown, slices = self._with_known_scheduler(service, told), self._slices.by_index(_SERVICE_INDEX, key)
             servers = virtual_servers(shown, slices, self._node)
-            if plane.mode != "nftables" and any(server.source_ranges for server in servers):
-                message = f"loadBalancerSourceRanges are not enforced in mode {plane.mode}: everybody is let in"
-                self._tell(service, "SourceRangesNotEnforced", message, told)
+            self._tell_of_limits(service, servers, told)
             self._new_checks[key] = health_check(shown, slices, self._node)
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
@@ -227,10 +234,22 @@ class ServiceProxy:
         if service is not None:
             for problem in problems:
                 self._tell(service, problem.reason, problem.message, told)
-        self._told[key] = told
-        if not told:
-            del self._told[key]
+        self._remember(key, told)
         self._retry(key, problems)
+
+    def _tell_of_limits(self, service: Object, servers: list[VirtualServer], told: set[str]) -> None:
+        """Of what the Service asks for and the mode has not."""
+        if self.mode != "nftables" and any(server.source_ranges for server in servers):
+            message = f"loadBalancerSourceRanges are not enforced in mode {self.mode}: everybody is let in"
+            self._tell(service, "SourceRangesNotEnforced", message, told)
+        if self.mode != "userspace" and any(server.proxy_protocol for server in servers):
+            message = f"annotation {PROXY_PROTOCOL_ANNOTATION} has no effect in mode {self.mode}"
+            self._tell(service, "UnsupportedProxyProtocol", message, told)
+        version = meta.annotations(service).get(PROXY_PROTOCOL_ANNOTATION, "")
+        if servers and version and version not in PROXY_PROTOCOLS:
+            message = f"annotation {PROXY_PROTOCOL_ANNOTATION} names unknown version {version!r} "
+            message += f"(known: {', '.join(PROXY_PROTOCOLS)}); endpoints are not told their clients"
+            self._tell(service, "UnknownProxyProtocol", message, told)
 
     def _with_known_scheduler(self, service: Object, told: set[str]) -> Object:
         name = scheduler_of(service, self._config.scheduler)
@@ -246,12 +265,19 @@ class ServiceProxy:
         del copy["metadata"]["annotations"][SCHEDULER_ANNOTATION]
         return dict(copy)
 
-    def _tell(self, service: Object, reason: str, message: str, told: set[str]) -> None:
-        """An event and a log line, once for as long as the trouble lasts."""
+    def _tell(self, service: Object, reason: str, message: str, told: set[str], *, slot: str = "") -> None:
+        """An event and a log line, once for as long as the trouble lasts. `slot` is what `told` is remembered by, if
+        that is not the Service's key."""
         told.add(message)
-        if message not in self._told.get(meta.key(service), ()):
+        if message not in self._told.get(slot or meta.key(service), ()):
             log.warning("service %s: %s", meta.key(service), message)
             self._recorder.event(service, "Warning", reason, message)
+
+    def _remember(self, slot: str, told: set[str]) -> None:
+        if told:
+            self._told[slot] = told
+        else:
+            self._told.pop(slot, None)
 
     def _retry(self, key: str, problems: list[Problem]) -> None:
         if any(problem.passing for problem in problems):
@@ -268,7 +294,7 @@ class ServiceProxy:
 
         def again() -> None:
             self._retries[key] = (delay, None)
-            self._mark([key])
+            self._mark([key.removeprefix(_CHECK)])
 
         self._retries[key] = (delay, self._clock.call_later(delay, again))
 

@@ -21,7 +21,8 @@ _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 class ServiceTable:
     """Invariants, kept between calls:
 
-    - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for.
+    - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for, with
+      the PROXY protocol's version that it speaks there.
     """
 
     mode: Mode = "userspace"
@@ -33,7 +34,7 @@ class ServiceTable:
         self._held = HeldAddresses(addresses)
         self._claims = Claims()
         self._applied: dict[ServerKey, VirtualServer] = {}
-        self._bound: set[ServerKey] = set()
+        self._bound: dict[ServerKey, int | None] = {}
 
     def __len__(self) -> int:
         return len(self._applied)
@@ -68,9 +69,11 @@ class ServiceTable:
 
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,
-        `purpose`, and `listening`."""
+        `purpose`, and `listening`; without the rates, which nobody has reckoned here."""
         found = []
         for row in self.balancer.services():
+            for counted in (row, *row["destinations"]):
+                del counted["per_second"]
             key = (row["protocol"], row["address"], row["port"])
             purpose = self._applied[key].purpose if key in self._applied else ""
             found.append(
@@ -83,7 +86,7 @@ class ServiceTable:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
             del self._applied[key]
-            self._bound.discard(key)
+            self._bound.pop(key, None)
 
     def _serve(self, server: VirtualServer) -> Problem | None:
         try:
@@ -91,12 +94,15 @@ class ServiceTable:
         except ValueError as error:
             return _problem(server, error)
         if server.key in self._bound:
-            return None
+            if self._bound[server.key] == server.proxy_protocol:
+                return None
+            self.forwarder.close(*server.key)
+            del self._bound[server.key]
         try:
-            self.forwarder.listen(*server.key)
+            self.forwarder.listen(*server.key, proxy_protocol=server.proxy_protocol)
         except (OSError, ValueError) as error:
             return _problem(server, error)
-        self._bound.add(server.key)
+        self._bound[server.key] = server.proxy_protocol
         return None
 
     def _balance(self, server: VirtualServer) -> None:

@@ -20,6 +20,9 @@ ServerKey = tuple[str, str, int]
 """(protocol, address, port)"""
 
 SCHEDULER_ANNOTATION = "kubecore.dev/scheduler"
+PROXY_PROTOCOL_ANNOTATION = "kubecore.dev/proxy-protocol"
+PROXY_PROTOCOLS = {"v1": 1, "v2": 2}
+"""Versions of the PROXY protocol by what the annotation calls them."""
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -34,6 +37,7 @@ class VirtualServer:
     is false when there are none on other nodes either: connections are refused then, not dropped. `inside` are, for an
     external address of policy Local, the endpoints for pods and the node itself, which are not outside; None: the
     same. `source_ranges`, unless empty, are all that may connect. `masquerade`: endpoints are to answer to the node.
+    `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all.
     """
 
     protocol: str
@@ -46,6 +50,7 @@ class VirtualServer:
     anywhere: bool = False
     inside: tuple[Endpoint, ...] | None = None
     source_ranges: tuple[str, ...] = ()
+    proxy_protocol: int | None = None
 
     @property
     def key(self) -> ServerKey:
@@ -100,6 +105,11 @@ def scheduler_of(service: Object, default: str) -> str:
     return meta.annotations(service).get(SCHEDULER_ANNOTATION, "") or default
 
 
+def proxy_protocol_of(service: Object) -> int | None:
+    """None also for a version that is unknown."""
+    return PROXY_PROTOCOLS.get(meta.annotations(service).get(PROXY_PROTOCOL_ANNOTATION, ""))
+
+
 def virtual_servers(service: Object, slices: Iterable[Object], node: NodeView) -> list[VirtualServer]:
     """All virtual servers of a Service, none for one that is not proxied."""
     if not is_proxied(service):
@@ -151,6 +161,7 @@ def _server(service: Object, choice: Choice, purpose: Purpose, key: ServerKey, n
         anywhere=choice.anywhere,
         inside=choice.cluster if local and not internal else None,
         source_ranges=_source_ranges(service, key[1]) if purpose == "LoadBalancer" else (),
+        proxy_protocol=proxy_protocol_of(service) if key[0] == "TCP" else None,
     )
 
 

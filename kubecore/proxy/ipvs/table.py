@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def local_addresses(link: str = "") -> list[str]:
 class IpvsTable:
     """Invariants, kept between calls:
 
-    - `_present` holds the virtual services that the kernel has from here, with the endpoints that take connections.
+    - `_present` holds the virtual services that the kernel has from here, with the endpoints that take connections;
+      after an error, too.
     - `_draining` holds destinations of weight 0, which go once nobody is connected to them any more.
     """
 
@@ -81,7 +83,7 @@ class IpvsTable:
         self._held = held or HeldAddresses(None)
         self._claims = Claims()
         self._servers: dict[str, list[VirtualServer]] = {}
-        self._present: dict[ServerKey, tuple[Service, tuple[Endpoint, ...]]] = {}
+        self._present: dict[ServerKey, tuple[Service, set[Endpoint]]] = {}
         self._draining: dict[ServerKey, set[Endpoint]] = {}
         # what a killed run may have left; such keys are made anew when they are asked for
         self._found = set(self._connection.services())
@@ -97,7 +99,7 @@ class IpvsTable:
         problems = granted.problems + self._held.hold(service, own | set(addresses))
         mine = [one for one in granted.servers if not self._is_left(one)]
         if self._userspace is not None:
-            left = [one for one in granted.servers if self._is_left(one)]
+            left = [replace(one, proxy_protocol=None) for one in granted.servers if self._is_left(one)]
             for server in left:
                 self._remove(server.key)
             problems += self._userspace.apply(service, left)[0]
@@ -127,23 +129,24 @@ class IpvsTable:
             here = self._node_addresses() if here is None else here
             for address in here:
                 if (":" in address) == (version == 6):
-                    yield VirtualServer(
-                        server.protocol,
-                        address,
-                        server.port,
-                        server.purpose,
-                        server.scheduler,
-                        server.affinity_seconds,
-                        server.endpoints,
-                        server.anywhere,
-                    )
+                    yield replace(server, address=address)
 
     def _serve(self, server: VirtualServer) -> None:
+        try:
+            self._bring_to(server)
+        except OSError as error:
+            if not missing(error):
+                raise
+            # somebody else has cleared the kernel's table
+            self._remove(server.key)
+            self._bring_to(server)
+
+    def _bring_to(self, server: VirtualServer) -> None:
         key = server.key
         wanted = Service(
             key, server.scheduler, int(server.affinity_seconds or 0), fallback=server.scheduler in _HASHING
         )
-        present, endpoints = self._present.get(key, (None, ()))
+        present, endpoints = self._present.get(key, (None, set()))
         if present is None:
             if key in self._found:
                 self._found.discard(key)
@@ -156,10 +159,10 @@ class IpvsTable:
         for endpoint in server.endpoints:
             if endpoint not in endpoints:
                 self._take_in(key, endpoint)
-        for endpoint in endpoints:
-            if endpoint not in server.endpoints:
-                self._let_go(key, endpoint, at_once=server.protocol == "UDP")
-        self._present[key] = wanted, server.endpoints
+                endpoints.add(endpoint)
+        for endpoint in endpoints.difference(server.endpoints):
+            self._let_go(key, endpoint, at_once=server.protocol == "UDP")
+            endpoints.discard(endpoint)
 
     def _take_in(self, key: ServerKey, endpoint: Endpoint) -> None:
         draining = self._draining.get(key, set())
@@ -178,13 +181,15 @@ class IpvsTable:
         self._draining.setdefault(key, set()).add(endpoint)
 
     def _remove(self, key: ServerKey) -> None:
-        if self._present.pop(key, None) is not None:
-            self._draining.pop(key, None)
-            try:
-                self._connection.delete_service(key)
-            except OSError as error:
-                if not missing(error):
-                    raise
+        if key not in self._present:
+            return
+        try:
+            self._connection.delete_service(key)
+        except OSError as error:
+            if not missing(error):
+                raise
+        del self._present[key]
+        self._draining.pop(key, None)
 
     @property
     def unfinished(self) -> bool:
@@ -193,10 +198,11 @@ class IpvsTable:
     def commit(self) -> None:
         """What was applied is in effect already; what has drained meanwhile goes."""
         for key, endpoints in list(self._draining.items()):
-            for one in self._connection.destinations(key):
-                if one.endpoint in endpoints and not one.active + one.inactive:
-                    self._connection.delete_destination(key, one.endpoint)
-                    endpoints.discard(one.endpoint)
+            open_at = {one.endpoint: one.active + one.inactive for one in self._connection.destinations(key)}
+            for endpoint in [one for one in endpoints if not open_at.get(one)]:
+                if endpoint in open_at:  # else somebody else has removed it
+                    self._connection.delete_destination(key, endpoint)
+                endpoints.discard(endpoint)
             if not endpoints:
                 del self._draining[key]
 

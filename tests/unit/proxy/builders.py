@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.client.client import Object
+from kubecore.proxy.virtual_servers import VirtualServer
 
 _PROCESS = os.getpid()
 
@@ -13,6 +15,20 @@ _PROCESS = os.getpid()
 def vip(number: int = 1) -> str:
     """A loopback address of this process's own."""
     return f"127.{128 + _PROCESS % 64}.{_PROCESS // 64 % 250}.{number}"
+
+
+def virtual_server(*endpoints: Endpoint, **fields: Any) -> VirtualServer:
+    """At 10.96.0.1:80 unless `fields` say otherwise."""
+    given: dict[str, Any] = {
+        "protocol": "TCP",
+        "address": "10.96.0.1",
+        "port": 80,
+        "purpose": "ClusterIP",
+        "scheduler": "rr",
+        "affinity_seconds": None,
+        "anywhere": bool(endpoints),
+    }
+    return VirtualServer(endpoints=endpoints, **{**given, **fields})
 
 
 def port(number: int = 8080, *, name: str = "", node_port: int = 0, **fields: Any) -> Object:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from kubecore.client.client import Object
 from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.http_answers import HttpAnswers
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
-from kubecore.proxy.virtual_servers import SCHEDULER_ANNOTATION
+from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION, SCHEDULER_ANNOTATION
 from tests.support.running import RunningComponent
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 
@@ -176,6 +179,28 @@ class TestHealthChecks:
             "Warning FailedToStartServiceHealthcheck failed to start healthcheck 'default/web' on port 18311: "
         )
 
+    async def test_it_is_told_once_and_tried_again_with_pauses_that_double(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts: list[float] = []
+        opened = HttpAnswers.listen
+
+        async def listen(answers: HttpAnswers, address: str, port: int) -> int:
+            attempts.append(cluster.clock.monotonic())
+            return await opened(answers, address, port)
+
+        monkeypatch.setattr(HttpAnswers, "listen", listen)
+        await cluster.start(node_port_addresses=(vip(1),))
+        local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 18312}
+        with socket.create_server((vip(1), 18312)):
+            await cluster.add(web(**local))
+            await cluster.clock.advance(1 + 2 + 4 + 8 + 1)
+        assert [round(later - sooner) for sooner, later in pairwise(attempts)] == [1, 2, 4, 8]
+        assert [event["count"] for event in cluster.api.all("events")] == [1]
+        await cluster.clock.advance(16)
+        assert await self.ask(18312) == "HTTP/1.1 503 Service Unavailable"
+        assert cluster.clock.next_timer() is None
+
     async def ask(self, port: int) -> str:
         reader, writer = await asyncio.open_connection(vip(1), port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -199,6 +224,37 @@ class TestConnections:
             reader, writer = await asyncio.open_connection(vip(1), 8080)
             assert await reader.read() == b"hello"
         writer.close()
+        server.close()
+
+    async def test_the_endpoint_is_told_the_client_where_the_service_asks_for_it(self, cluster: Running) -> None:
+        lines: list[bytes] = []
+
+        async def echo_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            lines.append(await reader.readline())
+            writer.write(await reader.readline())
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(echo_line, vip(9), 0)
+        ports = [{"name": "", "protocol": "TCP", "port": server.sockets[0].getsockname()[1]}]
+        await cluster.start()
+        await cluster.add(web(), endpoint_slice(endpoint(vip(9)), ports=ports))
+        async with asyncio.timeout(60):
+            earlier, earlier_writer = await asyncio.open_connection(vip(1), 8080)
+            earlier_writer.write(b"one\n")
+            annotations = {PROXY_PROTOCOL_ANNOTATION: "v1"}
+            cluster.api.change("services", "web", metadata={"annotations": annotations})
+            await cluster.settle()
+            reader, writer = await asyncio.open_connection(vip(1), 8080)
+            host, number = writer.get_extra_info("sockname")
+            writer.write(b"hello\n")
+            assert await reader.readline() == b"hello\n"
+            # one that was open before the change stays so
+            earlier_writer.write(b"two\n")
+            assert await earlier.readline() == b"two\n"
+        assert lines == [b"one\n", f"PROXY TCP4 {host} {vip(1)} {number} 8080\r\n".encode()]
+        for one in (writer, earlier_writer):
+            one.close()
         server.close()
 
     async def test_they_are_refused_while_there_is_no_endpoint(self, cluster: Running) -> None:
@@ -335,6 +391,37 @@ class TestTroubles:
         await cluster.add(web())
         await cluster.clock.advance(10)
         assert len(commits) >= 3
+
+    async def test_pauses_between_commits_that_fail_double(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await cluster.start()
+        commits: list[float] = []
+
+        def fail(_: ServiceTable) -> None:
+            commits.append(cluster.clock.monotonic())
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        monkeypatch.setattr(ServiceTable, "commit", fail)
+        await cluster.add(web())
+        await cluster.clock.advance(1 + 2 + 4 + 8 + 1)
+        assert [round(later - sooner) for sooner, later in pairwise(commits)] == [1, 2, 4, 8]
+
+    async def test_a_version_of_the_proxy_protocol_that_is_unknown_is_told(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add(web(annotations={PROXY_PROTOCOL_ANNOTATION: "v3"}))
+        assert cluster.served() == {AT: []}
+        message = "annotation kubecore.dev/proxy-protocol names unknown version 'v3' (known: v1, v2)"
+        assert cluster.events() == [f"Warning UnknownProxyProtocol {message}; endpoints are not told their clients"]
+
+    async def test_a_mode_without_the_proxy_protocol_is_told(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ServiceTable, "mode", "nftables")
+        await cluster.start()
+        await cluster.add(web(annotations={PROXY_PROTOCOL_ANNOTATION: "v1"}))
+        message = "annotation kubecore.dev/proxy-protocol has no effect in mode nftables"
+        assert cluster.events() == [f"Warning UnsupportedProxyProtocol {message}"]
 
     async def test_a_mode_that_cannot_be_had_falls_back_and_says_so(
         self, cluster: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

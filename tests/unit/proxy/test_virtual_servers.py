@@ -27,6 +27,17 @@ def endpoints(of: Object, *slices: Object, node: NodeView = ALL, purpose: str = 
     return [f"{address}:{number}" for address, number in found]
 
 
+class TestProxyProtocol:
+    @pytest.mark.parametrize(("text", "version"), [("v1", 1), ("v2", 2), ("v3", None), ("", None)])
+    def test_an_annotation_asks_for_a_version(self, text: str, version: int | None) -> None:
+        (found,) = servers(service(annotations={"kubecore.dev/proxy-protocol": text}))
+        assert found.proxy_protocol == version
+
+    def test_is_for_tcp_alone(self) -> None:
+        of = service("web", port(53, protocol="UDP"), annotations={"kubecore.dev/proxy-protocol": "v2"})
+        assert [one.proxy_protocol for one in servers(of)] == [None]
+
+
 class TestAddresses:
     def test_each_port_on_the_cluster_ip(self) -> None:
         two = service("web", port(80, name="http"), port(53, name="dns", protocol="UDP"))

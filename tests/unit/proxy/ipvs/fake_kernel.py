@@ -13,7 +13,7 @@ FAMILY = 31
 
 class FakeKernel:
     """Stands for the socket. `services` has by (protocol, address, port), as bytes, what a service was made with;
-    `destinations` by the same the (address, port) → weight of each."""
+    `destinations` by the same the (address, port) → weight of each. Destinations at `full_at` find no memory left."""
 
     def __init__(self, *, has_ipvs: bool = True) -> None:
         self.has_ipvs = has_ipvs
@@ -21,10 +21,16 @@ class FakeKernel:
         self.destinations: dict[tuple[bytes, ...], dict[tuple[bytes, bytes], int]] = {}
         self.active: dict[bytes, int] = {}
         self.commands: list[int] = []
+        self.full_at: bytes | None = None
         self._replies: list[bytes] = []
 
     def close(self) -> None:
         pass
+
+    def clear(self) -> None:
+        """As `ipvsadm -C` does."""
+        self.services.clear()
+        self.destinations.clear()
 
     def recv(self, _: int) -> bytes:
         return self._replies.pop(0)
@@ -60,6 +66,8 @@ class FakeKernel:
         key = tuple(service.get(kind, b"") for kind in (1, 2, 3, 4))
         if command == 4:
             return [attribute(1, b"".join(attribute(*one) for one in made.items())) for made in self.services.values()]
+        if command == 8:
+            return [attribute(2, self._destination(*one)) for one in self.destinations.get(key, {}).items()]
         if (command == 1) == (key in self.services):
             raise OSError(errno.EEXIST if command == 1 else errno.ESRCH, "")
         if command in (1, 2):
@@ -67,14 +75,14 @@ class FakeKernel:
             self.destinations.setdefault(key, {})
         elif command == 3:
             del self.services[key], self.destinations[key]
-        elif command == 8:
-            return [attribute(2, self._destination(*one)) for one in self.destinations[key].items()]
         else:
             self._obey_destination(command, self.destinations[key], dict(attributes(told[2])))
         return None
 
     def _obey_destination(self, command: int, held: dict[Any, int], told: dict[int, bytes]) -> None:
         where = told[1], told[2]
+        if command == 5 and told[1] == self.full_at:
+            raise OSError(errno.ENOMEM, "")
         if (command == 5) == (where in held):
             raise OSError(errno.EEXIST if command == 5 else errno.ENOENT, "")
         if command == 7:

@@ -19,22 +19,10 @@ from kubecore.proxy.ipvs.table import IpvsTable
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
 from tests.unit.proxy.builders import vip
+from tests.unit.proxy.builders import virtual_server as server
 from tests.unit.proxy.ipvs.fake_kernel import FakeKernel
 
 ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
-
-
-def server(*endpoints: Endpoint, **fields: Any) -> VirtualServer:
-    given: dict[str, Any] = {
-        "protocol": "TCP",
-        "address": "10.96.0.1",
-        "port": 80,
-        "purpose": "ClusterIP",
-        "scheduler": "rr",
-        "affinity_seconds": None,
-        "anywhere": bool(endpoints),
-    }
-    return VirtualServer(endpoints=endpoints, **{**given, **fields})
 
 
 def packed(address: str) -> bytes:
@@ -117,6 +105,12 @@ class TestServices:
         assert told.service()[6] == b"sh\0"
         assert told.kernel.commands.count(1) == 1
 
+    def test_a_service_that_somebody_has_cleared_away_is_made_anew_at_its_next_change(self, told: Told) -> None:
+        told.apply(server(ONE))
+        told.kernel.clear()
+        told.apply(server(ONE, TWO))
+        assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}}
+
     def test_what_a_killed_run_left_is_made_anew(self, kernel: FakeKernel) -> None:
         Told(kernel).apply(server(ONE))
         after = Told(kernel)
@@ -148,6 +142,25 @@ class TestEndpoints:
         told.apply(server(ONE))
         told.apply(server(ONE, TWO))
         assert told.destinations()["10.96.0.1:80"]["10.0.0.2:8080"] == 1
+
+    def test_one_that_drains_and_is_cleared_away_is_awaited_no_more(self, told: Told, kernel: FakeKernel) -> None:
+        told.apply(server(ONE, TWO))
+        kernel.active[packed("10.0.0.2")] = 1
+        told.apply(server(ONE))
+        assert told.table.unfinished
+        kernel.clear()
+        told.table.commit()
+        assert not told.table.unfinished
+
+    def test_those_that_came_before_a_failure_are_not_given_to_the_kernel_again(
+        self, told: Told, kernel: FakeKernel
+    ) -> None:
+        kernel.full_at = packed("10.0.0.2")
+        problems, _ = told.table.apply("default/web", [server(ONE, TWO)])
+        assert [(one.reason, one.passing) for one in problems] == [("FailedToListen", True)]
+        kernel.full_at = None
+        told.apply(server(ONE, TWO))
+        assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}}
 
     def test_one_of_udp_goes_at_once(self, told: Told, kernel: FakeKernel) -> None:
         kernel.active[packed("10.0.0.2")] = 1
@@ -183,6 +196,17 @@ class TestLoopbackEndpoints:
             both.apply(api)
             assert both.destinations() == {}
             assert both.rows_of(vip(5)) == [backend.getsockname()]
+
+    def test_are_told_of_clients_no_more_than_others_of_this_mode(self, both: Told) -> None:
+        with socket.create_server((vip(6), 0)) as backend:
+            backend.settimeout(30)
+            both.apply(server(backend.getsockname(), address=vip(5), port=8443, proxy_protocol=1))
+            with socket.create_connection((vip(5), 8443), timeout=30) as client:
+                client.sendall(b"hello")
+                accepted, _ = backend.accept()
+                with accepted:
+                    accepted.settimeout(30)
+                    assert accepted.recv(1) == b"h"
 
 
 class TestNodeAddresses:

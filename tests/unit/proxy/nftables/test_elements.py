@@ -13,21 +13,9 @@ from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_
 from kubecore.proxy.nftables.elements import Elements, Members, elements_of
 from kubecore.proxy.nftables.messages import DROP, GOTO, verdict
 from kubecore.proxy.virtual_servers import VirtualServer
+from tests.unit.proxy.builders import virtual_server as server
 
 ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
-
-
-def server(*endpoints: tuple[str, int], **fields: Any) -> VirtualServer:
-    given: dict[str, Any] = {
-        "protocol": "TCP",
-        "address": "10.96.0.1",
-        "port": 80,
-        "purpose": "ClusterIP",
-        "scheduler": "rr",
-        "affinity_seconds": None,
-        "anywhere": bool(endpoints),
-    }
-    return VirtualServer(endpoints=endpoints, **{**given, **fields})
 
 
 def of(*servers: VirtualServer) -> Elements:
