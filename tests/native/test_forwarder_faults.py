@@ -39,6 +39,11 @@ async def deaf() -> AsyncIterator[int]:
             one.close()
 
 
+def is_tried(plane: Plane, port: int) -> bool:
+    (service,) = plane.balancer.services()
+    return any(one["port"] == port and one["active"] for one in service["destinations"])
+
+
 class TestEndpointsThatFail:
     async def test_a_connection_that_hangs_on_a_removed_endpoint_goes_to_another(self, plane: Plane) -> None:
         async with deaf() as hanging, backend(greet("alive")) as port:
@@ -49,6 +54,19 @@ class TestEndpointsThatFail:
             plane.point_to([port])
             async with asyncio.timeout(60):
                 assert await waiting == b"alive"
+
+    async def test_an_endpoint_that_was_removed_meanwhile_and_is_back_is_as_good_as_any(self, plane: Plane) -> None:
+        async with deaf() as first, deaf() as second:
+            waiting = asyncio.create_task(answer(plane.serve([first])))
+            await eventually(lambda: is_tried(plane, first))
+            plane.point_to([second])
+            await eventually(lambda: is_tried(plane, second))
+            plane.point_to([first])
+            await eventually(lambda: is_tried(plane, first))
+            async with backend(greet("alive")) as port:
+                plane.point_to([port])
+                async with asyncio.timeout(60):
+                    assert await waiting == b"alive"
 
     async def test_when_the_last_endpoint_is_removed_who_hangs_on_it_is_reset(self, plane: Plane) -> None:
         async with deaf() as hanging:

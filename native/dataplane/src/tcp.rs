@@ -90,21 +90,23 @@ impl TcpVirtual {
     /// Have a destination take the connection: others are tried when one cannot be reached.
     async fn reach(&self, flow: &Flow) -> Option<(TcpStream, Connection)> {
         let shared = &self.shared;
-        let mut tried = Vec::new();
-        while tried.len() < shared.options.attempts {
+        let mut failed = Vec::new();
+        while failed.len() < shared.options.attempts {
             let now = wait::now(&shared.clock);
-            let connection = self.service.connect_excluding(flow, now, &tried)?;
-            if let Some(stream) = self.attempt(connection.destination()).await {
-                return Some((stream, connection));
+            let connection = self.service.connect_excluding(flow, now, &failed)?;
+            match self.attempt(connection.destination()).await {
+                Ok(stream) => return Some((stream, connection)),
+                Err(Miss::Failed) => failed.push(connection.destination().address()),
+                // It has not failed and may come back. Whoever removes it may still be at it.
+                Err(Miss::Removed) => tokio::task::yield_now().await,
             }
             shared.counters.retried.fetch_add(1, Relaxed);
-            tried.push(connection.destination().address());
         }
         None
     }
 
-    /// None also when the destination is removed meanwhile: whoever hangs on it is to go elsewhere at once.
-    async fn attempt(&self, destination: &Destination) -> Option<TcpStream> {
+    /// A destination that is removed meanwhile is left at once: whoever hangs on it is to go elsewhere.
+    async fn attempt(&self, destination: &Destination) -> Result<TcpStream, Miss> {
         let Shared { clock, options, .. } = &*self.shared;
         let mut connecting =
             pin!(wait::timeout(clock, options.connect_timeout, TcpStream::connect(destination.address())));
@@ -113,11 +115,15 @@ impl TcpVirtual {
             // From here on no change is missed.
             changed.as_mut().enable();
             if destination.removed() {
-                return None;
+                return Err(Miss::Removed);
             }
             tokio::select! {
                 biased;
-                stream = &mut connecting => return stream?.ok().filter(|_| !destination.removed()),
+                stream = &mut connecting => return match stream {
+                    _ if destination.removed() => Err(Miss::Removed),
+                    Some(Ok(stream)) => Ok(stream),
+                    Some(Err(_)) | None => Err(Miss::Failed),
+                },
                 () = changed => {}
             }
         }
@@ -152,6 +158,12 @@ impl TcpVirtual {
         let connection = pump(client, server, connection).await;
         connection.close(wait::now(&self.shared.clock));
     }
+}
+
+/// Why an attempt to reach a destination came to nothing.
+enum Miss {
+    Failed,
+    Removed,
 }
 
 /// Strikes the connection off the list, also when its task is aborted.
