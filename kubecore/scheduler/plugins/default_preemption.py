@@ -64,21 +64,24 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         self._pods.add_handler(None, self._pod_updated, self._pod_deleted)
         self._awaited: dict[str, list[str]] = {}
         """By the key of a victim, the pods whose gate opens as soon as it is seen to go."""
-        self._preempting: dict[str, str] = {}
-        """By the uid of the pod for which victims are being deleted, the key of the last one, "" before its turn."""
+        self._preempting: dict[str, PodInfo | None] = {}
+        """By the uid of the pod for which victims are being deleted, the last one, None before its turn."""
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         return False
 
     def pre_enqueue(self, pod: PodInfo) -> str | None:
-        last = self._preempting.get(pod.uid)
-        if last is None:
+        if pod.uid not in self._preempting:
             return None
-        if last:
-            victim = self._pods.get(last)
-            if victim is None or meta.is_deleting(victim):
-                return None
+        last = self._preempting[pod.uid]
+        if last is not None and self._is_seen_to_go(last):
+            return None
         return "waiting for the preemption for this pod to be finished"
+
+    def _is_seen_to_go(self, victim: PodInfo) -> bool:
+        pod = self._pods.get(victim.key)
+        # another pod of its name is news of it, too
+        return pod is None or meta.is_deleting(pod) or meta.uid(pod) != victim.uid
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if self._awaited and (meta.is_deleting(new) or meta.uid(old) != meta.uid(new)):
@@ -194,7 +197,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
     def _prepare(self, pod: PodInfo, chosen: Candidate) -> None:
         victims = [one for one in chosen.victims if not meta.is_deleting(one.obj)]
         if victims:
-            self._preempting[pod.uid] = ""
+            self._preempting[pod.uid] = None
             self._handle.spawn(self._make_room(pod, chosen.node, victims), f"scheduler preempts for {pod.key}")
 
     async def _make_room(self, pod: PodInfo, node: str, victims: list[PodInfo]) -> None:
@@ -204,7 +207,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         try:
             await self._clear_lower_nominations(pod, node)
             ended = [await asyncio.gather(*(self._evict(pod, one, node) for one in others))] if others else []
-            self._preempting[pod.uid] = last.key
+            self._preempting[pod.uid] = last
             if self._handle.waiting.get(last.uid) is None:
                 self._awaited.setdefault(last.key, []).append(pod.key)
             succeeded = await self._evict(pod, last, node) and all(all(one) for one in ended)
@@ -216,8 +219,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         """The gate opens now, unless news of the last victim is still to come."""
         awaiting = self._awaited.get(last.key, [])
         missed = pod.key in awaiting
-        victim = self._pods.get(last.key)
-        if succeeded and missed and victim is not None and not meta.is_deleting(victim):
+        if succeeded and missed and not self._is_seen_to_go(last):
             return
         if missed:
             awaiting.remove(pod.key)

@@ -11,7 +11,7 @@ from kubecore.api.errors import StatusError
 from kubecore.scheduler.framework import CycleState, Permission, Permit
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.reporting import Reporter
-from tests.unit.scheduler.builders import NO_CLAIMS, no_preemption
+from tests.unit.scheduler.builders import NO_CLAIMS, no_preemption, pod
 from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
@@ -190,4 +190,29 @@ class TestFailing:
         monkeypatch.setattr(Reporter, "disrupted", disrupted)
         await add_high(cluster)
         await gone(cluster)
+        assert cluster.node_of("high") == "n1"
+
+    async def test_a_victim_that_another_took_the_name_of_meanwhile_is_not_waited_for(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replaced = False
+
+        async def disrupted(*_: object) -> None:
+            nonlocal replaced
+            if not replaced:
+                replaced = True
+                cluster.api.remove("pods", "last")
+                cluster.api.add("pods", pod("last", uid="another", schedulerName="another"))
+                # until the scheduler has seen it
+                await cluster.clock.sleep(0.1)
+
+        await cluster.start()
+        await cluster.add_node("n1")
+        await cluster.add_pod("first", requests={"cpu": "2"}, priority=20)
+        await cluster.add_pod("last", requests={"cpu": "2"}, priority=10)
+        monkeypatch.setattr(Reporter, "disrupted", disrupted)
+        await add_high(cluster)
+        assert meta.is_deleting(cluster.pod("first")) and not meta.is_deleting(cluster.pod("last"))
+        cluster.api.remove("pods", "first")
+        await cluster.clock.advance(12)
         assert cluster.node_of("high") == "n1"
