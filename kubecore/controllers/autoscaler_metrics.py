@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from kubecore.api import meta, quantity
+from kubecore.api import durations, meta, quantity
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 
@@ -54,7 +54,7 @@ class MetricsClient:
             if amounts and None not in amounts:
                 value = sum(quantity.milli(amount or 0) for amount in amounts)
                 when = meta.parse_time(item["timestamp"])
-                metrics[meta.name(item)] = PodMetric(value, when, duration_seconds(item.get("window") or ""))
+                metrics[meta.name(item)] = PodMetric(value, when, _seconds(item.get("window") or "0s"))
         return metrics
 
     async def of_pods(self, name: str, namespace: str, selector: str, metric_selector: str) -> dict[str, PodMetric]:
@@ -144,17 +144,8 @@ def _window(item: Mapping[str, Any]) -> float:
     return _DEFAULT_WINDOW_SECONDS if seconds is None else float(seconds)
 
 
-def duration_seconds(text: str) -> float:
-    """Of a duration as Go writes it: 15s, 1m0s, 1.5s. Raises MetricsError."""
-    total, number = 0.0, ""
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-    rest = text
-    while rest:
-        digits = len(rest) - len(rest.lstrip("0123456789."))
-        number, rest = rest[:digits], rest[digits:]
-        letters = len(rest) - len(rest.lstrip("hmsunµ"))
-        unit, rest = rest[:letters], rest[letters:]
-        if not number or unit not in units:
-            raise MetricsError(f"time: invalid duration {text!r}")
-        total += float(number) * units[unit]
-    return total
+def _seconds(text: str) -> float:
+    try:
+        return durations.seconds(text)
+    except ValueError as error:
+        raise MetricsError(str(error)) from None

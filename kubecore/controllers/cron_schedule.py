@@ -7,11 +7,12 @@ change of the clock leaves out is skipped, one that comes twice counts twice.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from kubecore.api import durations
 
 _MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
@@ -32,8 +33,6 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _YEARS = 5
 
 
@@ -175,7 +174,7 @@ def _number(text: str, named: dict[str, int]) -> int:
 
 def _duration(text: str) -> int:
     """Whole seconds of "1h30m", at least one."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise BadSchedule(f"failed to parse duration @every {text}")
-    return max(1, int(sum(float(number) * _SECONDS[unit] for number, unit in parts)))
+    try:
+        return max(1, int(durations.seconds(text)))
+    except ValueError as error:
+        raise BadSchedule(f"failed to parse duration @every {text}: {error}") from None

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kubecore.api.durations import seconds
 from kubecore.api.errors import Cause, FieldError
 from kubecore.scheduler.extender import ExtenderConfig
 from kubecore.scheduler.plugin_arguments import label_name
@@ -43,8 +43,6 @@ FIELDS: Mapping[str, Any] = {
 }
 
 _DEFAULT_TIMEOUT_SECONDS = 5.0
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def problems(extenders: Sequence[JSON]) -> list[Cause]:
@@ -107,16 +105,6 @@ def made(given: JSON) -> ExtenderConfig:
         # nobody to vouch for it is taken for an answer, as kube-scheduler does
         insecure=insecure or (bool(given.get("enableHTTPS")) and not authority),
     )
-
-
-def seconds(text: str) -> float:
-    """Of a duration as Go writes it: 15s, 1m30s, 500ms. Raises ValueError."""
-    parts = _DURATION.findall(text)
-    if text == "0":
-        return 0.0
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f'time: invalid duration "{text}"')
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def _pem(tls: JSON, name: str) -> bytes:

@@ -6,6 +6,7 @@ PreFilter, Filter, PostFilter, PreScore and Score, Reserve, Permit, PreBind, Bin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,7 +54,7 @@ class LaterState(CycleState):
         return getattr(prepared, name)
 
 
-class Plugin:
+class Plugin(ABC):
     name: ClassVar[str]
     wakes: ClassVar[frozenset[EventKind]] = frozenset(EventKind)
     """Kinds of events upon which a pod that this plugin refused may be worth trying again."""
@@ -64,18 +65,18 @@ class Plugin:
 
 
 class QueueSort(Plugin):
+    @abstractmethod
     def order(self, pod: PodInfo, since: float) -> Any:
         """What pods that wait are sorted by, least first; `since` says when the pod came to the queue."""
-        raise NotImplementedError
 
 
 class PreEnqueue(Plugin):
     tells: ClassVar[bool] = False
     """It says itself when its gate opens (`Handle.reopen`): until then no event is worth a look at the pod."""
 
+    @abstractmethod
     def pre_enqueue(self, pod: PodInfo) -> str | None:
         """Why the pod may not even be tried, or None."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ class PreFilterResult:
 
 
 class PreFilter(Plugin):
+    @abstractmethod
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         """Work out what does not depend on the node. May add itself to `state.skipped`."""
-        raise NotImplementedError
 
     def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
         """Amend what was worked out for `pod` as if `other` were on the node too. Not called when skipped."""
@@ -105,9 +106,9 @@ class Hopeless(tuple[str, ...]):
 
 
 class Filter(Plugin):
+    @abstractmethod
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
         """Why the node cannot take the pod; empty when it can. A `Hopeless` rules out preemption there."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,11 @@ class PostFilterResult:
 
 
 class PostFilter(Plugin):
+    @abstractmethod
     def post_filter(
         self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis
     ) -> PostFilterResult | Awaitable[PostFilterResult]:
         """Try to make room after no node would do; no other pod is tried until that is decided."""
-        raise NotImplementedError
 
 
 class PreScore(Plugin):
@@ -146,8 +147,8 @@ class Score(PreScore):
         """
         return True
 
-    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int: ...
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int], nodes: Sequence[NodeInfo]) -> list[int]:
         """Bring raw scores into 0 to MAXIMUM_SCORE."""
@@ -155,15 +156,15 @@ class Score(PreScore):
 
 
 class Reserve(Plugin):
+    @abstractmethod
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Called as soon as the pod is given the node, before another pod is decided; raises when it cannot be done,
         `Refused` when the pod does not fit after all.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Undo `reserve`; also called of a plugin that did not reserve, since another one could not."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +176,9 @@ class Permission:
 
 
 class Permit(Plugin):
+    @abstractmethod
     def permit(self, state: CycleState, pod: PodInfo, node: str) -> Permission | None:
         """Whether the pod may be bound; None when it may at once. Who says wait calls `WaitingPod.allow` later."""
-        raise NotImplementedError
 
 
 class PreBind(Plugin):
@@ -185,9 +186,9 @@ class PreBind(Plugin):
         """Whether `pre_bind` does anything for this pod, so that its node is shown as nominated meanwhile."""
         return True
 
+    @abstractmethod
     async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Prepare what the pod needs on the node; raises when it cannot be done, `Refused` when it does not fit."""
-        raise NotImplementedError
 
 
 class Bind(Plugin):
@@ -195,15 +196,15 @@ class Bind(Plugin):
         """Whether to bind this pod; else the next Bind plugin is asked."""
         return True
 
+    @abstractmethod
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Make it so; raises when it cannot be done."""
-        raise NotImplementedError
 
 
 class PostBind(Plugin):
+    @abstractmethod
     def post_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """The pod was bound."""
-        raise NotImplementedError
 
 
 class Refused(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kubecore.api.durations import seconds
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.selectors import Selector
 
@@ -22,6 +23,7 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "DefaultPreemption": {"minCandidateNodesPercentage": int, "minCandidateNodesAbsolute": int},
+    "DynamicResources": {"filterTimeout": str, "bindingTimeout": str},
     "InterPodAffinity": {"hardPodAffinityWeight": int, "ignorePreferredTermsOfExistingPods": bool},
     "NodeAffinity": {"addedAffinity": dict},
     "NodeResourcesBalancedAllocation": {"resources": [{"name": str, "weight": int}]},
@@ -82,6 +84,23 @@ def _preemption(args: JSON, path: str) -> Causes:
         detail = "cannot be zero at the same time as"
         found.append(FieldError.invalid(at_percentage, 0, f"{detail} minCandidateNodesAbsolute"))
         found.append(FieldError.invalid(at_absolute, 0, f"{detail} minCandidateNodesPercentage"))
+    return found
+
+
+def _dynamic_resources(args: JSON, path: str) -> Causes:
+    """With the feature gates of v1.35 as they are by default. What they bound is not done here."""
+    found: Causes = []
+    for field in ("filterTimeout", "bindingTimeout"):
+        try:
+            length = seconds(args.get(field) or "0s")
+        except ValueError as error:
+            found.append(FieldError.invalid(f"{path}.{field}", args[field], str(error)))
+            continue
+        if field == "filterTimeout" and length < 0:
+            found.append(FieldError.invalid(f"{path}.{field}", args[field], "must be zero or positive"))
+    if args.get("bindingTimeout") is not None:
+        detail = "DRADeviceBindingConditions or DRAResourceClaimDeviceStatus feature gate is disabled"
+        found.append(FieldError.forbidden(f"{path}.bindingTimeout", detail))
     return found
 
 
@@ -247,6 +266,7 @@ def label_name(name: str, path: str) -> Causes:
 
 _CHECKS: Mapping[str, Callable[[JSON, str], Causes]] = {
     "DefaultPreemption": _preemption,
+    "DynamicResources": _dynamic_resources,
     "InterPodAffinity": _inter_pod_affinity,
     "NodeAffinity": _node_affinity,
     "NodeResourcesBalancedAllocation": _balanced,

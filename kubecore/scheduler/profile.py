@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from kubecore.scheduler.framework import (
@@ -64,9 +64,9 @@ class Profile:
         points = {point: [one for one in plugins if isinstance(one, point)] for point in EXTENSION_POINTS.values()}
         return cls(points, name=name, percentage=percentage)
 
-    def at(self, point: type[_P]) -> Sequence[_P]:
-        """The plugins that run at an extension point, in order."""
-        return cast(Sequence[_P], self._points.get(point, ()))
+    def at(self, point: Callable[..., _P]) -> Sequence[_P]:
+        """The plugins that run at an extension point, in order. (For mypy an abstract class is no `type[_P]`.)"""
+        return cast(Sequence[_P], self._points.get(cast(type[Plugin], point), ()))
 
     def plugins(self) -> list[Plugin]:
         """All plugins of the profile, each once."""

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from kubecore.apiserver import server as api_server
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.e2e.validation.comparing import Kubecore
+from tests.support import go_programs
 from tests.support.client_sources import ClientSources, installed
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import RunningCluster, running_cluster
@@ -56,11 +55,8 @@ def example() -> Path:
 @pytest.fixture(scope="session")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Kubernetes' own registry: the Go program in `validation`."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
     made = tmp_path_factory.mktemp("validation") / "validation"
-    subprocess.run([go, "build", "-o", str(made), "."], cwd=Path(__file__).parent / "validation", check=True)
+    go_programs.build(Path(__file__).parent / "validation", made)
     return made
 
 

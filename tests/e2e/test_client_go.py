@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import go_programs
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
@@ -43,11 +43,8 @@ spec:
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built programs."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
     folder = tmp_path_factory.mktemp("programs")
-    subprocess.run([go, "build", "-o", f"{folder}/", "./..."], cwd=SOURCES, check=True)
+    go_programs.build(SOURCES, f"{folder}/", "./...")
     return folder
 
 

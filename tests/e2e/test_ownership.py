@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from kubecore.api import schemas
 from kubecore.api.schemas import PatchError
+from tests.support import go_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -163,11 +163,8 @@ def without_empty(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
     program = tmp_path_factory.mktemp("ownership") / "ownership"
-    subprocess.run([go, "build", "-o", str(program), "."], cwd=Path(__file__).parent / "ownership", check=True)
+    go_programs.build(Path(__file__).parent / "ownership", program)
     return program
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 import pytest
 
 from kubecore.api import protobuf
+from tests.support import go_programs
 from tests.support.process import ROOT, RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -22,11 +22,8 @@ VECTORS = ROOT / "native/core/tests/protobuf_vectors"
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
     built = tmp_path_factory.mktemp("protobuf") / "protobuf"
-    subprocess.run([go, "build", "-o", str(built), "."], cwd=SOURCES, check=True)
+    go_programs.build(SOURCES, built)
     return str(built)
 
 

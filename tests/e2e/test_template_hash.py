@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import orjson
 import pytest
 
 from kubecore import _native
+from tests.support import go_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -27,11 +27,8 @@ AMOUNTS += ["12345678901234567890", "0.1234567891", "0.1Ki", "0.0001Ki", "1.000"
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
     built = tmp_path_factory.mktemp("hashes") / "hashes"
-    subprocess.run([go, "build", "-o", str(built), "./hashes"], cwd=SOURCES, check=True)
+    go_programs.build(SOURCES, built, "./hashes")
     return str(built)
 
 

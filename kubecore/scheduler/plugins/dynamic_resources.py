@@ -1,22 +1,28 @@
-"""Would free a resource claim that nothing uses before a pod is evicted; no claim is ever allocated here, so it never
-can, and says so as kube-scheduler does of every pod without claims.
+"""Holds back pods that claim devices: no ResourceClaim is ever allocated here, as in a cluster without DRA drivers.
 
-(kubernetes `plugins/dynamicresources/dynamicresources.go`, PostFilter.)
+Whoever allocates claims by other means disables the plugin. Of its PostFilter, which would free a claim that nothing
+uses before a pod is evicted, there remains what kube-scheduler says when there is none.
+
+(kubernetes `plugins/dynamicresources/dynamicresources.go`.)
 """
 
 from __future__ import annotations
 
+from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.events import ClusterEvent
-from kubecore.scheduler.framework import CycleState, Diagnosis, PostFilter, PostFilterResult
+from kubecore.scheduler.framework import CycleState, Diagnosis, PostFilter, PostFilterResult, PreFilter, PreFilterResult
 from kubecore.scheduler.pods import PodInfo
 
 
-class DynamicResources(PostFilter):
+class DynamicResources(PreFilter, PostFilter):
     name = "DynamicResources"
     wakes = frozenset()
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         return False
+
+    def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        return PreFilterResult("cannot allocate all claims") if pod.spec.get("resourceClaims") else None
 
     def post_filter(self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> PostFilterResult:
         claims = pod.spec.get("resourceClaims")

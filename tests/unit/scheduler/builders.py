@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.client.client import Object
 from kubecore.scheduler.cache import Cache, NodeInfo
+from kubecore.scheduler.framework import CycleState, Filter
 from kubecore.scheduler.pods import PodInfo
 
 
@@ -82,6 +84,13 @@ def node_info(name: str = "n", *pods: PodInfo, **fields: Any) -> NodeInfo:
     for one in pods:
         made.add(one)
     return made
+
+
+class RefusesNothing(Filter):
+    """For tests of the queue, which asks of plugins only by what pods that they refused are helped."""
+
+    def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Sequence[str]:
+        return ()
 
 
 def taint(key: str, value: str = "", effect: str = "NoSchedule") -> Object:

@@ -7,14 +7,27 @@ from typing import Any
 from hypothesis import strategies as st
 
 from kubecore.client.client import Object
+from kubecore.client.informer import InformerFactory
+from kubecore.clock import VirtualClock
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.pods import PodInfo
+from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import node, pod
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 NAMES = [f"n{number}" for number in range(8)]
 SPACES = ["default", "other"]
 KEYS = [f"{space}/p{number}" for space in SPACES for number in range(5)]
+
+
+def informers_of_spaces() -> InformerFactory:
+    """They know the namespaces that pods are in, one of them with a label."""
+    informers = FakeAPI(VirtualClock()).informers()
+    names = informers.informer("namespaces")
+    names.apply("ADDED", {"metadata": {"name": "default", "uid": "1"}})
+    names.apply("ADDED", {"metadata": {"name": "other", "uid": "2", "labels": {"team": "red"}}})
+    return informers
+
 
 # ------------------------------------------------------------------ what clusters are made of
 labels = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2)

@@ -103,6 +103,10 @@ class TestArguments:
             "resources": [{"name": "gpu", "weight": 1}]
         }
 
+    def test_of_dynamic_resources_are_taken_and_have_no_effect(self) -> None:
+        kind = {"apiVersion": HEAD["apiVersion"], "kind": "DynamicResourcesArgs"}
+        assert self.args("DynamicResources", **kind, filterTimeout="0s") == {"filterTimeout": "0s"}
+
     def test_may_name_their_kind(self) -> None:
         kind = {"apiVersion": HEAD["apiVersion"], "kind": "InterPodAffinityArgs"}
         assert self.args("InterPodAffinity", **kind) == {"hardPodAffinityWeight": 1}
@@ -190,6 +194,22 @@ class TestRefusals:
                 "[minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the same time as "
                 "minCandidateNodesAbsolute, minCandidateNodesAbsolute: Invalid value: 0: cannot be zero at the same "
                 "time as minCandidateNodesPercentage]",
+            ),
+            (
+                "DynamicResources",
+                {"filterTimeout": "-1s"},
+                'filterTimeout: Invalid value: "-1s": must be zero or positive',
+            ),
+            (
+                "DynamicResources",
+                {"filterTimeout": "10s", "bindingTimeout": "10m"},
+                "bindingTimeout: Forbidden: DRADeviceBindingConditions or DRAResourceClaimDeviceStatus feature gate is "
+                "disabled",
+            ),
+            (
+                "DynamicResources",
+                {"filterTimeout": "soon"},
+                'filterTimeout: Invalid value: "soon": time: invalid duration "soon"',
             ),
             (
                 "NodeResourcesFit",

@@ -182,7 +182,7 @@ class TestFailing:
         def fail(*_: Any) -> None:
             raise ValueError("boom")
 
-        return type("Broken", (base,), {"name": "Broken", method: fail})()
+        return type("Broken", (base,), {"name": "Broken", "score": fail, method: fail})()
 
     def test_it_is_named_with_its_extension_point(self) -> None:
         for base, method, message in (

@@ -309,6 +309,9 @@ class TestPluginsFail:
             def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
                 raise RuntimeError("lost the books")
 
+            async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
+                raise AssertionError("it has no work")
+
         await cluster.start(Broken())
         await cluster.add_node()
         await cluster.add_pod("bad", labels={"app": "bad"}, requests=BIG)
@@ -324,6 +327,9 @@ class TestPluginsFail:
                 if pod.labels:
                     raise RuntimeError("no idea")
                 return False
+
+            async def bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
+                raise AssertionError("it does not handle the pod")
 
         bind = PluginSet(enabled=(Enabled("Broken"), Enabled("DefaultBinder")), disabled=frozenset("*"))
         config = SchedulerConfig(profiles=(ProfileConfig(points={"bind": bind}),))

@@ -34,7 +34,7 @@ from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.profiles import Enabled, PluginSet, ProfileConfig, make_profile
 from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import cache_of, node, pod
-from tests.unit.scheduler.random_clusters import NAMES, ZONE, histories, live, pods
+from tests.unit.scheduler.random_clusters import NAMES, ZONE, histories, informers_of_spaces, live, pods
 
 SHAPE = {"requestedToCapacityRatio": {"shape": [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]}}
 
@@ -43,10 +43,7 @@ SHAPE = {"requestedToCapacityRatio": {"shape": [{"utilization": 0, "score": 0}, 
 @pytest.fixture(scope="module")
 def plugins() -> list[Plugin]:
     """What there is in Rust, and what looks at volumes in Python."""
-    informers = FakeAPI(VirtualClock()).informers()
-    names = informers.informer("namespaces")
-    names.apply("ADDED", {"metadata": {"name": "default", "uid": "1"}})
-    names.apply("ADDED", {"metadata": {"name": "other", "uid": "2", "labels": {"team": "red"}}})
+    informers = informers_of_spaces()
     return [
         NodeUnschedulable(),
         NodeName(),

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from kubecore.api import meta
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.framework import CycleState, Diagnosis, Filter, Plugin, PostFilter, PostFilterResult
@@ -30,9 +29,8 @@ from kubecore.scheduler.plugins.taint_toleration import TaintToleration
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.preemption import Candidate, dry_run, least_harmful, select_victims
 from kubecore.scheduler.profile import Profile
-from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import cache_of, node, pod
-from tests.unit.scheduler.random_clusters import SPACES, histories, labels, live, pods, selectors
+from tests.unit.scheduler.random_clusters import SPACES, histories, informers_of_spaces, labels, live, pods, selectors
 
 NOW = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 """Some pods started later, by clocks that differ."""
@@ -61,10 +59,7 @@ class Preempts(PostFilter):
 
 @pytest.fixture(scope="module")
 def plugins() -> list[Plugin]:
-    informers = FakeAPI(VirtualClock()).informers()
-    names = informers.informer("namespaces")
-    names.apply("ADDED", {"metadata": {"name": "default", "uid": "1"}})
-    names.apply("ADDED", {"metadata": {"name": "other", "uid": "2", "labels": {"team": "red"}}})
+    informers = informers_of_spaces()
     return [
         NodeUnschedulable(),
         NodeName(),

@@ -32,6 +32,9 @@ class Both(Filter, Score):
     def filter(self, state: CycleState, pod: PodInfo, node: object) -> tuple[str, ...]:
         return ()
 
+    def score(self, state: CycleState, pod: PodInfo, node: object) -> int:
+        return 0
+
 
 REGISTRY: dict[str, Factory] = {
     **{name: lambda handle, given, name=name: Both(name) for name in "ABCD"},  # type: ignore[misc]
@@ -135,6 +138,17 @@ class TestWhatCannotBe:
         with pytest.raises(InvalidProfile) as caught:
             make_profile(config, unused_handle(), {**REGISTRY, "A": broken})
         assert str(caught.value) == 'initializing plugin "A": no such table'
+
+    def test_a_plugin_without_a_method_of_its_extension_point(self) -> None:
+        class Unfinished(Filter):
+            name = "A"
+
+        config = ProfileConfig(multi_point=(*NEEDED, Enabled("A")))
+        with pytest.raises(
+            InvalidProfile, match=r"Can't instantiate abstract class Unfinished .* '?filter'?$"
+        ) as caught:
+            make_profile(config, unused_handle(), {**REGISTRY, "A": lambda *_: Unfinished()})  # type: ignore[abstract]
+        assert str(caught.value).startswith('initializing plugin "A": ')
 
 
 class TestInTheCluster:

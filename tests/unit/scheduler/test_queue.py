@@ -17,20 +17,20 @@ from kubecore.scheduler.events import (
     pod_changes,
     pod_removed,
 )
-from kubecore.scheduler.framework import Filter, PreEnqueue
+from kubecore.scheduler.framework import PreEnqueue
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import DEFAULT_NAME, Profile
 from kubecore.scheduler.queue import Place, QueuedPod, SchedulingQueue
-from tests.unit.scheduler.builders import info, node
+from tests.unit.scheduler.builders import RefusesNothing, info, node
 
 
-class Fit(Filter):
+class Fit(RefusesNothing):
     name = "Fit"
     wakes = frozenset({EventKind.NODE_ADDED, EventKind.POD_REMOVED, EventKind.POD_SCALED_DOWN})
 
 
-class Picky(Filter):
+class Picky(RefusesNothing):
     """Is helped by the node of the pod's name alone."""
 
     name = "Picky"
@@ -40,7 +40,7 @@ class Picky(Filter):
         return isinstance(event, NodeEvent) and event.new is not None and pod.key == f"default/{event.new.name}"
 
 
-class Broken(Filter):
+class Broken(RefusesNothing):
     name = "Broken"
     wakes = frozenset({EventKind.NODE_ADDED})
 

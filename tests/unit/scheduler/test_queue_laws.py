@@ -10,20 +10,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kubecore.clock import VirtualClock
 from kubecore.scheduler.events import EventKind, node_added, pod_changes, pod_removed
-from kubecore.scheduler.framework import Filter
 from kubecore.scheduler.plugins.scheduling_gates import SchedulingGates
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import DEFAULT_NAME, Profile
 from kubecore.scheduler.queue import Place, QueuedPod, SchedulingQueue
-from tests.unit.scheduler.builders import info, node
+from tests.unit.scheduler.builders import RefusesNothing, info, node
 
 
-class Nodes(Filter):
+class Nodes(RefusesNothing):
     name = "Nodes"
     wakes = frozenset({EventKind.NODE_ADDED})
 
 
-class Room(Filter):
+class Room(RefusesNothing):
     name = "Room"
     wakes = frozenset({EventKind.POD_REMOVED, EventKind.POD_SCALED_DOWN})
 

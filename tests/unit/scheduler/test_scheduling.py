@@ -179,6 +179,15 @@ class TestNoNodeFits:
             + no_preemption(3)
         ]
 
+    async def test_devices_that_it_claims_are_nowhere(self, cluster: Running) -> None:
+        await cluster.start()
+        await cluster.add_node()
+        await cluster.add_pod(resourceClaims=[{"name": "gpu", "resourceClaimName": "mine"}])
+        assert cluster.events("FailedScheduling") == [
+            "0/1 nodes are available: cannot allocate all claims. still not schedulable, preemption: 0/1 nodes are "
+            "available: 1 Preemption is not helpful for scheduling."
+        ]
+
 
 class TestWaking:
     """A pod that fits nowhere is tried again when something happens that can help, and not before."""
