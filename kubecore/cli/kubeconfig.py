@@ -25,8 +25,9 @@ def user(
 ) -> None:
     """Print a kubeconfig with a new client certificate, good for a year.
 
-    For a component: `system:kube-scheduler`; `system:kube-proxy`; `system:node:NAME` with --org system:nodes for the
-    kubelet of node NAME; `system:kube-controller-manager` with --org system:masters.
+    For a component: `system:kube-scheduler`; `system:kube-proxy`; `system:coredns` for `kubecore dns`;
+    `system:kubecore-ingress`; `system:node:NAME` with --org system:nodes for the kubelet of node NAME;
+    `system:kube-controller-manager`, with --org system:masters unless it runs with --use-service-account-credentials.
     """
     from kubecore.apiserver.authentication.kubeconfig import kubeconfig
     from kubecore.apiserver.authentication.pki import CertificateAuthority

@@ -41,7 +41,7 @@ _AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
 
 def one_of(there: Sequence[str], *, to_come: Sequence[str] = ()) -> Callable[[str], str]:
     """Only these; `to_come` are known names of what this version does not have."""
-    listed = ", ".join(there)
+    listed = ", ".join(filter(None, there))
 
     def check(text: str) -> str:
         if text in there:

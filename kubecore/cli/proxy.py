@@ -95,15 +95,21 @@ def _table(kubeconfig: Path) -> str:
 @app.command()
 def ls(
     data_dir: Annotated[
-        Path, typer.Option(callback=options.folder, help="Of the `kubecore up` whose proxy is asked.")
+        Path, typer.Option(callback=options.folder, help="Data directory of the `kubecore up` whose proxy is asked.")
     ] = Path("~/.kubecore"),
     server: Annotated[
         str,
-        typer.Option(help="HOST:PORT of a `kubecore proxy`, instead: its --metrics-bind-address."),
+        typer.Option(help="HOST:PORT of a `kubecore proxy` to ask instead: its --metrics-bind-address."),
     ] = "",
-    stats: Annotated[bool, typer.Option("--stats", help="What was carried, instead of what is open.")] = False,
+    stats: Annotated[
+        bool,
+        typer.Option("--stats", help="What each has carried, instead of what is open; -: not counted in this mode."),
+    ] = False,
     output: Annotated[
-        str, typer.Option("--output", "-o", callback=options.one_of(["", "json"]), help="`json`: all there is.")
+        str,
+        typer.Option(
+            "--output", "-o", callback=options.one_of(["", "json"]), help="json: everything, also what --stats shows."
+        ),
     ] = "",
 ) -> None:
     """Services and their endpoints, as `ipvsadm -Ln` shows them."""

@@ -28,7 +28,8 @@ LoadBalancerCIDR = Annotated[
     typer.Option(
         "--load-balancer-cidr",
         callback=options.networks,
-        help="Ranges that Services of type LoadBalancer get addresses from, comma separated.",
+        help="Ranges that Services of type LoadBalancer get addresses from, comma separated. By default `kubecore up` "
+        "takes one of its own, and `kubecore controller-manager` gives none.",
     ),
 ]
 EnableAdmissionPlugins = Annotated[

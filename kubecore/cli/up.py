@@ -69,7 +69,10 @@ IngressPort = Annotated[
 ]
 IngressAccessLog = Annotated[
     Path | None,
-    typer.Option(callback=options.folder_if_any, help="File to which a line of JSON is appended for each request."),
+    typer.Option(
+        callback=options.folder_if_any,
+        help="File, in a folder that exists, to which a line of JSON is appended for each request.",
+    ),
 ]
 Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
 RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
@@ -82,7 +85,12 @@ InsecurePort = Annotated[
 Nodes = Annotated[int, typer.Option(min=0, max=64, help="Nodes that run real processes.")]
 DnsPort = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, help="Port of the bind address where DNS answers too; 0 picks a free one."),
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of the bind address where DNS answers too, which it does not by default; 0 picks a free one (see "
+        "ports.json).",
+    ),
 ]
 DefaultRuntime = Annotated[
     str,
@@ -133,7 +141,7 @@ def up(
     pod_network: PodNetworkMode = PodNetwork.AUTO,
     verbosity: Verbosity = 0,
 ) -> None:
-    """Start API server, controllers, scheduler, kubelet, service proxy and DNS in the foreground.
+    """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
     Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
     """

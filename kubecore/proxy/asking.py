@@ -35,7 +35,9 @@ def ask(path: Path, server: str = "") -> dict[str, Any]:
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise ProxyUnreachable(f"no service proxy answers at {where}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        advice = "--server: a proxy's --metrics-bind-address" if server else "--data-dir: of a running `kubecore up`"
+        raise ProxyUnreachable(f"no service proxy answers at {where}: {reason} ({advice})") from error
     finally:
         connection.close()
     if answer.status != 200:
