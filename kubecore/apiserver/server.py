@@ -121,6 +121,7 @@ class APIServerConfig:
     enable_admission_plugins: tuple[str, ...] = ()
     """By name, besides those that are on by default."""
     service_cidr: str = "10.96.0.0/16"
+    """The range of cluster IPs, or one of each family, comma separated: the first one's family is the default."""
     service_port: int = 443
     """Of Service default/kubernetes."""
     node_ports: range = range(30000, 32768)
@@ -160,8 +161,8 @@ class APIServer:
         self.secure_port = 0
         self.insecure_port = 0
         self.grpc_port = 0
-        network = ipaddress.ip_network(config.service_cidr)
-        self.service_ip = str(network.network_address + 1)
+        self._service_cidrs = tuple(str(ipaddress.ip_network(one.strip())) for one in config.service_cidr.split(","))
+        self.service_ip = str(ipaddress.ip_network(self._service_cidrs[0])[1])
         self._ready = asyncio.Event()
         self._started: list[str] = []
         self._stopped = False
@@ -189,7 +190,7 @@ class APIServer:
         self._listen()
         advertised = Advertised(
             service_ip=self.service_ip,
-            service_cidr=self.config.service_cidr,
+            service_cidrs=self._service_cidrs,
             service_port=self.config.service_port,
             address=self._advertised(),
             port=self.secure_port,
@@ -360,7 +361,9 @@ class APIServer:
         config = self.config
         if config.advertise_address:
             return config.advertise_address
-        return "127.0.0.1" if config.bind_address in ("0.0.0.0", "::") else config.bind_address
+        if config.bind_address not in ("0.0.0.0", "::"):
+            return config.bind_address
+        return "::1" if ":" in self.service_ip and config.bind_address == "::" else "127.0.0.1"
 
     def _write_kubeconfig(self) -> None:
         pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])

@@ -98,8 +98,9 @@ def apiserver(
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
-            callback=options.ip_range,
-            help="Range of cluster IPs; for nodes in loopback mode a part of 127.0.0.0/8, such as 127.97.0.0/16.",
+            callback=options.service_ranges,
+            help="Range of cluster IPs, or one of each family, comma separated; for nodes in loopback mode a part of "
+            "127.0.0.0/8, such as 127.97.0.0/16.",
         ),
     ] = "10.96.0.0/16",
     service_node_port_range: Annotated[
@@ -115,6 +116,10 @@ def apiserver(
     from kubecore.kubelet import network
 
     logs.configure(verbosity=verbosity, file=None)
+    own = service_cluster_ip_range.split(",")[0]
+    if (":" in own) != (":" in bind_address):
+        problem = f'service IP family "{own}" must match public address family "{bind_address}"'
+        raise typer.BadParameter(problem, param_hint="'--bind-address'")
     config = APIServerConfig(
         data_dir=data_dir,
         bind_address=bind_address,
@@ -124,7 +129,7 @@ def apiserver(
         authorization_modes=options.split(authorization_mode),
         enable_admission_plugins=options.split(enable_admission_plugins),
         service_cidr=service_cluster_ip_range,
-        service_port=network.https_port(str(ipaddress.IPv4Network(service_cluster_ip_range)[1])),
+        service_port=network.https_port(str(ipaddress.ip_network(own)[1])),
         node_ports=options.ports(service_node_port_range),
     )
 

@@ -34,6 +34,8 @@ ADMISSION_PLUGINS_ON = (
     "ResourceQuota",
 )
 ADMISSION_PLUGINS_OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
+# kube-apiserver's
+_LEAST_SERVICE_ADDRESSES, _SHORTEST_V6_PREFIX = 8, 64
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 # What kube-apiserver has beside these.
 _AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
@@ -104,15 +106,31 @@ def ip_address(text: str, option: str) -> str:
         raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
 
 
-def ip_range(text: str) -> str:
-    """An IPv4 range in CIDR notation with room for a few Services."""
-    try:
-        network = ipaddress.IPv4Network(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; an IPv4 range such as 10.96.0.0/16 is expected") from None
-    if network.prefixlen > 28:
-        raise typer.BadParameter(f"{text} has room for {network.num_addresses} addresses only; give a /28 or larger")
-    return text
+def service_ranges(text: str) -> str:
+    """One range of cluster IPs, or one of each family, comma separated; comes back without the bits behind prefixes.
+
+    In kube-apiserver's words where it refuses."""
+    given = text.split(",")
+    if len(given) > 2:
+        raise typer.BadParameter("must not contain more than two entries")
+    found = []
+    for index, one in enumerate(given):
+        try:
+            found.append(ipaddress.ip_network(one.strip(), strict=False))
+        except ValueError as error:
+            raise typer.BadParameter(f"[{index}] is not a valid cidr: {error}; such as 10.96.0.0/16") from None
+    for network in found:
+        if network.num_addresses < _LEAST_SERVICE_ADDRESSES:
+            raise typer.BadParameter(
+                f"{network}: the service cluster IP range must be at least {_LEAST_SERVICE_ADDRESSES} IP addresses"
+            )
+        if network.version == 6 and network.prefixlen < _SHORTEST_V6_PREFIX:
+            raise typer.BadParameter(
+                f"shortest allowed prefix length for service CIDR is {_SHORTEST_V6_PREFIX}, got {network.prefixlen}"
+            )
+    if len(found) == 2 and found[0].version == found[1].version:
+        raise typer.BadParameter("[0] and [1] must be of different IP family")
+    return ",".join(map(str, found))
 
 
 def networks(text: str) -> str:

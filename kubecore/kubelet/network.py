@@ -84,7 +84,7 @@ def host_address(pod_cidr: str) -> str:
 
 def may_bind(address: str, port: int) -> bool:
     """Whether this process has the right to serve a port of an address of this host; it may be taken all the same."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         try:
             probe.bind((address, port))
         except PermissionError:

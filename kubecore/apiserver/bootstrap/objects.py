@@ -28,10 +28,11 @@ _SYSTEM_CLASSES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertised:
-    """Where the API is reached: by its Service's address, and where it really listens."""
+    """Where the API is reached: by its Service's address, and where it really listens. The Service is of the family of
+    the first of the cluster's ranges."""
 
     service_ip: str
-    service_cidr: str
+    service_cidrs: tuple[str, ...]
     service_port: int
     address: str
     port: int
@@ -82,7 +83,7 @@ def authentication_config(advertised: Advertised) -> JSON:
 
 
 def kubernetes_cidr(advertised: Advertised, now: str) -> JSON:
-    """The range of the command line (upstream pkg/controlplane/controller/defaultservicecidr)."""
+    """The ranges of the command line (upstream pkg/controlplane/controller/defaultservicecidr)."""
     condition = {
         "type": "Ready",
         "status": "True",
@@ -94,7 +95,7 @@ def kubernetes_cidr(advertised: Advertised, now: str) -> JSON:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [advertised.service_cidr]},
+        "spec": {"cidrs": list(advertised.service_cidrs)},
         "status": {"conditions": [condition]},
     }
 
@@ -111,7 +112,7 @@ def kubernetes_service(advertised: Advertised) -> JSON:
         "spec": {
             "clusterIP": advertised.service_ip,
             "clusterIPs": [advertised.service_ip],
-            "ipFamilies": ["IPv4"],
+            "ipFamilies": [_family(advertised.service_ip)],
             "ipFamilyPolicy": "SingleStack",
             "sessionAffinity": "None",
             "type": "ClusterIP",
@@ -120,6 +121,10 @@ def kubernetes_service(advertised: Advertised) -> JSON:
             ],
         },
     }
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
 def kubernetes_endpoints(advertised: Advertised) -> JSON:
@@ -149,7 +154,7 @@ def kubernetes_slice(advertised: Advertised) -> JSON:
             "namespace": "default",
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },
-        "addressType": "IPv4",
+        "addressType": _family(advertised.address),
         "endpoints": [{"addresses": [advertised.address], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": advertised.port, "protocol": "TCP"}],
     }

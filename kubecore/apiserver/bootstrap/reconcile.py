@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 JSON = dict[str, Any]
 
+_CIDRS = "servicecidrs.networking.k8s.io"
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 _USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 
@@ -51,12 +52,10 @@ class Bootstrap:
         )
 
     async def ensure_kubernetes(self, advertised: Advertised) -> None:
-        """Service default/kubernetes and where it leads, which may differ from start to start, and the range of
-        addresses, which stays as it was made first."""
+        """Service default/kubernetes and where it leads, which may differ from start to start, and the ranges of
+        addresses, which stay as they were made first but for a second one."""
         await self._drop_leaked_addresses()
-        cidrs = "servicecidrs.networking.k8s.io"
-        if self._registry.get(cidrs, "", "kubernetes") is None:
-            await self._all([(cidrs, objects.kubernetes_cidr(advertised, self._now))])
+        await self._ensure_ranges(advertised)
         await self._all(
             [
                 ("services", objects.kubernetes_service(advertised)),
@@ -65,6 +64,23 @@ class Bootstrap:
                 ("configmaps", objects.authentication_config(advertised)),
             ]
         )
+
+    async def _ensure_ranges(self, advertised: Advertised) -> None:
+        """A cluster of one family may be started with a second range later, and then has both."""
+        wanted, found = objects.kubernetes_cidr(advertised, self._now), self._registry.get(_CIDRS, "", "kubernetes")
+        if found is None:
+            await self._all([(_CIDRS, wanted)])
+            return
+        held, given = list(found["spec"].get("cidrs") or []), wanted["spec"]["cidrs"]
+        if held == given or found["metadata"].get("deletionTimestamp"):
+            return
+        if held != given[:1]:
+            log.warning("the default ServiceCIDR %s does not match the ranges of the command line %s", held, given)
+            return
+        store = self._registry.store(_CIDRS)
+        assert store is not None
+        change = Change(lambda old, _: {**old, "spec": {**old["spec"], "cidrs": given}})
+        await store.update(self._context(store, found, "update"), change)
 
     async def _drop_leaked_addresses(self) -> None:
         """IPAddresses of Services that a server which was killed had not stored yet: nobody is about to store them."""

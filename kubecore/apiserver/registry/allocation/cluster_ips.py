@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
 from kubecore.apiserver.registry.validation.addresses import parse_old_cidr, parse_old_ip
 
-# A range larger than this is used from its start only.
+# Of a larger range only so many at its start are given away unasked.
 _MOST_ADDRESSES = 1 << 20
 
 
@@ -37,6 +37,7 @@ class _Range:
         self.pool = NumberPool(size, static=static_band(size, least=16, most=256, step=16))
         self._size = size
         self._base = int(cidr.network_address) + 1
+        self._end = int(cidr.network_address) + cidr.num_addresses - (reserved - 1)
         # The ServiceCIDRs that name this range and let it be used.
         self.owners: set[str] = set()
 
@@ -44,12 +45,15 @@ class _Range:
         number = address - self._base
         return number if 0 <= number < self._size else None
 
+    def contains(self, address: int) -> bool:
+        return self._base <= address < self._end
+
     def address(self, number: int) -> int:
         return self._base + number
 
 
 class ClusterIPs:
-    """Who has which address. Ranges may overlap, so an address that is taken is taken in all of them."""
+    """Who has which address of one family. Ranges may overlap, so an address that is taken is taken in all of them."""
 
     def __init__(self, cidr: str) -> None:
         """`cidr` is always there, whatever ServiceCIDRs say."""
@@ -95,7 +99,7 @@ class ClusterIPs:
     def contains(self, address: str) -> bool:
         """Whether any range has the address."""
         parsed = self._parsed(address)
-        return parsed is not None and any(held.number(parsed) is not None for held in self._ranges.values())
+        return parsed is not None and any(held.contains(parsed) for held in self._ranges.values())
 
     def _parsed(self, address: str) -> int | None:
         parsed = parse_old_ip(address)
@@ -117,7 +121,7 @@ class ClusterIPs:
         """What a dry run asks: whether the address is in the range, taken or not. Raises AllocationError."""
         parsed = self._parsed(address)
         first = self._ranges[str(self.network)]
-        if parsed is None or first.number(parsed) is None:
+        if parsed is None or not first.contains(parsed):
             valid = f"The range of valid IPs is {self.network}"
             raise AllocationError(f"the provided IP ({address}) is not in the valid range. {valid}")
 

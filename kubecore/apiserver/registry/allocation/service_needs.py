@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kubecore.api.errors import FieldError, StatusError, internal_error, invalid
-from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, ClusterIPs, RangeFull
+from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, RangeFull
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts, PortOperation
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.strategy import Finish, RequestContext
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.service_addresses import (
@@ -57,7 +58,7 @@ def _picks_node_ports(spec: JSON) -> bool:
 class ServiceNeeds:
     """Of one API server."""
 
-    def __init__(self, addresses: ClusterIPs, ports: NodePorts) -> None:
+    def __init__(self, addresses: ServiceAddresses, ports: NodePorts) -> None:
         self._addresses = addresses
         self._ports = ports
 
@@ -118,9 +119,7 @@ class ServiceNeeds:
 
     def _finish(self, ctx: RequestContext, taken: list[str], released: list[str], ports: PortOperation) -> Finish:
         def finish(succeeded: bool) -> None:
-            if not ctx.dry_run:
-                for address in released if succeeded else taken:
-                    self._addresses.give_back(address)
+            self._give_back(ctx, released if succeeded else taken)
             ports.finish(succeeded)
 
         return finish
@@ -142,21 +141,23 @@ class ServiceNeeds:
             _release_second(problems, spec, old)
         self._infer(problems, spec)
         _refuse(ctx, problems)
+        known = self._addresses.families
         families: list[str] = spec.get("ipFamilies") or []
         if headless and not selects:
             # Whoever writes the endpoints of such a Service may use either family.
-            families = families or [self._addresses.family]
-            both = len(families) > 1 or spec["ipFamilyPolicy"] == _SINGLE
-            spec["ipFamilies"] = families if both else [*families, *(one for one in FAMILIES if one != families[0])]
+            families = families or [known[0]]
+            spec["ipFamilies"] = families if spec["ipFamilyPolicy"] == _SINGLE else _both(families)
             return
-        if spec["ipFamilyPolicy"] == _REQUIRE:
+        if spec["ipFamilyPolicy"] == _REQUIRE and len(known) < 2:
             detail = "this cluster is not configured for dual-stack services"
             problems.invalid("spec.ipFamilyPolicy", _REQUIRE, detail)
         for index, family in enumerate(families):
-            if family != self._addresses.family:
+            if family not in known:
                 problems.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
         _refuse(ctx, problems)
-        spec["ipFamilies"] = families or [self._addresses.family]
+        families = families or [known[0]]
+        both = len(known) > 1 and spec["ipFamilyPolicy"] != _SINGLE
+        spec["ipFamilies"] = _both(families) if both else families
 
     def _infer(self, problems: Problems, spec: JSON) -> None:
         """Families that addresses tell of and nobody has named."""
@@ -171,7 +172,7 @@ class ServiceNeeds:
                 break
             if index >= len(families):
                 family = family_of(address)
-                if family == self._addresses.family:
+                if family in self._addresses.families:
                     families.append(family)
                 else:
                     detail = f"{family} is not configured on this cluster"
@@ -182,40 +183,61 @@ class ServiceNeeds:
     # --- addresses
 
     def _take_addresses(self, ctx: RequestContext, spec: JSON) -> list[str]:
-        """Addresses for all families of a Service that has none."""
+        """Addresses for all families of a Service, those it names and others where it names none; returns them."""
         addresses = list(spec.get("clusterIPs") or [])
         if not uses_cluster_ip(spec) or addresses[:1] == [NONE]:
             return []
-        wanted = addresses[0] if addresses else ""
+        return self._take_from(ctx, spec, 0)
+
+    def _take_from(self, ctx: RequestContext, spec: JSON, first: int) -> list[str]:
+        """Those of the families from the `first` on, written into the Service, whose others it has."""
+        families: list[str] = spec["ipFamilies"]
+        listed = list(spec.get("clusterIPs") or [])
+        listed += [""] * (len(families) - len(listed))
+        taken: list[str] = []
+        with _Undoing(lambda: self._give_back(ctx, taken)):
+            for index, family in enumerate(families[first:], first):
+                given = self._take(ctx, family, listed[index], shown=listed)
+                taken.append(given)
+        spec["clusterIPs"] = [*listed[:first], *taken]
+        spec["clusterIP"] = spec["clusterIPs"][0]
+        return taken
+
+    def _take(self, ctx: RequestContext, family: str, wanted: str, *, shown: list[str]) -> str:
+        """A certain address, or any where none is wanted. StatusError."""
+        pool = self._addresses.of(family)
         try:
-            given = self._take(wanted, dry_run=ctx.dry_run)
+            if not wanted:
+                return pool.any_unused() if ctx.dry_run else pool.take_any()
+            if ctx.dry_run:
+                pool.check(wanted)
+            else:
+                pool.take(wanted)
         except RangeFull as error:
             raise internal_error(f"failed to allocate a serviceIP: {error}") from error
         except AllocationError as error:
-            shown, what = addresses or [""], f"IP {wanted}" if wanted else "IP"
+            what = f"IP {wanted}" if wanted else "IP"
             cause = FieldError.invalid("spec.clusterIPs", shown, f"failed to allocate {what}: {error}")
             raise invalid("Service", ctx.name, [cause]) from error
-        spec["clusterIP"], spec["clusterIPs"] = given, [given]
-        return [given]
-
-    def _take(self, wanted: str, *, dry_run: bool) -> str:
-        if dry_run and not wanted:
-            return self._addresses.any_unused()
-        if not wanted:
-            return self._addresses.take_any()
-        if dry_run:
-            self._addresses.check(wanted)
-        else:
-            self._addresses.take(wanted)
         return wanted
+
+    def _give_back(self, ctx: RequestContext, addresses: list[str]) -> None:
+        if not ctx.dry_run:
+            for address in addresses:
+                self._addresses.give_back(address)
 
     def _change_addresses(self, ctx: RequestContext, spec: JSON, old: JSON) -> tuple[list[str], list[str]]:
         """(taken, no longer needed)"""
         if not uses_cluster_ip(old):
             return self._take_addresses(ctx, spec), []
-        if old.get("clusterIPs") == [NONE] or uses_cluster_ip(spec):
+        if _stays_preferring_both(spec, old) or old.get("clusterIPs") == [NONE]:
             return [], []
-        return [], cluster_ips(old)
+        if not uses_cluster_ip(spec):
+            return [], cluster_ips(old)
+        families, before = len(spec.get("ipFamilies") or []), len(old.get("ipFamilies") or [])
+        if (before, families) == (1, 2):
+            return self._take_from(ctx, spec, 1), []
+        return [], cluster_ips(old)[1:] if (before, families) == (2, 1) else []
 
 
 class _Undoing:
@@ -235,6 +257,11 @@ class _Undoing:
 def _refuse(ctx: RequestContext, problems: Problems) -> None:
     if problems:
         raise invalid("Service", ctx.name, problems)
+
+
+def _both(families: list[str]) -> list[str]:
+    """With the other one after a single family."""
+    return families if len(families) > 1 else [*families, *(one for one in FAMILIES if one != families[0])]
 
 
 def _stays_preferring_both(spec: JSON, old: JSON) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.resources import plain
 from kubecore.apiserver.registry.strategy import Strategy
 
@@ -98,12 +98,12 @@ _OF_ADDRESSES = {
 class Strategies:
     """The strategies of one API server.
 
-    `service_cidr` is the range cluster IPs come from, `node_ports` the one of node ports. Both are per server, so that
-    several servers in one process do not take each other's.
+    `service_cidr` is the range cluster IPs come from, or one of each family, comma separated; `node_ports` the one of
+    node ports. All are per server, so that several servers in one process do not take each other's.
     """
 
     def __init__(self, *, service_cidr: str = "10.96.0.0/16", node_ports: range = range(30000, 32768)) -> None:
-        self._cluster_ips = ClusterIPs(service_cidr)
+        self._addresses = ServiceAddresses(service_cidr)
         self._node_ports = NodePorts(node_ports)
         self._made: dict[str, Strategy] = {}
 
@@ -118,9 +118,9 @@ class Strategies:
         if key == "services":
             from kubecore.apiserver.registry.resources.services import ServiceStrategy
 
-            return ServiceStrategy(self._cluster_ips, self._node_ports)
+            return ServiceStrategy(self._addresses, self._node_ports)
         if key in _OF_ADDRESSES:
-            return self._loaded(*_OF_ADDRESSES[key], self._cluster_ips)
+            return self._loaded(*_OF_ADDRESSES[key], self._addresses)
         if key.endswith(".rbac.authorization.k8s.io"):
             from kubecore.apiserver.registry.resources import rbac
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import Finish, RequestContext
 from kubecore.apiserver.registry.validation import names
@@ -22,8 +22,8 @@ class IPAddressStrategy(Unversioned):
     resource_key = "ipaddresses.networking.k8s.io"
     name_errors = staticmethod(canonical_ip)
 
-    def __init__(self, cluster_ips: ClusterIPs) -> None:
-        self._ips = cluster_ips
+    def __init__(self, addresses: ServiceAddresses) -> None:
+        self._ips = addresses
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, parent = Problems(), (obj.get("spec") or {}).get("parentRef")

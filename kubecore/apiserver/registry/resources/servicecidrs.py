@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.addresses import canonical_cidr, parse_old_cidr
@@ -21,8 +21,8 @@ class ServiceCIDRStrategy(Unversioned):
     # Upstream's strategy leaves it where it is.
     status_on_create = True
 
-    def __init__(self, cluster_ips: ClusterIPs) -> None:
-        self._ips = cluster_ips
+    def __init__(self, addresses: ServiceAddresses) -> None:
+        self._ips = addresses
 
     def default(self, obj: JSON) -> None:
         obj.setdefault("status", {})

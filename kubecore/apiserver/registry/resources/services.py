@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
 from kubecore.apiserver.registry.allocation.ip_addresses import RESOURCE, address_of
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.allocation.service_needs import (
     ServiceNeeds,
     cluster_ips,
@@ -42,9 +42,9 @@ class ServiceStrategy(Strategy):
     returns_deleted = True
     name_errors = staticmethod(names.dns_1035_label)
 
-    def __init__(self, cluster_ips: ClusterIPs, node_ports: NodePorts) -> None:
-        self._needs = ServiceNeeds(cluster_ips, node_ports)
-        self._ips = cluster_ips
+    def __init__(self, addresses: ServiceAddresses, node_ports: NodePorts) -> None:
+        self._needs = ServiceNeeds(addresses, node_ports)
+        self._ips = addresses
 
     def default(self, obj: JSON) -> None:
         spec = obj.get("spec")
