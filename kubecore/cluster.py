@@ -74,6 +74,7 @@ class ClusterConfig:
     """What Services of type LoadBalancer get addresses from; none: a range that only this host knows."""
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission_plugins: tuple[str, ...] = ()
+    runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
     dns: DnsConfig | None = None
@@ -167,6 +168,7 @@ class Cluster:
                 grpc_port=config.grpc_port,
                 authorization_modes=config.authorization_modes,
                 enable_admission_plugins=config.enable_admission_plugins,
+                runtime_config=config.runtime_config,
                 service_cidr=networks.services,
                 service_port=self._service_port(),
                 cluster_domain=CLUSTER_DOMAIN,

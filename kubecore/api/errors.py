@@ -275,6 +275,12 @@ def internal_error(detail: object) -> StatusError:
     return StatusError(500, "InternalError", f"Internal error occurred: {detail}", details)
 
 
+def plain_error(causes: Sequence[Cause]) -> StatusError:
+    """500 of no reason: where upstream's handlers give on what is wrong as it is, and not as an Invalid."""
+    told = ", ".join(dict.fromkeys(map(str, causes)))
+    return StatusError(500, "", told if len(causes) == 1 else f"[{told}]")
+
+
 def not_implemented(what: str) -> StatusError:
     """501 for a part of the API this server does not have; `what` is a full sentence for the user."""
     return StatusError(501, "NotImplemented", what)

@@ -64,13 +64,16 @@ class APIGroup:
 
 
 class Scheme:
-    """Immutable look-up of served resources, which are given in discovery order, preferred versions first."""
+    """Immutable look-up of served resources, which are given in discovery order, preferred versions first.
 
-    def __init__(self, resources: Iterable[Resource]) -> None:
+    Objects are stored in the version that `of` prefers, whether that is served or not."""
+
+    def __init__(self, resources: Iterable[Resource], *, of: Scheme | None = None) -> None:
         self.resources: Sequence[Resource] = tuple(resources)
         self._by_path = {(r.group, r.version, r.plural): r for r in self.resources}
         self._by_kind = {(r.group, r.version, r.kind): r for r in self.resources}
         self._preferred: dict[str, Resource] = {}
+        self._stored = self._preferred if of is None else of._preferred
         self._of_version: dict[tuple[str, str], list[Resource]] = {}
         versions: dict[str, dict[str, None]] = {}
         for resource in self.resources:
@@ -97,7 +100,7 @@ class Scheme:
 
     def storage(self, key: str) -> Resource:
         """The resource, in the version, that objects of this group resource are stored as. Raises KeyError."""
-        return self._preferred[self._preferred[key].storage_key]
+        return self._stored[self._preferred[key].storage_key]
 
     def keys(self) -> Sequence[str]:
         """Every group resource, in discovery order."""
@@ -131,9 +134,20 @@ def split_group_version(api_version: str) -> tuple[str, str]:
 
 
 @functools.cache
-def default() -> Scheme:
-    """The built-in resources of v1.35."""
+def every() -> Scheme:
+    """The built-in resources of v1.35, those of beta and alpha versions too."""
     return Scheme(_resource(fact) for fact in json.loads((DATA / "resources.json").read_bytes()))
+
+
+@functools.cache
+def default() -> Scheme:
+    """What of them is served where nothing is said about it (see `enablement`): the stable versions."""
+    return Scheme(resource for resource in every().resources if is_stable(resource.version))
+
+
+def is_stable(version: str) -> bool:
+    """``v1``, and not ``v1beta1``."""
+    return version[:1] == "v" and version[1:].isdecimal()
 
 
 def _resource(fact: dict[str, Any]) -> Resource:

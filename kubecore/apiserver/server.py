@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore import _native
-from kubecore.api import schemas, scheme
+from kubecore.api import enablement, schemas
 from kubecore.apiserver.admission.chain import AdmissionChain
 from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
 from kubecore.apiserver.admission.plugins import default_plugins
@@ -120,6 +120,8 @@ class APIServerConfig:
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     enable_admission_plugins: tuple[str, ...] = ()
     """By name, besides those that are on by default."""
+    runtime_config: tuple[tuple[str, str], ...] = ()
+    """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
     service_cidr: str = "10.96.0.0/16"
     """The range of cluster IPs, or one of each family, comma separated: the first one's family is the default."""
     service_port: int = 443
@@ -204,7 +206,7 @@ class APIServer:
         log.info("API server ready at %s", self.url)
 
     async def _open_storage(self) -> None:
-        self.scheme = scheme.default()
+        self.scheme = enablement.served(dict(self.config.runtime_config))
         self.cacher = Cacher()
         self.cacher.register_all(self.scheme, SELECTABLE)
         self.storage = LMDBStorage(self.config.data_dir / "storage", self.clock, self.cacher, self.config.storage)
@@ -264,7 +266,7 @@ class APIServer:
         for served in ResourceMetrics(self.registry, kubelets).served():
             self.served.serve(served)
         self.components = ComponentStatuses(self.registry)
-        documents = Documents(self.registry, self.tokens, METRICS)
+        self._documents = documents = Documents(self.registry, self.tokens, METRICS)
         self.handlers = Handlers(
             served=self.served,
             identify=Identification(self.authorizer),
@@ -325,6 +327,7 @@ class APIServer:
                 certificate_pem=self._serving.certificate,
                 key_pem=self._serving.key,
             )
+        self._documents.listens(f"{self._advertised()}:{self.secure_port}")
         if config.insecure_port:
             with _told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)

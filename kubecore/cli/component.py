@@ -13,7 +13,7 @@ import typer
 from kubecore.cli import logs, options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.leading import Leading, leads
-from kubecore.cli.proxy_options import EnableAdmissionPlugins
+from kubecore.cli.proxy_options import EnableAdmissionPlugins, RuntimeConfig
 from kubecore.cli.up import (
     AuthorizationMode,
     DataDir,
@@ -95,6 +95,7 @@ def apiserver(
     ] = None,
     authorization_mode: AuthorizationMode = "Node,RBAC",
     enable_admission_plugins: EnableAdmissionPlugins = "",
+    runtime_config: RuntimeConfig = "",
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
@@ -128,6 +129,7 @@ def apiserver(
         grpc_port=grpc_port,
         authorization_modes=options.split(authorization_mode),
         enable_admission_plugins=options.split(enable_admission_plugins),
+        runtime_config=options.settings(runtime_config),
         service_cidr=service_cluster_ip_range,
         service_port=network.https_port(str(ipaddress.ip_network(own)[1])),
         node_ports=options.ports(service_node_port_range),

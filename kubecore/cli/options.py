@@ -22,6 +22,7 @@ ADMISSION_PLUGINS_ON = (
     "ServiceAccount",
     "NodeRestriction",
     "TaintNodesByCondition",
+    "PodTopologyLabels",
     "Priority",
     "DefaultTolerationSeconds",
     "DefaultStorageClass",
@@ -97,6 +98,22 @@ def admission_plugins(text: str) -> str:
         if plugin not in ADMISSION_PLUGINS_ON + ADMISSION_PLUGINS_OFF:
             raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
     return text
+
+
+def runtime_config(text: str) -> str:
+    """Comma separated `KEY=VALUE` or `KEY`: versions to serve, in kube-apiserver's words where it refuses."""
+    from kubecore.api import enablement
+
+    try:
+        enablement.served(dict(settings(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def settings(text: str) -> tuple[tuple[str, str], ...]:
+    """`a=b,c` as pairs; what has no value has an empty one."""
+    return tuple((key.strip(), value.strip()) for key, _, value in (one.partition("=") for one in split(text)))
 
 
 def ip_address(text: str, option: str) -> str:

@@ -39,3 +39,11 @@ EnableAdmissionPlugins = Annotated[
         help=f"Plugins besides those on by default, comma separated: {', '.join(options.ADMISSION_PLUGINS_OFF)}.",
     ),
 ]
+RuntimeConfig = Annotated[
+    str,
+    typer.Option(
+        callback=options.runtime_config,
+        help="API versions to serve or not, comma separated KEY=true|false: api/beta, api/alpha, api/ga, api/all, "
+        "GROUP/VERSION or GROUP/VERSION/RESOURCE. By default stable versions are served, beta and alpha ones are not.",
+    ),
+]

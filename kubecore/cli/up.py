@@ -16,7 +16,7 @@ import typer
 
 from kubecore.cli import logs, open_files, options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.proxy_options import EnableAdmissionPlugins, IpvsScheduler, LoadBalancerCIDR
+from kubecore.cli.proxy_options import EnableAdmissionPlugins, IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
@@ -131,6 +131,7 @@ def up(
     load_balancer_cidr: LoadBalancerCIDR = "",
     authorization_mode: AuthorizationMode = "Node,RBAC",
     enable_admission_plugins: EnableAdmissionPlugins = "",
+    runtime_config: RuntimeConfig = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
     ingress_http_port: IngressPort = None,
@@ -164,6 +165,7 @@ def up(
         load_balancer_ranges=options.split(load_balancer_cidr),
         authorization_modes=options.split(authorization_mode),
         enable_admission_plugins=options.split(enable_admission_plugins),
+        runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),

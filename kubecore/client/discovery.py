@@ -1,4 +1,5 @@
-"""Which resources a server serves beyond the built-in ones: those of custom resource definitions and API services."""
+"""Which resources a server serves beyond the built-in ones that are on by default: those of custom resource definitions
+and API services, and of built-in versions that were turned on."""
 
 from __future__ import annotations
 
@@ -14,25 +15,27 @@ from kubecore.client.client import Client
 
 
 async def custom_resources(client: Client) -> tuple[list[Resource], dict[str, str]]:
-    """Resources of groups that are not built in, each in its group's preferred version, made known to `client`.
+    """Resources that are not there by default, each in its group's preferred version, made known to `client`.
 
     Also tells which group versions could not be asked, with the reason: an API service whose server is down.
     """
-    builtin = {group.name for group in scheme.default().groups()}
+    builtin = scheme.default()
     groups = orjson.loads(await client.request("GET", "/apis")).get("groups") or []
     found: dict[str, Resource] = {}
     failed: dict[str, str] = {}
     for group in groups:
-        if group["name"] in builtin:
-            continue
+        own = builtin.group(group["name"])
         for version in _preferred_first(group):
+            if own is not None and version in own.versions:
+                continue
             try:
                 answer = await client.request("GET", f"/apis/{group['name']}/{version}")
             except StatusError as error:
                 failed[f"{group['name']}/{version}"] = error.message
                 continue
             for resource in _resources(group["name"], version, orjson.loads(answer)):
-                found.setdefault(resource.key, resource)
+                if not builtin.knows(resource.key):
+                    found.setdefault(resource.key, resource)
     for resource in found.values():
         client.learn(resource)
     return list(found.values()), failed

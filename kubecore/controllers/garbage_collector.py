@@ -70,6 +70,8 @@ class GarbageCollector(Controller):
     async def run(self) -> None:
         try:
             self._watch(scheme.default().resources)
+            # a server may serve beta versions, which no definition tells of
+            self.discovery_changed()
             for monitor, _ in list(self._monitors.values()):
                 await monitor.synced.wait()
             await super().run()

@@ -64,7 +64,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def kubecore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kubecore]:
     """An API server on which no plugin changes or refuses anything."""
     monkeypatch.setattr(api_server, "default_plugins", lambda *needs: [])
-    config = api_server.APIServerConfig(data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False))
+    config = api_server.APIServerConfig(
+        data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False), runtime_config=(("api/all", "true"),)
+    )
     server = api_server.APIServer(config, RealClock())
     await server.start()
     asking = Kubecore(server.transport(username="admin", groups=["system:masters"]))

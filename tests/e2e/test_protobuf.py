@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from kubecore.api import protobuf
 from tests.support import go_programs
-from tests.support.process import ROOT, RunningCluster
+from tests.support.process import ROOT, RunningCluster, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -67,9 +68,16 @@ def same(decoded: bytes, text: Any) -> bool:
     return bare(orjson.loads(decoded)) == bare(text)
 
 
-def test_client_go_sees_the_same_in_protobuf_and_json(program: str, cluster: RunningCluster) -> None:
+@pytest.fixture
+def whole(tmp_path: Path) -> Iterator[RunningCluster]:
+    """A cluster that serves all versions, those that are off by default too."""
+    with running_cluster(tmp_path, "--nodes", "0", "--runtime-config", "api/all=true") as running:
+        yield running
+
+
+def test_client_go_sees_the_same_in_protobuf_and_json(program: str, whole: RunningCluster) -> None:
     done = subprocess.run(
-        [program, "compare", str(cluster.kubeconfig)], capture_output=True, text=True, timeout=280, check=False
+        [program, "compare", str(whole.kubeconfig)], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     for words in ("compared", "synced", "reviewed"):

@@ -35,7 +35,7 @@ async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list
         got.extend([await kubecore.ask(case) for case in cases])
 
     group, version = scheme.split_group_version(api_version)
-    resource = scheme.default().for_kind(group, version, kind)
+    resource = scheme.every().for_kind(group, version, kind)
     assert resource is not None
     for number, base in enumerate(one for one in BASES if (one["apiVersion"], one["kind"]) == (api_version, kind)):
         await ask(list(corpus.creates(base, MUTATIONS, first=number == 0)))

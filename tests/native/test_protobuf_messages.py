@@ -119,7 +119,7 @@ def reachable() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "resource", list(scheme.default().resources), ids=lambda resource: f"{resource.key} {resource.version}"
+    "resource", list(scheme.every().resources), ids=lambda resource: f"{resource.key} {resource.version}"
 )
 def test_a_served_kind_has_a_message_and_so_has_its_list(resource: scheme.Resource) -> None:
     assert protobuf.has_form(resource.api_version, resource.kind)

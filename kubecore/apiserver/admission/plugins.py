@@ -13,6 +13,7 @@ from kubecore.apiserver.admission.resource_quota import ResourceQuota
 from kubecore.apiserver.admission.service_account import ServiceAccount
 from kubecore.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageObjectInUseProtection
 from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+from kubecore.apiserver.admission.topology_labels import PodTopologyLabels
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.chain import Plugin
@@ -28,6 +29,7 @@ def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plug
         ServiceAccount(cacher, clock),
         NodeRestriction(),
         TaintNodesByCondition(),
+        PodTopologyLabels(cacher),
         Priority(cacher),
         DefaultTolerationSeconds(),
         DefaultStorageClass(cacher),

@@ -10,11 +10,11 @@ from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource
 JSON = dict[str, Any]
 
 
-def group_discovery_list(scheme: Scheme, groups: Iterable[APIGroup], version: str) -> JSON:
-    """`version` is v2 or v2beta1, which have the same content."""
+def group_discovery_list(scheme: Scheme, groups: Iterable[APIGroup]) -> JSON:
+    """What the groups serve, as apidiscovery.k8s.io/v2 tells it."""
     return {
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": [_group(scheme, group) for group in groups],
     }
@@ -25,7 +25,7 @@ def _group(scheme: Scheme, group: APIGroup) -> JSON:
         {"version": version, "resources": _resources(scheme, group.name, version), "freshness": "Current"}
         for version in group.versions
     ]
-    return {"metadata": {"name": group.name, "creationTimestamp": None}, "versions": versions}
+    return {"metadata": {"name": group.name} if group.name else {}, "versions": versions}
 
 
 def _resources(scheme: Scheme, group: str, version: str) -> list[JSON]:
@@ -36,7 +36,7 @@ def _resources(scheme: Scheme, group: str, version: str) -> list[JSON]:
 def _resource(resource: Resource) -> JSON:
     entry: JSON = {
         "resource": resource.plural,
-        "responseKind": _kind(resource.group, resource.version, resource.kind),
+        "responseKind": _kind(resource, resource.group, resource.version, resource.kind),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
         "verbs": sorted(resource.verbs),
@@ -46,17 +46,20 @@ def _resource(resource: Resource) -> JSON:
     if resource.categories:
         entry["categories"] = list(resource.categories)
     if resource.subresources:
-        entry["subresources"] = [_subresource(sub) for sub in resource.subresources.values()]
+        entry["subresources"] = [_subresource(resource, sub) for sub in resource.subresources.values()]
     return entry
 
 
-def _subresource(subresource: Subresource) -> JSON:
+def _subresource(resource: Resource, subresource: Subresource) -> JSON:
     return {
         "subresource": subresource.name,
-        "responseKind": _kind(subresource.group, subresource.version, subresource.kind),
+        "responseKind": _kind(resource, subresource.group, subresource.version, subresource.kind),
         "verbs": sorted(subresource.verbs),
     }
 
 
-def _kind(group: str, version: str, kind: str) -> JSON:
+def _kind(resource: Resource, group: str, version: str, kind: str) -> JSON:
+    """Built-in kinds are of their resource's version where nothing else is said; custom ones always say theirs."""
+    if not resource.storage_version and (group, version) == (resource.group, resource.version):
+        group = version = ""
     return {"group": group, "version": version, "kind": kind}

@@ -43,12 +43,9 @@ def resource_list(scheme: Scheme, name: str, version: str) -> JSON:
         resources.append(_resource(scheme, resource))
         resources += [_subresource(resource, sub) for sub in resource.subresources.values()]
     resources.sort(key=lambda entry: entry["name"])
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version(name, version),
-        "resources": resources,
-    }
+    # As upstream, the core group's list does not say its own version.
+    head: JSON = {"kind": "APIResourceList", "apiVersion": "v1"} if name else {"kind": "APIResourceList"}
+    return {**head, "groupVersion": group_version(name, version), "resources": resources}
 
 
 def _resource(scheme: Scheme, resource: Resource) -> JSON:
@@ -63,7 +60,7 @@ def _resource(scheme: Scheme, resource: Resource) -> JSON:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if "get" in resource.verbs:
+    if {"get", "create"} <= resource.verbs:
         entry["storageVersionHash"] = _storage_version_hash(scheme.storage(resource.key))
     return entry
 

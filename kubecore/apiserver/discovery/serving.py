@@ -12,8 +12,9 @@ from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery import aggregated, legacy
 from kubecore.apiserver.discovery.accepting import media_ranges
 
-JSON_TYPE = "application/json"
-_AGGREGATED_VERSIONS = ("v2", "v2beta1")
+JSON_TYPE, YAML_TYPE = "application/json", "application/yaml"
+MADE = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
+_AGGREGATED_VERSION = "v2"
 
 
 class Answer(NamedTuple):
@@ -26,13 +27,17 @@ class Answer(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """A media type, and the apidiscovery version or "" for the legacy documents."""
+    """A media type, and the apidiscovery version or "" for the legacy documents (which are there in YAML, too)."""
 
     media: str
     version: str
 
 
 _PLAIN = _Form(JSON_TYPE, "")
+
+
+# By whether it is the one document of all groups, which says by its ETag when it changes.
+_CACHING = {False: "no-cache, private", True: "public"}
 
 
 class _Document(NamedTuple):
@@ -48,6 +53,18 @@ class Discovery:
         self._scheme = scheme
         self._server_address = server_address
         self._documents: dict[tuple[str, _Form], _Document] = {}
+
+    def address(self, server_address: str) -> None:
+        """Where the server listens, as `/api` tells it."""
+        self._server_address = server_address
+        self._documents = {}
+
+    def paths(self) -> list[str]:
+        """Where there are documents."""
+        groups = [group for group in self._scheme.groups() if group.name]
+        below = [f"/apis/{group.name}" for group in groups]
+        versions = [f"/apis/{group.name}/{version}" for group in groups for version in group.versions]
+        return ["/api", "/api/v1", "/apis", "/apis/", *below, *versions]
 
     def replace(self, scheme: Scheme) -> None:
         """Serve this scheme from now on."""
@@ -66,7 +83,7 @@ class Discovery:
         document = self._document(path, form)
         if document is None:
             return None
-        headers = (("ETag", document.etag), ("Vary", "Accept"), ("Cache-Control", "no-cache, private"))
+        headers = (("ETag", document.etag), ("Vary", "Accept"), ("Cache-Control", _CACHING[bool(form.version)]))
         if if_none_match and document.etag in if_none_match:
             return Answer(304, b"", document.content_type, headers)
         return Answer(200, document.body, document.content_type, headers)
@@ -74,15 +91,16 @@ class Discovery:
     def _form(self, path: str, accept: str) -> _Form | None:
         """The form wanted, None for what is not served."""
         for wanted in media_ranges(accept):
-            media = next((made for made in (JSON_TYPE, protobuf.MEDIA) if wanted.covers(made)), None)
-            if media is None:
+            media = next((made for made in MADE if wanted.covers(made)), None)
+            if media is None or (wanted.media == "application/*" and is_version_list(path)):
                 continue
             if "as" not in wanted.parameters:
                 return _Form(media, "")
             kind = (wanted.parameters.get("g"), wanted.parameters["as"])
             version = wanted.parameters.get("v", "")
             is_aggregated = kind == ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
-            if path in ("/api", "/apis") and is_aggregated and version in _AGGREGATED_VERSIONS:
+            made = media != YAML_TYPE and version == _AGGREGATED_VERSION
+            if path in ("/api", "/apis") and is_aggregated and made:
                 return _Form(media, version)
         return None
 
@@ -90,7 +108,7 @@ class Discovery:
         key = (path, form)
         if key not in self._documents:
             version = form.version
-            content = self._aggregated(path, version) if version else self._legacy(path)
+            content = self._aggregated(path) if version else self._legacy(path)
             if content is None:
                 # Unknown paths are not kept: there is no end of them.
                 return None
@@ -98,16 +116,18 @@ class Discovery:
             # The same for all media types, as it is of the content.
             etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
             if form.media == protobuf.MEDIA:
-                # In JSON, the list of the core group's versions does not say its own.
+                # In JSON, the lists of the core group do not say their own version.
                 body = protobuf.encode(orjson.dumps({"apiVersion": "v1", **content}))
+            elif form.media == YAML_TYPE:
+                body = _yaml(content)
             suffix = f";g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" if version else ""
             self._documents[key] = _Document(body, form.media + suffix, etag)
         return self._documents[key]
 
-    def _aggregated(self, path: str, form: str) -> dict[str, Any]:
+    def _aggregated(self, path: str) -> dict[str, Any]:
         wants_core = path == "/api"
         groups = [group for group in self._scheme.groups() if (group.name == "") == wants_core]
-        return aggregated.group_discovery_list(self._scheme, groups, form)
+        return aggregated.group_discovery_list(self._scheme, groups)
 
     def _legacy(self, path: str) -> dict[str, Any] | None:
         match path.split("/")[1:]:
@@ -126,3 +146,15 @@ class Discovery:
     def _serves(self, name: str, version: str) -> bool:
         group = self._scheme.group(name)
         return group is not None and version in group.versions
+
+
+def is_version_list(path: str) -> bool:
+    """Whether a document is one that a version's own service answers, which takes GET alone and no ranges of types."""
+    parts = path.rstrip("/").split("/")[1:]
+    return parts[0] == "api" or len(parts) >= 3
+
+
+def _yaml(content: dict[str, Any]) -> bytes:
+    import yaml
+
+    return yaml.safe_dump(content).encode()

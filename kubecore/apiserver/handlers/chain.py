@@ -107,6 +107,9 @@ class Handlers:
         if request.method not in _METHODS:
             raise errors.method_not_allowed()
         served = self._served.find(request.api_group, request.api_version, request.resource)
+        if served.resource.namespaced and not request.namespace and "list" not in served.resource.verbs:
+            # Nothing is there beside what is in namespaces.
+            raise errors.no_such_path()
         subresource, verb = request.subresource, request.verb
         if subresource and subresource != "proxy" and _goes_on(request):
             raise errors.no_such_path()

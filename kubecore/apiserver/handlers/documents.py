@@ -1,4 +1,4 @@
-"""Paths that are no resources: discovery, OpenAPI, the keys of service account tokens."""
+"""Paths that are no resources: the index, discovery, OpenAPI, the keys of service account tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import orjson
 
 from kubecore.api import errors, protobuf
 from kubecore.api.scheme import Scheme
-from kubecore.apiserver.discovery.serving import Answer, Discovery
+from kubecore.apiserver.discovery.accepting import media_ranges
+from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_version_list
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
 from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry
 
 _CACHED = [("Cache-Control", "public, max-age=3600")]
+_OTHER_PATHS = (
+    "/.well-known/openid-configuration",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+)
 
 
 class Documents:
@@ -47,27 +59,54 @@ class Documents:
         groups = {group.name for group in scheme.groups()}
         return Scheme([*scheme.resources, *(one for one in self._further if one.group not in groups)])
 
+    def listens(self, address: str) -> None:
+        """Where the server listens, HOST:PORT: documents that name it are right from now on."""
+        self._discovery.address(address)
+
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
         """The document at the path, None for an unknown one."""
         self._renew()
-        path = request.path.rstrip("/")
+        path = request.path
         if path.startswith("/openapi/"):
-            # A first document takes tens to hundreds of milliseconds: not on the loop.
-            answer = await asyncio.to_thread(
-                self._openapi.respond, request.path, request.query, request.accept, _if_none_match(request)
-            )
-            return _response(request, answer)
+            return await self._of_openapi(request)
         if path.startswith("/api"):
-            answer = self._discovery.respond(request.path, request.accept, _if_none_match(request))
-            return _response(request, answer)
+            answer = self._discovery.respond(path, request.accept, _if_none_match(request))
+            return _discovered(request, answer)
+        if path in ("/", "/index.html"):
+            return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
+        made = self._of_tokens(path.rstrip("/"))
+        if made is not None:
+            _check_get(request)
+            media = {one.media for one in media_ranges(request.accept)}
+            if not media & {made.content_type, "*/*"}:
+                raise errors.no_representation([made.content_type])
+        return made
+
+    async def _of_openapi(self, request: Request) -> Response | None:
+        path = request.path
+        if path in ("/openapi/v2/", "/openapi/v3/"):
+            return None
+        # A first document takes tens to hundreds of milliseconds: not on the loop.
+        answer = await asyncio.to_thread(
+            self._openapi.respond, path, request.query, request.accept, _if_none_match(request)
+        )
+        if answer is not None and answer.status == 406:
+            raise errors.not_acceptable([JSON_TYPE, protobuf.MEDIA])
+        return None if answer is None else Response(*answer)
+
+    def _of_tokens(self, path: str) -> Response | None:
+        """What tells others how to check service accounts' tokens."""
         if path == "/.well-known/openid-configuration":
-            return Response(200, orjson.dumps(self._openid(request)), JSON_TYPE, _CACHED)
+            return Response(200, orjson.dumps(self._openid()), JSON_TYPE, _CACHED)
         if path == "/openid/v1/jwks":
-            body = orjson.dumps(self._tokens.jwks())
-            return Response(200, body, "application/jwk-set+json", _CACHED)
+            return Response(200, orjson.dumps(self._tokens.jwks()), "application/jwk-set+json", _CACHED)
         return None
 
-    def _openid(self, request: Request) -> dict[str, object]:
+    def _paths(self) -> list[str]:
+        """What there is, as `/` lists it."""
+        return sorted([*_OTHER_PATHS, *self._discovery.paths()])
+
+    def _openid(self) -> dict[str, object]:
         issuer = self._tokens.issuer
         return {
             "issuer": issuer,
@@ -82,12 +121,19 @@ def _if_none_match(request: Request) -> str:
     return request.header("if-none-match") or ""
 
 
-def _response(request: Request, answer: Answer | None) -> Response | None:
-    """Raises 405 for another method than GET, 406 for a form that cannot be had."""
+def _check_get(request: Request) -> None:
+    if request.method != "GET":
+        raise errors.method_not_allowed()
+
+
+def _discovered(request: Request, answer: Answer | None) -> Response | None:
+    """Raises 405 and 406, which the list of a version's resources words in another way than that of groups."""
     if answer is None:
         return None
-    if request.method not in ("GET", "HEAD"):
-        raise errors.method_not_allowed()
+    if is_version_list(request.path):
+        _check_get(request)
     if answer.status == 406:
-        raise errors.not_acceptable([JSON_TYPE, protobuf.MEDIA])
+        aggregated = any("as" in one.parameters for one in media_ranges(request.accept))
+        worded = errors.no_representation if is_version_list(request.path) and not aggregated else errors.not_acceptable
+        raise worded(MADE)
     return Response(answer.status, answer.body, answer.content_type, answer.headers)

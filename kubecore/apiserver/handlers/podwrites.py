@@ -9,6 +9,7 @@ import orjson
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.selectors import Selector
+from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.registry import deletion
@@ -48,13 +49,14 @@ class PodSubresources:
         binding = self._writing.decode(ctx, "v1/Binding", request.body, request.content_type)
         metadata = binding.get("metadata") or {}
         given = metadata.get("name") or ""
-        if request.name and given and given != request.name:
-            raise errors.bad_request(
-                f"the name of the object ({given}) does not match the name on the URL ({request.name})"
-            )
+        if request.name and given != request.name:
+            raise errors.bad_request("name in URL does not match name in Binding object")
+        _check_namespace(metadata, ctx)
         ctx.resource_key, ctx.subresource = "pods", "binding"
         ctx.name = request.name or given
-        node = _target(binding, ctx.name)
+        node = _target(binding)
+        # What PodTopologyLabels admits, and the store copies.
+        binding["labels"] = {**(metadata.get("labels") or {}), **topology_labels(self._registry.cacher, node)}
         store = self._pods()
 
         def assign(pod: JSON) -> None:
@@ -70,9 +72,10 @@ class PodSubresources:
         form = negotiation.form_for(request.accept, tables=False)
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         eviction = self._writing.decode(ctx, "policy/v1/Eviction", request.body, request.content_type)
-        given = (eviction.get("metadata") or {}).get("name") or ""
-        if given and given != request.name:
+        metadata = eviction.get("metadata") or {}
+        if metadata.get("name") != request.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
+        _check_namespace(metadata, ctx)
         raw = eviction.get("deleteOptions")
         options = deletion.delete_options(orjson.dumps(raw) if raw else b"", {})
         store = self._pods()
@@ -119,7 +122,16 @@ def _success(form: negotiation.Form, ctx: RequestContext) -> Response:
     return Response(201, body, media, warning_headers(ctx.warnings))
 
 
-def _target(binding: JSON, name: str) -> str:
+def _check_namespace(metadata: JSON, ctx: RequestContext) -> None:
+    """Raises 400 for an object of another namespace than the path's."""
+    if metadata.get("namespace") not in (None, "", ctx.namespace):
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def _target(binding: JSON) -> str:
+    """The node. What is wrong with the target is a plain error upstream, which is a 500 of no reason."""
     target = binding.get("target") or {}
     causes: list[Cause] = []
     if target.get("kind") not in (None, "", "Node"):
@@ -127,7 +139,7 @@ def _target(binding: JSON, name: str) -> str:
     if not target.get("name"):
         causes.append(FieldError.required("target.name"))
     if causes:
-        raise errors.invalid("Binding", name, causes)
+        raise errors.plain_error(causes)
     return str(target["name"])
 
 
@@ -140,7 +152,8 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
         return errors.conflict("", "pods/binding", name, detail)
 
     if uid and uid != metadata.get("uid"):
-        raise refuse(f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}")
+        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}"
+        raise errors.conflict("", "pods", name, detail)
     if metadata.get("deletionTimestamp"):
         raise refuse(f"pod {name} is being deleted, cannot be assigned to a host")
     if spec.get("nodeName"):
@@ -148,6 +161,8 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
     if spec.get("schedulingGates"):
         raise refuse(f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
+    if binding["labels"]:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **binding["labels"]}
     if given.get("annotations"):
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **given["annotations"]}
     status = pod.setdefault("status", {})
@@ -155,8 +170,6 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
     status.pop("nominatedNodeName", None)
     conditions = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    if metadata.get("generation"):
-        scheduled["observedGeneration"] = metadata["generation"]
     status["conditions"] = [*conditions, scheduled]
 
 

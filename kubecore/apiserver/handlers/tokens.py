@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError
+from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
@@ -51,8 +52,7 @@ class TokenSubresources:
         wanted = self._writing.decode(ctx, kind, request.body, request.content_type)
         account = loads(served.stored().get(request.namespace, request.name).value)
         given = wanted.get("metadata") or {}
-        if given.get("name") not in (None, "", request.name):
-            raise errors.bad_request(_name_mismatch(given, request))
+        _check_account(given, request, meta.uid(account))
         spec = wanted.get("spec") or {}
         seconds = spec.get("expirationSeconds") or _DEFAULT_SECONDS
         causes = _seconds_causes(seconds)
@@ -72,7 +72,12 @@ class TokenSubresources:
         answer = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"name": request.name, "namespace": request.namespace, "creationTimestamp": ctx.now},
+            "metadata": {
+                "name": request.name,
+                "namespace": request.namespace,
+                "uid": meta.uid(account),
+                "creationTimestamp": ctx.now,
+            },
             "spec": {
                 "audiences": audiences,
                 "expirationSeconds": seconds,
@@ -89,12 +94,13 @@ class TokenSubresources:
         self, ctx: RequestContext, request: Request, reference: JSON | None
     ) -> tuple[BoundObject | None, tuple[str, str] | None]:
         """The object a token is bound to. Raises 404 when it is not there, 409 for another uid."""
-        if not reference:
+        if reference is None:
             return None, None
         kind, name = reference.get("kind") or "", reference.get("name") or ""
+        group, version = split_group_version(reference.get("apiVersion") or "")
         keys = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
-        if kind not in keys:
-            raise errors.bad_request(f"cannot bind token for serviceaccount {request.name!r} to object kind {kind!r}")
+        if kind not in keys or group:
+            raise errors.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
         key = keys[kind]
         obj = self._registry.get(key, "" if kind == "Node" else request.namespace, name)
         if obj is None:
@@ -105,7 +111,7 @@ class TokenSubresources:
                 f"the UID in the bound object reference ({uid}) does not match the UID in record. "
                 "The object might have been deleted and then recreated"
             )
-            raise errors.conflict("", key, name, detail)
+            raise errors.conflict("", kind, name, detail)
         node = None
         if kind == "Pod":
             account = (obj.get("spec") or {}).get("serviceAccountName") or ""
@@ -155,8 +161,18 @@ def _head(served: Served) -> JSON:
     return {"kind": served.resource.kind, "apiVersion": served.resource.api_version}
 
 
-def _name_mismatch(given: JSON, request: Request) -> str:
-    return f"the name of the object ({given['name']}) does not match the name on the URL ({request.name})"
+def _check_account(given: JSON, request: Request, uid: str) -> None:
+    """Raises 400, 409 and 422 for a request that means another service account than its path."""
+    if given.get("namespace") not in (None, "", request.namespace):
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if given.get("name") not in (None, "", request.name):
+        cause = FieldError.invalid("metadata.name", given["name"], "must match the service account name if specified")
+        raise errors.invalid("TokenRequest", request.name, [cause], group="authentication.k8s.io")
+    if given.get("uid") not in (None, "", uid):
+        detail = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({uid})"
+        raise errors.conflict("authentication.k8s.io", "TokenRequest", request.name, detail)
 
 
 def _seconds_causes(seconds: int) -> list[Cause]:

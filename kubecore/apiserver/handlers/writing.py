@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
-from kubecore.apiserver.handlers.failing import warned
+from kubecore.apiserver.handlers.failing import as_status, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
@@ -228,11 +229,21 @@ class Writing:
         return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _json(self, request: Request) -> bytes:
-        """DeleteOptions as JSON, in whichever form it came."""
-        body = request.body
-        if not body or body.lstrip()[:1] == b"{":
+        """DeleteOptions as JSON, in whichever form they came. Raises 400, 415."""
+        body, media = request.body, request.content_type.partition(";")[0].strip().lower() or JSON_TYPE
+        if not body:
             return body
-        return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
+        if media == JSON_TYPE and body.lstrip()[:1] == b"{" and _is_json(body):
+            return body
+        try:
+            return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
+        except Exception as failure:
+            refused = as_status(failure)
+            if refused is None:
+                raise
+            # Upstream says what is wrong with options as their decoder does, and not as with objects.
+            refused.message = _OF_OBJECT.sub(r"\1", refused.message)
+            raise refused from failure
 
     def _shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
@@ -250,6 +261,19 @@ class Writing:
         """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
         body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
+
+
+_OF_OBJECT = re.compile(
+    r"the object provided is unrecognized \(must be of type DeleteOptions\): (.*) \(.*\)$", re.DOTALL
+)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 # What counts of an object that is sent to change its status.

@@ -64,7 +64,7 @@ def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
 
 def _from_body(body: bytes) -> JSON:
     given = json_body(body)
-    kind, version = given.get("kind") or "DeleteOptions", given.get("apiVersion") or "v1"
+    kind, version = given.get("kind") or "DeleteOptions", given.get("apiVersion") or "meta.k8s.io/v1"
     if kind != "DeleteOptions":
         detail = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
         raise errors.bad_request(detail)

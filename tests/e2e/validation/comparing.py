@@ -124,7 +124,7 @@ def _warned(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
 
 def _path(obj: JSON, old: JSON | None, operation: str) -> str:
     group, version = scheme.split_group_version(obj["apiVersion"])
-    resource = scheme.default().for_kind(group, version, obj["kind"])
+    resource = scheme.every().for_kind(group, version, obj["kind"])
     assert resource is not None, obj["kind"]
     parts = [f"/apis/{group}/{version}" if group else f"/api/{version}"]
     if resource.namespaced:

@@ -183,6 +183,66 @@ async def test_discovery_openapi_and_token_keys_are_served(server: APIServer, tm
         )
 
 
+async def test_the_root_lists_what_there_is(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for path in ("/", "/index.html"):
+            paths = (await http.call("GET", path)).json["paths"]
+            assert {"/api", "/api/v1", "/apis/apps/v1", "/healthz", "/openapi/v3", "/version"} <= set(paths)
+            assert paths == sorted(paths)
+
+
+async def test_lists_of_a_versions_resources_take_get_alone(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for path in ("/api", "/api/v1", "/apis/apps/v1", "/openid/v1/jwks"):
+            assert (await http.call("POST", path, {})).status == 405, path
+        for path in ("/apis", "/apis/apps", "/openapi/v3", "/"):
+            assert (await http.call("POST", path, {})).status == 200, path
+
+
+async def test_token_keys_are_given_in_their_own_form_alone(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        refused = await http.call("GET", "/openid/v1/jwks", headers={"Accept": "application/json"})
+        assert refused.status == 406
+        words = "406: Not Acceptable\n\nAvailable representations: application/jwk-set+json"
+        assert refused.json["message"] == words
+        both = await http.call("GET", "/openid/v1/jwks", headers={"Accept": "application/json, */*"})
+        assert both.status == 200
+
+
+async def test_a_resource_that_is_only_in_namespaces_is_not_found_beside_them(
+    server: APIServer, tmp_path: Path
+) -> None:
+    async with admin(server, tmp_path) as http:
+        for method in ("GET", "POST", "DELETE"):
+            assert (await http.call(method, "/api/v1/bindings", {})).status == 404
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "message"),
+    [
+        ("text/yaml", b"{}", 415, "the body of the request was in an unknown format"),
+        ("application/vnd.kubernetes.protobuf", b"{}", 400, "provided data does not appear to be a protobuf message"),
+        ("application/json", b"{", 400, "couldn't get version/kind; json parse error: unexpected end of JSON input"),
+        (
+            "application/json",
+            b'{"kind":"ConfigMap"}',
+            400,
+            'no kind "ConfigMap" is registered for version "meta.k8s.io/v1"',
+        ),
+    ],
+)
+async def test_options_of_a_delete_come_in_a_form_that_there_is(
+    server: APIServer, api: Api, tmp_path: Path, content_type: str, body: bytes, status: int, message: str
+) -> None:
+    async with admin(server, tmp_path) as http:
+        path = api.path("v1/configmaps", "kept")
+        await http.call("POST", api.path("v1/configmaps"), config_map("kept"))
+        refused = await http.call("DELETE", path, body, {"Content-Type": content_type})
+        assert (refused.status, refused.json["message"][: len(message)]) == (status, message)
+        assert (await http.call("GET", path)).status == 200
+        await http.call("DELETE", path)
+
+
 # --- bad input
 
 

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PODS = "v1/pods"
 DEPLOY = "apps/v1/deployments"
+_OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
 
 
 def _binding(name: str, node: str) -> dict[str, Any]:
@@ -52,10 +53,85 @@ async def test_bindings_is_the_same_without_the_pod_in_the_path(api: Api) -> Non
     assert (await api.get(PODS, "p"))[1]["spec"]["nodeName"] == "n1"
 
 
-async def test_a_binding_without_target_is_invalid(api: Api) -> None:
+async def test_what_is_wrong_with_a_bindings_target_is_a_plain_error(api: Api) -> None:
     await api.create(PODS, pod("p"))
-    status, _ = await api.call("POST", api.path(PODS, "p", "binding"), {"target": {"name": ""}})
-    assert status == 422
+    path = api.path(PODS, "p", "binding")
+    for target, message in (
+        ({"name": ""}, "target.name: Required value"),
+        ({"kind": "Foo", "name": "n"}, 'target.kind: Unsupported value: "Foo": supported values: "Node", "<empty>"'),
+    ):
+        status, refused = await api.call("POST", path, {"metadata": {"name": "p"}, "target": target})
+        assert (status, refused["message"]) == (500, message)
+        assert "reason" not in refused
+
+
+async def test_a_binding_names_its_pod_and_namespace(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    path, target = api.path(PODS, "p", "binding"), {"kind": "Node", "name": "n"}
+    for metadata in ({}, {"name": "q"}):
+        status, refused = await api.call("POST", path, {"metadata": metadata, "target": target})
+        assert (status, refused["message"]) == (400, "name in URL does not match name in Binding object")
+    status, refused = await api.call("POST", path, {"metadata": {"name": "p", "namespace": "x"}, "target": target})
+    assert (status, refused["message"]) == (400, _OTHER_NAMESPACE)
+
+
+async def test_a_bound_pod_gets_the_labels_of_its_binding_and_of_its_nodes_place(api: Api) -> None:
+    zone = {
+        "topology.kubernetes.io/zone": "z",
+        "topology.kubernetes.io/region": "r",
+        "topology.kubernetes.io/rack": "k",
+    }
+    assert (await api.create("v1/nodes", {"metadata": {"name": "placed", "labels": zone}}))[0] == 201
+    await api.create(PODS, pod("p"))
+    binding = {"metadata": {"name": "p", "labels": {"a": "b"}}, "target": {"kind": "Node", "name": "placed"}}
+    assert (await api.call("POST", api.path(PODS, "p", "binding"), binding))[0] == 201
+    placed = {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"}
+    assert (await api.get(PODS, "p"))[1]["metadata"]["labels"] == {"a": "b", **placed}
+    direct = pod("q")
+    direct["spec"]["nodeName"] = "placed"
+    assert (await api.create(PODS, direct))[1]["metadata"]["labels"] == placed
+    for name in ("p", "q"):
+        await api.delete(PODS, name, {"gracePeriodSeconds": 0})
+    await api.delete("v1/nodes", "placed")
+
+
+async def test_an_eviction_names_its_pod_and_namespace(api: Api) -> None:
+    await api.create(PODS, pod("p"))
+    path = api.path(PODS, "p", "eviction")
+    status, refused = await api.call("POST", path, {"apiVersion": "policy/v1", "kind": "Eviction"})
+    assert (status, refused["message"]) == (400, "name in URL does not match name in Eviction object")
+    wrong = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "x"}}
+    status, refused = await api.call("POST", path, wrong)
+    assert (status, refused["message"]) == (400, _OTHER_NAMESPACE)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status", "message"),
+    [
+        ({"name": "x"}, 422, 'metadata.name: Invalid value: "x": must match the service account name if specified'),
+        ({"namespace": "x"}, 400, "the namespace of the provided object does not match the namespace sent"),
+        ({"uid": "x"}, 409, "the UID in the token request (x) does not match the UID of the service account"),
+    ],
+)
+async def test_a_token_is_asked_for_the_account_of_the_path(
+    api: Api, metadata: dict[str, str], status: int, message: str
+) -> None:
+    await api.create("v1/serviceaccounts", {"metadata": {"name": "asked"}})
+    path = api.path("v1/serviceaccounts", "asked", "token")
+    got, refused = await api.call("POST", path, {"metadata": metadata, "spec": {}})
+    assert got == status
+    assert message in refused["message"]
+    _, made = await api.call("POST", path, {"spec": {}})
+    account = (await api.get("v1/serviceaccounts", "asked"))[1]
+    assert made["metadata"]["uid"] == account["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(("ref", "kind"), [({}, "/, Kind="), ({"apiVersion": "v1", "kind": "Foo"}, "/v1, Kind=Foo")])
+async def test_a_token_is_bound_to_pods_secrets_and_nodes_alone(api: Api, ref: dict[str, str], kind: str) -> None:
+    await api.create("v1/serviceaccounts", {"metadata": {"name": "bound"}})
+    path = api.path("v1/serviceaccounts", "bound", "token")
+    status, refused = await api.call("POST", path, {"spec": {"boundObjectRef": ref}})
+    assert (status, refused["message"]) == (400, f"cannot bind token to object of type {kind}")
 
 
 async def test_eviction_deletes_unless_a_budget_forbids(api: Api) -> None:

@@ -32,11 +32,11 @@ def test_subresources_name_the_kind_they_speak() -> None:
 
 
 def test_the_preferred_version_is_the_newest_stable_one() -> None:
-    groups = {group.name: group for group in scheme.default().groups()}
+    groups = {group.name: group for group in scheme.every().groups()}
     assert groups["autoscaling"].versions == ("v2", "v1")
     assert groups["resource.k8s.io"].versions == ("v1", "v1beta2", "v1beta1", "v1alpha3")
     assert scheme.default().resource("horizontalpodautoscalers.autoscaling").version == "v2"
-    assert scheme.default().resource("leasecandidates.coordination.k8s.io").version == "v1beta1"
+    assert scheme.every().resource("leasecandidates.coordination.k8s.io").version == "v1beta1"
 
 
 def test_groups_come_in_discovery_order() -> None:

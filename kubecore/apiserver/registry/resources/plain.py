@@ -41,7 +41,7 @@ def strategy(key: str) -> Strategy:
 def _without_generation() -> frozenset[str]:
     from kubecore.api import scheme
 
-    return frozenset(scheme.default().keys()) - _WITH_GENERATION
+    return frozenset(scheme.every().keys()) - _WITH_GENERATION
 
 
 _BUILT_IN_WITHOUT_GENERATION = _without_generation()

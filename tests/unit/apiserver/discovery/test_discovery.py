@@ -1,5 +1,6 @@
 """Discovery documents, as kubectl and client-go ask for them."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -63,15 +64,46 @@ def test_kubectl_gets_the_aggregated_form_in_its_newest_version(discovery: Disco
     items = orjson.loads(answer.body)["items"]
     apps = next(item for item in items if item["metadata"]["name"] == "apps")
     deployments = next(entry for entry in apps["versions"][0]["resources"] if entry["resource"] == "deployments")
-    assert deployments["responseKind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    # As upstream: of the version that it is listed in, where nothing else is said.
+    assert deployments["responseKind"] == {"group": "", "version": "", "kind": "Deployment"}
     assert deployments["scope"] == "Namespaced"
     scale = next(entry for entry in deployments["subresources"] if entry["subresource"] == "scale")
-    assert scale["responseKind"]["kind"] == "Scale"
+    assert scale["responseKind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+
+
+def test_custom_kinds_say_their_version_in_the_aggregated_form() -> None:
+    deployments = scheme.default().resource("deployments.apps")
+    widgets = replace(deployments, group="example.com", kind="Widget", plural="widgets", storage_version="v1")
+    [group] = document(Discovery(scheme.Scheme([widgets])), "/apis", KUBECTL)["items"]
+    told = group["versions"][0]["resources"][0]["responseKind"]
+    assert told == {"group": "example.com", "version": "v1", "kind": "Widget"}
+
+
+def test_the_older_aggregated_form_is_gone_and_its_clients_get_the_legacy_one(discovery: Discovery) -> None:
+    older = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+    answer = discovery.respond("/apis", older)
+    assert answer is not None
+    assert answer.status == 406
+    assert document(discovery, "/apis", f"{older},application/json")["kind"] == "APIGroupList"
+
+
+def test_legacy_documents_come_in_yaml(discovery: Discovery) -> None:
+    answer = discovery.respond("/apis/apps", "application/yaml")
+    assert answer is not None
+    assert answer.content_type == "application/yaml"
+    assert b"name: apps" in answer.body
+
+
+def test_the_list_of_a_version_cannot_be_had_by_a_range_of_types(discovery: Discovery) -> None:
+    for path, status in (("/api", 406), ("/apis/apps/v1", 406), ("/apis", 200), ("/apis/apps", 200)):
+        answer = discovery.respond(path, "application/*")
+        assert answer is not None
+        assert answer.status == status, path
 
 
 def test_the_core_group_is_aggregated_below_api(discovery: Discovery) -> None:
     [core] = document(discovery, "/api", KUBECTL)["items"]
-    assert core["metadata"]["name"] == ""
+    assert core["metadata"] == {}
 
 
 def test_a_known_etag_is_answered_304(discovery: Discovery) -> None:

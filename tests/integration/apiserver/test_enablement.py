@@ -1,0 +1,63 @@
+"""Beta and alpha versions, which are served where `--runtime-config` says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.storage.lmdb import LMDBConfig
+from kubecore.client.client import Client
+from kubecore.client.discovery import custom_resources
+from kubecore.clock import RealClock
+
+pytestmark = pytest.mark.asyncio
+
+CANDIDATES = "/apis/coordination.k8s.io/v1beta1/namespaces/default/leasecandidates"
+CANDIDATE = {
+    "metadata": {"name": "c"},
+    "spec": {
+        "leaseName": "l",
+        "binaryVersion": "1.35.0",
+        "emulationVersion": "1.35.0",
+        "strategy": "OldestEmulationVersion",
+    },
+}
+
+
+async def started(directory: Path, **runtime_config: str) -> APIServer:
+    settings = tuple((key.replace("__", "/"), value) for key, value in runtime_config.items())
+    config = APIServerConfig(data_dir=directory, secure_port=0, storage=LMDBConfig(sync=False), runtime_config=settings)
+    server = APIServer(config, RealClock())
+    await server.start()
+    return server
+
+
+async def test_a_beta_version_is_served_when_turned_on_and_keeps_its_objects_while_it_is_off(tmp_path: Path) -> None:
+    for turned_on in (True, False, True):
+        server = await started(tmp_path, **({"api__beta": "true"} if turned_on else {}))
+        try:
+            transport = server.transport(username="admin", groups=["system:masters"])
+            status, body = await transport.request("GET", CANDIDATES)
+            assert status == (200 if turned_on else 404)
+            if turned_on and not orjson.loads(body)["items"]:
+                status, body = await transport.request("POST", CANDIDATES, body=orjson.dumps(CANDIDATE))
+                assert status == 201, body
+                kept = orjson.loads(body)["metadata"]["uid"]
+        finally:
+            await server.stop()
+    assert orjson.loads(body)["items"][0]["metadata"]["uid"] == kept
+
+
+async def test_components_learn_of_what_is_turned_on(tmp_path: Path) -> None:
+    server = await started(tmp_path, api__beta="true")
+    try:
+        client = Client(server.transport(username="admin", groups=["system:masters"]), field_manager="t")
+        learnt = {resource.key: resource.version for resource in (await custom_resources(client))[0]}
+        assert learnt["leasecandidates.coordination.k8s.io"] == "v1beta1"
+        # what is there by default is spoken in the version that is
+        assert "resourceclaims.resource.k8s.io" not in learnt
+    finally:
+        await server.stop()
