@@ -1,7 +1,13 @@
 # Types of the Rust extension. Held true by stubtest.
-from collections.abc import Callable, Mapping, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextvars import Context
 from os import PathLike
-from typing import Any, final
+from typing import Any, Generic, TypeVar, final
+
+from kubecore.apiserver.storage.interface import Event, EventSink, Page, Stored, Template
+
+_T = TypeVar("_T")
 
 __version__: str
 OPTIMISED: bool
@@ -1034,3 +1040,100 @@ class TlsTunnel:
         """The certificate (DER) shown on a connection that the server knows as `unix-abstract:NAME`."""
     def close(self) -> None:
         """Stops listening and ends the connections."""
+
+# --- store
+@final
+class Pending(Generic[_T]):
+    """A result that comes later; resolved once, on the loop's thread, while `Store.drain` runs.
+
+    It waits like an asyncio Future inside a Task; `drive` waits for it without one.
+    """
+
+    _asyncio_future_blocking: bool
+    def __await__(self) -> Generator[Any, Any, _T]: ...
+    def __iter__(self) -> Generator[Any, Any, _T]: ...
+    def __next__(self) -> Pending[_T]: ...
+    def get_loop(self) -> AbstractEventLoop: ...
+    def done(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def cancel(self, msg: Any = None) -> bool:
+        """The waiter gives up; the work itself goes on."""
+    def result(self) -> _T: ...
+    def exception(self) -> BaseException | None: ...
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None: ...
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int: ...
+
+def drive(coroutine: Coroutine[Any, Any, None], take_over: Callable[[Coroutine[Any, Any, None], Any], object]) -> None:
+    """Runs a coroutine that must not raise, without a Task while it waits only for the store. When it waits for
+    anything else, `take_over` is called with it and what it waits for."""
+
+@final
+class Feed:
+    """Committed writes on their way into the watch cache. Thread-safe; keeps events of unknown prefixes from it."""
+
+    def __new__(cls, cache: WatchCache) -> Feed: ...
+    def route(self, prefix: str, resource: int) -> None:
+        """What is written under the prefix ("/registry/apps/deployments/") from now on is the resource's."""
+    def unroute(self, prefix: str) -> None: ...
+    def set_outdated(self, prefix: str, keys: Sequence[str]) -> None:
+        """The stored bytes of these keys are not what readers are shown, until they are written again."""
+    def outdated(self, prefix: str) -> set[str]: ...
+    def is_outdated(self, prefix: str, key: str) -> bool: ...
+    def hold(self, prefix: str) -> None:
+        """Keeps what is written under the prefix, until `adopt` or `forget`."""
+    def forget(self, prefix: str) -> None: ...
+    def adopt(
+        self,
+        prefix: str,
+        resource: int,
+        revision: int,
+        items: Sequence[tuple[str, int, bytes]],
+        outdated: Sequence[str],
+    ) -> None:
+        """Ends `hold`: the resource holds these items (name, revision, object), which were read at `revision`, and what
+        was written after that, and takes the prefix over. KeyError when nothing is held."""
+    def publish(self, revision: int, events: Sequence[Event]) -> None: ...
+    def compacted(self, revision: int) -> None: ...
+
+@final
+class Store:
+    """The LMDB store. Calls come from the loop's thread; `drain` is called there when `fileno` is readable.
+
+    `sink`: a `Feed`, or an EventSink whose methods are called in the writer's thread. Raises DataDirError.
+    """
+
+    def __new__(
+        cls,
+        directory: str | PathLike[str],
+        event_loop: AbstractEventLoop,
+        sink: Feed | EventSink,
+        *,
+        clock: Clock,
+        max_events: int,
+        min_events: int,
+        max_age: float,
+        sync: bool,
+    ) -> Store: ...
+    def create(self, key: str, value: Template) -> Pending[Stored]: ...
+    def update(self, key: str, value: Template, *, expected: int) -> Pending[Stored]: ...
+    def delete(self, key: str, last: Template, *, expected: int) -> Pending[Stored]: ...
+    def get(self, key: str) -> Pending[Stored | None]: ...
+    def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Pending[Page]: ...
+    def events(self, since: int, *, limit: int = 0) -> Pending[Sequence[Event]]: ...
+    def compact(self, revision: int) -> Pending[None]: ...
+    def stop(self) -> Pending[None]:
+        """Takes no more work; done when everything that was handed over is, and the file is closed."""
+    def join(self) -> None:
+        """Waits for the writer's end, after `stop`."""
+    def fileno(self) -> int: ...
+    def drain(self) -> Sequence[tuple[int, str, BaseException | None]]:
+        """Answers what is done, and gives what is to be logged: level, message, exception."""
+    def busy(self) -> bool:
+        """Whether work was handed over that was not answered yet."""
+    @property
+    def revision(self) -> int: ...
+    @property
+    def compacted(self) -> int: ...
+    @property
+    def failure(self) -> str | None:
+        """Why the store takes no more work, None while it does."""

@@ -36,7 +36,7 @@ fn change((resource, kind, key, revision, object): PyChange) -> Change {
     }
 }
 
-fn refused(error: &PublishError) -> PyErr {
+pub fn refused(error: &PublishError) -> PyErr {
     match error {
         PublishError::UnknownResource(_) => PyKeyError::new_err(error.to_string()),
         PublishError::BadObject { .. } => PyValueError::new_err(error.to_string()),

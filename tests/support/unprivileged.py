@@ -63,7 +63,7 @@ def _interpreter(prefix: Sequence[str], environment: Mapping[str, str]) -> str:
     for candidate in (sys.executable, shutil.which(name, path=f"/usr/local/bin:{os.defpath}")):
         if candidate is None:
             continue
-        command = [*prefix, candidate, "-c", "import kubecore._native, kubecore.cluster, lmdb, uvloop"]
+        command = [*prefix, candidate, "-c", "import kubecore._native, kubecore.cluster, uvloop"]
         done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return candidate

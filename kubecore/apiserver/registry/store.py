@@ -313,8 +313,7 @@ class Store:
 
     def _is_outdated(self, ctx: RequestContext) -> bool:
         """The bytes on disk are not what the cache made of them: a write that changes nothing renews them."""
-        outdated = self.cached.outdated
-        return bool(outdated) and self.key(ctx.namespace, ctx.name) in outdated
+        return self.cached.is_outdated(self.key(ctx.namespace, ctx.name))
 
     def _defaulted(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> tuple[Strategy, bytes | None]:
         """What an update means in full: the strategy that rules it, and the new managedFields."""

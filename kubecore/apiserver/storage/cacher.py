@@ -1,14 +1,14 @@
 """The watch cache fed from the store: what was committed is readable before its write is answered.
 
-Facade of `_native.WatchCache` for Python. The feed runs in the store's writer thread; reads come from the loop.
+Facade of `_native.WatchCache` for Python. `Cacher.feed` is what the store's writer thread feeds, without the GIL; reads
+come from the loop.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubecore import _native
@@ -39,8 +39,15 @@ class Cached:
     number: int
     prefix: str
     resource: Resource
+    feed: _native.Feed
     normalize: Callable[[bytes], bytes] | None = None
-    outdated: set[str] = field(default_factory=set)
+
+    @property
+    def outdated(self) -> set[str]:
+        return self.feed.outdated(self.prefix)
+
+    def is_outdated(self, key: str) -> bool:
+        return self.feed.is_outdated(self.prefix, key)
 
     def as_shown(self, key: str, value: bytes) -> bytes:
         if self.normalize is None:
@@ -51,12 +58,17 @@ class Cached:
             log.exception("%s cannot be read as its definition says", key)
             return value
 
-    def load(self, key: str, value: bytes) -> bytes:
-        """`as_shown`, of the present value of a key."""
-        made = self.as_shown(key, value)
-        if made != value:
-            self.outdated.add(key)
-        return made
+    def load(self, stored: Iterable[tuple[str, int, bytes]]) -> tuple[list[tuple[str, int, bytes]], list[str]]:
+        """Of what is stored, (key, revision, value) each: (name, revision, value) as shown, and the keys of those that
+        are outdated."""
+        skip = len(self.prefix)
+        items, outdated = [], []
+        for key, revision, value in stored:
+            made = self.as_shown(key, value)
+            if made != value:
+                outdated.append(key)
+            items.append((key[skip:], revision, made))
+        return items, outdated
 
 
 class Cacher:
@@ -64,11 +76,9 @@ class Cacher:
 
     def __init__(self, *, history: int = _HISTORY) -> None:
         self.native = _native.WatchCache(history=history)
+        self.feed = _native.Feed(self.native)
         self._by_prefix: dict[str, Cached] = {}
         self._by_key: dict[str, Cached] = {}
-        # Held by the writer while it publishes, and while a resource is put in another's place.
-        self._publishing = threading.Lock()
-        self._replacing: dict[str, list[Event]] = {}
 
     def register_all(self, scheme: Scheme, fields: dict[str, list[tuple[str, str]]]) -> None:
         """Every resource that is stored; `fields` are the selectable ones by group resource."""
@@ -93,6 +103,7 @@ class Cacher:
         cached = self._make(resource, versions, fields, normalize)
         self._by_prefix[cached.prefix] = cached
         self._by_key[resource.key] = cached
+        self.feed.route(cached.prefix, cached.number)
         return cached
 
     def _make(
@@ -114,7 +125,7 @@ class Cacher:
             list_kind=resource.list_kind,
             custom=bool(resource.storage_version),
         )
-        return Cached(number, storage_prefix(resource), resource, normalize)
+        return Cached(number, storage_prefix(resource), resource, self.feed, normalize)
 
     async def replace(
         self,
@@ -128,43 +139,32 @@ class Cacher:
         watches end."""
         cached = self._make(resource, versions, fields, normalize)
         prefix = cached.prefix
-        missed = self._replacing[prefix] = []
+        self.feed.hold(prefix)
         try:
             page = await storage.list(prefix)
-            skip = len(prefix)
-            items = {key[skip:]: (stored.revision, cached.load(key, stored.value)) for key, stored in page.items}
+            items, outdated = cached.load((key, *stored) for key, stored in page.items)
         except BaseException:
-            del self._replacing[prefix]
+            self.feed.forget(prefix)
             self.native.unregister(cached.number)
             raise
-        with self._publishing:
-            del self._replacing[prefix]
-            for kind, key, revision, value, _ in missed:
-                if revision > page.revision:
-                    items.pop(key[skip:], None)
-                    if kind != DELETE:
-                        items[key[skip:]] = (revision, value)
-            self.native.load(cached.number, [(name, *item) for name, item in items.items()])
-            self.native.progress(self.native.revision)
-            known = self._by_prefix.get(prefix)
-            before = None if known is None else known.number
-            if known is None:
-                self._by_prefix[prefix] = self._by_key[resource.key] = known = cached
-            else:
-                # Whoever is at work on the resource goes on with its new copy.
-                known.number, known.resource = cached.number, cached.resource
-                known.normalize, known.outdated = cached.normalize, cached.outdated
+        self.feed.adopt(prefix, cached.number, page.revision, items, outdated)
+        known = self._by_prefix.get(prefix)
+        before = None if known is None else known.number
+        if known is None:
+            self._by_prefix[prefix] = self._by_key[resource.key] = known = cached
+        else:
+            # Whoever is at work on the resource goes on with its new copy.
+            known.number, known.resource, known.normalize = cached.number, cached.resource, cached.normalize
         if before is not None:
             self.native.unregister(before)
         return known
 
     def unregister(self, key: str) -> None:
         """Forgets a resource; its watches end."""
-        with self._publishing:
-            cached = self._by_key.pop(key, None)
-            if cached is not None:
-                del self._by_prefix[cached.prefix]
+        cached = self._by_key.pop(key, None)
         if cached is not None:
+            del self._by_prefix[cached.prefix]
+            self.feed.unroute(cached.prefix)
             self.native.unregister(cached.number)
 
     def cached(self, key: str) -> Cached | None:
@@ -181,11 +181,10 @@ class Cacher:
                 by_resource.setdefault(cached.number, []).append((key, stored.revision, stored.value))
         # Definitions come first, and what their objects are normalized by is read from them.
         for cached in self._by_prefix.values():
-            skip = len(cached.prefix)
-            items = by_resource.get(cached.number, [])
-            self.native.load(
-                cached.number, [(key[skip:], revision, cached.load(key, value)) for key, revision, value in items]
-            )
+            items, outdated = cached.load(by_resource.get(cached.number, []))
+            self.native.load(cached.number, items)
+            if outdated:
+                self.feed.set_outdated(cached.prefix, outdated)
         if storage.revision:
             if storage.compacted:
                 self.native.compacted(storage.compacted)
@@ -193,19 +192,13 @@ class Cacher:
             self.native.replay(*_replayable(self._translate(events), events))
             self.native.progress(page.revision)
 
-    # --- EventSink, in the writer thread
+    # --- EventSink, for whoever commits in Python
 
     def publish(self, revision: int, events: Sequence[Event]) -> None:
-        with self._publishing:
-            if self._replacing:
-                for event in events:
-                    missed = self._replacing.get(_prefix_of(event.key))
-                    if missed is not None:
-                        missed.append(event)
-            self.native.publish(revision, self._translate(events, written=True))
+        self.feed.publish(revision, events)
 
     def compacted(self, revision: int) -> None:
-        self.native.compacted(revision)
+        self.feed.compacted(revision)
 
     # --- reads
 
@@ -251,17 +244,14 @@ class Cacher:
             found.append(event)
         return found
 
-    def _translate(self, events: Iterable[Event], *, written: bool = False) -> NativeEvents:
+    def _translate(self, events: Iterable[Event]) -> NativeEvents:
         translated: NativeEvents = []
-        find = self._by_prefix.get
-        skip = len(ROOT)
         for kind, key, revision, value, _ in events:
-            end = key.find("/", key.find("/", skip) + 1) + 1
-            cached = find(key[:end])
+            prefix = _prefix_of(key)
+            cached = self._by_prefix.get(prefix)
             if cached is not None:
-                if written and cached.outdated:
-                    cached.outdated.discard(key)
-                translated.append((cached.number, 1 if kind == DELETE else 0, key[end:], revision, value))
+                name = key[len(prefix) :]
+                translated.append((cached.number, 1 if kind == DELETE else 0, name, revision, value))
         return translated
 
 

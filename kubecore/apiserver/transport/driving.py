@@ -12,7 +12,7 @@ import types
 from collections.abc import Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubecore.apiserver.storage.pending import Pending
+from kubecore._native import drive
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -30,24 +30,11 @@ class Driver:
 
     def handle_batch(self, requests: Sequence[_native.Request]) -> None:
         for request in requests:
-            drive(self._handle(request), "request")
+            drive(self._handle(request), _go_on_as_task)
 
 
-def drive(coroutine: Coroutine[Any, Any, None], name: str) -> None:
-    """Starts the coroutine; it must not raise."""
-    _step(coroutine, name)
-
-
-def _step(coroutine: Coroutine[Any, Any, None], name: str) -> None:
-    try:
-        waiting = coroutine.send(None)
-    except StopIteration:
-        return
-    if isinstance(waiting, Pending):
-        waiting._asyncio_future_blocking = False
-        waiting.on_done = lambda: _step(coroutine, name)
-        return
-    task = asyncio.get_running_loop().create_task(_as_task(coroutine, waiting), name=name)
+def _go_on_as_task(coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:
+    task = asyncio.get_running_loop().create_task(_as_task(coroutine, waiting), name="request")
     _running.add(task)
     task.add_done_callback(_running.discard)
 

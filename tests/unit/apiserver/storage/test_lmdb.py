@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import lmdb
 import pytest
 
-from kubecore.apiserver.storage import layout
-from kubecore.apiserver.storage.interface import DataDirError, Event, StorageError, Template
+from kubecore.apiserver.storage.interface import DELETE, PUT, DataDirError, Event, StorageError, Template
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.clock import RealClock, VirtualClock
+from tests.support import lmdb_file
 
 
 class NullSink:
@@ -42,37 +40,6 @@ async def test_the_map_grows_under_a_write_that_does_not_fit(tmp_path: Path) -> 
     await storage.close()
 
 
-class Unwritable:
-    """An environment whose every transaction fails so."""
-
-    def __init__(self, told: str) -> None:
-        self.told = told
-
-    def begin(self, **_: object) -> None:
-        raise lmdb.Error(self.told)
-
-
-@pytest.mark.parametrize(
-    ("told", "free", "says"),
-    [
-        ("mdb_txn_commit: No space left on device", 1 << 30, "no space left on the file system of {}"),
-        ("mdb_txn_commit: Input/output error", 0, "no space left on the file system of {}"),
-        ("mdb_txn_commit: Input/output error", 1 << 30, "mdb_txn_commit: Input/output error"),
-    ],
-)
-async def test_a_full_disk_is_called_so_however_lmdb_calls_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, free: int, says: str
-) -> None:
-    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
-    with monkeypatch.context() as patched:
-        patched.setattr(storage, "_env", Unwritable(told))
-        patched.setattr(os, "statvfs", lambda path: os.statvfs_result((1, 1, 9, free, free, 9, 9, 9, 0, 255)))
-        with pytest.raises(StorageError) as failed:
-            await storage.create("/registry/core/pods/ns/a", _value())
-    assert str(failed.value) == "storage failed: " + says.format(tmp_path)
-    await storage.close()
-
-
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     storage = LMDBStorage(tmp_path, RealClock(), NullSink())
     with pytest.raises(DataDirError, match="in use"):
@@ -88,15 +55,14 @@ async def test_a_torn_file_is_refused_with_a_clear_error(tmp_path: Path, content
 
 
 async def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
-    with lmdb.open(str(tmp_path), max_dbs=3) as env, env.begin(write=True) as txn:
-        txn.put(layout.META_FORMAT, b"kubecore/99", db=env.open_db(layout.META, txn=txn))
+    lmdb_file.write(tmp_path, lmdb_file.Contents(meta={b"format": b"kubecore/99"}))
     with pytest.raises(DataDirError, match="kubecore/99"):
         LMDBStorage(tmp_path, RealClock(), NullSink())
 
 
 async def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
-    with lmdb.open(str(tmp_path), max_dbs=3) as env, env.begin(write=True) as txn:
-        txn.put(b"someone's", b"data", db=env.open_db(layout.CURRENT, txn=txn))
+    record = lmdb_file.CurrentRecord(1, 1, b"data")
+    lmdb_file.write(tmp_path, lmdb_file.Contents(current={"someone's": record}))
     with pytest.raises(DataDirError, match="without kubecore's format mark"):
         LMDBStorage(tmp_path, RealClock(), NullSink())
 
@@ -144,12 +110,52 @@ async def test_a_store_whose_events_cannot_be_published_takes_no_more_writes(tmp
     await storage.close()
 
 
-@pytest.mark.parametrize("number", [0, 1, 255, 2**40])
-def test_numbers_decode_to_what_was_encoded(number: int) -> None:
-    assert layout.decode_number(layout.encode_number(number)) == number
+async def test_the_file_is_what_another_reader_of_its_format_reads(tmp_path: Path) -> None:
+    clock = VirtualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    storage = LMDBStorage(tmp_path, clock, NullSink())
+    a = await storage.create("/registry/a", _value())
+    b = await storage.create("/registry/b", _value(5000))
+    changed = await storage.update("/registry/a", Template(b"", b" times"), expected=a.revision)
+    await storage.delete("/registry/b", _value(), expected=b.revision)
+    await storage.close()
+    found = lmdb_file.read(tmp_path)
+    now = int(clock.now().timestamp())
+    assert found.current == {"/registry/a": (3, 1, changed.value)}
+    assert found.log == {
+        1: (PUT, now, 0, "/registry/a", b"<1>" + b"x" * 10),
+        2: (PUT, now, 0, "/registry/b", b"<2>" + b"x" * 5000),
+        3: (PUT, now, 1, "/registry/a", b"3 times"),
+        4: (DELETE, now, 2, "/registry/b", b"<4>" + b"x" * 10),
+    }
+    assert found.meta == {b"format": b"kubecore/1", b"revision": lmdb_file.number(4)}
 
 
-def test_log_records_decode_to_what_was_encoded() -> None:
-    raw = layout.encode_log(1, 1700000000, 41, b"/registry/a", b"value")
-    assert layout.decode_log(raw) == (1, 1700000000, 41, "/registry/a", b"value")
-    assert layout.decode_log_header(raw) == (1, 1700000000, 41)
+async def test_a_file_that_another_writer_of_its_format_wrote_is_opened(tmp_path: Path) -> None:
+    """As a store of an earlier version left it: compacted to 2, whose record of `a` is kept since 3 has replaced it."""
+    contents = lmdb_file.Contents(
+        current={
+            "/registry/a": lmdb_file.CurrentRecord(3, 1, b"a3"),
+            "/registry/b": lmdb_file.CurrentRecord(2, 2, b"b2" + b"x" * 5000),
+        },
+        log={
+            1: lmdb_file.LogRecord(PUT, 1700000000, 0, "/registry/a", b"a1"),
+            3: lmdb_file.LogRecord(PUT, 1700000001, 1, "/registry/a", b"a3"),
+        },
+        meta={
+            b"format": b"kubecore/1",
+            b"revision": lmdb_file.number(3),
+            b"compacted": lmdb_file.number(2),
+        },
+    )
+    lmdb_file.write(tmp_path, contents)
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    assert (storage.revision, storage.compacted) == (3, 2)
+    assert await storage.events(2) == [Event(PUT, "/registry/a", 3, b"a3", 1)]
+    before = {key: stored.value[:2] for key, stored in (await storage.list("/registry/", revision=2)).items}
+    assert before == {"/registry/a": b"a1", "/registry/b": b"b2"}
+    stored = await storage.update("/registry/b", _value(), expected=2)
+    assert stored.revision == 4
+    await storage.close()
+    found = lmdb_file.read(tmp_path)
+    assert found.current["/registry/b"] == (4, 2, stored.value)
+    assert found.log[2] == (PUT, 0, 0, "/registry/b", b"b2" + b"x" * 5000)

@@ -1,0 +1,208 @@
+//! The file itself: opened, marked, grown; and what it says when it cannot.
+
+use std::io;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+
+use crate::layout;
+
+pub(crate) type Db = Database<Bytes, Bytes>;
+
+const DATABASES: u32 = 3;
+const FIRST_MAP_BYTES: usize = 64 << 20;
+/// With less left on the file system, a write that failed has failed for want of room.
+const NO_ROOM_BYTES: u64 = 1 << 20;
+
+/// What the file, or the disk it is on, cannot do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The map is full: `grow` and try again.
+    MapFull,
+    /// An error of the operating system, by its number.
+    System(i32),
+    Other(String),
+}
+
+impl From<heed::Error> for Failure {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Mdb(MdbError::MapFull) => Self::MapFull,
+            heed::Error::Io(error) => {
+                error.raw_os_error().map_or_else(|| Self::Other(error.to_string()), Self::System)
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn damaged(what: &str) -> Self {
+        Self::Other(format!("damaged record in {what}"))
+    }
+
+    /// Whether the disk is full. LMDB tells of one where it has written a part of what it wanted to as of an error of
+    /// the device: then what is `left` there, in bytes, decides.
+    fn is_full(&self, left: impl FnOnce() -> Option<u64>) -> bool {
+        match self {
+            Self::System(libc::ENOSPC | libc::EDQUOT) => true,
+            Self::System(libc::EIO) => left().is_some_and(|left| left < NO_ROOM_BYTES),
+            _ => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::MapFull => "the map is full".to_owned(),
+            Self::System(number) => io::Error::from_raw_os_error(*number).to_string(),
+            Self::Other(text) => text.clone(),
+        }
+    }
+
+    /// In words, for who waits for a write to the file in `directory`.
+    pub fn told(&self, directory: &Path) -> String {
+        self.told_with(directory, || bytes_left(directory))
+    }
+
+    fn told_with(&self, directory: &Path, left: impl FnOnce() -> Option<u64>) -> String {
+        if self.is_full(left) {
+            return format!("no space left on the file system of {}", directory.display());
+        }
+        self.text()
+    }
+}
+
+fn bytes_left(directory: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(directory.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all zeros is a value of this plain structure.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a string that ends in zero, and a structure to fill, both alive.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut found) };
+    (failed == 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+pub type Outcome<T> = Result<T, Failure>;
+
+/// An open file. Used by one thread at a time.
+pub struct LogFile {
+    pub(crate) env: Env<WithoutTls>,
+    pub(crate) current: Db,
+    pub(crate) log: Db,
+    pub(crate) meta: Db,
+}
+
+/// Why a directory's file cannot be used.
+#[derive(Debug)]
+pub enum OpenError {
+    NoRoom,
+    /// Damaged, or no database at all.
+    Unreadable(String),
+    /// A database, but not ours.
+    Unmarked,
+    Format {
+        found: String,
+        known: &'static str,
+    },
+}
+
+impl LogFile {
+    /// Opens or makes the file in `directory`. Without `sync` nothing is sure to survive a crash of the machine.
+    pub fn open(directory: &Path, sync: bool) -> Result<Self, OpenError> {
+        let opened = Self::open_file(directory, sync).and_then(|file| Ok((file.format()?, file)));
+        let (format, file) = opened.map_err(|failure| {
+            if failure.is_full(|| bytes_left(directory)) {
+                OpenError::NoRoom
+            } else {
+                OpenError::Unreadable(failure.text())
+            }
+        })?;
+        match format {
+            Some(format) if format != layout::FORMAT.as_bytes() => {
+                let found = String::from_utf8_lossy(&format).into_owned();
+                Err(OpenError::Format { found, known: layout::FORMAT })
+            }
+            Some(_) => Ok(file),
+            None => file.mark(directory),
+        }
+    }
+
+    fn open_file(directory: &Path, sync: bool) -> Outcome<Self> {
+        let bytes = std::fs::metadata(directory.join("data.mdb")).map_or(0, |found| found.len());
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX / 4) * 2;
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(size.max(FIRST_MAP_BYTES).next_multiple_of(1 << 20)).max_dbs(DATABASES);
+        if !sync {
+            // SAFETY: durability is all that these flags take away, and it was not asked for.
+            unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC) };
+        }
+        // SAFETY: this process holds the directory and opens it once; nobody else changes the file under the map.
+        let env = unsafe { options.open(directory) }?;
+        let mut txn = env.write_txn()?;
+        let current = env.create_database(&mut txn, Some(layout::CURRENT))?;
+        let log = env.create_database(&mut txn, Some(layout::LOG))?;
+        let meta = env.create_database(&mut txn, Some(layout::META))?;
+        txn.commit()?;
+        Ok(Self { env, current, log, meta })
+    }
+
+    /// The format mark, None where there is none.
+    fn format(&self) -> Outcome<Option<Vec<u8>>> {
+        let txn = self.env.read_txn()?;
+        Ok(self.meta.get(&txn, layout::META_FORMAT)?.map(<[u8]>::to_vec))
+    }
+
+    /// Marks the file as of the present format, unless something is in it.
+    fn mark(self, directory: &Path) -> Result<Self, OpenError> {
+        let marked = || -> Outcome<bool> {
+            let mut txn = self.env.write_txn()?;
+            if !self.current.is_empty(&txn)? || !self.log.is_empty(&txn)? {
+                return Ok(false);
+            }
+            self.meta.put(&mut txn, layout::META_FORMAT, layout::FORMAT.as_bytes())?;
+            txn.commit()?;
+            Ok(true)
+        };
+        match marked() {
+            Ok(true) => Ok(self),
+            Ok(false) => Err(OpenError::Unmarked),
+            Err(failure) if failure.is_full(|| bytes_left(directory)) => Err(OpenError::NoRoom),
+            Err(failure) => Err(OpenError::Unreadable(failure.text())),
+        }
+    }
+
+    /// The last revision, and the last whose history is gone.
+    pub fn revisions(&self) -> Outcome<(u64, u64)> {
+        let txn = self.env.read_txn()?;
+        Ok((self.meta_number(&txn, layout::META_REVISION)?, self.meta_number(&txn, layout::META_COMPACTED)?))
+    }
+
+    fn meta_number(&self, txn: &RoTxn<'_, WithoutTls>, name: &[u8]) -> Outcome<u64> {
+        Ok(self.meta.get(txn, name)?.map_or(0, layout::decode_number))
+    }
+
+    /// A larger map; its size in bytes.
+    pub fn grow(&self) -> Outcome<usize> {
+        let size = self.env.info().map_size;
+        let larger = if size < 1 << 30 { size * 2 } else { size + (1 << 30) };
+        // SAFETY: every method ends its transaction, and one thread calls them.
+        unsafe { self.env.resize(larger) }?;
+        Ok(larger)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_so_however_lmdb_calls_it() {
+        let place = Path::new("/data");
+        let full = "no space left on the file system of /data";
+        assert_eq!(Failure::System(libc::ENOSPC).told_with(place, || Some(1 << 30)), full);
+        assert_eq!(Failure::System(libc::EIO).told_with(place, || Some(0)), full);
+        let device = Failure::System(libc::EIO).told_with(place, || Some(1 << 30));
+        assert!(device.starts_with("Input/output error"), "{device}");
+    }
+}

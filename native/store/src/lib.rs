@@ -1,0 +1,16 @@
+//! The default store: one LMDB file and one thread that writes and reads it, so that no reader is open while the map
+//! grows.
+
+mod compaction;
+mod file;
+mod layout;
+mod operation;
+mod reading;
+mod template;
+mod writer;
+mod writing;
+
+pub use file::OpenError;
+pub use operation::{Answer, Entry, Event, Kind, Page, Read, Refusal, Work, Write};
+pub use template::Template;
+pub use writer::{Host, Level, Limits, Store, Submitted};

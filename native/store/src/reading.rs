@@ -1,0 +1,141 @@
+//! Reads, each within a transaction of its own: nothing is written meanwhile, since the same thread does both.
+
+use std::collections::HashSet;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use heed::{RoTxn, WithoutTls};
+
+use crate::file::{Failure, LogFile, Outcome};
+use crate::layout::{self, Current, Logged};
+use crate::operation::{Answer, Entry, Event, Page, Read, Refusal};
+use crate::writing::Standing;
+
+impl LogFile {
+    pub fn read(&self, read: &Read, standing: Standing) -> Outcome<Answer> {
+        match read {
+            Read::Get { key } => self.get(key),
+            Read::List { prefix, start, limit, revision } => {
+                let at = if *revision == 0 { standing.revision } else { *revision };
+                if at > standing.revision {
+                    return Ok(Refusal::yet_to_come(at, standing.revision).into());
+                }
+                if at < standing.compacted {
+                    return Ok(Refusal::Compacted { revision: at, compacted: standing.compacted }.into());
+                }
+                let newest = at == standing.revision;
+                self.list(prefix, start, *limit, (at, newest)).map(Answer::Page)
+            }
+            Read::Events { since, .. } if *since < standing.compacted => {
+                Ok(Refusal::Compacted { revision: *since, compacted: standing.compacted }.into())
+            }
+            Read::Events { since, limit } => self.events(*since, *limit).map(Answer::Events),
+        }
+    }
+
+    fn get(&self, key: &str) -> Outcome<Answer> {
+        let txn = self.env.read_txn()?;
+        let Some(raw) = self.current.get(&txn, key.as_bytes())? else { return Ok(Answer::Nothing) };
+        let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
+        Ok(Answer::Stored { revision: found.revision, value: Bytes::copy_from_slice(found.value) })
+    }
+
+    /// Keys under `prefix` from `start` on, in byte order, at most `limit` (0: all), as of a revision, and whether that
+    /// is now. Fails when the log lacks a value of that time.
+    fn list(&self, prefix: &str, start: &str, limit: usize, (at, newest): (u64, bool)) -> Outcome<Page> {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let txn = self.env.read_txn()?;
+        let replaced = if newest { Vec::new() } else { self.replaced_since(&txn, prefix.as_bytes(), at)? };
+        // One more than asked for tells where to go on.
+        let enough = if replaced.is_empty() { limit.saturating_add(1) } else { usize::MAX };
+        let begin = prefix.as_bytes().max(start.as_bytes());
+        let mut entries = Vec::new();
+        for item in self.current.range(&txn, &(Bound::Included(begin), Bound::Unbounded))? {
+            let (key, raw) = item?;
+            if !key.starts_with(prefix.as_bytes()) || entries.len() == enough {
+                break;
+            }
+            let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
+            if found.revision <= at {
+                entries.push(entry(key, found.revision, found.value)?);
+            }
+        }
+        for &(key, previous) in replaced.iter().filter(|(key, previous)| *previous != 0 && *key >= begin) {
+            let Some(raw) = self.log.get(&txn, &layout::number(previous))? else {
+                let key = String::from_utf8_lossy(key);
+                return Err(Failure::Other(format!("the log lacks revision {previous} of {key}")));
+            };
+            let found = Logged::decode(raw).ok_or_else(|| Failure::damaged("log"))?;
+            entries.push(entry(key, previous, found.value)?);
+        }
+        if !replaced.is_empty() {
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        let next = entries.get(limit).map(|more| more.key.clone());
+        entries.truncate(limit);
+        Ok(Page { revision: at, entries, next })
+    }
+
+    /// Keys written after `at`, with the revision they had then (0: they did not exist).
+    fn replaced_since<'t>(
+        &self,
+        txn: &'t RoTxn<'_, WithoutTls>,
+        prefix: &[u8],
+        at: u64,
+    ) -> Outcome<Vec<(&'t [u8], u64)>> {
+        let (mut seen, mut replaced) = (HashSet::new(), Vec::new());
+        let after = layout::number(at + 1);
+        for item in self.log.range(txn, &(Bound::Included(&after[..]), Bound::Unbounded))? {
+            let found = Logged::decode(item?.1).ok_or_else(|| Failure::damaged("log"))?;
+            if found.key.starts_with(prefix) && seen.insert(found.key) {
+                replaced.push((found.key, found.previous));
+            }
+        }
+        Ok(replaced)
+    }
+
+    fn events(&self, since: u64, limit: usize) -> Outcome<Vec<Event>> {
+        let txn = self.env.read_txn()?;
+        let after = layout::number(since + 1);
+        let range = self.log.range(&txn, &(Bound::Included(&after[..]), Bound::Unbounded))?;
+        let mut events = Vec::new();
+        for item in range.take(if limit == 0 { usize::MAX } else { limit }) {
+            let (revision, raw) = item?;
+            let found = Logged::decode(raw).ok_or_else(|| Failure::damaged("log"))?;
+            events.push(Event {
+                deleted: found.deleted,
+                key: text(found.key)?,
+                revision: layout::decode_number(revision),
+                value: Bytes::copy_from_slice(found.value),
+                previous: found.previous,
+            });
+        }
+        Ok(events)
+    }
+
+    /// The last revision in (low, high] committed before `time` (unix seconds), else `low`; times never fall along the
+    /// log.
+    pub fn newest_before(&self, time: f64, low: u64, high: u64) -> Outcome<u64> {
+        let txn = self.env.read_txn()?;
+        let (mut low, mut high) = (low, high);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            let raw = self.log.get(&txn, &layout::number(middle))?;
+            let before = raw.and_then(Logged::decode).is_some_and(|found| (found.time as f64) < time);
+            if before {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(low)
+    }
+}
+
+fn entry(key: &[u8], revision: u64, value: &[u8]) -> Outcome<Entry> {
+    Ok(Entry { key: text(key)?, revision, value: Bytes::copy_from_slice(value) })
+}
+
+fn text(key: &[u8]) -> Outcome<String> {
+    String::from_utf8(key.to_vec()).map_err(|_| Failure::damaged("a key"))
+}

@@ -1,0 +1,112 @@
+//! Many writes in one durable transaction.
+
+use std::collections::HashSet;
+
+use heed::{PutFlags, RwTxn};
+
+use crate::file::{Failure, LogFile, Outcome};
+use crate::layout::{self, Current, Logged, MAX_KEY_BYTES};
+use crate::operation::{Kind, Refusal, Write};
+
+/// Where the store stands before a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    pub revision: u64,
+    pub compacted: u64,
+}
+
+/// A write that was done: its revision, and the one that it replaced (0: none). Its template holds the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub revision: u64,
+    pub previous: u64,
+}
+
+impl LogFile {
+    /// Applies the writes in their order, each at the next revision; a failed precondition fails its own write only.
+    /// When this returns, they are durable, or none of them is there. `needed` are the revisions that a compaction
+    /// under way must keep: those replaced are added. `now` is unix seconds.
+    pub fn write(
+        &self,
+        writes: &mut [Write],
+        (standing, now): (Standing, u64),
+        mut needed: Option<&mut HashSet<u64>>,
+    ) -> Outcome<Vec<Result<Written, Refusal>>> {
+        let mut txn = self.env.write_txn()?;
+        let mut last = standing.revision;
+        let mut record = Vec::new();
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            let outcome =
+                self.apply(&mut txn, write, (Standing { revision: last, ..standing }, now), &mut record)?;
+            if let Ok(written) = &outcome {
+                last = written.revision;
+                if let Some(needed) = &mut needed {
+                    needed.insert(written.previous);
+                }
+            }
+            outcomes.push(outcome);
+        }
+        if last != standing.revision {
+            self.meta.put(&mut txn, layout::META_REVISION, &layout::number(last))?;
+            txn.commit()?;
+        }
+        Ok(outcomes)
+    }
+
+    fn apply(
+        &self,
+        txn: &mut RwTxn<'_>,
+        write: &mut Write,
+        (standing, now): (Standing, u64),
+        record: &mut Vec<u8>,
+    ) -> Outcome<Result<Written, Refusal>> {
+        let key = write.key.as_bytes();
+        if key.len() > MAX_KEY_BYTES {
+            return Ok(Err(Refusal::Failed(format!("key too long: {}", write.key))));
+        }
+        let (mut previous, mut created) = (0, 0);
+        record.clear();
+        if let Some(raw) = self.current.get(txn, key)? {
+            let replaced = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
+            (previous, created) = (replaced.revision, replaced.created);
+            if previous <= standing.compacted {
+                // Compaction took or may take its record: reads in the window need the value.
+                Logged { deleted: false, time: 0, previous: 0, key, value: replaced.value }.encode(record);
+            }
+        }
+        if let Some(refusal) = refusal(write, previous) {
+            return Ok(Err(refusal));
+        }
+        if !record.is_empty() {
+            self.log.put(txn, &layout::number(previous), record)?;
+        }
+        let revision = standing.revision + 1;
+        let value = write.value.render(revision);
+        let deleted = write.kind == Kind::Delete;
+        if deleted {
+            self.current.delete(txn, key)?;
+        } else {
+            let created = if created == 0 { revision } else { created };
+            let put = Current { revision, created, value };
+            self.current.put_reserved(txn, key, put.length(), |space| put.write(space))?;
+        }
+        Logged { deleted, time: now, previous, key, value }.encode(record);
+        self.log.put_with_flags(txn, PutFlags::APPEND, &layout::number(revision), record)?;
+        Ok(Ok(Written { revision, previous }))
+    }
+}
+
+/// Why the write may not happen; `found` is the key's revision, 0 when there is no such key.
+fn refusal(write: &Write, found: u64) -> Option<Refusal> {
+    let key = || write.key.clone();
+    match write.kind {
+        Kind::Create if found != 0 => Some(Refusal::KeyExists { key: key() }),
+        Kind::Create => None,
+        _ if found == 0 => Some(Refusal::KeyMissing { key: key() }),
+        _ if found != write.expected => {
+            Some(Refusal::Conflict { key: key(), expected: write.expected, actual: found })
+        }
+        _ => None,
+    }
+}
