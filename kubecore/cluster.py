@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsConfig, DnsResponder
     from kubecore.dns.service import Site
+    from kubecore.kubelet.network import PodNetwork
     from kubecore.scheduler.scheduler import SchedulerConfig
 
 log = logging.getLogger("kubecore.cluster")
@@ -43,6 +44,7 @@ CLUSTER_DOMAIN = "cluster.local"
 HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
 """Which address of the service range is the DNS server's, by kubeadm's convention."""
+_EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
@@ -81,6 +83,11 @@ class ClusterConfig:
     """How DNS answers; None for the host's resolvers beyond the cluster."""
     network_mode: Mode | Literal["auto"] = "auto"
     """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
+    service_cidrs: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
+    """Of Services and pods: one range, or one of each family, the cluster's own first; none: ranges that are free."""
+    ip_families: tuple[str, ...] = ()
+    """Of ranges that are chosen: IPv4, IPv6 or both, the cluster's own first; none: IPv4."""
     ingress: IngressConfig | None = field(default_factory=IngressConfig)
     """None: Ingresses are left to somebody else."""
     scheduler: SchedulerConfig | None = None
@@ -112,6 +119,7 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._informers: InformerFactory | None = None
         self._networks = Networks()
+        self._first_bridge: PodNetwork | None = None
         self._held: HeldDirectory | None = None
 
     @property
@@ -158,7 +166,7 @@ class Cluster:
 
         config = self.config
         self._networks = networks = choose_networks(config)
-        log.info("pod network %s", networks)
+        log.log(logging.WARNING if networks.left_out else logging.INFO, "pod network %s", networks)
         self._server = APIServer(
             APIServerConfig(
                 data_dir=config.data_dir,
@@ -169,8 +177,9 @@ class Cluster:
                 authorization_modes=config.authorization_modes,
                 enable_admission_plugins=config.enable_admission_plugins,
                 runtime_config=config.runtime_config,
-                service_cidr=networks.services,
+                service_cidr=",".join(networks.services),
                 service_port=self._service_port(),
+                service_address=self._service_address(),
                 cluster_domain=CLUSTER_DOMAIN,
                 verify_kubelets=True,
                 storage=LMDBConfig(sync=config.durable),
@@ -191,10 +200,32 @@ class Cluster:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
         from kubecore.kubelet import network
 
-        address = str(ipaddress.ip_network(self._networks.services)[1])
+        address = str(ipaddress.ip_network(self._networks.services[0])[1])
         if self._networks.mode == "netns" or not self.config.real_nodes:
             return HTTPS_PORT
         return network.https_port(address)
+
+    def _service_address(self) -> str:
+        """Where Service default/kubernetes leads, "" for the address the server is bound to, unless that is of the
+        other family: then it is the first node's on the bridge, which is made for it."""
+        from kubecore.kubelet import network
+
+        networks = self._networks
+        six = networks.families[0] == "IPv6"
+        if networks.mode == "loopback" or not self.config.real_nodes or (":" in self.config.bind_address) == six:
+            return ""
+        first = network.BridgeNetwork(
+            networks.pods_of_node(0)[:1], bridge=self._bridge, cluster_cidrs=networks.pods[:1]
+        )
+        self._first_bridge = first
+        first.start()
+        return first.host_ips[0]
+
+    @property
+    def _bridge(self) -> str:
+        from kubecore.kubelet import network
+
+        return network.bridge_name(self.config.data_dir)
 
     def _start_control_plane(self) -> None:
         from kubecore.client.informer import InformerFactory
@@ -242,7 +273,9 @@ class Cluster:
         if config.default_runtime == SIMULATED:
             names += tuple(self._node_name(index) for index in range(config.nodes))
         client = self._client("system:simulated-nodes", "system:masters", field_manager="kubelet")
-        fleet = SimulatedFleet(client, self.clock, FleetConfig(names=names), informers=self._informers)
+        fleet = SimulatedFleet(
+            client, self.clock, FleetConfig(names=names, families=self._networks.families), informers=self._informers
+        )
         self._run("simulated nodes", fleet)
 
     def _make_dns(self) -> DnsResponder | None:
@@ -276,10 +309,10 @@ class Cluster:
         from kubecore.dns.service import Site
         from kubecore.kubelet import network
 
-        services = ipaddress.ip_network(self._networks.services)
+        services = map(ipaddress.ip_network, self._networks.services)
         return Site(
-            address=str(services.network_address + DNS_ADDRESS_NUMBER),
-            node_address=network.host_address(self._networks.pods_of_node(0)),
+            addresses=tuple(str(one.network_address + DNS_ADDRESS_NUMBER) for one in services),
+            node_addresses=tuple(map(network.host_address, self._networks.pods_of_node(0))),
             node_name=self._node_name(0),
             spare_ports=(self.config.dns_port, 0) if self.config.dns_port else (0,),
         )
@@ -295,12 +328,10 @@ class Cluster:
 
     async def _start_nodes(self, dns: DnsResponder) -> None:
         """DNS first: a pod's name servers never change while it runs."""
-        from kubecore.kubelet import network
-
         name_servers = await self._start_dns(dns)
         if not self.config.real_nodes:
             return
-        bridge = network.bridge_name(self.config.data_dir)
+        bridge = self._bridge
         mode = await self._settle_proxy_mode()
         self._start_proxy(bridge, mode)
         for index in range(self.config.real_nodes):
@@ -328,10 +359,11 @@ class Cluster:
             root_dir=config.data_dir / "nodes" / name,
             default_runtime=config.default_runtime,
             network_mode=networks.mode,
-            cluster_cidr=networks.pods,
-            pod_cidr=networks.pods_of_node(index),
+            cluster_cidrs=networks.pods,
+            pod_cidrs=networks.pods_of_node(index),
             bridge=bridge,
             pods_through_node=pods_through_node,
+            no_ipv6=networks.left_out,
             cluster_id=bridge,
             cluster_dns=name_servers,
             cluster_domain=CLUSTER_DOMAIN,
@@ -344,7 +376,7 @@ class Cluster:
 
     @property
     def _load_balancer_ranges(self) -> tuple[str, ...]:
-        return self.config.load_balancer_ranges or (self._networks.load_balancers,)
+        return self.config.load_balancer_ranges or self._networks.load_balancers
 
     def _start_proxy(self, bridge: str, mode: ProxyMode) -> None:
         """The service proxy, once for all nodes of this process: they share one host."""
@@ -359,8 +391,9 @@ class Cluster:
             network_mode=networks.mode,
             address_link=bridge if networks.mode == "netns" else "",
             table=bridge.replace("kc-", "kubecore-"),
-            pod_ranges=(networks.pods,) if networks.pods else (),
-            service_ranges=(networks.services,),
+            node_port_addresses=tuple(_EVERYWHERE[family] for family in networks.families),
+            pod_ranges=networks.pods,
+            service_ranges=networks.services,
             routed_ranges=self._load_balancer_ranges,
             health_address=("127.0.0.1", HEALTH_PORT),
             metrics_address=("127.0.0.1", METRICS_PORT),
@@ -375,7 +408,7 @@ class Cluster:
         from kubecore.kubelet import network
 
         bind, real = self.config.bind_address, self.config.real_nodes
-        node = network.host_address(self._networks.pods_of_node(0)) if real else bind
+        node = network.host_address(self._networks.pods_of_node(0)[0]) if real else bind
         client = self._client("system:kubecore-ingress", field_manager="kubecore-ingress")
         settings = settings.at(bind_address=bind, node_address=node)
         controller = IngressController(client, self.clock, settings, informers=self._informers)
@@ -433,6 +466,9 @@ class Cluster:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        if self._first_bridge is not None:
+            self._first_bridge.close()
+            self._first_bridge = None
         if self._networks.claim is not None:
             self._networks.claim.release()
         if self._held is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kubecore.whole_file import write_whole
@@ -16,69 +18,147 @@ if TYPE_CHECKING:
     from kubecore.kubelet.range_claims import Claim
 
 Mode = Literal["netns", "loopback"]
+Ranges = tuple[str, ...]
+"""One, or one of each family, the cluster's own first."""
 
 # Of Services and pods in netns mode. The host routes them, so that a second cluster on the machine needs its own.
-NETWORK_PAIRS = {f"10.{96 + number}.0.0/16": f"10.{244 + number}.0.0/16" for number in range(11)}
+_NUMBERS = range(11)
+_NODE_PREFIXES = {4: 24, 6: 64}
+# In loopback mode without nodes nothing listens on them.
+_ONLY_FAMILY = "IPv6 has a single loopback address"
 
 
-# From the second octet of a range of Services to that of its load balancers: 127.96 → 127.97, 10.96 → 10.160.
+def _service_range(number: int, family: str) -> str:
+    return f"10.{96 + number}.0.0/16" if family == "IPv4" else f"fd00:10:{96 + number}::/112"
+
+
+def _pod_range(number: int, family: str) -> str:
+    return f"10.{244 + number}.0.0/16" if family == "IPv4" else f"fd00:10:{244 + number}::/56"
+
+
+# From the second octet of a range of Services to that of its load balancers: 127.96 → 127.97, 10.96 → 10.160; of IPv6
+# from the third part of the address: fd00:10:96 → fd00:10:d6.
 _LOOPBACK_STEP, _NETNS_STEP = 1, 64
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The pod network mode and the IPv4 ranges of Services and pods (in loopback mode the latter follow from the
-    former). `claim` keeps other clusters of this host off the ranges; `reason` tells why the mode is no better."""
+    """The pod network mode and the ranges of Services and pods (in loopback mode the latter follow from the former).
+
+    `claim` keeps other clusters of this host off the ranges; `reason` tells why the mode is no better, `left_out` why a
+    family that was asked for is not there.
+    """
 
     mode: Mode = "loopback"
-    services: str = "127.96.0.0/21"
-    pods: str = ""
+    services: Ranges = ("127.96.0.0/21",)
+    pods: Ranges = ()
     claim: Claim | None = None
     reason: str = ""
+    left_out: str = ""
 
     @property
-    def load_balancers(self) -> str:
-        """The range that Services of type LoadBalancer get addresses from, one for each range of Services."""
-        first, second, third, _ = ipaddress.IPv4Network(self.services).network_address.packed
-        if self.mode == "loopback":
-            return f"{first}.{second + _LOOPBACK_STEP}.{third}.0/24"
-        return f"{first}.{(second + _NETNS_STEP) % 256}.{third}.0/24"
+    def families(self) -> tuple[str, ...]:
+        return families_of(self.services)
 
-    def pods_of_node(self, index: int) -> str:
+    @property
+    def load_balancers(self) -> Ranges:
+        """The ranges that Services of type LoadBalancer get addresses from, one for each range of Services."""
+        return tuple(self._load_balancers(ipaddress.ip_network(one)) for one in self.services)
+
+    def _load_balancers(self, services: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+        packed = bytearray(services.network_address.packed)
+        if services.version == 6:
+            packed[5] = (packed[5] + _NETNS_STEP) % 256
+            return f"{ipaddress.IPv6Address(bytes(packed))}/120"
+        step = _LOOPBACK_STEP if self.mode == "loopback" else _NETNS_STEP
+        return f"{packed[0]}.{(packed[1] + step) % 256}.{packed[2]}.0/24"
+
+    def pods_of_node(self, index: int) -> Ranges:
+        """Raises RangeError for a node too many."""
         if self.mode == "loopback":
             from kubecore.kubelet import loopback_ranges
 
-            return loopback_ranges.pods_of(self.services, index)
-        return str(next(itertools.islice(ipaddress.ip_network(self.pods).subnets(new_prefix=24), index, None)))
+            return (loopback_ranges.pods_of(self.services[0], index),)
+        return tuple(_part(one, index) for one in self.pods)
 
     def __str__(self) -> str:
         from kubecore.kubelet.network import MEANING
 
         because = f" because {self.reason}" if self.reason else ""
-        return f"{self.mode}: {MEANING[self.mode]}{because}; Services have {self.services}"
+        without = f"; there is no IPv6: {self.left_out}" if self.left_out else ""
+        return f"{self.mode}: {MEANING[self.mode]}{because}; Services have {' and '.join(self.services)}{without}"
+
+
+def families_of(ranges: Sequence[str]) -> tuple[str, ...]:
+    """As in ipFamilies."""
+    return tuple("IPv6" if ":" in one else "IPv4" for one in ranges)
+
+
+def _part(pods: str, index: int) -> str:
+    """The range of a node's pods."""
+    from kubecore.kubelet.range_claims import RangeError
+
+    network = ipaddress.ip_network(pods)
+    parts = network.subnets(new_prefix=max(_NODE_PREFIXES[network.version], network.prefixlen))
+    found = next(itertools.islice(parts, index, None), None)
+    if found is None:
+        raise RangeError(f"the range of pods {pods} has no room for one more node, number {index}")
+    return str(found)
 
 
 def choose_networks(config: ClusterConfig) -> Networks:
     """The ranges that the data directory was made with, else ones that are free on this host.
 
-    They are kept: cluster IPs that were given away must stay inside their range over restarts. New ones are claimed at
-    once, kept ones by `hold_networks`. Raises PermissionError when the directory's mode is not to be had, RangeError
-    when there are no addresses left.
+    They are kept: cluster IPs that were given away must stay inside their range over restarts; a second family may join
+    a single one. New ones are claimed at once, kept ones by `hold_networks`. Raises PermissionError when what was asked
+    for is not to be had, RangeError when there are no addresses left.
     """
     from kubecore.kubelet import network
 
     file = config.data_dir / "networks.json"
     found = network.detect()
     if file.exists():
-        chosen = _kept_networks(config, Networks(**json.loads(file.read_text())), found)
+        kept = _read(file)
+        chosen = _kept_networks(config, kept, found)
     else:
-        chosen = _new_networks(config, found)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"mode": chosen.mode, "services": chosen.services, "pods": chosen.pods}
-        write_whole(file, json.dumps(kept).encode())
+        kept, chosen = None, _new_networks(config, found)
+    if kept is None or kept.services != chosen.services:
+        _write(file, chosen)
     if chosen.mode == "loopback" and found.mode == "loopback":
         return replace(chosen, reason=found.reason)
     return chosen
+
+
+def _read(file: Path) -> Networks:
+    held = json.loads(file.read_text())
+    services, pods = (tuple(one for one in held[what].split(",") if one) for what in ("services", "pods"))
+    return Networks(held["mode"], services, pods)
+
+
+def _write(file: Path, chosen: Networks) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"mode": chosen.mode, "services": ",".join(chosen.services), "pods": ",".join(chosen.pods)}
+    write_whole(file, json.dumps(kept).encode())
+
+
+def _wanted_families(config: ClusterConfig) -> tuple[str, ...]:
+    """() where nothing is said of them."""
+    return families_of(config.service_cidrs or config.pod_cidrs) or config.ip_families
+
+
+def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
+    """Why the pods of this host cannot have IPv6; "" if they can, or if there are none."""
+    from kubecore import netlink
+
+    if not config.real_nodes:
+        return ""
+    if mode == "netns":
+        return netlink.ipv6_trouble()
+    because = f", and network namespaces cannot be had: {found.reason}" if found.mode == "loopback" else ""
+    return f"{_ONLY_FAMILY} only, which pods in loopback mode cannot share{because}"
+
+
+# --- kept ones
 
 
 def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> Networks:
@@ -87,26 +167,106 @@ def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> N
         raise PermissionError(f"{made} and keeps it: use another data directory for {config.network_mode}")
     if kept.mode == "netns" and found.mode != "netns":
         raise PermissionError(f"{made}, which cannot be had now: {found.reason}")
+    wanted = _wanted_families(config)
+    if len(wanted) == 2 and wanted[:1] == kept.families:
+        trouble = _ipv6_trouble(config, kept.mode, found) if "IPv6" in wanted else ""
+        if trouble:
+            return replace(kept, left_out=trouble)
+        kept = _with_second_family(config, kept, wanted[1])
+    for what, asked, held in (("Services", config.service_cidrs, kept.services), ("pods", config.pod_cidrs, kept.pods)):
+        if asked and asked != held:
+            held_now = " and ".join(held) or "none"
+            raise PermissionError(
+                f"{config.data_dir} was made with {held_now} for {what} and keeps that: use another data directory for "
+                f"{' and '.join(asked)}"
+            )
+    if config.ip_families and config.ip_families != kept.families:
+        text = f"{config.data_dir} was made with {' and '.join(kept.families)} and keeps that"
+        raise PermissionError(f"{text}: use another data directory for {' and '.join(config.ip_families)}")
+    if "IPv6" in kept.families and (trouble := _ipv6_trouble(config, kept.mode, found)):
+        raise PermissionError(f"{config.data_dir} was made with IPv6, which cannot be had now: {trouble}")
     return kept
 
 
+def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> Networks:
+    from kubecore.kubelet import network
+
+    other = kept.families[0]
+    own = next((number for number in _NUMBERS if _service_range(number, other) == kept.services[0]), None)
+    free = network.unrouted([make(number, family) for number in _NUMBERS for make in (_service_range, _pod_range)])
+    order = sorted(_NUMBERS, key=lambda number: number != own)
+    number = next((one for one in order if {_service_range(one, family), _pod_range(one, family)} <= free), order[0])
+    services = config.service_cidrs[1:] or (_service_range(number, family),)
+    pods = config.pod_cidrs[1:] or (_pod_range(number, family),)
+    return replace(kept, services=kept.services + services, pods=kept.pods + pods if kept.pods else ())
+
+
+# --- new ones
+
+
 def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
-    from kubecore.kubelet import loopback_ranges, network
     from kubecore.kubelet.range_claims import claim_first
 
     mode = found.mode if config.network_mode == "auto" else config.network_mode
-    if mode == "netns":
-        if found.mode != "netns":
-            raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
-        free = network.unrouted([*NETWORK_PAIRS.keys(), *NETWORK_PAIRS.values()])
-        # A killed cluster's bridge keeps its pods' route, and with it the pair, until the cluster is started again.
-        candidates = [services for services, pods in NETWORK_PAIRS.items() if {services, pods} <= free]
-        candidates = candidates or list(NETWORK_PAIRS)
-    else:
-        candidates = loopback_ranges.all_services(network.bridge_name(config.data_dir))
-    claim = claim_first(candidates) if config.real_nodes else None
-    services = claim.network if claim is not None else candidates[0]
-    return Networks(mode, services, NETWORK_PAIRS.get(services, ""), claim)
+    if mode == "netns" and found.mode != "netns":
+        raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
+    families, left_out = _wanted_families(config) or ("IPv4",), ""
+    trouble = _ipv6_trouble(config, mode, found) if "IPv6" in families else ""
+    if trouble and families == ("IPv6",):
+        raise PermissionError(f"pods cannot have IPv6: {trouble}")
+    if trouble:
+        families, left_out = ("IPv4",), trouble
+    candidates = _in_namespaces(config, families) if mode == "netns" else _on_loopback(config, families)
+    by_claim = {services[0]: (services, pods) for services, pods in candidates}
+    claim = claim_first(list(by_claim)) if config.real_nodes else None
+    services, pods = by_claim[claim.network if claim is not None else next(iter(by_claim))]
+    return Networks(mode, services, pods, claim, left_out=left_out)
+
+
+def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
+    """Pairs of ranges, those that are free first."""
+    from kubecore.kubelet import network
+
+    asked, asked_pods = _only(config.service_cidrs, families), _only(config.pod_cidrs, families)
+    pairs = []
+    for number in _NUMBERS:
+        services = asked or tuple(_service_range(number, family) for family in families)
+        pods = asked_pods or tuple(_pod_range(number, family) for family in families)
+        if not _overlap(services, pods):
+            pairs.append((services, pods))
+    free = network.unrouted({one for services, pods in pairs for one in (*services, *pods)})
+    # A killed cluster's bridge keeps its pods' route, and with it the pair, until the cluster is started again.
+    unrouted = [pair for pair in pairs if {*pair[0], *pair[1]} <= free]
+    if not pairs:
+        raise PermissionError(f"Services cannot have {' and '.join(asked)}, which pods have")
+    return (unrouted or pairs)[:1] if asked else unrouted or pairs
+
+
+def _on_loopback(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
+    from kubecore.kubelet import loopback_ranges, network
+
+    if config.pod_cidrs:
+        raise PermissionError("pods have ranges of their own (--pod-cidr) only where they have network namespaces")
+    asked = _only(config.service_cidrs, families)
+    slots = loopback_ranges.all_services(network.bridge_name(config.data_dir))
+    if asked and config.real_nodes and asked[0] not in slots:
+        raise PermissionError(f"in loopback mode Services have one of the /21 of 127.96.0.0/16, not {asked[0]}")
+    if asked:
+        return [(asked, ())]
+    others = {"IPv6": _service_range(0, "IPv6")}
+    return [(tuple(others.get(family, slot) for family in families), ()) for slot in slots]
+
+
+def _only(ranges: Ranges, families: tuple[str, ...]) -> Ranges:
+    return tuple(one for one in ranges if families_of([one])[0] in families)
+
+
+def _overlap(some: Ranges, others: Ranges) -> bool:
+    pairs = ((ipaddress.ip_network(one), ipaddress.ip_network(other)) for one in some for other in others)
+    return any(one.version == other.version and one.overlaps(other) for one, other in pairs)
+
+
+# --- their claim
 
 
 def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
@@ -117,7 +277,7 @@ def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
     if networks.claim is not None or not config.real_nodes:
         return networks
     try:
-        return replace(networks, claim=Claim(networks.services))
+        return replace(networks, claim=Claim(networks.services[0]))
     except RangeError as error:
         text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
         raise RangeError(text) from error

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 ERROR, DONE = 2, 3
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
@@ -33,13 +34,14 @@ _IFF_UP = 1
 _IFA_F_NODAD = 0x02
 _RT_TABLE_MAIN, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
 
+_DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+
 HEADER = struct.Struct("=IHHII")
 """Of every message: length, type, flags, sequence number, port."""
 _LINK = struct.Struct("=BBHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
-IPv4Net = ipaddress.IPv4Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -81,6 +83,15 @@ def messages(channel: socket.socket) -> Iterator[tuple[int, int, bytes]]:
 def error_number(payload: bytes) -> int:
     """The errno in a message of type ERROR; 0 is an acknowledgement."""
     return -int(struct.unpack_from("=i", payload)[0])
+
+
+def ipv6_trouble() -> str:
+    """Why links of this host cannot have IPv6 addresses; "" if they can."""
+    try:
+        disabled = _DISABLE_IPV6.read_text().strip()
+    except OSError:
+        return "the kernel has no IPv6"
+    return "" if disabled == "0" else "IPv6 is switched off (net.ipv6.conf.default.disable_ipv6)"
 
 
 def _family(address: Interface | Network) -> int:
@@ -185,15 +196,16 @@ class Netlink:
             body += attribute(_RTA_GATEWAY, gateway.packed)
         self._request(_NEWROUTE, ACK | _F_CREATE, body)
 
-    def routes(self) -> list[IPv4Net]:
-        """Destinations of the main IPv4 routing table, the default route among them as 0.0.0.0/0."""
-        found = []
-        request = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
+    def routes(self, version: int = 4) -> list[Network]:
+        """Destinations of the main routing table of IPv4 or IPv6, the default route among them as 0.0.0.0/0 or ::/0."""
+        found: list[Network] = []
+        family, size = (socket.AF_INET, 4) if version == 4 else (socket.AF_INET6, 16)
+        request = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
         for reply in self._request(_GETROUTE, DUMP, request):
-            _, prefix, _, _, table, *_ = _ROUTE.unpack_from(reply)
-            if table == _RT_TABLE_MAIN:
-                raw = dict(attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(4))
-                found.append(IPv4Net((raw, prefix), strict=False))
+            kind, prefix, _, _, table, *_ = _ROUTE.unpack_from(reply)
+            if kind == family and table == _RT_TABLE_MAIN:
+                raw = dict(attributes(reply[_ROUTE.size :])).get(_RTA_DST, bytes(size))
+                found.append(ipaddress.ip_network((raw, prefix), strict=False))
         return found
 
     # ---- the exchange

@@ -129,6 +129,8 @@ class APIServerConfig:
     node_ports: range = range(30000, 32768)
     cluster_domain: str = "cluster.local"
     advertise_address: str = ""
+    service_address: str = ""
+    """Where Service default/kubernetes leads, if not to the advertised address; the server listens there, too."""
     extra_sans: tuple[str, ...] = ()
     verify_kubelets: bool = False
     """Whether the cluster's own CA must have issued kubelets' serving certificates."""
@@ -194,7 +196,7 @@ class APIServer:
             service_ip=self.service_ip,
             service_cidrs=self._service_cidrs,
             service_port=self.config.service_port,
-            address=self._advertised(),
+            address=self.config.service_address or self._advertised(),
             port=self.secure_port,
             client_ca=self.authority.certificate.decode(),
         )
@@ -320,19 +322,20 @@ class APIServer:
         self._door = FrontDoor(self.front, driving.Driver(self.handlers))
         self._door.open()
         self._started.append("front")
-        with _told_where(config.bind_address, config.secure_port, "--secure-port, --bind-address"):
-            self.secure_port = self.front.listen_tls(
-                config.bind_address,
-                config.secure_port,
-                certificate_pem=self._serving.certificate,
-                key_pem=self._serving.key,
-            )
-        self._documents.listens(f"{self._advertised()}:{self.secure_port}")
+        self.secure_port = self._listen_tls(config.bind_address, config.secure_port)
+        if config.service_address and config.bind_address != "::":
+            self._listen_tls(config.service_address, self.secure_port)
+        self._documents.listens(self.url.removeprefix("https://"))
         if config.insecure_port:
             with _told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
         if config.grpc_port is not None:
             self._listen_grpc(config.bind_address, config.grpc_port)
+
+    def _listen_tls(self, host: str, port: int) -> int:
+        pair = self._serving
+        with _told_where(host, port, "--secure-port, --bind-address"):
+            return self.front.listen_tls(host, port, certificate_pem=pair.certificate, key_pem=pair.key)
 
     def _listen_grpc(self, host: str, port: int) -> None:
         authenticator = self.front.authenticator()
@@ -356,8 +359,7 @@ class APIServer:
         addresses = ["127.0.0.1", "::1", self.service_ip]
         if config.bind_address not in ("0.0.0.0", "::"):
             addresses.append(config.bind_address)
-        if config.advertise_address:
-            addresses.append(config.advertise_address)
+        addresses += [one for one in (config.advertise_address, config.service_address) if one]
         return list(dict.fromkeys([*(name for name in names if name), *addresses, *config.extra_sans]))
 
     def _advertised(self) -> str:

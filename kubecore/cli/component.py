@@ -210,7 +210,7 @@ def kubelet(
         config = KubeletConfig(
             node_name=hostname_override or socket.gethostname().lower(),
             root_dir=root_dir,
-            pod_cidr=loopback_ranges.pods_of(claim.network, 0),
+            pod_cidrs=(loopback_ranges.pods_of(claim.network, 0),),
             default_runtime="host",
             client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
             server_certificate=tls_cert_file,

@@ -37,6 +37,8 @@ ADMISSION_PLUGINS_ON = (
 ADMISSION_PLUGINS_OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
 # kube-apiserver's
 _LEAST_SERVICE_ADDRESSES, _SHORTEST_V6_PREFIX = 8, 64
+# kube-controller-manager's default for a node's share, by the address family's version.
+_LONGEST_POD_PREFIX = {4: 24, 6: 64}
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 # What kube-apiserver has beside these.
 _AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
@@ -148,6 +150,30 @@ def service_ranges(text: str) -> str:
     if len(found) == 2 and found[0].version == found[1].version:
         raise typer.BadParameter("[0] and [1] must be of different IP family")
     return ",".join(map(str, found))
+
+
+def pod_ranges(text: str) -> str:
+    """One range of pods, or one of each family, comma separated; none is allowed. kube-controller-manager's words."""
+    found = []
+    for one in split(text):
+        try:
+            found.append(ipaddress.ip_network(one, strict=False))
+        except ValueError as error:
+            raise typer.BadParameter(f"invalid CIDR address: {error}; such as 10.244.0.0/16") from None
+    if len(found) > 2:
+        raise typer.BadParameter(f"length of clusterCIDRs is:{len(found)} more than max allowed of 2")
+    if len(found) == 2 and found[0].version == found[1].version:
+        raise typer.BadParameter(
+            "len of ClusterCIDRs==2 and they are not configured as dual stack (at least one from each IPFamily"
+        )
+    for network in found:
+        if network.prefixlen > _LONGEST_POD_PREFIX[network.version]:
+            raise typer.BadParameter(f"{network} has no room for a node's /{_LONGEST_POD_PREFIX[network.version]}")
+    return ",".join(map(str, found))
+
+
+def service_ranges_if_any(text: str) -> str:
+    return service_ranges(text) if text else ""
 
 
 def networks(text: str) -> str:

@@ -41,6 +41,14 @@ class PodNetwork(StrEnum):
     LOOPBACK = "loopback"
 
 
+class IpFamily(StrEnum):
+    """Of Services and pods; of two, the first named is the cluster's own."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+
 DataDir = Annotated[
     Path, typer.Option(callback=options.folder, help="Where certificates, objects and pods' files live.")
 ]
@@ -105,6 +113,29 @@ Storage = Annotated[
 PodNetworkMode = Annotated[
     PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
 ]
+ServiceCIDR = Annotated[
+    str,
+    typer.Option(
+        callback=options.service_ranges_if_any,
+        help="Range of cluster IPs, or one of each family, comma separated; the first one's is what Services get "
+        "unasked. By default a range that is free.",
+    ),
+]
+PodCIDR = Annotated[
+    str,
+    typer.Option(
+        callback=options.pod_ranges,
+        help="Range of pods that have network namespaces, or one of each family. By default a range that is free.",
+    ),
+]
+IpFamilies = Annotated[
+    IpFamily | None,
+    typer.Option(
+        "--ip-family",
+        help="Of ranges that are not given: ipv4, ipv6, or dual for both. IPv6 needs network namespaces for pods.",
+        show_default="ipv4",
+    ),
+]
 Verbosity = Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")]
 
 
@@ -140,6 +171,9 @@ def up(
     ingress: Ingress = True,
     scheduler_config: SchedulerConfigFile = None,
     pod_network: PodNetworkMode = PodNetwork.AUTO,
+    service_cidr: ServiceCIDR = "",
+    pod_cidr: PodCIDR = "",
+    ip_family: IpFamilies = None,
     verbosity: Verbosity = 0,
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
@@ -147,8 +181,8 @@ def up(
     Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
     """
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
-    from kubecore.held_directory import DirectoryInUse
 
+    families = _ip_families(service_cidr, pod_cidr, ip_family)
     config = ClusterConfig(
         data_dir=data_dir,
         bind_address=bind_address,
@@ -167,22 +201,49 @@ def up(
         enable_admission_plugins=options.split(enable_admission_plugins),
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
+        service_cidrs=options.split(service_cidr),
+        pod_cidrs=options.split(pod_cidr),
+        ip_families=families,
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
     )
     cluster = Cluster(config)
+    _hold(cluster, verbosity)
+    raise typer.Exit(run_on_loop(_serve(cluster)))
+
+
+def _hold(cluster: Cluster, verbosity: int) -> None:
+    """Take the data directory and log to it; Exit with the reason where that cannot be."""
+    from kubecore.held_directory import DirectoryInUse
+
+    directory = cluster.config.data_dir
     try:
         # First of all: the log of a cluster that runs is not to be written to by a second one.
         cluster.hold()
-        logs.configure(verbosity=verbosity, file=data_dir / "log" / "kubecore.log")
+        logs.configure(verbosity=verbosity, file=directory / "log" / "kubecore.log")
     except DirectoryInUse as error:
         typer.echo(f"kubecore: {error}; choose another one with --data-dir", err=True)
         raise typer.Exit(1) from None
     except OSError as error:
-        problem = no_room(error, data_dir) or f"{told(error)}; choose one with --data-dir"
+        problem = no_room(error, directory) or f"{told(error)}; choose one with --data-dir"
         typer.echo(f"kubecore: cannot write to the data directory: {problem}", err=True)
         raise typer.Exit(1) from None
-    raise typer.Exit(run_on_loop(_serve(cluster)))
+
+
+def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tuple[str, ...]:
+    """What is asked for where no range says it; BadParameter where they say different things."""
+    named = {IpFamily.IPV4: ("IPv4",), IpFamily.IPV6: ("IPv6",), IpFamily.DUAL: ("IPv4", "IPv6")}
+    services, pods = (
+        tuple("IPv6" if ":" in one else "IPv4" for one in options.split(text)) for text in (service_cidr, pod_cidr)
+    )
+    if services and pods and services != pods:
+        raise typer.BadParameter(
+            "must have the IP families of --service-cidr, in the same order", param_hint="'--pod-cidr'"
+        )
+    ranges = services or pods
+    if ranges and asked is not None and set(named[asked]) != set(ranges):
+        raise typer.BadParameter(f"the ranges are of {' and '.join(ranges)}", param_hint="'--ip-family'")
+    return ranges or (named[asked] if asked is not None else ())
 
 
 def ingress_config(http_port: int | None, https_port: int | None, access_log: Path | None) -> IngressConfig:

@@ -37,65 +37,80 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """`address`: what kube-dns' cluster IP should be. `node_address`, `node_name`: the node it runs on; the address may
-    not be there yet. `spare_ports` are tried in turn when port 53 cannot be had; 0 picks a free one."""
+    """`addresses`: what kube-dns' cluster IPs should be, one of each family, the cluster's own first. `node_addresses`,
+    `node_name`: the node it runs on; the addresses may not be there yet. `spare_ports` are tried in turn when port 53
+    cannot be had; 0 picks a free one."""
 
-    address: str
-    node_address: str
+    addresses: tuple[str, ...]
+    node_addresses: tuple[str, ...]
     node_name: str
     spare_ports: Sequence[int] = (0,)
 
 
 async def serve_cluster(client: Client, responder: DnsResponder, site: Site) -> tuple[str, ...]:
-    """Listen at kube-dns' address and publish it. Returns the name servers for pods: none when they could not ask,
+    """Listen at kube-dns' addresses and publish them. Returns the name servers for pods: none when they could not ask,
     since a resolv.conf cannot name a port.
 
     `client` must be allowed to write Services. A kube-dns with a selector is somebody else's: it is left alone, and
     pods ask it.
     """
-    found = await _ensure_service(client, site.address)
-    address = _address(found)
-    if not address or found["spec"].get("selector"):
-        log.info("Service %s/%s is not ours: pods ask %s", NAMESPACE, NAME, address or "nobody")
-        return (address,) if address else ()
-    port = _listen(responder, [address, site.node_address], site.spare_ports)
+    found = await _ensure_service(client, site.addresses)
+    addresses = _addresses(found)
+    if not addresses or found["spec"].get("selector"):
+        log.info("Service %s/%s is not ours: pods ask %s", NAMESPACE, NAME, ", ".join(addresses) or "nobody")
+        return addresses
+    port = _listen(responder, [*addresses, *site.node_addresses], site.spare_ports)
     await asyncio.gather(
         _tell_port(client, found, port),
-        _ensure(client, _SLICES, endpoint_slice(site, port, owner=found)),
+        *(_ensure(client, _SLICES, one) for one in endpoint_slices(site, port, owner=found)),
         _ensure(client, "endpoints", endpoints(site, port)),
         _ensure(client, "serviceaccounts", _object("v1", "ServiceAccount", {"name": ACCOUNT})),
     )
-    return (address,) if port == DNS_PORT else ()
+    return addresses if port == DNS_PORT else ()
 
 
-def service(address: str, port: int = DNS_PORT) -> Object:
-    """An empty `address` lets the API server pick one."""
+def service(addresses: Sequence[str], *, families: int, port: int = DNS_PORT) -> Object:
+    """Of so many families; where it has no `addresses`, the API server picks them."""
     spec: Object = {"type": "ClusterIP", "ports": _service_ports(port)}
-    if address:
-        spec["clusterIP"] = address
+    if families > 1:
+        spec["ipFamilyPolicy"] = "PreferDualStack"
+    if addresses:
+        spec |= {"clusterIP": addresses[0], "clusterIPs": list(addresses)}
     return _object("v1", "Service", {"labels": dict(_LABELS)}, spec=spec)
 
 
-def endpoint_slice(site: Site, port: int, *, owner: Object) -> Object:
-    """Of the Service `owner`, with which it goes."""
-    one: Object = {"addresses": [site.node_address], "conditions": {"ready": True, "serving": True}}
+def endpoint_slices(site: Site, port: int, *, owner: Object) -> list[Object]:
+    """One for each family, of the Service `owner`, with which they go."""
+    return [
+        _endpoint_slice(
+            site, address, port, owner=owner, name=NAME if index == 0 else f"{NAME}-{_family(address).lower()}"
+        )
+        for index, address in enumerate(site.node_addresses)
+    ]
+
+
+def _endpoint_slice(site: Site, address: str, port: int, *, owner: Object, name: str) -> Object:
+    one: Object = {"addresses": [address], "conditions": {"ready": True, "serving": True}}
     if site.node_name:
         one["nodeName"] = site.node_name
-    kind = "IPv6" if ":" in site.node_address else "IPv4"
     labels = {"kubernetes.io/service-name": NAME, "endpointslice.kubernetes.io/managed-by": PROXY_NAME}
     return _object(
         "discovery.k8s.io/v1",
         "EndpointSlice",
-        {"labels": labels, "ownerReferences": [meta.controller_reference(owner, "v1", "Service")]},
-        addressType=kind,
+        {
+            "name": name,
+            "labels": labels,
+            "ownerReferences": [meta.controller_reference(owner, "v1", "Service")],
+        },
+        addressType=_family(address),
         endpoints=[one],
         ports=[{"name": name, "protocol": protocol, "port": port} for name, protocol in _PORTS],
     )
 
 
 def endpoints(site: Site, port: int) -> Object:
-    """For those who still read Endpoints; nobody is to make EndpointSlices of them."""
-    address: Object = {"ip": site.node_address}
+    """For those who still read Endpoints, which are of the first family; nobody is to make EndpointSlices of them."""
+    address: Object = {"ip": site.node_addresses[0]}
     if site.node_name:
         address["nodeName"] = site.node_name
     ports = [{"name": name, "protocol": protocol, "port": port} for name, protocol in _PORTS]
@@ -142,24 +157,46 @@ def _listen(responder: DnsResponder, addresses: Sequence[str], spare_ports: Sequ
     raise OSError(refused)
 
 
-def _address(found: Object) -> str:
-    address: str = found["spec"].get("clusterIP") or ""
-    return "" if address == "None" else address
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
 
 
-async def _ensure_service(client: Client, address: str) -> Object:
+def _addresses(found: Object) -> tuple[str, ...]:
+    spec = found["spec"]
+    return tuple(one for one in spec.get("clusterIPs") or [spec.get("clusterIP")] if one and one != "None")
+
+
+async def _ensure_service(client: Client, addresses: tuple[str, ...]) -> Object:
+    families = len(addresses)
     try:
-        return await client.get("services", NAME, NAMESPACE)
+        found = await client.get("services", NAME, NAMESPACE)
     except StatusError as error:
         if not errors.is_not_found(error):
             raise
+    else:
+        return await _with_second_address(client, found, addresses)
     try:
-        return await client.create("services", service(address))
+        return await client.create("services", service(addresses, families=families))
     except StatusError as error:
         if error.code != 422:
             raise
-        log.warning("kube-dns cannot have address %s: %s", address, error.message)
-        return await client.create("services", service(""))
+        log.warning("kube-dns cannot have address %s: %s", " and ".join(addresses), error.message)
+        return await client.create("services", service((), families=families))
+
+
+async def _with_second_address(client: Client, found: Object, addresses: tuple[str, ...]) -> Object:
+    """One of ours that is from before the cluster had a second family gets an address of it."""
+    held = _addresses(found)
+    if len(addresses) < 2 or len(held) != 1 or found["spec"].get("selector"):
+        return found
+    spec = {**found["spec"], "ipFamilyPolicy": "PreferDualStack", "clusterIPs": [held[0], addresses[1]]}
+    try:
+        return await client.update("services", {**found, "spec": spec})
+    except StatusError as error:
+        if error.code != 422:
+            raise
+        log.warning("kube-dns cannot have address %s: %s", addresses[1], error.message)
+        return found
 
 
 async def _tell_port(client: Client, found: Object, port: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def resolve(ref: BackendRef, service: Object | None, slices: Iterable[Object]) -
         return Backend(), [Problem("MissingService", f"Service {ref.service} has no port {ref.port!r}")]
     problems: list[Problem] = []
     made = Backend(
-        destinations=_destinations(slices, port),
+        destinations=_destinations(slices, port, spec.get("ipFamilies") or ()),
         protocol=_protocol(ref, port, problems),
         scheduler=_scheduler(service, problems),
         affinity_seconds=_affinity(spec),
@@ -78,8 +78,9 @@ def _affinity(spec: Object) -> float | None:
     return float(config.get("timeoutSeconds") or _DEFAULT_AFFINITY_SECONDS)
 
 
-def _destinations(slices: Iterable[Object], port: Object) -> tuple[tuple[str, int, int], ...]:
-    """Of both address families; which node an endpoint is on makes no difference."""
+def _destinations(slices: Iterable[Object], port: Object, families: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """Of the Service's first address family that has any, so that no pod counts twice; which node an endpoint is on
+    makes no difference."""
     held = list(slices)
-    chosen = [choose(held, port, family, Place()).cluster for family in ("IPv4", "IPv6")]
-    return tuple((address, number, 1) for found in chosen for address, number in found)
+    chosen = (choose(held, port, family, Place()).cluster for family in dict.fromkeys((*families, "IPv4", "IPv6")))
+    return tuple((address, number, 1) for address, number in next(filter(None, chosen), ()))

@@ -47,11 +47,12 @@ SHUTDOWN_GRACE_SECONDS = 1.5
 class KubeletConfig:
     """One node.
 
-    `root_dir` holds pods' files and logs. `pod_cidr` is the range of pods' addresses; without one it follows from
-    `node_index` and, in loopback mode, from `cluster_id`, any text that tells clusters of one machine apart. `bridge`
-    is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no DNS pods
-    could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one itself;
-    without `client_ca` its server refuses everybody.
+    `root_dir` holds pods' files and logs. `pod_cidrs` are the ranges of pods' addresses, one of each family the pods
+    have, within the cluster's at the same place of `cluster_cidrs`; without one it follows from `node_index` and, in
+    loopback mode, where it is of IPv4 only, from `cluster_id`, any text that tells clusters of one machine apart.
+    `bridge` is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no
+    DNS pods could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one
+    itself; without `client_ca` its server refuses everybody.
     """
 
     node_name: str
@@ -59,11 +60,13 @@ class KubeletConfig:
     root_dir: Path
     default_runtime: str = "oci"
     network_mode: str = "loopback"
-    pod_cidr: str = ""
-    cluster_cidr: str = "10.244.0.0/16"
+    pod_cidrs: tuple[str, ...] = ()
+    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
     bridge: str = "kc-bridge"
     pods_through_node: bool = False
     """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
+    no_ipv6: str = ""
+    """Why there is no IPv6, where it was asked for: told in an event of the node."""
     cluster_id: str = ""
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
@@ -160,7 +163,7 @@ class Kubelet:
                 await runtime.start()
                 runtime.subscribe(self._container_ended)
             machine = Machine.read(config.root_dir)
-            server.listen(self._network.host_ip)
+            server.listen(self._network.host_ips[0])
             keeper = NodeKeeper(self._client, self._clock, self._identity(server.port), machine)
             self._services = self._make_services(machine)
             await keeper.register()
@@ -176,16 +179,18 @@ class Kubelet:
             self.ready.clear()
             await self._shut_down(server)
 
-    def _tell_of_node(self, reason: str, message: str) -> None:
+    def _tell_of_node(self, reason: str, message: str, kind: str = "Normal") -> None:
         """Events of a node name it in the place of its uid, as everywhere."""
         name = self._config.node_name
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-        self._recorder.event(node, "Normal", reason, message)
+        self._recorder.event(node, kind, reason, message)
 
     def _tell_of_start(self) -> None:
         """As `kubectl describe node` shows it. Of pressure nothing is told, since nothing measures it yet."""
         self._tell_of_node("Starting", "Starting kubelet.")
         self._tell_of_node("NodeReady", f"Node {self._config.node_name} status is now: NodeReady")
+        if self._config.no_ipv6:
+            self._tell_of_node("NoIPv6", f"Pods have IPv4 only: {self._config.no_ipv6}", "Warning")
 
     def _node(self) -> Object:
         found = self._nodes.get(self._config.node_name)
@@ -251,7 +256,7 @@ class Kubelet:
             clock=self._clock,
             recorder=self._recorder,
             root=config.root_dir,
-            facts=NodeFacts(config.node_name, (self._network.host_ip,), machine.allocatable()),
+            facts=NodeFacts(config.node_name, self._network.host_ips, machine.allocatable()),
             memory_capacity=machine.memory,
             naming=Naming(config.cluster_domain, config.cluster_dns),
             book=self.book,
@@ -269,9 +274,9 @@ class Kubelet:
         default = self._runtimes.get(config.default_runtime)
         return NodeIdentity(
             name=config.node_name,
-            address=self._network.host_ip,
+            addresses=self._network.host_ips,
             port=port,
-            pod_cidr=config.pod_cidr if config.network_mode == "netns" else "",
+            pod_cidrs=config.pod_cidrs if config.network_mode == "netns" else (),
             network_mode=config.network_mode,
             runtime=default.name if default else "host",
             handlers=tuple(sorted(self._runtimes)),
@@ -374,12 +379,12 @@ class Kubelet:
 
 def _network(config: KubeletConfig) -> PodNetwork:
     if config.network_mode == "netns":
-        cidr = config.pod_cidr or f"10.244.{config.node_index}.0/24"
+        cidrs = config.pod_cidrs or (f"10.244.{config.node_index}.0/24",)
         return BridgeNetwork(
-            cidr, bridge=config.bridge, cluster_cidr=config.cluster_cidr, through_node=config.pods_through_node
+            cidrs, bridge=config.bridge, cluster_cidrs=config.cluster_cidrs, through_node=config.pods_through_node
         )
     services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
-    return LoopbackNetwork(config.pod_cidr or loopback_ranges.pods_of(services, config.node_index))
+    return LoopbackNetwork((config.pod_cidrs or ("",))[0] or loopback_ranges.pods_of(services, config.node_index))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -45,8 +45,9 @@ def pod_domain(pod: Object, cluster_domain: str) -> str:
     return f"{pod_hostname(pod)}.{subdomain}.{meta.namespace(pod)}.svc.{cluster_domain}"
 
 
-def hosts_file(pod: Object, pod_ip: str, naming: Naming, services: Mapping[str, Sequence[str]]) -> str:
-    """The file's text. `services`: names of an address, in order, for the Services to be named here."""
+def hosts_file(pod: Object, pod_ips: Sequence[str], naming: Naming, services: Mapping[str, Sequence[str]]) -> str:
+    """The file's text. `pod_ips`: of each family one. `services`: names of an address, in order, for the Services to be
+    named here."""
     lines = [
         "# Kubernetes-managed hosts file.",
         "127.0.0.1\tlocalhost",
@@ -56,9 +57,8 @@ def hosts_file(pod: Object, pod_ip: str, naming: Naming, services: Mapping[str, 
         "fe00::1\tip6-allnodes",
         "fe00::2\tip6-allrouters",
     ]
-    if pod_ip:
-        names = [name for name in (pod_domain(pod, naming.domain), pod_hostname(pod)) if name]
-        lines.append("\t".join([pod_ip, *names]))
+    names = [name for name in (pod_domain(pod, naming.domain), pod_hostname(pod)) if name]
+    lines += ["\t".join([address, *names]) for address in pod_ips]
     aliases = pod["spec"].get("hostAliases") or []
     if aliases:
         lines += ["", "# Entries added by HostAliases."]
@@ -80,10 +80,10 @@ def service_names(
     headless: dict[str, Object] = {}
     for service in sorted(services, key=meta.key):
         spec = service.get("spec") or {}
-        address = spec.get("clusterIP", "")
-        if address == "None":
+        addresses = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
+        if addresses == ["None"]:
             headless[meta.key(service)] = service
-        elif _is_address(address):
+        for address in filter(_is_address, addresses):
             found.setdefault(address, []).extend(_names(meta.name(service), service, namespace, cluster_domain))
     for one in sorted(slices, key=meta.key):
         owner = headless.get(meta.make_key(meta.namespace(one), meta.labels(one).get("kubernetes.io/service-name", "")))

@@ -4,10 +4,12 @@ Two modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to th
 
 - `netns`: a pod has a network namespace, joined by a veth pair to one bridge of the whole cluster (`kc-<id>`, named
   after the data directory). Nodes in one process share the bridge, so pods of different nodes reach each other on it
-  without the host forwarding anything. The bridge carries each node's gateway, the first address of its pod CIDR.
+  without the host forwarding anything. The bridge carries each node's gateways, the first address of its pod CIDR of
+  each family.
 - `loopback`: pods share the host's network. A pod's address is one of 127.0.0.0/8 (which ones, `loopback_ranges` says),
-  all of which every Linux host accepts without any set-up. Nothing keeps two pods from binding the same port on
-  0.0.0.0, so a process should bind its own pod's address, which every container finds in $KUBECORE_POD_IP.
+  all of which every Linux host accepts without any set-up; IPv6 has but one such address, so there is none of it.
+  Nothing keeps two pods from binding the same port on 0.0.0.0, so a process should bind its own pod's address, which
+  every container finds in $KUBECORE_POD_IP.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from kubecore.netlink import Netlink
+from kubecore.netlink import Address, Interface, Netlink, Network
 
 Mode = Literal["netns", "loopback"]
 
@@ -79,7 +81,7 @@ def bridge_name(data_dir: Path) -> str:
 
 def host_address(pod_cidr: str) -> str:
     """The `host_ip` of a node with these pods, before there is one."""
-    return str(ipaddress.IPv4Network(pod_cidr)[1])
+    return str(ipaddress.ip_network(pod_cidr)[1])
 
 
 def may_bind(address: str, port: int) -> bool:
@@ -100,13 +102,17 @@ def https_port(address: str) -> int:
 
 
 def unrouted(candidates: Iterable[str]) -> set[str]:
-    """Those of the IPv4 networks that no route of this host leads into, but the default route.
+    """Those of the networks that no route of this host leads into, but the default route.
 
     Two clusters on one machine must not share a pod range in netns mode: the host could reach only one of them.
     """
     with Netlink() as netlink:
-        taken = [route for route in netlink.routes() if route.prefixlen]
-    return {one for one in candidates if not any(ipaddress.IPv4Network(one).overlaps(route) for route in taken)}
+        taken = [route for version in (4, 6) for route in netlink.routes(version) if route.prefixlen]
+    return {one for one in candidates if not any(_meet(ipaddress.ip_network(one), route) for route in taken)}
+
+
+def _meet(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +127,18 @@ class PodNetwork(Protocol):
     """Addresses of one node's pods. `attach` and `detach` are idempotent per pod uid and never block on I/O."""
 
     mode: Mode
-    host_ip: str
-    """Address under which pods reach the node."""
+    host_ips: tuple[str, ...]
+    """Addresses under which pods reach the node: one of each family, the cluster's own first."""
 
     def start(self) -> None:
         """Make what the node needs; takes over or removes what a dead run left."""
 
-    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
-        """Give the pod its address and connect its namespace. Raises NetworkError when there is no address left."""
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> tuple[str, ...]:
+        """Give the pod its addresses, of the families of `host_ips`, and connect its namespace. Raises NetworkError
+        when there is no address left."""
 
     def detach(self, uid: str) -> None:
-        """Take the pod's address back."""
+        """Take the pod's addresses back."""
 
     def close(self) -> None:
         """Remove all that was made."""
@@ -145,14 +152,14 @@ class AddressPool:
     """Addresses of a network, one per owner, handed out in a ring so that a freed one rests as long as possible."""
 
     def __init__(self, network: str, *, reserved: int = 1) -> None:
-        self._network = ipaddress.IPv4Network(network)
+        self._network: Network = ipaddress.ip_network(network)
         self._first = reserved + 1  # the network's own address, then the reserved ones
         self._size = self._network.num_addresses - self._first - 1  # without the broadcast address
         self._next = 0
-        self._owners: dict[str, ipaddress.IPv4Address] = {}
-        self._used: set[ipaddress.IPv4Address] = set()
+        self._owners: dict[str, Address] = {}
+        self._used: set[Address] = set()
 
-    def take(self, owner: str) -> ipaddress.IPv4Address:
+    def take(self, owner: str) -> Address:
         held = self._owners.get(owner)
         if held is not None:
             return held
@@ -179,13 +186,13 @@ class LoopbackNetwork:
 
     def __init__(self, pod_cidr: str) -> None:
         self._pool = AddressPool(pod_cidr)
-        self.host_ip = host_address(pod_cidr)
+        self.host_ips: tuple[str, ...] = (host_address(pod_cidr),)
 
     def start(self) -> None:
         """Nothing to make: the kernel answers on all of 127.0.0.0/8."""
 
-    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
-        return str(self._pool.take(uid))
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> tuple[str, ...]:
+        return (str(self._pool.take(uid)),)
 
     def detach(self, uid: str) -> None:
         self._pool.release(uid)
@@ -195,34 +202,51 @@ class LoopbackNetwork:
 
 
 # Nodes of one process that share a bridge: the last one to leave removes it.
-_gateways: dict[str, set[ipaddress.IPv4Interface]] = {}
+_gateways: dict[str, set[Interface]] = {}
+
+
+@dataclass(slots=True)
+class _Family:
+    """Of a node: what its pods have of one address family."""
+
+    pool: AddressPool
+    gateway: Interface
+    """The node's own address, as a member of the whole cluster's range."""
+
+    @classmethod
+    def of(cls, pods: str, cluster: str) -> _Family:
+        gateway = f"{host_address(pods)}/{ipaddress.ip_network(cluster).prefixlen}"
+        return cls(AddressPool(pods), ipaddress.ip_interface(gateway))
 
 
 class BridgeNetwork:
     """Pods in network namespaces on the cluster's bridge.
 
-    A pod gets its address as a member of the whole cluster's pod range (`cluster_cidr`), so that pods of every node on
-    this bridge are its neighbours, and the gateway of its node as default route; service VIPs are reached through it.
-    Veth pairs vanish with the pod's namespace, whose only holders are descriptors of this process, so that even after
-    `kill -9` nothing but the bridge is left, and the next start takes that over.
+    A pod gets its addresses as a member of the whole cluster's pod ranges (`cluster_cidrs`), so that pods of every node
+    on this bridge are its neighbours, and the gateways of its node as default routes; service VIPs are reached through
+    them. Veth pairs vanish with the pod's namespace, whose only holders are descriptors of this process, so that even
+    after `kill -9` nothing but the bridge is left, and the next start takes that over.
     """
 
     mode: Mode = "netns"
 
     def __init__(
-        self, pod_cidr: str, *, bridge: str, cluster_cidr: str = "10.244.0.0/16", through_node: bool = False
+        self,
+        pod_cidrs: Sequence[str],
+        *,
+        bridge: str,
+        cluster_cidrs: Sequence[str] = ("10.244.0.0/16",),
+        through_node: bool = False,
     ) -> None:
-        """`through_node`: pods reach each other by way of the node, too, whose kernel must see both directions of a
-        connection where it is the kernel that carries Services. The proxy sees to it that it forwards."""
+        """Ranges: one, or one of each family, in the same order. `through_node`: pods reach each other by way of the
+        node, too, whose kernel must see both directions of a connection where it is the kernel that carries Services.
+        The proxy sees to it that it forwards."""
         self._through_node = through_node
-        self._network = ipaddress.IPv4Network(pod_cidr)
-        self._cluster = ipaddress.IPv4Network(cluster_cidr)
-        self._pool = AddressPool(pod_cidr)
+        self._families = [_Family.of(*pair) for pair in zip(pod_cidrs, cluster_cidrs, strict=True)]
         self._bridge = bridge
-        self._gateway = ipaddress.IPv4Interface((self._network[1], self._cluster.prefixlen))
         self._links: dict[str, str] = {}
-        self._addresses: dict[str, str] = {}
-        self.host_ip = str(self._gateway.ip)
+        self._addresses: dict[str, tuple[str, ...]] = {}
+        self.host_ips = tuple(str(one.gateway.ip) for one in self._families)
 
     def start(self) -> None:
         gateways = _gateways.setdefault(self._bridge, set())
@@ -234,36 +258,45 @@ class BridgeNetwork:
                 index = netlink.link_index(self._bridge)
                 if index is None:
                     raise NetworkError(f"bridge {self._bridge} vanished")
-            for held in netlink.addresses():
-                stale = held.index == index and held.address.ip in self._cluster and held.address not in gateways
-                if stale and held.address != self._gateway:
-                    netlink.delete_address(index, held.address)
-            try:
-                netlink.add_address(index, self._gateway)
-            except OSError as error:
-                if error.errno != errno.EEXIST:
-                    raise
+            for family in self._families:
+                self._take_over(netlink, index, family.gateway, gateways)
             netlink.set_up(index)
-        gateways.add(self._gateway)
+        gateways.update(one.gateway for one in self._families)
 
-    def attach(self, uid: str, namespace: NetworkNamespace | None) -> str:
+    @staticmethod
+    def _take_over(netlink: Netlink, index: int, gateway: Interface, gateways: set[Interface]) -> None:
+        """The bridge gets the gateway, and loses those of its range that a dead run left."""
+        family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+        for held in netlink.addresses(family):
+            stale = held.index == index and held.address.ip in gateway.network and held.address not in gateways
+            if stale and held.address != gateway:
+                netlink.delete_address(index, held.address)
+        try:
+            netlink.add_address(index, gateway)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+
+    def attach(self, uid: str, namespace: NetworkNamespace | None) -> tuple[str, ...]:
         held = self._addresses.get(uid)
         if held is not None:
             return held
         if namespace is None:
             raise NetworkError("the sandbox has no network namespace")
-        address = self._pool.take(uid)
         link = "kv" + hashlib.sha256(uid.encode()).hexdigest()[:10]
         try:
-            self._connect(link, address, namespace)
-        except OSError as error:
-            self._pool.release(uid)
+            taken = [one.pool.take(uid) for one in self._families]
+            self._connect(link, taken, namespace)
+        except (OSError, NetworkError) as error:
+            self._release(uid)
+            if isinstance(error, NetworkError):
+                raise
             raise NetworkError(f"failed to connect the pod to bridge {self._bridge}: {error.strerror}") from error
         self._links[uid] = link
-        self._addresses[uid] = str(address)
-        return str(address)
+        self._addresses[uid] = found = tuple(map(str, taken))
+        return found
 
-    def _connect(self, link: str, address: ipaddress.IPv4Address, namespace: NetworkNamespace) -> None:
+    def _connect(self, link: str, addresses: Sequence[Address], namespace: NetworkNamespace) -> None:
         with Netlink() as netlink:
             bridge = netlink.link_index(self._bridge)
             if bridge is None:
@@ -282,16 +315,27 @@ class BridgeNetwork:
             far = inside.link_index("eth0")
             if far is None:
                 raise OSError(errno.ENODEV, "eth0 is gone")
-            prefix = 32 if self._through_node else self._cluster.prefixlen
-            inside.add_address(far, ipaddress.IPv4Interface((address, prefix)))
+            # First of all: a link that is down takes no routes of IPv6.
             inside.set_up(far)
-            if self._through_node:
-                inside.add_route(ipaddress.IPv4Network(self._gateway.ip), index=far)
-            inside.add_route(ipaddress.IPv4Network("0.0.0.0/0"), index=far, gateway=self._gateway.ip)
+            for family, address in zip(self._families, addresses, strict=True):
+                self._settle(inside, far, address, family.gateway)
+
+    def _settle(self, inside: Netlink, link: int, address: Address, gateway: Interface) -> None:
+        """The pod's end gets one address, and what leads out by it."""
+        prefix = address.max_prefixlen if self._through_node else gateway.network.prefixlen
+        inside.add_address(link, ipaddress.ip_interface(f"{address}/{prefix}"))
+        if self._through_node:
+            inside.add_route(ipaddress.ip_network(gateway.ip), index=link)
+        everywhere = ipaddress.ip_network("0.0.0.0/0" if address.version == 4 else "::/0")
+        inside.add_route(everywhere, index=link, gateway=gateway.ip)
+
+    def _release(self, uid: str) -> None:
+        for family in self._families:
+            family.pool.release(uid)
 
     def detach(self, uid: str) -> None:
         self._addresses.pop(uid, None)
-        self._pool.release(uid)
+        self._release(uid)
         link = self._links.pop(uid, None)
         if link is not None:
             with Netlink() as netlink, suppress(OSError):  # gone with its namespace
@@ -301,12 +345,13 @@ class BridgeNetwork:
         for uid in list(self._links):
             self.detach(uid)
         gateways = _gateways.get(self._bridge, set())
-        gateways.discard(self._gateway)
+        own = [one.gateway for one in self._families]
+        gateways.difference_update(own)
         with Netlink() as netlink, suppress(OSError):
             if not gateways:
                 _gateways.pop(self._bridge, None)
                 netlink.delete_link(self._bridge)
-            else:
-                index = netlink.link_index(self._bridge)
-                if index is not None:
-                    netlink.delete_address(index, self._gateway)
+                return
+            index = netlink.link_index(self._bridge)
+            for gateway in own if index is not None else ():
+                netlink.delete_address(index or 0, gateway)

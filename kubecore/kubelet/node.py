@@ -92,12 +92,13 @@ def _text(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """`handlers`: the runtime handlers served here."""
+    """`addresses` and `pod_cidrs`: of each family one, the cluster's own first. `handlers`: the runtime handlers served
+    here."""
 
     name: str
-    address: str
+    addresses: tuple[str, ...]
     port: int
-    pod_cidr: str
+    pod_cidrs: tuple[str, ...]
     network_mode: str
     runtime: str
     handlers: tuple[str, ...]
@@ -117,7 +118,8 @@ def node_labels(name: str, machine: Machine) -> dict[str, str]:
 def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
     labels = node_labels(identity.name, machine)
     annotations = {"kubecore.dev/network-mode": identity.network_mode}
-    spec = {"podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr]} if identity.pod_cidr else {}
+    ranges = identity.pod_cidrs
+    spec = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -159,7 +161,7 @@ def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: 
     """`known`: as for `node_conditions`."""
     return {
         "addresses": [
-            {"type": "InternalIP", "address": identity.address},
+            *({"type": "InternalIP", "address": address} for address in identity.addresses),
             {"type": "Hostname", "address": identity.name},
         ],
         "allocatable": machine.allocatable(),

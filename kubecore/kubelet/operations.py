@@ -40,10 +40,15 @@ class PodPlace:
 
     runtime: Runtime
     sandbox_id: str
-    ip: str
-    """The address under which its processes are reached: the node's with hostNetwork."""
+    ips: tuple[str, ...]
+    """The addresses under which its processes are reached, one of each family: the node's with hostNetwork."""
     volumes: Mapping[str, Volume]
     around: Surroundings
+
+    @property
+    def ip(self) -> str:
+        """The first of them."""
+        return self.ips[0]
 
 
 class ContainerOperations:

@@ -242,7 +242,7 @@ class PodWorker:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._services.objects.use(self.pod)
         services = self._services
-        pod_ips = (self._place.ip,) if self._place else ()
+        pod_ips = self._place.ips if self._place else ()
         around = VolumeSurroundings(services.facts, pod_ips, services.objects.get, services.tokens.token)
         volumes = await services.volumes.set_up(self.pod, around)
         refresh = services.tokens.next_refresh(self.uid)
@@ -275,18 +275,18 @@ class PodWorker:
             )
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
-            ip = sandbox.ip or self._services.facts.host_ips[0]
-            self._place = PodPlace(runtime, sandbox.id, ip, volumes, self._surroundings(ip))
+            ips = sandbox.ips or self._services.facts.host_ips
+            self._place = PodPlace(runtime, sandbox.id, ips, volumes, self._surroundings(ips))
             self._operations.place = self._place
         elif self._place.volumes != volumes or self._place.around.services != self._services_now():
             old = self._place
-            self._place = PodPlace(old.runtime, old.sandbox_id, old.ip, volumes, self._surroundings(old.ip))
+            self._place = PodPlace(old.runtime, old.sandbox_id, old.ips, volumes, self._surroundings(old.ips))
             self._operations.place = self._place
         return self._place
 
-    def _surroundings(self, ip: str) -> Surroundings:
+    def _surroundings(self, ips: tuple[str, ...]) -> Surroundings:
         services = self._services
-        return Surroundings(services.facts, (ip,), services.objects.get, self._services_now())
+        return Surroundings(services.facts, ips, services.objects.get, self._services_now())
 
     def _services_now(self) -> tuple[Object, ...]:
         namespaces = (meta.namespace(self.pod), "default")
@@ -299,7 +299,7 @@ class PodWorker:
         if not naming.servers and policy.startswith("ClusterFirst"):
             namespace = meta.namespace(self.pod)
             named = service_names(namespace, self._services.services(), self._services.slices(), naming.domain)
-        text = hosts_file(self.pod, place.ip, naming, named)
+        text = hosts_file(self.pod, place.ips, naming, named)
         write_in_place(self._services.pod_directory(self.uid) / "etc-hosts", text)
 
     def refresh_names(self) -> None:
@@ -342,8 +342,8 @@ class PodWorker:
         runtime = place.runtime.name if place else "host"
         stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
         facts = PodFacts(
-            host_ip=self._services.facts.host_ips[0],
-            pod_ip=place.ip if place else "",
+            host_ips=self._services.facts.host_ips,
+            pod_ips=place.ips if place else (),
             start_time=self._start_time,
             runtime=runtime,
             sandbox_ready=place is not None and not stopped and not self._terminating,

@@ -82,7 +82,7 @@ def _timeout_text(probe: Object, target: Target) -> str:
     if "tcpSocket" in probe:
         with suppress(ValueError):
             port = resolve_port(probe["tcpSocket"]["port"], target.ports)
-            return f"dial tcp {probe['tcpSocket'].get('host') or target.pod_ip}:{port}: i/o timeout"
+            return f"dial tcp {_joined(probe['tcpSocket'].get('host') or target.pod_ip, port)}: i/o timeout"
     return "timeout: deadline exceeded"
 
 
@@ -107,7 +107,7 @@ async def _tcp(action: Object, target: Target) -> Verdict:
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        return Verdict(Result.FAILURE, f"dial tcp {host}:{port}: connect: {_reason(error)}")
+        return Verdict(Result.FAILURE, f"dial tcp {_joined(host, port)}: connect: {_reason(error)}")
     writer.close()
     return Verdict(Result.SUCCESS)
 
@@ -117,7 +117,12 @@ def _url(action: Object, target: Target) -> str:
     path = action.get("path") or "/"
     slash = "" if path.startswith("/") else "/"
     host = action.get("host") or target.pod_ip
-    return f"{(action.get('scheme') or 'HTTP').lower()}://{host}:{port}{slash}{path}"
+    return f"{(action.get('scheme') or 'HTTP').lower()}://{_joined(host, port)}{slash}{path}"
+
+
+def _joined(host: str, port: int) -> str:
+    """As in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _http(action: Object, target: Target) -> Verdict:
@@ -128,6 +133,7 @@ async def _http(action: Object, target: Target) -> Verdict:
     secure, _, rest = url.partition("://")
     address, slash, path = rest.partition("/")
     host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
     context = None
     if secure == "https":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -178,7 +184,7 @@ async def _grpc(action: Object, target: Target) -> Verdict:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    address = f"{target.pod_ip}:{action['port']}"
+    address = _joined(target.pod_ip, action["port"])
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:

@@ -22,10 +22,11 @@ READY_TO_START = "PodReadyToStartContainers"
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """What is so beside the containers. `failure`: (reason, message) of a pod the kubelet itself ended."""
+    """What is so beside the containers. Addresses: one of each family, the first one the pod's own. `failure`: (reason,
+    message) of a pod the kubelet itself ended."""
 
-    host_ip: str
-    pod_ip: str
+    host_ips: tuple[str, ...]
+    pod_ips: tuple[str, ...]
     start_time: datetime
     runtime: str
     sandbox_ready: bool
@@ -40,16 +41,16 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     status: Object = {
         "phase": current_phase,
         "conditions": _conditions(pod, records, facts, current_phase, now),
-        "hostIP": facts.host_ip,
-        "hostIPs": [{"ip": facts.host_ip}],
+        "hostIP": facts.host_ips[0],
+        "hostIPs": [{"ip": address} for address in facts.host_ips],
         "startTime": meta.format_time(facts.start_time),
         "qosClass": qos_class(pod),
     }
     if facts.failure:
         status["reason"], status["message"] = facts.failure
-    if facts.pod_ip:
-        status["podIP"] = facts.pod_ip
-        status["podIPs"] = [{"ip": facts.pod_ip}]
+    if facts.pod_ips:
+        status["podIP"] = facts.pod_ips[0]
+        status["podIPs"] = [{"ip": address} for address in facts.pod_ips]
     generation = meta.generation(pod)
     if generation:
         status["observedGeneration"] = generation

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 from collections import Counter
 from contextlib import suppress
 
-from kubecore.netlink import Netlink
+from kubecore.netlink import Interface, Netlink
 
 
 class AddressBook:
-    """Addresses held as /32 on one link, each as long as anybody holds it.
+    """Single addresses held on one link, each as long as anybody holds it.
 
     The link is the nodes' bridge; it is made when nobody has made it yet (the kubelet takes it over), and removed at
     the end if it was made here and nothing else is on it.
@@ -49,9 +50,9 @@ class AddressBook:
         removed = []
         with Netlink() as netlink:
             index = netlink.link_index(self._link)
-            for found in netlink.addresses():
-                held = str(found.address.ip) in self._holders
-                if found.index == index and found.address.network.prefixlen == 32 and not held:
+            for found in (*netlink.addresses(socket.AF_INET), *netlink.addresses(socket.AF_INET6)):
+                single = found.address.network.prefixlen == found.address.max_prefixlen
+                if found.index == index and single and str(found.address.ip) not in self._holders:
                     netlink.delete_address(index, found.address)
                     removed.append(str(found.address.ip))
         return removed
@@ -63,12 +64,10 @@ class AddressBook:
         if self._made_link:
             with Netlink() as netlink, suppress(OSError):
                 index = netlink.link_index(self._link)
-                if index is not None and all(found.index != index for found in netlink.addresses()):
+                if index is not None and not _in_use(netlink, index):
                     netlink.delete_link(self._link)
 
     def _add(self, address: str) -> None:
-        if ":" in address:
-            raise OSError(errno.EAFNOSUPPORT, "IPv6 service addresses are not put on links yet")
         with Netlink() as netlink:
             index = self._index(netlink)
             with suppress(FileExistsError):  # a killed run left it
@@ -93,5 +92,12 @@ class AddressBook:
                 netlink.delete_address(index, _host(address))
 
 
-def _host(address: str) -> ipaddress.IPv4Interface:
-    return ipaddress.IPv4Interface((address, 32))
+def _in_use(netlink: Netlink, index: int) -> bool:
+    """Whether anybody has given the link an address; of IPv6 it has one by itself."""
+    held = (*netlink.addresses(socket.AF_INET), *netlink.addresses(socket.AF_INET6))
+    return any(found.index == index and not found.address.is_link_local for found in held)
+
+
+def _host(address: str) -> Interface:
+    """The address alone, of either family."""
+    return ipaddress.ip_interface(address)

@@ -107,7 +107,7 @@ class TestOverAnApiServer:
         node = next(_ADDRESSES)
         dns = responder(server)
         # the address is on no link here: it is listened on ahead, as in a cluster that has no bridge yet
-        site = Site(address=KUBE_DNS, node_address=node, node_name="node", spare_ports=(0,))
+        site = Site(addresses=(KUBE_DNS,), node_addresses=(node,), node_name="node", spare_ports=(0,))
         await serve_cluster(admin(server), dns, site)
         service = await admin(server).get("services", "kube-dns", "kube-system")
         assert service["spec"]["clusterIP"] == KUBE_DNS
@@ -119,7 +119,7 @@ class TestOverAnApiServer:
 
     async def test_when_another_service_has_its_address_kube_dns_gets_one_of_its_own(self, server: APIServer) -> None:
         await admin(server).create("services", web(clusterIP=KUBE_DNS))
-        site = Site(address=KUBE_DNS, node_address=next(_ADDRESSES), node_name="node", spare_ports=(0,))
+        site = Site(addresses=(KUBE_DNS,), node_addresses=(next(_ADDRESSES),), node_name="node", spare_ports=(0,))
         dns = responder(server)
         await serve_cluster(admin(server), dns, site)
         service = await admin(server).get("services", "kube-dns", "kube-system")

@@ -58,7 +58,7 @@ class Node:
             "hosts": hosts,
         }
         status = await self.runtime.run_pod_sandbox(SandboxConfig(**{**values, **fields}))  # type: ignore[arg-type]
-        return status.id, status.ip
+        return status.id, status.ips[0] if status.ips else ""
 
     async def start(self, sandbox: str, *argv: str, **fields: object) -> str:
         values: dict[str, object] = {
@@ -115,7 +115,9 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         if detect().mode != "netns":
             pytest.skip(detect().reason)
         octet = 128 + os.getpid() % 100
-        network = BridgeNetwork(f"10.{octet}.3.0/24", bridge=f"kct{os.getpid()}", cluster_cidr=f"10.{octet}.0.0/16")
+        network = BridgeNetwork(
+            [f"10.{octet}.3.0/24"], bridge=f"kct{os.getpid()}", cluster_cidrs=[f"10.{octet}.0.0/16"]
+        )
     else:
         network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
     node = await make_node(tmp_path, network)

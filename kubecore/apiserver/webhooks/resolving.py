@@ -50,15 +50,19 @@ class ClusterResolver(AbstractResolver):
         if served is None:
             raise OSError(f'no service port {port} found for service "{name}"')
         wanted = served.get("name") or ""
-        found = []
+        own = (spec.get("ipFamilies") or [""])[0]
+        preferred: list[tuple[str, int]] = []
+        others: list[tuple[str, int]] = []
         for piece in self._lookup.list(_SLICES, namespace, f"kubernetes.io/service-name={name}"):
             ports = [one.get("port") for one in piece.get("ports") or [] if (one.get("name") or "") == wanted]
             for endpoint in piece.get("endpoints") or []:
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
+                    found = preferred if piece.get("addressType") == own else others
                     found += [(address, ports[0]) for address in endpoint["addresses"] if ports and ports[0]]
-        if not found:
+        if not (preferred or others):
             raise OSError(f'no endpoints available for service "{name}"')
-        return random.choice(found)
+        # As upstream: those of the Service's first family where there are any.
+        return random.choice(preferred or others)
 
     async def close(self) -> None:
         """Nothing is held."""

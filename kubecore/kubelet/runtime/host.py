@@ -141,11 +141,11 @@ class HostRuntime:
             namespaces = self._make_namespaces(config, own_network, shared_memory)
         except OSError as error:
             raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {_text(error)}") from error
-        ip = ""
+        ips: tuple[str, ...] = ()
         if not config.host_network:
             inside = NetworkNamespace(namespaces.network, namespaces.netlink) if own_network else None
             try:
-                ip = self._network.attach(config.uid, inside)
+                ips = self._network.attach(config.uid, inside)
             except NetworkError as error:
                 namespaces.close()
                 message = f"failed to set up pod network: {error}"
@@ -159,7 +159,7 @@ class HostRuntime:
                 "runAsUser and runAsGroup are not followed",
             )
         sandbox_id = secrets.token_hex(32)
-        status = SandboxStatus(id=sandbox_id, uid=config.uid, ip=ip, notes=notes)
+        status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=notes)
         self._sandboxes[sandbox_id] = _Sandbox(status, config, namespaces, shared_memory)
         return status
 

@@ -76,8 +76,8 @@ class SandboxConfig:
 class SandboxStatus:
     id: str
     uid: str
-    ip: str
-    """The pod's address; empty with host_network."""
+    ips: tuple[str, ...]
+    """The pod's addresses, one of each family, the cluster's own first; none with host_network."""
     notes: tuple[str, ...] = ()
     """What the runtime could not do for this sandbox, one sentence each, for a Warning event."""
 

@@ -45,6 +45,8 @@ class FleetConfig:
     """
 
     names: tuple[str, ...] = ()
+    families: tuple[str, ...] = ("IPv4",)
+    """Of the addresses of nodes and pods, the cluster's own first."""
 
 
 class _Meta(msgspec.Struct):
@@ -89,8 +91,8 @@ class SimulatedFleet:
         self._renewing: set[str] = set()
         self._any_nodes = asyncio.Event()
         self._silent: set[str] = set()
-        self._node_addresses = Addresses(NODES)
-        self._pod_addresses = Addresses(PODS)
+        self._node_addresses = Addresses([NODES[family] for family in config.families])
+        self._pod_addresses = Addresses([PODS[family] for family in config.families])
         self._known: dict[str, _Known] = {}
         self._node_queue: RateLimitingQueue[str] = RateLimitingQueue(clock, _LIMITS)
         self._pod_queue: RateLimitingQueue[str] = RateLimitingQueue(clock, _LIMITS)
@@ -287,7 +289,7 @@ class SimulatedFleet:
             simulated = SimulatedPod(
                 pod,
                 host=self._node_addresses.of(node_name),
-                address=self._pod_addresses.of(uid),
+                addresses=self._pod_addresses.of(uid),
                 now=self._clock.now(),
             )
             known = self._known[key] = _Known(simulated, uid)

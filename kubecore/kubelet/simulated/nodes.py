@@ -40,9 +40,9 @@ def is_silent(node: Object) -> bool:
     return (node["metadata"].get("annotations") or {}).get(SILENT) == "true"
 
 
-def make_node(name: str, index: int, address: str, now: datetime) -> Object:
+def make_node(name: str, index: int, addresses: tuple[str, ...], now: datetime) -> Object:
     """The Node object of a node that the cluster was started with; zones take turns."""
-    node = node_object(_identity(name, address), _machine(name), now)
+    node = node_object(_identity(name, addresses), _machine(name), now)
     node["metadata"]["labels"] |= {
         "node.kubernetes.io/instance-type": "simulated",
         "topology.kubernetes.io/region": "simulated",
@@ -59,13 +59,13 @@ def missing_labels(node: Object) -> dict[str, str]:
     return {key: value for key, value in given.items() if key not in held}
 
 
-def wanted_status(node: Object, address: str, now: datetime) -> Object | None:
+def wanted_status(node: Object, addresses: tuple[str, ...], now: datetime) -> Object | None:
     """The status of a simulated node, None where it is right as it is. What somebody said of its size and make stays;
     its conditions are those of a node that is well, but for what its annotation says. ConditionsError.
     """
     status = node.get("status") or {}
     name = meta.name(node)
-    whole = node_status(_identity(name, address), _machine(name), now, status.get("conditions") or [])
+    whole = node_status(_identity(name, addresses), _machine(name), now, status.get("conditions") or [])
     said = {key: status[key] for key in ("addresses", "allocatable", "capacity") if status.get(key)}
     if "capacity" in said:
         said.setdefault("allocatable", said["capacity"])
@@ -116,9 +116,9 @@ def _parse_condition(part: str) -> tuple[str, str]:
     return kind, state
 
 
-def _identity(name: str, address: str) -> NodeIdentity:
+def _identity(name: str, addresses: tuple[str, ...]) -> NodeIdentity:
     return NodeIdentity(
-        name=name, address=address, port=0, pod_cidr="", network_mode=RUNTIME, runtime=RUNTIME, handlers=(RUNTIME,)
+        name=name, addresses=addresses, port=0, pod_cidrs=(), network_mode=RUNTIME, runtime=RUNTIME, handlers=(RUNTIME,)
     )
 
 

@@ -53,14 +53,14 @@ class Step:
 
 
 class SimulatedPod:
-    """`address` is the pod's own."""
+    """Addresses: one of each family. `addresses` are the pod's own, `host` its node's."""
 
-    __slots__ = ("_address", "_host", "_records", "_start_time", "_warned")
+    __slots__ = ("_addresses", "_host", "_records", "_start_time", "_warned")
 
-    def __init__(self, pod: Object, *, host: str, address: str, now: datetime) -> None:
+    def __init__(self, pod: Object, *, host: tuple[str, ...], addresses: tuple[str, ...], now: datetime) -> None:
         status = pod.get("status") or {}
         self._host = host
-        self._address = host if pod["spec"].get("hostNetwork") else address
+        self._addresses = host if pod["spec"].get("hostNetwork") else addresses
         self._records = records_of(pod, alive=True)
         started = status.get("startTime")
         self._start_time = meta.parse_time(started) if started else now
@@ -219,8 +219,8 @@ class SimulatedPod:
         ended: bool = False,
     ) -> None:
         facts = PodFacts(
-            host_ip=self._host,
-            pod_ip=self._address,
+            host_ips=self._host,
+            pod_ips=self._addresses,
             start_time=self._start_time,
             runtime=RUNTIME,
             sandbox_ready=sandbox,

@@ -11,7 +11,8 @@ A new connection takes one way through it, whatever the number of Services:
 - `ports`, `port-slots` and so on: the same for node ports, whatever the address.
 
 The number after each name is the address family's. Masqueraded is what comes from outside for an external address, what
-endpoints send to themselves and what the node itself sends, be it to a node port of 127.0.0.1.
+endpoints send to themselves and what the node itself sends, be it to a node port of 127.0.0.1. There are none of ::1,
+for nothing that has that address leaves the host.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _dispatch(version: int, family: str, services: list[str]) -> list[str]:
         f"{what} vmap @services{version}",
         # a port that its Service has not
         f"{family} daddr @addresses{version} goto refuse",
-        f"fib daddr type local {port} vmap @ports{version}",
+        f"{'' if version == 4 else 'ip6 daddr != ::1 '}fib daddr type local {port} vmap @ports{version}",
         *unknown,
     ]
     return [

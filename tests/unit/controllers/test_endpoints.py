@@ -171,3 +171,31 @@ async def test_what_others_change_is_put_right(api: FakeAPI, running: Running) -
     api.remove(SLICES, name)
     await running.settle()
     assert len(only_slice(api)["endpoints"]) == 1
+
+
+def dual_pod(name: str, *ips: str) -> Object:
+    made = pod(name, ips[0])
+    made["status"]["podIPs"] = [{"ip": ip} for ip in ips]
+    return made
+
+
+async def test_a_service_of_both_families_has_a_slice_of_each_and_endpoints_of_its_first(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add("services", service(ipFamilies=["IPv6", "IPv4"], clusterIP="fd00::9"))
+    api.add("pods", dual_pod("a", "10.0.0.1", "fd44::1"))
+    api.add("pods", dual_pod("b", "10.0.0.2"))
+    await start(running)
+    found = {one["addressType"]: sorted(e["addresses"][0] for e in one["endpoints"]) for one in api.all(SLICES)}
+    assert found == {"IPv4": ["10.0.0.1", "10.0.0.2"], "IPv6": ["fd44::1"]}
+    (subset,) = api.get("endpoints", "web")["subsets"]  # type: ignore[index]
+    assert [one["ip"] for one in subset["addresses"]] == ["fd44::1"]
+
+
+async def test_a_family_that_a_service_gives_up_loses_its_slices(api: FakeAPI, running: Running) -> None:
+    api.add("services", service(ipFamilies=["IPv4", "IPv6"]))
+    api.add("pods", dual_pod("a", "10.0.0.1", "fd44::1"))
+    await start(running)
+    api.change("services", "web", spec={"ipFamilies": ["IPv4"]})
+    await running.settle()
+    assert only_slice(api)["addressType"] == "IPv4"

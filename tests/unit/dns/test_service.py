@@ -30,7 +30,7 @@ class Host(DnsResponder):
 async def serve(dns: Dns, *, refused: tuple[int, ...] = (), spare_ports: Sequence[int] = (0,)) -> tuple[str, ...]:
     host = Host(dns.api.client(), dns.clock, dns.responder._config)
     host.refused = refused
-    site = Site(address=ADDRESS, node_address=NODE, node_name="node", spare_ports=spare_ports)
+    site = Site(addresses=(ADDRESS,), node_addresses=(NODE,), node_name="node", spare_ports=spare_ports)
     return await serve_cluster(dns.api.client("kubecore"), host, site)
 
 
@@ -92,7 +92,9 @@ async def test_without_any_port_the_start_fails_with_the_reason(dns: Dns) -> Non
 
 async def test_a_restart_keeps_the_address_and_tells_the_new_port(dns: Dns) -> None:
     await serve(dns, refused=(53,))
-    dns.api.change("services", "kube-dns", "kube-system", spec={"clusterIP": "127.96.7.99"})
+    dns.api.change(
+        "services", "kube-dns", "kube-system", spec={"clusterIP": "127.96.7.99", "clusterIPs": ["127.96.7.99"]}
+    )
     assert await serve(dns) == ("127.96.7.99",)
     assert ports(found(dns, "services")["spec"])[0] == ("dns", "UDP", 53)
 
@@ -111,6 +113,26 @@ async def test_when_its_address_is_taken_the_service_gets_another(dns: Dns) -> N
     dns.api.react("create services", taken)
     await serve(dns)
     assert "clusterIP" not in found(dns, "services")["spec"]
+
+
+async def test_of_both_families_it_has_two_addresses_a_slice_for_each_and_endpoints_of_the_first(dns: Dns) -> None:
+    host = Host(dns.api.client(), dns.clock, dns.responder._config)
+    site = Site(addresses=(ADDRESS, "fd00:96::a"), node_addresses=(NODE, "fd00:244::1"), node_name="node")
+    assert await serve_cluster(dns.api.client("kubecore"), host, site) == (ADDRESS, "fd00:96::a")
+    assert host.asked == [([ADDRESS, "fd00:96::a", NODE, "fd00:244::1"], 53)]
+    spec = found(dns, "services")["spec"]
+    assert (spec["clusterIPs"], spec["ipFamilyPolicy"]) == ([ADDRESS, "fd00:96::a"], "PreferDualStack")
+    for name, family, address in (("kube-dns", "IPv4", NODE), ("kube-dns-ipv6", "IPv6", "fd00:244::1")):
+        piece = found(dns, "endpointslices.discovery.k8s.io", name)
+        assert (piece["addressType"], piece["endpoints"][0]["addresses"]) == (family, [address])
+    assert found(dns, "endpoints")["subsets"][0]["addresses"][0]["ip"] == NODE
+
+
+async def test_one_from_before_the_cluster_had_a_second_family_gets_its_address(dns: Dns) -> None:
+    await serve(dns)
+    host = Host(dns.api.client(), dns.clock, dns.responder._config)
+    site = Site(addresses=(ADDRESS, "fd00:96::a"), node_addresses=(NODE, "fd00:244::1"), node_name="node")
+    assert await serve_cluster(dns.api.client("kubecore"), host, site) == (ADDRESS, "fd00:96::a")
 
 
 async def test_a_kube_dns_that_selects_pods_is_left_to_its_owner_and_asked_by_pods(dns: Dns) -> None:

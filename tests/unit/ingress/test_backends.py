@@ -70,3 +70,11 @@ def test_what_cannot_be_had_is_told(found: dict[str, Any] | None, message: str) 
     made, (problem,) = resolve(WEB, found, [endpoint_slice("10.0.0.1")])
     assert made.destinations == ()
     assert message in problem.message
+
+
+def test_a_pod_of_two_addresses_is_one_destination_of_the_services_first_family() -> None:
+    six = {**endpoint_slice("fd00::1"), "addressType": "IPv6"}
+    slices = [endpoint_slice("10.0.0.1"), six]
+    for families, address in ((["IPv4", "IPv6"], "10.0.0.1"), (["IPv6", "IPv4"], "fd00::1")):
+        assert resolve(WEB, service(ipFamilies=families), slices)[0].destinations == ((address, 8080, 1),)
+    assert resolve(WEB, service(ipFamilies=["IPv4", "IPv6"]), [six])[0].destinations == (("fd00::1", 8080, 1),)

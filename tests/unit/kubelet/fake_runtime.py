@@ -92,7 +92,7 @@ class FakeRuntime:
         number = next(self._numbers)
         self.sandboxes[f"sandbox{number}"] = config
         self.calls.append(("sandbox", config.name))
-        return SandboxStatus(f"sandbox{number}", config.uid, "" if config.host_network else f"10.1.0.{number}")
+        return SandboxStatus(f"sandbox{number}", config.uid, () if config.host_network else (f"10.1.0.{number}",))
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
         for status in self.list_containers(sandbox_id):

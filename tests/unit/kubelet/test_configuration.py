@@ -8,7 +8,7 @@ import pytest
 
 from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment
 from kubecore.kubelet.expansion import expand
-from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.fields import NodeFacts, field_value
 from kubecore.kubelet.name_files import Naming, hosts_file, resolv_conf, service_names
 
 Object = dict[str, Any]
@@ -99,4 +99,30 @@ def test_without_cluster_dns_services_are_named_in_the_hosts_file() -> None:
     named = service_names("shop", [SERVICE], [], "cluster.local")
     assert named == {"10.96.1.2": ["my-db", "my-db.shop", "my-db.shop.svc", "my-db.shop.svc.cluster.local"]}
     assert service_names("other", [SERVICE], [], "cluster.local")["10.96.1.2"][0] == "my-db.shop"
-    assert "10.96.1.2\tmy-db\tmy-db.shop\t" in hosts_file(POD, "127.64.0.2", Naming("cluster.local", ()), named)
+    assert "10.96.1.2\tmy-db\tmy-db.shop\t" in hosts_file(POD, ["127.64.0.2"], Naming("cluster.local", ()), named)
+
+
+def test_a_pod_of_two_addresses_has_a_line_for_each() -> None:
+    text = hosts_file(POD, ["10.244.0.2", "fd00::2"], Naming("cluster.local", ("10.96.0.10",)), {})
+    name = POD["metadata"]["name"]
+    assert text.splitlines()[-2:] == [f"10.244.0.2\t{name}", f"fd00::2\t{name}"]
+
+
+def test_both_addresses_of_a_service_are_named() -> None:
+    both = {**SERVICE, "spec": {**SERVICE["spec"], "clusterIPs": ["10.96.1.2", "fd00:96::2"]}}
+    named = service_names("shop", [both], [], "cluster.local")
+    assert named["10.96.1.2"] == named["fd00:96::2"]
+
+
+def test_the_downward_api_tells_all_addresses() -> None:
+    node = NodeFacts("node", ("10.244.0.1", "fd00::1"), {})
+    told = {
+        path: field_value(POD, path, node=node, pod_ips=("10.244.0.2", "fd00::2"))
+        for path in ("status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs")
+    }
+    assert told == {
+        "status.podIP": "10.244.0.2",
+        "status.podIPs": "10.244.0.2,fd00::2",
+        "status.hostIP": "10.244.0.1",
+        "status.hostIPs": "10.244.0.1,fd00::1",
+    }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 
 import pytest
 
-from kubecore.netlink import InterfaceAddress
+from kubecore.netlink import Interface, InterfaceAddress
 from kubecore.proxy import addresses
 from kubecore.proxy.addresses import AddressBook
 
@@ -19,6 +20,7 @@ class Kernel:
         self.links: dict[str, int] = {}
         self.up: set[int] = set()
         self.found: list[InterfaceAddress] = []
+        self.refuses = ""
 
     def __call__(self) -> Kernel:
         return self
@@ -41,21 +43,24 @@ class Kernel:
     def set_up(self, index: int) -> None:
         self.up.add(index)
 
-    def add_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+    def add_address(self, index: int, address: Interface) -> None:
         if InterfaceAddress(index, address) in self.found:
             raise FileExistsError(errno.EEXIST, "File exists")
+        if str(address) == self.refuses:
+            raise PermissionError(errno.EACCES, "Permission denied")
         self.found.append(InterfaceAddress(index, address))
 
-    def delete_address(self, index: int, address: ipaddress.IPv4Interface) -> None:
+    def delete_address(self, index: int, address: Interface) -> None:
         if InterfaceAddress(index, address) not in self.found:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
         self.found.remove(InterfaceAddress(index, address))
 
-    def addresses(self) -> list[InterfaceAddress]:
-        return list(self.found)
+    def addresses(self, family: int) -> list[InterfaceAddress]:
+        version = 4 if family == socket.AF_INET else 6
+        return [one for one in self.found if one.address.version == version]
 
     def put(self, address: str, link: str = "bridge") -> None:
-        self.found.append(InterfaceAddress(self.links[link], ipaddress.IPv4Interface(address)))
+        self.found.append(InterfaceAddress(self.links[link], ipaddress.ip_interface(address)))
 
     def shown(self) -> list[str]:
         return sorted(str(one.address) for one in self.found)
@@ -95,9 +100,15 @@ class TestHolding:
         assert kernel.shown() == ["10.96.0.1/32"]
 
     def test_one_that_cannot_be_had_is_not_held(self, kernel: Kernel, book: AddressBook) -> None:
+        kernel.refuses = "fd00::1/128"
         for _ in range(2):
-            with pytest.raises(OSError, match="IPv6 service addresses"):
+            with pytest.raises(OSError, match="Permission denied"):
                 book.hold("fd00::1")
+
+    def test_addresses_of_both_families_are_held_alone(self, kernel: Kernel, book: AddressBook) -> None:
+        for address in ("10.96.0.1", "fd00::1"):
+            book.hold(address)
+        assert kernel.shown() == ["10.96.0.1/32", "fd00::1/128"]
 
 
 class TestSweeping:
@@ -107,9 +118,11 @@ class TestSweeping:
         kernel.put("10.244.0.1/24")
         kernel.put("10.96.0.9/32")
         kernel.put("10.96.0.8/32", link="other")
+        kernel.put("fd00::9/128")
+        kernel.put("fd44::1/64")
         book.hold("10.96.0.1")
-        assert book.sweep() == ["10.96.0.9"]
-        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1/32", "10.96.0.8/32"]
+        assert book.sweep() == ["10.96.0.9", "fd00::9"]
+        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1/32", "10.96.0.8/32", "fd44::1/64"]
 
 
 class TestClosing:
@@ -118,6 +131,12 @@ class TestClosing:
         book.hold("10.96.0.1")
         book.close()
         assert (kernel.shown(), kernel.links) == ([], {})
+
+    def test_an_address_that_the_link_gave_itself_does_not_keep_it(self, kernel: Kernel, book: AddressBook) -> None:
+        book.hold("10.96.0.1")
+        kernel.put("fe80::1/64")
+        book.close()
+        assert kernel.links == {}
 
     def test_the_link_stays_if_somebody_else_uses_it_meanwhile(self, kernel: Kernel, book: AddressBook) -> None:
         book.hold("10.96.0.1")

@@ -23,8 +23,9 @@ class Fleet:
         self.api = FakeAPI(self.clock, namespaces=("default", "kube-node-lease"))
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, *names: str) -> None:
-        fleet = SimulatedFleet(self.api.client("kubelet"), self.clock, FleetConfig(names=names or ("sim-0", "sim-1")))
+    async def start(self, *names: str, families: tuple[str, ...] = ("IPv4",)) -> None:
+        config = FleetConfig(names=names or ("sim-0", "sim-1"), families=families)
+        fleet = SimulatedFleet(self.api.client("kubelet"), self.clock, config)
         self._task = asyncio.create_task(fleet.run())
         await self.settle()
         assert fleet.ready.is_set()

@@ -182,3 +182,23 @@ async def test_pods_go_on_where_they_were_when_the_process_is_started_again(flee
     assert fleet.pod("second")["status"]["podIP"] != address
     await fleet.settle(30)
     assert fleet.container()["restartCount"] == 1
+
+
+# --- of both address families
+
+
+async def test_nodes_and_pods_have_an_address_of_each_family_and_keep_them(fleet: Fleet) -> None:
+    await fleet.stop()
+    await fleet.start("dual", families=("IPv6", "IPv4"))
+    await fleet.run(nodeName="dual")
+    node = fleet.api.get("nodes", "dual")
+    assert node is not None
+    own = [one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
+    status = fleet.pod()["status"]
+    assert [one["ip"] for one in status["hostIPs"]] == own
+    assert [":" in one for one in own] == [True, False]
+    assert status["podIPs"] == [{"ip": "100::f100:1"}, {"ip": "241.0.0.1"}]
+    await fleet.stop()
+    await fleet.start("dual", families=("IPv6", "IPv4"))
+    await fleet.run(name="second", nodeName="dual")
+    assert fleet.pod("second")["status"]["podIP"] == "100::f100:2"
