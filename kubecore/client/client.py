@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import orjson
 from kubecore.api import scheme
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
-from kubecore.client.transport import Transport, WatchEvent
+from kubecore.client.transport import ManyAtOnce, Transport, WatchEvent
 
 Object = dict[str, Any]
 
@@ -25,7 +26,10 @@ PATCH_TYPES = {
     "apply": "application/apply-patch+yaml",
 }
 
+Outcomes = list[bytes | StatusError | OSError]
+
 _PAGE = 500
+_AT_ONCE = 16
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -199,6 +203,25 @@ class Client:
         namespace = namespace or _namespace(obj)
         return await self._send("POST", self.path(resource, namespace, name, subresource), obj)
 
+    async def post_all(self, resource: str, objects: Iterable[Object], namespace: str = "") -> Outcomes:
+        """`post` of each, of the same collection, many at once: what was answered, or how it failed."""
+        path = self.path(resource, namespace)
+        query, bodies = {"fieldManager": self.field_manager}, _encoded(objects)
+        if isinstance(self.transport, ManyAtOnce):
+            answers = await self.transport.create_all(path, bodies, query=query)
+            return [body if code < 400 else StatusError.from_body(code, body) for code, body in answers]
+        outcomes: Outcomes = []
+        for start in range(0, len(bodies), _AT_ONCE):
+            some = bodies[start : start + _AT_ONCE]
+            outcomes += await asyncio.gather(*(self._outcome(path, query, body) for body in some))
+        return outcomes
+
+    async def _outcome(self, path: str, query: Mapping[str, str], body: bytes) -> bytes | StatusError | OSError:
+        try:
+            return await self.request("POST", path, query=query, body=body)
+        except (StatusError, OSError) as error:
+            return error
+
     async def update(self, resource: str, obj: Object, *, subresource: str = "") -> Object:
         """Replace the object `obj` names; a resourceVersion in it must be the present one, else 409 Conflict."""
         written: Object = orjson.loads(await self.put(resource, obj, subresource=subresource))
@@ -300,6 +323,16 @@ class Client:
 def _quoted(name: str) -> str:
     """As a part of a path. Almost all names need nothing done."""
     return name if _PLAIN.fullmatch(name) else quote(name, safe="")
+
+
+def _encoded(objects: Iterable[Object]) -> list[bytes]:
+    """The very same object gives the very same bytes."""
+    bodies: list[bytes] = []
+    last: Object | None = None
+    for one in objects:
+        bodies.append(bodies[-1] if one is last else orjson.dumps(one))
+        last = one
+    return bodies
 
 
 def _namespace(obj: Object) -> str:

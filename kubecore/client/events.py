@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _REMEMBERED = 4096
 # A burst of a component's work is told in full; only what never ends is cut off.
 _QUEUED = 20_000
-_AT_ONCE = 16
+_AT_ONCE = 64
 _SIMILAR_LIMIT = 10
 _SIMILAR_SECONDS = 600.0
 _SPAM_BURST = 25
@@ -32,6 +33,10 @@ _SPAM_SECONDS_PER_TOKEN = 300.0
 _TRIES = 12
 _RETRY_SECONDS = 10.0
 _COMBINED = "(combined from similar events): "
+
+
+_Chain = list[tuple[Object, bool]]
+"""What is to be written about one event, in its order, and whether that counts up what was written."""
 
 
 @dataclass(slots=True)
@@ -204,31 +209,48 @@ class EventRecorder:
 
     async def _write_some(self) -> None:
         """A few at once, which share the server's commit; those that count up one event go in their order."""
-        chains: dict[tuple[str, str], list[tuple[Object, bool]]] = {}
+        chains: dict[tuple[str, str], _Chain] = {}
         for _ in range(min(_AT_ONCE, len(self._queue))):
             correlated = self._queue.popleft()
             metadata = correlated[0]["metadata"]
             chains.setdefault((metadata["namespace"], metadata["name"]), []).append(correlated)
-        await asyncio.gather(*(self._write_chain(chain) for chain in chains.values()))
+        new: dict[str, list[_Chain]] = {}
+        writes: list[Coroutine[Any, Any, None]] = []
+        for (namespace, _), chain in chains.items():
+            if chain[0][1]:
+                writes.append(self._write_chain(chain))
+            else:
+                new.setdefault(namespace, []).append(chain)
+        writes += [self._write_new(namespace, begun) for namespace, begun in new.items()]
+        await _all(writes)
 
-    async def _write_chain(self, chain: list[tuple[Object, bool]]) -> None:
+    async def _write_new(self, namespace: str, chains: list[_Chain]) -> None:
+        """The first events of these chains together, then what counts them up, and again what was not written."""
+        outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
+        left: list[Coroutine[Any, Any, None]] = []
+        for chain, outcome in zip(chains, outcomes, strict=True):
+            if not isinstance(outcome, bytes) and _passes(outcome):
+                left.append(self._write_chain(chain, tried=1))
+            elif len(chain) > 1:
+                left.append(self._write_chain(chain[1:]))
+        await _all(left)
+
+    async def _write_chain(self, chain: _Chain, *, tried: int = 0) -> None:
+        """`tried`: how often the first of it has been tried."""
         for event, counts_up in chain:
-            await self._write(event, counts_up)
+            await self._write(event, counts_up, tried)
+            tried = 0
 
-    async def _write(self, event: Object, counts_up: bool) -> None:
-        for attempt in range(_TRIES):
+    async def _write(self, event: Object, counts_up: bool, tried: int) -> None:
+        for attempt in range(tried, _TRIES):
             if attempt:
                 await self._clock.sleep(_RETRY_SECONDS)
             try:
                 await self._send(event, counts_up)
                 return
-            except StatusError as error:
-                # refused for good: a namespace that is being deleted, most often
-                if error.code < 500 and error.code != 429:
-                    log.debug("event refused: %s", error.message)
+            except (StatusError, OSError) as error:
+                if not _passes(error):
                     return
-            except OSError as error:
-                log.debug("event not written: %s", error)
             except Exception:
                 log.exception("event not written")
                 return
@@ -246,6 +268,27 @@ class EventRecorder:
                     raise
                 # it expired meanwhile: begin again with this one, keeping the count as Kubernetes does
         await self._client.post("events", event)
+
+
+def _passes(error: StatusError | OSError) -> bool:
+    """Whether the write may well succeed later."""
+    if isinstance(error, OSError):
+        log.debug("event not written: %s", error)
+        return True
+    # refused for good: a namespace that is being deleted, most often
+    refused = error.code < 500 and error.code != 429
+    if refused:
+        log.debug("event refused: %s", error.message)
+    return not refused
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Most often there is one, or none, which needs no task."""
+    if len(works) > 1:
+        await asyncio.gather(*works)
+    else:
+        for one in works:
+            await one
 
 
 def reference(obj: Object) -> Object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
@@ -26,6 +26,17 @@ class Event(NamedTuple):
 
     type: str
     object: bytes
+
+
+@runtime_checkable
+class ManyAtOnce(Protocol):
+    """A transport to which many creates in one collection cost less together than one by one."""
+
+    async def create_all(
+        self, path: str, bodies: Sequence[bytes], *, query: Mapping[str, str] = NO_QUERY
+    ) -> list[tuple[int, bytes]]:
+        """(HTTP status, body) for each, as `Transport.request` gives it; all are under way before one is answered."""
+        ...
 
 
 class Transport(Protocol):

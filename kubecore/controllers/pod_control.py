@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
-from kubecore.client.client import Client, Object
+from kubecore.client.client import Client, Object, Outcomes
 from kubecore.client.events import EventRecorder
 
 
@@ -41,10 +41,27 @@ class PodControl:
         try:
             made = await self._client.post("pods", pod, meta.namespace(owner))
         except StatusError as error:
-            if not error.has_cause("NamespaceTerminating"):
-                self._recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
+            self._failed(owner, error)
             raise
-        self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {_NAMED.decode(made).metadata.name}")
+        self._made(owner, made)
+
+    async def create_all(self, owner: Object, template: Object, reference: Object, count: int) -> Outcomes:
+        """`count` pods that are all alike, at once."""
+        pod = _pod_of(owner, template, reference)
+        outcomes = await self._client.post_all("pods", [pod] * count, meta.namespace(owner))
+        for outcome in outcomes:
+            if isinstance(outcome, bytes):
+                self._made(owner, outcome)
+            elif isinstance(outcome, StatusError):
+                self._failed(owner, outcome)
+        return outcomes
+
+    def _made(self, owner: Object, pod: bytes) -> None:
+        self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {_NAMED.decode(pod).metadata.name}")
+
+    def _failed(self, owner: Object, error: StatusError) -> None:
+        if not error.has_cause("NamespaceTerminating"):
+            self._recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
 
     async def delete(self, owner: Object, pod: Object) -> None:
         """Delete a pod; NotFound when somebody else was first."""
@@ -78,7 +95,19 @@ def _pod_of(owner: Object, template: Object, reference: Object) -> Object:
 
 
 async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple[int, BaseException | None]:
-    """Call `step` `count` times, in batches of 1, 2, 4, ..., and stop after a batch in which one failed.
+    """`slow_start_of_many` of steps that are taken one by one."""
+
+    async def steps(number: int) -> Sequence[object]:
+        return await asyncio.gather(*(step() for _ in range(number)), return_exceptions=True)
+
+    return await slow_start_of_many(count, steps)
+
+
+async def slow_start_of_many(
+    count: int, steps: Callable[[int], Awaitable[Sequence[object]]]
+) -> tuple[int, BaseException | None]:
+    """Take `count` steps, in batches of 1, 2, 4, ..., and stop after a batch in which one failed: `steps` takes as many
+    as it is told and gives what each came to, an exception where it failed.
 
     So a quota that is used up costs one refused request, not hundreds. No batch is longer than what the API takes at
     once without letting others wait. Returns how often it worked, and an error.
@@ -87,7 +116,7 @@ async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple
     remaining = count
     while remaining > 0:
         batch = min(batch, remaining)
-        results = await asyncio.gather(*(step() for _ in range(batch)), return_exceptions=True)
+        results = await steps(batch)
         failed = [result for result in results if isinstance(result, BaseException)]
         done += batch - len(failed)
         if failed:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
-from kubecore.client.client import Object
+from kubecore.client.client import Object, Outcomes
 from kubecore.controllers import conditions, pod_ranking, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
 from kubecore.controllers.ownership import Ownership
-from kubecore.controllers.pod_control import PodControl, slow_start
+from kubecore.controllers.pod_control import PodControl, slow_start_of_many
 from kubecore.controllers.status_writing import write_status
 
 REPLICA_SETS = "replicasets.apps"
@@ -194,10 +194,10 @@ class ReplicaSetController(Controller):
         template = replica_set["spec"]["template"]
         self._expectations.expect_creations(key, count)
 
-        async def create() -> None:
-            await self._pod_control.create(replica_set, template, reference)
+        async def create(number: int) -> Outcomes:
+            return await self._pod_control.create_all(replica_set, template, reference, number)
 
-        done, error = await slow_start(count, create)
+        done, error = await slow_start_of_many(count, create)
         # those that failed, and those a failure kept from being tried, will never be seen
         self._expectations.creation_observed(key, count - done)
         if isinstance(error, StatusError) and error.has_cause("NamespaceTerminating"):

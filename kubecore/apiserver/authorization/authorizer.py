@@ -7,8 +7,7 @@ in-process transport, and the access reviews.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kubecore.api import errors
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from kubecore._native import UserInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What is asked for: a resource request, or with a `path` a non-resource one."""
 
     verb: str

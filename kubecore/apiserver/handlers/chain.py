@@ -14,8 +14,8 @@ there; it comes back with its user and the permission in it when it is Python's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore.api import errors
 from kubecore.apiserver.handlers import negotiation
@@ -144,6 +144,18 @@ class Handlers:
             self._reading.watch(request, served)
             return None
         raise errors.method_not_allowed()
+
+    def creator(self, request: Request) -> Callable[[bytes], Coroutine[Any, Any, Response]] | None:
+        """Creates objects of bodies, in the collection of a POST; None where `route` has to be asked for each, and then
+        refuses it maybe."""
+        user, key = request.user, (request.api_group, request.api_version, request.resource)
+        if user is None or request.verb != "create" or request.name or request.subresource:
+            return None
+        served = self._served.find(*key)
+        special = (served.resource.key, "", "create") in self._extra or ("", "create") in served.special
+        if special or "create" not in served.resource.verbs or served.resource.namespaced != bool(request.namespace):
+            return None
+        return self._writing.creator(request, user, served)
 
     def _check_subresource(self, served: Served, subresource: str, verb: str) -> None:
         """Raises 404 for a subresource the kind lacks, 405 for a verb the subresource lacks."""

@@ -162,7 +162,7 @@ class Store:
         if (coming := self._admission.expect(ctx, obj)) is not None:
             await coming
         # Before admission: what the server adds or changes is nobody's.
-        managed = self._managed(ctx, None, obj)
+        managed = ctx.managed = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
         finish = strategy.begin_create(ctx, obj)

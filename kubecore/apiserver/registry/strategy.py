@@ -87,7 +87,8 @@ class RequestContext:
     api_version: str = ""
     options: JSON = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    # managedFields (JSON) as a server-side apply has left them; None: the store works out what this write owns.
+    # managedFields (JSON) as a server-side apply has left them, or as they are known to become; None: the store works
+    # out what this write owns, and leaves it here where the object is new.
     managed: bytes | None = None
     # Told once how the write ended, by the store.
     finish: Finish | None = None

@@ -58,6 +58,25 @@ def _go_on(coroutine: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any,
             return
 
 
+def together(coroutines: Sequence[Coroutine[Any, Any, None]]) -> asyncio.Future[None]:
+    """Starts all of them, each up to where it waits, and ends with the last. They must not raise."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    left = len(coroutines)
+
+    async def counted(coroutine: Coroutine[Any, Any, None]) -> None:
+        nonlocal left
+        await coroutine
+        left -= 1
+        if not left and not done.done():
+            done.set_result(None)
+
+    if not coroutines:
+        done.set_result(None)
+    for one in coroutines:
+        drive(counted(one), _go_on_as_task)
+    return done
+
+
 async def finish() -> None:
     """Waits for the tasks there are; at shutdown, after nothing new comes in."""
     await asyncio.gather(*_running, return_exceptions=True)

@@ -43,6 +43,20 @@ async def test_an_update_of_an_old_version_is_a_conflict(client: Client) -> None
     assert refused.value.reason == "Conflict"
 
 
+async def test_many_are_posted_and_each_has_its_own_outcome(api: FakeAPI, client: Client) -> None:
+    objects = [{"metadata": {"name": name}} for name in ("a", "b", "a")]
+    made, other, refused = await client.post_all("configmaps", objects, "default")
+    assert isinstance(made, bytes) and isinstance(other, bytes)
+    assert isinstance(refused, StatusError) and refused.reason == "AlreadyExists"
+    assert [one["metadata"]["name"] for one in api.all("configmaps")] == ["a", "b"]
+
+
+async def test_a_server_that_is_away_is_the_outcome_of_each_post(api: FakeAPI, client: Client) -> None:
+    api.react("create configmaps", ConnectionError("down"))
+    lost, made = await client.post_all("configmaps", [{"metadata": {"name": name}} for name in ("a", "b")], "default")
+    assert isinstance(lost, ConnectionError) and isinstance(made, bytes)
+
+
 async def test_a_status_is_written_without_the_spec(api: FakeAPI, client: Client) -> None:
     made = await client.create("replicasets.apps", {"metadata": {"name": "a"}, "spec": {"replicas": 2}}, "default")
     written = await client.update("replicasets.apps", {**made, "status": {"replicas": 1}}, subresource="status")

@@ -88,6 +88,20 @@ async def test_a_server_that_is_away_is_tried_again(api: FakeAPI, clock: Virtual
     assert len(api.all("events")) == 1
 
 
+async def test_of_a_burst_only_what_was_not_written_is_tried_again(
+    api: FakeAPI, clock: VirtualClock, recorder: EventRecorder
+) -> None:
+    api.react("create events", errors.internal_error("full"))
+    for index in range(3):
+        recorder.event(about(index), "Normal", "Pulled", "image is there")
+    recorder.event(about(0), "Normal", "Pulled", "image is there")
+    await clock.advance(15)
+    await recorder.flush()
+    assert len(api.writes("create events")) == 4
+    counts = {event["involvedObject"]["name"]: event["count"] for event in api.all("events")}
+    assert counts == {"web-0": 2, "web-1": 1, "web-2": 1}
+
+
 async def test_an_event_that_is_refused_is_dropped(api: FakeAPI, recorder: EventRecorder) -> None:
     api.react("create events", errors.forbidden("", "events", "", "namespace is terminating"))
     recorder.event(POD, "Normal", "One", "x")

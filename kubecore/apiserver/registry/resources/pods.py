@@ -118,6 +118,8 @@ def _keep_observed_generations(status: JSON, old: JSON) -> None:
     """A client that knows nothing of observed generations does not clear them."""
     if not status.get("observedGeneration") and old.get("observedGeneration"):
         status["observedGeneration"] = old["observedGeneration"]
+    if not any(condition.get("observedGeneration") for condition in old.get("conditions") or ()):
+        return
     seen: dict[str, list[int]] = {}
     for condition in old.get("conditions") or []:
         seen.setdefault(condition.get("type") or "", []).append(condition.get("observedGeneration") or 0)

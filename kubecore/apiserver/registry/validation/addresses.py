@@ -14,6 +14,8 @@ from kubecore.api.remembering import remembered
 IP_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
+PLAIN_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
+"""The one canonical form of an IPv4 address, which nearly all addresses have: matched sooner than parsed."""
 _LEADING_ZEROS_RE = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
@@ -37,7 +39,7 @@ def parse_old_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | N
 
 
 def ip(text: str) -> list[str]:
-    return [] if parse_old_ip(text) is not None else [IP_ADDRESS]
+    return [] if PLAIN_IPV4.fullmatch(text) or parse_old_ip(text) is not None else [IP_ADDRESS]
 
 
 def canonical_ip(text: str) -> list[str]:

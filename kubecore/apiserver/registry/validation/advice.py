@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +11,10 @@ from cryptography.hazmat.primitives import serialization
 
 from kubecore.api import quantity
 from kubecore.apiserver.registry.validation import names
-from kubecore.apiserver.registry.validation.addresses import parse_ip, parse_old_cidr, parse_old_ip
+from kubecore.apiserver.registry.validation.addresses import PLAIN_IPV4, parse_ip, parse_old_cidr, parse_old_ip
 
 JSON = dict[str, Any]
 
-_PLAIN_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 # Labels of nodes that are of yesterday.
 NODE_LABELS = {
     "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
@@ -49,7 +47,7 @@ _TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 
 def of_address(path: str, text: str) -> list[str]:
     """After apimachinery pkg/util/validation GetWarningsForIP."""
-    if _PLAIN_ADDRESS.fullmatch(text):
+    if PLAIN_IPV4.fullmatch(text):
         return []
     found = parse_old_ip(text)
     if found is None:

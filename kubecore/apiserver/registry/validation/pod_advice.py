@@ -11,6 +11,7 @@ from typing import Any
 from kubecore.api import quantity
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.registry.validation import advice, names
+from kubecore.apiserver.registry.validation.addresses import PLAIN_IPV4
 from kubecore.apiserver.registry.validation.advice import NODE_LABELS
 from kubecore.apiserver.registry.validation.known_specs import KnownSpecs, likeness
 from kubecore.apiserver.registry.validation.path_overlaps import overlapping_paths
@@ -113,6 +114,7 @@ def of_addresses(status: JSON) -> list[str]:
         text
         for field in ("podIPs", "hostIPs")
         for index, one in enumerate(status.get(field) or ())
+        if not PLAIN_IPV4.fullmatch(one.get("ip") or "")
         for text in advice.of_address(f"status.{field}[{index}].ip", one.get("ip") or "")
     ]
 

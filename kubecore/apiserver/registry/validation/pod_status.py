@@ -20,14 +20,16 @@ JSON = dict[str, Any]
 _SYSTEM_CONDITIONS = frozenset({"PodScheduled", "Ready", "Initialized"})
 _NOT_NEGATIVE = "must be a non-negative integer"
 _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+_SPECIFIED = tuple(zip(("containers", "initContainers", ""), _STATUSES, strict=True))
 
 
 def validate_pod_status(problems: Problems, pod: JSON, old: JSON) -> None:
     """A change through pods/status."""
     annotations, annotations_before = (one["metadata"].get("annotations") or {} for one in (pod, old))
     spec, status, before = old.get("spec") or {}, pod.get("status") or {}, old.get("status") or {}
-    validate_pod_annotations_update(problems, annotations, annotations_before)
-    validate_pod_annotations(problems, annotations, spec, "metadata.annotations")
+    if annotations or annotations_before:
+        validate_pod_annotations_update(problems, annotations, annotations_before)
+        validate_pod_annotations(problems, annotations, spec, "metadata.annotations")
     _conditions(problems, status.get("conditions") or [])
     nominated = status.get("nominatedNodeName")
     if nominated and nominated != before.get("nominatedNodeName"):
@@ -40,26 +42,29 @@ def validate_pod_status(problems: Problems, pod: JSON, old: JSON) -> None:
     if (status.get("qosClass") or "") != (before.get("qosClass") or ""):
         problems.invalid("status.qosClass", status.get("qosClass") or "", names.IMMUTABLE)
     _ended_containers(problems, spec, status, before)
-    _claims(problems, spec, status.get("resourceClaimStatuses") or [])
+    if claims := status.get("resourceClaimStatuses"):
+        _claims(problems, spec, claims)
     _addresses(problems, status, before)
     _users(problems, spec, status)
 
 
 def _conditions(problems: Problems, conditions: list[JSON]) -> None:
     for index, condition in enumerate(conditions):
-        where, kind = f"status.conditions[{index}]", condition.get("type") or ""
-        if (condition.get("observedGeneration") or 0) < 0:
-            problems.invalid(f"{where}.observedGeneration", condition["observedGeneration"], _NOT_NEGATIVE)
+        kind, generation = condition.get("type") or "", condition.get("observedGeneration") or 0
+        if generation < 0:
+            problems.invalid(f"status.conditions[{index}].observedGeneration", generation, _NOT_NEGATIVE)
         if kind not in _SYSTEM_CONDITIONS:
-            problems.check(f"{where}.Type", kind, names.qualified_name)
+            problems.check(f"status.conditions[{index}].Type", kind, names.qualified_name)
 
 
 def _ended_containers(problems: Problems, spec: JSON, status: JSON, old: JSON) -> None:
     """Containers that have ended and will not be started again do not come back."""
-    for kind, field in zip(("containers", "initContainers", ""), _STATUSES, strict=True):
+    for kind, field in _SPECIFIED:
+        if not old.get(field):
+            continue
         now = {one.get("name"): one for one in status.get(field) or []}
         by_name = {one.get("name"): one for one in spec.get(kind) or []}
-        for index, was in enumerate(old.get(field) or []):
+        for index, was in enumerate(old[field]):
             ended, new = (was.get("state") or {}).get("terminated"), now.get(was.get("name"))
             if ended is None or new is None or (new.get("state") or {}).get("terminated") is not None:
                 continue
@@ -102,7 +107,7 @@ def _addresses(problems: Problems, status: JSON, old: JSON) -> None:
             problems.invalid("status.hostIPs[0].ip", given[0], "must be equal to `hostIP`")
         before = [one.get("ip") for one in old.get(field) or []]
         for index, ip in enumerate(given):
-            if ip not in before:
+            if ip not in before and not addresses.PLAIN_IPV4.fullmatch(ip):
                 problems.check(f"status.{field}[{index}]", ip, addresses.ip)
         if len(given) > 1:
             parsed = [addresses.parse_old_ip(ip) for ip in given]
@@ -117,10 +122,11 @@ def _addresses(problems: Problems, status: JSON, old: JSON) -> None:
 def _users(problems: Problems, spec: JSON, status: JSON) -> None:
     windows = (spec.get("os") or {}).get("name") == "windows"
     for field in _STATUSES:
-        for index, one in enumerate(status.get(field) or []):
-            linux, where = (one.get("user") or {}).get("linux"), f"status.{field}[{index}].user.linux"
+        for index, one in enumerate(status.get(field) or ()):
+            linux = (one.get("user") or {}).get("linux")
             if linux is None:
                 continue
+            where = f"status.{field}[{index}].user.linux"
             if windows:
                 problems.forbidden(where, "cannot be set for a windows pod")
             else:
