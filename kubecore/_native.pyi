@@ -120,8 +120,8 @@ class Balancer:
 class ConnectionTable:
     """The connection table of a balancer, for who sees packets rather than connections: what IPVS does in its hooks.
 
-    For users of this class alone: connections made by `Balancer.connect` or a `Forwarder`, the proxy's among them, are
-    not in it. Thread-safe, look-ups take no lock.
+    The connections that a `Forwarder` of the same balancer carries are in it, too, as long as they last. Those made by
+    `Balancer.connect` are not. Thread-safe, look-ups take no lock.
     """
 
     def __new__(cls, balancer: Balancer) -> ConnectionTable: ...
@@ -148,7 +148,8 @@ class ConnectionTable:
     def connections(
         self, now: float
     ) -> list[tuple[str, tuple[str, int], tuple[str, int], tuple[str, int], str, float]]:
-        """(protocol, client, target, destination, state, seconds until it is forgotten) of each, in no order."""
+        """(protocol, client, target, destination, state, seconds until it is forgotten) of each, in no order. One that
+        a Forwarder carries is never forgotten: infinity."""
     def expire(self, now: float) -> int:
         """Forget the connections and clients whose time is up; returns how many connections are left."""
     def set_timeouts(self, *, tcp: float | None = None, tcp_fin: float | None = None, udp: float | None = None) -> None:
@@ -316,8 +317,8 @@ class Clock:
 class Forwarder:
     """Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 
-    Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds) is
-    passed over for another, `attempts` times in all. A UDP flow is forgotten after `udp_timeout` silent seconds.
+    Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds), or that
+    closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A UDP flow is forgotten after `udp_timeout` silent seconds.
     """
 
     def __new__(
@@ -349,8 +350,8 @@ class Forwarder:
         """Close all listeners and end all connections."""
     def listening(self) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
         """(protocol, service address, bound address) each."""
-    def connections(self) -> list[tuple[tuple[str, int], tuple[str, int], tuple[str, int] | None]]:
-        """(client, virtual address, destination) each; no destination while one is being reached."""
+    def connections(self) -> list[tuple[tuple[str, int], tuple[str, int], tuple[str, int]]]:
+        """(client, virtual address, destination) each, also while the destination is being reached."""
     def statistics(self) -> dict[str, int]:
         """accepted, refused, retried, dropped (UDP packets) since the start, and open now."""
 

@@ -14,16 +14,17 @@ use tokio::runtime::Runtime;
 use crate::balance::{Balancer, ip, key};
 use crate::clock::Clock;
 
-const WORKERS: usize = 2;
+const MOST_WORKERS: usize = 2;
 
-/// The data plane's runtime, made when it is first needed.
+/// The data plane's runtime, made when it is first needed. More workers than cores would only wake each other.
 pub fn runtime() -> PyResult<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(cores.min(MOST_WORKERS))
         .thread_name("kubecore-data")
         .enable_all()
         .build()
@@ -86,7 +87,8 @@ impl Forwarder {
             udp_timeout: seconds(udp_timeout)?,
         };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
-        let core = CoreForwarder::new(runtime()?.handle().clone(), clock, options);
+        let core =
+            CoreForwarder::new(runtime()?.handle().clone(), clock, options, Arc::clone(&balancer.core));
         Ok(Self { core, balancer: Arc::clone(&balancer.core) })
     }
 
@@ -130,11 +132,11 @@ impl Forwarder {
         self.core.listening().into_iter().filter_map(row).collect()
     }
 
-    fn connections(&self) -> Vec<(Address, Address, Option<Address>)> {
+    fn connections(&self) -> Vec<(Address, Address, Address)> {
         let connections = self.core.connections();
         connections
             .into_iter()
-            .map(|found| (pair(found.client), pair(found.target), found.destination.map(pair)))
+            .map(|found| (pair(found.client), pair(found.target), pair(found.destination)))
             .collect()
     }
 

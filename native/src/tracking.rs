@@ -82,7 +82,10 @@ impl ConnectionTable {
     fn connections(&self, py: Python<'_>, now: f64) -> Vec<Row> {
         let now = milliseconds(now);
         let row = |found: TrackedConnection| {
-            let left = found.expires.saturating_sub(now) as f64 / 1000.0;
+            let left = match found.expires {
+                u64::MAX => f64::INFINITY,
+                expires => expires.saturating_sub(now) as f64 / 1000.0,
+            };
             let (client, target) = (pair(found.client), pair(found.target));
             (found.protocol.as_str(), client, target, pair(found.destination), found.state.as_str(), left)
         };

@@ -256,6 +256,14 @@ class TestChanges:
         with socket.socket() as again:
             again.bind(address)
 
+    async def test_who_was_connected_just_before_the_listener_closes_is_carried(self, plane: Plane) -> None:
+        async with backend(greet("served")) as port:
+            for _ in range(50):
+                with socket.create_connection(plane.serve([port])) as client:
+                    plane.forwarder.close(*SERVICE)
+                    client.settimeout(60)
+                    assert await asyncio.to_thread(client.recv, 100) == b"served"
+
     async def test_a_port_that_is_taken_is_an_error_with_its_number(self, plane: Plane) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

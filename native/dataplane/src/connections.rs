@@ -1,10 +1,13 @@
-//! The connections that are open, so that they can be listed and ended.
+//! The connections that are open: they stand in the balancer's table, each with the task that carries it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use kubecore_core::balance::{Balancer, Carrier, State};
 use tokio::task::AbortHandle;
+
+use crate::udp::UdpFlow;
 
 /// One open connection or UDP flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,77 +15,99 @@ pub struct ConnectionInfo {
     pub client: SocketAddr,
     /// The virtual address the client asked for.
     pub target: SocketAddr,
-    /// Where it is carried to; None while that is being decided.
-    pub destination: Option<SocketAddr>,
+    /// Where it is carried to, or is to be.
+    pub destination: SocketAddr,
+    pub state: State,
 }
 
+/// The task of a connection, so that it can be ended from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Task {
+    handle: OnceLock<AbortHandle>,
+    ended: AtomicBool,
+}
+
+impl Task {
+    /// It runs; it may be over already.
+    pub(crate) fn began(&self, handle: AbortHandle) {
+        let handle = self.handle.get_or_init(|| handle);
+        if self.ended.load(Relaxed) {
+            handle.abort();
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Relaxed);
+        if let Some(handle) = self.handle.get() {
+            handle.abort();
+        }
+    }
+}
+
+/// What carries a TCP connection.
 #[derive(Debug)]
-struct Entry {
-    info: ConnectionInfo,
-    task: Option<AbortHandle>,
+pub(crate) struct TcpCarrier {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) task: Task,
 }
 
-#[derive(Debug, Default)]
-struct Entries {
-    next: u64,
-    open: FxHashMap<u64, Entry>,
-}
-
-#[derive(Debug, Default)]
+/// Those of one forwarder.
+#[derive(Debug)]
 pub(crate) struct Connections {
-    entries: Mutex<Entries>,
+    pub(crate) balancer: Arc<Balancer>,
+    open: AtomicUsize,
 }
 
 impl Connections {
-    pub(crate) fn open(&self, client: SocketAddr, target: SocketAddr) -> u64 {
-        let mut entries = self.entries.lock();
-        entries.next += 1;
-        let id = entries.next;
-        let info = ConnectionInfo { client, target, destination: None };
-        entries.open.insert(id, Entry { info, task: None });
-        id
+    pub(crate) fn new(balancer: Arc<Balancer>) -> Self {
+        Self { balancer, open: AtomicUsize::new(0) }
     }
 
-    /// The task that carries it; it may have ended already.
-    pub(crate) fn carried_by(&self, id: u64, task: AbortHandle) {
-        if let Some(entry) = self.entries.lock().open.get_mut(&id) {
-            entry.task = Some(task);
-        }
-    }
-
-    pub(crate) fn sent_to(&self, id: u64, destination: SocketAddr) {
-        if let Some(entry) = self.entries.lock().open.get_mut(&id) {
-            entry.info.destination = Some(destination);
-        }
-    }
-
-    pub(crate) fn close(&self, id: u64) {
-        self.entries.lock().open.remove(&id);
-    }
-
-    /// End one.
-    pub(crate) fn abort(&self, id: u64) {
-        let entry = self.entries.lock().open.remove(&id);
-        if let Some(task) = entry.and_then(|entry| entry.task) {
-            task.abort();
-        }
+    /// Counts one as open as long as what is returned is held.
+    pub(crate) fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Relaxed);
+        Open(Arc::clone(self))
     }
 
     pub(crate) fn list(&self) -> Vec<ConnectionInfo> {
-        self.entries.lock().open.values().map(|entry| entry.info).collect()
+        let ours =
+            self.balancer.carried().into_iter().filter(|(_, carrier)| self.task(carrier, |_| ()).is_some());
+        ours.map(|(found, _)| ConnectionInfo {
+            client: found.client,
+            target: found.target,
+            destination: found.destination,
+            state: found.state,
+        })
+        .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.lock().open.len()
+        self.open.load(Relaxed)
     }
 
     /// End all; their sockets are closed when their tasks are dropped.
-    pub(crate) fn abort_all(&self) {
-        let entries: Vec<_> = self.entries.lock().open.drain().collect();
-        for (_, entry) in entries {
-            if let Some(task) = entry.task {
-                task.abort();
-            }
+    pub(crate) fn end_all(&self) {
+        for (_, carrier) in self.balancer.carried() {
+            self.task(&carrier, Task::end);
         }
+    }
+
+    /// None: it is another forwarder's.
+    fn task<R>(&self, carrier: &Carrier, with: impl FnOnce(&Task) -> R) -> Option<R> {
+        let (owner, task) = if let Some(tcp) = carrier.downcast_ref::<TcpCarrier>() {
+            (&tcp.connections, &tcp.task)
+        } else {
+            let udp = carrier.downcast_ref::<UdpFlow>()?;
+            (&udp.connections, &udp.task)
+        };
+        std::ptr::eq(&raw const **owner, self).then(|| with(task))
+    }
+}
+
+pub(crate) struct Open(Arc<Connections>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use kubecore_core::balance::{Protocol, ServiceKey, VirtualService};
+use kubecore_core::balance::{Balancer, Protocol, ServiceKey, VirtualService};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) options: ForwarderOptions,
     pub(crate) counters: Counters,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
 }
 
 /// A copy of the counts.
@@ -90,13 +90,14 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions) -> Self {
+    /// The connections stand in the table of `balancer`, whose services these are to be.
+    pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions, balancer: Arc<Balancer>) -> Self {
         let shared = Shared {
             runtime,
             clock,
             options,
             counters: Counters::default(),
-            connections: Connections::default(),
+            connections: Arc::new(Connections::new(balancer)),
         };
         Self { shared: Arc::new(shared), listeners: Mutex::default() }
     }
@@ -141,7 +142,7 @@ impl Forwarder {
                 service.observe(move |service| {
                     if let Some(listener) = weak.upgrade() {
                         listener.set_open(service.serving());
-                        listener.forget_removed();
+                        listener.leave_removed();
                     }
                 });
                 (listener.address(), Listener::Udp(listener))
@@ -169,7 +170,7 @@ impl Forwarder {
         for (_, (service, listener)) in &listeners {
             listener.close(service);
         }
-        self.shared.connections.abort_all();
+        self.shared.connections.end_all();
     }
 
     /// The services listened for and the addresses that are bound.

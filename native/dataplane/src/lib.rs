@@ -4,6 +4,7 @@
 //! `kubecore_core::balance` picks; `dns` answers cluster names from tables.
 
 mod binding;
+mod connecting;
 mod connections;
 pub mod dns;
 pub mod forwarder;

@@ -7,28 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kubecore_core::balance::{Connection, Destination, Flow, VirtualService};
+use kubecore_core::balance::{Carried, Connection, Flow, Picker, State, VirtualService};
 use parking_lot::Mutex;
-use socket2::{SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::binding;
+use crate::connecting::{KEEPALIVE, connect};
+use crate::connections::{Open, Task, TcpCarrier};
 use crate::forwarder::Shared;
 use crate::proxy_protocol::ProxyProtocol;
-use crate::pump::{pump, reset};
+use crate::pump::{Outcome, Pump, reset};
 use crate::wait;
 
 const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process has no file descriptor or memory left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(20);
-/// A peer that vanished without a word is noticed after about two minutes.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
-
 /// A bound port that listens while its service has destinations. Bound but not listening, the kernel itself refuses
 /// connections, and nobody else can take the port meanwhile.
 #[derive(Debug)]
@@ -51,6 +47,9 @@ impl TcpVirtual {
         proxy_protocol: Option<ProxyProtocol>,
     ) -> io::Result<Arc<Self>> {
         let (socket, address) = binding::bind(bind, Type::STREAM)?;
+        // Handed down to the connections that are accepted.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
         let (accepting, changed) = (Mutex::default(), Notify::new());
         Ok(Arc::new(Self { socket, address, service, shared, proxy_protocol, accepting, changed }))
     }
@@ -73,11 +72,25 @@ impl TcpVirtual {
         }
         if let Some(task) = accepting.take() {
             task.abort();
+            self.take_waiting();
             // On a listening socket this undoes listen(2) and keeps the port (see inet_shutdown in Linux).
             let _ = self.socket.shutdown(std::net::Shutdown::Read);
         } else if let Ok(listener) = self.listener() {
             let serving = Arc::clone(self);
             *accepting = Some(self.shared.runtime.spawn(accept(listener, serving)).abort_handle());
+        }
+    }
+
+    /// Connections that the kernel has taken and nobody has accepted yet are not to be lost.
+    fn take_waiting(self: &Arc<Self>) {
+        let (_context, mut picker) = (self.shared.runtime.enter(), self.service.picker());
+        while let Ok((client, _)) = self.socket.accept() {
+            let client = client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client.into()));
+            if let Ok(client) = client
+                && let Ok(peer) = client.peer_addr()
+            {
+                self.take(&mut picker, client, peer);
+            }
         }
     }
 
@@ -87,29 +100,90 @@ impl TcpVirtual {
         TcpListener::from_std(self.socket.try_clone()?.into())
     }
 
-    /// Have a destination take the connection: others are tried when one cannot be reached.
-    async fn reach(&self, flow: &Flow) -> Option<(TcpStream, Connection)> {
+    /// A connection has come: pick its destination, and have a task carry it there.
+    fn take(self: &Arc<Self>, picker: &mut Picker, client: TcpStream, peer: SocketAddr) {
         let shared = &self.shared;
-        let mut failed = Vec::new();
-        while failed.len() < shared.options.attempts {
-            let now = wait::now(&shared.clock);
-            let connection = self.service.connect_excluding(flow, now, &failed)?;
-            match self.attempt(connection.destination()).await {
-                Ok(stream) => return Some((stream, connection)),
-                Err(Miss::Failed) => failed.push(connection.destination().address()),
+        shared.counters.accepted.fetch_add(1, Relaxed);
+        let target = if self.address.ip().is_unspecified() { client.local_addr().ok() } else { None };
+        let target = target.unwrap_or(self.address);
+        let Some(first) = picker.connect(&Flow::new(peer, target.ip()), wait::now(&shared.clock)) else {
+            self.refuse(&client);
+            return;
+        };
+        let carrier =
+            Arc::new(TcpCarrier { connections: Arc::clone(&shared.connections), task: Task::default() });
+        let search = Search { peer, target, carrier: Arc::clone(&carrier), failed: Vec::new() };
+        let open = shared.connections.open();
+        let task = shared.runtime.spawn(Arc::clone(self).serve(client, search, first, open));
+        carrier.task.began(task.abort_handle());
+    }
+
+    fn refuse(&self, client: &TcpStream) {
+        self.shared.counters.refused.fetch_add(1, Relaxed);
+        reset(client);
+    }
+
+    async fn serve(self: Arc<Self>, client: TcpStream, mut search: Search, first: Connection, _open: Open) {
+        let Some(mut reached) = self.reach(&mut search, Some(first)).await else {
+            self.refuse(&client);
+            return;
+        };
+        let (clock, mut pump) = (&self.shared.clock, Pump::new());
+        loop {
+            let Reached { server, carried, introduced } = &reached;
+            let outcome = pump.run(&client, server, carried, clock, *introduced).await;
+            if outcome == Outcome::Over {
+                break;
+            }
+            search.failed.push(carried.connection().destination().address());
+            self.shared.counters.retried.fetch_add(1, Relaxed);
+            match self.reach(&mut search, None).await {
+                Some(other) => {
+                    reached = other;
+                    pump.begin_again();
+                }
+                None if outcome == Outcome::Declined => pump.settle(),
+                None => {
+                    self.refuse(&client);
+                    break;
+                }
+            }
+        }
+        reached.carried.close(wait::now(clock));
+    }
+
+    /// Have a destination take the connection, `first` if given: others are tried when one cannot be reached.
+    async fn reach(&self, search: &mut Search, first: Option<Connection>) -> Option<Reached> {
+        let Shared { clock, options, counters, connections, .. } = &*self.shared;
+        let (flow, mut first) = (Flow::new(search.peer, search.target.ip()), first);
+        while search.failed.len() < options.attempts {
+            let connection = match first.take() {
+                Some(connection) => connection,
+                None => self.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
+            };
+            let carrier = Arc::clone(&search.carrier);
+            let Search { peer, target, .. } = *search;
+            let carried = connections.balancer.carry(peer, target, connection, State::SynReceived, carrier);
+            match self.attempt(&carried, search).await {
+                Ok((server, introduced)) => {
+                    carried.set_state(State::Established);
+                    return Some(Reached { server, carried, introduced });
+                }
+                Err(Miss::Failed) => search.failed.push(carried.connection().destination().address()),
                 // It has not failed and may come back. Whoever removes it may still be at it.
                 Err(Miss::Removed) => tokio::task::yield_now().await,
             }
-            shared.counters.retried.fetch_add(1, Relaxed);
+            counters.retried.fetch_add(1, Relaxed);
         }
         None
     }
 
     /// A destination that is removed meanwhile is left at once: whoever hangs on it is to go elsewhere.
-    async fn attempt(&self, destination: &Destination) -> Result<TcpStream, Miss> {
+    async fn attempt(&self, carried: &Carried, search: &Search) -> Result<(TcpStream, u64), Miss> {
         let Shared { clock, options, .. } = &*self.shared;
+        let destination = carried.connection().destination();
         let mut connecting =
-            pin!(wait::timeout(clock, options.connect_timeout, TcpStream::connect(destination.address())));
+            pin!(wait::timeout(clock, options.connect_timeout, connect(carried.destination())));
         loop {
             let mut changed = pin!(self.changed.notified());
             // From here on no change is missed.
@@ -121,7 +195,10 @@ impl TcpVirtual {
                 biased;
                 stream = &mut connecting => return match stream {
                     _ if destination.removed() => Err(Miss::Removed),
-                    Some(Ok(stream)) => Ok(stream),
+                    Some(Ok(stream)) => match self.introduce(search, &stream) {
+                        Ok(introduced) => Ok((stream, introduced)),
+                        Err(_) => Err(Miss::Failed),
+                    },
                     Some(Err(_)) | None => Err(Miss::Failed),
                 },
                 () = changed => {}
@@ -129,35 +206,29 @@ impl TcpVirtual {
         }
     }
 
-    /// Tell the destination who the client is, if it wants to know: there is always room for the first bytes.
-    fn introduce(&self, client: SocketAddr, target: SocketAddr, server: &TcpStream) -> io::Result<()> {
-        let Some(protocol) = self.proxy_protocol else { return Ok(()) };
-        let header = protocol.header(client, target);
+    /// Tell the destination who the client is, if it wants to know: there is always room for the first bytes. Returns
+    /// how many.
+    fn introduce(&self, search: &Search, server: &TcpStream) -> io::Result<u64> {
+        let Some(protocol) = self.proxy_protocol else { return Ok(0) };
+        let header = protocol.header(search.peer, search.target);
         let sent = SockRef::from(server).send(&header)?;
-        if sent == header.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        if sent == header.len() { Ok(sent as u64) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
+}
 
-    async fn serve(self: Arc<Self>, client: TcpStream, peer: SocketAddr, id: u64) {
-        let target = client.local_addr().unwrap_or(self.address);
-        let flow = Flow::new(peer, target.ip());
-        let _closing = Closing { shared: &self.shared, id };
-        let Some((server, connection)) = self.reach(&flow).await else {
-            self.shared.counters.refused.fetch_add(1, Relaxed);
-            reset(&client);
-            return;
-        };
-        self.shared.connections.sent_to(id, connection.destination().address());
-        for stream in [&client, &server] {
-            let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
-        }
-        if self.introduce(peer, target, &server).is_err() {
-            reset(&client);
-            return;
-        }
-        let connection = pump(client, server, connection).await;
-        connection.close(wait::now(&self.shared.clock));
-    }
+/// What a connection brings to the search for a destination.
+struct Search {
+    peer: SocketAddr,
+    target: SocketAddr,
+    carrier: Arc<TcpCarrier>,
+    failed: Vec<SocketAddr>,
+}
+
+/// A destination that has taken the connection.
+struct Reached {
+    server: TcpStream,
+    carried: Carried,
+    introduced: u64,
 }
 
 /// Why an attempt to reach a destination came to nothing.
@@ -166,28 +237,11 @@ enum Miss {
     Removed,
 }
 
-/// Strikes the connection off the list, also when its task is aborted.
-struct Closing<'a> {
-    shared: &'a Shared,
-    id: u64,
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.shared.connections.close(self.id);
-    }
-}
-
 async fn accept(listener: TcpListener, serving: Arc<TcpVirtual>) {
-    let shared = Arc::clone(&serving.shared);
+    let (shared, mut picker) = (Arc::clone(&serving.shared), serving.service.picker());
     loop {
         match listener.accept().await {
-            Ok((client, peer)) => {
-                shared.counters.accepted.fetch_add(1, Relaxed);
-                let id = shared.connections.open(peer, serving.address);
-                let task = shared.runtime.spawn(Arc::clone(&serving).serve(client, peer, id));
-                shared.connections.carried_by(id, task.abort_handle());
-            }
+            Ok((client, peer)) => serving.take(&mut picker, client, peer),
             Err(error) => match error.raw_os_error() {
                 // No longer listening: the task is about to be aborted.
                 Some(libc::EINVAL | libc::EBADF) => return,

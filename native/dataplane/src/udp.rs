@@ -3,31 +3,35 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use kubecore_core::balance::{Connection, Destination, Flow, VirtualService};
+use kubecore_core::balance::{Carried, Carrier, Destination, Flow, Protocol, State, VirtualService};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::binding;
+use crate::connections::{Connections, Task};
 use crate::forwarder::Shared;
 use crate::wait;
 
 const PACKET_BYTES: usize = 65_536;
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
-struct UdpFlow {
+/// What carries the packets of one client.
+#[derive(Debug)]
+pub(crate) struct UdpFlow {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) task: Task,
     socket: UdpSocket,
-    connection: Mutex<Option<Connection>>,
     /// Milliseconds of the forwarder's clock.
     used: AtomicU64,
     destination: Arc<Destination>,
-    id: u64,
 }
 
 thread_local! {
@@ -41,8 +45,9 @@ pub(crate) struct UdpVirtual {
     address: SocketAddr,
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
-    flows: Mutex<FxHashMap<SocketAddr, Arc<UdpFlow>>>,
     receiving: Mutex<Option<AbortHandle>>,
+    /// The service's destinations are others now.
+    changed: Notify,
 }
 
 impl UdpVirtual {
@@ -53,8 +58,8 @@ impl UdpVirtual {
     ) -> io::Result<Arc<Self>> {
         let (socket, address) = binding::bind(bind, Type::DGRAM)?;
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        let listener =
-            Self { socket, address, service, shared, flows: Mutex::default(), receiving: Mutex::default() };
+        let (receiving, changed) = (Mutex::default(), Notify::new());
+        let listener = Self { socket, address, service, shared, receiving, changed };
         listener.deafen();
         Ok(Arc::new(listener))
     }
@@ -90,7 +95,8 @@ impl UdpVirtual {
         if let Some(task) = receiving.take() {
             task.abort();
             self.deafen();
-            self.end_flows(|_| true);
+            drop(receiving);
+            self.changed.notify_waiters();
         } else if let Ok(socket) = self.hearken() {
             let serving = Arc::clone(self);
             *receiving = Some(self.shared.runtime.spawn(receive(Arc::new(socket), serving)).abort_handle());
@@ -98,22 +104,13 @@ impl UdpVirtual {
     }
 
     /// A UDP flow has no end of its own: it leaves a destination when that is removed.
-    pub(crate) fn forget_removed(&self) {
-        self.end_flows(|flow| flow.destination.removed());
+    pub(crate) fn leave_removed(&self) {
+        self.changed.notify_waiters();
     }
 
-    fn end_flows(&self, which: impl Fn(&UdpFlow) -> bool) {
-        let mut ended = Vec::new();
-        self.flows.lock().retain(|_, flow| {
-            let ends = which(flow);
-            if ends {
-                ended.push(flow.id);
-            }
-            !ends
-        });
-        for id in ended {
-            self.shared.connections.abort(id);
-        }
+    /// Is the flow to go on?
+    fn holds(&self, flow: &UdpFlow) -> bool {
+        !flow.destination.removed() && self.receiving.lock().is_some()
     }
 
     fn forward(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr, packet: &[u8]) {
@@ -138,26 +135,28 @@ impl UdpVirtual {
     }
 
     fn flow(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr) -> Option<Arc<UdpFlow>> {
-        if let Some(flow) = self.flows.lock().get(&client) {
-            return Some(Arc::clone(flow));
+        let connections = &self.shared.connections;
+        let present = connections.balancer.carrier(Protocol::Udp, client, self.address);
+        if let Some(flow) = present.and_then(|carrier| carrier.downcast::<UdpFlow>().ok())
+            && !flow.destination.removed()
+        {
+            return Some(flow);
         }
         let now = wait::now(&self.shared.clock);
         let connection = self.service.connect(&Flow::new(client, self.address.ip()), now)?;
-        let destination = connection.destination().address();
-        let toward = connected(destination).ok()?;
-        let id = self.shared.connections.open(client, self.address);
-        self.shared.connections.sent_to(id, destination);
-        self.shared.counters.accepted.fetch_add(1, Relaxed);
+        let destination = connection.destination();
         let flow = Arc::new(UdpFlow {
-            socket: toward,
-            destination: Arc::clone(connection.destination()),
-            connection: Mutex::new(Some(connection)),
+            connections: Arc::clone(connections),
+            task: Task::default(),
+            socket: connected(destination.address_for(self.address.port())).ok()?,
+            destination: Arc::clone(destination),
             used: AtomicU64::new(now),
-            id,
         });
-        self.flows.lock().insert(client, Arc::clone(&flow));
-        let task = answer(Arc::clone(socket), Arc::clone(self), client, Arc::clone(&flow));
-        self.shared.connections.carried_by(id, self.shared.runtime.spawn(task).abort_handle());
+        self.shared.counters.accepted.fetch_add(1, Relaxed);
+        let carrier: Carrier = Arc::clone(&flow) as Carrier;
+        let carried = connections.balancer.carry(client, self.address, connection, State::Untracked, carrier);
+        let task = answer(Arc::clone(socket), Arc::clone(self), client, Arc::clone(&flow), carried);
+        flow.task.began(self.shared.runtime.spawn(task).abort_handle());
         Some(flow)
     }
 
@@ -176,15 +175,11 @@ impl UdpVirtual {
         })
     }
 
+    /// A flow whose destination refuses leaves the table before its task ends.
     fn forget(&self, client: SocketAddr, flow: &Arc<UdpFlow>) {
-        let mut flows = self.flows.lock();
-        if flows.get(&client).is_some_and(|found| Arc::ptr_eq(found, flow)) {
-            flows.remove(&client);
-        }
-    }
-
-    fn holds(&self, client: SocketAddr, flow: &Arc<UdpFlow>) -> bool {
-        self.flows.lock().get(&client).is_some_and(|found| Arc::ptr_eq(found, flow))
+        let carrier: Carrier = Arc::clone(flow) as Carrier;
+        self.shared.connections.balancer.uncarry(Protocol::Udp, client, self.address, &carrier);
+        flow.task.end();
     }
 }
 
@@ -215,24 +210,35 @@ async fn receive(socket: Arc<UdpSocket>, serving: Arc<UdpVirtual>) {
     }
 }
 
-/// Packets back to one client, until the flow is idle for too long, is refused or is forgotten.
-async fn answer(socket: Arc<UdpSocket>, serving: Arc<UdpVirtual>, client: SocketAddr, flow: Arc<UdpFlow>) {
+/// Packets back to one client, until the flow is idle for too long, is refused or has lost its destination.
+async fn answer(
+    socket: Arc<UdpSocket>,
+    serving: Arc<UdpVirtual>,
+    client: SocketAddr,
+    flow: Arc<UdpFlow>,
+    carried: Carried,
+) {
     let shared = &serving.shared;
+    let _open = shared.connections.open();
     let timeout = u64::try_from(shared.options.udp_timeout.as_millis()).unwrap_or(u64::MAX);
     loop {
+        let mut changed = pin!(serving.changed.notified());
+        // From here on no change is missed.
+        changed.as_mut().enable();
         let idle = wait::now(&shared.clock).saturating_sub(flow.used.load(Relaxed));
         let rest = Duration::from_millis(timeout.saturating_sub(idle));
-        if rest.is_zero() || !serving.holds(client, &flow) {
+        if rest.is_zero() || !serving.holds(&flow) {
             break;
         }
-        let readable = wait::timeout(&shared.clock, rest, flow.socket.readable()).await;
-        if readable.is_some() && !serving.pass_back(&socket, client, &flow) {
-            break;
+        tokio::select! {
+            biased;
+            readable = wait::timeout(&shared.clock, rest, flow.socket.readable()) => {
+                if readable.is_some() && !serving.pass_back(&socket, client, &flow) {
+                    break;
+                }
+            }
+            () = changed => {}
         }
     }
-    serving.forget(client, &flow);
-    shared.connections.close(flow.id);
-    if let Some(connection) = flow.connection.lock().take() {
-        connection.close(wait::now(&shared.clock));
-    }
+    carried.close(wait::now(&shared.clock));
 }

@@ -90,7 +90,14 @@ impl Connection {
         self.release();
     }
 
-    fn release(&self) {
+    pub(super) fn protocol(&self) -> Protocol {
+        match self.service.key() {
+            ServiceKey::Address { protocol, .. } => protocol,
+            ServiceKey::Mark(_) => Protocol::Tcp,
+        }
+    }
+
+    pub(super) fn release(&self) {
         if self.over.swap(true, Relaxed) {
             return;
         }

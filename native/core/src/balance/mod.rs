@@ -25,7 +25,9 @@ pub use scheduler::SchedulerKind;
 pub use service::{Changes, HashOptions, Picker, ServiceOptions, VirtualService};
 pub use statistics::{ESTIMATION_PERIOD, Rates, Totals};
 pub use table::Balancer;
-pub use tracking::{Direction, Packet, Segment, State, Timeouts, TrackedConnection, Verdict};
+pub use tracking::{
+    Carried, Carrier, Direction, Packet, Segment, State, Timeouts, TrackedConnection, Verdict,
+};
 
 #[cfg(test)]
 mod tests;

@@ -61,6 +61,24 @@ impl Snapshot {
         let position = self.scheduler.pick(&self.destinations, flow)?;
         self.destinations.get(position).map(read)
     }
+
+    fn choose(&self, flow: &Flow, tried: &[SocketAddr]) -> Option<Arc<Destination>> {
+        if tried.is_empty() {
+            return self.pick(flow, Arc::clone);
+        }
+        let untried = |destination: &Arc<Destination>| !tried.contains(&destination.address());
+        // Schedulers with a cursor move on by themselves; the others are asked once and then stepped past.
+        for _ in 0..=tried.len() {
+            if let Some(destination) = self.pick(flow, Arc::clone).filter(untried) {
+                return Some(destination);
+            }
+        }
+        let excluded: FxHashSet<_> = tried.iter().copied().collect();
+        let usable = |destination: &&Arc<Destination>| {
+            destination.available() && !excluded.contains(&destination.address())
+        };
+        self.destinations.iter().filter(usable).min_by_key(|destination| destination.active()).cloned()
+    }
 }
 
 type Observer = Box<dyn Fn(&VirtualService) + Send + Sync>;
@@ -91,6 +109,7 @@ impl std::fmt::Debug for VirtualService {
 
 /// Picks of one thread: it keeps the snapshot it saw last, so that a pick needs no more than to see that it still holds.
 pub struct Picker {
+    service: Arc<VirtualService>,
     seen: Cache<SnapshotOf, Arc<Snapshot>>,
 }
 
@@ -109,6 +128,11 @@ impl Picker {
     #[inline]
     pub fn pick<R>(&mut self, flow: &Flow, read: impl FnOnce(&Arc<Destination>) -> R) -> Option<R> {
         self.seen.load().pick(flow, read)
+    }
+
+    /// As [`VirtualService::connect`].
+    pub fn connect(&mut self, flow: &Flow, now: u64) -> Option<Connection> {
+        self.service.connect_by(self.seen.load(), flow, now, &[])
     }
 }
 
@@ -284,7 +308,7 @@ impl VirtualService {
 
     /// A way in for one thread that picks often.
     pub fn picker(self: &Arc<Self>) -> Picker {
-        Picker { seen: Cache::new(SnapshotOf(Arc::clone(self))) }
+        Picker { service: Arc::clone(self), seen: Cache::new(SnapshotOf(Arc::clone(self))) }
     }
 
     /// Send a connection to a destination and count it there. None: no destination is available.
@@ -299,9 +323,19 @@ impl VirtualService {
         now: u64,
         tried: &[SocketAddr],
     ) -> Option<Connection> {
-        let chosen = match self.snapshot.load().options.persistence {
-            Some(persistence) => self.choose_persistent(flow, now, &persistence, tried),
-            None => self.choose(flow, tried).map(|destination| (destination, None)),
+        self.connect_by(&self.snapshot.load(), flow, now, tried)
+    }
+
+    fn connect_by(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        flow: &Flow,
+        now: u64,
+        tried: &[SocketAddr],
+    ) -> Option<Connection> {
+        let chosen = match snapshot.options.persistence {
+            Some(persistence) => self.choose_persistent(snapshot, flow, now, &persistence, tried),
+            None => snapshot.choose(flow, tried).map(|destination| (destination, None)),
         };
         let Some((destination, template)) = chosen else {
             self.refused.fetch_add(1, Relaxed);
@@ -311,27 +345,9 @@ impl VirtualService {
         Some(Connection::open(Arc::clone(self), destination, template))
     }
 
-    fn choose(&self, flow: &Flow, tried: &[SocketAddr]) -> Option<Arc<Destination>> {
-        if tried.is_empty() {
-            return self.pick(flow, Arc::clone);
-        }
-        let untried = |destination: &Arc<Destination>| !tried.contains(&destination.address());
-        // Schedulers with a cursor move on by themselves; the others are asked once and then stepped past.
-        for _ in 0..=tried.len() {
-            if let Some(destination) = self.pick(flow, Arc::clone).filter(untried) {
-                return Some(destination);
-            }
-        }
-        let excluded: FxHashSet<_> = tried.iter().copied().collect();
-        let snapshot = self.snapshot.load();
-        let usable = |destination: &&Arc<Destination>| {
-            destination.available() && !excluded.contains(&destination.address())
-        };
-        snapshot.destinations.iter().filter(usable).min_by_key(|destination| destination.active()).cloned()
-    }
-
     fn choose_persistent(
         &self,
+        snapshot: &Snapshot,
         flow: &Flow,
         now: u64,
         persistence: &Persistence,
@@ -343,7 +359,7 @@ impl VirtualService {
         {
             return Some((Arc::clone(template.destination()), Some(template)));
         }
-        let destination = self.choose(flow, tried)?;
+        let destination = snapshot.choose(flow, tried)?;
         // A client whose destination has just failed is moved for good.
         let template =
             self.templates.insert(client, &destination, now, persistence.timeout, !tried.is_empty());

@@ -1,4 +1,4 @@
-//! What tells tracked connections apart, in 40 bytes.
+//! What tells tracked connections apart, in 40 bytes, and in 16.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -34,6 +34,53 @@ impl FlowKey {
     pub(super) fn target(&self) -> SocketAddr {
         SocketAddr::new(address(self.target), (self.rest >> 8) as u16)
     }
+
+    /// The key itself where both addresses are IPv4, a fingerprint otherwise.
+    pub(super) fn short(&self, seeds: &[u64; 2]) -> Short {
+        let [client, target] = [self.client, self.target];
+        if [client, target].iter().all(|address| address[0] == 0 && address[1] >> 32 == MAPPED) {
+            return Short([client[1] << 32 | target[1] & u64::from(u32::MAX), self.rest | USED | EXACT]);
+        }
+        let mut first = mix(client[0] ^ seeds[0], client[1] ^ seeds[1]);
+        first = mix(first ^ target[0], target[1] ^ seeds[1]);
+        let second = mix(first ^ self.rest, seeds[0]);
+        Short([first ^ second.rotate_left(32), second & !EXACT | USED])
+    }
+}
+
+/// Bits 32 to 47 of an IPv4 address that is mapped to IPv6.
+const MAPPED: u64 = 0xffff;
+const USED: u64 = 1 << 63;
+const EXACT: u64 = 1 << 62;
+
+/// Sixteen bytes that stand for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Short([u64; 2]);
+
+impl Short {
+    /// None for an empty slot's.
+    pub(super) fn from_words(words: [u64; 2]) -> Option<Self> {
+        (words[1] != 0).then_some(Self(words))
+    }
+
+    pub(super) fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    /// No other key has the same.
+    pub(super) fn is_exact(self) -> bool {
+        self.0[1] & EXACT != 0
+    }
+
+    pub(super) fn hash(self, seeds: &[u64; 2]) -> u64 {
+        mix(self.0[0] ^ seeds[0], self.0[1] ^ seeds[1])
+    }
+}
+
+/// The halves of a 128 bit product, folded.
+fn mix(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    (product >> 64) as u64 ^ product as u64
 }
 
 fn words(address: IpAddr) -> [u64; 2] {
@@ -52,6 +99,10 @@ fn address(words: [u64; 2]) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn key(protocol: Protocol, client: &str, target: &str) -> FlowKey {
+        FlowKey::new(protocol, client.parse().unwrap(), target.parse().unwrap())
+    }
+
     #[test]
     fn addresses_come_back_as_they_were() {
         for (client, target) in [("10.0.0.1:65535", "10.96.0.1:80"), ("[fd00::1]:1", "[fd00::96]:65535")] {
@@ -61,5 +112,24 @@ mod tests {
                 assert_eq!((key.protocol(), key.client(), key.target()), (protocol, client, target));
             }
         }
+    }
+
+    #[test]
+    fn short_keys_of_ipv4_are_exact_and_differ_in_every_part() {
+        let seeds = [1, 2];
+        let all = [
+            key(Protocol::Tcp, "10.0.0.1:65535", "10.96.0.1:80"),
+            key(Protocol::Udp, "10.0.0.1:65535", "10.96.0.1:80"),
+            key(Protocol::Tcp, "10.0.0.2:65535", "10.96.0.1:80"),
+            key(Protocol::Tcp, "10.0.0.1:65534", "10.96.0.1:80"),
+            key(Protocol::Tcp, "10.0.0.1:65535", "10.96.0.2:80"),
+            key(Protocol::Tcp, "10.0.0.1:65535", "10.96.0.1:81"),
+        ];
+        let shorts: Vec<_> = all.iter().map(|key| key.short(&seeds)).collect();
+        for (at, short) in shorts.iter().enumerate() {
+            assert!(short.is_exact());
+            assert!(!shorts[..at].contains(short));
+        }
+        assert!(!key(Protocol::Tcp, "[fd00::1]:1", "[fd00::96]:65535").short(&seeds).is_exact());
     }
 }

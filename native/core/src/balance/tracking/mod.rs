@@ -1,21 +1,23 @@
 //! The connection table: which destination each packet of a known connection goes to, and for how long it is known.
 //!
-//! A look-up takes no lock (papaya's map is read in epochs). The counts of the destinations follow the states of their
-//! connections as IPVS's do, and a connection that is over leaves the table when `expire` is called.
+//! The counts of the destinations follow the states of their connections as IPVS's do, and a connection that is over
+//! leaves the table when `expire` is called, or when who carries it lets go of it (`carried`).
 
+mod carried;
 mod deadlines;
+mod flows;
 mod key;
 mod state;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use papaya::HashMap;
-use rustc_hash::FxBuildHasher;
 
+pub use self::carried::{Carried, Carrier};
 use self::deadlines::{Deadlines, second};
+use self::flows::{FlowTable, Keyed};
 use self::key::FlowKey;
 pub use self::state::{Direction, Segment, State, Timeouts};
 use super::connection::Connection;
@@ -58,26 +60,76 @@ pub struct TrackedConnection {
     pub target: SocketAddr,
     pub destination: SocketAddr,
     pub state: State,
-    /// Milliseconds of the clock that the packets came with.
+    /// Milliseconds of the clock that the packets came with; u64::MAX for a connection that is carried.
     pub expires: u64,
 }
 
-#[derive(Debug)]
+/// When a carried connection is over by itself.
+const NEVER: u64 = u64::MAX >> 8;
+
 struct Tracked {
+    key: FlowKey,
     connection: Connection,
     /// The state's number in the low byte; the rest is when it is over.
     state_and_expiry: AtomicU64,
     /// The second it is filed under in the deadlines; entries for others are stale.
     filed: AtomicU64,
+    carrier: Option<Carrier>,
+}
+
+impl std::fmt::Debug for Tracked {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.copy().fmt(out)
+    }
+}
+
+impl Keyed for Tracked {
+    fn key(&self) -> &FlowKey {
+        &self.key
+    }
 }
 
 impl Tracked {
+    fn new(key: FlowKey, connection: Connection, carrier: Option<Carrier>) -> Self {
+        let (state_and_expiry, filed) = (AtomicU64::default(), AtomicU64::new(u64::MAX));
+        Self { key, connection, state_and_expiry, filed, carrier }
+    }
+
     /// A connection that has a destination and has seen no packet.
-    fn begin(service: &Arc<VirtualService>, packet: &Packet, now: u64) -> Option<Self> {
+    fn begin(key: FlowKey, service: &Arc<VirtualService>, packet: &Packet, now: u64) -> Option<Self> {
         let connection = service.connect(&Flow::new(packet.client, packet.target.ip()), now)?;
         connection.set_active(false);
-        let word = AtomicU64::new(now.saturating_add(1) << 8 | State::None as u64);
-        Some(Self { connection, state_and_expiry: word, filed: AtomicU64::new(u64::MAX) })
+        let tracked = Self::new(key, connection, None);
+        tracked.set(State::None, now.saturating_add(1));
+        Some(tracked)
+    }
+
+    fn set(&self, state: State, expires: u64) {
+        self.state_and_expiry.store(expires << 8 | state as u64, Relaxed);
+    }
+
+    fn destination(&self) -> SocketAddr {
+        self.connection.address_for(self.key.target().port())
+    }
+
+    /// The destination as the table keeps it beside the key, so that who asks for no more needs no more: 0 where it is
+    /// not of IPv4.
+    fn word(&self) -> u64 {
+        match self.destination() {
+            SocketAddr::V4(v4) => u64::from(u32::from(*v4.ip())) << 32 | u64::from(v4.port()) << 8 | 1,
+            SocketAddr::V6(_) => 0,
+        }
+    }
+
+    fn copy(&self) -> TrackedConnection {
+        TrackedConnection {
+            protocol: self.key.protocol(),
+            client: self.key.client(),
+            target: self.key.target(),
+            destination: self.destination(),
+            state: self.state(),
+            expires: if self.expires() == NEVER { u64::MAX } else { self.expires() },
+        }
     }
 
     fn state(&self) -> State {
@@ -110,11 +162,17 @@ impl Tracked {
 }
 
 /// The connections of one balancer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ConnectionTable {
-    tracked: HashMap<FlowKey, Tracked, FxBuildHasher>,
+    tracked: FlowTable<Tracked>,
     deadlines: Deadlines,
     timeouts: ArcSwap<Timeouts>,
+}
+
+impl std::fmt::Debug for ConnectionTable {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ConnectionTable").field("connections", &self.tracked.len()).finish_non_exhaustive()
+    }
 }
 
 impl ConnectionTable {
@@ -128,9 +186,9 @@ impl ConnectionTable {
 
     /// Drop a connection if it is over.
     fn end(&self, key: &FlowKey, now: u64) {
-        let tracked = self.tracked.pin();
+        let guard = self.tracked.guard();
         // Only one remover gets it, and gives its count back at once: memory is freed some time later.
-        if let Ok(Some((_, ended))) = tracked.remove_if(key, |_, tracked| tracked.expires() <= now) {
+        if let Some(ended) = self.tracked.remove_if(key, |tracked| tracked.expires() <= now, &guard) {
             ended.connection.end(now);
         }
     }
@@ -141,16 +199,20 @@ impl Balancer {
     pub fn forward(&self, packet: &Packet, now: u64) -> Verdict {
         let table = self.connections();
         let key = FlowKey::new(packet.protocol, packet.client, packet.target);
-        let map = table.tracked.pin();
-        let tracked = match map.get(&key).filter(|tracked| tracked.expires() > now) {
+        let guard = table.tracked.guard();
+        let tracked = match table.tracked.get(&key, &guard).filter(|tracked| tracked.expires() > now) {
             Some(tracked) => tracked,
             None => {
                 let Some(service) = self.service_of(packet) else { return Verdict::Pass };
-                let Some(fresh) = Tracked::begin(&service, packet, now) else { return Verdict::Refuse };
-                // One that is over but has not been swept away yet.
-                table.end(&key, now);
-                // Where two first packets race, the one entered first counts.
-                map.get_or_insert(key, fresh)
+                let Some(fresh) = Tracked::begin(key, &service, packet, now) else { return Verdict::Refuse };
+                let word = fresh.word();
+                // Where two first packets race, the one entered first counts; one that is over only waits to be swept.
+                let stays = |found: &Tracked| found.expires() > now;
+                let (tracked, ended) = table.tracked.enter(Arc::new(fresh), word, stays, &guard);
+                if let Some(ended) = ended {
+                    ended.connection.end(now);
+                }
+                tracked
             }
         };
         let destination = tracked.connection.destination();
@@ -180,12 +242,11 @@ impl Balancer {
     /// Drop what is over at `now`, so that the counts no longer have it; returns how many connections are left.
     pub fn expire(&self, now: u64) -> usize {
         let table = self.connections();
-        let map = table.tracked.pin();
+        let guard = table.tracked.guard();
         for (due, keys) in table.deadlines.due(second(now)) {
             for key in keys {
-                let Some(tracked) = map.get(&key).filter(|tracked| tracked.filed.load(Relaxed) == due) else {
-                    continue;
-                };
+                let filed_so = |tracked: &&Tracked| tracked.filed.load(Relaxed) == due;
+                let Some(tracked) = table.tracked.get(&key, &guard).filter(filed_so) else { continue };
                 if tracked.expires() <= now {
                     table.end(&key, now);
                 } else {
@@ -197,7 +258,7 @@ impl Balancer {
         for service in self.services() {
             service.expire(now);
         }
-        map.len()
+        table.tracked.len()
     }
 
     /// A look-up that changes nothing: the destination of a tracked connection.
@@ -207,23 +268,21 @@ impl Balancer {
         client: SocketAddr,
         target: SocketAddr,
     ) -> Option<SocketAddr> {
-        let map = self.connections().tracked.pin();
-        let tracked = map.get(&FlowKey::new(protocol, client, target))?;
-        Some(tracked.connection.address_for(target.port()))
+        let table = self.connections();
+        let guard = table.tracked.guard();
+        let found = table.tracked.find(&FlowKey::new(protocol, client, target), &guard)?;
+        if found.word == 0 {
+            return Some(found.value.destination());
+        }
+        let (ip, port) = (((found.word >> 32) as u32).into(), (found.word >> 8) as u16);
+        Some(SocketAddr::new(IpAddr::V4(ip), port))
     }
 
     /// All tracked connections, in no order.
     pub fn tracked(&self) -> Vec<TrackedConnection> {
-        let map = self.connections().tracked.pin();
-        let copy = |(key, tracked): (&FlowKey, &Tracked)| TrackedConnection {
-            protocol: key.protocol(),
-            client: key.client(),
-            target: key.target(),
-            destination: tracked.connection.address_for(key.target().port()),
-            state: tracked.state(),
-            expires: tracked.expires(),
-        };
-        map.iter().map(copy).collect()
+        let table = self.connections();
+        let guard = table.tracked.guard();
+        table.tracked.all(&guard).into_iter().map(Tracked::copy).collect()
     }
 
     pub fn timeouts(&self) -> Timeouts {
