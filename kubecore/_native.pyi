@@ -28,6 +28,51 @@ class AdmissionExpressions:
         `purpose` is "condition", "validation", "message", "annotation", "apply" or "patch"; ValueError for others.
         """
 
+@final
+class AdmissionInputs:
+    """What one request brings for expressions, as JSON, parsed once; None is null. `request` is an AdmissionRequest
+    without objects. ValueError for what is no JSON."""
+
+    def __new__(
+        cls, *, object: bytes | None, old: bytes | None, request: bytes, namespace: bytes | None
+    ) -> AdmissionInputs: ...
+
+@final
+class AdmissionRules:
+    """Expressions (CEL) of one policy or webhook, compiled once, to judge many requests."""
+
+    def __new__(
+        cls,
+        expressions: list[tuple[str, str]],
+        *,
+        params: bool,
+        variables: list[tuple[str, str]] | None = None,
+    ) -> AdmissionRules:
+        """`expressions` as (purpose, expression), purposes as of `AdmissionExpressions.check`; `variables` as (name,
+        expression) in order, None where there can be none. Faulty ones fail when they are evaluated."""
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the expressions that are faulty."""
+    def evaluate(
+        self,
+        inputs: AdmissionInputs,
+        judge: Callable[
+            [tuple[str, str] | None, tuple[str, str | None, str, str, str, str, str, str, str]],
+            tuple[bool, str, str | None],
+        ],
+        *,
+        budget: int,
+        params: bytes | None = None,
+        only: list[int] | None = None,
+    ) -> tuple[list[tuple[bool | str | bytes | None, str | None]], int]:
+        """What all expressions came to, or those at these positions, as (value, error), and what is left of the budget.
+        Values of "apply" and "patch" are JSON. ValueError when the budget does not do.
+
+        `judge` is asked what the service account (namespace, name), or who makes the request, may: verb, path of what is
+        no resource, group, resource, subresource, namespace, name, field selector, label selector. It answers whether
+        that is allowed, a reason and an error.
+        """
+
 def check_device_selector(expression: str) -> str | None:
     """What is wrong with an expression that selects devices, or None."""
 
@@ -206,6 +251,14 @@ class FieldSelector:
     def __hash__(self) -> int: ...
 
 @final
+class Changes:
+    """The changes of several resources, of which each write is one before it is answered."""
+
+    @property
+    def revision(self) -> int:
+        """Of the last one, 0 when there was none since the start."""
+
+@final
 class WatchCache:
     """Every stored object as JSON bytes, with the latest events of each resource. Thread-safe; releases the GIL."""
 
@@ -244,6 +297,7 @@ class WatchCache:
     def get(self, resource: int, namespace: str, name: str) -> tuple[int, bytes] | None: ...
     def changed(self, resource: int) -> int:
         """The revision of the resource's last change, 0 when there was none since the start."""
+    def changes(self, resources: list[int]) -> Changes: ...
     def list(
         self,
         resource: int,

@@ -20,6 +20,8 @@ import orjson
 from kubecore import _native
 from kubecore.api import enablement, schemas
 from kubecore.apiserver.admission.chain import AdmissionChain
+from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
+from kubecore.apiserver.admission.dynamic.versions import Versions
 from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
 from kubecore.apiserver.admission.plugins import default_plugins
 from kubecore.apiserver.authentication.identify import Identification
@@ -296,10 +298,17 @@ class APIServer:
             caller=self._webhooks,
         )
         self.custom.adopt(self._definitions)
+        self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._started.append("definitions")
+
+    def _admit_dynamically(self) -> None:
+        versions = Versions(self.scheme, self.served.find, self.custom.versions)
+        self.registry.admission.dynamic = DynamicAdmission(
+            self.cacher, versions, self._webhooks, self.authorizer.answer, self.clock
+        )
 
     def _kubelets(self) -> KubeletConnection:
         return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)

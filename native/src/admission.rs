@@ -1,8 +1,11 @@
-//! `_native.AdmissionExpressions`: expressions of admission policies and webhooks, checked but not evaluated.
+//! `_native.AdmissionExpressions` checks the expressions of admission policies and webhooks, `AdmissionRules` judges
+//! requests by them.
 
-use kubecore_core::admission::{self, Expressions, Purpose};
+use kubecore_core::admission::{self, Decision, Expressions, Found, Inputs, Judge, Purpose, Question, Rules};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+use serde_json::Value as Json;
 
 #[pyclass(module = "kubecore._native")]
 struct AdmissionExpressions {
@@ -22,17 +25,137 @@ impl AdmissionExpressions {
     }
 
     fn check(&self, py: Python<'_>, expression: &str, purpose: &str) -> PyResult<Option<String>> {
-        let purpose = match purpose {
-            "condition" => Purpose::Condition,
-            "validation" => Purpose::Validation,
-            "message" => Purpose::Message,
-            "annotation" => Purpose::AuditAnnotation,
-            "apply" => Purpose::ApplyConfiguration,
-            "patch" => Purpose::JsonPatch,
-            other => return Err(PyValueError::new_err(format!("no purpose of expressions: {other}"))),
-        };
+        let purpose = parse_purpose(purpose)?;
         Ok(py.detach(|| self.inner.check(expression, purpose)).err())
     }
+}
+
+fn parse_purpose(purpose: &str) -> PyResult<Purpose> {
+    Ok(match purpose {
+        "condition" => Purpose::Condition,
+        "validation" => Purpose::Validation,
+        "message" => Purpose::Message,
+        "annotation" => Purpose::AuditAnnotation,
+        "apply" => Purpose::ApplyConfiguration,
+        "patch" => Purpose::JsonPatch,
+        other => return Err(PyValueError::new_err(format!("no purpose of expressions: {other}"))),
+    })
+}
+
+/// The objects of one request, parsed once.
+#[pyclass(frozen, module = "kubecore._native")]
+struct AdmissionInputs {
+    inner: Inputs,
+}
+
+#[pymethods]
+impl AdmissionInputs {
+    #[new]
+    #[pyo3(signature = (*, object, old, request, namespace))]
+    fn new(
+        object: Option<&[u8]>,
+        old: Option<&[u8]>,
+        request: &[u8],
+        namespace: Option<&[u8]>,
+    ) -> PyResult<Self> {
+        let inner = Inputs {
+            object: parsed(object)?,
+            old: parsed(old)?,
+            request: parsed(Some(request))?,
+            namespace: parsed(namespace)?,
+        };
+        Ok(Self { inner })
+    }
+}
+
+fn parsed(body: Option<&[u8]>) -> PyResult<Json> {
+    let Some(body) = body else { return Ok(Json::Null) };
+    serde_json::from_slice(body).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Asks a Python callable, in a thread that may not hold the interpreter.
+struct Asking {
+    judge: Py<PyAny>,
+}
+
+impl Judge for Asking {
+    fn decide(&self, question: &Question) -> Decision {
+        let answered: PyResult<(bool, String, Option<String>)> = Python::attach(|py| {
+            let what = (
+                &question.verb,
+                question.path.as_deref(),
+                &question.group,
+                &question.resource,
+                &question.subresource,
+                &question.namespace,
+                &question.name,
+                &question.field_selector,
+                &question.label_selector,
+            );
+            self.judge.call1(py, (question.account.as_ref(), what))?.extract(py)
+        });
+        match answered {
+            Ok((allowed, reason, error)) => Decision { allowed, reason, error },
+            Err(error) => Decision { error: Some(error.to_string()), ..Decision::default() },
+        }
+    }
+}
+
+#[pyclass(frozen, module = "kubecore._native")]
+struct AdmissionRules {
+    inner: Rules,
+}
+
+#[pymethods]
+impl AdmissionRules {
+    #[new]
+    #[pyo3(signature = (expressions, *, params, variables = None))]
+    fn new(
+        py: Python<'_>,
+        expressions: Vec<(String, String)>,
+        params: bool,
+        variables: Option<Vec<(String, String)>>,
+    ) -> PyResult<Self> {
+        let expressions = expressions
+            .into_iter()
+            .map(|(purpose, source)| Ok((parse_purpose(&purpose)?, source)))
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(Self { inner: py.detach(|| Rules::compile(params, variables.as_deref(), &expressions)) })
+    }
+
+    #[getter]
+    fn faults(&self) -> Vec<&str> {
+        self.inner.faults().collect()
+    }
+
+    #[pyo3(signature = (inputs, judge, *, budget, params = None, only = None))]
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, AdmissionInputs>,
+        judge: Py<PyAny>,
+        budget: u64,
+        params: Option<&[u8]>,
+        only: Option<Vec<usize>>,
+    ) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let params = parsed(params)?;
+        let (inputs, judge) = (&inputs.get().inner, Asking { judge });
+        let verdict = py.detach(|| self.inner.evaluate(inputs, &params, &judge, budget, only.as_deref()));
+        let found = verdict.found.map_err(PyValueError::new_err)?;
+        let told = found.into_iter().map(|found| told(py, found)).collect::<PyResult<Vec<_>>>()?;
+        Ok((PyList::new(py, told)?, verdict.remaining))
+    }
+}
+
+/// The value, and what went wrong.
+fn told(py: Python<'_>, found: Found) -> PyResult<(Py<PyAny>, Option<String>)> {
+    Ok(match found {
+        Found::Bool(value) => (value.into_pyobject(py)?.to_owned().into_any().unbind(), None),
+        Found::Null => (py.None(), None),
+        Found::Text(text) => (text.into_pyobject(py)?.into_any().unbind(), None),
+        Found::Json(json) => (PyBytes::new(py, json.to_string().as_bytes()).into_any().unbind(), None),
+        Found::Error(why) => (py.None(), Some(why)),
+    })
 }
 
 #[pyfunction]
@@ -47,6 +170,8 @@ fn is_cel_identifier(name: &str) -> bool {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AdmissionExpressions>()?;
+    module.add_class::<AdmissionInputs>()?;
+    module.add_class::<AdmissionRules>()?;
     module.add_function(wrap_pyfunction!(check_device_selector, module)?)?;
     module.add_function(wrap_pyfunction!(is_cel_identifier, module)?)
 }

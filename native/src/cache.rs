@@ -43,6 +43,20 @@ pub fn refused(error: &PublishError) -> PyErr {
     }
 }
 
+/// When any of several resources was changed last.
+#[pyclass(frozen, module = "kubecore._native")]
+struct Changes {
+    resources: Vec<Arc<ResourceCache>>,
+}
+
+#[pymethods]
+impl Changes {
+    #[getter]
+    fn revision(&self) -> u64 {
+        self.resources.iter().map(|resource| resource.changed()).max().unwrap_or_default()
+    }
+}
+
 impl WatchCache {
     pub fn resource(&self, id: ResourceId) -> PyResult<Arc<ResourceCache>> {
         self.core.resource(id).ok_or_else(|| refused(&PublishError::UnknownResource(id)))
@@ -155,6 +169,11 @@ impl WatchCache {
     /// The revision of the resource's last change.
     fn changed(&self, resource: ResourceId) -> PyResult<u64> {
         Ok(self.resource(resource)?.changed())
+    }
+
+    fn changes(&self, resources: Vec<ResourceId>) -> PyResult<Changes> {
+        let resources = resources.into_iter().map(|id| self.resource(id)).collect::<PyResult<_>>()?;
+        Ok(Changes { resources })
     }
 
     /// Objects in a namespace, or all.
@@ -303,6 +322,7 @@ impl Listing {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<WatchCache>()?;
+    module.add_class::<Changes>()?;
     module.add_class::<Listing>()?;
     module.add_class::<Subscriptions>()
 }

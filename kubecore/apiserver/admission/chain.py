@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
@@ -51,10 +52,18 @@ class AdmissionChain:
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self.plugins = tuple(plugins)
+        # Webhooks and policies, once there is a server to call them.
+        self.dynamic: DynamicAdmission | None = None
         self._expecting: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._mutating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._validating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
         self._deciding: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
+
+    @property
+    def asked(self) -> DynamicAdmission | None:
+        """Webhooks and policies, where there are any at present."""
+        dynamic = self.dynamic
+        return dynamic if dynamic is not None and dynamic.awake else None
 
     def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
         """None when nothing has to be waited for, as for most writes."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from kubecore._native import UserInfo
 from kubecore.api import errors
 
 if TYPE_CHECKING:
     from kubecore import _native
-    from kubecore._native import UserInfo
+    from kubecore.apiserver.admission.dynamic.conditions import Question
+    from kubecore.apiserver.registry.strategy import User
 
 
 class Attributes(NamedTuple):
@@ -90,6 +92,14 @@ class Authorizer:
             attributes.name,
             attributes.path,
         )
+
+    def answer(self, user: User, question: Question) -> tuple[bool, str]:
+        """As `authorize`, of an expression's question."""
+        verb, path, group, resource, subresource, namespace, name, _, _ = question
+        if not isinstance(user, UserInfo):
+            extra = {key: list(values) for key, values in user.extra.items()}
+            user = UserInfo(user.username, user.uid, list(user.groups), extra)
+        return self.authorize(user, Attributes(verb, group, "*", resource, subresource, namespace, name, path or ""))
 
     def check(self, user: UserInfo, attributes: Attributes) -> None:
         """Raises 403 in Kubernetes' words."""

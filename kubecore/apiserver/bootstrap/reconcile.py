@@ -129,6 +129,8 @@ class Bootstrap:
             now=self._now,
             lookup=self._registry,
             field_manager="kube-apiserver",
+            # Else a webhook that is not there yet would keep the server from starting.
+            exempt=True,
         )
 
 

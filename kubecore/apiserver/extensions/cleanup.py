@@ -15,6 +15,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS
+from kubecore.apiserver.registry.options import DeleteOptions
 from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established, set_condition
 from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
@@ -105,7 +106,7 @@ class Cleanup:
 
     async def _delete_all(self, name: str, store: Store) -> None:
         context = self._context(name, verb="deletecollection")
-        await deletion.delete_collection(store, context, deletion.DeleteOptions(), "")
+        await deletion.delete_collection(store, context, DeleteOptions(), "")
 
     async def _wait_until_empty(self, name: str) -> None:
         watch = self._hub.query(name, f"resourceVersion={self._registry.cacher.native.revision}")
@@ -176,4 +177,5 @@ class Cleanup:
             now=meta.format_time(self._clock.now()),
             lookup=self._registry,
             field_manager="kube-apiserver",
+            exempt=True,
         )

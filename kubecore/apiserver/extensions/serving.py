@@ -131,6 +131,11 @@ class CustomResources:
         found = self._installed.get(name)
         return None if found is None else found.definition
 
+    def versions(self, name: str) -> list[str]:
+        """Those of a definition that are served, the preferred one first; none where there is no such definition."""
+        found = self.definition(name)
+        return [] if found is None else [version.name for version in found.served]
+
     def storage_store(self, name: str) -> Store | None:
         """The store in which a definition's objects can be had in the version they are stored in."""
         found = self._installed.get(name)

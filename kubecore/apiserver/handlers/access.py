@@ -33,7 +33,7 @@ class AccessReviews:
 
     async def subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SubjectAccessReview, and LocalSubjectAccessReview within a namespace."""
-        review, warnings = self._decode(request, user, served)
+        review, warnings = await self._decode(request, user, served)
         spec = review.get("spec") or {}
         causes = _spec_causes(spec)
         if not spec.get("user") and not spec.get("groups"):
@@ -58,14 +58,14 @@ class AccessReviews:
 
     async def self_subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectAccessReview (`kubectl auth can-i`)."""
-        review, warnings = self._decode(request, user, served)
+        review, warnings = await self._decode(request, user, served)
         spec = review.get("spec") or {}
         self._refuse(served, _spec_causes(spec))
         return self._answer(request, served, review, self._judge(user, spec), warnings)
 
     async def rules(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectRulesReview (`kubectl auth can-i --list`)."""
-        review, warnings = self._decode(request, user, served)
+        review, warnings = await self._decode(request, user, served)
         namespace = (review.get("spec") or {}).get("namespace") or ""
         if not namespace:
             raise errors.bad_request("no namespace on request")
@@ -106,9 +106,11 @@ class AccessReviews:
             status["reason"] = reason
         return status
 
-    def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
+    async def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
-        return self._writing.decode(ctx, served.kind, request.body, request.content_type), ctx.warnings
+        review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        await self._writing.admit(ctx, served, review)
+        return review, ctx.warnings
 
     def _refuse(self, served: Served, causes: list[Cause]) -> None:
         if causes:

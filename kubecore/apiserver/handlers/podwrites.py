@@ -54,6 +54,8 @@ class PodSubresources:
         _check_namespace(metadata, ctx)
         ctx.resource_key, ctx.subresource = "pods", "binding"
         ctx.name = request.name or given
+        await self._writing.admit(ctx, served, binding, kind="v1/Binding", subresource=request.subresource)
+        metadata = binding.get("metadata") or {}
         node = _target(binding)
         # What PodTopologyLabels admits, and the store copies.
         binding["labels"] = {**(metadata.get("labels") or {}), **topology_labels(self._registry.cacher, node)}
@@ -76,6 +78,7 @@ class PodSubresources:
         if metadata.get("name") != request.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
         _check_namespace(metadata, ctx)
+        await self._writing.admit(ctx, served, eviction, kind="policy/v1/Eviction", subresource="eviction")
         raw = eviction.get("deleteOptions")
         options = deletion.delete_options(orjson.dumps(raw) if raw else b"", {})
         store = self._pods()
@@ -83,6 +86,8 @@ class PodSubresources:
         if not _ignores_budget(pod):
             await self._spend_budget(ctx, pod, dry_run=ctx.dry_run or options.dry_run)
         ctx.resource_key, ctx.subresource, ctx.verb = "pods", "", "delete"
+        # Asked about was the eviction.
+        ctx.exempt = True
         await deletion.delete(store, ctx, options)
         return _success(form, ctx)
 

@@ -10,8 +10,10 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import FieldError
+from kubecore.api.schemas import BuiltinKind
 from kubecore.api.scheme import group_version, split_group_version
 from kubecore.api.selectors import Selector
+from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.patching import APPLY, check_patch
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
@@ -24,7 +26,9 @@ from kubecore.apiserver.registry.store import Change
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
+    from kubecore.apiserver.admission.dynamic.subjects import Subject
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
@@ -86,6 +90,23 @@ class Replicas:
     def path(self, served: Resource, api_version: str) -> Path | None:
         """Where the replicas are in objects of a version of the kind; None where that is not known."""
         return ("spec", "replicas") if split_group_version(api_version)[0] == served.group else None
+
+
+class _ScaleSubject(OwnKind):
+    """The Scale of an object that is being changed."""
+
+    def __init__(
+        self, replicas: Replicas, ctx: RequestContext, resource: Resource, obj: JSON, old: JSON, schema: KindSchema
+    ) -> None:
+        shown = replicas.show(obj)
+        super().__init__(ctx, resource, shown, replicas.show(old), subresource="scale", schema=schema)
+        self._replicas = replicas
+        self._parent = obj
+
+    async def put(self, target: Resource, body: bytes) -> bool:
+        changed = await super().put(target, body)
+        self._replicas.put(self._parent, _replicas_in(self.obj, self.name))
+        return changed
 
 
 class ScaleSubresource:
@@ -150,8 +171,15 @@ class ScaleSubresource:
 
     async def _scale(self, request: Request, served: Served, ctx: RequestContext, wanted: Wanted) -> Response:
         store, shape = served.stored(), self._shape(request, served)
-        # The change goes through the parent's strategy and admission, as a change of its spec.
+        # The change goes through the parent's strategy and admission, as a change of its spec. Webhooks and policies
+        # see the Scale.
         ctx.subresource = ""
+
+        def facet(obj: JSON, old: JSON) -> Subject:
+            schema = BuiltinKind(self._registry.schemas, KIND)
+            return _ScaleSubject(self._replicas, ctx, served.resource, obj, old, schema)
+
+        ctx.facet = facet
 
         def path_of(version: str) -> Path | None:
             return self._replicas.path(served.resource, version)

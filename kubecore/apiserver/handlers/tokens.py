@@ -53,6 +53,7 @@ class TokenSubresources:
         account = loads(served.stored().get(request.namespace, request.name).value)
         given = wanted.get("metadata") or {}
         _check_account(given, request, meta.uid(account))
+        await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
         spec = wanted.get("spec") or {}
         seconds = spec.get("expirationSeconds") or _DEFAULT_SECONDS
         causes = _seconds_causes(seconds)
@@ -130,6 +131,7 @@ class TokenSubresources:
         """TokenReview: who is the bearer of this token?"""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        await self._writing.admit(ctx, served, review)
         spec = review.get("spec") or {}
         token = spec.get("token") or ""
         if not token:
@@ -149,6 +151,7 @@ class TokenSubresources:
     async def self_review(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectReview (`kubectl auth whoami`)."""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
+        await self._writing.admit(ctx, served, _head(served))
         answer = {
             **_head(served),
             "metadata": {"creationTimestamp": ctx.now},

@@ -12,6 +12,7 @@ import orjson
 from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart
+from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.failing import as_status, warned
@@ -74,6 +75,7 @@ class Writing:
             field_manager=manager_of(options, request.user_agent),
             field_validation=options.field_validation,
             api_version=served.resource.api_version,
+            options=options,
             warnings=[served.warning] if served.warning else [],
         )
 
@@ -271,6 +273,18 @@ class Writing:
     def _shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
         return shape_of(request.accept, request.query, served, self._clock)
+
+    async def admit(
+        self, ctx: RequestContext, served: Served, obj: JSON, *, kind: str = "", subresource: str = ""
+    ) -> None:
+        """Webhooks and policies over what is created and not stored: an object of `kind`, by default what is served,
+        which they may change. Raises StatusError when it is refused."""
+        dynamic = self._registry.admission.asked
+        if dynamic is None:
+            return
+        ctx.operation = "CREATE"
+        schema = BuiltinKind(self._schemas, kind or served.kind)
+        await dynamic.admit(OwnKind(ctx, served.resource, obj, subresource=subresource, schema=schema))
 
     def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
         """What is answered and not stored."""

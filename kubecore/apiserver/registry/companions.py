@@ -68,7 +68,8 @@ async def _beside(
 
 async def take_away(registry: Registry, ctx: RequestContext, gone: Sequence[Companion]) -> None:
     """Deletes companions; that one is not there is no fault, and another failure is only logged."""
-    from kubecore.apiserver.registry.deletion import DeleteOptions, delete
+    from kubecore.apiserver.registry.deletion import delete
+    from kubecore.apiserver.registry.options import DeleteOptions
 
     for one in gone:
         store = _store(registry, one)

@@ -14,8 +14,10 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
+from kubecore.apiserver.admission.dynamic.stored import admit_deletion
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import json_body, loads
+from kubecore.apiserver.registry.options import DeleteOptions
 from kubecore.apiserver.registry.store import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
@@ -30,19 +32,6 @@ _TRIES = 64
 _PARALLEL = 64
 _INT64, _INT64_DIGITS = 1 << 63, 20
 _POLICIES = ("Foreground", "Background", "Orphan", "nil")
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """metav1.DeleteOptions, checked."""
-
-    grace: int | None = None
-    propagation: str = ""
-    # orphanDependents, the forerunner of propagation; None where it is not given.
-    orphan: bool | None = None
-    uid: str = ""
-    resource_version: str = ""
-    dry_run: bool = False
 
 
 def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
@@ -128,14 +117,18 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     """Deletes one object, or marks it so. Raises 404, 409."""
     ctx.operation = "DELETE"
     ctx.dry_run = ctx.dry_run or options.dry_run
+    ctx.options = options
     admitted = False
     for _ in range(_TRIES):
         stored = await store.read(ctx.namespace, ctx.name)
         obj = loads(stored.value)
         _check_preconditions(store, ctx, options, obj, stored)
         if not admitted:
-            store.registry.admission.validate(ctx, None, obj)
-            if (deciding := store.registry.admission.decide(ctx, None, obj)) is not None:
+            admission = store.registry.admission
+            admission.validate(ctx, None, obj)
+            if (dynamic := admission.asked) is not None:
+                await admit_deletion(dynamic, store, ctx, stored)
+            if (deciding := admission.decide(ctx, None, obj)) is not None:
                 await deciding
             admitted = True
         try:

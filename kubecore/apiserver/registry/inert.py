@@ -7,10 +7,6 @@ from __future__ import annotations
 
 _BY_WHAT_IS_MISSING = {
     "network policy": ("networkpolicies.networking.k8s.io",),
-    "admission webhooks": (
-        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
-        "validatingwebhookconfigurations.admissionregistration.k8s.io",
-    ),
     "admission policies": (
         "mutatingadmissionpolicies.admissionregistration.k8s.io",
         "mutatingadmissionpolicybindings.admissionregistration.k8s.io",

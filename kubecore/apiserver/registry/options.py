@@ -27,6 +27,19 @@ class WriteOptions:
     params: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """metav1.DeleteOptions, checked."""
+
+    grace: int | None = None
+    propagation: str = ""
+    # orphanDependents, the forerunner of propagation; None where it is not given.
+    orphan: bool | None = None
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
 NO_OPTIONS = WriteOptions()
 
 

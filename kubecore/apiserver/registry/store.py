@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import BuiltinKind, apart
+from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
@@ -130,7 +131,8 @@ class Store:
         found = self.get(namespace, name)
         return found if self.conversion is None else await self.conversion.read(found)
 
-    async def _template(self, body: bytes) -> Template:
+    async def template(self, body: bytes) -> Template:
+        """An object of this store's version, ready to be stored."""
         return self.codec.template(body) if self.conversion is None else await self.conversion.template(body)
 
     async def _read_back(self, stored: Stored) -> bytes:
@@ -158,17 +160,22 @@ class Store:
         if self.has_status and not strategy.status_on_create:
             obj.pop("status", None)
         strategy.default(obj)
-        self._dedup_owners(ctx, metadata)
+        self.dedup_owners(ctx, metadata)
         if (coming := self._admission.expect(ctx, obj)) is not None:
             await coming
         # Before admission: what the server adds or changes is nobody's.
         managed = ctx.managed = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
+        dynamic = self._admission.asked
+        if dynamic is not None:
+            managed = await stored_requests.mutate_new(dynamic, self, ctx, obj, managed, unnamed=bool(generated))
         finish = strategy.begin_create(ctx, obj)
         done = False
         try:
             self._check_new(ctx, obj)
+            if dynamic is not None:
+                await stored_requests.validate(dynamic, self, ctx, obj, None, None, managed)
             if (deciding := self._admission.decide(ctx, obj, None)) is not None:
                 await deciding
             async with companions.beside(self.registry, ctx, strategy.companions(obj)):
@@ -209,7 +216,7 @@ class Store:
                 return body
             try:
                 if not taken:
-                    template = await self._template(body)
+                    template = await self.template(body)
                     return await self._read_back(await self._storage.create(self.key(ctx.namespace, name), template))
             except KeyExists:
                 pass
@@ -219,7 +226,7 @@ class Store:
                 raise errors.already_exists(self.resource.group, self.resource.plural, name)
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
-    def _dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
+    def dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
         told = lifecycle.without_duplicate_owners(metadata, admitted=patched)
         if told and told not in ctx.warnings:
             ctx.warnings.append(told)
@@ -280,10 +287,15 @@ class Store:
 
     async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
         rules, managed = self._defaulted(ctx, obj, old, stored)
+        dynamic = self._admission.asked
+        if dynamic is not None:
+            managed = await stored_requests.mutate_changed(dynamic, self, ctx, obj, old, stored, managed, rules)
         finish = None if ctx.subresource else self.strategy.begin_update(ctx, obj, old)
         written = None
         try:
             self._check_update(ctx, rules, obj, old)
+            if dynamic is not None:
+                await stored_requests.validate(dynamic, self, ctx, obj, old, stored, managed)
             written = await self._write_update(ctx, obj, old, stored, managed)
         finally:
             _finish(ctx, finish, written is not None and not ctx.dry_run)
@@ -307,7 +319,7 @@ class Store:
             return Written(self.codec.rendered(body, stored.revision))
         key = self.key(ctx.namespace, ctx.name)
         async with companions.beside(self.registry, ctx, strategy.companions(obj), strategy.companions(old)):
-            result = await self._storage.update(key, await self._template(body), expected=stored.revision)
+            result = await self._storage.update(key, await self.template(body), expected=stored.revision)
         strategy.after_update(ctx, obj, old)
         return Written(await self._read_back(result))
 
@@ -321,7 +333,7 @@ class Store:
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
         lifecycle.carry_over(metadata, old_metadata, resource, patch=ctx.verb == "patch")
-        self._dedup_owners(ctx, metadata, patched=ctx.verb == "patch")
+        self.dedup_owners(ctx, metadata, patched=ctx.verb == "patch")
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
         elif ctx.subresource or metadata.get("managedFields") is None:
@@ -331,7 +343,7 @@ class Store:
             metadata["managedFields"] = [{}]
         if not metadata.get("managedFields"):
             metadata.pop("managedFields", None)
-        strategy = self._restrict(ctx, obj, old)
+        strategy = self.restrict(ctx, obj, old)
         default = strategy.default_status if ctx.subresource == "status" else strategy.default
         default(obj)
         # Before admission: what the server adds or changes is nobody's.
@@ -362,7 +374,7 @@ class Store:
         self._admission.validate(ctx, obj, old)
         strategy.canonicalize(obj)
 
-    def _restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
+    def restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
         """Undoes what this path may not change; the strategy that rules the rest."""
         if not ctx.subresource:
             if self.has_status:
@@ -405,7 +417,7 @@ class Store:
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        gone = await self._storage.delete(key, await self._template(body), expected=stored.revision)
+        gone = await self._storage.delete(key, await self.template(body), expected=stored.revision)
         self.strategy.after_delete(ctx, obj)
         await companions.take_away(self.registry, ctx, self.strategy.companions(obj))
         return await self._read_back(gone)
@@ -417,7 +429,7 @@ class Store:
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        written = await self._storage.update(key, await self._template(body), expected=stored.revision)
+        written = await self._storage.update(key, await self.template(body), expected=stored.revision)
         return await self._read_back(written)
 
 

@@ -3,10 +3,11 @@
 Hooks run in the request's turn of the event loop and never wait. Objects are plain dicts that belong to the request:
 hooks change `obj` in place and leave `old` alone, which is shared with the cache.
 
-The order for a create is: decode (schema) → `default` → mutating admission → `default` → `begin_create` →
-`prepare_for_create` → `validate` → validating admission → admission that may wait → `companions` → storage →
-`after_create`. An update runs `default`, admission, `default`, `begin_update`, `prepare_for_update`, `validate` +
-`validate_update`, validating admission, admission that may wait, `companions`.
+The order for a create is: decode (schema) → `default` → mutating admission → `default` → webhooks and policies that
+mutate → `begin_create` → `prepare_for_create` → `validate` → validating admission → webhooks and policies that validate
+→ admission that may wait → `companions` → storage → `after_create`. An update runs `default`, admission, `default`,
+webhooks, `begin_update`, `prepare_for_update`, `validate` + `validate_update`, validating admission, webhooks,
+admission that may wait, `companions`.
 After upstream k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go and pkg/registry/generic/registry/store.go.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubecore.api.errors import Cause
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.admission.dynamic.subjects import Subject
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
@@ -85,13 +87,28 @@ class RequestContext:
     operation: str = ""
     # The version the client speaks ("apps/v1"); "" for the stored one.
     api_version: str = ""
-    options: JSON = field(default_factory=dict)
+    # As the client gave them: WriteOptions or DeleteOptions; None for what the server does by itself.
+    options: object = None
     warnings: list[str] = field(default_factory=list)
     # managedFields (JSON) as a server-side apply has left them, or as they are known to become; None: the store works
     # out what this write owns, and leaves it here where the object is new.
     managed: bytes | None = None
     # Told once how the write ended, by the store.
     finish: Finish | None = None
+    # Neither webhooks nor policies are asked.
+    exempt: bool = False
+    # When, on the monotonic clock, the request has taken too long; 0 while nobody has asked.
+    deadline: float = 0.0
+    # What admission has to say to the audit, by key.
+    annotations: dict[str, str] | None = None
+    # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
+    facet: Callable[[JSON, JSON], Subject] | None = None
+
+    def annotate(self, key: str, value: str) -> None:
+        """For the audit; of several values for one key the first one stays."""
+        if self.annotations is None:
+            self.annotations = {}
+        self.annotations.setdefault(key, value)
 
     def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
         """Another object ("pods", "deployments.apps"; namespace "" for cluster scope), or None."""

@@ -39,6 +39,7 @@ impl<'a> Machine<'a> {
     fn member(&self, map: &Map<'a>, name: &str) -> Option<Result<Value<'a>, String>> {
         match map {
             Map::Json { members, node, resource } => json::member(members, node, *resource, name),
+            Map::Plain(members) => members.get(name).map(|value| Ok(json::plain(value))),
             Map::Owned(owned) => owned.get(&Key::String(name.into())).cloned().map(Ok),
         }
     }
@@ -101,6 +102,10 @@ impl<'a> Machine<'a> {
                 Value::String(name) => Ok(json::member(members, node, *resource, name.as_str()).transpose()?),
                 _ => Err(NO_SUCH_OVERLOAD.into()),
             },
+            Value::Map(Map::Plain(members)) => Ok(match index {
+                Value::String(name) => members.get(name.as_str()).map(json::plain),
+                _ => None,
+            }),
             Value::Map(Map::Owned(map)) => match Key::of(index) {
                 Some(key) => Ok(map.get(&key).cloned()),
                 None => Err(format!("unsupported key type: {}", index.type_name()).into()),
@@ -113,6 +118,7 @@ impl<'a> Machine<'a> {
     pub fn at(&self, list: &List<'a>, at: usize) -> Evaluated<'a> {
         match list {
             List::Json { elements, items, .. } => json_element(&elements[at], items),
+            List::Plain(elements) => Ok(json::plain(&elements[at])),
             List::Owned { elements, .. } => Ok(elements[at].clone()),
         }
     }

@@ -1,4 +1,4 @@
-//! Expressions of admission policies, of webhooks' match conditions, and of selectors of devices: checked, not evaluated.
+//! Expressions of admission policies, of webhooks' match conditions, and of selectors of devices: whether they are any.
 //!
 //! Semantics and wording of apiserver `pkg/admission/plugin/cel` (compile.go, composition.go) and of
 //! dynamic-resource-allocation `cel/compile.go`.
@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+pub use super::authority::{Decision, Judge, Question};
 use super::check::{Abilities, Checked, check_with};
 use super::declared::{Declared, Shape};
 use super::escape;
 use super::functions_declared::{AUTHORIZER, RESOURCE_CHECK};
 use super::messages::{JSON_PATCH, OBJECT};
+use super::plan::VARIABLES;
+pub use super::rules::{Found, Inputs, Rules, Verdict};
 use super::types::Type;
 use super::{literals, parser, source};
 
@@ -43,29 +46,38 @@ impl Expressions {
 
     /// Defines a variable, also one that is faulty. Fails with what is wrong with it.
     pub fn define(&mut self, name: &str, expression: &str) -> Result<(), String> {
+        self.defined(name, expression).map(drop)
+    }
+
+    pub(super) fn defined(&mut self, name: &str, expression: &str) -> Result<Checked, String> {
         let checked = self.check_types(expression, Purpose::Validation);
         let ty = checked.as_ref().map_or(Type::Dyn, |checked| checked.ty.clone());
         if let Some(variables) = &mut self.variables {
             variables.insert(name.into(), kept(&ty));
         }
-        checked.map(drop)
+        checked
     }
 
     /// Fails with what is wrong with an expression.
     pub fn check(&self, expression: &str, purpose: Purpose) -> Result<(), String> {
-        let ty = self.check_types(expression, purpose)?.ty;
+        self.checked(expression, purpose).map(drop)
+    }
+
+    pub(super) fn checked(&self, expression: &str, purpose: Purpose) -> Result<Checked, String> {
+        let checked = self.check_types(expression, purpose)?;
+        let ty = &checked.ty;
         let (fits, wanted) = match purpose {
             Purpose::Condition | Purpose::Validation => (matches!(ty, Type::Bool), "bool"),
             Purpose::Message => (matches!(ty, Type::String), "string"),
             Purpose::AuditAnnotation => {
                 (matches!(ty, Type::String | Type::Null), "one of [string null_type]")
             }
-            Purpose::ApplyConfiguration => (is_object(&ty, OBJECT), OBJECT),
+            Purpose::ApplyConfiguration => (is_object(ty, OBJECT), OBJECT),
             Purpose::JsonPatch => {
-                (matches!(&ty, Type::List(item) if is_object(item, JSON_PATCH)), "list(JSONPatch)")
+                (matches!(ty, Type::List(item) if is_object(item, JSON_PATCH)), "list(JSONPatch)")
             }
         };
-        if fits { Ok(()) } else { Err(format!("must evaluate to {wanted} but got {}", told(&ty))) }
+        if fits { Ok(checked) } else { Err(format!("must evaluate to {wanted} but got {}", told(ty))) }
     }
 
     fn check_types(&self, expression: &str, purpose: Purpose) -> Result<Checked, String> {
@@ -85,7 +97,7 @@ impl Expressions {
         if let Some(known) = self.variables.as_ref().filter(|_| purpose != Purpose::Condition) {
             let shape = Shape::Object(known.clone());
             let declared = Declared { name: "kubernetes.variables".into(), ..Declared::new(shape, 0, 0) };
-            variables.push(("variables", Arc::new(declared).ty()));
+            variables.push((VARIABLES, Arc::new(declared).ty()));
         }
         let patches = matches!(purpose, Purpose::ApplyConfiguration | Purpose::JsonPatch);
         compiled(expression, &variables, Abilities { authorization: true, patches })

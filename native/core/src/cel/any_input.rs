@@ -35,7 +35,7 @@ fn run(source: &str) {
         let current = json::value_of(&object, &node, true);
         let old = current.clone().map(super::Value::some);
         let limits = Limits { cost: 10_000, work: MAX_WORK / 100 };
-        let variables = Variables { current, old: Some(old) };
+        let variables = Variables { current, old: Some(old), scope: None };
         let outcome = expression.evaluate(&variables, limits);
         assert!(outcome.cost <= limits.cost || outcome.value.is_err());
     }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::json;
 use super::machine::{BYTES_A_STEP, Failure, Machine, NO_SUCH_OVERLOAD};
-use super::value::{Key, List, Map, Order, Value};
+use super::value::{Key, List, Map, Order, Text, Value};
 
 /// What it takes to find a member, in values looked at.
 const LOOKUP: u64 = 6;
@@ -120,6 +120,7 @@ fn lists_equal<'a>(machine: &mut Machine<'a>, left: &List<'a>, right: &List<'a>)
 pub(crate) fn order<'a>(list: &List<'a>) -> Order<'a> {
     match list {
         List::Json { order, .. } | List::Owned { order, .. } => *order,
+        List::Plain(_) => Order::Plain,
     }
 }
 
@@ -138,7 +139,9 @@ pub(crate) fn identities<'a>(
             (_, []) => identity(&element),
             (Value::Map(map), keys) => {
                 let parts = keys.iter().map(|key| match map {
-                    Map::Json { members, .. } => members.get(&**key).map(Json::to_string).unwrap_or_default(),
+                    Map::Json { members, .. } | Map::Plain(members) => {
+                        members.get(&**key).map(Json::to_string).unwrap_or_default()
+                    }
                     Map::Owned(map) => map.get(&Key::String(key.clone())).map(identity).unwrap_or_default(),
                 });
                 parts.collect::<Vec<_>>().join("\0")
@@ -174,6 +177,19 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
             }
             Ok(true)
         }
+        Map::Plain(members) => {
+            for (name, value) in *members {
+                machine.work(LOOKUP)?;
+                let key = Value::String(Text::Borrowed(name));
+                let Some(other) = machine.element(&Value::Map(right.clone()), &key)? else {
+                    return Ok(false);
+                };
+                if !equal(machine, &json::plain(value), &other)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
         Map::Json { members, node, resource } => {
             for key in json::keys(members, node, *resource) {
                 machine.work(LOOKUP)?;
@@ -192,7 +208,7 @@ fn maps_equal<'a>(machine: &mut Machine<'a>, left: &Map<'a>, right: &Map<'a>) ->
                 Map::Json { members: others, .. } => {
                     json::unknown_members_equal(members, others, node, *resource)
                 }
-                Map::Owned(_) => true,
+                Map::Owned(_) | Map::Plain(_) => true,
             })
         }
     }

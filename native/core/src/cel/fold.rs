@@ -10,7 +10,7 @@ use super::json;
 use super::machine::{Evaluated, Failure, Machine, NO_SUCH_OVERLOAD};
 use super::plan::{FoldOp, Op};
 use super::price::Price;
-use super::value::{Key, List, Map, Order, OwnedMap, Value};
+use super::value::{Key, List, Map, Order, OwnedMap, Text, Value};
 
 /// The variables of one turn of the loop.
 type Turn<'a> = (Evaluated<'a>, Option<Evaluated<'a>>);
@@ -130,6 +130,11 @@ impl<'a> Range<'a> {
         match range {
             Value::List(list) => Ok(Self::List { list, next: 0, pairs }),
             Value::Map(Map::Owned(map)) => Ok(Self::Map { map, next: 0, pairs }),
+            Value::Map(Map::Plain(members)) => {
+                Ok(Self::Members(Box::new(members.iter().map(move |(name, value)| {
+                    (Ok(Value::String(Text::Borrowed(name))), pairs.then(|| Ok(json::plain(value))))
+                }))))
+            }
             Value::Map(Map::Json { members, node, resource }) => {
                 Ok(Self::Members(Box::new(json::keys(members, node, resource).map(move |key| {
                     let value = match &key {

@@ -27,6 +27,21 @@ fn go_type(value: &Json) -> &'static str {
     }
 }
 
+/// A value that is what it looks like: data that no schema is known of.
+pub(crate) fn plain(json: &Json) -> Value<'_> {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match number.as_i64() {
+            Some(value) => Value::Int(value),
+            None => Value::Double(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => Value::String(Text::Borrowed(text)),
+        Json::Array(elements) => Value::List(List::Plain(elements)),
+        Json::Object(members) => Value::Map(Map::Plain(members)),
+    }
+}
+
 /// A value of the schema `node`; `resource`: the root, which has what every resource has.
 pub(crate) fn value_of<'a>(json: &'a Json, node: &'a Node, resource: bool) -> Result<Value<'a>, String> {
     if json.is_null() {

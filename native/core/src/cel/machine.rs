@@ -13,6 +13,7 @@ use super::functions::Function;
 use super::functions_declared::overloads;
 use super::plan::{Op, Program, Variable, type_name};
 use super::price::Price;
+use super::scope::{Known, Scope};
 use super::types::Type;
 use super::value::{Key, List, Map, Order, OwnedMap, Text, Value};
 
@@ -68,12 +69,20 @@ pub(crate) fn no_such_overload<'a>() -> Evaluated<'a> {
 pub(crate) struct Variables<'a> {
     pub current: Result<Value<'a>, String>,
     pub old: Option<Result<Value<'a>, String>>,
+    /// What expressions of admission see instead.
+    pub scope: Option<&'a Scope<'a>>,
+}
+
+impl Default for Variables<'_> {
+    fn default() -> Self {
+        Self { current: Ok(Value::Null), old: None, scope: None }
+    }
 }
 
 /// One evaluation of one program.
 pub(crate) struct Machine<'a> {
     program: &'a Program,
-    variables: &'a Variables<'a>,
+    pub(super) variables: &'a Variables<'a>,
     /// A variable may hold a failure, which is that of whoever looks at it.
     pub(super) locals: Vec<Evaluated<'a>>,
     constants: Vec<Option<Value<'a>>>,
@@ -84,6 +93,7 @@ pub(crate) struct Machine<'a> {
     memory: u64,
     /// Constants are made for nothing.
     free: bool,
+    pub(super) known: Known<'a>,
 }
 
 /// How far an evaluation may go: upstream's cost, and values looked at.
@@ -105,14 +115,26 @@ pub(crate) fn evaluate<'a>(
     variables: &'a Variables<'a>,
     limits: Limits,
 ) -> Outcome<'a> {
+    evaluate_with(program, variables, limits, &mut Known::default())
+}
+
+/// As `evaluate`, with what is known already of a policy's own variables.
+pub(crate) fn evaluate_with<'a>(
+    program: &'a Program,
+    variables: &'a Variables<'a>,
+    limits: Limits,
+    known: &mut Known<'a>,
+) -> Outcome<'a> {
     let mut machine = Machine::new(program, variables, limits);
+    std::mem::swap(&mut machine.known, known);
     let value = machine.eval(&program.op);
+    std::mem::swap(&mut machine.known, known);
     Outcome { value, cost: machine.cost, work: machine.work }
 }
 
 /// Computes all conversions of constants, whose faults are told before anything runs.
 pub(crate) fn try_constants(program: &Program) -> Result<(), String> {
-    let variables = Variables { current: Ok(Value::Null), old: None };
+    let variables = Variables::default();
     let mut machine = Machine::new(program, &variables, Limits { cost: u64::MAX, work: MAX_WORK });
     for (index, op) in program.constants.iter().enumerate() {
         if matches!(op, Op::Call { .. }) {
@@ -135,6 +157,7 @@ impl<'a> Machine<'a> {
             work: 0,
             memory: 0,
             free: false,
+            known: Known::default(),
         }
     }
 
@@ -190,6 +213,7 @@ impl<'a> Machine<'a> {
                 }
                 value
             }
+            Op::Composed { index, mode, paid } => self.composed(*index, *mode, *paid),
             Op::Select { operand, field, mode } => self.select(operand, field, *mode),
             Op::Index { operand, index, optional, paid } => self.index(operand, index, *optional, *paid),
             Op::And(sides) => self.logical(sides, false),
@@ -226,6 +250,7 @@ impl<'a> Machine<'a> {
             }
             Op::List { elements, optional } => self.list(elements, optional),
             Op::Map(entries) => self.map(entries),
+            Op::Message { name, fields } => self.message(name, fields),
             Op::Fold(fold) => self.fold(fold),
         }
     }
@@ -235,6 +260,7 @@ impl<'a> Machine<'a> {
         let variable = match which {
             Variable::Current => Some(&self.variables.current),
             Variable::Old => self.variables.old.as_ref(),
+            Variable::Named(at) => return self.named(at),
         };
         match variable {
             Some(Ok(value)) => Ok(value.clone()),

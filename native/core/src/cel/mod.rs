@@ -9,6 +9,7 @@ pub mod admission;
 #[cfg(test)]
 mod any_input;
 mod ast;
+mod authority;
 mod check;
 pub(crate) mod declared;
 mod equality;
@@ -27,9 +28,12 @@ mod machine;
 mod macros;
 mod messages;
 mod parser;
+mod patches;
 mod plan;
 mod price;
 mod quantity;
+mod rules;
+mod scope;
 mod semver;
 mod show;
 mod source;
@@ -101,7 +105,7 @@ pub(crate) fn compile(
         (Type::Bool, Wanted::Bool) | (Type::String, Wanted::String) => {}
         _ => return Err(Refusal::Type),
     }
-    let program = plan::plan(&checked, OLD);
+    let program = plan::plan(&checked, plan::Names::Old(OLD));
     machine::try_constants(&program).map_err(Refusal::Constant)?;
     literals::search_patterns(&checked.expr).map_err(Refusal::Constant)?;
     let cost = estimate::estimate(&checked, declared).max;

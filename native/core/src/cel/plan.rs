@@ -11,11 +11,16 @@ use super::functions::{Function, function};
 use super::price::Price;
 use super::types::Type;
 
+/// What holds the variables of a policy.
+pub(crate) const VARIABLES: &str = "variables";
+
 /// Which variable of an expression.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Variable {
     Current,
     Old,
+    /// One of several, by its place in their scope.
+    Named(usize),
 }
 
 #[derive(Debug)]
@@ -39,6 +44,12 @@ pub(crate) enum Op {
         operand: Box<Op>,
         field: Arc<str>,
         mode: Mode,
+    },
+    /// A variable that the policy defines, worked out when it is first looked at.
+    Composed {
+        index: usize,
+        mode: Mode,
+        paid: bool,
     },
     Index {
         operand: Box<Op>,
@@ -79,6 +90,11 @@ pub(crate) enum Op {
         optional: Vec<usize>,
     },
     Map(Vec<(Op, Op, bool)>),
+    /// An object that a patch is made of; fields with whether they are optional.
+    Message {
+        name: Arc<str>,
+        fields: Vec<(Arc<str>, Op, bool)>,
+    },
     Fold(Box<FoldOp>),
 }
 
@@ -120,17 +136,25 @@ pub(crate) struct Program {
     pub uses_old: bool,
 }
 
-/// `old`: the name of the old value; every other variable is the current one.
-pub(crate) fn plan(checked: &Checked, old: &str) -> Program {
+/// What the variables of an expression are called.
+#[derive(Clone, Copy)]
+pub(crate) enum Names<'n> {
+    /// The old value so; every other variable is the current one.
+    Old(&'n str),
+    /// So, in the order of their scope; of the policy's own, the later ones hide those before them.
+    Scope(&'n [&'n str], &'n [Box<str>]),
+}
+
+pub(crate) fn plan(checked: &Checked, names: Names<'_>) -> Program {
     let mut planner =
-        Planner { checked, old, constants: Vec::new(), scopes: Vec::new(), locals: 0, uses_old: false };
+        Planner { checked, names, constants: Vec::new(), scopes: Vec::new(), locals: 0, uses_old: false };
     let op = planner.whole(&checked.expr);
     Program { op, constants: planner.constants, locals: planner.locals, uses_old: planner.uses_old }
 }
 
 struct Planner<'c> {
     checked: &'c Checked,
-    old: &'c str,
+    names: Names<'c>,
     constants: Vec<Op>,
     scopes: Vec<(Arc<str>, usize)>,
     locals: usize,
@@ -185,10 +209,19 @@ impl Planner<'_> {
     /// `paid`: the attribute that this may be is looked up by itself, and not as part of another step.
     fn expr(&mut self, expr: &Expr, paid: bool) -> Op {
         match &expr.kind {
-            Kind::Missing | Kind::Struct { .. } => Op::Literal(Literal::Null),
+            Kind::Missing => Op::Literal(Literal::Null),
+            Kind::Struct { name, fields } => {
+                let fields =
+                    fields.iter().map(|field| (field.name.clone(), self.whole(&field.value), field.optional));
+                Op::Message { name: name.clone(), fields: fields.collect() }
+            }
             Kind::Literal(literal) => Op::Literal(literal.clone()),
             Kind::Ident(name) => self.ident(expr, name, paid),
             Kind::Select { operand, field, test } => {
+                if let Some(index) = self.composed(operand, field) {
+                    let mode = if *test { Mode::Test } else { Mode::Value };
+                    return Op::Composed { index, mode, paid: paid && !test };
+                }
                 // A test of presence is not paid for, only the way to it.
                 let operand = self.operand(operand, paid && !test);
                 let mode = match test {
@@ -229,13 +262,28 @@ impl Planner<'_> {
         if let Some(Meaning::Type(ty)) = self.checked.meanings.get(&expr.id) {
             return Op::Type(type_name(ty).into());
         }
+        let which = match self.names {
+            Names::Old(old) if **name == *old => Variable::Old,
+            Names::Old(_) => Variable::Current,
+            Names::Scope(names, _) => {
+                Variable::Named(names.iter().position(|known| **known == **name).unwrap_or(usize::MAX))
+            }
+        };
         // Upstream goes by the name alone.
-        self.uses_old |= **name == *self.old;
+        self.uses_old |= which == Variable::Old;
         if let Some((_, slot)) = self.scopes.iter().rev().find(|(known, _)| known == name) {
             return Op::Local { slot: *slot, paid };
         }
-        let which = if **name == *self.old { Variable::Old } else { Variable::Current };
         Op::Variable { which, paid }
+    }
+
+    /// Which of the policy's own variables a selection means.
+    fn composed(&self, operand: &Expr, field: &str) -> Option<usize> {
+        let (Kind::Ident(name), Names::Scope(_, own)) = (&operand.kind, self.names) else { return None };
+        if &**name != VARIABLES || self.scopes.iter().any(|(known, _)| &**known == VARIABLES) {
+            return None;
+        }
+        own.iter().rposition(|known| **known == *field)
     }
 
     /// What a selection or an index is made on.
@@ -268,6 +316,9 @@ impl Planner<'_> {
             }
             (operators::OPTIONAL_SELECT, [operand, field]) => {
                 let field = field.string_literal().cloned().unwrap_or_else(|| "".into());
+                if let Some(index) = self.composed(operand, &field) {
+                    return Op::Composed { index, mode: Mode::Optional, paid };
+                }
                 Op::Select { operand: self.operand(operand, paid), field, mode: Mode::Optional }
             }
             (operators::NOT_STRICTLY_FALSE, [value]) => Op::NotStrictlyFalse(Box::new(self.whole(value))),

@@ -10,6 +10,9 @@ use super::functions_declared::OverloadRef;
 use super::types::Type;
 use super::value::{List, Map, Value};
 
+/// What a question to the authorizer costs.
+const QUESTION: u64 = 350_000;
+
 /// How the price of a call follows from its arguments, told by their positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Price {
@@ -71,7 +74,10 @@ impl Price {
         };
         Some(match name {
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => Self::Traversal,
-            "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" => Self::Size(0, TRAVERSE),
+            "check" => Self::Fixed(QUESTION),
+            "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "jsonpatch.escapeKey" => {
+                Self::Size(0, TRAVERSE)
+            }
             "replace" | "split" => Self::Size(0, 2.0 * TRAVERSE),
             "join" => Self::Result(2.0 * TRAVERSE),
             "find" | "findAll" => Self::Matches,
@@ -186,7 +192,9 @@ fn scaled(size: u64, factor: f64) -> u64 {
 
 fn begins_with_text(list: &List<'_>) -> bool {
     match list {
-        List::Json { elements, .. } => elements.first().is_some_and(serde_json::Value::is_string),
+        List::Json { elements, .. } | List::Plain(elements) => {
+            elements.first().is_some_and(serde_json::Value::is_string)
+        }
         List::Owned { elements, .. } => {
             matches!(elements.first(), Some(Value::String(_) | Value::Bytes(_)))
         }
@@ -199,9 +207,11 @@ fn traversal(value: &Value<'_>) -> u64 {
     match value {
         Value::String(value) => text(value.as_str().len()),
         Value::Bytes(bytes) => text(bytes.len()),
-        Value::List(List::Json { elements, .. }) => elements.iter().map(json_traversal).sum(),
+        Value::List(List::Json { elements, .. } | List::Plain(elements)) => {
+            elements.iter().map(json_traversal).sum()
+        }
         Value::List(List::Owned { elements, .. }) => elements.iter().map(traversal).sum(),
-        Value::Map(Map::Json { members, .. }) => {
+        Value::Map(Map::Json { members, .. } | Map::Plain(members)) => {
             members.iter().map(|(name, value)| text(name.len()) + json_traversal(value)).sum()
         }
         Value::Map(Map::Owned(map)) => {

@@ -59,7 +59,7 @@ fn compiled(source: &str, declared: &Arc<Declared>) -> Result<(Outcome, Program)
         return Err(issues(faults));
     }
     let mut outcome = Outcome { ty: checked.ty.shown(), ..Outcome::default() };
-    let program = plan::plan(&checked, OLD);
+    let program = plan::plan(&checked, plan::Names::Old(OLD));
     if let Err(problem) =
         machine::try_constants(&program).and_then(|()| literals::search_patterns(&checked.expr))
     {
@@ -76,7 +76,7 @@ fn ran(source: &str, declared: &Arc<Declared>, node: &Node, object: &Json) -> Ou
         Ok(compiled) => compiled,
         Err(outcome) => return *outcome,
     };
-    let variables = Variables { current: json::value_of(object, node, true), old: None };
+    let variables = Variables { current: json::value_of(object, node, true), ..Variables::default() };
     let result = machine::evaluate(&program, &variables, LIMITS);
     outcome.cost = result.cost;
     match result.value {
@@ -113,6 +113,7 @@ fn shown(value: &Value<'_>) -> String {
                     .iter()
                     .map(|element| json::value_of(element, items, false).map_or_else(|e| e, |v| shown(&v)))
                     .collect(),
+                List::Plain(elements) => elements.iter().map(|one| shown(&json::plain(one))).collect(),
                 List::Owned { elements, .. } => elements.iter().map(shown).collect(),
             };
             format!("[{}]", elements.join(", "))
@@ -125,6 +126,10 @@ fn shown(value: &Value<'_>) -> String {
                         let value = json::member(members, node, *resource, name.as_str())?;
                         Some(format!("{}: {}", shown(&key), value.map_or_else(|e| e, |v| shown(&v))))
                     })
+                    .collect(),
+                Map::Plain(members) => members
+                    .iter()
+                    .map(|(name, value)| format!("{}: {}", quoted(name), shown(&json::plain(value))))
                     .collect(),
                 Map::Owned(map) => map
                     .entries
@@ -141,7 +146,7 @@ fn shown(value: &Value<'_>) -> String {
         Value::Cidr(..) => format!("cidr({})", super::show::plain(value)),
         Value::Semver(version) => format!("semver({}.{}.{})", version.major, version.minor, version.patch),
         Value::Format(name) => format!("format({})", name.to_lowercase()),
-        Value::Opaque(_) => "opaque".into(),
+        Value::Opaque(_) | Value::Authority(_) => "opaque".into(),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::{Map as JsonMap, Value as Json};
 
+use super::authority::Authority;
 use super::quantity::Quantity;
 use super::semver::Semver;
 use super::time::Timestamp;
@@ -50,6 +52,8 @@ pub(crate) enum Value<'a> {
     Cidr(IpAddr, u8),
     Semver(Rc<Semver>),
     Format(&'static str),
+    /// What expressions of admission ask the authorizer with.
+    Authority(Rc<Authority>),
     /// Data without a schema: it can be compared, and nothing else.
     Opaque(&'a Json),
 }
@@ -66,8 +70,17 @@ pub(crate) enum Order<'a> {
 
 #[derive(Clone, Debug)]
 pub(crate) enum List<'a> {
-    Json { elements: &'a [Json], items: &'a Node, order: Order<'a> },
-    Owned { elements: Rc<Vec<Value<'a>>>, order: Order<'a> },
+    Json {
+        elements: &'a [Json],
+        items: &'a Node,
+        order: Order<'a>,
+    },
+    /// Of data whose elements are what they look like.
+    Plain(&'a [Json]),
+    Owned {
+        elements: Rc<Vec<Value<'a>>>,
+        order: Order<'a>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +91,8 @@ pub(crate) enum Map<'a> {
         node: &'a Node,
         resource: bool,
     },
+    /// Data whose members are what they look like.
+    Plain(&'a JsonMap<String, Json>),
     Owned(Rc<OwnedMap<'a>>),
 }
 
@@ -86,6 +101,8 @@ pub(crate) enum Map<'a> {
 pub(crate) struct OwnedMap<'a> {
     pub entries: Vec<(Value<'a>, Value<'a>)>,
     index: FxHashMap<Key, usize>,
+    /// The type of an object that a patch is made of.
+    pub message: Option<Arc<str>>,
 }
 
 /// A value that can be a key. Numbers of one value are one key, whatever their type.
@@ -146,7 +163,7 @@ impl<'a> OwnedMap<'a> {
 
 impl Clone for OwnedMap<'_> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), index: self.index.clone() }
+        Self { entries: self.entries.clone(), index: self.index.clone(), message: self.message.clone() }
     }
 }
 
@@ -185,6 +202,7 @@ impl<'a> Value<'a> {
             Self::Cidr(..) => "net.CIDR",
             Self::Semver(_) => "kubernetes.Semver",
             Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Authority(authority) => authority.type_name(),
             Self::Opaque(_) => "unknown",
         }
     }
@@ -236,7 +254,9 @@ impl<'a> Value<'a> {
             Self::Duration(nanos) => *nanos == 0,
             Self::Timestamp(time) => time.is_zero(),
             Self::List(List::Owned { elements, .. }) => elements.is_empty(),
+            Self::List(List::Plain(elements)) => elements.is_empty(),
             Self::Map(Map::Owned(map)) => map.entries.is_empty(),
+            Self::Map(Map::Plain(members)) => members.is_empty(),
             Self::Optional(inner) => inner.is_none(),
             _ => false,
         }
@@ -246,7 +266,7 @@ impl<'a> Value<'a> {
 impl List<'_> {
     pub fn len(&self) -> usize {
         match self {
-            Self::Json { elements, .. } => elements.len(),
+            Self::Json { elements, .. } | Self::Plain(elements) => elements.len(),
             Self::Owned { elements, .. } => elements.len(),
         }
     }
@@ -255,7 +275,7 @@ impl List<'_> {
 impl Map<'_> {
     pub fn len(&self) -> usize {
         match self {
-            Self::Json { members, .. } => members.len(),
+            Self::Json { members, .. } | Self::Plain(members) => members.len(),
             Self::Owned(map) => map.entries.len(),
         }
     }

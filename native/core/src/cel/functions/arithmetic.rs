@@ -162,7 +162,7 @@ fn contains<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evalu
         [key, Value::Map(map)] => {
             let found = match map {
                 Map::Owned(owned) => Key::of(key).is_some_and(|key| owned.get(&key).is_some()),
-                Map::Json { .. } => machine.element(&Value::Map(map.clone()), key)?.is_some(),
+                Map::Json { .. } | Map::Plain(_) => machine.element(&Value::Map(map.clone()), key)?.is_some(),
             };
             Ok(Value::Bool(found))
         }
@@ -173,7 +173,7 @@ fn contains<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evalu
 fn insert<'a>(machine: &mut Machine<'a>, _: &str, args: &[Value<'a>]) -> Evaluated<'a> {
     let owned = |map: &Map<'a>| match map {
         Map::Owned(map) => Some(map.clone()),
-        Map::Json { .. } => None,
+        Map::Json { .. } | Map::Plain(_) => None,
     };
     let (Some(Value::Map(base)), more) = (args.first(), &args[1..]) else { return no_such_overload() };
     let mut map: Rc<OwnedMap<'a>> = owned(base).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `format()`: cel-go's string formatting, version 2 of the extension, in the locale en-US.
 
-use super::super::show;
-use super::super::value::{Map, Value};
+use super::super::value::{Map, Text, Value};
+use super::super::{json, show};
 use super::{Evaluated, Failure, Machine, list, text};
 use crate::go;
 
@@ -317,9 +317,13 @@ fn go_infinity(value: f64) -> String {
 fn entries<'a>(machine: &mut Machine<'a>, map: &Map<'a>) -> Result<Vec<(Value<'a>, Value<'a>)>, Failure> {
     match map {
         Map::Owned(owned) => Ok(owned.entries.clone()),
+        Map::Plain(members) => {
+            let name = |name: &'a String| Value::String(Text::Borrowed(name));
+            Ok(members.iter().map(|(key, value)| (name(key), json::plain(value))).collect())
+        }
         Map::Json { members, node, resource } => {
             let mut entries = Vec::new();
-            for key in super::super::json::keys(members, node, *resource) {
+            for key in json::keys(members, node, *resource) {
                 if let Some(value) = machine.element(&Value::Map(map.clone()), &key)? {
                     entries.push((key, value));
                 }

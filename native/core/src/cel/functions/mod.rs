@@ -2,6 +2,7 @@
 //! are.
 
 mod arithmetic;
+mod authorization;
 mod conversions;
 mod format;
 mod kubernetes;
@@ -29,6 +30,7 @@ pub(crate) fn function(name: &str, arguments: usize) -> Function {
         .or_else(|| optionals::function(name))
         .or_else(|| network::function(name))
         .or_else(|| kubernetes::function(name))
+        .or_else(|| authorization::function(name))
         .unwrap_or(|_, name, _| Err(format!("no such overload: {name}").into()))
 }
 

@@ -219,8 +219,8 @@ impl Judge {
             Some(Err(problem)) => Err(problem.clone()),
             None => Ok(Value::Optional(None)),
         });
-        let plain = Variables { current: value(place.value), old };
-        let with_optional = Variables { current: plain.current.clone(), old: optional };
+        let plain = Variables { current: value(place.value), old, scope: None };
+        let with_optional = Variables { current: plain.current.clone(), old: optional, scope: None };
         for compiled in &rules.own {
             let variables = if compiled.rule.optional_old_self { &with_optional } else { &plain };
             self.rule(compiled, place, variables, &plain, unchanged)?;

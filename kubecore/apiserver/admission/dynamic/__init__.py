@@ -1,0 +1,1 @@
+"""Admission by what is stored: webhooks."""

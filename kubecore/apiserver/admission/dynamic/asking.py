@@ -1,0 +1,120 @@
+"""Asks one webhook about one request.
+
+After upstream k8s.io/apiserver pkg/admission/plugin/webhook/{mutating,validating}/dispatcher.go.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api import errors
+from kubecore.api.errors import StatusError
+from kubecore.api.quoting import quoted
+from kubecore.apiserver.admission.dynamic import reviews
+from kubecore.apiserver.admission.dynamic.conditions import ConditionError, Judgement, holds, inputs_of
+from kubecore.apiserver.admission.dynamic.rules import object_selected
+from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.webhooks.calling import WebhookError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.admission.dynamic.conditions import Question
+    from kubecore.apiserver.admission.dynamic.reviews import Answer
+    from kubecore.apiserver.admission.dynamic.rules import Namespaces
+    from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
+    from kubecore.apiserver.admission.dynamic.webhooks import Webhook
+    from kubecore.apiserver.registry.strategy import RequestContext, User
+    from kubecore.apiserver.webhooks.calling import WebhookCaller
+    from kubecore.clock import Clock
+
+JSON = dict[str, Any]
+
+_REQUEST_SECONDS = 34.0
+
+
+class CallFailed(Exception):
+    """The webhook could not be asked, or answered with nonsense; its failure policy says what that means."""
+
+    def __init__(self, webhook: Webhook, reason: str) -> None:
+        super().__init__(f"failed calling webhook {quoted(webhook.name)}: {reason}")
+        self.webhook = webhook
+
+
+class Asking:
+    def __init__(
+        self,
+        caller: WebhookCaller,
+        namespaces: Namespaces,
+        authorize: Callable[[User, Question], tuple[bool, str]],
+        clock: Clock,
+    ) -> None:
+        self._caller = caller
+        self._namespaces = namespaces
+        self._authorize = authorize
+        self._clock = clock
+
+    async def wanted(self, webhook: Webhook, subject: Subject, target: Resource) -> bool:
+        """Whether a webhook whose rules match is to be asked. Raises 403 where its conditions cannot tell."""
+        match = webhook.match
+        if not object_selected(match.objects, subject) or not self._namespaces.selected(match.namespaces, subject):
+            return False
+        if webhook.conditions is None:
+            return True
+        # Conditions of webhooks do not see the namespace.
+        inputs = inputs_of(subject, target, await subject.form(target), None)
+        judge = Judgement(self._authorize, subject.ctx.user)
+        try:
+            return holds(webhook.conditions, inputs, judge, ignores_failure=webhook.ignores_failure)
+        except ConditionError as error:
+            resource = subject.resource
+            raise errors.forbidden(resource.group, resource.plural, subject.name, str(error)) from None
+
+    async def ask(self, webhook: Webhook, subject: Subject, target: Resource, form: Form, *, mutating: bool) -> Answer:
+        """The answer, which allows the request. Raises CallFailed, and StatusError when the request is refused."""
+        ctx = subject.ctx
+        if ctx.dry_run and not webhook.harmless:
+            raise errors.bad_request(f"admission webhook {quoted(webhook.name)} does not support dry run")
+        version = next((one for one in webhook.review_versions if one in reviews.VERSIONS), None)
+        if version is None:
+            known = "webhook does not accept known AdmissionReview versions (v1, v1beta1)"
+            raise CallFailed(webhook, f"could not create admission objects: {known}")
+        uid = lifecycle.new_uid()
+        body = reviews.review(version, uid, reviews.request_of(subject, target), form)
+        answer = await self._call(webhook, ctx, body, version, uid, mutating=mutating)
+        for name, value in answer.annotations.items():
+            ctx.annotate(f"{webhook.name}/{name}", value)
+        for text in answer.warnings:
+            ctx.warn(text)
+        if not answer.allowed:
+            raise reviews.denial(webhook.name, answer.status)
+        return answer
+
+    async def _call(
+        self, webhook: Webhook, ctx: RequestContext, body: bytes, version: str, uid: str, *, mutating: bool
+    ) -> Answer:
+        left = self.left(ctx)
+        seconds = math.ceil(min(left, webhook.seconds))
+        try:
+            answer = await self._caller.post(webhook.target, body, timeout_seconds=max(seconds, 1))
+            return reviews.answer_of(answer, version, uid, mutating=mutating)
+        except (WebhookError, reviews.Unreadable) as error:
+            raise CallFailed(webhook, f"failed to call webhook: {error}") from None
+        except reviews.BadAnswer as error:
+            raise CallFailed(webhook, f"received invalid webhook response: {error}") from None
+
+    def left(self, ctx: RequestContext) -> float:
+        """Seconds that the request may still take. Raises 504 when there are none."""
+        now = self._clock.monotonic()
+        if not ctx.deadline:
+            ctx.deadline = now + _REQUEST_SECONDS
+        if ctx.deadline <= now:
+            raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
+        return ctx.deadline - now
+
+
+def refusal(failed: CallFailed) -> StatusError:
+    """What a failure means where it is not ignored."""
+    return errors.internal_error(failed)

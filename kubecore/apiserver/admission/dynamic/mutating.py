@@ -1,0 +1,137 @@
+"""MutatingAdmissionWebhook: webhooks change a request one after the other, and again where others changed it after.
+
+After upstream k8s.io/apiserver pkg/admission/plugin/webhook/mutating/dispatcher.go and pkg/admission/reinvocation.go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api import errors
+from kubecore.api.schemas import PatchError, SchemaError
+from kubecore.apiserver.admission.dynamic.asking import Asking, CallFailed, refusal
+from kubecore.apiserver.registry.codec import dumps, loads
+
+if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.admission.dynamic.reviews import Answer
+    from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
+    from kubecore.apiserver.admission.dynamic.webhooks import Webhook
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+# The place of a webhook among all, the webhook, and what it is to see the request as.
+Matched = tuple[int, "Webhook", "Resource"]
+
+JSON_PATCH = "application/json-patch+json"
+_MUTATION, _PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admission.k8s.io/"
+_FAILED_OPEN = "failed-open."
+
+
+@dataclass(slots=True)
+class Reinvocation:
+    """Which webhooks that have been asked want to be asked again, by their places, and which of them must be."""
+
+    asked: set[int] = field(default_factory=set)
+    due: set[int] = field(default_factory=set)
+
+    def changed(self) -> None:
+        """Somebody has changed the object after those were asked."""
+        self.due |= self.asked
+        self.asked.clear()
+
+
+async def mutate(asking: Asking, subject: Subject, webhooks: Sequence[Matched], again: Callable[[], bool]) -> bool:
+    """Whether anything has changed. `again` has the built-in plugins look at the object once more and says whether they
+    changed it. Raises StatusError to refuse."""
+    books = Reinvocation()
+    if not await _round(asking, subject, webhooks, books, 0):
+        return False
+    if again():
+        books.changed()
+    if books.due:
+        await _round(asking, subject, webhooks, books, 1)
+    return True
+
+
+async def _round(
+    asking: Asking, subject: Subject, webhooks: Sequence[Matched], books: Reinvocation, number: int
+) -> bool:
+    any_change = False
+    for place, webhook, target in webhooks:
+        if number and place not in books.due:
+            continue
+        if not await asking.wanted(webhook, subject, target):
+            continue
+        where, changed = f"round_{number}_index_{place}", False
+        try:
+            changed = await _ask(asking, webhook, subject, target, where)
+        except CallFailed as failed:
+            if not webhook.ignores_failure:
+                raise refusal(failed) from None
+            log.warning("%s; failing open", failed)
+            subject.ctx.annotate(f"{_FAILED_OPEN}{_MUTATION}{where}", webhook.name)
+            # The request as a whole may be out of time.
+            asking.left(subject.ctx)
+        finally:
+            told = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": changed}
+            subject.ctx.annotate(f"{_MUTATION}{where}", orjson.dumps(told).decode())
+        if changed:
+            any_change = True
+            books.changed()
+        if webhook.reinvoked:
+            books.asked.add(place)
+    return any_change
+
+
+async def _ask(asking: Asking, webhook: Webhook, subject: Subject, target: Resource, where: str) -> bool:
+    """Whether the webhook has changed the object."""
+    form = await subject.form(target)
+    answer = await asking.ask(webhook, subject, target, form, mutating=True)
+    patch = _patch_of(webhook, answer)
+    if not patch:
+        return False
+    if form.object is None:
+        detail = "attempted to modify the object, which is not supported for this operation"
+        raise errors.internal_error(f'admission webhook "{webhook.name}" {detail}')
+    if answer.patch_type != "JSONPatch":
+        raise CallFailed(webhook, f'unsupported patch type "{answer.patch_type}"')
+    changed = await put_patched(subject, target, form, dumps(patch))
+    told = {"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch, "patchType": "JSONPatch"}
+    subject.ctx.annotate(f"{_PATCH}{where}", orjson.dumps(told).decode())
+    return changed
+
+
+async def put_patched(subject: Subject, target: Resource, form: Form, patch: bytes) -> bool:
+    """Applies a JSON patch. Raises 500 for one that cannot be applied, or that makes no object of the kind."""
+    assert form.object is not None
+    try:
+        decoded = subject.schema(target).patch_decode(form.object, patch, JSON_PATCH, "Ignore")
+    except (PatchError, SchemaError) as error:
+        raise errors.internal_error(told(error)) from None
+    return await subject.put(target, decoded.body)
+
+
+def told(error: Exception) -> str:
+    """What the engine says of a patch."""
+    return str(getattr(error, "message", "") or error)
+
+
+def _patch_of(webhook: Webhook, answer: Answer) -> list[JSON]:
+    if not answer.patch:
+        return []
+    try:
+        patch = loads(answer.patch)
+    except orjson.JSONDecodeError as error:
+        raise CallFailed(webhook, f"received undecodable patch in webhook response: {error}") from None
+    if patch is None:
+        return []
+    if not isinstance(patch, list):
+        raise CallFailed(webhook, "received undecodable patch in webhook response: it is no list of operations")
+    return patch
