@@ -230,7 +230,15 @@ class NodeKeeper:
         """Write the status."""
         known = (self._node.get("status") or {}).get("conditions") or []
         status = node_status(self._identity, self._machine, self._clock.now(), known)
-        self._node = await self._client.patch("nodes", self._identity.name, {"status": status}, subresource="status")
+        # Merged by type, as strategic merge has it, two addresses of a type would become one.
+        addresses = status.pop("addresses")
+        if (self._node.get("status") or {}).get("addresses") != addresses:
+            await self._patch_status({"addresses": addresses}, "merge")
+        self._node = await self._patch_status(status, "strategic")
+
+    async def _patch_status(self, status: Object, patch_type: str) -> Object:
+        name = self._identity.name
+        return await self._client.patch("nodes", name, {"status": status}, patch_type=patch_type, subresource="status")
 
     async def keep_status(self) -> None:
         while True:

@@ -6,17 +6,15 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from kubecore.netlink import Netlink
-
-EVERYWHERE = ("0.0.0.0",)
+from kubecore.netlink import Netlink, ipv6_trouble
 
 
 def addresses_in(ranges: Sequence[str]) -> tuple[str, ...]:
     """This host's addresses that are in one of these networks; a range of all addresses stands for itself.
 
-    No range at all is all of IPv4."""
+    No range at all is everything that this host has."""
     if not ranges:
-        return EVERYWHERE
+        return ("0.0.0.0",) if ipv6_trouble() else ("0.0.0.0", "::")
     networks = [ipaddress.ip_network(one) for one in ranges]
     found = [str(one.network_address) for one in networks if not one.prefixlen]
     families = {one.version for one in networks if not one.prefixlen}

@@ -141,11 +141,12 @@ def health_check(service: Object, slices: Iterable[Object], node: NodeView) -> H
     held = [piece for piece in slices if not _is_for_others(piece)]
     place = Place(node.name, node.zone)
     families = {"IPv6" if ":" in ip else "IPv4" for ip in cluster_ips(service)}
-    found: set[str] = set()
-    for one in spec.get("ports") or ():
-        for family in families:
-            found |= ready_here(held, one, family, place)
-    return HealthCheck(port, len(found))
+    most = 0
+    for family in families:
+        # of a pod that has two addresses there is one
+        found = (ready_here(held, one, family, place) for one in spec.get("ports") or ())
+        most = max(most, len(set[str]().union(*found)))
+    return HealthCheck(port, most)
 
 
 def _server(service: Object, choice: Choice, purpose: Purpose, key: ServerKey, node: NodeView) -> VirtualServer:

@@ -249,11 +249,17 @@ def _reached_at_both(here: Cluster, hosts: list[str], ips: dict[str, list[str]])
 
 def _a_second_address_comes_and_goes(here: Cluster) -> None:
     (first,) = here.get("service", "single")["spec"]["clusterIPs"]
-    here.kubectl("patch", "service", "single", "-p", '{"spec":{"ipFamilyPolicy":"RequireDualStack"}}')
+    balanced = '{"spec":{"ipFamilyPolicy":"RequireDualStack","type":"LoadBalancer"}}'
+    here.kubectl("patch", "service", "single", "-p", balanced)
     first_again, second = here.get("service", "single")["spec"]["clusterIPs"]
     assert first_again == first
     here.kubectl("wait", "--for=create", f"ipaddress/{second}", "--timeout=60s", timeout=90)
     assert get(second, 80)
+    both = "--for=jsonpath={.status.loadBalancer.ingress[1].ip}"
+    here.kubectl("wait", both, "service/single", "--timeout=60s", timeout=90)
+    balanced_at = [one["ip"] for one in here.get("service", "single")["status"]["loadBalancer"]["ingress"]]
+    assert [":" in one for one in balanced_at] == [False, True]
+    assert all(get(one, 80) for one in balanced_at)
     here.kubectl("patch", "service", "single", "-p", '{"spec":{"ipFamilyPolicy":"SingleStack"}}')
     assert here.get("service", "single")["spec"]["clusterIPs"] == [first]
     assert get(first, 80)

@@ -10,7 +10,9 @@ import pytest
 
 from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.apiserver.storage.lmdb import LMDBConfig
+from kubecore.client.client import Client
 from kubecore.clock import RealClock
+from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
 
 from .conftest import Api
 
@@ -81,3 +83,20 @@ async def test_the_clusters_own_service_is_of_its_first_family(tmp_path: Path) -
         assert (own["spec"]["ipFamilies"], own["spec"]["ipFamilyPolicy"]) == (["IPv6"], "SingleStack")
         _, piece = await api.get(SLICES, "kubernetes")
         assert (piece["addressType"], piece["endpoints"][0]["addresses"]) == ("IPv6", ["::1"])
+
+
+async def test_a_node_that_reports_again_keeps_an_address_of_each_family(tmp_path: Path) -> None:
+    async with serving(tmp_path, f"{V4},{V6}") as api:
+        addresses = ("10.244.0.1", "fd00:244::1")
+        ranges = ("10.244.0.0/24", "fd00:244::/64")
+        identity = NodeIdentity(
+            "node", addresses, port=1, pod_cidrs=ranges, network_mode="netns", runtime="host", handlers=("host",)
+        )
+        keeper = NodeKeeper(
+            Client(api.transport, field_manager="kubelet"), RealClock(), identity, Machine.read(tmp_path)
+        )
+        for _ in range(2):
+            await keeper.register()
+        await keeper.report()
+        assert [one["address"] for one in keeper.node["status"]["addresses"]] == [*addresses, "node"]
+        assert keeper.node["spec"]["podCIDRs"] == list(ranges)

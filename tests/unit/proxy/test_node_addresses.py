@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kubecore.proxy import node_addresses
 from kubecore.proxy.node_addresses import addresses_in
 
 
-def test_without_a_range_at_all() -> None:
+def test_without_a_range_they_work_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_addresses, "ipv6_trouble", lambda: "")
+    assert addresses_in([]) == ("0.0.0.0", "::")
+    monkeypatch.setattr(node_addresses, "ipv6_trouble", lambda: "the kernel has no IPv6")
     assert addresses_in([]) == ("0.0.0.0",)
 
 

@@ -228,9 +228,11 @@ class TestConnections:
 
     async def test_the_endpoint_is_told_the_client_where_the_service_asks_for_it(self, cluster: Running) -> None:
         lines: list[bytes] = []
+        through = asyncio.Event()
 
         async def echo_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             lines.append(await reader.readline())
+            through.set()
             writer.write(await reader.readline())
             await reader.read()
             writer.close()
@@ -242,6 +244,7 @@ class TestConnections:
         async with asyncio.timeout(60):
             earlier, earlier_writer = await asyncio.open_connection(vip(1), 8080)
             earlier_writer.write(b"one\n")
+            await through.wait()
             annotations = {PROXY_PROTOCOL_ANNOTATION: "v1"}
             cluster.api.change("services", "web", metadata={"annotations": annotations})
             await cluster.settle()

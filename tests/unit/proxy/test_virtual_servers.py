@@ -295,6 +295,14 @@ class TestHealthChecks:
         given = [endpoint("10.0.0.1", node="here"), endpoint("10.0.0.2", node="there"), draining]
         assert health_check(of, [endpoint_slice(*given, ports=ports)], HERE) == HealthCheck(32000, 1)
 
+    def test_count_a_pod_of_two_addresses_once(self) -> None:
+        of = service("web", port(80), clusterIPs=["10.96.0.1", "fd00::1"], **self.LOCAL)
+        slices = [
+            endpoint_slice(endpoint("10.0.0.1", node="here")),
+            endpoint_slice(endpoint("fd44::1", node="here"), endpoint("fd44::2", node="here"), family="IPv6"),
+        ]
+        assert health_check(of, slices, HERE) == HealthCheck(32000, 2)
+
     @pytest.mark.parametrize(
         "fields", [{"externalTrafficPolicy": "Cluster"}, {"type": "NodePort"}, {"healthCheckNodePort": 0}]
     )
