@@ -1178,6 +1178,12 @@ class Store:
     def compact(self, revision: int) -> Pending[None]: ...
     def stop(self) -> Pending[None]:
         """Takes no more work; done when everything that was handed over is, and the file is closed."""
+    def hold(self) -> None:
+        """Work from now on waits for `hand_over`, and not for the loop's next turn."""
+
+    def hand_over(self) -> None:
+        """The writer begins with what it was asked for."""
+
     def join(self) -> None:
         """Waits for the writer's end, after `stop`."""
     def fileno(self) -> int: ...

@@ -328,7 +328,7 @@ class APIServer:
                     sorted(resource.verbs),
                     sorted(resource.subresources),
                 )
-        self._door = FrontDoor(self.front, driving.Driver(self.handlers))
+        self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage))
         self._door.open()
         self._started.append("front")
         self.secure_port = self._listen_tls(config.bind_address, config.secure_port)

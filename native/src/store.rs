@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use kubecore_core::clock::Clock as CoreClock;
 use kubecore_store::{
-    Answer, Event, Host, Kind, Level, Limits, OpenError, Read, Refusal, Store as Core, Template, Work, Write,
+    Answer, Event, Host, Kind, Level, Limits, OpenError, Read, Refusal, Store as Core, Ticket, Work, Write,
 };
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyType};
+use pyo3::types::{PyList, PyType};
 
 use crate::bell::Bell;
 use crate::clock::Clock;
@@ -20,7 +21,26 @@ use crate::feed::{Feed, Router};
 use crate::gil::released;
 use crate::pending::{Pending, interface, python_event};
 
-type Answers = Vec<(Py<Pending>, Answer)>;
+/// Work handed over in one turn of the event loop stays together, up to so much: the writer begins with that while the
+/// loop goes on. Commits are far dearer than what is in them.
+const BURST: usize = 32;
+
+/// Who waits, and a write's value. Its objects go back to the loop's thread with the answer, where they may be dropped.
+struct Waiting {
+    pending: Py<Pending>,
+    value: Option<PyTemplate>,
+}
+
+/// head and tail; the revision comes between them
+type PyTemplate = (PyBackedBytes, PyBackedBytes);
+
+impl Ticket for Waiting {
+    fn value(&self) -> (&[u8], &[u8]) {
+        self.value.as_ref().map_or((b"", b""), |(head, tail)| (head, tail))
+    }
+}
+
+type Answers = Vec<(Waiting, Answer)>;
 
 /// From the writer's thread to the loop's.
 struct Outbox {
@@ -57,7 +77,7 @@ impl LoopHost {
 }
 
 impl Host for LoopHost {
-    type Ticket = Py<Pending>;
+    type Ticket = Waiting;
 
     fn now(&self) -> f64 {
         self.clock.unix().as_secs_f64()
@@ -102,43 +122,70 @@ impl Host for LoopHost {
     }
 }
 
+/// What was handed over in this turn of the loop.
+#[derive(Default)]
+struct Burst {
+    work: Vec<(Waiting, Work)>,
+    /// Somebody will call `hand_over`.
+    awaited: bool,
+}
+
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Store {
-    core: Core<Py<Pending>>,
+    core: Core<Waiting>,
     outbox: Arc<Outbox>,
     event_loop: Py<PyAny>,
+    burst: Mutex<Burst>,
     closed: AtomicBool,
 }
 
-/// head and tail; the revision comes between them
-type PyTemplate<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
-
 impl Store {
-    fn submit(&self, py: Python<'_>, work: Work) -> PyResult<Py<Pending>> {
-        let pending = Py::new(py, Pending::new(self.event_loop.clone_ref(py)))?;
-        self.outbox.unanswered.fetch_add(1, Ordering::AcqRel);
-        let submitted = if self.closed.load(Ordering::Acquire) {
-            Err((pending.clone_ref(py), Refusal::Closed))
-        } else {
-            self.core.submit(pending.clone_ref(py), work)
+    fn submit(slf: &Bound<'_, Self>, work: Work, value: Option<PyTemplate>) -> PyResult<Py<Pending>> {
+        let (py, store) = (slf.py(), slf.get());
+        let pending = Py::new(py, Pending::new(store.event_loop.clone_ref(py)))?;
+        let waiting = Waiting { pending: pending.clone_ref(py), value };
+        if store.closed.load(Ordering::Acquire) {
+            Pending::resolve(pending.bind(py), Refusal::Closed.into())?;
+            return Ok(pending);
+        }
+        store.outbox.unanswered.fetch_add(1, Ordering::AcqRel);
+        let (full, first) = {
+            let mut burst = store.burst.lock();
+            burst.work.push((waiting, work));
+            (burst.work.len() >= BURST, !std::mem::replace(&mut burst.awaited, true))
         };
-        if let Err((ticket, refusal)) = submitted {
-            self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
-            Pending::resolve(ticket.bind(py), refusal.into())?;
+        if first {
+            store.event_loop.bind(py).call_method1("call_soon", (slf.getattr("hand_over")?,))?;
+        }
+        if full {
+            store.send(py)?;
         }
         Ok(pending)
     }
 
+    /// Gives the writer what there is.
+    fn send(&self, py: Python<'_>) -> PyResult<()> {
+        let work = std::mem::take(&mut self.burst.lock().work);
+        if work.is_empty() {
+            return Ok(());
+        }
+        if let Err((refused, refusal)) = self.core.submit(work) {
+            for (waiting, _) in refused {
+                self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
+                Pending::resolve(waiting.pending.bind(py), refusal.clone().into())?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         kind: Kind,
         key: String,
-        (head, tail): PyTemplate<'_>,
+        value: PyTemplate,
         expected: u64,
     ) -> PyResult<Py<Pending>> {
-        let value = Template::new(head.as_bytes(), tail.as_bytes());
-        self.submit(py, Work::Write(Write { kind, key, value, expected }))
+        Self::submit(slf, Work::Write(Write { kind, key, expected }), Some(value))
     }
 }
 
@@ -172,65 +219,66 @@ impl Store {
         let limits = Limits { max_events, min_events, max_age, sync };
         let opened = released(py, || Core::open(&directory, limits, host))?;
         let core = opened.map_err(|error| unusable(py, &directory, error))?;
-        Ok(Self { core, outbox, event_loop, closed: AtomicBool::new(false) })
+        let (burst, closed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { core, outbox, event_loop, burst, closed })
     }
 
-    fn create(&self, py: Python<'_>, key: String, value: PyTemplate<'_>) -> PyResult<Py<Pending>> {
-        self.write(py, Kind::Create, key, value, 0)
+    fn create(slf: &Bound<'_, Self>, key: String, value: PyTemplate) -> PyResult<Py<Pending>> {
+        Self::write(slf, Kind::Create, key, value, 0)
     }
 
     #[pyo3(signature = (key, value, *, expected))]
-    fn update(
-        &self,
-        py: Python<'_>,
-        key: String,
-        value: PyTemplate<'_>,
-        expected: u64,
-    ) -> PyResult<Py<Pending>> {
-        self.write(py, Kind::Update, key, value, expected)
+    fn update(slf: &Bound<'_, Self>, key: String, value: PyTemplate, expected: u64) -> PyResult<Py<Pending>> {
+        Self::write(slf, Kind::Update, key, value, expected)
     }
 
     #[pyo3(signature = (key, last, *, expected))]
-    fn delete(
-        &self,
-        py: Python<'_>,
-        key: String,
-        last: PyTemplate<'_>,
-        expected: u64,
-    ) -> PyResult<Py<Pending>> {
-        self.write(py, Kind::Delete, key, last, expected)
+    fn delete(slf: &Bound<'_, Self>, key: String, last: PyTemplate, expected: u64) -> PyResult<Py<Pending>> {
+        Self::write(slf, Kind::Delete, key, last, expected)
     }
 
-    fn get(&self, py: Python<'_>, key: String) -> PyResult<Py<Pending>> {
-        self.submit(py, Work::Read(Read::Get { key }))
+    fn get(slf: &Bound<'_, Self>, key: String) -> PyResult<Py<Pending>> {
+        Self::submit(slf, Work::Read(Read::Get { key }), None)
     }
 
     #[pyo3(signature = (prefix, *, start = "", limit = 0, revision = 0))]
     fn list(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         prefix: String,
         start: &str,
         limit: usize,
         revision: u64,
     ) -> PyResult<Py<Pending>> {
-        self.submit(py, Work::Read(Read::List { prefix, start: start.to_owned(), limit, revision }))
+        let start = start.to_owned();
+        Self::submit(slf, Work::Read(Read::List { prefix, start, limit, revision }), None)
     }
 
     #[pyo3(signature = (since, *, limit = 0))]
-    fn events(&self, py: Python<'_>, since: u64, limit: usize) -> PyResult<Py<Pending>> {
-        self.submit(py, Work::Read(Read::Events { since, limit }))
+    fn events(slf: &Bound<'_, Self>, since: u64, limit: usize) -> PyResult<Py<Pending>> {
+        Self::submit(slf, Work::Read(Read::Events { since, limit }), None)
     }
 
-    fn compact(&self, py: Python<'_>, revision: u64) -> PyResult<Py<Pending>> {
-        self.submit(py, Work::Compact(revision))
+    fn compact(slf: &Bound<'_, Self>, revision: u64) -> PyResult<Py<Pending>> {
+        Self::submit(slf, Work::Compact(revision), None)
     }
 
     /// Takes no more work; done when everything that was handed over is, and the file is closed.
-    fn stop(&self, py: Python<'_>) -> PyResult<Py<Pending>> {
-        let stopping = self.submit(py, Work::Stop)?;
-        self.closed.store(true, Ordering::Release);
+    fn stop(slf: &Bound<'_, Self>) -> PyResult<Py<Pending>> {
+        let stopping = Self::submit(slf, Work::Stop, None)?;
+        slf.get().closed.store(true, Ordering::Release);
+        slf.get().send(slf.py())?;
         Ok(stopping)
+    }
+
+    /// Work from now on waits for `hand_over`, not for the loop's next turn.
+    fn hold(&self) {
+        self.burst.lock().awaited = true;
+    }
+
+    /// The writer begins with what it was asked for.
+    fn hand_over(&self, py: Python<'_>) -> PyResult<()> {
+        self.burst.lock().awaited = false;
+        self.send(py)
     }
 
     /// Waits for the writer's end, after `stop`.
@@ -246,18 +294,24 @@ impl Store {
     /// Answers what is done, and gives what is to be logged: level, message, exception.
     fn drain(&self, py: Python<'_>) -> Vec<(u8, String, Option<PyErr>)> {
         self.outbox.bell.clear();
+        // Who is answered often writes more.
+        self.hold();
         let answered = std::mem::take(&mut *self.outbox.answers.lock());
         let notices = std::mem::take(&mut *self.outbox.notices.lock());
         let mut told: Vec<_> =
             notices.into_iter().map(|(level, message)| (logging_level(level), message, None)).collect();
-        for (pending, answer) in answered.into_iter().flatten() {
-            self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
-            // One waiter's failure must not cost the others their answers.
-            if let Err(error) = Pending::resolve(pending.bind(py), answer) {
+        let mut failed = |done: PyResult<()>| {
+            if let Err(error) = done {
                 let message = "the waiter of a write failed".to_owned();
                 told.push((logging_level(Level::Error), message, Some(error)));
             }
+        };
+        for (waiting, answer) in answered.into_iter().flatten() {
+            self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
+            // One waiter's failure must not cost the others their answers.
+            failed(Pending::resolve(waiting.pending.bind(py), answer));
         }
+        failed(self.hand_over(py));
         told
     }
 

@@ -120,8 +120,8 @@ class DataDirError(StorageError):
 class Storage(Protocol):
     """A durable, ordered map with history.
 
-    Methods that return an awaitable hand the work over when they are called, in call order, and finish when it is
-    durable (writes) or read. Calls come from the event loop's thread only.
+    Methods that return an awaitable hand the work over when they are called or in the loop's next turn, in call order,
+    and finish when it is durable (writes) or read. Calls come from the event loop's thread only.
     """
 
     def create(self, key: str, value: Template) -> Awaitable[Stored]:
@@ -163,6 +163,15 @@ class Storage(Protocol):
     @property
     def compacted(self) -> int:
         """Highest revision whose history is gone."""
+        ...
+
+    def hold(self) -> None:
+        """What is called from now on may wait for `hand_over`, and then be begun together: for whoever makes many calls
+        at once. Never across an await; without it, work may be begun together that comes in one turn of the loop."""
+        ...
+
+    def hand_over(self) -> None:
+        """Ends `hold`."""
         ...
 
     async def close(self) -> None:

@@ -1,8 +1,9 @@
 """The default store: one LMDB file and one writer thread in Rust (native/store), bound to the event loop.
 
 The writer takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and
-answers all of it with one ring of an eventfd: it never needs the GIL, except for a sink in Python. There is no timer:
-under load the batches grow by themselves, and a lone write goes at once.
+answers all of it with one ring of an eventfd: it never needs the GIL, except for a sink in Python. What is written in
+one turn of the loop reaches it together. There is no timer: under load the batches grow by themselves, and a lone write
+goes at once.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ class LMDBStorage:
 
     def compact(self, revision: int) -> Awaitable[None]:
         return self._native.compact(revision)
+
+    def hold(self) -> None:
+        self._native.hold()
+
+    def hand_over(self) -> None:
+        self._native.hand_over()
 
     @property
     def revision(self) -> int:

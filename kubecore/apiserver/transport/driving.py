@@ -17,20 +17,26 @@ from kubecore._native import drive
 if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.handlers.chain import Handlers
+    from kubecore.apiserver.storage.interface import Storage
 
 # The loop keeps weak references to tasks only.
 _running: set[asyncio.Task[None]] = set()
 
 
 class Driver:
-    """Hands batches of requests to the handler chain."""
+    """Hands batches of requests to the handler chain; what a batch writes goes to the store together."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, storage: Storage) -> None:
         self._handle = handlers.handle
+        self._storage = storage
 
     def handle_batch(self, requests: Sequence[_native.Request]) -> None:
-        for request in requests:
-            drive(self._handle(request), _go_on_as_task)
+        self._storage.hold()
+        try:
+            for request in requests:
+                drive(self._handle(request), _go_on_as_task)
+        finally:
+            self._storage.hand_over()
 
 
 def _go_on_as_task(coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:

@@ -6,11 +6,9 @@ mod file;
 mod layout;
 mod operation;
 mod reading;
-mod template;
 mod writer;
 mod writing;
 
 pub use file::OpenError;
-pub use operation::{Answer, Entry, Event, Kind, Page, Read, Refusal, Work, Write};
-pub use template::Template;
-pub use writer::{Host, Level, Limits, Store, Submitted};
+pub use operation::{Answer, Entry, Event, Kind, Page, Read, Refusal, Ticket, Work, Write};
+pub use writer::{Host, Level, Limits, Store};

@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::template::Template;
+/// What an answer is told by. That of a write holds its value: the stored bytes are head + revision in decimal + tail.
+pub trait Ticket: Send + 'static {
+    /// Head and tail; empty for what is no write.
+    fn value(&self) -> (&[u8], &[u8]);
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -16,7 +20,6 @@ pub enum Kind {
 pub struct Write {
     pub kind: Kind,
     pub key: String,
-    pub value: Template,
     pub expected: u64,
 }
 

@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 
 use crate::compaction::Compaction;
 use crate::file::{Failure, LogFile, OpenError, Outcome};
-use crate::operation::{Answer, Event, Refusal, Work, Write};
-use crate::writing::{Standing, Written};
+use crate::operation::{Answer, Event, Kind, Refusal, Ticket, Work};
+use crate::writing::{Standing, Valued, Written};
 
+/// So many or a little more, since what was handed over together stays together.
 const MAX_BATCH: usize = 1024;
 /// After so many writes the writer looks whether a compaction is due.
 const CHECK_EVERY: u64 = 1000;
@@ -30,8 +31,7 @@ pub enum Level {
 
 /// Whom the writer works for; it calls from its own thread and must not be kept waiting.
 pub trait Host: Send + 'static {
-    /// What an answer is told by.
-    type Ticket: Send;
+    type Ticket: Ticket;
 
     /// Unix seconds.
     fn now(&self) -> f64;
@@ -66,17 +66,16 @@ struct Shared {
     failure: Mutex<Option<String>>,
 }
 
+type Batch<T> = Vec<(T, Work)>;
+
 /// The way to the writer.
 pub struct Store<T> {
-    queue: Sender<(T, Work)>,
+    queue: Sender<Batch<T>>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Whether the writer has it; else the ticket and why not.
-pub type Submitted<T> = Result<(), (T, Refusal)>;
-
-impl<T: Send + 'static> Store<T> {
+impl<T: Ticket> Store<T> {
     /// The directory must be there, and nobody else use it.
     pub fn open<H: Host<Ticket = T>>(directory: &Path, limits: Limits, host: H) -> Result<Self, OpenError> {
         let file = LogFile::open(directory, limits.sync)?;
@@ -116,14 +115,13 @@ impl<T: Send + 'static> Store<T> {
         self.shared.failure.lock().clone()
     }
 
-    /// Hands work over; it is done in the order of the calls.
-    pub fn submit(&self, ticket: T, work: Work) -> Submitted<T> {
-        if !matches!(work, Work::Stop)
-            && let Some(failure) = self.failure()
-        {
-            return Err((ticket, Refusal::Failed(failure)));
+    /// Hands work over, all at once; it is done in the order of the calls. What is refused comes back.
+    pub fn submit(&self, work: Batch<T>) -> Result<(), (Batch<T>, Refusal)> {
+        let stops = matches!(work.last(), Some((_, Work::Stop)));
+        if !stops && let Some(failure) = self.failure() {
+            return Err((work, Refusal::Failed(failure)));
         }
-        self.queue.send((ticket, work)).map_err(|unsent| (unsent.0.0, Refusal::Closed))
+        self.queue.send(work).map_err(|unsent| (unsent.0, Refusal::Closed))
     }
 
     /// Waits until the thread has ended and the file is closed; `Work::Stop` makes it.
@@ -140,7 +138,7 @@ struct Writer<H: Host> {
     file: LogFile,
     limits: Limits,
     host: H,
-    work: Receiver<(H::Ticket, Work)>,
+    work: Receiver<Batch<H::Ticket>>,
     directory: PathBuf,
     shared: Arc<Shared>,
     compaction: Option<Compaction>,
@@ -155,7 +153,7 @@ impl<H: Host> Writer<H> {
             let stops = matches!(work.last(), Some(Work::Stop));
             if !work.is_empty() {
                 let last = if stops { work.pop().and(tickets.pop()) } else { None };
-                let answers = self.guarded(work);
+                let answers = self.guarded(&tickets, work);
                 let mut answers: Vec<_> = tickets.into_iter().zip(answers).collect();
                 answers.extend(last.map(|ticket| (ticket, Answer::Nothing)));
                 if stops {
@@ -176,14 +174,14 @@ impl<H: Host> Writer<H> {
 
     /// What is queued, up to a `Stop`; waits for something unless a compaction has slices left to do. None when nobody
     /// is left to ask for anything.
-    fn next_batch(&mut self) -> Option<Vec<(H::Ticket, Work)>> {
+    fn next_batch(&mut self) -> Option<Batch<H::Ticket>> {
         let mut batch = Vec::new();
         if self.compaction.is_none() {
-            batch.push(self.work.recv().ok()?);
+            batch = self.work.recv().ok()?;
         }
         while batch.len() < MAX_BATCH && !matches!(batch.last(), Some((_, Work::Stop))) {
             match self.work.try_recv() {
-                Ok(one) => batch.push(one),
+                Ok(more) => batch.extend(more),
                 Err(_) => break,
             }
         }
@@ -191,9 +189,9 @@ impl<H: Host> Writer<H> {
     }
 
     /// Every work's answer, also after a panic.
-    fn guarded(&mut self, work: Vec<Work>) -> Vec<Answer> {
+    fn guarded(&mut self, tickets: &[H::Ticket], work: Vec<Work>) -> Vec<Answer> {
         let count = work.len();
-        catch_unwind(AssertUnwindSafe(|| self.process(work))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| self.process(tickets, work))).unwrap_or_else(|panic| {
             let failure = format!("internal error of the store: {}", panic_text(&*panic));
             self.host.log(Level::Error, format!("{failure}: it takes no more work"));
             *self.shared.failure.lock() = Some(failure.clone());
@@ -202,13 +200,13 @@ impl<H: Host> Writer<H> {
     }
 
     /// Everything in queue order: runs of writes share a transaction, a read sees the writes before it.
-    fn process(&mut self, work: Vec<Work>) -> Vec<Answer> {
+    fn process(&mut self, tickets: &[H::Ticket], work: Vec<Work>) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(work.len());
         let mut writes = Vec::new();
-        for one in work {
+        for (ticket, one) in tickets.iter().zip(work) {
             match one {
                 Work::Write(write) => {
-                    writes.push(write);
+                    writes.push((write, ticket.value()));
                     continue;
                 }
                 _ => self.write_all(&mut writes, &mut answers),
@@ -238,8 +236,8 @@ impl<H: Host> Writer<H> {
     }
 
     /// One durable transaction for all of them; a failed precondition fails its own write only.
-    fn write_all(&mut self, writes: &mut Vec<Write>, answers: &mut Vec<Answer>) {
-        let mut writes = std::mem::take(writes);
+    fn write_all(&mut self, writes: &mut Vec<Valued<'_>>, answers: &mut Vec<Answer>) {
+        let writes = std::mem::take(writes);
         if writes.is_empty() {
             return;
         }
@@ -248,7 +246,7 @@ impl<H: Host> Writer<H> {
             answers.extend(writes.iter().map(|_| Answer::from(Refusal::Failed(failure.clone()))));
             return;
         }
-        match self.commit(&mut writes) {
+        match self.commit(&writes) {
             Ok(outcomes) => self.publish(writes, outcomes, answers),
             Err(failure) => {
                 let told = failure.told(&self.directory);
@@ -264,7 +262,7 @@ impl<H: Host> Writer<H> {
         }
     }
 
-    fn commit(&mut self, writes: &mut [Write]) -> Outcome<Vec<Result<Written, Refusal>>> {
+    fn commit(&mut self, writes: &[Valued<'_>]) -> Outcome<Vec<Result<Written, Refusal>>> {
         let (standing, now) = (self.standing(), self.host.now() as u64);
         loop {
             let needed = self.compaction.as_mut().map(|compaction| &mut compaction.needed);
@@ -284,16 +282,15 @@ impl<H: Host> Writer<H> {
     /// Publishes what was committed, then answers it.
     fn publish(
         &mut self,
-        writes: Vec<Write>,
+        writes: Vec<Valued<'_>>,
         outcomes: Vec<Result<Written, Refusal>>,
         answers: &mut Vec<Answer>,
     ) {
         let mut events = Vec::with_capacity(writes.len());
-        for (write, outcome) in writes.into_iter().zip(outcomes) {
+        for ((write, _), outcome) in writes.into_iter().zip(outcomes) {
             match outcome {
-                Ok(Written { revision, previous }) => {
-                    let deleted = write.kind == crate::Kind::Delete;
-                    let value = write.value.into_bytes();
+                Ok(Written { revision, previous, value }) => {
+                    let deleted = write.kind == Kind::Delete;
                     answers.push(Answer::Stored { revision, value: value.clone() });
                     events.push(Event { deleted, key: write.key, revision, value, previous });
                 }

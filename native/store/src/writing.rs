@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use heed::{PutFlags, RwTxn};
 
 use crate::file::{Failure, LogFile, Outcome};
@@ -15,11 +16,15 @@ pub struct Standing {
     pub compacted: u64,
 }
 
-/// A write that was done: its revision, and the one that it replaced (0: none). Its template holds the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A write and its value: head and tail.
+pub type Valued<'a> = (Write, (&'a [u8], &'a [u8]));
+
+/// A write that was done: its revision, the one that it replaced (0: none), and what was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub revision: u64,
     pub previous: u64,
+    pub value: Bytes,
 }
 
 impl LogFile {
@@ -28,7 +33,7 @@ impl LogFile {
     /// under way must keep: those replaced are added. `now` is unix seconds.
     pub fn write(
         &self,
-        writes: &mut [Write],
+        writes: &[Valued<'_>],
         (standing, now): (Standing, u64),
         mut needed: Option<&mut HashSet<u64>>,
     ) -> Outcome<Vec<Result<Written, Refusal>>> {
@@ -57,7 +62,7 @@ impl LogFile {
     fn apply(
         &self,
         txn: &mut RwTxn<'_>,
-        write: &mut Write,
+        (write, (head, tail)): &Valued<'_>,
         (standing, now): (Standing, u64),
         record: &mut Vec<u8>,
     ) -> Outcome<Result<Written, Refusal>> {
@@ -82,19 +87,24 @@ impl LogFile {
             self.log.put(txn, &layout::number(previous), record)?;
         }
         let revision = standing.revision + 1;
-        let value = write.value.render(revision);
+        let value = rendered(head, revision, tail);
         let deleted = write.kind == Kind::Delete;
         if deleted {
             self.current.delete(txn, key)?;
         } else {
             let created = if created == 0 { revision } else { created };
-            let put = Current { revision, created, value };
+            let put = Current { revision, created, value: &value };
             self.current.put_reserved(txn, key, put.length(), |space| put.write(space))?;
         }
-        Logged { deleted, time: now, previous, key, value }.encode(record);
+        Logged { deleted, time: now, previous, key, value: &value }.encode(record);
         self.log.put_with_flags(txn, PutFlags::APPEND, &layout::number(revision), record)?;
-        Ok(Ok(Written { revision, previous }))
+        Ok(Ok(Written { revision, previous, value: value.into() }))
     }
+}
+
+fn rendered(head: &[u8], revision: u64, tail: &[u8]) -> Vec<u8> {
+    let mut digits = itoa::Buffer::new();
+    [head, digits.format(revision).as_bytes(), tail].concat()
 }
 
 /// Why the write may not happen; `found` is the key's revision, 0 when there is no such key.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use kubecore_store::{Answer, Event, Host, Kind, Level, Limits, Read, Store, Template, Work, Write};
+use kubecore_store::{Answer, Event, Host, Kind, Level, Limits, Read, Store, Ticket, Work, Write};
 use parking_lot::Mutex;
 
 #[derive(Default)]
@@ -24,10 +24,20 @@ pub struct Told {
 #[derive(Clone, Default)]
 pub struct TestHost(pub Arc<Mutex<Told>>);
 
-type Ticket = Sender<Answer>;
+/// Whom to answer, and a write's value.
+pub struct Asker(Sender<Answer>, Vec<u8>);
+
+impl Ticket for Asker {
+    fn value(&self) -> (&[u8], &[u8]) {
+        (b"<", &self.1)
+    }
+}
+
+/// Work, and the value of a write.
+pub type Question = (Work, String);
 
 impl Host for TestHost {
-    type Ticket = Ticket;
+    type Ticket = Asker;
 
     fn now(&self) -> f64 {
         let told = self.0.lock();
@@ -46,10 +56,10 @@ impl Host for TestHost {
         self.0.lock().compacted.push(revision);
     }
 
-    fn answer(&mut self, answers: Vec<(Ticket, Answer)>) {
+    fn answer(&mut self, answers: Vec<(Asker, Answer)>) {
         self.0.lock().answered.push(answers.len());
         for (ticket, answer) in answers {
-            ticket.send(answer).unwrap();
+            ticket.0.send(answer).unwrap();
         }
     }
 
@@ -61,7 +71,7 @@ impl Host for TestHost {
 pub const LIMITS: Limits = Limits { max_events: 100_000, min_events: 10_000, max_age: 600.0, sync: false };
 
 pub struct Asked {
-    pub store: Store<Ticket>,
+    pub store: Store<Asker>,
     pub host: TestHost,
 }
 
@@ -72,34 +82,49 @@ impl Asked {
         Self { store, host }
     }
 
-    pub fn hand_over(&self, work: Work) -> Receiver<Answer> {
-        let (ticket, answer) = channel();
-        if let Err((ticket, refusal)) = self.store.submit(ticket, work) {
-            ticket.send(Answer::Refused(refusal)).unwrap();
-        }
-        answer
+    pub fn hand_over(&self, question: Question) -> Receiver<Answer> {
+        self.hand_over_all([question]).remove(0)
     }
 
-    pub fn ask(&self, work: Work) -> Answer {
-        self.hand_over(work).recv().unwrap()
+    pub fn hand_over_all(&self, questions: impl IntoIterator<Item = Question>) -> Vec<Receiver<Answer>> {
+        let (mut answers, mut batch) = (Vec::new(), Vec::new());
+        for (work, value) in questions {
+            let (ticket, answer) = channel();
+            batch.push((Asker(ticket, value.into_bytes()), work));
+            answers.push(answer);
+        }
+        if let Err((batch, refusal)) = self.store.submit(batch) {
+            for (asker, _) in batch {
+                asker.0.send(Answer::Refused(refusal.clone())).unwrap();
+            }
+        }
+        answers
+    }
+
+    pub fn ask(&self, question: Question) -> Answer {
+        self.hand_over(question).recv().unwrap()
     }
 
     pub fn list(&self, prefix: &str, revision: u64) -> Answer {
         let (prefix, start) = (prefix.to_owned(), String::new());
-        self.ask(Work::Read(Read::List { prefix, start, limit: 0, revision }))
+        self.ask(other(Work::Read(Read::List { prefix, start, limit: 0, revision })))
     }
 
     pub fn close(self) {
-        assert_eq!(self.ask(Work::Stop), Answer::Nothing);
+        assert_eq!(self.ask(other(Work::Stop)), Answer::Nothing);
         self.store.join();
     }
 }
 
-pub fn write(kind: Kind, key: &str, value: &str, expected: u64) -> Work {
-    let value = Template::new(b"<", format!(">{value}").as_bytes());
-    Work::Write(Write { kind, key: key.to_owned(), value, expected })
+pub fn write(kind: Kind, key: &str, value: &str, expected: u64) -> Question {
+    (Work::Write(Write { kind, key: key.to_owned(), expected }), format!(">{value}"))
 }
 
-pub fn create(key: &str) -> Work {
+pub fn create(key: &str) -> Question {
     write(Kind::Create, key, "x", 0)
+}
+
+/// What is no write.
+pub fn other(work: Work) -> Question {
+    (work, String::new())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::asking::{Asked, LIMITS, write};
+use crate::asking::{Asked, LIMITS, other, write};
 use bytes::Bytes;
 use kubecore_store::{Answer, Entry, Event, Kind, Page, Read, Refusal, Work};
 use proptest::prelude::*;
@@ -151,14 +151,14 @@ proptest! {
                 }
                 Step::Compact(part) => {
                     let revision = model.part(part);
-                    hand_over(Work::Compact(revision), model.compact(revision));
+                    hand_over(other(Work::Compact(revision)), model.compact(revision));
                 }
                 Step::Read { at, start, limit } => {
                     let (at, limit) = (model.part(at), usize::from(limit));
                     let (prefix, start) = ("/registry/pods/".to_owned(), key(start));
                     let page = model.page(at, &prefix, &start, limit);
-                    hand_over(Work::Read(Read::List { prefix, start, limit, revision: at }), page);
-                    hand_over(Work::Read(Read::Events { since: at, limit }), model.events(at, limit));
+                    hand_over(other(Work::Read(Read::List { prefix, start, limit, revision: at })), page);
+                    hand_over(other(Work::Read(Read::Events { since: at, limit })), model.events(at, limit));
                 }
                 Step::Reopen => {
                     for (answer, expected) in waiting.drain(..) {

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use crate::asking::{Asked, LIMITS, TestHost, create, write};
+use crate::asking::{Asked, LIMITS, TestHost, create, other, write};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -120,8 +120,9 @@ fn history_goes_when_it_is_old() {
 fn an_overlong_or_empty_key_fails_alone() {
     let directory = tempfile::tempdir().unwrap();
     let asked = Asked::open(directory.path(), LIMITS);
-    let answers = ["/a", &"x".repeat(600), "", "/b"].map(|key| asked.hand_over(create(key)));
-    let [first, long, empty, last] = answers.map(|answer| answer.recv().unwrap());
+    let answers = asked.hand_over_all(["/a", &"x".repeat(600), "", "/b"].map(create));
+    let mut answers = answers.iter().map(|answer| answer.recv().unwrap());
+    let [first, long, empty, last] = std::array::from_fn(|_| answers.next().unwrap());
     assert_eq!((revision(&first), revision(&last)), (1, 2));
     assert!(failure(long).starts_with("key too long: xxx"));
     assert!(failure(empty).starts_with("storage failed: "));
@@ -168,7 +169,7 @@ fn a_closed_store_has_done_what_was_handed_over_and_refuses_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let asked = Asked::open(directory.path(), LIMITS);
     let before = asked.hand_over(create("/a"));
-    let stop = asked.hand_over(Work::Stop);
+    let stop = asked.hand_over(other(Work::Stop));
     assert_eq!(revision(&before.recv().unwrap()), 1);
     assert_eq!(stop.recv().unwrap(), Answer::Nothing);
     asked.store.join();

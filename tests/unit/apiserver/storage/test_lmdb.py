@@ -23,6 +23,16 @@ class NullSink:
         pass
 
 
+class RevisionsSink(NullSink):
+    """The last revision of each batch that was published."""
+
+    def __init__(self) -> None:
+        self.revisions: list[int] = []
+
+    def publish(self, revision: int, events: Sequence[Event]) -> None:
+        self.revisions.append(revision)
+
+
 class FailingSink(NullSink):
     def publish(self, revision: int, events: Sequence[Event]) -> None:
         raise RuntimeError("no room")
@@ -37,6 +47,37 @@ async def test_the_map_grows_under_a_write_that_does_not_fit(tmp_path: Path) -> 
     writes = [storage.create(f"/registry/core/pods/ns/{n}", _value(1 << 20)) for n in range(100)]
     await asyncio.gather(*writes)
     assert len((await storage.list("/registry/")).items) == 100
+    await storage.close()
+
+
+async def test_what_is_written_in_one_turn_of_the_loop_shares_a_transaction(tmp_path: Path) -> None:
+    sink = RevisionsSink()
+    storage = LMDBStorage(tmp_path, RealClock(), sink)
+    await asyncio.gather(*(storage.create(f"/registry/a/{n}", _value()) for n in range(20)))
+    assert sink.revisions == [20]
+    await storage.close()
+
+
+async def test_what_is_held_waits_and_shares_a_transaction(tmp_path: Path) -> None:
+    sink = RevisionsSink()
+    storage = LMDBStorage(tmp_path, RealClock(), sink)
+    storage.hold()
+    writes = [storage.create(f"/registry/a/{n}", _value()) for n in range(20)]
+    assert storage.revision == 0
+    storage.hand_over()
+    await asyncio.gather(*writes)
+    assert sink.revisions == [20]
+    await storage.close()
+
+
+async def test_the_writer_begins_with_a_part_of_many_writes(tmp_path: Path) -> None:
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    storage.hold()
+    writes = [storage.create(f"/registry/a/{n}", _value()) for n in range(100)]
+    while storage.revision == 0:
+        pass  # nobody hands over, and the loop does not turn: the writer has begun by itself
+    storage.hand_over()
+    assert [stored.revision for stored in await asyncio.gather(*writes)] == list(range(1, 101))
     await storage.close()
 
 
