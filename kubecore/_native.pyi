@@ -73,6 +73,21 @@ class AdmissionRules:
         that is allowed, a reason and an error.
         """
 
+@final
+class AdmissionType:
+    """The type of a kind's objects, as expressions see them. Immutable."""
+
+    @staticmethod
+    def of_kind(schemas: Schemas, kind: str) -> AdmissionType:
+        """Of a built-in kind, as in "apps/v1/Deployment"; KeyError for others."""
+    @staticmethod
+    def of_schema(schema: bytes, name: str) -> AdmissionType:
+        """Of an openAPIV3Schema as JSON; ValueError for what is none."""
+    def faults(
+        self, expressions: list[str], *, variables: list[tuple[str, str]], params: AdmissionType | None = None
+    ) -> list[str | None]:
+        """What is wrong with each expression of a policy for these objects, with these parameters; None for nothing."""
+
 def check_device_selector(expression: str) -> str | None:
     """What is wrong with an expression that selects devices, or None."""
 
@@ -990,6 +1005,9 @@ class Schemas:
 
         `reset` names what this path cannot set ("status", "metadata.labels"). Raises PatchError.
         """
+    def configure(self, kind: str, live: bytes, config: bytes) -> bytes:
+        """`live` with what `config` (JSON) sets, and no books kept. ValueError for a configuration that is no object of
+        the kind, or that sets part of what is owned as a whole."""
 
 @final
 class CustomSchema:
@@ -1067,6 +1085,8 @@ class CustomSchema:
         field_validation: str = "",
     ) -> Applied:
         """As `Schemas.apply`."""
+    def configure(self, live: bytes, config: bytes) -> bytes:
+        """As `Schemas.configure`."""
 
 # --- protobuf
 def protobuf_encode(json: bytes) -> bytes:

@@ -59,6 +59,7 @@ class KindSchema(Protocol):
         reset: Sequence[str] = ...,
         field_validation: str = ...,
     ) -> Applied: ...
+    def configure(self, live: bytes, config: bytes) -> bytes: ...
 
 
 class BuiltinKind:
@@ -106,6 +107,9 @@ class BuiltinKind:
             reset=reset,
             field_validation=field_validation,
         )
+
+    def configure(self, live: bytes, config: bytes) -> bytes:
+        return self._schemas.configure(self._kind, live, config)
 
 
 @functools.cache

@@ -305,7 +305,7 @@ class APIServer:
         self._started.append("definitions")
 
     def _admit_dynamically(self) -> None:
-        versions = Versions(self.scheme, self.served.find, self.custom.versions)
+        versions = Versions(self.scheme, self.served.find, self.custom.versions, self.custom.plural_of)
         self.registry.admission.dynamic = DynamicAdmission(
             self.cacher, versions, self._webhooks, self.authorizer.answer, self.clock
         )

@@ -35,6 +35,7 @@ from kubecore.controllers.local_provisioner import LocalProvisioner
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.pod_gc import PodGCController
+from kubecore.controllers.policy_status import PolicyStatusController
 from kubecore.controllers.replicaset import ReplicaSetController
 from kubecore.controllers.replication import ReplicationManager
 from kubecore.controllers.resource_quota import ResourceQuotaController
@@ -145,6 +146,7 @@ class ControllerManager:
             VolumeBinder(context(VolumeBinder), HostFiles()),
             HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),
             ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
+            PolicyStatusController(context(PolicyStatusController), definitions=client),
             # upstream's is a part of the API server, and has no account
             ServiceAddressController(shared),
         ]

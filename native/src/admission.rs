@@ -1,11 +1,15 @@
 //! `_native.AdmissionExpressions` checks the expressions of admission policies and webhooks, `AdmissionRules` judges
 //! requests by them.
 
-use kubecore_core::admission::{self, Decision, Expressions, Found, Inputs, Judge, Purpose, Question, Rules};
-use pyo3::exceptions::PyValueError;
+use kubecore_core::admission::{
+    self, Decision, Expressions, Found, Inputs, Judge, Purpose, Question, Rules, Typed,
+};
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use serde_json::Value as Json;
+
+use crate::schema::Schemas;
 
 #[pyclass(module = "kubecore._native")]
 struct AdmissionExpressions {
@@ -158,6 +162,41 @@ fn told(py: Python<'_>, found: Found) -> PyResult<(Py<PyAny>, Option<String>)> {
     })
 }
 
+/// The type of a kind's objects, as expressions see them.
+#[pyclass(frozen, module = "kubecore._native")]
+struct AdmissionType {
+    inner: Typed,
+}
+
+#[pymethods]
+impl AdmissionType {
+    #[staticmethod]
+    fn of_kind(py: Python<'_>, schemas: &Bound<'_, Schemas>, kind: &str) -> PyResult<Self> {
+        let schemas = &schemas.get().inner;
+        let kind =
+            schemas.kind(kind).ok_or_else(|| PyKeyError::new_err(format!("no schema of kind {kind}")))?;
+        Ok(Self { inner: py.detach(|| Typed::of_kind(schemas, kind)) })
+    }
+
+    #[staticmethod]
+    fn of_schema(py: Python<'_>, schema: &[u8], name: &str) -> PyResult<Self> {
+        let typed = py.detach(|| Typed::of_schema(schema, name)).map_err(PyValueError::new_err)?;
+        Ok(Self { inner: typed })
+    }
+
+    #[pyo3(signature = (expressions, *, variables, params = None))]
+    fn faults(
+        &self,
+        py: Python<'_>,
+        expressions: Vec<String>,
+        variables: Vec<(String, String)>,
+        params: Option<&Bound<'_, AdmissionType>>,
+    ) -> Vec<Option<String>> {
+        let params = params.map(|params| params.get().inner.clone());
+        py.detach(|| admission::faults(&self.inner, params.as_ref(), &variables, &expressions))
+    }
+}
+
 #[pyfunction]
 fn check_device_selector(py: Python<'_>, expression: &str) -> Option<String> {
     py.detach(|| admission::check_device_selector(expression)).err()
@@ -172,6 +211,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AdmissionExpressions>()?;
     module.add_class::<AdmissionInputs>()?;
     module.add_class::<AdmissionRules>()?;
+    module.add_class::<AdmissionType>()?;
     module.add_function(wrap_pyfunction!(check_device_selector, module)?)?;
     module.add_function(wrap_pyfunction!(is_cel_identifier, module)?)
 }

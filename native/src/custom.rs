@@ -176,6 +176,11 @@ impl CustomSchema {
         let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply));
         Applied::new(py, outcome)
     }
+
+    fn configure<'py>(&self, py: Python<'py>, live: &[u8], config: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let configured = py.detach(|| self.inner.schemas().configure(KIND, live, config));
+        Ok(PyBytes::new(py, &configured.map_err(PyValueError::new_err)?))
+    }
 }
 
 /// Strategic merge patch needs Go structs, which custom kinds have not.

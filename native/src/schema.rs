@@ -196,6 +196,18 @@ impl Schemas {
         let outcome = py.detach(|| self.inner.apply(kind, live, config, apply));
         Applied::new(py, outcome)
     }
+
+    fn configure<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        live: &[u8],
+        config: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let kind = self.kind(kind)?;
+        let configured = py.detach(|| self.inner.configure(kind, live, config));
+        Ok(PyBytes::new(py, &configured.map_err(PyValueError::new_err)?))
+    }
 }
 
 pub(crate) fn only_updates(operation: &str) -> PyResult<()> {

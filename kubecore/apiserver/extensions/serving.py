@@ -136,6 +136,11 @@ class CustomResources:
         found = self.definition(name)
         return [] if found is None else [version.name for version in found.served]
 
+    def plural_of(self, group: str, kind: str) -> str:
+        """Of a kind that a definition of the group has; "" where none has it."""
+        installed = (one.definition for one in self._installed.values())
+        return next((one.plural for one in installed if (one.group, one.kind) == (group, kind)), "")
+
     def storage_store(self, name: str) -> Store | None:
         """The store in which a definition's objects can be had in the version they are stored in."""
         found = self._installed.get(name)

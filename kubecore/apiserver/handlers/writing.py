@@ -283,6 +283,9 @@ class Writing:
         if dynamic is None:
             return
         ctx.operation = "CREATE"
+        if served.resource.namespaced:
+            metadata = obj.setdefault("metadata", {})
+            metadata["namespace"] = metadata.get("namespace") or ctx.namespace
         schema = BuiltinKind(self._schemas, kind or served.kind)
         await dynamic.admit(OwnKind(ctx, served.resource, obj, subresource=subresource, schema=schema))
 

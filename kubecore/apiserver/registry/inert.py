@@ -7,12 +7,6 @@ from __future__ import annotations
 
 _BY_WHAT_IS_MISSING = {
     "network policy": ("networkpolicies.networking.k8s.io",),
-    "admission policies": (
-        "mutatingadmissionpolicies.admissionregistration.k8s.io",
-        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
-        "validatingadmissionpolicies.admissionregistration.k8s.io",
-        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
-    ),
     "API aggregation": ("apiservices.apiregistration.k8s.io",),
     "API priority and fairness": (
         "flowschemas.flowcontrol.apiserver.k8s.io",

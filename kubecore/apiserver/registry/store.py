@@ -286,10 +286,13 @@ class Store:
         return ctx.verb == "update"
 
     async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
+        version = obj["metadata"].get("resourceVersion") or ""
         rules, managed = self._defaulted(ctx, obj, old, stored)
         dynamic = self._admission.asked
         if dynamic is not None:
-            managed = await stored_requests.mutate_changed(dynamic, self, ctx, obj, old, stored, managed, rules)
+            managed = await stored_requests.mutate_changed(
+                dynamic, self, ctx, obj, old, stored, managed, rules=rules, version=version
+            )
         finish = None if ctx.subresource else self.strategy.begin_update(ctx, obj, old)
         written = None
         try:

@@ -68,7 +68,7 @@ class WebhookCaller:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def post(self, target: Target, body: bytes, *, timeout_seconds: float) -> bytes:
-        """The body of a 200. Raises WebhookError for anything else, redirections included."""
+        """The body of a success. Raises WebhookError for anything else, redirections included."""
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
         call = self._timely(target, body, timeout_seconds)
         return await asyncio.get_running_loop().create_task(call, name="webhook")
@@ -98,8 +98,11 @@ class WebhookCaller:
             raise WebhookError(f'Post "{address}": {_said(error)}') from None
         if len(got) > largest:
             raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
-        if answer.status != 200:
+        if not 200 <= answer.status <= 206:
             raise WebhookError(_refusal(answer.status, got))
+        if not got:
+            media = answer.headers.get("Content-Type") or _JSON_TYPE
+            raise WebhookError(f"0-length response with status code: {answer.status} and content type: {media}")
         return got
 
     def _session(self, target: Target) -> aiohttp.ClientSession:
@@ -150,18 +153,35 @@ def _said(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         if error.os_error.errno == 111:
             return f"dial tcp {error.host}:{error.port}: connect: connection refused"
+        if error.os_error.errno is None:
+            # No Service to dial.
+            return str(error.os_error)
         return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "EOF"
     return str(error) or type(error).__name__
 
 
+# After k8s.io/apimachinery pkg/api/errors/errors.go (NewGenericServerResponse).
+_TOLD = {
+    400: "the server rejected our request for an unknown reason",
+    401: "the server has asked for the client to provide credentials",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    409: "the server reported a conflict",
+    422: "the server rejected our request due to an error in our request",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}
+
+
 def _refusal(status: int, body: bytes) -> str:
     """As client-go words an answer that is no success."""
     if 300 <= status < 400:
         return f"the server answered with a redirection ({status}), which is not followed"
-    if status == 404:
-        return "the server could not find the requested resource"
+    if status in _TOLD:
+        return _TOLD[status]
     if status >= 500:
         text = body[:2048].decode("utf-8", "replace").strip()
         return f'an error on the server ("{text or "unknown"}") has prevented the request from succeeding'

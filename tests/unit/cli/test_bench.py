@@ -33,6 +33,7 @@ NAMES = [
     "tcp-proxy",
     "watch1k",
     "watch-init",
+    "webhooks",
 ]
 
 

@@ -1,1 +1,1 @@
-"""Admission by what is stored: webhooks."""
+"""Admission by what is stored: webhooks, and policies written in CEL."""

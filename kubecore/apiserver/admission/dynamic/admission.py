@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.admission.dynamic import mutating, validating
 from kubecore.apiserver.admission.dynamic.asking import Asking
+from kubecore.apiserver.admission.dynamic.judging import Judging
+from kubecore.apiserver.admission.dynamic.mutating import Reinvocation
+from kubecore.apiserver.admission.dynamic.mutating_policies import Invoked, MutatingPolicies
+from kubecore.apiserver.admission.dynamic.parameters import Parameters
+from kubecore.apiserver.admission.dynamic.policies import mutating_policies, validating_policies
 from kubecore.apiserver.admission.dynamic.rules import Match, Namespaces
+from kubecore.apiserver.admission.dynamic.validating_policies import ValidatingPolicies
 from kubecore.apiserver.admission.dynamic.webhooks import Webhook, webhooks_of
 from kubecore.apiserver.registry.codec import loads
 
@@ -30,15 +36,29 @@ JSON = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
 _MUTATING = f"mutatingwebhookconfigurations.{GROUP}"
 _VALIDATING = f"validatingwebhookconfigurations.{GROUP}"
+_MUTATING_POLICIES = f"mutatingadmissionpolicies.{GROUP}"
+_VALIDATING_POLICIES = f"validatingadmissionpolicies.{GROUP}"
+_BINDINGS = f"admissionpolicybindings.{GROUP}"
 # Requests for these are never asked about: what is wrong with them could not be mended any more.
 EXEMPT = frozenset(
     (
         _MUTATING,
         _VALIDATING,
-        f"validatingadmissionpolicies.{GROUP}",
-        f"validatingadmissionpolicybindings.{GROUP}",
-        f"mutatingadmissionpolicies.{GROUP}",
-        f"mutatingadmissionpolicybindings.{GROUP}",
+        _MUTATING_POLICIES,
+        _VALIDATING_POLICIES,
+        f"mutating{_BINDINGS}",
+        f"validating{_BINDINGS}",
+    )
+)
+# Policies are not about these: a faulty one would lock everybody out.
+_REVIEWS = frozenset(
+    (
+        "selfsubjectreviews.authentication.k8s.io",
+        "tokenreviews.authentication.k8s.io",
+        "localsubjectaccessreviews.authorization.k8s.io",
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        "selfsubjectrulesreviews.authorization.k8s.io",
+        "subjectaccessreviews.authorization.k8s.io",
     )
 )
 # Version, resource, subresource, operation, whether it is for a namespace.
@@ -71,7 +91,7 @@ class _Webhooks:
         return found
 
     def _target(self, match: Match, subject: Subject) -> Resource | None:
-        return match.target(subject, match.rules, self._versions.equivalents)
+        return match.target(subject, self._versions.equivalents)
 
 
 class DynamicAdmission:
@@ -87,11 +107,12 @@ class DynamicAdmission:
     ) -> None:
         self.versions = versions
         self._cacher = cacher
-        self._asking = Asking(caller, Namespaces(cacher), authorize, clock)
-        self._mutating = self._validating = _Webhooks((), versions)
+        namespaces = Namespaces(cacher)
+        self._asking = Asking(caller, namespaces, authorize, clock)
+        self._judging = Judging(versions, namespaces, Parameters(cacher, versions), authorize)
         configured = [cached.number for key in sorted(EXEMPT) if (cached := cacher.cached(key)) is not None]
         self._changes = cacher.native.changes(configured)
-        # What `_mutating` and `_validating` were made from; none of them yet.
+        # What configurations are made from; none of them yet.
         self._seen = -1
         self._any = False
 
@@ -104,23 +125,53 @@ class DynamicAdmission:
         revision = self._changes.revision
         if revision == self._seen:
             return
-        self._mutating = self._webhooks(_MUTATING)
-        self._validating = self._webhooks(_VALIDATING)
-        self._any = bool(self._mutating.all or self._validating.all)
+        self._mutating = _Webhooks(webhooks_of(self._stored(_MUTATING)), self.versions)
+        self._validating = _Webhooks(webhooks_of(self._stored(_VALIDATING)), self.versions)
+        policies = mutating_policies(self._stored(_MUTATING_POLICIES), self._stored(f"mutating{_BINDINGS}"))
+        self._changing = MutatingPolicies(self._judging, policies)
+        policies = validating_policies(self._stored(_VALIDATING_POLICIES), self._stored(f"validating{_BINDINGS}"))
+        self._refusing = ValidatingPolicies(self._judging, policies)
+        every = (self._mutating, self._validating, self._changing, self._refusing)
+        self._any = any(one.all for one in every)
         self._seen = revision
 
-    def _webhooks(self, key: str) -> _Webhooks:
-        return _Webhooks(webhooks_of([loads(item) for item in self._cacher.list(key).items]), self.versions)
+    def _stored(self, key: str) -> list[JSON]:
+        """Configurations; none where their kind is not served."""
+        if self._cacher.cached(key) is None:
+            return []
+        return [loads(item) for item in self._cacher.list(key).items]
 
     async def mutate(self, subject: Subject, again: Callable[[], bool]) -> bool:
-        """Whether anything has changed. `again`: see `mutating.mutate`. Raises StatusError to refuse."""
+        """Whether anything has changed. `again` has the built-in plugins look at the object once more and says whether
+        they changed it. Raises StatusError to refuse.
+
+        Who wants to see what others changed after it is asked twice, at most (upstream pkg/admission/reinvocation.go).
+        """
         self._refresh()
+        policies = self._changing if self._changing.all and _is_for_policies(subject) else None
         webhooks = self._mutating.matching(subject)
-        return bool(webhooks) and await mutating.mutate(self._asking, subject, webhooks, again)
+        of_policies: Reinvocation[Invoked] = Reinvocation()
+        of_webhooks: Reinvocation[int] = Reinvocation()
+        by_policies = policies is not None and await policies.mutate(subject, of_policies, again=False)
+        by_webhooks = bool(webhooks) and await mutating.mutate(self._asking, subject, webhooks, of_webhooks, number=0)
+        if not (by_policies or by_webhooks):
+            return False
+        changed = again()
+        if changed or by_webhooks:
+            of_policies.changed()
+        if policies is not None and of_policies.due:
+            changed = await policies.mutate(subject, of_policies, again=True) or changed
+        if changed:
+            of_webhooks.changed()
+        if of_webhooks.due:
+            await mutating.mutate(self._asking, subject, webhooks, of_webhooks, number=1)
+        return True
 
     async def validate(self, subject: Subject) -> None:
         """Raises StatusError to refuse."""
         self._refresh()
+        if self._refusing.all and _is_for_policies(subject):
+            await self._refusing.validate(subject)
         webhooks = self._validating.matching(subject)
         if webhooks:
             await validating.validate(self._asking, subject, webhooks)
@@ -129,3 +180,7 @@ class DynamicAdmission:
         """Both, of what is not stored."""
         await self.mutate(subject, lambda: False)
         await self.validate(subject)
+
+
+def _is_for_policies(subject: Subject) -> bool:
+    return subject.resource.key not in _REVIEWS

@@ -90,11 +90,12 @@ def holds(
     judge: Judgement,
     *,
     params: bytes | None = None,
+    only: list[int] | None = None,
     ignores_failure: bool,
 ) -> bool:
     """Whether all conditions hold; one that is false decides. Raises ConditionError."""
     try:
-        found, _ = rules.evaluate(inputs, judge, budget=MATCH_BUDGET, params=params)
+        found, _ = rules.evaluate(inputs, judge, budget=MATCH_BUDGET, params=params, only=only)
     except ValueError as error:
         if ignores_failure:
             return False

@@ -6,9 +6,9 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/mutating/dispatcher
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
@@ -18,6 +18,7 @@ from kubecore.apiserver.admission.dynamic.asking import Asking, CallFailed, refu
 from kubecore.apiserver.registry.codec import dumps, loads
 
 if TYPE_CHECKING:
+    from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.admission.dynamic.reviews import Answer
     from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
@@ -34,12 +35,15 @@ _MUTATION, _PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admissi
 _FAILED_OPEN = "failed-open."
 
 
-@dataclass(slots=True)
-class Reinvocation:
-    """Which webhooks that have been asked want to be asked again, by their places, and which of them must be."""
+T = TypeVar("T")
 
-    asked: set[int] = field(default_factory=set)
-    due: set[int] = field(default_factory=set)
+
+@dataclass(slots=True)
+class Reinvocation(Generic[T]):
+    """Which of those that have been asked want to be asked again, and which of them must be."""
+
+    asked: set[T] = field(default_factory=set)
+    due: set[T] = field(default_factory=set)
 
     def changed(self) -> None:
         """Somebody has changed the object after those were asked."""
@@ -47,22 +51,11 @@ class Reinvocation:
         self.asked.clear()
 
 
-async def mutate(asking: Asking, subject: Subject, webhooks: Sequence[Matched], again: Callable[[], bool]) -> bool:
-    """Whether anything has changed. `again` has the built-in plugins look at the object once more and says whether they
-    changed it. Raises StatusError to refuse."""
-    books = Reinvocation()
-    if not await _round(asking, subject, webhooks, books, 0):
-        return False
-    if again():
-        books.changed()
-    if books.due:
-        await _round(asking, subject, webhooks, books, 1)
-    return True
-
-
-async def _round(
-    asking: Asking, subject: Subject, webhooks: Sequence[Matched], books: Reinvocation, number: int
+async def mutate(
+    asking: Asking, subject: Subject, webhooks: Sequence[Matched], books: Reinvocation[int], *, number: int
 ) -> bool:
+    """Whether anything has changed in this round, the first (0) or the second, which is for those that are due. Raises
+    StatusError to refuse."""
     any_change = False
     for place, webhook, target in webhooks:
         if number and place not in books.due:
@@ -112,15 +105,22 @@ async def put_patched(subject: Subject, target: Resource, form: Form, patch: byt
     """Applies a JSON patch. Raises 500 for one that cannot be applied, or that makes no object of the kind."""
     assert form.object is not None
     try:
-        decoded = subject.schema(target).patch_decode(form.object, patch, JSON_PATCH, "Ignore")
-    except (PatchError, SchemaError) as error:
-        raise errors.internal_error(told(error)) from None
-    return await subject.put(target, decoded.body)
+        body = patched(subject.schema(target), form.object, patch)
+    except ValueError as error:
+        raise errors.internal_error(error) from None
+    return await subject.put(target, body)
 
 
-def told(error: Exception) -> str:
-    """What the engine says of a patch."""
-    return str(getattr(error, "message", "") or error)
+def patched(schema: KindSchema, body: bytes, patch: bytes, field_validation: str = "Ignore") -> bytes:
+    """An object after a JSON patch. ValueError, in the words of what upstream patches and decodes with."""
+    try:
+        return schema.decode(schema.patch(body, patch, JSON_PATCH), "application/json", field_validation).body
+    except PatchError as error:
+        detail = error.detail or error.message
+        raise ValueError(f"{detail}: test failed" if detail.startswith("testing value ") else detail) from None
+    except SchemaError as error:
+        _, _, why = error.message.partition(" cannot be handled as a ")
+        raise ValueError(why.partition(": ")[2] or error.message) from None
 
 
 def _patch_of(webhook: Webhook, answer: Answer) -> list[JSON]:
@@ -133,5 +133,7 @@ def _patch_of(webhook: Webhook, answer: Answer) -> list[JSON]:
     if patch is None:
         return []
     if not isinstance(patch, list):
-        raise CallFailed(webhook, "received undecodable patch in webhook response: it is no list of operations")
+        given = {dict: "object", str: "string", bool: "bool"}.get(type(patch), "number")
+        why = f"json: cannot unmarshal {given} into Go value of type jsonpatch.Patch"
+        raise CallFailed(webhook, f"received undecodable patch in webhook response: {why}")
     return patch

@@ -5,7 +5,7 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/predicates and gene
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,26 +67,45 @@ Equivalents = Callable[["Resource"], Sequence["Resource"]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """Rules with their match policy, and selectors; None selects everything."""
+    """Rules with their match policy, and selectors; None selects everything.
+
+    `open`: without any rules it matches everything. What one of `excluded` is for is not matched.
+    """
 
     rules: tuple[Rule, ...]
+    excluded: tuple[Rule, ...]
+    open: bool
     equivalent: bool
     namespaces: Selector | None
     objects: Selector | None
 
     @classmethod
-    def of(cls, holder: JSON, rules: str) -> Match:
-        """Of a webhook or `matchConstraints`; `rules` names the field that has them."""
+    def of(cls, holder: JSON, rules: str, *, open: bool = False) -> Match:
+        """Of a webhook, `matchConstraints` or `matchResources`; `rules` names the field that has them."""
         return cls(
             rules=tuple(Rule.of(one) for one in holder.get(rules) or []),
+            excluded=tuple(Rule.of(one) for one in holder.get("excludeResourceRules") or []),
+            open=open,
             equivalent=holder.get("matchPolicy") != "Exact",
             namespaces=_selector(holder.get("namespaceSelector")),
             objects=_selector(holder.get("objectSelector")),
         )
 
-    def target(self, subject: Subject, rules: Iterable[Rule], equivalents: Equivalents) -> Resource | None:
+    @property
+    def is_named(self) -> bool:
+        """Whether names of objects count."""
+        return any(rule.names for rule in (*self.rules, *self.excluded))
+
+    def target(self, subject: Subject, equivalents: Equivalents) -> Resource | None:
         """The resource, in the version, that the request is seen as; None where no rule is for it."""
-        resource, rules = subject.resource, tuple(rules)
+        if self.excluded and self._target(subject, self.excluded, equivalents) is not None:
+            return None
+        if self.open and not self.rules:
+            return subject.resource
+        return self._target(subject, self.rules, equivalents)
+
+    def _target(self, subject: Subject, rules: Sequence[Rule], equivalents: Equivalents) -> Resource | None:
+        resource = subject.resource
         placed, name = subject.placed, subject.name
 
         def fits(rule: Rule, one: Resource) -> bool:

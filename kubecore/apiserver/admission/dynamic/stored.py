@@ -47,10 +47,12 @@ class StoredSubject(Subject):
         managed: bytes | None = None,
         unnamed: bool = False,
         unmade: bool = False,
+        version: str = "",
         settle: Callable[[JSON], None] | None = None,
     ) -> None:
         """`old` is what is stored, in the store's version. `unnamed`: the object's name was made up. `unmade`: what the
-        server sets is not there yet. `settle` defaults a changed object and takes back what may not change."""
+        server sets is not there yet. `version` is the resourceVersion it shows. `settle` defaults a changed object and
+        takes back what may not change."""
         assert store.registry.admission.dynamic is not None
         self._versions = store.registry.admission.dynamic.versions
         resource = self._versions.find(store.resource, ctx.api_version)
@@ -61,6 +63,7 @@ class StoredSubject(Subject):
         self._obj = obj
         self._old = old
         self._hidden = (*_NOT_YET, "name") if unnamed else _NOT_YET if unmade else ()
+        self._version = version
         self._settle = settle
         self._old_labels: Labels | None = None
         self._forms: dict[str, Form] = {}
@@ -70,6 +73,12 @@ class StoredSubject(Subject):
         if self._old is not None and self._old_labels is None:
             self._old_labels = meta.labels(loads(self._old))
         return None if self._obj is None else meta.labels(self._obj), self._old_labels
+
+    @property
+    def known_as(self) -> str:
+        metadata = {} if self._obj is None else self._obj["metadata"]
+        made_up = "" if "name" in self._hidden else metadata.get("name")
+        return self.name or made_up or metadata.get("generateName") or "Unknown"
 
     def schema(self, target: Resource) -> KindSchema:
         return self._versions.schema(target)
@@ -90,6 +99,8 @@ class StoredSubject(Subject):
         resource = self._store.resource
         metadata = {name: value for name, value in self._obj["metadata"].items() if name not in self._hidden}
         metadata.pop("managedFields", None)
+        if self._version:
+            metadata["resourceVersion"] = self._version
         if self.managed and self.managed != b"[]":
             metadata["managedFields"] = orjson.Fragment(self.managed)
         head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
@@ -191,9 +202,11 @@ async def mutate_changed(
     old: JSON,
     stored: Stored,
     managed: bytes | None,
+    *,
     rules: Strategy,
+    version: str,
 ) -> bytes | None:
-    """Has an update changed, which follows `rules`; the object's managedFields then."""
+    """Has an update changed, which follows `rules` and names `version`; the object's managedFields then."""
     if _exempt(ctx):
         return managed
     default = rules.default_status if ctx.subresource == "status" else rules.default
@@ -213,7 +226,7 @@ async def mutate_changed(
     if ctx.facet is not None:
         await dynamic.mutate(ctx.facet(obj, old), again)
         return managed
-    subject = StoredSubject(store, ctx, obj, stored.value, managed=managed, settle=settle)
+    subject = StoredSubject(store, ctx, obj, stored.value, managed=managed, version=version, settle=settle)
     if await dynamic.mutate(subject, again):
         store.dedup_owners(ctx, obj["metadata"], patched=True)
     return subject.managed
@@ -234,11 +247,8 @@ async def validate(
     if ctx.facet is not None and obj is not None and old is not None:
         await dynamic.validate(ctx.facet(obj, old))
         return
-    was = None if stored is None else stored.value
-    if obj is not None and stored is not None and not obj["metadata"].get("resourceVersion"):
-        # What replaces whatever is there replaces this.
-        obj["metadata"]["resourceVersion"] = str(stored.revision)
-    await dynamic.validate(StoredSubject(store, ctx, obj, was, managed=managed))
+    was, version = (None, "") if stored is None else (stored.value, str(stored.revision))
+    await dynamic.validate(StoredSubject(store, ctx, obj, was, managed=managed, version=version))
 
 
 async def admit_deletion(dynamic: DynamicAdmission, store: Store, ctx: RequestContext, stored: Stored) -> None:

@@ -57,6 +57,11 @@ class Subject(ABC):
         self.placed = is_placed(resource, self.namespace)
 
     @property
+    def known_as(self) -> str:
+        """What a refusal calls the object."""
+        return self.name or "Unknown"
+
+    @property
     @abstractmethod
     def labels(self) -> tuple[Labels | None, Labels | None]:
         """Of the object as it is to be, and as it was; None where there is none."""

@@ -37,12 +37,14 @@ class Versions:
         scheme: Scheme,
         find: Callable[[str, str, str], Served],
         custom: Callable[[str], Sequence[str]],
+        custom_kind: Callable[[str, str], str],
     ) -> None:
         """`find` is told group, version and plural, and raises 404; `custom` names the served versions of a
-        definition, the preferred one first."""
+        definition, the preferred one first; `custom_kind` the plural of a group's kind, "" for one it does not have."""
         self._scheme = scheme
         self._find = find
         self._custom = custom
+        self._custom_kind = custom_kind
         self._builtin: dict[str, tuple[Resource, ...]] = {}
 
     def find(self, resource: Resource, api_version: str) -> Resource:
@@ -51,6 +53,15 @@ class Versions:
             return resource
         group, _, version = api_version.rpartition("/")
         return self._find(group, version, resource.plural).resource
+
+    def of_kind(self, group: str, version: str, kind: str) -> Resource | None:
+        """The resource whose objects are of this kind; None where none is served."""
+        found = self._scheme.for_kind(group, version, kind)
+        if found is not None:
+            return found
+        plural = self._custom_kind(group, kind)
+        served = version in self._custom(f"{plural}.{group}") if plural else False
+        return self._find(group, version, plural).resource if served else None
 
     def are_fixed(self, resource: Resource) -> bool:
         return self._scheme.knows(resource.key)
@@ -74,20 +85,20 @@ class Versions:
             return body
         if self._scheme.knows(target.key):
             return in_version(body, store.resource, target)
-        return await _between(body, store, self._store(target))
+        return await _between(body, store, self.store(target))
 
     async def back(self, body: bytes, store: Store, target: Resource) -> JSON:
         """An object of another version in the store's."""
         if target.api_version != store.resource.api_version:
             if self._scheme.knows(target.key):
                 return in_storage(loads(body), store.resource, target)
-            body = await _between(body, self._store(target), store)
+            body = await _between(body, self.store(target), store)
         obj: JSON = loads(body)
         return obj
 
-    def _store(self, resource: Resource) -> Store:
+    def store(self, resource: Resource) -> Store:
         found = self._find(resource.group, resource.version, resource.plural).store
-        assert found is not None, "custom resources are stored"
+        assert found is not None, f"{resource.key} is not stored"
         return found
 
 

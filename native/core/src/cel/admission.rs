@@ -14,8 +14,12 @@ use super::functions_declared::{AUTHORIZER, RESOURCE_CHECK};
 use super::messages::{JSON_PATCH, OBJECT};
 use super::plan::VARIABLES;
 pub use super::rules::{Found, Inputs, Rules, Verdict};
+pub use super::typed::{Typed, faults};
 use super::types::Type;
 use super::{literals, parser, source};
+
+/// Before what is wrong with an expression that does not compile.
+const FAILED: &str = "compilation failed: ";
 
 /// What an expression is for, which decides what it must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +35,37 @@ pub enum Purpose {
 }
 
 /// The expressions of one webhook or policy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Expressions {
-    /// There are parameters.
-    params: bool,
+    object: Type,
+    /// Of parameters, where there are some.
+    params: Option<Type>,
     /// Variables that are defined so far, of a policy that can have some.
     variables: Option<BTreeMap<Box<str>, Arc<Declared>>>,
 }
 
 impl Expressions {
     pub fn new(params: bool, composed: bool) -> Self {
-        Self { params, variables: composed.then(BTreeMap::new) }
+        Self {
+            object: Type::Dyn,
+            params: params.then_some(Type::Dyn),
+            variables: composed.then(BTreeMap::new),
+        }
+    }
+
+    /// Those of a policy for objects of a type.
+    pub(super) fn typed(object: &Typed, params: Option<&Typed>) -> Self {
+        Self {
+            object: object.0.ty(),
+            params: params.map(|params| params.0.ty()),
+            variables: Some(BTreeMap::new()),
+        }
+    }
+
+    /// What is wrong with an expression, whatever it comes to.
+    pub(super) fn fault(&self, expression: &str, purpose: Purpose) -> Option<String> {
+        let why = self.check_types(expression, purpose).err()?;
+        Some(why.strip_prefix(FAILED).map(str::to_owned).unwrap_or(why))
     }
 
     /// Defines a variable, also one that is faulty. Fails with what is wrong with it.
@@ -82,13 +106,13 @@ impl Expressions {
 
     fn check_types(&self, expression: &str, purpose: Purpose) -> Result<Checked, String> {
         let mut variables = vec![
-            ("object", Type::Dyn),
-            ("oldObject", Type::Dyn),
+            ("object", self.object.clone()),
+            ("oldObject", self.object.clone()),
             ("namespaceObject", NAMESPACE.ty()),
             ("request", REQUEST.ty()),
         ];
-        if self.params {
-            variables.push(("params", Type::Dyn));
+        if let Some(params) = &self.params {
+            variables.push(("params", params.clone()));
         }
         if purpose != Purpose::Message {
             variables.push(("authorizer", Type::Named(AUTHORIZER)));
@@ -121,7 +145,7 @@ pub fn check_device_selector(expression: &str) -> Result<(), String> {
 }
 
 fn compiled(source: &str, variables: &[(&str, Type)], abilities: Abilities) -> Result<Checked, String> {
-    let issues = |faults: source::Faults| format!("compilation failed: {}", faults.show(source));
+    let issues = |faults: source::Faults| format!("{FAILED}{}", faults.show(source));
     let parsed = parser::parse(source).map_err(issues)?;
     let checked = check_with(parsed, variables, abilities).map_err(issues)?;
     let faults = literals::check(&checked);

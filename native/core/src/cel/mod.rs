@@ -41,6 +41,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod time;
+mod typed;
 mod types;
 mod value;
 

@@ -1,6 +1,7 @@
 //! Patches and ownership: JSON patch, merge patch, strategic merge patch, managedFields.
 
 mod apply;
+mod configure;
 mod conflict;
 mod fields;
 mod json_patch;

@@ -33,7 +33,6 @@ use correlate::Correlation;
 use path::Path;
 use rules::Rules;
 
-#[cfg(test)]
 pub(crate) use declared::declared;
 pub use definition::{Definition, check};
 pub use fault::{Fault, Reason};

@@ -1,0 +1,156 @@
+"""MutatingAdmissionPolicy: expressions make patches, which are applied one after the other.
+
+After upstream k8s.io/apiserver pkg/admission/plugin/policy/mutating/dispatcher.go and generic/policy_dispatcher.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kubecore.api.errors import StatusError
+from kubecore.apiserver.admission.dynamic.conditions import ConditionError
+from kubecore.apiserver.admission.dynamic.judging import BUDGET, Judging
+from kubecore.apiserver.admission.dynamic.mutating import patched
+from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
+from kubecore.apiserver.admission.dynamic.subjects import kind_of
+from kubecore.apiserver.admission.dynamic.validating_policies import forbidden
+from kubecore.apiserver.registry.codec import dumps, loads
+
+if TYPE_CHECKING:
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.admission.dynamic.conditions import Judgement
+    from kubecore.apiserver.admission.dynamic.mutating import Reinvocation
+    from kubecore.apiserver.admission.dynamic.policies import Binding, Policy
+    from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
+
+
+# Names of policy, binding and parameter.
+Invoked = tuple[str, str, str]
+
+
+class _Invocation(NamedTuple):
+    policy: Policy
+    binding: Binding
+    target: Resource
+    param: bytes | None
+    key: Invoked
+
+
+class MutationError(Exception):
+    """A mutation that could not be carried out; the text says why."""
+
+
+class MutatingPolicies:
+    def __init__(self, judging: Judging, policies: Sequence[Policy]) -> None:
+        self.all = policies
+        self._judging = judging
+
+    async def mutate(self, subject: Subject, books: Reinvocation[Invoked], *, again: bool) -> bool:
+        """Whether anything has changed. `again`: only those that are due are asked. Raises StatusError to refuse."""
+        refused: list[str] = []
+        any_change = False
+        judge = self._judging.judge(subject)
+        for one in await self._invocations(subject, refused):
+            if again and one.key not in books.due:
+                continue
+            any_change = await self._invoke(one, subject, judge, books, refused) or any_change
+        if refused:
+            refusal = forbidden(subject, refused[0])
+            refusal.message, refusal.reason = refused[0], "Invalid"
+            assert refusal.details is not None
+            refusal.details["causes"] = [{"message": message} for message in refused]
+            raise refusal
+        return any_change
+
+    async def _invocations(self, subject: Subject, refused: list[str]) -> list[_Invocation]:
+        found = []
+        for policy in self.all:
+            try:
+                target = self._judging.target(policy.match, subject)
+                if target is None:
+                    continue
+                if policy.param_kind is not None:
+                    self._judging.parameters.resource(policy.param_kind)
+            except (StatusError, Misconfigured) as error:
+                if not policy.ignores_failure:
+                    refused.append(f'policy "{policy.name}" denied request: failed to configure policy: {error}')
+                continue
+            for binding in policy.bindings:
+                try:
+                    if not self._judging.bound(binding, subject):
+                        continue
+                    params = await self._judging.parameters.collect(
+                        policy.param_kind, binding.params, subject.namespace
+                    )
+                except (StatusError, Misconfigured) as error:
+                    _refuse(policy, binding, f"failed to configure binding: {error}", refused)
+                    continue
+                found += [_Invocation(policy, binding, target, one, _key(policy, binding, one)) for one in params]
+        return found
+
+    async def _invoke(
+        self, one: _Invocation, subject: Subject, judge: Judgement, books: Reinvocation[Invoked], refused: list[str]
+    ) -> bool:
+        policy, changed = one.policy, False
+        try:
+            inputs = await self._judging.inputs(subject, one.target)
+            if not self._judging.applies(policy, inputs, judge, one.param):
+                return False
+        except ConditionError as error:
+            _refuse(policy, one.binding, str(error), refused)
+            return False
+        for place, kind in policy.mutations:
+            form = await subject.form(one.target)
+            if form.object is None:
+                continue
+            try:
+                made = await self._patched(one, place, kind, subject, judge, form)
+            except (MutationError, ValueError) as error:
+                _refuse(policy, one.binding, str(error), refused)
+                continue
+            if made is not None:
+                changed = await subject.put(one.target, made) or changed
+        if changed:
+            books.changed()
+        if policy.reinvoked:
+            books.asked.add(one.key)
+        return changed
+
+    async def _patched(
+        self, one: _Invocation, place: int, kind: str, subject: Subject, judge: Judgement, form: Form
+    ) -> bytes | None:
+        """None where there is nothing to be done. Raises MutationError; ValueError when the budget does not do."""
+        inputs = await self._judging.inputs(subject, one.target)
+        [(made, error)], _ = one.policy.rules.evaluate(inputs, judge, budget=BUDGET, params=one.param, only=[place])
+        if error is not None:
+            raise MutationError(error)
+        assert isinstance(made, bytes) and form.object is not None
+        schema = subject.schema(one.target)
+        if kind == "ApplyConfiguration":
+            head = kind_of(one.target, subject.subresource)
+            version = f"{head.group}/{head.version}".lstrip("/")
+            config = dumps({**loads(made), "apiVersion": version, "kind": head.kind})
+            try:
+                return schema.configure(form.object, config)
+            except ValueError as problem:
+                raise MutationError(f"error applying patch: {problem}") from None
+        try:
+            return patched(schema, form.object, made, "Strict")
+        except ValueError as problem:
+            if str(problem).startswith("testing value "):
+                # What a patch tests first and finds otherwise is left alone.
+                return None
+            raise MutationError(f"JSON Patch: {problem}") from None
+
+
+def _refuse(policy: Policy, binding: Binding, why: str, refused: list[str]) -> None:
+    if not policy.ignores_failure:
+        refused.append(f"policy '{policy.name}' with binding '{binding.name}' denied request: {why}")
+
+
+def _key(policy: Policy, binding: Binding, param: bytes | None) -> Invoked:
+    if param is None:
+        return policy.name, binding.name, ""
+    metadata = loads(param)["metadata"]
+    return policy.name, binding.name, f"{metadata.get('namespace') or ''}/{metadata['name']}"

@@ -1,0 +1,233 @@
+"""ValidatingAdmissionPolicy: expressions judge a request.
+
+After upstream k8s.io/apiserver pkg/admission/plugin/policy/validating/{dispatcher,validator}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kubecore.api import errors
+from kubecore.api.errors import Cause, StatusError
+from kubecore.apiserver.admission.dynamic.conditions import ConditionError
+from kubecore.apiserver.admission.dynamic.judging import BUDGET, Judging
+from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
+
+if TYPE_CHECKING:
+    from kubecore import _native
+    from kubecore.api.scheme import Resource
+    from kubecore.apiserver.admission.dynamic.conditions import Judgement
+    from kubecore.apiserver.admission.dynamic.policies import Binding, Policy, Validation
+    from kubecore.apiserver.admission.dynamic.subjects import Subject
+
+_FAILURE = "validation.policy.admission.k8s.io/validation_failure"
+_LONGEST_MESSAGE, _LONGEST_ANNOTATION = 5 * 1024, 10 * 1024
+_CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """`at` is the place among the policy's validations; `reason` is empty where an error is why."""
+
+    message: str
+    reason: str = ""
+    at: int = 0
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Of one policy, with one binding and one parameter."""
+
+    denials: list[_Denial] = field(default_factory=list)
+    # Faults of audit annotations, which deny whatever the binding's actions are.
+    faults: list[str] = field(default_factory=list)
+    annotations: list[tuple[str, str]] = field(default_factory=list)
+
+
+class ValidatingPolicies:
+    def __init__(self, judging: Judging, policies: Sequence[Policy]) -> None:
+        self.all = policies
+        self._judging = judging
+
+    async def validate(self, subject: Subject) -> None:
+        """Raises StatusError when a policy denies the request: the first one that does."""
+        refused: list[tuple[str, str]] = []
+        judge = self._judging.judge(subject)
+        seen: dict[str, _native.AdmissionInputs] = {}
+        for policy in self.all:
+            await self._policy(policy, subject, judge, seen, refused)
+        if refused:
+            raise _refusal(subject, *refused[0])
+
+    async def _policy(
+        self,
+        policy: Policy,
+        subject: Subject,
+        judge: Judgement,
+        seen: dict[str, _native.AdmissionInputs],
+        refused: list[tuple[str, str]],
+    ) -> None:
+        """Adds what is refused to `refused`: what to say, and the reason."""
+
+        def misconfigured(what: str, why: Exception, binding: Binding | None) -> None:
+            if not policy.ignores_failure:
+                refused.append((_denied(policy, binding, f"failed to configure {what}: {why}"), ""))
+
+        try:
+            target = self._judging.target(policy.match, subject)
+            if target is None:
+                return
+            if policy.param_kind is not None:
+                self._judging.parameters.resource(policy.param_kind)
+        except (StatusError, Misconfigured) as error:
+            misconfigured("policy", error, None)
+            return
+        told: dict[str, dict[str, None]] = {}
+        for binding in policy.bindings:
+            try:
+                if not self._judging.bound(binding, subject):
+                    continue
+                params = await self._judging.parameters.collect(policy.param_kind, binding.params, subject.namespace)
+            except (StatusError, Misconfigured) as error:
+                misconfigured("binding", error, binding)
+                continue
+            for param in params:
+                inputs = await self._inputs(subject, target, seen)
+                findings = self._judge(policy, inputs, judge, param)
+                _act(policy, binding, findings, subject, refused)
+                for key, value in findings.annotations:
+                    told.setdefault(key, {})[value] = None
+        for key, values in told.items():
+            subject.ctx.annotate(f"{policy.name}/{key}", ", ".join(values))
+
+    async def _inputs(
+        self, subject: Subject, target: Resource, seen: dict[str, _native.AdmissionInputs]
+    ) -> _native.AdmissionInputs:
+        inputs = seen.get(target.api_version)
+        if inputs is None:
+            inputs = seen[target.api_version] = await self._judging.inputs(subject, target)
+        return inputs
+
+    def _judge(
+        self, policy: Policy, inputs: _native.AdmissionInputs, judge: Judgement, param: bytes | None
+    ) -> _Findings:
+        findings = _Findings()
+        try:
+            if self._judging.applies(policy, inputs, judge, param):
+                self._evaluate(policy, inputs, judge, param, findings)
+        except (ConditionError, ValueError) as error:
+            # Errors, and budgets that are spent.
+            return _Findings(denials=[] if policy.ignores_failure else [_Denial(str(error))])
+        return findings
+
+    def _evaluate(
+        self,
+        policy: Policy,
+        inputs: _native.AdmissionInputs,
+        judge: Judgement,
+        param: bytes | None,
+        findings: _Findings,
+    ) -> None:
+        places = list(policy.validations)
+        found, left = policy.rules.evaluate(inputs, judge, budget=BUDGET, params=param, only=places)
+        for at, (place, (value, error)) in enumerate(zip(places, found, strict=True)):
+            validation = policy.validations[place]
+            if error is not None:
+                if not policy.ignores_failure:
+                    findings.denials.append(_Denial(error, at=at))
+            elif value is not True:
+                denial = self._denial(policy, validation, inputs, judge, param, left, at)
+                if denial is not None:
+                    findings.denials.append(denial)
+        if policy.annotations:
+            self._annotate(policy, inputs, judge, param, findings)
+
+    def _denial(
+        self,
+        policy: Policy,
+        validation: Validation,
+        inputs: _native.AdmissionInputs,
+        judge: Judgement,
+        param: bytes | None,
+        budget: int,
+        at: int,
+    ) -> _Denial | None:
+        """None where the message cannot be made and failures are ignored."""
+        said = None
+        if validation.message_at is not None:
+            try:
+                [(said, _)], _ = policy.rules.evaluate(
+                    inputs, judge, budget=budget, params=param, only=[validation.message_at]
+                )
+            except ValueError as error:
+                return None if policy.ignores_failure else _Denial(f"failed messageExpression: {error}", at=at)
+        message = said.strip() if isinstance(said, str) else ""
+        if not message or len(message.encode()) > _LONGEST_MESSAGE or "\n" in message:
+            message = validation.message
+        return _Denial(message, validation.reason, at)
+
+    def _annotate(
+        self,
+        policy: Policy,
+        inputs: _native.AdmissionInputs,
+        judge: Judgement,
+        param: bytes | None,
+        findings: _Findings,
+    ) -> None:
+        places = list(policy.annotations)
+        found, _ = policy.rules.evaluate(inputs, judge, budget=BUDGET, params=param, only=places)
+        for place, (value, error) in zip(places, found, strict=True):
+            if error is not None:
+                if not policy.ignores_failure:
+                    findings.faults.append(error)
+            elif isinstance(value, str) and (text := value.strip()):
+                findings.annotations.append((policy.annotations[place], text[:_LONGEST_ANNOTATION]))
+
+
+def _act(
+    policy: Policy, binding: Binding, findings: _Findings, subject: Subject, refused: list[tuple[str, str]]
+) -> None:
+    """What the binding wants done about what was found."""
+    for denial in findings.denials:
+        for action in binding.actions:
+            if action == "Deny":
+                refused.append((_denied(policy, binding, denial.message), denial.reason))
+            elif action == "Warn":
+                whose = f"ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}'"
+                subject.ctx.warn(f"Validation failed for {whose}: {denial.message}")
+            else:
+                subject.ctx.annotate(_FAILURE, _failure(policy, binding, denial))
+    refused += [(_denied(policy, binding, fault), "") for fault in findings.faults]
+
+
+def _failure(policy: Policy, binding: Binding, denial: _Denial) -> str:
+    failure = {
+        "message": denial.message,
+        "policy": policy.name,
+        "binding": binding.name,
+        "expressionIndex": denial.at,
+        "validationActions": binding.actions,
+    }
+    return orjson.dumps([failure]).decode()
+
+
+def _denied(policy: Policy, binding: Binding | None, message: str) -> str:
+    bound = "" if binding is None else f" with binding '{binding.name}'"
+    return f"ValidatingAdmissionPolicy '{policy.name}'{bound} denied request: {message}"
+
+
+def _refusal(subject: Subject, message: str, reason: str) -> StatusError:
+    refusal = forbidden(subject, message)
+    refusal.reason = reason or "Invalid"
+    refusal.code = _CODES.get(refusal.reason, 422)
+    return refusal
+
+
+def forbidden(subject: Subject, message: str) -> StatusError:
+    """The 403 of an admission plugin, with the message as its cause, too."""
+    resource = subject.resource
+    return errors.forbidden(resource.group, resource.plural, subject.known_as, message, causes=[Cause("", message)])
