@@ -100,6 +100,11 @@ def owner_references(obj: Mapping[str, Any]) -> list[JSON]:
     return (obj.get("metadata") or {}).get("ownerReferences") or []
 
 
+def same_owners(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two versions of an object have the same owners; those of an informer share the very list."""
+    return owner_references(one) == owner_references(other)
+
+
 def controller_of(obj: Mapping[str, Any]) -> JSON | None:
     """The owner reference that controls the object, or None."""
     references: Iterable[JSON] = (obj.get("metadata") or {}).get("ownerReferences") or ()

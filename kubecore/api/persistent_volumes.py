@@ -71,6 +71,14 @@ def claims_of_pod(pod: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             yield ephemeral_claim(pod, volume), True
 
 
+def has_claims(pod: Mapping[str, Any]) -> bool:
+    """Most pods have none, and many ask."""
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        if volume.get("persistentVolumeClaim") or volume.get("ephemeral"):
+            return True
+    return False
+
+
 def ephemeral_claim(pod: Mapping[str, Any], volume: Mapping[str, Any]) -> str:
     """The name of the claim that is made for an ephemeral volume of the pod."""
     return f"{meta.name(pod)}-{volume['name']}"
@@ -78,6 +86,8 @@ def ephemeral_claim(pod: Mapping[str, Any], volume: Mapping[str, Any]) -> str:
 
 def claim_keys_of_pod(pod: Mapping[str, Any]) -> list[str]:
     """`namespace/name` of each claim of the pod; the function of index PODS_BY_CLAIM."""
+    if not has_claims(pod):
+        return []
     return [f"{meta.namespace(pod)}/{name}" for name, _ in claims_of_pod(pod)]
 
 

@@ -170,9 +170,7 @@ class EventRecorder:
     def _make(self, obj: Object, type: str, reason: str, message: str) -> Object:
         now = self._clock.now()
         told = meta.format_time(now)
-        source = {"component": self._component}
-        if self._host:
-            source["host"] = self._host
+        source = {"component": self._component, "host": self._host} if self._host else {"component": self._component}
         return {
             "apiVersion": "v1",
             "kind": "Event",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 
 from kubecore.api import meta
 from kubecore.client.client import Client, Object
@@ -16,6 +18,40 @@ log = logging.getLogger(__name__)
 
 Objects = list[Object]
 IndexFunction = Callable[[Object], Sequence[str]]
+
+
+class Of(Enum):
+    """What of an object an index looks at besides its name and namespace: all of it, spec and lasting metadata
+    (labels, annotations, owners, finalizers), or lasting metadata alone."""
+
+    OBJECT = "object"
+    SPEC = "spec"
+    METADATA = "metadata"
+
+
+@dataclass(slots=True)
+class _Index:
+    """Keys of objects by what `function` gives for them."""
+
+    function: IndexFunction
+    of: Of
+    keys: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def put(self, key: str, values: Iterable[str]) -> None:
+        for value in values:
+            keys = self.keys.get(value)
+            if keys is None:
+                self.keys[value] = {key: None}
+            else:
+                keys[key] = None
+
+    def take(self, key: str, values: Iterable[str]) -> None:
+        for value in values:
+            keys = self.keys.get(value)
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del self.keys[value]
 
 
 class SharedInformer:
@@ -39,8 +75,7 @@ class SharedInformer:
     ) -> None:
         self.resource = resource
         self._objects: dict[str, Object] = {}
-        self._index_functions: dict[str, IndexFunction] = {}
-        self._indexes: dict[str, dict[str, dict[str, Object]]] = {}
+        self._indexes: dict[str, _Index] = {}
         self._on_add: list[Callable[[Object], None]] = []
         self._on_update: list[Callable[[Object, Object], None]] = []
         self._on_delete: list[Callable[[Object], None]] = []
@@ -76,25 +111,25 @@ class SharedInformer:
 
     def by_index(self, index: str, value: str) -> Objects:
         if index == NAMESPACE_INDEX and index not in self._indexes:
-            self.add_index(NAMESPACE_INDEX, lambda obj: (meta.namespace(obj),))
-        return list(self._indexes[index].get(value, {}).values())
+            self.add_index(NAMESPACE_INDEX, lambda obj: (meta.namespace(obj),), of=Of.METADATA)
+        keys = self._indexes[index].keys.get(value)
+        return list(map(self._objects.__getitem__, keys)) if keys else []
 
     def __len__(self) -> int:
         return len(self._objects)
 
     # ------------------------------------------------------------------ set-up
-    def add_index(self, name: str, function: IndexFunction) -> None:
-        """Index objects by the values `function` gives. The informer may be shared: the same name with the same
-        function is one index, with another function it is a ValueError."""
-        known = self._index_functions.get(name)
-        if known is function:
-            return
+    def add_index(self, name: str, function: IndexFunction, *, of: Of = Of.OBJECT) -> None:
+        """Index objects by the values `function` gives, which it works out of no more than `of` says. The informer may
+        be shared: the same name with the same function is one index, with another function it is a ValueError."""
+        known = self._indexes.get(name)
         if known is not None:
-            raise ValueError(f"index {name!r} of {self.resource} is somebody else's: choose another name")
-        self._index_functions[name] = function
-        self._indexes[name] = {}
+            if known.function is not function:
+                raise ValueError(f"index {name!r} of {self.resource} is somebody else's: choose another name")
+            return
+        index = self._indexes[name] = _Index(function, of)
         for key, obj in self._objects.items():
-            self._index(name, key, obj)
+            index.put(key, function(obj))
 
     def add_handler(
         self,
@@ -134,8 +169,8 @@ class SharedInformer:
             self._replace_one(known, item)
         elif known is not None:
             del self._objects[key]
-            for name, function in self._index_functions.items():
-                self._unindex(name, key, function(known))
+            for index in self._indexes.values():
+                index.take(key, index.function(known))
             _call(self._on_delete, item)
 
     def _replace_one(self, known: Object | None, item: Object) -> None:
@@ -146,41 +181,26 @@ class SharedInformer:
             known = None
         self._objects[key] = item
         if known is None:
-            for name in self._index_functions:
-                self._index(name, key, item)
+            for index in self._indexes.values():
+                index.put(key, index.function(item))
             _call(self._on_add, item)
         else:
-            _share(known, item)
-            for name in self._index_functions:
-                self._index(name, key, item, known)
+            self._reindex(key, known, item, _share(known, item))
             _call(self._on_update, known, item)
 
-    # ------------------------------------------------------------------ indexes
-    def _index(self, name: str, key: str, obj: Object, known: Object | None = None) -> None:
-        """Put `obj` where it belongs, and take it from where it is no more: `known` is what it was."""
-        index, function = self._indexes[name], self._index_functions[name]
-        values = function(obj)
-        if known is not None and (before := function(known)) != values:
-            self._unindex(name, key, before)
-        for value in values:
-            entries = index.get(value)
-            if entries is None:
-                index[value] = {key: obj}
-            else:
-                entries[key] = obj
-
-    def _unindex(self, name: str, key: str, values: Iterable[str]) -> None:
-        index = self._indexes[name]
-        for value in values:
-            entries = index.get(value)
-            if entries is not None:
-                entries.pop(key, None)
-                if not entries:
-                    del index[value]
+    def _reindex(self, key: str, known: Object, item: Object, changed: Collection[Of]) -> None:
+        """Most changes are of a status, which few indexes look at."""
+        for index in self._indexes.values():
+            if index.of in changed:
+                before, values = index.function(known), index.function(item)
+                if before != values:
+                    index.take(key, before)
+                    index.put(key, values)
 
 
 NAMESPACE_INDEX = "namespace"
 _LASTING = ("labels", "annotations", "ownerReferences", "finalizers")
+_STATUS, _SPEC, _EVERYTHING = (Of.OBJECT,), (Of.OBJECT, Of.SPEC), (Of.OBJECT, Of.SPEC, Of.METADATA)
 
 
 def _call(callbacks: list[Callable[..., None]], *arguments: Object) -> None:
@@ -192,22 +212,32 @@ def _call(callbacks: list[Callable[..., None]], *arguments: Object) -> None:
             log.exception("handler %r failed", callback)
 
 
-def _share(known: Object, item: Object) -> None:
+def _share(known: Object, item: Object) -> Collection[Of]:
     """Let a new version of an object have the very same parts as the former one where they are equal. Handlers compare
-    these again and again, which costs nothing then, and who keeps the former version keeps little of its own."""
+    these again and again, which costs nothing then, and who keeps the former version keeps little of its own. Says what
+    may have changed."""
     before, now = known.get("spec"), item.get("spec")
-    if before and now and before == now:
-        item["spec"] = before
-    elif before and now:
-        _share_parts(before, now, tuple(now))
-    _share_parts(known["metadata"], item["metadata"], _LASTING)
+    same = before == now
+    if before and now:
+        if same:
+            item["spec"] = before
+        else:
+            _share_parts(before, now, tuple(now))
+    if not _share_parts(known["metadata"], item["metadata"], _LASTING):
+        return _EVERYTHING
+    return _STATUS if same else _SPEC
 
 
-def _share_parts(known: Object, item: Object, names: Iterable[str]) -> None:
+def _share_parts(known: Object, item: Object, names: Iterable[str]) -> bool:
+    """Whether all of them are equal."""
+    same = True
     for name in names:
-        value = known.get(name)
-        if value and value == item.get(name):
+        value, now = known.get(name), item.get(name)
+        if value != now:
+            same = False
+        elif value:
             item[name] = value
+    return same
 
 
 class InformerFactory:

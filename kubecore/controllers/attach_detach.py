@@ -14,6 +14,7 @@ from kubecore.api import errors, meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
@@ -40,8 +41,8 @@ class AttachDetachController(Controller):
         self._drivers = self.informer(_DRIVERS)
         self._attachments = self.informer(ATTACHMENTS)
         self._recorder = context.recorder("attachdetach-controller")
-        self._pods.add_index(_BY_NODE, _node_of_pod)
-        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod)
+        self._pods.add_index(_BY_NODE, _node_of_pod, of=Of.SPEC)
+        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod, of=Of.SPEC)
         self._attachments.add_index(_BY_NODE, lambda one: (one["spec"]["nodeName"],))
         self._attachments.add_index(_BY_VOLUME, _volume_of)
         self._unwanted_since: dict[str, float] = {}
@@ -228,7 +229,7 @@ def _driver(volume: Object) -> str:
 def _node_of_pod(pod: Object) -> list[str]:
     """Index: the node of a pod that has claims."""
     node = pod["spec"].get("nodeName")
-    return [node] if node and any(volumes.claims_of_pod(pod)) else []
+    return [node] if node and volumes.has_claims(pod) else []
 
 
 def _volume_of(attachment: Object) -> list[str]:

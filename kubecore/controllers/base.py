@@ -84,8 +84,12 @@ class Controller(ABC):
                 self.queue.add(key)
 
         def both(old: Object, new: Object) -> None:
-            one(old)
-            one(new)
+            before, now = key_of(old), key_of(new)
+            for key in before:
+                self.queue.add(key)
+            if now != before:
+                for key in now:
+                    self.queue.add(key)
 
         informer.add_handler(one, both, one)
 

@@ -9,6 +9,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
 from kubecore.client.events import reference
+from kubecore.client.informer import Of
 from kubecore.controllers import cron_schedule, cron_timing
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.cron_schedule import BadSchedule, Schedule
@@ -31,7 +32,7 @@ class CronJobController(Controller):
         self._recorder = context.recorder(self.name)
         self._cron_jobs = self.informer(CRON_JOBS)
         self._jobs = self.informer(JOBS)
-        self._jobs.add_index(OWNER_INDEX, controller_uid)
+        self._jobs.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._cron_jobs.add_handler(self.enqueue, self._updated, self.enqueue)
         self.enqueue_on_change(self._jobs, self._owner_keys)
 

@@ -10,6 +10,7 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import daemon_pods, hashes, pods, revisions
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.daemon_pods import Fit, Plan
@@ -41,7 +42,7 @@ class DaemonSetController(Controller):
         self._nodes = self.informer("nodes")
         self._revisions = self.informer(REVISIONS)
         self._history = History(self.client, self._revisions, DAEMON_SETS)
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._sets.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
         self._nodes.add_handler(self._node_changed, self._node_updated, self._node_changed)
@@ -83,7 +84,8 @@ class DaemonSetController(Controller):
         if meta.is_deleting(new):
             self._pod_deleted(new)
             return
-        before, after = self._owner(old), self._owner(new)
+        before = self._owner(old)
+        after = before if meta.same_owners(old, new) else self._owner(new)
         if before is not None:
             self.enqueue(before)
         if after is not None or before is not None or meta.labels(old) != meta.labels(new):

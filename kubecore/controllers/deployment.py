@@ -9,6 +9,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions, hashes, pods
 from kubecore.controllers import deployment_replicas as sizing
 from kubecore.controllers import deployment_status as reporting
@@ -31,8 +32,8 @@ class DeploymentController(Controller):
         self._deployments = self.informer(DEPLOYMENTS)
         self._sets = self.informer(REPLICA_SETS)
         self._pods = self.informer("pods")
-        self._sets.add_index(OWNER_INDEX, controller_uid)
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._sets.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._deployments.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self.enqueue)
         self.enqueue_on_change(self._sets, self._keys_of_set)
         self._pods.add_handler(on_delete=self._pod_deleted)

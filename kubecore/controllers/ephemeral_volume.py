@@ -9,6 +9,7 @@ from kubecore.api import meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.volume_writes import CLAIMS
 
@@ -29,7 +30,7 @@ class EphemeralVolumeController(Controller):
         self._pods = self.informer("pods")
         self._claims = self.informer(CLAIMS)
         self._recorder = context.recorder("ephemeral_volume")
-        self._pods.add_index(_OF_CLAIM, _ephemeral_claims)
+        self._pods.add_index(_OF_CLAIM, _ephemeral_claims, of=Of.SPEC)
         self._pods.add_handler(self._pod_seen)
         self._claims.add_handler(on_delete=self._claim_gone)
 
@@ -74,4 +75,6 @@ class EphemeralVolumeController(Controller):
 
 
 def _ephemeral_claims(pod: Object) -> list[str]:
+    if not volumes.has_claims(pod):
+        return []
     return [f"{meta.namespace(pod)}/{name}" for name, ephemeral in volumes.claims_of_pod(pod) if ephemeral]

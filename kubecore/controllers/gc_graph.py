@@ -52,9 +52,6 @@ def decode_metadata(data: bytes) -> Metadata:
     return _DECODER.decode(data).metadata
 
 
-_TIES = ("ownerReferences", "finalizers", "deletionTimestamp")
-
-
 def metadata_of(obj: Object) -> Metadata:
     """Likewise, of an object that is decoded."""
     return msgspec.convert(obj["metadata"], Metadata)
@@ -62,7 +59,11 @@ def metadata_of(obj: Object) -> Metadata:
 
 def same_ties(before: Object, now: Object) -> bool:
     """Whether two versions of an object's metadata are the same to garbage collection."""
-    return all(before.get(part) == now.get(part) for part in _TIES)
+    return (
+        before.get("ownerReferences") == now.get("ownerReferences")
+        and before.get("finalizers") == now.get("finalizers")
+        and before.get("deletionTimestamp") == now.get("deletionTimestamp")
+    )
 
 
 @dataclass(frozen=True, slots=True)

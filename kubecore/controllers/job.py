@@ -9,6 +9,7 @@ from __future__ import annotations
 from kubecore.api import meta
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
@@ -59,7 +60,7 @@ class JobController(Controller):
         self._control = JobPods(self.client, self.clock, control, self._expectations)
         self._jobs = self.informer(JOBS)
         self._pods = self.informer("pods")
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._jobs.add_handler(self.enqueue, self._job_updated, self._job_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_gone)
 
@@ -99,7 +100,8 @@ class JobController(Controller):
         if meta.is_deleting(new):
             self._pod_leaving(new, gone=False)
             return
-        before, after = self._owner(old), self._owner(new)
+        before = self._owner(old)
+        after = before if meta.same_owners(old, new) else self._owner(new)
         for job in (before, after):
             if job is not None:
                 if not is_tracked(new):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kubecore.api import meta
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.job_state import JOB_API, JOB_KIND, JOBS, finished_condition, is_tracked, managed_elsewhere
 from kubecore.controllers.job_tracking import release
@@ -19,7 +20,7 @@ class JobOrphanController(Controller):
         super().__init__(context)
         self._jobs = self.informer(JOBS)
         self._pods = self.informer("pods")
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._pods.add_handler(self._look, lambda _, pod: self._look(pod), lambda _: None)
         self._jobs.add_handler(lambda _: None, lambda _, job: self._job_updated(job), self._job_deleted)
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from kubecore.api import meta
 from kubecore.client.client import Object
-from kubecore.client.informer import Objects, SharedInformer
+from kubecore.client.informer import Objects, Of, SharedInformer
 
 _INDEX = "namespace/label=value"
 
 
 def by_labels(informer: SharedInformer) -> None:
     """Let `having` find this informer's objects."""
-    informer.add_index(_INDEX, _labels_of)
+    informer.add_index(_INDEX, _labels_of, of=Of.METADATA)
 
 
 def having(informer: SharedInformer, namespace: str, wanted: Mapping[str, str]) -> Objects:

@@ -10,6 +10,7 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 
@@ -53,7 +54,7 @@ class NodeLifecycleController(Controller):
         self._grace_seconds = grace_seconds
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
-        self._pods.add_index(NODE_INDEX, pod_node)
+        self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
         self._leases = self.informers.informer("leases.coordination.k8s.io", namespace=LEASE_NAMESPACE)
         self._needs.append(self._leases)
         self._heard: dict[str, float] = {}

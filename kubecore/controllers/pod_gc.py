@@ -8,6 +8,7 @@ from __future__ import annotations
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.node_lifecycle import NODE_INDEX, pod_node
@@ -29,7 +30,7 @@ class PodGCController(Controller):
         self._threshold = threshold
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
-        self._pods.add_index(NODE_INDEX, pod_node)
+        self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
         self._finished: set[str] = set()
         self._nodes.add_handler(on_update=lambda _, new: self._node_updated(new), on_delete=self._node_gone)
         self._pods.add_handler(self._pod_seen, lambda _, new: self._pod_seen(new), self._pod_gone)

@@ -10,6 +10,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object, Outcomes
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pod_ranking, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
@@ -55,8 +56,8 @@ class ReplicaSetController(Controller):
         """Until when the last of them rests."""
         self._sets = self.informer(self.resource)
         self._pods = self.informer("pods")
-        self._sets.add_index(OWNER_INDEX, controller_uid)
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._sets.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._sets.add_handler(self.enqueue, self._set_updated, self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
 
@@ -109,7 +110,8 @@ class ReplicaSetController(Controller):
             # a pod with grace goes from here; waiting for its end would keep its replacement waiting too
             self._pod_leaves(new)
             return
-        before, after = self._owner(old), self._owner(new)
+        before = self._owner(old)
+        after = before if meta.same_owners(old, new) else self._owner(new)
         if before is not None and (after is None or meta.uid(before) != meta.uid(after)):
             self.enqueue(before)
         if after is not None:

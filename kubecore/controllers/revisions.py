@@ -13,7 +13,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Client, Object
-from kubecore.client.informer import SharedInformer
+from kubecore.client.informer import Of, SharedInformer
 from kubecore.controllers.ownership import Ownership
 from kubecore.controllers.replicaset import OWNER_INDEX, controller_uid
 
@@ -76,7 +76,7 @@ class History:
         self._client = client
         self._informer = informer
         self._owner_resource = owner_resource
-        informer.add_index(OWNER_INDEX, controller_uid)
+        informer.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
 
     async def claim(self, owner: Object, selector: Selector) -> list[Object]:
         """The owner's revisions, with orphans that its selector chooses adopted, oldest first."""

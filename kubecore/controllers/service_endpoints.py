@@ -103,18 +103,21 @@ def target_reference(pod: Object) -> Object:
     return {"kind": "Pod", "namespace": meta.namespace(pod), "name": meta.name(pod), "uid": meta.uid(pod)}
 
 
-def serving_state(pod: Object) -> tuple[object, ...]:
-    """What of a pod matters to endpoints: nothing needs doing while it stays the same."""
-    status = pod.get("status") or {}
-    spec = pod["spec"]
+def serve_alike(one: Object, other: Object) -> bool:
+    """Whether two versions of a pod are the same to endpoints, so that nothing needs doing."""
+    before, now = one.get("status") or {}, other.get("status") or {}
+    if any(before.get(field) != now.get(field) for field in _SERVING_STATUS):
+        return False
+    spec, new_spec = one["spec"], other["spec"]
+    if spec is not new_spec and any(spec.get(field) != new_spec.get(field) for field in _SERVING_SPEC):
+        return False
     return (
-        status.get("podIP"),
-        status.get("podIPs"),
-        pods.is_ready(pod),
-        pods.is_finished(pod),
-        meta.is_deleting(pod),
-        spec.get("nodeName"),
-        spec.get("hostname"),
-        spec.get("subdomain"),
-        meta.labels(pod),
+        meta.labels(one) == meta.labels(other)
+        and meta.is_deleting(one) == meta.is_deleting(other)
+        and pods.is_ready(one) == pods.is_ready(other)
+        and pods.is_finished(one) == pods.is_finished(other)
     )
+
+
+_SERVING_STATUS = ("podIP", "podIPs")
+_SERVING_SPEC = ("nodeName", "hostname", "subdomain")

@@ -33,7 +33,7 @@ class ServiceController(Controller):
                     self.enqueue(service)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
-        if rules.serving_state(old) == rules.serving_state(new):
+        if rules.serve_alike(old, new):
             return
         self._pod_changed(new)
         if meta.labels(old) != meta.labels(new):

@@ -13,6 +13,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import hashes, pods, revisions
 from kubecore.controllers import statefulset_identity as identity
 from kubecore.controllers.base import Controller, ControllerContext
@@ -61,7 +62,7 @@ class StatefulSetController(Controller):
         self._revisions = self.informer(REVISIONS)
         self._history = History(self.client, self._revisions, STATEFUL_SETS)
         self._pod_control = StatefulPodControl(self.client, self._claims, self._recorder)
-        self._pods.add_index(OWNER_INDEX, controller_uid)
+        self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._sets.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self.enqueue)
         self.enqueue_on_change(self._pods, self._keys_of_child)
         self.enqueue_on_change(self._revisions, self._keys_of_child)

@@ -13,6 +13,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.taints import tolerates
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.node_lifecycle import NODE_INDEX, pod_node
@@ -30,7 +31,7 @@ class TaintEvictionController(Controller):
         self._recorder = context.recorder(self.name)
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
-        self._pods.add_index(NODE_INDEX, pod_node)
+        self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
         self._nodes.add_handler(self._node_changed, self._node_updated)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
         self._scheduled: dict[str, datetime] = {}  # pods that will have to go, since when that is known

@@ -12,6 +12,7 @@ from kubecore.api import persistent_volumes as volumes
 from kubecore.api.errors import StatusError
 from kubecore.client.ahead import Ahead
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.volume_files import StoredFiles
 from kubecore.controllers.volume_reclaim import Reclaiming
@@ -34,7 +35,7 @@ class VolumeBinder(Controller):
         self._pods = self.informer("pods")
         claims.add_index(_BY_VOLUME, _volume_of_claim)
         held.add_index(_BY_USE, _use_of_volume)
-        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod)
+        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod, of=Of.SPEC)
         self._claims_seen, self._volumes_seen = claims, held
         self._claims, self._volumes = Ahead(claims), Ahead(held)
         self._recorder = context.recorder("persistentvolume-controller")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from kubecore.api import meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.client.client import Object
+from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
 
@@ -51,7 +52,7 @@ class ClaimProtection(_Protection):
         self._claims = self.informer(CLAIMS)
         self._pods = self.informer("pods")
         self._claims.add_index(_TO_DO, _claims_to_do)
-        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod)
+        self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod, of=Of.SPEC)
         self._claims.add_handler(self._claim_seen, lambda _, new: self._claim_seen(new))
         self._pods.add_handler(self._pod_seen, lambda _, new: self._pod_seen(new), self._pod_gone)
 

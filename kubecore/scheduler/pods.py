@@ -140,15 +140,21 @@ def is_finished(obj: Object) -> bool:
     return (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def scheduling_facts(pod: Object) -> tuple[object, ...]:
-    """All of a pod that its scheduling, or that of others, can depend on. Equal facts, no need to look again."""
+def same_scheduling_facts(one: Object, other: Object) -> bool:
+    """Whether all of a pod that its scheduling, or that of others, can depend on is the same, so that there is no need
+    to look again. Versions of a pod most often have the very same spec."""
+    before, now = one["spec"], other["spec"]
+    return (before is now or bool(before == now)) and _facts_besides_spec(one) == _facts_besides_spec(other)
+
+
+def _facts_besides_spec(pod: Object) -> tuple[object, ...]:
+    metadata, status = pod["metadata"], pod.get("status") or {}
     return (
-        pod["spec"],
-        meta.labels(pod),
-        meta.uid(pod),
-        meta.is_deleting(pod),
+        metadata.get("labels") or {},
+        metadata.get("uid") or "",
+        bool(metadata.get("deletionTimestamp")),
         _resized(pod),
-        _resize_is_infeasible(pod.get("status") or {}),
+        _resize_is_infeasible(status),
     )
 
 
@@ -161,9 +167,11 @@ def _resized(pod: Object) -> list[tuple[object, ...]]:
             resources, allocated = one.get("resources"), one.get("allocatedResources")
             if not resources and not allocated:
                 continue
-            name = one.get("name")
-            containers = spec.get(declared) or ()
-            asked = next((container.get("resources") for container in containers if container["name"] == name), None)
+            name, asked = one.get("name"), None
+            for container in spec.get(declared) or ():
+                if container["name"] == name:
+                    asked = container.get("resources")
+                    break
             if (resources and resources != asked) or (allocated and allocated != (asked or {}).get("requests")):
                 found.append((name, resources, allocated))
     return found
@@ -171,12 +179,11 @@ def _resized(pod: Object) -> list[tuple[object, ...]]:
 
 def is_placed_unchanged(waiting: Object, placed: Object, node: str) -> bool:
     """Whether `placed` is the pod `waiting` with this node and nothing else that matters to scheduling changed."""
-    spec = placed["spec"]
+    spec, before = placed["spec"], dict(waiting["spec"])
     if spec.get("nodeName") != node:
         return False
-    without = {name: value for name, value in spec.items() if name != "nodeName"}
-    before = {name: value for name, value in waiting["spec"].items() if name != "nodeName"}
-    return without == before and scheduling_facts(waiting)[1:] == scheduling_facts(placed)[1:]
+    before["nodeName"] = node
+    return bool(spec == before) and _facts_besides_spec(waiting) == _facts_besides_spec(placed)
 
 
 # ---------------------------------------------------------------------- requests

@@ -42,7 +42,7 @@ from kubecore.scheduler.placement import evaluator_for
 from kubecore.scheduler.placing import Failure, Placing
 from kubecore.scheduler.plugins import Factory
 from kubecore.scheduler.plugins import installed as installed_plugins
-from kubecore.scheduler.pods import PodInfo, is_finished, scheduler_name, scheduling_facts
+from kubecore.scheduler.pods import PodInfo, is_finished, same_scheduling_facts, scheduler_name
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.profiles import ProfileConfig, make_profile
 from kubecore.scheduler.queue import BackOff, Place, QueuedPod, SchedulingQueue
@@ -292,7 +292,7 @@ class Scheduler:
         current = self._pods.get(pod.key)
         waits = current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName")
         if current is not None and waits:
-            changed = scheduling_facts(current) != scheduling_facts(pod.obj)
+            changed = not same_scheduling_facts(current, pod.obj)
             self._queue.give_back(entry, failure.refused_by, PodInfo(current) if changed else None)
             if nominated is not None:
                 self._cache.nominations.put(entry.pod, nominated)
@@ -333,7 +333,7 @@ class Scheduler:
             self._cache.nominations.updated(before, pod)
             if nominated and self._cache.nominations.node_of(pod.uid) != nominated:
                 self._queue.happened(pod_removed(before), to_priority=before.priority)
-            if key not in self._queue or scheduling_facts(old) != scheduling_facts(new):
+            if key not in self._queue or not same_scheduling_facts(old, new):
                 self._queue.update(pod, list(pod_changes(before, pod)))
 
     def _bound_pod_updated(self, old: Object, new: Object) -> None:
@@ -348,7 +348,7 @@ class Scheduler:
                 self._queue.remove(key)
                 self._take_back_nomination(confirmed, unless=confirmed.node)
                 self._queue.happened(pod_placed(confirmed))
-        elif scheduling_facts(old) != scheduling_facts(new) or self._cache.pod(key) is None:
+        elif not same_scheduling_facts(old, new) or self._cache.pod(key) is None:
             before = self._cache.pod(key) or PodInfo(old)
             pod = before.renewed(new)
             self._cache.add_pod(pod)

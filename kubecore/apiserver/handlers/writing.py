@@ -111,7 +111,7 @@ class Writing:
             if known and known[0][0] is body:
                 # Controllers create many objects that differ in nothing but the name they will get.
                 _, decoded, former = known[0]
-                ctx.managed = former.managed if former.now == ctx.now else None
+                ctx.owned = former.owned if former.now == ctx.now else None
             else:
                 decoded = served.schema.decode(body, content_type or JSON_TYPE, ctx.field_validation)
                 known[:] = [(body, decoded, ctx)]
@@ -138,7 +138,7 @@ class Writing:
         part = _writes_status(ctx, served)
 
         def make(old: JSON, stored: Stored) -> JSON:
-            sent = apart(decoded.body, _OF_STATUS)[0] if part else decoded.body
+            sent = _of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(sent), store.resource, served.resource)
             _check_kind(served, obj)
             obj.setdefault("metadata", {})
@@ -215,7 +215,7 @@ class Writing:
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
-            made = apart(decoded.body, _OF_STATUS)[0] if part else decoded.body
+            made = _of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(made), store.resource, served.resource)
             metadata = obj.setdefault("metadata", {})
             if not metadata.get("resourceVersion"):
@@ -318,6 +318,11 @@ def _is_json(body: bytes) -> bool:
 
 # What counts of an object that is sent to change its status.
 _OF_STATUS = ("apiVersion", "kind", "metadata", "status")
+
+
+def _of_status(body: bytes) -> bytes:
+    """The object without what does not count, unless it has none of that: components send none."""
+    return apart(body, _OF_STATUS)[0] if b'"spec":' in body or b'"managedFields":' in body else body
 
 
 def _writes_status(ctx: RequestContext, served: Served) -> bool:

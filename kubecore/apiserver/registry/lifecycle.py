@@ -137,10 +137,14 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
 
 def spec_changed(obj: JSON, old: JSON) -> bool:
     """Something outside metadata and status differs."""
-    for name in obj.keys() | old.keys():
-        if name not in ("metadata", "status", "apiVersion", "kind") and obj.get(name) != old.get(name):
+    for name, value in obj.items():
+        # A write of the status has the very parts of the old object.
+        if name not in _BESIDE_SPEC and value is not (was := old.get(name)) and value != was:
             return True
-    return False
+    return any(name not in obj and name not in _BESIDE_SPEC and value is not None for name, value in old.items())
+
+
+_BESIDE_SPEC = frozenset({"metadata", "status", "apiVersion", "kind"})
 
 
 _DUPLICATES = (

@@ -17,6 +17,7 @@ from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, loads
+from kubecore.apiserver.registry.outline import Outline, outline
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.apiserver.storage.interface import (
@@ -99,6 +100,9 @@ class Store:
         self.codec = Codec(self.resource)
         self.cached = cached
         self.has_status = "status" in self.resource.subresources
+        # By whom, when and through what an object of which outline was created last, and its managedFields: events
+        # come many at once.
+        self._last_owned: tuple[tuple[str, str, str, Outline | None] | None, bytes | None] = (None, None)
         self._prefix = cached.prefix
         self._cache = registry.cacher.native
         self._storage = registry.storage
@@ -164,7 +168,7 @@ class Store:
         if (coming := self._admission.expect(ctx, obj)) is not None:
             await coming
         # Before admission: what the server adds or changes is nobody's.
-        managed = ctx.managed = self._managed(ctx, None, obj)
+        managed = ctx.owned = self._managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
         dynamic = self._admission.asked
@@ -235,12 +239,19 @@ class Store:
         """The managedFields of what a client has sent, defaults and all, instead of `old`."""
         if ctx.managed is not None:
             return ctx.managed
+        if old is None and ctx.owned is not None:
+            return ctx.owned
         if old is None and self.has_status and not self.strategy.status_on_create:
             # What of it there is now is a default.
             obj = {name: value for name, value in obj.items() if name != "status"}
-        return self.schema.managed(
-            old, self.codec.encode(obj), manager=ctx.field_manager, time=ctx.now, subresource=ctx.subresource
-        )
+        manager, now, part = ctx.field_manager, ctx.now, ctx.subresource
+        alike = (manager, now, part, outline(obj)) if old is None and self.conversion is None else None
+        if alike is not None and alike == self._last_owned[0]:
+            return self._last_owned[1]
+        managed = self.schema.managed(old, self.codec.encode(obj), manager=manager, time=now, subresource=part)
+        if alike is not None and alike[3] is not None:
+            self._last_owned = (alike, managed)
+        return managed
 
     # --- updating
 

@@ -90,9 +90,10 @@ class RequestContext:
     # As the client gave them: WriteOptions or DeleteOptions; None for what the server does by itself.
     options: object = None
     warnings: list[str] = field(default_factory=list)
-    # managedFields (JSON) as a server-side apply has left them, or as they are known to become; None: the store works
-    # out what this write owns, and leaves it here where the object is new.
+    # managedFields (JSON) as a server-side apply has left them; None: the store works out what this write owns.
     managed: bytes | None = None
+    # Those of a new object, once they are worked out, or before: from an object that was just like it.
+    owned: bytes | None = None
     # Told once how the write ended, by the store.
     finish: Finish | None = None
     # Neither webhooks nor policies are asked.

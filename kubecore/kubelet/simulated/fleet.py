@@ -16,7 +16,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
-from kubecore.client.informer import InformerFactory
+from kubecore.client.informer import InformerFactory, Of
 from kubecore.client.workqueue import RateLimitingQueue, RateLimits
 from kubecore.clock import Clock
 from kubecore.kubelet.node import RENEW_SECONDS
@@ -86,7 +86,7 @@ class SimulatedFleet:
         self._recorder = EventRecorder(client, clock, "kubelet", host="simulated")
         self._nodes = self._informers.informer("nodes")
         self._pods = self._informers.informer("pods")
-        self._pods.add_index(_PODS_BY_NODE, _node_of)
+        self._pods.add_index(_PODS_BY_NODE, _node_of, of=Of.SPEC)
         self._leases: dict[str, NodeLease] = {}
         self._renewing: set[str] = set()
         self._any_nodes = asyncio.Event()
@@ -260,7 +260,7 @@ class SimulatedFleet:
         known = self._known.get(meta.key(new))
         if known is not None and known.answer is not None and _version(new) >= known.version:
             known.answer = None
-        if _outlook(old) != _outlook(new):
+        if not _look_alike(old, new):
             self._pod_seen(new)
 
     def _pod_gone(self, pod: Object) -> None:
@@ -319,18 +319,23 @@ def _merged(held: Object, wanted: Object) -> Object | None:
     return None if status == held else status
 
 
-def _outlook(pod: Object) -> tuple[Any, ...]:
-    """What a simulated pod follows: its own reports must not wake it."""
-    metadata = pod["metadata"]
-    gates = pod["spec"].get("readinessGates")
-    return (
-        metadata.get("annotations"),
-        metadata.get("deletionTimestamp"),
-        metadata.get("finalizers"),
-        meta.generation(pod),
-        pod["spec"].get("nodeName"),
-        [meta.condition(pod, gate["conditionType"]) for gate in gates] if gates else None,
-    )
+def _look_alike(one: Object, other: Object) -> bool:
+    """Whether two versions of a pod are the same to what a simulated one follows: its own reports must not wake it."""
+    before, now = one["metadata"], other["metadata"]
+    if any(before.get(field) != now.get(field) for field in _FOLLOWED):
+        return False
+    spec, new_spec = one["spec"], other["spec"]
+    if spec.get("nodeName") != new_spec.get("nodeName"):
+        return False
+    gates = new_spec.get("readinessGates")
+    return gates == spec.get("readinessGates") and (not gates or _gates(one, gates) == _gates(other, gates))
+
+
+_FOLLOWED = ("annotations", "deletionTimestamp", "finalizers", "generation")
+
+
+def _gates(pod: Object, gates: list[Object]) -> list[Object | None]:
+    return [meta.condition(pod, gate["conditionType"]) for gate in gates]
 
 
 def _node_of(pod: Object) -> Sequence[str]:

@@ -65,6 +65,23 @@ async def test_of_one_body_comes_what_each_create_of_it_alone_makes(api: Api) ->
         assert shown == expected
 
 
+def event(name: str, **more: str) -> bytes:
+    involved = {"kind": "Pod", "name": "web", "namespace": "default"}
+    told = {"reason": "Pulled", "message": name, "type": "Normal", "source": {"component": "tester"}}
+    metadata = {"name": name, "namespace": "default"}
+    return orjson.dumps({"metadata": metadata, "involvedObject": involved, **told, **more})
+
+
+async def test_each_event_is_owned_by_what_was_said_of_it(api: Api) -> None:
+    there = Api(api.transport, "default")
+    named, acting, again = (
+        one["metadata"]["managedFields"][0]["fieldsV1"]
+        for _, one in await create_all(there, "v1/events", [event("a.1"), event("b.2", action="Pull"), event("c.3")])
+    )
+    assert named == again and "f:action" not in named
+    assert {name for name in acting if name not in named} == {"f:action"}
+
+
 async def test_who_may_not_create_there_is_refused_each(server: APIServer, api: Api) -> None:
     nobody = Api(server.transport(username="nobody"), api.namespace)
     made = await create_all(nobody, CM, [orjson.dumps(config_map("a"))] * 2)

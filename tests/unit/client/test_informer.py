@@ -4,7 +4,7 @@ import pytest
 
 from kubecore.api import errors
 from kubecore.client.client import Object
-from kubecore.client.informer import InformerFactory, SharedInformer
+from kubecore.client.informer import InformerFactory, Of, SharedInformer
 from kubecore.clock import VirtualClock
 from tests.support.fake_api import FakeAPI
 
@@ -129,6 +129,38 @@ async def test_indexes_follow_the_objects(api: FakeAPI, clock: VirtualClock, inf
     assert informer.by_index("app", "web") == []
     assert [obj["metadata"]["name"] for obj in informer.by_index("app", "db")] == ["one"]
     assert len(informer.list("default")) == 1 and informer.list("other") == []
+
+
+async def test_an_index_is_asked_again_only_when_what_it_looks_at_changes(
+    api: FakeAPI, clock: VirtualClock, informers: InformerFactory
+) -> None:
+    asked: list[str] = []
+
+    def index(name: str, of: Of) -> None:
+        def function(obj: Object) -> list[str]:
+            asked.append(name)
+            return ["all"]
+
+        informer.add_index(name, function, of=of)
+
+    informer = informers.informer("pods")
+    for of in Of:
+        index(of.value, of)
+    await informers.start()
+    api.add("pods", {"metadata": {"name": "one", "labels": {"app": "web"}}, "spec": {"priority": 1}, "status": {}})
+    await clock.settle()
+    for changed, asks in (
+        ({"status": {"phase": "Running"}}, {"object"}),
+        ({"spec": {"priority": 2}}, {"object", "spec"}),
+        ({"metadata": {"labels": {"app": "db"}}}, {"object", "spec", "metadata"}),
+    ):
+        asked.clear()
+        api.change("pods", "one", **changed)
+        await clock.settle()
+        assert set(asked) == asks
+        newest = informer.get("default/one")
+        assert all(informer.by_index(of.value, "all") == [newest] for of in Of)
+        assert all(informer.by_index(of.value, "all")[0] is newest for of in Of)
 
 
 async def test_an_index_name_belongs_to_one_function(informers: InformerFactory) -> None:

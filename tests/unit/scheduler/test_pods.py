@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubecore.client.client import Object
-from kubecore.scheduler.pods import PodInfo, scheduling_facts
+from kubecore.scheduler.pods import PodInfo, same_scheduling_facts
 from tests.unit.scheduler.builders import container, info, pod
 
 MEBI = 1024 * 1024
@@ -151,19 +151,19 @@ class TestFacts:
         running = pod(
             status={"phase": "Running", "containerStatuses": [{"name": "c", "ready": True, "restartCount": 3}]}
         )
-        assert scheduling_facts(pod()) == scheduling_facts(running)
+        assert same_scheduling_facts(pod(), running)
 
     def test_nor_does_one_that_says_of_resources_what_the_spec_does(self) -> None:
         requests = {"cpu": "100m"}
         had = {"name": "c", "resources": {"requests": requests}, "allocatedResources": requests}
         asking = pod(requests=requests)
         running = pod(requests=requests, status={"phase": "Running", "containerStatuses": [had]})
-        assert scheduling_facts(asking) == scheduling_facts(running)
+        assert same_scheduling_facts(asking, running)
 
     def test_spec_labels_deletion_and_resized_resources_do(self) -> None:
         status = {"containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}
         changed = [pod(labels={"a": "b"}), pod(priority=1), pod(deleting=True), pod(uid="other"), pod(status=status)]
-        assert all(scheduling_facts(one) != scheduling_facts(pod()) for one in changed)
+        assert not any(same_scheduling_facts(one, pod()) for one in changed)
 
 
 amount = st.integers(0, 5000).map(lambda milli: {"cpu": f"{milli}m"})
