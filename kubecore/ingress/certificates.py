@@ -7,6 +7,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kubecore import _native, self_signed
@@ -14,6 +15,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.informer import SharedInformer
 from kubecore.clock import Clock
+from kubecore.ingress import validity
 from kubecore.ingress.rules import Problem
 
 log = logging.getLogger(__name__)
@@ -78,11 +80,20 @@ class Secrets:
             group.create_task(tell_of_first_list())
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a Secret has: a certificate and what is to be known of it, or what is wrong with the Secret."""
+
+    certificate: _native.IngressCertificate | None = None
+    facts: validity.Facts | None = None
+    problem: Problem | None = None
+
+
 class Certificates:
     """Parsed certificates, each once for as long as its Secret stays as it is."""
 
     def __init__(self) -> None:
-        self._parsed: dict[str, tuple[str, _native.IngressCertificate | None, list[Problem]]] = {}
+        self._parsed: dict[str, tuple[str, Parsed]] = {}
         self._default: _native.IngressCertificate | None = None
 
     def default(self) -> _native.IngressCertificate:
@@ -92,27 +103,28 @@ class Certificates:
             self._default = _native.IngressCertificate(*made)
         return self._default
 
-    def parse(self, secret: Object) -> tuple[_native.IngressCertificate | None, list[Problem]]:
+    def parse(self, secret: Object) -> Parsed:
         key = meta.key(secret)
         version = f"{meta.uid(secret)}/{meta.resource_version(secret)}"
         known = self._parsed.get(key)
         if known is None or known[0] != version:
-            known = self._parsed[key] = (version, *_parse(secret))
-        return known[1], known[2]
+            known = self._parsed[key] = (version, _parse(secret))
+        return known[1]
 
     def forget(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._parsed.pop(key, None)
 
 
-def _parse(secret: Object) -> tuple[_native.IngressCertificate | None, list[Problem]]:
+def _parse(secret: Object) -> Parsed:
     data = secret.get("data") or {}
     missing = [name for name in ("tls.crt", "tls.key") if not data.get(name)]
     if missing:
         text = f"Secret {meta.key(secret)} has no {' and no '.join(missing)}"
-        return None, [Problem("BadCertificate", text)]
+        return Parsed(problem=Problem("BadCertificate", text))
     try:
         chain, key = (base64.b64decode(data[name], validate=True) for name in ("tls.crt", "tls.key"))
-        return _native.IngressCertificate(chain, key), []
+        return Parsed(_native.IngressCertificate(chain, key), validity.read(chain))
     except (ValueError, binascii.Error) as error:
-        return None, [Problem("BadCertificate", f"Secret {meta.key(secret)} cannot be used: {error}")]
+        text = f"Secret {meta.key(secret)} cannot be used: {error}"
+        return Parsed(problem=Problem("BadCertificate", text))

@@ -14,9 +14,9 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock, Timer, native_clock
-from kubecore.ingress import backends, classes, metrics, routing
+from kubecore.ingress import backends, classes, metrics, routing, validity
 from kubecore.ingress.book import Book
-from kubecore.ingress.certificates import Certificates, Secrets
+from kubecore.ingress.certificates import Certificates, Parsed, Secrets
 from kubecore.ingress.listeners import ListenError, Listeners
 from kubecore.ingress.options import IngressConfig
 from kubecore.ingress.rules import BackendRef, Compiled, Problem, compile_ingress
@@ -33,6 +33,8 @@ _SERVICE_INDEX = "ingress/service"
 _SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _TURN_SECONDS = 0.005
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
+_LONGEST_JUDGEMENT_SECONDS = 86400.0
+"""Certificates are looked at once a day at least: a machine's clock may be set."""
 
 
 class IngressController:
@@ -76,6 +78,7 @@ class IngressController:
         self._told: dict[str, set[Problem]] = {}
         self._retry: tuple[float, Timer | None] = (0.0, None)
         self._listen_problem: Problem | None = None
+        self._judging: tuple[float, Timer] | None = None
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -89,6 +92,8 @@ class IngressController:
         finally:
             self.ready.clear()
             self._end_retry()
+            if self._judging is not None:
+                self._judging[1].cancel()
             await self._secrets.stop()
             await self._recorder.stop()
             if self._own_informers:
@@ -252,7 +257,7 @@ class IngressController:
             touched.add(one.key)
             for host, key in one.tls:
                 secret = self._secrets.get(key)
-                certificate = self._certificates.parse(secret)[0] if secret is not None else None
+                certificate = self._certificates.parse(secret).certificate if secret is not None else None
                 if certificate is not None and host:
                     shown.append((host, certificate))
                 elif certificate is not None:
@@ -328,7 +333,8 @@ class IngressController:
             yield from self._resolved[ref][1]
         for key in one.secrets():
             if (secret := self._secrets.get(key)) is not None:
-                yield from self._certificates.parse(secret)[1]
+                hosts = [host for host, named in one.tls if named == key]
+                yield from self._judge(self._certificates.parse(secret), key, hosts)
             elif self._secrets.known(key):
                 text = f"Secret {key} does not exist: the default certificate is shown instead"
                 yield Problem("MissingSecret", text)
@@ -336,6 +342,30 @@ class IngressController:
             yield from (found for key, found in routing.conflicts(host, self._book.naming(host)) if key == one.key)
         if self._listen_problem is not None:
             yield self._listen_problem
+
+    def _judge(self, found: Parsed, key: str, hosts: list[str]) -> Iterator[Problem]:
+        if found.problem is not None:
+            yield found.problem
+        if found.facts is not None:
+            now = self._clock.now()
+            yield from validity.problems(found.facts, key, hosts, now)
+            if (change := validity.next_change(found.facts, now)) is not None:
+                self._judge_again((change - now).total_seconds())
+
+    def _judge_again(self, seconds: float) -> None:
+        """Certificates, when the first of them comes of age or expires."""
+        seconds = min(seconds, _LONGEST_JUDGEMENT_SECONDS)
+        due = self._clock.monotonic() + seconds
+        if self._judging is not None:
+            if self._judging[0] <= due:
+                return
+            self._judging[1].cancel()
+        self._judging = (due, self._clock.call_later(seconds, self._certificates_aged))
+
+    def _certificates_aged(self) -> None:
+        self._judging = None
+        self._dirty_secrets = True
+        self._changed.set()
 
     async def _ensure_class(self) -> None:
         """There is always a class of ours, and it is the default one unless another is. A user's changes stay."""

@@ -6,6 +6,7 @@ import base64
 import os
 import socket
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -195,8 +196,9 @@ def secret(name: str, data: dict[str, bytes]) -> Object:
     }
 
 
-def pair(host: str) -> dict[str, bytes]:
-    made = trustme.CA().issue_cert(host)
+def pair(host: str, **times: datetime) -> dict[str, bytes]:
+    """`times`: not_before, not_after."""
+    made = trustme.CA().issue_cert(host, **times)  # type: ignore[arg-type]
     return {"tls.crt": made.cert_chain_pems[0].bytes(), "tls.key": made.private_key_pem.bytes()}
 
 
@@ -222,6 +224,19 @@ async def test_missing_and_broken_certificates_are_told_until_there_is_a_good_on
     assert [reason for reason, _ in told] == ["MissingSecret"] + ["BadCertificate"] * 3
     assert "Secret default/cert does not exist" in told[0][1]
     assert "has no tls.key" in told[3][1]
+
+
+async def test_a_certificate_is_judged_by_time_and_name_and_again_when_its_time_comes(running: Running) -> None:
+    await running.start()
+    now = running.clock.now()
+    aged = pair("bar.com", not_before=now + timedelta(hours=30), not_after=now + timedelta(hours=60))
+    await running.add(service(), secret("cert", aged), ingress(tls=[{"hosts": ["foo.com"], "secretName": "cert"}]))
+    assert {reason for reason, _ in running.events()} == {"CertificateNotYetValid", "CertificateHostMismatch"}
+    assert "is for bar.com, not for foo.com" in str(running.events())
+    for _ in range(3):
+        await running.clock.advance(24 * 3600)
+        await running.settle()
+    assert [reason for reason, _ in running.events()][2:] == ["CertificateExpired"]
 
 
 # ---------------------------------------------------------------- ports
