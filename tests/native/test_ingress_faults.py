@@ -23,9 +23,12 @@ async def plane() -> AsyncIterator[Plane]:
     await asyncio.to_thread(plane.proxy.shutdown)
 
 
-@pytest.fixture
-async def client(plane: Plane) -> AsyncIterator[Connection]:
+@pytest.fixture(params=["plain", "unusual"])
+async def client(plane: Plane, request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    """Once a request was not plain, its connection is served by the full server instead of the relay."""
     async with connected(plane.port) as connection:
+        if request.param == "unusual":
+            assert (await connection.ask(host="nowhere", headers="TE: trailers\r\n")).status == 404
         yield connection
 
 
@@ -127,6 +130,64 @@ async def test_an_answer_that_breaks_off_does_not_look_whole(plane: Plane, clien
         await asyncio.wait_for(client.reader.readuntil(b"half"), PATIENCE)
         arrived.set()
         assert (await client.rest()).strip() == b""
+
+
+async def test_answers_that_end_with_their_connection_or_come_in_chunks_are_whole(
+    plane: Plane, client: Connection
+) -> None:
+    answers = {
+        "/close": b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        "/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"6;x=y\r\nuntil \r\n7\r\nthe end\r\n0\r\nT: 1\r\n\r\n",
+        "/hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nuntil the end",
+    }
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        whole = answers[head.line.split(" ")[1]]
+        for start in range(0, len(whole), 5):
+            writer.write(whole[start : start + 5])
+            await writer.drain()
+
+    async with serving(answer) as port:
+        plane.lead("web", port)
+        for _ in range(2):
+            assert [(await client.ask(path)).text for path in answers] == ["until the end"] * 3
+
+
+async def test_answers_without_a_body_leave_their_connection_usable(plane: Plane, client: Connection) -> None:
+    answers = {
+        "/head": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+        "/204": b"HTTP/1.1 204 No Content\r\nContent-Length: 1000\r\n\r\n",
+        "/304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n",
+    }
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(answers[(await read_head(reader)).line.split(" ")[1]])
+
+    async with serving(answer) as port:
+        plane.lead("web", port)
+        for _ in range(2):
+            for path in answers:
+                method = "HEAD" if path == "/head" else "GET"
+                await client.send(f"{method} {path} HTTP/1.1\r\nHost: foo.com\r\n\r\n")
+                assert (await client.receive(body=False)).status in (200, 204, 304)
+    assert plane.proxy.statistics()["retries"] == 0
+
+
+async def test_bytes_after_an_answer_are_nobodys_answer(plane: Plane, client: Connection) -> None:
+    async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        one = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+        writer.write(one % (5, b"right") + one % (6, b"stolen"))
+        await writer.drain()
+        await reader.read()
+
+    async with serving(answer_twice) as port:
+        plane.lead("web", port)
+        assert [(await client.ask(method=method)).text for method in ("GET", "POST") * 2] == ["right"] * 4
 
 
 async def test_a_destination_taken_out_gets_no_more_requests(plane: Plane, client: Connection) -> None:

@@ -8,6 +8,19 @@ use crate::body::AnswerBody;
 use crate::client::Busy;
 use crate::record::Record;
 
+/// Their content type.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What they say.
+pub fn text(status: StatusCode, why: &str) -> String {
+    let reason = status.canonical_reason().unwrap_or("");
+    match status {
+        // Whoever asks in vain may know; why a destination failed is for the log.
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => format!("{} {reason}: {why}\n", status.as_u16()),
+        _ => format!("{} {reason}\n", status.as_u16()),
+    }
+}
+
 /// A short text. `close`: nothing more can be understood of the connection.
 pub fn own(
     status: StatusCode,
@@ -20,15 +33,10 @@ pub fn own(
     if !why.is_empty() {
         record.failed(why);
     }
-    let reason = status.canonical_reason().unwrap_or("");
-    let text = match status {
-        // Whoever asks in vain may know; why a destination failed is for the log.
-        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => format!("{} {reason}: {why}\n", status.as_u16()),
-        _ => format!("{} {reason}\n", status.as_u16()),
-    };
+    let text = text(status, why);
     let mut response = Response::new(AnswerBody::own(Bytes::from(text), Some(record), Some(busy)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     if close {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -12,6 +12,7 @@ use kubecore_core::balance::Connection;
 use crate::channel::Channel;
 use crate::client::Busy;
 use crate::head_guard::SharedHead;
+use crate::pool::Reusable;
 use crate::record::Record;
 use crate::shared::Shared;
 
@@ -88,7 +89,7 @@ impl Exchange {
             && !removed
             && channel.is_ready(cx)
         {
-            self.shared.pool.put(channel, &self.shared.runtime);
+            self.shared.pool.channels.put(channel, &self.shared.runtime);
         }
     }
 }

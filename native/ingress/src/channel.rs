@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::RequestBody;
+use crate::pool::Reusable;
 
 /// A peer that vanished without a word is noticed after about two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -55,8 +56,7 @@ pub struct Channel {
     pub address: SocketAddr,
     /// Used over and over, since setting a timer costs more than moving one.
     timer: Pin<Box<Sleep>>,
-    /// When it was last put aside.
-    pub idle_since: Instant,
+    idle_since: Instant,
     /// It has carried a request before: the destination may be about to close it.
     pub used: bool,
 }
@@ -82,16 +82,6 @@ impl Channel {
         self.driver.is_some()
     }
 
-    /// May it take the next request? Looks at the socket, too.
-    pub fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx) && self.sender.is_ready()
-    }
-
-    /// As `is_ready`, for one that nobody waits for.
-    pub fn is_alive(&mut self) -> bool {
-        self.is_ready(&mut Context::from_waker(Waker::noop()))
-    }
-
     /// Sends a request; the answer's head comes back, and its body comes while the channel is driven.
     pub async fn send(
         &mut self,
@@ -112,6 +102,24 @@ impl Channel {
             Poll::Pending
         })
         .await
+    }
+}
+
+impl Reusable for Channel {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    fn put_aside(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drive(cx) && self.sender.is_ready()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::record::Record;
 use crate::shared::Shared;
 
 /// Connections that turn out to be closed when they are used do not count as attempts; there is an end to it all the same.
-const MOST_STALE: usize = 16;
+pub const MOST_STALE: usize = 16;
 
 type Outgoing = Request<RequestBody>;
 
@@ -118,7 +118,8 @@ impl Forwarding {
     async fn attempt_http1(&self, address: SocketAddr, request: Outgoing) -> Attempt {
         let options = &self.shared.options;
         let pooled =
-            std::future::poll_fn(|cx| std::task::Poll::Ready(self.shared.pool.take(address, cx))).await;
+            std::future::poll_fn(|cx| std::task::Poll::Ready(self.shared.pool.channels.take(address, cx)))
+                .await;
         let mut channel = match pooled {
             Some(channel) => channel,
             None => {

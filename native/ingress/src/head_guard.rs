@@ -68,13 +68,22 @@ fn has_header(head: &[u8], name: &[u8]) -> bool {
 /// A client's stream that shows what is read to a `RawHead`.
 pub struct HeadGuard<S> {
     stream: S,
+    /// Comes before all that the stream still has.
+    read: Vec<u8>,
     head: SharedHead,
 }
 
 impl<S> HeadGuard<S> {
-    pub fn new(stream: S) -> (Self, SharedHead) {
+    /// `read`: what has been taken from the stream already.
+    pub fn new(stream: S, read: Vec<u8>) -> (Self, SharedHead) {
         let head = SharedHead::default();
-        (Self { stream, head: head.clone() }, head)
+        (Self { stream, read, head: head.clone() }, head)
+    }
+
+    fn read_again(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read[..length]);
+        self.read.drain(..length);
     }
 }
 
@@ -82,7 +91,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = if this.read.is_empty() {
+            Pin::new(&mut this.stream).poll_read(cx, buf)
+        } else {
+            this.read_again(buf);
+            Poll::Ready(Ok(()))
+        };
         if read.is_ready() && buf.filled().len() > before {
             this.head.lock().keep(&buf.filled()[before..]);
         }

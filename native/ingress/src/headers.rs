@@ -73,23 +73,41 @@ pub fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && !plain).then(|| wanted.clone())
 }
 
+/// May stand in a Host header.
+pub fn is_of_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte)
+}
+
 /// What a listener knows of all requests of a connection, ready to be put into them.
 #[derive(Clone, Debug)]
 pub struct Forwarded {
     address: HeaderValue,
     port: HeaderValue,
     proto: HeaderValue,
+    lines: Box<[u8]>,
 }
 
 impl Forwarded {
     /// `port`: the one that clients asked.
     pub fn new(client: SocketAddr, port: u16, secure: bool) -> Self {
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        let (address, proto) =
+            (client.ip().to_canonical().to_string(), if secure { "https" } else { "http" });
+        let lines = format!(
+            "x-forwarded-for: {address}\r\nx-real-ip: {address}\r\nx-forwarded-proto: {proto}\r\n\
+             x-forwarded-port: {port}\r\n"
+        );
         Self {
-            address: value(&client.ip().to_canonical().to_string()),
+            address: value(&address),
             port: value(itoa::Buffer::new().format(port)),
-            proto: HeaderValue::from_static(if secure { "https" } else { "http" }),
+            proto: HeaderValue::from_static(proto),
+            lines: lines.into_bytes().into(),
         }
+    }
+
+    /// What is the same for all requests, as lines of a head.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
     }
 
     /// Whatever the client has put there itself is not to be trusted and goes.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -14,85 +14,119 @@ use tokio::time::Instant;
 
 use crate::body::RequestBody;
 use crate::channel::Channel;
+use crate::relay::Wire;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-type Shared = http2::SendRequest<RequestBody>;
+/// A connection that carries one request after the other.
+pub trait Reusable: Send + 'static {
+    fn address(&self) -> SocketAddr;
 
-#[derive(Default)]
-struct Kept {
-    /// The one used last is used next, so that few stay warm.
-    idle: FxHashMap<SocketAddr, Vec<Channel>>,
-    /// HTTP/2 connections carry many requests at once.
-    shared: FxHashMap<SocketAddr, Shared>,
+    /// When it was last put aside.
+    fn idle_since(&self) -> Instant;
+
+    fn put_aside(&mut self, now: Instant);
+
+    /// May it take the next request? Looks at the socket, too.
+    fn is_ready(&mut self, cx: &mut Context<'_>) -> bool;
 }
 
-/// At most `size` idle channels for each destination, none longer than `timeout`.
+/// All connections that are kept.
 pub struct Pool {
-    kept: Mutex<Kept>,
-    size: usize,
-    timeout: Duration,
-    sweeping: AtomicBool,
+    pub channels: Arc<Idle<Channel>>,
+    pub wires: Arc<Idle<Wire>>,
+    /// HTTP/2 connections carry many requests at once.
+    shared: Mutex<FxHashMap<SocketAddr, Shared>>,
 }
+
+type Shared = http2::SendRequest<RequestBody>;
 
 impl Pool {
     pub fn new(size: usize, timeout: Duration) -> Self {
-        Self { kept: Mutex::default(), size, timeout, sweeping: AtomicBool::new(false) }
-    }
-
-    /// One that is still open.
-    pub fn take(&self, address: SocketAddr, cx: &mut Context<'_>) -> Option<Channel> {
-        loop {
-            let mut channel = self.kept.lock().idle.get_mut(&address)?.pop()?;
-            if channel.is_ready(cx) {
-                return Some(channel);
-            }
-        }
-    }
-
-    pub fn put(self: &Arc<Self>, mut channel: Channel, runtime: &Handle) {
-        channel.idle_since = Instant::now();
-        let mut kept = self.kept.lock();
-        let idle = kept.idle.entry(channel.address).or_default();
-        if idle.len() < self.size {
-            idle.push(channel);
-        }
-        drop(kept);
-        if !self.sweeping.swap(true, Ordering::AcqRel) {
-            runtime.spawn(Arc::clone(self).sweep());
+        Self {
+            channels: Arc::new(Idle::new(size, timeout)),
+            wires: Arc::new(Idle::new(size, timeout)),
+            shared: Mutex::default(),
         }
     }
 
     pub fn shared(&self, address: SocketAddr) -> Option<Shared> {
-        let mut kept = self.kept.lock();
-        let found = kept.shared.get(&address)?;
+        let mut shared = self.shared.lock();
+        let found = shared.get(&address)?;
         if found.is_closed() {
-            kept.shared.remove(&address);
+            shared.remove(&address);
             return None;
         }
         Some(found.clone())
     }
 
     pub fn share(&self, address: SocketAddr, sender: Shared) {
-        self.kept.lock().shared.insert(address, sender);
+        let mut shared = self.shared.lock();
+        shared.retain(|_, sender| !sender.is_closed());
+        shared.insert(address, sender);
     }
 
     /// A shared connection that has failed.
     pub fn forget(&self, address: SocketAddr) {
-        self.kept.lock().shared.remove(&address);
+        self.shared.lock().remove(&address);
     }
 
     /// Closes what waits for a destination that is gone.
     pub fn forget_all(&self, gone: impl Fn(&SocketAddr) -> bool) {
-        let mut kept = self.kept.lock();
-        let channels: Vec<_> = kept.idle.extract_if(|address, _| gone(address)).collect();
-        kept.shared.retain(|address, _| !gone(address));
-        drop(kept);
-        drop(channels);
+        self.channels.forget(&gone);
+        self.wires.forget(&gone);
+        self.shared.lock().retain(|address, _| !gone(address));
     }
 
     pub fn idle(&self) -> usize {
-        self.kept.lock().idle.values().map(Vec::len).sum()
+        self.channels.len() + self.wires.len()
+    }
+}
+
+/// At most `size` idle connections for each destination, none longer than `timeout`.
+pub struct Idle<T> {
+    /// The one used last is used next, so that few stay warm.
+    kept: Mutex<FxHashMap<SocketAddr, Vec<T>>>,
+    size: usize,
+    timeout: Duration,
+    sweeping: AtomicBool,
+}
+
+impl<T: Reusable> Idle<T> {
+    fn new(size: usize, timeout: Duration) -> Self {
+        Self { kept: Mutex::default(), size, timeout, sweeping: AtomicBool::new(false) }
+    }
+
+    /// One that is still open.
+    pub fn take(&self, address: SocketAddr, cx: &mut Context<'_>) -> Option<T> {
+        loop {
+            let mut found = self.kept.lock().get_mut(&address)?.pop()?;
+            if found.is_ready(cx) {
+                return Some(found);
+            }
+        }
+    }
+
+    pub fn put(self: &Arc<Self>, mut spare: T, runtime: &Handle) {
+        spare.put_aside(Instant::now());
+        let mut kept = self.kept.lock();
+        let idle = kept.entry(spare.address()).or_default();
+        if idle.len() < self.size {
+            idle.push(spare);
+        }
+        drop(kept);
+        if !self.sweeping.load(Ordering::Relaxed) && !self.sweeping.swap(true, Ordering::AcqRel) {
+            runtime.spawn(Arc::clone(self).sweep());
+        }
+    }
+
+    fn forget(&self, gone: &impl Fn(&SocketAddr) -> bool) {
+        let closed: Vec<_> = self.kept.lock().extract_if(|address, _| gone(address)).collect();
+        drop(closed);
+    }
+
+    fn len(&self) -> usize {
+        self.kept.lock().values().map(Vec::len).sum()
     }
 
     /// Closes what has waited too long or was closed at the other end; ends when nothing is left.
@@ -102,15 +136,16 @@ impl Pool {
             let now = Instant::now();
             let mut closed = Vec::new();
             let mut kept = self.kept.lock();
-            kept.idle.retain(|_, idle| {
-                let stale = |channel: &mut Channel| {
-                    now.duration_since(channel.idle_since) >= self.timeout || !channel.is_alive()
+            kept.retain(|_, idle| {
+                let stale = |one: &mut T| {
+                    // Nobody waits for it.
+                    let alive = one.is_ready(&mut Context::from_waker(Waker::noop()));
+                    !alive || now.duration_since(one.idle_since()) >= self.timeout
                 };
                 closed.extend(idle.extract_if(.., stale));
                 !idle.is_empty()
             });
-            kept.shared.retain(|_, sender| !sender.is_closed());
-            if kept.idle.is_empty() {
+            if kept.is_empty() {
                 self.sweeping.store(false, Ordering::Release);
                 return;
             }

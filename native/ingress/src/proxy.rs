@@ -17,7 +17,7 @@ use crate::body::{AnswerBody, RequestBody};
 use crate::client::{Busy, Client};
 use crate::forward::Forwarding;
 use crate::headers;
-use crate::record::Record;
+use crate::record::{Asked, Record};
 use crate::shared::{Shared, Target};
 use crate::switch;
 use crate::table::host_name;
@@ -32,7 +32,7 @@ pub async fn answer(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let began = Instant::now();
     let busy = Busy::begin(&client);
-    let mut record = Record::new(&shared, &client, &request, began);
+    let mut record = Record::new(&shared, &client, began, || Asked::of(&request));
     let refused = match judge(&client, &request) {
         Ok(host) => {
             let host = host_name(host);
@@ -74,15 +74,11 @@ fn judge<'a>(client: &Client, request: &'a Request<Incoming>) -> Result<&'a str,
         return Ok(authority.as_str());
     }
     match host.map(|host| host.to_str()) {
-        Some(Ok(host)) if host.bytes().all(is_of_authority) => Ok(host),
+        Some(Ok(host)) if host.bytes().all(headers::is_of_authority) => Ok(host),
         Some(_) => bad("malformed Host header"),
         None if request.version() == Version::HTTP_11 => bad("missing Host header"),
         None => Ok(""),
     }
-}
-
-fn is_of_authority(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte)
 }
 
 async fn pass_on(

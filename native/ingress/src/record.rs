@@ -1,12 +1,13 @@
 //! What is counted and logged of one request, when its answer is over.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use http::Request;
-use http::header::{REFERER, USER_AGENT};
+use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
+use http::{Request, Version};
 use serde_json::{Map, Value};
 
 use crate::client::Client;
@@ -24,6 +25,34 @@ pub struct Record {
     line: Option<Box<Line>>,
 }
 
+/// What the access log tells of a request's head.
+pub struct Asked<'r> {
+    pub version: Version,
+    pub method: &'r str,
+    pub host: Cow<'r, str>,
+    pub path: &'r str,
+    pub user_agent: Option<&'r [u8]>,
+    pub referer: Option<&'r [u8]>,
+}
+
+impl<'r> Asked<'r> {
+    pub fn of<B>(request: &'r Request<B>) -> Self {
+        let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        let host = match request.uri().authority() {
+            Some(authority) => authority.as_str().into(),
+            None => String::from_utf8_lossy(header(HOST).unwrap_or_default()),
+        };
+        Self {
+            version: request.version(),
+            method: request.method().as_str(),
+            host,
+            path: request.uri().path_and_query().map_or("", |path| path.as_str()),
+            user_agent: header(USER_AGENT),
+            referer: header(REFERER),
+        }
+    }
+}
+
 struct Line {
     fields: Map<String, Value>,
     destination: Option<SocketAddr>,
@@ -32,8 +61,14 @@ struct Line {
 }
 
 impl Record {
-    pub fn new<B>(shared: &Arc<Shared>, client: &Client, request: &Request<B>, began: Instant) -> Self {
-        let line = shared.log.load().is_some().then(|| Box::new(line(shared, client, request)));
+    /// `asked` is needed only with an access log.
+    pub fn new<'r>(
+        shared: &Arc<Shared>,
+        client: &Client,
+        began: Instant,
+        asked: impl FnOnce() -> Asked<'r>,
+    ) -> Self {
+        let line = shared.log.load().is_some().then(|| Box::new(line(shared, client, &asked())));
         Self { shared: shared.clone(), began, status: 0, bytes: 0, target: None, line }
     }
 
@@ -57,22 +92,18 @@ impl Record {
     }
 }
 
-fn line<B>(shared: &Shared, client: &Client, request: &Request<B>) -> Line {
+fn line(shared: &Shared, client: &Client, asked: &Asked<'_>) -> Line {
     let mut fields = Map::with_capacity(20);
-    let header = |name| {
-        request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let host = request.uri().authority().map(|authority| authority.to_string());
     fields.insert("time".into(), crate::access_log::time(shared.clock.unix()).into());
     fields.insert("client".into(), client.remote.to_string().into());
-    fields.insert("protocol".into(), format!("{:?}", request.version()).into());
+    fields.insert("protocol".into(), format!("{:?}", asked.version).into());
     fields.insert("tls".into(), client.secure.into());
-    fields.insert("method".into(), request.method().as_str().into());
-    fields.insert("host".into(), host.or_else(|| header(http::header::HOST)).unwrap_or_default().into());
-    fields.insert("path".into(), request.uri().path_and_query().map_or("", |path| path.as_str()).into());
-    for (name, key) in [("user_agent", USER_AGENT), ("referer", REFERER)] {
-        if let Some(value) = header(key) {
-            fields.insert(name.into(), value.into());
+    fields.insert("method".into(), asked.method.into());
+    fields.insert("host".into(), asked.host.as_ref().into());
+    fields.insert("path".into(), asked.path.into());
+    for (name, value) in [("user_agent", asked.user_agent), ("referer", asked.referer)] {
+        if let Some(value) = value {
+            fields.insert(name.into(), String::from_utf8_lossy(value).into());
         }
     }
     Line { fields, destination: None, attempts: 0, error: None }

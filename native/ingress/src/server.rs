@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::Client;
 use crate::head_guard::HeadGuard;
 use crate::proxy;
+use crate::relay;
 use crate::shared::Shared;
 
 const BACKLOG: i32 = 4096;
@@ -98,8 +99,7 @@ async fn serve_tls(
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(shared, stream, Client::new(remote, local, true, None)).await;
     } else {
-        let (stream, head) = HeadGuard::new(stream);
-        serve_http1(shared, stream, Client::new(remote, local, true, Some(head))).await;
+        serve_http1(shared, stream, Client::new(remote, local, true, None)).await;
     }
 }
 
@@ -110,8 +110,7 @@ async fn serve_plain(shared: Arc<Shared>, socket: TcpStream, remote: SocketAddr,
     if by_knowledge {
         serve_http2(shared, socket, Client::new(remote, local, false, None)).await;
     } else {
-        let (stream, head) = HeadGuard::new(socket);
-        serve_http1(shared, stream, Client::new(remote, local, false, Some(head))).await;
+        serve_http1(shared, socket, Client::new(remote, local, false, None)).await;
     }
 }
 
@@ -129,7 +128,18 @@ async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// The relay, and for all that it does not take hyper, from there on.
 async fn serve_http1<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some((read, stream)) = relay::serve(&shared, &client, io, patience(&shared)).await else { return };
+    let (stream, head) = HeadGuard::new(stream, read);
+    let client = Client::new(client.remote, client.local, client.secure, Some(head));
+    serve_unusual(shared, stream, client).await;
+}
+
+async fn serve_unusual<I>(shared: Arc<Shared>, io: I, client: Arc<Client>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
