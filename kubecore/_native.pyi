@@ -758,8 +758,19 @@ class IngressProxy:
         protocol: str = "http",
         scheduler: str = "rr",
         persistence_seconds: float | None = None,
+        tls_name: str = "",
+        tls_roots: bytes | None = None,
+        tls_identity: tuple[bytes, bytes] | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
     ) -> None:
-        """(address, port, weight) each. `protocol` is http or h2c. ValueError for what cannot be parsed."""
+        """(address, port, weight) each. `protocol` is http, https, h2c, or h2 (HTTP/2 in TLS).
+
+        In TLS `tls_name` is asked for; with `tls_roots` (PEM) the destination's certificate must be for it and be signed
+        by one of them, else any will do; `tls_identity` (chain and key, PEM) is shown to destinations that ask for it.
+        Timeouts in seconds, instead of the proxy's: `read_timeout` also between any two pieces of an answer. ValueError
+        for what cannot be parsed; the backend stays as it was.
+        """
     def remove_backend(self, name: str) -> bool: ...
     def set_hosts(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubecore import _native
@@ -16,8 +18,19 @@ Object = Mapping[str, Any]
 SCHEDULER_ANNOTATION = "kubecore.dev/scheduler"
 DEFAULT_SCHEDULER = "rr"
 _DEFAULT_AFFINITY_SECONDS = 10800
-_HTTP1 = ("", "http", "kubernetes.io/ws")
-_HTTP2 = ("kubernetes.io/h2c", "h2c", "grpc")
+SECURE = ("https", "h2")
+_TLS_KEYS = ("ca.crt", "tls.crt", "tls.key")
+_SPOKEN = {
+    "": "http",
+    "http": "http",
+    "kubernetes.io/ws": "http",
+    "https": "https",
+    "kubernetes.io/wss": "https",
+    "kubernetes.io/h2c": "h2c",
+    "h2c": "h2c",
+    "grpc": "h2c",
+}
+"""What is spoken, by a port's appProtocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +41,18 @@ class Backend:
     protocol: str = "http"
     scheduler: str = DEFAULT_SCHEDULER
     affinity_seconds: float | None = None
+    tls_name: str = ""
+    tls_roots: bytes | None = None
+    tls_identity: tuple[bytes, bytes] | None = None
+    connect_timeout: float | None = None
+    read_timeout: float | None = None
 
 
-def resolve(ref: BackendRef, service: Object | None, slices: Iterable[Object]) -> tuple[Backend, list[Problem]]:
-    """What a backend is to be, and what is wrong with it; without destinations when it cannot be had."""
+def resolve(
+    ref: BackendRef, service: Object | None, slices: Iterable[Object], secret: Object | None = None
+) -> tuple[Backend, list[Problem]]:
+    """What a backend is to be, and what is wrong with it; without destinations when it cannot be had. `secret`: the one
+    that its terms name, once it is there."""
     if service is None:
         return Backend(), [Problem("MissingService", f"Service {ref.service} does not exist")]
     spec = service.get("spec") or {}
@@ -44,22 +65,48 @@ def resolve(ref: BackendRef, service: Object | None, slices: Iterable[Object]) -
     problems: list[Problem] = []
     made = Backend(
         destinations=_destinations(slices, port, spec.get("ipFamilies") or ()),
-        protocol=_protocol(ref, port, problems),
+        protocol=ref.terms.protocol or _protocol(ref, port, problems),
         scheduler=_scheduler(service, problems),
         affinity_seconds=_affinity(spec),
+        connect_timeout=ref.terms.connect_seconds,
+        read_timeout=ref.terms.read_seconds,
     )
+    if made.protocol in SECURE:
+        made = _secured(made, ref, secret, problems)
     return made, problems
+
+
+def _secured(made: Backend, ref: BackendRef, secret: Object | None, problems: list[Problem]) -> Backend:
+    """What cannot be checked though it should be is not sent anywhere."""
+    space, name = meta.split_key(ref.service)
+    made = replace(made, tls_name=ref.terms.tls_name or f"{name}.{space}.svc")
+    data = (secret or {}).get("data") or {}
+    try:
+        roots, chain, key = (base64.b64decode(data.get(one) or "", validate=True) for one in _TLS_KEYS)
+    except (ValueError, binascii.Error) as error:
+        problems.append(Problem("BadCertificate", f"Secret {ref.terms.tls_secret} cannot be used: {error}"))
+        return replace(made, destinations=())
+    if chain and key:
+        made = replace(made, tls_identity=(chain, key))
+    if not ref.terms.tls_verify:
+        return made
+    if not roots:
+        where = (
+            f"Secret {ref.terms.tls_secret} has none" if ref.terms.tls_secret else "proxy-ssl-secret names no Secret"
+        )
+        text = f"certificates of {ref.service} are to be verified, but there is no ca.crt to do it with: {where}"
+        problems.append(Problem("MissingTrust", text))
+        return replace(made, destinations=())
+    return replace(made, tls_roots=roots)
 
 
 def _protocol(ref: BackendRef, port: Object, problems: list[Problem]) -> str:
     wanted = port.get("appProtocol") or ""
-    if wanted in _HTTP2:
-        return "h2c"
-    if wanted not in _HTTP1:
-        known = ", ".join(_HTTP1[1:] + _HTTP2[:1])
+    if wanted not in _SPOKEN:
+        known = ", ".join(name for name in _SPOKEN if name)
         text = f"appProtocol {wanted!r} of {ref.name} is not supported (there is: {known}); HTTP/1.1 is spoken"
         problems.append(Problem("UnsupportedProtocol", text))
-    return "http"
+    return _SPOKEN.get(wanted, "http")
 
 
 def _scheduler(service: Object, problems: list[Problem]) -> str:

@@ -164,6 +164,7 @@ class IngressController:
 
     def _see_secret(self, key: str) -> None:
         self._dirty_secrets = True
+        self._dirty_services |= {ref.service for ref in self._book.backends() if ref.terms.tls_secret == key}
         self._changed.set()
 
     # ------------------------------------------------------------------ applying
@@ -220,7 +221,12 @@ class IngressController:
         self._dirty_services.clear()
         for ref in dirty:
             slices = self._slices.by_index(_SERVICE_INDEX, ref.service)
-            found = backends.resolve(ref, self._services.get(ref.service), slices)
+            wanted_secret = ref.terms.tls_secret
+            secret = self._secrets.get(wanted_secret) if wanted_secret else None
+            found = backends.resolve(ref, self._services.get(ref.service), slices, secret)
+            if wanted_secret and not self._secrets.known(wanted_secret):
+                # Nothing is sent before it is known what is to be trusted; and nothing is wrong yet.
+                found = (backends.Backend(), [])
             if found != self._resolved.get(ref):
                 self._resolved[ref] = found
                 touched |= self._book.using(ref)
@@ -238,9 +244,17 @@ class IngressController:
                 protocol=backend.protocol,
                 scheduler=backend.scheduler,
                 persistence_seconds=backend.affinity_seconds,
+                tls_name=backend.tls_name,
+                tls_roots=backend.tls_roots,
+                tls_identity=backend.tls_identity,
+                connect_timeout=backend.connect_timeout,
+                read_timeout=backend.read_timeout,
             )
-        except ValueError:
-            log.exception("backend %s keeps its destinations", ref.name)
+        except ValueError as error:
+            # Whatever it was before: what was asked for now is not to be had.
+            log.warning("backend %s has no destinations: %s", ref.name, error)
+            self.proxy.set_backend(ref.name, [])
+            self._resolved[ref][1].append(Problem("BadCertificate", f"backend {ref.name} cannot be used: {error}"))
 
     # ------------------------------------------------------------------ certificates
     def _show_certificates(self, touched: set[str]) -> None:
@@ -331,7 +345,7 @@ class IngressController:
         yield from one.problems
         for ref in one.backends():
             yield from self._resolved[ref][1]
-        for key in one.secrets():
+        for key in one.shown_secrets():
             if (secret := self._secrets.get(key)) is not None:
                 hosts = [host for host, named in one.tls if named == key]
                 yield from self._judge(self._certificates.parse(secret), key, hosts)

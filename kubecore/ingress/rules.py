@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.ingress.terms import DEFAULT, Terms, read
 
 Object = Mapping[str, Any]
 
@@ -21,15 +23,19 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class BackendRef:
-    """A Service's port, by number or name; its Service's key."""
+    """A Service's port, by number or name; its Service's key; how it is spoken to."""
 
     service: str
     port: int | str
+    terms: Terms = DEFAULT
 
     @property
     def name(self) -> str:
-        """How the proxy, its log and its metrics call it."""
-        return f"{self.service}:{self.port}"
+        """How the proxy, its log and its metrics call it. Terms of an Ingress's own make it a backend of its own."""
+        name = f"{self.service}:{self.port}"
+        if self.terms == DEFAULT:
+            return name
+        return f"{name}~{hashlib.blake2s(repr(self.terms).encode(), digest_size=4).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,13 @@ class Compiled:
         found = {one.backend for paths in self.hosts.values() for one in paths}
         return found | {self.default} if self.default else found
 
-    def secrets(self) -> set[str]:
+    def shown_secrets(self) -> set[str]:
+        """Whose certificates are shown to clients."""
         return {secret for _, secret in self.tls}
+
+    def secrets(self) -> set[str]:
+        """All that are to be followed."""
+        return self.shown_secrets() | {one.terms.tls_secret for one in self.backends() if one.terms.tls_secret}
 
 
 def compile_ingress(ingress: Object) -> Compiled:
@@ -69,20 +80,22 @@ def compile_ingress(ingress: Object) -> Compiled:
     spec = ingress.get("spec") or {}
     made = Compiled(meta.key(ingress), created=(ingress.get("metadata") or {}).get("creationTimestamp") or "")
     space = meta.namespace(ingress)
+    terms, wrong = read(ingress)
+    made.problems += [Problem("BadAnnotation", text) for text in wrong]
     if spec.get("defaultBackend"):
-        made.default = _backend(spec["defaultBackend"], space, "spec.defaultBackend", made.problems)
+        made.default = _backend(spec["defaultBackend"], space, terms, "spec.defaultBackend", made.problems)
     for index, rule in enumerate(spec.get("rules") or ()):
         paths = made.hosts.setdefault((rule.get("host") or "").lower(), [])
         for number, one in enumerate((rule.get("http") or {}).get("paths") or ()):
             where = f"spec.rules[{index}].http.paths[{number}].backend"
-            backend = _backend(one.get("backend") or {}, space, where, made.problems)
+            backend = _backend(one.get("backend") or {}, space, terms, where, made.problems)
             if backend is not None:
                 paths.append(Path(one.get("pathType") == "Exact", one.get("path") or "/", backend))
     made.tls = list(_tls(spec, space, list(made.hosts)))
     return made
 
 
-def _backend(backend: Object, space: str, where: str, problems: list[Problem]) -> BackendRef | None:
+def _backend(backend: Object, space: str, terms: Terms, where: str, problems: list[Problem]) -> BackendRef | None:
     resource, service = backend.get("resource"), backend.get("service")
     if resource:
         what = f"{resource.get('kind')} {resource.get('name')!r}"
@@ -92,7 +105,8 @@ def _backend(backend: Object, space: str, where: str, problems: list[Problem]) -
     if not service:
         return None
     port = service.get("port") or {}
-    return BackendRef(meta.make_key(space, service.get("name") or ""), port.get("number") or port.get("name") or 0)
+    key = meta.make_key(space, service.get("name") or "")
+    return BackendRef(key, port.get("number") or port.get("name") or 0, terms)
 
 
 def _tls(spec: Object, space: str, hosts: list[str]) -> Iterator[tuple[str, str]]:

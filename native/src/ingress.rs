@@ -6,6 +6,7 @@ use kubecore_core::balance::{HashOptions, ServiceOptions};
 use kubecore_ingress::table::PathKind;
 use kubecore_ingress::{
     BackendSpec, Certificate, HostSpec, Ingress as CoreIngress, Options, Protocol, RouteSpec, TlsError,
+    TlsSpec,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -50,11 +51,17 @@ fn host_spec((routes, default): (Vec<PyRoute>, Option<PyTarget>)) -> HostSpec {
     HostSpec { routes: routes.into_iter().map(route).collect(), default }
 }
 
-fn protocol(name: &str) -> PyResult<Protocol> {
+/// What is spoken, and whether in TLS.
+fn protocol(name: &str) -> PyResult<(Protocol, bool)> {
     match name {
-        "http" => Ok(Protocol::Http1),
-        "h2c" => Ok(Protocol::H2c),
-        _ => Err(PyValueError::new_err(format!("unknown protocol {name:?}: expected http or h2c"))),
+        "http" => Ok((Protocol::Http1, false)),
+        "https" => Ok((Protocol::Http1, true)),
+        "h2c" => Ok((Protocol::Http2, false)),
+        "h2" => Ok((Protocol::Http2, true)),
+        _ => {
+            let expected = "expected http, https, h2c or h2";
+            Err(PyValueError::new_err(format!("unknown protocol {name:?}: {expected}")))
+        }
     }
 }
 
@@ -113,7 +120,10 @@ impl IngressProxy {
         self.core.set_certificates(hosts, default.map(|certificate| certificate.core.clone()));
     }
 
-    #[pyo3(signature = (name, destinations, *, protocol = "http", scheduler = "rr", persistence_seconds = None))]
+    #[pyo3(signature = (name, destinations, *, protocol = "http", scheduler = "rr", persistence_seconds = None,
+                        tls_name = "", tls_roots = None, tls_identity = None, connect_timeout = None,
+                        read_timeout = None))]
+    #[allow(clippy::too_many_arguments)]
     fn set_backend(
         &self,
         py: Python<'_>,
@@ -122,9 +132,24 @@ impl IngressProxy {
         protocol: &str,
         scheduler: &str,
         persistence_seconds: Option<f64>,
+        tls_name: &str,
+        tls_roots: Option<Vec<u8>>,
+        tls_identity: Option<(Vec<u8>, Vec<u8>)>,
+        connect_timeout: Option<f64>,
+        read_timeout: Option<f64>,
     ) -> PyResult<()> {
+        let (protocol, secure) = self::protocol(protocol)?;
+        let tls = TlsSpec {
+            name: tls_name.to_owned(),
+            roots: tls_roots,
+            identity: tls_identity,
+            http2: protocol == Protocol::Http2,
+        };
         let spec = BackendSpec {
-            protocol: self::protocol(protocol)?,
+            protocol,
+            tls: secure.then_some(tls),
+            connect_timeout: connect_timeout.map(seconds).transpose()?,
+            read_timeout: read_timeout.map(seconds).transpose()?,
             options: ServiceOptions {
                 scheduler: scheduler.parse().map_err(PyValueError::new_err)?,
                 persistence: persistence(persistence_seconds, None)?,
@@ -132,8 +157,7 @@ impl IngressProxy {
             },
             destinations: specs(destinations)?,
         };
-        py.detach(|| self.core.set_backend(name, &spec));
-        Ok(())
+        py.detach(|| self.core.set_backend(name, &spec)).map_err(tls_error)
     }
 
     fn remove_backend(&self, py: Python<'_>, name: &str) -> bool {

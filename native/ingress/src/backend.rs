@@ -1,17 +1,44 @@
 //! One port of a Service, as routes lead to it.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use kubecore_core::balance::{DestinationSpec, ServiceOptions, VirtualService};
+
+use crate::transport::{self, Peer, Tls, Transport};
 
 /// What is spoken to a backend's destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Also what WebSockets begin with.
+    /// HTTP/1.1; also what WebSockets begin with.
     Http1,
-    /// HTTP/2 without TLS, by prior knowledge.
-    H2c,
+    /// Without TLS by prior knowledge.
+    Http2,
+}
+
+/// How a backend's destinations are dealt with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub protocol: Protocol,
+    pub tls: Option<Arc<Tls>>,
+    /// For one attempt to reach a destination, before another one is tried.
+    pub connect_timeout: Duration,
+    /// From the end of a request to the head of its answer, and between any two pieces of the answer.
+    pub read_timeout: Duration,
+}
+
+impl Terms {
+    pub fn peer(&self, address: SocketAddr) -> Peer {
+        Peer::new(address, self.tls.as_deref())
+    }
+
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<Transport> {
+        transport::connect(address, self.tls.as_deref(), self.connect_timeout).await
+    }
 }
 
 /// The destinations of a Service's port and what has been sent there. Lives as long as a route or a request holds it.
@@ -20,32 +47,32 @@ pub struct Backend {
     /// `namespace/service:port`
     pub name: Box<str>,
     pub service: Arc<VirtualService>,
-    h2c: AtomicBool,
+    terms: ArcSwap<Terms>,
     /// By the hundreds of their status.
     answers: [AtomicU64; 6],
     milliseconds: AtomicU64,
 }
 
 impl Backend {
-    pub fn new(name: &str, service: VirtualService) -> Self {
+    pub fn new(name: &str, service: VirtualService, terms: Terms) -> Self {
         Self {
             name: name.into(),
             service: Arc::new(service),
-            h2c: AtomicBool::new(false),
+            terms: ArcSwap::from_pointee(terms),
             answers: Default::default(),
             milliseconds: AtomicU64::new(0),
         }
     }
 
     /// Requests under way go on where they are.
-    pub fn configure(&self, protocol: Protocol, options: ServiceOptions, destinations: &[DestinationSpec]) {
-        self.h2c.store(protocol == Protocol::H2c, Relaxed);
+    pub fn configure(&self, terms: Terms, options: ServiceOptions, destinations: &[DestinationSpec]) {
+        self.terms.store(Arc::new(terms));
         self.service.reconfigure(options);
         self.service.set_destinations(destinations);
     }
 
-    pub fn protocol(&self) -> Protocol {
-        if self.h2c.load(Relaxed) { Protocol::H2c } else { Protocol::Http1 }
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.load_full()
     }
 
     pub fn count(&self, status: u16, milliseconds: u64) {

@@ -1,15 +1,18 @@
 //! Bodies on their way: both directions are streamed piece by piece, each piece only when the other side takes it.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use kubecore_core::balance::Connection;
+use tokio::time::{Instant, Sleep};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, told};
 use crate::client::Busy;
 use crate::head_guard::SharedHead;
 use crate::pool::Reusable;
@@ -105,14 +108,44 @@ pub struct AnswerBody {
     exchange: Option<Exchange>,
     record: Option<Record>,
     _busy: Option<Busy>,
+    stall: Stall,
+}
+
+/// How long an answer may pause.
+#[derive(Default)]
+struct Stall {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    pausing: bool,
+}
+
+impl Stall {
+    /// Asked whenever nothing has come.
+    fn is_too_long(&mut self, cx: &mut Context<'_>) -> bool {
+        if !std::mem::replace(&mut self.pausing, true) {
+            let deadline = Instant::now() + self.limit;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    }
 }
 
 impl AnswerBody {
     pub fn own(bytes: Bytes, record: Option<Record>, busy: Option<Busy>) -> Self {
-        Self { content: Content::Own(bytes), exchange: None, record, _busy: busy }
+        Self { content: Content::Own(bytes), exchange: None, record, _busy: busy, stall: Stall::default() }
     }
 
-    pub fn of_destination(incoming: Incoming, exchange: Exchange, record: Record, busy: Busy) -> Self {
+    /// `stall`: how long nothing may come.
+    pub fn of_destination(
+        incoming: Incoming,
+        exchange: Exchange,
+        record: Record,
+        busy: Busy,
+        stall: Duration,
+    ) -> Self {
         let mut exchange = Some(exchange);
         if incoming.is_end_stream()
             && let Some(over) = exchange.take()
@@ -120,7 +153,8 @@ impl AnswerBody {
             // Nobody will ask for a body that is none.
             over.finish(&mut Context::from_waker(std::task::Waker::noop()));
         }
-        Self { content: Content::Destination(incoming), exchange, record: Some(record), _busy: Some(busy) }
+        let (content, stall) = (Content::Destination(incoming), Stall { limit: stall, ..Stall::default() });
+        Self { content, exchange, record: Some(record), _busy: Some(busy), stall }
     }
 
     fn count(&mut self, frame: &Frame<Bytes>) {
@@ -139,12 +173,9 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let incoming = match &mut this.content {
             Content::Own(bytes) => {
@@ -164,6 +195,13 @@ impl Body for AnswerBody {
             polled = Pin::new(&mut *incoming).poll_frame(cx);
         }
         let last = incoming.is_end_stream();
+        let mut polled = polled.map_err(|error| io::Error::other(told(&error)));
+        if polled.is_ready() {
+            this.stall.pausing = false;
+        } else if this.stall.is_too_long(cx) {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the answer stalled");
+            polled = Poll::Ready(Some(Err(error)));
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.count(frame);
@@ -175,7 +213,7 @@ impl Body for AnswerBody {
             Poll::Ready(Some(Err(error))) => {
                 this.exchange = None;
                 if let Some(mut record) = this.record.take() {
-                    record.broken(error);
+                    record.failed(error.to_string());
                 }
             }
             Poll::Pending => {}

@@ -4,7 +4,6 @@
 //! another thread to be woken.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,18 +12,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::RequestBody;
 use crate::pool::Reusable;
-
-/// A peer that vanished without a word is noticed after about two minutes.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
+use crate::transport::{Peer, Transport};
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -38,22 +30,13 @@ pub enum Failure {
     TimedOut,
 }
 
-pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let connecting = tokio::time::timeout(limit, TcpStream::connect(address));
-    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    // The peer may have gone already; the first read tells.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
-    Ok(stream)
-}
-
-type Driver = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+type Driver = http1::Connection<TokioIo<Transport>, RequestBody>;
 
 pub struct Channel {
     sender: http1::SendRequest<RequestBody>,
     /// None once the connection has ended.
     driver: Option<Pin<Box<Driver>>>,
-    pub address: SocketAddr,
+    peer: Peer,
     /// Used over and over, since setting a timer costs more than moving one.
     timer: Pin<Box<Sleep>>,
     idle_since: Instant,
@@ -62,13 +45,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub async fn open(stream: TcpStream, address: SocketAddr, max_header_bytes: usize) -> io::Result<Self> {
+    pub async fn open(stream: Transport, peer: Peer, max_header_bytes: usize) -> io::Result<Self> {
         let mut builder = http1::Builder::new();
         builder.max_header_size(max_header_bytes);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now));
-        Ok(Self { sender, driver: Some(Box::pin(driver)), address, timer, idle_since: now, used: false })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), peer, timer, idle_since: now, used: false })
     }
 
     /// Does what can be done now; false once the connection has ended.
@@ -106,8 +89,8 @@ impl Channel {
 }
 
 impl Reusable for Channel {
-    fn address(&self) -> SocketAddr {
-        self.address
+    fn peer(&self) -> Peer {
+        self.peer
     }
 
     fn idle_since(&self) -> Instant {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -15,7 +15,7 @@ use kubecore_core::balance::{Connection, Flow};
 use smallvec::SmallVec;
 
 use crate::answers;
-use crate::backend::{Backend, Protocol};
+use crate::backend::{Backend, Protocol, Terms};
 use crate::body::{AnswerBody, Exchange, RequestBody};
 use crate::channel::{self, Channel, Failure};
 use crate::client::{Busy, Client};
@@ -44,6 +44,7 @@ pub struct Forwarding {
     pub shared: Arc<Shared>,
     pub client: Arc<Client>,
     pub backend: Arc<Backend>,
+    pub terms: Arc<Terms>,
     pub record: Record,
     pub busy: Busy,
 }
@@ -109,22 +110,22 @@ impl Forwarding {
     }
 
     async fn attempt(&self, address: SocketAddr, request: Outgoing) -> Attempt {
-        match self.backend.protocol() {
+        match self.terms.protocol {
             Protocol::Http1 => self.attempt_http1(address, request).await,
-            Protocol::H2c => self.attempt_h2c(address, request).await,
+            Protocol::Http2 => self.attempt_http2(address, request).await,
         }
     }
 
     async fn attempt_http1(&self, address: SocketAddr, request: Outgoing) -> Attempt {
-        let options = &self.shared.options;
+        let (options, peer) = (&self.shared.options, self.terms.peer(address));
         let pooled =
-            std::future::poll_fn(|cx| std::task::Poll::Ready(self.shared.pool.channels.take(address, cx)))
+            std::future::poll_fn(|cx| std::task::Poll::Ready(self.shared.pool.channels.take(&peer, cx)))
                 .await;
         let mut channel = match pooled {
             Some(channel) => channel,
             None => {
-                let opened = match channel::connect(address, options.connect_timeout).await {
-                    Ok(stream) => Channel::open(stream, address, options.max_header_bytes).await,
+                let opened = match self.terms.connect(address).await {
+                    Ok(stream) => Channel::open(stream, peer, options.max_header_bytes).await,
                     Err(error) => Err(error),
                 };
                 match opened {
@@ -134,18 +135,19 @@ impl Forwarding {
             }
         };
         let used = channel.used;
-        match channel.send(request, options.response_timeout).await {
+        match channel.send(request, self.terms.read_timeout).await {
             Ok(response) => Attempt::Answered(response, Some(channel)),
             Err(failure) => Attempt::Failed(failure, used),
         }
     }
 
-    async fn attempt_h2c(&self, address: SocketAddr, request: Outgoing) -> Attempt {
-        let shared = self.shared.pool.shared(address);
+    async fn attempt_http2(&self, address: SocketAddr, request: Outgoing) -> Attempt {
+        let peer = self.terms.peer(address);
+        let shared = self.shared.pool.shared(&peer);
         let used = shared.is_some();
         let mut sender = match shared {
             Some(sender) => sender,
-            None => match self.open_h2c(address).await {
+            None => match self.open_http2(address).await {
                 Ok(sender) => sender,
                 Err(error) => return Attempt::Unreachable(request, error),
             },
@@ -156,11 +158,11 @@ impl Forwarding {
             }
             sender.try_send_request(request).await.map_err(channel::failure)
         };
-        match tokio::time::timeout(self.shared.options.response_timeout, sending).await {
+        match tokio::time::timeout(self.terms.read_timeout, sending).await {
             Ok(Ok(response)) => Attempt::Answered(response, None),
             Ok(Err(failure)) => {
                 if !matches!(failure, Failure::Client) {
-                    self.shared.pool.forget(address);
+                    self.shared.pool.forget(&peer);
                 }
                 Attempt::Failed(failure, used)
             }
@@ -168,9 +170,9 @@ impl Forwarding {
         }
     }
 
-    async fn open_h2c(&self, address: SocketAddr) -> io::Result<http2::SendRequest<RequestBody>> {
+    async fn open_http2(&self, address: SocketAddr) -> io::Result<http2::SendRequest<RequestBody>> {
         let options = &self.shared.options;
-        let stream = channel::connect(address, options.connect_timeout).await?;
+        let stream = self.terms.connect(address).await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -179,14 +181,14 @@ impl Forwarding {
             .keep_alive_interval(Some(std::time::Duration::from_secs(30)))
             .keep_alive_timeout(std::time::Duration::from_secs(20));
         let handshake =
-            tokio::time::timeout(options.connect_timeout, builder.handshake(TokioIo::new(stream)));
+            tokio::time::timeout(self.terms.connect_timeout, builder.handshake(TokioIo::new(stream)));
         let (sender, driver) = handshake
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
             .map_err(io::Error::other)?;
         // Its requests are told when it breaks.
         self.shared.runtime.spawn(async move { drop(driver.await) });
-        self.shared.pool.share(address, sender.clone());
+        self.shared.pool.share(self.terms.peer(address), sender.clone());
         Ok(sender)
     }
 
@@ -197,6 +199,8 @@ impl Forwarding {
         connection: Connection,
     ) -> Response<AnswerBody> {
         let (mut parts, incoming) = response.into_parts();
+        // What the destination speaks is not what the client speaks.
+        parts.version = Version::HTTP_11;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let why = "the destination switches protocols without having been asked";
             return answers::own(StatusCode::BAD_GATEWAY, why, false, self.record, self.busy);
@@ -205,7 +209,10 @@ impl Forwarding {
         parts.extensions.clear();
         self.record.status = parts.status.as_u16();
         let exchange = Exchange { shared: self.shared, channel, connection };
-        Response::from_parts(parts, AnswerBody::of_destination(incoming, exchange, self.record, self.busy))
+        Response::from_parts(
+            parts,
+            AnswerBody::of_destination(incoming, exchange, self.record, self.busy, self.terms.read_timeout),
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kubecore_core::balance::{DestinationSpec, ServiceKey, ServiceOptions, VirtualService};
 use kubecore_core::clock::Clock;
 use kubecore_front::lifespan::Phase;
+use kubecore_front::tls::TlsError;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
@@ -18,13 +19,14 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
-use crate::backend::{Backend, Protocol};
+use crate::backend::{Backend, Protocol, Terms};
 use crate::certificates::{self, Certificate, Certificates};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::server;
 use crate::shared::{Counters, Shared, Target};
 use crate::table::{HostRoutes, PathKind, PathRoute};
+use crate::transport::{Tls, TlsSpec};
 
 /// A path of a host, the name of the backend it leads to, and the Ingress (`namespace/name`) that says so.
 #[derive(Clone, Debug)]
@@ -45,6 +47,10 @@ pub struct HostSpec {
 #[derive(Clone, Debug)]
 pub struct BackendSpec {
     pub protocol: Protocol,
+    pub tls: Option<TlsSpec>,
+    /// Where they are other than those of all.
+    pub connect_timeout: Option<Duration>,
+    pub read_timeout: Option<Duration>,
     pub options: ServiceOptions,
     pub destinations: Vec<DestinationSpec>,
 }
@@ -71,7 +77,7 @@ pub struct Ingress {
     shared: Arc<Shared>,
     certificates: Arc<Certificates>,
     /// Also makes changes of the table one at a time.
-    backends: Mutex<FxHashMap<Box<str>, Arc<Backend>>>,
+    backends: Mutex<Backends>,
 }
 
 impl Ingress {
@@ -107,15 +113,30 @@ impl Ingress {
         self.certificates.replace(hosts, default);
     }
 
-    /// Makes a backend, or changes it; requests under way are not touched.
-    pub fn set_backend(&self, name: &str, spec: &BackendSpec) {
-        let backend = backend(&mut self.backends.lock(), name);
+    /// Makes a backend, or changes it; requests under way are not touched. Errors are those of `Tls::new`.
+    pub fn set_backend(&self, name: &str, spec: &BackendSpec) -> Result<(), TlsError> {
+        let options = &self.shared.options;
+        let backend = backend(&mut self.backends.lock(), name, options);
+        // While nothing else is asked for in TLS, connections and sessions there are stay of use.
+        let same = backend.terms().tls.clone().filter(|tls| Some(&tls.spec) == spec.tls.as_ref());
+        let tls = match (same, &spec.tls) {
+            (Some(same), _) => Some(same),
+            (None, Some(spec)) => Some(Arc::new(Tls::new(spec.clone())?)),
+            (None, None) => None,
+        };
+        let terms = Terms {
+            protocol: spec.protocol,
+            tls,
+            connect_timeout: spec.connect_timeout.unwrap_or(options.connect_timeout),
+            read_timeout: spec.read_timeout.unwrap_or(options.response_timeout),
+        };
         let before = backend.service.destinations();
-        backend.configure(spec.protocol, spec.options, &spec.destinations);
+        backend.configure(terms, spec.options, &spec.destinations);
         let gone: Vec<_> = before.iter().filter(|one| one.removed()).map(|one| one.address()).collect();
         if !gone.is_empty() {
             self.shared.pool.forget_all(|address| gone.contains(address));
         }
+        Ok(())
     }
 
     /// False: there was none. Routes that still lead there find no destination.
@@ -133,10 +154,12 @@ impl Ingress {
         let mut table = (**self.shared.table.load()).clone();
         for (host, spec) in changes {
             let routes = spec.map(|spec| {
-                let default = spec.default.map(|(name, ingress)| target(&mut backends, &name, &ingress));
+                let default = spec
+                    .default
+                    .map(|(name, ingress)| target(&mut backends, &name, &ingress, &self.shared.options));
                 let routes = spec.routes.into_iter().map(|route| PathRoute {
                     kind: route.kind,
-                    target: target(&mut backends, &route.backend, &route.ingress),
+                    target: target(&mut backends, &route.backend, &route.ingress, &self.shared.options),
                     path: route.path,
                 });
                 HostRoutes::new(routes.collect::<Vec<_>>(), default)
@@ -150,7 +173,9 @@ impl Ingress {
     pub fn set_fallback(&self, fallback: Option<(&str, &str)>) {
         let mut backends = self.backends.lock();
         let mut table = (**self.shared.table.load()).clone();
-        table.set_fallback(fallback.map(|(name, ingress)| target(&mut backends, name, ingress)));
+        table.set_fallback(
+            fallback.map(|(name, ingress)| target(&mut backends, name, ingress, &self.shared.options)),
+        );
         self.shared.table.store(Arc::new(table));
     }
 
@@ -206,17 +231,25 @@ impl Drop for Ingress {
     }
 }
 
-fn backend(backends: &mut FxHashMap<Box<str>, Arc<Backend>>, name: &str) -> Arc<Backend> {
+type Backends = FxHashMap<Box<str>, Arc<Backend>>;
+
+fn backend(backends: &mut Backends, name: &str, options: &Options) -> Arc<Backend> {
     if let Some(known) = backends.get(name) {
         return Arc::clone(known);
     }
     // Not in a balancer's table: no packet is matched against it.
     let service = VirtualService::new(ServiceKey::Mark(0), ServiceOptions::default());
-    let made = Arc::new(Backend::new(name, service));
+    let terms = Terms {
+        protocol: Protocol::Http1,
+        tls: None,
+        connect_timeout: options.connect_timeout,
+        read_timeout: options.response_timeout,
+    };
+    let made = Arc::new(Backend::new(name, service, terms));
     backends.insert(name.into(), Arc::clone(&made));
     made
 }
 
-fn target(backends: &mut FxHashMap<Box<str>, Arc<Backend>>, name: &str, ingress: &str) -> Arc<Target> {
-    Arc::new(Target { backend: backend(backends, name), ingress: ingress.into() })
+fn target(backends: &mut Backends, name: &str, ingress: &str, options: &Options) -> Arc<Target> {
+    Arc::new(Target { backend: backend(backends, name, options), ingress: ingress.into() })
 }

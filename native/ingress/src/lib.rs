@@ -26,6 +26,7 @@ mod server;
 mod shared;
 mod switch;
 pub mod table;
+mod transport;
 
 pub use backend::Protocol;
 pub use certificates::Certificate;
@@ -33,3 +34,4 @@ pub use ingress::{BackendSpec, HostSpec, Ingress, RouteSpec, Statistics};
 pub use kubecore_front::tls::TlsError;
 pub use options::Options;
 pub use relay::as_sent;
+pub use transport::TlsSpec;

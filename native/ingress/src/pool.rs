@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use crate::body::RequestBody;
 use crate::channel::Channel;
 use crate::relay::Wire;
+use crate::transport::Peer;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// A connection that carries one request after the other.
 pub trait Reusable: Send + 'static {
-    fn address(&self) -> SocketAddr;
+    fn peer(&self) -> Peer;
 
     /// When it was last put aside.
     fn idle_since(&self) -> Instant;
@@ -36,7 +37,7 @@ pub struct Pool {
     pub channels: Arc<Idle<Channel>>,
     pub wires: Arc<Idle<Wire>>,
     /// HTTP/2 connections carry many requests at once.
-    shared: Mutex<FxHashMap<SocketAddr, Shared>>,
+    shared: Mutex<FxHashMap<Peer, Shared>>,
 }
 
 type Shared = http2::SendRequest<RequestBody>;
@@ -50,32 +51,32 @@ impl Pool {
         }
     }
 
-    pub fn shared(&self, address: SocketAddr) -> Option<Shared> {
+    pub fn shared(&self, peer: &Peer) -> Option<Shared> {
         let mut shared = self.shared.lock();
-        let found = shared.get(&address)?;
+        let found = shared.get(peer)?;
         if found.is_closed() {
-            shared.remove(&address);
+            shared.remove(peer);
             return None;
         }
         Some(found.clone())
     }
 
-    pub fn share(&self, address: SocketAddr, sender: Shared) {
+    pub fn share(&self, peer: Peer, sender: Shared) {
         let mut shared = self.shared.lock();
         shared.retain(|_, sender| !sender.is_closed());
-        shared.insert(address, sender);
+        shared.insert(peer, sender);
     }
 
     /// A shared connection that has failed.
-    pub fn forget(&self, address: SocketAddr) {
-        self.shared.lock().remove(&address);
+    pub fn forget(&self, peer: &Peer) {
+        self.shared.lock().remove(peer);
     }
 
     /// Closes what waits for a destination that is gone.
     pub fn forget_all(&self, gone: impl Fn(&SocketAddr) -> bool) {
         self.channels.forget(&gone);
         self.wires.forget(&gone);
-        self.shared.lock().retain(|address, _| !gone(address));
+        self.shared.lock().retain(|peer, _| !gone(&peer.address));
     }
 
     pub fn idle(&self) -> usize {
@@ -86,7 +87,7 @@ impl Pool {
 /// At most `size` idle connections for each destination, none longer than `timeout`.
 pub struct Idle<T> {
     /// The one used last is used next, so that few stay warm.
-    kept: Mutex<FxHashMap<SocketAddr, Vec<T>>>,
+    kept: Mutex<FxHashMap<Peer, Vec<T>>>,
     size: usize,
     timeout: Duration,
     sweeping: AtomicBool,
@@ -98,9 +99,9 @@ impl<T: Reusable> Idle<T> {
     }
 
     /// One that is still open.
-    pub fn take(&self, address: SocketAddr, cx: &mut Context<'_>) -> Option<T> {
+    pub fn take(&self, peer: &Peer, cx: &mut Context<'_>) -> Option<T> {
         loop {
-            let mut found = self.kept.lock().get_mut(&address)?.pop()?;
+            let mut found = self.kept.lock().get_mut(peer)?.pop()?;
             if found.is_ready(cx) {
                 return Some(found);
             }
@@ -110,7 +111,7 @@ impl<T: Reusable> Idle<T> {
     pub fn put(self: &Arc<Self>, mut spare: T, runtime: &Handle) {
         spare.put_aside(Instant::now());
         let mut kept = self.kept.lock();
-        let idle = kept.entry(spare.address()).or_default();
+        let idle = kept.entry(spare.peer()).or_default();
         if idle.len() < self.size {
             idle.push(spare);
         }
@@ -121,7 +122,7 @@ impl<T: Reusable> Idle<T> {
     }
 
     fn forget(&self, gone: &impl Fn(&SocketAddr) -> bool) {
-        let closed: Vec<_> = self.kept.lock().extract_if(|address, _| gone(address)).collect();
+        let closed: Vec<_> = self.kept.lock().extract_if(|peer, _| gone(&peer.address)).collect();
         drop(closed);
     }
 

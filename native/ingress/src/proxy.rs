@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::answers;
-use crate::backend::Protocol;
+use crate::backend::{Protocol, Terms};
 use crate::body::{AnswerBody, RequestBody};
 use crate::client::{Busy, Client};
 use crate::forward::Forwarding;
@@ -93,8 +93,9 @@ async fn pass_on(
         (request.version() == Version::HTTP_11).then(|| headers::wanted_upgrade(request.headers())).flatten();
     let switched = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
-    prepare(&mut parts, &client, target.backend.protocol());
-    let forwarding = Forwarding { shared, client, backend: target.backend.clone(), record, busy };
+    let terms = target.backend.terms();
+    prepare(&mut parts, &client, &terms);
+    let forwarding = Forwarding { shared, client, backend: target.backend.clone(), terms, record, busy };
     if let (Some(protocol), Some(on_client)) = (upgrade, switched) {
         return switch::answer(forwarding, parts, protocol, on_client).await;
     }
@@ -107,7 +108,7 @@ async fn pass_on(
 }
 
 /// Makes of the head that came the one that is sent.
-fn prepare(parts: &mut Parts, client: &Client, protocol: Protocol) {
+fn prepare(parts: &mut Parts, client: &Client, terms: &Terms) {
     headers::strip_request(&mut parts.headers);
     // The target's authority is what counts where there is one (RFC 9112, 3.2.2).
     if let Some(authority) = parts.uri.authority()
@@ -118,19 +119,20 @@ fn prepare(parts: &mut Parts, client: &Client, protocol: Protocol) {
     let host = parts.headers.get(HOST).cloned();
     client.forwarded.tell(&mut parts.headers, host);
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    match protocol {
+    match terms.protocol {
         Protocol::Http1 => {
             parts.version = Version::HTTP_11;
             if parts.uri.authority().is_some() {
                 parts.uri = Uri::from(path);
             }
         }
-        Protocol::H2c => {
+        Protocol::Http2 => {
             parts.version = Version::HTTP_2;
             let host = parts.headers.remove(HOST);
             let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("");
+            let scheme = if terms.tls.is_some() { "https" } else { "http" };
             let whole =
-                Uri::builder().scheme("http").authority(authority).path_and_query(path.clone()).build();
+                Uri::builder().scheme(scheme).authority(authority).path_and_query(path.clone()).build();
             parts.uri = whole.unwrap_or_else(|_| Uri::from(path));
         }
     }

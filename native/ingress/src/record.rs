@@ -86,10 +86,6 @@ impl Record {
             line.error = Some(why.into());
         }
     }
-
-    pub fn broken(&mut self, error: &hyper::Error) {
-        self.failed(crate::channel::told(error));
-    }
 }
 
 fn line(shared: &Shared, client: &Client, asked: &Asked<'_>) -> Line {

@@ -75,7 +75,7 @@ where
         let running = pin!(async { unusual = relay.run().await });
         live(Running { running, ending: &ending }, &client.activity, patience, &shared.phase).await;
     }
-    unusual.then(|| (relay.incoming, relay.stream))
+    unusual.then_some((relay.incoming, relay.stream))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
@@ -104,13 +104,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         }
         let judged = request::judge(&self.incoming, |plain| {
             let target = shared.table.load().find(&host_name(plain.host), plain.path()).cloned();
-            let target = target.filter(|target| target.backend.protocol() == Protocol::Http1)?;
+            let terms = target.as_ref()?.backend.terms();
+            let target = target.filter(|_| terms.protocol == Protocol::Http1)?;
             let mut record = Record::new(shared, client, Instant::now(), || asked(plain));
             record.target = Some(Arc::clone(&target));
             outgoing.clear();
             plain.write(&client.forwarded, outgoing);
             let request = Request {
                 target,
+                terms,
                 record,
                 _busy: Busy::begin(client),
                 to_head: plain.method == "HEAD",

@@ -14,11 +14,12 @@ use kubecore_front::lifespan::Phase;
 
 use crate::answers;
 use crate::body::{AnswerBody, Exchange, RequestBody};
-use crate::channel::{self, told};
+use crate::channel::told;
 use crate::forward::{Forwarding, Tried, unreachable};
 use crate::headers;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::transport::Transport;
 
 const COPY_BUFFER: usize = 16 << 10;
 
@@ -38,7 +39,7 @@ pub async fn answer(
         let Some(connection) = forwarding.pick(&tried) else { break };
         let address = connection.destination().address();
         forwarding.record.sent_to(address);
-        let stream = match channel::connect(address, options.connect_timeout).await {
+        let stream = match forwarding.terms.connect(address).await {
             Ok(stream) => stream,
             Err(error) => {
                 last = (unreachable(&error), format!("{address}: {error}"));
@@ -46,7 +47,8 @@ pub async fn answer(
                 continue;
             }
         };
-        let asked = tokio::time::timeout(options.response_timeout, ask(&forwarding.shared, stream, parts));
+        let asked =
+            tokio::time::timeout(forwarding.terms.read_timeout, ask(&forwarding.shared, stream, parts));
         return match asked.await {
             Ok(Ok(response)) => switched(forwarding, response, connection, on_client),
             Ok(Err(error)) => {
@@ -62,11 +64,7 @@ pub async fn answer(
     answers::own(last.0, &last.1, false, forwarding.record, forwarding.busy)
 }
 
-async fn ask(
-    shared: &Shared,
-    stream: tokio::net::TcpStream,
-    parts: Parts,
-) -> hyper::Result<Response<Incoming>> {
+async fn ask(shared: &Shared, stream: Transport, parts: Parts) -> hyper::Result<Response<Incoming>> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(shared.options.max_header_bytes);
     let (mut sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
@@ -81,14 +79,17 @@ fn switched(
     connection: Connection,
     on_client: OnUpgrade,
 ) -> Response<AnswerBody> {
-    let Forwarding { shared, mut record, busy, .. } = forwarding;
+    let Forwarding { shared, terms, mut record, busy, .. } = forwarding;
     record.status = response.status().as_u16();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, incoming) = response.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.extensions.clear();
         let exchange = Exchange { shared, channel: None, connection };
-        return Response::from_parts(parts, AnswerBody::of_destination(incoming, exchange, record, busy));
+        return Response::from_parts(
+            parts,
+            AnswerBody::of_destination(incoming, exchange, record, busy, terms.read_timeout),
+        );
     }
     let on_destination = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();

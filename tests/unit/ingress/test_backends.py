@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
 from kubecore.ingress.backends import Backend, resolve
 from kubecore.ingress.rules import BackendRef
+from kubecore.ingress.terms import Terms
 from tests.unit.ingress.builders import endpoint_slice, service
 
 WEB = BackendRef("default/web", 80)
@@ -39,7 +41,9 @@ def test_a_port_is_found_by_number_or_name(port: int | str) -> None:
         ("kubernetes.io/ws", "http", []),
         ("kubernetes.io/h2c", "h2c", []),
         ("grpc", "h2c", []),
-        ("kubernetes.io/wss", "http", ["UnsupportedProtocol"]),
+        ("https", "https", []),
+        ("kubernetes.io/wss", "https", []),
+        ("fcgi", "http", ["UnsupportedProtocol"]),
     ],
 )
 def test_the_port_says_what_is_spoken(app_protocol: str, spoken: str, problems: list[str]) -> None:
@@ -78,3 +82,34 @@ def test_a_pod_of_two_addresses_is_one_destination_of_the_services_first_family(
     for families, address in ((["IPv4", "IPv6"], "10.0.0.1"), (["IPv6", "IPv4"], "fd00::1")):
         assert resolve(WEB, service(ipFamilies=families), slices)[0].destinations == ((address, 8080, 1),)
     assert resolve(WEB, service(ipFamilies=["IPv4", "IPv6"]), [six])[0].destinations == (("fd00::1", 8080, 1),)
+
+
+# ---------------------------------------------------------------- TLS
+def secured(**terms: Any) -> BackendRef:
+    return BackendRef("default/web", 80, Terms(protocol="https", **terms))
+
+
+def trust(**data: str) -> dict[str, Any]:
+    encoded = {name.replace("_", "."): base64.b64encode(text.encode()).decode() for name, text in data.items()}
+    return {"metadata": {"namespace": "default", "name": "ca"}, "data": encoded}
+
+
+def test_tls_asks_for_the_service_s_own_name_and_believes_any_certificate() -> None:
+    found, problems = resolve(secured(), service(), [endpoint_slice("10.0.0.1")])
+    assert (found.protocol, found.tls_name, found.tls_roots, problems) == ("https", "web.default.svc", None, [])
+    assert len(found.destinations) == 1
+
+
+def test_a_certificate_is_verified_by_the_secret_s_ca() -> None:
+    ref = secured(tls_verify=True, tls_secret="default/ca", tls_name="foo.com")
+    found, problems = resolve(ref, service(), [], trust(ca_crt="root", tls_crt="chain", tls_key="key"))
+    assert (found.tls_name, found.tls_roots, found.tls_identity) == ("foo.com", b"root", (b"chain", b"key"))
+    assert problems == []
+
+
+@pytest.mark.parametrize("secret", [None, trust(), trust(tls_crt="chain", tls_key="key")])
+def test_what_is_to_be_verified_and_cannot_be_is_sent_nowhere(secret: dict[str, Any] | None) -> None:
+    ref = secured(tls_verify=True, tls_secret="default/ca")
+    found, (problem,) = resolve(ref, service(), [endpoint_slice("10.0.0.1")], secret)
+    assert found.destinations == ()
+    assert problem.reason == "MissingTrust"

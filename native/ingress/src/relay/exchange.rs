@@ -16,7 +16,7 @@ use super::response::Head;
 use super::wire::{Fault, Wire};
 use super::{Relay, end_head};
 use crate::answers;
-use crate::channel;
+use crate::backend::Terms;
 use crate::client::Busy;
 use crate::forward::{MOST_STALE, Tried, unreachable};
 use crate::record::Record;
@@ -25,6 +25,7 @@ use crate::shared::Target;
 /// A request whose bytes are ready to be sent.
 pub struct Request {
     pub target: Arc<Target>,
+    pub terms: Arc<Terms>,
     pub record: Record,
     /// The request counts as under way while it lives.
     pub _busy: Busy,
@@ -57,7 +58,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         match found {
             Ok(answer) => {
                 request.record.status = answer.head.status;
-                self.pass(answer, &mut request.record, out, close).await && !close
+                let stall = request.terms.read_timeout;
+                self.pass(answer, &mut request.record, out, close, stall).await && !close
             }
             Err(Lost::Client) => false,
             Err(Lost::Answer(status, why)) => {
@@ -71,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     async fn ask(&mut self, request: &mut Request, out: &mut Vec<u8>) -> Result<Answer, Lost> {
         let shared = Arc::clone(self.shared);
         let service = Arc::clone(&request.target.backend.service);
+        let terms = Arc::clone(&request.terms);
         let mut tried = Tried::new();
         let mut stale = 0;
         let mut last = Lost::Answer(StatusCode::SERVICE_UNAVAILABLE, "no destination".to_owned());
@@ -79,24 +82,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             let Some(connection) = service.connect_excluding(&flow, shared.now(), &tried) else { break };
             let address = connection.destination().address();
             request.record.sent_to(address);
-            let pooled = std::future::poll_fn(|cx| Poll::Ready(shared.pool.wires.take(address, cx))).await;
+            let peer = terms.peer(address);
+            let pooled = std::future::poll_fn(|cx| Poll::Ready(shared.pool.wires.take(&peer, cx))).await;
             let mut wire = match pooled {
                 Some(wire) => wire,
-                None => {
-                    let connecting = channel::connect(address, shared.options.connect_timeout);
-                    match self.watching(connecting).await.ok_or(Lost::Client)? {
-                        Ok(stream) => Wire::new(stream, address),
-                        Err(error) => {
-                            last = Lost::Answer(unreachable(&error), format!("{address}: {error}"));
-                            tried.push(address);
-                            shared.counters.retries.fetch_add(1, Relaxed);
-                            continue;
-                        }
+                None => match self.watching(terms.connect(address)).await.ok_or(Lost::Client)? {
+                    Ok(stream) => Wire::new(stream, peer),
+                    Err(error) => {
+                        last = Lost::Answer(unreachable(&error), format!("{address}: {error}"));
+                        tried.push(address);
+                        shared.counters.retries.fetch_add(1, Relaxed);
+                        continue;
                     }
-                }
+                },
             };
             let used = wire.used;
-            let (fault, repeatable) = match self.asked(&mut wire, request.to_head, out).await? {
+            let (fault, repeatable) = match self.asked(&mut wire, request, out).await? {
                 Some(Ok(head)) => return Ok(Answer { wire, head, connection }),
                 Some(Err(Fault::Unsent(why))) => (why, true),
                 Some(Err(Fault::Broken(why))) => (why, request.repeatable),
@@ -120,12 +121,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     async fn asked(
         &mut self,
         wire: &mut Wire,
-        to_head: bool,
+        request: &Request,
         out: &mut Vec<u8>,
     ) -> Result<Option<Result<Head, Fault>>, Lost> {
-        let options = &self.shared.options;
-        let asking = wire.ask(&self.outgoing, to_head, options.max_header_bytes, out);
-        let limited = within(&mut self.timer, options.response_timeout, asking);
+        let asking = wire.ask(&self.outgoing, request.to_head, self.shared.options.max_header_bytes, out);
+        let limited = within(&mut self.timer, request.terms.read_timeout, asking);
         watching(&mut self.stream, &mut self.incoming, limited).await.ok_or(Lost::Client)
     }
 
@@ -134,7 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     }
 
     /// Streams an answer to the client; false: it has gone, or must not take the answer for whole.
-    async fn pass(&mut self, answer: Answer, record: &mut Record, mut out: Vec<u8>, close: bool) -> bool {
+    async fn pass(
+        &mut self,
+        answer: Answer,
+        record: &mut Record,
+        mut out: Vec<u8>,
+        close: bool,
+        stall: Duration,
+    ) -> bool {
         let Answer { wire, head, connection } = answer;
         if !head.has_date {
             self.date.write(&self.shared.clock, &mut out);
@@ -176,14 +183,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             }
             out.clear();
             let Some((wire, _)) = &mut exchange else { break };
-            let Some(read) = self.watching(wire.read()).await else {
+            let reading = within(&mut self.timer, stall, wire.read());
+            let Some(read) = watching(&mut self.stream, &mut self.incoming, reading).await else {
                 record.failed("the client has gone");
                 return false;
             };
             let ended = match read {
-                Ok(0) => content.closed(&mut out).map_err(str::to_owned),
-                Ok(_) => continue,
-                Err(error) => Err(error.to_string()),
+                Some(Ok(0)) => content.closed(&mut out).map_err(str::to_owned),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("the answer stalled".to_owned()),
             };
             if let Err(why) = ended {
                 record.failed(why);

@@ -70,10 +70,8 @@ fn plain<'b>(bytes: &'b [u8], slots: &'b mut Slots<'b>) -> Option<Plain<'b>> {
                     return None;
                 }
             }
-            14 if is(header, "content-length") => {
-                if body.replace(number(header.value)?).is_some() {
-                    return None;
-                }
+            14 if is(header, "content-length") && body.replace(number(header.value)?).is_some() => {
+                return None;
             }
             10 if is(header, "connection") => close |= closes(header.value)?,
             17 if is(header, "transfer-encoding") => return None,

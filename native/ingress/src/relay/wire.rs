@@ -1,16 +1,15 @@
 //! A connection to a destination that the relay writes to and reads from itself.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::response::{self, Head};
 use crate::pool::Reusable;
+use crate::transport::{Peer, Transport};
 
 /// Most answers fit; long ones get more room.
 const ROOM: usize = 16 << 10;
@@ -26,8 +25,8 @@ pub enum Fault {
 }
 
 pub struct Wire {
-    stream: TcpStream,
-    pub address: SocketAddr,
+    stream: Transport,
+    peer: Peer,
     /// What has been read and not passed on; without memory while the wire is idle.
     pub buffer: Vec<u8>,
     idle_since: Instant,
@@ -36,8 +35,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(stream: TcpStream, address: SocketAddr) -> Self {
-        Self { stream, address, buffer: Vec::new(), idle_since: Instant::now(), used: false }
+    pub fn new(stream: Transport, peer: Peer) -> Self {
+        Self { stream, peer, buffer: Vec::new(), idle_since: Instant::now(), used: false }
     }
 
     /// Sends `request` and reads up to the end of the answer's head, which is written to `out` as `response::read` does.
@@ -80,7 +79,7 @@ impl Wire {
                 Err(error) => return Err(Fault::Broken(error.to_string())),
             }
         }
-        Ok(())
+        self.stream.flush().await.map_err(|error| Fault::Broken(error.to_string()))
     }
 
     /// Replaces what is in the buffer by what comes next; 0: the destination has closed.
@@ -96,8 +95,8 @@ fn broken(why: &str) -> Fault {
 }
 
 impl Reusable for Wire {
-    fn address(&self) -> SocketAddr {
-        self.address
+    fn peer(&self) -> Peer {
+        self.peer
     }
 
     fn idle_since(&self) -> Instant {
