@@ -77,6 +77,16 @@ log = logging.getLogger("kubecore.apiserver")
 # Python's default of 5 ms a busy loop would hold up every write by as much.
 _SWITCH_SECONDS = 0.0005
 _SHUTDOWN_GRACE = 1.0
+# Checks under the names that kube-apiserver gives them, which people exclude and ask for one by one: of the storage,
+# whatever it is, and of what a cluster begins with.
+_STORAGE_CHECKS = ("etcd",)
+_BASE_CHECKS = (
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
@@ -97,6 +107,10 @@ def version_info() -> bytes:
         {
             "major": "1",
             "minor": "35",
+            "emulationMajor": "1",
+            "emulationMinor": "35",
+            "minCompatibilityMajor": "1",
+            "minCompatibilityMinor": "34",
             "gitVersion": f"v1.35.0+kubecore-{_native.__version__}",
             "gitCommit": "",
             "gitTreeState": "clean",
@@ -192,6 +206,8 @@ class APIServer:
         self._compose()
         bootstrap = Bootstrap(self.registry)
         await bootstrap.ensure_base()
+        for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
+            self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
         self._listen()
         advertised = Advertised(

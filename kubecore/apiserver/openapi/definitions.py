@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubecore.api.scheme import DATA
+from kubecore.apiserver.openapi import enums
 
 JSON = dict[str, Any]
 
@@ -24,6 +25,7 @@ _BUILTIN = DATA / "definitions.json.z"
 def builtin() -> Mapping[str, JSON]:
     """Every definition of v1.35, descriptions included. Some megabytes: load it late, and do not keep it."""
     loaded: dict[str, JSON] = json.loads(zlib.decompress(_BUILTIN.read_bytes()))
+    enums.add_to(loaded)
     return loaded
 
 

@@ -10,13 +10,13 @@ from kubecore.api.scheme import Resource, Scheme, Subresource
 from kubecore.apiserver.openapi.definitions import META, Definitions
 
 PATCH_TYPES = (
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 
-CUSTOM_PATCH_TYPES = PATCH_TYPES[:3]
+CUSTOM_PATCH_TYPES = (*PATCH_TYPES[:2], PATCH_TYPES[3])
 
 # Query parameters: (type, description).
 QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
@@ -31,6 +31,7 @@ QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "follow": ("boolean", "Go on with the log as it grows."),
     "force": ("boolean", "Apply: take over fields that others own."),
     "gracePeriodSeconds": ("integer", "Seconds until the object goes; 0 is at once."),
+    "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", "Delete an object that cannot be read."),
     "insecureSkipTLSVerifyBackend": ("boolean", "Do not check the certificate of the kubelet."),
     "labelSelector": ("string", "Restricts the objects by their labels."),
     "limit": ("integer", "How many objects a page has at most."),
@@ -70,7 +71,13 @@ _LIST = [
     "watch",
 ]
 _WRITE = ["dryRun", "fieldManager", "fieldValidation"]
-_DELETE = ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"]
+_DELETE = [
+    "dryRun",
+    "gracePeriodSeconds",
+    "ignoreStoreReadErrorWithClusterBreakingPotential",
+    "orphanDependents",
+    "propagationPolicy",
+]
 _TERMINAL = ["command", "container", "stderr", "stdin", "stdout", "tty"]
 _SUBRESOURCE_QUERY = {
     "attach": _TERMINAL[1:],
@@ -105,13 +112,36 @@ class Action:
 _ACTIONS = {
     "list": Action("get", "list", "list", tuple(_LIST)),
     "create": Action("post", "post", "create", tuple(_WRITE)),
-    "deletecollection": Action("delete", "deletecollection", "deleteCollection", (*_DELETE, *_LIST[:-2])),
+    "deletecollection": Action("delete", "deletecollection", "deleteCollection", (*_DELETE, *_LIST[1:-1])),
     "get": Action("get", "get", "read", ()),
     "update": Action("put", "put", "replace", tuple(_WRITE)),
     "patch": Action("patch", "patch", "patch", ("dryRun", "fieldManager", "fieldValidation", "force")),
     "delete": Action("delete", "delete", "delete", tuple(_DELETE)),
 }
 _CONNECT_METHODS = {"create": "post", "delete": "delete", "get": "get", "patch": "patch", "update": "put"}
+# Methods that are no verbs of their own, and that whatever is behind a proxy is asked by, too.
+_PROXY_METHODS = ("head", "options")
+# Deleting one answers the object as it was.
+_ANSWERED_WHEN_DELETED = frozenset(
+    (
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourceclaims.resource.k8s.io",
+        "resourceclaimtemplates.resource.k8s.io",
+        "resourcequotas",
+        "resourceslices.resource.k8s.io",
+        "serviceaccounts",
+        "services",
+        "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "volumeattributesclasses.storage.k8s.io",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +160,7 @@ class Operation:
     result: str | None
     created: bool
     custom: bool = False
+    description: str = ""
 
     @property
     def patch_types(self) -> tuple[str, ...]:
@@ -185,10 +216,36 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         path_parameters=_parameters_in(path),
         query=("pretty", *action.query),
         body=_body(verb, own),
-        result={"list": lists, "delete": status, "deletecollection": status}.get(verb, own),
+        result={
+            "list": lists,
+            "delete": own if resource.key in _ANSWERED_WHEN_DELETED else status,
+            "deletecollection": status,
+        }.get(verb, own),
         created=verb in ("create", "update", "patch"),
         custom=bool(resource.storage_version),
+        description=_described(verb, resource),
     )
+
+
+def _described(verb: str, resource: Resource) -> str:
+    kind = resource.kind
+    match verb:
+        case "list":
+            return f"{'list or watch' if 'watch' in resource.verbs else 'list'} objects of kind {kind}"
+        case "create":
+            return f"create {_article(kind)} {kind}"
+        case "delete":
+            return f"delete {_article(kind)} {kind}"
+        case "deletecollection":
+            return f"delete collection of {kind}"
+    return f"{_SPECIFIED[verb]} the specified {kind}"
+
+
+_SPECIFIED = {"get": "read", "update": "replace", "patch": "partially update"}
+
+
+def _article(kind: str) -> str:
+    return "an" if kind[:1] in "AEIOU" else "a"
 
 
 def _body(verb: str, own: str | None) -> str | None:
@@ -212,10 +269,11 @@ def _of_subresource(
     group_version = _camel(resource.group or "core", resource.version)
     scope = "Namespaced" if resource.namespaced else ""
     name = f"{scope}{resource.kind}{subresource.name[0].upper()}{subresource.name[1:]}"
-    for verb in sorted(subresource.verbs):
-        action = _ACTIONS[verb]
+    methods = {_CONNECT_METHODS[verb]: _ACTIONS[verb] for verb in sorted(subresource.verbs)}
+    if subresource.name == "proxy":
+        methods |= {method: _ACTIONS["get"] for method in _PROXY_METHODS}
+    for method, action in methods.items():
         for place in paths:
-            method = _CONNECT_METHODS[verb]
             word = f"connect{group_version}{method.capitalize()}" if connects else f"{action.word}{group_version}"
             suffix = "WithPath" if place != path else ""
             yield Operation(
@@ -227,11 +285,24 @@ def _of_subresource(
                 kind=(subresource.group, subresource.version, subresource.kind),
                 path_parameters=_parameters_in(place),
                 query=tuple(extra) if connects else ("pretty", *action.query, *extra),
-                body=None if connects else _body(verb, own),
+                body=None if connects else _body(_VERBS[method], own),
                 result=None if connects or subresource.name == "log" else own,
-                created=not connects and verb != "get",
+                created=not connects and method != "get",
                 custom=bool(resource.storage_version),
+                description=_of_part(resource.kind, subresource.name, "" if connects else _VERBS[method], method),
             )
+
+
+_VERBS = {method: verb for verb, method in _CONNECT_METHODS.items()}
+
+
+def _of_part(kind: str, name: str, verb: str, method: str) -> str:
+    """What an operation of a subresource does; `verb` is empty where it connects."""
+    if not verb:
+        return f"connect {method.upper()} requests to {name} of {kind}"
+    if verb == "create":
+        return f"create {name} of {_article(kind)} {kind}"
+    return f"{_SPECIFIED[verb]} {name} of the specified {kind}"
 
 
 def _parameters_in(path: str) -> tuple[str, ...]:
@@ -239,7 +310,8 @@ def _parameters_in(path: str) -> tuple[str, ...]:
 
 
 def _tag(resource: Resource) -> str:
-    group = (resource.group or "core").removesuffix(".k8s.io").replace(".", "_")
+    first, *rest = (resource.group or "core").removesuffix(".k8s.io").split(".")
+    group = first + "".join(part.capitalize() for part in rest)
     return f"{group}_{resource.version}"
 
 

@@ -22,7 +22,7 @@ V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # The name it had before media types were found to allow no "@".
 _V2_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 # Part of every digest: to be changed whenever documents of the same facts come out differently.
-_FORM = b"1"
+_FORM = b"2"
 _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9999 23:59:59 GMT"))
 _FRESH = (("Cache-Control", "no-cache, private"),)
 

@@ -58,9 +58,11 @@ def _operation(operation: Operation) -> JSON:
         parameters.append(
             {"name": name, "in": "query", "description": description, "type": type_name, "uniqueItems": True}
         )
+    produced = ["*/*"] if operation.result is None else _MEDIA + (_STREAMS if operation.action == "list" else [])
     return {
+        "description": operation.description,
         "consumes": list(operation.patch_types) if operation.method == "patch" else ["*/*"],
-        "produces": ["*/*"] if operation.result is None else _MEDIA + (_STREAMS if operation.action == "list" else []),
+        "produces": produced,
         "schemes": ["https"],
         "tags": [operation.tag],
         "operationId": operation.operation_id,

@@ -51,6 +51,7 @@ def _path_parameters(operation: Operation) -> list[JSON]:
 def _operation(operation: Operation) -> JSON:
     group, version, kind = operation.kind
     described: JSON = {
+        "description": operation.description,
         "tags": [operation.tag],
         "operationId": operation.operation_id,
         "parameters": [_query_parameter(name) for name in operation.query],

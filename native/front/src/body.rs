@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 
 use crate::connection::Busy;
+use crate::status::NEWLINE;
 use crate::stream::StreamState;
 use crate::watch_body::WatchBody;
 
@@ -93,6 +94,14 @@ impl Body {
         Self { content: Content::Bytes(bytes.into()), busy: None }
     }
 
+    /// The bytes with the newline behind them that Go's encoder ends JSON with.
+    pub fn line(bytes: Bytes) -> Self {
+        if bytes.ends_with(NEWLINE) {
+            return Self::full(bytes);
+        }
+        Self::pieces([bytes, Bytes::from_static(NEWLINE)])
+    }
+
     pub fn empty() -> Self {
         Self::full(Bytes::new())
     }
@@ -125,6 +134,7 @@ impl Body {
     pub fn text(&self) -> String {
         match &self.content {
             Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Content::Pieces(pieces) => pieces.pieces.iter().map(|one| String::from_utf8_lossy(one)).collect(),
             _ => String::new(),
         }
     }

@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
+use kubecore_core::status::Status;
 
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::server::Server;
-use crate::status::APPLICATION_JSON;
+use crate::status::{APPLICATION_JSON, refusal_to};
 
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 
 impl Server {
-    /// The answer of a built-in endpoint; None for other paths and methods.
+    /// The answer of a built-in endpoint; None for other paths. How a server is may be asked by any method.
     pub(crate) fn builtin(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
-        if !matches!(exchange.method, Method::GET | Method::HEAD) {
-            return None;
-        }
         let path = exchange.info.path();
         if path == "/version" || path == "/version/" {
+            if exchange.method != Method::GET {
+                return Some(refusal_to(exchange, &Status::method_not_allowed()));
+            }
             let mut response = Response::new(Body::full(self.version.load().as_ref().clone()));
             response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
             return Some(response);

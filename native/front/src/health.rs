@@ -45,6 +45,7 @@ impl Default for Health {
         Self {
             checks: ArcSwap::from_pointee(vec![
                 check("ping", HEALTHZ | LIVEZ | READYZ, true),
+                check("log", HEALTHZ | LIVEZ | READYZ, true),
                 check("informer-sync", READYZ, false),
                 check("shutdown", READYZ, true),
             ]),
@@ -163,9 +164,9 @@ mod tests {
         assert_eq!(ask(&health, "/readyz", ""), (200, "ok".to_owned()));
         assert_eq!(
             ask(&health, "/readyz", "verbose").1,
-            "[+]ping ok\n[+]informer-sync ok\n[+]etcd ok\n[+]shutdown ok\nreadyz check passed\n"
+            "[+]ping ok\n[+]log ok\n[+]informer-sync ok\n[+]etcd ok\n[+]shutdown ok\nreadyz check passed\n"
         );
-        assert_eq!(ask(&health, "/livez", "verbose=1").1, "[+]ping ok\nlivez check passed\n");
+        assert_eq!(ask(&health, "/livez", "verbose=1").1, "[+]ping ok\n[+]log ok\nlivez check passed\n");
     }
 
     #[test]
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(status, 500);
         assert_eq!(
             body,
-            "[+]ping ok\n[-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n"
+            "[+]ping ok\n[+]log ok\n[-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n"
         );
         assert_eq!(ask(&health, "/readyz", "exclude=informer-sync").0, 200);
         assert!(

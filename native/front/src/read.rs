@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, Response};
 use kubecore_core::protobuf::{self, ProtobufMetadata};
 use kubecore_core::status::Status;
-use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder};
+use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder, check_get};
 use rand::Rng;
 
 use crate::accept::{ACCEPTED, ACCEPTED_STREAMS, Form, negotiate};
@@ -73,6 +73,9 @@ impl Server {
         form: Form,
     ) -> Result<Response<Body>, Status> {
         let info = &exchange.info;
+        if !exchange.query.is_empty() {
+            check_get(&exchange.query, route.cache.reached())?;
+        }
         let namespace = if route.namespaced { info.namespace() } else { "" };
         let Some(object) = route.cache.get(namespace, info.name()) else {
             return Err(Status::not_found(info.group(), info.resource(), info.name()));

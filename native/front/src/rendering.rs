@@ -61,8 +61,11 @@ impl Server {
         rendering.gzip &= !head.headers.contains_key(CONTENT_ENCODING);
         let media = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         rendering.pretty &= media == b"application/json" && !is_fixed(exchange);
+        let line =
+            media == b"application/json" && !rendering.pretty && !is_fixed(exchange) && !body.is_empty();
         if rendering == Rendering::default() {
-            return Response::from_parts(head, Body::full(body));
+            let body = if line { Body::line(body) } else { Body::full(body) };
+            return Response::from_parts(head, body);
         }
         rendering.label(&mut head.headers);
         let length = body.len();

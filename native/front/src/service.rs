@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
+use kubecore_core::go::parse_duration;
 use kubecore_core::status::Status;
 use tokio::sync::oneshot;
 
@@ -26,9 +27,15 @@ use crate::connection::{Busy, Connection};
 use crate::exchange::{Decisions, Exchange};
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
 use crate::lifespan::Phase;
+use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::Server;
-use crate::status;
+use crate::status::{self, NO_CACHE};
+
+/// Names a request in logs; the client's own, or one that is made.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Subresources whose requests last as long as somebody wants them to.
+const LONG_RUNNING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// How much more than the limit of a body is read before the connection is cut.
 const DISCARD_FACTOR: usize = 4;
@@ -52,6 +59,23 @@ impl Future for Answer {
     }
 }
 
+/// What every answer has, whoever made it.
+fn complete(response: &mut Response<Body>, audit_id: Option<HeaderValue>, busy: Busy) {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+    headers.insert(AUDIT_ID, audit_id.unwrap_or_else(new_audit_id));
+    response.body_mut().keep_busy(busy);
+}
+
+/// A random UUID (version 4).
+fn new_audit_id() -> HeaderValue {
+    let random: u128 = rand::random();
+    let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// What stands in when our own code has failed; the details went to stderr with the panic.
 fn broken() -> Response<Body> {
     status::refusal(&Status::internal("the request handler failed"))
@@ -64,15 +88,16 @@ impl Server {
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
         }
+        let audit_id = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
         match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request))) {
             Ok(Answer::Ready(Some(mut response))) => {
-                response.body_mut().keep_busy(busy);
+                complete(&mut response, audit_id, busy);
                 Answer::Ready(Some(response))
             }
             Ok(Answer::Waiting(waiting)) => Answer::Waiting(Box::pin(async move {
                 let answered = AssertUnwindSafe(waiting).catch_unwind().await;
                 let mut response = answered.unwrap_or_else(|_| broken());
-                response.body_mut().keep_busy(busy);
+                complete(&mut response, audit_id, busy);
                 response
             })),
             Ok(Answer::Ready(None)) | Err(_) => Answer::Ready(Some(broken())),
@@ -101,7 +126,8 @@ impl Server {
             started,
         };
         let mut decisions = Decisions::default();
-        match self.judge(&exchange, &mut decisions) {
+        let refused = misjudged_time(&exchange).or_else(|| self.judge(&exchange, &mut decisions));
+        match refused {
             Some(refused) => {
                 let response = self.render(&exchange, status::refusal_to(&exchange, &refused));
                 self.finish(&exchange, response)
@@ -287,6 +313,18 @@ impl Server {
             }
         }
     }
+}
+
+/// The refusal of a time to answer in that is no duration. (What would take long is bounded by other means.)
+fn misjudged_time(exchange: &Exchange) -> Option<Status> {
+    let info = &exchange.info;
+    let lasts = info.verb() == "watch" || LONG_RUNNING.contains(&info.subresource());
+    if lasts || !exchange.query.contains("timeout=") {
+        return None;
+    }
+    let given = Query::new(&exchange.query).first("timeout").filter(|given| !given.is_empty())?;
+    let why = parse_duration(&given).err()?;
+    Some(Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))
 }
 
 fn refuse(refused: &Status) -> Answer {

@@ -14,6 +14,9 @@ pub const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/
 pub const PROTOBUF: HeaderValue = HeaderValue::from_static(protobuf::CONTENT_TYPE);
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
+/// What ends JSON that is not indented, as Go's encoder has it.
+pub const NEWLINE: &[u8] = b"\n";
+
 /// A refusal as the answer to a request.
 pub fn refusal(status: &Status) -> Response<Body> {
     let mut json = status.to_json();

@@ -242,7 +242,8 @@ async def test_an_unknown_field_is_refused_with_its_path(api: Api) -> None:
     given = deployment("a")
     given["spec"]["template"]["spec"]["containers"][0]["imagge"] = "x"
     status, error = await apply(api, DEPLOY, given)
-    assert status == 400
+    # As upstream: an error that its handler gives on as it is.
+    assert (status, error.get("reason")) == (500, None)
     assert error["message"] == (
         "failed to create typed patch object (/a; apps/v1, Kind=Deployment): "
         '.spec.template.spec.containers[name="main"].imagge: field not declared in schema'
@@ -253,8 +254,55 @@ async def test_an_element_given_twice_is_refused(api: Api) -> None:
     given = deployment("a")
     given["spec"]["template"]["spec"]["containers"] *= 2
     status, error = await apply(api, DEPLOY, given)
-    assert status == 400
+    assert status == 500
     assert 'duplicate entries for key [name="main"]' in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ([None], "element 0: associative list with keys may not have a null element"),
+        (
+            [{"name": "A"}, {"value": "1"}],
+            "element 1: associative list with keys has an element that omits all key fields",
+        ),
+    ],
+)
+async def test_an_element_without_its_key_is_refused(api: Api, env: list[object], words: str) -> None:
+    given = deployment("a")
+    given["spec"]["template"]["spec"]["containers"][0]["env"] = env
+    status, error = await apply(api, DEPLOY, given)
+    assert (status, words in error["message"]) == (500, True), error
+
+
+def limited(cpu: object) -> dict[str, object]:
+    given = deployment("q")
+    given["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": cpu}}
+    return given
+
+
+@pytest.mark.parametrize("cpu", [1, 1.0, "1000m", "2"])
+async def test_a_quantity_that_is_written_otherwise_is_another_value(api: Api, cpu: object) -> None:
+    await apply(api, DEPLOY, limited("1"), "alice")
+    assert (await apply(api, DEPLOY, limited("1"), "bob"))[0] == 200
+    status, error = await apply(api, DEPLOY, limited(cpu), "carol")
+    assert status == 409
+    fields = {cause["field"] for cause in error["details"]["causes"]}
+    assert fields == {'.spec.template.spec.containers[name="main"].resources.limits.cpu'}
+    assert (await apply(api, DEPLOY, limited(cpu), "carol", force="true"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "change", [{"hostNetwork": False}, {"nodeName": ""}, {"nodeSelector": {}}, {"tolerations": []}]
+)
+async def test_a_zero_that_is_not_stored_is_a_conflict_for_the_next(api: Api, change: dict[str, object]) -> None:
+    given = deployment("z")
+    given["spec"]["template"]["spec"] |= change
+    assert (await apply(api, DEPLOY, given, "alice"))[0] == 201
+    status, error = await apply(api, DEPLOY, given, "bob")
+    (field,) = change
+    assert (status, error["details"]["causes"][0]["field"]) == (409, f".spec.template.spec.{field}")
+    assert (await apply(api, DEPLOY, given, "alice"))[0] == 200
 
 
 async def test_another_version_than_that_of_the_path_is_refused(api: Api) -> None:

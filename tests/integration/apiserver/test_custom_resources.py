@@ -376,3 +376,26 @@ async def test_deleting_a_definition_keeps_its_generation(cluster: Api) -> None:
     assert (status, deleted["metadata"]["generation"]) == (200, 1)
     assert deleted["metadata"]["deletionTimestamp"]
     await gone(cluster, "kept.k.com")
+
+
+async def test_a_null_that_the_schema_allows_not_is_refused_where_it_is_applied_and_dropped_where_it_is_written(
+    api: Api,
+) -> None:
+    properties = {"list": {"type": "array", "items": {"type": "string"}}, "size": {"type": "integer", "nullable": True}}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+    await define(api, crd("nulls", "Null", version(schema=schema), group="nulls.example.com"))
+    nulls, api_version = "nulls.example.com/v1/nulls", "nulls.example.com/v1"
+
+    def given(name: str) -> JSON:
+        spec = {"list": None, "size": None}
+        return {"apiVersion": api_version, "kind": "Null", "metadata": {"name": name}, "spec": spec}
+
+    status, made = await api.create(nulls, given("written"))
+    assert (status, made["spec"]) == (201, {"size": None})
+    applied = {"content_type": "application/apply-patch+yaml", "fieldManager": "a"}
+    status, refused = await api.call("PATCH", api.path(nulls, "applied"), given("applied"), **applied)
+    assert status == 422
+    assert refused["details"]["causes"][0]["message"] == (
+        'Invalid value: "null": spec.list in body must be of type array: "null"'
+    )
+    await api.delete(DEFINITIONS, "nulls.nulls.example.com")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import orjson
@@ -181,6 +182,77 @@ async def test_discovery_openapi_and_token_keys_are_served(server: APIServer, tm
         assert (await http.call("GET", "/nowhere")).json["message"] == (
             "the server could not find the requested resource"
         )
+
+
+async def test_every_answer_names_its_request(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for path in ("/version", "/nowhere", "/api", api.path("v1/configmaps"), api.path("v1/configmaps", "absent")):
+            first, second = [(await http.call("GET", path)).headers["Audit-Id"] for _ in "ab"]
+            assert str(uuid.UUID(first, version=4)) == first
+            assert first != second
+            assert (await http.call("GET", path, headers={"Audit-Id": "mine"})).headers["Audit-Id"] == "mine"
+        posted = await http.call("POST", api.path("v1/configmaps"), config_map("named"), {"Audit-Id": "its"})
+        assert posted.headers["Audit-Id"] == "its"
+    async with Http(server, tmp_path) as nobody:
+        assert "Audit-Id" in (await nobody.call("GET", api.path("v1/configmaps"))).headers
+
+
+async def test_no_answer_is_kept_by_caches_unless_it_says_so(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for path in ("/version", "/readyz", "/nowhere", "/metrics"):
+            assert (await http.call("GET", path)).headers["Cache-Control"] == "no-cache, private", path
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        assert (await http.call("GET", "/apis", headers={"Accept": aggregated})).headers["Cache-Control"] == "public"
+
+
+async def test_json_ends_with_a_newline_unless_it_is_indented(server: APIServer, api: Api, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        made = await http.call("POST", api.path("v1/configmaps"), config_map("line"))
+        paths = ("/api", api.path("v1/configmaps"), api.path("v1/configmaps", "line"), "/apis/apps/v1/none")
+        bodies = [made.body, *[(await http.call("GET", path)).body for path in paths]]
+        assert all(body.endswith(b"}\n") and body.count(b"\n") == 1 for body in bodies), bodies
+        pretty = await http.call("GET", api.path("v1/configmaps", "line") + "?pretty=true")
+        assert pretty.body.endswith(b"\n}")
+
+
+async def test_a_get_of_a_revision_that_is_none_or_of_the_future_is_refused(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    async with admin(server, tmp_path) as http:
+        await http.call("POST", api.path("v1/configmaps"), config_map("seen"))
+        path = api.path("v1/configmaps", "seen")
+        assert (await http.call("GET", f"{path}?resourceVersion=1")).status == 200
+        malformed = (await http.call("GET", f"{path}?resourceVersion=abc")).json
+        assert (malformed["code"], malformed["message"]) == (
+            500,
+            'resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax',
+        )
+        future = (await http.call("GET", f"{path}?resourceVersion=999999999")).json
+        assert (future["code"], future["reason"]) == (504, "Timeout")
+        assert (await http.call("GET", f"{path}?export=true")).status == 400
+
+
+@pytest.mark.parametrize(("given", "words"), [("abc", 'invalid duration "abc"'), ("5", 'missing unit in duration "5"')])
+async def test_a_time_to_answer_in_is_a_duration(
+    server: APIServer, api: Api, tmp_path: Path, given: str, words: str
+) -> None:
+    async with admin(server, tmp_path) as http:
+        path = f"{api.path('v1/configmaps')}?timeout={given}"
+        for method in ("GET", "POST"):
+            refused = await http.call(method, path, config_map("timed") if method == "POST" else None)
+            assert refused.json["message"] == f"invalid timeout specified in the request URL - time: {words}"
+            assert refused.status == 400
+        assert (await http.call("GET", f"{api.path('v1/configmaps')}?timeout=30s")).status == 200
+
+
+async def test_checks_have_the_names_that_are_asked_for_one_by_one(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for check in ("ping", "log", "etcd", "poststarthook/rbac/bootstrap-roles"):
+            for endpoint in ("healthz", "livez", "readyz"):
+                assert (await http.call("GET", f"/{endpoint}/{check}")).body == b"ok"
+        assert b"[+]etcd excluded: ok" in (await http.call("GET", "/readyz?verbose&exclude=etcd")).body
+        assert (await http.call("POST", "/livez")).body == b"ok"
+        assert (await http.call("POST", "/version")).status == 405
 
 
 async def test_the_root_lists_what_there_is(server: APIServer, tmp_path: Path) -> None:

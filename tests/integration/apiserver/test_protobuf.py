@@ -110,7 +110,7 @@ READ = 'ConfigMap in version "v1" cannot be handled as a ConfigMap: '
         (b"k8s\x00\x12\x02\x08\x05", READ + "proto: wrong wireType = 0 for field ObjectMeta"),
         (
             protobuf.encode(b'{"kind":"Secret","apiVersion":"v1"}'),
-            'Secret in version "v1" cannot be handled as a ConfigMap: converting (v1.Secret) to (v1.ConfigMap): '
+            'Secret in version "v1" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): '
             "unknown conversion",
         ),
         (

@@ -34,6 +34,7 @@ class CSIDriverStrategy(Unversioned):
     """Generations are counted from the first change on."""
 
     resource_key = "csidrivers.storage.k8s.io"
+    returns_deleted = True
     allow_unconditional_update = False
 
     def default(self, obj: JSON) -> None:
@@ -70,6 +71,7 @@ class CSIDriverStrategy(Unversioned):
 
 class CSINodeStrategy(Unversioned):
     resource_key = "csinodes.storage.k8s.io"
+    returns_deleted = True
     allow_unconditional_update = False
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
@@ -103,6 +105,7 @@ class CSIStorageCapacityStrategy(Unversioned):
 
 class VolumeAttachmentStrategy(Unversioned):
     resource_key = "volumeattachments.storage.k8s.io"
+    returns_deleted = True
     allow_unconditional_update = False
 
     def default(self, obj: JSON) -> None:

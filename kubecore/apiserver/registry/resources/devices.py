@@ -28,6 +28,7 @@ def _spec(obj: JSON) -> JSON:
 
 class DeviceClassStrategy(Strategy):
     resource_key = "deviceclasses.resource.k8s.io"
+    returns_deleted = True
     name_errors = staticmethod(names.long_name)
     checks_generate_name = False
 
@@ -66,6 +67,7 @@ def _admin_access(ctx: RequestContext, problems: Problems, indexes: list[int], p
 
 class ResourceClaimStrategy(Unversioned):
     resource_key = "resourceclaims.resource.k8s.io"
+    returns_deleted = True
 
     def default(self, obj: JSON) -> None:
         device_claims.default_claim(_spec(obj))
@@ -106,6 +108,7 @@ class ResourceClaimStrategy(Unversioned):
 
 class ResourceClaimTemplateStrategy(Unversioned):
     resource_key = "resourceclaimtemplates.resource.k8s.io"
+    returns_deleted = True
 
     def default(self, obj: JSON) -> None:
         device_claims.default_claim(_spec(_spec(obj)))
@@ -134,6 +137,7 @@ class ResourceSliceStrategy(ContentGeneration):
     """A change counts even if it is one of what is dropped."""
 
     resource_key = "resourceslices.resource.k8s.io"
+    returns_deleted = True
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         super().prepare_for_create(ctx, obj)

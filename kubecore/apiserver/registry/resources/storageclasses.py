@@ -22,6 +22,7 @@ _DEFAULTS = {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}
 
 class StorageClassStrategy(Unversioned):
     resource_key = "storageclasses.storage.k8s.io"
+    returns_deleted = True
 
     def default(self, obj: JSON) -> None:
         for field, value in _DEFAULTS.items():
@@ -45,6 +46,7 @@ class StorageClassStrategy(Unversioned):
 
 class VolumeAttributesClassStrategy(Unversioned):
     resource_key = "volumeattributesclasses.storage.k8s.io"
+    returns_deleted = True
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()

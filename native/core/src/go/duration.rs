@@ -12,7 +12,7 @@ const UNITS: [(&str, u64); 8] = [
 ];
 
 /// `time.ParseDuration`: nanoseconds; the error is Go's.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
+pub fn parse_duration(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", super::quote(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),

@@ -10,9 +10,10 @@ mod quantity_print;
 mod url;
 
 pub(crate) use base64::decode_base64_url;
-pub(crate) use duration::{duration_text, parse_duration};
+pub(crate) use duration::duration_text;
+pub use duration::parse_duration;
 pub(crate) use float::parse_float;
 pub(crate) use netip::parse_addr;
 pub use pod_template::{fnv1, printed as printed_template, template_hash};
-pub(crate) use print::{float, json_float, marshalled, quote, shown};
+pub(crate) use print::{float, json_float, json_kind, marshalled, quote, shown};
 pub(crate) use url::Url;

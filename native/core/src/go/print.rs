@@ -21,6 +21,18 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
+/// What Go calls JSON that it cannot put somewhere; None for null, which it can put anywhere.
+pub(crate) fn json_kind(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null => None,
+        Value::Bool(_) => Some("bool"),
+        Value::Number(_) => Some("number"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) => Some("array"),
+        Value::Object(_) => Some("object"),
+    }
+}
+
 /// `strconv.Quote`.
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);

@@ -168,10 +168,11 @@ impl Intent<'_> {
         // Only now: what names the object keeps its metadata from being pruned.
         strip_identity(&mut mine.fields);
         let text = merged.to_string();
-        let body =
-            self.schemas.decode_json(self.kind, text.as_bytes(), FieldValidation::Ignore)?.body.into_owned();
+        let body = self.schemas.decode_applied(self.kind, text.as_bytes())?.body.into_owned();
         let mut outcome = parse_object(&body)?;
-        let mut change = compare(self.schemas, &self.root, &self.live, &outcome);
+        // As upstream, values are compared as they are written: a quantity 1 is another than the "1" it is stored as,
+        // and an empty map or a zero that will not be stored is one more field.
+        let mut change = compare(self.schemas, &self.root, &self.live, &merged);
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
         change.removed.subtract(&emptied);
@@ -297,12 +298,13 @@ fn take_entries(object: &mut Value) -> Vec<Entry> {
 fn untyped(schemas: &Schemas, kind: KindId, config: &Value, problem: &str) -> ApplyFailure {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
     let version = schemas.api_version(kind);
-    PatchFailure::bad_request(format!(
+    let message = format!(
         "failed to create typed patch object ({}/{}; {}{version}, Kind={}): {problem}",
         text("namespace"),
         text("name"),
         if version.contains('/') { "" } else { "/" },
         schemas.kind_name(kind)
-    ))
-    .into()
+    );
+    // Upstream gives it on as it is, which makes it a 500 of no reason.
+    PatchFailure { code: 500, reason: "", message, detail: String::new() }.into()
 }

@@ -10,6 +10,9 @@ pub const MAX_OPERATIONS: usize = 10_000;
 pub const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 
 pub(crate) fn apply(document: &mut Value, patch: Value) -> Result<(), PatchFailure> {
+    if patch.is_null() {
+        return Ok(());
+    }
     let Value::Array(operations) = patch else {
         return Err(PatchFailure::bad_request(
             "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
@@ -39,6 +42,7 @@ enum Operation {
 
 impl Operation {
     fn parse(operation: Value) -> Result<Self, PatchFailure> {
+        let operation = if operation.is_null() { Value::Object(Default::default()) } else { operation };
         let Value::Object(mut members) = operation else {
             return Err(PatchFailure::bad_request("error decoding patch: an operation must be an object"));
         };

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchFailure;
+use super::{PatchFailure, refusing};
 
 pub(crate) fn apply(target: &mut Value, patch: Value) -> Result<(), PatchFailure> {
     if !patch.is_object() {
-        return Err(PatchFailure::bad_request("Invalid JSON Patch"));
+        let why = refusing::no_members(&patch);
+        return Err(PatchFailure::bad_request(format!("error decoding patch: {why}")));
     }
     merge(target, patch);
     Ok(())

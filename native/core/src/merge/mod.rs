@@ -8,6 +8,7 @@ mod json_patch;
 mod merge_patch;
 mod ownership;
 mod patch;
+mod refusing;
 mod sets;
 mod splice;
 mod strategic;

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::told::told_of;
-use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, strategic};
+use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, refusing, strategic};
+use crate::go::json_kind;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas};
 
 /// A patched object, decoded as its kind.
@@ -53,12 +54,26 @@ impl Schemas {
             FieldValidation::Ignore => Vec::new(),
             _ => told_of(patch, &change, patch_type),
         };
+        if patch_type == PatchType::Json
+            && validation != FieldValidation::Ignore
+            && let Some(refused) = refusing::no_operations(&change)
+        {
+            return Err(refused);
+        }
         let patched = self.changed(kind, current, change, patch_type)?;
-        let decoded = self
-            .decode_json(kind, &patched, validation)
-            .map_err(|rejection| invalid_outcome(&patched, &problem_of(&rejection, &told)))?;
+        let decoded = self.decode_json(kind, &patched, validation).map_err(|rejection| {
+            let problem = problem_of(&rejection, &told);
+            // Upstream converts what it has strategically merged, and shows what it was sent.
+            match (patch_type, read(patch)) {
+                (PatchType::Strategic, Ok(sent)) if !problem.starts_with(STRICT) => {
+                    refusing::invalid(&refusing::go_text(&sent), &refusing::converted(&problem))
+                }
+                _ => refusing::invalid(&String::from_utf8_lossy(&patched), &problem),
+            }
+        })?;
         if validation == FieldValidation::Strict && !told.is_empty() {
-            return Err(invalid_outcome(&patched, &format!("{STRICT}{}", told.join(", "))));
+            let problem = format!("{STRICT}{}", told.join(", "));
+            return Err(refusing::invalid(&String::from_utf8_lossy(&patched), &problem));
         }
         told.extend(decoded.warnings);
         Ok(Patched { warnings: told, body: decoded.body.into_owned() })
@@ -73,6 +88,14 @@ impl Schemas {
     ) -> Result<(), PatchFailure> {
         if let (PatchType::Strategic, Some(members)) = (patch_type, change.as_object_mut()) {
             // Upstream applies these to an object that knows what it is.
+            for name in ["apiVersion", "kind"] {
+                let given = members.get(name).and_then(json_kind).filter(|given| *given != "string");
+                if let Some(given) = given {
+                    let place =
+                        format!("json: cannot unmarshal {given} into Go struct field .{name} of type string");
+                    return Err(refusing::invalid(&refusing::go_text(&change), &refusing::converted(&place)));
+                }
+            }
             members.shift_remove("apiVersion");
             members.shift_remove("kind");
         }
@@ -93,23 +116,17 @@ fn read(patch: &[u8]) -> Result<Value, PatchFailure> {
 
 /// What is wrong with the outcome, together with what was told of the patch.
 fn problem_of(rejection: &Rejection, told: &[String]) -> String {
-    let problem = match rejection.message.split_once(" cannot be handled as a ") {
-        Some((_, after)) => after.split_once(": ").map_or(after, |(_, problem)| problem),
-        None => &rejection.message,
+    let unrecognized = rejection.message.strip_prefix("the object provided is unrecognized ");
+    let problem = match (rejection.message.split_once(" cannot be handled as a "), unrecognized) {
+        (Some((_, after)), _) => after.split_once(": ").map_or(after, |(_, problem)| problem),
+        (None, Some(told)) => {
+            let told = told.split_once("): ").map_or(told, |(_, told)| told);
+            told.rsplit_once(" (").map_or(told, |(told, _)| told)
+        }
+        (None, None) => &rejection.message,
     };
     match problem.strip_prefix(STRICT) {
         Some(further) if !told.is_empty() => format!("{STRICT}{}, {further}", told.join(", ")),
         _ => problem.to_owned(),
-    }
-}
-
-/// A patch whose outcome is no object of the kind is invalid, not malformed.
-fn invalid_outcome(patched: &[u8], problem: &str) -> PatchFailure {
-    let detail = format!("Invalid value: {:?}: {problem}", String::from_utf8_lossy(patched));
-    PatchFailure {
-        code: 422,
-        reason: "Invalid",
-        message: format!(" \"\" is invalid: patch: {detail}"),
-        detail,
     }
 }

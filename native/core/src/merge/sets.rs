@@ -45,6 +45,30 @@ fn element_key(list: &ListKind, item: &Value) -> PathElement {
     }
 }
 
+/// Why an element of a list that is merged by keys or values has none; as structured-merge-diff `typed/helpers.go`.
+fn keyless(list: &ListKind, element: &Value) -> Option<String> {
+    let told = |problem: &str| Some(problem.to_owned());
+    match (list, element) {
+        (ListKind::Map(_), Value::Null) => told("associative list with keys may not have a null element"),
+        (ListKind::Map(keys), Value::Object(members)) => {
+            let has_key = keys.iter().any(|key| key.default.is_some() || members.contains_key(&*key.name));
+            (!has_key && !keys.is_empty()).then(|| {
+                let names: Vec<String> = keys.iter().map(|key| format!("{:?}", key.name)).collect();
+                format!(
+                    "associative list with keys has an element that omits all key fields [{}] (and doesn't have \
+                     default values for any key fields)",
+                    names.join(" ")
+                )
+            })
+        }
+        (ListKind::Map(_), _) => told("associative list with keys may not have non-map elements"),
+        (_, Value::Object(_)) => told("associative list without keys has an element that's a map type"),
+        (_, Value::Array(_)) => told("not supported: associative list with lists as elements"),
+        (_, Value::Null) => told("associative list without keys has an element that's an explicit null"),
+        _ => None,
+    }
+}
+
 /// Everything `value` sets. Fails, naming the path, on fields that the schema does not have and on elements given twice.
 pub(crate) fn of_value(schemas: &Schemas, ty: &Type, value: &Value) -> Result<FieldSet, String> {
     collect(schemas, ty, value, &mut Vec::new())
@@ -78,7 +102,10 @@ fn collect(
         }
         Structure::Elements(item, list) => {
             let mut seen = FxHashSet::default();
-            for element in value.as_array().into_iter().flatten() {
+            for (index, element) in value.as_array().into_iter().flatten().enumerate() {
+                if let Some(problem) = keyless(list, element) {
+                    return Err(format!("{}: element {index}: {problem}", path_text(at)));
+                }
                 let key = element_key(list, element);
                 if !seen.insert(key.clone()) {
                     return Err(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchFailure;
+use super::{PatchFailure, refusing};
 use crate::schema::{Schemas, Shape, Type};
 
 const PATCH: &str = "$patch";
@@ -22,10 +22,25 @@ pub(crate) fn apply(
     target: &mut Value,
     patch: Value,
 ) -> Result<(), PatchFailure> {
-    let (Value::Object(members), Value::Object(changes)) = (target, patch) else {
+    let changes = match patch {
+        Value::Object(changes) => changes,
+        other => return Err(PatchFailure::bad_request(refusing::no_members(&other))),
+    };
+    let Value::Object(members) = target else {
         return Err(PatchFailure::bad_request("Invalid JSON document"));
     };
     Merger { schemas }.object(ty, members, changes)
+}
+
+fn unknown_directive(directive: Value, mut patch: Object) -> PatchFailure {
+    let named = match &directive {
+        Value::String(name) => name.clone(),
+        Value::Number(number) if number.is_i64() => format!("%!s(int64={number})"),
+        other => refusing::go_text(other),
+    };
+    patch.insert(PATCH.to_owned(), directive);
+    let shown = refusing::go_text(&Value::Object(patch));
+    refusing::plain(format!("unknown patch type: {named} in map: {shown}"))
 }
 
 struct Merger<'s> {
@@ -47,11 +62,7 @@ impl Merger<'_> {
                     return Ok(());
                 }
                 Some("merge") => {}
-                _ => {
-                    return Err(PatchFailure::unprocessable(format!(
-                        "unknown patch type found: {directive}"
-                    )));
-                }
+                _ => return Err(unknown_directive(directive, patch)),
             }
         }
         if let Some(retained) = patch.shift_remove(RETAIN_KEYS) {

@@ -22,6 +22,13 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// What becomes of nulls where a custom kind's schema allows none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nulls {
+    Dropped,
+    Kept,
+}
+
 /// An accepted body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded<'a> {
@@ -38,19 +45,21 @@ impl Schemas {
         validation: FieldValidation,
     ) -> Result<Decoded<'a>, Rejection> {
         let info = self.info(kind);
-        if let Err(error) = std::str::from_utf8(input) {
-            let message = format!("invalid UTF-8 at byte {}", error.valid_up_to());
-            return Err(unrecognized(info, input, SchemaError::syntax(message)));
+        if std::str::from_utf8(input).is_err() {
+            // As Go reads it.
+            let text = String::from_utf8_lossy(input);
+            let Decoded { body, warnings } = self.decode_json(kind, text.as_bytes(), validation)?;
+            return Ok(Decoded { body: Cow::Owned(body.into_owned()), warnings });
         }
         if let Some(node) = &info.structural {
-            return self.decode_custom(info, node, input, validation);
+            return self.decode_custom(info, node, input, validation, Nulls::Dropped);
         }
         let mut decoder = Decoder::new(self, input, info);
         let outcome = decoder.root(info.root);
         if let Err(error) = outcome {
             return Err(self.refuse(info, input, error));
         }
-        if let Some(refusal) = self.wrong_kind(info, &decoder.api_version, &decoder.kind) {
+        if let Some(refusal) = self.wrong_kind(info, &decoder.api_version, &decoder.kind, input) {
             return Err(refusal);
         }
         let Decoder { cursor, strict, duplicates, .. } = decoder;
@@ -59,6 +68,16 @@ impl Schemas {
             FieldValidation::Strict if !strict.is_empty() => Err(strict_refusal(info, strict)),
             FieldValidation::Warn => Ok(Decoded { body, warnings: strict }),
             _ => Ok(Decoded { body, warnings: Vec::new() }),
+        }
+    }
+
+    /// Decodes what a server-side apply has made of a stored object, unknown fields dropped. A custom kind's nulls are
+    /// kept, so that they are refused where the schema allows none: upstream, this does not pass the decoder.
+    pub(crate) fn decode_applied<'a>(&self, kind: KindId, input: &'a [u8]) -> Result<Decoded<'a>, Rejection> {
+        let info = self.info(kind);
+        match &info.structural {
+            Some(node) => self.decode_custom(info, node, input, FieldValidation::Ignore, Nulls::Kept),
+            None => self.decode_json(kind, input, FieldValidation::Ignore),
         }
     }
 
@@ -90,6 +109,8 @@ pub(super) struct Decoder<'s, 'a> {
     pub owner: Option<StructId>,
     pub strict: Vec<String>,
     pub duplicates: bool,
+    /// For custom kinds.
+    pub nulls: Nulls,
 }
 
 pub(super) type Step1 = Result<(), SchemaError>;
@@ -113,6 +134,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             owner: None,
             strict: Vec::new(),
             duplicates: false,
+            nulls: Nulls::Dropped,
         }
     }
 

@@ -5,14 +5,25 @@ use std::borrow::Cow;
 use super::error::{Kind, Rejection, SchemaError};
 use super::model::{KindId, KindInfo, Schemas};
 use super::scan::check_json;
+use crate::go::json_kind;
 
 impl Schemas {
     /// The refusal of a body that says it is of another kind, or of another version.
-    pub(super) fn wrong_kind(&self, info: &KindInfo, api_version: &str, kind: &str) -> Option<Rejection> {
+    pub(super) fn wrong_kind(
+        &self,
+        info: &KindInfo,
+        api_version: &str,
+        kind: &str,
+        input: &[u8],
+    ) -> Option<Rejection> {
         let api_version = if api_version.is_empty() { &*info.api_version } else { api_version };
         let kind = if kind.is_empty() { &*info.kind } else { kind };
         if api_version == &*info.api_version && kind == &*info.kind {
             return None;
+        }
+        if api_version.matches('/').count() > 1 {
+            let problem = format!("unexpected GroupVersion string: {api_version}");
+            return Some(Rejection::bad_request(unrecognizable(info, input, &problem), Vec::new()));
         }
         let version = api_version.rsplit('/').next().unwrap_or(api_version);
         let known = self.kind(&format!("{api_version}/{kind}"));
@@ -26,7 +37,9 @@ impl Schemas {
             Some(_) => format!(
                 "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
                  unknown conversion",
-                info.kind, info.version, info.kind
+                info.kind,
+                internal_package(&info.api_version),
+                info.kind
             ),
             None => format!(
                 "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
@@ -38,11 +51,7 @@ impl Schemas {
     }
 
     pub(crate) fn bad_yaml(&self, kind: KindId, input: &[u8], problem: String) -> Rejection {
-        let message = format!(
-            "the object provided is unrecognized (must be of type {}): error converting YAML to JSON: {problem} ({})",
-            self.kind_name(kind),
-            summarize(input)
-        );
+        let message = unrecognizable(self.info(kind), input, &problem);
         Rejection::bad_request(message, vec![SchemaError::syntax(problem)])
     }
 
@@ -54,8 +63,11 @@ impl Schemas {
         if let Err(syntax) = check_json(input) {
             return unrecognized(info, input, syntax);
         }
+        if let Some(problem) = no_type_meta(input) {
+            return unrecognized(info, input, SchemaError::syntax(problem));
+        }
         let (api_version, kind) = claimed_kind(input);
-        if let Some(refusal) = self.wrong_kind(info, &api_version, &kind) {
+        if let Some(refusal) = self.wrong_kind(info, &api_version, &kind, input) {
             return refusal;
         }
         Rejection::bad_request(handled_as(info, &error.message), vec![error])
@@ -80,13 +92,37 @@ pub(super) fn strict_refusal(info: &KindInfo, strict: Vec<String>) -> Rejection 
 }
 
 pub(super) fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) -> Rejection {
-    let message = format!(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {} ({})",
-        info.kind,
-        error.message,
-        summarize(input)
-    );
-    Rejection::bad_request(message, vec![error])
+    let problem = format!("couldn't get version/kind; json parse error: {}", error.message);
+    Rejection::bad_request(unrecognizable(info, input, &problem), vec![error])
+}
+
+fn unrecognizable(info: &KindInfo, input: &[u8], problem: &str) -> String {
+    let (kind, shown) = (&info.kind, summarize(input));
+    format!("the object provided is unrecognized (must be of type {kind}): {problem} ({shown})")
+}
+
+/// The package of Kubernetes' own form of a kind, as its conversions name it.
+fn internal_package(api_version: &str) -> &str {
+    match api_version.split_once('/').map_or("", |(group, _)| group) {
+        "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
+/// Why well-formed JSON does not say its kind: what Go's `json` says when it looks for that alone.
+fn no_type_meta(input: &[u8]) -> Option<String> {
+    const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let value = crate::merge::parse_value(input).ok()?;
+    let Some(members) = value.as_object() else {
+        return json_kind(&value)
+            .map(|given| format!("json: cannot unmarshal {given} into Go value of type {HEAD}"));
+    };
+    members.iter().find_map(|(name, member)| {
+        let given = json_kind(member).filter(|given| *given != "string")?;
+        matches!(&**name, "apiVersion" | "kind")
+            .then(|| format!("json: cannot unmarshal {given} into Go struct field .{name} of type string"))
+    })
 }
 
 /// The beginning of a body, as upstream shows it in errors: text if it looks like JSON, else hexadecimal.

@@ -19,7 +19,7 @@ impl Schemas {
         validation: FieldValidation,
     ) -> Result<Decoded<'a>, Rejection> {
         match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "" | "application/json" | "*/*" => self.decode_json(kind, body, validation),
+            "" | "application/json" => self.decode_json(kind, body, validation),
             "application/yaml" => {
                 let json = yaml::to_json(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
                 let decoded = self.decode_json(kind, &json, validation)?;

@@ -26,8 +26,7 @@ pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), St
     if reads_the_same(input) {
         return Ok((input.to_vec(), Vec::new()));
     }
-    let text = std::str::from_utf8(input)
-        .map_err(|error| format!("yaml: invalid UTF-8 at byte {}", error.valid_up_to()))?;
+    let text = std::str::from_utf8(input).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
     let mut writer = Writer::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event

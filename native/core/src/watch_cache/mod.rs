@@ -34,7 +34,7 @@ pub use filter::{Field, FieldTerm, Filter};
 pub use history::{Event, Previous};
 pub use list::{At, List, ListQuery, Page};
 pub use object::Object;
-pub use options::{Match, ReadOptions};
+pub use options::{Match, ReadOptions, check_get};
 pub use pruned::Pruned;
 pub use resource::{ResourceCache, ResourceId, ResourceInfo};
 pub use scan::{Facts, Labels, ScanError, Scanner, SelectableField};

@@ -63,6 +63,10 @@ impl ReadOptions {
             }
             seen.push(key);
         }
+        if options.watches_from_the_state(matching.as_deref()) {
+            options.send_initial_events = Some(true);
+            matching = Some("NotOlderThan".into());
+        }
         options.check(matching.as_deref())?;
         options.resource_version_match = match matching.as_deref() {
             Some("Exact") => Some(Match::Exact),
@@ -70,6 +74,15 @@ impl ReadOptions {
             None => None,
         };
         Ok(options)
+    }
+
+    /// A watch that says nothing, or 0, of where it begins is one that sends what there is first, and where bookmarks
+    /// are asked for says when that is over (metainternalversion.SetListOptionsDefaults).
+    fn watches_from_the_state(&self, matching: Option<&str>) -> bool {
+        self.watch
+            && self.send_initial_events.is_none()
+            && matching.is_none()
+            && matches!(self.resource_version.as_str(), "" | "0")
     }
 
     fn check(&self, matching: Option<&str>) -> Result<(), Status> {
@@ -144,7 +157,8 @@ impl ReadOptions {
             let at = At::Continue(ContinueToken::decode(&self.continue_token)?);
             return Ok(ListQuery { filter, limit: self.limit, at });
         }
-        let revision = self.revision()?;
+        let revision = revision(&self.resource_version)
+            .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
         let (limit, at) = match (revision, self.resource_version_match) {
             (None, _) => (self.limit, At::Latest),
             (Some(revision), Some(Match::Exact)) => (self.limit, At::Exact(revision)),
@@ -164,7 +178,7 @@ impl ReadOptions {
         name: Option<&str>,
     ) -> Result<WatchQuery, Status> {
         let filter = self.filter(info, namespace, name)?;
-        let revision = self.revision()?.unwrap_or(0);
+        let revision = revision(&self.resource_version).map_err(plain)?.unwrap_or(0);
         let start = match (self.send_initial_events, revision) {
             (Some(true), _) => Start::State { not_older_than: revision, bookmark: true },
             (Some(false), 0) => Start::Now,
@@ -185,19 +199,46 @@ impl ReadOptions {
         terms.push(FieldRequirement { field: "metadata.name".into(), value: name.into(), negated: false });
         Filter::new(info, namespace, self.labels.clone(), &FieldSelector::of(terms))
     }
+}
 
-    fn revision(&self) -> Result<Option<u64>, Status> {
-        if self.resource_version.is_empty() {
-            return Ok(None);
+/// What a GET of one object asks for beside its name, held against a cache of revision `newest`: the options that
+/// `metav1.GetOptions` has, and one that is gone.
+pub fn check_get(query: &str, newest: u64) -> Result<(), Status> {
+    let mut version = None;
+    for (key, value) in pairs(query) {
+        match key.as_str() {
+            "export" if truth(&value) => {
+                let why = "the export parameter, deprecated since v1.14, is no longer supported";
+                return Err(Status::bad_request(why));
+            }
+            "resourceVersion" => {
+                version.get_or_insert(value);
+            }
+            _ => {}
         }
-        self.resource_version.parse().map(Some).map_err(|error: ParseIntError| {
-            let why = unparsed(&error);
-            Status::bad_request(format!(
-                "invalid resource version: resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: {why}",
-                self.resource_version
-            ))
-        })
     }
+    match revision(&version.unwrap_or_default()).map_err(plain)? {
+        Some(asked) if asked > newest => Err(Status::too_large_resource_version(asked, newest)),
+        _ => Ok(()),
+    }
+}
+
+/// None for an empty one; the error is a field error's text.
+fn revision(version: &str) -> Result<Option<u64>, String> {
+    if version.is_empty() {
+        return Ok(None);
+    }
+    // Go takes no sign.
+    let digits = if version.starts_with('+') { "+" } else { version };
+    digits.parse().map(Some).map_err(|error: ParseIntError| {
+        let why = unparsed(&error);
+        format!("resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: {why}")
+    })
+}
+
+/// An error that upstream's handlers give on as it is: a 500 of no reason.
+fn plain(why: String) -> Status {
+    Status::failure(500, "", why)
 }
 
 const MATCH: &str = "resourceVersionMatch";
@@ -282,6 +323,35 @@ mod tests {
         assert_eq!(code("watch=1&sendInitialEvents=true"), 422);
         assert_eq!(code("watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"), 200);
         assert_eq!(code("watch=1&resourceVersionMatch=NotOlderThan"), 422);
+    }
+
+    #[test]
+    fn a_watch_of_everything_is_one_that_sends_what_there_is_first() {
+        for query in ["watch=1", "watch=1&resourceVersion=0"] {
+            assert_eq!(ReadOptions::parse(query).expect("fine").send_initial_events, Some(true), "{query}");
+        }
+        for query in ["watch=1&resourceVersion=5", "resourceVersion=0"] {
+            assert_eq!(ReadOptions::parse(query).expect("fine").send_initial_events, None, "{query}");
+        }
+        assert_eq!(code("watch=1&continue=abc"), 422);
+        assert_eq!(code("watch=1&continue=abc&resourceVersion=5"), 200);
+    }
+
+    #[test]
+    fn a_get_is_of_a_revision_that_there_is() {
+        let refused = |query: &str| {
+            check_get(query, 7).map_or_else(|status| (status.code, status.message), |()| (200, String::new()))
+        };
+        for query in ["", "resourceVersion=", "resourceVersion=0", "resourceVersion=7", "export=false", "a=b"]
+        {
+            assert_eq!(refused(query).0, 200, "{query}");
+        }
+        assert_eq!(refused("resourceVersion=8").0, 504);
+        let parsed =
+            "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax";
+        assert_eq!(refused("resourceVersion=x&resourceVersion=1"), (500, parsed.to_owned()));
+        assert_eq!(refused("resourceVersion=%2B1").0, 500);
+        assert_eq!(refused("export=true").0, 400);
     }
 
     #[test]

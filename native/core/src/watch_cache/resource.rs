@@ -170,6 +170,12 @@ impl ResourceCache {
         self.global.load(Ordering::Acquire)
     }
 
+    /// The revision that is reached: a read that asks for a later one asks for the future.
+    pub fn reached(&self) -> u64 {
+        let global = self.global_revision();
+        global.max(self.state.read().revision)
+    }
+
     /// `namespace` is empty for what lives outside of namespaces.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
         if namespace.is_empty() {

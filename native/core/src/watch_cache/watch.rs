@@ -105,7 +105,7 @@ pub struct Watcher {
 
 impl ResourceCache {
     /// Opens a watch. What refuses it after the client has been answered comes as an ERROR event (410 when the start
-    /// has been compacted); 504 at once for a state of the future.
+    /// has been compacted, 504 when it is a state of the future).
     pub fn watch(
         self: &Arc<Self>,
         query: WatchQuery,
@@ -151,8 +151,7 @@ impl ResourceCache {
             Start::Now => watcher.told = newest,
             Start::State { not_older_than, bookmark } => {
                 if not_older_than > newest {
-                    drop(state);
-                    return Err(Status::too_large_resource_version(not_older_than, newest));
+                    watcher.error = Some(Status::too_large_resource_version(not_older_than, newest));
                 }
                 let snapshot = Arc::clone(&state.snapshot);
                 let at = snapshot.lower_bound(&watcher.filter.key_prefix());

@@ -42,6 +42,21 @@ async def test_27_pods_and_what_stays_answer_the_object(rest: Rest) -> None:
     await rest.patch(f"{MAPS}/a", {"metadata": {"finalizers": None}})
 
 
+@pytest.mark.parametrize(
+    ("path", "obj"),
+    [
+        ("/apis/storage.k8s.io/v1/storageclasses", {"provisioner": "x.example/y"}),
+        ("/apis/storage.k8s.io/v1/csidrivers", {"spec": {}}),
+        ("/apis/resource.k8s.io/v1/deviceclasses", {"spec": {}}),
+    ],
+)
+async def test_27_some_kinds_answer_the_object_that_is_gone(rest: Rest, path: str, obj: dict[str, object]) -> None:
+    made = await rest.made(path, {"metadata": {"name": "gone.example"}, **obj})
+    answer = (await rest.delete(f"{path}/gone.example")).json
+    assert (answer["kind"], answer["metadata"]["uid"]) == (made["kind"], made["metadata"]["uid"])
+    assert (await rest.get(f"{path}/gone.example")).status == 404
+
+
 async def test_28_delete_collection_answers_the_list(rest: Rest) -> None:
     for name in ("a", "b"):
         made = config_map(name)

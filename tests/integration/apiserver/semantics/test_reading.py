@@ -107,6 +107,22 @@ async def test_04_a_streaming_list_ends_with_an_annotated_bookmark(rest: Rest) -
     assert int(seen[2]["object"]["metadata"]["resourceVersion"]) >= revision
 
 
+@pytest.mark.parametrize("start", ["", "&resourceVersion=0"])
+async def test_04_so_does_a_watch_that_begins_with_what_there_is(rest: Rest, start: str) -> None:
+    await some_maps(rest, "a", "b")
+    async with rest.watch(f"{MAPS}?watch=true&allowWatchBookmarks=true{start}") as events:
+        seen = [await events.next() for _ in range(3)]
+    assert [event["type"] for event in seen] == ["ADDED", "ADDED", "BOOKMARK"]
+    assert seen[2]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_04_a_state_of_the_future_is_one_error_event(rest: Rest) -> None:
+    query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999999"
+    async with rest.watch(f"{MAPS}?{query}") as events:
+        told = await events.next()
+    assert (told["type"], told["object"]["code"], told["object"]["reason"]) == ("ERROR", 504, "Timeout")
+
+
 async def test_05_a_watch_from_a_compacted_revision_is_200_and_one_error_event(rest: Rest, server: APIServer) -> None:
     revision = await some_maps(rest, "a", "b")
     await server.storage.compact(revision)

@@ -45,6 +45,46 @@ def test_an_outdated_hash_is_redirected_to_the_present_one(openapi: OpenAPI) -> 
     assert location in document(openapi, "/openapi/v3")["paths"]["apis/apps/v1"]["serverRelativeURL"]
 
 
+def test_operations_are_described(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/api/v1")["paths"]
+    maps = "/api/v1/namespaces/{namespace}/configmaps"
+    assert paths[maps]["get"]["description"] == "list or watch objects of kind ConfigMap"
+    assert paths[maps]["delete"]["description"] == "delete collection of ConfigMap"
+    assert paths[f"{maps}/{{name}}"]["patch"]["description"] == "partially update the specified ConfigMap"
+    pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+    assert paths[f"{pod}/log"]["get"]["description"] == "read log of the specified Pod"
+    assert paths[f"{pod}/eviction"]["post"]["description"] == "create eviction of a Pod"
+    assert set(paths[f"{pod}/proxy"]) >= {"get", "head", "options", "post", "put", "patch", "delete"}
+    assert paths[f"{pod}/proxy"]["options"]["operationId"] == "connectCoreV1OptionsNamespacedPodProxy"
+
+
+def test_a_delete_answers_the_object_or_a_status(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/api/v1")["paths"]
+
+    def answered(plural: str) -> str:
+        delete = paths[f"/api/v1/namespaces/{{namespace}}/{plural}/{{name}}"]["delete"]
+        return str(delete["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]).rpartition(".")[2]
+
+    assert [answered(one) for one in ("pods", "services", "configmaps")] == ["Pod", "Service", "Status"]
+
+
+def test_fields_of_a_few_values_name_them(openapi: OpenAPI) -> None:
+    schemas = document(openapi, "/openapi/v3/apis/apps/v1")["components"]["schemas"]
+    assert schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"] == [
+        "Always",
+        "Never",
+        "OnFailure",
+    ]
+    modes = schemas["io.k8s.api.core.v1.PersistentVolumeClaimSpec"]["properties"]["accessModes"]
+    assert modes["items"]["enum"][0] == "ReadOnlyMany"
+
+
+def test_groups_of_several_words_are_one_word_in_tags(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/apis/rbac.authorization.k8s.io/v1")["paths"]
+    roles = paths["/apis/rbac.authorization.k8s.io/v1/clusterroles"]
+    assert roles["get"]["tags"] == ["rbacAuthorization_v1"]
+
+
 def test_a_group_version_has_only_the_schemas_it_needs_and_all_of_them(openapi: OpenAPI) -> None:
     schemas = document(openapi, "/openapi/v3/apis/apps/v1")["components"]["schemas"]
     assert "io.k8s.api.apps.v1.Deployment" in schemas

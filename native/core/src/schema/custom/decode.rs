@@ -4,7 +4,7 @@
 //! Semantics of apiextensions-apiserver `schema/pruning`, `schema/objectmeta/coerce.go` and `defaulting/prunenulls.go`.
 
 use super::Node;
-use crate::schema::decode::{Decoder, Keep, Step, Step1};
+use crate::schema::decode::{Decoder, Keep, Nulls, Step, Step1};
 use crate::schema::error::{Kind, Rejection, SchemaError};
 use crate::schema::model::{KindInfo, Schemas, Shape, StructId};
 use crate::schema::refusal::{handled_as, strict_refusal, summarize, unrecognized};
@@ -29,8 +29,10 @@ impl Schemas {
         node: &Node,
         input: &'a [u8],
         validation: FieldValidation,
+        nulls: Nulls,
     ) -> Result<Decoded<'a>, Rejection> {
         let mut decoder = Decoder::new(self, input, info);
+        decoder.nulls = nulls;
         let mut pruned = Pruned::default();
         if let Err(error) = decoder.custom_root(node, &mut pruned) {
             return Err(self.refuse_custom(info, input, error));
@@ -238,6 +240,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             node.is_some_and(|node| !matches!(node.additional, super::node::Additional::Undefined));
         let member = declared.or_else(|| node.and_then(Node::additional_schema));
         if self.cursor.peek() == Some(b'n')
+            && self.nulls == Nulls::Dropped
             && member.is_some_and(|member| member.refuses_null() && member.default.is_none())
         {
             self.cursor.literal("null")?;
