@@ -184,7 +184,7 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
         before = metadata.get("deletionGracePeriodSeconds") or 0
         # Asked again: only a shorter grace that the client names changes anything.
         if grace is not None and options.grace is not None and _seconds(options.grace) < before:
-            lifecycle.shorten_deletion(metadata, _seconds(options.grace))
+            lifecycle.shorten_deletion(ctx, metadata, _seconds(options.grace))
             changed = True
     elif grace is not None or strategy.holds_deletion(obj):
         lifecycle.mark_deleted(ctx, metadata, grace or 0)

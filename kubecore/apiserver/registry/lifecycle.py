@@ -102,9 +102,10 @@ def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
     place(ctx, resource, metadata)
 
 
-def _immutable(resource: Resource, name: str, field: str, value: str) -> errors.StatusError:
-    cause = FieldError.invalid(field, value, "field is immutable")
-    return errors.invalid(resource.kind, name, [cause], group=resource.group)
+def _immutable(resource: Resource, name: str, **given: object) -> errors.StatusError:
+    """`given` are fields of the metadata."""
+    causes = [FieldError.invalid(f"metadata.{field}", value, "field is immutable") for field, value in given.items()]
+    return errors.invalid(resource.kind, name, causes, group=resource.group)
 
 
 def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = False) -> None:
@@ -113,12 +114,14 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
     uid, name = metadata.get("uid"), old.get("name", "")
     if uid and uid != old.get("uid"):
         if patch:
-            raise _immutable(resource, name, "metadata.uid", uid)
+            raise _immutable(resource, name, uid=uid)
         detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}"
         raise errors.conflict(resource.group, resource.plural, name, detail)
     deleted = metadata.get("deletionTimestamp")
     if deleted and deleted != old.get("deletionTimestamp"):
-        raise _immutable(resource, name, "metadata.deletionTimestamp", deleted)
+        grace, before = metadata.get("deletionGracePeriodSeconds"), old.get("deletionGracePeriodSeconds")
+        further = {"deletionGracePeriodSeconds": grace} if grace is not None and grace != before else {}
+        raise _immutable(resource, name, deletionTimestamp=deleted, **further)
     for name in (
         "uid",
         "creationTimestamp",
@@ -177,12 +180,13 @@ def mark_deleted(ctx: RequestContext, metadata: JSON, grace: int) -> None:
     metadata["deletionGracePeriodSeconds"] = grace
 
 
-def shorten_deletion(metadata: JSON, grace: int) -> None:
-    """A repeated delete: the same deletion, sooner."""
+def shorten_deletion(ctx: RequestContext, metadata: JSON, grace: int) -> None:
+    """A repeated delete: the same deletion, sooner, but not in the past; a grace that is over already is one second."""
     before = metadata.get("deletionGracePeriodSeconds") or 0
     started = meta.parse_time(metadata["deletionTimestamp"]) - timedelta(seconds=before)
-    metadata["deletionTimestamp"] = meta.format_time(started + timedelta(seconds=grace))
-    metadata["deletionGracePeriodSeconds"] = grace
+    end, now = started + timedelta(seconds=grace), meta.parse_time(ctx.now)
+    metadata["deletionTimestamp"] = meta.format_time(max(end, now))
+    metadata["deletionGracePeriodSeconds"] = min(grace, 1) if end < now else grace
 
 
 def may_go(metadata: JSON) -> bool:

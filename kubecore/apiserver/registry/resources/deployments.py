@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
@@ -50,6 +51,11 @@ class DeploymentStrategy(Strategy):
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {}
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        # Annotations are copied to the ReplicaSets, so that a change of them is one to be carried out.
+        if meta.annotations(obj) != meta.annotations(old):
+            obj["metadata"]["generation"] = meta.generation(old) + 1
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         spec, problems = obj.get("spec") or {}, Problems()

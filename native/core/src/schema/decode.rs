@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 
-use super::canonical;
 use super::error::{Rejection, SchemaError};
 use super::model::{Alternative, KindId, KindInfo, Schemas, Shape, Struct, StructId, Type};
 use super::refusal::{strict_refusal, unrecognized};
 use super::scan::{Cursor, Keys, Text, at_end};
+use super::{canonical, custom::Nulls};
 
 /// Upstream's decoder stops counting strict errors there.
 pub(super) const MAX_STRICT_ERRORS: usize = 100;
@@ -20,13 +20,6 @@ pub enum FieldValidation {
     Ignore,
     Warn,
     Strict,
-}
-
-/// What becomes of nulls where a custom kind's schema allows none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nulls {
-    Dropped,
-    Kept,
 }
 
 /// An accepted body.
@@ -68,16 +61,6 @@ impl Schemas {
             FieldValidation::Strict if !strict.is_empty() => Err(strict_refusal(info, strict)),
             FieldValidation::Warn => Ok(Decoded { body, warnings: strict }),
             _ => Ok(Decoded { body, warnings: Vec::new() }),
-        }
-    }
-
-    /// Decodes what a server-side apply has made of a stored object, unknown fields dropped. A custom kind's nulls are
-    /// kept, so that they are refused where the schema allows none: upstream, this does not pass the decoder.
-    pub(crate) fn decode_applied<'a>(&self, kind: KindId, input: &'a [u8]) -> Result<Decoded<'a>, Rejection> {
-        let info = self.info(kind);
-        match &info.structural {
-            Some(node) => self.decode_custom(info, node, input, FieldValidation::Ignore, Nulls::Kept),
-            None => self.decode_json(kind, input, FieldValidation::Ignore),
         }
     }
 

@@ -74,7 +74,8 @@ async fn an_answer_that_looks_like_hypers_own_refusal_is_passed_on_and_the_conne
         let pending = pair.ask(ASK).await;
         assert!(pending.reply.send(bare_400()).is_ok());
         let answer = pair.read_until("\r\n\r\n").await;
-        assert!(answer.starts_with(BARE_400), "{answer}");
+        let (head, rest) = BARE_400.split_once("\r\n").unwrap();
+        assert!(answer.starts_with(head) && answer.contains(rest), "{answer}");
     }
 }
 

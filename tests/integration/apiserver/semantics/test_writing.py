@@ -113,6 +113,18 @@ async def test_17_generation_counts_changes_of_spec_only(rest: Rest) -> None:
     assert (await rest.patch(path, {"spec": {"replicas": 4}})).json["metadata"]["generation"] == 2
 
 
+async def test_17_annotations_of_a_deployment_count_too_as_its_replica_sets_get_them(rest: Rest) -> None:
+    await rest.made(DEPLOYMENTS, deployment("a"))
+    path, change = f"{DEPLOYMENTS}/a", {"metadata": {"annotations": {"x": "y"}}}
+    assert (await rest.patch(f"{path}/status", change)).json["metadata"]["generation"] == 1
+    assert (await rest.patch(path, change)).json["metadata"]["generation"] == 1
+    change = {"metadata": {"annotations": {"x": "z"}}}
+    assert (await rest.patch(path, change)).json["metadata"]["generation"] == 2
+    # of other kinds they do not
+    await rest.made("{apps}/replicasets", deployment("a") | {"kind": "ReplicaSet"})
+    assert (await rest.patch("{apps}/replicasets/a", change)).json["metadata"]["generation"] == 1
+
+
 async def test_18_a_write_that_changes_nothing_keeps_the_revision_and_makes_no_event(rest: Rest) -> None:
     made = await rest.made(MAPS, config_map("a", k="1"))
     revision = made["metadata"]["resourceVersion"]

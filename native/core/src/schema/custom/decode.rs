@@ -4,15 +4,22 @@
 //! Semantics of apiextensions-apiserver `schema/pruning`, `schema/objectmeta/coerce.go` and `defaulting/prunenulls.go`.
 
 use super::Node;
-use crate::schema::decode::{Decoder, Keep, Nulls, Step, Step1};
+use crate::schema::decode::{Decoder, Keep, Step, Step1};
 use crate::schema::error::{Kind, Rejection, SchemaError};
 use crate::schema::model::{KindInfo, Schemas, Shape, StructId};
 use crate::schema::refusal::{handled_as, strict_refusal, summarize, unrecognized};
 use crate::schema::scan::{Keys, Text, at_end};
-use crate::schema::{Decoded, FieldValidation};
+use crate::schema::{Decoded, FieldValidation, KindId};
 
 /// Where the structs of a custom kind have ObjectMeta.
 pub(super) const OBJECT_META: StructId = 0;
+
+/// What becomes of nulls where a custom kind's schema allows none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::schema) enum Nulls {
+    Dropped,
+    Kept,
+}
 
 /// How what a schema does not know is treated.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,6 +29,16 @@ enum Unknown {
 }
 
 impl Schemas {
+    /// Decodes what a server-side apply has made of a stored object, unknown fields dropped. A custom kind's nulls are
+    /// kept, so that they are refused where the schema allows none: upstream, this does not pass the decoder.
+    pub(crate) fn decode_applied<'a>(&self, kind: KindId, input: &'a [u8]) -> Result<Decoded<'a>, Rejection> {
+        let info = self.info(kind);
+        match &info.structural {
+            Some(node) => self.decode_custom(info, node, input, FieldValidation::Ignore, Nulls::Kept),
+            None => self.decode_json(kind, input, FieldValidation::Ignore),
+        }
+    }
+
     /// Decodes JSON as the custom kind `info`, whose schema is `node`.
     pub(in crate::schema) fn decode_custom<'a>(
         &self,

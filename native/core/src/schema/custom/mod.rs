@@ -34,6 +34,7 @@ use path::Path;
 use rules::Rules;
 
 pub(crate) use declared::declared;
+pub(in crate::schema) use decode::Nulls;
 pub use definition::{Definition, check};
 pub use fault::{Fault, Reason};
 pub(crate) use formats::Format;
