@@ -75,11 +75,24 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
         "lastState": {"terminated": _terminated(record.last, facts)} if record.last else {},
         "started": record.started,
     }
+    if mounts := record.spec.get("volumeMounts"):
+        status["volumeMounts"] = [_volume_mount(one) for one in mounts]
     if record.id:
         status["containerID"] = f"{facts.runtime}://{record.id}"
-    if record.spec.get("resources"):
-        status["resources"] = record.spec["resources"]
+    if resources := record.spec.get("resources"):
+        status["resources"] = resources
+        if record.id and resources.get("requests"):
+            # What the node has agreed to; what is asked for later is not carried out before.
+            status["allocatedResources"] = resources["requests"]
     return status
+
+
+def _volume_mount(mount: Object) -> Object:
+    """As the container has it. What is read-only is so without the mounts below it (no runtime here does more)."""
+    told: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        told |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return told
 
 
 def _state(record: ContainerRecord, facts: PodFacts) -> Object:

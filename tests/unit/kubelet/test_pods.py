@@ -29,6 +29,19 @@ async def test_a_bound_pod_runs_and_becomes_ready(node: Node) -> None:
     assert node.events("Started") == ["Started container main"]
 
 
+async def test_a_container_tells_what_it_was_given(node: Node) -> None:
+    requests = {"cpu": "100m", "memory": "8Mi"}
+    mounts = [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "v", "mountPath": "/r", "readOnly": True},
+    ]
+    spec = container(resources={"requests": requests}, volumeMounts=mounts)
+    await node.run(spec, volumes=[{"name": "v", "emptyDir": {}}])
+    told = node.container()
+    assert told["allocatedResources"] == told["resources"]["requests"] == requests
+    assert told["volumeMounts"] == [mounts[0], {**mounts[1], "recursiveReadOnly": "Disabled"}]
+
+
 async def test_an_unchanged_status_is_written_once(node: Node) -> None:
     await node.run()
     written = len(node.api.writes("patch pods/status"))
