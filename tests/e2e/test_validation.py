@@ -41,10 +41,10 @@ async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list
         await ask(list(corpus.creates(base, MUTATIONS, first=number == 0)))
         stored = await kubecore.create(base)
         await ask(list(corpus.updates(stored, MUTATIONS, first=number == 0)))
-        for subresource in ("approval", "status", "finalize"):
+        for subresource in ("approval", "status", "finalize", "resize", "ephemeralcontainers"):
             if subresource in resource.subresources:
                 await ask(list(corpus.subresource_updates(stored, MUTATIONS, subresource)))
-                if "status" in base and subresource != "finalize":
+                if "status" in base and subresource in ("approval", "status"):
                     stored = await kubecore.update(stored, base["status"], subresource)
                     await ask(list(corpus.subresource_updates(stored, MUTATIONS, subresource)))
         if kind != "Namespace":

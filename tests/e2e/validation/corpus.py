@@ -144,7 +144,7 @@ def updates(stored: JSON, mutated: Mutations, *, first: bool) -> Iterator[Case]:
 
 
 def subresource_updates(stored: JSON, mutated: Mutations, subresource: str) -> Iterator[Case]:
-    """Of what is written through `status` or `approval`: changes of the status; through `finalize`: of the rest."""
+    """Of what is written through `status` or `approval`: changes of the status; through others: of the rest."""
     name = f"{stored['kind']}/{stored['metadata']['name']}"
-    for what, obj in mutated.of(stored, below="" if subresource == "finalize" else "status"):
+    for what, obj in mutated.of(stored, below="status" if subresource in ("status", "approval") else ""):
         yield Case(f"{name} {what}", subresource, obj, stored)
