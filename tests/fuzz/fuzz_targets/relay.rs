@@ -16,8 +16,8 @@ fn times(message: &[u8], name: &str) -> usize {
 fuzz_target!(|given: &[u8]| {
     if let Some((sent, taken)) = as_sent::request(given) {
         assert!(taken <= given.len());
-        assert_eq!((times(&sent, "host:"), times(&sent, "transfer-encoding")), (1, 0));
-        assert!(times(&sent, "content-length") <= 1);
+        assert_eq!((times(&sent, "host:"), times(&sent, "transfer-encoding:")), (1, 0));
+        assert!(times(&sent, "content-length:") <= 1);
         assert!(times(&sent, "x-forwarded-for:") == 1 && times(&sent, "connection:") == 0);
         let whole = sent.len();
         assert_eq!(as_sent::request(&sent), Some((sent, whole)), "the next one reads the same");
