@@ -205,6 +205,9 @@ def test_strategic_merge_follows_its_directives(engine: Schemas) -> None:
     assert deleted == deployment(containers=[{"name": "a"}, {"name": "c"}])
     replaced = patched(engine, current, deployment(containers=[{"$patch": "replace"}, {"name": "z"}]), STRATEGIC)
     assert replaced == deployment(containers=[{"name": "z"}])
+    twice = [{"name": "z", "image": "1"}, {"name": "z", "image": "2"}]
+    replaced = patched(engine, current, deployment(containers=[*twice, {"$patch": "replace"}]), STRATEGIC)
+    assert replaced == deployment(containers=twice)
     order = deployment(**{"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]})
     names = [c["name"] for c in patched(engine, current, order, STRATEGIC)["spec"]["template"]["spec"]["containers"]]
     assert names.index("c") < names.index("a")

@@ -183,15 +183,12 @@ impl Merger<'_> {
         mut merged: Vec<Value>,
         changes: Vec<Value>,
     ) -> Result<Vec<Value>, PatchFailure> {
-        let replaces =
-            |change: &Value| change[PATCH] == "replace" && change.as_object().is_some_and(|c| c.len() == 1);
-        if changes.iter().any(replaces) {
-            merged.clear();
+        if changes.iter().any(|change| change[PATCH] == "replace") {
+            // The list is what is left then, whatever of it has the same key: a node's addresses by type.
+            let left = changes.into_iter().filter(|change| change.get(PATCH).is_none());
+            return left.map(|change| self.fresh(item, change)).collect();
         }
         for change in changes {
-            if replaces(&change) {
-                continue;
-            }
             let Some(identity) = change.get(key).cloned() else {
                 let detail = format!("map: {change} does not contain declared merge key: {key}");
                 return Err(PatchFailure::unprocessable(detail));
