@@ -2,6 +2,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
+from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
 from typing import Any, Generic, TypeVar, final
 
@@ -513,6 +514,8 @@ class Front:
     ) -> Front: ...
     def listen_tls(self, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes) -> int:
         """Serve HTTPS (HTTP/1.1 and HTTP/2); returns the bound port. OSError when the address cannot be had, ValueError for a bad pair."""
+    def listen_tls_on(self, listener: int, *, certificate_pem: bytes, key_pem: bytes) -> int:
+        """The same on a socket that listens already, of which the caller keeps its own descriptor."""
     def listen_plain(self, host: str, port: int) -> int:
         """Serve the insecure port: loopback addresses only (ValueError); every request is system:unsecured of system:masters."""
     def route(
@@ -632,6 +635,76 @@ class Request:
         """
     def upgrade(self, headers: Sequence[tuple[str, str]], status: int = 101) -> UpgradedConnection:
         """Switch protocols; the bytes after that are the caller's. ValueError when the client asked for no upgrade."""
+
+@final
+class BackendTls:
+    """TLS towards kubelets, pods and services.
+
+    `identity`: certificate and key (PEM) to show. Without `ca_pem` any certificate of a backend will do; with it one that
+    it has issued, for whatever name. ValueError for what cannot be read.
+    """
+
+    def __new__(cls, *, identity: tuple[bytes, bytes] | None = None, ca_pem: bytes | None = None) -> BackendTls: ...
+
+def forward(
+    request: Request,
+    *,
+    host: str,
+    port: int,
+    target: str,
+    tls: BackendTls | None = None,
+    prefix: str | None = None,
+    rejects_redirects: bool = False,
+) -> None:
+    """Answer a request with what a backend answers to the same under the path and query `target`, without credentials.
+
+    A client that asks for another protocol is joined with the backend once that has switched; else it gets the backend's
+    refusal. `prefix` is the path of ours at which the backend's `/` is seen: redirects are told with it.
+    RuntimeError when answered before.
+    """
+
+@final
+class ContainerSession:
+    """A client joined to a process's streams. It must be kept until the process has ended."""
+
+    def finish(self, outcome: bytes) -> None:
+        """The process has ended: what it has written is sent, then `outcome` in the error channel, then all is closed."""
+
+def serve_container(
+    request: Request,
+    headers: Sequence[tuple[str, str]],
+    *,
+    transport: str,
+    wanted: tuple[bool, bool, bool, bool],
+    resizable: bool,
+    descriptors: tuple[int, int, int, int],
+    on_closed: Callable[[], None],
+) -> ContainerSession:
+    """Switch a request's connection (101 with `headers`) to a session of exec or attach.
+
+    `transport`: spdy, websocket, websocket-base64, or websocket-closing (v5, in which stdin can be ended). `wanted`:
+    stdin, stdout, stderr, tty. `descriptors`: our ends of stdin, stdout and stderr and the terminal, -1 for none, given
+    away with the call. `on_closed` is called within `drain` when the session is over, even if it never began.
+    RuntimeError when answered before.
+    """
+
+def serve_port_forward(
+    request: Request,
+    headers: Sequence[tuple[str, str]],
+    *,
+    transport: str,
+    ports: Sequence[int],
+    network: int,
+    addresses: Sequence[IPv4Address | IPv6Address],
+    pod: str,
+    uid: str,
+) -> None:
+    """Switch a request's connection (101 with `headers`) to one that is forwarded to ports of a pod.
+
+    `transport`: spdy, spdy-tunnel (SPDY in a WebSocket), websocket or websocket-base64 (channels for the `ports`, which
+    SPDY does not name beforehand). `network`: descriptor of the pod's network namespace, given away with the call, where
+    localhost is tried first, or -1. `addresses` of the pod are tried in turn. `pod` and `uid` are for what clients are told.
+    """
 
 @final
 class ResponseStream:

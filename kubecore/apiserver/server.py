@@ -46,7 +46,10 @@ from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
 from kubecore.apiserver.handlers.documents import Documents
-from kubecore.apiserver.handlers.logs import KubeletConnection, PodLogs
+from kubecore.apiserver.handlers.kubelets import KubeletConnection
+from kubecore.apiserver.handlers.logs import PodLogs
+from kubecore.apiserver.handlers.pod_streams import PodStreams
+from kubecore.apiserver.handlers.proxying import Proxying
 from kubecore.apiserver.handlers.reading import Reading
 from kubecore.apiserver.handlers.resource_metrics import RESOURCES as METRICS
 from kubecore.apiserver.handlers.resource_metrics import ResourceMetrics
@@ -300,6 +303,8 @@ class APIServer:
                 authorizer=self.authorizer,
                 native_authorizer=native,
                 logs=self._logs,
+                streams=PodStreams(self.registry, kubelets, self.authorizer),
+                proxying=Proxying(self.registry, kubelets),
                 components=self.components,
             ),
             documents=documents,

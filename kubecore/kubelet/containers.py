@@ -56,6 +56,7 @@ def container_config(
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
     )

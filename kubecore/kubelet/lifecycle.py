@@ -33,6 +33,9 @@ def next_actions(pod: Object, records: Records, now: datetime) -> Actions:
     if is_finished(pod, records):
         actions.finished = True
         return actions
+    # Once, whatever the others do.
+    waiting = [one for one in records.values() if one.kind == "ephemeral" and not one.attempted]
+    actions.start += [record.name for record in waiting]
     mains = [record for record in records.values() if record.kind == "main"]
     initialized = is_initialized(records) or any(record.attempted for record in mains if record.state != "waiting")
     for record in records.values():
@@ -105,7 +108,7 @@ def is_initialized(records: Records) -> bool:
     return all(
         _completed(record) if record.kind == "init" else record.started
         for record in records.values()
-        if record.kind != "main"
+        if record.kind in ("init", "sidecar")
     )
 
 

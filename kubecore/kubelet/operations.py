@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class ContainerOperations:
         self._proofs: dict[str, tuple[float, Timer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.pod: Object = {}
+        self.records: Mapping[str, ContainerRecord] = {}
         self.place: PodPlace | None = None
 
     def close(self) -> None:
@@ -92,6 +93,7 @@ class ContainerOperations:
                 memory_capacity=self._services.memory_capacity,
                 root_by_default=place.runtime.root_by_default,
             )
+            config = replace(config, target=self._target_id(record))
         except ConfigError as error:
             record.wait("CreateContainerConfigError", str(error))
             self._event(record, "Warning", "Failed", f"Error: {error}")
@@ -121,6 +123,15 @@ class ContainerOperations:
         record.run(container_id, self._services.clock.now())
         self._event(record, "Normal", "Started", f"Started container {record.name}")
         self._after_start(record)
+
+    def _target_id(self, record: ContainerRecord) -> str:
+        name = record.spec.get("targetContainerName")
+        if not name:
+            return ""
+        target = self.records.get(name)
+        if target is None or target.state != "running":
+            raise ConfigError(f"unable to find target container {name}")
+        return target.id
 
     def _failed_start(self, container_id: str, error: RuntimeFailure) -> Termination:
         now = self._services.clock.now()
@@ -156,7 +167,7 @@ class ContainerOperations:
         logs.make_link(logs.container_link(root, *names, container_id), log_path)
 
     def _after_start(self, record: ContainerRecord) -> None:
-        if record.kind != "init" and _PROBES.isdisjoint(record.spec):
+        if record.kind in ("sidecar", "main") and _PROBES.isdisjoint(record.spec):
             self._prove(record)
         target = self._target(record)
         container_id = record.id

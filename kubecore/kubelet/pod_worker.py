@@ -29,7 +29,7 @@ from kubecore.kubelet.name_files import (
 )
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
-from kubecore.kubelet.records import ContainerRecord, records_of
+from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure, SandboxConfig
 from kubecore.kubelet.stats import RunningContainer, RunningPod
 from kubecore.kubelet.status import PodFacts, build_status, refused_status
@@ -54,6 +54,7 @@ class PodWorker:
         self._services = services
         self._records = records_of(pod)
         self._operations = ContainerOperations(services, self.wake)
+        self._operations.records = self._records
         self._status = StatusWriter(services.client, pod)
         self._wakened = asyncio.Event()
         self._wakened.set()
@@ -109,6 +110,11 @@ class PodWorker:
     @property
     def runtime(self) -> Runtime | None:
         return self._place.runtime if self._place else None
+
+    @property
+    def place(self) -> PodPlace | None:
+        """None before its sandbox is made and after it is removed."""
+        return self._place
 
     def record(self, container: str) -> ContainerRecord | None:
         return self._records.get(container)
@@ -197,6 +203,7 @@ class PodWorker:
         self._refresh_names(place)
         while True:
             now = self._services.clock.now()
+            add_ephemeral(self.pod, self._records)
             actions = next_actions(self.pod, self._records, now)
             if actions.finished:
                 await self._finish()

@@ -11,12 +11,18 @@ from kubecore.api import meta
 from kubecore.kubelet.back_off import BackOff
 
 Object = dict[str, Any]
-Kind = Literal["init", "sidecar", "main"]
+Kind = Literal["init", "sidecar", "main", "ephemeral"]
 State = Literal["waiting", "running", "terminated"]
 
 CREATING = "ContainerCreating"
 INITIALIZING = "PodInitializing"
 _SOON_SECONDS = 10.0
+_FIELDS: dict[Kind, str] = {
+    "init": "initContainers",
+    "sidecar": "initContainers",
+    "main": "containers",
+    "ephemeral": "ephemeralContainers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class ContainerRecord:
     @property
     def field_path(self) -> str:
         """By which events name it."""
-        return f"spec.{'containers' if self.kind == 'main' else 'initContainers'}{{{self.name}}}"
+        return f"spec.{_FIELDS[self.kind]}{{{self.name}}}"
 
     @property
     def latest(self) -> Termination | None:
@@ -112,7 +118,7 @@ class ContainerRecord:
 
 
 def records_of(pod: Object, *, alive: bool = False) -> dict[str, ContainerRecord]:
-    """Fresh records in order: init containers and sidecars as declared, then the main ones.
+    """Fresh records in order: init containers and sidecars as declared, then the main ones, then ephemeral ones.
 
     What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
     unless they are `alive` still.
@@ -125,12 +131,21 @@ def records_of(pod: Object, *, alive: bool = False) -> dict[str, ContainerRecord
         records[container["name"]] = ContainerRecord(container["name"], kind, container, waiting_reason=waiting)
     for container in spec["containers"]:
         records[container["name"]] = ContainerRecord(container["name"], "main", container, waiting_reason=waiting)
+    add_ephemeral(pod, records)
     status = pod.get("status") or {}
-    for reported in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    for reported in [one for kind in kinds for one in status.get(kind) or []]:
         record = records.get(reported.get("name", ""))
         if record is not None:
             _carry_over(record, reported, alive=alive)
     return records
+
+
+def add_ephemeral(pod: Object, records: dict[str, ContainerRecord]) -> None:
+    """Records of ephemeral containers that there were none of: they come while the pod runs, and never go."""
+    for container in pod["spec"].get("ephemeralContainers") or []:
+        name = container["name"]
+        records.setdefault(name, ContainerRecord(name, "ephemeral", container))
 
 
 def _carry_over(record: ContainerRecord, reported: Object, *, alive: bool) -> None:

@@ -1,39 +1,44 @@
-"""The kubelet's HTTPS server: logs of containers, the pods of the node, what they use, its health.
+"""The kubelet's HTTPS server: logs of containers, commands in them, the pods of the node, what they use, its health.
 
 Only the cluster's own API server gets in: a client certificate of the cluster's CA, of the identity the API server uses
 towards kubelets or of an administrators' group; anything else is 401 or 403. The socket is bound at once, since the
-Node names its port; the HTTP library, slow to load, is loaded when somebody comes.
+Node names its port; what serves HTTP (the API server's own listener, with nothing to read) is made when somebody comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import socket
-import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import orjson
 
+from kubecore import _native
 from kubecore.api import meta
 from kubecore.kubelet.log_reading import LogOptions, read_log
 from kubecore.kubelet.serving_certificate import ensure_certificate
+from kubecore.kubelet.streaming import ContainerStreaming
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
+    from kubecore._native import Request, ResponseStream
     from kubecore.kubelet.kubelet import Kubelet
 
 log = logging.getLogger(__name__)
 
 ALLOWED_USERS = frozenset({"kube-apiserver-kubelet-client"})
 ALLOWED_GROUPS = frozenset({"system:masters", "system:kubelet-api-admin"})
+
+_PLAIN = "text/plain; charset=utf-8"
+_JSON = "application/json"
+_GRACE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,37 @@ class ServerConfig:
     directory: Path
 
 
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    content_type: str = _PLAIN
+
+
+# Answers, or has answered by itself and gives None.
+_Handler = Callable[["Request", list[str]], Awaitable[_Answer | None]]
+
+
 class KubeletServer:
     def __init__(self, kubelet: Kubelet, config: ServerConfig) -> None:
         self._kubelet = kubelet
         self._config = config
         self._socket: socket.socket | None = None
-        self._runner: web.AppRunner | None = None
+        self._front: _native.Front | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._streaming = ContainerStreaming(kubelet.worker)
         self.address = ""
         self.port = 0
+        # By the first part of the path: methods, how many parts follow, handler.
+        self._routes: dict[str, tuple[tuple[str, ...], int, _Handler]] = {
+            "healthz": (("GET",), 0, self._healthz),
+            "pods": (("GET",), 0, self._pods),
+            "containerLogs": (("GET",), 3, self._container_logs),
+            "stats": (("GET",), 1, self._summary),
+            "metrics": (("GET",), 1, self._resource_metrics),
+            "exec": (("GET", "POST"), 3, self._exec),
+            "attach": (("GET", "POST"), 3, self._attach),
+            "portForward": (("GET", "POST"), 2, self._port_forward),
+        }
 
     def listen(self, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -77,127 +105,123 @@ class KubeletServer:
             await somebody.wait()
         finally:
             loop.remove_reader(self._socket.fileno())
-        await asyncio.to_thread(importlib.import_module, "aiohttp.web")
-        from aiohttp import web
-
-        async def admit(request: web.Request, handler: Any) -> web.StreamResponse:
-            return await self._admit(request, handler)
-
-        application = web.Application(middlewares=[web.middleware(admit)])
-        application.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/pods", self._pods),
-                web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
-                web.get("/stats/summary", self._summary),
-                web.get("/metrics/resource", self._resource_metrics),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.SockSite(self._runner, self._socket, ssl_context=self._tls()).start()
+        self._front = self._make_front(self._socket)
+        loop.add_reader(self._front.fileno(), self._drain, self._front)
         await asyncio.Event().wait()
 
-    async def close(self) -> None:
-        if self._runner is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._runner.cleanup()
-        if self._socket is not None:
-            self._socket.close()
-
-    def _tls(self) -> ssl.SSLContext:
+    def _make_front(self, listener: socket.socket) -> _native.Front:
+        front = _native.Front(_native.WatchCache())
+        front.set_ready(True)
+        # Whoever is no administrator by RBAC's own rule is judged here.
+        front.authorizer().set_modes(["Webhook"])
+        authenticator = front.authenticator()
+        authenticator.set_anonymous(False)
         config = self._config
+        if config.client_ca is not None:
+            authenticator.set_client_ca(config.client_ca.read_bytes())
         certificate, key = config.certificate, config.key
         if certificate is None or key is None:
             certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        if config.client_ca is not None:
-            context.load_verify_locations(config.client_ca)
-            context.verify_mode = ssl.CERT_OPTIONAL
-        return context
+        front.listen_tls_on(listener.fileno(), certificate_pem=certificate.read_bytes(), key_pem=key.read_bytes())
+        return front
+
+    async def close(self) -> None:
+        if self._front is not None:
+            loop, front = asyncio.get_running_loop(), self._front
+            for task in self._tasks:
+                task.cancel()
+            await loop.run_in_executor(None, front.shutdown, _GRACE_SECONDS)
+            loop.remove_reader(front.fileno())
+        if self._socket is not None:
+            self._socket.close()
 
     # ---- requests
 
-    async def _admit(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        from aiohttp import web
+    def _drain(self, front: _native.Front) -> None:
+        for request in front.drain():
+            task = asyncio.create_task(self._handle(request), name=f"kubelet server {request.path}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-        certificate = request.transport.get_extra_info("peercert") if request.transport else None
-        if not certificate:
-            return web.Response(status=401, text="Unauthorized")
-        names: dict[str, set[str]] = {}
-        for part in certificate.get("subject", ()):
-            for key, value in part:
-                names.setdefault(key, set()).add(value)
-        allowed = (
-            names.get("commonName", set()) & ALLOWED_USERS or names.get("organizationName", set()) & ALLOWED_GROUPS
-        )
-        if not allowed:
-            return web.Response(status=403, text="Forbidden")
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    async def _healthz(self, request: web.Request) -> web.Response:
-        from aiohttp import web
-
-        return web.Response(text="ok")
-
-    async def _pods(self, request: web.Request) -> web.Response:
-        from aiohttp import web
-
-        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
-        return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-    async def _summary(self, request: web.Request) -> web.Response:
-        from aiohttp import web
-
-        return web.Response(body=orjson.dumps(await self._kubelet.stats.summary()), content_type="application/json")
-
-    async def _resource_metrics(self, request: web.Request) -> web.Response:
-        from aiohttp import web
-
-        text = await self._kubelet.stats.resource_metrics()
-        return web.Response(text=text, content_type="text/plain", charset="utf-8")
-
-    async def _container_logs(self, request: web.Request) -> web.StreamResponse:
-        from aiohttp import web
-
-        where = request.match_info
-        worker = self._kubelet.worker(where["namespace"], where["pod"])
-        if worker is None:
-            return web.Response(status=404, text=f'pod "{where["pod"]}" does not exist')
-        record = worker.record(where["container"])
-        if record is None:
-            text = f"container {where['container']} not found in pod {where['pod']}_{where['namespace']}"
-            return web.Response(status=404, text=text)
-        previous = _truth(request.query.get("previous"))
-        path = record.previous_log_path if previous else record.log_path
-        if path is None or not path.exists():
-            kind = "previous terminated" if previous else "requested"
-            shown = f'"{where["container"]}" in pod "{where["pod"]}"'
-            if previous:
-                return web.Response(status=400, text=f"{kind} container {shown} not found")
-            why = record.waiting_reason or "ContainerCreating"
-            return web.Response(status=400, text=f"container {shown} is waiting to start: {why}")
+    async def _handle(self, request: Request) -> None:
         try:
-            options = self._options(request)
+            answer = await self._answer(request)
+        except Exception as error:
+            log.exception("%s %s failed", request.method, request.path)
+            answer = _Answer(500, f"{type(error).__name__}: {error}".encode())
+        if answer is not None:
+            with suppress(RuntimeError):  # it had begun to answer
+                request.respond(*answer)
+
+    async def _answer(self, request: Request) -> _Answer | None:
+        user = request.user
+        if user is None:
+            return _Answer(401, b"Unauthorized")
+        if user.username not in ALLOWED_USERS and ALLOWED_GROUPS.isdisjoint(user.groups):
+            return _Answer(403, b"Forbidden")
+        first, *rest = request.path.strip("/").split("/")
+        methods, parts, handler = self._routes.get(first, ((), -1, self._pods))
+        if len(rest) != parts:
+            return _Answer(404, b"404 page not found")
+        if request.method not in methods:
+            return _Answer(405, b"405: Method Not Allowed")
+        return await handler(request, rest)
+
+    async def _healthz(self, request: Request, path: list[str]) -> _Answer:
+        return _Answer(200, b"ok")
+
+    async def _pods(self, request: Request, path: list[str]) -> _Answer:
+        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
+        return _Answer(200, orjson.dumps(body), _JSON)
+
+    async def _summary(self, request: Request, path: list[str]) -> _Answer:
+        if path != ["summary"]:
+            return _Answer(404, b"404 page not found")
+        return _Answer(200, orjson.dumps(await self._kubelet.stats.summary()), _JSON)
+
+    async def _resource_metrics(self, request: Request, path: list[str]) -> _Answer:
+        if path != ["resource"]:
+            return _Answer(404, b"404 page not found")
+        return _Answer(200, (await self._kubelet.stats.resource_metrics()).encode())
+
+    async def _exec(self, request: Request, path: list[str]) -> None:
+        namespace, pod, container = path
+        self._streaming.exec(request, namespace, pod, container)
+
+    async def _attach(self, request: Request, path: list[str]) -> None:
+        namespace, pod, container = path
+        self._streaming.attach(request, namespace, pod, container)
+
+    async def _port_forward(self, request: Request, path: list[str]) -> None:
+        namespace, pod = path
+        self._streaming.port_forward(request, namespace, pod)
+
+    async def _container_logs(self, request: Request, path: list[str]) -> _Answer | None:
+        namespace, pod, container = path
+        worker = self._kubelet.worker(namespace, pod)
+        if worker is None:
+            return _Answer(404, f'pod "{pod}" does not exist'.encode())
+        record = worker.record(container)
+        if record is None:
+            return _Answer(404, f"container {container} not found in pod {pod}_{namespace}".encode())
+        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        previous = _truth(query.get("previous"))
+        file = record.previous_log_path if previous else record.log_path
+        if file is None or not file.exists():
+            shown = f'"{container}" in pod "{pod}"'
+            if previous:
+                return _Answer(400, f"previous terminated container {shown} not found".encode())
+            why = record.waiting_reason or "ContainerCreating"
+            return _Answer(400, f"container {shown} is waiting to start: {why}".encode())
+        try:
+            options = self._options(query)
         except ValueError as error:
-            return web.Response(status=400, text=str(error))
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        await self._send(response, read_log(path, options, self._kubelet.book))
-        return response
+            return _Answer(400, str(error).encode())
+        await _send(request, read_log(file, options, self._kubelet.book))
+        return None
 
-    async def _send(self, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
-        with suppress(ConnectionError):
-            async for piece in pieces:
-                await response.write(piece)
-            await response.write_eof()
-
-    def _options(self, request: web.Request) -> LogOptions:
+    def _options(self, query: dict[str, str]) -> LogOptions:
         """From the query, in the names of PodLogOptions. ValueError for what is no number or time."""
-        query = request.query
         since = None
         if query.get("sinceSeconds"):
             since = self._kubelet.now() - timedelta(seconds=int(query["sinceSeconds"]))
@@ -218,3 +242,28 @@ class KubeletServer:
 
 def _truth(text: str | None) -> bool:
     return text is not None and text.lower() in ("", "1", "true", "t")
+
+
+async def _send(request: Request, pieces: AsyncIterator[bytes]) -> None:
+    """Writes as fast as the client reads, until it has gone."""
+    stream = request.respond_stream(200, "text/plain")
+    task = asyncio.current_task()
+    if task is not None:
+        stream.on_closed(partial(_cancel, task))
+    async for piece in pieces:
+        if not stream.write(piece):
+            return
+        await _drained(stream)
+    stream.close()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+async def _drained(stream: ResponseStream) -> None:
+    if stream.writable or stream.closed:
+        return
+    room = asyncio.Event()
+    stream.on_writable(room.set)
+    await room.wait()

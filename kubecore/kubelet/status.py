@@ -54,9 +54,12 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     generation = meta.generation(pod)
     if generation:
         status["observedGeneration"] = generation
-    init = [_container_status(record, facts) for record in records.values() if record.kind != "main"]
+    init = [_container_status(one, facts) for one in records.values() if one.kind in ("init", "sidecar")]
     if init:
         status["initContainerStatuses"] = init
+    ephemeral = [_container_status(one, facts) for one in records.values() if one.kind == "ephemeral"]
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = ephemeral
     status["containerStatuses"] = [_container_status(one, facts) for one in records.values() if one.kind == "main"]
     return status
 
@@ -188,7 +191,7 @@ def _readiness(pod: Object, records: Mapping[str, ContainerRecord], current_phas
         return False, "PodCompleted", ""
     if current_phase == "Failed":
         return False, "PodFailed", ""
-    unready = [record.name for record in records.values() if record.kind != "init" and not record.ready]
+    unready = [record.name for record in records.values() if record.kind in ("sidecar", "main") and not record.ready]
     if unready:
         return False, "ContainersNotReady", f"containers with unready status: {_go_list(unready)}"
     return True, "", ""

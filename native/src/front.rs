@@ -1,5 +1,6 @@
 //! `Front`, `Request` and the streams that answer it.
 
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use kubecore_core::protobuf::Protobuf;
 use kubecore_core::watch_cache::{ResourceId, WatchCache as CoreCache};
 use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::exchange::Exchange;
-use kubecore_front::handoff::{Callback, Handoff, Headers, Pending, Reply};
+use kubecore_front::handoff::{Callback, Handoff, Pending, Reply};
 use kubecore_front::health::endpoint;
-use kubecore_front::http::{HeaderName, HeaderValue, header};
+use kubecore_front::http::header;
 use kubecore_front::routes::Route;
 use kubecore_front::server::{Limits, MetricsSource, Server};
 use kubecore_front::stream::StreamState;
@@ -28,11 +29,12 @@ use crate::cache::WatchCache;
 use crate::clock::Clock;
 use crate::custom::CustomSchema;
 use crate::error::io_error;
+use crate::headers::header_list;
 use crate::rbac::{Authenticator, Authorizer, UserInfo};
 use crate::route;
 
 /// A Python callable made into something that `drain` runs.
-fn callback(callable: Py<PyAny>) -> Callback {
+pub(crate) fn callback(callable: Py<PyAny>) -> Callback {
     Box::new(move || {
         Python::attach(|py| {
             if let Err(error) = callable.call0(py) {
@@ -40,26 +42,6 @@ fn callback(callable: Py<PyAny>) -> Callback {
             }
         });
     })
-}
-
-fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> PyResult<Headers> {
-    let value =
-        |text: &str| HeaderValue::from_str(text).map_err(|_| PyValueError::new_err("bad header value"));
-    let mut list = Vec::with_capacity(headers.len() + 2);
-    if let Some(content_type) = content_type {
-        let json = content_type == "application/json";
-        let typed = if json { HeaderValue::from_static("application/json") } else { value(content_type)? };
-        list.push((header::CONTENT_TYPE, typed));
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cache-control")) {
-            list.push((header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
-        }
-    }
-    for (name, text) in headers {
-        let name =
-            HeaderName::try_from(name.as_str()).map_err(|_| PyValueError::new_err("bad header name"))?;
-        list.push((name, value(text)?));
-    }
-    Ok(list)
 }
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -117,6 +99,16 @@ impl Front {
         let config =
             server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
         self.server.listen_tls(host, port, config).map_err(io_error)
+    }
+
+    /// Python keeps its own descriptor of the socket, and may close it.
+    #[pyo3(signature = (listener, *, certificate_pem, key_pem))]
+    fn listen_tls_on(&self, listener: RawFd, certificate_pem: &[u8], key_pem: &[u8]) -> PyResult<u16> {
+        let config =
+            server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        // SAFETY: the descriptor is open while this call lasts, because its owner makes the call.
+        let listener = unsafe { BorrowedFd::borrow_raw(listener) }.try_clone_to_owned().map_err(io_error)?;
+        self.server.listen_tls_on(listener.into(), config).map_err(io_error)
     }
 
     fn listen_plain(&self, host: &str, port: u16) -> PyResult<u16> {
@@ -259,7 +251,11 @@ impl Request {
         }
     }
 
-    fn reply(&self, reply: Reply) -> PyResult<()> {
+    pub(crate) fn handoff(&self) -> &Handoff {
+        &self.handoff
+    }
+
+    pub(crate) fn reply(&self, reply: Reply) -> PyResult<()> {
         let Some(sender) = self.pending.lock().take() else {
             return Err(PyRuntimeError::new_err("the request was answered before"));
         };
@@ -422,7 +418,7 @@ impl Request {
         }
         let headers = header_list(None, &headers)?;
         let connection = UpgradeState::new(self.handoff.clone());
-        self.reply(Reply::Upgrade { status, headers, connection: connection.clone() })?;
+        self.reply(Reply::Upgrade { status, headers, serve: connection.clone().serve() })?;
         Ok(UpgradedConnection { connection })
     }
 }

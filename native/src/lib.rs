@@ -15,6 +15,7 @@ mod feed;
 mod front;
 mod gil;
 mod hashing;
+mod headers;
 mod ingress;
 mod launch;
 mod pending;
@@ -25,6 +26,7 @@ mod route;
 mod schema;
 mod selector;
 mod store;
+mod streaming;
 mod subscriptions;
 mod tracking;
 mod tunnel;
@@ -55,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     schema::register(module)?;
     selector::register(module)?;
     store::register(module)?;
+    streaming::register(module)?;
     tracking::register(module)?;
     tunnel::register(module)?;
     // Benches refuse to measure anything else.

@@ -77,3 +77,36 @@ def widgets(kubectl: Kubectl) -> Iterator[None]:
 @pytest.mark.usefixtures("widgets")
 def test_a_controller_of_controller_runtime_works(cluster: RunningCluster, programs: Path, namespace: str) -> None:
     assert "reconciled" in said(programs / "manager", cluster.kubeconfig, namespace)
+
+
+STREAMED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: streamed}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: none
+      readinessProbe: {tcpSocket: {port: 18080}, periodSeconds: 1}
+      command:
+        - python3
+        - -c
+        - |
+          import http.server, os
+          class Handler(http.server.BaseHTTPRequestHandler):
+              def do_GET(self):
+                  self.send_response(200)
+                  self.end_headers()
+                  self.wfile.write(b"served\\n")
+          http.server.ThreadingHTTPServer((os.environ["KUBECORE_POD_IP"], 18080), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("transport", ["spdy", "websocket"])
+def test_client_go_executes_commands_and_forwards_ports(
+    cluster: RunningCluster, programs: Path, kubectl: Kubectl, namespace: str, transport: str
+) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=STREAMED)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/streamed", "--timeout=60s", timeout=90)
+    assert "streamed" in said(programs / "streams", transport, cluster.kubeconfig, namespace, "streamed")

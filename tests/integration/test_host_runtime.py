@@ -19,7 +19,7 @@ from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
 from kubecore.kubelet.runtime import host, leftovers
-from kubecore.kubelet.runtime.host import HostRuntime, Isolation
+from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -30,6 +30,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
     SandboxConfig,
 )
+from kubecore.kubelet.runtime.isolation import Isolation
 
 
 @dataclass

@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Kubectl:
     program: Path
     kubeconfig: Path
     home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment, beside our own."""
 
     def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
         answer = self.run(*arguments, stdin=stdin, timeout=timeout)
@@ -95,9 +97,18 @@ class Kubectl:
             watch.terminate()
         return {"name": name, "component": component, "message": message}
 
+    @contextmanager
+    def running(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that goes on; what still runs at the end is killed."""
+        with subprocess.Popen([str(self.program), *arguments], env=self._environment, **options) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     @property
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home)}
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home), **self.variables}
 
 
 def of_version(version: str, kubeconfig: Path, home: Path) -> Kubectl:

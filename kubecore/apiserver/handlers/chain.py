@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubecore.apiserver")
 
-# HEAD and OPTIONS are for documents; no resource answers them.
+# HEAD and OPTIONS are for documents; no resource answers them, but what is behind a proxy may.
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 
 
@@ -104,7 +104,7 @@ class Handlers:
             if response is None:
                 raise errors.no_such_path()
             return response
-        if request.method not in _METHODS:
+        if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
             raise errors.method_not_allowed()
         served = self._served.find(request.api_group, request.api_version, request.resource)
         if served.resource.namespaced and not request.namespace and "list" not in served.resource.verbs:

@@ -22,7 +22,7 @@ from kubecore.api.errors import StatusError
 from kubecore.api.schemas import BuiltinKind
 from kubecore.api.scheme import Resource
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.logs import KubeletConnection, kubelet_of
+from kubecore.apiserver.handlers.kubelets import KubeletConnection, kubelet_of
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import shape_of

@@ -8,7 +8,6 @@ from kubecore.apiserver.handlers.access import AccessReviews
 from kubecore.apiserver.handlers.podwrites import PodSubresources
 from kubecore.apiserver.handlers.scale import ScaleSubresource
 from kubecore.apiserver.handlers.tokens import TokenSubresources
-from kubecore.apiserver.handlers.unsupported import unsupported
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.chain import Handler
     from kubecore.apiserver.handlers.components import ComponentStatuses
     from kubecore.apiserver.handlers.logs import PodLogs
+    from kubecore.apiserver.handlers.pod_streams import PodStreams
+    from kubecore.apiserver.handlers.proxying import Proxying
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
 
@@ -34,6 +35,8 @@ def special_handlers(
     authorizer: Authorizer,
     native_authorizer: _native.Authorizer,
     logs: PodLogs,
+    streams: PodStreams,
+    proxying: Proxying,
     components: ComponentStatuses,
 ) -> dict[tuple[str, str, str], Handler]:
     pods = PodSubresources(registry, writing)
@@ -41,11 +44,12 @@ def special_handlers(
     access = AccessReviews(registry, writing, authorizer, native_authorizer)
     scale = ScaleSubresource(registry, writing)
     found: dict[tuple[str, str, str], Handler] = {
-        **unsupported(),
+        **proxying.handlers(),
         ("bindings", "", "create"): pods.bind,
         ("pods", "binding", "create"): pods.bind,
         ("pods", "eviction", "create"): pods.evict,
         ("pods", "log", "get"): logs.get,
+        **streams.handlers(),
         ("serviceaccounts", "token", "create"): token.request,
         (f"tokenreviews.{_AUTHENTICATION}", "", "create"): token.review,
         (f"selfsubjectreviews.{_AUTHENTICATION}", "", "create"): token.self_review,

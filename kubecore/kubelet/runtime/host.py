@@ -43,39 +43,16 @@ from kubecore.kubelet.runtime.interface import (
     SandboxConfig,
     SandboxStatus,
 )
+from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
-from kubecore.kubelet.runtime.processes import Ended, Output, Running, collect
+from kubecore.kubelet.runtime.processes import Ended, Output, Running, close_all, collect
+from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
 log = logging.getLogger(__name__)
 
 _SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 _EXEC_OUTPUT_BYTES = 16 * 1024 * 1024
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Isolation:
-    """What the kernel lets us give a pod. `reason`: one line for the user."""
-
-    namespaces: bool
-    user_namespace: bool
-    reason: str
-
-
-def probe_isolation() -> Isolation:
-    """Try the real thing, from best to least."""
-    wanted = launching.NEW_MOUNT | launching.NEW_IPC | launching.NEW_UTS | launching.NEW_PID
-    steps = mounting.private_steps()
-    try:
-        launching.create_namespaces(wanted, steps=steps).close()
-        return Isolation(True, False, "containers have mount, pid, ipc and uts namespaces")
-    except OSError:
-        pass
-    try:
-        launching.create_namespaces(wanted | launching.NEW_USER, steps=steps).close()
-        return Isolation(True, True, "containers have user, mount, pid, ipc and uts namespaces")
-    except OSError as error:
-        return Isolation(False, False, f"containers are plain processes: no namespaces ({error.strerror})")
 
 
 @dataclass
@@ -85,6 +62,7 @@ class _Container:
     scratch: Path
     running: Running | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     kill_timer_at: float = float("inf")
 
 
@@ -224,10 +202,10 @@ class HostRuntime:
         container = self._container(container_id)
         sandbox = self._sandboxes[container.status.sandbox_id]
         writer = LogWriter(container.config.log_path, self._clock, self._book)
-        output = Output.pipes()
+        output = self._open_output(container)
         try:
             launch = self._launch(sandbox, container, output.child_ends)
-            process = launch.start()
+            process = replace(launch, terminal=container.config.tty).start()
         except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
             output.close()
             writer.close()
@@ -248,8 +226,14 @@ class HostRuntime:
             output,
             on_output=writer.write,
             on_end=lambda ended: self._ended(container, writer, ended),
-            clean_up=None if self._own_processes(sandbox) else self._end_leftovers(container),
+            clean_up=None if self._is_first(sandbox, container) else self._end_leftovers(container),
         )
+
+    def _open_output(self, container: _Container) -> Output:
+        config = container.config
+        if config.tty:
+            return Output.terminal(stdin=config.stdin, owner=self._terminal_owner(container))
+        return Output.with_stdin() if config.stdin else Output.pipes()
 
     def _end_leftovers(self, container: _Container) -> Callable[[int], object]:
         mark = leftovers.container_mark(self._node, container.status.id)
@@ -258,11 +242,15 @@ class HostRuntime:
     def _own_processes(self, sandbox: _Sandbox) -> bool:
         return self.isolation.namespaces and not sandbox.config.host_pid
 
+    def _is_first(self, sandbox: _Sandbox, container: _Container) -> bool:
+        """Its process is a pid namespace's first, with which all the others there end."""
+        return self._own_processes(sandbox) and not container.config.target
+
     def _launch(self, sandbox: _Sandbox, container: _Container, stdio: tuple[int, int, int]) -> launching.Launch:
         config = container.config
         environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
         environment.update(config.environment)
-        if not self._own_processes(sandbox):
+        if not self._is_first(sandbox, container):
             environment[leftovers.VARIABLE] = leftovers.container_mark(self._node, container.status.id)
         identity = config.identity
         in_user_namespace = self.isolation.user_namespace
@@ -283,7 +271,10 @@ class HostRuntime:
             return _as_ourselves(replace(launch, environment={**_volume_variables(config.mounts), **environment}))
         namespaces = launching.NEW_MOUNT
         own_processes = self._own_processes(sandbox)
-        if own_processes:
+        join = sandbox.namespaces.to_join()
+        if own_processes and config.target:
+            join += self._processes_of(config.target)
+        elif own_processes:
             namespaces |= launching.NEW_PID
         steps = mounting.container_steps(
             [*self._file_mounts(sandbox.config), *config.mounts],
@@ -295,7 +286,13 @@ class HostRuntime:
         )
         if in_user_namespace and not changes_user:
             launch = _as_ourselves(launch)
-        return replace(launch, join=sandbox.namespaces.to_join(), namespaces=namespaces, steps=steps)
+        return replace(launch, join=join, namespaces=namespaces, steps=steps)
+
+    def _processes_of(self, container_id: str) -> list[tuple[int, int]]:
+        target = self._container(container_id)
+        if target.running is None:
+            raise launching.ExecFailure(f"target container {target.status.name} is not running")
+        return [(target.running.pidfd, launching.NEW_PID)]
 
     def _groups(self, config: ContainerConfig) -> Sequence[int] | None:
         identity = config.identity
@@ -325,6 +322,7 @@ class HostRuntime:
         )
         _remove(container.scratch)
         container.ended.set()
+        container.end.set_result(ended)
         for listener in self._listeners:
             listener(container.status)
 
@@ -377,24 +375,73 @@ class HostRuntime:
 
     async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
         container = self._container(container_id)
-        if container.running is None:
-            raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
-        sandbox = self._sandboxes[container.status.sandbox_id]
         output = Output.pipes()
         try:
-            launch = self._launch(sandbox, container, output.child_ends)
-            launch = replace(launch, arguments=tuple(argv), steps=(), namespaces=0, join=self._inside(container))
-            if self.isolation.user_namespace:
-                launch = _as_ourselves(launch)
-            process = launch.start()
-        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            process = self._start_inside(container, argv, output.child_ends)
+        except RuntimeFailure:
             output.close()
-            raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
+            raise
         output.close_child_ends()
         stdout, stderr, ended = await collect(
             process, output, clock=self._clock, timeout_seconds=timeout_seconds, limit=_EXEC_OUTPUT_BYTES
         )
         return ExecResult(stdout, stderr, ended.exit_code)
+
+    def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
+        container = self._container(container_id)
+        ours, theirs = open_streams(wanted, owner=self._terminal_owner(container))
+        try:
+            process = self._start_inside(container, argv, theirs, terminal=wanted.tty)
+        except RuntimeFailure:
+            ours.close()
+            raise
+        finally:
+            close_all(*theirs)
+        return StreamedProcess(ours, watch_end(process))
+
+    def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
+        container = self._container(container_id)
+        if container.running is None:
+            raise RuntimeFailure("AttachError", f"container {container.status.name} is not running")
+        config = container.config
+        wanted = replace(wanted, tty=config.tty)
+        return attach(container.running, container.end, wanted, once=config.stdin_once)
+
+    def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.stopped:
+            raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} is not running")
+        if sandbox.namespaces.network >= 0:
+            return os.dup(sandbox.namespaces.network), sandbox.status.ips
+        return -1, sandbox.status.ips or ("127.0.0.1", "::1")
+
+    def _terminal_owner(self, container: _Container) -> int | None:
+        return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
+
+    def _start_inside(
+        self, container: _Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
+    ) -> launching.Process:
+        """A further process in a running container."""
+        if container.running is None:
+            raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        try:
+            launch = self._launch(sandbox, container, stdio)
+            environment = {"TERM": "xterm", **launch.environment} if terminal else launch.environment
+            launch = replace(
+                launch,
+                arguments=tuple(argv),
+                environment=environment,
+                steps=(),
+                namespaces=0,
+                join=self._inside(container),
+                terminal=terminal,
+            )
+            if self.isolation.user_namespace:
+                launch = _as_ourselves(launch)
+            return launch.start()
+        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
 
     def _inside(self, container: _Container) -> list[tuple[int, int]]:
         """Everything the container's process is in, entered through its pidfd at once."""

@@ -21,6 +21,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
+
 
 class RuntimeFailure(Exception):
     """A runtime call failed. `reason` is the word for a container's waiting state (CreateContainerError,
@@ -121,8 +123,12 @@ class ContainerConfig:
     no_new_privileges: bool = False
     privileged: bool = False
     stdin: bool = False
+    stdin_once: bool = False
+    """stdin ends with the first client that is attached to it."""
     tty: bool = False
     oom_score_adj: int = 0
+    target: str = ""
+    """Id of a running container of the sandbox, whose processes this one is to see (ephemeral containers)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +209,23 @@ class Runtime(Protocol):
         """Run a command in a running container and collect its output (16 MiB at most, the rest is dropped).
 
         Raises TimeoutError, the command killed, when it takes longer (0: no limit), RuntimeFailure when it cannot run.
+        """
+
+    def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
+        """Run a command in a running container, connected to a client's streams.
+
+        It ends with its container. When the streams are closed it is left alone: it finds its stdin ended and its
+        output refused, or its terminal hung up. Raises RuntimeFailure, with nothing left behind.
+        """
+
+    def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
+        """Connect a client to the process of a running container: to its stdin, and to what it says from now on.
+
+        Whether there is a terminal is the container's to say. Raises RuntimeFailure.
+        """
+
+    def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
+        """How the ports of a sandbox are reached: a descriptor of its network namespace, the caller's to close, where
+        localhost is tried first, or -1; and addresses to try in turn. Raises RuntimeFailure for a sandbox that does not
+        run.
         """

@@ -124,6 +124,8 @@ class Launch:
     through_user_namespace: bool = False
     no_new_privileges: bool = False
     oom_score_adj: int | None = None
+    terminal: bool = False
+    """stdin is a terminal, to be the controlling one of the process's session."""
     search: str = field(default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
     def start(self) -> Process:
@@ -150,6 +152,7 @@ class Launch:
                 through_user_namespace=self.through_user_namespace,
                 no_new_privileges=self.no_new_privileges,
                 oom_score_adj=self.oom_score_adj,
+                terminal=self.terminal,
             )
         except OSError as error:
             if error.filename != "exec":

@@ -82,7 +82,7 @@ def container_steps(
         # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
         steps.append(launching.mount("proc", plan.inside("/proc"), filesystem="proc", flags=flags, optional=True))
     if own_devices:
-        steps += _devices(plan.inside("/dev"), shared_memory)
+        steps += plan.devices(shared_memory)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
         if entry.make_source:
@@ -177,6 +177,15 @@ class _Plan:
             steps += _mimic(folder, copy, self._missing[folder])
             steps.append(launching.bind(copy, copy if folder == "/" else self.inside(folder)))
         return steps
+
+    def devices(self, shared_memory: Path | None) -> list[Step]:
+        """A small /dev. What it is made of is the host's own, which it must not cover before it is finished."""
+        if self._new_root:
+            return _devices(self.inside("/dev"), shared_memory)
+        scratch = str(self.scratch)
+        steps = [] if self._missing else [launching.mount("tmpfs", scratch, filesystem="tmpfs", data="mode=755")]
+        made = f"{scratch}/dev"
+        return [*steps, launching.directory(made), *_devices(made, shared_memory), launching.bind(made, "/dev")]
 
     def make_within_volume(self, target: str) -> list[Step]:
         """Make a mount point that lies inside something mounted before, seen through that mount, as runc does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from kubecore.clock import Clock
 from kubecore.kubelet.runtime.launching import Process
+from kubecore.kubelet.runtime.taps import Tap
 
 _CHUNK = 256 * 1024
 _PIPE_BYTES = 1024 * 1024
@@ -29,32 +31,64 @@ class Ended:
 
 @dataclass
 class Output:
-    """The pipes of a child's stdout and stderr; stdin is /dev/null."""
+    """Our ends of a child's streams. stdin is /dev/null when we have none of it; a terminal has no stderr."""
 
     stdout: int
     stderr: int
     child_ends: tuple[int, int, int]
+    stdin: int = -1
 
     @classmethod
     def pipes(cls) -> Output:
-        null = _above_standard(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        null = above_standard(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         out_read, out_write = _pipe()
         err_read, err_write = _pipe()
         return cls(out_read, err_read, (null, out_write, err_write))
 
+    @classmethod
+    def with_stdin(cls) -> Output:
+        output = cls.pipes()
+        reader, writer = (above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
+        null, *others = output.child_ends
+        os.close(null)
+        output.child_ends = (reader, others[0], others[1])
+        output.stdin = writer
+        return output
+
+    @classmethod
+    def terminal(cls, *, stdin: bool, owner: int | None) -> Output:
+        """`owner`: the terminal's user, if not ours."""
+        master, slave = open_terminal(owner)
+        os.set_blocking(master, False)
+        return cls(master, -1, (slave, slave, slave), os.dup(master) if stdin else -1)
+
     def close_child_ends(self) -> None:
-        for descriptor in self.child_ends:
-            os.close(descriptor)
+        close_all(*self.child_ends)
         self.child_ends = (-1, -1, -1)
 
     def close(self) -> None:
         """All ends, after a launch that failed."""
         self.close_child_ends()
-        os.close(self.stdout)
-        os.close(self.stderr)
+        close_all(self.stdin, self.stdout, self.stderr)
 
 
-def _above_standard(descriptor: int) -> int:
+def close_all(*descriptors: int) -> None:
+    """Each once, though it be there several times; negative ones stand for none."""
+    for descriptor in set(descriptors):
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def open_terminal(owner: int | None) -> tuple[int, int]:
+    """Master and slave; `owner` is the slave's user, if not ours."""
+    master, slave = (above_standard(end) for end in os.openpty())
+    if owner is not None:
+        with contextlib.suppress(OSError):
+            os.fchown(slave, owner, -1)
+    return master, slave
+
+
+def above_standard(descriptor: int) -> int:
     """The launcher needs its descriptors out of the way of 0, 1 and 2."""
     if descriptor > 2:
         return descriptor
@@ -64,7 +98,7 @@ def _above_standard(descriptor: int) -> int:
 
 
 def _pipe() -> tuple[int, int]:
-    reader, writer = (_above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
+    reader, writer = (above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
     os.set_blocking(reader, False)
     with contextlib.suppress(OSError):  # over the user's limit for pipes: the default size will do
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -91,9 +125,13 @@ class Running:
         self._on_end = on_end
         self._clean_up = clean_up
         self._loop = asyncio.get_running_loop()
-        self._pipes = {"stdout": output.stdout, "stderr": output.stderr}
-        for stream, descriptor in self._pipes.items():
-            self._loop.add_reader(descriptor, self._readable, stream, descriptor)
+        self.stdin = output.stdin
+        self._pipes = {"stdout": output.stdout}
+        if output.stderr >= 0:
+            self._pipes["stderr"] = output.stderr
+        self._taps: dict[str, list[Tap]] = {stream: [] for stream in self._pipes}
+        for stream in self._pipes:
+            self._resume(stream)
         self._loop.add_reader(self.pidfd, self._exited)
 
     def terminate(self) -> None:
@@ -107,6 +145,47 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
 
+    # ---- clients
+
+    def terminal(self) -> int:
+        """A further descriptor of the terminal's master side."""
+        return os.dup(self._pipes["stdout"])
+
+    def take_stdin(self) -> int:
+        """Our end of stdin, which is the caller's to close from now on."""
+        taken, self.stdin = self.stdin, -1
+        return taken
+
+    def tap(self, stream: str, on_closed: Callable[[], None]) -> tuple[Tap, int]:
+        """A copy of what comes from now on, and the descriptor it can be read from. While it is not read, the container
+        has to wait. `on_closed` is called when all has been written after the end, or nobody reads any more."""
+        reader, writer = (above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
+        taps = self._taps.setdefault(stream, [])
+
+        def closed() -> None:
+            taps.remove(tap)
+            self._resume(stream)
+            on_closed()
+
+        tap = Tap(writer, on_room=lambda: self._resume(stream), on_closed=closed)
+        taps.append(tap)
+        return tap, reader
+
+    def _resume(self, stream: str) -> None:
+        """Reads on, unless a client is too slow."""
+        descriptor = self._pipes.get(stream, -1)
+        if descriptor >= 0 and not any(tap.full for tap in self._taps[stream]):
+            self._loop.add_reader(descriptor, self._readable, stream, descriptor)
+
+    def _handed_over(self, stream: str, data: bytes) -> None:
+        self._on_output(stream, data)
+        for tap in list(self._taps[stream]):
+            tap.write(data)
+        if any(tap.full for tap in self._taps[stream]):
+            self._loop.remove_reader(self._pipes[stream])
+
+    # ---- output
+
     def _readable(self, stream: str, descriptor: int) -> None:
         if not self._read(stream, descriptor):
             self._close_pipe(stream)
@@ -114,11 +193,11 @@ class Running:
     def _read(self, stream: str, descriptor: int) -> bool:
         """Hand one chunk over; False at the end of the pipe."""
         try:
-            data = os.read(descriptor, _CHUNK)
+            data = _read(descriptor)
         except BlockingIOError:
             return True
         if data:
-            self._on_output(stream, data)
+            self._handed_over(stream, data)
         return bool(data)
 
     def _close_pipe(self, stream: str) -> None:
@@ -136,18 +215,31 @@ class Running:
         for stream in list(self._pipes):
             self._drain(stream)
             self._close_pipe(stream)
+        close_all(self.take_stdin())
+        for tap in [tap for taps in self._taps.values() for tap in taps]:
+            tap.finish()
         self._on_end(ended)
 
     def _drain(self, stream: str) -> None:
         descriptor = self._pipes[stream]
         for _ in range(_LAST_CHUNKS):
             try:
-                data = os.read(descriptor, _CHUNK)
+                data = _read(descriptor)
             except BlockingIOError:
                 return
             if not data:
                 return
-            self._on_output(stream, data)
+            self._handed_over(stream, data)
+
+
+def _read(descriptor: int) -> bytes:
+    """One chunk, empty at the end: for a terminal, when nobody has it open any more."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def _kill_group(leader: int) -> None:

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 
 use crate::connection::Busy;
 use crate::status::NEWLINE;
@@ -69,6 +70,8 @@ impl Buf for Pieces {
 pub enum BodyError {
     #[error("the writer of the stream is gone")]
     Abandoned,
+    #[error("the backend's answer broke off: {0}")]
+    Backend(#[from] hyper::Error),
 }
 
 /// What a body is made of.
@@ -81,6 +84,8 @@ enum Content {
     Stream(Arc<StreamState>),
     /// Frames of a watch.
     Watch(Box<WatchBody>),
+    /// The answer of a backend.
+    Forwarded(Incoming),
 }
 
 /// A response body. While it lives its connection counts as busy.
@@ -116,6 +121,10 @@ impl Body {
 
     pub fn watch(watch: WatchBody) -> Self {
         Self { content: Content::Watch(Box::new(watch)), busy: None }
+    }
+
+    pub fn forwarded(incoming: Incoming) -> Self {
+        Self { content: Content::Forwarded(incoming), busy: None }
     }
 
     /// The bytes, where that is all it is made of; else the body again.
@@ -172,6 +181,10 @@ impl http_body::Body for Body {
             }
             Content::Stream(state) => flow(this.busy.as_ref(), || state.poll_pieces(cx)),
             Content::Watch(watch) => flow(this.busy.as_ref(), || watch.poll_pieces(cx)),
+            Content::Forwarded(incoming) => flow(this.busy.as_ref(), || {
+                let polled = Pin::new(incoming).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| Ok(frame?.map_data(Pieces::one))))
+            }),
         }
     }
 
@@ -179,6 +192,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Pieces(pieces) => pieces.remaining == 0,
+            Content::Forwarded(incoming) => incoming.is_end_stream(),
             Content::Stream(_) | Content::Watch(_) => false,
         }
     }
@@ -187,6 +201,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Pieces(pieces) => SizeHint::with_exact(pieces.remaining as u64),
+            Content::Forwarded(incoming) => incoming.size_hint(),
             Content::Stream(_) | Content::Watch(_) => SizeHint::default(),
         }
     }

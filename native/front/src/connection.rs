@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -31,6 +32,7 @@ pub struct Connection {
     pub activity: Activity,
     /// Of HTTP/1.1 alone: HTTP/2 has windows.
     pub outflow: Option<Outflow>,
+    unhurried: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -39,6 +41,7 @@ impl Connection {
         secure: bool,
         identity: Option<ClientIdentity>,
         use_http2: bool,
+        unhurried: Arc<AtomicBool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
@@ -47,7 +50,16 @@ impl Connection {
             token: TokenMemo::default(),
             activity: Activity::default(),
             outflow: (!use_http2).then(Outflow::default),
+            unhurried,
         })
+    }
+
+    /// It speaks another protocol from now on.
+    pub fn switched(&self) {
+        self.unhurried.store(true, Ordering::Relaxed);
+        if let Some(outflow) = &self.outflow {
+            outflow.switched();
+        }
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use http::{HeaderName, HeaderValue};
+use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::exchange::{Decisions, Exchange};
+use crate::forward::Forward;
 use crate::stream::StreamState;
-use crate::upgrade::UpgradeState;
 
 /// Something to run on Python's loop thread, inside `drain`.
 pub type Callback = Box<dyn FnOnce() + Send>;
@@ -24,6 +26,9 @@ const QUEUE_LIMIT: usize = 16_384;
 
 /// Response headers as Python gives them.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// What a connection is given to once its protocol is switched.
+pub type Serve = Box<dyn FnOnce(OnUpgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// Python's answer to a request.
 pub enum Reply {
@@ -40,8 +45,10 @@ pub enum Reply {
     Upgrade {
         status: u16,
         headers: Headers,
-        connection: Arc<UpgradeState>,
+        serve: Serve,
     },
+    /// Somebody else is to answer.
+    Forward(Box<Forward>),
     /// Go on in Rust as this user; `authorized` when Python has allowed the request.
     Resume {
         user: Arc<UserInfo>,

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,10 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A TCP stream that breaks with `TimedOut` when nothing could be written for `limit`.
+/// A TCP stream that breaks with `TimedOut` when nothing could be written for `limit`, unless it is `unhurried`.
 pub struct StallGuard {
     socket: TcpStream,
     limit: Duration,
+    /// Set once the connection speaks another protocol: a terminal's user may stop reading for as long as they like.
+    unhurried: Arc<AtomicBool>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -21,11 +25,15 @@ pub struct StallGuard {
 
 impl StallGuard {
     pub fn new(socket: TcpStream, limit: Duration) -> Self {
-        Self { socket, limit, stalled: None, waiting: false }
+        Self { socket, limit, unhurried: Arc::default(), stalled: None, waiting: false }
+    }
+
+    pub fn unhurried(&self) -> Arc<AtomicBool> {
+        self.unhurried.clone()
     }
 
     fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        if written.is_ready() || self.unhurried.load(Ordering::Relaxed) {
             self.waiting = false;
             return written;
         }

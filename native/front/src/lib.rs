@@ -6,11 +6,13 @@
 pub mod accept;
 pub mod authn;
 pub mod authz;
+pub mod backend_tls;
 mod body;
 mod builtin;
 pub mod cached;
 pub mod connection;
 pub mod exchange;
+pub mod forward;
 pub mod handoff;
 pub mod health;
 pub mod io;
@@ -35,3 +37,4 @@ mod watch_body;
 
 pub use http;
 pub use runtime::runtime;
+pub use rustls;

@@ -116,6 +116,16 @@ impl Server {
         self.listen(bind(host, port)?, Some(TlsAcceptor::from(Arc::new(config))))
     }
 
+    /// Serves HTTPS on a socket that listens already.
+    pub fn listen_tls_on(
+        self: &Arc<Self>,
+        socket: std::net::TcpListener,
+        config: ServerConfig,
+    ) -> io::Result<u16> {
+        socket.set_nonblocking(true)?;
+        self.listen(socket, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
     /// Serves the insecure port, on loopback addresses only (`InvalidInput` for others).
     pub fn listen_plain(self: &Arc<Self>, host: &str, port: u16) -> io::Result<u16> {
         let socket = bind(host, port)?;
@@ -165,7 +175,10 @@ impl Server {
             let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
             match tls {
                 Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
-                None => connection::serve(server, socket, Connection::new(remote, false, None, false)).await,
+                None => {
+                    let connection = Connection::new(remote, false, None, false, socket.unhurried());
+                    connection::serve(server, socket, connection).await;
+                }
             }
         });
     }
@@ -173,12 +186,14 @@ impl Server {
     async fn serve_tls(self: Arc<Self>, socket: StallGuard, remote: SocketAddr, acceptor: TlsAcceptor) {
         let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(socket));
         let Ok(Ok(stream)) = handshake.await else { return };
-        let (_, session) = stream.get_ref();
+        let (socket, session) = stream.get_ref();
+        let unhurried = socket.unhurried();
         let use_http2 = session.alpn_protocol() == Some(b"h2");
         let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
             ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
         });
-        connection::serve(self, stream, Connection::new(remote, true, identity, use_http2)).await;
+        let connection = Connection::new(remote, true, identity, use_http2, unhurried);
+        connection::serve(self, stream, connection).await;
     }
 
     pub fn handle(&self) -> &Handle {

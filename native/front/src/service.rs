@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
@@ -201,8 +201,8 @@ impl Server {
         Answer::Waiting(Box::pin(async move {
             let exchange = Arc::new(exchange);
             let _counted = server.metrics.in_flight(exchange.info.verb());
-            let response = match server.read_body(incoming, &exchange.headers).await {
-                Ok(body) => server.hand_over(&exchange, decisions, body, upgrade).await,
+            let response = match server.take_body(incoming, &exchange).await {
+                Ok((body, unread)) => server.hand_over(&exchange, decisions, body, unread, upgrade).await,
                 Err(refused) => server.render(&exchange, status::refusal_to(&exchange, &refused)),
             };
             server.metrics.record(&exchange, response.status().as_u16());
@@ -218,6 +218,18 @@ impl Server {
     fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
         self.metrics.record(exchange, response.status().as_u16());
         Answer::Ready(Some(response))
+    }
+
+    /// The whole body, or the body unread where the request is to be passed on to somebody.
+    async fn take_body(
+        &self,
+        incoming: Incoming,
+        exchange: &Exchange,
+    ) -> Result<(Bytes, Option<Incoming>), Status> {
+        if exchange.info.is_resource() && exchange.info.subresource() == "proxy" {
+            return Ok((Bytes::new(), Some(incoming)));
+        }
+        Ok((self.read_body(incoming, &exchange.headers).await?, None))
     }
 
     async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Status> {
@@ -254,6 +266,7 @@ impl Server {
         exchange: &Arc<Exchange>,
         mut decisions: Decisions,
         body: Bytes,
+        unread: Option<Incoming>,
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         loop {
@@ -284,14 +297,16 @@ impl Server {
                 Ok(Reply::Stream { status, headers, stream }) => {
                     return assemble(status, headers, Body::stream(stream));
                 }
-                Ok(Reply::Upgrade { status, headers, connection }) => {
+                Ok(Reply::Forward(forward)) => {
+                    let body = unread.map_or(Either::Right(Full::new(body)), Either::Left);
+                    return self.forward(exchange, &forward, body, upgrade).await;
+                }
+                Ok(Reply::Upgrade { status, headers, serve }) => {
                     let Some(upgrade) = upgrade else {
                         return status::refusal(&Status::bad_request("Upgrade request required"));
                     };
-                    if let Some(outflow) = &exchange.connection.outflow {
-                        outflow.switched();
-                    }
-                    self.handle().spawn(connection.run(upgrade));
+                    exchange.connection.switched();
+                    self.handle().spawn(serve(upgrade));
                     return switch_protocols(status, headers);
                 }
                 Ok(Reply::Resume { user, authorized }) => {
@@ -355,7 +370,7 @@ fn assemble(status: u16, headers: Headers, body: Body) -> Response<Body> {
     response
 }
 
-fn switch_protocols(status: u16, headers: Headers) -> Response<Body> {
+pub(crate) fn switch_protocols(status: u16, headers: Headers) -> Response<Body> {
     let mut response = assemble(status, headers, Body::empty());
     response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("Upgrade"));
     response

@@ -73,6 +73,11 @@ fn cannot(username: &str, attributes: &Attributes<'_>) -> String {
     format!("User {username:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}")
 }
 
+/// An error that upstream has no reason for.
+pub fn unknown(message: &str) -> Status {
+    Status::failure(500, "", message)
+}
+
 pub fn body_too_large(limit: usize) -> Status {
     Status::too_large_body(format_args!("limit is {limit}"))
 }

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::handoff::Handoff;
+use crate::handoff::{Handoff, Serve};
 use crate::stream::StreamState;
 
 /// Pieces read ahead of the callback.
@@ -17,6 +17,11 @@ const PIECE: usize = 64 * 1024;
 
 /// Gets each piece read, an empty one at the end.
 pub type OnData = Arc<dyn Fn(Bytes) + Send + Sync>;
+
+/// The connection, once the answer that switches its protocol has gone out; None when the client went before.
+pub async fn switched(upgrade: OnUpgrade) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
+    upgrade.await.ok().map(TokioIo::new)
+}
 
 /// One switched connection as Python sees it.
 pub struct UpgradeState {
@@ -43,10 +48,15 @@ impl UpgradeState {
         fresh
     }
 
+    /// What to do with the connection.
+    pub fn serve(self: Arc<Self>) -> Serve {
+        Box::new(|upgrade| Box::pin(self.run(upgrade)))
+    }
+
     /// Runs until either side ends; then both are closed.
     pub async fn run(self: Arc<Self>, upgrade: OnUpgrade) {
-        if let Ok(upgraded) = upgrade.await {
-            let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+        if let Some(connection) = switched(upgrade).await {
+            let (reader, writer) = tokio::io::split(connection);
             tokio::select! {
                 () = self.read(reader) => {}
                 () = self.write(writer) => {}

@@ -444,3 +444,20 @@ async def test_a_container_that_must_not_be_root_is_not_started_as_root(
         assert node.container()["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": message}
     else:
         assert node.status()["phase"] == "Running"
+
+
+async def test_an_ephemeral_container_runs_once_beside_the_others(node: Node) -> None:
+    await node.run()
+    spec = node.pod()["spec"]
+    added = {**container(), "name": "debug", "targetContainerName": "main"}
+    node.api.change("pods", "pod", spec={**spec, "ephemeralContainers": [added]})
+    await node.settle()
+    (told,) = node.status()["ephemeralContainerStatuses"]
+    assert (told["name"], told["state"].keys(), told["ready"]) == ("debug", {"running"}, False)
+    assert node.runtime.config("debug").target
+    assert node.condition("Ready")["status"] == "True"
+    node.runtime.end("debug", 1)
+    await node.settle(60)
+    (told,) = node.status()["ephemeralContainerStatuses"]
+    assert told["state"]["terminated"]["exitCode"] == 1
+    assert (node.runtime.attempts("debug"), node.status()["phase"]) == (1, "Running")

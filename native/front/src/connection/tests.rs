@@ -37,7 +37,7 @@ impl Pair {
         let server =
             Server::new(Limits::default(), Clock::default(), Arc::new(Nothing), policy, handle).unwrap();
         let (client, end) = tokio::io::duplex(PIPE);
-        let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, false);
+        let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, false, Arc::default());
         tokio::spawn(serve(server.clone(), end, connection));
         Self { server, client }
     }
@@ -96,7 +96,7 @@ async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
     let pending = pair.ask(asked).await;
     let connection = UpgradeState::new(pair.server.handoff.clone());
-    let reply = Reply::Upgrade { status: 101, headers: Vec::new(), connection: connection.clone() };
+    let reply = Reply::Upgrade { status: 101, headers: Vec::new(), serve: connection.clone().serve() };
     assert!(pending.reply.send(reply).is_ok());
     pair.read_until("\r\n\r\n").await;
     let said = format!("{BARE_400}\r\n");

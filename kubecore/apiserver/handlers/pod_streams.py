@@ -1,0 +1,116 @@
+"""pods/exec, attach and portforward: the connection is passed on to the kubelet of the pod's node.
+
+After upstream pkg/registry/core/pod/rest/subresources.go and pod/strategy.go (streamLocation). What protocols there are
+is the kubelet's to know: it is asked as we were, and a refusal of its is the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode
+
+from kubecore import _native
+from kubecore.api import errors
+from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.handlers.kubelets import JSON, Kubelet, KubeletConnection, chosen_container, kubelet_of
+from kubecore.apiserver.handlers.request import Request, Response
+from kubecore.apiserver.registry.codec import loads
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.handlers.chain import Handler
+    from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.registry.registry import Registry
+
+# As the options of the API are called, and as the kubelet calls them.
+_STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
+
+
+class PodStreams:
+    def __init__(self, registry: Registry, kubelets: KubeletConnection, authorizer: Authorizer) -> None:
+        self._registry = registry
+        self._kubelets = kubelets
+        self._authorizer = authorizer
+
+    def handlers(self) -> dict[tuple[str, str, str], Handler]:
+        """By (group resource, subresource, verb)."""
+        found: dict[tuple[str, str, str], Handler] = {}
+        for verb in ("get", "create"):
+            found["pods", "exec", verb] = self._exec
+            found["pods", "attach", verb] = self._attach
+            found["pods", "portforward", verb] = self._port_forward
+        return found
+
+    async def _exec(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        options = parse_qsl(request.query, keep_blank_values=True)
+        params = _streams(options) + [(name, value) for name, value in options if name == "command"]
+        self._to_container(request, user, served, params)
+        return None
+
+    async def _attach(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        self._to_container(request, user, served, _streams(parse_qsl(request.query, keep_blank_values=True)))
+        return None
+
+    async def _port_forward(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        self._check(request, user)
+        ports = [value for name, value in parse_qsl(request.query) if name == "ports"]
+        params = [("port", ",".join(ports))] if ports else []
+        kubelet = self._kubelet(request, loads(served.stored().get(request.namespace, request.name).value))
+        path = quote(f"/portForward/{request.namespace}/{request.name}")
+        self._pass_on(request, kubelet, path, params)
+        return None
+
+    def _to_container(self, request: Request, user: UserInfo, served: Served, params: list[tuple[str, str]]) -> None:
+        self._check(request, user)
+        pod = loads(served.stored().get(request.namespace, request.name).value)
+        wanted = next((value for name, value in parse_qsl(request.query) if name == "container"), "")
+        container = chosen_container(pod, wanted)
+        path = quote(f"/{request.subresource}/{request.namespace}/{request.name}/{container}")
+        self._pass_on(request, self._kubelet(request, pod), path, params)
+
+    def _kubelet(self, request: Request, pod: JSON) -> Kubelet:
+        node = (pod.get("spec") or {}).get("nodeName") or ""
+        if not node:
+            raise errors.bad_request(f"pod {request.name} does not have a host assigned")
+        return kubelet_of(self._registry, node)
+
+    def _pass_on(self, request: Request, kubelet: Kubelet, path: str, params: list[tuple[str, str]]) -> None:
+        """Raises 400 for a request that does not ask for another protocol, or cannot, having come from within."""
+        if not isinstance(request, _native.Request) or not _is_upgrade(request):
+            raise errors.bad_request("Upgrade request required")
+        target = f"{path}?{urlencode(params)}" if params else path
+        _native.forward(request, host=kubelet.host, port=kubelet.port, target=target, tls=self._kubelets.tls())
+
+    def _check(self, request: Request, user: UserInfo) -> None:
+        """A client that asks by GET, as WebSockets do, must be allowed to create as well (upstream issue 133515)."""
+        if request.verb != "create":
+            attributes = Attributes(
+                "create",
+                group=request.api_group,
+                version=request.api_version,
+                resource=request.resource,
+                subresource=request.subresource,
+                namespace=request.namespace,
+                name=request.name,
+            )
+            allowed, reason = self._authorizer.authorize(user, attributes)
+            if not allowed:
+                raise errors.forbidden(request.api_group, request.resource, request.name, reason)
+
+
+def _is_upgrade(request: _native.Request) -> bool:
+    return request.wants_upgrade and any(
+        name == "connection" and "upgrade" in value.lower() for name, value in request.headers()
+    )
+
+
+def _streams(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for name, value in options:
+        first.setdefault(name, value)
+    return [(theirs, "1") for ours, theirs in _STREAMS if ours in first and is_true(first[ours])]
+
+
+def is_true(text: str) -> bool:
+    """As apimachinery's Convert_Slice_string_To_bool: all but these is true, no value at all included."""
+    return text.lower() not in ("false", "0")

@@ -1,0 +1,32 @@
+"""What separates containers of the `host` runtime from the host: what the kernel allows, found out by trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubecore.kubelet.runtime import launching, mounting
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What the kernel lets us give a pod. `reason`: one line for the user."""
+
+    namespaces: bool
+    user_namespace: bool
+    reason: str
+
+
+def probe_isolation() -> Isolation:
+    """Try the real thing, from best to least."""
+    wanted = launching.NEW_MOUNT | launching.NEW_IPC | launching.NEW_UTS | launching.NEW_PID
+    steps = mounting.private_steps()
+    try:
+        launching.create_namespaces(wanted, steps=steps).close()
+        return Isolation(True, False, "containers have mount, pid, ipc and uts namespaces")
+    except OSError:
+        pass
+    try:
+        launching.create_namespaces(wanted | launching.NEW_USER, steps=steps).close()
+        return Isolation(True, True, "containers have user, mount, pid, ipc and uts namespaces")
+    except OSError as error:
+        return Isolation(False, False, f"containers are plain processes: no namespaces ({error.strerror})")

@@ -1,0 +1,301 @@
+//! Requests passed on to a kubelet, a pod or a service: HTTP, and connections that both sides switch to another
+//! protocol, whose bytes then go through here unread.
+//!
+//! After apimachinery `pkg/util/proxy/upgradeaware.go`: a backend that refuses to switch has its refusal passed on, and
+//! no connection stays; where one side of a switched connection ends, so does the other.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use kubecore_core::status::Status;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::body::Body;
+use crate::exchange::Exchange;
+use crate::lifespan::Phase;
+use crate::server::Server;
+use crate::{service, status};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A refusal to switch is passed on within this time and up to this length.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
+const REFUSAL_BYTES: usize = 1 << 20;
+const BUFFER: usize = 64 * 1024;
+
+/// Of the client's credentials the backend hears nothing.
+const PRIVATE: [&str; 2] = ["authorization", "impersonate-"];
+/// What concerns one connection only.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+const CROSS_ORIGIN: [&str; 4] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+];
+
+/// Where a request goes.
+pub struct Forward {
+    pub host: String,
+    pub port: u16,
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Path and query as the backend is to see them.
+    pub target: String,
+    /// Under which path of ours the backend's `/` is seen; redirects and X-Forwarded-Uri are told with it. None where
+    /// the backend is one of the cluster's own.
+    pub prefix: Option<String>,
+    /// A redirect is an error (502).
+    pub rejects_redirects: bool,
+}
+
+/// The request's body, when it has not been read.
+type RequestBody = Either<Incoming, Full<Bytes>>;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Server {
+    /// The backend's answer. With `upgrade` the connections are joined once the backend has switched.
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        forward: &Forward,
+        body: RequestBody,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response<Body> {
+        let switching = upgrade.is_some();
+        let answer = match ask(exchange, forward, body, switching).await {
+            Ok(answer) => answer,
+            Err(problem) => return status::refusal_to(exchange, &unreachable(&problem, switching)),
+        };
+        match upgrade {
+            None => pass_on(exchange, forward, answer),
+            Some(client) => self.switch(exchange, client, answer).await,
+        }
+    }
+
+    async fn switch(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        client: OnUpgrade,
+        mut answer: Response<Incoming>,
+    ) -> Response<Body> {
+        let code = answer.status();
+        if code != StatusCode::SWITCHING_PROTOCOLS {
+            if code.is_client_error() || code.is_server_error() {
+                return refused(answer).await;
+            }
+            let text = format!("invalid upgrade response: status code {}", code.as_u16());
+            return status::refusal_to(exchange, &status::unknown(&text));
+        }
+        let backend = hyper::upgrade::on(&mut answer);
+        exchange.connection.switched();
+        let mut phase = self.phase.subscribe();
+        self.handle().spawn(async move {
+            let joined = async {
+                let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
+                join(TokioIo::new(client), TokioIo::new(backend)).await;
+            };
+            tokio::select! {
+                () = joined => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
+            }
+        });
+        let headers = answer.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        service::switch_protocols(code.as_u16(), headers)
+    }
+}
+
+/// Copies both ways until either side ends; what it has sent before is delivered.
+async fn join(client: impl Stream, backend: impl Stream) {
+    let (from_client, mut to_client) = tokio::io::split(client);
+    let (from_backend, mut to_backend) = tokio::io::split(backend);
+    let mut from_client = BufReader::with_capacity(BUFFER, from_client);
+    let mut from_backend = BufReader::with_capacity(BUFFER, from_backend);
+    tokio::select! {
+        _ = tokio::io::copy_buf(&mut from_client, &mut to_backend) => {}
+        _ = tokio::io::copy_buf(&mut from_backend, &mut to_client) => {}
+    }
+    let _ = tokio::join!(to_client.shutdown(), to_backend.shutdown());
+}
+
+/// What went wrong on the way to a backend, in Go's words where they are known by them.
+struct Problem(String);
+
+impl Problem {
+    fn dialing(forward: &Forward, error: &io::Error) -> Self {
+        let why = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+            io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+            io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+            io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+            _ => error.to_string(),
+        };
+        Self(format!("dial tcp {}: {why}", authority(forward)))
+    }
+}
+
+fn authority(forward: &Forward) -> String {
+    if forward.host.contains(':') {
+        format!("[{}]:{}", forward.host, forward.port)
+    } else {
+        format!("{}:{}", forward.host, forward.port)
+    }
+}
+
+fn unreachable(problem: &Problem, switching: bool) -> Status {
+    if switching {
+        return status::unknown(&format!("error dialing backend: {}", problem.0));
+    }
+    Status::unavailable(format!("error trying to reach service: {}", problem.0))
+}
+
+async fn ask(
+    exchange: &Exchange,
+    forward: &Forward,
+    body: RequestBody,
+    switching: bool,
+) -> Result<Response<Incoming>, Problem> {
+    let stream = tokio::time::timeout(DIAL_TIMEOUT, dial(forward))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map_err(|error| Problem::dialing(forward, &error))?;
+    let broken = |error: hyper::Error| Problem(error.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends with the answer's body, or is given away when the backend switches.
+    tokio::spawn(connection.with_upgrades());
+    let mut request = Request::new(body);
+    *request.method_mut() = exchange.method.clone();
+    *request.uri_mut() = forward.target.parse().map_err(|_| Problem("invalid request path".to_owned()))?;
+    *request.headers_mut() = request_headers(exchange, forward, switching);
+    sender.send_request(request).await.map_err(broken)
+}
+
+async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
+    let socket = TcpStream::connect((forward.host.as_str(), forward.port)).await?;
+    socket.set_nodelay(true)?;
+    let Some(config) = &forward.tls else { return Ok(Box::new(socket)) };
+    let name = ServerName::try_from(forward.host.clone())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
+    Ok(Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?))
+}
+
+fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(exchange.headers.len() + 4);
+    for (name, value) in &exchange.headers {
+        let text = name.as_str();
+        let own = PRIVATE.iter().any(|private| text.starts_with(private));
+        if !own && (switching || !HOP_BY_HOP.contains(&text)) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let set = |headers: &mut HeaderMap, name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    let client = exchange.connection.remote.ip().to_string();
+    let before = exchange.header("x-forwarded-for").map(|before| format!("{before}, {client}"));
+    set(&mut headers, "x-forwarded-for", &before.unwrap_or(client));
+    if let (Some(prefix), false) = (&forward.prefix, switching) {
+        let path = forward.target.split('?').next().unwrap_or("/");
+        set(&mut headers, "x-forwarded-uri", &format!("{prefix}{path}"));
+        set(&mut headers, "x-forwarded-host", exchange.header(header::HOST).unwrap_or(""));
+        set(&mut headers, "x-forwarded-proto", if exchange.connection.secure { "https" } else { "http" });
+    }
+    if !headers.contains_key(header::HOST) {
+        set(&mut headers, "host", &authority(forward));
+    }
+    headers
+}
+
+/// The answer of a backend that was only asked over HTTP.
+fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -> Response<Body> {
+    let (mut parts, incoming) = answer.into_parts();
+    let redirects = parts.status.is_redirection() && parts.headers.contains_key(header::LOCATION);
+    if redirects && forward.rejects_redirects {
+        let text = "the backend attempted to redirect this request, which is not permitted";
+        let mut response = Response::new(Body::full(text));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        return response;
+    }
+    for name in HOP_BY_HOP {
+        parts.headers.remove(name);
+    }
+    if let Some(prefix) = &forward.prefix {
+        CROSS_ORIGIN.iter().for_each(|name| drop(parts.headers.remove(*name)));
+        if let Some(told) = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok())
+            && let Some(seen) = relocated(told, prefix, forward, exchange)
+        {
+            parts.headers.insert(header::LOCATION, seen);
+        }
+    }
+    let mut response = Response::new(if exchange.method == Method::HEAD {
+        Body::empty()
+    } else {
+        Body::forwarded(incoming)
+    });
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    response
+}
+
+/// A redirect within the backend as the client reaches it; None for one that leads elsewhere.
+fn relocated(told: &str, prefix: &str, forward: &Forward, exchange: &Exchange) -> Option<HeaderValue> {
+    let path = if told.starts_with('/') && !told.starts_with("//") {
+        told
+    } else {
+        let (_, rest) = told.split_once("//")?;
+        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+        let asked = exchange.header(header::HOST).unwrap_or("");
+        if host != authority(forward) && host != asked && host != forward.host {
+            return None;
+        }
+        rest.get(host.len()..).filter(|path| !path.is_empty()).unwrap_or("/")
+    };
+    if path.starts_with(prefix) {
+        return None;
+    }
+    HeaderValue::from_str(&format!("{prefix}{path}")).ok()
+}
+
+/// A refusal to switch, as the backend has put it. Its connection ends here.
+async fn refused(answer: Response<Incoming>) -> Response<Body> {
+    let (parts, incoming) = answer.into_parts();
+    let text = tokio::time::timeout(REFUSAL_TIMEOUT, Limited::new(incoming, REFUSAL_BYTES).collect()).await;
+    let text = text.ok().and_then(Result::ok).map(|collected| collected.to_bytes()).unwrap_or_default();
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = parts.status;
+    for (name, value) in &parts.headers {
+        let length = name == header::CONTENT_LENGTH;
+        if !length && !HOP_BY_HOP.contains(&name.as_str()) {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Method;
+
+use super::*;
+use crate::connection::Connection;
+use crate::request_info::RequestInfo;
+
+fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
+    let path = "/api/v1/namespaces/n/pods/p/proxy/";
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+    Exchange {
+        method: Method::GET,
+        headers,
+        query: String::new(),
+        info: RequestInfo::parse(&Method::GET, path, "").unwrap(),
+        connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
+        started: Instant::now(),
+    }
+}
+
+fn forward(prefix: Option<&str>) -> Forward {
+    Forward {
+        host: "10.1.2.3".into(),
+        port: 8080,
+        tls: None,
+        target: "/page?x=1".into(),
+        prefix: prefix.map(str::to_owned),
+        rejects_redirects: false,
+    }
+}
+
+#[test]
+fn a_backend_sees_neither_credentials_nor_what_concerns_the_connection() {
+    let exchange = exchange(&[
+        ("authorization", "Bearer secret"),
+        ("impersonate-user", "eve"),
+        ("connection", "keep-alive"),
+        ("x-mine", "kept"),
+        ("host", "api:6443"),
+        ("x-forwarded-for", "10.9.9.9"),
+    ]);
+    let headers = request_headers(&exchange, &forward(Some("/prefix")), false);
+    let shown: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("x-mine", "kept"),
+            ("host", "api:6443"),
+            ("x-forwarded-for", "10.9.9.9, 127.0.0.1"),
+            ("x-forwarded-uri", "/prefix/page"),
+            ("x-forwarded-host", "api:6443"),
+            ("x-forwarded-proto", "https"),
+        ]
+    );
+}
+
+#[test]
+fn a_switch_of_protocols_is_asked_for_as_the_client_did() {
+    let exchange = exchange(&[("connection", "Upgrade"), ("upgrade", "SPDY/3.1")]);
+    let headers = request_headers(&exchange, &forward(None), true);
+    assert_eq!(headers.get("connection").unwrap(), "Upgrade");
+    assert_eq!(headers.get("upgrade").unwrap(), "SPDY/3.1");
+    assert_eq!(headers.get("host").unwrap(), "10.1.2.3:8080");
+}
+
+#[test]
+fn a_redirect_within_the_backend_leads_through_the_proxy() {
+    let exchange = exchange(&[("host", "api:6443")]);
+    let seen = |told: &str| {
+        let value = relocated(told, "/prefix", &forward(Some("/prefix")), &exchange);
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(seen("/login").as_deref(), Some("/prefix/login"));
+    assert_eq!(seen("http://10.1.2.3:8080/login?a=b").as_deref(), Some("/prefix/login?a=b"));
+    assert_eq!(seen("https://api:6443/login").as_deref(), Some("/prefix/login"));
+    assert_eq!(seen("/prefix/login"), None);
+    assert_eq!(seen("https://elsewhere.example/login"), None);
+}

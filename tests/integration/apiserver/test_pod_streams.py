@@ -1,0 +1,199 @@
+"""exec, attach and port-forward as the API server passes them on: to a kubelet that the test plays, byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, pod
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+UPGRADE = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
+
+
+@dataclass
+class Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def head(self) -> str:
+        return (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)).decode()
+
+    async def ended(self) -> bytes:
+        """What comes until the other side closes."""
+        return await asyncio.wait_for(self.reader.read(), 60)
+
+
+@dataclass
+class PlayedKubelet:
+    """`answer` is what it says to the next request."""
+
+    answer: bytes = SWITCHED
+    connections: asyncio.Queue[Connection] = field(default_factory=asyncio.Queue)
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.put_nowait(Connection(reader, writer))
+
+    async def asked(self) -> tuple[str, Connection]:
+        """The next request's head, answered."""
+        connection = await asyncio.wait_for(self.connections.get(), 60)
+        head = await connection.head()
+        connection.writer.write(self.answer)
+        return head, connection
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def kubelet(server: APIServer, cluster: Api) -> AsyncIterator[PlayedKubelet]:
+    played = PlayedKubelet()
+    server.issue_serving_certificate("streamer", ["streamer"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    folder = server.config.data_dir / "pki"
+    context.load_cert_chain(folder / "streamer.crt", folder / "streamer.key")
+    listener = await asyncio.start_server(played.connected, "127.0.0.1", 0, ssl=context)
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": listener.sockets[0].getsockname()[1]}},
+    }
+    code, made = await cluster.create("v1/nodes", {"metadata": {"name": "streamer"}, "status": status})
+    assert code == 201, made
+    yield played
+    await cluster.delete("v1/nodes", "streamer")
+    listener.close()
+
+
+@asynccontextmanager
+async def client(server: APIServer) -> AsyncIterator[Connection]:
+    """A connection to the API server as an administrator."""
+    context = ssl.create_default_context(cadata=server.authority.certificate.decode())
+    context.check_hostname = False
+    folder = server.config.data_dir
+    pair = server.issue_client_certificate("admin", ["system:masters"])
+    (folder / "streams.pem").write_bytes(pair.certificate + pair.key)
+    context.load_cert_chain(folder / "streams.pem")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.secure_port, ssl=context)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+Ask = Callable[[str], Awaitable[None]]
+
+
+def request(api: Api, rest: str, *, method: str = "POST", headers: str = UPGRADE) -> bytes:
+    path = api.path("v1/pods", "shell")
+    return f"{method} {path}/{rest} HTTP/1.1\r\nHost: api\r\n{headers}Content-Length: 0\r\n\r\n".encode()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shell(api: Api) -> Api:
+    made = pod("shell", nodeName="streamer")
+    code, made = await api.create("v1/pods", made)
+    assert code == 201, made
+    return api
+
+
+async def test_both_sides_are_joined_once_the_kubelet_has_switched(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    async with client(server) as ours:
+        ours.writer.write(request(shell, "exec?command=a&command=b%20c&stdin=true&stdout=1&tty=false"))
+        asked, theirs = await kubelet.asked()
+        first = asked.splitlines()[0]
+        assert first == f"POST /exec/{shell.namespace}/shell/main?input=1&output=1&command=a&command=b+c HTTP/1.1"
+        assert "x-stream-protocol-version: v4.channel.k8s.io" in asked.lower()
+        assert (await ours.head()).startswith("HTTP/1.1 101 ")
+        ours.writer.write(b"to the kubelet")
+        assert await theirs.reader.readexactly(14) == b"to the kubelet"
+        theirs.writer.write(b"to the client")
+        theirs.writer.close()
+        assert await ours.ended() == b"to the client"
+
+
+async def test_the_kubelet_hears_that_the_client_has_gone(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    async with client(server) as ours:
+        ours.writer.write(request(shell, "attach?stdout=true"))
+        _, theirs = await kubelet.asked()
+        await ours.head()
+    assert await theirs.ended() == b""
+
+
+async def test_a_refusal_is_passed_on_and_leaves_no_connection(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    kubelet.answer = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nno!"
+    async with client(server) as ours:
+        ours.writer.write(request(shell, "portforward?ports=80&ports=443"))
+        asked, theirs = await kubelet.asked()
+        assert asked.startswith(f"POST /portForward/{shell.namespace}/shell?port=80%2C443 HTTP/1.1")
+        assert (await ours.head()).startswith("HTTP/1.1 403 ")
+        assert await ours.reader.readexactly(3) == b"no!"
+        assert await theirs.ended() == b""
+        # The client's connection speaks HTTP still: nothing was switched.
+        ours.writer.write(b"GET /healthz HTTP/1.1\r\nHost: api\r\n\r\n")
+        assert (await ours.head()).startswith("HTTP/1.1 200 ")
+
+
+async def test_an_answer_that_switches_nothing_is_an_error(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    kubelet.answer = b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n"
+    async with client(server) as ours:
+        ours.writer.write(request(shell, "exec?command=a&stdout=1"))
+        _, theirs = await kubelet.asked()
+        head = await ours.head()
+        assert head.startswith("HTTP/1.1 500 ")
+        assert "elsewhere" not in head
+        assert await theirs.ended() == b""
+
+
+async def test_who_may_get_but_not_create_switches_nothing(server: APIServer, shell: Api) -> None:
+    role = {"metadata": {"name": "looks"}, "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}]}
+    await shell.create("rbac.authorization.k8s.io/v1/roles", role)
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "looks"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}
+    binding = {"metadata": {"name": "looks"}, "roleRef": reference, "subjects": [subject]}
+    await shell.create("rbac.authorization.k8s.io/v1/rolebindings", binding)
+    eve = Api(server.transport(username="eve"), shell.namespace)
+    code, told = await eve.call("GET", shell.path("v1/pods", "shell", "exec"), command="true", stdout="true")
+    assert (code, told["reason"], told["details"]["kind"]) == (403, "Forbidden", "pods")
+
+
+@pytest.mark.usefixtures("kubelet")
+async def test_what_asks_for_no_other_protocol_is_a_bad_request(server: APIServer, shell: Api) -> None:
+    async with client(server) as ours:
+        ours.writer.write(request(shell, "exec?command=a&stdout=1", headers=""))
+        assert (await ours.head()).startswith("HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "code", "message"),
+    [
+        ("shell", {"container": "other"}, 400, "container other is not valid for pod shell"),
+        ("nobody", {}, 404, 'pods "nobody" not found'),
+        ("unbound", {}, 400, "pod unbound does not have a host assigned"),
+        ("two", {}, 400, "a container name must be specified for pod two, choose one of: [main other]"),
+    ],
+)
+async def test_what_cannot_be_found_is_told_in_kubernetes_words(
+    shell: Api, name: str, query: dict[str, str], code: int, message: str
+) -> None:
+    await shell.create("v1/pods", pod("unbound"))
+    two = pod("two")
+    two["spec"]["containers"].append({**two["spec"]["containers"][0], "name": "other"})
+    await shell.create("v1/pods", two)
+    path = shell.path("v1/pods", name, "exec")
+    answered, told = await shell.call("POST", path, command="true", stdout="true", **query)
+    assert (answered, told["message"]) == (code, message)
