@@ -9,6 +9,7 @@ import asyncio
 import base64
 import ssl
 import sys
+from typing import cast
 
 import orjson
 
@@ -20,8 +21,7 @@ class Webhook(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._data += data
