@@ -83,7 +83,7 @@ def executing(*command: str, streams: str = "output error") -> str:
 @pytest.fixture
 async def pod(node: Running) -> Running:
     """A pod named `pod` that only waits."""
-    node.pod("pod", shell("exec sleep 3600"))
+    node.pod("pod", shell("exec sleep 3600"), terminationGracePeriodSeconds=0)
     await node.phase("pod", "Running")
     return node
 

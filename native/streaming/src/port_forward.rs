@@ -5,7 +5,6 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::join;
 use rustc_hash::FxHashMap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -216,17 +215,19 @@ impl Streams {
         self.send(self.data, &[], true).await;
     }
 
-    /// Both ways; each direction ends by itself.
+    /// Both ways, until the pod has said everything. That the client has, the pod is told, and may go on; the other
+    /// way round it may not: older clients end their side only once both streams towards them have ended.
     async fn copy(&self, socket: TcpStream, mut incoming: mpsc::Receiver<Bytes>) {
         let _ = socket.set_nodelay(true);
         let (mut from_pod, mut to_pod) = socket.into_split();
         let up = async {
             while let Some(data) = incoming.recv().await {
                 if to_pod.write_all(&data).await.is_err() {
-                    return;
+                    break;
                 }
             }
             let _ = to_pod.shutdown().await;
+            std::future::pending::<()>().await;
         };
         let down = async {
             while let Ok(Some(frame)) = self.read(&mut from_pod).await {
@@ -236,7 +237,10 @@ impl Streams {
             }
             self.send(self.data, &[], true).await;
         };
-        join(up, down).await;
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+        }
     }
 
     /// The next data frame; None at the end.
