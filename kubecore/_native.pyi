@@ -414,6 +414,24 @@ class Forwarder:
         destination its port refuses connections. `proxy_protocol` 1 or 2 tells destinations of a TCP service their
         clients' addresses in that version of the PROXY protocol. OSError with errno as bind(2) gives it; ValueError for
         an unknown service, one that is listened for already, and SCTP."""
+    def set_access(
+        self,
+        protocol: str,
+        address: str,
+        port: int,
+        *,
+        sources: Sequence[str] = ...,
+        silent: bool = False,
+        inside_mark: int | None = None,
+        inside_ranges: Sequence[str] = ...,
+        transparent_ranges: Sequence[str] = ...,
+    ) -> None:
+        """Who may come to a service that is listened for, from now on. Packets from elsewhere than `sources` (ranges;
+        none: everywhere) are dropped. `silent`: while there is no destination they are dropped, too, not refused.
+        Clients of this host and of `inside_ranges` are led by the service with the firewall mark `inside_mark`;
+        destinations of TCP in `transparent_ranges` see the addresses of all others (needs CAP_NET_ADMIN, and a host
+        that keeps answers to these).
+        ValueError for what is no range, an unknown service, and one that is not listened for."""
     def close(self, protocol: str, address: str, port: int) -> bool:
         """Free the port; open connections live on. False: it was not listened for."""
     def shutdown(self) -> None:

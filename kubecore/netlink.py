@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,15 @@ NESTED = 0x8000
 _F_EXCL, _F_CREATE = 0x200, 0x400
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _GETROUTE = 24, 26
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWRULE, _DELRULE = 32, 33
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _BRPORT_MODE = 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_FRA_MARK, _FRA_TABLE, _FR_TO_TABLE = 10, 15, 1
+_RTN_LOCAL, _SCOPE_HOST, _LOOPBACK = 2, 254, 1
 _IFF_UP = 1
 # An IPv6 address is used at once: nobody else on a link of ours can have it.
 _IFA_F_NODAD = 0x02
@@ -195,6 +199,34 @@ class Netlink:
         if gateway is not None:
             body += attribute(_RTA_GATEWAY, gateway.packed)
         self._request(_NEWROUTE, ACK | _F_CREATE, body)
+
+    def keep_marked(self, mark: int) -> None:
+        """Packets with this mark are for the host itself, whatever their address. The routing table for it has the mark
+        as its number."""
+        table = attribute(_RTA_TABLE, struct.pack("=I", mark))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            route = _ROUTE.pack(family, 0, 0, 0, 0, _RTPROT_BOOT, _SCOPE_HOST, _RTN_LOCAL, 0)
+            to_itself = attribute(_RTA_OIF, struct.pack("=I", _LOOPBACK))
+            with suppress(FileExistsError):
+                self._request(_NEWROUTE, ACK | _F_CREATE | _F_EXCL, route + table + to_itself)
+            with suppress(FileExistsError):
+                self._request(_NEWRULE, ACK | _F_CREATE | _F_EXCL, self._marked(family, mark))
+
+    def release_marked(self, mark: int) -> None:
+        """Undo `keep_marked`."""
+        table = attribute(_RTA_TABLE, struct.pack("=I", mark))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(FileNotFoundError):
+                self._request(_DELRULE, ACK, self._marked(family, mark))
+            with suppress(ProcessLookupError):
+                route = _ROUTE.pack(family, 0, 0, 0, 0, _RTPROT_BOOT, _SCOPE_HOST, _RTN_LOCAL, 0)
+                self._request(_DELROUTE, ACK, route + table)
+
+    @staticmethod
+    def _marked(family: int, mark: int) -> bytes:
+        number = struct.pack("=I", mark)
+        head = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, _FR_TO_TABLE, 0)
+        return head + attribute(_FRA_MARK, number) + attribute(_FRA_TABLE, number)
 
     def routes(self, version: int = 4) -> list[Network]:
         """Destinations of the main routing table of IPv4 or IPv6, the default route among them as 0.0.0.0/0 or ::/0."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kubecore import _native
 from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.table import ServiceTable
 
@@ -69,7 +70,8 @@ def make_data_plane(config: ProxyConfig, clock: _native.Clock | None) -> DataPla
         return _make_nftables(config, book)
     if config.mode == "ipvs":
         return _make_ipvs(config, book, clock)
-    return ServiceTable(clock=clock, addresses=book)
+    borrowed = BorrowedAddresses(config.table) if book is not None else None
+    return ServiceTable(clock=clock, addresses=book, pod_ranges=config.pod_ranges, borrowed=borrowed)
 
 
 def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
@@ -84,14 +86,16 @@ def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
 
 def _make_ipvs(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
     from kubecore.proxy.held_addresses import HeldAddresses
+    from kubecore.proxy.ipvs.source_guard import SourceGuard
     from kubecore.proxy.ipvs.table import IpvsTable, connect, local_addresses
 
     connection = connect()
     link = _prepare(config, book)
     return IpvsTable(
         held=HeldAddresses(book),
-        userspace=ServiceTable(clock=clock) if book is not None else None,
+        userspace=ServiceTable(clock=clock, pod_ranges=config.pod_ranges) if book is not None else None,
         connection=connection,
+        guard=SourceGuard(config.table),
         node_addresses=partial(local_addresses, link),
     )
 

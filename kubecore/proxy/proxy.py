@@ -239,9 +239,6 @@ class ServiceProxy:
 
     def _tell_of_limits(self, service: Object, servers: list[VirtualServer], told: set[str]) -> None:
         """Of what the Service asks for and the mode has not."""
-        if self.mode != "nftables" and any(server.source_ranges for server in servers):
-            message = f"loadBalancerSourceRanges are not enforced in mode {self.mode}: everybody is let in"
-            self._tell(service, "SourceRangesNotEnforced", message, told)
         if self.mode != "userspace" and any(server.proxy_protocol for server in servers):
             message = f"annotation {PROXY_PROTOCOL_ANNOTATION} has no effect in mode {self.mode}"
             self._tell(service, "UnsupportedProxyProtocol", message, told)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kubecore import _native
 from kubecore.proxy.addresses import AddressBook
+from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
+_BY_MARK = "FWM"
+_OWN = ("127.0.0.0/8", "::1/128")
 _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -23,18 +27,33 @@ class ServiceTable:
 
     - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for, with
       the PROXY protocol's version that it speaks there.
+    - `_marks` are of the servers whose clients from inside get other endpoints: the balancer has those as a service by
+      that firewall mark.
     """
 
     mode: Mode = "userspace"
     unfinished = False
 
-    def __init__(self, *, clock: _native.Clock | None = None, addresses: AddressBook | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: _native.Clock | None = None,
+        addresses: AddressBook | None = None,
+        pod_ranges: Sequence[str] = (),
+        borrowed: BorrowedAddresses | None = None,
+    ) -> None:
+        """Clients from `pod_ranges` are not outside, and neither is this host. With `borrowed`, pods see clients from
+        outside with their own addresses where the Service's traffic policy is Local."""
         self.balancer = _native.Balancer()
         self.forwarder = _native.Forwarder(self.balancer, clock)
         self._held = HeldAddresses(addresses)
         self._claims = Claims()
         self._applied: dict[ServerKey, VirtualServer] = {}
         self._bound: dict[ServerKey, int | None] = {}
+        self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
+        self._borrowed = borrowed
+        self._marks: dict[ServerKey, int] = {}
+        self._next_mark = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._applied)
@@ -62,20 +81,27 @@ class ServiceTable:
         self.forwarder.shutdown()
         for key in self._applied:
             self.balancer.remove_service(*key)
+            self._forget_inside(key)
         self._applied.clear()
         self._bound.clear()
         self._claims.clear()
+        if self._borrowed is not None:
+            self._borrowed.close()
         self._held.close()
 
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,
         `purpose`, and `listening`; without the rates, which nobody has reckoned here."""
-        found = []
-        for row in self.balancer.services():
+        services = self.balancer.services()
+        for row in services:
             for counted in (row, *row["destinations"]):
                 del counted["per_second"]
+        inside = {row["mark"]: row["destinations"] for row in services if "mark" in row}
+        found = []
+        for row in (one for one in services if "mark" not in one):
             key = (row["protocol"], row["address"], row["port"])
             purpose = self._applied[key].purpose if key in self._applied else ""
+            row["destinations"] += inside.get(self._marks.get(key), [])
             found.append(
                 {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
             )
@@ -85,16 +111,19 @@ class ServiceTable:
         if key in self._applied:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
+            self._forget_inside(key)
             del self._applied[key]
             self._bound.pop(key, None)
 
     def _serve(self, server: VirtualServer) -> Problem | None:
+        before = self._applied.get(server.key)
         try:
             self._balance(server)
         except ValueError as error:
             return _problem(server, error)
         if server.key in self._bound:
             if self._bound[server.key] == server.proxy_protocol:
+                self._admit(server, before)
                 return None
             self.forwarder.close(*server.key)
             del self._bound[server.key]
@@ -103,7 +132,46 @@ class ServiceTable:
         except (OSError, ValueError) as error:
             return _problem(server, error)
         self._bound[server.key] = server.proxy_protocol
+        self._admit(server, None)
         return None
+
+    def _admit(self, server: VirtualServer, before: VirtualServer | None) -> None:
+        """Have the listener know who may come to it, and who is not outside."""
+        if before is not None and _access(before) == _access(server):
+            return
+        mark = self._balance_inside(server)
+        local = mark is not None
+        borrows = local and self._borrowed is not None and self._borrowed.allowed()
+        self.forwarder.set_access(
+            *server.key,
+            sources=server.source_ranges,
+            silent=server.anywhere,
+            inside_mark=mark,
+            inside_ranges=self._inside_ranges if local else (),
+            transparent_ranges=self._pod_ranges if borrows else (),
+        )
+        if mark is None:
+            self._forget_inside(server.key)
+
+    def _balance_inside(self, server: VirtualServer) -> int | None:
+        if server.inside is None:
+            return None
+        if server.key not in self._marks:
+            self._marks[server.key] = next(self._next_mark)
+        mark = self._marks[server.key]
+        options: dict[str, Any] = {
+            "scheduler": server.scheduler,
+            "persistence_seconds": server.affinity_seconds,
+            "hash_fallback": True,
+        }
+        self.balancer.put_service(_BY_MARK, "", mark, **options)
+        self.balancer.set_destinations(_BY_MARK, "", mark, [(ip, port, 1) for ip, port in server.inside])
+        return mark
+
+    def _forget_inside(self, key: ServerKey) -> None:
+        mark = self._marks.pop(key, None)
+        if mark is not None:
+            self.balancer.remove_service(_BY_MARK, "", mark)
 
     def _balance(self, server: VirtualServer) -> None:
         known = self._applied.get(server.key)
@@ -120,6 +188,11 @@ class ServiceTable:
         if known.endpoints != server.endpoints:
             self.balancer.set_destinations(*server.key, [(ip, port, 1) for ip, port in server.endpoints])
         self._applied[server.key] = server
+
+
+def _access(server: VirtualServer) -> tuple[Any, ...]:
+    """What `_admit` looks at."""
+    return (server.source_ranges, server.anywhere, server.inside, server.scheduler, server.affinity_seconds)
 
 
 def _held_for(server: VirtualServer) -> str | None:

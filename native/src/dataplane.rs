@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kubecore_core::balance::ServiceKey;
+use kubecore_dataplane::access::{Access, Range};
 use kubecore_dataplane::proxy_protocol::ProxyProtocol;
 use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -63,6 +64,10 @@ fn version(number: u8) -> PyResult<ProxyProtocol> {
     }
 }
 
+fn ranges(texts: &[String]) -> PyResult<Vec<Range>> {
+    texts.iter().map(|text| text.parse().map_err(PyValueError::new_err)).collect()
+}
+
 /// Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Forwarder {
@@ -110,7 +115,39 @@ impl Forwarder {
         let service = service.ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))?;
         let bind = SocketAddr::new(ip(bind_address.unwrap_or(address))?, bind_port.unwrap_or(port));
         let proxy_protocol = proxy_protocol.map(version).transpose()?;
-        py.detach(|| self.core.listen(&service, bind, proxy_protocol)).map(pair).map_err(os_error)
+        let listen = || self.core.listen(&service, bind, proxy_protocol, Access::default());
+        py.detach(listen).map(pair).map_err(os_error)
+    }
+
+    #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, inside_mark = None,
+                        inside_ranges = vec![], transparent_ranges = vec![]))]
+    #[allow(clippy::too_many_arguments)]
+    fn set_access(
+        &self,
+        py: Python<'_>,
+        protocol: &str,
+        address: &str,
+        port: u16,
+        sources: Vec<String>,
+        silent: bool,
+        inside_mark: Option<u32>,
+        inside_ranges: Vec<String>,
+        transparent_ranges: Vec<String>,
+    ) -> PyResult<()> {
+        let key = key(protocol, address, port.into())?;
+        let inside = inside_mark.map(|mark| {
+            let key = ServiceKey::Mark(mark);
+            self.balancer.get(&key).ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))
+        });
+        let access = Access {
+            sources: ranges(&sources)?,
+            silent,
+            inside: inside.transpose()?,
+            inside_ranges: ranges(&inside_ranges)?,
+            transparent_ranges: ranges(&transparent_ranges)?,
+        };
+        let known = py.detach(|| self.core.set_access(&key, access));
+        if known { Ok(()) } else { Err(PyValueError::new_err(format!("{key} is not listened for"))) }
     }
 
     fn close(&self, py: Python<'_>, protocol: &str, address: &str, port: u16) -> PyResult<bool> {

@@ -150,6 +150,11 @@ def make_world() -> World:
     """Pods have their addresses for themselves (/32, /128) and reach everything through the node, as `kubecore.kubelet`
     connects them where the kernel carries Services."""
     world = World(Namespace(), Namespace(), Namespace(), Namespace())
+    for namespace in (world.node, world.one, world.two, world.client):
+        for which in ("all", "default"):  # nobody else is here: a link asks for neighbours from the beginning
+            set_in(namespace, f"ipv6/conf/{which}/accept_dad", "0")
+        for which in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):  # one refusal must not silence the next
+            set_in(namespace, which, "0")
     with world.node.here(), Netlink() as netlink:
         netlink.add_bridge(world.BRIDGE)
         bridge = _link(netlink, world.BRIDGE)

@@ -19,6 +19,7 @@ from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.ipvs.messages import Connection, Destination, Service, missing
+from kubecore.proxy.ipvs.source_guard import SourceGuard
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
@@ -72,6 +73,7 @@ class IpvsTable:
         held: HeldAddresses | None = None,
         userspace: ServiceTable | None = None,
         connection: Connection | None = None,
+        guard: SourceGuard | None = None,
         node_addresses: Callable[[], list[str]] = local_addresses,
     ) -> None:
         """`userspace` has what is left to it; None where pods share the host's network, since IPVS can do all then.
@@ -79,6 +81,7 @@ class IpvsTable:
         Raises ModeUnavailable where the kernel has no IPVS."""
         self._userspace = userspace
         self._connection = connection or connect()
+        self._guard = guard or SourceGuard("kubecore-guard")
         self._node_addresses = node_addresses
         self._held = held or HeldAddresses(None)
         self._claims = Claims()
@@ -103,6 +106,7 @@ class IpvsTable:
             for server in left:
                 self._remove(server.key)
             problems += self._userspace.apply(service, left)[0]
+        problems += self._restrict(service, granted.servers)
         for server in mine:
             try:
                 self._serve(server)
@@ -114,6 +118,15 @@ class IpvsTable:
         else:
             self._servers.pop(service, None)
         return problems, granted.heirs
+
+    def _restrict(self, service: str, servers: list[VirtualServer]) -> list[Problem]:
+        try:
+            self._guard.restrict(service, servers)
+        except (OSError, ModeUnavailable) as error:
+            message = f"loadBalancerSourceRanges are not enforced, everybody is let in: {error}"
+            restricted = [one for one in servers if one.source_ranges]
+            return [Problem(one, "SourceRangesNotEnforced", message, passing=True) for one in restricted[:1]]
+        return []
 
     def _is_left(self, server: VirtualServer) -> bool:
         return self._userspace is not None and any(address.startswith("127.") for address, _ in server.endpoints)
@@ -241,6 +254,7 @@ class IpvsTable:
             except OSError as error:
                 log.warning("%s %s:%d stays in IPVS: %s", *key, error.strerror)
         self._connection.close()
+        self._guard.close()
         if self._userspace is not None:
             self._userspace.close()
         self._servers.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -87,7 +87,7 @@ class _Server:
         self._version = 6 if ":" in server.address else 4
         self._by_port = server.purpose == "NodePort" and server.address in EVERY_ADDRESS
         self._prefix = "port-" if self._by_port else ""
-        what = struct.pack("=B3x", PROTOCOLS[server.protocol]) + _PORT.pack(server.port)
+        what = _what(server)
         self._key = what if self._by_port else _packed(server.address) + what
 
     def put(self) -> None:
@@ -140,14 +140,26 @@ class _Server:
         return packed
 
     def _restrict(self) -> None:
-        if not self._server.source_ranges:
-            return
-        self._found.own[f"restricted{self._version}", self._key] = b""
-        for text in self._server.source_ranges:
-            network = ipaddress.ip_network(text)
-            place = (f"allowed{self._version}", self._key + network.network_address.packed)
+        for place, end in restrictions(self._server):
             self._found.own[place] = b""
-            self._found.ends[place] = self._key + network.broadcast_address.packed
+            if end:
+                self._found.ends[place] = end
+
+
+def restrictions(server: VirtualServer) -> Iterator[tuple[Place, bytes]]:
+    """Elements that let its source ranges alone come to a server's address, with the last keys of ranges."""
+    if not server.source_ranges:
+        return
+    version = 6 if ":" in server.address else 4
+    key = _packed(server.address) + _what(server)
+    yield (f"restricted{version}", key), b""
+    for text in server.source_ranges:
+        network = ipaddress.ip_network(text)
+        yield (f"allowed{version}", key + network.network_address.packed), key + network.broadcast_address.packed
+
+
+def _what(server: VirtualServer) -> bytes:
+    return struct.pack("=B3x", PROTOCOLS[server.protocol]) + _PORT.pack(server.port)
 
 
 def encode(place: Place, data: bytes, end: bytes = b"") -> bytes:

@@ -85,10 +85,39 @@ def _sets(version: int, address: str, pods: list[str]) -> list[str]:
         *made,
         f"set addresses{version} {{ type {address}; }}",
         f"set loops{version} {{ type {address} . {address}; }}",
-        f"set restricted{version} {{ type {what}; }}",
-        f"set allowed{version} {{ type {what} . {address}; flags interval; }}",
+        *_restriction_sets(version, address),
         f"set pods{version} {{ type {address}; flags interval; {_elements(pods)} }}",
     ]
+
+
+def _restriction_sets(version: int, address: str) -> list[str]:
+    what = f"{address} . inet_proto . inet_service"
+    return [
+        f"set restricted{version} {{ type {what}; }}",
+        f"set allowed{version} {{ type {what} . {address}; flags interval; }}",
+    ]
+
+
+def _restriction(version: int, family: str) -> str:
+    what = f"{family} daddr . meta l4proto . th dport"
+    return f"{what} @restricted{version} {what} . {family} saddr != @allowed{version} drop"
+
+
+def guard_ruleset(table: str) -> str:
+    """A table that keeps out who may not come to a restricted address, for who carries connections by other means.
+    Connections that have been let in stay."""
+    rules = f"ct state new {_restriction(4, 'ip')}; ct state new {_restriction(6, 'ip6')};"
+    lines = [
+        f"table inet {table} {{ }}",
+        f"delete table inet {table}",
+        f"table inet {table} {{",
+        *_restriction_sets(4, "ipv4_addr"),
+        *_restriction_sets(6, "ipv6_addr"),
+        f"chain prerouting {{ type filter hook prerouting priority -150; {rules} }}",
+        f"chain output {{ type filter hook output priority -150; {rules} }}",
+        "}\n",
+    ]
+    return "\n".join(lines)
 
 
 def _elements(members: list[str]) -> str:
@@ -100,7 +129,7 @@ def _dispatch(version: int, family: str, services: list[str]) -> list[str]:
     port = "meta l4proto . th dport"
     unknown = [f"{family} daddr {{ {', '.join(services)} }} fib daddr type != local drop"] if services else []
     rules = [
-        f"{what} @restricted{version} {what} . {family} saddr != @allowed{version} drop",
+        _restriction(version, family),
         f"{what} vmap @services{version}",
         # a port that its Service has not
         f"{family} daddr @addresses{version} goto refuse",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -18,13 +16,13 @@ from kubecore.proxy.nftables.chains import Pick
 from kubecore.proxy.nftables.counting import Counted
 from kubecore.proxy.nftables.elements import EVERY_ADDRESS, Elements, Members, Place, elements_of, encode
 from kubecore.proxy.nftables.messages import Batch, Connection
+from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.ruleset import Site, ruleset
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 log = logging.getLogger(__name__)
 
 _NOTHING = Elements()
-_NFT_SECONDS = 30
 
 
 class NftablesTable:
@@ -41,8 +39,8 @@ class NftablesTable:
         """Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
         table of this name goes."""
         self._site = site
-        self._nft = _find_nft()
-        _run(self._nft, ruleset(site))
+        self._nft = find_nft()
+        run_nft(self._nft, ruleset(site))
         self._connection = Connection()
         self._held = held or HeldAddresses(None)
         self._claims = Claims()
@@ -163,7 +161,7 @@ class NftablesTable:
     def _forget_commits(self) -> None:
         """Everything is to be told to the kernel again."""
         try:
-            _run(self._nft, ruleset(self._site))
+            run_nft(self._nft, ruleset(self._site))
         except ModeUnavailable as error:
             raise OSError(str(error)) from error
         self._present.clear()
@@ -197,7 +195,7 @@ class NftablesTable:
     def close(self) -> None:
         self._connection.close()
         try:
-            _run(self._nft, f"delete table inet {self._site.table}\n")
+            run_nft(self._nft, f"delete table inet {self._site.table}\n")
         except ModeUnavailable as error:
             log.warning("table inet %s could not be removed: %s", self._site.table, error)
         self._servers.clear()
@@ -224,22 +222,4 @@ def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any
 
 def probe() -> None:
     """Raises ModeUnavailable where this host cannot have such a table. Changes nothing."""
-    _run(_find_nft(), ruleset(Site(table="kubecore-probe")), "--check")
-
-
-def _find_nft() -> str:
-    found = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if found is None:
-        raise ModeUnavailable("the program nft is missing (Debian's package nftables)")
-    return found
-
-
-def _run(nft: str, text: str, *options: str) -> None:
-    try:
-        done = subprocess.run(
-            [nft, *options, "-f", "-"], input=text, text=True, capture_output=True, timeout=_NFT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ModeUnavailable(f"nft: {error}") from error
-    if done.returncode:
-        raise ModeUnavailable(f"nft: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
+    run_nft(find_nft(), ruleset(Site(table="kubecore-probe")), "--check")

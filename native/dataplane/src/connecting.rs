@@ -15,10 +15,15 @@ pub(crate) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Connect to `address`: as `TcpStream::connect`, in fewer calls.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connect to `address`: as `TcpStream::connect`, in fewer calls. With `client` the destination is to see the client's
+/// own address, which takes the right to use it (CAP_NET_ADMIN) and a host that keeps the answers.
+pub(crate) async fn connect(address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(client) = client {
+        // Better in our own name than not at all.
+        let _ = borrow_address(&socket, client);
+    }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}
@@ -32,6 +37,15 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         return Err(error);
     }
     Ok(stream)
+}
+
+fn borrow_address(socket: &Socket, client: SocketAddr) -> io::Result<()> {
+    match client {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    // The client's own port where that is free: one client may have several connections to one destination.
+    socket.bind(&client.into()).or_else(|_| socket.bind(&SocketAddr::new(client.ip(), 0).into()))
 }
 
 /// Ask for a sign of life when nothing has come for long.

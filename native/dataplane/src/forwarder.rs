@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 
+use crate::access::Access;
 pub use crate::connections::ConnectionInfo;
 use crate::connections::Connections;
 use crate::proxy_protocol::ProxyProtocol;
@@ -74,6 +75,23 @@ enum Listener {
 }
 
 impl Listener {
+    fn set_access(&self, access: Access) {
+        match self {
+            Self::Tcp(listener) => {
+                if let Some(inside) = &access.inside {
+                    observe(inside, listener, TcpVirtual::follow);
+                }
+                listener.set_access(access);
+            }
+            Self::Udp(listener) => {
+                if let Some(inside) = &access.inside {
+                    observe(inside, listener, UdpVirtual::follow);
+                }
+                listener.set_access(access);
+            }
+        }
+    }
+
     fn close(&self, service: &VirtualService) {
         service.forget_observer();
         match self {
@@ -112,6 +130,7 @@ impl Forwarder {
         service: &Arc<VirtualService>,
         bind: SocketAddr,
         proxy_protocol: Option<ProxyProtocol>,
+        access: Access,
     ) -> io::Result<SocketAddr> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let ServiceKey::Address { protocol, .. } = service.key() else {
@@ -128,33 +147,27 @@ impl Forwarder {
             Protocol::Tcp => {
                 let shared = Arc::clone(&self.shared);
                 let listener = TcpVirtual::bind(bind, Arc::clone(service), shared, proxy_protocol)?;
-                let weak = Arc::downgrade(&listener);
-                service.observe(move |_| {
-                    if let Some(listener) = weak.upgrade() {
-                        listener.follow();
-                    }
-                });
+                observe(service, &listener, TcpVirtual::follow);
                 (listener.address(), Listener::Tcp(listener))
             }
             Protocol::Udp => {
                 let listener = UdpVirtual::bind(bind, Arc::clone(service), Arc::clone(&self.shared))?;
-                let weak = Arc::downgrade(&listener);
-                service.observe(move |service| {
-                    if let Some(listener) = weak.upgrade() {
-                        listener.set_open(service.serving());
-                        listener.leave_removed();
-                    }
-                });
+                observe(service, &listener, UdpVirtual::follow);
                 (listener.address(), Listener::Udp(listener))
             }
             Protocol::Sctp => return Err(invalid("SCTP cannot be forwarded in user space".into())),
         };
-        match &listener {
-            Listener::Tcp(listener) => listener.set_open(service.serving()),
-            Listener::Udp(listener) => listener.set_open(service.serving()),
-        };
+        listener.set_access(access);
         listeners.insert(service.key(), (Arc::clone(service), listener));
         Ok(address)
+    }
+
+    /// From now on `access` says who may come to a service. False: it is not listened for.
+    pub fn set_access(&self, key: &ServiceKey, access: Access) -> bool {
+        let listeners = self.listeners.lock();
+        let Some((_, listener)) = listeners.get(key) else { return false };
+        listener.set_access(access);
+        true
     }
 
     /// Stop listening for a service and free its port; its open connections live on. False: it was not listened for.
@@ -196,6 +209,16 @@ impl Forwarder {
             open: self.shared.connections.len(),
         }
     }
+}
+
+/// Have a listener follow the changes of a service for as long as it lives.
+fn observe<L: Send + Sync + 'static>(service: &VirtualService, listener: &Arc<L>, follow: fn(&Arc<L>)) {
+    let weak = Arc::downgrade(listener);
+    service.observe(move |_| {
+        if let Some(listener) = weak.upgrade() {
+            follow(&listener);
+        }
+    });
 }
 
 impl Drop for Forwarder {

@@ -3,6 +3,7 @@
 //! `forwarder` listens on the addresses of virtual services and carries connections to the destinations that
 //! `kubecore_core::balance` picks; `dns` answers cluster names from tables.
 
+pub mod access;
 mod binding;
 mod connecting;
 mod connections;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use kubecore_core::balance::{Carried, Connection, Flow, Picker, State, VirtualService};
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket, Type};
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::access::Access;
 use crate::binding;
 use crate::connecting::{KEEPALIVE, connect};
 use crate::connections::{Open, Task, TcpCarrier};
@@ -34,6 +36,7 @@ pub(crate) struct TcpVirtual {
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
     proxy_protocol: Option<ProxyProtocol>,
+    access: ArcSwap<Access>,
     accepting: Mutex<Option<AbortHandle>>,
     /// The service's destinations are others now.
     changed: Notify,
@@ -50,18 +53,25 @@ impl TcpVirtual {
         // Handed down to the connections that are accepted.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&KEEPALIVE)?;
-        let (accepting, changed) = (Mutex::default(), Notify::new());
-        Ok(Arc::new(Self { socket, address, service, shared, proxy_protocol, accepting, changed }))
+        let (access, accepting, changed) = (ArcSwap::default(), Mutex::default(), Notify::new());
+        Ok(Arc::new(Self { socket, address, service, shared, proxy_protocol, access, accepting, changed }))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The destinations have changed.
+    /// The destinations have changed, or who may come to them.
     pub(crate) fn follow(self: &Arc<Self>) {
-        self.set_open(self.service.serving());
+        let access = self.access.load();
+        access.guard(&self.socket, &self.service, self.address.is_ipv4());
+        self.set_open(access.opens(&self.service));
         self.changed.notify_waiters();
+    }
+
+    pub(crate) fn set_access(self: &Arc<Self>, access: Access) {
+        self.access.store(Arc::new(access));
+        self.follow();
     }
 
     /// Begin or cease to listen.
@@ -106,13 +116,24 @@ impl TcpVirtual {
         shared.counters.accepted.fetch_add(1, Relaxed);
         let target = if self.address.ip().is_unspecified() { client.local_addr().ok() } else { None };
         let target = target.unwrap_or(self.address);
-        let Some(first) = picker.connect(&Flow::new(peer, target.ip()), wait::now(&shared.clock)) else {
+        let access = self.access.load();
+        if !access.allows(peer.ip()) {
+            self.refuse(&client);
+            return;
+        }
+        let (flow, now) = (Flow::new(peer, target.ip()), wait::now(&shared.clock));
+        let first = match access.inside_for(peer, target) {
+            Some(inside) => inside.connect(&flow, now),
+            None => picker.connect(&flow, now),
+        };
+        let Some(first) = first else {
             self.refuse(&client);
             return;
         };
         let carrier =
             Arc::new(TcpCarrier { connections: Arc::clone(&shared.connections), task: Task::default() });
-        let search = Search { peer, target, carrier: Arc::clone(&carrier), failed: Vec::new() };
+        let service = Arc::clone(first.service());
+        let search = Search { peer, target, service, carrier: Arc::clone(&carrier), failed: Vec::new() };
         let open = shared.connections.open();
         let task = shared.runtime.spawn(Arc::clone(self).serve(client, search, first, open));
         carrier.task.began(task.abort_handle());
@@ -159,7 +180,7 @@ impl TcpVirtual {
         while search.failed.len() < options.attempts {
             let connection = match first.take() {
                 Some(connection) => connection,
-                None => self.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
+                None => search.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
             };
             let carrier = Arc::clone(&search.carrier);
             let Search { peer, target, .. } = *search;
@@ -182,8 +203,13 @@ impl TcpVirtual {
     async fn attempt(&self, carried: &Carried, search: &Search) -> Result<(TcpStream, u64), Miss> {
         let Shared { clock, options, .. } = &*self.shared;
         let destination = carried.connection().destination();
-        let mut connecting =
-            pin!(wait::timeout(clock, options.connect_timeout, connect(carried.destination())));
+        let to = carried.destination();
+        let borrowed = self.access.load().borrows(search.peer, search.target, to).then_some(search.peer);
+        let (mut connecting, mut over) =
+            (pin!(connect(to, borrowed)), pin!(wait::sleep(clock, options.connect_timeout)));
+        // Most are there by the time the kernel has been asked once more: a timer is for the others only.
+        let mut once_more = pin!(tokio::task::yield_now());
+        let mut waited = false;
         loop {
             let mut changed = pin!(self.changed.notified());
             // From here on no change is missed.
@@ -195,12 +221,14 @@ impl TcpVirtual {
                 biased;
                 stream = &mut connecting => return match stream {
                     _ if destination.removed() => Err(Miss::Removed),
-                    Some(Ok(stream)) => match self.introduce(search, &stream) {
+                    Ok(stream) => match self.introduce(search, &stream) {
                         Ok(introduced) => Ok((stream, introduced)),
                         Err(_) => Err(Miss::Failed),
                     },
-                    Some(Err(_)) | None => Err(Miss::Failed),
+                    Err(_) => Err(Miss::Failed),
                 },
+                () = &mut once_more, if !waited => waited = true,
+                () = &mut over, if waited => return Err(Miss::Failed),
                 () = changed => {}
             }
         }
@@ -220,6 +248,8 @@ impl TcpVirtual {
 struct Search {
     peer: SocketAddr,
     target: SocketAddr,
+    /// Whose destinations are tried: the listener's, or those for clients from inside.
+    service: Arc<VirtualService>,
     carrier: Arc<TcpCarrier>,
     failed: Vec<SocketAddr>,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use kubecore_core::balance::{Carried, Carrier, Destination, Flow, Protocol, State, VirtualService};
 use parking_lot::Mutex;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -15,6 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::access::Access;
 use crate::binding;
 use crate::connections::{Connections, Task};
 use crate::forwarder::Shared;
@@ -31,6 +33,7 @@ pub(crate) struct UdpFlow {
     socket: UdpSocket,
     /// Milliseconds of the forwarder's clock.
     used: AtomicU64,
+    service: Arc<VirtualService>,
     destination: Arc<Destination>,
 }
 
@@ -45,6 +48,7 @@ pub(crate) struct UdpVirtual {
     address: SocketAddr,
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
+    access: ArcSwap<Access>,
     receiving: Mutex<Option<AbortHandle>>,
     /// The service's destinations are others now.
     changed: Notify,
@@ -58,8 +62,8 @@ impl UdpVirtual {
     ) -> io::Result<Arc<Self>> {
         let (socket, address) = binding::bind(bind, Type::DGRAM)?;
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        let (receiving, changed) = (Mutex::default(), Notify::new());
-        let listener = Self { socket, address, service, shared, receiving, changed };
+        let (access, receiving, changed) = (ArcSwap::default(), Mutex::default(), Notify::new());
+        let listener = Self { socket, address, service, shared, access, receiving, changed };
         listener.deafen();
         Ok(Arc::new(listener))
     }
@@ -103,9 +107,18 @@ impl UdpVirtual {
         }
     }
 
-    /// A UDP flow has no end of its own: it leaves a destination when that is removed.
-    pub(crate) fn leave_removed(&self) {
+    /// The destinations have changed, or who may come to them. A UDP flow has no end of its own: it leaves a destination
+    /// when that is removed.
+    pub(crate) fn follow(self: &Arc<Self>) {
+        let access = self.access.load();
+        access.guard(&self.socket, &self.service, self.address.is_ipv4());
+        self.set_open(access.opens(&self.service));
         self.changed.notify_waiters();
+    }
+
+    pub(crate) fn set_access(self: &Arc<Self>, access: Access) {
+        self.access.store(Arc::new(access));
+        self.follow();
     }
 
     /// Is the flow to go on?
@@ -121,7 +134,7 @@ impl UdpVirtual {
             // Straight to the socket: tokio does not know yet that a new one takes packets.
             match SockRef::from(&flow.socket).send(packet) {
                 Ok(sent) => {
-                    self.service.count_in(&flow.destination, 1, sent as u64);
+                    flow.service.count_in(&flow.destination, 1, sent as u64);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -143,12 +156,18 @@ impl UdpVirtual {
             return Some(flow);
         }
         let now = wait::now(&self.shared.clock);
-        let connection = self.service.connect(&Flow::new(client, self.address.ip()), now)?;
+        let access = self.access.load();
+        if !access.allows(client.ip()) {
+            return None;
+        }
+        let service = access.inside_for(client, self.address).unwrap_or(&self.service);
+        let connection = service.connect(&Flow::new(client, self.address.ip()), now)?;
         let destination = connection.destination();
         let flow = Arc::new(UdpFlow {
             connections: Arc::clone(connections),
             task: Task::default(),
             socket: connected(destination.address_for(self.address.port())).ok()?,
+            service: Arc::clone(connection.service()),
             destination: Arc::clone(destination),
             used: AtomicU64::new(now),
         });
@@ -165,7 +184,7 @@ impl UdpVirtual {
         PACKET.with_borrow_mut(|packet| match flow.socket.try_recv(packet) {
             Ok(length) => {
                 flow.used.store(wait::now(&self.shared.clock), Relaxed);
-                self.service.count_out(&flow.destination, 1, length as u64);
+                flow.service.count_out(&flow.destination, 1, length as u64);
                 if SockRef::from(socket).send_to(&packet[..length], &client.into()).is_err() {
                     self.shared.counters.dropped.fetch_add(1, Relaxed);
                 }

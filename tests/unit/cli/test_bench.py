@@ -29,6 +29,7 @@ NAMES = [
     "simulated",
     "start",
     "svc-data",
+    "svc-live",
     "svc-sync",
     "tcp-proxy",
     "watch1k",

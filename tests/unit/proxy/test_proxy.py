@@ -377,13 +377,6 @@ class TestTroubles:
         (told,) = cluster.events()
         assert told.endswith("names scheduler 'wlc', which mode nftables has not: endpoints are picked at random")
 
-    async def test_source_ranges_that_the_mode_does_not_enforce_are_told(self, cluster: Running) -> None:
-        await cluster.start()
-        ranges = {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]}
-        await cluster.add(web(ingress=[{"ip": vip(3)}], **ranges))
-        message = "loadBalancerSourceRanges are not enforced in mode userspace: everybody is let in"
-        assert cluster.events() == [f"Warning SourceRangesNotEnforced {message}"]
-
     async def test_what_is_unfinished_is_committed_again_later(
         self, cluster: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -122,6 +124,61 @@ class TestChanges:
         table.apply("default/other", [])
         (row,) = table.rows()
         assert (row["connections"], listening(table)) == (1, {vip(1)})
+
+
+class TestAccess:
+    """An external address that not everybody, or nobody here, is served at."""
+
+    LOCAL = replace(HTTP, purpose="LoadBalancer", endpoints=(), anywhere=True)
+
+    def knock(self, source: str) -> int:
+        """What a client is told at once: 0 for nothing."""
+        with socket.socket() as client:
+            client.bind((source, 0))
+            client.setblocking(False)
+            client.connect_ex((vip(1), 8080))
+            told = select.select([], [client], [], 0)[1]
+            return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if told else 0
+
+    def test_where_nobody_has_an_endpoint_clients_are_refused(self, table: ServiceTable) -> None:
+        table.apply("default/web", [replace(self.LOCAL, anywhere=False)])
+        assert self.knock(vip(9)) == errno.ECONNREFUSED
+
+    def test_where_only_others_have_them_they_are_dropped(self, table: ServiceTable) -> None:
+        table.apply("default/web", [self.LOCAL])
+        assert self.knock(vip(9)) == 0
+        table.apply("default/web", [replace(self.LOCAL, anywhere=False)])
+        assert self.knock(vip(9)) == errno.ECONNREFUSED
+
+    def test_pods_and_this_host_are_served_by_any(self, book: Book) -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            closing(ServiceTable(clock=VirtualClock().native, addresses=book, pod_ranges=["10.0.0.0/8"])) as table,
+        ):
+            endpoint = server.getsockname()
+            table.apply("default/web", [replace(self.LOCAL, inside=(endpoint,))])
+            with socket.create_connection((vip(1), 8080), timeout=60):
+                server.settimeout(60)
+                server.accept()[0].close()
+            (row,) = table.rows()
+            assert [(one["address"], one["port"], one["connections"]) for one in row["destinations"]] == [
+                (*endpoint, 1)
+            ]
+            table.apply("default/web", [replace(self.LOCAL, anywhere=False)])
+            assert (len(table.balancer), table.rows()[0]["destinations"]) == (1, [])
+
+    def test_source_ranges_are_for_the_listener(self, table: ServiceTable) -> None:
+        """Of no endpoint, so that who comes in is refused at once."""
+        table.apply("default/web", [replace(self.LOCAL, anywhere=False, source_ranges=(f"{vip(9)}/32",))])
+        assert self.knock(vip(9)) == errno.ECONNREFUSED
+        table.apply("default/web", [replace(HTTP, purpose="LoadBalancer", source_ranges=(f"{vip(9)}/32",))])
+        assert self.knock(vip(8)) == 0
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            changed = replace(HTTP, endpoints=(server.getsockname(),), source_ranges=(f"{vip(9)}/32",))
+            table.apply("default/web", [changed])
+            with socket.create_connection((vip(1), 8080), timeout=60, source_address=(vip(9), 0)):
+                server.settimeout(60)
+                server.accept()[0].close()
 
 
 class TestConflicts:

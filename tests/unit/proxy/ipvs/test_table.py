@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ from kubecore.netlink import InterfaceAddress
 from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.ipvs import table as ipvs
 from kubecore.proxy.ipvs.messages import Connection
+from kubecore.proxy.ipvs.source_guard import SourceGuard
 from kubecore.proxy.ipvs.table import IpvsTable
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
@@ -236,3 +237,32 @@ class TestWithoutIpvs:
         monkeypatch.setattr(ipvs, "Connection", lambda: Connection(cast(Any, FakeKernel(has_ipvs=False))))
         with pytest.raises(ModeUnavailable, match=r"the kernel has no IPVS \(its module ip_vs\)"):
             IpvsTable()
+
+
+class TestSourceRanges:
+    RESTRICTED = server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=("10.0.0.0/8",))
+
+    class Guard(SourceGuard):
+        def __init__(self, trouble: str = "") -> None:
+            super().__init__("none")
+            self.trouble = trouble
+            self.told: list[tuple[str, list[tuple[str, ...]]]] = []
+
+        def restrict(self, service: str, servers: Iterable[VirtualServer]) -> None:
+            if self.trouble:
+                raise ModeUnavailable(self.trouble)
+            self.told.append((service, [one.source_ranges for one in servers]))
+
+    def test_are_left_to_the_guard(self, kernel: FakeKernel) -> None:
+        guard = self.Guard()
+        told = Told(kernel, guard=guard)
+        told.apply(self.RESTRICTED)
+        told.apply()
+        assert guard.told == [("default/web", [("10.0.0.0/8",)]), ("default/web", [])]
+
+    def test_where_there_can_be_no_guard_everybody_is_let_in_and_that_is_told(self, kernel: FakeKernel) -> None:
+        told = Told(kernel, guard=self.Guard("the program nft is missing"))
+        problems, _ = told.table.apply("default/web", [self.RESTRICTED, server(TWO)])
+        message = "loadBalancerSourceRanges are not enforced, everybody is let in: the program nft is missing"
+        assert [(one.reason, one.message) for one in problems] == [("SourceRangesNotEnforced", message)]
+        assert set(told.destinations()) == {"203.0.113.5:80", f"{server(TWO).address}:80"}

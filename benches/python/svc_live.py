@@ -1,0 +1,163 @@
+"""How soon a Service is live in mode userspace, beside 10,000 others (fewer where a process may have fewer files):
+from the API server's answer until a client is served through the cluster IP. A new Service whose endpoints are there;
+one that is there and gets other endpoints. No peer: the figures have targets of their own.
+
+The client asks again as soon as it is refused, so the figure has the time of a connection in it. Needs root; runs in a
+network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from _report import Target, row
+from _servers import Server, kubecore
+
+# Behind the kubecore that is measured.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from kubecore.netlink import Netlink
+from tests.support.net_world import Namespace
+
+HOST = "192.0.2.1"
+# A listener has two descriptors.
+SERVICES = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 3)
+CLIENTS, EVENTS, LONGEST_SECONDS = 8, 200, 60
+LIVE = Target("p99 <= 10 ms", 10.0, "at most")
+SERVICE_PATH = "/api/v1/namespaces/default/services"
+SLICE_PATH = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+Object = dict[str, Any]
+
+
+@contextmanager
+def answering(word: bytes) -> Iterator[int]:
+    """A server that says `word` to whoever connects; its port."""
+    with socket.create_server((HOST, 0), backlog=128) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                client.sendall(word)
+                client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def service(number: int) -> Object:
+    return {"metadata": {"name": f"live-{number}"}, "spec": {"ports": [{"name": "http", "port": 8000}]}}
+
+
+def endpoints(number: int, port: int) -> Object:
+    return {
+        "metadata": {"name": f"live-{number}", "labels": {"kubernetes.io/service-name": f"live-{number}"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": port}],
+        "endpoints": [{"addresses": [HOST], "conditions": {"ready": True}}],
+    }
+
+
+class Asking:
+    """One connection to the API server, kept."""
+
+    def __init__(self, server: Server) -> None:
+        self._connection = HTTPConnection("127.0.0.1", server.port)
+
+    def __call__(self, method: str, path: str, body: Object) -> Object:
+        self._connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        told = json.loads(answer.read())
+        if answer.status >= 300:
+            raise RuntimeError(told["message"])
+        return dict(told)
+
+
+def until_answered(address: tuple[str, int], word: bytes) -> float:
+    """Milliseconds from now until a client there is told `word`."""
+    started = time.monotonic()
+    while time.monotonic() - started < LONGEST_SECONDS:
+        try:
+            with socket.create_connection(address, timeout=1) as client:
+                if client.recv(16) == word:
+                    return (time.monotonic() - started) * 1000
+        except OSError:
+            continue
+    raise RuntimeError(f"nobody answers at {address}")
+
+
+def fill(server: Server, port: int) -> None:
+    local = threading.local()
+
+    def make(number: int) -> None:
+        if not hasattr(local, "ask"):
+            local.ask = Asking(server)
+        local.ask("POST", SLICE_PATH, endpoints(number, port))
+        local.ask("POST", SERVICE_PATH, service(number))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(make, range(SERVICES)))
+
+
+def told(name: str, taken: list[float]) -> None:
+    taken.sort()
+    p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+    row(
+        f"svc-live: {name}, beside {SERVICES:,}",
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+        target=LIVE.text,
+        verdict=LIVE.verdict(p99),
+    )
+
+
+def measure(server: Server, one: int, other: int) -> None:
+    ask, added, changed = Asking(server), [], []
+    for number in range(SERVICES, SERVICES + EVENTS):
+        ask("POST", SLICE_PATH, endpoints(number, one))
+        time.sleep(0.02)
+        made = ask("POST", SERVICE_PATH, service(number))
+        address = (made["spec"]["clusterIP"], 8000)
+        added.append(until_answered(address, b"one"))
+        time.sleep(0.02)
+        ask("PUT", f"{SLICE_PATH}/live-{number}", endpoints(number, other))
+        changed.append(until_answered(address, b"other"))
+        time.sleep(0.02)
+    told("a Service added", added)
+    told("its endpoints changed", changed)
+
+
+def main() -> None:
+    namespace = Namespace()
+    with namespace.here():
+        with Netlink() as netlink:
+            netlink.add_address(1, ipaddress.ip_interface(HOST))
+        with (
+            answering(b"one") as one,
+            answering(b"other") as other,
+            kubecore("up", "--nodes", "0", "--pod-network", "netns", cpu=None) as server,
+        ):
+            fill(server, one)
+            last = json.loads(server.call("GET", f"{SERVICE_PATH}/live-{SERVICES - 1}"))
+            until_answered((last["spec"]["clusterIP"], 8000), b"one")
+            measure(server, one, other)
+    namespace.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Connections that the forwarder makes in its clients' names: the answers must stay on this host.
+
+nf_tables marks packets that are for a socket with somebody else's address, and a routing rule keeps what is marked.
+(Linux `Documentation/networking/tproxy.rst`.)
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from contextlib import suppress
+
+from kubecore.netlink import Netlink
+from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.nftables.program import find_nft, run_nft
+
+log = logging.getLogger(__name__)
+
+_FIRST_MARK, _MARKS = 0x6B000000, 1 << 16
+
+
+class BorrowedAddresses:
+    """Of one cluster, whose `table` it is named for. The host is prepared when the first Service needs it."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._mark = _FIRST_MARK + zlib.crc32(table.encode()) % _MARKS
+        self._works: bool | None = None
+
+    def allowed(self) -> bool:
+        """Whether the host keeps the answers; prepares it at the first call, which starts a program."""
+        if self._works is None:
+            try:
+                self._prepare()
+                self._works = True
+            except (OSError, ModeUnavailable) as error:
+                log.warning("endpoints of Services with traffic policy Local do not see their clients: %s", error)
+                self._works = False
+        return self._works
+
+    def close(self) -> None:
+        if not self._works:
+            return
+        self._works = None
+        with suppress(ModeUnavailable):
+            run_nft(find_nft(), f"delete table inet {self._table}\n")
+        with Netlink() as netlink, suppress(OSError):
+            netlink.release_marked(self._mark)
+
+    def _prepare(self) -> None:
+        rule = f"meta l4proto tcp socket transparent 1 meta mark set {self._mark:#x}"
+        lines = [
+            f"table inet {self._table} {{ }}",
+            f"delete table inet {self._table}",
+            f"table inet {self._table} {{",
+            f"chain prerouting {{ type filter hook prerouting priority -150; {rule}; }}",
+            "}\n",
+        ]
+        run_nft(find_nft(), "\n".join(lines))
+        with Netlink() as netlink:
+            netlink.keep_marked(self._mark)

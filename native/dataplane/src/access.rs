@@ -1,0 +1,208 @@
+//! Who may come to a virtual service. The kernel judges it: a filter of the socket (classic BPF) drops packets of others
+//! without a word, as a firewall does, and so does no connection of theirs come into being.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use kubecore_core::balance::VirtualService;
+use socket2::{SockFilter, Socket};
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Range {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (u32::from(own) ^ u32::from(other)).checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (u128::from(own) ^ u128::from(other)).checked_shr(128 - u32::from(self.prefix)).unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// (value, mask) of each word of an address that counts.
+    fn words(&self) -> Vec<(u32, u32)> {
+        let octets = match self.address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let word = |(index, four): (usize, &[u8])| {
+            let value = four.iter().fold(0, |value, octet| value << 8 | u32::from(*octet));
+            let bits = usize::from(self.prefix).saturating_sub(index * 32).min(32) as u32;
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            (value & mask, mask)
+        };
+        octets.chunks(4).enumerate().map(word).filter(|(_, mask)| *mask != 0).collect()
+    }
+}
+
+impl FromStr for Range {
+    type Err = String;
+
+    /// "10.0.0.0/8", "fd00::/64"; an address alone is one of its own.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not a range of addresses");
+        let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = if prefix.is_empty() { longest } else { prefix.parse().map_err(|_| bad())? };
+        if prefix > longest { Err(bad()) } else { Ok(Self { address, prefix }) }
+    }
+}
+
+/// The rules of one virtual service.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// All that may connect; empty: everybody.
+    pub sources: Vec<Range>,
+    /// Who comes while there is no destination is dropped, not refused: there are some, but not for him.
+    pub silent: bool,
+    /// Whose destinations clients from inside get instead.
+    pub inside: Option<Arc<VirtualService>>,
+    /// What is inside, besides this host itself.
+    pub inside_ranges: Vec<Range>,
+    /// Destinations that are to see the addresses of clients from outside: their answers come back through this host.
+    pub transparent_ranges: Vec<Range>,
+}
+
+impl Access {
+    pub(crate) fn allows(&self, client: IpAddr) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|range| range.contains(client))
+    }
+
+    /// The service that a client is to be led by, if it is not the listener's own. Who comes from the address he goes to
+    /// is on this host.
+    pub(crate) fn inside_for(&self, client: SocketAddr, target: SocketAddr) -> Option<&Arc<VirtualService>> {
+        self.inside.as_ref().filter(|_| self.is_inside(client, target))
+    }
+
+    /// Is a connection to be made in the client's name?
+    pub(crate) fn borrows(&self, client: SocketAddr, target: SocketAddr, destination: SocketAddr) -> bool {
+        !self.transparent_ranges.is_empty()
+            && client.is_ipv4() == destination.is_ipv4()
+            && !client.ip().is_loopback()
+            && self.transparent_ranges.iter().any(|range| range.contains(destination.ip()))
+            && !self.is_inside(client, target)
+    }
+
+    fn is_inside(&self, client: SocketAddr, target: SocketAddr) -> bool {
+        let ip = client.ip();
+        ip == target.ip() || self.inside_ranges.iter().any(|range| range.contains(ip))
+    }
+
+    fn serves_inside(&self) -> bool {
+        self.inside.as_ref().is_some_and(|inside| inside.serving())
+    }
+
+    /// Is the port to be open, for whomever?
+    pub(crate) fn opens(&self, service: &VirtualService) -> bool {
+        service.serving() || self.silent || self.serves_inside()
+    }
+
+    /// Have `socket` take packets of those alone that may come. Where the kernel takes no filter of this length, what is
+    /// asked of `allows` still holds.
+    pub(crate) fn guard(&self, socket: &Socket, service: &VirtualService, ipv4: bool) {
+        let mut program = Program { ipv4, code: Vec::new() };
+        if !self.sources.is_empty() {
+            program.stage(&self.sources, false);
+        }
+        if !service.serving() && self.silent {
+            if self.serves_inside() {
+                program.stage(&self.inside_ranges, true);
+            } else {
+                program.stage(&[], false);
+            }
+        }
+        let _ = if program.code.is_empty() || program.code.len() >= LONGEST {
+            socket.detach_filter()
+        } else {
+            program.push((RETURN, u32::MAX), 0);
+            socket.attach_filter(&program.code)
+        };
+    }
+}
+
+// BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_JMP|JEQ|K and |X, BPF_JMP|JA, BPF_MISC|TAX, BPF_RET|K of linux/filter.h
+const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
+const EQUAL: u16 = 0x15;
+const EQUAL_X: u16 = 0x1d;
+const JUMP: u16 = 0x05;
+const TO_X: u16 = 0x07;
+const RETURN: u16 = 0x06;
+/// Offsets from here on are into the IP header (SKF_NET_OFF).
+const IP_HEADER: u32 = 0xfff0_0000;
+
+/// The kernel's limit (BPF_MAXINSNS).
+const LONGEST: usize = 4096;
+
+/// Code and operand.
+type Statement = (u16, u32);
+
+/// A filter under construction: stages that a packet must pass one after the other.
+struct Program {
+    ipv4: bool,
+    code: Vec<SockFilter>,
+}
+
+impl Program {
+    fn push(&mut self, (code, value): Statement, if_not: u8) {
+        self.code.push(SockFilter::new(code, 0, if_not, value));
+    }
+
+    fn source(&self, word: u32) -> Statement {
+        (LOAD, IP_HEADER + if self.ipv4 { 12 } else { 8 } + word * 4)
+    }
+
+    fn destination(&self, word: u32) -> Statement {
+        (LOAD, IP_HEADER + if self.ipv4 { 16 } else { 24 } + word * 4)
+    }
+
+    /// Packets from `ranges` pass, and with `own` those from the very address that they go to.
+    fn stage(&mut self, ranges: &[Range], own: bool) {
+        let fitting = ranges.iter().filter(|range| range.address.is_ipv4() == self.ipv4);
+        let mut blocks: Vec<_> = fitting.map(|range| self.block(range)).collect();
+        if own {
+            blocks.push(self.own_address());
+        }
+        // Each block ends with a jump behind the stage, whose end is the return that drops.
+        let mut left: usize = blocks.iter().map(|block| block.len() + 1).sum();
+        for block in blocks {
+            let length = block.len();
+            for (at, statement) in block.into_iter().enumerate() {
+                let compares = matches!(statement.0, EQUAL | EQUAL_X);
+                self.push(statement, if compares { (length - at) as u8 } else { 0 });
+            }
+            left -= length + 1;
+            self.push((JUMP, left as u32 + 1), 0);
+        }
+        self.push((RETURN, 0), 0);
+    }
+
+    fn block(&self, range: &Range) -> Vec<Statement> {
+        let mut code = Vec::new();
+        for (index, (value, mask)) in range.words().into_iter().enumerate() {
+            code.push(self.source(index as u32));
+            if mask != u32::MAX {
+                code.push((AND, mask));
+            }
+            code.push((EQUAL, value));
+        }
+        code
+    }
+
+    fn own_address(&self) -> Vec<Statement> {
+        let words = if self.ipv4 { 1 } else { 4 };
+        let word = |index| [self.destination(index), (TO_X, 0), self.source(index), (EQUAL_X, 0)];
+        (0..words).flat_map(word).collect()
+    }
+}
