@@ -203,22 +203,6 @@ def test_record_keeps_the_cause_of_a_change(kubectl: Kubectl, idle: str) -> None
     assert "set image" in annotations["kubernetes.io/change-cause"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ("exec runs -- true", "does not support pods/exec yet"),
-        ("attach runs", "does not support pods/attach yet"),
-        ("port-forward pod/runs :80", "does not support pods/portforward yet"),
-    ],
-)
-def test_what_is_not_there_yet_ends_with_a_clear_error(
-    kubectl: Kubectl, running: str, arguments: str, told: str
-) -> None:
-    answer = kubectl.run("-n", running, *arguments.split())
-    assert answer.status == 1
-    assert told in answer.errors
-
-
 def test_top_tells_what_pods_and_their_containers_use(kubectl: Kubectl, running: str) -> None:
     header, row = kubectl("-n", running, "top", "pods", "--containers").splitlines()
     assert header.split() == ["POD", "NAME", "CPU(cores)", "MEMORY(bytes)"]
