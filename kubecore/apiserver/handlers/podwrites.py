@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors, meta
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, StatusError
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.handlers import negotiation
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
+    from kubecore.apiserver.registry.options import DeleteOptions
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 SUCCESS = orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+
+_EVICTION_TRIES = 20
+# Pods of a budget that were evicted and that its controller has not yet seen going.
+_MOST_DISRUPTED = 2000
 
 
 class PodSubresources:
@@ -81,17 +87,39 @@ class PodSubresources:
         await self._writing.admit(ctx, served, eviction, kind="policy/v1/Eviction", subresource="eviction")
         raw = eviction.get("deleteOptions")
         options = deletion.delete_options(orjson.dumps(raw) if raw else b"", {})
-        store = self._pods()
-        pod = loads(store.get(request.namespace, request.name).value)
-        if not _ignores_budget(pod):
-            await self._spend_budget(ctx, pod, dry_run=ctx.dry_run or options.dry_run)
-        ctx.resource_key, ctx.subresource, ctx.verb = "pods", "", "delete"
+        ctx.dry_run = ctx.dry_run or options.dry_run
         # Asked about was the eviction.
-        ctx.exempt = True
-        await deletion.delete(store, ctx, options)
+        ctx.resource_key, ctx.subresource, ctx.verb, ctx.exempt = "pods", "", "delete", True
+        await self._evict(ctx, options)
         return _success(form, ctx)
 
-    async def _spend_budget(self, ctx: Any, pod: JSON, *, dry_run: bool) -> None:
+    async def _evict(self, ctx: RequestContext, options: DeleteOptions) -> None:
+        store = self._pods()
+        for left in reversed(range(_EVICTION_TRIES)):
+            pod = loads(store.get(ctx.namespace, ctx.name).value)
+            if not _ignores_budget(pod):
+                break
+            try:
+                # One that is about to run is gone as it is, or looked at again.
+                await _take_away(store, ctx, options if _has_ended(pod) else _as_it_is(options, pod))
+                return
+            except StatusError as error:
+                if options.resource_version or not left or not errors.is_conflict(error):
+                    raise
+        spared = await self._spend_budget(ctx, pod)
+        if not spared:
+            await _take_away(store, ctx, options)
+            return
+        try:
+            await _take_away(store, ctx, _as_it_is(options, pod))
+        except StatusError as error:
+            if options.resource_version or not errors.is_conflict(error):
+                raise
+            raise _not_yet(spared) from None
+
+    async def _spend_budget(self, ctx: RequestContext, pod: JSON) -> str:
+        """The name of the pod's budget if evicting the pod, which is not ready, spends nothing of it. Raises 403, 429,
+        500."""
         labels = meta.labels(pod)
         budgets = [
             budget
@@ -99,27 +127,65 @@ class PodSubresources:
             if Selector.from_label_selector((budget.get("spec") or {}).get("selector")).matches(labels)
         ]
         if not budgets:
-            return
+            return ""
         if len(budgets) > 1:
             raise errors.internal_error(
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
             )
         name = meta.name(budgets[0])
+        if not _ready(pod) and _spares_unready(budgets[0]):
+            return name
         store = self._registry.store("poddisruptionbudgets.policy")
         assert store is not None
-        own = self._budget_context(ctx, name, dry_run)
+        own = replace(ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name)
+        await store.change(own, lambda budget: _spend(budget, pod, ctx.now))
+        return ""
 
-        def spend(budget: JSON) -> bool:
-            return _spend(budget, pod, ctx.now)
 
-        await store.change(own, spend)
+async def _take_away(store: Store, ctx: RequestContext, options: DeleteOptions) -> None:
+    """Says of the pod why it goes, and deletes it. Raises 404, and 409 for another pod than `options` mean."""
 
-    def _budget_context(self, ctx: Any, name: str, dry_run: bool) -> Any:
-        from dataclasses import replace
+    def mark(pod: JSON) -> bool:
+        deletion.check_preconditions(store, ctx, options, pod)
+        return _mark(pod, ctx.now)
 
-        return replace(
-            ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name, dry_run=dry_run
-        )
+    if not ctx.dry_run:
+        marked = await store.change(ctx, mark)
+        if options.resource_version:
+            options = _as_it_is(options, loads(marked), again=True)
+    await deletion.delete(store, ctx, options)
+
+
+def _as_it_is(options: DeleteOptions, pod: JSON, *, again: bool = False) -> DeleteOptions:
+    """For the pod in this state and no other, unless the client has named one and that is not left behind (`again`)."""
+    if options.resource_version and not again:
+        return options
+    return replace(options, resource_version=str(pod["metadata"]["resourceVersion"]))
+
+
+def _mark(pod: JSON, now: str) -> bool:
+    """Sets the condition that tells of an eviction; False where it is there."""
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": now,
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    }
+    known = meta.condition(pod, "DisruptionTarget")
+    if known is None:
+        status = pod.setdefault("status", {})
+        status["conditions"] = [*(status.get("conditions") or []), condition]
+        return True
+    if known.get("status") == "True":
+        condition["lastTransitionTime"] = known.get("lastTransitionTime")
+    if known.get("observedGeneration"):
+        condition["observedGeneration"] = known["observedGeneration"]
+    changed = known != condition
+    known.clear()
+    known.update(condition)
+    return changed
 
 
 def _success(form: negotiation.Form, ctx: RequestContext) -> Response:
@@ -153,7 +219,7 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
     given = binding.get("metadata") or {}
     uid = given.get("uid")
 
-    def refuse(detail: str) -> errors.StatusError:
+    def refuse(detail: str) -> StatusError:
         return errors.conflict("", "pods/binding", name, detail)
 
     if uid and uid != metadata.get("uid"):
@@ -178,10 +244,13 @@ def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: s
     status["conditions"] = [*conditions, scheduled]
 
 
+def _has_ended(pod: JSON) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed") or meta.is_deleting(pod)
+
+
 def _ignores_budget(pod: JSON) -> bool:
     """Pods that do no work are no disruption."""
-    phase = (pod.get("status") or {}).get("phase")
-    return phase in ("Succeeded", "Failed", "Pending", None) or meta.is_deleting(pod)
+    return _has_ended(pod) or (pod.get("status") or {}).get("phase") in ("Pending", None)
 
 
 def _ready(pod: JSON) -> bool:
@@ -189,23 +258,53 @@ def _ready(pod: JSON) -> bool:
     return condition is not None and condition.get("status") == "True"
 
 
-def _spend(budget: JSON, pod: JSON, now: str) -> bool:
-    """Takes one disruption from the budget; False when the pod needs none. Raises 429."""
-    status = budget.setdefault("status", {})
-    healthy, desired = status.get("currentHealthy") or 0, status.get("desiredHealthy") or 0
-    if not _ready(pod):
-        policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"
-        if policy == "AlwaysAllow" or (healthy >= desired and desired > 0):
-            return False
-    name = meta.name(budget)
+def _health(budget: JSON) -> tuple[int, int]:
+    """How many pods are healthy, and how many must be."""
+    status = budget.get("status") or {}
+    return status.get("currentHealthy") or 0, status.get("desiredHealthy") or 0
+
+
+def _spares_unready(budget: JSON) -> bool:
+    """Whether a pod that is not ready may go without being counted."""
+    healthy, desired = _health(budget)
+    policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"
+    return bool(policy == "AlwaysAllow" or healthy >= desired > 0)
+
+
+def _refusal(seconds: int, detail: str) -> StatusError:
     refusal = "Cannot evict pod as it would violate the pod's disruption budget."
+    return errors.too_many_requests(refusal, seconds, causes=[Cause("DisruptionBudget", detail)])
+
+
+def _not_yet(name: str) -> StatusError:
+    return _refusal(10, f"The disruption budget {name} is still being processed by the server.")
+
+
+def _spend(budget: JSON, pod: JSON, now: str) -> None:
+    """Takes one disruption from the budget. Raises 403, 429."""
+    status, name = budget.setdefault("status", {}), meta.name(budget)
     if (status.get("observedGeneration") or 0) < meta.generation(budget):
-        detail = f"The disruption budget {name} is still being processed by the server."
-        raise errors.too_many_requests(refusal, 10, causes=[Cause("DisruptionBudget", detail)])
-    allowed = status.get("disruptionsAllowed") or 0
-    if allowed <= 0:
-        detail = f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
-        raise errors.too_many_requests(refusal, 0, causes=[Cause("DisruptionBudget", detail)])
+        raise _not_yet(name)
+    allowed, gone = status.get("disruptionsAllowed") or 0, status.get("disruptedPods") or {}
+    if allowed < 0:
+        raise errors.forbidden("policy", "poddisruptionbudget", name, "pdb disruptions allowed is negative")
+    if len(gone) > _MOST_DISRUPTED:
+        detail = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise errors.forbidden("policy", "poddisruptionbudget", name, detail)
+    if allowed == 0:
+        raise _refusal(0, _why_none(budget))
     status["disruptionsAllowed"] = allowed - 1
-    status["disruptedPods"] = {**(status.get("disruptedPods") or {}), meta.name(pod): now}
-    return True
+    status["disruptedPods"] = {**gone, meta.name(pod): now}
+
+
+def _why_none(budget: JSON) -> str:
+    """Of a budget that allows no disruption."""
+    name, (healthy, desired) = meta.name(budget), _health(budget)
+    condition = meta.condition(budget, "DisruptionAllowed") or {}
+    said = condition.get("message") if condition.get("status") == "False" else None
+    refused = f"The disruption budget {name} does not allow evicting pods currently"
+    if said and condition.get("reason") == "SyncFailed":
+        return f"{refused} because it failed sync: {said}"
+    if healthy <= desired:
+        return f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+    return f"{refused} ({condition.get('reason') or ''}): {said}" if said else refused

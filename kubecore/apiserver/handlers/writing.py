@@ -76,6 +76,7 @@ class Writing:
             field_validation=options.field_validation,
             api_version=served.resource.api_version,
             options=options,
+            deadline=self._clock.monotonic() + options.seconds if options.seconds else 0.0,
             warnings=[served.warning] if served.warning else [],
         )
 

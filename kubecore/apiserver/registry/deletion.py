@@ -122,7 +122,7 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     for _ in range(_TRIES):
         stored = await store.read(ctx.namespace, ctx.name)
         obj = loads(stored.value)
-        _check_preconditions(store, ctx, options, obj, stored)
+        check_preconditions(store, ctx, options, obj)
         if not admitted:
             admission = store.registry.admission
             admission.validate(ctx, None, obj)
@@ -142,13 +142,14 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     raise store.conflict(ctx.name)
 
 
-def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON, stored: Stored) -> None:
+def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> None:
     """Raises 409; upstream names the kind here and not the resource (BeforeDelete)."""
-    uid, resource = obj["metadata"].get("uid") or "", store.resource
+    metadata, resource = obj["metadata"], store.resource
+    uid, version = metadata.get("uid") or "", str(metadata["resourceVersion"])
     if store.strategy.deletes_in_own_way:
         for what, wanted, found in (
             ("UID", options.uid, uid),
-            ("ResourceVersion", options.resource_version, str(stored.revision)),
+            ("ResourceVersion", options.resource_version, version),
         ):
             if wanted and wanted != found:
                 detail = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
@@ -162,13 +163,13 @@ def _check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptio
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
             "The object might have been deleted and then recreated",
         )
-    if options.resource_version and options.resource_version != str(stored.revision):
+    if options.resource_version and options.resource_version != version:
         raise errors.conflict(
             resource.group,
             resource.kind,
             ctx.name,
             f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
-            f"in record ({stored.revision}). The object might have been modified",
+            f"in record ({version}). The object might have been modified",
         )
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
-from kubecore.api import errors
+from kubecore.api import durations, errors
 from kubecore.api.errors import Cause, FieldError
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _VALIDATIONS = (IGNORE, STRICT, WARN)
 _MAX_MANAGER = 128
+# What a write may take, whatever its client allows it.
+LONGEST_SECONDS = 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class WriteOptions:
     field_validation: str = WARN
     force: bool | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    """What the client gives the server for it (`timeout`), 0 where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,13 @@ def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]
     for name, value in parse_qsl(query, keep_blank_values=True):
         params.setdefault(name, []).append(value)
     first = {name: values[0] for name, values in params.items()}
+    seconds = _seconds(first.get("timeout", ""))
     causes: list[Cause] = []
     dry_run = params.get("dryRun", [])
     if any(value != "All" for value in dry_run):
         causes.append(FieldError.not_supported("dryRun", dry_run, ["All"]))
     if deletes:
-        return WriteOptions(dry_run=bool(dry_run), params=MappingProxyType(first)), tuple(causes)
+        return WriteOptions(dry_run=bool(dry_run), params=MappingProxyType(first), seconds=seconds), tuple(causes)
     manager = first.get("fieldManager", "")
     if len(manager) > _MAX_MANAGER:
         causes.append(FieldError.too_long("fieldManager", _MAX_MANAGER))
@@ -83,12 +88,23 @@ def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]
         field_validation=validation,
         force=None if force is None else force not in ("false", "0", "f", "F", "False", "FALSE"),
         params=MappingProxyType(first),
+        seconds=seconds,
     )
     return options, tuple(causes)
 
 
+def _seconds(timeout: str) -> float:
+    """Raises 400."""
+    if not timeout:
+        return 0.0
+    try:
+        return min(max(durations.seconds(timeout), 0.0), LONGEST_SECONDS)
+    except ValueError as error:
+        raise errors.bad_request(f"invalid timeout specified in the request URL - {error}") from None
+
+
 def write_options(verb: str, query: str) -> WriteOptions:
-    """Options of a create, update or patch. Raises 422 for values Kubernetes refuses."""
+    """Options of a create, update or patch. Raises 400 and 422 for values Kubernetes refuses."""
     if not query:
         return NO_OPTIONS
     options, causes = _parsed(query, verb not in _KINDS)

@@ -98,7 +98,7 @@ class RequestContext:
     finish: Finish | None = None
     # Neither webhooks nor policies are asked.
     exempt: bool = False
-    # When, on the monotonic clock, the request has taken too long; 0 while nobody has asked.
+    # When, on the monotonic clock, the request has taken too long; 0 while nobody has said or asked.
     deadline: float = 0.0
     # What admission has to say to the audit, by key.
     annotations: dict[str, str] | None = None

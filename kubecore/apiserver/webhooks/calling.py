@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,13 +51,13 @@ class Target:
     ca_bundle: str = ""
 
     def address(self, timeout_seconds: float) -> str:
-        """Where the request goes, with the time-out as a parameter, as upstream has it."""
+        """Where the request goes, with the time-out in whole seconds as a parameter, as upstream has it."""
         if self.service is not None:
             path = self.service.path if self.service.path.startswith("/") else f"/{self.service.path}"
             base = f"https://{self.service.host}:{self.service.port}{path}"
         else:
             base = self.url if urlsplit(self.url).path else f"{self.url}/"
-        return f"{base}?timeout={timeout_seconds:g}s"
+        return f"{base}?timeout={math.ceil(timeout_seconds)}s"
 
 
 class WebhookCaller:
@@ -117,7 +118,9 @@ class WebhookCaller:
             connector = aiohttp.TCPConnector(
                 ssl=_context(target.ca_bundle), resolver=ClusterResolver(self._lookup), use_dns_cache=False, limit=0
             )
-            found = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+            found = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+            )
             self._sessions[target.ca_bundle] = found
         return found
 

@@ -159,6 +159,98 @@ async def test_eviction_deletes_unless_a_budget_forbids(api: Api) -> None:
     assert error["details"]["causes"][0]["reason"] == "DisruptionBudget"
 
 
+def _eviction(name: str, **options: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, **({"deleteOptions": options} if options else {})}
+
+
+async def _run(api: Api, name: str, *, ready: bool = True) -> str:
+    """A pod that runs on a node, which it would take its time to leave; its resourceVersion."""
+    given = pod(name)
+    given["metadata"]["labels"] = {"app": "x"}
+    given["spec"]["nodeName"] = "n"
+    assert (await api.create(PODS, given))[0] == 201
+    state = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+    _, running = await api.patch(PODS, name, {"status": state}, subresource="status")
+    return str(running["metadata"]["resourceVersion"])
+
+
+async def _budget(api: Api, **status: Any) -> None:
+    budget = {"metadata": {"name": "pdb"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}}
+    assert (await api.create("policy/v1/poddisruptionbudgets", budget))[0] == 201
+    state = {"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, **status}
+    answer = await api.patch(
+        "policy/v1/poddisruptionbudgets", "pdb", {"status": {"expectedPods": 1, **state}}, subresource="status"
+    )
+    assert answer[0] == 200, answer
+
+
+async def test_an_evicted_pod_says_why_it_goes(api: Api) -> None:
+    version = await _run(api, "p")
+    path = api.path(PODS, "p", "eviction")
+    assert (await api.call("POST", path, _eviction("p", dryRun=["All"])))[0] == 201
+    assert (await api.get(PODS, "p"))[1]["metadata"]["resourceVersion"] == version, "a dry run leaves it alone"
+    assert (await api.call("POST", path, _eviction("p", preconditions={"resourceVersion": version})))[0] == 201
+    _, going = await api.get(PODS, "p")
+    assert going["metadata"]["deletionTimestamp"]
+    [mark] = [one for one in going["status"]["conditions"] if one["type"] == "DisruptionTarget"]
+    assert (mark["status"], mark["reason"], mark["message"]) == (
+        "True",
+        "EvictionByEvictionAPI",
+        "Eviction API: evicting",
+    )
+
+
+@pytest.mark.parametrize("precondition", [{"resourceVersion": "1"}, {"uid": "other"}])
+async def test_only_the_pod_that_is_meant_is_evicted(api: Api, precondition: dict[str, str]) -> None:
+    await _run(api, "p")
+    status, refused = await api.call(
+        "POST", api.path(PODS, "p", "eviction"), _eviction("p", preconditions=precondition)
+    )
+    assert (status, refused["reason"]) == (409, "Conflict")
+    _, kept = await api.get(PODS, "p")
+    assert "deletionTimestamp" not in kept["metadata"]
+    assert [one["type"] for one in kept["status"]["conditions"]] == ["Ready"]
+
+
+async def test_a_pod_that_is_not_ready_costs_a_healthy_budget_nothing(api: Api) -> None:
+    await _budget(api)
+    await _run(api, "p", ready=False)
+    assert (await api.call("POST", api.path(PODS, "p", "eviction"), _eviction("p")))[0] == 201
+    _, budget = await api.get("policy/v1/poddisruptionbudgets", "pdb")
+    assert "disruptedPods" not in budget["status"]
+    assert (await api.get(PODS, "p"))[1]["metadata"]["deletionTimestamp"]
+
+
+def _allowed(reason: str) -> dict[str, str]:
+    return {"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "m"} | {
+        "lastTransitionTime": "2026-01-01T00:00:00Z"
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"observedGeneration": 0}, "The disruption budget pdb is still being processed by the server."),
+        ({}, "The disruption budget pdb needs 1 healthy pods and has 1 currently"),
+        ({"currentHealthy": 2}, "The disruption budget pdb does not allow evicting pods currently"),
+        (
+            {"currentHealthy": 2, "conditions": [_allowed("Odd")]},
+            "The disruption budget pdb does not allow evicting pods currently (Odd): m",
+        ),
+        (
+            {"conditions": [_allowed("SyncFailed")]},
+            "The disruption budget pdb does not allow evicting pods currently because it failed sync: m",
+        ),
+    ],
+)
+async def test_a_budget_says_why_it_forbids_an_eviction(api: Api, state: dict[str, Any], told: str) -> None:
+    await _budget(api, **state)
+    version = await _run(api, "p")
+    status, refused = await api.call("POST", api.path(PODS, "p", "eviction"), _eviction("p"))
+    assert (status, refused["details"]["causes"]) == (429, [{"reason": "DisruptionBudget", "message": told}])
+    assert (await api.get(PODS, "p"))[1]["metadata"]["resourceVersion"] == version
+
+
 async def test_scale_speaks_autoscaling_v1(api: Api) -> None:
     await api.create(DEPLOY, deployment("d", 2))
     _, scale = await api.get(DEPLOY, "d", "scale")

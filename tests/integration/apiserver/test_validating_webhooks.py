@@ -88,6 +88,17 @@ async def test_a_refused_deletion_leaves_the_object(api: Api, cluster: Api) -> N
     assert (await api.get(CONFIGMAPS, "a"))[0] == 200
 
 
+async def test_webhooks_get_no_more_time_than_the_client_gives(api: Api, cluster: Api) -> None:
+    async with hooking(api, cluster, "Validating", failurePolicy="Ignore") as hook:
+        status, answer = await api.create(CONFIGMAPS, config_map("a"), timeout="1ns")
+        assert (status, answer["reason"], hook.requests) == (504, "Timeout", [])
+        status, answer = await api.create(CONFIGMAPS, config_map("a"), timeout="soon")
+        assert status == 400
+        assert answer["message"] == ('invalid timeout specified in the request URL - time: invalid duration "soon"')
+        assert (await api.create(CONFIGMAPS, config_map("a"), timeout="1h"))[0] == 201
+    assert len(hook.requests) == 1
+
+
 async def test_all_are_asked_at_once_and_the_first_refusal_is_told(api: Api, cluster: Api) -> None:
     both = asyncio.Barrier(2)
 

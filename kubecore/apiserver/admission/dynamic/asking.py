@@ -5,7 +5,6 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/{mutating,validatin
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
@@ -15,6 +14,7 @@ from kubecore.apiserver.admission.dynamic import reviews
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError, Judgement, holds, inputs_of
 from kubecore.apiserver.admission.dynamic.rules import object_selected
 from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry.options import LONGEST_SECONDS
 from kubecore.apiserver.webhooks.calling import WebhookError
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
-
-_REQUEST_SECONDS = 34.0
 
 
 class CallFailed(Exception):
@@ -95,10 +93,9 @@ class Asking:
     async def _call(
         self, webhook: Webhook, ctx: RequestContext, body: bytes, version: str, uid: str, *, mutating: bool
     ) -> Answer:
-        left = self.left(ctx)
-        seconds = math.ceil(min(left, webhook.seconds))
+        seconds = min(self.left(ctx), webhook.seconds)
         try:
-            answer = await self._caller.post(webhook.target, body, timeout_seconds=max(seconds, 1))
+            answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds)
             return reviews.answer_of(answer, version, uid, mutating=mutating)
         except (WebhookError, reviews.Unreadable) as error:
             raise CallFailed(webhook, f"failed to call webhook: {error}") from None
@@ -109,7 +106,7 @@ class Asking:
         """Seconds that the request may still take. Raises 504 when there are none."""
         now = self._clock.monotonic()
         if not ctx.deadline:
-            ctx.deadline = now + _REQUEST_SECONDS
+            ctx.deadline = now + LONGEST_SECONDS
         if ctx.deadline <= now:
             raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
         return ctx.deadline - now
