@@ -22,7 +22,7 @@ from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
 from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
-from kubecore.apiserver.transport.driving import together
+from kubecore.apiserver.transport.driving import to_its_end, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +216,8 @@ class LocalTransport:
         body: bytes | None = None,
         content_type: str = JSON_TYPE,
     ) -> Response:
-        """`request` with the headers of what is answered."""
+        """`request` with the headers of what is answered. A write is brought to its end, even if who waits is
+        cancelled."""
         info = request_info(method, path, query)
         request = LocalRequest(
             self._user,
@@ -227,11 +228,8 @@ class LocalTransport:
             body=body or b"",
             content_type=content_type,
         )
-        try:
-            self._authorizer.check(self._user, attributes_of(request))
-            response = await self._handlers.route(request)
-        except Exception as error:
-            return self._failed(request, error)
+        routed = self._routed(request)
+        response = await (routed if method == "GET" else to_its_end(routed))
         if response is not None:
             return response
         stream = request.stream
@@ -267,6 +265,13 @@ class LocalTransport:
 
         await together([one(number, body) for number, body in enumerate(bodies)])
         return answers
+
+    async def _routed(self, request: LocalRequest) -> Response | None:
+        try:
+            self._authorizer.check(self._user, attributes_of(request))
+            return await self._handlers.route(request)
+        except Exception as error:
+            return self._failed(request, error)
 
     def _failed(self, request: LocalRequest, error: Exception) -> Response:
         status = as_status(error)

@@ -26,7 +26,7 @@ PATCH_TYPES = {
     "apply": "application/apply-patch+yaml",
 }
 
-Outcomes = list[bytes | StatusError | OSError]
+Outcomes = list[bytes | Exception]
 
 _PAGE = 500
 _AT_ONCE = 16
@@ -216,10 +216,10 @@ class Client:
             outcomes += await asyncio.gather(*(self._outcome(path, query, body) for body in some))
         return outcomes
 
-    async def _outcome(self, path: str, query: Mapping[str, str], body: bytes) -> bytes | StatusError | OSError:
+    async def _outcome(self, path: str, query: Mapping[str, str], body: bytes) -> bytes | Exception:
         try:
             return await self.request("POST", path, query=query, body=body)
-        except (StatusError, OSError) as error:
+        except Exception as error:
             return error
 
     async def update(self, resource: str, obj: Object, *, subresource: str = "") -> Object:

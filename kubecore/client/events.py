@@ -224,7 +224,12 @@ class EventRecorder:
 
     async def _write_new(self, namespace: str, chains: list[_Chain]) -> None:
         """The first events of these chains together, then what counts them up, and again what was not written."""
-        outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
+        try:
+            outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
+        except Exception:
+            # One that cannot be sent at all (of text that is no Unicode) must not take the others with it.
+            await _all([self._write_chain(chain) for chain in chains])
+            return
         left: list[Coroutine[Any, Any, None]] = []
         for chain, outcome in zip(chains, outcomes, strict=True):
             if not isinstance(outcome, bytes) and _passes(outcome):
@@ -246,12 +251,9 @@ class EventRecorder:
             try:
                 await self._send(event, counts_up)
                 return
-            except (StatusError, OSError) as error:
+            except Exception as error:
                 if not _passes(error):
                     return
-            except Exception:
-                log.exception("event not written")
-                return
         log.warning("event given up: %s %s", event["reason"], event["message"])
 
     async def _send(self, event: Object, counts_up: bool) -> None:
@@ -268,11 +270,14 @@ class EventRecorder:
         await self._client.post("events", event)
 
 
-def _passes(error: StatusError | OSError) -> bool:
+def _passes(error: Exception) -> bool:
     """Whether the write may well succeed later."""
     if isinstance(error, OSError):
         log.debug("event not written: %s", error)
         return True
+    if not isinstance(error, StatusError):
+        log.error("event not written", exc_info=error)
+        return False
     # refused for good: a namespace that is being deleted, most often
     refused = error.code < 500 and error.code != 429
     if refused:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Coroutine, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubecore._native import drive
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.handlers.chain import Handlers
     from kubecore.apiserver.storage.interface import Storage
+
+T = TypeVar("T")
 
 # The loop keeps weak references to tasks only.
 _running: set[asyncio.Task[None]] = set()
@@ -81,6 +83,18 @@ def together(coroutines: Sequence[Coroutine[Any, Any, None]]) -> asyncio.Future[
     for one in coroutines:
         drive(counted(one), _go_on_as_task)
     return done
+
+
+async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What it returns; it must not raise. It goes on when whoever waits for it is cancelled: a write cannot be taken
+    back, and what belongs to it is to be done, too."""
+    results: list[T] = []
+
+    async def kept() -> None:
+        results.append(await coroutine)
+
+    await together([kept()])
+    return results[0]
 
 
 async def finish() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from .conftest import JSON, Api
+from kubecore.apiserver.transport import driving
+
+from .conftest import JSON, Api, config_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,6 +53,28 @@ async def test_a_service_that_becomes_an_external_name_loses_it_and_gets_another
     named["spec"] |= {"type": "ClusterIP"}
     _, again = await api.update(SERVICES, named)
     assert (await cluster.get(ADDRESSES, again["spec"]["clusterIP"]))[0] == 200
+
+
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_a_service_whose_client_leaves_while_it_is_written_has_its_ip_address(
+    api: Api, cluster: Api, turns: int
+) -> None:
+    address = f"10.96.0.{40 + turns}"
+    leaving = asyncio.create_task(api.create(SERVICES, service("web", clusterIP=address)))
+    for number in range(turns):
+        await asyncio.sleep(0)
+        # The store answers in order: each of these goes after what the Service has written so far.
+        if number:
+            await api.create("v1/configmaps", config_map(f"turn-{number}"))
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    await driving.finish()
+    for number in range(10):
+        await api.create("v1/configmaps", config_map(f"later-{number}"))
+    _, made = await api.get(SERVICES, "web")
+    assert made["spec"]["clusterIP"] == address
+    assert (await cluster.get(ADDRESSES, address))[0] == 200
+    assert (await api.create(SERVICES, service("other", clusterIP=address)))[0] == 422
 
 
 async def test_a_service_that_is_refused_leaves_no_ip_address(api: Api, cluster: Api) -> None:

@@ -57,6 +57,12 @@ async def test_a_server_that_is_away_is_the_outcome_of_each_post(api: FakeAPI, c
     assert isinstance(lost, ConnectionError) and isinstance(made, bytes)
 
 
+async def test_whatever_keeps_one_post_from_being_sent_is_its_outcome(api: FakeAPI, client: Client) -> None:
+    api.react("create configmaps", RuntimeError("no credentials"))
+    lost, made = await client.post_all("configmaps", [{"metadata": {"name": name}} for name in ("a", "b")], "default")
+    assert isinstance(lost, RuntimeError) and isinstance(made, bytes)
+
+
 async def test_a_status_is_written_without_the_spec(api: FakeAPI, client: Client) -> None:
     made = await client.create("replicasets.apps", {"metadata": {"name": "a"}, "spec": {"replicas": 2}}, "default")
     written = await client.update("replicasets.apps", {**made, "status": {"replicas": 1}}, subresource="status")

@@ -110,6 +110,14 @@ async def test_an_event_that_is_refused_is_dropped(api: FakeAPI, recorder: Event
     assert [event["reason"] for event in api.all("events")] == ["Two"]
 
 
+async def test_an_event_that_cannot_be_sent_takes_none_with_it(api: FakeAPI, recorder: EventRecorder) -> None:
+    recorder.event(POD, "Normal", "One", "x")
+    recorder.event(POD, "Normal", "Two", "no Unicode: \udcff")
+    recorder.event(POD, "Normal", "Three", "x")
+    await recorder.flush()
+    assert [event["reason"] for event in api.all("events")] == ["One", "Three"]
+
+
 async def test_an_event_about_an_object_without_namespace_is_kept_in_default(
     api: FakeAPI, recorder: EventRecorder
 ) -> None:
