@@ -42,7 +42,7 @@ async def answers(kubecore: Kubecore, api_version: str, kind: str) -> tuple[list
         stored = await kubecore.create(base)
         await ask(list(corpus.updates(stored, MUTATIONS, first=number == 0)))
         for subresource in ("approval", "status", "finalize", "resize", "ephemeralcontainers"):
-            if subresource in resource.subresources:
+            if subresource in resource.subresources and corpus.is_asked(base, subresource):
                 await ask(list(corpus.subresource_updates(stored, MUTATIONS, subresource)))
                 if "status" in base and subresource in ("approval", "status"):
                     stored = await kubecore.update(stored, base["status"], subresource)

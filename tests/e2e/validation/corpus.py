@@ -148,3 +148,10 @@ def subresource_updates(stored: JSON, mutated: Mutations, subresource: str) -> I
     name = f"{stored['kind']}/{stored['metadata']['name']}"
     for what, obj in mutated.of(stored, below="status" if subresource in ("status", "approval") else ""):
         yield Case(f"{name} {what}", subresource, obj, stored)
+
+
+def is_asked(base: JSON, subresource: str) -> bool:
+    """What changes a pod that runs is asked of the least pod and of one that is scheduled: others have thousands of
+    fields that neither `resize` nor `ephemeralcontainers` lets be changed."""
+    changes_pods = subresource in ("resize", "ephemeralcontainers")
+    return not changes_pods or base["metadata"]["name"] in ("least", "scheduled")
