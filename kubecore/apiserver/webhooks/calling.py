@@ -107,7 +107,7 @@ class WebhookCaller:
         return got
 
     def _session(self, target: Target) -> aiohttp.ClientSession:
-        found = self._sessions.get(target.ca_bundle)
+        found = self._sessions.pop(target.ca_bundle, None)
         if found is None:
             import aiohttp
 
@@ -121,11 +121,11 @@ class WebhookCaller:
             found = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
             )
-            self._sessions[target.ca_bundle] = found
+        self._sessions[target.ca_bundle] = found
         return found
 
     def _retire(self) -> None:
-        """Lets go of the session that was made first; requests under way in it fail."""
+        """Lets go of the session that was used longest ago; requests under way in it fail."""
         oldest = next(iter(self._sessions))
         asyncio.get_running_loop().create_task(self._sessions.pop(oldest).close(), name="webhook session")
 

@@ -11,12 +11,27 @@ from tests.integration.apiserver.conftest import Api
 from tests.support.admission_webhook import GROUP, MAPS, Decide, Hook, allow, configuration, hooked
 
 JSON = dict[str, Any]
+# For autoscaling/v1, which `scaler` is not of.
+SCALERS: JSON = {
+    "apiGroups": ["autoscaling"],
+    "apiVersions": ["v1"],
+    "operations": ["CREATE"],
+    "resources": ["horizontalpodautoscalers"],
+}
 _numbers = itertools.count(1)
 
 
 def within(api: Api) -> JSON:
     """Selects the namespace of a test."""
     return {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}}
+
+
+def scaler(name: str) -> JSON:
+    """A HorizontalPodAutoscaler of autoscaling/v2, which v1 can tell by its `targetCPUUtilizationPercentage`, 50."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    utilization = {"type": "Utilization", "averageUtilization": 50}
+    metric = {"type": "Resource", "resource": {"name": "cpu", "target": utilization}}
+    return {"metadata": {"name": name}, "spec": {"scaleTargetRef": target, "maxReplicas": 3, "metrics": [metric]}}
 
 
 @asynccontextmanager
@@ -42,3 +57,20 @@ async def hooking(
         webhook = hook.configured(f"{name or 'one'}.example.com", [rule], **given)
         async with registered(cluster, kind, webhook, name=name):
             yield hook
+
+
+@asynccontextmanager
+async def bound(cluster: Api, policies: str, name: str, spec: JSON, binding: JSON) -> AsyncIterator[str]:
+    """A policy with one binding, NAME-bound; `policies` is group, version and plural."""
+    bindings = f"{policies.removesuffix('policies')}policybindings"
+    for resource, obj in (
+        (policies, {"metadata": {"name": name}, "spec": spec}),
+        (bindings, {"metadata": {"name": f"{name}-bound"}, "spec": {"policyName": name, **binding}}),
+    ):
+        status, made = await cluster.create(resource, obj)
+        assert status == 201, made
+    try:
+        yield name
+    finally:
+        await cluster.delete(bindings, f"{name}-bound")
+        await cluster.delete(policies, name)

@@ -15,7 +15,7 @@ from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.integration.apiserver.conftest import Api, config_map, pod
-from tests.integration.apiserver.hooks import hooking, within
+from tests.integration.apiserver.hooks import bound, hooking, within
 from tests.support.admission_webhook import annotate
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,30 +57,15 @@ async def changing(
     api: Api, cluster: Api, *mutations: JSON, rule: JSON = MAPS, params: JSON | None = None, name: str = "", **spec: Any
 ) -> AsyncIterator[str]:
     name = name or f"policy-{next(_numbers):04}"
-    policy = {
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [rule]},
-            "mutations": list(mutations),
-            "reinvocationPolicy": "Never",
-            **spec,
-        },
+    described = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "mutations": list(mutations),
+        "reinvocationPolicy": "Never",
+        **spec,
     }
-    bound = {
-        "policyName": name,
-        "matchResources": {"namespaceSelector": within(api)},
-        **({"paramRef": params} if params else {}),
-    }
-    policies, bindings = f"{GROUP}/mutatingadmissionpolicies", f"{GROUP}/mutatingadmissionpolicybindings"
-    status, made = await cluster.create(policies, policy)
-    assert status == 201, made
-    status, made = await cluster.create(bindings, {"metadata": {"name": f"{name}-bound"}, "spec": bound})
-    assert status == 201, made
-    try:
+    binding = {"matchResources": {"namespaceSelector": within(api)}, **({"paramRef": params} if params else {})}
+    async with bound(cluster, f"{GROUP}/mutatingadmissionpolicies", name, described, binding):
         yield name
-    finally:
-        await cluster.delete(bindings, f"{name}-bound")
-        await cluster.delete(policies, name)
 
 
 async def test_a_configuration_is_merged_by_the_keys_of_lists_and_owned_by_nobody(api: Api, cluster: Api) -> None:

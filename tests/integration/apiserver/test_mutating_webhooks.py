@@ -9,7 +9,7 @@ import pytest
 from kubecore.apiserver.server import APIServer
 from tests.integration.apiserver.conftest import Api, config_map, deployment, pod
 from tests.integration.apiserver.definitions import DEFINITIONS, crd, define, version
-from tests.integration.apiserver.hooks import hooking, registered, within
+from tests.integration.apiserver.hooks import SCALERS, hooking, registered, scaler, within
 from tests.support.admission_webhook import MAPS, PODS, annotate, hooked, patch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -150,21 +150,9 @@ async def test_the_status_is_not_changed_through_the_spec_nor_the_spec_through_t
 
 
 async def test_an_object_is_seen_in_the_version_of_the_rule(api: Api, cluster: Api) -> None:
-    rule = {
-        "apiGroups": ["autoscaling"],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["horizontalpodautoscalers"],
-    }
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
-    metric = {
-        "type": "Resource",
-        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
-    }
-    scaler = {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": target, "maxReplicas": 3, "metrics": [metric]}}
     change = patch({"op": "replace", "path": "/spec/targetCPUUtilizationPercentage", "value": 60})
-    async with hooking(api, cluster, "Mutating", change, rule=rule) as hook:
-        status, made = await api.create("autoscaling/v2/horizontalpodautoscalers", scaler)
+    async with hooking(api, cluster, "Mutating", change, rule=SCALERS) as hook:
+        status, made = await api.create("autoscaling/v2/horizontalpodautoscalers", scaler("h"))
     assert status == 201, made
     [request] = hook.requests
     assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v1", "v2")

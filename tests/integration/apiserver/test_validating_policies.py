@@ -13,7 +13,7 @@ import pytest
 from kubecore.apiserver.server import APIServer
 from tests.integration.apiserver.conftest import Api, config_map, deployment, pod
 from tests.integration.apiserver.definitions import DEFINITIONS, crd, define
-from tests.integration.apiserver.hooks import within
+from tests.integration.apiserver.hooks import SCALERS, bound, scaler, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,29 +38,15 @@ async def policed(
     """A policy with one binding, for what happens in the namespace of `api`; its name."""
     name = f"policy-{next(_numbers)}"
     constraints = {"resourceRules": [rule], **spec.pop("constraints", {})}
-    policy = {
-        "apiVersion": GROUP,
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {"matchConstraints": constraints, "validations": list(validations), **spec},
-    }
-    bound = {
-        "policyName": name,
+    bindings = {
         "validationActions": list(actions),
         "matchResources": {"namespaceSelector": within(api)},
         **({"paramRef": params} if params else {}),
         **(binding or {}),
     }
-    policies, bindings = f"{GROUP}/validatingadmissionpolicies", f"{GROUP}/validatingadmissionpolicybindings"
-    status, made = await cluster.create(policies, policy)
-    assert status == 201, made
-    status, made = await cluster.create(bindings, {"metadata": {"name": f"{name}-bound"}, "spec": bound})
-    assert status == 201, made
-    try:
+    described = {"matchConstraints": constraints, "validations": list(validations), **spec}
+    async with bound(cluster, f"{GROUP}/validatingadmissionpolicies", name, described, bindings):
         yield name
-    finally:
-        await cluster.delete(bindings, f"{name}-bound")
-        await cluster.delete(policies, name)
 
 
 def check(expression: str, **more: str) -> JSON:
@@ -232,18 +218,8 @@ async def test_a_parameter_kind_that_nobody_serves_is_a_fault_of_the_policy(api:
 
 
 async def test_an_object_is_judged_in_the_version_of_the_rule(api: Api, cluster: Api) -> None:
-    rule = {
-        "apiGroups": ["autoscaling"],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["horizontalpodautoscalers"],
-    }
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
-    utilization = {"type": "Utilization", "averageUtilization": 50}
-    metric = {"type": "Resource", "resource": {"name": "cpu", "target": utilization}}
-    scaler = {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": target, "maxReplicas": 3, "metrics": [metric]}}
-    async with policed(api, cluster, check("object.spec.targetCPUUtilizationPercentage == 50"), rule=rule):
-        status, answer = await api.create("autoscaling/v2/horizontalpodautoscalers", scaler)
+    async with policed(api, cluster, check("object.spec.targetCPUUtilizationPercentage == 50"), rule=SCALERS):
+        status, answer = await api.create("autoscaling/v2/horizontalpodautoscalers", scaler("h"))
         assert status == 201, answer
 
 

@@ -35,6 +35,7 @@ CONFIGMAPS = "v1/configmaps"
             "Forbidden",
             'admission webhook "one.example.com" denied the request: go away',
         ),
+        ({"code": 70000, "message": "odd"}, 500, "", 'admission webhook "one.example.com" denied the request: odd'),
         ({"code": 200, "message": "odd"}, 400, "", 'admission webhook "one.example.com" denied the request: odd'),
     ],
 )

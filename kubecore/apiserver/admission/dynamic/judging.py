@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kubecore.apiserver.admission.dynamic.conditions import Judgement, holds, inputs_of, namespace_object
 from kubecore.apiserver.admission.dynamic.rules import object_selected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kubecore import _native
     from kubecore.api.scheme import Resource
@@ -32,23 +32,33 @@ class Judging:
         parameters: Parameters,
         authorize: Callable[[User, Question], tuple[bool, str]],
     ) -> None:
-        self.versions = versions
-        self.parameters = parameters
+        self._versions = versions
+        self._parameters = parameters
         self._namespaces = namespaces
         self._authorize = authorize
 
-    def target(self, match: Match, subject: Subject) -> Resource | None:
-        """What the request is seen as by what matches it; None where it does not. Raises 404 for a namespace that is
-        not there."""
-        target = match.target(subject, self.versions.equivalents)
+    def target(self, policy: Policy, subject: Subject) -> Resource | None:
+        """What the request is seen as by a policy; None where it is not for the request. Raises 404 for a namespace
+        that is not there, and Misconfigured."""
+        target = self._matched(policy.match, subject)
+        if target is not None and policy.param_kind is not None:
+            self._parameters.resource(policy.param_kind)
+        return target
+
+    async def params(self, policy: Policy, binding: Binding, subject: Subject) -> Sequence[bytes | None]:
+        """Each of a binding's parameters, [None] where it has none; [] where it is not for the request. Raises as
+        `target`."""
+        if binding.match is not None and self._matched(binding.match, subject) is None:
+            return []
+        return await self._parameters.collect(policy.param_kind, binding.params, subject.namespace)
+
+    def _matched(self, match: Match, subject: Subject) -> Resource | None:
+        target = match.target(subject, self._versions.equivalents)
         if target is None:
             return None
         if not object_selected(match.objects, subject) or not self._namespaces.selected(match.namespaces, subject):
             return None
         return target
-
-    def bound(self, binding: Binding, subject: Subject) -> bool:
-        return binding.match is None or self.target(binding.match, subject) is not None
 
     def judge(self, subject: Subject) -> Judgement:
         return Judgement(self._authorize, subject.ctx.user)
@@ -58,15 +68,32 @@ class Judging:
         namespace = namespace_object(self._namespaces, subject) if subject.placed else None
         return inputs_of(subject, target, await subject.form(target), namespace)
 
-    def applies(self, policy: Policy, inputs: _native.AdmissionInputs, judge: Judgement, params: bytes | None) -> bool:
+
+class Case(NamedTuple):
+    """A policy over one request and one parameter."""
+
+    policy: Policy
+    inputs: _native.AdmissionInputs
+    judge: Judgement
+    params: bytes | None
+
+    def applies(self) -> bool:
         """Whether the match conditions hold. Raises ConditionError."""
+        policy = self.policy
         if not policy.conditions:
             return True
         return holds(
             policy.rules,
-            inputs,
-            judge,
-            params=params,
+            self.inputs,
+            self.judge,
+            params=self.params,
             only=list(policy.conditions),
             ignores_failure=policy.ignores_failure,
         )
+
+    def evaluate(
+        self, places: list[int], budget: int = BUDGET
+    ) -> tuple[list[tuple[bool | str | bytes | None, str | None]], int]:
+        """The values of the expressions at these places, or what is wrong with them, and the budget that is left.
+        Raises ValueError when it does not do."""
+        return self.policy.rules.evaluate(self.inputs, self.judge, budget=budget, params=self.params, only=places)

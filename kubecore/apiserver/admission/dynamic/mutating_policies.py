@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
-from kubecore.apiserver.admission.dynamic.judging import BUDGET, Judging
+from kubecore.apiserver.admission.dynamic.judging import Case, Judging
 from kubecore.apiserver.admission.dynamic.mutating import patched
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
 from kubecore.apiserver.admission.dynamic.subjects import kind_of
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.conditions import Judgement
     from kubecore.apiserver.admission.dynamic.mutating import Reinvocation
     from kubecore.apiserver.admission.dynamic.policies import Binding, Policy
-    from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
-
+    from kubecore.apiserver.admission.dynamic.subjects import Subject
 
 # Names of policy, binding and parameter.
 Invoked = tuple[str, str, str]
@@ -67,22 +66,16 @@ class MutatingPolicies:
         found = []
         for policy in self.all:
             try:
-                target = self._judging.target(policy.match, subject)
-                if target is None:
-                    continue
-                if policy.param_kind is not None:
-                    self._judging.parameters.resource(policy.param_kind)
+                target = self._judging.target(policy, subject)
             except (StatusError, Misconfigured) as error:
                 if not policy.ignores_failure:
                     refused.append(f'policy "{policy.name}" denied request: failed to configure policy: {error}')
                 continue
+            if target is None:
+                continue
             for binding in policy.bindings:
                 try:
-                    if not self._judging.bound(binding, subject):
-                        continue
-                    params = await self._judging.parameters.collect(
-                        policy.param_kind, binding.params, subject.namespace
-                    )
+                    params = await self._judging.params(policy, binding, subject)
                 except (StatusError, Misconfigured) as error:
                     _refuse(policy, binding, f"failed to configure binding: {error}", refused)
                     continue
@@ -92,56 +85,56 @@ class MutatingPolicies:
     async def _invoke(
         self, one: _Invocation, subject: Subject, judge: Judgement, books: Reinvocation[Invoked], refused: list[str]
     ) -> bool:
-        policy, changed = one.policy, False
+        policy, target, changed = one.policy, one.target, False
+        case = Case(policy, await self._judging.inputs(subject, target), judge, one.param)
         try:
-            inputs = await self._judging.inputs(subject, one.target)
-            if not self._judging.applies(policy, inputs, judge, one.param):
+            if not case.applies():
                 return False
         except ConditionError as error:
             _refuse(policy, one.binding, str(error), refused)
             return False
         for place, kind in policy.mutations:
-            form = await subject.form(one.target)
+            form = await subject.form(target)
             if form.object is None:
                 continue
             try:
-                made = await self._patched(one, place, kind, subject, judge, form)
+                made = _patched(case, place, kind, subject, target, form.object)
             except (MutationError, ValueError) as error:
                 _refuse(policy, one.binding, str(error), refused)
                 continue
-            if made is not None:
-                changed = await subject.put(one.target, made) or changed
+            if made is not None and await subject.put(target, made):
+                changed = True
+                case = case._replace(inputs=await self._judging.inputs(subject, target))
         if changed:
             books.changed()
         if policy.reinvoked:
             books.asked.add(one.key)
         return changed
 
-    async def _patched(
-        self, one: _Invocation, place: int, kind: str, subject: Subject, judge: Judgement, form: Form
-    ) -> bytes | None:
-        """None where there is nothing to be done. Raises MutationError; ValueError when the budget does not do."""
-        inputs = await self._judging.inputs(subject, one.target)
-        [(made, error)], _ = one.policy.rules.evaluate(inputs, judge, budget=BUDGET, params=one.param, only=[place])
-        if error is not None:
-            raise MutationError(error)
-        assert isinstance(made, bytes) and form.object is not None
-        schema = subject.schema(one.target)
-        if kind == "ApplyConfiguration":
-            head = kind_of(one.target, subject.subresource)
-            version = f"{head.group}/{head.version}".lstrip("/")
-            config = dumps({**loads(made), "apiVersion": version, "kind": head.kind})
-            try:
-                return schema.configure(form.object, config)
-            except ValueError as problem:
-                raise MutationError(f"error applying patch: {problem}") from None
+
+def _patched(case: Case, place: int, kind: str, subject: Subject, target: Resource, body: bytes) -> bytes | None:
+    """The object after one mutation; None where there is nothing to be done. Raises MutationError; ValueError when the
+    budget does not do."""
+    [(made, error)], _ = case.evaluate([place])
+    if error is not None:
+        raise MutationError(error)
+    assert isinstance(made, bytes)
+    schema = subject.schema(target)
+    if kind == "ApplyConfiguration":
+        head = kind_of(target, subject.subresource)
+        version = f"{head.group}/{head.version}".lstrip("/")
+        config = dumps({**loads(made), "apiVersion": version, "kind": head.kind})
         try:
-            return patched(schema, form.object, made, "Strict")
+            return schema.configure(body, config)
         except ValueError as problem:
-            if str(problem).startswith("testing value "):
-                # What a patch tests first and finds otherwise is left alone.
-                return None
-            raise MutationError(f"JSON Patch: {problem}") from None
+            raise MutationError(f"error applying patch: {problem}") from None
+    try:
+        return patched(schema, body, made, "Strict")
+    except ValueError as problem:
+        if str(problem).startswith("testing value "):
+            # What a patch tests first and finds otherwise is left alone.
+            return None
+        raise MutationError(f"JSON Patch: {problem}") from None
 
 
 def _refuse(policy: Policy, binding: Binding, why: str, refused: list[str]) -> None:

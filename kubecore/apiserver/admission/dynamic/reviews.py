@@ -28,6 +28,8 @@ JSON = dict[str, Any]
 _GROUP = "admission.k8s.io"
 VERSIONS = ("v1", "v1beta1")
 _JSON_PATCH = "JSONPatch"
+# The last one that HTTP has room for.
+_LAST_CODE = 999
 
 
 def request_of(subject: Subject, target: Resource) -> JSON:
@@ -176,6 +178,8 @@ def denial(name: str, status: JSON | None) -> StatusError:
     status = status or {}
     code = status.get("code")
     code = code if isinstance(code, int) and code >= 400 else 400
+    if code > _LAST_CODE:
+        code = 500
     by = f"admission webhook {quoted(name)} denied the request"
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     told = f"{by}: {message or reason}" if message or reason else f"{by} without explanation"

@@ -14,7 +14,7 @@ import orjson
 from kubecore.api import errors
 from kubecore.api.errors import Cause, StatusError
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
-from kubecore.apiserver.admission.dynamic.judging import BUDGET, Judging
+from kubecore.apiserver.admission.dynamic.judging import Case, Judging
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
 
 if TYPE_CHECKING:
@@ -78,26 +78,21 @@ class ValidatingPolicies:
                 refused.append((_denied(policy, binding, f"failed to configure {what}: {why}"), ""))
 
         try:
-            target = self._judging.target(policy.match, subject)
-            if target is None:
-                return
-            if policy.param_kind is not None:
-                self._judging.parameters.resource(policy.param_kind)
+            target = self._judging.target(policy, subject)
         except (StatusError, Misconfigured) as error:
             misconfigured("policy", error, None)
+            return
+        if target is None:
             return
         told: dict[str, dict[str, None]] = {}
         for binding in policy.bindings:
             try:
-                if not self._judging.bound(binding, subject):
-                    continue
-                params = await self._judging.parameters.collect(policy.param_kind, binding.params, subject.namespace)
+                params = await self._judging.params(policy, binding, subject)
             except (StatusError, Misconfigured) as error:
                 misconfigured("binding", error, binding)
                 continue
             for param in params:
-                inputs = await self._inputs(subject, target, seen)
-                findings = self._judge(policy, inputs, judge, param)
+                findings = _judged(Case(policy, await self._inputs(subject, target, seen), judge, param))
                 _act(policy, binding, findings, subject, refused)
                 for key, value in findings.annotations:
                     told.setdefault(key, {})[value] = None
@@ -112,80 +107,57 @@ class ValidatingPolicies:
             inputs = seen[target.api_version] = await self._judging.inputs(subject, target)
         return inputs
 
-    def _judge(
-        self, policy: Policy, inputs: _native.AdmissionInputs, judge: Judgement, param: bytes | None
-    ) -> _Findings:
-        findings = _Findings()
+
+def _judged(case: Case) -> _Findings:
+    findings = _Findings()
+    try:
+        if case.applies():
+            _validate(case, findings)
+            _annotate(case, findings)
+    except (ConditionError, ValueError) as error:
+        # Errors, and budgets that are spent.
+        return _Findings(denials=[] if case.policy.ignores_failure else [_Denial(str(error))])
+    return findings
+
+
+def _validate(case: Case, findings: _Findings) -> None:
+    validations, ignores_failure = case.policy.validations, case.policy.ignores_failure
+    places = list(validations)
+    found, left = case.evaluate(places)
+    for at, (place, (value, error)) in enumerate(zip(places, found, strict=True)):
+        if error is not None:
+            if not ignores_failure:
+                findings.denials.append(_Denial(error, at=at))
+        elif value is not True and (denial := _denial(case, validations[place], left, at)) is not None:
+            findings.denials.append(denial)
+
+
+def _denial(case: Case, validation: Validation, budget: int, at: int) -> _Denial | None:
+    """None where the message cannot be made and failures are ignored."""
+    said = None
+    if validation.message_at is not None:
         try:
-            if self._judging.applies(policy, inputs, judge, param):
-                self._evaluate(policy, inputs, judge, param, findings)
-        except (ConditionError, ValueError) as error:
-            # Errors, and budgets that are spent.
-            return _Findings(denials=[] if policy.ignores_failure else [_Denial(str(error))])
-        return findings
+            [(said, _)], _ = case.evaluate([validation.message_at], budget)
+        except ValueError as error:
+            return None if case.policy.ignores_failure else _Denial(f"failed messageExpression: {error}", at=at)
+    message = said.strip() if isinstance(said, str) else ""
+    if not message or len(message.encode()) > _LONGEST_MESSAGE or "\n" in message:
+        message = validation.message
+    return _Denial(message, validation.reason, at)
 
-    def _evaluate(
-        self,
-        policy: Policy,
-        inputs: _native.AdmissionInputs,
-        judge: Judgement,
-        param: bytes | None,
-        findings: _Findings,
-    ) -> None:
-        places = list(policy.validations)
-        found, left = policy.rules.evaluate(inputs, judge, budget=BUDGET, params=param, only=places)
-        for at, (place, (value, error)) in enumerate(zip(places, found, strict=True)):
-            validation = policy.validations[place]
-            if error is not None:
-                if not policy.ignores_failure:
-                    findings.denials.append(_Denial(error, at=at))
-            elif value is not True:
-                denial = self._denial(policy, validation, inputs, judge, param, left, at)
-                if denial is not None:
-                    findings.denials.append(denial)
-        if policy.annotations:
-            self._annotate(policy, inputs, judge, param, findings)
 
-    def _denial(
-        self,
-        policy: Policy,
-        validation: Validation,
-        inputs: _native.AdmissionInputs,
-        judge: Judgement,
-        param: bytes | None,
-        budget: int,
-        at: int,
-    ) -> _Denial | None:
-        """None where the message cannot be made and failures are ignored."""
-        said = None
-        if validation.message_at is not None:
-            try:
-                [(said, _)], _ = policy.rules.evaluate(
-                    inputs, judge, budget=budget, params=param, only=[validation.message_at]
-                )
-            except ValueError as error:
-                return None if policy.ignores_failure else _Denial(f"failed messageExpression: {error}", at=at)
-        message = said.strip() if isinstance(said, str) else ""
-        if not message or len(message.encode()) > _LONGEST_MESSAGE or "\n" in message:
-            message = validation.message
-        return _Denial(message, validation.reason, at)
-
-    def _annotate(
-        self,
-        policy: Policy,
-        inputs: _native.AdmissionInputs,
-        judge: Judgement,
-        param: bytes | None,
-        findings: _Findings,
-    ) -> None:
-        places = list(policy.annotations)
-        found, _ = policy.rules.evaluate(inputs, judge, budget=BUDGET, params=param, only=places)
-        for place, (value, error) in zip(places, found, strict=True):
-            if error is not None:
-                if not policy.ignores_failure:
-                    findings.faults.append(error)
-            elif isinstance(value, str) and (text := value.strip()):
-                findings.annotations.append((policy.annotations[place], text[:_LONGEST_ANNOTATION]))
+def _annotate(case: Case, findings: _Findings) -> None:
+    annotations = case.policy.annotations
+    if not annotations:
+        return
+    places = list(annotations)
+    found, _ = case.evaluate(places)
+    for place, (value, error) in zip(places, found, strict=True):
+        if error is not None:
+            if not case.policy.ignores_failure:
+                findings.faults.append(error)
+        elif isinstance(value, str) and (text := value.strip()):
+            findings.annotations.append((annotations[place], text[:_LONGEST_ANNOTATION]))
 
 
 def _act(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from kubecore.apiserver.webhooks import calling
 from kubecore.apiserver.webhooks.calling import ServiceTarget, Target, WebhookCaller, WebhookError
 from kubecore.apiserver.webhooks.resolving import ClusterResolver
 from kubecore.clock import RealClock, VirtualClock
@@ -118,3 +120,43 @@ async def test_a_failing_webhook_is_quoted() -> None:
         with pytest.raises(WebhookError, match=r'an error on the server \("no idea"\) has prevented'):
             await caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=30)
         await caller.close()
+
+
+async def test_a_webhooks_cookies_are_not_kept() -> None:
+    sent = []
+
+    async def handle(request: web.Request) -> web.Response:
+        sent.append(request.headers.get("Cookie"))
+        return web.Response(text="{}", headers={"Set-Cookie": "a=b"})
+
+    webhook = ConversionWebhook(names=("converter.tools.svc",))
+    webhook.handle = handle  # type: ignore[method-assign]
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(endpoint("127.0.0.1"), port=webhook.port), RealClock())
+        target = Target(service=ServiceTarget("tools", "converter", path="/convert"), ca_bundle=webhook.ca_bundle)
+        for _ in range(2):
+            await caller.post(target, b"{}", timeout_seconds=30)
+        await caller.close()
+    assert sent == [None, None]
+
+
+async def test_connections_that_are_used_stay_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "_SESSIONS", 2)
+    ports = []
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.Response(text="{}")
+
+    webhook = ConversionWebhook()
+    webhook.handle = handle  # type: ignore[method-assign]
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(), RealClock())
+        pem = base64.b64decode(webhook.ca_bundle)
+        one, two, three = (base64.b64encode(pem + b"\n" * blanks).decode() for blanks in range(3))
+        for bundle in (one, two, one, three, one):
+            await caller.post(Target(url=webhook.url, ca_bundle=bundle), b"{}", timeout_seconds=30)
+        await caller.close()
+    assert ports[0] == ports[2] == ports[4]
+    assert len(set(ports)) == 3
