@@ -45,6 +45,7 @@ from kubecore.apiserver.extensions.controller import DefinitionController
 from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
+from kubecore.apiserver.handlers.connecting import Connecting
 from kubecore.apiserver.handlers.documents import Documents
 from kubecore.apiserver.handlers.kubelets import KubeletConnection
 from kubecore.apiserver.handlers.logs import PodLogs
@@ -286,6 +287,7 @@ class APIServer:
         self._reading = Reading(self.registry, self.hub)
         kubelets = self._kubelets()
         self._logs = PodLogs(self.registry, kubelets)
+        connecting = Connecting(self.registry, self._writing)
         for served in ResourceMetrics(self.registry, kubelets).served():
             self.served.serve(served)
         self.components = ComponentStatuses(self.registry)
@@ -303,8 +305,8 @@ class APIServer:
                 authorizer=self.authorizer,
                 native_authorizer=native,
                 logs=self._logs,
-                streams=PodStreams(self.registry, kubelets, self.authorizer),
-                proxying=Proxying(self.registry, kubelets),
+                streams=PodStreams(self.registry, kubelets, self.authorizer, connecting),
+                proxying=Proxying(self.registry, kubelets, connecting),
                 components=self.components,
             ),
             documents=documents,

@@ -120,6 +120,8 @@ class CustomResources:
         self._front = front
         self._caller = caller
         self._installed: dict[str, _Installed] = {}
+        # By group and kind.
+        self._plurals: dict[tuple[str, str], str] = {}
         served.custom = self.find
 
     @property
@@ -138,8 +140,7 @@ class CustomResources:
 
     def plural_of(self, group: str, kind: str) -> str:
         """Of a kind that a definition of the group has; "" where none has it."""
-        installed = (one.definition for one in self._installed.values())
-        return next((one.plural for one in installed if (one.group, one.kind) == (group, kind)), "")
+        return self._plurals.get((group, kind), "")
 
     def storage_store(self, name: str) -> Store | None:
         """The store in which a definition's objects can be had in the version they are stored in."""
@@ -190,6 +191,7 @@ class CustomResources:
         found = self._installed.pop(name, None)
         if found is None:
             return False
+        self._plurals.pop((found.definition.group, found.definition.kind), None)
         for path in found.routed:
             self._front.unroute(*path)
         self._cacher.unregister(name)
@@ -215,6 +217,9 @@ class CustomResources:
                 self._route(made, version)
         for path in (before.routed if before is not None else set()) - made.routed:
             self._front.unroute(*path)
+        if before is not None:
+            self._plurals.pop((definition.group, before.definition.kind), None)
+        self._plurals[definition.group, definition.kind] = definition.plural
         self._installed[definition.name] = made
 
     def _route(self, installed: _Installed, version: Version, schema: CustomSchema | None = None) -> None:

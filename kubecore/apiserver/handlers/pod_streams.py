@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.handlers.connecting import AttachOptions, ExecOptions, PortForwardOptions
 from kubecore.apiserver.handlers.kubelets import JSON, Kubelet, KubeletConnection, chosen_container, kubelet_of
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
@@ -19,6 +20,7 @@ from kubecore.apiserver.registry.codec import loads
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.chain import Handler
+    from kubecore.apiserver.handlers.connecting import Connecting
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.registry.registry import Registry
 
@@ -27,8 +29,11 @@ _STREAMS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty
 
 
 class PodStreams:
-    def __init__(self, registry: Registry, kubelets: KubeletConnection, authorizer: Authorizer) -> None:
+    def __init__(
+        self, registry: Registry, kubelets: KubeletConnection, authorizer: Authorizer, connecting: Connecting
+    ) -> None:
         self._registry = registry
+        self._connecting = connecting
         self._kubelets = kubelets
         self._authorizer = authorizer
 
@@ -42,29 +47,37 @@ class PodStreams:
         return found
 
     async def _exec(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        options = parse_qsl(request.query, keep_blank_values=True)
-        params = _streams(options) + [(name, value) for name, value in options if name == "command"]
-        self._to_container(request, user, served, params)
+        query = parse_qsl(request.query, keep_blank_values=True)
+        command = [value for name, value in query if name == "command"]
+        options = ExecOptions(**_streams(query), container=_container(query), command=command)
+        await self._to_container(request, user, served, options)
         return None
 
     async def _attach(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        self._to_container(request, user, served, _streams(parse_qsl(request.query, keep_blank_values=True)))
+        query = parse_qsl(request.query, keep_blank_values=True)
+        options = AttachOptions(**_streams(query), container=_container(query))
+        await self._to_container(request, user, served, options)
         return None
 
     async def _port_forward(self, request: Request, user: UserInfo, served: Served) -> Response | None:
         self._check(request, user)
-        ports = [value for name, value in parse_qsl(request.query) if name == "ports"]
-        params = [("port", ",".join(ports))] if ports else []
+        given = [value for name, value in parse_qsl(request.query) if name == "ports"]
+        options = PortForwardOptions(ports=_numbers(",".join(given)))
+        ports = (await self._connecting.admitted(request, user, served, options)).ports
+        params = [("port", ",".join(map(str, ports)))] if ports else []
         kubelet = self._kubelet(request, loads(served.stored().get(request.namespace, request.name).value))
         path = quote(f"/portForward/{request.namespace}/{request.name}")
         self._pass_on(request, kubelet, path, params)
         return None
 
-    def _to_container(self, request: Request, user: UserInfo, served: Served, params: list[tuple[str, str]]) -> None:
+    async def _to_container(self, request: Request, user: UserInfo, served: Served, options: AttachOptions) -> None:
         self._check(request, user)
+        options = await self._connecting.admitted(request, user, served, options)
+        params = [(theirs, "1") for ours, theirs in _STREAMS if getattr(options, ours)]
+        if isinstance(options, ExecOptions):
+            params += [("command", one) for one in options.command]
         pod = loads(served.stored().get(request.namespace, request.name).value)
-        wanted = next((value for name, value in parse_qsl(request.query) if name == "container"), "")
-        container = chosen_container(pod, wanted)
+        container = chosen_container(pod, options.container)
         path = quote(f"/{request.subresource}/{request.namespace}/{request.name}/{container}")
         self._pass_on(request, self._kubelet(request, pod), path, params)
 
@@ -104,11 +117,23 @@ def _is_upgrade(request: _native.Request) -> bool:
     )
 
 
-def _streams(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _streams(query: list[tuple[str, str]]) -> dict[str, bool]:
     first: dict[str, str] = {}
-    for name, value in options:
+    for name, value in query:
         first.setdefault(name, value)
-    return [(theirs, "1") for ours, theirs in _STREAMS if ours in first and is_true(first[ours])]
+    return {name: is_true(first[name]) for name, _ in _STREAMS if name in first}
+
+
+def _container(query: list[tuple[str, str]]) -> str:
+    return next((value for name, value in query if name == "container"), "")
+
+
+def _numbers(ports: str) -> list[int]:
+    """Raises 400."""
+    try:
+        return [int(one) for one in ports.split(",") if one]
+    except ValueError as error:
+        raise errors.bad_request(f"invalid ports: {error}") from None
 
 
 def is_true(text: str) -> bool:

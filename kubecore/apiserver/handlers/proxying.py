@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from kubecore import _native
 from kubecore.api import errors
+from kubecore.apiserver.handlers.connecting import ProxyOptions
 from kubecore.apiserver.handlers.kubelets import JSON, KubeletConnection, kubelet_of
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
@@ -20,6 +21,7 @@ from kubecore.apiserver.registry.codec import loads
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.chain import Handler
+    from kubecore.apiserver.handlers.connecting import Connecting
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.registry.registry import Registry
 
@@ -45,8 +47,9 @@ class Backend(NamedTuple):
 
 
 class Proxying:
-    def __init__(self, registry: Registry, kubelets: KubeletConnection) -> None:
+    def __init__(self, registry: Registry, kubelets: KubeletConnection, connecting: Connecting) -> None:
         self._registry = registry
+        self._connecting = connecting
         self._kubelets = kubelets
         self._any_certificate: _native.BackendTls | None = None
 
@@ -56,13 +59,15 @@ class Proxying:
         return {(key, "proxy", verb): handler for key, handler in kinds for verb in _VERBS}
 
     async def _to_pod(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        path = await self._path(request, user, served)
         named = _named(request, "pod")
         pod = loads(served.stored().get(request.namespace, named.name).value)
         port = named.port or _first_port(pod)
         address = (pod.get("status") or {}).get("podIP") or ""
-        return self._pass_on(request, self._backend(named.scheme, _allowed(address), port))
+        return self._pass_on(request, path, self._backend(named.scheme, _allowed(address), port))
 
     async def _to_service(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        path = await self._path(request, user, served)
         named = _named(request, "service")
         port = named.port
         if port.isdecimal():
@@ -85,7 +90,7 @@ class Proxying:
         if not found:
             raise _no_endpoints(request.name)
         host, number = random.choice(found)
-        return self._pass_on(request, self._backend(named.scheme, _allowed(host), str(number)))
+        return self._pass_on(request, path, self._backend(named.scheme, _allowed(host), str(number)))
 
     def _is_pod(self, namespace: str, address: JSON) -> bool:
         """Whoever writes Endpoints must not reach what is no pod of the namespace."""
@@ -97,11 +102,12 @@ class Proxying:
         return address.get("ip") in ips
 
     async def _to_node(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        path = await self._path(request, user, served)
         named = _named(request, "node")
         kubelet = kubelet_of(self._registry, named.name)
         if named.port in ("", str(kubelet.port)):
-            return self._pass_on(request, Backend(kubelet.host, kubelet.port, self._kubelets.tls()))
-        return self._pass_on(request, self._backend(named.scheme, kubelet.host, named.port))
+            return self._pass_on(request, path, Backend(kubelet.host, kubelet.port, self._kubelets.tls()))
+        return self._pass_on(request, path, self._backend(named.scheme, kubelet.host, named.port))
 
     def _backend(self, scheme: str, host: str, port: str) -> Backend:
         tls = None
@@ -113,10 +119,16 @@ class Proxying:
             raise errors.bad_request(f"invalid port {port!r}")
         return Backend(host, int(port) if port else 443 if tls else 80, tls)
 
-    def _pass_on(self, request: Request, backend: Backend) -> Response | None:
+    async def _path(self, request: Request, user: UserInfo, served: Served) -> str:
+        """Where to, below the backend. Raises StatusError when the request is refused."""
         if not isinstance(request, _native.Request):
             raise errors.bad_request("a proxy is not reached from within the API server")
-        prefix, path = _parted(request)
+        options = ProxyOptions(path=_parted(request)[1])
+        return (await self._connecting.admitted(request, user, served, options)).path
+
+    def _pass_on(self, request: Request, path: str, backend: Backend) -> Response | None:
+        assert isinstance(request, _native.Request), "looked at with the path"
+        prefix, path = (quote(one, safe=_PATH_CHARACTERS) for one in (_parted(request)[0], path))
         query = f"?{request.query}" if request.query else ""
         if not path and request.method in ("GET", "HEAD"):
             # So that what a page calls relative to itself is found.
@@ -133,10 +145,10 @@ class Proxying:
 
 
 def _parted(request: _native.Request) -> tuple[str, str]:
-    """Up to the word `proxy`, and what follows."""
+    """Up to the word `proxy`, and what follows, as they are meant."""
     named = f"/{request.resource}/{request.name}/proxy"
     end = request.path.index(named) + len(named)
-    return quote(request.path[:end], safe=_PATH_CHARACTERS), quote(request.path[end:], safe=_PATH_CHARACTERS)
+    return request.path[:end], request.path[end:]
 
 
 def _named(request: Request, kind: str) -> Named:

@@ -121,8 +121,8 @@ _ACTIONS = {
 _CONNECT_METHODS = {"create": "post", "delete": "delete", "get": "get", "patch": "patch", "update": "put"}
 # Methods that are no verbs of their own, and that whatever is behind a proxy is asked by, too.
 _PROXY_METHODS = ("head", "options")
-# Deleting one answers the object as it was.
-_ANSWERED_WHEN_DELETED = frozenset(
+# Deleting one answers the object as it was: those whose strategy has `returns_deleted`.
+ANSWERED_WHEN_DELETED = frozenset(
     (
         "csidrivers.storage.k8s.io",
         "csinodes.storage.k8s.io",
@@ -218,7 +218,7 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         body=_body(verb, own),
         result={
             "list": lists,
-            "delete": own if resource.key in _ANSWERED_WHEN_DELETED else status,
+            "delete": own if resource.key in ANSWERED_WHEN_DELETED else status,
             "deletecollection": status,
         }.get(verb, own),
         created=verb in ("create", "update", "patch"),

@@ -7,11 +7,14 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from kubecore.apiserver.server import APIServer
+from tests.integration.apiserver.hooks import bound, hooking, within
+from tests.support.admission_webhook import patch
 
 from .conftest import Api, pod
 
@@ -197,3 +200,90 @@ async def test_what_cannot_be_found_is_told_in_kubernetes_words(
     path = shell.path("v1/pods", name, "exec")
     answered, told = await shell.call("POST", path, command="true", stdout="true", **query)
     assert (answered, told["message"]) == (code, message)
+
+
+def connecting(*resources: str) -> dict[str, object]:
+    """The rule of a webhook."""
+    return {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": list(resources)}
+
+
+async def test_webhooks_refuse_to_connect_by_what_is_to_be_run(
+    server: APIServer, shell: Api, cluster: Api, kubelet: PlayedKubelet
+) -> None:
+    def decide(asked: dict[str, Any]) -> dict[str, object]:
+        return {"allowed": asked["object"]["command"] != ["sh"], "status": {"message": "no shells"}}
+
+    path = shell.path("v1/pods", "shell", "exec")
+    async with hooking(shell, cluster, "Validating", decide, rule=connecting("pods/exec", "pods/attach")) as hook:
+        code, told = await shell.call("POST", path, command="sh", stdin="true", container="main")
+        assert (code, told["message"]) == (400, 'admission webhook "one.example.com" denied the request: no shells')
+        async with client(server) as ours:
+            ours.writer.write(request(shell, "exec?command=ls"))
+            await kubelet.asked()
+    options, *_ = [one["object"] for one in hook.requests]
+    about = {"kind": "PodExecOptions", "apiVersion": "v1"}
+    assert options == {**about, "stdin": True, "container": "main", "command": ["sh"]}
+    asked = hook.requests[0]
+    assert asked["kind"] == {"group": "", "version": "v1", "kind": "PodExecOptions"}
+    assert (asked["operation"], asked["subResource"], asked["name"]) == ("CONNECT", "exec", "shell")
+    assert (asked["oldObject"], asked["options"], asked["dryRun"]) == (None, None, False)
+
+
+async def test_what_webhooks_make_of_the_options_is_what_is_run(
+    server: APIServer, shell: Api, cluster: Api, kubelet: PlayedKubelet
+) -> None:
+    change = patch({"op": "replace", "path": "/command", "value": ["echo", "no"]}, {"op": "remove", "path": "/stdin"})
+    async with hooking(shell, cluster, "Mutating", change, rule=connecting("pods/exec")), client(server) as ours:
+        ours.writer.write(request(shell, "exec?command=sh&stdin=true&stdout=true"))
+        head, _ = await kubelet.asked()
+    assert head.startswith(f"POST /exec/{shell.namespace}/shell/main?output=1&command=echo&command=no HTTP/1.1")
+
+
+async def test_options_that_webhooks_spoil_are_not_followed(shell: Api, cluster: Api) -> None:
+    change = patch({"op": "replace", "path": "/command", "value": 7})
+    async with hooking(shell, cluster, "Mutating", change, rule=connecting("pods/exec")):
+        code, told = await shell.call("POST", shell.path("v1/pods", "shell", "exec"), command="sh")
+    assert (code, told["reason"]) == (500, "InternalError")
+
+
+@pytest.mark.usefixtures("kubelet")
+async def test_policies_judge_ports_that_are_forwarded(shell: Api, cluster: Api) -> None:
+    policies = "admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    spec = {
+        "matchConstraints": {"resourceRules": [connecting("pods/portforward")]},
+        "validations": [{"expression": "!(22 in object.ports)", "message": "not that one"}],
+    }
+    binding = {"validationActions": ["Deny"], "matchResources": {"namespaceSelector": within(shell)}}
+    path = shell.path("v1/pods", "shell", "portforward")
+    async with bound(cluster, policies, "ports", spec, binding):
+        code, told = await shell.call("POST", path, ports="80,22")
+        assert (code, told["message"].rpartition(": ")[2]) == (422, "not that one")
+        code, told = await shell.call("POST", path, ports="80")
+    assert told["message"] == "Upgrade request required", "it was let through"
+
+
+async def test_connecting_has_no_dry_run(shell: Api) -> None:
+    code, told = await shell.call("POST", shell.path("v1/pods", "shell", "exec"), command="sh", dryRun="All")
+    assert (code, told["message"]) == (400, "dryRun is not supported")
+
+
+async def test_webhooks_see_and_change_the_path_behind_a_proxy(
+    server: APIServer, shell: Api, cluster: Api, kubelet: PlayedKubelet
+) -> None:
+    def decide(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["object"]["path"] == "/secret":
+            return {"allowed": False}
+        changed: dict[str, Any] = patch({"op": "replace", "path": "/path", "value": "/b c"})(asked)
+        return changed
+
+    kubelet.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    async with hooking(shell, cluster, "Mutating", decide, rule=connecting("nodes/proxy")) as hook:
+        async with client(server) as ours:
+            ours.writer.write(b"GET /api/v1/nodes/streamer/proxy/secret HTTP/1.1\r\nHost: api\r\n\r\n")
+            assert (await ours.head()).startswith("HTTP/1.1 400 ")
+        async with client(server) as ours:
+            ours.writer.write(b"GET /api/v1/nodes/streamer/proxy/a?x=y HTTP/1.1\r\nHost: api\r\n\r\n")
+            head, _ = await kubelet.asked()
+            assert (await ours.head()).startswith("HTTP/1.1 200 ")
+    assert head.startswith("GET /b%20c?x=y HTTP/1.1")
+    assert [one["object"]["kind"] for one in hook.requests] == ["NodeProxyOptions", "NodeProxyOptions"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kubecore.apiserver.admission.chain import CONNECT
 from kubecore.apiserver.registry.options import DeleteOptions, WriteOptions
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ JSON = dict[str, Any]
 _KINDS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
 
 
-def operation_options(ctx: RequestContext, operation: str) -> JSON:
+def operation_options(ctx: RequestContext, operation: str) -> JSON | None:
+    """None of a request to connect, which is about options."""
+    if operation == CONNECT:
+        return None
     made: JSON = {"kind": _KINDS.get(operation, "CreateOptions"), "apiVersion": "meta.k8s.io/v1"}
     given = ctx.options
     if isinstance(given, DeleteOptions):

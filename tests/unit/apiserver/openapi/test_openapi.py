@@ -8,9 +8,10 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from kubecore.api import scheme
-from kubecore.apiserver.openapi import custom, gnostic
+from kubecore.apiserver.openapi import custom, gnostic, operations
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
 from kubecore.apiserver.openapi.serving import V2_PROTOBUF, OpenAPI
+from kubecore.apiserver.registry.resources import Strategies
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,12 @@ def test_a_delete_answers_the_object_or_a_status(openapi: OpenAPI) -> None:
         return str(delete["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]).rpartition(".")[2]
 
     assert [answered(one) for one in ("pods", "services", "configmaps")] == ["Pod", "Service", "Status"]
+
+
+def test_deletes_are_told_to_answer_the_object_where_they_do() -> None:
+    strategies = Strategies()
+    told = {one.key for one in scheme.every().resources if strategies.strategy_for(one.key).returns_deleted}
+    assert told == operations.ANSWERED_WHEN_DELETED
 
 
 def test_fields_of_a_few_values_name_them(openapi: OpenAPI) -> None:
