@@ -130,3 +130,14 @@ async def test_a_closed_store_finishes_what_it_has_and_refuses_the_rest(harness:
     assert len(await asyncio.gather(*pending)) == 10
     with pytest.raises(StorageClosed):
         await harness.storage.create(A, value("late"))
+
+
+async def test_who_gives_up_closing_has_closed_the_store_and_nobody_waits_for_ever(harness: Harness) -> None:
+    pending = [harness.storage.create(f"/registry/core/pods/ns/{n}", value("x")) for n in range(10)]
+    closing = asyncio.create_task(harness.storage.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert [stored.revision for stored in await asyncio.gather(*pending)] == list(range(1, 11))
+    assert (await harness.reopen()).revision == 10

@@ -110,10 +110,14 @@ class LMDBStorage:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            await self._native.stop()
-            self._native.join()
-            self._loop.remove_reader(self._native.fileno())
-            self._held.release()
+            try:
+                await self._native.stop()
+            finally:
+                # Also when who closes it is cancelled: all that was handed over is answered, and the file closed.
+                self._native.join()
+                self._drain()
+                self._loop.remove_reader(self._native.fileno())
+                self._held.release()
 
     def _drain(self) -> None:
         """Answers what the writer has done."""

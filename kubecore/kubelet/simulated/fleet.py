@@ -275,7 +275,8 @@ class SimulatedFleet:
         if pod is None or node is None or node_name not in self._leases or nodes.is_silent(node):
             return None
         known = self._known_pod(key, pod, node_name)
-        newest = pod if known.answer is None else orjson.loads(known.answer)
+        # News may come before the answer to an older write.
+        newest = pod if known.answer is None or _version(pod) >= known.version else orjson.loads(known.answer)
         step = known.pod.step(newest, self._clock.now())
         for warning in step.warnings:
             self._recorder.event(newest, "Warning", warning.reason, warning.message, field_path=warning.field_path)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.unit.kubelet.simulated.conftest import Fleet
 
 # --- running
@@ -118,6 +122,24 @@ async def test_a_deleted_pod_stops_within_its_grace_period(fleet: Fleet) -> None
     await fleet.run(rules={"stop-delay": "1h"})
     await fleet.api.client().delete("pods", "pod", "default", grace_period_seconds=5)
     await fleet.settle(5)
+    assert fleet.api.get("pods", "pod") is None
+
+
+async def test_a_deletion_that_is_seen_before_a_report_is_answered_is_carried_out(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = fleet.api.request
+
+    async def late(method: str, path: str, **more: Any) -> tuple[int, bytes]:
+        answer = await request(method, path, **more)
+        if method == "PUT" and path.endswith("/pods/pod/status"):
+            await fleet.clock.sleep(1)
+        return answer
+
+    monkeypatch.setattr(fleet.api, "request", late)
+    await fleet.run()
+    await fleet.api.client().delete("pods", "pod", "default", grace_period_seconds=5)
+    await fleet.settle(60)
     assert fleet.api.get("pods", "pod") is None
 
 
