@@ -19,7 +19,7 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import enablement, schemas
-from kubecore.apiserver.admission.chain import AdmissionChain
+from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
 from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
@@ -260,24 +260,13 @@ class APIServer:
         native = self.front.authorizer()
         python_modes = {"Node": NodeAuthorizer(self.cacher)}
         self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
-        plugins = [
-            *default_plugins(self.cacher, self.storage, self.clock),
-            CertificateApproval(self.authorizer),
-            CertificateSigning(self.authorizer),
-            CertificateSubjectRestriction(),
-            EscalationCheck(self.authorizer, native),
-        ]
-        if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
-            plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
-        if DenyServiceExternalIPs.name in config.enable_admission_plugins:
-            plugins.append(DenyServiceExternalIPs())
         self.registry = Registry(
             scheme=self.scheme,
             storage=self.storage,
             cacher=self.cacher,
             schemas=schemas.default(),
             strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
-            admission=AdmissionChain(plugins),
+            admission=AdmissionChain(self._plugins(native)),
             clock=self.clock,
         )
         self.hub = WatchHub(self.cacher, self.clock)
@@ -326,6 +315,21 @@ class APIServer:
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._started.append("definitions")
+
+    def _plugins(self, native: _native.Authorizer) -> list[Plugin]:
+        config = self.config
+        plugins = [
+            *default_plugins(self.cacher, self.storage, self.clock),
+            CertificateApproval(self.authorizer),
+            CertificateSigning(self.authorizer),
+            CertificateSubjectRestriction(),
+            EscalationCheck(self.authorizer, native),
+        ]
+        if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
+            plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
+        if DenyServiceExternalIPs.name in config.enable_admission_plugins:
+            plugins.append(DenyServiceExternalIPs())
+        return plugins
 
     def _admit_dynamically(self) -> None:
         versions = Versions(self.scheme, self.served.find, self.custom.versions, self.custom.plural_of)
