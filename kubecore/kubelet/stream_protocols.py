@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,20 +83,20 @@ def is_websocket(headers: Headers) -> bool:
 
 def agree_on_container(headers: Headers) -> Agreed:
     """For exec and attach. Raises ProtocolError."""
-    if not is_websocket(headers):
-        protocol, answer = agree_on_spdy(headers, _SPDY_CONTAINER)
-        return Agreed("spdy", protocol, answer)
-    protocol, answer = agree_on_websocket(headers, tuple(_WEBSOCKET_CONTAINER))
-    return Agreed(_WEBSOCKET_CONTAINER[protocol], protocol, answer)
+    return _agree(headers, spdy=_SPDY_CONTAINER, websocket=_WEBSOCKET_CONTAINER)
 
 
 def agree_on_ports(headers: Headers) -> Agreed:
     """For port-forward. Raises ProtocolError."""
+    return _agree(headers, spdy=_SPDY_PORTS, websocket=_WEBSOCKET_PORTS)
+
+
+def _agree(headers: Headers, *, spdy: Sequence[str], websocket: Mapping[str, str]) -> Agreed:
     if not is_websocket(headers):
-        protocol, answer = agree_on_spdy(headers, _SPDY_PORTS)
+        protocol, answer = agree_on_spdy(headers, spdy)
         return Agreed("spdy", protocol, answer)
-    protocol, answer = agree_on_websocket(headers, tuple(_WEBSOCKET_PORTS))
-    return Agreed(_WEBSOCKET_PORTS[protocol], protocol, answer)
+    protocol, answer = agree_on_websocket(headers, tuple(websocket))
+    return Agreed(websocket[protocol], protocol, answer)
 
 
 def agree_on_spdy(headers: Headers, offered: Sequence[str]) -> tuple[str, Headers]:

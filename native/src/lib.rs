@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod admission;
+mod answering;
 mod balance;
 mod bell;
 mod cache;
@@ -22,6 +23,7 @@ mod pending;
 mod placement;
 mod protobuf;
 mod rbac;
+mod request;
 mod route;
 mod schema;
 mod selector;
@@ -38,6 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     admission::register(module)?;
+    answering::register(module)?;
     balance::register(module)?;
     cache::register(module)?;
     clock::register(module)?;
@@ -54,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     placement::register(module)?;
     protobuf::register(module)?;
     rbac::register(module)?;
+    request::register(module)?;
     schema::register(module)?;
     selector::register(module)?;
     store::register(module)?;

@@ -5,19 +5,20 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kubecore_front::backend_tls::client_config;
 use kubecore_front::forward::Forward;
 use kubecore_front::handoff::{Handoff, Reply, Serve};
 use kubecore_front::upgrade::switched;
 use kubecore_streaming::port_forward::{self, Subject};
 use kubecore_streaming::{PodNetwork, Process, Session, Transport, Wanted, port_forward_channels, tunnel};
+use kubecore_tls::{Trust, client_config};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tokio::sync::watch;
 
-use crate::front::{Request, callback};
+use crate::answering::callback;
 use crate::headers::header_list;
+use crate::request::Request;
 
 /// What connections to backends show and expect; made once, shared by all.
 #[pyclass(frozen, module = "kubecore._native")]
@@ -29,7 +30,7 @@ impl BackendTls {
     #[pyo3(signature = (*, identity=None, ca_pem=None))]
     fn new(identity: Option<(Vec<u8>, Vec<u8>)>, ca_pem: Option<Vec<u8>>) -> PyResult<Self> {
         let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-        let config = client_config(identity, ca_pem.as_deref());
+        let config = client_config(ca_pem.as_deref().map_or(Trust::Anyone, Trust::Issued), identity);
         config.map(|config| Self(Arc::new(config))).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }

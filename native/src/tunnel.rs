@@ -3,8 +3,8 @@
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
-use kubecore_front::tls::server_config;
 use kubecore_front::tunnel::Tunnel;
+use kubecore_tls::server_config;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

@@ -6,8 +6,10 @@ told as the client reaches them; unlike upstream's, links within HTML pages stay
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import random
+import socket
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -107,7 +109,7 @@ class Proxying:
         kubelet = kubelet_of(self._registry, named.name)
         if named.port in ("", str(kubelet.port)):
             return self._pass_on(request, path, Backend(kubelet.host, kubelet.port, self._kubelets.tls()))
-        return self._pass_on(request, path, self._backend(named.scheme, kubelet.host, named.port))
+        return self._pass_on(request, path, self._backend(named.scheme, await _resolved(kubelet.host), named.port))
 
     def _backend(self, scheme: str, host: str, port: str) -> Backend:
         tls = None
@@ -179,12 +181,25 @@ def _no_endpoints(name: str) -> errors.StatusError:
     return errors.service_unavailable(f'no endpoints available for service "{name}"')
 
 
+async def _resolved(host: str) -> str:
+    """An address of a node, who is asked for by address or name. Raises 400 unless all of them are allowed."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise errors.bad_request(f"lookup {host}: {error.strerror}") from None
+    allowed = [_allowed(str(where[0])) for *_, where in found]
+    return allowed[0]
+
+
 def _allowed(text: str) -> str:
     """The address of a pod. Raises 400 for what pods do not have but our own machine does."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise errors.bad_request("address not allowed") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        # A socket connects to what is mapped.
+        address = address.ipv4_mapped or address
     own = address in _OWN_LOOPBACK or (address.is_loopback and address.version == 6)
     if own or address.is_link_local or address.is_multicast or address.is_unspecified:
         raise errors.bad_request("address not allowed")

@@ -34,6 +34,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 1 << 20;
 const BUFFER: usize = 64 * 1024;
+/// How long a side that does not read may hold up the end of its connection.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Of the client's credentials the backend hears nothing.
 const PRIVATE: [&str; 2] = ["authorization", "impersonate-"];
@@ -138,7 +140,8 @@ async fn join(client: impl Stream, backend: impl Stream) {
         _ = tokio::io::copy_buf(&mut from_client, &mut to_backend) => {}
         _ = tokio::io::copy_buf(&mut from_backend, &mut to_client) => {}
     }
-    let _ = tokio::join!(to_client.shutdown(), to_backend.shutdown());
+    let closed = async { tokio::join!(to_client.shutdown(), to_backend.shutdown()) };
+    let _ = tokio::time::timeout(CLOSING, closed).await;
 }
 
 /// What went wrong on the way to a backend, in Go's words where they are known by them.
@@ -204,10 +207,12 @@ async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
 
 fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(exchange.headers.len() + 4);
+    let named = connection_options(&exchange.headers);
     for (name, value) in &exchange.headers {
         let text = name.as_str();
         let own = PRIVATE.iter().any(|private| text.starts_with(private));
-        if !own && (switching || !HOP_BY_HOP.contains(&text)) {
+        let of_hop = HOP_BY_HOP.contains(&text) || named.contains(name);
+        if !own && (switching || !of_hop) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -231,6 +236,12 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
     headers
 }
 
+/// Headers that are, as `Connection` says, for this connection alone.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let told = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    told.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
 /// The answer of a backend that was only asked over HTTP.
 fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -> Response<Body> {
     let (mut parts, incoming) = answer.into_parts();
@@ -240,6 +251,9 @@ fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -
         let mut response = Response::new(Body::full(text));
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         return response;
+    }
+    for name in connection_options(&parts.headers) {
+        parts.headers.remove(name);
     }
     for name in HOP_BY_HOP {
         parts.headers.remove(name);

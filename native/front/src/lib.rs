@@ -6,7 +6,6 @@
 pub mod accept;
 pub mod authn;
 pub mod authz;
-pub mod backend_tls;
 mod body;
 mod builtin;
 pub mod cached;
@@ -29,7 +28,6 @@ pub mod server;
 mod service;
 mod status;
 pub mod stream;
-pub mod tls;
 pub mod tunnel;
 mod unread;
 pub mod upgrade;

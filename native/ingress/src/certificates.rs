@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use kubecore_front::tls::{TlsError, certificates};
+use kubecore_tls::{TlsError, certificates, private_key};
 use rustc_hash::FxHashMap;
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
@@ -20,9 +18,8 @@ pub struct Certificate(Arc<CertifiedKey>);
 impl Certificate {
     /// Errors: broken PEM, a key of an unknown kind, a key that is another certificate's.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
         let provider = ring::default_provider();
-        Ok(Self(Arc::new(CertifiedKey::from_der(certificates(chain)?, key, &provider)?)))
+        Ok(Self(Arc::new(CertifiedKey::from_der(certificates(chain)?, private_key(key)?, &provider)?)))
     }
 }
 

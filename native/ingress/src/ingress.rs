@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use kubecore_core::balance::{DestinationSpec, ServiceKey, ServiceOptions, VirtualService};
 use kubecore_core::clock::Clock;
 use kubecore_front::lifespan::Phase;
-use kubecore_front::tls::TlsError;
+use kubecore_tls::TlsError;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;

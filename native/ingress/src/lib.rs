@@ -31,7 +31,7 @@ mod transport;
 pub use backend::Protocol;
 pub use certificates::Certificate;
 pub use ingress::{BackendSpec, HostSpec, Ingress, RouteSpec, Statistics};
-pub use kubecore_front::tls::TlsError;
+pub use kubecore_tls::TlsError;
 pub use options::Options;
 pub use relay::as_sent;
 pub use transport::TlsSpec;

@@ -8,13 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kubecore_front::tls::{TlsError, certificates};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use kubecore_tls::{TlsError, Trust, client_config};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -74,73 +69,12 @@ impl Tls {
         let invalid =
             |_| TlsError::Rustls(rustls::Error::General(format!("invalid server name {:?}", spec.name)));
         let name = ServerName::try_from(spec.name.clone()).map_err(invalid)?;
-        let provider = Arc::new(ring::default_provider());
-        let verifier = verifier(&spec, &provider)?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match &spec.identity {
-            Some((chain, key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
-                builder.with_client_auth_cert(certificates(chain)?, key)?
-            }
-            None => builder.with_no_client_auth(),
-        };
+        let trust = spec.roots.as_deref().map_or(Trust::Anyone, Trust::Named);
+        let identity = spec.identity.as_ref().map(|(chain, key)| (chain.as_slice(), key.as_slice()));
+        let mut config = client_config(trust, identity)?;
         config.alpn_protocols = vec![if spec.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let connector = TlsConnector::from(Arc::new(config));
         Ok(Self { spec, name, connector, id: LAST.fetch_add(1, Relaxed) + 1 })
-    }
-}
-
-fn verifier(spec: &TlsSpec, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    let Some(roots) = &spec.roots else { return Ok(Arc::new(AcceptAny { provider: provider.clone() })) };
-    let mut store = RootCertStore::empty();
-    for root in certificates(roots)? {
-        store.add(root)?;
-    }
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
-    Ok(built.map_err(|error| rustls::Error::General(error.to_string()))?)
-}
-
-/// Any certificate; but the peer must hold its key.
-#[derive(Debug)]
-struct AcceptAny {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

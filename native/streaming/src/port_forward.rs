@@ -24,6 +24,8 @@ const WAITING: usize = 8;
 const INCOMING: usize = 16;
 /// How long a client may take to open the second stream of a connection.
 const PAIRING: Duration = Duration::from_secs(30);
+/// Connections that may lack their second stream at a time.
+const MOST_HALF: usize = 1024;
 
 /// What is told of a connection that failed, before why.
 pub struct Subject {
@@ -151,6 +153,7 @@ impl Forwarder {
         self.incoming.retain(|_, incoming| !incoming.alive.is_closed());
         self.half.retain(|_, half| half.since.elapsed() < PAIRING);
         match self.half.remove(&id) {
+            None if self.half.len() >= MOST_HALF => return self.reply(reset(stream, REFUSED_STREAM)),
             None => {
                 self.half.insert(id, Half { kind, stream, since: Instant::now() });
             }

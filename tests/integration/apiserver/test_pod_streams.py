@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,24 +16,12 @@ from tests.integration.apiserver.hooks import bound, hooking, within
 from tests.support.admission_webhook import patch
 
 from .conftest import Api, pod
+from .connections import Connection, client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
-
-
-@dataclass
-class Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def head(self) -> str:
-        return (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)).decode()
-
-    async def ended(self) -> bytes:
-        """What comes until the other side closes."""
-        return await asyncio.wait_for(self.reader.read(), 60)
 
 
 @dataclass
@@ -72,22 +59,6 @@ async def kubelet(server: APIServer, cluster: Api) -> AsyncIterator[PlayedKubele
     yield played
     await cluster.delete("v1/nodes", "streamer")
     listener.close()
-
-
-@asynccontextmanager
-async def client(server: APIServer) -> AsyncIterator[Connection]:
-    """A connection to the API server as an administrator."""
-    context = ssl.create_default_context(cadata=server.authority.certificate.decode())
-    context.check_hostname = False
-    folder = server.config.data_dir
-    pair = server.issue_client_certificate("admin", ["system:masters"])
-    (folder / "streams.pem").write_bytes(pair.certificate + pair.key)
-    context.load_cert_chain(folder / "streams.pem")
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.secure_port, ssl=context)
-    try:
-        yield Connection(reader, writer)
-    finally:
-        writer.close()
 
 
 Ask = Callable[[str], Awaitable[None]]

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubecore_core::authn::UserInfo;
+use kubecore_tls::authorities;
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
+use rustls::crypto;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, crypto};
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-use crate::tls;
 
 /// The certificate is foreign, expired, not for clients, or broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +26,7 @@ pub struct ClientCa {
 impl ClientCa {
     /// From PEM with one or more certificates.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        for certificate in tls::certificates(pem).map_err(|error| error.to_string())? {
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
+        let roots = authorities(pem).map_err(|error| error.to_string())?;
         let provider = Arc::new(crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()

@@ -39,7 +39,8 @@ fn a_backend_sees_neither_credentials_nor_what_concerns_the_connection() {
     let exchange = exchange(&[
         ("authorization", "Bearer secret"),
         ("impersonate-user", "eve"),
-        ("connection", "keep-alive"),
+        ("connection", "keep-alive, X-Hop"),
+        ("x-hop", "for this connection"),
         ("x-mine", "kept"),
         ("host", "api:6443"),
         ("x-forwarded-for", "10.9.9.9"),
