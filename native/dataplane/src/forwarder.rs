@@ -11,6 +11,7 @@ use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 use crate::access::Access;
 pub use crate::connections::ConnectionInfo;
@@ -18,6 +19,7 @@ use crate::connections::Connections;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
+use crate::wait;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ForwarderOptions {
@@ -101,15 +103,27 @@ impl Listener {
     }
 }
 
+/// Somebody always waits for the next moment: a timer that would be the earliest of all costs a call that wakes who waits
+/// for events, and each connection begins with one that is later than this.
+const TICK: Duration = Duration::from_secs(5);
+
+async fn tick(clock: Clock) {
+    loop {
+        wait::sleep(&clock, TICK).await;
+    }
+}
+
 /// Listens on virtual services' addresses and carries connections to their destinations.
 pub struct Forwarder {
     shared: Arc<Shared>,
     listeners: Mutex<FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>>,
+    ticking: AbortHandle,
 }
 
 impl Forwarder {
     /// The connections stand in the table of `balancer`, whose services these are to be.
     pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions, balancer: Arc<Balancer>) -> Self {
+        let ticking = runtime.spawn(tick(clock.clone())).abort_handle();
         let shared = Shared {
             runtime,
             clock,
@@ -117,7 +131,7 @@ impl Forwarder {
             counters: Counters::default(),
             connections: Arc::new(Connections::new(balancer)),
         };
-        Self { shared: Arc::new(shared), listeners: Mutex::default() }
+        Self { shared: Arc::new(shared), listeners: Mutex::default(), ticking }
     }
 
     /// Bind `bind` (usually the service's own address; port 0 picks one) and serve it. While the service has no
@@ -223,6 +237,7 @@ fn observe<L: Send + Sync + 'static>(service: &VirtualService, listener: &Arc<L>
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
+        self.ticking.abort();
         self.shutdown();
     }
 }

@@ -6,6 +6,8 @@
 //! and count its version up, once before and once after a change: a reader who sees it move reads again (a seqlock).
 //! Entries and outgrown arrays are freed when no reader can hold them any more (`seize`).
 
+use std::alloc::{self, Layout};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, fence};
@@ -61,11 +63,42 @@ impl<V> Slot<V> {
     }
 }
 
-struct Slots<V>(Box<[Slot<V>]>);
+/// Arrays of this size and more are on huge pages where the kernel lets them: a look-up at random then seldom has to ask
+/// for the page, too.
+const HUGE_PAGE: usize = 2 << 20;
+
+struct Slots<V>(NonNull<[Slot<V>]>);
 
 impl<V> Slots<V> {
     fn new(count: usize) -> Self {
-        Self((0..count).map(|_| Slot::empty()).collect())
+        let layout = Self::layout(count);
+        // SAFETY: the layout's size is not zero.
+        let Some(memory) = NonNull::new(unsafe { alloc::alloc(layout) }) else {
+            alloc::handle_alloc_error(layout)
+        };
+        if layout.size() >= HUGE_PAGE {
+            // SAFETY: the memory is ours; a refusal leaves small pages.
+            unsafe { libc::madvise(memory.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        }
+        let first = memory.cast::<Slot<V>>();
+        for at in 0..count {
+            // SAFETY: within the memory that was just allocated for so many.
+            unsafe { first.add(at).write(Slot::empty()) };
+        }
+        Self(NonNull::slice_from_raw_parts(first, count))
+    }
+
+    fn layout(count: usize) -> Layout {
+        let layout = Layout::array::<Slot<V>>(count).and_then(|layout| {
+            let alignment = if layout.size() >= HUGE_PAGE { HUGE_PAGE } else { layout.align() };
+            layout.align_to(alignment)
+        });
+        layout.expect("no table has so many connections that their bytes overflow")
+    }
+
+    fn each(&self) -> &[Slot<V>] {
+        // SAFETY: written by `new`, and freed when this is dropped.
+        unsafe { self.0.as_ref() }
     }
 
     fn mask(&self) -> usize {
@@ -76,9 +109,9 @@ impl<V> Slots<V> {
     fn probe(&self, hash: u64, wanted: impl Fn(&Slot<V>, Short) -> bool) -> (usize, bool) {
         let mut at = hash as usize & self.mask();
         loop {
-            match self.0[at].short() {
+            match self.each()[at].short() {
                 None => return (at, false),
-                Some(short) if wanted(&self.0[at], short) => return (at, true),
+                Some(short) if wanted(&self.each()[at], short) => return (at, true),
                 Some(_) => at = (at + 1) & self.mask(),
             }
         }
@@ -89,15 +122,22 @@ impl<V> Slots<V> {
         let mut next = hole;
         loop {
             next = (next + 1) & self.mask();
-            let Some(short) = self.0[next].short() else { break };
+            let Some(short) = self.each()[next].short() else { break };
             let home = short.hash(seeds) as usize & self.mask();
             let from_home = next.wrapping_sub(home) & self.mask();
             if from_home >= next.wrapping_sub(hole) & self.mask() {
-                self.0[hole].copy(&self.0[next]);
+                self.each()[hole].copy(&self.each()[next]);
                 hole = next;
             }
         }
-        self.0[hole].set([0; 2], std::ptr::null_mut(), 0);
+        self.each()[hole].set([0; 2], std::ptr::null_mut(), 0);
+    }
+}
+
+impl<V> Drop for Slots<V> {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with this layout; slots have nothing to drop.
+        unsafe { alloc::dealloc(self.0.as_ptr().cast(), Self::layout(self.0.len())) };
     }
 }
 
@@ -137,8 +177,8 @@ impl<V: Keyed> Shard<V> {
     ) -> Option<Found<'g, V>> {
         let slots = self.slots(guard);
         let mut at = hash as usize & slots.mask();
-        for _ in 0..slots.0.len() {
-            let slot = &slots.0[at];
+        for _ in 0..slots.each().len() {
+            let slot = &slots.each()[at];
             if slot.short()? == short {
                 // SAFETY: null or an entry that was in the table under this guard: those are retired, never freed.
                 let value = unsafe { guard.protect(&slot.value, Acquire).as_ref() };
@@ -164,16 +204,16 @@ impl<V: Keyed> Shard<V> {
     /// Fit the array to `used` slots: at most three quarters full, at least an eighth once it has grown.
     fn fit(&self, used: usize, seeds: &[u64; 2], guard: &LocalGuard<'_>) {
         let old = self.slots(guard);
-        let count = match old.0.len() {
+        let count = match old.each().len() {
             count if used * 4 > count * 3 => count * 2,
             count if used * 8 < count && count > FEWEST_SLOTS => count / 2,
             _ => return,
         };
         let new = Slots::new(count);
-        for slot in &old.0 {
+        for slot in old.each() {
             let Some(short) = slot.short() else { continue };
             let (at, _) = new.probe(short.hash(seeds), |_, _| false);
-            new.0[at].copy(slot);
+            new.each()[at].copy(slot);
         }
         let new = Box::into_raw(Box::new(new));
         self.change(|| self.slots.store(new, Release));
@@ -242,7 +282,7 @@ impl<V: Keyed> FlowTable<V> {
             // SAFETY: a slot in use has an entry, and entries are taken out under the lock that is held here.
             found == short && (short.is_exact() || unsafe { &*slot.value.load(Relaxed) }.key() == key)
         });
-        let value = shard.slots(guard).0[at].value.load(Relaxed);
+        let value = shard.slots(guard).each()[at].value.load(Relaxed);
         (used, shard, there.then_some((at, value)))
     }
 
@@ -270,7 +310,7 @@ impl<V: Keyed> FlowTable<V> {
         }
         let slots = shard.slots(guard);
         let at = present.map_or_else(|| slots.probe(hash, |_, _| false).0, |(at, _)| at);
-        shard.change(|| slots.0[at].set(short.words(), entered, word));
+        shard.change(|| slots.each()[at].set(short.words(), entered, word));
         if let Some(old) = old {
             self.retire(old, guard);
         }
@@ -311,7 +351,7 @@ impl<V: Keyed> FlowTable<V> {
         let mut found = Vec::new();
         for shard in &self.shards {
             let _writers_wait = shard.writing.lock();
-            let slots = shard.slots(guard).0.iter();
+            let slots = shard.slots(guard).each().iter();
             let values = slots.filter(|slot| slot.short().is_some()).map(|slot| slot.value.load(Relaxed));
             // SAFETY: as in `enter`.
             found.extend(values.map(|value| unsafe { &*value }));
@@ -335,7 +375,7 @@ impl<V: Keyed> Drop for FlowTable<V> {
         for shard in &mut self.shards {
             // SAFETY: nobody else can reach the table; the array came from Box::into_raw, its entries from Arcs.
             let slots = unsafe { Box::from_raw(*shard.slots.get_mut()) };
-            for slot in slots.0.iter().filter(|slot| slot.short().is_some()) {
+            for slot in slots.each().iter().filter(|slot| slot.short().is_some()) {
                 drop(unsafe { Arc::from_raw(slot.value.load(Relaxed).cast_const()) });
             }
         }
