@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
 from kubecore.held_directory import HeldDirectory
@@ -75,7 +76,7 @@ class ClusterConfig:
     load_balancer_ranges: tuple[str, ...] = ()
     """What Services of type LoadBalancer get addresses from; none: a range that only this host knows."""
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    enable_admission_plugins: tuple[str, ...] = ()
+    admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
@@ -175,7 +176,7 @@ class Cluster:
                 insecure_port=config.insecure_port,
                 grpc_port=config.grpc_port,
                 authorization_modes=config.authorization_modes,
-                enable_admission_plugins=config.enable_admission_plugins,
+                admission=config.admission,
                 runtime_config=config.runtime_config,
                 service_cidr=",".join(networks.services),
                 service_port=self._service_port(),

@@ -19,25 +19,19 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import enablement, schemas
+from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
-from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
-from kubecore.apiserver.admission.plugins import default_plugins
+from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.authorizer import Authorizer
-from kubecore.apiserver.authorization.certificate_signers import (
-    CertificateApproval,
-    CertificateSigning,
-    CertificateSubjectRestriction,
-)
 from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.authorization.node import NodeAuthorizer
-from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.extensions import serving
@@ -138,8 +132,7 @@ class APIServerConfig:
     insecure_port: int = 0
     grpc_port: int | None = None
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    enable_admission_plugins: tuple[str, ...] = ()
-    """By name, besides those that are on by default."""
+    admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
     service_cidr: str = "10.96.0.0/16"
@@ -266,7 +259,7 @@ class APIServer:
             cacher=self.cacher,
             schemas=schemas.default(),
             strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
-            admission=AdmissionChain(self._plugins(native)),
+            admission=AdmissionChain([*self._plugins(), EscalationCheck(self.authorizer, native)]),
             clock=self.clock,
         )
         self.hub = WatchHub(self.cacher, self.clock)
@@ -316,25 +309,27 @@ class APIServer:
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._started.append("definitions")
 
-    def _plugins(self, native: _native.Authorizer) -> list[Plugin]:
-        config = self.config
-        plugins = [
-            *default_plugins(self.cacher, self.storage, self.clock),
-            CertificateApproval(self.authorizer),
-            CertificateSigning(self.authorizer),
-            CertificateSubjectRestriction(),
-            EscalationCheck(self.authorizer, native),
-        ]
-        if OwnerReferencesPermissionEnforcement.name in config.enable_admission_plugins:
-            plugins.append(OwnerReferencesPermissionEnforcement(self.authorizer, self.scheme))
-        if DenyServiceExternalIPs.name in config.enable_admission_plugins:
-            plugins.append(DenyServiceExternalIPs())
-        return plugins
+    def _plugins(self) -> list[Plugin]:
+        options = self.config.admission
+        parts = plugins.Parts(
+            cacher=self.cacher,
+            storage=self.storage,
+            clock=self.clock,
+            authorizer=self.authorizer,
+            scheme=self.scheme,
+            configured=plugins.configured(options),
+        )
+        return plugins.made(options, parts)
 
     def _admit_dynamically(self) -> None:
         versions = Versions(self.scheme, self.served.find, self.custom.versions, self.custom.plural_of)
         self.registry.admission.dynamic = DynamicAdmission(
-            self.cacher, versions, self._webhooks, self.authorizer.answer, self.clock
+            self.cacher,
+            versions,
+            self._webhooks,
+            self.authorizer.answer,
+            self.clock,
+            plugins=self.config.admission.plugins,
         )
 
     def _kubelets(self) -> KubeletConnection:

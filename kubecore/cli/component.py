@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import logs, options
+from kubecore.cli.admission_options import (
+    AdmissionControlConfigFile,
+    DisableAdmissionPlugins,
+    EnableAdmissionPlugins,
+)
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.leading import Leading, leads
-from kubecore.cli.proxy_options import EnableAdmissionPlugins, RuntimeConfig
+from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.up import (
     AuthorizationMode,
     DataDir,
@@ -95,6 +100,8 @@ def apiserver(
     ] = None,
     authorization_mode: AuthorizationMode = "Node,RBAC",
     enable_admission_plugins: EnableAdmissionPlugins = "",
+    disable_admission_plugins: DisableAdmissionPlugins = "",
+    admission_control_config_file: AdmissionControlConfigFile = None,
     runtime_config: RuntimeConfig = "",
     service_cluster_ip_range: Annotated[
         str,
@@ -128,7 +135,7 @@ def apiserver(
         insecure_port=insecure_port,
         grpc_port=grpc_port,
         authorization_modes=options.split(authorization_mode),
-        enable_admission_plugins=options.split(enable_admission_plugins),
+        admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
         runtime_config=options.settings(runtime_config),
         service_cidr=service_cluster_ip_range,
         service_port=network.https_port(str(ipaddress.ip_network(own)[1])),

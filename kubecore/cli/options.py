@@ -13,28 +13,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.admission.options import AdmissionOptions
     from kubecore.scheduler.scheduler import SchedulerConfig
 
-# On by default, so that naming them changes nothing; and those that are off until they are named.
-ADMISSION_PLUGINS_ON = (
-    "NamespaceLifecycle",
-    "LimitRanger",
-    "ServiceAccount",
-    "NodeRestriction",
-    "TaintNodesByCondition",
-    "PodTopologyLabels",
-    "Priority",
-    "DefaultTolerationSeconds",
-    "DefaultStorageClass",
-    "StorageObjectInUseProtection",
-    "PersistentVolumeClaimResize",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
-    "DefaultIngressClass",
-    "ResourceQuota",
-)
-ADMISSION_PLUGINS_OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
 # kube-apiserver's
 _LEAST_SERVICE_ADDRESSES, _SHORTEST_V6_PREFIX = 8, 64
 # kube-controller-manager's default for a node's share, by the address family's version.
@@ -94,12 +75,27 @@ def authorization_modes(text: str) -> str:
     return text
 
 
-def admission_plugins(text: str) -> str:
-    """Comma separated names of admission plugins that there are: kube-apiserver's words where it refuses."""
-    for plugin in split(text):
-        if plugin not in ADMISSION_PLUGINS_ON + ADMISSION_PLUGINS_OFF:
-            raise typer.BadParameter(f"enable-admission-plugins plugin {plugin!r} is unknown")
-    return text
+def admission(enable: str, disable: str, file: Path | None) -> AdmissionOptions:
+    """Which plugins run, and their configuration: kube-apiserver's words where it refuses."""
+    from kubecore.api.configuration_file import InvalidConfiguration
+    from kubecore.apiserver.admission import options, plugins
+
+    enabled, disabled = split(enable), split(disable)
+    if wrong := options.misnamed(enabled, disabled):
+        raise typer.BadParameter("; ".join(wrong))
+    try:
+        texts = options.read_configuration(file) if file is not None else {}
+        found = options.AdmissionOptions(enable=enabled, disable=disabled, configuration=texts)
+        plugins.configured(found)
+    except OSError as error:
+        raise _unreadable(f'unable to read admission control configuration from "{file}" [{error}]') from None
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        raise _unreadable(str(error)) from None
+    return found
+
+
+def _unreadable(told: str) -> typer.BadParameter:
+    return typer.BadParameter(told, param_hint="'--admission-control-config-file'")
 
 
 def runtime_config(text: str) -> str:
@@ -220,7 +216,8 @@ def scheduler_config(file: Path | None, option: str) -> SchedulerConfig | None:
     the `option` that gave the file."""
     if file is None:
         return None
-    from kubecore.scheduler.configuration import InvalidConfiguration, load
+    from kubecore.api.configuration_file import InvalidConfiguration
+    from kubecore.scheduler.configuration import load
 
     try:
         return load(file.read_text())

@@ -32,13 +32,6 @@ LoadBalancerCIDR = Annotated[
         "takes one of its own, and `kubecore controller-manager` gives none.",
     ),
 ]
-EnableAdmissionPlugins = Annotated[
-    str,
-    typer.Option(
-        callback=options.admission_plugins,
-        help=f"Plugins besides those on by default, comma separated: {', '.join(options.ADMISSION_PLUGINS_OFF)}.",
-    ),
-]
 RuntimeConfig = Annotated[
     str,
     typer.Option(

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kubecore.cli import logs, open_files, options
+from kubecore.cli.admission_options import (
+    AdmissionControlConfigFile,
+    DisableAdmissionPlugins,
+    EnableAdmissionPlugins,
+)
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.proxy_options import EnableAdmissionPlugins, IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
+from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
@@ -162,6 +167,8 @@ def up(
     load_balancer_cidr: LoadBalancerCIDR = "",
     authorization_mode: AuthorizationMode = "Node,RBAC",
     enable_admission_plugins: EnableAdmissionPlugins = "",
+    disable_admission_plugins: DisableAdmissionPlugins = "",
+    admission_control_config_file: AdmissionControlConfigFile = None,
     runtime_config: RuntimeConfig = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
@@ -198,7 +205,7 @@ def up(
         ipvs_scheduler=ipvs_scheduler,
         load_balancer_ranges=options.split(load_balancer_cidr),
         authorization_modes=options.split(authorization_mode),
-        enable_admission_plugins=options.split(enable_admission_plugins),
+        admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
         service_cidrs=options.split(service_cidr),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from kubecore.api import configuration_file
+from kubecore.api.configuration_file import InvalidConfiguration, complain, misfits
 from kubecore.api.errors import Cause, FieldError
 from kubecore.scheduler import extender_configuration, plugin_arguments
 from kubecore.scheduler.extender import ExtenderConfig
@@ -27,8 +27,6 @@ KIND = "KubeSchedulerConfiguration"
 _REMOVED_PLUGINS = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
 _PLUGIN_SET = {"enabled": [{"name": str, "weight": int}], "disabled": [{"name": str, "weight": int}]}
 _FIELDS: Mapping[str, Any] = {
-    "apiVersion": str,
-    "kind": str,
     "parallelism": int,
     "leaderElection": {
         "leaderElect": bool,
@@ -58,10 +56,6 @@ _FIELDS: Mapping[str, Any] = {
 }
 
 
-class InvalidConfiguration(ValueError):
-    """The file is no KubeSchedulerConfiguration, or says what cannot be."""
-
-
 def load(text: str) -> SchedulerConfig:
     """From YAML or JSON. Raises InvalidConfiguration."""
     given = _decoded(text)
@@ -82,61 +76,13 @@ def load(text: str) -> SchedulerConfig:
 
 
 # ---------------------------------------------------------------------- decoding
-def _told(error: yaml.YAMLError) -> str:
-    """On one line, as Go's reader of YAML tells it."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return f"yaml: {error}"
-    return f"yaml: line {error.problem_mark.line + 1}: {error.problem}"
-
-
 def _decoded(text: str) -> JSON:
-    try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidConfiguration(f"error converting YAML to JSON: {_told(error)}") from None
-    if not isinstance(given, dict):
-        raise InvalidConfiguration(f"couldn't decode as {KIND}: not an object")
-    for field in ("kind", "apiVersion"):
-        if not given.get(field):
-            raise InvalidConfiguration(f"Object '{field[0].upper()}{field[1:]}' is missing in '{text.strip()}'")
-    if (given["apiVersion"], given["kind"]) != (API_VERSION, KIND):
-        raise InvalidConfiguration(f'no kind "{given["kind"]}" is registered for version "{given["apiVersion"]}"')
-    _complain(_misfits(given, _FIELDS, ""))
+    given = configuration_file.read(text, KIND, {API_VERSION: _FIELDS})
     for index, profile in enumerate(given.get("profiles") or ()):
         for position, one in enumerate(profile.get("pluginConfig") or ()):
             where = f"decoding .profiles[{index}].pluginConfig[{position}]: "
-            _complain(_misfits_of_arguments(one), prefix=where)
+            complain(_misfits_of_arguments(one), prefix=where)
     return given
-
-
-def _complain(found: Sequence[str], prefix: str = "") -> None:
-    if found:
-        raise InvalidConfiguration(f"strict decoding error: {', '.join(prefix + one for one in found)}")
-
-
-def _misfits(value: Any, wanted: Any, path: str) -> list[str]:
-    """Fields that there are not, and values of another type than their field's."""
-    if value is None:
-        return []
-    if isinstance(wanted, Mapping):
-        if not isinstance(value, dict):
-            return [f'"{path}" is no object']
-        found = []
-        for name, one in value.items():
-            where = f"{path}.{name}" if path else str(name)
-            found += _misfits(one, wanted[name], where) if name in wanted else [f'unknown field "{where}"']
-        return found
-    if isinstance(wanted, list):
-        if not isinstance(value, list):
-            return [f'"{path}" is no list']
-        return [text for index, one in enumerate(value) for text in _misfits(one, wanted[0], f"{path}[{index}]")]
-    fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and wanted is not bool):
-        return [f'"{path}" is no {_TYPE_NAMES[wanted]}']
-    return []
-
-
-_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "number", dict: "object"}
 
 
 def _misfits_of_arguments(given: JSON) -> list[str]:
@@ -149,7 +95,7 @@ def _misfits_of_arguments(given: JSON) -> list[str]:
     if kind != f"{name}Args":
         group = API_VERSION.partition("/")[0]
         return [f"args for plugin {name} were not of type {name}Args.{group}, got {kind}.{group}"]
-    found = _misfits(args, {"apiVersion": str, "kind": str, **fields}, "")
+    found = misfits(args, {"apiVersion": str, "kind": str, **fields}, "")
     return [f"decoding args for plugin {name}: strict decoding error: {one}" for one in found]
 
 

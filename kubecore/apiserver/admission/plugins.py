@@ -1,40 +1,95 @@
-"""The plugins that are on by default, in Kubernetes' order (upstream pkg/kubeapiserver/options/plugins.go)."""
+"""Makes the admission plugins that are to run, in Kubernetes' order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
 from kubecore.apiserver.admission.ingress_class import DefaultIngressClass
 from kubecore.apiserver.admission.limit_ranger import LimitRanger
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
+from kubecore.apiserver.admission.pod_security import configuration as pod_security
+from kubecore.apiserver.admission.pod_security.plugin import PodSecurity
 from kubecore.apiserver.admission.priority import Priority
 from kubecore.apiserver.admission.resource_quota import ResourceQuota
 from kubecore.apiserver.admission.service_account import ServiceAccount
 from kubecore.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageObjectInUseProtection
 from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 from kubecore.apiserver.admission.topology_labels import PodTopologyLabels
+from kubecore.apiserver.authorization.certificate_signers import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
+from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
 
 if TYPE_CHECKING:
+    from kubecore.api.scheme import Scheme
     from kubecore.apiserver.admission.chain import Plugin
+    from kubecore.apiserver.admission.options import AdmissionOptions
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.apiserver.storage.interface import Storage
     from kubecore.clock import Clock
 
 
-def default_plugins(cacher: Cacher, storage: Storage, clock: Clock) -> list[Plugin]:
-    return [
-        NamespaceLifecycle(cacher),
-        LimitRanger(cacher),
-        ServiceAccount(cacher, clock),
-        NodeRestriction(),
-        TaintNodesByCondition(),
-        PodTopologyLabels(cacher),
-        Priority(cacher),
-        DefaultTolerationSeconds(),
-        DefaultStorageClass(cacher),
-        StorageObjectInUseProtection(),
-        ClaimResize(cacher),
-        DefaultIngressClass(cacher),
-        ResourceQuota(cacher, storage, clock),
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What plugins are made of; `configured` has the configuration of those that take one."""
+
+    cacher: Cacher
+    storage: Storage
+    clock: Clock
+    authorizer: Authorizer
+    scheme: Scheme
+    configured: Mapping[str, Any]
+
+
+# How a plugin's configuration is read; an empty text where none is given.
+_CONFIGURATIONS: dict[str, Callable[[str], Any]] = {
+    "PodSecurity": pod_security.load,
+}
+_MAKERS: dict[str, Callable[[Parts], Plugin]] = {
+    "NamespaceLifecycle": lambda parts: NamespaceLifecycle(parts.cacher),
+    "LimitRanger": lambda parts: LimitRanger(parts.cacher),
+    "ServiceAccount": lambda parts: ServiceAccount(parts.cacher, parts.clock),
+    "NodeRestriction": lambda parts: NodeRestriction(),
+    "TaintNodesByCondition": lambda parts: TaintNodesByCondition(),
+    "PodSecurity": lambda parts: PodSecurity(parts.cacher, parts.configured["PodSecurity"]),
+    "Priority": lambda parts: Priority(parts.cacher),
+    "DefaultTolerationSeconds": lambda parts: DefaultTolerationSeconds(),
+    "DefaultStorageClass": lambda parts: DefaultStorageClass(parts.cacher),
+    "StorageObjectInUseProtection": lambda parts: StorageObjectInUseProtection(),
+    "OwnerReferencesPermissionEnforcement": lambda parts: OwnerReferencesPermissionEnforcement(
+        parts.authorizer, parts.scheme
+    ),
+    "PersistentVolumeClaimResize": lambda parts: ClaimResize(parts.cacher),
+    "CertificateApproval": lambda parts: CertificateApproval(parts.authorizer),
+    "CertificateSigning": lambda parts: CertificateSigning(parts.authorizer),
+    "CertificateSubjectRestriction": lambda parts: CertificateSubjectRestriction(),
+    "DefaultIngressClass": lambda parts: DefaultIngressClass(parts.cacher),
+    "DenyServiceExternalIPs": lambda parts: DenyServiceExternalIPs(),
+    "PodTopologyLabels": lambda parts: PodTopologyLabels(parts.cacher),
+    "ResourceQuota": lambda parts: ResourceQuota(parts.cacher, parts.storage, parts.clock),
+}
+
+
+def configured(options: AdmissionOptions) -> dict[str, Any]:
+    """The configuration of each plugin that runs and takes one. Raises InvalidConfiguration."""
+    found = {}
+    for name in options.plugins:
+        if (read := _CONFIGURATIONS.get(name)) is not None:
+            try:
+                found[name] = read(options.configuration.get(name, ""))
+            except InvalidConfiguration as error:
+                raise InvalidConfiguration(f'couldn\'t init admission plugin "{name}": {error}') from None
+    return found
+
+
+def made(options: AdmissionOptions, parts: Parts) -> list[Plugin]:
+    """Those with code of their own here; webhooks and policies are `dynamic`."""
+    return [_MAKERS[name](parts) for name in options.plugins if name in _MAKERS]

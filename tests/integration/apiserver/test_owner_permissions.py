@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
@@ -32,7 +33,7 @@ async def enforcing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
         data_dir=directory,
         secure_port=0,
         storage=LMDBConfig(sync=False),
-        enable_admission_plugins=("OwnerReferencesPermissionEnforcement",),
+        admission=AdmissionOptions(enable=("OwnerReferencesPermissionEnforcement",)),
     )
     made = APIServer(config, RealClock())
     await made.start()

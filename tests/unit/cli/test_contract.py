@@ -178,7 +178,7 @@ def test_the_version_is_one_line(argument: str) -> None:
         ),
         ("apiserver --service-node-port-range 5", "'5' is not a range of ports such as 30000-32767"),
         ("apiserver --service-node-port-range 40000-30000", "is not a range of ports such as 30000-32767"),
-        ("apiserver --enable-admission-plugins Nonsense", "enable-admission-plugins plugin 'Nonsense' is unknown"),
+        ("apiserver --enable-admission-plugins Nonsense", 'enable-admission-plugins plugin "Nonsense" is unknown'),
         ("scheduler", "Missing option '--kubeconfig'"),
         ("kubelet --kubeconfig /nowhere", "'/nowhere' does not exist"),
         ("kubeconfig user", "Missing option '--client-name'"),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kubecore.scheduler.configuration import InvalidConfiguration, load
+from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.scheduler.configuration import load
 from kubecore.scheduler.profiles import Enabled, PluginSet, ProfileConfig
 from kubecore.scheduler.scheduler import SchedulerConfig
 

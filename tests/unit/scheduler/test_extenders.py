@@ -11,8 +11,9 @@ import yaml
 from aiohttp import web
 
 from kubecore.api import meta
+from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.scheduler.cache import Cache, NodeInfo
-from kubecore.scheduler.configuration import InvalidConfiguration, load
+from kubecore.scheduler.configuration import load
 from kubecore.scheduler.extender import ExtenderConfig, ExtenderError, Filtered
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.preemption import Candidate

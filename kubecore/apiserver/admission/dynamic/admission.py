@@ -5,7 +5,7 @@ Configurations are read anew after one of them has changed: what is stored is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.admission.dynamic import mutating, validating
@@ -39,6 +39,13 @@ _VALIDATING = f"validatingwebhookconfigurations.{GROUP}"
 _MUTATING_POLICIES = f"mutatingadmissionpolicies.{GROUP}"
 _VALIDATING_POLICIES = f"validatingadmissionpolicies.{GROUP}"
 _BINDINGS = f"admissionpolicybindings.{GROUP}"
+# The plugins that ask them, which may be off.
+_PLUGINS = {
+    _MUTATING_POLICIES: "MutatingAdmissionPolicy",
+    _MUTATING: "MutatingAdmissionWebhook",
+    _VALIDATING_POLICIES: "ValidatingAdmissionPolicy",
+    _VALIDATING: "ValidatingAdmissionWebhook",
+}
 # Requests for these are never asked about: what is wrong with them could not be mended any more.
 EXEMPT = frozenset(
     (
@@ -104,8 +111,12 @@ class DynamicAdmission:
         caller: WebhookCaller,
         authorize: Callable[[User, Question], tuple[bool, str]],
         clock: Clock,
+        *,
+        plugins: Collection[str],
     ) -> None:
+        """`plugins` are those that are on."""
         self.versions = versions
+        self._plugins = plugins
         self._cacher = cacher
         namespaces = Namespaces(cacher)
         self._asking = Asking(caller, namespaces, authorize, clock)
@@ -136,8 +147,8 @@ class DynamicAdmission:
         self._seen = revision
 
     def _stored(self, key: str) -> list[JSON]:
-        """Configurations; none where their kind is not served."""
-        if self._cacher.cached(key) is None:
+        """Configurations; none where their kind is not served, or nobody is to ask them."""
+        if self._cacher.cached(key) is None or _PLUGINS.get(key, "") not in ("", *self._plugins):
             return []
         return [loads(item) for item in self._cacher.list(key).items]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.registry.validation.paths import validate_relative_path
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.windows import containers_with_paths
@@ -39,7 +40,7 @@ def validate_pod_annotations(problems: Problems, annotations: JSON, spec: JSON, 
             if all(one.get("name") != name for one, _ in containers_with_paths(spec, "")):
                 problems.invalid(f"{path}[{key}]", name, "container not found")
             if value not in ("", "runtime/default", "unconfined") and not value.startswith(_LOCALHOST):
-                problems.invalid(f"{path}[{key}]", value, f'invalid AppArmor profile name: "{value}"')
+                problems.invalid(f"{path}[{key}]", value, f"invalid AppArmor profile name: {quoted(value)}")
 
 
 def _seccomp(problems: Problems, profile: str, path: str) -> None:

@@ -1,0 +1,77 @@
+"""Reads the files that components are configured by: YAML or JSON, of a known kind, with known fields only.
+
+Complaints are those of Kubernetes' strict decoders (k8s.io/apimachinery `pkg/runtime/serializer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+JSON = dict[str, Any]
+
+_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "number", dict: "object"}
+
+
+class InvalidConfiguration(ValueError):
+    """The file is not of the kind it should be, or says what cannot be."""
+
+
+def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
+    """The object of a file. `versions` has the fields by apiVersion: a mapping of names to types, mappings and lists of
+    one of these. Raises InvalidConfiguration."""
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidConfiguration(f"error converting YAML to JSON: {_told(error)}") from None
+    if not isinstance(given, dict):
+        raise InvalidConfiguration(f"couldn't decode as {kind}: not an object")
+    return checked(given, kind, versions, shown=text.strip())
+
+
+def checked(given: JSON, kind: str, versions: Mapping[str, Any], *, shown: str) -> JSON:
+    """An object that has been decoded already; `shown` is how it is told when it does not say what it is."""
+    for field in ("kind", "apiVersion"):
+        if not given.get(field):
+            raise InvalidConfiguration(f"Object '{field[0].upper()}{field[1:]}' is missing in '{shown}'")
+    fields = versions.get(given["apiVersion"])
+    if fields is None or given["kind"] != kind:
+        raise InvalidConfiguration(f'no kind "{given["kind"]}" is registered for version "{given["apiVersion"]}"')
+    complain(misfits(given, {"apiVersion": str, "kind": str, **fields}, ""))
+    return given
+
+
+def complain(found: Sequence[str], prefix: str = "") -> None:
+    if found:
+        raise InvalidConfiguration(f"strict decoding error: {', '.join(prefix + one for one in found)}")
+
+
+def misfits(value: Any, wanted: Any, path: str) -> list[str]:
+    """Fields that there are not, and values of another type than their field's."""
+    if value is None:
+        return []
+    if isinstance(wanted, Mapping):
+        if not isinstance(value, dict):
+            return [f'"{path}" is no object']
+        found = []
+        for name, one in value.items():
+            where = f"{path}.{name}" if path else str(name)
+            found += misfits(one, wanted[name], where) if name in wanted else [f'unknown field "{where}"']
+        return found
+    if isinstance(wanted, list):
+        if not isinstance(value, list):
+            return [f'"{path}" is no list']
+        return [text for index, one in enumerate(value) for text in misfits(one, wanted[0], f"{path}[{index}]")]
+    fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and wanted is not bool):
+        return [f'"{path}" is no {_TYPE_NAMES[wanted]}']
+    return []
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """On one line, as Go's reader of YAML tells it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"yaml: {error}"
+    return f"yaml: line {error.problem_mark.line + 1}: {error.problem}"

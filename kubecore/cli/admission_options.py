@@ -1,0 +1,27 @@
+"""Options about admission that `kubecore up` and `kubecore apiserver` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubecore.apiserver.admission import names
+
+EnableAdmissionPlugins = Annotated[
+    str,
+    typer.Option(
+        help=f"Admission plugins besides those on by default, comma separated: {', '.join(names.OFF)}.",
+    ),
+]
+DisableAdmissionPlugins = Annotated[
+    str,
+    typer.Option(
+        help=f"Admission plugins that are on by default and should not be, comma separated: {', '.join(names.ON)}.",
+    ),
+]
+AdmissionControlConfigFile = Annotated[
+    Path | None,
+    typer.Option(help="An AdmissionConfiguration (apiserver.config.k8s.io/v1): what admission plugins are told."),
+]
