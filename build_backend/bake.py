@@ -1,7 +1,8 @@
 """Bakes kubecore/api/data: what v1.35 serves and its OpenAPI definitions, taken from packages that hold these facts.
 
     resources.json          every served resource with verbs, scope and subresources (lightkube-models)
-    definitions.json.z      zlib: the OpenAPI v2 definitions as Kubernetes publishes them (kubernetes-validate)
+    definitions.json.z      zlib: the OpenAPI v2 definitions as Kubernetes publishes them (kubernetes-validate), and the
+                            defaults that follow from zero_values.txt
     schemas.json.z          zlib: the same without descriptions and with zero_values.txt, for the schema engine
 
 Run as a script, or by kubecore_build before maturin. Does nothing while its inputs are unchanged.
@@ -57,8 +58,9 @@ def bake() -> bool:
     resources = _resources(runpy.run_path(str(FACTS)))
     DATA.mkdir(exist_ok=True)
     _write("resources.json", _compact(resources))
-    _write("definitions.json.z", zlib.compress(_compact(definitions), 9))
-    engine = _with_zero_values(_without_descriptions(definitions), ZERO_VALUES.read_text())
+    facts = ZERO_VALUES.read_text()
+    _write("definitions.json.z", zlib.compress(_compact(_with_defaults(definitions, facts)), 9))
+    engine = _with_zero_values(_without_descriptions(definitions), facts)
     _write("schemas.json.z", zlib.compress(_compact(engine), 9))
     _write("stamp", fingerprint.encode())
     return True
@@ -155,6 +157,25 @@ _KEPT_EMPTY = {
     "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": "managedFields",
 }
 _SCALARS = frozenset({"string", "boolean", "integer", "number"})
+
+
+def _with_defaults(definitions: dict[str, Any], facts: str) -> dict[str, Any]:
+    """Adds x-defaults to definitions: what OpenAPI v3 tells as defaults. A field that Go always writes has its
+    zero value, and one of a struct has {} in any case."""
+    defaults: dict[str, dict[str, Any]] = {name: {} for name in definitions}
+    for line in facts.splitlines():
+        name, _, words = line.partition(":")
+        if line.startswith("#") or name not in definitions:
+            continue
+        properties = definitions[name].get("properties", {})
+        for word in words.split():
+            field, _, zero = word.partition("=")
+            value = {} if field.startswith("-") else json.loads(zero or "null")
+            field = field.lstrip("-")
+            opaque = (f"#/definitions/{_QUANTITY}", f"#/definitions/{_INT_OR_STRING}")
+            if value is not None and field in properties and properties[field].get("$ref") not in opaque:
+                defaults[name][field] = value
+    return {name: {**definition, "x-defaults": defaults[name]} for name, definition in definitions.items()}
 
 
 def _with_zero_values(definitions: dict[str, Any], facts: str) -> dict[str, Any]:

@@ -40,8 +40,10 @@ class Cause:
 class StatusError(Exception):
     """A request failed; holds everything the answering Status says.
 
-    `headers` are extra response headers (Retry-After, WWW-Authenticate).
+    `headers` are extra response headers (Retry-After, WWW-Authenticate). `plain`: over HTTP it is a line of text.
     """
+
+    plain = False
 
     def __init__(
         self,
@@ -157,6 +159,13 @@ def not_found(group: str, plural: str, name: str) -> StatusError:
 def no_such_path() -> StatusError:
     """The 404 for a path or resource the server does not know."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def no_such_service() -> StatusError:
+    """The 404 for a path that nothing of the server is at, which it answers in plain text."""
+    error = no_such_path()
+    error.plain = True
+    return error
 
 
 def already_exists(group: str, plural: str, name: str) -> StatusError:

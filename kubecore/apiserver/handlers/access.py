@@ -109,6 +109,9 @@ class AccessReviews:
     async def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        if served.resource.namespaced:
+            review.setdefault("metadata", {})["namespace"] = request.namespace
+        self._writing.own(ctx, served.kind, review)
         await self._writing.admit(ctx, served, review)
         return review, ctx.warnings
 

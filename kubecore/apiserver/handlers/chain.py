@@ -102,11 +102,12 @@ class Handlers:
         if not request.is_resource:
             response = await self._documents(request, user)
             if response is None:
-                raise errors.no_such_path()
+                raise self._served.missing(request.path)
             return response
-        if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
-            raise errors.method_not_allowed()
         served = self._served.find(request.api_group, request.api_version, request.resource)
+        if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
+            unknown = request.subresource not in ("", *served.resource.subresources) or _goes_on(request)
+            raise errors.no_such_path() if unknown else errors.method_not_allowed()
         if served.resource.namespaced and not request.namespace and "list" not in served.resource.verbs:
             # Nothing is there beside what is in namespaces.
             raise errors.no_such_path()

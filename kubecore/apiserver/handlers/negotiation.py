@@ -19,6 +19,7 @@ JSON = dict[str, Any]
 YAML_TYPE = "application/yaml"
 _ACCEPTED = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
 _STREAMS = (f"{JSON_TYPE};stream=watch", protobuf.STREAM_MEDIA)
+_TEXT, _AS_IT_IS = "text/plain; charset=utf-8", [("X-Content-Type-Options", "nosniff")]
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
@@ -108,6 +109,8 @@ def encode(form: Form, body: bytes) -> tuple[bytes, str]:
 def error_response(error: errors.StatusError, accept: str) -> Response:
     """The Status, in the form asked for where that is possible, else as JSON. What is asked for of objects (`as=`) does
     not count."""
+    if error.plain:
+        return Response(error.code, b"%d page not found\n" % error.code, _TEXT, _AS_IT_IS)
     forms = (_form(clause) for clause in _clauses(accept)) if accept else ()
     form = next((form for form in forms if form is not None and not form.transform), PLAIN)
     body, media = encode(form, error.to_json())

@@ -68,6 +68,12 @@ class ServedResources:
         resource = served.resource
         self._found[(resource.group, resource.version, resource.plural)] = served
 
+    def missing(self, path: str) -> errors.StatusError:
+        """The 404 for a path: a Status below the built-in groups, else a line of text, as upstream."""
+        _, first, *below = path.split("/")
+        known = first == "api" or (first == "apis" and below and self._registry.scheme.group(below[0]) is not None)
+        return errors.no_such_path() if known else errors.no_such_service()
+
     def find(self, group: str, version: str, plural: str) -> Served:
         """Raises 404 for what is not served."""
         path = (group, version, plural)
@@ -75,7 +81,7 @@ class ServedResources:
         if served is None:
             resource = self._registry.scheme.lookup(group, version, plural)
             if resource is None:
-                raise errors.no_such_path()
+                raise self.missing(f"/apis/{group}" if group else "/api")
             kind = f"{resource.api_version}/{resource.kind}"
             schema = BuiltinKind(self._registry.schemas, kind)
             served = self._found[path] = Served(resource, self._registry.store(resource.key), kind, schema)

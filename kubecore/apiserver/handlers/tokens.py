@@ -53,9 +53,12 @@ class TokenSubresources:
         account = loads(served.stored().get(request.namespace, request.name).value)
         given = wanted.get("metadata") or {}
         _check_account(given, request, meta.uid(account))
+        spec = wanted.setdefault("spec", {})
+        if spec.get("expirationSeconds") is None:
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        self._writing.own(ctx, kind, wanted)
         await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
-        spec = wanted.get("spec") or {}
-        seconds = spec.get("expirationSeconds") or _DEFAULT_SECONDS
+        seconds = spec["expirationSeconds"]
         causes = _seconds_causes(seconds)
         if causes:
             raise errors.invalid("TokenRequest", "", causes, group="authentication.k8s.io")
@@ -74,6 +77,7 @@ class TokenSubresources:
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
             "metadata": {
+                **(wanted.get("metadata") or {}),
                 "name": request.name,
                 "namespace": request.namespace,
                 "uid": meta.uid(account),
@@ -131,6 +135,7 @@ class TokenSubresources:
         """TokenReview: who is the bearer of this token?"""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        self._writing.own(ctx, served.kind, review)
         await self._writing.admit(ctx, served, review)
         spec = review.get("spec") or {}
         token = spec.get("token") or ""

@@ -90,6 +90,17 @@ class Writing:
             ctx.warnings += decoded.warnings
         return loads(decoded.body)  # type: ignore[no-any-return]
 
+    def own(self, ctx: RequestContext, kind: str, obj: JSON) -> None:
+        """Writes into an object that is answered and not stored who has sent which of its fields."""
+        metadata = obj.setdefault("metadata", {})
+        metadata.pop("managedFields", None)
+        sent = {name: value for name, value in obj.items() if name != "status"}
+        managed = BuiltinKind(self._schemas, kind).managed(
+            None, orjson.dumps(sent), manager=ctx.field_manager, time=ctx.now, subresource=ctx.subresource
+        )
+        if managed and managed != b"[]":
+            metadata["managedFields"] = loads(managed)
+
     # --- verbs
 
     async def create(self, request: Request, user: UserInfo, served: Served) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubecore.api.scheme import DATA
-from kubecore.apiserver.openapi import enums
+from kubecore.apiserver.openapi import defaults, enums
 
 JSON = dict[str, Any]
 
@@ -26,6 +26,7 @@ def builtin() -> Mapping[str, JSON]:
     """Every definition of v1.35, descriptions included. Some megabytes: load it late, and do not keep it."""
     loaded: dict[str, JSON] = json.loads(zlib.decompress(_BUILTIN.read_bytes()))
     enums.add_to(loaded)
+    defaults.add_to(loaded)
     return loaded
 
 
@@ -93,8 +94,36 @@ def to_v3(schema: JSON) -> JSON:
     return converted
 
 
+def without_defaults(definition: JSON) -> JSON:
+    """The definition as in OpenAPI v2."""
+    return {key: value for key, value in definition.items() if key != defaults.KEY}
+
+
+def _with_defaults(definition: JSON, of_fields: JSON) -> JSON:
+    properties = definition.get("properties")
+    if not properties:
+        return definition
+    told = {
+        name: _with_element_defaults(schema) | ({"default": of_fields[name]} if name in of_fields else {})
+        for name, schema in properties.items()
+    }
+    return {**definition, "properties": told}
+
+
+def _with_element_defaults(schema: JSON) -> JSON:
+    told = dict(schema)
+    for key in ("items", "additionalProperties"):
+        element = schema.get(key)
+        if isinstance(element, dict):
+            zero = defaults.zero_of(element)
+            told[key] = _with_element_defaults(element) | ({} if zero is None else {"default": zero})
+    return told
+
+
 def definition_to_v3(name: str, definition: JSON) -> JSON:
-    """A whole definition; quantities may be numbers, too."""
+    """A whole definition; quantities may be numbers, too. Built-in ones tell the defaults of fields and elements."""
+    if defaults.KEY in definition:
+        definition = _with_defaults(without_defaults(definition), definition[defaults.KEY])
     converted = to_v3(definition)
     if name.endswith(".api.resource.Quantity"):
         converted.pop("type", None)

@@ -294,7 +294,9 @@ ENUMS: tuple[tuple[str, str], ...] = (
 
 def add_to(definitions: dict[str, JSON]) -> None:
     """Puts the values into the definitions of built-in kinds, in place."""
-    known = {_short(name): definition for name, definition in definitions.items() if ".api." in name}
+    known = {
+        _short(name): definition for name, definition in definitions.items() if ".api." in name or ".apis." in name
+    }
     by_kind: dict[str, list[JSON]] = {}
     for (group, _, kind), definition in known.items():
         by_kind.setdefault(f"{group} {kind}", []).append(definition)

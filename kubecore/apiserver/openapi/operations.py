@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kubecore.api.scheme import Resource, Scheme, Subresource
@@ -15,6 +16,9 @@ PATCH_TYPES = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
+
+MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+STREAMS = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 
 CUSTOM_PATCH_TYPES = (*PATCH_TYPES[:2], PATCH_TYPES[3])
 
@@ -46,7 +50,6 @@ QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
     "resourceVersionMatch": ("string", "How resourceVersion is meant: Exact or NotOlderThan."),
     "sendInitialEvents": ("boolean", "Begin a watch with what there is."),
     "sinceSeconds": ("integer", "Only the log of this many last seconds."),
-    "sinceTime": ("string", "Only the log since this time."),
     "stderr": ("boolean", "Connect standard error."),
     "stdin": ("boolean", "Connect standard input."),
     "stdout": ("boolean", "Connect standard output."),
@@ -89,7 +92,6 @@ _SUBRESOURCE_QUERY = {
         "limitBytes",
         "previous",
         "sinceSeconds",
-        "sinceTime",
         "stream",
         "tailLines",
         "timestamps",
@@ -161,10 +163,24 @@ class Operation:
     created: bool
     custom: bool = False
     description: str = ""
+    # What the answer comes as, where that is not what objects come as.
+    media: tuple[str, ...] = ()
 
     @property
-    def patch_types(self) -> tuple[str, ...]:
+    def consumed(self) -> tuple[str, ...]:
+        """The media types of the body."""
+        if self.action != "patch":
+            return ("*/*",)
         return CUSTOM_PATCH_TYPES if self.custom and self.kind[2] != "Scale" else PATCH_TYPES
+
+    @property
+    def produced(self) -> tuple[str, ...]:
+        """The media types of the answer."""
+        if self.media:
+            return self.media
+        if self.result is None:
+            return ("*/*",)
+        return MEDIA + STREAMS if self.action in ("list", "watch", "watchlist") else MEDIA
 
 
 def operations(scheme: Scheme, definitions: Definitions, group: str, version: str) -> Iterator[Operation]:
@@ -173,6 +189,16 @@ def operations(scheme: Scheme, definitions: Definitions, group: str, version: st
     for resource in scheme.of_version(group, version):
         found += _of_resource(resource, definitions)
     return iter(sorted(found, key=lambda operation: (operation.path, operation.method)))
+
+
+def by_path(found: Iterable[Operation]) -> dict[str, list[Operation]]:
+    """Operations that come in order of their paths."""
+    return {path: list(of_path) for path, of_path in itertools.groupby(found, key=lambda one: one.path)}
+
+
+def shared_query(of_path: Sequence[Operation]) -> tuple[str, ...]:
+    """The query parameters that all operations of a path have, which are told of the path."""
+    return tuple(sorted(set.intersection(*(set(operation.query) for operation in of_path))))
 
 
 def root_path(group: str, version: str) -> str:
@@ -192,6 +218,8 @@ def _of_resource(resource: Resource, definitions: Definitions) -> Iterator[Opera
             yield _operation(resource, definitions, verb, f"{collection}/{{name}}")
     if resource.namespaced and "list" in resource.verbs:
         yield _operation(resource, definitions, "list", f"{root}/{resource.plural}")
+    if "watch" in resource.verbs and not resource.storage_version:
+        yield from _watches(resource, root, scope)
     for subresource in resource.subresources.values():
         yield from _of_subresource(resource, subresource, definitions, f"{collection}/{{name}}/{subresource.name}")
 
@@ -225,6 +253,36 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         custom=bool(resource.storage_version),
         description=_described(verb, resource),
     )
+
+
+def _watches(resource: Resource, root: str, scope: str) -> Iterator[Operation]:
+    """Of lists and of single objects, as they were before lists could be asked to be watched."""
+    prefix, plural = f"{root}/watch", resource.plural
+    name = f"{'Namespaced' if resource.namespaced else ''}{resource.kind}"
+    advice = "deprecated: ask for the list with the parameter watch"
+    of_list = f"watch single changes to a list of {resource.kind}; {advice}"
+    of_one = f"watch changes to an object of kind {resource.kind}; {advice} and a fieldSelector of its name"
+    places = [
+        (f"{prefix}{scope}/{plural}", f"{name}List", of_list),
+        (f"{prefix}{scope}/{plural}/{{name}}", name, of_one),
+    ]
+    if resource.namespaced:
+        places.append((f"{prefix}/{plural}", f"{resource.kind}ListForAllNamespaces", of_list))
+    for path, suffix, description in places:
+        yield Operation(
+            path=path,
+            method="get",
+            action="watch" if description is of_one else "watchlist",
+            operation_id=f"watch{_camel(resource.group or 'core', resource.version)}{suffix}",
+            tag=_tag(resource),
+            kind=(resource.group, resource.version, resource.kind),
+            path_parameters=_parameters_in(path),
+            query=("pretty", *_LIST),
+            body=None,
+            result=META + "WatchEvent",
+            created=False,
+            description=description,
+        )
 
 
 def _described(verb: str, resource: Resource) -> str:
@@ -289,6 +347,7 @@ def _of_subresource(
                 result=None if connects or subresource.name == "log" else own,
                 created=not connects and method != "get",
                 custom=bool(resource.storage_version),
+                media=("text/plain", *MEDIA) if subresource.name == "log" else (),
                 description=_of_part(resource.kind, subresource.name, "" if connects else _VERBS[method], method),
             )
 
@@ -310,9 +369,13 @@ def _parameters_in(path: str) -> tuple[str, ...]:
 
 
 def _tag(resource: Resource) -> str:
-    first, *rest = (resource.group or "core").removesuffix(".k8s.io").split(".")
-    group = first + "".join(part.capitalize() for part in rest)
-    return f"{group}_{resource.version}"
+    return f"{group_tag(resource.group)}_{resource.version}"
+
+
+def group_tag(group: str) -> str:
+    """`rbac.authorization.k8s.io` → `rbacAuthorization`"""
+    first, *rest = (group or "core").removesuffix(".k8s.io").split(".")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def _camel(group: str, version: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
@@ -12,9 +13,10 @@ import orjson
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery.accepting import media_ranges
 from kubecore.apiserver.discovery.serving import JSON_TYPE, Answer
-from kubecore.apiserver.openapi import gnostic, v2, v3
+from kubecore.apiserver.openapi import gnostic, services, v2, v3
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, builtin_digest
 from kubecore.apiserver.openapi.operations import root_path
+from kubecore.apiserver.openapi.services import Service
 
 JSON = dict[str, Any]
 
@@ -22,7 +24,7 @@ V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # The name it had before media types were found to allow no "@".
 _V2_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 # Part of every digest: to be changed whenever documents of the same facts come out differently.
-_FORM = b"2"
+_FORM = b"3"
 _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9999 23:59:59 GMT"))
 _FRESH = (("Cache-Control", "no-cache, private"),)
 
@@ -83,19 +85,23 @@ class OpenAPI:
         if path == "/openapi/v2":
             return self._v2(state, accept, if_none_match)
         group_version = _group_version(state.scheme, path)
-        if path != "/openapi/v3" and group_version is None:
+        service = None if group_version else services.served(state.scheme).get(path.removeprefix("/openapi/v3/"))
+        if path != "/openapi/v3" and group_version is None and service is None:
             return None
         if not any(media.covers(JSON_TYPE) for media in media_ranges(accept)):
             return Answer(406, b"", JSON_TYPE)
-        if group_version is None:
+        if group_version is not None:
+            digest, make = self._digest_of(state, *group_version), partial(self._v3, state, *group_version)
+        elif service is not None:
+            digest, make = self._digest_of_service(service), partial(self._of_service, service)
+        else:
             index = self._index(state)
             return _answer(_Document(index, _digest(index)), JSON_TYPE, _FRESH, if_none_match)
-        digest = self._digest_of(state, *group_version)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
             return Answer(301, b"", JSON_TYPE, (("Location", f"{path}?hash={digest}"),))
-        document = self._kept(path, digest, lambda: self._v3(state, *group_version))
+        document = self._kept(path, digest, make)
         return _answer(document, JSON_TYPE, _IMMUTABLE if wanted else _FRESH, if_none_match)
 
     def _kept(self, key: str, digest: str, make: Callable[[], bytes]) -> _Document:
@@ -108,9 +114,6 @@ class OpenAPI:
         """Of what a document is made of, so that the index needs no document."""
         found = state.digests.get((group, version))
         if found is None:
-            if not self._facts:
-                parts = [_FORM, self._server_version.encode(), builtin_digest()]
-                self._facts = hashlib.sha512(b"".join(parts)).digest()
             served = [
                 [
                     one.key,
@@ -122,9 +125,18 @@ class OpenAPI:
                 for one in state.scheme.of_version(group, version)
             ]
             custom = state.custom.digest(group, version)
-            found = _digest(self._facts + f"{group}/{version}".encode() + orjson.dumps(served) + custom)
+            found = _digest(self._built_in() + f"{group}/{version}".encode() + orjson.dumps(served) + custom)
             state.digests[group, version] = found
         return found
+
+    def _built_in(self) -> bytes:
+        if not self._facts:
+            parts = [_FORM, self._server_version.encode(), builtin_digest()]
+            self._facts = hashlib.sha512(b"".join(parts)).digest()
+        return self._facts
+
+    def _digest_of_service(self, service: Service) -> str:
+        return _digest(self._built_in() + service.path.encode())
 
     # --- v2
 
@@ -146,13 +158,19 @@ class OpenAPI:
     # --- v3
 
     def _index(self, state: _State) -> bytes:
-        paths = {}
+        paths = {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._digest_of_service(service)}"}
+            for path, service in services.served(state.scheme).items()
+        }
         for group in state.scheme.groups():
             for version in group.versions:
                 path = root_path(group.name, version)
                 url = f"/openapi/v3{path}?hash={self._digest_of(state, group.name, version)}"
                 paths[path[1:]] = {"serverRelativeURL": url}
-        return orjson.dumps({"paths": paths})
+        return orjson.dumps({"paths": dict(sorted(paths.items()))})
+
+    def _of_service(self, service: Service) -> bytes:
+        return orjson.dumps(v3.service_document(service, Definitions(builtin()), self._server_version))
 
     def _v3(self, state: _State, group: str, version: str) -> bytes:
         known = Definitions({**builtin(), **state.custom.v3(group, version)})

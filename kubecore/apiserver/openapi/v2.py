@@ -5,28 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.scheme import Scheme
-from kubecore.apiserver.openapi.definitions import Definitions
-from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, operations
+from kubecore.apiserver.openapi.definitions import Definitions, without_defaults
+from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, by_path, operations, shared_query
+from kubecore.apiserver.openapi.services import SERVICES, Service, of_group, of_version
 
 JSON = dict[str, Any]
-
-_MEDIA = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
-_STREAMS = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]
 
 
 def document(scheme: Scheme, definitions: Definitions, server_version: str) -> JSON:
     """The whole document."""
     paths: dict[str, JSON] = {}
+    needed: set[str] = set()
+    services = list(SERVICES)
     for group in scheme.groups():
+        services += of_group(scheme, group.name)
         for version in group.versions:
-            for operation in operations(scheme, definitions, group.name, version):
-                item = paths.setdefault(operation.path, {"parameters": _path_parameters(operation)})
-                item[operation.method] = _operation(operation)
+            services += of_version(scheme, group.name, version)
+            for path, of_path in by_path(operations(scheme, definitions, group.name, version)).items():
+                shared = shared_query(of_path)
+                parameters = _path_parameters(of_path[0]) + [_query_parameter(name) for name in shared]
+                item = {operation.method: _operation(operation, shared) for operation in of_path}
+                paths[path] = item | ({"parameters": parameters} if parameters else {})
+                needed |= {name for operation in of_path for name in (operation.body, operation.result) if name}
+    needed |= {service.result for service in services if service.result}
+    paths |= {service.path: {"get": _service(service)} for service in services}
     return {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": server_version},
         "paths": dict(sorted(paths.items())),
-        "definitions": dict(definitions.all),
+        "definitions": {
+            name: without_defaults(definition) for name, definition in definitions.reachable(needed).items()
+        },
         "securityDefinitions": {
             "BearerToken": {
                 "description": "Bearer Token authentication",
@@ -46,38 +55,57 @@ def _path_parameters(operation: Operation) -> list[JSON]:
     ]
 
 
-def _operation(operation: Operation) -> JSON:
+def _query_parameter(name: str) -> JSON:
+    type_name, description = QUERY_PARAMETERS[name]
+    return {"name": name, "in": "query", "description": description, "type": type_name, "uniqueItems": True}
+
+
+def _service(service: Service) -> JSON:
+    return {
+        "description": service.description,
+        **({"consumes": list(service.media)} if service.result else {}),
+        "produces": list(service.media),
+        "schemes": ["https"],
+        "tags": [service.tag],
+        "operationId": service.operation_id,
+        "responses": {"200": {"description": "OK", "schema": _result(service.result)}, **_UNAUTHORIZED},
+    }
+
+
+def _operation(operation: Operation, shared: tuple[str, ...]) -> JSON:
     group, version, kind = operation.kind
     parameters: list[JSON] = []
     if operation.body:
         schema = {"$ref": f"#/definitions/{operation.body}"}
         required = operation.action not in ("delete", "deletecollection")
         parameters.append({"name": "body", "in": "body", "schema": schema} | ({"required": True} if required else {}))
-    for name in operation.query:
-        type_name, description = QUERY_PARAMETERS[name]
-        parameters.append(
-            {"name": name, "in": "query", "description": description, "type": type_name, "uniqueItems": True}
-        )
-    produced = ["*/*"] if operation.result is None else _MEDIA + (_STREAMS if operation.action == "list" else [])
-    return {
+    parameters += [_query_parameter(name) for name in sorted(set(operation.query) - set(shared))]
+    described: JSON = {
         "description": operation.description,
-        "consumes": list(operation.patch_types) if operation.method == "patch" else ["*/*"],
-        "produces": produced,
+        "consumes": list(operation.consumed),
+        "produces": list(operation.produced),
         "schemes": ["https"],
         "tags": [operation.tag],
         "operationId": operation.operation_id,
-        "parameters": parameters,
         "responses": _responses(operation),
         "x-kubernetes-action": operation.action,
         "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
     }
+    return described | ({"parameters": parameters} if parameters else {})
 
 
 def _responses(operation: Operation) -> JSON:
-    schema = {"$ref": f"#/definitions/{operation.result}"} if operation.result else {"type": "string"}
+    schema = _result(operation.result)
     responses: JSON = {"200": {"description": "OK", "schema": schema}}
     if operation.created:
         responses["201"] = {"description": "Created", "schema": schema}
     if operation.action in ("post", "delete") and operation.result is not None:
         responses["202"] = {"description": "Accepted", "schema": schema}
-    return responses | {"401": {"description": "Unauthorized"}}
+    return responses | _UNAUTHORIZED
+
+
+def _result(name: str | None) -> JSON:
+    return {"$ref": f"#/definitions/{name}"} if name else {"type": "string"}
+
+
+_UNAUTHORIZED = {"401": {"description": "Unauthorized"}}

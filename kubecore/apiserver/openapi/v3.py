@@ -6,29 +6,42 @@ from typing import Any
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, definition_to_v3
-from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, operations
+from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, by_path, operations, shared_query
+from kubecore.apiserver.openapi.services import Service, of_version
 
 JSON = dict[str, Any]
-
-_MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
-_STREAMS = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 
 
 def document(scheme: Scheme, definitions: Definitions, group: str, version: str, server_version: str) -> JSON:
     """The document of one group version: its paths and every schema they need."""
     paths: dict[str, JSON] = {}
     needed: set[str] = set()
-    for operation in operations(scheme, definitions, group, version):
-        item = paths.setdefault(operation.path, {"parameters": _path_parameters(operation)})
-        item[operation.method] = _operation(operation)
-        needed |= {name for name in (operation.body, operation.result) if name}
+    for path, of_path in by_path(operations(scheme, definitions, group, version)).items():
+        shared = shared_query(of_path)
+        parameters = _path_parameters(of_path[0]) + [_query_parameter(name) for name in shared]
+        item = {operation.method: _operation(operation, shared) for operation in of_path}
+        paths[path] = item | ({"parameters": parameters} if parameters else {})
+        needed |= {name for operation in of_path for name in (operation.body, operation.result) if name}
+    services = of_version(scheme, group, version)
+    paths |= {service.path: {"get": _service(service)} for service in services}
+    needed |= {service.result for service in services if service.result}
+    return _document(dict(sorted(paths.items())), definitions, needed, server_version)
+
+
+def service_document(service: Service, definitions: Definitions, server_version: str) -> JSON:
+    """The document of what is no version of a group."""
+    needed = {service.result} if service.result else set()
+    return _document({service.path: {"get": _service(service)}}, definitions, needed, server_version)
+
+
+def _document(paths: JSON, definitions: Definitions, needed: set[str], server_version: str) -> JSON:
     schemas = {name: definition_to_v3(name, definition) for name, definition in definitions.reachable(needed).items()}
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": server_version},
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            **({"schemas": schemas} if schemas else {}),
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",
@@ -48,17 +61,30 @@ def _path_parameters(operation: Operation) -> list[JSON]:
     ]
 
 
-def _operation(operation: Operation) -> JSON:
+def _service(service: Service) -> JSON:
+    schema = _result(service.result)
+    return {
+        "description": service.description,
+        "tags": [service.tag],
+        "operationId": service.operation_id,
+        "responses": {
+            "200": {"description": "OK", "content": {one: {"schema": schema} for one in service.media}},
+            **_UNAUTHORIZED,
+        },
+    }
+
+
+def _operation(operation: Operation, shared: tuple[str, ...]) -> JSON:
     group, version, kind = operation.kind
     described: JSON = {
         "description": operation.description,
         "tags": [operation.tag],
         "operationId": operation.operation_id,
-        "parameters": [_query_parameter(name) for name in operation.query],
     }
+    if own := sorted(set(operation.query) - set(shared)):
+        described["parameters"] = [_query_parameter(name) for name in own]
     if operation.body:
-        media = operation.patch_types if operation.method == "patch" else ("*/*",)
-        described["requestBody"] = {"content": _content(operation.body, media)}
+        described["requestBody"] = {"content": {one: {"schema": _result(operation.body)} for one in operation.consumed}}
         if operation.action != "delete" and operation.action != "deletecollection":
             described["requestBody"]["required"] = True
     described["responses"] = _responses(operation)
@@ -74,18 +100,18 @@ def _query_parameter(name: str) -> JSON:
 
 
 def _responses(operation: Operation) -> JSON:
-    if operation.result is None:
-        answer: JSON = {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}}
-    else:
-        media = _MEDIA + _STREAMS if operation.action == "list" else _MEDIA
-        answer = {"description": "OK", "content": _content(operation.result, media)}
+    schema = _result(operation.result)
+    answer = {"description": "OK", "content": {one: {"schema": schema} for one in operation.produced}}
     responses = {"200": answer}
     if operation.created:
         responses["201"] = {**answer, "description": "Created"}
     if operation.action in ("post", "delete") and operation.result is not None:
         responses["202"] = {**answer, "description": "Accepted"}
-    return responses | {"401": {"description": "Unauthorized"}}
+    return responses | _UNAUTHORIZED
 
 
-def _content(definition: str, media: tuple[str, ...]) -> JSON:
-    return {one: {"schema": {"$ref": f"#/components/schemas/{definition}"}} for one in media}
+def _result(name: str | None) -> JSON:
+    return {"$ref": f"#/components/schemas/{name}"} if name else {"type": "string"}
+
+
+_UNAUTHORIZED = {"401": {"description": "Unauthorized"}}

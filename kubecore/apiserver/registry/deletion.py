@@ -87,6 +87,8 @@ def _from_query(params: Mapping[str, str]) -> JSON:
         given["orphanDependents"] = params["orphanDependents"] not in ("false", "0", "f", "F", "False")
     if params.get("dryRun"):
         given["dryRun"] = [params["dryRun"]]
+    # Upstream reads these, too; where a collection is deleted, resourceVersion is that of the list as well.
+    given["preconditions"] = {name: params.get(name) for name in ("uid", "resourceVersion")}
     return given
 
 

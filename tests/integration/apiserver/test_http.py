@@ -179,9 +179,7 @@ async def test_discovery_openapi_and_token_keys_are_served(server: APIServer, tm
         assert any(one["name"] == "apps" for one in (await http.call("GET", "/apis")).json["groups"])
         assert (await http.call("GET", "/openapi/v3")).json["paths"]
         assert (await http.call("GET", "/openid/v1/jwks")).json["keys"][0]["alg"] == "ES256"
-        assert (await http.call("GET", "/nowhere")).json["message"] == (
-            "the server could not find the requested resource"
-        )
+        assert (await http.call("GET", "/nowhere")).body == b"404 page not found\n"
 
 
 async def test_every_answer_names_its_request(server: APIServer, api: Api, tmp_path: Path) -> None:
@@ -287,6 +285,22 @@ async def test_a_resource_that_is_only_in_namespaces_is_not_found_beside_them(
     async with admin(server, tmp_path) as http:
         for method in ("GET", "POST", "DELETE"):
             assert (await http.call(method, "/api/v1/bindings", {})).status == 404
+
+
+async def test_other_methods_are_not_allowed_where_there_is_something_and_not_found_elsewhere(
+    server: APIServer, tmp_path: Path
+) -> None:
+    async with admin(server, tmp_path) as http:
+        for method in ("HEAD", "OPTIONS", "TRACE"):
+            for path, status in [
+                ("/api/v1/namespaces/default/configmaps", 405),
+                ("/api/v1/namespaces/default/configmaps/a", 405),
+                ("/api/v1/namespaces/default/pods/a/status", 405),
+                ("/api/v1/namespaces/default/pods/a/nothing", 404),
+                ("/api/v1/nothing", 404),
+                ("/apis/nothing.example/v1/x", 404),
+            ]:
+                assert (await http.call(method, path)).status == status, (method, path)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,17 @@ async def test_31_a_missed_precondition_conflicts(rest: Rest) -> None:
     assert (await rest.delete(f"{MAPS}/a", {"preconditions": right})).status == 200
 
 
+async def test_31_preconditions_stand_in_the_query_where_there_is_no_body(rest: Rest) -> None:
+    made = (await rest.made(MAPS, config_map("a")))["metadata"]
+    for query in ("uid=other", "resourceVersion=1"):
+        answer = await rest.delete(f"{MAPS}/a?{query}")
+        assert (answer.status, answer.json["reason"]) == (409, "Conflict")
+    # That of a list is one for each of its objects, too.
+    assert (await rest.delete(f"{MAPS}?resourceVersion=0")).status == 409
+    right = f"uid={made['uid']}&resourceVersion={made['resourceVersion']}"
+    assert (await rest.delete(f"{MAPS}/a?{right}")).status == 200
+
+
 async def test_31_orphan_dependents_and_a_propagation_policy_exclude_each_other(rest: Rest) -> None:
     await rest.made(MAPS, config_map("a"))
     answer = await rest.delete(f"{MAPS}/a", {"orphanDependents": True, "propagationPolicy": "Orphan"})

@@ -107,6 +107,21 @@ async def test_33_a_token_request_is_201(rest: Rest) -> None:
     assert answer.json["status"]["token"].count(".") == 2
 
 
+async def test_33_what_is_never_stored_says_who_has_sent_it(rest: Rest) -> None:
+    labelled = {"metadata": {"labels": {"a": "b"}}, "spec": {"audiences": ["x"]}}
+    token = (await rest.post("{ns}/serviceaccounts/default/token?fieldManager=me", labelled)).json
+    (entry,) = token["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"], entry["subresource"]) == ("me", "Update", "token")
+    assert entry["fieldsV1"] == {
+        "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+        "f:spec": {"f:audiences": {}, "f:expirationSeconds": {}},
+    }
+    asked = {"spec": {"user": "u", "resourceAttributes": {"verb": "get", "resource": "pods"}}}
+    review = (await rest.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", asked)).json
+    (entry,) = review["metadata"]["managedFields"]
+    assert entry["fieldsV1"]["f:spec"]["f:resourceAttributes"] == {".": {}, "f:resource": {}, "f:verb": {}}
+
+
 async def test_34_a_namespace_terminates_until_its_finalizer_is_taken(rest: Rest) -> None:
     assert (await rest.get("{ns}")).json["status"]["phase"] == "Active"
     marked = (await rest.delete("{ns}")).json
@@ -124,12 +139,20 @@ async def test_35_what_a_cluster_begins_with_is_there(rest: Rest) -> None:
     assert service["spec"]["ports"][0]["name"] == "https"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/v9", "/apis/none.example/v1/things", "{ns}/unicorns"])
+@pytest.mark.parametrize("path", ["/api/v9", "/apis/apps/v9/things", "/apis/apps/v1/unicorns", "{ns}/unicorns"])
 async def test_36_an_unknown_path_is_a_404_status(rest: Rest, path: str) -> None:
     answer = await rest.get(path)
     assert answer.status == 404
     assert (answer.json["kind"], answer.json["reason"], answer.json["code"]) == ("Status", "NotFound", 404)
     assert answer.json["message"] == "the server could not find the requested resource"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/apis/none.example/v1/things", "/apis/none.example", "/openapi/v4"])
+async def test_36_where_nothing_is_served_the_404_is_plain_text_as_upstream(rest: Rest, path: str) -> None:
+    for method in (rest.get, rest.delete):
+        answer = await method(path)
+        assert (answer.status, answer.body) == (404, b"404 page not found\n")
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 async def test_36_a_missing_object_is_named_with_kind_and_group(rest: Rest) -> None:

@@ -125,6 +125,60 @@ def test_operations_tell_their_kind_action_and_parameters(openapi: OpenAPI) -> N
     assert result == {"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentList"}
 
 
+def test_parameters_that_all_operations_of_a_path_have_are_the_paths(openapi: OpenAPI) -> None:
+    for path in ("/openapi/v2", "/openapi/v3/apis/apps/v1"):
+        paths = document(openapi, path)["paths"]
+        of_many = paths["/apis/apps/v1/namespaces/{namespace}/deployments"]
+        assert [one["name"] for one in of_many["parameters"]] == ["namespace", "pretty"]
+        assert "watch" in [one["name"] for one in of_many["get"]["parameters"]]
+        of_one = paths["/apis/apps/v1/deployments"]
+        assert {"labelSelector", "pretty", "watch"} <= {one["name"] for one in of_one["parameters"]}
+        assert "parameters" not in of_one["get"]
+
+
+def test_watches_have_paths_of_their_own(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/apis/apps/v1")["paths"]
+    prefix = "/apis/apps/v1/watch"
+    one = paths[f"{prefix}/namespaces/{{namespace}}/deployments/{{name}}"]["get"]
+    assert (one["operationId"], one["x-kubernetes-action"]) == ("watchAppsV1NamespacedDeployment", "watch")
+    many = paths[f"{prefix}/deployments"]["get"]
+    assert many["operationId"] == "watchAppsV1DeploymentListForAllNamespaces"
+    assert many["x-kubernetes-action"] == "watchlist"
+    event = many["responses"]["200"]["content"]["application/json;stream=watch"]["schema"]["$ref"]
+    assert event.endswith(".meta.v1.WatchEvent")
+
+
+def test_lists_of_groups_versions_and_resources_are_described(openapi: OpenAPI) -> None:
+    assert {"/api/", "/apis/", "/apis/apps/", "/apis/apps/v1/", "/version/"} <= set(
+        document(openapi, "/openapi/v2")["paths"]
+    )
+    index = document(openapi, "/openapi/v3")["paths"]
+    assert {"api", "apis", "apis/apps", "openid/v1/jwks", "version"} <= set(index)
+    for path, place in index.items():
+        assert place["serverRelativeURL"].startswith(f"/openapi/v3/{path}?hash=")
+    group = document(openapi, "/openapi/v3/apis/apps")
+    assert list(group["paths"]) == ["/apis/apps/"]
+    assert "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup" in group["components"]["schemas"]
+
+
+def test_v3_tells_defaults_and_v2_does_not(openapi: OpenAPI) -> None:
+    known = document(openapi, "/openapi/v3/apis/apps/v1")["components"]["schemas"]
+    deployment = known["io.k8s.api.apps.v1.Deployment"]["properties"]
+    assert deployment["spec"]["default"] == {}
+    assert deployment["spec"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}]
+    container = known["io.k8s.api.core.v1.Container"]["properties"]
+    assert container["name"]["default"] == ""
+    assert container["args"]["items"] == {"type": "string", "default": ""}
+    assert container["env"]["items"]["default"] == {}
+    assert "default" not in container["image"]
+    assert known["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"] == "TCP"
+    limits = known["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"]
+    assert "default" not in limits["additionalProperties"]
+    swagger = document(openapi, "/openapi/v2")["definitions"]["io.k8s.api.apps.v1.Deployment"]
+    assert "x-defaults" not in swagger
+    assert "default" not in swagger["properties"]["spec"]
+
+
 def test_every_operation_id_is_used_once(openapi: OpenAPI) -> None:
     methods = ("get", "put", "post", "patch", "delete")
     swagger = document(openapi, "/openapi/v2")
