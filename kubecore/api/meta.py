@@ -6,6 +6,7 @@ Objects are plain dicts. What comes out of a cache is shared: copy it (`deepcopy
 import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 JSON = dict[str, Any]
@@ -148,8 +149,9 @@ _SECONDS_LENGTH = len("2006-01-02T15:04:05")
 _MICROSECONDS_LENGTH = len("2006-01-02T15:04:05.000000")
 
 
+@lru_cache(maxsize=64)
 def format_time(when: datetime) -> str:
-    """metav1.Time: RFC 3339 in UTC, whole seconds."""
+    """metav1.Time: RFC 3339 in UTC, whole seconds. Who writes a status tells of one moment several times."""
     if when.tzinfo is not UTC:
         when = when.astimezone(UTC)
     return when.isoformat(timespec="seconds")[:_SECONDS_LENGTH] + "Z"

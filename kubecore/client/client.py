@@ -30,7 +30,7 @@ Outcomes = list[bytes | Exception]
 
 _PAGE = 500
 _AT_ONCE = 16
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+_is_plain = re.compile(r"[A-Za-z0-9._-]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ class Client:
         self.transport = transport
         self.field_manager = field_manager
         self._learnt: dict[str, Resource] = {}
+        self._roots: dict[str, tuple[str, str, bool]] = {}
+        # Settled once: asking a Protocol whether something complies with it takes longer than a small request.
+        self._many = transport if isinstance(transport, ManyAtOnce) else None
 
     # ------------------------------------------------------------------ names
     def resource(self, key: str) -> Resource:
@@ -83,6 +86,7 @@ class Client:
     def learn(self, resource: Resource) -> None:
         """Make a resource that is not built in (found in discovery) known to this client under its key."""
         self._learnt[resource.key] = resource
+        self._roots.pop(resource.key, None)
 
     def resource_for_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource whose objects are of this kind, built in or learnt."""
@@ -94,16 +98,17 @@ class Client:
         return next(learnt, None)
 
     def path(self, resource: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        known = self.resource(resource)
-        parts = [f"/apis/{known.group}/{known.version}" if known.group else f"/api/{known.version}"]
-        if namespace and known.namespaced:
-            parts += ["namespaces", _quoted(namespace)]
-        parts.append(known.plural)
+        root, plural, namespaced = self._roots.get(resource) or self._root(resource)
+        path = f"{root}/namespaces/{_quoted(namespace)}/{plural}" if namespace and namespaced else f"{root}/{plural}"
         if name:
-            parts.append(_quoted(name))
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
+            path = f"{path}/{_quoted(name)}"
+        return f"{path}/{subresource}" if subresource else path
+
+    def _root(self, resource: str) -> tuple[str, str, bool]:
+        known = self.resource(resource)
+        root = f"/apis/{known.group}/{known.version}" if known.group else f"/api/{known.version}"
+        found = self._roots[resource] = root, known.plural, known.namespaced
+        return found
 
     # ------------------------------------------------------------------ reading
     async def get(self, resource: str, name: str, namespace: str = "", *, subresource: str = "") -> Object:
@@ -207,8 +212,8 @@ class Client:
         """`post` of each, of the same collection, many at once: what was answered, or how it failed."""
         path = self.path(resource, namespace)
         query, bodies = {"fieldManager": self.field_manager}, _encoded(objects)
-        if isinstance(self.transport, ManyAtOnce):
-            answers = await self.transport.create_all(path, bodies, query=query)
+        if self._many is not None:
+            answers = await self._many.create_all(path, bodies, query=query)
             return [body if code < 400 else StatusError.from_body(code, body) for code, body in answers]
         outcomes: Outcomes = []
         for start in range(0, len(bodies), _AT_ONCE):
@@ -246,8 +251,23 @@ class Client:
         subresource: str = "",
     ) -> Object:
         """`patch_type` is strategic, merge, json or apply."""
+        answer = self.patch_raw(resource, name, patch, namespace, patch_type=patch_type, subresource=subresource)
+        patched: Object = orjson.loads(await answer)
+        return patched
+
+    async def patch_raw(
+        self,
+        resource: str,
+        name: str,
+        patch: Any,
+        namespace: str = "",
+        *,
+        patch_type: str = "strategic",
+        subresource: str = "",
+    ) -> bytes:
+        """`patch` for those who do not need all of what was written: the answer as it came."""
         path = self.path(resource, namespace, name, subresource)
-        return await self._call("PATCH", path, body=patch, content_type=PATCH_TYPES[patch_type])
+        return await self._send("PATCH", path, patch, PATCH_TYPES[patch_type])
 
     async def delete(
         self,
@@ -322,7 +342,7 @@ class Client:
 
 def _quoted(name: str) -> str:
     """As a part of a path. Almost all names need nothing done."""
-    return name if _PLAIN.fullmatch(name) else quote(name, safe="")
+    return name if _is_plain(name) else quote(name, safe="")
 
 
 def _encoded(objects: Iterable[Object]) -> list[bytes]:

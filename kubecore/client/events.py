@@ -35,6 +35,9 @@ _RETRY_SECONDS = 10.0
 _COMBINED = "(combined from similar events): "
 
 
+_Key = tuple[str | None, ...]
+"""What events have in common that are counted together."""
+
 _Chain = list[tuple[Object, bool]]
 """What is to be written about one event, in its order, and whether that counts up what was written."""
 
@@ -60,9 +63,9 @@ class EventCorrelator:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._recorded: OrderedDict[tuple[str, ...], _Recorded] = OrderedDict()
-        self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
-        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()
+        self._recorded: OrderedDict[_Key, _Recorded] = OrderedDict()
+        self._similar: OrderedDict[_Key, _Similar] = OrderedDict()
+        self._buckets: OrderedDict[_Key, tuple[float, float]] = OrderedDict()
 
     def correlate(self, event: Object) -> tuple[Object, bool] | None:
         """The event to write and whether it counts up one that was written; None if there are too many of them."""
@@ -86,7 +89,7 @@ class EventCorrelator:
         event["metadata"]["name"], event["firstTimestamp"], event["count"] = known.name, known.first, known.count
         return event, True
 
-    def _combine(self, key: tuple[str, ...], message: str) -> bool:
+    def _combine(self, key: _Key, message: str) -> bool:
         now = self._clock.monotonic()
         similar = self._similar.get(key)
         if similar is None or now - similar.last > _SIMILAR_SECONDS:
@@ -97,7 +100,7 @@ class EventCorrelator:
         _remember(self._similar, key, similar)
         return len(similar.messages) >= _SIMILAR_LIMIT and message not in similar.messages
 
-    def _is_spam(self, key: tuple[str, ...]) -> bool:
+    def _is_spam(self, key: _Key) -> bool:
         now = self._clock.monotonic()
         tokens, since = self._buckets.get(key, (float(_SPAM_BURST), now))
         tokens = min(_SPAM_BURST, tokens + (now - since) / _SPAM_SECONDS_PER_TOKEN)
@@ -261,7 +264,7 @@ class EventRecorder:
             changed: dict[str, Any] = {k: event[k] for k in ("count", "lastTimestamp", "message")}
             name, namespace = event["metadata"]["name"], event["metadata"]["namespace"]
             try:
-                await self._client.patch("events", name, changed, namespace, patch_type="merge")
+                await self._client.patch_raw("events", name, changed, namespace, patch_type="merge")
                 return
             except StatusError as error:
                 if not errors.is_not_found(error):
@@ -296,28 +299,27 @@ async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 def reference(obj: Object) -> Object:
     """The ObjectReference to an object."""
+    metadata = obj["metadata"]
     ref = {
-        "kind": obj.get("kind", ""),
-        "namespace": meta.namespace(obj),
-        "name": meta.name(obj),
-        "uid": meta.uid(obj),
-        "apiVersion": obj.get("apiVersion", ""),
-        "resourceVersion": meta.resource_version(obj),
+        "kind": obj.get("kind"),
+        "namespace": metadata.get("namespace"),
+        "name": metadata.get("name"),
+        "uid": metadata.get("uid"),
+        "apiVersion": obj.get("apiVersion"),
+        "resourceVersion": metadata.get("resourceVersion"),
     }
-    return {k: v for k, v in ref.items() if v}
+    return ref if all(ref.values()) else {k: v for k, v in ref.items() if v}
 
 
-def _source_key(event: Object) -> tuple[str, ...]:
-    involved = event["involvedObject"]
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+
+
+def _source_key(event: Object) -> _Key:
     source = event["source"]
-    return (
-        source["component"],
-        source.get("host", ""),
-        *(involved.get(k, "") for k in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
-    )
+    return (source["component"], source.get("host"), *map(event["involvedObject"].get, _INVOLVED))
 
 
-def _remember(memory: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], value: Any) -> None:
+def _remember(memory: OrderedDict[_Key, Any], key: _Key, value: Any) -> None:
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > _REMEMBERED:

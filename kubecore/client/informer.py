@@ -109,6 +109,10 @@ class SharedInformer:
             return list(self._objects.values())
         return self.by_index(NAMESPACE_INDEX, namespace)
 
+    def has(self, index: str, value: str) -> bool:
+        """Whether `by_index` would find anything."""
+        return value in self._indexes[index].keys
+
     def by_index(self, index: str, value: str) -> Objects:
         if index == NAMESPACE_INDEX and index not in self._indexes:
             self.add_index(NAMESPACE_INDEX, lambda obj: (meta.namespace(obj),), of=Of.METADATA)

@@ -136,32 +136,30 @@ class DeploymentController(Controller):
         size = min(sizing.new_set_size(deployment, [*old, new], new), wanted)
         if size != sizing.replicas(new):
             await self._resize(deployment, new, size)
-            return await self._report(deployment, [*old, new], new)
+            return await self._report(deployment, sets, new)
         shrunk = sizing.old_set_sizes(deployment, sizing.active(old), new)
         for one in old:
             if meta.name(one) in shrunk:
                 await self._resize(deployment, one, shrunk[meta.name(one)])
         if not shrunk and reporting.is_complete(deployment, deployment.get("status") or {}):
             await self._clean_up(deployment, old)
-        return await self._report(deployment, [*old, new], new)
+        return await self._report(deployment, sets, new)
 
     async def _recreate(self, deployment: Object, sets: list[Object]) -> float | None:
         new = await self._new_set(deployment, sets, create=False)
         old = _without(sets, new)
-        everything = [*old, *([new] if new is not None else [])]
         running = sizing.active(old)
         for one in running:
             await self._resize(deployment, one, 0)
         if running or self._has_pods(old):
-            return await self._report(deployment, everything, new)
+            return await self._report(deployment, sets, new)
         if new is None:
             new = await self._new_set(deployment, sets, create=True)
             assert new is not None
-            everything = [*old, new]
         await self._resize(deployment, new, sizing.replicas(deployment))
         if reporting.is_complete(deployment, deployment.get("status") or {}):
             await self._clean_up(deployment, old)
-        return await self._report(deployment, everything, new)
+        return await self._report(deployment, sets, new)
 
     def _has_pods(self, sets: list[Object]) -> bool:
         """Whether a pod of these still exists that has not finished, also one on its way out."""
@@ -189,12 +187,11 @@ class DeploymentController(Controller):
             size = sizing.replicas(created)
             if size > 0:
                 self._tell_scaled(deployment, name, 0, size)
+        # Written with the report that follows.
         self._set_revision(deployment, created)
-        if reporting.progress_deadline(deployment) is None:
-            await self._write_status(deployment, deployment.get("status") or {}, force=True)
-        else:
+        if reporting.progress_deadline(deployment) is not None:
             message = f'Created new replica set "{name}"'
-            await self._write_progress(deployment, "True", "NewReplicaSetCreated", message)
+            deployment["status"] = self._progressed(deployment, "True", "NewReplicaSetCreated", message)
         return created
 
     def _make_set(self, deployment: Object, sets: Sequence[Object], revision: int) -> Object:
@@ -301,19 +298,27 @@ class DeploymentController(Controller):
                     raise
 
     # ------------------------------------------------------------------ status
-    async def _report(self, deployment: Object, sets: list[Object], new: Object | None) -> float | None:
-        status = reporting.rollout_status(deployment, sets, new, self.clock.now())
-        if await self._write_status(deployment, status):
+    async def _report(self, deployment: Object, known: list[Object], new: Object | None) -> float | None:
+        """`known` are the ReplicaSets that there were; that the new one was made is written here."""
+        old = _without(known, new)
+        status = reporting.rollout_status(deployment, [*old, new] if new is not None else old, new, self.clock.now())
+        was_made = new is not None and len(old) == len(known)
+        if await self._write_status(deployment, status, force=was_made):
             return None
         return reporting.stuck_in(deployment, status, self.clock.now())
 
     async def _write_progress(self, deployment: Object, value: str, reason: str, message: str) -> None:
-        status = meta.deepcopy(deployment.get("status") or {})
+        await self._write_status(deployment, self._progressed(deployment, value, reason, message), force=True)
+
+    def _progressed(self, deployment: Object, value: str, reason: str, message: str) -> dict[str, Any]:
+        """Its status with this condition Progressing."""
+        status: dict[str, Any] = meta.deepcopy(deployment.get("status") or {})
         reporting.set_condition(status, "Progressing", value, reason, message, meta.format_time(self.clock.now()))
-        await self._write_status(deployment, status, force=True)
+        return status
 
     async def _write_status(self, deployment: Object, status: dict[str, Any], *, force: bool = False) -> bool:
-        """Write it if it differs (or annotations do: `force`) and go on from what was written."""
+        """Write it if it differs (or annotations do, or it has changed here only: `force`) and go on from what was
+        written."""
         if not force and status == (deployment.get("status") or {}):
             return False
         written = await self.client.update(DEPLOYMENTS, {**deployment, "status": status}, subresource="status")

@@ -9,6 +9,7 @@ from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.label_index import by_labels, having
 
 _BY_SELECTOR = "first of selector"
+_SELECTING = "namespace of selector"
 
 
 class ServiceController(Controller):
@@ -21,19 +22,22 @@ class ServiceController(Controller):
         self.services = self.informer("services")
         self.pods = self.informer("pods")
         self.services.add_index(_BY_SELECTOR, _first_of_selector)
+        self.services.add_index(_SELECTING, _namespace_of_selector)
         by_labels(self.pods)
         self.services.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self.enqueue)
         self.pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
 
     def _pod_changed(self, pod: Object) -> None:
         labels, namespace = meta.labels(pod), meta.namespace(pod)
+        if not self.services.has(_SELECTING, namespace):
+            return
         for name, value in labels.items():
             for service in self.services.by_index(_BY_SELECTOR, f"{namespace}/{name}={value}"):
                 if rules.selects(service, labels):
                     self.enqueue(service)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
-        if rules.serve_alike(old, new):
+        if not self.services.has(_SELECTING, meta.namespace(new)) or rules.serve_alike(old, new):
             return
         self._pod_changed(new)
         if meta.labels(old) != meta.labels(new):
@@ -44,6 +48,11 @@ class ServiceController(Controller):
         selector = service["spec"].get("selector")
         found = having(self.pods, meta.namespace(service), selector) if selector else []
         return sorted(found, key=meta.name)
+
+
+def _namespace_of_selector(service: Object) -> list[str]:
+    """Index: its namespace, if it has a selector."""
+    return [meta.namespace(service)] if service["spec"].get("selector") else []
 
 
 def _first_of_selector(service: Object) -> list[str]:

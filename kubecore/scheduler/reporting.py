@@ -121,7 +121,7 @@ class Reporter:
         delay = _FIRST_RETRY_SECONDS
         for left in reversed(range(_TRIES)):
             try:
-                await self._client.patch("pods", meta.name(pod), patch, meta.namespace(pod), subresource="status")
+                await self._client.patch_raw("pods", meta.name(pod), patch, meta.namespace(pod), subresource="status")
                 return
             except (StatusError, ConnectionRefusedError) as error:
                 passing = isinstance(error, OSError) or error.code in (500, 503)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import meta
+import msgspec
+
 from kubecore.apiserver.admission.chain import CREATE, Plugin
-from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
+
+class _Labels(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Labels
+
+
+_METADATA = msgspec.json.Decoder(_Labelled)
 LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 _TRACE = b'"topology.kubernetes.io/'
 
@@ -45,5 +55,5 @@ def topology_labels(cacher: Cacher, node: str) -> dict[str, str]:
     # Few nodes have any, and a binding should not read all of a node to learn that.
     if found is None or _TRACE not in found.value:
         return {}
-    labels = meta.labels(loads(found.value))
+    labels: dict[str, str] = _METADATA.decode(found.value).metadata.labels or {}
     return {key: labels[key] for key in LABELS if key in labels}

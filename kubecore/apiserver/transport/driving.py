@@ -88,13 +88,15 @@ def together(coroutines: Sequence[Coroutine[Any, Any, None]]) -> asyncio.Future[
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """What it returns; it must not raise. It goes on when whoever waits for it is cancelled: a write cannot be taken
     back, and what belongs to it is to be done, too."""
-    results: list[T] = []
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     async def kept() -> None:
-        results.append(await coroutine)
+        result = await coroutine
+        if not done.done():
+            done.set_result(result)
 
-    await together([kept()])
-    return results[0]
+    drive(kept(), _go_on_as_task)
+    return await done
 
 
 async def finish() -> None:

@@ -95,6 +95,21 @@ async def test_its_conditions_follow_the_roll_out(api: FakeAPI, running: Running
     assert "unavailableReplicas" not in status
 
 
+async def test_that_a_replica_set_was_made_is_written_with_the_report_of_the_same_sync(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add(DEPLOYMENTS, deployment(2))
+    await running.start(DeploymentController(running.context))
+    (name,) = names(api.all(SETS))
+    written = api.writes("update deployments.apps/status")[0].body
+    assert written["metadata"]["annotations"][REVISION] == "1"
+    assert written["status"]["unavailableReplicas"] == 2
+    progressing, available = written["status"]["conditions"]
+    assert (progressing["status"], progressing["reason"]) == ("True", "NewReplicaSetCreated")
+    assert progressing["message"] == f'Created new replica set "{name}"'
+    assert available["reason"] == "MinimumReplicasUnavailable"
+
+
 async def test_a_rolling_update_never_has_too_few_or_too_many(api: FakeAPI, running: Running) -> None:
     api.add(DEPLOYMENTS, deployment(3))
     await start(running)

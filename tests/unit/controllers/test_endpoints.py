@@ -127,6 +127,20 @@ async def test_a_service_without_selector_is_left_to_its_user(api: FakeAPI, runn
     assert api.all(SLICES) == [] and api.all("endpoints") == []
 
 
+async def test_a_service_that_gets_a_selector_gets_the_pods_that_are_there(api: FakeAPI, running: Running) -> None:
+    made = service()
+    selector = made["spec"].pop("selector")
+    api.add("services", made)
+    api.add("pods", pod("a", "10.0.0.1"))
+    await start(running)
+    assert api.all(SLICES) == []
+    api.change("services", "web", spec={"selector": selector})
+    await running.settle()
+    api.change("pods", "a", status={"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}]})
+    await running.settle()
+    assert [one["addresses"] for one in only_slice(api)["endpoints"]] == [["10.0.0.2"]]
+
+
 async def test_a_slice_holds_a_hundred_endpoints(api: FakeAPI, running: Running) -> None:
     api.add("services", service())
     for index in range(150):
