@@ -885,6 +885,7 @@ class IngressProxy:
 # --- launch
 # (kind, first, second, third, flags, data, optional):
 #   ("mount", source, target, filesystem, MS_ flags, data), ("read-only", path), ("directory", path, mode as flags),
+#   ("read-only-tree", path), ("bind-beneath", base, relative, target), ("write", path, data),
 #   ("file", path, mode as flags), ("symlink", target, path), ("root", path). An empty string is a null pointer.
 _Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
 
@@ -895,6 +896,13 @@ def create_namespaces(
     NETLINK_ROUTE socket in the network one; -1 where not asked for. `user_map`: inside uid, outside uid, inside gid,
     outside gid. OSError with the step that failed; then nothing stays.
     """
+
+@final
+class SyscallFilter:
+    """A seccomp filter for this machine."""
+
+    def __new__(cls, json: bytes) -> SyscallFilter:
+        """From seccompiler's JSON, of one filter. ValueError says what is wrong with it."""
 
 def launch(
     *,
@@ -913,6 +921,9 @@ def launch(
     no_new_privileges: bool = False,
     oom_score_adj: int | None = None,
     terminal: bool = False,
+    capabilities: int | None = None,
+    filters: Sequence[SyscallFilter] = (),
+    groups_of_control: Sequence[int] = (),
 ) -> tuple[int, int]:
     """Start a process and return (pid, pidfd) once it has been executed. It is this process's child and is killed when
     the launching thread ends. `stdio` must be above 2. OSError; its `filename` is "exec" when the program itself could

@@ -197,6 +197,10 @@ def kubelet(
         str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
     ] = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
+    pod_max_pids: Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")] = -1,
+    allowed_unsafe_sysctls: Annotated[
+        str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
+    ] = "",
     verbosity: Verbosity = 0,
 ) -> None:
     """One node alone, in loopback mode."""
@@ -224,6 +228,8 @@ def kubelet(
             server_key=tls_private_key_file,
             cluster_dns=options.split(cluster_dns),
             cluster_domain=cluster_domain,
+            pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
+            allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
         )
         return Kubelet(client, RealClock(), config)
 

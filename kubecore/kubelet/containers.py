@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment, expand_all
 from kubecore.kubelet.expansion import expand
 from kubecore.kubelet.qos import oom_score_adj
+from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import ContainerConfig, Identity, Mount
-from kubecore.kubelet.volumes.manager import Volume, sub_path
+from kubecore.kubelet.volumes.manager import Volume, check_sub_path
 from kubecore.kubelet.volumes.sources import VolumeError
 
 Object = dict[str, Any]
@@ -55,10 +58,14 @@ def container_config(
         identity=_identity(pod, context, root_by_default=root_by_default),
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
+        capabilities=_capabilities(context),
+        seccomp=_seccomp(pod, context),
+        read_only_root=bool(context.get("readOnlyRootFilesystem")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
+        limits=limits.of_container(container),
     )
 
 
@@ -71,15 +78,42 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
     if volume is None:
         raise ConfigError(f'volume "{declared["name"]}" is not mounted')
     relative = declared.get("subPath") or expand(declared.get("subPathExpr") or "", environment)
-    source, make_source = volume.path, False
     if relative:
         try:
-            source = sub_path(volume, relative)
+            check_sub_path(volume, relative)
         except (VolumeError, OSError) as error:
             raise ConfigError(f"failed to prepare subPath for volumeMount {declared['name']!r}: {error}") from error
-        make_source = volume.in_memory
+        relative = posixpath.normpath(relative)
     read_only = bool(declared.get("readOnly")) or volume.read_only
-    return Mount(source, declared["mountPath"], read_only, make_source)
+    return Mount(
+        volume.path,
+        declared["mountPath"],
+        read_only,
+        sub_path="" if relative == "." else relative,
+        read_only_below=read_only and declared.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
+        in_memory=volume.in_memory,
+    )
+
+
+def _capabilities(context: Object) -> frozenset[str] | None:
+    if context.get("privileged"):
+        return None
+    asked = context.get("capabilities") or {}
+    try:
+        return capabilities.resulting(asked.get("add") or [], asked.get("drop") or [])
+    except capabilities.UnknownCapability as error:
+        raise ConfigError(f"unknown capability {str(error)!r}") from error
+
+
+def _seccomp(pod: Object, context: Object) -> Literal["unconfined", "runtime-default"]:
+    """The container's profile, or the pod's. None is `Unconfined`, as kubelets have it by default."""
+    whole = pod["spec"].get("securityContext") or {}
+    kind = (context.get("seccompProfile") or whole.get("seccompProfile") or {}).get("type", "Unconfined")
+    if context.get("privileged") or kind == "Unconfined":
+        return "unconfined"
+    if kind == "RuntimeDefault":
+        return "runtime-default"
+    raise ConfigError(f"seccomp profiles of type {kind} are not supported on this node")
 
 
 def _identity(pod: Object, context: Object, *, root_by_default: bool) -> Identity:

@@ -18,6 +18,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.kubelet import logs, loopback_ranges
+from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
@@ -26,6 +27,7 @@ from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
+from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
@@ -74,6 +76,12 @@ class KubeletConfig:
     server_certificate: Path | None = None
     server_key: Path | None = None
     client_ca: Path | None = None
+    cgroups: bool = True
+    """Whether limits are to be enforced, where the kernel and the user's rights allow it."""
+    pod_max_pids: int | None = None
+    """Processes and threads of a pod, None for no limit."""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""
 
@@ -100,6 +108,7 @@ class Kubelet:
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
         self._network = _network(config)
         mark = leftovers.node_mark(config.root_dir, config.node_name)
+        self._cgroups = PodCgroups(None, "the kubelet has not started")
         self._host = HostRuntime(self._network, clock, self.book, node=mark)
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
@@ -159,6 +168,7 @@ class Kubelet:
         server = KubeletServer(self, self._server_config())
         try:
             self._network.start()
+            self._start_cgroups()
             for runtime in set(self._runtimes.values()):
                 await runtime.start()
                 runtime.subscribe(self._container_ended)
@@ -179,6 +189,15 @@ class Kubelet:
             self.ready.clear()
             await self._shut_down(server)
 
+    def _start_cgroups(self) -> None:
+        config = self._config
+        mark = leftovers.node_mark(config.root_dir, config.node_name)
+        found = detection.detect(mark) if config.cgroups else detection.Detection(None, "")
+        if found.reason:
+            log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
+        self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
+        self._host.cgroups = found.cgroups
+
     def _tell_of_node(self, reason: str, message: str, kind: str = "Normal") -> None:
         """Events of a node name it in the place of its uid, as everywhere."""
         name = self._config.node_name
@@ -189,6 +208,9 @@ class Kubelet:
         """As `kubectl describe node` shows it. Of pressure nothing is told, since nothing measures it yet."""
         self._tell_of_node("Starting", "Starting kubelet.")
         self._tell_of_node("NodeReady", f"Node {self._config.node_name} status is now: NodeReady")
+        if self._cgroups.cgroups is None and self._cgroups.reason:
+            message = f"limits on memory and CPU are not enforced: {self._cgroups.reason}"
+            self._tell_of_node("LimitsNotEnforced", message, "Warning")
         if self._config.no_ipv6:
             self._tell_of_node("NoIPv6", f"Pods have IPv4 only: {self._config.no_ipv6}", "Warning")
 
@@ -241,6 +263,7 @@ class Kubelet:
         await asyncio.gather(*stops, return_exceptions=True)
         for runtime in runtimes:
             await runtime.close()
+        self._cgroups.close()
         await self._objects.close()
         await self._recorder.stop()
         with suppress(OSError):
@@ -263,7 +286,10 @@ class Kubelet:
             objects=self._objects,
             volumes=VolumeManager(config.root_dir / "pods", self._clock),
             tokens=TokenManager(self._client, self._clock),
-            admission=PodAdmission(self._node, self._ask_for_node, self._admitted),
+            admission=PodAdmission(
+                self._node, self._ask_for_node, self._admitted, allowed_sysctls=config.allowed_unsafe_sysctls
+            ),
+            cgroups=self._cgroups,
             runtime_for=self._runtime_for,
             services=services.list,
             slices=slices.list if slices is not None else list,

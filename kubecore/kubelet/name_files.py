@@ -20,6 +20,7 @@ from kubecore.resolv_conf import ResolvConf
 Object = dict[str, Any]
 
 _MOST_SEARCHES = 32
+_LONGEST_HOSTNAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,32 @@ class Naming:
 
 def pod_hostname(pod: Object) -> str:
     """63 characters at most, as a kernel's host name should be."""
-    name: str = pod["spec"].get("hostname") or meta.name(pod)
+    spec = pod["spec"]
+    name: str = spec.get("hostnameOverride") or spec.get("hostname") or meta.name(pod)
     return name[:63].rstrip("-.")
 
 
 def pod_domain(pod: Object, cluster_domain: str) -> str:
     """The pod's fully qualified name if it has a subdomain, else ""."""
     subdomain = pod["spec"].get("subdomain")
-    if not subdomain:
+    if not subdomain or pod["spec"].get("hostnameOverride"):
         return ""
     return f"{pod_hostname(pod)}.{subdomain}.{meta.namespace(pod)}.svc.{cluster_domain}"
+
+
+class LongName(Exception):
+    """A pod's full name does not fit a kernel's host name; the text is for its events."""
+
+
+def kernel_hostname(pod: Object, cluster_domain: str) -> str:
+    """What `hostname` says in it. Raises LongName."""
+    full = pod_domain(pod, cluster_domain) if pod["spec"].get("setHostnameAsFQDN") else ""
+    if len(full) > _LONGEST_HOSTNAME:
+        raise LongName(
+            f"Failed to construct FQDN from Pod hostname and cluster domain, FQDN {full} is too long "
+            f"({_LONGEST_HOSTNAME} characters is the max, {len(full)} characters requested)"
+        )
+    return full or pod_hostname(pod)
 
 
 def hosts_file(pod: Object, pod_ips: Sequence[str], naming: Naming, services: Mapping[str, Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
+from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
@@ -39,6 +40,7 @@ class NodeServices:
     volumes: VolumeManager
     tokens: TokenManager
     admission: PodAdmission
+    cgroups: PodCgroups
     runtime_for: Callable[[Object], Awaitable[Runtime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]

@@ -293,7 +293,7 @@ class ContainerOperations:
         record.end(
             Termination(
                 exit_code=status.exit_code,
-                reason="Completed" if status.exit_code == 0 else "Error",
+                reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
                 container_id=status.id,
                 message=self._termination_message(record, status),
                 started_at=status.started_at,

@@ -12,6 +12,7 @@ from kubecore.api import amounts, meta, pod_resources
 from kubecore.api.amounts import Amounts
 from kubecore.api.host_ports import conflicts, host_ports
 from kubecore.api.node_selection import accepts_node
+from kubecore.kubelet import sysctls
 
 Object = dict[str, Any]
 
@@ -25,8 +26,12 @@ class Refusal(NamedTuple):
     message: str
 
 
-def refusal(pod: Object, node: Object, others: Iterable[Object]) -> Refusal | None:
+def refusal(
+    pod: Object, node: Object, others: Iterable[Object], *, allowed_sysctls: Iterable[str] = ()
+) -> Refusal | None:
     """Why a pod cannot run on the node beside the `others` that do; the first reason in upstream's order."""
+    if forbidden := sysctls.forbidden(pod, allowed_sysctls):
+        return Refusal("SysctlForbidden", forbidden)
     spec, others = pod["spec"], list(others)
     system = (spec.get("os") or {}).get("name") or "linux"
     if system != "linux":
@@ -73,19 +78,44 @@ def _insufficient(name: str, requested: int, used: int, capacity: int) -> Refusa
 class PodAdmission:
     """`node()` is the Node as last heard of, `ask()` gets it anew (StatusError, OSError) before a pod is refused, which
     is for good: its labels may have been changed since, or it may not have been heard of at all. `admitted()`: the pods
-    that the node has."""
+    that the node has. `allowed_sysctls`: as in `sysctls.forbidden`."""
 
     def __init__(
-        self, node: Callable[[], Object], ask: Callable[[], Awaitable[Object]], admitted: Callable[[], Iterable[Object]]
+        self,
+        node: Callable[[], Object],
+        ask: Callable[[], Awaitable[Object]],
+        admitted: Callable[[], Iterable[Object]],
+        *,
+        allowed_sysctls: Iterable[str] = (),
     ) -> None:
+        self._allowed_sysctls = tuple(allowed_sysctls)
         self._node = node
         self._ask = ask
         self._admitted = admitted
 
     async def refusal(self, pod: Object) -> Refusal | None:
         """Decided in one step, so that of two pods that come at a time the one sees the other."""
-        found = refusal(pod, self._node(), self._admitted())
-        if found is not None:
-            node = await self._ask()
-            found = refusal(pod, node, self._admitted())
-        return found
+        found = self._refusal(pod, self._node())
+        return found if found is None else self._refusal(pod, await self._ask())
+
+    async def resize_refusal(self, pod: Object) -> Refusal | None:
+        """Why a pod that runs cannot have what it asks for now: `Infeasible` for good, `Deferred` for as long as the
+        others need so much."""
+        found = self._resize_refusal(pod, self._node())
+        return found if found is None else self._resize_refusal(pod, await self._ask())
+
+    def _resize_refusal(self, pod: Object, node: Object) -> Refusal | None:
+        # What it has been given so far does not matter here.
+        wanted = {**pod, "status": {}}
+        there = amounts.parse((node.get("status") or {}).get("allocatable"))
+        asked = pod_resources.requests(wanted)
+        for name, unit in (("memory", 10**9), ("cpu", 10**6)):
+            if name in there and asked.get(name, amounts.ZERO).nano > there[name].nano:
+                told = f"{name}, requested: {-(-asked[name].nano // unit)}, capacity: {there[name].nano // unit}"
+                return Refusal("Infeasible", f"Node didn't have enough capacity: {told}")
+        others = [other for other in self._admitted() if meta.uid(other) != meta.uid(pod)]
+        short = _shortage(wanted, there, others)
+        return None if short is None else Refusal("Deferred", short.message)
+
+    def _refusal(self, pod: Object, node: Object) -> Refusal | None:
+        return refusal(pod, node, self._admitted(), allowed_sysctls=self._allowed_sysctls)

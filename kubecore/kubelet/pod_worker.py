@@ -22,15 +22,15 @@ from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, next_actions
 from kubecore.kubelet.name_files import (
     hosts_file,
-    pod_hostname,
-    resolv_conf,
     service_names,
     write_in_place,
 )
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
+from kubecore.kubelet.pod_sandbox import prepare_sandbox
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
-from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure, SandboxConfig
+from kubecore.kubelet.resizing import Resizer
+from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.stats import RunningContainer, RunningPod
 from kubecore.kubelet.status import PodFacts, build_status, refused_status
 from kubecore.kubelet.status_writer import StatusWriter
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 120.0
+_RESIZE_SECONDS = 10.0
 _FINAL = ("Succeeded", "Failed")
 
 
@@ -55,6 +56,7 @@ class PodWorker:
         self._records = records_of(pod)
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
+        self._resizer = Resizer(services, self._operations)
         self._status = StatusWriter(services.client, pod)
         self._wakened = asyncio.Event()
         self._wakened.set()
@@ -201,6 +203,9 @@ class PodWorker:
         volumes = await self._prepare()
         place = await self._ensure_sandbox(volumes)
         self._refresh_names(place)
+        await self._resizer.resize(self.pod, self._records)
+        if self._resizer.unfinished:
+            self._wake_after("resize", _RESIZE_SECONDS)
         while True:
             now = self._services.clock.now()
             add_ephemeral(self.pod, self._records)
@@ -260,26 +265,7 @@ class PodWorker:
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
         if self._place is None:
             runtime = await self._services.runtime_for(self.pod)
-            spec, directory = self.pod["spec"], self._services.pod_directory(self.uid)
-            hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
-            write_in_place(resolver, resolv_conf(self.pod, self._services.naming))
-            write_in_place(hosts, "127.0.0.1\tlocalhost\n")
-            sandbox = await runtime.run_pod_sandbox(
-                SandboxConfig(
-                    uid=self.uid,
-                    name=meta.name(self.pod),
-                    namespace=meta.namespace(self.pod),
-                    attempt=0,
-                    hostname=pod_hostname(self.pod),
-                    directory=directory,
-                    hosts=hosts,
-                    resolv_conf=resolver,
-                    host_network=bool(spec.get("hostNetwork")),
-                    host_pid=bool(spec.get("hostPID")),
-                    host_ipc=bool(spec.get("hostIPC")),
-                    memory_directories=self._services.volumes.memory_directories(self.pod),
-                )
-            )
+            sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services))
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
             ips = sandbox.ips or self._services.facts.host_ips
@@ -356,6 +342,8 @@ class PodWorker:
             sandbox_ready=place is not None and not stopped and not self._terminating,
             failure=self._failure,
             ended=self._ended,
+            resize_pending=self._resizer.pending,
+            resize_error=self._resizer.error,
         )
         await self._write(build_status(self._status.current(self.pod), self._records, facts, self._now()))
 
@@ -423,6 +411,7 @@ class PodWorker:
         self._services.volumes.take_down(self.uid)
         if self._place is not None:
             await self._place.runtime.remove_pod_sandbox(self._place.sandbox_id)
+        self._services.cgroups.remove(self.uid)
         await self._services.objects.release(self.uid)
         self._services.tokens.forget(self.uid)
 

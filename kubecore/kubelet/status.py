@@ -18,6 +18,9 @@ from kubecore.kubelet.records import ContainerRecord, Termination
 Object = dict[str, Any]
 
 READY_TO_START = "PodReadyToStartContainers"
+RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
+PASSING = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
+"""Conditions that are there only while they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class PodFacts:
     failure: tuple[str, str] | None = None
     ended: bool = False
     """Every container has been stopped for good, whatever the restart policy: the pod is about to be removed."""
+    resize_pending: tuple[str, str] | None = None
+    resize_error: str = ""
 
 
 def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, now: datetime) -> Object:
@@ -91,10 +96,11 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
 
 
 def _volume_mount(mount: Object) -> Object:
-    """As the container has it. What is read-only is so without the mounts below it (no runtime here does more)."""
+    """As the container has it."""
     told: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        told |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        below = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        told |= {"readOnly": True, "recursiveReadOnly": "Enabled" if below else "Disabled"}
     return told
 
 
@@ -144,6 +150,10 @@ def _conditions(
         ("ContainersReady", main_ready),
         ("PodScheduled", (True, "", "")),
     ]
+    if facts.resize_pending is not None:
+        wanted.append((RESIZE_PENDING, (True, *facts.resize_pending)))
+    if facts.resize_error:
+        wanted.append((RESIZE_IN_PROGRESS, (True, "Error", facts.resize_error)))
     held = {one.get("type"): one for one in (pod.get("status") or {}).get("conditions") or []}
     told, generation = meta.format_time(now), meta.generation(pod)
     return [_condition(held.get(kind) or {}, kind, value, told, generation) for kind, value in wanted]

@@ -7,6 +7,7 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
+from kubecore.kubelet.status import PASSING
 
 Object = dict[str, Any]
 
@@ -84,4 +85,5 @@ def _changed_conditions(known: list[Object], wanted: list[Object]) -> list[Objec
         old = held.get(condition["type"], {})
         if any(old.get(key) != value for key, value in condition.items()):
             changed.append({key: value for key, value in condition.items() if value is not None or key in old})
-    return changed
+    told = {one["type"] for one in wanted}
+    return changed + [{"type": kind, "$patch": "delete"} for kind in PASSING if kind in held and kind not in told]

@@ -29,7 +29,15 @@ fn step(raw: RawStep) -> PyResult<native::Step> {
             flags,
             data: text(data)?,
         },
-        "read-only" => native::StepKind::ReadOnly { path: text(first)? },
+        "read-only" => native::StepKind::ReadOnly { path: text(first)?, tree: false },
+        "read-only-tree" => native::StepKind::ReadOnly { path: text(first)?, tree: true },
+        "bind-beneath" => native::StepKind::BindBeneath {
+            base: text(first)?,
+            relative: native::Relative::new(&text(second)?)
+                .ok_or_else(|| PyValueError::new_err("not a path below a folder"))?,
+            target: text(third)?,
+        },
+        "write" => native::StepKind::Write { path: text(first)?, data: text(second)? },
         "directory" => native::StepKind::Directory { path: text(first)?, mode },
         "file" => native::StepKind::File { path: text(first)?, mode },
         "symlink" => native::StepKind::Symlink { target: text(first)?, path: text(second)? },
@@ -78,10 +86,23 @@ fn create_namespaces(
     ))
 }
 
+/// A compiled seccomp filter.
+#[pyclass(frozen)]
+struct SyscallFilter(native::Filter);
+
+#[pymethods]
+impl SyscallFilter {
+    #[new]
+    fn new(json: &[u8]) -> PyResult<Self> {
+        native::compile_filter(json).map(Self).map_err(PyValueError::new_err)
+    }
+}
+
 /// Start a process; returns (pid, pidfd) once it has been executed.
 #[pyfunction]
 #[pyo3(signature = (*, executables, arguments, environment, directory, stdio, join, namespaces, steps, user=None,
-    group=None, groups=None, through_user_namespace=false, no_new_privileges=false, oom_score_adj=None, terminal=false))]
+    group=None, groups=None, through_user_namespace=false, no_new_privileges=false, oom_score_adj=None, terminal=false,
+    capabilities=None, filters=Vec::new(), groups_of_control=Vec::new()))]
 #[allow(clippy::too_many_arguments)] // keywords in Python, every one a field of the plan
 fn launch(
     py: Python<'_>,
@@ -100,6 +121,9 @@ fn launch(
     no_new_privileges: bool,
     oom_score_adj: Option<i32>,
     terminal: bool,
+    capabilities: Option<u64>,
+    filters: Vec<PyRef<'_, SyscallFilter>>,
+    groups_of_control: Vec<RawFd>,
 ) -> PyResult<(i32, RawFd)> {
     let plan = native::LaunchPlan {
         executables: texts(executables)?,
@@ -112,6 +136,9 @@ fn launch(
         steps: self::steps(steps)?,
         identity: native::Identity { user, group, groups, through_user_namespace },
         no_new_privileges,
+        capabilities,
+        filters: filters.iter().map(|one| one.0.clone()).collect(),
+        groups_of_control,
         oom_score_adj,
         terminal,
     };
@@ -120,6 +147,7 @@ fn launch(
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SyscallFilter>()?;
     module.add_function(wrap_pyfunction!(create_namespaces, module)?)?;
     module.add_function(wrap_pyfunction!(launch, module)?)
 }

@@ -22,15 +22,18 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kubecore.clock import Clock
+from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs import LogBook, LogWriter
 from kubecore.kubelet.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.kubelet.runtime import launching, leftovers, mounting
+from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -38,41 +41,19 @@ from kubecore.kubelet.runtime.interface import (
     ExecResult,
     ExitListener,
     MemoryDirectory,
-    Mount,
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
 )
 from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
-from kubecore.kubelet.runtime.processes import Ended, Output, Running, close_all, collect
+from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
 log = logging.getLogger(__name__)
 
 _SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 _EXEC_OUTPUT_BYTES = 16 * 1024 * 1024
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass
-class _Container:
-    status: ContainerStatus
-    config: ContainerConfig
-    scratch: Path
-    running: Running | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    kill_timer_at: float = float("inf")
-
-
-@dataclass
-class _Sandbox:
-    status: SandboxStatus
-    config: SandboxConfig
-    namespaces: Namespaces
-    shared_memory: Path | None
-    stopped: bool = False
 
 
 class HostRuntime:
@@ -83,18 +64,20 @@ class HostRuntime:
 
     def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, *, node: str) -> None:
         """`node`: what marks the node's processes, in every run of it (`leftovers.node_mark`)."""
+        self.cgroups: Cgroups | None = None
+        """To be set, started, before the first sandbox comes with one."""
         self._network = network
         self._clock = clock
         self._book = book
         self._node = node
         self._listeners: list[ExitListener] = []
-        self._sandboxes: dict[str, _Sandbox] = {}
-        self._containers: dict[str, _Container] = {}
-        self.isolation = Isolation(False, False, "not started")
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._containers: dict[str, Container] = {}
+        self._plans = LaunchPlans(Isolation(False, False, "not started"), node)
         self.root_by_default = True
 
     async def start(self) -> None:
-        self.isolation = probe_isolation()
+        self._plans = LaunchPlans(probe_isolation(), self._node)
         # Whoever we are, a user namespace makes us root to those in it.
         self.root_by_default = self.isolation.user_namespace or os.geteuid() == 0
         level = logging.INFO if self.isolation.namespaces else logging.WARNING
@@ -102,6 +85,11 @@ class HostRuntime:
         killed = leftovers.end_of_node(self._node)
         if killed:
             log.info("host runtime: ended %d processes of pods that a former run left", killed)
+
+    @property
+    def isolation(self) -> Isolation:
+        """What the kernel allows; known once it has started."""
+        return self._plans.isolation
 
     async def close(self) -> None:
         for sandbox_id in list(self._sandboxes):
@@ -115,9 +103,12 @@ class HostRuntime:
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         own_network = self._network.mode == "netns" and not config.host_network
         shared_memory = None if config.host_ipc else config.directory / "shm"
+        namespaces = Namespaces()
         try:
             namespaces = self._make_namespaces(config, own_network, shared_memory)
-        except OSError as error:
+            first = self._start_first(config, namespaces)
+        except (OSError, launching.ExecFailure) as error:
+            namespaces.close()
             raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {_text(error)}") from error
         ips: tuple[str, ...] = ()
         if not config.host_network:
@@ -125,21 +116,32 @@ class HostRuntime:
             try:
                 ips = self._network.attach(config.uid, inside)
             except NetworkError as error:
+                await _end_first(first)
                 namespaces.close()
                 message = f"failed to set up pod network: {error}"
                 raise RuntimeFailure("FailedCreatePodSandBox", message) from error
-        notes: tuple[str, ...] = ()
+        sandbox_id = secrets.token_hex(32)
+        status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=tuple(self._notes(config, own_network)))
+        self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first)
+        return status
+
+    def _notes(self, config: SandboxConfig, own_network: bool) -> Iterator[str]:
+        """What a pod must do without."""
         if not self.isolation.namespaces:
-            notes = (
+            yield (
                 f"{self.isolation.reason}: volumes are not mounted, "
                 "their folders are named by the environment variables KUBECORE_VOLUME_<MOUNT PATH>; "
                 "Services are known by the variables <NAME>_SERVICE_HOST and <NAME>_SERVICE_PORT, not by name; "
-                "runAsUser and runAsGroup are not followed",
+                "securityContext is not followed but for allowPrivilegeEscalation"
             )
-        sandbox_id = secrets.token_hex(32)
-        status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=notes)
-        self._sandboxes[sandbox_id] = _Sandbox(status, config, namespaces, shared_memory)
-        return status
+        unset = [name for name, _ in config.sysctls if not self._is_own(name, config, own_network)]
+        if unset:
+            yield f"sysctls are not set, since the pod has no namespace of its own for them: {', '.join(unset)}"
+
+    def _is_own(self, sysctl: str, config: SandboxConfig, own_network: bool) -> bool:
+        """Whether it can be set for the sandbox without a change for the host."""
+        own = own_network if re.match(r"net[./]", sysctl) else not config.host_ipc
+        return own and self.isolation.namespaces
 
     def _make_namespaces(self, config: SandboxConfig, own_network: bool, shared_memory: Path | None) -> Namespaces:
         if not self.isolation.namespaces:
@@ -154,8 +156,19 @@ class HostRuntime:
             wanted |= launching.NEW_IPC
             shared_memory.mkdir(mode=0o1777, exist_ok=True)
             directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES))
-        steps = mounting.sandbox_steps(directories)
+        sysctls = [one for one in config.sysctls if self._is_own(one[0], config, own_network)]
+        steps = mounting.sandbox_steps(directories, sysctls)
         return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
+
+    def _start_first(self, config: SandboxConfig, namespaces: Namespaces) -> launching.Process | None:
+        """What holds the pid namespace of a pod whose containers share one."""
+        if not config.share_processes or not self._plans.own_processes(config):
+            return None
+        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        try:
+            return self._plans.first_of_sandbox(namespaces, null).start()
+        finally:
+            os.close(null)
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
         sandbox = self._sandboxes.get(sandbox_id)
@@ -164,6 +177,7 @@ class HostRuntime:
         sandbox.stopped = True
         running = [one.status.id for one in self._containers.values() if one.status.sandbox_id == sandbox_id]
         await asyncio.gather(*(self.stop_container(container_id, 0) for container_id in running))
+        await _end_first(sandbox.first)
         sandbox.namespaces.close()
         self._network.detach(sandbox.config.uid)
 
@@ -195,7 +209,7 @@ class HostRuntime:
             state=ContainerState.CREATED,
             created_at=self._clock.now(),
         )
-        self._containers[container_id] = _Container(status, config, scratch)
+        self._containers[container_id] = Container(status, config, scratch)
         return container_id
 
     async def start_container(self, container_id: str) -> None:
@@ -204,9 +218,12 @@ class HostRuntime:
         writer = LogWriter(container.config.log_path, self._clock, self._book)
         output = self._open_output(container)
         try:
-            launch = self._launch(sandbox, container, output.child_ends)
-            process = replace(launch, terminal=container.config.tty).start()
-        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            target = self._target(sandbox, container)
+            self._make_cgroup(sandbox, container)
+            launch = self._plans.container(sandbox, container, output.child_ends, target)
+            process = self._start(replace(launch, terminal=container.config.tty), container)
+        except (OSError, mounting.MountFailure, launching.ExecFailure, CgroupError) as error:
+            self._remove_cgroup(container)
             output.close()
             writer.close()
             now = self._clock.now()
@@ -226,90 +243,48 @@ class HostRuntime:
             output,
             on_output=writer.write,
             on_end=lambda ended: self._ended(container, writer, ended),
-            clean_up=None if self._is_first(sandbox, container) else self._end_leftovers(container),
+            clean_up=None if self._plans.is_first(sandbox, container) else self._end_leftovers(container),
         )
 
-    def _open_output(self, container: _Container) -> Output:
+    def _make_cgroup(self, sandbox: Sandbox, container: Container) -> None:
+        if self.cgroups is not None and sandbox.config.cgroup:
+            path = f"{sandbox.config.cgroup}/{container.status.id}"
+            self.cgroups.make(path, container.config.limits, inner=False)
+            container.cgroup = path
+
+    def _remove_cgroup(self, container: Container) -> None:
+        if self.cgroups is not None and container.cgroup:
+            self.cgroups.remove(container.cgroup)
+            container.cgroup = ""
+
+    def _start(self, launch: launching.Launch, container: Container) -> launching.Process:
+        """In the container's cgroup, where it has one."""
+        doors = self.cgroups.doors(container.cgroup) if self.cgroups is not None and container.cgroup else []
+        try:
+            return replace(launch, groups_of_control=doors).start()
+        finally:
+            close_all(*doors)
+
+    def _open_output(self, container: Container) -> Output:
         config = container.config
         if config.tty:
-            return Output.terminal(stdin=config.stdin, owner=self._terminal_owner(container))
+            return Output.terminal(stdin=config.stdin, owner=self._plans.terminal_owner(container))
         return Output.with_stdin() if config.stdin else Output.pipes()
 
-    def _end_leftovers(self, container: _Container) -> Callable[[int], object]:
+    def _target(self, sandbox: Sandbox, container: Container) -> Running | None:
+        """The container whose processes this one is to see."""
+        if not container.config.target or not self._plans.own_processes(sandbox.config):
+            return None
+        target = self._container(container.config.target)
+        if target.running is None:
+            raise launching.ExecFailure(f"target container {target.status.name} is not running")
+        return target.running
+
+    def _end_leftovers(self, container: Container) -> Callable[[int], object]:
         mark = leftovers.container_mark(self._node, container.status.id)
         return lambda pid: leftovers.end_of_container(mark, session=pid)
 
-    def _own_processes(self, sandbox: _Sandbox) -> bool:
-        return self.isolation.namespaces and not sandbox.config.host_pid
-
-    def _is_first(self, sandbox: _Sandbox, container: _Container) -> bool:
-        """Its process is a pid namespace's first, with which all the others there end."""
-        return self._own_processes(sandbox) and not container.config.target
-
-    def _launch(self, sandbox: _Sandbox, container: _Container, stdio: tuple[int, int, int]) -> launching.Launch:
-        config = container.config
-        environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
-        environment.update(config.environment)
-        if not self._is_first(sandbox, container):
-            environment[leftovers.VARIABLE] = leftovers.container_mark(self._node, container.status.id)
-        identity = config.identity
-        in_user_namespace = self.isolation.user_namespace
-        changes_user = in_user_namespace and bool(identity.user or identity.group)
-        launch = launching.Launch(
-            arguments=config.argv,
-            environment=environment,
-            directory=config.working_directory or "/",
-            stdio=stdio,
-            user=identity.user,
-            group=identity.group,
-            groups=self._groups(config),
-            through_user_namespace=changes_user,
-            no_new_privileges=config.no_new_privileges,
-            oom_score_adj=_clamp_oom_score(config.oom_score_adj),
-        )
-        if not self.isolation.namespaces:
-            return _as_ourselves(replace(launch, environment={**_volume_variables(config.mounts), **environment}))
-        namespaces = launching.NEW_MOUNT
-        own_processes = self._own_processes(sandbox)
-        join = sandbox.namespaces.to_join()
-        if own_processes and config.target:
-            join += self._processes_of(config.target)
-        elif own_processes:
-            namespaces |= launching.NEW_PID
-        steps = mounting.container_steps(
-            [*self._file_mounts(sandbox.config), *config.mounts],
-            scratch=container.scratch,
-            shared_memory=sandbox.shared_memory,
-            own_processes=own_processes,
-            own_devices=not config.privileged,
-            also=config.working_directory,
-        )
-        if in_user_namespace and not changes_user:
-            launch = _as_ourselves(launch)
-        return replace(launch, join=join, namespaces=namespaces, steps=steps)
-
-    def _processes_of(self, container_id: str) -> list[tuple[int, int]]:
-        target = self._container(container_id)
-        if target.running is None:
-            raise launching.ExecFailure(f"target container {target.status.name} is not running")
-        return [(target.running.pidfd, launching.NEW_PID)]
-
-    def _groups(self, config: ContainerConfig) -> Sequence[int] | None:
-        identity = config.identity
-        if self.isolation.user_namespace or not self.isolation.namespaces:
-            return None  # a user namespace of one's own making cannot set groups
-        return identity.supplemental_groups
-
-    @staticmethod
-    def _file_mounts(config: SandboxConfig) -> list[Mount]:
-        mounts = []
-        if config.hosts is not None:
-            mounts.append(Mount(config.hosts, "/etc/hosts"))
-        if config.resolv_conf is not None:
-            mounts.append(Mount(config.resolv_conf, "/etc/resolv.conf"))
-        return mounts
-
-    def _ended(self, container: _Container, writer: LogWriter, ended: Ended) -> None:
+    def _ended(self, container: Container, writer: LogWriter, ended: Ended) -> None:
         writer.close()
         container.running = None
         container.status = replace(
@@ -319,12 +294,29 @@ class HostRuntime:
             exit_code=ended.exit_code,
             signal=ended.signal,
             pid=0,
+            reason=self._reason(container),
         )
+        self._remove_cgroup(container)
         _remove(container.scratch)
         container.ended.set()
         container.end.set_result(ended)
         for listener in self._listeners:
             listener(container.status)
+
+    def _reason(self, container: Container) -> str:
+        """As containerd tells it: whichever process was killed, however the first one took it."""
+        if self.cgroups is None or not container.cgroup:
+            return ""
+        return "OOMKilled" if self.cgroups.out_of_memory_kills(container.cgroup) else ""
+
+    async def update_container_limits(self, container_id: str, limits: Limits) -> None:
+        container = self._container(container_id)
+        if self.cgroups is None or not container.cgroup:
+            return
+        try:
+            self.cgroups.limit(container.cgroup, limits)
+        except CgroupError as error:
+            raise RuntimeFailure("UpdateContainerError", str(error)) from error
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         container = self._containers.get(container_id)
@@ -348,7 +340,7 @@ class HostRuntime:
         await container.ended.wait()
 
     @staticmethod
-    def _kill(container: _Container) -> None:
+    def _kill(container: Container) -> None:
         if container.running is not None:
             container.running.kill()
 
@@ -365,7 +357,7 @@ class HostRuntime:
         everything = [one.status for one in self._containers.values()]
         return [one for one in everything if not sandbox_id or one.sandbox_id == sandbox_id]
 
-    def _container(self, container_id: str) -> _Container:
+    def _container(self, container_id: str) -> Container:
         container = self._containers.get(container_id)
         if container is None:
             raise RuntimeFailure("NotFound", f"container {container_id!r} not found")
@@ -389,7 +381,7 @@ class HostRuntime:
 
     def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
-        ours, theirs = open_streams(wanted, owner=self._terminal_owner(container))
+        ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container))
         try:
             process = self._start_inside(container, argv, theirs, terminal=wanted.tty)
         except RuntimeFailure:
@@ -415,72 +407,24 @@ class HostRuntime:
             return os.dup(sandbox.namespaces.network), sandbox.status.ips
         return -1, sandbox.status.ips or ("127.0.0.1", "::1")
 
-    def _terminal_owner(self, container: _Container) -> int | None:
-        return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
-
     def _start_inside(
-        self, container: _Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
+        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
     ) -> launching.Process:
         """A further process in a running container."""
         if container.running is None:
             raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
-        sandbox = self._sandboxes[container.status.sandbox_id]
+        sandbox, running = self._sandboxes[container.status.sandbox_id], container.running
         try:
-            launch = self._launch(sandbox, container, stdio)
-            environment = {"TERM": "xterm", **launch.environment} if terminal else launch.environment
-            launch = replace(
-                launch,
-                arguments=tuple(argv),
-                environment=environment,
-                steps=(),
-                namespaces=0,
-                join=self._inside(container),
-                terminal=terminal,
-            )
-            if self.isolation.user_namespace:
-                launch = _as_ourselves(launch)
-            return launch.start()
-        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
+            launch = self._plans.inside(sandbox, container, running, argv, stdio, terminal=terminal)
+            return self._start(launch, container)
+        except (OSError, mounting.MountFailure, launching.ExecFailure, CgroupError) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
 
-    def _inside(self, container: _Container) -> list[tuple[int, int]]:
-        """Everything the container's process is in, entered through its pidfd at once."""
-        running = container.running
-        if running is None or not self.isolation.namespaces:
-            return []
-        sandbox = self._sandboxes[container.status.sandbox_id]
-        kinds = launching.NEW_MOUNT | launching.NEW_UTS
-        for held, kind in (
-            (sandbox.namespaces.user >= 0, launching.NEW_USER),
-            (sandbox.namespaces.network >= 0, launching.NEW_NETWORK),
-            (sandbox.namespaces.ipc >= 0, launching.NEW_IPC),
-            (self._own_processes(sandbox), launching.NEW_PID),
-        ):
-            if held:
-                kinds |= kind
-        return [(running.pidfd, kinds)]
 
-
-def _as_ourselves(launch: launching.Launch) -> launching.Launch:
-    """Without a change of identity: we may not, or the namespace that is entered has done it."""
-    return replace(launch, user=None, group=None, groups=None, through_user_namespace=False)
-
-
-def _clamp_oom_score(wanted: int) -> int:
-    """Lowering one's score takes CAP_SYS_RESOURCE, which containers seldom have: stay where we are then."""
-    with suppress(OSError, ValueError):
-        own = int(Path("/proc/self/oom_score_adj").read_text())
-        return max(wanted, own) if wanted < own else wanted
-    return wanted
-
-
-def _volume_variables(mounts: Sequence[Mount]) -> dict[str, str]:
-    """Where volumes are when they cannot be mounted: KUBECORE_VOLUME_ETC_CONFIG for the one at /etc/config."""
-    names = {}
-    for one in mounts:
-        name = re.sub(r"[^A-Za-z0-9]+", "_", one.target.strip("/")).upper()
-        names[f"KUBECORE_VOLUME_{name}"] = str(one.source)
-    return names
+async def _end_first(process: launching.Process | None) -> None:
+    if process is not None:
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        await watch_end(process)
 
 
 def _remove(folder: Path) -> None:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
 
@@ -71,7 +72,13 @@ class SandboxConfig:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    share_processes: bool = False
+    """The containers see each other's processes."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Name (dots or slashes) and value, to be set for the sandbox."""
     memory_directories: tuple[MemoryDirectory, ...] = ()
+    cgroup: str = ""
+    """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,13 @@ class Mount:
     source: Path
     target: str
     read_only: bool = False
-    make_source: bool = False
-    """`source` lies in a memory directory, where only the sandbox can make it: a folder, if it is missing."""
+    sub_path: str = ""
+    """Not `source` itself, but what it holds there: made, a folder, if it is missing. It never leads out of `source`,
+    whatever links containers put there, now or while it is mounted."""
+    read_only_below: bool = False
+    """Read-only is what is mounted below it, too."""
+    in_memory: bool = False
+    """`source` is a memory directory: only the sandbox sees what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +134,24 @@ class ContainerConfig:
     identity: Identity = field(default_factory=Identity)
     no_new_privileges: bool = False
     privileged: bool = False
+    capabilities: frozenset[str] | None = None
+    """Which ones a process of user 0 has (`capabilities.ALL`), None for all that the node has."""
+    seccomp: Literal["unconfined", "runtime-default"] = "unconfined"
+    read_only_root: bool = False
     stdin: bool = False
     stdin_once: bool = False
     """stdin ends with the first client that is attached to it."""
     tty: bool = False
     oom_score_adj: int = 0
+    limits: Limits = field(default_factory=Limits)
     target: str = ""
     """Id of a running container of the sandbox, whose processes this one is to see (ephemeral containers)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerStatus:
-    """`exit_code` is 128 + the signal's number when a signal ended the process; `signal` is that number, else 0."""
+    """`exit_code` is 128 + the signal's number when a signal ended the process; `signal` is that number, else 0.
+    `reason`: the runtime's word for the end where it knows better than the exit code (OOMKilled)."""
 
     id: str
     sandbox_id: str
@@ -146,6 +164,7 @@ class ContainerStatus:
     exit_code: int = 0
     signal: int = 0
     pid: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +215,9 @@ class Runtime(Protocol):
 
         A grace of 0 kills at once. A second call with a shorter grace shortens the first one's.
         """
+
+    async def update_container_limits(self, container_id: str, limits: Limits) -> None:
+        """Of a running container. Raises RuntimeFailure when the kernel refuses; some may be in force then."""
 
     async def remove_container(self, container_id: str) -> None:
         """Forget a container, killing it if it runs. Its log stays; the kubelet owns logs."""

@@ -35,8 +35,19 @@ def bind(source: str, target: str, *, optional: bool = False) -> Step:
     return mount(source, target, flags=MS_BIND | MS_RECURSIVE, optional=optional)
 
 
-def read_only(path: str) -> Step:
-    return ("read-only", os.fsencode(path), b"", b"", 0, b"", False)
+def bind_beneath(folder: str, relative: str, target: str) -> Step:
+    """What `folder` holds at a path appears at `target`; no link on the way leads out, and missing folders are made."""
+    return ("bind-beneath", os.fsencode(folder), os.fsencode(relative), os.fsencode(target), 0, b"", False)
+
+
+def read_only(path: str, *, tree: bool = False) -> Step:
+    """`tree`: with all that is mounted below it."""
+    return ("read-only-tree" if tree else "read-only", os.fsencode(path), b"", b"", 0, b"", False)
+
+
+def write(path: str, text: str) -> Step:
+    """To a file that exists."""
+    return ("write", os.fsencode(path), os.fsencode(text), b"", 0, b"", False)
 
 
 def directory(path: str, mode: int = 0o755) -> Step:
@@ -123,6 +134,11 @@ class Launch:
     groups: Sequence[int] | None = None
     through_user_namespace: bool = False
     no_new_privileges: bool = False
+    capabilities: int | None = None
+    """A bit for each that the process may ever have."""
+    filters: Sequence[_native.SyscallFilter] = ()
+    groups_of_control: Sequence[int] = ()
+    """Descriptors of the `cgroup.procs` of the cgroups it is to be in."""
     oom_score_adj: int | None = None
     terminal: bool = False
     """stdin is a terminal, to be the controlling one of the process's session."""
@@ -151,6 +167,9 @@ class Launch:
                 groups=None if self.groups is None else list(self.groups),
                 through_user_namespace=self.through_user_namespace,
                 no_new_privileges=self.no_new_privileges,
+                capabilities=self.capabilities,
+                filters=list(self.filters),
+                groups_of_control=list(self.groups_of_control),
                 oom_score_adj=self.oom_score_adj,
                 terminal=self.terminal,
             )

@@ -39,14 +39,23 @@ def private_steps() -> list[Step]:
     return [launching.mount("", "/", flags=launching.MS_SLAVE | launching.MS_RECURSIVE)]
 
 
-def sandbox_steps(directories: Sequence[MemoryDirectory]) -> list[Step]:
-    """The pod's own mount namespace: tmpfs on its in-memory volumes, seen by all its containers, never by the host."""
+def sandbox_steps(directories: Sequence[MemoryDirectory], sysctls: Sequence[tuple[str, str]] = ()) -> list[Step]:
+    """The pod's own mount namespace: tmpfs on its in-memory volumes, seen by all its containers, never by the host; and
+    what is set for its other namespaces."""
     steps = private_steps()
     for one in directories:
         data = "mode=1777" if one.size is None else f"mode=1777,size={one.size}"
         flags = launching.MS_NOSUID | launching.MS_NODEV
         steps.append(launching.mount("tmpfs", str(one.path), filesystem="tmpfs", flags=flags, data=data))
-    return steps
+    return steps + [launching.write(sysctl_file(name), value) for name, value in sysctls]
+
+
+def sysctl_file(name: str) -> str:
+    """Dots separate, or slashes where those come first (net/ipv4/conf/eth0.1), as sysctl(8) reads them."""
+    dot, slash = name.find("."), name.find("/")
+    if slash < 0 or 0 <= dot < slash:
+        name = name.translate(str.maketrans("./", "/."))
+    return f"/proc/sys/{name}"
 
 
 def container_steps(
@@ -57,12 +66,14 @@ def container_steps(
     own_processes: bool,
     own_devices: bool,
     also: str = "",
+    read_only_root: bool = False,
 ) -> list[Step]:
     """All steps of one container.
 
     `scratch`: an empty folder of the host to build mimics on. `shared_memory`: the host's path of the pod's /dev/shm.
     `own_processes`: the container has its own pid namespace, so /proc must show it. `own_devices`: give it a small /dev
-    instead of the host's. `also`: a folder (the working directory) that must exist, too.
+    instead of the host's. `also`: a folder (the working directory) that must exist, too. `read_only_root`: everything
+    but what is mounted here.
     """
     plan = _Plan(scratch)
     volumes = [replace(entry, target=_resolve(entry.target)) for entry in mounts]
@@ -72,11 +83,11 @@ def container_steps(
     for entry in volumes:
         if entry.target == "/":
             raise MountFailure("a volume cannot be mounted at /")
-        plan.need(entry.target, folder=entry.make_source or entry.source.is_dir())
+        plan.need(entry.target, folder=_is_folder(entry))
         plan.covered.append(entry.target)
     if also:
         plan.need(_resolve(also), folder=True)
-    steps = plan.base()
+    steps = plan.base(read_only=read_only_root)
     if own_processes:
         flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
         # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
@@ -85,13 +96,32 @@ def container_steps(
         steps += plan.devices(shared_memory)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
-        if entry.make_source:
-            steps.append(launching.directory(str(entry.source)))
-        steps.append(launching.bind(str(entry.source), plan.inside(entry.target)))
+        steps.append(_bind(entry, plan.inside(entry.target)))
     if also:
         steps += plan.make_within_volume(_resolve(also))
-    steps += [launching.read_only(plan.inside(entry.target)) for entry in volumes if entry.read_only]
+    steps += [
+        launching.read_only(plan.inside(entry.target), tree=entry.read_only_below)
+        for entry in volumes
+        if entry.read_only
+    ]
     return steps + plan.finish()
+
+
+def _bind(entry: Mount, target: str) -> Step:
+    if entry.sub_path:
+        return launching.bind_beneath(str(entry.source), entry.sub_path, target)
+    return launching.bind(str(entry.source), target)
+
+
+def _is_folder(entry: Mount) -> bool:
+    """Whether its mount point has to be one. What is not there yet will be made, a folder; should it become something
+    else meanwhile, mounting fails."""
+    if not entry.sub_path:
+        return entry.source.is_dir()
+    if entry.in_memory:
+        return True
+    found = entry.source / entry.sub_path
+    return found.is_dir() or not found.exists()
 
 
 def _resolve(path: str) -> str:
@@ -166,8 +196,11 @@ class _Plan:
         """Where `path` of the container is while its root is still the old one."""
         return self._new_root + path
 
-    def base(self) -> list[Step]:
+    def base(self, *, read_only: bool) -> list[Step]:
+        """`read_only`: the root is a mimic then; sources of mounts are outside of it and stay as they are."""
         steps = private_steps()
+        if read_only:
+            self._missing.setdefault("/", {})
         if not self._missing:
             return steps
         scratch = str(self.scratch)
@@ -176,6 +209,8 @@ class _Plan:
             copy = self._new_root if folder == "/" else f"{scratch}/{number}"
             steps += _mimic(folder, copy, self._missing[folder])
             steps.append(launching.bind(copy, copy if folder == "/" else self.inside(folder)))
+        if read_only:
+            steps.append(launching.read_only(self._new_root, tree=True))
         return steps
 
     def devices(self, shared_memory: Path | None) -> list[Step]:

@@ -221,17 +221,14 @@ def _persistent_path(kind: str, source: Object) -> Path:
     return path
 
 
-def sub_path(volume: Volume, relative: str) -> Path:
-    """The source of a mount with subPath; made if missing. Raises VolumeError if it leads out of the volume."""
+def check_sub_path(volume: Volume, relative: str) -> None:
+    """Whether it can be mounted, to say so in words. What counts is that the runtime looks again when it mounts it.
+    Raises VolumeError if it leads out of the volume."""
     if relative.startswith("/") or ".." in relative.split("/"):
         raise VolumeError(f"subPath {relative!r} must be relative and must not contain '..'")
-    wanted = volume.path / relative
     if volume.in_memory:
-        return wanted
+        return
     base = volume.path.resolve()
-    found = wanted.resolve()
+    found = (volume.path / relative).resolve()
     if found != base and base not in found.parents:
         raise VolumeError(f"subPath {relative!r} leads out of the volume")
-    if not found.exists():
-        found.mkdir(parents=True, mode=0o755)
-    return found

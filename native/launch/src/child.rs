@@ -6,7 +6,7 @@ use std::ptr;
 
 use libc::{c_int, c_void};
 
-use crate::plan::{Step, StepKind, UserMap};
+use crate::plan::{Relative, Step, StepKind, UserMap};
 
 /// How far a child got; index of the step or errno where that makes sense. Read by the parent after the child is gone.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +22,7 @@ pub struct Report {
 pub enum Stage {
     #[default]
     Done,
+    Group,
     Join,
     Clone,
     Map,
@@ -33,6 +34,8 @@ pub enum Stage {
     Stdio,
     Directory,
     Identity,
+    Capabilities,
+    Filter,
     Exec,
     ParentGone,
 }
@@ -94,7 +97,9 @@ fn perform_one(step: &StepKind) -> bool {
                     or_null(data).cast(),
                 ) == 0
             }
-            StepKind::ReadOnly { path } => read_only(path),
+            StepKind::ReadOnly { path, tree } => read_only(path, *tree),
+            StepKind::BindBeneath { base, relative, target } => bind_beneath(base, relative, target),
+            StepKind::Write { path, data } => write_file(path, data.as_ptr().cast(), data.as_bytes().len()),
             StepKind::Directory { path, mode } => {
                 libc::mkdir(path.as_ptr(), *mode) == 0 || errno() == libc::EEXIST
             }
@@ -119,9 +124,10 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Read-only without touching the other flags (Linux 5.12), or by a remount. What is mounted below keeps its own.
-fn read_only(path: &CStr) -> bool {
+/// Read-only without touching the other flags (Linux 5.12), or by a remount, which cannot reach what is mounted below.
+fn read_only(path: &CStr, tree: bool) -> bool {
     const MOUNT_ATTR_RDONLY: u64 = 1;
+    const AT_RECURSIVE: c_int = 0x8000;
     let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
     // SAFETY: a struct of the size passed, and a C string.
     unsafe {
@@ -130,19 +136,108 @@ fn read_only(path: &CStr) -> bool {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            0,
+            if tree { AT_RECURSIVE } else { 0 },
             &raw const attributes,
             size,
         ) == 0
         {
             return true;
         }
-        if errno() != libc::ENOSYS {
+        if errno() != libc::ENOSYS || tree {
             return false;
         }
         let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
         libc::mount(ptr::null(), path.as_ptr(), ptr::null(), flags, ptr::null()) == 0
     }
+}
+
+/// The text "/proc/self/fd/N", without allocating.
+struct DescriptorPath([u8; 32]);
+
+impl DescriptorPath {
+    fn new(descriptor: c_int) -> Self {
+        let mut line = MapLine { bytes: [0; 32], length: 0 };
+        for byte in b"/proc/self/fd/" {
+            line.push(*byte);
+        }
+        line.number(descriptor as u32);
+        Self(line.bytes)
+    }
+
+    fn as_ptr(&self) -> *const libc::c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// What a folder holds at a path, as an O_PATH descriptor; -1 with errno (EXDEV for a link that leads out).
+fn beneath(folder: c_int, path: &CStr) -> c_int {
+    // SAFETY: a struct of the size passed and a C string.
+    unsafe {
+        let mut how: libc::open_how = std::mem::zeroed();
+        how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
+        how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
+        libc::syscall(libc::SYS_openat2, folder, path.as_ptr(), &raw const how, size_of::<libc::open_how>())
+            as c_int
+    }
+}
+
+/// close(2) that keeps errno.
+fn close_quietly(descriptor: c_int) {
+    // SAFETY: plain calls.
+    unsafe {
+        let kept = errno();
+        libc::close(descriptor);
+        *libc::__errno_location() = kept;
+    }
+}
+
+/// As `beneath`; folders on the way that are missing are made, with the mode of the outermost.
+fn make_beneath(folder: c_int, relative: &Relative) -> c_int {
+    // SAFETY: plain calls.
+    let mode = unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        if libc::fstat(folder, &raw mut about) != 0 {
+            return -1;
+        }
+        about.st_mode & 0o777
+    };
+    let mut parent = folder;
+    for (prefix, name) in relative.prefixes.iter().zip(&relative.names) {
+        let mut found = beneath(folder, prefix);
+        if found < 0 && errno() == libc::ENOENT {
+            // SAFETY: a C string, and a folder that is known to lie inside.
+            unsafe { libc::mkdirat(parent, name.as_ptr(), mode) };
+            found = beneath(folder, prefix);
+        }
+        if parent != folder {
+            close_quietly(parent);
+        }
+        if found < 0 {
+            return -1;
+        }
+        parent = found;
+    }
+    parent
+}
+
+/// Looked up and mounted through a descriptor, so that nobody who writes to the folder can exchange it in between.
+fn bind_beneath(base: &CStr, relative: &Relative, target: &CStr) -> bool {
+    // SAFETY: a C string.
+    let folder = unsafe { libc::open(base.as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) };
+    if folder < 0 {
+        return false;
+    }
+    let found = make_beneath(folder, relative);
+    close_quietly(folder);
+    if found < 0 {
+        return false;
+    }
+    let source = DescriptorPath::new(found);
+    let flags = libc::MS_BIND | libc::MS_REC;
+    // SAFETY: C strings.
+    let done = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), flags, ptr::null()) == 0 };
+    close_quietly(found);
+    done
 }
 
 /// pivot_root onto a mount point with the old root stacked beneath it, then drop that (man 2 pivot_root).
@@ -270,7 +365,7 @@ impl Drop for SignalsHeld {
 
 #[cfg(test)]
 mod tests {
-    use super::MapLine;
+    use super::{DescriptorPath, MapLine};
 
     #[test]
     fn a_map_line_is_written_in_decimal() {
@@ -278,5 +373,10 @@ mod tests {
         assert_eq!(&line.bytes[..line.length], b"0 65534 1");
         let largest = MapLine::new(u32::MAX, 10);
         assert_eq!(&largest.bytes[..largest.length], b"4294967295 10 1");
+    }
+
+    #[test]
+    fn a_descriptor_has_a_path_that_ends_with_zero() {
+        assert_eq!(&DescriptorPath::new(120).0[..18], b"/proc/self/fd/120\0");
     }
 }

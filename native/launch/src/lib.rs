@@ -16,12 +16,14 @@
 //! launched it, so launches must come from a thread that lives as long as the process.
 
 mod child;
+mod filter;
 mod namespaces;
 mod plan;
 mod process;
 
+pub use filter::{Filter, compile_filter};
 pub use namespaces::{Namespaces, NamespacesPlan, create_namespaces};
-pub use plan::{Identity, LaunchPlan, Step, StepKind, UserMap};
+pub use plan::{Identity, LaunchPlan, Relative, Step, StepKind, UserMap};
 pub use process::{Launched, launch};
 
 /// A step of a launch failed. `doing` names it, with its path where there is one.

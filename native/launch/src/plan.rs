@@ -1,7 +1,9 @@
 //! What a child has to do, decided and allocated before it exists.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
+
+use crate::filter::Filter;
 
 /// How the one user and group of a new user namespace map to those outside.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +26,13 @@ pub struct Step {
 pub enum StepKind {
     /// mount(2).
     Mount { source: CString, target: CString, filesystem: CString, flags: u64, data: CString },
-    /// Make what is mounted at the path read-only.
-    ReadOnly { path: CString },
+    /// Make what is mounted at the path read-only; `tree`: and all that is mounted below it.
+    ReadOnly { path: CString, tree: bool },
+    /// Make what lies below the folder `base` appear at `target`. No link on the way may lead out; folders that are
+    /// missing are made.
+    BindBeneath { base: CString, relative: Relative, target: CString },
+    /// Write to a file that exists (a sysctl).
+    Write { path: CString, data: CString },
     /// mkdir(2); one that exists already is as good.
     Directory { path: CString, mode: u32 },
     /// An empty file, to mount another on.
@@ -64,10 +71,48 @@ pub struct LaunchPlan {
     pub steps: Vec<Step>,
     pub identity: Identity,
     pub no_new_privileges: bool,
+    /// A bit for each capability that the process and its children may ever have (bit 0: CAP_CHOWN); None for all.
+    pub capabilities: Option<u64>,
+    /// Filters of system calls (`compile_filter`), the last one asked first. No NO_NEW_PRIVS is set for them.
+    pub filters: Vec<Filter>,
+    /// Descriptors of files named `cgroup.procs`: the process is in these groups before it is executed.
+    pub groups_of_control: Vec<RawFd>,
     /// Written to /proc/self/oom_score_adj; a refusal is ignored.
     pub oom_score_adj: Option<i32>,
     /// Make stdin the controlling terminal of the new session.
     pub terminal: bool,
+}
+
+/// A path below a folder, without dots: "a/b/c".
+#[derive(Debug, Clone)]
+pub struct Relative {
+    /// "a", "a/b", "a/b/c".
+    pub(crate) prefixes: Vec<CString>,
+    /// "a", "b", "c".
+    pub(crate) names: Vec<CString>,
+}
+
+impl Relative {
+    /// None for an absolute path, an empty one, and one that goes up.
+    pub fn new(path: &CStr) -> Option<Self> {
+        let bytes = path.to_bytes();
+        let names: Vec<&[u8]> =
+            bytes.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect();
+        if bytes.starts_with(b"/") || names.is_empty() || names.contains(&b"..".as_slice()) {
+            return None;
+        }
+        let text = |bytes: Vec<u8>| CString::new(bytes).ok();
+        let prefixes =
+            (1..=names.len()).map(|count| text(names.get(..count)?.join(&b'/'))).collect::<Option<_>>()?;
+        let names = names.iter().map(|name| text(name.to_vec())).collect::<Option<_>>()?;
+        Some(Self { prefixes, names })
+    }
+}
+
+impl std::fmt::Display for Relative {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.prefixes.last().map_or(Ok(()), |whole| write!(out, "{whole:?}"))
+    }
 }
 
 impl std::fmt::Display for StepKind {
@@ -78,12 +123,31 @@ impl std::fmt::Display for StepKind {
                 write!(out, "failed to mount {target:?}")
             }
             Self::Mount { source, target, .. } => write!(out, "failed to mount {source:?} at {target:?}"),
-            Self::ReadOnly { path } => write!(out, "failed to make {path:?} read-only"),
+            Self::ReadOnly { path, .. } => write!(out, "failed to make {path:?} read-only"),
+            Self::BindBeneath { relative, target, .. } => {
+                write!(out, "failed to mount subPath {relative} at {target:?}")
+            }
+            Self::Write { path, data } => write!(out, "failed to write {data:?} to {path:?}"),
             Self::Directory { path, .. } | Self::File { path, .. } => {
                 write!(out, "failed to create {path:?}")
             }
             Self::Symlink { path, .. } => write!(out, "failed to link {path:?}"),
             Self::Root { path } => write!(out, "failed to make {path:?} the root"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use super::Relative;
+
+    #[test]
+    fn a_relative_path_knows_every_folder_on_its_way() {
+        let path = Relative::new(c"a//./b/c").unwrap();
+        assert_eq!(path.prefixes, [c"a", c"a/b", c"a/b/c"].map(CString::from));
+        assert_eq!(path.names, [c"a", c"b", c"c"].map(CString::from));
+        assert!([c"", c".", c"/a", c"a/../b"].iter().all(|bad| Relative::new(bad).is_none()));
     }
 }

@@ -88,6 +88,7 @@ fn failure(stage: Stage, report: &Report, plan: &LaunchPlan) -> LaunchError {
     let first =
         |list: &[CString]| list.first().map_or_else(String::new, |text| text.to_string_lossy().into_owned());
     let doing = match stage {
+        Stage::Group => "failed to enter the container's cgroup".to_owned(),
         Stage::Join => "failed to enter the pod's namespaces".to_owned(),
         Stage::Clone => "failed to create the container's namespaces".to_owned(),
         Stage::Map => "failed to map the user into a user namespace".to_owned(),
@@ -98,6 +99,8 @@ fn failure(stage: Stage, report: &Report, plan: &LaunchPlan) -> LaunchError {
         Stage::Stdio => "failed to connect the standard streams".to_owned(),
         Stage::Directory => format!("failed to change to the working directory {:?}", plan.directory),
         Stage::Identity => "failed to become the container's user".to_owned(),
+        Stage::Capabilities => "failed to apply capabilities".to_owned(),
+        Stage::Filter => "failed to apply the seccomp profile".to_owned(),
         Stage::Exec => format!("exec {:?}", first(&plan.arguments)),
         Stage::ParentGone => "the launching process has ended".to_owned(),
         _ => "failed to start".to_owned(),
@@ -109,6 +112,14 @@ fn failure(stage: Stage, report: &Report, plan: &LaunchPlan) -> LaunchError {
 extern "C" fn enter(argument: *mut c_void) -> c_int {
     // SAFETY: the parent is suspended; nobody else has the work.
     let work = unsafe { &mut *argument.cast::<Work<'_>>() };
+    // Before the namespaces, so that B is born there.
+    for (index, descriptor) in work.plan.groups_of_control.iter().enumerate() {
+        // SAFETY: one byte of a constant; "0" is whoever writes it.
+        if unsafe { libc::write(*descriptor, b"0".as_ptr().cast(), 1) } != 1 {
+            work.report.fail(Stage::Group, index);
+            unsafe { libc::_exit(1) }
+        }
+    }
     for (index, (descriptor, kind)) in work.plan.join.iter().enumerate() {
         // SAFETY: plain calls.
         if unsafe { libc::setns(*descriptor, *kind) } != 0 {
@@ -171,11 +182,8 @@ fn prepare_and_exec(work: &mut Work<'_>) -> bool {
         if !plan.directory.as_bytes().is_empty() && libc::chdir(plan.directory.as_ptr()) != 0 {
             return report.fail(Stage::Directory, 0);
         }
-        if !assume(&plan.identity) {
-            return report.fail(Stage::Identity, 0);
-        }
-        if plan.no_new_privileges {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if !restrict(plan, report) {
+            return false;
         }
         // After the identity: a change of credentials clears it.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -220,6 +228,40 @@ fn connect_stdio(stdio: &[RawFd; 3], terminal: bool) -> bool {
     }
     // SAFETY: as above.
     !terminal || unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) } == 0
+}
+
+/// Identity, capabilities and filters. A filter may only be set with CAP_SYS_ADMIN or NO_NEW_PRIVS: it comes before what
+/// takes the first and after what gives the second, and the namespace in which we are root, before it.
+fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
+    let through_namespace = plan.identity.through_user_namespace;
+    if through_namespace && !assume(&plan.identity) {
+        return report.fail(Stage::Identity, 0);
+    }
+    if let Some(kept) = plan.capabilities {
+        for number in 0..u64::BITS {
+            let drop = kept >> number & 1 == 0;
+            // SAFETY: plain calls; EINVAL is for a capability that this kernel has not.
+            if drop
+                && unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } != 0
+                && errno() != libc::EINVAL
+            {
+                return report.fail(Stage::Capabilities, number as usize);
+            }
+        }
+    }
+    if plan.no_new_privileges {
+        // SAFETY: a plain call.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    }
+    for (index, filter) in plan.filters.iter().enumerate() {
+        if !filter.enforce() {
+            return report.fail(Stage::Filter, index);
+        }
+    }
+    if !through_namespace && !assume(&plan.identity) {
+        return report.fail(Stage::Identity, 0);
+    }
+    true
 }
 
 /// Raw system calls: the C library's wrappers would change every thread of the parent.

@@ -37,6 +37,7 @@ class Node:
             "default_runtime": "host",
             "runtimes": (self.runtime,),
             "cluster_dns": ("10.96.0.10",),
+            "cgroups": False,
         }
         config = KubeletConfig(**{**values, **fields})
         self.kubelet = Kubelet(self.api.client("kubelet"), self.clock, config)

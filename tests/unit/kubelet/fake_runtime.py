@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubecore.clock import Clock
+from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -31,6 +32,8 @@ class FakeRuntime:
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)
+    fail_update: list[RuntimeFailure] = field(default_factory=list)
+    limits: dict[str, Limits] = field(default_factory=dict)
     fail_sandbox: list[RuntimeFailure] = field(default_factory=list)
     sandboxes: dict[str, SandboxConfig] = field(default_factory=dict)
     configs: dict[str, ContainerConfig] = field(default_factory=dict)
@@ -134,6 +137,11 @@ class FakeRuntime:
                 pass
         if not ended.is_set():
             self._end(container_id, 137 if status.name in self.stubborn else 143)
+
+    async def update_container_limits(self, container_id: str, limits: Limits) -> None:
+        if self.fail_update:
+            raise self.fail_update.pop()
+        self.limits[self._statuses[container_id].name] = limits
 
     async def remove_container(self, container_id: str) -> None:
         await self.stop_container(container_id, 0)

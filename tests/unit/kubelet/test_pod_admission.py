@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubecore.api.errors import internal_error
+from kubecore.kubelet import sysctls
 from kubecore.kubelet.pod_admission import PodAdmission
 from tests.unit.kubelet.conftest import Node, Object, container
 
@@ -124,3 +125,32 @@ async def test_cordoning_is_told_by_the_node(node: Node) -> None:
         told = "Node node status is now: "
     assert node.events("NodeNotSchedulable") == [f"{told}NodeNotSchedulable"]
     assert node.events("NodeSchedulable") == [f"{told}NodeSchedulable"]
+
+
+# --- kernel parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "message"),
+    [
+        ("net.ipv4.tcp_syncookies", {}, ""),
+        ("net/ipv4/tcp_syncookies", {}, ""),
+        ("kernel.msgmax", {}, 'forbidden sysctl: "kernel.msgmax" not allowlisted'),
+        ("net.core.somaxconn", {}, ""),
+        (
+            "net.ipv4.tcp_syncookies",
+            {"hostNetwork": True},
+            'forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled',
+        ),
+        (
+            "kernel.shm_rmid_forced",
+            {"hostIPC": True},
+            'forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host ipc enabled',
+        ),
+    ],
+)
+def test_a_pod_sets_kernel_parameters_that_are_safe_or_allowed_and_its_own(
+    name: str, spec: Object, message: str
+) -> None:
+    pod = {"spec": {"securityContext": {"sysctls": [{"name": name, "value": "1"}]}, **spec}}
+    assert sysctls.forbidden(pod, ["net.core.*"]) == message

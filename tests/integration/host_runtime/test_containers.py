@@ -1,138 +1,25 @@
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC240, PTH208
-"""The host runtime with real processes: as root with and without pod networks, as whoever runs the tests, and as if the
-kernel gave no namespaces ("plain")."""
+# ruff: noqa: ASYNC220, ASYNC240, PTH208
+"""Lives, ends and surroundings of the host runtime's containers, with real processes."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kubecore.clock import RealClock
-from kubecore.kubelet import loopback_ranges
-from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
-from kubecore.kubelet.runtime import host, leftovers
-from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.interface import (
-    ContainerConfig,
     ContainerState,
-    ContainerStatus,
     Identity,
     MemoryDirectory,
     Mount,
     RuntimeFailure,
     SandboxConfig,
 )
-from kubecore.kubelet.runtime.isolation import Isolation
-
-
-@dataclass
-class Node:
-    runtime: HostRuntime
-    network: PodNetwork
-    root: Path
-    clock: RealClock
-    ends: asyncio.Queue[ContainerStatus]
-    pods: int = 0
-
-    async def sandbox(self, **fields: object) -> tuple[str, str]:
-        """Id and address of a new sandbox."""
-        self.pods += 1
-        directory = self.root / f"pod{self.pods}"
-        directory.mkdir(mode=0o700)
-        hosts = directory / "hosts"
-        hosts.write_text("127.0.0.1 localhost\n192.0.2.1 from-the-pod\n")
-        values: dict[str, object] = {
-            "uid": f"uid-{self.pods}",
-            "name": f"pod{self.pods}",
-            "namespace": "default",
-            "attempt": 0,
-            "hostname": f"pod{self.pods}",
-            "directory": directory,
-            "hosts": hosts,
-        }
-        status = await self.runtime.run_pod_sandbox(SandboxConfig(**{**values, **fields}))  # type: ignore[arg-type]
-        return status.id, status.ips[0] if status.ips else ""
-
-    async def start(self, sandbox: str, *argv: str, **fields: object) -> str:
-        values: dict[str, object] = {
-            "name": "main",
-            "attempt": 0,
-            "image": "none",
-            "argv": argv,
-            "environment": (),
-            "log_path": self.root / f"{len(self.runtime.list_containers())}.log",
-        }
-        container = await self.runtime.create_container(sandbox, ContainerConfig(**{**values, **fields}))  # type: ignore[arg-type]
-        await self.runtime.start_container(container)
-        return container
-
-    async def output(self, sandbox: str, script: str, **fields: object) -> str:
-        """What a shell script says, stdout and stderr together."""
-        log = self.root / f"output{len(self.runtime.list_containers())}.log"
-        await self.start(sandbox, "/bin/sh", "-c", script, log_path=log, **fields)
-        await self.end()
-        return "\n".join(line.split(" ", 3)[3] for line in log.read_text().splitlines())
-
-    async def end(self) -> ContainerStatus:
-        return await asyncio.wait_for(self.ends.get(), 60)
-
-
-def node_mark() -> str:
-    return leftovers.node_mark(Path("/no/such/node"), str(os.getpid()))
-
-
-async def make_node(root: Path, network: PodNetwork) -> Node:
-    clock = RealClock()
-    network.start()
-    runtime = HostRuntime(network, clock, LogBook(), node=node_mark())
-    await runtime.start()
-    ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
-    runtime.subscribe(ends.put_nowait)
-    return Node(runtime, network, root, clock, ends)
-
-
-def networks() -> list[object]:
-    return [
-        pytest.param("loopback", id="loopback"),
-        pytest.param("plain", id="plain"),
-        pytest.param("netns", id="netns", marks=pytest.mark.root),
-    ]
-
-
-@pytest.fixture(params=networks())
-async def node(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
-    network: PodNetwork
-    if request.param == "plain":
-        monkeypatch.setattr(host, "probe_isolation", lambda: Isolation(False, False, "no namespaces, for the test"))
-    if request.param == "netns":
-        if detect().mode != "netns":
-            pytest.skip(detect().reason)
-        octet = 128 + os.getpid() % 100
-        network = BridgeNetwork(
-            [f"10.{octet}.3.0/24"], bridge=f"kct{os.getpid()}", cluster_cidrs=[f"10.{octet}.0.0/16"]
-        )
-    else:
-        network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
-    node = await make_node(tmp_path, network)
-    yield node
-    await node.runtime.close()
-    network.close()
-
-
-@pytest.fixture
-def isolated(node: Node) -> Node:
-    if not node.runtime.isolation.namespaces:
-        pytest.skip(node.runtime.isolation.reason)
-    return node
-
+from tests.integration.host_runtime.conftest import Node, node_mark, processes, settled, until
 
 # --- lives and ends
 
@@ -378,31 +265,3 @@ async def test_nothing_is_left_after_the_pods_are_removed(node: Node) -> None:
     assert node.runtime.list_containers() == []
     assert Path("/proc/self/mountinfo").read_text() == mounts_before
     assert len(os.listdir("/proc/self/fd")) == descriptors_before
-
-
-def processes(marker: str) -> list[int]:
-    """Processes with this word among their arguments."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if marker.encode() in arguments:
-                found.append(int(entry.name))
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def settled(condition: Callable[[], bool]) -> bool:
-    try:
-        await until(condition)
-    except TimeoutError:
-        return False
-    return True

@@ -1,0 +1,103 @@
+"""Which control groups this process may make: found out by trying."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from kubecore.kubelet.cgroups import v1, v2
+from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups
+
+_PODS = "kubepods"
+
+
+class Detection(NamedTuple):
+    """`cgroups` is None where there are none to be had. `reason`: one line for the user."""
+
+    cgroups: Cgroups | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted hierarchy. `controllers`: of version 1, empty for version 2. `own`: this process's group in it."""
+
+    mount: Path
+    controllers: frozenset[str]
+    own: Path
+
+
+def detect(mark: str, *, process: Path = Path("/proc/self")) -> Detection:
+    """Groups of a node, named by its `mark`, below the one this process is in: started, with nothing in them."""
+    hierarchies = list_hierarchies(process)
+    for found in _candidates(hierarchies, f"kubecore-{mark}"):
+        try:
+            found.start()
+        except (CgroupError, OSError) as error:
+            with suppress(OSError):
+                found.close()
+            return Detection(None, str(error))
+        return Detection(found, f"limits on memory, CPU and processes are enforced by cgroups {found.version}")
+    return Detection(None, "no cgroup hierarchy with a memory or cpu controller is mounted")
+
+
+def _candidates(hierarchies: list[Hierarchy], name: str) -> list[Cgroups]:
+    """The one to try: version 1 where it has the controllers, be it beside version 2."""
+    roots = {
+        controller: one.own / name / _PODS
+        for one in hierarchies
+        for controller in one.controllers
+        if controller in v1.CONTROLLERS
+    }
+    if "memory" in roots or "cpu" in roots:
+        return [v1.CgroupsV1(roots)]
+    for one in hierarchies:
+        if not one.controllers:
+            there = _words(one.own / "cgroup.controllers")
+            if "memory" in there or "cpu" in there:
+                return [v2.CgroupsV2(one.own, one.own / name / _PODS)]
+    return []
+
+
+def list_hierarchies(process: Path) -> list[Hierarchy]:
+    """What /proc/PID/mountinfo and /proc/PID/cgroup say."""
+    own = dict(_own_groups(process))
+    found = []
+    for line in (process / "mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        _, _, _, root, mount, *_ = left.split(" ")
+        if kind == "cgroup2":
+            controllers = frozenset[str]()
+        elif kind == "cgroup":
+            controllers = frozenset(options.split(" ")[-1].split(",")) & {name for group in own for name in group}
+        else:
+            continue
+        path = next((path for group, path in own.items() if group == controllers), None)
+        if path is not None:
+            found.append(Hierarchy(Path(mount), controllers, _below(Path(mount), root, path)))
+    return found
+
+
+def _own_groups(process: Path) -> list[tuple[frozenset[str], str]]:
+    """Controllers of a hierarchy, none for version 2, and the process's group in it."""
+    groups = []
+    for line in (process / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups.append((frozenset(filter(None, controllers.split(","))), path))
+    return groups
+
+
+def _below(mount: Path, root: str, path: str) -> Path:
+    """Where a group is, of a hierarchy of which the part below `root` is mounted (in a container, say)."""
+    group = PurePosixPath(path)
+    inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+    return mount / inside
+
+
+def _words(file: Path) -> list[str]:
+    with suppress(OSError):
+        return file.read_text().split()
+    return []

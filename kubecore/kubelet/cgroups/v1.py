@@ -1,0 +1,60 @@
+"""Control groups of version 1: a hierarchy for each controller (Linux `Documentation/admin-guide/cgroup-v1`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, CgroupError, Limits
+from kubecore.kubelet.cgroups.tree import Tree, read_counter, set_file
+
+CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "blkio")
+_SHARES_OF_ALL = 1024
+
+
+class CgroupsV1:
+    """Implements `interface.Cgroups`. `roots`: by controller, the node's own group."""
+
+    version = "v1"
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = dict(roots)
+        self._tree = Tree(list(dict.fromkeys(roots.values())))
+        self.start = self._tree.start
+        self.doors = self._tree.doors
+        self.remove = self._tree.remove
+        self.close = self._tree.close
+
+    def make(self, path: str, limits: Limits, *, inner: bool) -> None:
+        self._tree.make(path)
+        self.limit(path, limits)
+
+    def limit(self, path: str, limits: Limits) -> None:
+        if cpu := self._group("cpu", path):
+            set_file(cpu / "cpu.shares", limits.cpu_shares or _SHARES_OF_ALL)
+            with suppress(CgroupError):  # a kernel without bandwidth control
+                set_file(cpu / "cpu.cfs_period_us", CPU_PERIOD_MICROSECONDS)
+            if limits.cpu_quota is not None or (cpu / "cpu.cfs_quota_us").exists():
+                set_file(cpu / "cpu.cfs_quota_us", -1 if limits.cpu_quota is None else limits.cpu_quota)
+        if memory := self._group("memory", path):
+            _limit_memory(memory, -1 if limits.memory is None else limits.memory)
+        if pids := self._group("pids", path):
+            set_file(pids / "pids.max", "max" if limits.pids is None else limits.pids)
+
+    def out_of_memory_kills(self, path: str) -> int:
+        memory = self._group("memory", path)
+        return read_counter(memory / "memory.oom_control", "oom_kill") if memory else 0
+
+    def _group(self, controller: str, path: str) -> Path | None:
+        root = self._roots.get(controller)
+        return None if root is None else root / path
+
+
+def _limit_memory(group: Path, limit: int) -> None:
+    """With swap: that limit must never be the lower one. A kernel may not count swap."""
+    with suppress(CgroupError):
+        set_file(group / "memory.memsw.limit_in_bytes", -1)
+    set_file(group / "memory.limit_in_bytes", limit)
+    with suppress(CgroupError):
+        set_file(group / "memory.memsw.limit_in_bytes", limit)

@@ -1,0 +1,55 @@
+"""Turns a pod's specification into the surroundings that a runtime is to make for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.kubelet.cgroups.interface import CgroupError
+from kubecore.kubelet.name_files import LongName, kernel_hostname, resolv_conf, write_in_place
+from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
+from kubecore.kubelet.sysctls import pod_sysctls
+
+Object = dict[str, Any]
+
+
+def prepare_sandbox(pod: Object, services: NodeServices) -> SandboxConfig:
+    """Makes what a runtime needs for it: files and the pod's cgroup. Raises RuntimeFailure."""
+    spec, uid = pod["spec"], meta.uid(pod)
+    directory = services.pod_directory(uid)
+    hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
+    write_in_place(resolver, resolv_conf(pod, services.naming))
+    write_in_place(hosts, "127.0.0.1\tlocalhost\n")
+    try:
+        hostname = kernel_hostname(pod, services.naming.domain)
+    except LongName as error:
+        raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from error
+    return SandboxConfig(
+        uid=uid,
+        name=meta.name(pod),
+        namespace=meta.namespace(pod),
+        attempt=0,
+        hostname=hostname,
+        directory=directory,
+        hosts=hosts,
+        resolv_conf=resolver,
+        host_network=bool(spec.get("hostNetwork")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        share_processes=bool(spec.get("shareProcessNamespace")),
+        sysctls=pod_sysctls(pod),
+        memory_directories=services.volumes.memory_directories(pod),
+        cgroup=_make_cgroup(pod, services),
+    )
+
+
+def _make_cgroup(pod: Object, services: NodeServices) -> str:
+    try:
+        path = services.cgroups.make(pod)
+    except CgroupError as error:
+        message = f"failed to ensure that the pod {meta.uid(pod)} cgroups exist and are correctly applied: {error}"
+        raise RuntimeFailure("FailedCreatePodSandBox", message) from error
+    if lack := services.cgroups.lack(pod):
+        services.recorder.event(pod, "Warning", "LimitsNotEnforced", lack)
+    return path

@@ -1,0 +1,213 @@
+"""Plans what the processes of the `host` runtime's containers are started with and within."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, seccomp
+from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
+from kubecore.kubelet.runtime.isolation import Isolation
+from kubecore.kubelet.runtime.launching import Namespaces
+from kubecore.kubelet.runtime.processes import Ended, Running
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass
+class Container:
+    status: ContainerStatus
+    config: ContainerConfig
+    scratch: Path
+    running: Running | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    kill_timer_at: float = float("inf")
+    cgroup: str = ""
+
+
+@dataclass
+class Sandbox:
+    """`first`: the process that the pod's shared pid namespace belongs to, None where containers have their own."""
+
+    status: SandboxStatus
+    config: SandboxConfig
+    namespaces: Namespaces
+    shared_memory: Path | None
+    first: launching.Process | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class LaunchPlans:
+    """`node`: what marks the node's processes (`leftovers.node_mark`)."""
+
+    isolation: Isolation
+    node: str
+
+    def own_processes(self, config: SandboxConfig) -> bool:
+        """Whether a container sees no processes of the host."""
+        return self.isolation.namespaces and not config.host_pid
+
+    def is_first(self, sandbox: Sandbox, container: Container) -> bool:
+        """Its process is a pid namespace's first, with which all the others there end."""
+        return self.own_processes(sandbox.config) and not container.config.target and sandbox.first is None
+
+    def first_of_sandbox(self, namespaces: Namespaces, null: int) -> launching.Launch:
+        """The process that holds the pid namespace of a pod whose containers share it. It does nothing but wait, and
+        as it does not care for its children's ends, the kernel forgets those that nobody else waits for."""
+        return launching.Launch(
+            arguments=("/bin/sh", "-c", "trap '' CHLD; exec sleep 2147483647"),
+            environment={"PATH": _DEFAULT_PATH},
+            directory="/",
+            stdio=(null, null, null),
+            join=namespaces.to_join(),
+            namespaces=launching.NEW_PID,
+            capabilities=0,
+            no_new_privileges=True,
+        )
+
+    def container(
+        self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int], target: Running | None
+    ) -> launching.Launch:
+        """`target`: the container whose processes this one is to see, if not its own only. Raises MountFailure."""
+        config = container.config
+        launch = self._bare(sandbox, container, stdio)
+        if not self.isolation.namespaces:
+            return as_ourselves(replace(launch, environment={**_volume_variables(config.mounts), **launch.environment}))
+        namespaces = launching.NEW_MOUNT
+        own_processes = self.own_processes(sandbox.config)
+        join = sandbox.namespaces.to_join()
+        if own_processes and target is not None:
+            join.append((target.pidfd, launching.NEW_PID))
+        elif own_processes and sandbox.first is not None:
+            join.append((sandbox.first.pidfd, launching.NEW_PID))
+        elif own_processes:
+            namespaces |= launching.NEW_PID
+        steps = mounting.container_steps(
+            [*_file_mounts(sandbox.config), *config.mounts],
+            scratch=container.scratch,
+            shared_memory=sandbox.shared_memory,
+            own_processes=own_processes,
+            own_devices=not config.privileged,
+            also=config.working_directory,
+            read_only_root=config.read_only_root,
+        )
+        if self.isolation.user_namespace and not launch.through_user_namespace:
+            launch = as_ourselves(launch)
+        return replace(launch, join=join, namespaces=namespaces, steps=steps)
+
+    def _bare(self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int]) -> launching.Launch:
+        """As whom and with which rights, not yet where."""
+        config = container.config
+        environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
+        environment.update(config.environment)
+        if not self.is_first(sandbox, container):
+            environment[leftovers.VARIABLE] = leftovers.container_mark(self.node, container.status.id)
+        identity = config.identity
+        confined = self.isolation.namespaces and config.capabilities is not None
+        kept = config.capabilities if config.capabilities is not None else capabilities.ALL
+        filtered = self.isolation.namespaces and config.seccomp == "runtime-default"
+        return launching.Launch(
+            arguments=config.argv,
+            environment=environment,
+            directory=config.working_directory or "/",
+            stdio=stdio,
+            user=identity.user,
+            group=identity.group,
+            groups=self._groups(config),
+            through_user_namespace=self.isolation.user_namespace and bool(identity.user or identity.group),
+            no_new_privileges=config.no_new_privileges,
+            capabilities=capabilities.mask(kept) if confined else None,
+            filters=seccomp.runtime_default(kept) if filtered else (),
+            oom_score_adj=_clamp_oom_score(config.oom_score_adj),
+        )
+
+    def _groups(self, config: ContainerConfig) -> Sequence[int] | None:
+        if self.isolation.user_namespace or not self.isolation.namespaces:
+            return None  # a user namespace of one's own making cannot set groups
+        return config.identity.supplemental_groups
+
+    def inside(
+        self,
+        sandbox: Sandbox,
+        container: Container,
+        running: Running,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        terminal: bool,
+    ) -> launching.Launch:
+        """A further process in a running container."""
+        launch = self._bare(sandbox, container, stdio)
+        if not self.isolation.namespaces:
+            volumes = _volume_variables(container.config.mounts)
+            launch = replace(launch, environment={**volumes, **launch.environment})
+        environment = {"TERM": "xterm", **launch.environment} if terminal else launch.environment
+        launch = replace(
+            launch,
+            arguments=tuple(argv),
+            environment=environment,
+            join=self._within(sandbox, running),
+            terminal=terminal,
+        )
+        if self.isolation.user_namespace or not self.isolation.namespaces:
+            return as_ourselves(launch)
+        return launch
+
+    def _within(self, sandbox: Sandbox, running: Running) -> list[tuple[int, int]]:
+        """Everything the container's process is in, entered through its pidfd at once."""
+        if not self.isolation.namespaces:
+            return []
+        kinds = launching.NEW_MOUNT | launching.NEW_UTS
+        for held, kind in (
+            (sandbox.namespaces.user >= 0, launching.NEW_USER),
+            (sandbox.namespaces.network >= 0, launching.NEW_NETWORK),
+            (sandbox.namespaces.ipc >= 0, launching.NEW_IPC),
+            (self.own_processes(sandbox.config), launching.NEW_PID),
+        ):
+            if held:
+                kinds |= kind
+        return [(running.pidfd, kinds)]
+
+    def terminal_owner(self, container: Container) -> int | None:
+        return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
+
+
+def as_ourselves(launch: launching.Launch) -> launching.Launch:
+    """Without a change of identity: we may not, or the namespace that is entered has done it."""
+    return replace(launch, user=None, group=None, groups=None, through_user_namespace=False)
+
+
+def _file_mounts(config: SandboxConfig) -> list[Mount]:
+    mounts = []
+    if config.hosts is not None:
+        mounts.append(Mount(config.hosts, "/etc/hosts"))
+    if config.resolv_conf is not None:
+        mounts.append(Mount(config.resolv_conf, "/etc/resolv.conf"))
+    return mounts
+
+
+def _clamp_oom_score(wanted: int) -> int:
+    """Lowering one's score takes CAP_SYS_RESOURCE, which containers seldom have: stay where we are then."""
+    with suppress(OSError, ValueError):
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        return max(wanted, own) if wanted < own else wanted
+    return wanted
+
+
+def _volume_variables(mounts: Sequence[Mount]) -> dict[str, str]:
+    """Where volumes are when they cannot be mounted: KUBECORE_VOLUME_ETC_CONFIG for the one at /etc/config."""
+    names = {}
+    for one in mounts:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", one.target.strip("/")).upper()
+        source = one.source / one.sub_path
+        if one.sub_path and not source.exists():
+            source.mkdir(parents=True)
+        names[f"KUBECORE_VOLUME_{name}"] = str(source)
+    return names

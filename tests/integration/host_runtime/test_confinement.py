@@ -1,0 +1,132 @@
+# ruff: noqa: ASYNC240
+"""What containers of the host runtime are kept from, with real processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kubecore.kubelet.runtime import capabilities
+from kubecore.kubelet.runtime.interface import (
+    ContainerState,
+    Mount,
+    RuntimeFailure,
+)
+from tests.integration.host_runtime.conftest import Node, processes, settled
+
+
+async def test_root_has_the_capabilities_it_was_given_and_no_others(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    given = capabilities.resulting(add=["SYS_TIME"], drop=["NET_RAW", "CAP_CHOWN"])
+    held = await isolated.output(sandbox, "grep Cap[EB] /proc/self/status", capabilities=given)
+    wanted = capabilities.mask(given & capabilities.of_this_process())
+    assert {int(line.split()[1], 16) for line in held.splitlines()} == {wanted}
+
+
+async def test_a_command_in_a_container_has_its_capabilities(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    container = await isolated.start(sandbox, "sleep", "1000", capabilities=frozenset({"KILL"}))
+    result = await isolated.runtime.exec_sync(container, ["grep", "CapEff", "/proc/self/status"], 60)
+    assert int(result.stdout.split()[1], 16) == capabilities.mask(["KILL"])
+
+
+async def test_the_default_profile_refuses_what_containers_have_no_use_for(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    script = "unshare --uts true; unshare --uts true || grep Seccomp: /proc/self/status; echo well"
+    said = await isolated.output(sandbox, script, seccomp="runtime-default", capabilities=capabilities.DEFAULT)
+    assert said.count("unshare failed: Operation not permitted") == 2
+    assert "Seccomp:\t2" in said
+    assert said.endswith("well")
+
+
+async def test_a_container_without_a_profile_may_call_what_it_likes(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    assert await isolated.output(sandbox, "grep Seccomp: /proc/self/status") == "Seccomp:\t0"
+
+
+async def test_a_read_only_root_leaves_volumes_and_devices_writable(isolated: Node) -> None:
+    volume = isolated.root / "volume"
+    volume.mkdir()
+    kept = isolated.root / "kept"
+    kept.mkdir()
+    sandbox, _ = await isolated.sandbox()
+    script = f"touch /made {kept}/made; touch /no/such/place/made && echo x > /dev/null && echo written"
+    mounts = (Mount(volume, "/no/such/place"),)
+    said = await isolated.output(sandbox, script, mounts=mounts, read_only_root=True)
+    assert said.count("Read-only file system") == 2
+    assert said.endswith("written")
+    assert (volume / "made").exists()
+
+
+async def test_containers_of_a_pod_may_share_their_processes(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox(share_processes=True)
+    marker = f"7{os.getpid()}{isolated.pods}"
+    first = await isolated.start(sandbox, "sleep", marker, name="first")
+    said = await isolated.output(sandbox, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo; echo $$", name="second")
+    assert f"sleep {marker}" in said
+    assert said.splitlines()[-1] != "1"
+    assert isolated.runtime.container_status(first).state is ContainerState.RUNNING
+    await isolated.runtime.stop_pod_sandbox(sandbox)
+    assert processes(marker) == []
+
+
+async def test_the_end_of_a_container_ends_all_of_it_though_processes_are_shared(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox(share_processes=True)
+    marker = f"6{os.getpid()}{isolated.pods}"
+    await isolated.start(sandbox, "sh", "-c", f"setsid sleep {marker} & sleep 0.01")
+    await isolated.end()
+    assert await settled(lambda: processes(marker) == [])
+
+
+async def test_sysctls_are_set_for_the_pod_alone_or_said_to_be_out_of_reach(isolated: Node) -> None:
+    wanted = (("kernel.shm_rmid_forced", "1"), ("net.ipv4.ip_unprivileged_port_start", "77"))
+    status = await isolated.run_sandbox(sysctls=wanted)
+    script = "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start"
+    said = (await isolated.output(status.id, script)).split()
+    here = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text().strip()
+    own_network = isolated.network.mode == "netns"
+    assert said == ["1", "77" if own_network else here]
+    assert here != "77"
+    assert any("ip_unprivileged_port_start" in note for note in status.notes) != own_network
+
+
+# --- paths within volumes
+
+
+async def test_a_path_within_a_volume_is_mounted_and_made_if_it_is_missing(isolated: Node) -> None:
+    volume = isolated.root / "volume"
+    (volume / "there").mkdir(parents=True)
+    (volume / "there/file").write_text("content")
+    (volume / "link").symlink_to("there")
+    sandbox, _ = await isolated.sandbox()
+    mounts = (
+        Mount(volume, "/no/such/link", sub_path="link"),
+        Mount(volume, "/no/such/file", sub_path="there/file"),
+        Mount(volume, "/no/such/new", sub_path="new/deeper"),
+    )
+    script = "cat /no/such/link/file /no/such/file; touch /no/such/new/made"
+    assert await isolated.output(sandbox, script, mounts=mounts) == "contentcontent"
+    assert (volume / "new/deeper/made").exists()
+
+
+@pytest.mark.parametrize("target", ["/etc", "../outside", "/proc/self/root/etc"])
+async def test_a_link_in_a_volume_does_not_lead_a_mount_out_of_it(isolated: Node, target: str) -> None:
+    volume, outside = isolated.root / "volume", isolated.root / "outside"
+    volume.mkdir()
+    outside.mkdir()
+    (volume / "link").symlink_to(target)
+    sandbox, _ = await isolated.sandbox()
+    with pytest.raises(RuntimeFailure, match="failed to mount subPath"):
+        await isolated.start(sandbox, "true", mounts=(Mount(volume, "/no/such/place", sub_path="link/sub"),))
+    assert list(outside.iterdir()) == []
+
+
+async def test_what_is_read_only_below_is_so_with_the_mounts_in_it(isolated: Node) -> None:
+    outer, inner = isolated.root / "outer", isolated.root / "inner"
+    (outer / "place").mkdir(parents=True)
+    inner.mkdir()
+    sandbox, _ = await isolated.sandbox()
+    mounts = (Mount(outer, "/no/such", read_only=True, read_only_below=True), Mount(inner, "/no/such/place"))
+    assert "Read-only" in await isolated.output(sandbox, "touch /no/such/place/made", mounts=mounts)

@@ -1,0 +1,97 @@
+"""What containers of the host runtime are limited to, by the control groups of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kubecore.kubelet.cgroups import detection
+from kubecore.kubelet.cgroups.interface import Cgroups, Limits
+from kubecore.kubelet.runtime.interface import ContainerState
+from tests.integration.host_runtime.conftest import Node, processes, settled, until
+
+MEBI = 1024 * 1024
+POD = "podtest"
+
+
+@pytest.fixture
+def cgroups(node: Node) -> Iterator[Cgroups]:
+    found = detection.detect(f"test-{os.getpid()}")
+    if found.cgroups is None:
+        pytest.skip(found.reason)
+    found.cgroups.make(POD, Limits(1024), inner=True)
+    node.runtime.cgroups = found.cgroups
+    yield found.cgroups
+    found.cgroups.close()
+
+
+def groups() -> list[Path]:
+    """All that is left of this test's."""
+    return [one for one in Path("/sys/fs/cgroup").glob(f"**/kubecore-test-{os.getpid()}/**/*") if one.is_dir()]
+
+
+async def test_a_container_that_takes_more_memory_than_it_may_is_killed_and_says_why(
+    node: Node, cgroups: Cgroups
+) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    script = "head -c 100000000 /dev/zero | tail > /dev/null"
+    await node.start(sandbox, "/bin/sh", "-c", script, limits=Limits(memory=16 * MEBI))
+    status = await node.end()
+    assert (status.state, status.exit_code, status.reason) == (ContainerState.EXITED, 137, "OOMKilled")
+
+
+async def test_a_container_that_stays_within_its_limits_ends_as_it_likes(node: Node, cgroups: Cgroups) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    await node.start(sandbox, "/bin/sh", "-c", "exit 3", limits=Limits(memory=64 * MEBI))
+    status = await node.end()
+    assert (status.exit_code, status.reason) == (3, "")
+
+
+async def test_a_fork_bomb_stays_within_the_limit_of_processes(node: Node, cgroups: Cgroups) -> None:
+    cgroups.limit(POD, Limits(1024, pids=8))
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    marker = f"5{os.getpid()}{node.pods}"
+    log = node.root / "bomb.log"
+    script = f"for i in $(seq 30); do sleep {marker} & done; wait"
+    container = await node.start(sandbox, "/bin/sh", "-c", script, log_path=log)
+    await until(lambda: b"fork" in log.read_bytes())
+    assert len(processes(marker)) <= 8
+    await node.runtime.stop_container(container, 0)
+
+
+async def test_limits_hold_for_commands_in_a_container_and_may_be_changed(node: Node, cgroups: Cgroups) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    container = await node.start(sandbox, "sleep", "1000", limits=Limits(512, 50_000, 32 * MEBI))
+    own = await node.runtime.exec_sync(container, ["cat", "/proc/self/cgroup"], 60)
+    assert f"{POD}/{container}" in own.stdout.decode()
+    await node.runtime.update_container_limits(container, Limits(512, 50_000, 48 * MEBI))
+    written = [one.read_text().strip() for one in limit_files(container)]
+    assert written == [str(48 * MEBI)]
+
+
+def limit_files(container: str) -> list[Path]:
+    names = ("memory.limit_in_bytes", "memory.max")
+    return [one for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{POD}/{container}/{name}")]
+
+
+async def test_nothing_is_left_of_the_groups_of_what_has_ended(node: Node, cgroups: Cgroups) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    container = await node.start(sandbox, "sleep", "1000")
+    assert groups()
+    await node.runtime.remove_pod_sandbox(sandbox)
+    assert not [one for one in groups() if container in one.name]
+    cgroups.remove(POD)
+    cgroups.close()
+    assert groups() == []
+
+
+async def test_the_next_start_ends_what_is_left_in_the_groups_of_a_dead_run(node: Node, cgroups: Cgroups) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    marker = f"4{os.getpid()}{node.pods}"
+    await node.start(sandbox, "sleep", marker)
+    cgroups.start()
+    assert (await node.end()).signal == 9
+    assert await settled(lambda: processes(marker) == [])

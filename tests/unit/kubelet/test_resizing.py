@@ -1,0 +1,76 @@
+"""Pods that are resized while they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.kubelet.cgroups.interface import Limits
+from kubecore.kubelet.runtime.interface import RuntimeFailure
+from tests.unit.kubelet.conftest import Node, container
+
+Object = dict[str, Any]
+
+
+def sized(cpu: str, **fields: Any) -> Object:
+    return container(resources={"requests": {"cpu": cpu}, "limits": {"cpu": cpu, "memory": "1Mi"}}, **fields)
+
+
+async def resize(node: Node, wanted: Object) -> None:
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [wanted]})
+    await node.settle()
+
+
+def conditions(node: Node) -> list[tuple[str, str]]:
+    found = [one for one in node.status()["conditions"] if one["type"].startswith("PodResize")]
+    return [(one["type"], one["reason"]) for one in found]
+
+
+async def test_a_running_container_gets_other_limits_and_is_not_restarted(node: Node) -> None:
+    await node.run(sized("10m"))
+    await resize(node, sized("20m"))
+    assert node.runtime.limits["main"] == Limits(20, 2000, 1024 * 1024)
+    assert node.container()["resources"]["limits"]["cpu"] == "20m"
+    assert node.container()["allocatedResources"]["cpu"] == "20m"
+    assert (node.container()["restartCount"], conditions(node)) == (0, [])
+    assert len(node.events("ResizeStarted")) == len(node.events("ResizeCompleted")) == 1
+
+
+async def test_a_container_whose_policy_says_so_is_restarted_with_its_new_limits(node: Node) -> None:
+    policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    await node.run(sized("10m", resizePolicy=policy))
+    await resize(node, sized("20m", resizePolicy=policy))
+    await node.settle(60)
+    assert node.runtime.config("main").limits.cpu_quota == 2000
+    assert node.container()["restartCount"] == 1
+
+
+async def test_what_no_node_of_this_size_can_give_is_infeasible_and_the_old_limits_stay(node: Node) -> None:
+    await node.run(sized("10m"))
+    await resize(node, sized("1000"))
+    assert conditions(node) == [("PodResizePending", "Infeasible")]
+    assert node.container()["resources"]["limits"]["cpu"] == "10m"
+    assert node.runtime.limits == {}
+    await resize(node, sized("10m"))
+    assert conditions(node) == []
+
+
+async def test_what_others_have_taken_is_deferred_until_they_are_gone(node: Node) -> None:
+    free = int(node.api.get("nodes", "node")["status"]["allocatable"]["cpu"])  # type: ignore[index]
+    await node.run(sized("10m"), name="pod")
+    await node.run(sized(str(free - 1)), name="other")
+    await resize(node, sized(f"{free}"))
+    assert conditions(node) == [("PodResizePending", "Deferred")]
+    await node.delete("other")
+    await node.settle(31)
+    assert conditions(node) == []
+    assert node.container()["resources"]["limits"]["cpu"] == str(free)
+
+
+async def test_a_resize_that_the_kernel_refuses_is_told_and_tried_again(node: Node) -> None:
+    await node.run(sized("10m"))
+    node.runtime.fail_update.append(RuntimeFailure("UpdateContainerError", "device or resource busy"))
+    await resize(node, sized("20m"))
+    assert conditions(node) == [("PodResizeInProgress", "Error")]
+    await node.settle(10)
+    assert conditions(node) == []
+    assert node.runtime.limits["main"].cpu_quota == 2000
