@@ -197,6 +197,9 @@ def kubelet(
         str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
     ] = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
+    pod_manifest_path: Annotated[
+        Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods' files, or one such file.")
+    ] = None,
     pod_max_pids: Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")] = -1,
     allowed_unsafe_sysctls: Annotated[
         str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
@@ -228,6 +231,7 @@ def kubelet(
             server_key=tls_private_key_file,
             cluster_dns=options.split(cluster_dns),
             cluster_domain=cluster_domain,
+            pod_manifest_path=pod_manifest_path,
             pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
             allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
         )

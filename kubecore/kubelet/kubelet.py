@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ from kubecore.kubelet import logs, loopback_ranges
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork
 from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
@@ -33,6 +35,7 @@ from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.server import KubeletServer, ServerConfig
+from kubecore.kubelet.static_pods import MirrorWriter, StaticPods
 from kubecore.kubelet.stats import NodeStats, RunningPod
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
@@ -82,6 +85,8 @@ class KubeletConfig:
     """Processes and threads of a pod, None for no limit."""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
+    pod_manifest_path: Path | None = None
+    """A folder of static pods' files, or one such file."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""
 
@@ -113,6 +118,8 @@ class Kubelet:
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._services: NodeServices | None = None
+        folder = config.pod_manifest_path or config.root_dir / "manifests"
+        self._static = StaticPods(client, clock, folder, self._node, self)
         self.stats = NodeStats(clock, config.node_name, self._running_pods)
 
     def _node_informer(self) -> SharedInformer:
@@ -185,6 +192,8 @@ class Kubelet:
                 group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
                 group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
                 group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
+                if config.pod_manifest_path is not None:
+                    group.create_task(self._static.run(), name=f"kubelet static pods {config.node_name}")
         finally:
             self.ready.clear()
             await self._shut_down(server)
@@ -243,7 +252,9 @@ class Kubelet:
         await self._nodes.wait_synced()
         self._nodes.add_handler(on_update=self._node_updated)
         await pods.wait_synced()
-        self._remove_orphans({meta.uid(pod) for pod in pods.list()})
+        if self._config.pod_manifest_path is not None:
+            self._static.look()
+        self._remove_orphans({meta.uid(pod) for pod in pods.list()} | set(self._workers))
         pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
 
     async def _shut_down(self, server: KubeletServer) -> None:
@@ -321,16 +332,44 @@ class Kubelet:
     # ---- pods
 
     def _pod_added(self, pod: Object) -> None:
-        if self._services is None or meta.uid(pod) in self._workers:
-            return
-        worker = PodWorker(pod, self._services)
-        self._workers[worker.uid] = worker
-        task = asyncio.create_task(self._run(worker), name=f"kubelet pod {meta.key(pod)}")
-        self._tasks[worker.uid] = task
+        if MIRROR in meta.annotations(pod):
+            self._static.mirror_seen(pod, self._wake)
+        elif self._services is not None and meta.uid(pod) not in self._workers:
+            self._start_worker(PodWorker(pod, self._services))
 
-    async def _run(self, worker: PodWorker) -> None:
+    def start_static(self, pod: Object, writer: MirrorWriter) -> None:
+        """As soon as one of the same name has ended."""
+        if self._services is None:
+            raise RuntimeError("the kubelet has not started")
+        former = self.worker(meta.namespace(pod), meta.name(pod))
+        after = self._tasks.get(former.uid) if former is not None else None
+        self._start_worker(PodWorker(pod, self._services, writer), after=after, finally_=writer.remove)
+
+    def stop_static(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.removed()
+
+    def _start_worker(
+        self,
+        worker: PodWorker,
+        *,
+        after: asyncio.Task[None] | None = None,
+        finally_: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._workers[worker.uid] = worker
+        run = self._run(worker, after, finally_)
+        self._tasks[worker.uid] = asyncio.create_task(run, name=f"kubelet pod {meta.key(worker.pod)}")
+
+    async def _run(
+        self, worker: PodWorker, after: asyncio.Task[None] | None, finally_: Callable[[], Awaitable[None]] | None
+    ) -> None:
         try:
+            if after is not None:
+                await asyncio.wait([after])
             await worker.run()
+            if finally_ is not None:
+                await finally_()
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -341,6 +380,9 @@ class Kubelet:
     def _pod_updated(self, old: Object, new: Object) -> None:
         if meta.uid(old) != meta.uid(new):
             self._pod_removed(old)
+        if MIRROR in meta.annotations(new):
+            self._static.mirror_seen(new, self._wake)
+            return
         worker = self._workers.get(meta.uid(new))
         if worker is None:
             self._pod_added(new)
@@ -348,6 +390,9 @@ class Kubelet:
             worker.update(new)
 
     def _pod_removed(self, pod: Object) -> None:
+        if MIRROR in meta.annotations(pod):
+            self._static.mirror_gone(pod, self._wake)
+            return
         worker = self._workers.get(meta.uid(pod))
         if worker is not None:
             worker.removed()

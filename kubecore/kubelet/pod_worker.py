@@ -49,7 +49,8 @@ _FINAL = ("Succeeded", "Failed")
 class PodWorker:
     """`run` returns when nothing of the pod is left on the node."""
 
-    def __init__(self, pod: Object, services: NodeServices) -> None:
+    def __init__(self, pod: Object, services: NodeServices, writer: StatusWriter | None = None) -> None:
+        """`writer`: of a pod that is not in the API as it is."""
         self.pod = pod
         self.uid = meta.uid(pod)
         self._services = services
@@ -57,7 +58,7 @@ class PodWorker:
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
         self._resizer = Resizer(services, self._operations)
-        self._status = StatusWriter(services.client, pod)
+        self._status = writer or StatusWriter(services.client, pod)
         self._wakened = asyncio.Event()
         self._wakened.set()
         self._timers: dict[str, Timer] = {}

@@ -24,6 +24,10 @@ class StatusWriter:
         if _version(pod) >= _version(self._newest):
             self._newest = pod
 
+    def forget(self, pod: Object) -> None:
+        """Whatever was written: the API has this one now."""
+        self._newest, self._written = pod, None
+
     def current(self, pod: Object) -> Object:
         """The pod with the newest status known."""
         return {**pod, "status": self._newest.get("status") or {}}
