@@ -198,7 +198,8 @@ def kubelet(
     ] = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
     pod_manifest_path: Annotated[
-        Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods' files, or one such file.")
+        Path | None,
+        typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one."),
     ] = None,
     pod_max_pids: Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")] = -1,
     allowed_unsafe_sysctls: Annotated[
