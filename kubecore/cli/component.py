@@ -17,7 +17,7 @@ from kubecore.cli.admission_options import (
     EnableAdmissionPlugins,
 )
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.leading import Leading, leads
+from kubecore.cli.leading import Leading, leads, positive_duration, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.up import (
     AuthorizationMode,
@@ -30,6 +30,7 @@ from kubecore.cli.up import (
     run_on_loop,
     told,
 )
+from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -205,6 +206,22 @@ def kubelet(
     allowed_unsafe_sysctls: Annotated[
         str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
     ] = "",
+    eviction_hard: Annotated[
+        str, typer.Option(help="When pods are ended at once, such as memory.available<100Mi,nodefs.available<10%.")
+    ] = DEFAULT_HARD,
+    eviction_soft: Annotated[str, typer.Option(help="When pods are ended after a while.")] = "",
+    eviction_soft_grace_period: Annotated[
+        str, typer.Option(help="After which while, such as memory.available=1m30s.")
+    ] = "",
+    eviction_minimum_reclaim: Annotated[
+        str, typer.Option(help="How much more must be free then, such as nodefs.available=500Mi.")
+    ] = "",
+    eviction_max_pod_grace_period: Annotated[
+        int, typer.Option(help="Seconds that a pod has then, at most, for a soft threshold.")
+    ] = 0,
+    eviction_pressure_transition_period: Annotated[
+        str, typer.Option(help="How long a node's condition stays once it was found.", callback=positive_duration)
+    ] = "5m0s",
     verbosity: Verbosity = 0,
 ) -> None:
     """One node alone, in loopback mode."""
@@ -212,10 +229,19 @@ def kubelet(
 
     from kubecore.clock import RealClock
     from kubecore.kubelet import loopback_ranges
+    from kubecore.kubelet.eviction.manager import EvictionConfig
+    from kubecore.kubelet.eviction.thresholds import BadThreshold, parse
     from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
+    try:
+        limits = parse(eviction_hard, eviction_soft, eviction_soft_grace_period, eviction_minimum_reclaim)
+    except BadThreshold as error:
+        raise typer.BadParameter(str(error)) from error
+    eviction = EvictionConfig(
+        limits, seconds(eviction_pressure_transition_period), float(eviction_max_pod_grace_period)
+    )
     claims: list[Claim] = []
 
     def make(client: Client) -> Component:
@@ -232,6 +258,7 @@ def kubelet(
             server_key=tls_private_key_file,
             cluster_dns=options.split(cluster_dns),
             cluster_domain=cluster_domain,
+            eviction=eviction,
             pod_manifest_path=pod_manifest_path,
             pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
             allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),

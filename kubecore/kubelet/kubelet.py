@@ -20,12 +20,15 @@ from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.kubelet import logs, loopback_ranges
 from kubecore.kubelet.cgroups import detection
+from kubecore.kubelet.eviction import thresholds
+from kubecore.kubelet.eviction.manager import EvictionConfig, EvictionManager
+from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork
-from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node import PRESSURES, Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
@@ -85,6 +88,7 @@ class KubeletConfig:
     """Processes and threads of a pod, None for no limit."""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
+    eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
     pod_manifest_path: Path | None = None
     """A folder of static pods' files, or one such file."""
     runtimes: tuple[Runtime, ...] = field(default=())
@@ -120,6 +124,17 @@ class Kubelet:
         self._services: NodeServices | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
+        self._pressures: frozenset[str] = frozenset()
+        self._eviction_changed: Callable[[], None] = lambda: None
+        self._eviction = EvictionManager(
+            clock,
+            config.eviction,
+            config.root_dir,
+            NodePods(config.root_dir, self._workers.values),
+            changed=self._pressure_changed,
+            reclaim=self._reclaim_disk,
+            tell=lambda reason, text: self._tell_of_node(reason, text, "Warning"),
+        )
         self.stats = NodeStats(clock, config.node_name, self._running_pods)
 
     def _node_informer(self) -> SharedInformer:
@@ -181,7 +196,10 @@ class Kubelet:
                 runtime.subscribe(self._container_ended)
             machine = Machine.read(config.root_dir)
             server.listen(self._network.host_ips[0])
-            keeper = NodeKeeper(self._client, self._clock, self._identity(server.port), machine)
+            keeper = NodeKeeper(
+                self._client, self._clock, self._identity(server.port), machine, lambda: self._eviction.conditions
+            )
+            self._eviction_changed = keeper.changed
             self._services = self._make_services(machine)
             await keeper.register()
             self._tell_of_start()
@@ -191,6 +209,7 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
                 group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
+                group.create_task(self._eviction.run(), name=f"kubelet eviction {config.node_name}")
                 group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
                 if config.pod_manifest_path is not None:
                     group.create_task(self._static.run(), name=f"kubelet static pods {config.node_name}")
@@ -213,8 +232,22 @@ class Kubelet:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
         self._recorder.event(node, kind, reason, message)
 
+    def _pressure_changed(self) -> None:
+        held = self._eviction.conditions
+        for kind, (without, with_it) in PRESSURES.items():
+            if (kind in held) != (kind in self._pressures):
+                reason = (with_it if kind in held else without)[0].removeprefix("Kubelet")
+                name = self._config.node_name
+                self._tell_of_node(f"Node{reason}", f"Node {name} status is now: Node{reason}")
+        self._pressures = held
+        self._eviction_changed()
+
+    async def _reclaim_disk(self) -> bool:
+        """Without harm to pods. True if anything was freed."""
+        return False
+
     def _tell_of_start(self) -> None:
-        """As `kubectl describe node` shows it. Of pressure nothing is told, since nothing measures it yet."""
+        """As `kubectl describe node` shows it."""
         self._tell_of_node("Starting", "Starting kubelet.")
         self._tell_of_node("NodeReady", f"Node {self._config.node_name} status is now: NodeReady")
         if self._cgroups.cgroups is None and self._cgroups.reason:
@@ -298,7 +331,11 @@ class Kubelet:
             volumes=VolumeManager(config.root_dir / "pods", self._clock),
             tokens=TokenManager(self._client, self._clock),
             admission=PodAdmission(
-                self._node, self._ask_for_node, self._admitted, allowed_sysctls=config.allowed_unsafe_sysctls
+                self._node,
+                self._ask_for_node,
+                self._admitted,
+                allowed_sysctls=config.allowed_unsafe_sysctls,
+                pressure=self._eviction.refusal,
             ),
             cgroups=self._cgroups,
             runtime_for=self._runtime_for,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import platform
 import shutil
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -129,19 +132,30 @@ def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Obje
     }
 
 
-_CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-)
+# Condition -> (reason, message) where it does not hold, and where it does.
+PRESSURES = {
+    "MemoryPressure": (
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+    ),
+    "PIDPressure": (
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+    ),
+}
+_READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
 
 
-def node_conditions(now: datetime, known: list[Object]) -> list[Object]:
-    """Of a node that is well. `known`: what the API has, whose transition times stay where nothing changed."""
+def node_conditions(now: datetime, known: list[Object], pressures: Collection[str] = ()) -> list[Object]:
+    """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold."""
     held = {one.get("type"): one for one in known}
+    wanted = [(kind, str(kind in pressures), *texts[kind in pressures]) for kind, texts in PRESSURES.items()]
     conditions = []
-    for kind, state, reason, message in _CONDITIONS:
+    for kind, state, reason, message in (*wanted, _READY):
         old = held.get(kind, {})
         since = old.get("lastTransitionTime") if old.get("status") == state else None
         conditions.append(
@@ -157,8 +171,10 @@ def node_conditions(now: datetime, known: list[Object]) -> list[Object]:
     return conditions
 
 
-def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object]) -> Object:
-    """`known`: as for `node_conditions`."""
+def node_status(
+    identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object], pressures: Collection[str] = ()
+) -> Object:
+    """`known`, `pressures`: as for `node_conditions`."""
     return {
         "addresses": [
             *({"type": "InternalIP", "address": address} for address in identity.addresses),
@@ -166,7 +182,7 @@ def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: 
         ],
         "allocatable": machine.allocatable(),
         "capacity": machine.capacity(),
-        "conditions": node_conditions(now, known),
+        "conditions": node_conditions(now, known, pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "nodeInfo": {
             "architecture": machine.architecture,
@@ -187,7 +203,17 @@ def node_status(identity: NodeIdentity, machine: Machine, now: datetime, known: 
 class NodeKeeper:
     """Registers the node, then keeps its lease and status fresh until cancelled."""
 
-    def __init__(self, client: Client, clock: Clock, identity: NodeIdentity, machine: Machine) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        identity: NodeIdentity,
+        machine: Machine,
+        pressures: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`pressures()`: the conditions of PRESSURES that hold."""
+        self._pressures = pressures
+        self._changed = asyncio.Event()
         self._client = client
         self._clock = clock
         self._identity = identity
@@ -229,7 +255,8 @@ class NodeKeeper:
     async def report(self) -> None:
         """Write the status."""
         known = (self._node.get("status") or {}).get("conditions") or []
-        status = node_status(self._identity, self._machine, self._clock.now(), known)
+        self._changed.clear()
+        status = node_status(self._identity, self._machine, self._clock.now(), known, self._pressures())
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
         addresses = status.pop("addresses")
         if (self._node.get("status") or {}).get("addresses") != addresses:
@@ -240,9 +267,15 @@ class NodeKeeper:
         name = self._identity.name
         return await self._client.patch("nodes", name, {"status": status}, patch_type=patch_type, subresource="status")
 
+    def changed(self) -> None:
+        """The conditions have: report it at once."""
+        self._changed.set()
+
     async def keep_status(self) -> None:
         while True:
-            await self._clock.sleep(STATUS_SECONDS)
+            with suppress(TimeoutError):
+                async with self._clock.timeout(STATUS_SECONDS):
+                    await self._changed.wait()
             try:
                 await self.report()
             except StatusError as error:

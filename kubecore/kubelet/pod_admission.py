@@ -87,7 +87,10 @@ class PodAdmission:
         admitted: Callable[[], Iterable[Object]],
         *,
         allowed_sysctls: Iterable[str] = (),
+        pressure: Callable[[Object], str] = lambda pod: "",
     ) -> None:
+        """`pressure(pod)`: why what the node is short of keeps the pod away, "" if it does not."""
+        self._pressure = pressure
         self._allowed_sysctls = tuple(allowed_sysctls)
         self._node = node
         self._ask = ask
@@ -95,6 +98,8 @@ class PodAdmission:
 
     async def refusal(self, pod: Object) -> Refusal | None:
         """Decided in one step, so that of two pods that come at a time the one sees the other."""
+        if why := self._pressure(pod):
+            return Refusal("Evicted", why)
         found = self._refusal(pod, self._node())
         return found if found is None else self._refusal(pod, await self._ask())
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,13 @@ _RESIZE_SECONDS = 10.0
 _FINAL = ("Succeeded", "Failed")
 
 
+@dataclass(frozen=True, slots=True)
+class _Eviction:
+    text: str
+    grace_seconds: float
+    disrupted: bool
+
+
 class PodWorker:
     """`run` returns when nothing of the pod is left on the node."""
 
@@ -69,6 +77,7 @@ class PodWorker:
         self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
         self._admitted = _start_time(pod) is not None
         self._removed = False
+        self._eviction: _Eviction | None = None
         self._terminating = False
         self._ended = False
         self._kill_at = float("inf")
@@ -90,6 +99,13 @@ class PodWorker:
         if self._terminating:
             self._shorten_grace()
         self.wake()
+
+    def evict(self, text: str, grace_seconds: float, *, disrupted: bool) -> None:
+        """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
+        if self._eviction is None:
+            self._services.recorder.event(self.pod, "Warning", "Evicted", text)
+            self._eviction = _Eviction(text, grace_seconds, disrupted)
+            self.wake()
 
     def wake(self) -> None:
         self._wakened.set()
@@ -199,7 +215,7 @@ class PodWorker:
         if self._failure:  # the API may not have heard of it
             await self._publish()
             return
-        if not await self._admit() or await self._deadline_passed():
+        if not await self._admit() or await self._evicted() or await self._deadline_passed():
             return
         volumes = await self._prepare()
         place = await self._ensure_sandbox(volumes)
@@ -317,6 +333,15 @@ class PodWorker:
         await self._publish()
         return True
 
+    async def _evicted(self) -> bool:
+        eviction = self._eviction
+        if eviction is None:
+            return False
+        await self._stop_containers(eviction.grace_seconds)
+        self._failure = ("Evicted", eviction.text)
+        await self._finish()
+        return True
+
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
         await self._stop_containers(self._grace())
@@ -343,6 +368,7 @@ class PodWorker:
             sandbox_ready=place is not None and not stopped and not self._terminating,
             failure=self._failure,
             ended=self._ended,
+            disruption=self._eviction.text if self._eviction and self._eviction.disrupted else "",
             resize_pending=self._resizer.pending,
             resize_error=self._resizer.error,
         )

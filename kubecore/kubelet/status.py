@@ -36,6 +36,8 @@ class PodFacts:
     failure: tuple[str, str] | None = None
     ended: bool = False
     """Every container has been stopped for good, whatever the restart policy: the pod is about to be removed."""
+    disruption: str = ""
+    """Why the kubelet ended it through no fault of its own."""
     resize_pending: tuple[str, str] | None = None
     resize_error: str = ""
 
@@ -150,6 +152,8 @@ def _conditions(
         ("ContainersReady", main_ready),
         ("PodScheduled", (True, "", "")),
     ]
+    if facts.disruption:
+        wanted.append(("DisruptionTarget", (True, "TerminationByKubelet", facts.disruption)))
     if facts.resize_pending is not None:
         wanted.append((RESIZE_PENDING, (True, *facts.resize_pending)))
     if facts.resize_error:

@@ -40,6 +40,15 @@ def of_processes(pid: int) -> Used | None:
     return Used(cpu, memory)
 
 
+def count_processes(pid: int) -> int:
+    """A process and its descendants."""
+    count, waiting = 0, [pid]
+    while waiting:
+        count += 1
+        waiting += _children(waiting.pop())
+    return count
+
+
 def of_machine() -> Used:
     """All that the machine does, idling and waiting for disks aside; memory without what is only cached."""
     user, nice, system, _, _, irq, softirq, steal = map(int, (_PROC / "stat").read_text().split()[1:9])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kubecore.clock import VirtualClock
+from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
 from tests.support.fake_api import FakeAPI
 from tests.unit.kubelet.fake_runtime import FakeRuntime
@@ -38,6 +39,7 @@ class Node:
             "runtimes": (self.runtime,),
             "cluster_dns": ("10.96.0.10",),
             "cgroups": False,
+            "eviction": EvictionConfig(()),
         }
         config = KubeletConfig(**{**values, **fields})
         self.kubelet = Kubelet(self.api.client("kubelet"), self.clock, config)

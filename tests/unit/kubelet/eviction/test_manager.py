@@ -1,0 +1,137 @@
+"""Pods of a node that is short of something, and pods that take more disk than they may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.kubelet.eviction import machine
+from kubecore.kubelet.eviction.manager import EvictionConfig
+from kubecore.kubelet.eviction.thresholds import Observation, parse
+from tests.unit.kubelet.conftest import Node, container
+
+Object = dict[str, Any]
+PLENTY = {"memory.available": Observation(1000, 1000), "nodefs.available": Observation(1000, 1000)}
+
+
+class Machine:
+    """What the node finds."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Observation] = dict(PLENTY)
+
+    def observe(self, root: Path) -> Mapping[str, Observation]:
+        return self.seen
+
+    def short(self, signal: str, available: int = 1) -> None:
+        self.seen[signal] = Observation(available, 1000)
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    one = Machine()
+    monkeypatch.setattr(machine, "observe", one.observe)
+    return one
+
+
+@pytest.fixture
+async def node(tmp_path: Path, found: Machine) -> AsyncIterator[Node]:
+    one = Node(tmp_path)
+    hard, soft = "memory.available<100,nodefs.available<100", "memory.available<500"
+    limits = parse(hard, soft, "memory.available=1m")
+    await one.start(eviction=EvictionConfig(limits, most_grace_seconds=5.0))
+    one.kubelet._eviction._observe = found.observe
+    yield one
+    await one.stop()
+
+
+def pressure(node: Node, kind: str = "MemoryPressure") -> tuple[str, str]:
+    told = node.api.get("nodes", "node")
+    assert told is not None
+    found = next(one for one in told["status"]["conditions"] if one["type"] == kind)
+    return found["status"], found["reason"]
+
+
+async def test_a_pod_goes_when_memory_is_short_and_says_that_it_was_not_its_fault(node: Node, found: Machine) -> None:
+    await node.run(name="important", priority=5)
+    await node.run(name="other")
+    found.short("memory.available")
+    await node.settle(10)
+    status = node.status("other")
+    assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
+    assert status["message"].startswith("The node was low on resource: memory. Threshold quantity: 100, available: 1. ")
+    assert node.condition("DisruptionTarget", "other")["reason"] == "TerminationByKubelet"
+    assert node.status("important")["phase"] == "Running"
+    assert pressure(node) == ("True", "KubeletHasInsufficientMemory")
+    assert "Attempting to reclaim memory" in node.events("EvictionThresholdMet")
+    assert node.events("NodeHasInsufficientMemory")
+
+
+async def test_a_condition_holds_for_five_minutes_after_it_was_last_found(node: Node, found: Machine) -> None:
+    found.short("nodefs.available")
+    await node.settle(10)
+    found.seen = dict(PLENTY)
+    await node.settle(250)
+    assert pressure(node, "DiskPressure") == ("True", "KubeletHasDiskPressure")
+    await node.settle(60)
+    assert pressure(node, "DiskPressure") == ("False", "KubeletHasNoDiskPressure")
+
+
+async def test_a_soft_threshold_must_be_met_for_its_grace_period(node: Node, found: Machine) -> None:
+    await node.run()
+    found.short("memory.available", 400)
+    await node.settle(50)
+    assert node.status()["phase"] == "Running"
+    assert pressure(node)[0] == "True"
+    await node.settle(30)
+    assert node.status()["reason"] == "Evicted"
+
+
+async def test_a_node_under_pressure_takes_no_pod_that_asks_for_nothing(node: Node, found: Machine) -> None:
+    found.short("memory.available")
+    await node.settle(10)
+    await node.run(name="nothing")
+    await node.run(container(resources={"requests": {"memory": "1Mi"}}), name="something")
+    assert node.status("nothing")["reason"] == "Evicted"
+    assert node.status("nothing")["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+    assert node.status("something")["phase"] == "Running"
+
+
+async def test_a_volume_that_holds_more_than_it_may_ends_its_pod(node: Node) -> None:
+    volumes = [{"name": "data", "emptyDir": {"sizeLimit": "64Ki"}}]
+    await node.run(volumes=volumes)
+    uid = node.pod()["metadata"]["uid"]
+    folder = node.root / "pods" / uid / "volumes/kubernetes.io~empty-dir/data"
+    (folder / "file").write_bytes(b"x" * 1024)
+    await node.settle(10)
+    assert node.status()["phase"] == "Running"
+    (folder / "file").write_bytes(b"x" * 100 * 1024)
+    await until_evicted(node)
+    assert node.status()["message"] == 'Usage of EmptyDir volume "data" exceeds the limit "64Ki". '
+
+
+async def test_a_pod_that_writes_more_than_its_containers_may_is_ended(node: Node) -> None:
+    limits = {"limits": {"ephemeral-storage": "64Ki"}}
+    await node.run(container(resources=limits), volumes=[{"name": "data", "emptyDir": {}}])
+    uid = node.pod()["metadata"]["uid"]
+    (node.root / "pods" / uid / "volumes/kubernetes.io~empty-dir/data/file").write_bytes(b"x" * 100 * 1024)
+    await until_evicted(node)
+    assert node.status()["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. "
+
+
+async def until_evicted(node: Node) -> None:
+    """Folders are measured in a thread, which knows nothing of virtual time."""
+    for _ in range(1000):
+        await node.settle(10)
+        if node.status()["phase"] == "Failed":
+            break
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
+
+
+def test_a_file_counts_once_however_many_names_it_has(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"x" * 8192)
+    (tmp_path / "two").hardlink_to(tmp_path / "one")
+    assert 8192 <= machine.size_of([tmp_path]) < 16384
