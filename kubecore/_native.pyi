@@ -922,8 +922,8 @@ def launch(
     oom_score_adj: int | None = None,
     terminal: bool = False,
     capabilities: int | None = None,
-    filters: Sequence[SyscallFilter] = (),
-    groups_of_control: Sequence[int] = (),
+    filters: Sequence[SyscallFilter] = ...,
+    groups_of_control: Sequence[int] = ...,
 ) -> tuple[int, int]:
     """Start a process and return (pid, pidfd) once it has been executed. It is this process's child and is killed when
     the launching thread ends. `stdio` must be above 2. OSError; its `filename` is "exec" when the program itself could

@@ -1,16 +1,40 @@
-"""Durations as Go writes them: 15s, 1m30s, 500ms."""
+"""Durations as Go writes them: 15s, 1m30s, 1.5h, 500ms. (Go's `time.ParseDuration`.)"""
 
 from __future__ import annotations
 
+import json
 import re
 
-_PART = re.compile(r"([0-9]*\.?[0-9]+)(h|ms|m|s)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^.0-9]*)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LIMIT_SECONDS = 2**63 / 1e9
 
 
 def seconds(text: str) -> float:
-    """Raises ValueError."""
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration such as 15s or 1m30s")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    """Raises ValueError, worded as in Go."""
+    unsigned = text[1:] if text.startswith(("-", "+")) else text
+    if unsigned == "0":
+        return 0.0
+    total, place = 0.0, 0
+    while place < len(unsigned) or not place:
+        part = _PART.match(unsigned, place)
+        if part is None:
+            raise _wrong("invalid duration", text)
+        number, unit = part.groups()
+        if not unit:
+            raise _wrong("missing unit in duration", text)
+        if unit not in _UNITS:
+            raise _wrong(f"unknown unit {_quoted(unit)} in duration", text)
+        total += float(number) * _UNITS[unit]
+        place = part.end()
+    if total >= _LIMIT_SECONDS:
+        raise _wrong("invalid duration", text)
+    return -total if text.startswith("-") else total
+
+
+def _wrong(what: str, text: str) -> ValueError:
+    return ValueError(f"time: {what} {_quoted(text)}")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

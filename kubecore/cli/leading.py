@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,21 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from kubecore.api import durations
-
 if TYPE_CHECKING:
     from kubecore.client.client import Client
     from kubecore.clock import Clock
 
+_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ms|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
 def seconds(text: str) -> float:
     """Of a duration as Go writes it: 15s, 1m30s, 500ms."""
-    try:
-        return durations.seconds(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 15s or 1m30s")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def duration(text: str) -> str:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubecore.api import durations, meta
+from kubecore.api import meta
 from kubecore.kubelet.records import ContainerRecord
 
 Object = dict[str, Any]
@@ -35,6 +35,8 @@ Object = dict[str, Any]
 PREFIX = "simulation.kubecore.dev/"
 _FOR_PODS = frozenset({"start-delay", "stop-delay", "restart-at"})
 _FOR_CONTAINERS = frozenset({"ready-delay", "run-for", "exit-code", "waiting", "ready"})
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _REASON = re.compile(r"[A-Z][A-Za-z]*")
 JOB_RUNS_FOR = timedelta(seconds=1)
 
@@ -71,7 +73,10 @@ ZERO = Span(timedelta(0), timedelta(0))
 
 
 def _duration(text: str) -> timedelta:
-    return timedelta(seconds=durations.seconds(text))
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(text)
+    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
 
 
 class Script:
