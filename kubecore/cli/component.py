@@ -17,7 +17,19 @@ from kubecore.cli.admission_options import (
     EnableAdmissionPlugins,
 )
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.leading import Leading, leads, positive_duration, seconds
+from kubecore.cli.kubelet_options import (
+    AllowedSysctls,
+    EvictionHard,
+    EvictionMaxPodGracePeriod,
+    EvictionMinimumReclaim,
+    EvictionPressureTransitionPeriod,
+    EvictionSoft,
+    EvictionSoftGracePeriod,
+    ManifestPath,
+    MostPids,
+    eviction_config,
+)
+from kubecore.cli.leading import Leading, leads
 from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.up import (
     AuthorizationMode,
@@ -198,30 +210,15 @@ def kubelet(
         str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
     ] = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
-    pod_manifest_path: Annotated[
-        Path | None,
-        typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one."),
-    ] = None,
-    pod_max_pids: Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")] = -1,
-    allowed_unsafe_sysctls: Annotated[
-        str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
-    ] = "",
-    eviction_hard: Annotated[
-        str, typer.Option(help="When pods are ended at once, such as memory.available<100Mi,nodefs.available<10%.")
-    ] = DEFAULT_HARD,
-    eviction_soft: Annotated[str, typer.Option(help="When pods are ended after a while.")] = "",
-    eviction_soft_grace_period: Annotated[
-        str, typer.Option(help="After which while, such as memory.available=1m30s.")
-    ] = "",
-    eviction_minimum_reclaim: Annotated[
-        str, typer.Option(help="How much more must be free then, such as nodefs.available=500Mi.")
-    ] = "",
-    eviction_max_pod_grace_period: Annotated[
-        int, typer.Option(help="Seconds that a pod has then, at most, for a soft threshold.")
-    ] = 0,
-    eviction_pressure_transition_period: Annotated[
-        str, typer.Option(help="How long a node's condition stays once it was found.", callback=positive_duration)
-    ] = "5m0s",
+    pod_manifest_path: ManifestPath = None,
+    pod_max_pids: MostPids = -1,
+    allowed_unsafe_sysctls: AllowedSysctls = "",
+    eviction_hard: EvictionHard = DEFAULT_HARD,
+    eviction_soft: EvictionSoft = "",
+    eviction_soft_grace_period: EvictionSoftGracePeriod = "",
+    eviction_minimum_reclaim: EvictionMinimumReclaim = "",
+    eviction_max_pod_grace_period: EvictionMaxPodGracePeriod = 0,
+    eviction_pressure_transition_period: EvictionPressureTransitionPeriod = "5m0s",
     verbosity: Verbosity = 0,
 ) -> None:
     """One node alone, in loopback mode."""
@@ -229,18 +226,14 @@ def kubelet(
 
     from kubecore.clock import RealClock
     from kubecore.kubelet import loopback_ranges
-    from kubecore.kubelet.eviction.manager import EvictionConfig
-    from kubecore.kubelet.eviction.thresholds import BadThreshold, parse
     from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
-    try:
-        limits = parse(eviction_hard, eviction_soft, eviction_soft_grace_period, eviction_minimum_reclaim)
-    except BadThreshold as error:
-        raise typer.BadParameter(str(error)) from error
-    eviction = EvictionConfig(
-        limits, seconds(eviction_pressure_transition_period), float(eviction_max_pod_grace_period)
+    eviction = eviction_config(
+        (eviction_hard, eviction_soft, eviction_soft_grace_period, eviction_minimum_reclaim),
+        eviction_pressure_transition_period,
+        eviction_max_pod_grace_period,
     )
     claims: list[Claim] = []
 

@@ -1,0 +1,48 @@
+"""Options of a kubelet, with Kubernetes' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kubecore.cli import options
+from kubecore.cli.leading import positive_duration, seconds
+
+if TYPE_CHECKING:
+    from kubecore.kubelet.eviction.manager import EvictionConfig
+
+ManifestPath = Annotated[
+    Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one.")
+]
+MostPids = Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")]
+AllowedSysctls = Annotated[
+    str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
+]
+EvictionHard = Annotated[
+    str, typer.Option(help="When pods are ended at once, such as memory.available<100Mi,nodefs.available<10%.")
+]
+EvictionSoft = Annotated[str, typer.Option(help="When pods are ended after a while.")]
+EvictionSoftGracePeriod = Annotated[str, typer.Option(help="After which while, such as memory.available=1m30s.")]
+EvictionMinimumReclaim = Annotated[
+    str, typer.Option(help="How much more must be free then, such as nodefs.available=500Mi.")
+]
+EvictionMaxPodGracePeriod = Annotated[
+    int, typer.Option(help="Seconds that a pod has then, at most, for a soft threshold.")
+]
+EvictionPressureTransitionPeriod = Annotated[
+    str, typer.Option(help="How long a node's condition stays once it was found.", callback=positive_duration)
+]
+
+
+def eviction_config(thresholds: tuple[str, str, str, str], transition: str, most_grace: int) -> EvictionConfig:
+    """`thresholds`: hard, soft, the grace periods of soft ones, what must be reclaimed. Raises BadParameter."""
+    from kubecore.kubelet.eviction.manager import EvictionConfig
+    from kubecore.kubelet.eviction.thresholds import BadThreshold, parse
+
+    try:
+        limits = parse(*thresholds)
+    except BadThreshold as error:
+        raise typer.BadParameter(str(error)) from error
+    return EvictionConfig(limits, seconds(transition), float(most_grace))
