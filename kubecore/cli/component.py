@@ -19,6 +19,8 @@ from kubecore.cli.admission_options import (
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import (
     AllowedSysctls,
+    ClientAuthority,
+    ClusterDns,
     EvictionHard,
     EvictionMaxPodGracePeriod,
     EvictionMinimumReclaim,
@@ -27,6 +29,8 @@ from kubecore.cli.kubelet_options import (
     EvictionSoftGracePeriod,
     ManifestPath,
     MostPids,
+    ServerCertificate,
+    ServerKey,
     eviction_config,
 )
 from kubecore.cli.leading import Leading, leads
@@ -194,21 +198,10 @@ def kubelet(
     root_dir: Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")] = Path(
         "~/.kubecore/kubelet"
     ),
-    client_ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="CA of its own server's clients, which ask for logs; by default the kubeconfig's.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    tls_cert_file: Annotated[
-        Path | None, typer.Option(help="Certificate of its own server; one is made by default.", exists=True)
-    ] = None,
-    tls_private_key_file: Annotated[Path | None, typer.Option(help="Key of that certificate.", exists=True)] = None,
-    cluster_dns: Annotated[
-        str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
-    ] = "",
+    client_ca_file: ClientAuthority = None,
+    tls_cert_file: ServerCertificate = None,
+    tls_private_key_file: ServerKey = None,
+    cluster_dns: ClusterDns = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
     pod_manifest_path: ManifestPath = None,
     pod_max_pids: MostPids = -1,

@@ -13,6 +13,21 @@ from kubecore.cli.leading import positive_duration, seconds
 if TYPE_CHECKING:
     from kubecore.kubelet.eviction.manager import EvictionConfig
 
+ClientAuthority = Annotated[
+    Path | None,
+    typer.Option(
+        help="CA of its own server's clients, which ask for logs; by default the kubeconfig's.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+ServerCertificate = Annotated[
+    Path | None, typer.Option(help="Certificate of its own server; one is made by default.", exists=True)
+]
+ServerKey = Annotated[Path | None, typer.Option(help="Key of that certificate.", exists=True)]
+ClusterDns = Annotated[
+    str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
+]
 ManifestPath = Annotated[
     Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one.")
 ]
