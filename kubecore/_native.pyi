@@ -388,7 +388,10 @@ class Forwarder:
     """Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 
     Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds), or that
-    closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A UDP flow is forgotten after `udp_timeout` silent seconds.
+    closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A
+    UDP flow is forgotten after `udp_timeout` silent seconds. With `one_listener` all addresses of TCP share one where
+    the kernel has sk_lookup and we the right to it (CAP_BPF, CAP_NET_ADMIN): they take no descriptors then, and nobody
+    who comes to listen at 0.0.0.0 takes their clients.
     """
 
     def __new__(
@@ -399,7 +402,12 @@ class Forwarder:
         connect_timeout: float = 2.0,
         attempts: int = 6,
         udp_timeout: float = 60.0,
+        one_listener: bool = False,
     ) -> Forwarder: ...
+    @property
+    def listens_apart(self) -> str | None:
+        """Why each service has a listener of its own; None: those share one that can. Node ports at all addresses and
+        services whose clients are dropped (`set_access`) cannot."""
     def listen(
         self,
         protocol: str,
@@ -425,12 +433,14 @@ class Forwarder:
         inside_mark: int | None = None,
         inside_ranges: Sequence[str] = ...,
         transparent_ranges: Sequence[str] = ...,
+        proxy_protocol: int | None = None,
     ) -> None:
         """Who may come to a service that is listened for, from now on. Packets from elsewhere than `sources` (ranges;
         none: everywhere) are dropped. `silent`: while there is no destination they are dropped, too, not refused.
         Clients of this host and of `inside_ranges` are led by the service with the firewall mark `inside_mark`;
         destinations of TCP in `transparent_ranges` see the addresses of all others (needs CAP_NET_ADMIN, and a host
         that keeps answers to these).
+        `proxy_protocol` is as in `listen`.
         ValueError for what is no range, an unknown service, and one that is not listened for."""
     def close(self, protocol: str, address: str, port: int) -> bool:
         """Free the port; open connections live on. False: it was not listened for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.table import ServiceTable
+
+log = logging.getLogger(__name__)
 
 METRICS_PORT, HEALTH_PORT = 10249, 10256
 """kube-proxy's own."""
@@ -71,7 +74,12 @@ def make_data_plane(config: ProxyConfig, clock: _native.Clock | None) -> DataPla
     if config.mode == "ipvs":
         return _make_ipvs(config, book, clock)
     borrowed = BorrowedAddresses(config.table) if book is not None else None
-    return ServiceTable(clock=clock, addresses=book, pod_ranges=config.pod_ranges, borrowed=borrowed)
+    table = ServiceTable(
+        clock=clock, addresses=book, pod_ranges=config.pod_ranges, borrowed=borrowed, one_listener=True
+    )
+    if (why := table.forwarder.listens_apart) is not None:
+        log.debug("each address of a Service has a listener of its own: %s", why)
+    return table
 
 
 def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:

@@ -25,8 +25,7 @@ _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 class ServiceTable:
     """Invariants, kept between calls:
 
-    - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for, with
-      the PROXY protocol's version that it speaks there.
+    - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for.
     - `_marks` are of the servers whose clients from inside get other endpoints: the balancer has those as a service by
       that firewall mark.
     """
@@ -41,15 +40,17 @@ class ServiceTable:
         addresses: AddressBook | None = None,
         pod_ranges: Sequence[str] = (),
         borrowed: BorrowedAddresses | None = None,
+        one_listener: bool = False,
     ) -> None:
         """Clients from `pod_ranges` are not outside, and neither is this host. With `borrowed`, pods see clients from
-        outside with their own addresses where the Service's traffic policy is Local."""
+        outside with their own addresses where the Service's traffic policy is Local. With `one_listener`, TCP addresses
+        share one where the kernel lets us."""
         self.balancer = _native.Balancer()
-        self.forwarder = _native.Forwarder(self.balancer, clock)
+        self.forwarder = _native.Forwarder(self.balancer, clock, one_listener=one_listener)
         self._held = HeldAddresses(addresses)
         self._claims = Claims()
         self._applied: dict[ServerKey, VirtualServer] = {}
-        self._bound: dict[ServerKey, int | None] = {}
+        self._bound: set[ServerKey] = set()
         self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
         self._borrowed = borrowed
         self._marks: dict[ServerKey, int] = {}
@@ -113,7 +114,7 @@ class ServiceTable:
             self.balancer.remove_service(*key)
             self._forget_inside(key)
             del self._applied[key]
-            self._bound.pop(key, None)
+            self._bound.discard(key)
 
     def _serve(self, server: VirtualServer) -> Problem | None:
         before = self._applied.get(server.key)
@@ -122,16 +123,13 @@ class ServiceTable:
         except ValueError as error:
             return _problem(server, error)
         if server.key in self._bound:
-            if self._bound[server.key] == server.proxy_protocol:
-                self._admit(server, before)
-                return None
-            self.forwarder.close(*server.key)
-            del self._bound[server.key]
+            self._admit(server, before)
+            return None
         try:
             self.forwarder.listen(*server.key, proxy_protocol=server.proxy_protocol)
         except (OSError, ValueError) as error:
             return _problem(server, error)
-        self._bound[server.key] = server.proxy_protocol
+        self._bound.add(server.key)
         self._admit(server, None)
         return None
 
@@ -149,6 +147,7 @@ class ServiceTable:
             inside_mark=mark,
             inside_ranges=self._inside_ranges if local else (),
             transparent_ranges=self._pod_ranges if borrows else (),
+            proxy_protocol=server.proxy_protocol,
         )
         if mark is None:
             self._forget_inside(server.key)
@@ -192,7 +191,8 @@ class ServiceTable:
 
 def _access(server: VirtualServer) -> tuple[Any, ...]:
     """What `_admit` looks at."""
-    return (server.source_ranges, server.anywhere, server.inside, server.scheduler, server.affinity_seconds)
+    balancing = (server.scheduler, server.affinity_seconds)
+    return (server.source_ranges, server.anywhere, server.inside, *balancing, server.proxy_protocol)
 
 
 def _held_for(server: VirtualServer) -> str | None:

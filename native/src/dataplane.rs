@@ -78,23 +78,31 @@ pub struct Forwarder {
 #[pymethods]
 impl Forwarder {
     #[new]
-    #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0))]
+    #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0,
+                        one_listener = false))]
     fn new(
         balancer: &Balancer,
         clock: Option<&Clock>,
         connect_timeout: f64,
         attempts: usize,
         udp_timeout: f64,
+        one_listener: bool,
     ) -> PyResult<Self> {
         let options = ForwarderOptions {
             connect_timeout: seconds(connect_timeout)?,
             attempts: attempts.max(1),
             udp_timeout: seconds(udp_timeout)?,
+            one_listener,
         };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let core =
             CoreForwarder::new(runtime()?.handle().clone(), clock, options, Arc::clone(&balancer.core));
         Ok(Self { core, balancer: Arc::clone(&balancer.core) })
+    }
+
+    #[getter]
+    fn listens_apart(&self) -> Option<String> {
+        self.core.listens_apart().map(io::Error::to_string)
     }
 
     #[pyo3(signature = (protocol, address, port, *, bind_address = None, bind_port = None,
@@ -114,13 +122,13 @@ impl Forwarder {
         let service = self.balancer.get(&key);
         let service = service.ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))?;
         let bind = SocketAddr::new(ip(bind_address.unwrap_or(address))?, bind_port.unwrap_or(port));
-        let proxy_protocol = proxy_protocol.map(version).transpose()?;
-        let listen = || self.core.listen(&service, bind, proxy_protocol, Access::default());
+        let access = Access { proxy_protocol: proxy_protocol.map(version).transpose()?, ..Access::default() };
+        let listen = || self.core.listen(&service, bind, access);
         py.detach(listen).map(pair).map_err(os_error)
     }
 
     #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, inside_mark = None,
-                        inside_ranges = vec![], transparent_ranges = vec![]))]
+                        inside_ranges = vec![], transparent_ranges = vec![], proxy_protocol = None))]
     #[allow(clippy::too_many_arguments)]
     fn set_access(
         &self,
@@ -133,6 +141,7 @@ impl Forwarder {
         inside_mark: Option<u32>,
         inside_ranges: Vec<String>,
         transparent_ranges: Vec<String>,
+        proxy_protocol: Option<u8>,
     ) -> PyResult<()> {
         let key = key(protocol, address, port.into())?;
         let inside = inside_mark.map(|mark| {
@@ -145,8 +154,9 @@ impl Forwarder {
             inside: inside.transpose()?,
             inside_ranges: ranges(&inside_ranges)?,
             transparent_ranges: ranges(&transparent_ranges)?,
+            proxy_protocol: proxy_protocol.map(version).transpose()?,
         };
-        let known = py.detach(|| self.core.set_access(&key, access));
+        let known = py.detach(|| self.core.set_access(&key, access)).map_err(os_error)?;
         if known { Ok(()) } else { Err(PyValueError::new_err(format!("{key} is not listened for"))) }
     }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use kubecore_core::balance::VirtualService;
 use socket2::{SockFilter, Socket};
 
+use crate::proxy_protocol::ProxyProtocol;
+
 /// Addresses that begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -72,6 +74,8 @@ pub struct Access {
     pub inside_ranges: Vec<Range>,
     /// Destinations that are to see the addresses of clients from outside: their answers come back through this host.
     pub transparent_ranges: Vec<Range>,
+    /// Destinations of TCP are told their clients so.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Access {
@@ -106,6 +110,11 @@ impl Access {
     /// Is the port to be open, for whomever?
     pub(crate) fn opens(&self, service: &VirtualService) -> bool {
         service.serving() || self.silent || self.serves_inside()
+    }
+
+    /// Is somebody to be dropped by the filter of a socket?
+    pub(crate) fn needs_socket(&self, service: &VirtualService) -> bool {
+        !self.sources.is_empty() || (self.silent && !service.serving())
     }
 
     /// Have `socket` take packets of those alone that may come. Where the kernel takes no filter of this length, what is

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use crate::access::Access;
 pub use crate::connections::ConnectionInfo;
 use crate::connections::Connections;
-use crate::proxy_protocol::ProxyProtocol;
+use crate::one_listener::OneListener;
 use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
 use crate::wait;
@@ -29,11 +29,14 @@ pub struct ForwarderOptions {
     pub attempts: usize,
     /// A UDP flow without packets for this long is forgotten.
     pub udp_timeout: Duration,
+    /// One listener for the TCP addresses of all services, where the kernel lets us (CAP_BPF and CAP_NET_ADMIN).
+    pub one_listener: bool,
 }
 
 impl Default for ForwarderOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(2), attempts: 6, udp_timeout: Duration::from_secs(60) }
+        let (connect_timeout, udp_timeout) = (Duration::from_secs(2), Duration::from_secs(60));
+        Self { connect_timeout, attempts: 6, udp_timeout, one_listener: false }
     }
 }
 
@@ -97,7 +100,7 @@ impl Listener {
     fn close(&self, service: &VirtualService) {
         service.forget_observer();
         match self {
-            Self::Tcp(listener) => listener.set_open(false),
+            Self::Tcp(listener) => listener.close(),
             Self::Udp(listener) => listener.set_open(false),
         };
     }
@@ -117,6 +120,7 @@ async fn tick(clock: Clock) {
 pub struct Forwarder {
     shared: Arc<Shared>,
     listeners: Mutex<FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>>,
+    one_listener: io::Result<Arc<OneListener>>,
     ticking: AbortHandle,
 }
 
@@ -124,6 +128,11 @@ impl Forwarder {
     /// The connections stand in the table of `balancer`, whose services these are to be.
     pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions, balancer: Arc<Balancer>) -> Self {
         let ticking = runtime.spawn(tick(clock.clone())).abort_handle();
+        let one_listener = if options.one_listener {
+            OneListener::new(&runtime, &clock)
+        } else {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "each service is to have a listener of its own"))
+        };
         let shared = Shared {
             runtime,
             clock,
@@ -131,7 +140,12 @@ impl Forwarder {
             counters: Counters::default(),
             connections: Arc::new(Connections::new(balancer)),
         };
-        Self { shared: Arc::new(shared), listeners: Mutex::default(), ticking }
+        Self { shared: Arc::new(shared), listeners: Mutex::default(), one_listener, ticking }
+    }
+
+    /// Why each service has a listener of its own; None: those that can share one do.
+    pub fn listens_apart(&self) -> Option<&io::Error> {
+        self.one_listener.as_ref().err()
     }
 
     /// Bind `bind` (usually the service's own address; port 0 picks one) and serve it. While the service has no
@@ -143,10 +157,8 @@ impl Forwarder {
         &self,
         service: &Arc<VirtualService>,
         bind: SocketAddr,
-        proxy_protocol: Option<ProxyProtocol>,
         access: Access,
     ) -> io::Result<SocketAddr> {
-        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let ServiceKey::Address { protocol, .. } = service.key() else {
             return Err(invalid("a service by firewall mark has no address to listen on".into()));
         };
@@ -154,13 +166,11 @@ impl Forwarder {
         if listeners.contains_key(&service.key()) {
             return Err(invalid(format!("{} is listened for already", service.key())));
         }
-        if proxy_protocol.is_some() && protocol != Protocol::Tcp {
-            return Err(invalid(format!("the PROXY protocol is for TCP, not {}", protocol.as_str())));
-        }
+        suits(&access, protocol)?;
         let (address, listener) = match protocol {
             Protocol::Tcp => {
                 let shared = Arc::clone(&self.shared);
-                let listener = TcpVirtual::bind(bind, Arc::clone(service), shared, proxy_protocol)?;
+                let listener = TcpVirtual::bind(bind, Arc::clone(service), shared, self.one_for(bind))?;
                 observe(service, &listener, TcpVirtual::follow);
                 (listener.address(), Listener::Tcp(listener))
             }
@@ -176,12 +186,22 @@ impl Forwarder {
         Ok(address)
     }
 
-    /// From now on `access` says who may come to a service. False: it is not listened for.
-    pub fn set_access(&self, key: &ServiceKey, access: Access) -> bool {
+    /// Sharing is for who comes for one address and a port of a known number.
+    fn one_for(&self, bind: SocketAddr) -> Option<Arc<OneListener>> {
+        let shares = bind.port() != 0 && !bind.ip().is_unspecified();
+        self.one_listener.as_ref().ok().filter(|_| shares).cloned()
+    }
+
+    /// From now on `access` says who may come to a service. False: it is not listened for. Errors: InvalidInput for the
+    /// PROXY protocol over another than TCP.
+    pub fn set_access(&self, key: &ServiceKey, access: Access) -> io::Result<bool> {
         let listeners = self.listeners.lock();
-        let Some((_, listener)) = listeners.get(key) else { return false };
+        let Some((_, listener)) = listeners.get(key) else { return Ok(false) };
+        if let ServiceKey::Address { protocol, .. } = key {
+            suits(&access, *protocol)?;
+        }
         listener.set_access(access);
-        true
+        Ok(true)
     }
 
     /// Stop listening for a service and free its port; its open connections live on. False: it was not listened for.
@@ -225,6 +245,17 @@ impl Forwarder {
     }
 }
 
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+fn suits(access: &Access, protocol: Protocol) -> io::Result<()> {
+    if access.proxy_protocol.is_some() && protocol != Protocol::Tcp {
+        return Err(invalid(format!("the PROXY protocol is for TCP, not {}", protocol.as_str())));
+    }
+    Ok(())
+}
+
 /// Have a listener follow the changes of a service for as long as it lives.
 fn observe<L: Send + Sync + 'static>(service: &VirtualService, listener: &Arc<L>, follow: fn(&Arc<L>)) {
     let weak = Arc::downgrade(listener);
@@ -239,5 +270,8 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         self.ticking.abort();
         self.shutdown();
+        if let Ok(one) = &self.one_listener {
+            one.close();
+        }
     }
 }

@@ -5,14 +5,18 @@
 
 pub mod access;
 mod binding;
+mod bpf;
 mod connecting;
 mod connections;
 pub mod dns;
 pub mod forwarder;
+mod one_listener;
 pub mod proxy_protocol;
 mod pump;
 mod splice;
+mod steering;
 mod tcp;
+mod tcp_port;
 mod udp;
 mod wait;
 

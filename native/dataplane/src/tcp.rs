@@ -1,71 +1,100 @@
 //! The TCP side of a virtual service: accept, pick, connect, carry.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::{io, mem};
 
 use arc_swap::ArcSwap;
 use kubecore_core::balance::{Carried, Connection, Flow, Picker, State, VirtualService};
+use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
-use socket2::{SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use crate::access::Access;
-use crate::binding;
-use crate::connecting::{KEEPALIVE, connect};
+use crate::connecting::connect;
 use crate::connections::{Open, Task, TcpCarrier};
 use crate::forwarder::Shared;
-use crate::proxy_protocol::ProxyProtocol;
+use crate::one_listener::OneListener;
 use crate::pump::{Outcome, Pump, reset};
+use crate::tcp_port::TcpPort;
 use crate::wait;
 
-const BACKLOG: i32 = 4096;
-/// How long accepting rests when the process has no file descriptor or memory left.
-const EXHAUSTED_REST: Duration = Duration::from_millis(20);
-/// A bound port that listens while its service has destinations. Bound but not listening, the kernel itself refuses
-/// connections, and nobody else can take the port meanwhile.
+/// Where connections of a virtual service come in.
+#[derive(Debug)]
+enum Entrance {
+    Own(TcpPort),
+    /// The kernel leads them to the one listener.
+    One(Arc<OneListener>),
+    Closed,
+}
+
+/// The TCP side of a virtual service: who comes is carried while it has destinations, else refused.
 #[derive(Debug)]
 pub(crate) struct TcpVirtual {
-    socket: Socket,
     address: SocketAddr,
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
-    proxy_protocol: Option<ProxyProtocol>,
+    /// What it may share with others, unless `access` has rules that only a socket of its own can keep.
+    one: Option<Arc<OneListener>>,
     access: ArcSwap<Access>,
-    accepting: Mutex<Option<AbortHandle>>,
+    entrance: Mutex<Entrance>,
     /// The service's destinations are others now.
     changed: Notify,
 }
 
 impl TcpVirtual {
+    /// Errors: what bind(2) says.
     pub(crate) fn bind(
         bind: SocketAddr,
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
-        proxy_protocol: Option<ProxyProtocol>,
+        one: Option<Arc<OneListener>>,
     ) -> io::Result<Arc<Self>> {
-        let (socket, address) = binding::bind(bind, Type::STREAM)?;
-        // Handed down to the connections that are accepted.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&KEEPALIVE)?;
-        let (access, accepting, changed) = (ArcSwap::default(), Mutex::default(), Notify::new());
-        Ok(Arc::new(Self { socket, address, service, shared, proxy_protocol, access, accepting, changed }))
+        // Also where it is to be led elsewhere at once: a port that somebody else has is his.
+        let (port, address) = TcpPort::bind(bind)?;
+        let (access, entrance, changed) =
+            (ArcSwap::default(), Mutex::new(Entrance::Own(port)), Notify::new());
+        Ok(Arc::new(Self { address, service, shared, one, access, entrance, changed }))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    pub(crate) fn picker(&self) -> Picker {
+        self.service.picker()
+    }
+
     /// The destinations have changed, or who may come to them.
     pub(crate) fn follow(self: &Arc<Self>) {
+        let mut entrance = self.entrance.lock();
         let access = self.access.load();
-        access.guard(&self.socket, &self.service, self.address.is_ipv4());
-        self.set_open(access.opens(&self.service));
+        let before = self.other_entrance(&entrance, &access).map(|other| mem::replace(&mut *entrance, other));
+        let opens = access.opens(&self.service);
+        match &mut *entrance {
+            Entrance::Own(port) => {
+                access.guard(&port.socket, &self.service, self.address.is_ipv4());
+                port.set_open(opens, self, &self.shared.runtime);
+            }
+            // What cannot be kept out is not let in.
+            Entrance::One(one) => {
+                let _ = one.set_open(self.address, opens && !access.needs_socket(&self.service));
+            }
+            Entrance::Closed => {}
+        }
+        // Only now: nobody is to stand between two doors.
+        if let Some(before) = before {
+            self.leave(before);
+        }
+        drop(entrance);
         self.changed.notify_waiters();
     }
 
@@ -74,44 +103,35 @@ impl TcpVirtual {
         self.follow();
     }
 
-    /// Begin or cease to listen.
-    pub(crate) fn set_open(self: &Arc<Self>, open: bool) {
-        let mut accepting = self.accepting.lock();
-        if open == accepting.is_some() {
-            return;
-        }
-        if let Some(task) = accepting.take() {
-            task.abort();
-            self.take_waiting();
-            // On a listening socket this undoes listen(2) and keeps the port (see inet_shutdown in Linux).
-            let _ = self.socket.shutdown(std::net::Shutdown::Read);
-        } else if let Ok(listener) = self.listener() {
-            let serving = Arc::clone(self);
-            *accepting = Some(self.shared.runtime.spawn(accept(listener, serving)).abort_handle());
-        }
+    pub(crate) fn close(self: &Arc<Self>) {
+        let before = mem::replace(&mut *self.entrance.lock(), Entrance::Closed);
+        self.leave(before);
     }
 
-    /// Connections that the kernel has taken and nobody has accepted yet are not to be lost.
-    fn take_waiting(self: &Arc<Self>) {
-        let (_context, mut picker) = (self.shared.runtime.enter(), self.service.picker());
-        while let Ok((client, _)) = self.socket.accept() {
-            let client = client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client.into()));
-            if let Ok(client) = client
-                && let Ok(peer) = client.peer_addr()
-            {
-                self.take(&mut picker, client, peer);
+    /// None: connections are to come in where they do.
+    fn other_entrance(self: &Arc<Self>, entrance: &Entrance, access: &Access) -> Option<Entrance> {
+        let alone = access.needs_socket(&self.service);
+        match (entrance, &self.one) {
+            (Entrance::Own(_), Some(one)) if !alone => {
+                one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one)))
             }
+            (Entrance::One(_), _) if alone => {
+                TcpPort::bind(self.address).ok().map(|(port, _)| Entrance::Own(port))
+            }
+            _ => None,
         }
     }
 
-    fn listener(&self) -> io::Result<TcpListener> {
-        self.socket.listen(BACKLOG)?;
-        let _context = self.shared.runtime.enter();
-        TcpListener::from_std(self.socket.try_clone()?.into())
+    fn leave(self: &Arc<Self>, entrance: Entrance) {
+        match entrance {
+            Entrance::Own(mut port) => port.set_open(false, self, &self.shared.runtime),
+            Entrance::One(one) => one.leave(self.address),
+            Entrance::Closed => {}
+        }
     }
 
     /// A connection has come: pick its destination, and have a task carry it there.
-    fn take(self: &Arc<Self>, picker: &mut Picker, client: TcpStream, peer: SocketAddr) {
+    pub(crate) fn take(self: &Arc<Self>, picker: &mut Picker, client: TcpStream, peer: SocketAddr) {
         let shared = &self.shared;
         shared.counters.accepted.fetch_add(1, Relaxed);
         let target = if self.address.ip().is_unspecified() { client.local_addr().ok() } else { None };
@@ -237,7 +257,7 @@ impl TcpVirtual {
     /// Tell the destination who the client is, if it wants to know: there is always room for the first bytes. Returns
     /// how many.
     fn introduce(&self, search: &Search, server: &TcpStream) -> io::Result<u64> {
-        let Some(protocol) = self.proxy_protocol else { return Ok(0) };
+        let Some(protocol) = self.access.load().proxy_protocol else { return Ok(0) };
         let header = protocol.header(search.peer, search.target);
         let sent = SockRef::from(server).send(&header)?;
         if sent == header.len() { Ok(sent as u64) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -265,22 +285,4 @@ struct Reached {
 enum Miss {
     Failed,
     Removed,
-}
-
-async fn accept(listener: TcpListener, serving: Arc<TcpVirtual>) {
-    let (shared, mut picker) = (Arc::clone(&serving.shared), serving.service.picker());
-    loop {
-        match listener.accept().await {
-            Ok((client, peer)) => serving.take(&mut picker, client, peer),
-            Err(error) => match error.raw_os_error() {
-                // No longer listening: the task is about to be aborted.
-                Some(libc::EINVAL | libc::EBADF) => return,
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    wait::sleep(&shared.clock, EXHAUSTED_REST).await;
-                }
-                // The client gave up before it was accepted, or its network did.
-                _ => {}
-            },
-        }
-    }
 }

@@ -45,9 +45,10 @@ def book() -> Book:
     return Book()
 
 
-@pytest.fixture
-def table(book: Book) -> Iterator[ServiceTable]:
-    table = ServiceTable(clock=VirtualClock().native, addresses=book)
+@pytest.fixture(params=[False, True], ids=["listeners", "one listener"])
+def table(book: Book, request: pytest.FixtureRequest) -> Iterator[ServiceTable]:
+    """Also where the kernel leads all to one listener; without the right to that the second is as the first."""
+    table = ServiceTable(clock=VirtualClock().native, addresses=book, one_listener=request.param)
     yield table
     table.close()
 

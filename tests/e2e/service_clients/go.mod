@@ -1,0 +1,3 @@
+module kubecore.dev/tests/service_clients
+
+go 1.23
