@@ -11,6 +11,7 @@ from typing import Any
 from kubecore import _native
 from kubecore.api import meta
 from kubecore.api.endpoint_choice import Place, choose
+from kubecore.ingress.external_names import Found
 from kubecore.ingress.rules import BackendRef, Problem
 
 Object = Mapping[str, Any]
@@ -48,23 +49,36 @@ class Backend:
     read_timeout: float | None = None
 
 
+def external_name(service: Object | None) -> str:
+    """What the Service stands for, "" unless it is of type ExternalName."""
+    spec = (service or {}).get("spec") or {}
+    return str(spec.get("externalName") or "").rstrip(".") if spec.get("type") == "ExternalName" else ""
+
+
 def resolve(
-    ref: BackendRef, service: Object | None, slices: Iterable[Object], secret: Object | None = None
+    ref: BackendRef,
+    service: Object | None,
+    slices: Iterable[Object],
+    secret: Object | None = None,
+    external: Found | None = None,
 ) -> tuple[Backend, list[Problem]]:
     """What a backend is to be, and what is wrong with it; without destinations when it cannot be had. `secret`: the one
-    that its terms name, once it is there."""
+    that its terms name, once it is there. `external`: where its external name leads, once that is known."""
     if service is None:
         return Backend(), [Problem("MissingService", f"Service {ref.service} does not exist")]
-    spec = service.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        text = f"Service {ref.service} is of type ExternalName, which is not supported as a backend"
-        return Backend(), [Problem("UnsupportedBackend", text)]
+    spec, name = service.get("spec") or {}, external_name(service)
     port = next((one for one in spec.get("ports") or () if ref.port in (one.get("port"), one.get("name"))), None)
+    if port is None and name and isinstance(ref.port, int):
+        port = {"port": ref.port}  # of an external name no port need be declared
     if port is None:
         return Backend(), [Problem("MissingService", f"Service {ref.service} has no port {ref.port!r}")]
     problems: list[Problem] = []
+    if name:
+        destinations = _outside(ref, port, external, problems)
+    else:
+        destinations = _destinations(slices, port, spec.get("ipFamilies") or ())
     made = Backend(
-        destinations=_destinations(slices, port, spec.get("ipFamilies") or ()),
+        destinations=destinations,
         protocol=ref.terms.protocol or _protocol(ref, port, problems),
         scheduler=_scheduler(service, problems),
         affinity_seconds=_affinity(spec),
@@ -72,14 +86,26 @@ def resolve(
         read_timeout=ref.terms.read_seconds,
     )
     if made.protocol in SECURE:
+        space, own = meta.split_key(ref.service)
+        made = replace(made, tls_name=ref.terms.tls_name or name or f"{own}.{space}.svc")
         made = _secured(made, ref, secret, problems)
     return made, problems
 
 
+def _outside(
+    ref: BackendRef, port: Object, found: Found | None, problems: list[Problem]
+) -> tuple[tuple[str, int, int], ...]:
+    if found is None:
+        return ()
+    if found.problem:
+        problems.append(Problem("UnusableName", f"external name of Service {ref.service}: {found.problem}"))
+    target = port.get("targetPort")
+    number = target if isinstance(target, int) else port["port"]
+    return tuple((address, number, 1) for address in found.addresses)
+
+
 def _secured(made: Backend, ref: BackendRef, secret: Object | None, problems: list[Problem]) -> Backend:
     """What cannot be checked though it should be is not sent anywhere."""
-    space, name = meta.split_key(ref.service)
-    made = replace(made, tls_name=ref.terms.tls_name or f"{name}.{space}.svc")
     data = (secret or {}).get("data") or {}
     try:
         roots, chain, key = (base64.b64decode(data.get(one) or "", validate=True) for one in _TLS_KEYS)

@@ -17,6 +17,7 @@ from kubecore.clock import Clock, Timer, native_clock
 from kubecore.ingress import backends, classes, metrics, routing, validity
 from kubecore.ingress.book import Book
 from kubecore.ingress.certificates import Certificates, Parsed, Secrets
+from kubecore.ingress.external_names import ExternalNames, LookUp
 from kubecore.ingress.listeners import ListenError, Listeners
 from kubecore.ingress.options import IngressConfig
 from kubecore.ingress.rules import BackendRef, Compiled, Problem, compile_ingress
@@ -45,7 +46,13 @@ class IngressController:
     """
 
     def __init__(
-        self, client: Client, clock: Clock, config: IngressConfig, *, informers: InformerFactory | None = None
+        self,
+        client: Client,
+        clock: Clock,
+        config: IngressConfig,
+        *,
+        informers: InformerFactory | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.proxy = _native.IngressProxy(native_clock(clock))
@@ -60,6 +67,7 @@ class IngressController:
         self._services = self._informers.informer("services")
         self._slices = self._informers.informer(_SLICES)
         self._secrets = Secrets(client, clock, self._see_secret)
+        self._names = ExternalNames(clock, self._see_name, look_up=look_up)
         self._certificates = Certificates()
         self._listeners = Listeners(
             self.proxy, config.address, http_port=config.http_port, https_port=config.https_port
@@ -95,6 +103,7 @@ class IngressController:
             if self._judging is not None:
                 self._judging[1].cancel()
             await self._secrets.stop()
+            await self._names.stop()
             await self._recorder.stop()
             if self._own_informers:
                 await self._informers.stop()
@@ -167,6 +176,15 @@ class IngressController:
         self._dirty_services |= {ref.service for ref in self._book.backends() if ref.terms.tls_secret == key}
         self._changed.set()
 
+    def _see_name(self, name: str) -> None:
+        found = {ref.service for ref in self._resolved if self._name_of(ref) == name}
+        if found:
+            self._dirty_services |= found
+            self._changed.set()
+
+    def _name_of(self, ref: BackendRef) -> str:
+        return backends.external_name(self._services.get(ref.service))
+
     # ------------------------------------------------------------------ applying
     async def _apply_changes(self) -> None:
         """Bring the proxy up to date: destinations first, so that new routes find them."""
@@ -223,7 +241,8 @@ class IngressController:
             slices = self._slices.by_index(_SERVICE_INDEX, ref.service)
             wanted_secret = ref.terms.tls_secret
             secret = self._secrets.get(wanted_secret) if wanted_secret else None
-            found = backends.resolve(ref, self._services.get(ref.service), slices, secret)
+            external = self._names.get(self._name_of(ref))
+            found = backends.resolve(ref, self._services.get(ref.service), slices, secret, external)
             if wanted_secret and not self._secrets.known(wanted_secret):
                 # Nothing is sent before it is known what is to be trusted; and nothing is wrong yet.
                 found = (backends.Backend(), [])
@@ -234,6 +253,8 @@ class IngressController:
         gone = self._resolved.keys() - wanted
         for ref in gone:
             del self._resolved[ref]
+        if dirty or gone:
+            self._names.follow({name for ref in wanted if (name := self._name_of(ref))})
         return gone
 
     def _put_backend(self, ref: BackendRef, backend: backends.Backend) -> None:

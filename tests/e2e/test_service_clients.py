@@ -6,8 +6,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import shlex
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,25 @@ class Hosts:
     def run_on_other(self, command: str) -> str:
         with self.other.here():
             return shell(["sh", "-c", command])
+
+    @contextmanager
+    def http_server(self) -> Iterator[str]:
+        """On the other host, port 8080; gives what it answers."""
+        with self.other.here():
+            listener = socket.create_server((OTHER_SIDE, 8080))
+        listener.settimeout(60)
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nelsewhere")
+
+        with listener:
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            yield "elsewhere"
+            thread.join(60)
 
 
 def shell(command: list[str]) -> str:
@@ -95,6 +117,15 @@ CLIENT = {
 }
 
 
+# a name that any resolver knows
+OUTSIDE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "outside"},
+    "spec": {"type": "ExternalName", "externalName": OTHER_SIDE},
+}
+
+
 @dataclass
 class Asked:
     """Of one cluster: a Service's address, that of DNS, the way to the Ingress (as curl's --resolve has it)."""
@@ -111,8 +142,11 @@ class Asked:
             assert run(f"dig +short {protocol} +tries=10 @{self.dns} {name}") == self.address
         assert run(f"python3 -c {shlex.quote(PYTHON)} {url}/python") == "shop /python None"
         assert run(f"{self.go_client} {self.dns} {name}. {url}/go").splitlines() == [self.address, "shop /go None"]
+        assert run(self.at_ingress("i")) == "shop /i http"
+
+    def at_ingress(self, path: str) -> str:
         host, port, _ = self.ingress.split(":")
-        assert run(f"curl -sS {RETRY} --resolve {self.ingress} http://{host}:{port}/i") == "shop /i http"
+        return f"curl -sS --fail {RETRY} --resolve {self.ingress} http://{host}:{port}/{path}"
 
 
 @pytest.fixture(params=["userspace", "nftables"])
@@ -124,11 +158,11 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 def make(kubectl: Kubectl) -> None:
-    """A pod that asks, one that answers, a Service and an Ingress of it."""
-    items = [*server("shop"), CLIENT]
+    """A pod that asks, one that answers, a Service and an Ingress of it; a Service of the other host."""
+    items = [*server("shop"), CLIENT, OUTSIDE]
     kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s", timeout=90)
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-    kubectl("create", "ingress", "shop", f"--rule={HOST}/*=shop:80")
+    kubectl("create", "ingress", "shop", f"--rule={HOST}/*=shop:80", f"--rule={HOST}/outside=outside:8080")
     kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s", timeout=90)
     served = "--for=jsonpath={.status.loadBalancer.ingress[0].ip}"
     kubectl("wait", served, "ingress/shop", "--timeout=60s", timeout=90)
@@ -151,6 +185,8 @@ def test_every_client_is_served_everywhere(tmp_path: Path, hosts: Hosts, go_clie
 
         for run in (run_in_pod, hosts.run_on_node, hosts.run_on_other):
             asked.by_all(run)
+        with hosts.http_server() as body:
+            assert hosts.run_on_node(asked.at_ingress("outside")) == body
         # pods need no more than a name
         assert run_in_pod(f"curl -sS {RETRY} http://shop/by-name") == "shop /by-name None"
         assert run_in_pod(f"python3 -c {shlex.quote(PYTHON)} http://shop.default/x") == "shop /x None"

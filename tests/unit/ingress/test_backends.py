@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kubecore.ingress.backends import Backend, resolve
+from kubecore.ingress.external_names import Found
 from kubecore.ingress.rules import BackendRef
 from kubecore.ingress.terms import Terms
 from tests.unit.ingress.builders import endpoint_slice, service
@@ -67,7 +68,6 @@ def test_the_service_says_how_it_is_balanced() -> None:
     [
         (None, "Service default/web does not exist"),
         (service("web", {"port": 8080}), "Service default/web has no port 80"),
-        (service(type="ExternalName", externalName="x.com"), "is of type ExternalName, which is not supported"),
     ],
 )
 def test_what_cannot_be_had_is_told(found: dict[str, Any] | None, message: str) -> None:
@@ -113,3 +113,35 @@ def test_what_is_to_be_verified_and_cannot_be_is_sent_nowhere(secret: dict[str, 
     found, (problem,) = resolve(ref, service(), [endpoint_slice("10.0.0.1")], secret)
     assert found.destinations == ()
     assert problem.reason == "MissingTrust"
+
+
+class TestExternalNames:
+    """Services that stand for a name elsewhere."""
+
+    NAMED = service("web", {"port": 80, "targetPort": 8443}, type="ExternalName", externalName="api.example.com.")
+    FOUND = Found(("192.0.2.1", "2001:db8::1"))
+
+    def test_the_addresses_of_the_name_are_destinations(self) -> None:
+        found, problems = resolve(WEB, self.NAMED, [], external=self.FOUND)
+        assert (found.destinations, problems) == ((("192.0.2.1", 8443, 1), ("2001:db8::1", 8443, 1)), [])
+
+    def test_a_port_need_not_be_declared(self) -> None:
+        undeclared = service(type="ExternalName", externalName="x.com")
+        undeclared["spec"]["ports"] = []
+        assert resolve(BackendRef("default/web", 81), undeclared, [], external=self.FOUND)[0].destinations[0][1] == 81
+        made, (problem,) = resolve(BackendRef("default/web", "http"), undeclared, [], external=self.FOUND)
+        assert made.destinations == ()
+        assert "has no port 'http'" in problem.message
+
+    def test_while_it_is_not_known_where_the_name_leads_nothing_is_wrong(self) -> None:
+        made, problems = resolve(WEB, self.NAMED, [])
+        assert (made.destinations, problems) == ((), [])
+
+    def test_what_is_wrong_with_the_name_is_told(self) -> None:
+        made, (problem,) = resolve(WEB, self.NAMED, [], external=Found(("192.0.2.1",), "x.com cannot be looked up"))
+        assert made.destinations == (("192.0.2.1", 8443, 1),)
+        assert problem.message == "external name of Service default/web: x.com cannot be looked up"
+
+    def test_in_tls_it_is_to_show_a_certificate_of_the_name(self) -> None:
+        secure = BackendRef("default/web", 80, Terms(protocol="https"))
+        assert resolve(secure, self.NAMED, [], external=self.FOUND)[0].tls_name == "api.example.com"

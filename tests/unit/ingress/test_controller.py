@@ -35,12 +35,18 @@ class Running(RunningComponent):
         "Secret": "secrets",
     }
     controller: IngressController
+    external: tuple[str, ...] = ()
+    """What all external names lead to."""
+
+    async def look_up(self, name: str) -> list[str]:
+        return list(self.external)
 
     async def start(self, **config: Any) -> None:
         settings = IngressConfig(
             **{"address": ADDRESS, "http_port": 0, "https_port": 0, "grace_seconds": 0.0, **config}
         )
-        self.controller = IngressController(self.api.client("kubecore-ingress"), self.clock, settings)
+        client = self.api.client("kubecore-ingress")
+        self.controller = IngressController(client, self.clock, settings, look_up=self.look_up)
         await self.run(self.controller.run())
         assert self.controller.ready.is_set()
 
@@ -267,3 +273,13 @@ async def test_counts_are_shown_to_prometheus(running: Running) -> None:
     text = running.controller.metrics().decode()
     assert "# TYPE kubecore_ingress_requests_total counter" in text
     assert "\nkubecore_ingress_hosts 1\n" in text
+
+
+async def test_a_service_may_stand_for_a_name_elsewhere_which_is_looked_up_again(running: Running) -> None:
+    running.external = ("192.0.2.1",)
+    await running.start()
+    await running.add(service(type="ExternalName", externalName="api.example.com"), ingress())
+    assert (running.goes_to("foo.com"), running.events()) == ("default/web:80", [])
+    running.external = ("169.254.169.254",)
+    await running.clock.advance(60)
+    assert [reason for reason, _ in running.events()] == ["UnusableName"]
