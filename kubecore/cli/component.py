@@ -270,7 +270,7 @@ def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:
 def dns(
     kubeconfig: Kubeconfig,
     address: Annotated[
-        str, typer.Option("--address", "--dns-bind-address", help="Address to listen on.")
+        str, typer.Option("--address", "--dns-bind-address", help="Addresses to listen on, comma separated.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", "--dns-port", min=0, max=65535, help="UDP and TCP port; 0 picks a free one.")
@@ -293,10 +293,12 @@ def dns(
         domain, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath, resolv_conf=resolv_conf
     )
 
+    addresses = [options.ip_address(one, "--address") for one in options.split(address)]
+
     def make(client: Client) -> Component:
         responder = DnsResponder(client, RealClock(), config)
-        bound = responder.listen([address], port)
-        typer.echo(f"kubecore answers DNS for {domain} at {address} port {bound}")
+        bound = responder.listen(addresses, port)
+        typer.echo(f"kubecore answers DNS for {domain} at {', '.join(addresses)} port {bound}")
         return responder
 
     run_component(kubeconfig, "coredns", make)

@@ -132,8 +132,8 @@ class TestOverAnApiServer:
         file = tmp_path / "coredns.kubeconfig"
         file.write_bytes(kubeconfig(server.url, server.authority.certificate, pair, user="coredns"))
         await admin(server).create("services", web())
-        address = next(_ADDRESSES)
-        command = [sys.executable, "-m", "kubecore", "dns", "--kubeconfig", str(file), "--address", address]
+        addresses = [next(_ADDRESSES), next(_ADDRESSES)]
+        command = [sys.executable, "-m", "kubecore", "dns", "--kubeconfig", str(file), "--address", ",".join(addresses)]
         process = await asyncio.create_subprocess_exec(
             *command,
             *("--port", "0", "--domain", "k8s.example"),
@@ -144,10 +144,11 @@ class TestOverAnApiServer:
             assert process.stdout is not None
             async with asyncio.timeout(60):
                 line = (await process.stdout.readline()).decode()
-            assert line.startswith(f"kubecore answers DNS for k8s.example at {address} port ")
-            where = (address, int(line.split()[-1]))
-            answer = await until(where, "web.default.svc.k8s.example", lambda answer: answer.code != "SERVFAIL")
-            assert answer.code == "NOERROR"
+            assert line.startswith(f"kubecore answers DNS for k8s.example at {', '.join(addresses)} port ")
+            for address in addresses:
+                where = (address, int(line.split()[-1]))
+                answer = await until(where, "web.default.svc.k8s.example", lambda answer: answer.code != "SERVFAIL")
+                assert answer.code == "NOERROR"
         finally:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(60):
