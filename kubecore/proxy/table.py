@@ -118,11 +118,13 @@ class ServiceTable:
 
     def _serve(self, server: VirtualServer) -> Problem | None:
         before = self._applied.get(server.key)
+        fresh = server.key not in self._bound
         try:
-            self._balance(server)
+            # of no endpoint until it is known who may come: nobody is let in
+            self._balance(replace(server, endpoints=()) if fresh else server)
         except ValueError as error:
             return _problem(server, error)
-        if server.key in self._bound:
+        if not fresh:
             self._admit(server, before)
             return None
         try:
@@ -131,6 +133,7 @@ class ServiceTable:
             return _problem(server, error)
         self._bound.add(server.key)
         self._admit(server, None)
+        self._balance(server)
         return None
 
     def _admit(self, server: VirtualServer, before: VirtualServer | None) -> None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -272,3 +273,18 @@ class TestHeldAddresses:
         book.refused = set()
         assert table.apply("default/web", [HTTP]) == ([], [])
         assert book.held == {vip(1): 1}
+
+    def test_a_new_listener_has_no_endpoints_until_it_knows_who_may_come(self, table: ServiceTable) -> None:
+        forwarder, seen = table.forwarder, []
+
+        class Watched:
+            def set_access(self, *key: Any, **rules: Any) -> None:
+                seen.append([len(row["destinations"]) for row in table.balancer.services()])
+                forwarder.set_access(*key, **rules)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(forwarder, name)
+
+        table.forwarder = Watched()  # type: ignore[assignment]
+        table.apply("default/web", [replace(HTTP, purpose="LoadBalancer", source_ranges=(f"{vip(9)}/32",))])
+        assert (seen, len(table.rows()[0]["destinations"])) == ([[0]], 2)
