@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.process import ROOT
+
 PACKAGE = "user-mode-linux"
-GUEST = Path(__file__).with_name("guest.py")
+GUEST, MODE = (Path(__file__).with_name(name) for name in ("guest.py", "mode.py"))
 MEMORY = "mem=256M"
 
 
@@ -34,13 +36,23 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def answers(unpacked: Path, folder: Path, scripts: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """What the kernel's IPVS did, by script. The guest sees this machine's files, and writes one of them."""
-    [modules] = (unpacked / "usr/lib/uml/modules").iterdir()
-    asked, answered, first = (folder / name for name in ("scripts.json", "answers.json", "init"))
+    """What the kernel's IPVS did, by script."""
+    asked = folder / "scripts.json"
     asked.write_text(json.dumps(scripts))
-    words = (Path(sys.executable).resolve(), GUEST, modules, asked, answered)
+    result: dict[str, list[Any]] = told_by(GUEST, unpacked, folder, asked)["answers"]
+    return result
+
+
+def told_by(guest: Path, unpacked: Path, folder: Path, *arguments: Path) -> dict[str, Any]:
+    """What a program tells of a kernel whose first process it is: it is given the folder of the kernel's modules,
+    `arguments`, and the file to tell it in. It sees this machine's files, and has what this process may import."""
+    [modules] = (unpacked / "usr/lib/uml/modules").iterdir()
+    answered, first = folder / "answers.json", folder / "init"
+    words = (Path(sys.executable).resolve(), guest, modules, *arguments, answered)
+    imported = ":".join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
     # Arguments of the kernel's own would reach its first process too, so it is one that takes none.
-    first.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in words) + "\n")
+    command = f"PYTHONPATH='{imported}' exec " + " ".join(f"'{word}'" for word in words)
+    first.write_text(f"#!/bin/sh\n{command}\n")
     first.chmod(0o755)
     kernel = [str(unpacked / "usr/bin/linux.uml"), MEMORY, "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw"]
     consoles = ["con=null", "con0=null,fd:1", "quiet", f"uml_dir={folder}/", f"init={first}"]
@@ -50,7 +62,6 @@ def answers(unpacked: Path, folder: Path, scripts: list[dict[str, Any]]) -> dict
         [*kernel, *consoles], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
     )
     assert answered.exists(), done.stdout.decode(errors="replace")[-5000:]
-    found = json.loads(answered.read_text())
+    found: dict[str, Any] = json.loads(answered.read_text())
     assert "failed" not in found, found["failed"]
-    result: dict[str, list[Any]] = found["answers"]
-    return result
+    return found

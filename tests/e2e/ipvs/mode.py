@@ -1,0 +1,143 @@
+"""Has mode ipvs carry connections in the kernel it is the first process of, in a User-Mode Linux.
+
+`mode.py MODULES OUT`: the folder of the kernel's modules, and where it is told what happened. All of 10.0.0.0/8 is an
+address of the loopback device; clients and endpoints are both here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kubecore.netlink import Netlink
+from kubecore.proxy.ipvs import table as ipvs
+from kubecore.proxy.virtual_servers import VirtualServer
+from tests.e2e.ipvs.guest import LIBC, POWER_OFF, bring_up_loopback, load_modules
+
+SECONDS = 30.0
+A, B = ("10.9.0.1", 9000), ("10.9.0.2", 9000)
+SIX_A = ("fd00::a", 9000)
+VIP, NODE = "10.8.0.1", "10.0.0.1"
+
+
+def serve(name: str, address: tuple[str, int]) -> None:
+    """TCP: tells its name, and again for every byte it gets. UDP: its name for a packet."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener, packets = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
+    listener.bind(address)
+    listener.listen(16)
+    packets.bind(address)
+
+    def talk(client: socket.socket) -> None:
+        with suppress(OSError), client:
+            client.sendall(name.encode())
+            while client.recv(1):
+                client.sendall(name.encode())
+
+    def accept() -> None:
+        while True:
+            threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+    def answer() -> None:
+        while True:
+            packets.sendto(name.encode(), packets.recvfrom(16)[1])
+
+    for work in (accept, answer):
+        threading.Thread(target=work, daemon=True).start()
+
+
+def connect(address: str, port: int, *, source: str = "") -> socket.socket:
+    client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    client.settimeout(SECONDS)
+    if source:
+        client.bind((source, 0))
+    client.connect((address, port))
+    return client
+
+
+def ask(address: str, port: int, *, source: str = "") -> str:
+    try:
+        with connect(address, port, source=source) as client:
+            return client.recv(16).decode()
+    except OSError as error:
+        return type(error).__name__
+
+
+def ask_udp(address: str, port: int) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(SECONDS)
+        try:
+            client.connect((address, port))
+            client.send(b"?")
+            return client.recv(16).decode()
+        except OSError as error:
+            return type(error).__name__
+
+
+def told() -> dict[str, Any]:
+    table = ipvs.IpvsTable(node_addresses=lambda: [NODE])
+    web = VirtualServer("TCP", VIP, 80, "ClusterIP", "rr", None, (A, B))
+    port = replace(web, address="0.0.0.0", port=30080, purpose="NodePort", endpoints=(B,))
+    names = replace(web, protocol="UDP", port=53)
+    sticky = replace(web, port=81, affinity_seconds=600.0)
+    six = replace(web, address="fd00::1", endpoints=(SIX_A,))
+    found: dict[str, Any] = {}
+    problems, _ = table.apply("default/web", [web, port, names, sticky, six])
+    found["problems"] = [problem.message for problem in problems]
+    found["spread"] = sorted(ask(VIP, 80) for _ in range(4))
+    found["node port"] = ask(NODE, 30080)
+    found["udp"] = sorted(ask_udp(VIP, 53) for _ in range(2))
+    found["sticky"] = len({ask(VIP, 81, source="10.7.0.1") for _ in range(4)})
+    found["six"] = ask("fd00::1", 80)
+    held = [connect(VIP, 80) for _ in range(2)]
+    who = {client.recv(16): client for client in held}
+    (row,) = [one for one in table.rows() if (one["port"], one["protocol"]) == (80, "TCP") and one["address"] == VIP]
+    found["rows"] = sorted((one["address"], one["weight"], one["active"]) for one in row["destinations"])
+    table.apply("default/web", [replace(web, endpoints=(B,))])
+    found["after a change"] = [ask(VIP, 80) for _ in range(3)]
+    who[b"a"].send(b"?")
+    found["who is connected stays so"] = who[b"a"].recv(16).decode()
+    table.apply("default/web", [replace(web, endpoints=(), scheduler="wlc")])
+    found["without endpoints"] = ask(VIP, 80)
+    kernel = ipvs.connect()
+    found["services"] = kernel.services()
+    table.close()
+    found["at the end"] = kernel.services()
+    return found
+
+
+def main() -> None:
+    modules, out = (Path(word) for word in sys.argv[1:])
+    try:
+        for kind, folder in (("proc", "/proc"), ("sysfs", "/sys")):
+            LIBC.mount(kind.encode(), folder.encode(), kind.encode(), 0, None)
+        load_modules(modules)
+        bring_up_loopback()
+        _add_ipv6("fd00::1", SIX_A[0])
+        for name, address in (("a", A), ("b", B), ("six", SIX_A)):
+            serve(name, address)
+        found = told()
+    except BaseException:
+        found = {"failed": traceback.format_exc()}
+    out.write_text(json.dumps(found))
+    os.sync()
+    LIBC.reboot(POWER_OFF)
+
+
+def _add_ipv6(*addresses: str) -> None:
+    with Netlink() as netlink:
+        for address in addresses:
+            netlink.add_address(1, ipaddress.ip_interface(address))
+
+
+if __name__ == "__main__":
+    main()
