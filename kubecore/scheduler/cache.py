@@ -179,6 +179,11 @@ class Cache:
         """Pods of a namespace that have a node."""
         return list(self._by_namespace.get(namespace, {}).values())
 
+    @property
+    def has_images(self) -> bool:
+        """Whether any node says that it has an image."""
+        return bool(self._images)
+
     def image_sizes(self, name: str) -> Mapping[str, int]:
         """The nodes that have an image of that name, and its size there in bytes."""
         return self._images.get(name, {})

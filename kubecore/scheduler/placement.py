@@ -45,7 +45,7 @@ from kubecore.scheduler.plugins.node_resources_fit import LEAST_ALLOCATED, MOST_
 from kubecore.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from kubecore.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from kubecore.scheduler.plugins.taint_toleration import TaintToleration
-from kubecore.scheduler.pods import PodInfo
+from kubecore.scheduler.pods import Likeness, PodInfo
 from kubecore.scheduler.profile import EXTENSION_POINTS, Profile
 from kubecore.scheduler.resource_scoring import CPU_AND_MEMORY
 
@@ -73,6 +73,9 @@ _SCORES: frozenset[type[Plugin]] = frozenset(
     }
 )
 _LARGEST = 2**63 - 1
+_MOST_KNOWN = 4096
+_KNOWN_FACTS: dict[Likeness, bytes] = {}
+"""Most pods come from a few templates."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -167,7 +170,15 @@ def microseconds(moment: datetime) -> int:
 def pod_facts(pod: PodInfo, *, more: Mapping[str, Any] | None = None) -> bytes:
     """PodFacts of native/core/placement as JSON; `more` is what holds for one decision only."""
     if pod.facts is None:
-        pod.facts = orjson.dumps(_facts(pod))
+        likeness = pod.likeness()
+        facts = _KNOWN_FACTS.get(likeness) if likeness is not None else None
+        if facts is None:
+            facts = orjson.dumps(_facts(pod))
+            if likeness is not None:
+                if len(_KNOWN_FACTS) >= _MOST_KNOWN:
+                    _KNOWN_FACTS.clear()
+                _KNOWN_FACTS[likeness] = facts
+        pod.facts = facts
     if not more:
         return pod.facts
     return pod.facts[:-1] + b"," + orjson.dumps(more)[1:]

@@ -38,10 +38,10 @@ class Failure:
 
 class Placing:
     def __init__(self, profile: Profile, waiting: WaitingPods, extenders: Extenders | None = None) -> None:
-        self._profile = profile
         self._extenders = extenders or Extenders()
         self._waiting = waiting
-        self._reserving = profile.at(Reserve)
+        self._reserving, self._permitting = profile.at(Reserve), profile.at(Permit)
+        self._preparing, self._binding, self._telling = profile.at(PreBind), profile.at(Bind), profile.at(PostBind)
 
     # ------------------------------------------------------------------ before another pod is decided
     def commit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
@@ -71,7 +71,7 @@ class Placing:
 
     def _permit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         waits: dict[str, float] = {}
-        for plugin in self._profile.at(Permit):
+        for plugin in self._permitting:
             try:
                 permission = plugin.permit(state, pod, node)
             except Exception as error:
@@ -89,7 +89,7 @@ class Placing:
     def takes_time(self, state: CycleState, pod: PodInfo, node: str) -> bool:
         """Whether anything is to happen before the binding itself is written."""
         try:
-            return self.is_waiting(pod) or any(one.has_work(state, pod, node) for one in self._profile.at(PreBind))
+            return self.is_waiting(pod) or any(one.has_work(state, pod, node) for one in self._preparing)
         except Exception:
             # asked again by `prepare`, which tells
             return True
@@ -103,7 +103,7 @@ class Placing:
         return _refused(str(refused), refused.plugin) if refused is not None else None
 
     async def prepare(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
-        for plugin in self._profile.at(PreBind):
+        for plugin in self._preparing:
             try:
                 if plugin.has_work(state, pod, node):
                     await plugin.pre_bind(state, pod, node)
@@ -121,7 +121,7 @@ class Placing:
                     return None
             except ExtenderError as error:
                 return Failure(SCHEDULER_ERROR, str(error))
-        for binder in self._profile.at(Bind):
+        for binder in self._binding:
             try:
                 if not binder.handles(state, pod, node):
                     continue
@@ -133,7 +133,7 @@ class Placing:
         return Failure(SCHEDULER_ERROR, "binding rejected: no Bind plugin handles the pod")
 
     def bound(self, state: CycleState, pod: PodInfo, node: str) -> None:
-        for plugin in self._profile.at(PostBind):
+        for plugin in self._telling:
             try:
                 plugin.post_bind(state, pod, node)
             except Exception:

@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from kubecore.api import meta, quantity
 from kubecore.api.host_ports import host_ports
 from kubecore.client.client import Object
@@ -34,6 +36,7 @@ class PodInfo:
 
     __slots__ = (
         "_affinity",
+        "_plain_volumes",
         "_requests",
         "_used",
         "facts",
@@ -62,6 +65,7 @@ class PodInfo:
         self._affinity: InterPodTerms | None = None
         self._requests: Resources | None = None
         self._used: tuple[int, int] | None = None
+        self._plain_volumes: bool | None = None
 
     def renewed(self, obj: Object) -> PodInfo:
         """The pod as `obj` tells of it. What follows from a spec that stayed the same is not worked out again."""
@@ -107,6 +111,13 @@ class PodInfo:
         return self.spec.get("tolerations") or []
 
     @property
+    def plain_volumes(self) -> bool:
+        """None of its volumes is a claim, or a disk that pods cannot share: they go along with any node."""
+        if self._plain_volumes is None:
+            self._plain_volumes = all(map(_NOT_PLAIN.isdisjoint, self.spec.get("volumes") or ()))
+        return self._plain_volumes
+
+    @property
     def requests(self) -> Resources:
         """What the pod reserves on its node. Shared with pods like it: not to be changed."""
         if self._requests is None:
@@ -122,6 +133,16 @@ class PodInfo:
         assert self._used is not None
         return self._used
 
+    def likeness(self) -> Likeness | None:
+        """Equal for pods of which placement is told the same; None for one of which that has to be worked out."""
+        spec = self.spec
+        asked = _plainly_asked(self.obj)
+        if asked is None or self.ports or meta.is_deleting(self.obj) or any(map(spec.get, _RARELY_WANTED)):
+            return None
+        images = tuple([one.get("image") or "" for one in spec["containers"]])
+        tolerations = orjson.dumps(spec.get("tolerations"))
+        return self.namespace, tuple(self.labels.items()), self.priority, asked, images, tolerations
+
     def _work_out(self) -> None:
         asked = _plainly_asked(self.obj)
         if asked is not None:
@@ -130,6 +151,13 @@ class PodInfo:
         self._requests = _pod_requests(self.obj, {})
         found = _pod_requests(self.obj, _WHEN_NOT_SAID)
         self._used = (found.get("cpu", 0), found.get("memory", 0))
+
+
+Likeness = tuple[str, tuple[tuple[str, str], ...], int, "_Plain", tuple[str, ...], bytes]
+_RARELY_WANTED = ("nodeSelector", "affinity", "topologySpreadConstraints")
+_NOT_PLAIN = frozenset(
+    {"persistentVolumeClaim", "ephemeral", "awsElasticBlockStore", "gcePersistentDisk", "iscsi", "rbd"}
+)
 
 
 def scheduler_name(obj: Object) -> str:

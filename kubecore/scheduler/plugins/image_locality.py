@@ -19,7 +19,7 @@ class ImageLocality(Score):
     name = "ImageLocality"
 
     def concerns(self, pod: PodInfo, cache: Cache) -> bool:
-        return any(map(cache.image_sizes, images_of(pod)))
+        return cache.has_images and any(map(cache.image_sizes, images_of(pod)))
 
     def pre_score(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], cache: Cache) -> bool:
         held = [sizes for sizes in map(cache.image_sizes, images_of(pod)) if sizes]

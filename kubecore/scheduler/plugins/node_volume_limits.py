@@ -37,7 +37,7 @@ class NodeVolumeLimits(PreFilter, Filter):
         self._attachments.add_index(_BY_NODE, _node_of)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        if not any(claims_of_pod(pod.obj)):
+        if pod.plain_volumes or not any(claims_of_pod(pod.obj)):
             state.skipped.add(self.name)
         return None
 

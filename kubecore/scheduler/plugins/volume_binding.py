@@ -92,7 +92,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     # ------------------------------------------------------------------ finding
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         noted, immediate = _Noted(), False
-        names = list(volumes.claims_of_pod(pod.obj))
+        names = [] if pod.plain_volumes else list(volumes.claims_of_pod(pod.obj))
         if not names:
             state.skipped.add(self.name)
             return None
@@ -158,6 +158,8 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
 
     # ------------------------------------------------------------------ binding
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        if self.name not in state.notes:
+            return
         choice = self._choice(state, node)
         for volume, claim in choice.matched:
             self._assumed_volumes.put(meta.name(volume), meta.key(claim), pod)
@@ -172,7 +174,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
             self._assumed_nodes.drop(meta.key(claim), pod)
 
     def has_work(self, state: CycleState, pod: PodInfo, node: str) -> bool:
-        return bool(self._choice(state, node))
+        return self.name in state.notes and bool(self._choice(state, node))
 
     async def pre_bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
         """Reserve the volumes and select the node in the API, then wait for the binder and the provisioners."""

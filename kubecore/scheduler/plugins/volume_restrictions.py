@@ -41,6 +41,9 @@ class VolumeRestrictions(PreFilter, Filter):
         self._claims = informers.informer("persistentvolumeclaims")
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        if pod.plain_volumes:
+            state.skipped.add(self.name)
+            return None
         alone = set()
         for name in _claim_names(pod):
             claim = self._claims.get(f"{pod.namespace}/{name}")

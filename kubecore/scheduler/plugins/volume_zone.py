@@ -38,6 +38,9 @@ class VolumeZone(PreFilter, Filter):
         self._classes = informers.informer("storageclasses.storage.k8s.io")
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
+        if pod.plain_volumes:
+            state.skipped.add(self.name)
+            return None
         places: list[_Places] = []
         for name in _claim_names(pod):
             claim = self._claims.get(f"{pod.namespace}/{name}")

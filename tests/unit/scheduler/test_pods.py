@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubecore.client.client import Object
+from kubecore.scheduler.placement import pod_facts
 from kubecore.scheduler.pods import PodInfo, same_scheduling_facts
 from tests.unit.scheduler.builders import container, info, pod
 
@@ -192,3 +194,47 @@ def test_what_is_reserved_is_the_highest_need_of_any_moment(
         ],
     }
     assert PodInfo(pod(**spec)).requests["cpu"] == max(moments)
+
+
+def facts(**given: Any) -> Any:
+    return orjson.loads(pod_facts(info(**given)))
+
+
+class TestWhatPlacementIsTold:
+    def test_of_pods_from_one_template_it_is_told_the_very_same(self) -> None:
+        one, other = info("a", labels={"app": "web"}), info("b", labels={"app": "web"})
+        assert pod_facts(one) is pod_facts(other)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"namespace": "other"},
+            {"labels": {"app": "db"}},
+            {"priority": 5},
+            {"deleting": True},
+            {"requests": {"cpu": "2"}},
+            {"containers": [container("c", image="other:1")]},
+            {"containers": [container("c", ports=[{"containerPort": 80, "hostPort": 80}])]},
+            {"initContainers": [init("first", cpu="3")]},
+            {"initContainers": [container("first", image="setup:1")]},
+            {"overhead": {"cpu": "1"}},
+            {"resources": {"requests": {"cpu": "4"}}},
+            {"nodeSelector": {"disk": "ssd"}},
+            {"affinity": {"nodeAffinity": {}}},
+            {"tolerations": [{"operator": "Exists"}]},
+            {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone"}]},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_what_differs_is_told(self, change: Object) -> None:
+        plain = facts(labels={"app": "web"})
+        assert facts(**{"labels": {"app": "web"}, **change}) != plain
+        assert facts(labels={"app": "web"}) == plain
+
+
+@pytest.mark.parametrize("kind", ["persistentVolumeClaim", "ephemeral", "iscsi"])
+def test_volumes_are_plain_unless_one_is_a_claim_or_a_disk_that_cannot_be_shared(kind: str) -> None:
+    plain = {"name": "token", "projected": {"sources": []}}
+    assert info().plain_volumes
+    assert info(volumes=[plain]).plain_volumes
+    assert not info(volumes=[plain, {"name": "data", kind: {"claimName": "data"}}]).plain_volumes
