@@ -318,6 +318,8 @@ class APIServer:
             authorizer=self.authorizer,
             scheme=self.scheme,
             configured=plugins.configured(options),
+            registry=lambda: self.registry,
+            user=_native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"]),
         )
         return plugins.made(options, parts)
 

@@ -5,30 +5,57 @@ before anything is loaded.
 """
 
 ORDERED = (
+    "AlwaysAdmit",
+    "NamespaceAutoProvision",
     "NamespaceLifecycle",
+    "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
     "LimitRanger",
     "ServiceAccount",
     "NodeRestriction",
     "TaintNodesByCondition",
+    "AlwaysPullImages",
     "PodSecurity",
+    "PodNodeSelector",
     "Priority",
     "DefaultTolerationSeconds",
+    "PodTolerationRestriction",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
     "DefaultStorageClass",
     "StorageObjectInUseProtection",
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
+    "RuntimeClass",
     "CertificateApproval",
     "CertificateSigning",
+    "ClusterTrustBundleAttest",
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "DenyServiceExternalIPs",
     "PodTopologyLabels",
+    # What it looks at is behind a feature gate that is off (NodeDeclaredFeatures, KEP-5328): it has no say.
+    "NodeDeclaredFeatureValidator",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
     "ResourceQuota",
+    "AlwaysDeny",
 )
-# Upstream's own setup, kubeadm's, turns NodeRestriction on; kubecore's kubelets have certificates by default.
-OFF = ("DenyServiceExternalIPs", "OwnerReferencesPermissionEnforcement")
+# As upstream, but for NodeRestriction, which kubeadm turns on: kubecore's kubelets have certificates of their own.
+OFF = (
+    "AlwaysAdmit",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
+    "AlwaysPullImages",
+    "PodNodeSelector",
+    "PodTolerationRestriction",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "OwnerReferencesPermissionEnforcement",
+    "DenyServiceExternalIPs",
+    "AlwaysDeny",
+)
 ON = tuple(name for name in ORDERED if name not in OFF)

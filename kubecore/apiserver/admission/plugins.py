@@ -7,23 +7,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.apiserver.admission import event_rate, node_selectors, toleration_restriction
+from kubecore.apiserver.admission.all_or_nothing import AlwaysAdmit, AlwaysDeny
+from kubecore.apiserver.admission.anti_affinity import LimitPodHardAntiAffinityTopology
+from kubecore.apiserver.admission.event_rate import EventRateLimit
 from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
+from kubecore.apiserver.admission.image_pulls import AlwaysPullImages
 from kubecore.apiserver.admission.ingress_class import DefaultIngressClass
 from kubecore.apiserver.admission.limit_ranger import LimitRanger
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kubecore.apiserver.admission.namespace_presence import NamespaceAutoProvision, NamespaceExists
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
+from kubecore.apiserver.admission.node_selectors import PodNodeSelector
 from kubecore.apiserver.admission.pod_security import configuration as pod_security
 from kubecore.apiserver.admission.pod_security.plugin import PodSecurity
 from kubecore.apiserver.admission.priority import Priority
 from kubecore.apiserver.admission.resource_quota import ResourceQuota
+from kubecore.apiserver.admission.runtime_class import RuntimeClass
 from kubecore.apiserver.admission.service_account import ServiceAccount
 from kubecore.apiserver.admission.storage import ClaimResize, DefaultStorageClass, StorageObjectInUseProtection
-from kubecore.apiserver.admission.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+from kubecore.apiserver.admission.toleration_restriction import PodTolerationRestriction
+from kubecore.apiserver.admission.tolerations import (
+    DefaultTolerationSeconds,
+    ExtendedResourceToleration,
+    TaintNodesByCondition,
+)
 from kubecore.apiserver.admission.topology_labels import PodTopologyLabels
 from kubecore.apiserver.authorization.certificate_signers import (
     CertificateApproval,
     CertificateSigning,
     CertificateSubjectRestriction,
+    ClusterTrustBundleAttest,
 )
 from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
 
@@ -32,6 +46,8 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.chain import Plugin
     from kubecore.apiserver.admission.options import AdmissionOptions
     from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.registry.strategy import User
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.apiserver.storage.interface import Storage
     from kubecore.clock import Clock
@@ -39,7 +55,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What plugins are made of; `configured` has the configuration of those that take one."""
+    """What plugins are made of; `configured` has the configuration of those that take one. The registry is made after
+    the plugins."""
 
     cacher: Cacher
     storage: Storage
@@ -47,13 +64,33 @@ class Parts:
     authorizer: Authorizer
     scheme: Scheme
     configured: Mapping[str, Any]
+    registry: Callable[[], Registry]
+    user: User
+    """Who writes on the server's own behalf."""
 
 
 # How a plugin's configuration is read; an empty text where none is given.
 _CONFIGURATIONS: dict[str, Callable[[str], Any]] = {
     "PodSecurity": pod_security.load,
+    "PodNodeSelector": node_selectors.load,
+    "PodTolerationRestriction": toleration_restriction.load,
+    "EventRateLimit": event_rate.load,
 }
 _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
+    "AlwaysAdmit": lambda parts: AlwaysAdmit(),
+    "NamespaceAutoProvision": lambda parts: NamespaceAutoProvision(parts.cacher, parts.registry, parts.user),
+    "NamespaceExists": lambda parts: NamespaceExists(parts.cacher),
+    "LimitPodHardAntiAffinityTopology": lambda parts: LimitPodHardAntiAffinityTopology(),
+    "AlwaysPullImages": lambda parts: AlwaysPullImages(),
+    "PodNodeSelector": lambda parts: PodNodeSelector(parts.cacher, parts.configured["PodNodeSelector"]),
+    "PodTolerationRestriction": lambda parts: PodTolerationRestriction(
+        parts.cacher, parts.configured["PodTolerationRestriction"]
+    ),
+    "EventRateLimit": lambda parts: EventRateLimit(parts.configured["EventRateLimit"], parts.clock),
+    "ExtendedResourceToleration": lambda parts: ExtendedResourceToleration(),
+    "RuntimeClass": lambda parts: RuntimeClass(parts.cacher),
+    "ClusterTrustBundleAttest": lambda parts: ClusterTrustBundleAttest(parts.authorizer),
+    "AlwaysDeny": lambda parts: AlwaysDeny(),
     "NamespaceLifecycle": lambda parts: NamespaceLifecycle(parts.cacher),
     "LimitRanger": lambda parts: LimitRanger(parts.cacher),
     "ServiceAccount": lambda parts: ServiceAccount(parts.cacher, parts.clock),

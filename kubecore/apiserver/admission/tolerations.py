@@ -1,6 +1,7 @@
-"""DefaultTolerationSeconds and TaintNodesByCondition: how long pods stay on failing nodes, and new nodes start tainted.
+"""DefaultTolerationSeconds and TaintNodesByCondition: how long pods stay on failing nodes, and new nodes start tainted;
+ExtendedResourceToleration: nodes that are tainted for what is special about them get the pods that ask for it.
 
-After upstream plugin/pkg/admission/defaulttolerationseconds and .../nodetaint.
+After upstream plugin/pkg/admission/defaulttolerationseconds, .../nodetaint and .../extendedresourcetoleration.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.registry.validation.resources import is_extended
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -59,3 +61,35 @@ class TaintNodesByCondition(Plugin):
             return False
         spec["taints"] = [*taints, {"key": NOT_READY, "effect": "NoSchedule"}]
         return False
+
+
+class ExtendedResourceToleration(Plugin):
+    name = "ExtendedResourceToleration"
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        return resource_key == "pods" and operation in (CREATE, UPDATE) and not subresource
+
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        spec = obj.get("spec")
+        if not isinstance(spec, dict):
+            return False
+        asked = {
+            name
+            for field in ("containers", "initContainers")
+            for container in spec.get(field) or ()
+            for name in (container.get("resources") or {}).get("requests") or ()
+            if is_extended(name)
+        }
+        for name in sorted(asked):
+            wanted = {"key": name, "operator": "Exists", "effect": "NoSchedule"}
+            tolerations = spec.get("tolerations") or []
+            if any(one == wanted for one in tolerations):
+                continue
+            # One for all values of the key's taint takes the place of those that are for the same.
+            kept = [wanted if _is_for_the_same(one, wanted) else one for one in tolerations]
+            spec["tolerations"] = kept if wanted in kept else [*kept, wanted]
+        return False
+
+
+def _is_for_the_same(one: JSON, other: JSON) -> bool:
+    return all((one.get(field) or "") == (other.get(field) or "") for field in ("key", "effect", "operator", "value"))

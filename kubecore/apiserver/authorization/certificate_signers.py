@@ -23,6 +23,7 @@ JSON = dict[str, Any]
 
 _GROUP, _PLURAL = "certificates.k8s.io", "certificatesigningrequests"
 _KEY = f"{_PLURAL}.{_GROUP}"
+_BUNDLES = "clustertrustbundles"
 _API_CLIENT = "kubernetes.io/kube-apiserver-client"
 _MASTERS = "system:masters"
 
@@ -49,12 +50,17 @@ class _OfSigners(Plugin):
         return True
 
     def _allows(self, ctx: RequestContext, signer: str) -> bool:
-        domain = signer.partition("/")[0]
-        user: UserInfo = ctx.user  # type: ignore[assignment]
-        return any(
-            self._authorizer.authorize(user, Attributes(self.verb, _GROUP, "*", "signers", name=name))[0]
-            for name in (signer, f"{domain}/*")
-        )
+        return _may(self._authorizer, ctx, self.verb, signer)
+
+
+def _may(authorizer: Authorizer, ctx: RequestContext, verb: str, signer: str) -> bool:
+    """Whether the user has the verb on the signer, or on all of its domain."""
+    domain = signer.partition("/")[0]
+    user: UserInfo = ctx.user  # type: ignore[assignment]
+    return any(
+        authorizer.authorize(user, Attributes(verb, _GROUP, "*", "signers", name=name))[0]
+        for name in (signer, f"{domain}/*")
+    )
 
 
 class CertificateApproval(_OfSigners):
@@ -89,3 +95,32 @@ class CertificateSubjectRestriction(Plugin):
         if _MASTERS in groups:
             detail = f"use of {_API_CLIENT} signer with {_MASTERS} group is not allowed"
             raise errors.forbidden(_GROUP, _PLURAL, ctx.name, detail)
+
+
+class ClusterTrustBundleAttest(Plugin):
+    """Who writes the trust anchors of a signer may `attest` for it (upstream certificates/ctbattest)."""
+
+    name = "ClusterTrustBundleAttest"
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        return resource_key == f"{_BUNDLES}.{_GROUP}" and operation in (CREATE, UPDATE)
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        signer = ((obj or {}).get("spec") or {}).get("signerName") or ""
+        if not signer or (old is not None and _collected(obj) == _collected(old)):
+            return
+        if not _may(self._authorizer, ctx, "attest", signer):
+            detail = f'user not permitted to attest for signerName "{signer}"'
+            raise errors.forbidden(_GROUP, _BUNDLES, ctx.name, detail)
+
+
+def _collected(bundle: JSON | None) -> JSON:
+    """Without what garbage collection and migrations of the store change."""
+    found = dict(bundle or {})
+    changing = ("ownerReferences", "finalizers", "managedFields", "resourceVersion")
+    metadata = found.get("metadata") or {}
+    found["metadata"] = {name: value for name, value in metadata.items() if name not in changing}
+    return found

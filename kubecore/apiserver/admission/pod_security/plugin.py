@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
 from kubecore.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from kubecore.apiserver.admission.pod_security.evaluation import Verdict, judge
 from kubecore.apiserver.admission.pod_security.policy import (
@@ -44,8 +45,6 @@ _TEMPLATES = {
 }
 # Nothing of what these bring is a pod.
 _IGNORED_SUBRESOURCES = ("exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status")
-# How many namespaces' policies are kept.
-_KNOWN = 4096
 # How many pods of a namespace are looked at, for how long, and how many before others may go on.
 _PODS_LOOKED_AT, _SECONDS, _AT_ONCE = 3000, 1.0, 50
 
@@ -54,14 +53,11 @@ class PodSecurity(Plugin):
     name = "PodSecurity"
 
     def __init__(self, cacher: Cacher, configuration: PodSecurityConfiguration) -> None:
-        cached = cacher.cached("namespaces")
-        assert cached is not None
         self._cacher = cacher
-        self._namespace = cacher.native.get
-        self._number = cached.number
         self._configuration = configuration
-        # By namespace, with the revision that said so.
-        self._policies: dict[str, tuple[int, Policy, Sequence[Cause]]] = {}
+        self._policies: HeldNamespaces[tuple[Policy, Sequence[Cause]]] = HeldNamespaces(
+            cacher, lambda namespace: asked_for(meta.labels(namespace), configuration.defaults)
+        )
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         if operation not in (CREATE, UPDATE):
@@ -103,16 +99,10 @@ class PodSecurity(Plugin):
         return "user" if ctx.user.username in self._configuration.usernames else None
 
     def _policy(self, namespace: str) -> tuple[Policy, Sequence[Cause]]:
-        found = self._namespace(self._number, "", namespace)
-        if found is None:
-            raise errors.internal_error(f'failed to lookup namespace "{namespace}"')
-        known = self._policies.get(namespace)
-        if known is None or known[0] != found[0]:
-            if len(self._policies) >= _KNOWN:
-                self._policies.clear()
-            policy, causes = asked_for(meta.labels(loads(found[1])), self._configuration.defaults)
-            known = self._policies[namespace] = (found[0], policy, causes)
-        return known[1], known[2]
+        try:
+            return self._policies.get(namespace)
+        except errors.StatusError:
+            raise errors.internal_error(f'failed to lookup namespace "{namespace}"') from None
 
     def _judge(
         self, ctx: RequestContext, policy: Policy, causes: Sequence[Cause], metadata: JSON, spec: JSON, *, enforce: bool
