@@ -1,6 +1,6 @@
 """The LMDB store's file, read and written by py-lmdb: an independent implementation of its format (`native/store`).
 
-    current   key                → mod revision, create revision, value
+    current   key                → mod revision, create revision, value or, where it is the log's, nothing
     log       revision           → type, time, previous revision, length of the key, key, value
     meta      name               → revision | compacted | format
 

@@ -119,12 +119,16 @@ impl LogFile {
             }
         })?;
         match format {
+            None => file.mark(directory),
+            Some(format) if format == layout::FORMER.as_bytes() => {
+                // What is in it stays as it is.
+                file.marked(directory, Ok(true))
+            }
             Some(format) if format != layout::FORMAT.as_bytes() => {
                 let found = String::from_utf8_lossy(&format).into_owned();
                 Err(OpenError::Format { found, known: layout::FORMAT })
             }
             Some(_) => Ok(file),
-            None => file.mark(directory),
         }
     }
 
@@ -155,16 +159,23 @@ impl LogFile {
 
     /// Marks the file as of the present format, unless something is in it.
     fn mark(self, directory: &Path) -> Result<Self, OpenError> {
-        let marked = || -> Outcome<bool> {
+        let empty = self.is_empty();
+        self.marked(directory, empty)
+    }
+
+    fn is_empty(&self) -> Outcome<bool> {
+        let txn = self.env.read_txn()?;
+        Ok(self.current.is_empty(&txn)? && self.log.is_empty(&txn)?)
+    }
+
+    /// `ours` says whether the file may be marked.
+    fn marked(self, directory: &Path, ours: Outcome<bool>) -> Result<Self, OpenError> {
+        let mark = || -> Outcome<()> {
             let mut txn = self.env.write_txn()?;
-            if !self.current.is_empty(&txn)? || !self.log.is_empty(&txn)? {
-                return Ok(false);
-            }
             self.meta.put(&mut txn, layout::META_FORMAT, layout::FORMAT.as_bytes())?;
-            txn.commit()?;
-            Ok(true)
+            Ok(txn.commit()?)
         };
-        match marked() {
+        match ours.and_then(|ours| if ours { mark().map(|()| true) } else { Ok(false) }) {
             Ok(true) => Ok(self),
             Ok(false) => Err(OpenError::Unmarked),
             Err(failure) if failure.is_full(|| bytes_left(directory)) => Err(OpenError::NoRoom),

@@ -1,10 +1,14 @@
 //! Everything that is in the file, declared once: sub-databases, their keys and records, encode beside decode.
 //!
 //! ```text
-//! current   key                → mod revision, create revision, value
+//! current   key                → mod revision, create revision, value or nothing
 //! log       revision           → type, time, previous revision, key, value
 //! meta      name               → revision | compacted | format
 //! ```
+//!
+//! A value is written once, into `log`. A record of `current` without a value (no value is empty) has that of its
+//! revision's record there; it gets a value of its own when a compaction takes that record, and then the object is one
+//! that has lasted. In format 1 each record of `current` had its value.
 //!
 //! Numbers are big-endian, so that byte order is numeric order. A record of `log` at or below `compacted` is no history
 //! any more: it is the value a later record replaced, kept so that reads at a revision in the window find it.
@@ -18,7 +22,9 @@ pub const META: &str = "meta";
 pub const META_REVISION: &[u8] = b"revision";
 pub const META_COMPACTED: &[u8] = b"compacted";
 pub const META_FORMAT: &[u8] = b"format";
-pub const FORMAT: &str = "kubecore/1";
+pub const FORMAT: &str = "kubecore/2";
+/// What is read, too, and becomes `FORMAT` when it is opened.
+pub const FORMER: &str = "kubecore/1";
 
 /// LMDB's compiled-in limit; longer keys cannot be stored.
 pub const MAX_KEY_BYTES: usize = 511;
@@ -36,7 +42,7 @@ pub fn decode_number(raw: &[u8]) -> u64 {
     raw.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// A record of `current`.
+/// A record of `current`. Its value is empty where that is the one in `log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current<'a> {
     pub revision: u64,

@@ -37,7 +37,23 @@ impl LogFile {
         let txn = self.env.read_txn()?;
         let Some(raw) = self.current.get(&txn, key.as_bytes())? else { return Ok(Answer::Nothing) };
         let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
-        Ok(Answer::Stored { revision: found.revision, value: Bytes::copy_from_slice(found.value) })
+        let value = Bytes::copy_from_slice(self.value(&txn, found)?);
+        Ok(Answer::Stored { revision: found.revision, value })
+    }
+
+    /// The value of a record of `current`.
+    fn value<'t>(&self, txn: &'t RoTxn<'_, WithoutTls>, current: Current<'t>) -> Outcome<&'t [u8]> {
+        if !current.value.is_empty() {
+            return Ok(current.value);
+        }
+        Ok(self.logged(txn, current.revision)?.value)
+    }
+
+    /// The log's record of a revision, which must be there.
+    fn logged<'t>(&self, txn: &'t RoTxn<'_, WithoutTls>, revision: u64) -> Outcome<Logged<'t>> {
+        let raw = self.log.get(txn, &layout::number(revision))?;
+        let raw = raw.ok_or_else(|| Failure::Other(format!("the log lacks revision {revision}")))?;
+        Logged::decode(raw).ok_or_else(|| Failure::damaged("log"))
     }
 
     /// Keys under `prefix` from `start` on, in byte order, at most `limit` (0: all), as of a revision, and whether that
@@ -57,16 +73,11 @@ impl LogFile {
             }
             let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
             if found.revision <= at {
-                entries.push(entry(key, found.revision, found.value)?);
+                entries.push(entry(key, found.revision, self.value(&txn, found)?)?);
             }
         }
         for &(key, previous) in replaced.iter().filter(|(key, previous)| *previous != 0 && *key >= begin) {
-            let Some(raw) = self.log.get(&txn, &layout::number(previous))? else {
-                let key = String::from_utf8_lossy(key);
-                return Err(Failure::Other(format!("the log lacks revision {previous} of {key}")));
-            };
-            let found = Logged::decode(raw).ok_or_else(|| Failure::damaged("log"))?;
-            entries.push(entry(key, previous, found.value)?);
+            entries.push(entry(key, previous, self.logged(&txn, previous)?.value)?);
         }
         if !replaced.is_empty() {
             entries.sort_by(|a, b| a.key.cmp(&b.key));

@@ -384,19 +384,18 @@ impl<H: Host> Writer<H> {
         match finished {
             Ok(false) => (),
             Ok(true) => self.compaction = None,
-            Err(failure) => {
-                self.compaction = None;
-                self.compaction_stopped(&failure);
-                if failure == Failure::MapFull
-                    && let Err(failure) = self.grow()
-                {
+            // It moves values: their slice is tried again.
+            Err(Failure::MapFull) => {
+                if let Err(failure) = self.grow() {
                     self.compaction_stopped(&failure);
                 }
             }
+            Err(failure) => self.compaction_stopped(&failure),
         }
     }
 
     fn compaction_stopped(&mut self, failure: &Failure) {
+        self.compaction = None;
         let told = failure.told(&self.directory);
         self.host.log(Level::Error, format!("storage: compaction stopped: {told}"));
     }

@@ -75,7 +75,7 @@ impl LogFile {
         if let Some(raw) = self.current.get(txn, key)? {
             let replaced = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
             (previous, created) = (replaced.revision, replaced.created);
-            if previous <= standing.compacted {
+            if previous <= standing.compacted && !replaced.value.is_empty() {
                 // Compaction took or may take its record: reads in the window need the value.
                 Logged { deleted: false, time: 0, previous: 0, key, value: replaced.value }.encode(record);
             }
@@ -93,7 +93,7 @@ impl LogFile {
             self.current.delete(txn, key)?;
         } else {
             let created = if created == 0 { revision } else { created };
-            let put = Current { revision, created, value: &value };
+            let put = Current { revision, created, value: b"" };
             self.current.put_reserved(txn, key, put.length(), |space| put.write(space))?;
         }
         Logged { deleted, time: now, previous, key, value: &value }.encode(record);

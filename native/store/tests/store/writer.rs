@@ -61,11 +61,11 @@ fn the_map_grows_under_a_batch_that_does_not_fit() {
     let asked = Asked::open(directory.path(), LIMITS);
     let text = "x".repeat(1 << 20);
     let answers: Vec<_> =
-        (0..50).map(|n| asked.hand_over(write(Kind::Create, &format!("/a/{n}"), &text, 0))).collect();
+        (0..100).map(|n| asked.hand_over(write(Kind::Create, &format!("/a/{n}"), &text, 0))).collect();
     for (answer, expected) in answers.iter().zip(1..) {
         assert_eq!(revision(&answer.recv().unwrap()), expected);
     }
-    assert_eq!(page(asked.list("/a/", 0)).entries.len(), 50);
+    assert_eq!(page(asked.list("/a/", 0)).entries.len(), 100);
     assert!(
         asked
             .host

@@ -161,17 +161,39 @@ async def test_the_file_is_what_another_reader_of_its_format_reads(tmp_path: Pat
     await storage.close()
     found = lmdb_file.read(tmp_path)
     now = int(clock.now().timestamp())
-    assert found.current == {"/registry/a": (3, 1, changed.value)}
+    assert found.current == {"/registry/a": (3, 1, b"")}
     assert found.log == {
         1: (PUT, now, 0, "/registry/a", b"<1>" + b"x" * 10),
         2: (PUT, now, 0, "/registry/b", b"<2>" + b"x" * 5000),
-        3: (PUT, now, 1, "/registry/a", b"3 times"),
+        3: (PUT, now, 1, "/registry/a", changed.value),
         4: (DELETE, now, 2, "/registry/b", b"<4>" + b"x" * 10),
     }
-    assert found.meta == {b"format": b"kubecore/1", b"revision": lmdb_file.number(4)}
+    assert found.meta == {b"format": b"kubecore/2", b"revision": lmdb_file.number(4)}
 
 
-async def test_a_file_that_another_writer_of_its_format_wrote_is_opened(tmp_path: Path) -> None:
+async def test_a_compaction_leaves_values_where_they_are_current(tmp_path: Path) -> None:
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    lasting = await storage.create("/registry/a", _value(5000))
+    changed = await storage.create("/registry/b", _value())
+    changed = await storage.update("/registry/b", _value(3), expected=changed.revision)
+    gone = await storage.create("/registry/c", _value())
+    await storage.delete("/registry/c", _value(), expected=gone.revision)
+    await storage.compact(4)
+    await storage.close()
+    found = lmdb_file.read(tmp_path)
+    assert found.current == {"/registry/a": (1, 1, lasting.value), "/registry/b": (3, 2, changed.value)}
+    # What the delete has replaced is still to be found as of revision 4.
+    assert sorted(found.log) == [4, 5]
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    assert [key for key, _ in (await storage.list("/registry/", revision=4)).items] == [
+        "/registry/a",
+        "/registry/b",
+        "/registry/c",
+    ]
+    await storage.close()
+
+
+async def test_a_file_of_the_former_format_is_opened(tmp_path: Path) -> None:
     """As a store of an earlier version left it: compacted to 2, whose record of `a` is kept since 3 has replaced it."""
     contents = lmdb_file.Contents(
         current={
@@ -198,5 +220,7 @@ async def test_a_file_that_another_writer_of_its_format_wrote_is_opened(tmp_path
     assert stored.revision == 4
     await storage.close()
     found = lmdb_file.read(tmp_path)
-    assert found.current["/registry/b"] == (4, 2, stored.value)
+    assert found.meta[b"format"] == b"kubecore/2"
+    assert found.current == {"/registry/a": (3, 1, b"a3"), "/registry/b": (4, 2, b"")}
+    assert found.log[4].value == stored.value
     assert found.log[2] == (PUT, 0, 0, "/registry/b", b"b2" + b"x" * 5000)
