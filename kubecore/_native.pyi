@@ -497,6 +497,22 @@ class DnsServer:
     def statistics(self) -> dict[str, int]:
         """queries and forwarded since the start, and records now."""
 
+# --- fresh
+def new_uid() -> str:
+    """A random UUID (version 4)."""
+
+def random_suffix(length: int = 5) -> str:
+    """Of generated names: letters without vowels, and digits without look-alikes."""
+
+def outline(object: dict[str, Any]) -> bytes | None:
+    """The members of an object and of what is in it, in an order and an encoding of their own: what decides who owns
+    what of it once it is new. Objects of one kind with the same outline get the same managedFields from the same
+    manager. None where there is a list, whose elements may be owned by what they say, or a number with a fraction."""
+
+def is_plain_metadata(metadata: dict[str, Any], namespaced: bool) -> bool:
+    """Whether nothing is wrong with the metadata of an object that is to be called as most are, by an RFC 1123
+    subdomain. False, too, for what only a closer look can tell: whatever is rare, and what is wrong."""
+
 # --- front
 @final
 class UserInfo:
@@ -616,6 +632,10 @@ class Request:
         """What follows the subresource (proxy paths), decoded, without a leading '/'."""
     @property
     def accept(self) -> str: ...
+    @property
+    def head(self) -> bytes:
+        """Equal for requests that differ in nothing but body, sender and headers that are no matter to a write:
+        method, path, query, Accept, Content-Type and User-Agent are the same."""
     @property
     def content_type(self) -> str: ...
     @property

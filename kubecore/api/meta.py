@@ -3,11 +3,12 @@
 Objects are plain dicts. What comes out of a cache is shared: copy it (`deepcopy`) before changing it.
 """
 
-import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+
+from kubecore import _native
 
 JSON = dict[str, Any]
 
@@ -181,15 +182,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 # maxNameLength 63 in upstream names/generate.go, whatever the kind allows.
 _MAX_BASE = 63 - 5
 
-
-def random_suffix(length: int = 5) -> str:
-    """Names are no secrets: not worth a system call a character."""
-    number = random.randrange(len(_ALPHABET) ** length)
-    suffix = ""
-    for _ in range(length):
-        number, digit = divmod(number, len(_ALPHABET))
-        suffix += _ALPHABET[digit]
-    return suffix
+random_suffix = _native.random_suffix
 
 
 def generate_name(base: str) -> str:

@@ -7,7 +7,7 @@ admission and validation are the very same; only authentication is skipped, beca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -247,19 +247,18 @@ class LocalTransport:
         info = request_info("POST", path, query)
         request = LocalRequest(self._user, "POST", path, info, query=text, body=b"", content_type=JSON_TYPE)
         answers: list[tuple[int, bytes]] = [(0, b"")] * len(bodies)
-        create: Callable[[bytes], Awaitable[Response]] | None
         try:
             self._authorizer.check(self._user, attributes_of(request))
-            create = self._handlers.creator(request)
+            creator = self._handlers.creator(request)
         except Exception as error:
             return [self._failed(request, error)[:2]] * len(bodies)
 
         async def one(number: int, body: bytes) -> None:
-            if create is None:
+            if creator is None:
                 answers[number] = await self.request("POST", path, query=query, body=body)
                 return
             try:
-                answers[number] = (await create(body))[:2]
+                answers[number] = (await creator.create(self._user, body, repeated=True))[:2]
             except Exception as error:
                 answers[number] = self._failed(request, error)[:2]
 

@@ -1,5 +1,6 @@
 //! Headers of answers, as Python gives them.
 
+use kubecore_front::exchange::Exchange;
 use kubecore_front::handoff::Headers;
 use kubecore_front::http::{HeaderName, HeaderValue, header};
 use pyo3::exceptions::PyValueError;
@@ -23,4 +24,19 @@ pub fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> 
         list.push((name, value(text)?));
     }
     Ok(list)
+}
+
+/// All that a request says besides its body and who sends it, as far as it decides how a write is done.
+pub fn head_of(exchange: &Exchange) -> Vec<u8> {
+    let said = |name: HeaderName| exchange.header(name).unwrap_or("");
+    // No header and no query has a line's end in it, so that none can pass for another.
+    let lines = [
+        said(header::ACCEPT),
+        said(header::CONTENT_TYPE),
+        said(header::USER_AGENT),
+        &exchange.query,
+        exchange.method.as_str(),
+        exchange.info.path(),
+    ];
+    lines.join("\n").into_bytes()
 }

@@ -13,6 +13,7 @@ mod dataplane;
 mod dns;
 mod error;
 mod feed;
+mod fresh;
 mod front;
 mod gil;
 mod hashing;
@@ -49,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dns::register(module)?;
     error::register(module)?;
     feed::register(module)?;
+    fresh::register(module)?;
     front::register(module)?;
     hashing::register(module)?;
     ingress::register(module)?;

@@ -16,7 +16,7 @@ use pyo3::types::PyBytes;
 use tokio::sync::oneshot;
 
 use crate::answering::{ResponseStream, UpgradedConnection, callback};
-use crate::headers::header_list;
+use crate::headers::{head_of, header_list};
 use crate::rbac::UserInfo;
 
 #[pyclass(frozen, module = "kubecore._native")]
@@ -138,6 +138,10 @@ impl Request {
     #[getter]
     fn secure(&self) -> bool {
         self.exchange.connection.secure
+    }
+    #[getter]
+    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &head_of(&self.exchange))
     }
     #[getter]
     fn user(&self) -> Option<UserInfo> {

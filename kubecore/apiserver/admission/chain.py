@@ -71,6 +71,8 @@ class AdmissionChain:
         plugins = self._expecting.get(key)
         if plugins is None:
             plugins = self._expecting[key] = self._overriding("expect", key)
+        if not plugins:
+            return None
         coming = [one for plugin in plugins if (one := plugin.expect(ctx, obj)) is not None]
         return _all(coming) if coming else None
 

@@ -14,15 +14,17 @@ there; it comes back with its user and the permission in it when it is Python's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from kubecore.api import errors
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status
 from kubecore.apiserver.handlers.request import Request, Response
+from kubecore.apiserver.handlers.writing import Creator
 
 if TYPE_CHECKING:
+    from kubecore import _native
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.reading import Reading
     from kubecore.apiserver.handlers.served import Served, ServedResources
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubecore.apiserver")
 
+# What is remembered of clients that create.
+_MOST_CREATORS, _LONGEST_HEAD = 1024, 1024
 # HEAD and OPTIONS are for documents; no resource answers them, but what is behind a proxy may.
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 
@@ -67,14 +71,19 @@ class Handlers:
         self._writing = writing
         self._extra = extra
         self._documents = documents
+        self._creators: dict[bytes, Creator] = {}
 
-    async def handle(self, request: Request) -> None:
+    async def handle(self, request: _native.Request) -> None:
         """Answers the request, whatever happens."""
         try:
             if request.authorized is None or request.authenticated is None:
                 request.resume(await self._identify(request), authorized=True)
                 return
-            response = await self.route(request)
+            creator = self._known_creator(request) if request.verb == "create" else None
+            if creator is not None and (user := request.user) is not None:
+                response: Response | None = await creator.create(user, request.body)
+            else:
+                response = await self.route(request)
         except Exception as error:
             response = self.failure(request, error)
         if response is not None:
@@ -94,16 +103,13 @@ class Handlers:
             log.exception("cannot encode a Status for Accept %r", request.accept)
             return Response(status.code, status.to_json())
 
-    async def route(self, request: Request) -> Response | None:
-        """The answer of whoever the request is for."""
+    def route(self, request: Request) -> Awaitable[Response | None]:
+        """The answer of whoever the request is for. Raises StatusError, now or when it is awaited."""
         user = request.user
         if user is None:
             raise errors.unauthorized()
         if not request.is_resource:
-            response = await self._documents(request, user)
-            if response is None:
-                raise self._served.missing(request.path)
-            return response
+            return self._document(request, user)
         served = self._served.find(request.api_group, request.api_version, request.resource)
         if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
             unknown = request.subresource not in ("", *served.resource.subresources) or _goes_on(request)
@@ -116,7 +122,7 @@ class Handlers:
             raise errors.no_such_path()
         handler = self._extra.get((served.resource.key, subresource, verb)) or served.special.get((subresource, verb))
         if handler is not None:
-            return await handler(request, user, served)
+            return handler(request, user, served)
         if subresource:
             self._check_subresource(served, subresource, verb)
         elif verb not in served.resource.verbs:
@@ -128,35 +134,55 @@ class Handlers:
         if verb == "create":
             if request.name and not subresource:
                 raise errors.method_not_allowed()
-            return await self._writing.create(request, user, served)
+            return self._writing.create(request, user, served)
         if verb == "update":
-            return await self._writing.update(request, user, served)
+            return self._writing.update(request, user, served)
         if verb == "patch":
-            return await self._writing.patch(request, user, served)
+            return self._writing.patch(request, user, served)
         if verb == "delete":
-            return await self._writing.delete(request, user, served)
+            return self._writing.delete(request, user, served)
         if verb == "deletecollection":
-            return await self._writing.delete_collection(request, user, served)
+            return self._writing.delete_collection(request, user, served)
         if verb == "get":
-            return await self._reading.get(request, served)
+            return self._reading.get(request, served)
         if verb == "list":
-            return await self._reading.list(request, served)
+            return self._reading.list(request, served)
         if verb == "watch":
-            self._reading.watch(request, served)
-            return None
+            return self._watch(request, served)
         raise errors.method_not_allowed()
 
-    def creator(self, request: Request) -> Callable[[bytes], Coroutine[Any, Any, Response]] | None:
-        """Creates objects of bodies, in the collection of a POST; None where `route` has to be asked for each, and then
-        refuses it maybe."""
-        user, key = request.user, (request.api_group, request.api_version, request.resource)
-        if user is None or request.verb != "create" or request.name or request.subresource:
+    async def _document(self, request: Request, user: UserInfo) -> Response:
+        response = await self._documents(request, user)
+        if response is None:
+            raise self._served.missing(request.path)
+        return response
+
+    async def _watch(self, request: Request, served: Served) -> None:
+        self._reading.watch(request, served)
+
+    def creator(self, request: Request) -> Creator | None:
+        """Creates objects in the collection of a POST, for who may; None where `route` has to be asked for each, and
+        then refuses it maybe."""
+        if request.verb != "create" or request.name or request.subresource:
             return None
-        served = self._served.find(*key)
+        served = self._served.find(request.api_group, request.api_version, request.resource)
         special = (served.resource.key, "", "create") in self._extra or ("", "create") in served.special
         if special or "create" not in served.resource.verbs or served.resource.namespaced != bool(request.namespace):
             return None
-        return self._writing.creator(request, user, served)
+        return Creator(self._writing, request, served)
+
+    def _known_creator(self, request: _native.Request) -> Creator | None:
+        """`creator`, remembered: clients create what they create again and again."""
+        head = request.head
+        creator = self._creators.get(head)
+        if creator is None:
+            creator = self.creator(request)
+            # What custom resources are may change.
+            if creator is not None and not creator.served.custom and len(head) <= _LONGEST_HEAD:
+                if len(self._creators) >= _MOST_CREATORS:
+                    self._creators.clear()
+                self._creators[head] = creator
+        return creator
 
     def _check_subresource(self, served: Served, subresource: str, verb: str) -> None:
         """Raises 404 for a subresource the kind lacks, 405 for a verb the subresource lacks."""

@@ -41,8 +41,8 @@ class Served:
     custom: bool = False
     fields: frozenset[str] = frozenset()
     """What a custom resource of this version can be selected by."""
-    plain: list[Shape] = field(default_factory=list, compare=False)
-    """The shape of plain JSON, once it has been made: what nearly all clients ask for."""
+    shapes: dict[str, Shape] = field(default_factory=dict, compare=False)
+    """The shapes that were asked for, by what the header Accept says."""
 
     @property
     def headers(self) -> Headers:

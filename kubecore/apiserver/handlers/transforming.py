@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
+# What is remembered of a resource's clients.
+_MOST_SHAPES, _LONGEST_ACCEPT = 64, 256
+
 
 class Shape:
     """How one request sees objects of a resource. Objects are given as they are stored; bodies are JSON."""
@@ -52,6 +55,8 @@ class Shape:
         self._custom = table is not None
         self._clock = clock
         self._meta_version = f"meta.k8s.io/{form.version}"
+        # Stored objects are answered as they are.
+        self.as_stored = form.media == JSON_TYPE and not form.transform and self._served is self._stored
 
     def one(self, value: bytes) -> bytes:
         """A single object. Raises 406 when a list was asked for."""
@@ -145,13 +150,14 @@ def more_of(listing: Listing) -> JSON:
 
 def shape_of(accept: str, query: str, served: Served, clock: Clock, *, streams: bool = False) -> Shape:
     """The shape of objects and lists of a resource; `streams` where watches can be had, too. Raises 400, 406."""
-    plain = accept == JSON_TYPE
-    if plain and served.plain:
-        return served.plain[0]
+    known = served.shapes.get(accept)
+    if known is not None:
+        return known
     stored = None if served.store is None else served.store.resource
     shape = shape_for(accept, query, served.resource, stored, clock, table=served.table, streams=streams)
-    if plain:
-        served.plain.append(shape)
+    # What a Table includes is said elsewhere. Clients may send as many and as long headers as they like.
+    if shape.form.transform != "Table" and len(accept) <= _LONGEST_ACCEPT and len(served.shapes) < _MOST_SHAPES:
+        served.shapes[accept] = shape
     return shape
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.codec import OF_STATUS, loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
 from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
 from kubecore.apiserver.registry.store import Change, Store
@@ -59,25 +59,35 @@ class Writing:
         return text
 
     def context(self, request: Request, user: UserInfo, served: Served, options: WriteOptions) -> RequestContext:
+        return self.made(user, served, options, self.facts(request, served, options))
+
+    def facts(self, request: Request, served: Served, options: WriteOptions) -> JSON:
+        """What a context says of a request, whoever asks and whenever."""
         store = served.store
+        return {
+            "verb": request.verb,
+            "resource_key": served.resource.key if store is None else store.resource.key,
+            # A request for a Namespace carries its name as the namespace, too.
+            "namespace": request.namespace if served.resource.namespaced else "",
+            "name": request.name,
+            "clock": self._clock,
+            "lookup": self._registry,
+            "subresource": request.subresource,
+            "dry_run": options.dry_run,
+            "field_manager": manager_of(options, request.user_agent),
+            "field_validation": options.field_validation,
+            "api_version": served.resource.api_version,
+            "options": options,
+        }
+
+    def made(self, user: UserInfo, served: Served, options: WriteOptions, facts: JSON) -> RequestContext:
+        """The context of a request that comes now."""
         return RequestContext(
             user=user,
-            verb=request.verb,
-            resource_key=served.resource.key if store is None else store.resource.key,
-            # A request for a Namespace carries its name as the namespace, too.
-            namespace=request.namespace if served.resource.namespaced else "",
-            name=request.name,
-            clock=self._clock,
             now=self.now(),
-            lookup=self._registry,
-            subresource=request.subresource,
-            dry_run=options.dry_run,
-            field_manager=manager_of(options, request.user_agent),
-            field_validation=options.field_validation,
-            api_version=served.resource.api_version,
-            options=options,
             deadline=self._clock.monotonic() + options.seconds if options.seconds else 0.0,
             warnings=[served.warning] if served.warning else [],
+            **facts,
         )
 
     def decode(self, ctx: RequestContext, kind: str, body: bytes, content_type: str) -> JSON:
@@ -103,46 +113,12 @@ class Writing:
 
     # --- verbs
 
-    async def create(self, request: Request, user: UserInfo, served: Served) -> Response:
-        return await self.creator(request, user, served)(request.body)
-
-    def creator(
-        self, request: Request, user: UserInfo, served: Served
-    ) -> Callable[[bytes], Coroutine[Any, Any, Response]]:
-        """Creates an object of a body, with the options of the request, for as many bodies as there are: what does not
-        depend on the object is settled once, here."""
-        store = served.stored()
-        shape = self._shape(request, served)
-        _check_media(served, request)
-        options = write_options("create", request.query)
-        content_type = request.content_type
-        known: list[tuple[bytes, Decoded, RequestContext]] = []
-
-        async def create(body: bytes) -> Response:
-            ctx = self.context(request, user, served, options)
-            if known and known[0][0] is body:
-                # Controllers create many objects that differ in nothing but the name they will get.
-                _, decoded, former = known[0]
-                ctx.owned = former.owned if former.now == ctx.now else None
-            else:
-                decoded = served.schema.decode(body, content_type or JSON_TYPE, ctx.field_validation)
-                known[:] = [(body, decoded, ctx)]
-            ctx.warnings += decoded.warnings
-            obj = loads(decoded.body)
-            _check_kind(served, obj)
-            if store.resource is not served.resource:
-                obj = in_storage(obj, store.resource, served.resource)
-            try:
-                written = await store.create(ctx, obj)
-            except Exception as failure:
-                raise warned(failure, ctx.warnings) from failure
-            return self.answer(201, written.body, shape, ctx)
-
-        return create
+    def create(self, request: Request, user: UserInfo, served: Served) -> Coroutine[Any, Any, Response]:
+        return Creator(self, request, served).create(user, request.body)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
-        shape = self._shape(request, served)
+        shape = self.shape(request, served)
         _check_media(served, request)
         ctx = self.context(request, user, served, write_options("update", request.query))
         decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
@@ -177,7 +153,7 @@ class Writing:
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
-        shape = self._shape(request, served)
+        shape = self.shape(request, served)
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
@@ -218,11 +194,15 @@ class Writing:
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
         part = _writes_status(ctx, served)
+        only_status = part and not served.custom and _says_status_alone(request.body, patch_type)
         told = False
 
         def make(old: JSON, stored: Stored) -> JSON:
             nonlocal told
             current = in_version(stored.value, store.resource, served.resource)
+            if only_status:
+                # The rest of the object is neither read nor changed.
+                current = apart(current, OF_STATUS)[0]
             decoded = served.schema.patch_decode(current, request.body, patch_type, ctx.field_validation)
             if not told:
                 ctx.warnings += decoded.warnings
@@ -239,7 +219,7 @@ class Writing:
 
     async def delete(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
-        shape = self._shape(request, served)
+        shape = self.shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
@@ -255,7 +235,7 @@ class Writing:
 
     async def delete_collection(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
-        shape = self._shape(request, served)
+        shape = self.shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._json(request), options.params)
@@ -282,7 +262,7 @@ class Writing:
             refused.message = _OF_OBJECT.sub(r"\1", refused.message)
             raise refused from failure
 
-    def _shape(self, request: Request, served: Served) -> Shape:
+    def shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
         return shape_of(request.accept, request.query, served, self._clock)
 
@@ -303,7 +283,7 @@ class Writing:
 
     def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
         """What is answered and not stored."""
-        shape = self._shape(request, served)
+        shape = self.shape(request, served)
         body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(answer)))
         return Response(201, body, media, warning_headers(warnings))
 
@@ -311,8 +291,58 @@ class Writing:
         self, status: int, body: bytes, shape: Shape, ctx: RequestContext, *, transform: bool = True
     ) -> Response:
         """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
-        body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
+        media = JSON_TYPE
+        if not shape.as_stored:
+            body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
+
+
+class Creator:
+    """Creates objects of bodies, as many as there are, with the options of one request or of others with the same
+    head: what depends neither on the object nor on who asks is settled once."""
+
+    def __init__(self, writing: Writing, request: Request, served: Served) -> None:
+        """Raises what refuses the request, whatever its body."""
+        self._writing = writing
+        self.served = served
+        self._store = served.stored()
+        self._shape = writing.shape(request, served)
+        _check_media(served, request)
+        self._options = write_options("create", request.query)
+        self._content_type = request.content_type or JSON_TYPE
+        self._facts = writing.facts(request, served, self._options)
+        self._last: tuple[bytes, Decoded, RequestContext] | None = None
+
+    async def create(self, user: UserInfo, body: bytes, *, repeated: bool = False) -> Response:
+        """`repeated`: the same body may come again. Raises StatusError."""
+        served, store = self.served, self._store
+        ctx = self._writing.made(user, served, self._options, self._facts)
+        decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
+        if decoded.warnings:
+            ctx.warnings += decoded.warnings
+        obj = loads(decoded.body)
+        if served.custom:
+            _check_kind(served, obj)
+        if store.resource is not served.resource:
+            obj = in_storage(obj, store.resource, served.resource)
+        try:
+            written = await store.create(ctx, obj)
+        except Exception as failure:
+            raise warned(failure, ctx.warnings) from failure
+        return self._writing.answer(201, written.body, self._shape, ctx)
+
+    def _decoded(self, ctx: RequestContext, body: bytes) -> Decoded:
+        return self.served.schema.decode(body, self._content_type, ctx.field_validation)
+
+    def _again(self, ctx: RequestContext, body: bytes) -> Decoded:
+        """Controllers create many objects that differ in nothing but the name they will get."""
+        if self._last is not None and self._last[0] is body:
+            _, decoded, former = self._last
+            ctx.owned = former.owned if former.now == ctx.now else None
+            return decoded
+        decoded = self._decoded(ctx, body)
+        self._last = (body, decoded, ctx)
+        return decoded
 
 
 _OF_OBJECT = re.compile(
@@ -328,13 +358,25 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-# What counts of an object that is sent to change its status.
-_OF_STATUS = ("apiVersion", "kind", "metadata", "status")
-
-
 def _of_status(body: bytes) -> bytes:
     """The object without what does not count, unless it has none of that: components send none."""
-    return apart(body, _OF_STATUS)[0] if b'"spec":' in body or b'"managedFields":' in body else body
+    return apart(body, OF_STATUS)[0] if b'"spec":' in body or b'"managedFields":' in body else body
+
+
+def _says_status_alone(patch: bytes, patch_type: str) -> bool:
+    """Whether a patch says nothing of other parts of an object than a write of its status can change."""
+    if patch_type not in _MERGES:
+        return False
+    try:
+        said = loads(patch)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(said, dict) and said.keys() <= _SAID_OF_STATUS
+
+
+_SAID_OF_STATUS = frozenset(OF_STATUS)
+# Patches that are like the object, those of a few members of it alone.
+_MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+json")
 
 
 def _writes_status(ctx: RequestContext, served: Served) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors
+from kubecore.api.schemas import apart
 from kubecore.apiserver.storage.interface import Template
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ JSON = dict[str, Any]
 
 loads = orjson.loads
 dumps = orjson.dumps
+
+
+# What a write of the status can change, and what says of which object it is.
+OF_STATUS = ("apiVersion", "kind", "metadata", "status")
 
 
 class Codec:
@@ -28,6 +33,7 @@ class Codec:
         opening = dumps({"apiVersion": resource.api_version, "kind": resource.kind})
         self._opening = opening[:-1] + b',"metadata":{'
         self._cut = len(self._opening)
+        self._template_head = self._opening + b'"resourceVersion":"'
 
     def encode(self, obj: JSON) -> bytes:
         """Canonical bytes without resourceVersion (which `obj` loses)."""
@@ -51,12 +57,21 @@ class Codec:
             else:
                 metadata.pop("managedFields", None)
 
+    def of_status(self, stored: bytes) -> bytes | None:
+        """Stored bytes without what a write of the status leaves as it is, managedFields and all; None where they are
+        not as they would be stored now."""
+        kept, managed = apart(stored, OF_STATUS)
+        if not kept.startswith(self._opening):
+            return None
+        if managed is None:
+            return kept
+        return b'%b"managedFields":%b,%b' % (self._opening, managed, kept[self._cut :])
+
     def template(self, body: bytes) -> Template:
         """Canonical bytes, ready for a revision."""
         if not body.startswith(self._opening):
             body = self.encode(loads(body))
-        cut = self._cut
-        return Template(body[:cut] + b'"resourceVersion":"', b'",' + body[cut:])
+        return Template(self._template_head, b'",' + body[self._cut :])
 
     def rendered(self, body: bytes, revision: int | str) -> bytes:
         """What would be stored at that revision (dry runs)."""

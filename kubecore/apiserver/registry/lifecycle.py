@@ -5,10 +5,10 @@ After upstream k8s.io/apiserver pkg/registry/rest/{meta,create,update,delete}.go
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError
 
@@ -21,31 +21,7 @@ JSON = dict[str, Any]
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 
-
-class _Randomness:
-    """Random hexadecimal digits, fetched from the system many at a time: the call costs more than all else here."""
-
-    def __init__(self) -> None:
-        self._digits = ""
-        self._at = 0
-
-    def digits(self) -> str:
-        """32 digits."""
-        at = self._at
-        if at >= len(self._digits):
-            self._digits, at = os.urandom(8192).hex(), 0
-        self._at = at + 32
-        return self._digits[at : at + 32]
-
-
-_randomness = _Randomness()
-
-
-def new_uid() -> str:
-    """A random UUID (version 4); several times cheaper than uuid.uuid4."""
-    digits = _randomness.digits()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+new_uid = _native.new_uid
 
 
 def place(ctx: RequestContext, resource: Resource, metadata: JSON) -> None:

@@ -8,16 +8,15 @@ After upstream k8s.io/apiserver pkg/registry/generic/registry/store.go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from kubecore._native import outline
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
-from kubecore.apiserver.registry.codec import Codec, loads
-from kubecore.apiserver.registry.outline import Outline, outline
+from kubecore.apiserver.registry.codec import OF_STATUS, Codec, loads
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.apiserver.storage.interface import (
@@ -44,8 +43,7 @@ _NAME_TRIES = 8
 _WRITE_TRIES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """How an update makes the new object: `make(old, stored)` returns a fresh dict. `conditional` says the client
     named the revision it started from, so losing a race is its business (409). Objects are made `without_owners` where
     what a client says of managedFields does not count: then neither `old` nor what is made of it has them."""
@@ -55,8 +53,7 @@ class Change:
     without_owners: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A write's outcome: stored bytes, and whether the object is new or gone now."""
 
     body: bytes
@@ -102,7 +99,8 @@ class Store:
         self.has_status = "status" in self.resource.subresources
         # By whom, when and through what an object of which outline was created last, and its managedFields: events
         # come many at once.
-        self._last_owned: tuple[tuple[str, str, str, Outline | None] | None, bytes | None] = (None, None)
+        self._last_owned: tuple[tuple[str, str, str, bytes | None] | None, bytes | None] = (None, None)
+        self._nobody = inert.warning(self.resource.key)
         self._prefix = cached.prefix
         self._cache = registry.cacher.native
         self._storage = registry.storage
@@ -182,7 +180,10 @@ class Store:
                 await stored_requests.validate(dynamic, self, ctx, obj, None, None, managed)
             if (deciding := self._admission.decide(ctx, obj, None)) is not None:
                 await deciding
-            async with companions.beside(self.registry, ctx, strategy.companions(obj)):
+            if wanted := strategy.companions(obj):
+                async with companions.beside(self.registry, ctx, wanted):
+                    body = await self._insert(ctx, obj, managed, generated)
+            else:
                 body = await self._insert(ctx, obj, managed, generated)
             done = not ctx.dry_run
         finally:
@@ -202,8 +203,8 @@ class Store:
         if causes:
             raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
         ctx.warnings += strategy.warnings(ctx, obj, None)
-        if nobody := inert.warning(resource.key):
-            ctx.warn(nobody)
+        if self._nobody:
+            ctx.warn(self._nobody)
         self._admission.validate(ctx, obj, None)
         strategy.canonicalize(obj)
 
@@ -220,8 +221,10 @@ class Store:
                 return body
             try:
                 if not taken:
-                    template = await self.template(body)
-                    return await self._read_back(await self._storage.create(self.key(ctx.namespace, name), template))
+                    # Where nothing is converted, without a coroutine for each step: every create pays for them.
+                    template = self.codec.template(body) if self.conversion is None else await self.template(body)
+                    stored = await self._storage.create(self.key(ctx.namespace, name), template)
+                    return stored.value if self.conversion is None else await self._read_back(stored)
             except KeyExists:
                 pass
             except StorageError as error:
@@ -231,6 +234,8 @@ class Store:
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
     def dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
+        if "ownerReferences" not in metadata:
+            return
         told = lifecycle.without_duplicate_owners(metadata, admitted=patched)
         if told and told not in ctx.warnings:
             ctx.warnings.append(told)
@@ -248,6 +253,9 @@ class Store:
         alike = (manager, now, part, outline(obj)) if old is None and self.conversion is None else None
         if alike is not None and alike == self._last_owned[0]:
             return self._last_owned[1]
+        if old is not None and part == "status" and (before := self.codec.of_status(old)) is not None:
+            # Nothing else differs, and need not be compared.
+            old, obj = before, {name: obj[name] for name in OF_STATUS if name in obj}
         managed = self.schema.managed(old, self.codec.encode(obj), manager=manager, time=now, subresource=part)
         if alike is not None and alike[3] is not None:
             self._last_owned = (alike, managed)
@@ -332,10 +340,15 @@ class Store:
         if ctx.dry_run:
             return Written(self.codec.rendered(body, stored.revision))
         key = self.key(ctx.namespace, ctx.name)
-        async with companions.beside(self.registry, ctx, strategy.companions(obj), strategy.companions(old)):
-            result = await self._storage.update(key, await self.template(body), expected=stored.revision)
+        template = self.codec.template(body) if self.conversion is None else await self.template(body)
+        wanted, had = strategy.companions(obj), strategy.companions(old)
+        if wanted or had:
+            async with companions.beside(self.registry, ctx, wanted, had):
+                result = await self._storage.update(key, template, expected=stored.revision)
+        else:
+            result = await self._storage.update(key, template, expected=stored.revision)
         strategy.after_update(ctx, obj, old)
-        return Written(await self._read_back(result))
+        return Written(result.value if self.conversion is None else await self._read_back(result))
 
     def _is_outdated(self, ctx: RequestContext) -> bool:
         """The bytes on disk are not what the cache made of them: a write that changes nothing renews them."""

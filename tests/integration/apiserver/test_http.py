@@ -15,7 +15,7 @@ from kubecore.apiserver.server import APIServer
 from kubecore.clock import RealClock
 
 from .conftest import Api, config_map, deployment
-from .http import Http
+from .http import JSON, Http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -125,6 +125,51 @@ async def test_impersonation_needs_permission_and_is_complete(server: APIServer,
         who = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, only)
         assert who.json["status"]["userInfo"]["groups"] == ["system:authenticated"]
         assert (await http.call("GET", path, headers={"Impersonate-Group": "x"})).status == 400
+
+
+# --- requests that are alike
+
+
+async def test_who_asks_counts_anew_for_each_of_requests_that_are_alike(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": ["rolebindings"], "verbs": ["create"]}]
+    await api.create(f"{group}/v1/roles", {"metadata": {"name": "binder"}, "rules": rules})
+    subject = {"kind": "User", "name": "bob", "apiGroup": group}
+    reference = {"kind": "Role", "name": "binder", "apiGroup": group}
+    await api.create(
+        f"{group}/v1/rolebindings", {"metadata": {"name": "b"}, "subjects": [subject], "roleRef": reference}
+    )
+    path = api.path(f"{group}/v1/rolebindings")
+    root = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": group}
+
+    def binding(name: str) -> JSON:
+        return {"metadata": {"name": name}, "subjects": [{**subject, "name": "ann"}], "roleRef": root}
+
+    async with admin(server, tmp_path) as http, user(server, tmp_path, "bob") as bob:
+        assert [(await http.call("POST", path, binding(name))).status for name in "cd"] == [201, 201]
+        refused = await bob.call("POST", path, binding("e"))
+        assert refused.status == 403
+        assert "is attempting to grant RBAC permissions not currently held" in refused.json["message"]
+        assert (await http.call("POST", path, binding("e"))).status == 201
+
+
+async def test_creates_that_are_not_alike_are_done_as_each_of_them_says(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    path = api.path("v1/configmaps")
+    async with admin(server, tmp_path) as http:
+        for agent in ("one/1", "two/1", "one/1"):
+            headers = {"User-Agent": agent}
+            made = (await http.call("POST", path, {"metadata": {"generateName": "a-"}}, headers)).json
+            assert made["metadata"]["managedFields"][0]["manager"] == agent.partition("/")[0]
+        odd = {"metadata": {"name": "a"}, "dat": {}}
+        for query, status in (("?fieldValidation=Strict", 400), ("?dryRun=All", 201), ("?dryRun=None", 422)):
+            assert (await http.call("POST", path + query, odd)).status == status
+        assert (await http.call("POST", path, odd, {"Accept": "text/plain"})).status == 406
+        assert (await http.call("POST", path, odd, {"Accept": TABLE})).json["kind"] == "Table"
+        assert (await http.call("POST", path, odd)).json["reason"] == "AlreadyExists"
 
 
 # --- forms

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from kubecore._native import is_plain_metadata
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -34,8 +35,10 @@ def validate_metadata(
     one's own need no domain (definitions and custom resources).
     """
     meta = obj.get("metadata") or {}
-    rule = name_errors or names.dns_subdomain
     problems = Problems()
+    if name_errors is None and is_plain_metadata(meta, namespaced):
+        return problems
+    rule = name_errors or names.dns_subdomain
     generate_name = meta.get("generateName")
     if generate_name and checks_generate_name:
         for error in rule(names.as_prefix(generate_name)):

@@ -26,6 +26,8 @@ _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
 _LABEL_1035_RE = re.compile(_LABEL_1035)
 _WILDCARD_RE = re.compile(_WILDCARD_SUBDOMAIN)
 _CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
+# Without a dot in front, as most are: nothing more has to be looked at.
+_UNDOTTED_KEY_RE = re.compile(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]*")
 _HEADER_RE = re.compile(_HEADER)
 _PERCENT_RE = re.compile(_PERCENT)
 _PORT_NAME_RE = re.compile(r"[-a-z0-9]+")
@@ -201,6 +203,8 @@ def path_segment(text: str) -> list[str]:
 
 def config_key(text: str) -> list[str]:
     """A key of a ConfigMap or Secret; it can become a file's name."""
+    if len(text) <= 253 and _UNDOTTED_KEY_RE.fullmatch(text) is not None:
+        return []
     errors = _checked(text, 253, _CONFIG_KEY_RE, _CONFIG_KEY_WRONG)
     if text == ".":
         errors.append("must not be '.'")

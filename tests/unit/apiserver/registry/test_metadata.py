@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kubecore._native import is_plain_metadata
+from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 
 
@@ -80,6 +84,64 @@ def test_an_owner_is_named_in_full() -> None:
     assert problems(ownerReferences=[{"apiVersion": "v1", "kind": "Node", "name": "", "uid": "u"}]) == [
         'metadata.ownerReferences.name: Invalid value: "": must not be empty'
     ]
+
+
+texts = st.one_of(
+    st.sampled_from(
+        ["", "a", "web-1", "a.b", "a..b", "-a", "a-", "A", "a/b", "ex.com/n", "ex.com/n/m", "\u212a", "ä", "v1"]
+    ),
+    st.text("aB1-._/\u212a", max_size=6),
+    st.sampled_from([63, 64, 253, 254]).map(lambda length: "a" * length),
+)
+pairs = st.dictionaries(texts, texts, max_size=3)
+owners = st.fixed_dictionaries(
+    {},
+    optional={
+        "apiVersion": st.sampled_from(["", "v1", "apps/v1", "apps/"]),
+        "kind": st.sampled_from(["", "Event", "Node"]),
+        "name": st.sampled_from(["", "n"]),
+        "uid": st.sampled_from(["", "u"]),
+        "controller": st.booleans(),
+    },
+)
+all_metadata = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": texts,
+        "generateName": texts,
+        "namespace": texts,
+        "generation": st.integers(-1, 2),
+        "labels": pairs,
+        "annotations": pairs,
+        "ownerReferences": st.lists(owners, max_size=2),
+        "finalizers": st.lists(texts, max_size=1),
+        "uid": texts,
+    },
+)
+
+
+@given(all_metadata, st.booleans())
+def test_metadata_that_is_called_plain_is_what_the_rules_find_nothing_wrong_with(
+    metadata: dict[str, Any], namespaced: bool
+) -> None:
+    if is_plain_metadata(metadata, namespaced):
+        assert not validate_metadata({"metadata": metadata}, namespaced=namespaced, name_errors=names.dns_subdomain)
+
+
+def test_metadata_as_controllers_write_it_is_plain() -> None:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
+    metadata = {
+        "generateName": "web-",
+        "name": "web-abcde",
+        "namespace": "default",
+        "uid": "u",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {"app.kubernetes.io/name": "web", "empty": ""},
+        "annotations": {"Example.com/Note": "anything at all"},
+        "ownerReferences": [owner],
+    }
+    assert is_plain_metadata(metadata, True)
+    assert not is_plain_metadata(metadata, False)
 
 
 def test_finalizers_are_standard_or_fully_qualified() -> None:

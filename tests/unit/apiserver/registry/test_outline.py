@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
+from kubecore._native import outline
 from kubecore.api import schemas
-from kubecore.apiserver.registry.outline import outline
 
 JSON = dict[str, Any]
 
