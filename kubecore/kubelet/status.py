@@ -51,7 +51,7 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
         "hostIP": facts.host_ips[0],
         "hostIPs": [{"ip": address} for address in facts.host_ips],
         "startTime": meta.format_time(facts.start_time),
-        "qosClass": qos_class(pod),
+        "qosClass": (pod.get("status") or {}).get("qosClass") or qos_class(pod),
     }
     if facts.failure:
         status["reason"], status["message"] = facts.failure

@@ -116,10 +116,8 @@ class SimulatedPod:
         if now < arrived and not any(record.attempted for record in records):
             step.by(arrived, now)
             return False
+        self._age_all(script, now)
         while True:
-            for record in records:
-                if record.state == "running":
-                    self._age(record, script, now)
             actions = next_actions(pod, self._records, now)
             if actions.finished:
                 self._stop_all(records, 0, now)
@@ -129,7 +127,8 @@ class SimulatedPod:
                     step.warnings.append(WarningEvent("BackOff", message, self._records[name].field_path))
                 step.by(now + remaining, now)
             started = [name for name in actions.start if self._start(pod, self._records[name], script, now)]
-            if not started:
+            self._age_all(script, now)
+            if not started or all(record.state == "running" for record in records):
                 break
         for record in records:
             if record.state == "running":
@@ -149,6 +148,11 @@ class SimulatedPod:
         record.run(f"{meta.uid(pod)}-{record.name}-{record.restart_count}", now)
         record.started = True
         return True
+
+    def _age_all(self, script: Script, now: datetime) -> None:
+        for record in self._records.values():
+            if record.state == "running":
+                self._age(record, script, now)
 
     def _age(self, record: ContainerRecord, script: Script, now: datetime) -> None:
         """Bring a running container to what it is now: ready or not, or ended."""
