@@ -350,7 +350,8 @@ class Cluster:
         return wanted
 
     def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...], *, pods_through_node: bool) -> None:
-        from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+        from kubecore.kubelet.kubelet import Kubelet
+        from kubecore.kubelet.kubelet_config import KubeletConfig
 
         config, networks, name = self.config, self._networks, self._node_name(index)
         self.server.issue_serving_certificate(f"kubelet-{name}", [name])
@@ -359,6 +360,7 @@ class Cluster:
             node_index=index,
             root_dir=config.data_dir / "nodes" / name,
             default_runtime=config.default_runtime,
+            image_store=config.data_dir / "images",
             network_mode=networks.mode,
             cluster_cidrs=networks.pods,
             pod_cidrs=networks.pods_of_node(index),

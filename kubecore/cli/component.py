@@ -28,10 +28,13 @@ from kubecore.cli.kubelet_options import (
     EvictionSoft,
     EvictionSoftGracePeriod,
     ManifestPath,
+    Mirrors,
     MostPids,
+    NodeRuntime,
     ServerCertificate,
     ServerKey,
     eviction_config,
+    registries,
 )
 from kubecore.cli.leading import Leading, leads
 from kubecore.cli.proxy_options import RuntimeConfig
@@ -203,6 +206,8 @@ def kubelet(
     tls_private_key_file: ServerKey = None,
     cluster_dns: ClusterDns = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
+    default_runtime: NodeRuntime = "host",
+    registry_mirror: Mirrors = None,
     pod_manifest_path: ManifestPath = None,
     pod_max_pids: MostPids = -1,
     allowed_unsafe_sysctls: AllowedSysctls = "",
@@ -219,7 +224,8 @@ def kubelet(
 
     from kubecore.clock import RealClock
     from kubecore.kubelet import loopback_ranges
-    from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+    from kubecore.kubelet.kubelet import Kubelet
+    from kubecore.kubelet.kubelet_config import KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
@@ -238,7 +244,8 @@ def kubelet(
             node_name=hostname_override or socket.gethostname().lower(),
             root_dir=root_dir,
             pod_cidrs=(loopback_ranges.pods_of(claim.network, 0),),
-            default_runtime="host",
+            default_runtime=default_runtime,
+            registries=registries(registry_mirror),
             client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
             server_certificate=tls_cert_file,
             server_key=tls_private_key_file,

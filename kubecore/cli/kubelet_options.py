@@ -11,6 +11,7 @@ from kubecore.cli import options
 from kubecore.cli.leading import positive_duration, seconds
 
 if TYPE_CHECKING:
+    from kubecore.images.registry import Registries
     from kubecore.kubelet.eviction.manager import EvictionConfig
 
 ClientAuthority = Annotated[
@@ -27,6 +28,18 @@ ServerCertificate = Annotated[
 ServerKey = Annotated[Path | None, typer.Option(help="Key of that certificate.", exists=True)]
 ClusterDns = Annotated[
     str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
+]
+NodeRuntime = Annotated[
+    str,
+    typer.Option(
+        callback=options.one_of(("host", "oci"), to_come=("cri",)), help="Runtime of pods without a RuntimeClass."
+    ),
+]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Where a registry's images are asked for first: HOST=URL, such as docker.io=http://10.0.0.2:5000."
+    ),
 ]
 ManifestPath = Annotated[
     Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one.")
@@ -61,3 +74,16 @@ def eviction_config(thresholds: tuple[str, str, str, str], transition: str, most
     except BadThreshold as error:
         raise typer.BadParameter(str(error)) from error
     return EvictionConfig(limits, seconds(transition), float(most_grace))
+
+
+def registries(mirrors: list[str] | None) -> Registries:
+    """Raises BadParameter."""
+    from kubecore.images.registry import Registries
+
+    known: dict[str, list[str]] = {}
+    for one in mirrors or ():
+        host, given, url = one.partition("=")
+        if not given or not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{one!r} is not HOST=URL")
+        known.setdefault(host, []).append(url)
+    return Registries(known)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubecore.cli import bench, component, controller_manager, kubeconfig, proxy, up
+from kubecore.cli import bench, component, controller_manager, image, kubeconfig, proxy, up
 from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("dns")(component.dns)
 app.command("ingress")(component.ingress)
 app.command("bench")(bench.bench)
 app.add_typer(kubeconfig.app, name="kubeconfig")
+app.add_typer(image.app, name="image")
 
 
 @app.command()

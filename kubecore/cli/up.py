@@ -88,7 +88,7 @@ IngressAccessLog = Annotated[
     ),
 ]
 Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
-RUNTIMES, RUNTIMES_TO_COME = ("host", "simulated"), ("oci", "cri")
+RUNTIMES, RUNTIMES_TO_COME = ("host", "oci", "simulated"), ("cri",)
 SecurePort = Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")]
 BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
 GrpcPort = Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")]
@@ -109,7 +109,7 @@ DefaultRuntime = Annotated[
     str,
     typer.Option(
         callback=options.one_of(RUNTIMES, to_come=RUNTIMES_TO_COME),
-        help="Runtime of pods without a RuntimeClass: host; with simulated, all nodes are simulated ones.",
+        help="Runtime of pods without a RuntimeClass: host, or oci for images; with simulated, all nodes are.",
     ),
 ]
 Storage = Annotated[

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kubecore.images.store import Image
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment, expand_all
 from kubecore.kubelet.expansion import expand
@@ -39,23 +40,25 @@ def container_config(
     extra_environment: Mapping[str, str],
     memory_capacity: int,
     root_by_default: bool,
+    image: Image | None = None,
 ) -> ContainerConfig:
-    """Raises ConfigError for what can only be put right by changing objects."""
+    """`image`: what it is made from, where the runtime needs one. Raises ConfigError for what can only be put right by
+    changing objects."""
     environment = {**extra_environment, **container_environment(pod, container, around)}
     context = container.get("securityContext") or {}
-    argv = expand_all([*(container.get("command") or []), *(container.get("args") or [])], environment)
     mounts = [_mount(declared, volumes, environment) for declared in container.get("volumeMounts") or []]
     mounts.append(Mount(place.termination_log, termination_path(container)))
     return ContainerConfig(
         name=container["name"],
         attempt=place.attempt,
-        image=container.get("image", ""),
-        argv=tuple(argv),
+        image=image.id if image is not None else container.get("image", ""),
+        argv=tuple(expand_all(container.get("command") or [], environment)),
+        arguments=tuple(expand_all(container.get("args") or [], environment)),
         environment=tuple(environment.items()),
         log_path=place.log_path,
         working_directory=container.get("workingDir", ""),
         mounts=tuple(mounts),
-        identity=_identity(pod, context, root_by_default=root_by_default),
+        identity=_identity(pod, context, root_by_default=root_by_default, image=image),
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         capabilities=_capabilities(context),
@@ -116,7 +119,7 @@ def _seccomp(pod: Object, context: Object) -> Literal["unconfined", "runtime-def
     raise ConfigError(f"seccomp profiles of type {kind} are not supported on this node")
 
 
-def _identity(pod: Object, context: Object, *, root_by_default: bool) -> Identity:
+def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Image | None) -> Identity:
     whole = pod["spec"].get("securityContext") or {}
 
     def pick(field: str) -> Any:
@@ -125,13 +128,26 @@ def _identity(pod: Object, context: Object, *, root_by_default: bool) -> Identit
     user, group = pick("runAsUser"), pick("runAsGroup")
     if pick("runAsNonRoot") and user == 0:
         raise ConfigError("container's runAsUser breaks non-root policy")
-    if pick("runAsNonRoot") and user is None and root_by_default:
+    if pick("runAsNonRoot") and user is None and image is not None:
+        _check_non_root(image)
+    elif pick("runAsNonRoot") and user is None and root_by_default:
         raise ConfigError("container has runAsNonRoot and the runtime's default user is root: set runAsUser")
     groups = list(whole.get("supplementalGroups") or [])
     if whole.get("fsGroup") is not None:
         groups.append(whole["fsGroup"])
     # A user without a group of its own gets root's, as runc does without an image that says otherwise.
-    return Identity(user, group if group is not None or user is None else 0, tuple(groups))
+    own_group = group is not None or user is None or image is not None
+    return Identity(user, group if own_group else 0, tuple(groups))
+
+
+def _check_non_root(image: Image) -> None:
+    """A name could be anybody's."""
+    told = (image.run.get("User") or "0").partition(":")[0]
+    if not told.isdigit():
+        text = f"container has runAsNonRoot and image has non-numeric user ({told}), cannot verify user is non-root"
+        raise ConfigError(text)
+    if int(told) == 0:
+        raise ConfigError("container has runAsNonRoot and image will run as root")
 
 
 def named_ports(container: Object) -> dict[str, int]:

@@ -7,7 +7,6 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,15 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
+from kubecore.images.store import ImageStore
 from kubecore.kubelet import logs, loopback_ranges
 from kubecore.kubelet.cgroups import detection
-from kubecore.kubelet.eviction import thresholds
-from kubecore.kubelet.eviction.manager import EvictionConfig, EvictionManager
+from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.image_gc import ImageGarbage
+from kubecore.kubelet.image_pulling import ImagePuller
+from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
@@ -37,6 +39,7 @@ from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.oci import OciRuntime
 from kubecore.kubelet.server import KubeletServer, ServerConfig
 from kubecore.kubelet.static_pods import MirrorWriter, StaticPods
 from kubecore.kubelet.stats import NodeStats, RunningPod
@@ -49,50 +52,6 @@ Object = dict[str, Any]
 
 # SIGTERM must end kubecore within 5 s; its pods get this much of that before SIGKILL.
 SHUTDOWN_GRACE_SECONDS = 1.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeletConfig:
-    """One node.
-
-    `root_dir` holds pods' files and logs. `pod_cidrs` are the ranges of pods' addresses, one of each family the pods
-    have, within the cluster's at the same place of `cluster_cidrs`; without one it follows from `node_index` and, in
-    loopback mode, where it is of IPv4 only, from `cluster_id`, any text that tells clusters of one machine apart.
-    `bridge` is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no
-    DNS pods could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one
-    itself; without `client_ca` its server refuses everybody.
-    """
-
-    node_name: str
-    node_index: int = 0
-    root_dir: Path
-    default_runtime: str = "oci"
-    network_mode: str = "loopback"
-    pod_cidrs: tuple[str, ...] = ()
-    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
-    bridge: str = "kc-bridge"
-    pods_through_node: bool = False
-    """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
-    no_ipv6: str = ""
-    """Why there is no IPv6, where it was asked for: told in an event of the node."""
-    cluster_id: str = ""
-    cluster_dns: tuple[str, ...] = ()
-    cluster_domain: str = "cluster.local"
-    port: int = 0
-    server_certificate: Path | None = None
-    server_key: Path | None = None
-    client_ca: Path | None = None
-    cgroups: bool = True
-    """Whether limits are to be enforced, where the kernel and the user's rights allow it."""
-    pod_max_pids: int | None = None
-    """Processes and threads of a pod, None for no limit."""
-    allowed_unsafe_sysctls: tuple[str, ...] = ()
-    """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
-    eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
-    pod_manifest_path: Path | None = None
-    """A folder of static pods' files, or one such file."""
-    runtimes: tuple[Runtime, ...] = field(default=())
-    """Further runtimes beside `host`; one with its name takes its place."""
 
 
 class Kubelet:
@@ -119,8 +78,12 @@ class Kubelet:
         mark = leftovers.node_mark(config.root_dir, config.node_name)
         self._cgroups = PodCgroups(None, "the kubelet has not started")
         self._host = HostRuntime(self._network, clock, self.book, node=mark)
+        self._images = ImageStore(config.image_store or config.root_dir / "images")
+        self._image_garbage = ImageGarbage(self._images, clock)
+        self._oci = OciRuntime(self._network, clock, self.book, self._images, node=mark)
         self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
+        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
         self._services: NodeServices | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
@@ -146,7 +109,7 @@ class Kubelet:
     def _make_runtimes(self) -> dict[str, Runtime]:
         """By handler."""
         runtimes: dict[str, Runtime] = {}
-        for runtime in (self._host, *self._config.runtimes):
+        for runtime in (self._host, self._oci, *self._config.runtimes):
             runtimes.update(dict.fromkeys(runtime.handlers, runtime))
         return runtimes
 
@@ -158,6 +121,11 @@ class Kubelet:
     def isolated(self) -> bool:
         """Whether containers of the host runtime have namespaces, so that volumes can be mounted."""
         return self._host.isolation.namespaces
+
+    @property
+    def image_lack(self) -> str:
+        """Why images cannot be run here, "" if they can."""
+        return self._oci.lack
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -209,6 +177,7 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
                 group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
+                group.create_task(self._image_garbage.run(), name=f"kubelet images {config.node_name}")
                 group.create_task(self._eviction.run(), name=f"kubelet eviction {config.node_name}")
                 group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
                 if config.pod_manifest_path is not None:
@@ -224,7 +193,7 @@ class Kubelet:
         if found.reason:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
-        self._host.cgroups = found.cgroups
+        self._host.cgroups = self._oci.cgroups = found.cgroups
 
     def _tell_of_node(self, reason: str, message: str, kind: str = "Normal") -> None:
         """Events of a node name it in the place of its uid, as everywhere."""
@@ -244,7 +213,7 @@ class Kubelet:
 
     async def _reclaim_disk(self) -> bool:
         """Without harm to pods. True if anything was freed."""
-        return False
+        return await self._image_garbage.remove_all()
 
     def _tell_of_start(self) -> None:
         """As `kubectl describe node` shows it."""
@@ -308,6 +277,7 @@ class Kubelet:
         for runtime in runtimes:
             await runtime.close()
         self._cgroups.close()
+        await self._puller.close()
         await self._objects.close()
         await self._recorder.stop()
         with suppress(OSError):
@@ -338,6 +308,7 @@ class Kubelet:
                 pressure=self._eviction.refusal,
             ),
             cgroups=self._cgroups,
+            puller=self._puller,
             runtime_for=self._runtime_for,
             services=services.list,
             slices=slices.list if slices is not None else list,

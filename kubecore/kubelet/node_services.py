@@ -11,6 +11,7 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.clock import Clock
 from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.objects import ReferencedObjects
@@ -41,6 +42,7 @@ class NodeServices:
     tokens: TokenManager
     admission: PodAdmission
     cgroups: PodCgroups
+    puller: ImagePuller
     runtime_for: Callable[[Object], Awaitable[Runtime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]

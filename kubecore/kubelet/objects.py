@@ -122,6 +122,8 @@ def references_of(pod: Object) -> Iterator[Reference]:
         for variable in container.get("env") or []:
             source = variable.get("valueFrom") or {}
             yield from _named(namespace, source.get("configMapKeyRef"), source.get("secretKeyRef"))
+    for one in spec.get("imagePullSecrets") or []:
+        yield from _named(namespace, None, one)
     for volume in spec.get("volumes") or []:
         if "secret" in volume:
             yield ("secrets", namespace, volume["secret"].get("secretName", ""))

@@ -11,6 +11,7 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Timer
+from kubecore.images.store import Image
 from kubecore.kubelet import logs
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
 from kubecore.kubelet.environment import ConfigError, Surroundings
@@ -83,6 +84,14 @@ class ContainerOperations:
             raise RuntimeError("the pod has no sandbox")
         attempt = record.next_attempt
         try:
+            image = self._image(record, place.runtime)
+        except RuntimeFailure as error:
+            record.wait(error.reason, error.message)
+            self._event(record, "Warning", "Failed", f"Error: {error.reason}")
+            return
+        if image is None and place.runtime.images is not None:
+            return
+        try:
             config = container_config(
                 self.pod,
                 record.spec,
@@ -92,6 +101,7 @@ class ContainerOperations:
                 extra_environment={"KUBECORE_POD_IP": place.ip},
                 memory_capacity=self._services.memory_capacity,
                 root_by_default=place.runtime.root_by_default,
+                image=image,
             )
             config = replace(config, target=self._target_id(record))
         except ConfigError as error:
@@ -104,6 +114,7 @@ class ContainerOperations:
             record.wait(error.reason, error.message)
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
             return
+        record.image_id = image.told if image is not None else ""
         self._event(record, "Normal", "Created", f"Created container: {record.name}")
         if record.latest is not None and record.latest.finished_at is not None:
             record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
@@ -123,6 +134,17 @@ class ContainerOperations:
         record.run(container_id, self._services.clock.now())
         self._event(record, "Normal", "Started", f"Started container {record.name}")
         self._after_start(record)
+
+    def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
+        """None while it is being pulled, or where there is no need of one."""
+        if runtime.images is None:
+            return None
+        return self._services.puller.image_for(
+            self.pod,
+            record.spec,
+            lambda kind, reason, message: self._event(record, kind, reason, message),
+            self._changed,
+        )
 
     def _target_id(self, record: ContainerRecord) -> str:
         name = record.spec.get("targetContainerName")

@@ -441,6 +441,7 @@ class PodWorker:
         self._services.cgroups.remove(self.uid)
         await self._services.objects.release(self.uid)
         self._services.tokens.forget(self.uid)
+        self._services.puller.forget(self.uid)
 
     async def _delete_from_api(self) -> None:
         """The last status, then the pod itself; repeated until the API takes it."""

@@ -51,6 +51,7 @@ class ContainerRecord:
     spec: Object
     restart_count: int = 0
     id: str = ""
+    image_id: str = ""
     state: State = "waiting"
     waiting_reason: str = CREATING
     waiting_message: str = ""

@@ -80,7 +80,7 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
         "ready": record.ready,
         "restartCount": record.restart_count,
         "image": record.spec.get("image", ""),
-        "imageID": "",
+        "imageID": record.image_id,
         "state": _state(record, facts),
         "lastState": {"terminated": _terminated(record.last, facts)} if record.last else {},
         "started": record.started,

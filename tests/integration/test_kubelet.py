@@ -14,7 +14,8 @@ import pytest
 import trustme
 
 from kubecore.clock import RealClock
-from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+from kubecore.kubelet.kubelet import Kubelet
+from kubecore.kubelet.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
 from tests.support.running_kubelet import Running, running_kubelet, shell
 

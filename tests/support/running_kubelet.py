@@ -16,7 +16,8 @@ import aiohttp
 import trustme
 
 from kubecore.clock import RealClock
-from kubecore.kubelet.kubelet import Kubelet, KubeletConfig
+from kubecore.kubelet.kubelet import Kubelet
+from kubecore.kubelet.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
 
 Object = dict[str, Any]
@@ -84,7 +85,8 @@ def shell(script: str, **fields: Any) -> Object:
 
 
 @asynccontextmanager
-async def running_kubelet(tmp_path: Path) -> AsyncIterator[Running]:
+async def running_kubelet(tmp_path: Path, *, runtime: str = "host", mark: str = "") -> AsyncIterator[Running]:
+    """`mark`: tells apart what runs at the same time in one process."""
     clock = RealClock()
     api = FakeAPI(clock, namespaces=("default", "kube-node-lease"))
     ca = trustme.CA()
@@ -93,9 +95,9 @@ async def running_kubelet(tmp_path: Path) -> AsyncIterator[Running]:
         node_name="node",
         node_index=6,
         root_dir=tmp_path / "root",
-        default_runtime="host",
+        default_runtime=runtime,
         network_mode="loopback",
-        cluster_id=str(os.getpid()),
+        cluster_id=f"{os.getpid()}{mark}",
         client_ca=tmp_path / "ca.crt",
     )
     kubelet = Kubelet(api.client("kubelet"), clock, config)

@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kubecore.clock import Clock
+from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs import LogBook, LogWriter
 from kubecore.kubelet.network import NetworkError, NetworkNamespace, PodNetwork
@@ -61,6 +62,7 @@ class HostRuntime:
 
     name = "host"
     handlers = frozenset({"host"})
+    images: ImageStore | None = None
 
     def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, *, node: str) -> None:
         """`node`: what marks the node's processes, in every run of it (`leftovers.node_mark`)."""
@@ -193,7 +195,7 @@ class HostRuntime:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None or sandbox.stopped:
             raise RuntimeFailure("CreateContainerError", f"sandbox {sandbox_id!r} is not running")
-        if not config.argv:
+        if not config.argv and not config.arguments:
             raise RuntimeFailure(
                 "CreateContainerError",
                 "no command specified: the host runtime ignores the image and needs the container's command",
@@ -230,7 +232,7 @@ class HostRuntime:
             ended = ContainerState.EXITED
             container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
             container.ended.set()
-            _remove(container.scratch)
+            self._release(container)
             message = f"failed to create containerd task: {_text(error)}".replace(
                 "containerd task", "container process"
             )
@@ -284,6 +286,11 @@ class HostRuntime:
         mark = leftovers.container_mark(self._node, container.status.id)
         return lambda pid: leftovers.end_of_container(mark, session=pid)
 
+    def _release(self, container: Container) -> None:
+        """It does not run any more: its files go."""
+        with suppress(OSError):
+            container.scratch.rmdir()
+
     def _ended(self, container: Container, writer: LogWriter, ended: Ended) -> None:
         writer.close()
         container.running = None
@@ -297,7 +304,7 @@ class HostRuntime:
             reason=self._reason(container),
         )
         self._remove_cgroup(container)
-        _remove(container.scratch)
+        self._release(container)
         container.ended.set()
         container.end.set_result(ended)
         for listener in self._listeners:
@@ -348,7 +355,7 @@ class HostRuntime:
         await self.stop_container(container_id, 0)
         container = self._containers.pop(container_id, None)
         if container is not None:
-            _remove(container.scratch)
+            self._release(container)
 
     def container_status(self, container_id: str) -> ContainerStatus:
         return self._container(container_id).status
@@ -425,11 +432,6 @@ async def _end_first(process: launching.Process | None) -> None:
     if process is not None:
         signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
         await watch_end(process)
-
-
-def _remove(folder: Path) -> None:
-    with suppress(OSError):
-        os.rmdir(folder)  # noqa: PTH106 - Path.rmdir is the same and slower to read here
 
 
 def _text(error: Exception) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, seccomp
+from kubecore.kubelet.runtime.image_roots import ImageRoot, image_steps
 from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.launching import Namespaces
@@ -29,6 +30,10 @@ class Container:
     end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     kill_timer_at: float = float("inf")
     cgroup: str = ""
+    root: ImageRoot | None = None
+    """What it sees instead of the host's file system."""
+    held: int = -1
+    """Keeps its image in the store."""
 
 
 @dataclass
@@ -89,8 +94,26 @@ class LaunchPlans:
             join.append((sandbox.first.pidfd, launching.NEW_PID))
         elif own_processes:
             namespaces |= launching.NEW_PID
-        steps = mounting.container_steps(
-            [*_file_mounts(sandbox.config), *config.mounts],
+        steps = self._steps(sandbox, container, own_processes=own_processes)
+        if self.isolation.user_namespace and not launch.through_user_namespace:
+            launch = as_ourselves(launch)
+        return replace(launch, join=join, namespaces=namespaces, steps=steps)
+
+    def _steps(self, sandbox: Sandbox, container: Container, *, own_processes: bool) -> list[launching.Step]:
+        config = container.config
+        mounts = [*_file_mounts(sandbox.config), *config.mounts]
+        if container.root is not None:
+            return image_steps(
+                container.root,
+                mounts,
+                shared_memory=sandbox.shared_memory,
+                own_processes=own_processes,
+                privileged=config.privileged,
+                also=config.working_directory,
+                read_only_root=config.read_only_root,
+            )
+        return mounting.container_steps(
+            mounts,
             scratch=container.scratch,
             shared_memory=sandbox.shared_memory,
             own_processes=own_processes,
@@ -98,9 +121,6 @@ class LaunchPlans:
             also=config.working_directory,
             read_only_root=config.read_only_root,
         )
-        if self.isolation.user_namespace and not launch.through_user_namespace:
-            launch = as_ourselves(launch)
-        return replace(launch, join=join, namespaces=namespaces, steps=steps)
 
     def _bare(self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int]) -> launching.Launch:
         """As whom and with which rights, not yet where."""
@@ -114,7 +134,7 @@ class LaunchPlans:
         kept = config.capabilities if config.capabilities is not None else capabilities.ALL
         filtered = self.isolation.namespaces and config.seccomp == "runtime-default"
         return launching.Launch(
-            arguments=config.argv,
+            arguments=(*config.argv, *config.arguments),
             environment=environment,
             directory=config.working_directory or "/",
             stdio=stdio,

@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
@@ -118,7 +119,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """One container to make. `argv` may be empty when the image brings the command; `host` refuses that.
+    """One container to make. `argv` is what stands in for the image's entrypoint, `arguments` for its command; both may
+    be empty where the image brings them, which `host` refuses. `image`: its name, or its digest in the runtime's store.
 
     `log_path`: the file that gets the container's output in CRI format; its directory exists.
     """
@@ -129,6 +131,7 @@ class ContainerConfig:
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     log_path: Path
+    arguments: tuple[str, ...] = ()
     working_directory: str = ""
     mounts: tuple[Mount, ...] = ()
     identity: Identity = field(default_factory=Identity)
@@ -185,6 +188,9 @@ class Runtime(Protocol):
     """RuntimeClass handlers this runtime serves."""
     root_by_default: bool
     """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
+
+    images: ImageStore | None
+    """Where it has its images from; None for one that needs none."""
 
     async def start(self) -> None:
         """Make ready; removes what a dead run of the same node left behind."""

@@ -50,6 +50,11 @@ def write(path: str, text: str) -> Step:
     return ("write", os.fsencode(path), os.fsencode(text), b"", 0, b"", False)
 
 
+def optional(step: Step) -> Step:
+    """The container does without if it fails."""
+    return (*step[:6], True)
+
+
 def directory(path: str, mode: int = 0o755) -> Step:
     return ("directory", os.fsencode(path), b"", b"", mode, b"", False)
 

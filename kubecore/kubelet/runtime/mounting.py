@@ -83,7 +83,7 @@ def container_steps(
     for entry in volumes:
         if entry.target == "/":
             raise MountFailure("a volume cannot be mounted at /")
-        plan.need(entry.target, folder=_is_folder(entry))
+        plan.need(entry.target, folder=is_folder(entry))
         plan.covered.append(entry.target)
     if also:
         plan.need(_resolve(also), folder=True)
@@ -96,7 +96,7 @@ def container_steps(
         steps += plan.devices(shared_memory)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
-        steps.append(_bind(entry, plan.inside(entry.target)))
+        steps.append(bind_entry(entry, plan.inside(entry.target)))
     if also:
         steps += plan.make_within_volume(_resolve(also))
     steps += [
@@ -107,13 +107,14 @@ def container_steps(
     return steps + plan.finish()
 
 
-def _bind(entry: Mount, target: str) -> Step:
+def bind_entry(entry: Mount, target: str) -> Step:
+    """Make it appear there."""
     if entry.sub_path:
         return launching.bind_beneath(str(entry.source), entry.sub_path, target)
     return launching.bind(str(entry.source), target)
 
 
-def _is_folder(entry: Mount) -> bool:
+def is_folder(entry: Mount) -> bool:
     """Whether its mount point has to be one. What is not there yet will be made, a folder; should it become something
     else meanwhile, mounting fails."""
     if not entry.sub_path:
@@ -131,7 +132,7 @@ def _resolve(path: str) -> str:
     return os.path.realpath(path)
 
 
-def _devices(where: str, shared_memory: Path | None) -> list[Step]:
+def devices(where: str, shared_memory: Path | None) -> list[Step]:
     """A small /dev (the OCI runtime specification's default devices): nodes are the host's, terminals are private."""
     flags = launching.MS_NOSUID
     steps = [launching.mount("tmpfs", where, filesystem="tmpfs", flags=flags, data="mode=755,size=65536k")]
@@ -216,11 +217,11 @@ class _Plan:
     def devices(self, shared_memory: Path | None) -> list[Step]:
         """A small /dev. What it is made of is the host's own, which it must not cover before it is finished."""
         if self._new_root:
-            return _devices(self.inside("/dev"), shared_memory)
+            return devices(self.inside("/dev"), shared_memory)
         scratch = str(self.scratch)
         steps = [] if self._missing else [launching.mount("tmpfs", scratch, filesystem="tmpfs", data="mode=755")]
         made = f"{scratch}/dev"
-        return [*steps, launching.directory(made), *_devices(made, shared_memory), launching.bind(made, "/dev")]
+        return [*steps, launching.directory(made), *devices(made, shared_memory), launching.bind(made, "/dev")]
 
     def make_within_volume(self, target: str) -> list[Step]:
         """Make a mount point that lies inside something mounted before, seen through that mount, as runc does."""

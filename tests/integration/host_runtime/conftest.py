@@ -34,6 +34,7 @@ class Node:
     root: Path
     clock: RealClock
     ends: asyncio.Queue[ContainerStatus]
+    image: str = "none"
     pods: int = 0
 
     async def sandbox(self, **fields: object) -> tuple[str, str]:
@@ -62,7 +63,7 @@ class Node:
         values: dict[str, object] = {
             "name": "main",
             "attempt": 0,
-            "image": "none",
+            "image": self.image,
             "argv": argv,
             "environment": (),
             "log_path": self.root / f"{len(self.runtime.list_containers())}.log",
@@ -87,13 +88,15 @@ def node_mark() -> str:
 
 
 async def make_node(root: Path, network: PodNetwork) -> Node:
-    clock = RealClock()
+    return await started(HostRuntime(network, RealClock(), LogBook(), node=node_mark()), network, root)
+
+
+async def started(runtime: HostRuntime, network: PodNetwork, root: Path, *, image: str = "none") -> Node:
     network.start()
-    runtime = HostRuntime(network, clock, LogBook(), node=node_mark())
     await runtime.start()
     ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
     runtime.subscribe(ends.put_nowait)
-    return Node(runtime, network, root, clock, ends)
+    return Node(runtime, network, root, RealClock(), ends, image)
 
 
 def networks() -> list[object]:

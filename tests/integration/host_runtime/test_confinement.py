@@ -38,7 +38,7 @@ async def test_the_default_profile_refuses_what_containers_have_no_use_for(isola
     said = await isolated.output(sandbox, script, seccomp="runtime-default", capabilities=capabilities.DEFAULT)
     assert said.count("unshare failed: Operation not permitted") == 2
     assert "Seccomp:\t2" in said
-    assert said.endswith("well")
+    assert "well" in said.splitlines()
 
 
 async def test_a_container_without_a_profile_may_call_what_it_likes(isolated: Node) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubecore.clock import Clock
+from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -29,6 +30,7 @@ class FakeRuntime:
     name: str = "host"
     handlers: frozenset[str] = frozenset({"host"})
     root_by_default: bool = True
+    images: ImageStore | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)

@@ -321,7 +321,7 @@ async def test_a_program_that_cannot_be_started_is_a_failed_attempt(node: Node) 
 
 
 async def test_a_pod_without_a_runtime_says_what_to_do(node: Node) -> None:
-    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "images"}, "handler": "oci"})
+    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "images"}, "handler": "cri"})
     await node.run(runtimeClassName="images")
     waiting = node.container()["state"]["waiting"]
     assert waiting["reason"] == "RunContainerError"

@@ -1,0 +1,202 @@
+"""Pulls images from registries (OCI distribution specification 1.1; Docker's token authentication)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import ipaddress
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import aiohttp
+
+from kubecore.images.archives import BadArchive, choose
+from kubecore.images.credentials import Credentials
+from kubecore.images.digests import CHUNK_BYTES, WrongDigest, check, digest_of
+from kubecore.images.layers import BadLayer
+from kubecore.images.references import Reference
+from kubecore.images.store import Image, ImageStore
+
+Object = dict[str, Any]
+
+_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+_HUB = ("docker.io", "https://registry-1.docker.io")
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_MOST_MANIFEST_BYTES = 4 * 1024 * 1024
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=60)
+
+
+class PullError(Exception):
+    """The text is for people, in containerd's words."""
+
+
+class _NotFound(Exception):
+    pass
+
+
+class _Refused(Exception):
+    """The text is the status."""
+
+
+@dataclass(frozen=True)
+class Registries:
+    """`mirrors`: by host, base URLs that are tried before it. `plain`: hosts (with port) that speak HTTP; those of this
+    machine do."""
+
+    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    plain: frozenset[str] = frozenset()
+
+    def addresses(self, reference: Reference) -> list[str]:
+        host = reference.host
+        own = _HUB[1] if host == _HUB[0] else f"{'http' if self._is_plain(host) else 'https'}://{host}"
+        return [*(one.rstrip("/") for one in self.mirrors.get(host, ())), own]
+
+    def _is_plain(self, host: str) -> bool:
+        name = host.rpartition(":")[0] or host
+        try:
+            return host in self.plain or ipaddress.ip_address(name.strip("[]")).is_loopback
+        except ValueError:
+            return name == "localhost"
+
+
+async def pull(
+    reference: Reference, store: ImageStore, registries: Registries, credentials: Sequence[Credentials] = ()
+) -> Image:
+    """Layers that are there already are not fetched. Raises PullError."""
+    problem: Exception = PullError("no registry")
+    for address in registries.addresses(reference):
+        for who in [*credentials, None]:
+            try:
+                async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session:
+                    return await _Pull(session, address, reference, who, store).run()
+            except _Refused as error:
+                problem = PullError(f"failed to authorize: {error}")
+            except _NotFound:
+                problem = PullError(f"{reference}: not found")
+                break
+            except (BadArchive, BadLayer, WrongDigest) as error:
+                raise _told(reference, error) from error
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+                problem = error
+                break
+    raise _told(reference, problem) from problem
+
+
+def _told(reference: Reference, error: Exception) -> PullError:
+    text = str(error) or type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"the manifest lacks {error}"
+    return PullError(f'failed to pull and unpack image "{reference}": {text}')
+
+
+@dataclass
+class _Pull:
+    session: aiohttp.ClientSession
+    address: str
+    reference: Reference
+    who: Credentials | None
+    store: ImageStore
+    _authorization: str = ""
+
+    async def run(self) -> Image:
+        body = await self._manifest(self.reference.wanted)
+        if self.reference.digest:
+            check(digest_of(body), self.reference.digest)
+        digest, manifest = digest_of(body), json.loads(body)
+        if manifest.get("mediaType") in _INDEXES or "manifests" in manifest:
+            chosen = choose(manifest["manifests"])["digest"]
+            body = await self._manifest(chosen)
+            check(digest_of(body), chosen)
+            manifest = json.loads(body)
+        config = await self._small_blob(manifest["config"]["digest"])
+        diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+        for diff_id, layer in zip(diff_ids, manifest["layers"], strict=True):
+            if not self.store.has_layer(diff_id):
+                await self._layer(diff_id, layer["digest"])
+        names = [str(self.reference)]
+        return await asyncio.to_thread(self.store.add_image, config, names, [f"{self.reference.repository}@{digest}"])
+
+    async def _manifest(self, wanted: str) -> bytes:
+        async with self._get(f"manifests/{wanted}", accept=", ".join([*_MANIFESTS, *_INDEXES])) as answer:
+            return await _limited(answer, _MOST_MANIFEST_BYTES)
+
+    async def _small_blob(self, digest: str) -> bytes:
+        async with self._get(f"blobs/{digest}") as answer:
+            data = await _limited(answer, _MOST_MANIFEST_BYTES)
+        check(digest_of(data), digest)
+        return data
+
+    async def _layer(self, diff_id: str, digest: str) -> None:
+        self.store.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.store.root) as file:
+            async with self._get(f"blobs/{digest}") as answer:
+                await _save(answer, file, digest)
+            file.seek(0)
+            await asyncio.to_thread(self.store.add_layer, diff_id, file)
+
+    @asynccontextmanager
+    async def _get(self, what: str, *, accept: str = "*/*") -> AsyncIterator[aiohttp.ClientResponse]:
+        """Raises _NotFound, _Refused, ClientError."""
+        url = f"{self.address}/v2/{self.reference.path}/{what}"
+        for attempt in (1, 2):
+            headers = {"Accept": accept}
+            if self._authorization:
+                headers["Authorization"] = self._authorization
+            async with self.session.get(url, headers=headers) as answer:
+                if answer.status == 401 and attempt == 1:
+                    self._authorization = await self._authorize(answer.headers.get("WWW-Authenticate", ""))
+                    continue
+                if answer.status in (401, 403):
+                    raise _Refused(f"unexpected status from GET request to {url}: {answer.status} {answer.reason}")
+                if answer.status == 404:
+                    raise _NotFound
+                answer.raise_for_status()
+                yield answer
+                return
+
+    async def _authorize(self, challenge: str) -> str:
+        kind, _, rest = challenge.partition(" ")
+        if kind.lower() == "basic" and self.who is not None:
+            return self._basic()
+        if kind.lower() != "bearer":
+            return ""
+        told = dict(_CHALLENGE.findall(rest))
+        query = {"scope": told.get("scope", f"repository:{self.reference.path}:pull")}
+        if "service" in told:
+            query["service"] = told["service"]
+        headers = {"Authorization": self._basic()} if self.who is not None else {}
+        async with self.session.get(told["realm"], params=query, headers=headers) as answer:
+            if answer.status in (401, 403):
+                raise _Refused(f"failed to fetch token: unexpected status: {answer.status} {answer.reason}")
+            answer.raise_for_status()
+            body = await answer.json(content_type=None)
+        return f"Bearer {body.get('token') or body['access_token']}"
+
+    def _basic(self) -> str:
+        who = self.who or Credentials()
+        pair = f"{who.username}:{who.password or who.identity_token}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    data = await answer.content.read(most + 1)
+    while len(data) <= most and (more := await answer.content.read(most + 1 - len(data))):
+        data += more
+    if len(data) > most:
+        raise ValueError(f"a manifest or configuration is larger than {most} bytes")
+    return data
+
+
+async def _save(answer: aiohttp.ClientResponse, file: BinaryIO, digest: str) -> None:
+    found = hashlib.sha256()
+    async for data in answer.content.iter_chunked(CHUNK_BYTES):
+        found.update(data)
+        file.write(data)
+    check(f"sha256:{found.hexdigest()}", digest)

@@ -1,0 +1,58 @@
+"""What a node's agent is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubecore.images.registry import Registries
+from kubecore.kubelet.eviction import thresholds
+from kubecore.kubelet.eviction.manager import EvictionConfig
+from kubecore.kubelet.runtime.interface import Runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeletConfig:
+    """One node.
+
+    `root_dir` holds pods' files and logs. `pod_cidrs` are the ranges of pods' addresses, one of each family the pods
+    have, within the cluster's at the same place of `cluster_cidrs`; without one it follows from `node_index` and, in
+    loopback mode, where it is of IPv4 only, from `cluster_id`, any text that tells clusters of one machine apart.
+    `bridge` is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no
+    DNS pods could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one
+    itself; without `client_ca` its server refuses everybody.
+    """
+
+    node_name: str
+    node_index: int = 0
+    root_dir: Path
+    default_runtime: str = "oci"
+    network_mode: str = "loopback"
+    pod_cidrs: tuple[str, ...] = ()
+    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
+    bridge: str = "kc-bridge"
+    pods_through_node: bool = False
+    """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
+    no_ipv6: str = ""
+    """Why there is no IPv6, where it was asked for: told in an event of the node."""
+    cluster_id: str = ""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    port: int = 0
+    server_certificate: Path | None = None
+    server_key: Path | None = None
+    client_ca: Path | None = None
+    cgroups: bool = True
+    """Whether limits are to be enforced, where the kernel and the user's rights allow it."""
+    pod_max_pids: int | None = None
+    """Processes and threads of a pod, None for no limit."""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
+    eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
+    pod_manifest_path: Path | None = None
+    """A folder of static pods' files, or one such file."""
+    image_store: Path | None = None
+    """Where images are, which several nodes may share; by default within `root_dir`."""
+    registries: Registries = field(default_factory=Registries)
+    runtimes: tuple[Runtime, ...] = field(default=())
+    """Further runtimes beside `host`; one with its name takes its place."""

@@ -1,0 +1,127 @@
+"""Plans what a container of the `oci` runtime sees: its image's layers with a writable one on top, and mounts in it.
+
+Everything is put together below the new root before that is entered. Links in the image are followed when this is
+planned, as if its root were ours, so that none leads to the host; the layers do not change, and the uppermost is
+empty until the process starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kubecore.images.store import Image
+from kubecore.images.view import ImageView
+from kubecore.kubelet.runtime import launching, mounting
+from kubecore.kubelet.runtime.interface import Mount
+from kubecore.kubelet.runtime.launching import Step
+
+# The OCI runtimes' defaults.
+_MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
+_MASKED_FOLDERS = ("/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_MOST_OPTION_BYTES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRoot:
+    """`folder`: of the container's own, for what it changes; empty folders `upper`, `work` and `root` are in it.
+    `in_user_namespace`: overlayfs keeps its marks where users may write them."""
+
+    image: Image
+    folder: Path
+    in_user_namespace: bool
+
+    @classmethod
+    def make(cls, image: Image, folder: Path, *, in_user_namespace: bool) -> ImageRoot:
+        for name in ("upper", "work", "root"):
+            (folder / name).mkdir(parents=True)
+            (folder / name).chmod(0o755)
+        return cls(image, folder, in_user_namespace)
+
+    def mount(self) -> Step:
+        """Raises MountFailure."""
+        lower = ":".join(str(one) for one in self.image.layers) or str(self.folder / "root")
+        options = f"lowerdir={lower},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}"
+        if self.in_user_namespace:
+            options += ",userxattr"
+        if len(options) > _MOST_OPTION_BYTES:
+            raise mounting.MountFailure(f"the image has too many layers ({len(self.image.layers)})")
+        return launching.mount("overlay", str(self.folder / "root"), filesystem="overlay", data=options)
+
+
+def image_steps(
+    root: ImageRoot,
+    mounts: Sequence[Mount],
+    *,
+    shared_memory: Path | None,
+    own_processes: bool,
+    privileged: bool,
+    also: str,
+    read_only_root: bool,
+) -> list[Step]:
+    """All steps of one container; the arguments are those of `mounting.container_steps`. Raises MountFailure."""
+    plan = _Plan(str(root.folder / "root"), root.image.view())
+    steps = [*mounting.private_steps(), root.mount()]
+    for folder in ("/proc", "/sys", "/dev", "/etc"):
+        steps += plan.make(folder, folder=True)
+    steps += plan.system(own_processes=own_processes, privileged=privileged, shared_memory=shared_memory)
+    for entry in sorted(mounts, key=lambda one: PurePosixPath(one.target).parts):
+        target = plan.resolve(entry.target)
+        if target == "/":
+            raise mounting.MountFailure("a volume cannot be mounted at /")
+        steps += plan.make(target, folder=mounting.is_folder(entry))
+        steps.append(mounting.bind_entry(entry, plan.inside(target)))
+    steps += plan.make(plan.resolve(also or "/"), folder=True)
+    for entry in mounts:
+        if entry.read_only:
+            steps.append(launching.read_only(plan.inside(plan.resolve(entry.target)), tree=entry.read_only_below))
+    if read_only_root:
+        steps.append(launching.read_only(plan.inside("")))
+    return [*steps, launching.root(plan.inside(""))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    root: str
+    view: ImageView
+
+    def inside(self, path: str) -> str:
+        return self.root + path
+
+    def resolve(self, path: str) -> str:
+        if not path.startswith("/"):
+            raise mounting.MountFailure(f"mount path {path!r} is not absolute")
+        return self.view.resolve(path)
+
+    def make(self, path: str, *, folder: bool) -> list[Step]:
+        """A resolved path, as far as it is missing."""
+        parts = PurePosixPath(path).parts[1:]
+        steps = [launching.directory(self.inside("/" + "/".join(parts[:depth]))) for depth in range(1, len(parts))]
+        if parts:
+            last = self.inside(path)
+            steps.append(launching.directory(last) if folder else launching.empty_file(last))
+        return steps
+
+    def system(self, *, own_processes: bool, privileged: bool, shared_memory: Path | None) -> list[Step]:
+        """/proc, /sys and /dev."""
+        flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
+        steps = [launching.bind("/proc", self.inside("/proc"))]
+        if own_processes:
+            # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
+            steps.append(launching.mount("proc", self.inside("/proc"), filesystem="proc", flags=flags, optional=True))
+        steps.append(launching.bind("/sys", self.inside("/sys")))
+        if privileged:
+            return [*steps, launching.bind("/dev", self.inside("/dev"))]
+        steps.append(launching.read_only(self.inside("/sys"), tree=True))
+        steps += mounting.devices(self.inside("/dev"), shared_memory)
+        for path in _READ_ONLY:
+            steps.append(launching.bind(self.inside(path), self.inside(path), optional=True))
+            steps.append(launching.optional(launching.read_only(self.inside(path))))
+        steps += [launching.bind("/dev/null", self.inside(path), optional=True) for path in _MASKED_FILES]
+        read_only = launching.MS_READ_ONLY
+        return steps + [
+            launching.mount("tmpfs", self.inside(path), filesystem="tmpfs", flags=read_only, optional=True)
+            for path in _MASKED_FOLDERS
+        ]

@@ -1,0 +1,100 @@
+"""The `oci` runtime: a container is a process on the file system of its image.
+
+It is started as those of the `host` runtime are, in the same namespaces, cgroups and capabilities, by the same launcher
+and without a further program; only what it sees is the image's, stacked by overlayfs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from kubecore.clock import Clock
+from kubecore.images.references import InvalidReference
+from kubecore.images.store import Image, ImageStore, remove_tree
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.network import PodNetwork
+from kubecore.kubelet.runtime import image_config, launching, mounting
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.host_plans import Container
+from kubecore.kubelet.runtime.image_roots import ImageRoot
+from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
+
+log = logging.getLogger(__name__)
+
+
+class OciRuntime(HostRuntime):
+    """Implements `interface.Runtime`. A container's `image` is to be in the store before it is created."""
+
+    name = "oci"
+    handlers = frozenset({"oci"})
+
+    def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, images: ImageStore, *, node: str) -> None:
+        super().__init__(network, clock, book, node=node)
+        self.images = self._images = images
+        self.lack = "it has not started"
+        """Why images cannot be run here, "" if they can."""
+        self._removing: set[asyncio.Future[None]] = set()
+
+    async def start(self) -> None:
+        await super().start()
+        self.lack = self._probe()
+        if self.lack:
+            log.info("oci runtime: images cannot be run: %s", self.lack)
+
+    def _probe(self) -> str:
+        """`lack`, found out by trying."""
+        if not self.isolation.namespaces:
+            return self.isolation.reason
+        self._images.root.mkdir(parents=True, exist_ok=True)
+        wanted = launching.NEW_MOUNT | (launching.NEW_USER if self.isolation.user_namespace else 0)
+        with tempfile.TemporaryDirectory(dir=self._images.root) as folder:
+            image = Image("", {}, ())
+            root = ImageRoot.make(image, Path(folder), in_user_namespace=self.isolation.user_namespace)
+            try:
+                launching.create_namespaces(wanted, steps=[*mounting.private_steps(), root.mount()]).close()
+            except OSError as error:
+                return f"overlayfs cannot be mounted ({error.strerror})"
+            finally:
+                remove_tree(Path(folder) / "work")
+        return ""
+
+    async def close(self) -> None:
+        await super().close()
+        if self._removing:
+            await asyncio.wait(self._removing)
+
+    async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
+        if self.lack:
+            text = f"failed to create pod sandbox: images cannot be run on this node: {self.lack}"
+            raise RuntimeFailure("FailedCreatePodSandBox", text)
+        return await super().run_pod_sandbox(config)
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        try:
+            image = self._images.find(config.image)
+        except InvalidReference as error:
+            raise RuntimeFailure("InvalidImageName", str(error)) from error
+        if image is None:
+            raise RuntimeFailure("CreateContainerError", f"image {config.image!r} is not present on this node")
+        container_id = await super().create_container(sandbox_id, image_config.completed(config, image))
+        container = self._container(container_id)
+        container.held = self._images.hold(image.id)
+        container.root = ImageRoot.make(
+            image, container.scratch / "image", in_user_namespace=self.isolation.user_namespace
+        )
+        return container_id
+
+    def _release(self, container: Container) -> None:
+        """What the container wrote outside of volumes goes, beside the event loop."""
+        if container.root is None:
+            super()._release(container)
+            return
+        container.root = None
+        os.close(container.held)
+        work = asyncio.get_running_loop().run_in_executor(None, remove_tree, container.scratch)
+        self._removing.add(work)
+        work.add_done_callback(self._removing.discard)
