@@ -260,14 +260,17 @@ def _all_files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Folders that nobody may write to as well, where they are ours."""
+    """Folders that nobody may look into as well, such as overlayfs leaves behind."""
+    if os.geteuid() != 0:
+        _open_up(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
-    def again(function: Any, path: str, _: object) -> None:
-        with suppress(OSError):
-            Path(path).parent.chmod(0o700)
-            if not Path(path).is_symlink():
-                Path(path).chmod(0o700)
-            function(path)
 
-    if folder.exists():
-        shutil.rmtree(folder, onerror=again)
+def _open_up(folder: Path) -> None:
+    with suppress(OSError):
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            folder.chmod(0o700)
+        with os.scandir(folder) as entries:
+            inner = [Path(one.path) for one in entries if one.is_dir(follow_symlinks=False)]
+        for one in inner:
+            _open_up(one)

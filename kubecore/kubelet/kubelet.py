@@ -324,7 +324,7 @@ class Kubelet:
             pod_cidrs=config.pod_cidrs if config.network_mode == "netns" else (),
             network_mode=config.network_mode,
             runtime=default.name if default else "host",
-            handlers=tuple(sorted(self._runtimes)),
+            handlers=tuple(sorted(one for one in self._runtimes if one != "oci" or not self._oci.lack)),
         )
 
     def _server_config(self) -> ServerConfig:
