@@ -62,8 +62,9 @@ class OciRuntime(HostRuntime):
                 remove_tree(Path(folder) / "work")
         return ""
 
-    async def close(self) -> None:
-        await super().close()
+    async def remove_container(self, container_id: str) -> None:
+        """Waits until its files are gone."""
+        await super().remove_container(container_id)
         if self._removing:
             await asyncio.wait(self._removing)
 

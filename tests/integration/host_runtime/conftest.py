@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from kubecore.clock import RealClock
+from kubecore.images.archives import load
+from kubecore.images.store import ImageStore
 from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
@@ -25,6 +27,8 @@ from kubecore.kubelet.runtime.interface import (
     SandboxStatus,
 )
 from kubecore.kubelet.runtime.isolation import Isolation
+from kubecore.kubelet.runtime.oci import OciRuntime
+from tests.support.small_image import SmallImage, programs
 
 
 @dataclass
@@ -104,11 +108,33 @@ def networks() -> list[object]:
         pytest.param("loopback", id="loopback"),
         pytest.param("plain", id="plain"),
         pytest.param("netns", id="netns", marks=pytest.mark.root),
+        pytest.param("oci", id="oci"),
     ]
 
 
+@pytest.fixture(scope="session")
+def programs_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with nothing but programs of this machine."""
+    image = SmallImage([programs()], {}, ["programs"])
+    return image.docker_archive(tmp_path_factory.mktemp("image") / "programs.tar")
+
+
+async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: str) -> Node:
+    """Skips where images cannot be run."""
+    images = ImageStore(root / "images")
+    load(archive, images)
+    runtime = OciRuntime(network, RealClock(), LogBook(), images, node=node_mark())
+    node = await started(runtime, network, root, image=name)
+    if runtime.lack:
+        pytest.skip(runtime.lack)
+    return node
+
+
 @pytest.fixture(params=networks())
-async def node(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+async def node(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_image: Path
+) -> AsyncIterator[Node]:
+    """One of every kind that this machine can have: what is asked of it holds for all of them."""
     network: PodNetwork
     if request.param == "plain":
         monkeypatch.setattr(host, "probe_isolation", lambda: Isolation(False, False, "no namespaces, for the test"))
@@ -121,10 +147,20 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         )
     else:
         network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
-    node = await make_node(tmp_path, network)
+    if request.param == "oci":
+        node = await make_oci_node(tmp_path, network, programs_image, "programs")
+    else:
+        node = await make_node(tmp_path, network)
     yield node
     await node.runtime.close()
     network.close()
+
+
+@pytest.fixture
+def on_host(node: Node) -> None:
+    """Containers see the host's file system."""
+    if isinstance(node.runtime, OciRuntime):
+        pytest.skip("an image has a file system of its own")
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ async def test_a_container_without_a_profile_may_call_what_it_likes(isolated: No
     assert await isolated.output(sandbox, "grep Seccomp: /proc/self/status") == "Seccomp:\t0"
 
 
+@pytest.mark.usefixtures("on_host")
 async def test_a_read_only_root_leaves_volumes_and_devices_writable(isolated: Node) -> None:
     volume = isolated.root / "volume"
     volume.mkdir()

@@ -12,16 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.clock import RealClock
-from kubecore.images.archives import load
-from kubecore.images.store import ImageStore
 from kubecore.kubelet import loopback_ranges
-from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure
-from kubecore.kubelet.runtime.oci import OciRuntime
-from tests.integration.host_runtime.conftest import Node, node_mark, settled, started, until
+from tests.integration.host_runtime.conftest import Node, make_oci_node, settled, until
 from tests.support.running_kubelet import running_kubelet
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.small_registry import SmallRegistry, serving
@@ -41,13 +36,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def node(tmp_path: Path, archive: Path) -> AsyncIterator[Node]:
-    images = ImageStore(tmp_path / "images")
-    load(archive, images)
     network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(30), os.getpid() % 32))
-    runtime = OciRuntime(network, RealClock(), LogBook(), images, node=node_mark())
-    node = await started(runtime, network, tmp_path, image="small:v1")
-    if runtime.lack:
-        pytest.skip(runtime.lack)
+    node = await make_oci_node(tmp_path, network, archive, "small:v1")
     yield node
     await node.runtime.close()
     assert not list(tmp_path.glob("pod*/scratch/*"))
