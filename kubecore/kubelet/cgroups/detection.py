@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kubecore.kubelet.cgroups import v1, v2
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups
+from kubecore.kubelet.cgroups.tree import NODE_PREFIX
 
 _PODS = "kubepods"
 
@@ -32,7 +33,7 @@ class Hierarchy:
 def detect(mark: str, *, process: Path = Path("/proc/self")) -> Detection:
     """Groups of a node, named by its `mark`, below the one this process is in: started, with nothing in them."""
     hierarchies = list_hierarchies(process)
-    for found in _candidates(hierarchies, f"kubecore-{mark}"):
+    for found in _candidates(hierarchies, f"{NODE_PREFIX}{mark}"):
         try:
             found.start()
         except (CgroupError, OSError) as error:

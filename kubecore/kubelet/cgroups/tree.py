@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Iterable, Sequence
@@ -11,19 +12,43 @@ from pathlib import Path
 from kubecore.kubelet.cgroups.interface import CgroupError
 
 _PROCESSES = "cgroup.procs"
+NODE_PREFIX = "kubecore-"
+_DEAD_FOR_SECONDS = 3600.0
 
 
 class Tree:
-    """The same groups in every one of `roots`, the node's own group in each hierarchy."""
+    """The same groups in every one of `roots`, the node's own group in each hierarchy. Each lies in a folder named
+    after the node, which is locked for as long as the node lives."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
         self._to_go: set[str] = set()
+        self._held = -1
 
     def start(self) -> None:
         """As `Cgroups.start`."""
         self.sweep()
         self.make("")
+        self._hold()
+        self._remove_dead_nodes()
+
+    def _hold(self) -> None:
+        if self._held < 0:
+            with suppress(OSError):
+                self._held = os.open(self.roots[0].parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.flock(self._held, fcntl.LOCK_SH)
+
+    def _remove_dead_nodes(self) -> None:
+        """Those of nodes that were killed and never came back, once nothing runs in them."""
+        own = self.roots[0].parent
+        now = self.roots[0].stat().st_mtime  # it has just been made
+        for folder in own.parent.glob(f"{NODE_PREFIX}*"):
+            if folder == own or not _is_free(folder) or now - folder.stat().st_mtime < _DEAD_FOR_SECONDS:
+                continue
+            for root in self.roots:
+                for inner in _inside_out(root.parent.parent / folder.name):
+                    with suppress(OSError):
+                        inner.rmdir()
 
     def make(self, path: str) -> None:
         for root in self.roots:
@@ -59,6 +84,9 @@ class Tree:
 
     def close(self) -> None:
         self._gone("")
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
         for root in self.roots:
             with suppress(OSError):  # another node of this machine is in it
                 root.parent.rmdir()
@@ -75,6 +103,18 @@ class Tree:
                 except OSError:
                     left = True
         return not left
+
+
+def _is_free(folder: Path) -> bool:
+    """Nobody holds it."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
 
 
 def _inside_out(folder: Path) -> Iterable[Path]:

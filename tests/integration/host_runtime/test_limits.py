@@ -95,3 +95,22 @@ async def test_the_next_start_ends_what_is_left_in_the_groups_of_a_dead_run(node
     cgroups.start()
     assert (await node.end()).signal == 9
     assert await settled(lambda: processes(marker) == [])
+
+
+def test_a_node_removes_the_groups_of_dead_nodes_and_leaves_those_of_living_ones() -> None:
+    names = [f"test-{os.getpid()}-{name}" for name in ("living", "dead", "new")]
+    living = detection.detect(names[0]).cgroups
+    if living is None:
+        pytest.skip(detection.detect(names[0]).reason)
+    groups = Path("/sys/fs/cgroup").glob(f"**/kubecore-{names[0]}/kubepods")
+    dead = [one.parent.parent / f"kubecore-{names[1]}/kubepods" for one in groups]
+    for folder in dead:
+        folder.mkdir(parents=True)
+        os.utime(folder.parent, (0, 0))
+    new = detection.detect(names[2]).cgroups
+    assert new is not None
+    assert [one for one in dead if one.exists()] == []
+    living.make(POD, Limits(), inner=True)
+    for cgroups in (living, new):
+        cgroups.close()
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/kubecore-test-{os.getpid()}-*"))
