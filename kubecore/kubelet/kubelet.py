@@ -18,7 +18,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
-from kubecore.kubelet import logs, loopback_ranges
+from kubecore.kubelet import configz, logs, loopback_ranges
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
@@ -129,6 +129,10 @@ class Kubelet:
 
     def now(self) -> datetime:
         return self._clock.now()
+
+    def settings(self, address: str, port: int) -> Object:
+        """What the server's /configz shows; it listens there."""
+        return configz.told(self._config, address=address, port=port, cgroups=self._cgroups.cgroups is not None)
 
     @property
     def pods(self) -> list[Object]:

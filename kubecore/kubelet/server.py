@@ -76,6 +76,7 @@ class KubeletServer:
         self._routes: dict[str, tuple[tuple[str, ...], int, _Handler]] = {
             "healthz": (("GET",), 0, self._healthz),
             "pods": (("GET",), 0, self._pods),
+            "configz": (("GET",), 0, self._configz),
             "containerLogs": (("GET",), 3, self._container_logs),
             "stats": (("GET",), 1, self._summary),
             "metrics": (("GET",), 1, self._resource_metrics),
@@ -173,6 +174,9 @@ class KubeletServer:
     async def _pods(self, request: Request, path: list[str]) -> _Answer:
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
         return _Answer(200, orjson.dumps(body), _JSON)
+
+    async def _configz(self, request: Request, path: list[str]) -> _Answer:
+        return _Answer(200, orjson.dumps(self._kubelet.settings(self.address, self.port)), _JSON)
 
     async def _summary(self, request: Request, path: list[str]) -> _Answer:
         if path != ["summary"]:

@@ -194,3 +194,11 @@ async def test_the_node_tells_of_its_start(node: Running) -> None:
             await asyncio.sleep(0.01)
     assert [one["message"] for one in found] == ["Starting kubelet.", "Node node status is now: NodeReady"]
     assert {one["involvedObject"]["uid"] for one in found} == {"node"}
+
+
+async def test_the_kubelet_tells_its_settings(node: Running) -> None:
+    status, body = await node.get("/configz")
+    told = orjson.loads(body)["kubeletconfig"]
+    assert (status, told["maxPods"], told["clusterDomain"]) == (200, 110, "cluster.local")
+    assert told["evictionHard"]["memory.available"] == str(100 * 1024 * 1024)
+    assert told["evictionPressureTransitionPeriod"] == "5m0s"

@@ -1,0 +1,62 @@
+"""What /configz tells: the kubelet's settings, as a KubeletConfiguration of kubelet.config.k8s.io/v1beta1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kubecore.kubelet import image_gc, logs
+from kubecore.kubelet.eviction.thresholds import Threshold
+from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.node import MAX_PODS, RENEW_SECONDS, STATUS_SECONDS
+from kubecore.kubelet.static_pods import CHECK_SECONDS
+
+Object = dict[str, Any]
+
+
+def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Object:
+    """The body."""
+    eviction = config.eviction
+    hard = [one for one in eviction.thresholds if one.grace_seconds is None]
+    soft = [one for one in eviction.thresholds if one.grace_seconds is not None]
+    settings: Object = {
+        "address": address,
+        "port": port,
+        "enableServer": True,
+        "clusterDNS": list(config.cluster_dns),
+        "clusterDomain": config.cluster_domain,
+        "maxPods": MAX_PODS,
+        "podPidsLimit": config.pod_max_pids or -1,
+        "staticPodPath": str(config.pod_manifest_path or ""),
+        "fileCheckFrequency": _duration(CHECK_SECONDS),
+        "nodeStatusReportFrequency": _duration(STATUS_SECONDS),
+        "nodeLeaseDurationSeconds": int(RENEW_SECONDS * 4),
+        "allowedUnsafeSysctls": list(config.allowed_unsafe_sysctls),
+        "evictionHard": _values(hard),
+        "evictionSoft": _values(soft),
+        "evictionSoftGracePeriod": {one.signal: _duration(one.grace_seconds or 0.0) for one in soft},
+        "evictionPressureTransitionPeriod": _duration(eviction.transition_seconds),
+        "evictionMaxPodGracePeriod": int(eviction.most_grace_seconds),
+        "imageGCHighThresholdPercent": image_gc.HIGH_PERCENT,
+        "imageGCLowThresholdPercent": image_gc.LOW_PERCENT,
+        "containerLogMaxSize": f"{logs.MAX_FILE_BYTES // 1024 // 1024}Mi",
+        "containerLogMaxFiles": logs.MAX_FILES,
+        "cgroupsPerQOS": cgroups,
+        "cgroupDriver": "cgroupfs",
+        "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
+        "seccompDefault": False,
+        "serializeImagePulls": False,
+    }
+    return {"kubeletconfig": settings}
+
+
+def _values(thresholds: Iterable[Threshold]) -> dict[str, str]:
+    return {
+        one.signal: f"{one.value.share * 100:g}%" if one.value.share else str(one.value.number) for one in thresholds
+    }
+
+
+def _duration(seconds: float) -> str:
+    """As Go writes it: 10s, 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
