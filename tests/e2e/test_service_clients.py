@@ -19,6 +19,7 @@ import pytest
 from kubecore.netlink import Netlink
 from kubecore.proxy.modes import unavailable
 from tests.e2e.test_ingress import server
+from tests.native.test_one_listener import why_not
 from tests.support.go_programs import build
 from tests.support.kubectl import Kubectl, program
 from tests.support.net_world import Namespace
@@ -187,6 +188,8 @@ def test_every_client_is_served_everywhere(tmp_path: Path, hosts: Hosts, go_clie
             asked.by_all(run)
         with hosts.http_server() as body:
             assert hosts.run_on_node(asked.at_ingress("outside")) == body
+        if mode == "userspace" and not why_not():
+            assert hosts.run_on_node(f"ss -ltnH src {address}") == ""  # the kernel leads to the one listener
         # pods need no more than a name
         assert run_in_pod(f"curl -sS {RETRY} http://shop/by-name") == "shop /by-name None"
         assert run_in_pod(f"python3 -c {shlex.quote(PYTHON)} http://shop.default/x") == "shop /x None"

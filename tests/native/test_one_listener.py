@@ -131,18 +131,18 @@ async def test_without_destinations_connections_are_refused_until_there_is_one(p
 
 async def test_nobody_who_listens_everywhere_takes_a_services_clients(plane: Plane) -> None:
     async with backend(greet("a")) as port:
-        with socket.socket() as probe:
-            probe.bind((vip(1), 0))
-            number = probe.getsockname()[1]
-        plane.balancer.put_service("TCP", vip(1), number)
-        plane.balancer.set_destinations("TCP", vip(1), number, [("127.0.0.1", port, 1)])
-        plane.forwarder.listen("TCP", vip(1), number)
-        other = await asyncio.start_server(greet("stranger"), "0.0.0.0", number)
-        async with other:
-            assert await answer((vip(1), number)) == b"a"
-            assert await answer((vip(2), number)) == b"stranger"
-            plane.forwarder.close("TCP", vip(1), number)
-            assert await answer((vip(1), number)) == b"stranger"
+        with socket.socket() as everywhere:
+            everywhere.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            everywhere.bind(("0.0.0.0", 0))
+            address, neighbour = ((host, everywhere.getsockname()[1]) for host in (vip(1), vip(2)))
+            plane.balancer.put_service("TCP", *address)
+            plane.balancer.set_destinations("TCP", *address, [("127.0.0.1", port, 1)])
+            plane.forwarder.listen("TCP", *address)
+            async with await asyncio.start_server(greet("stranger"), sock=everywhere):
+                assert await answer(address) == b"a"
+                assert await answer(neighbour) == b"stranger"
+                plane.forwarder.close("TCP", *address)
+                assert await answer(address) == b"stranger"
 
 
 async def test_a_port_that_somebody_else_has_is_his(plane: Plane) -> None:
