@@ -23,10 +23,11 @@ _DATA = "..data"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`mode` as chmod(2) takes it."""
+    """`mode` as chmod(2) takes it. `owner`: the file's user, where we may give it away; None for ours."""
 
     content: bytes
     mode: int = 0o644
+    owner: int | None = None
 
 
 def write_atomically(volume: Path, files: Mapping[str, File], now: datetime) -> bool:
@@ -44,6 +45,9 @@ def write_atomically(volume: Path, files: Mapping[str, File], now: datetime) -> 
         _make_folders(generation, path.parent)
         path.write_bytes(file.content)
         path.chmod(file.mode)
+        if file.owner is not None:
+            with suppress(OSError):
+                os.chown(path, file.owner, -1)
     fresh = volume / "..data_tmp"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(generation.name)

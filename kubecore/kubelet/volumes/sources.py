@@ -105,13 +105,30 @@ async def projected_files(pod: Object, volume: Object, around: VolumeSurrounding
             wanted = source["serviceAccountToken"]
             seconds = wanted.get("expirationSeconds", 3600)
             token = await around.token(pod, wanted.get("audience", ""), seconds)
-            # With a user of its own or a group, only that user and group may read it (upstream projected.go).
-            context = pod["spec"].get("securityContext") or {}
-            mode_of_token = 0o640 if context.get("fsGroup") is not None else 0o644
-            files[_safe(wanted["path"])] = File(token.encode(), mode_of_token)
+            files[_safe(wanted["path"])] = _token_file(pod, token, mode)
         if "clusterTrustBundle" in source or "podCertificate" in source:
             raise VolumeError("projected volumes from clusterTrustBundle and podCertificate are not supported")
     return files
+
+
+def _token_file(pod: Object, token: str, mode: int) -> File:
+    """With one user for all containers, or a group, only those may read it (upstream projected.go)."""
+    context = pod["spec"].get("securityContext") or {}
+    user = _only_user(pod)
+    if context.get("fsGroup") is not None:
+        mode = 0o640
+    elif user is not None:
+        mode = 0o600
+    return File(token.encode(), mode, user)
+
+
+def _only_user(pod: Object) -> int | None:
+    """Whom all containers run as, None if they differ or do not say."""
+    spec = pod["spec"]
+    whole = (spec.get("securityContext") or {}).get("runAsUser")
+    containers = [*spec["containers"], *(spec.get("initContainers") or []), *(spec.get("ephemeralContainers") or [])]
+    users = {(one.get("securityContext") or {}).get("runAsUser", whole) for one in containers}
+    return users.pop() if len(users) == 1 else None
 
 
 def _safe(path: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment
 from kubecore.kubelet.expansion import expand
 from kubecore.kubelet.fields import NodeFacts, field_value
-from kubecore.kubelet.name_files import Naming, hosts_file, resolv_conf, service_names
+from kubecore.kubelet.name_files import LongName, Naming, hosts_file, kernel_hostname, resolv_conf, service_names
 
 Object = dict[str, Any]
 
@@ -126,3 +126,33 @@ def test_the_downward_api_tells_all_addresses() -> None:
         "status.hostIP": "10.244.0.1",
         "status.hostIPs": "10.244.0.1,fd00::1",
     }
+
+
+# --- the pod's own name
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ({}, "pod"),
+        ({"hostname": "web"}, "web"),
+        ({"hostname": "web", "subdomain": "front"}, "web"),
+        ({"subdomain": "front", "setHostnameAsFQDN": True}, "pod.front.shop.svc.cluster.local"),
+        ({"subdomain": "front", "setHostnameAsFQDN": True, "hostnameOverride": "own.example"}, "own.example"),
+    ],
+)
+def test_the_kernels_host_name_is_short_unless_the_pod_wants_all_of_it(spec: Object, name: str) -> None:
+    assert kernel_hostname({**POD, "spec": spec}, "cluster.local") == name
+
+
+def test_a_full_name_that_is_too_long_for_a_kernel_is_told() -> None:
+    spec = {"hostname": "a" * 40, "subdomain": "b" * 10, "setHostnameAsFQDN": True}
+    with pytest.raises(LongName, match=r"is too long \(64 characters is the max, 74 characters requested\)"):
+        kernel_hostname({**POD, "spec": spec}, "cluster.local")
+
+
+def test_aliases_are_added_to_the_hosts_file() -> None:
+    spec = {"hostAliases": [{"ip": "10.0.0.9", "hostnames": ["one", "two.example"]}], "subdomain": "front"}
+    text = hosts_file({**POD, "spec": spec}, ("10.244.0.5",), Naming("cluster.local", ()), {})
+    assert "10.244.0.5\tpod.front.shop.svc.cluster.local\tpod" in text
+    assert text.endswith("# Entries added by HostAliases.\n10.0.0.9\tone\ttwo.example\n")

@@ -1,0 +1,50 @@
+"""Containers with rules of their own for being started again, and what they say at their end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubecore.kubelet.logs import LogWriter
+from tests.unit.kubelet.conftest import Node, container
+
+Object = dict[str, Any]
+
+
+def rule(operator: str, *values: int) -> Object:
+    return {"action": "Restart", "exitCodes": {"operator": operator, "values": list(values)}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "exit_code", "restarted"),
+    [
+        ({"restartPolicyRules": [rule("In", 42)], "restartPolicy": "Never"}, 42, True),
+        ({"restartPolicyRules": [rule("In", 42)], "restartPolicy": "Never"}, 41, False),
+        ({"restartPolicyRules": [rule("NotIn", 1, 2)], "restartPolicy": "Never"}, 3, True),
+        ({"restartPolicyRules": [rule("NotIn", 1, 2)], "restartPolicy": "Never"}, 2, False),
+        ({"restartPolicy": "OnFailure"}, 1, True),
+        ({"restartPolicy": "OnFailure"}, 0, False),
+    ],
+)
+async def test_a_containers_own_rules_come_before_the_pods(
+    node: Node, fields: Object, exit_code: int, restarted: bool
+) -> None:
+    await node.run(container(**fields), container("other"), restartPolicy="Never")
+    node.runtime.end("main", exit_code)
+    await node.settle(60)
+    assert node.container()["restartCount"] == int(restarted)
+    assert node.status()["phase"] == "Running"
+
+
+@pytest.mark.parametrize(("exit_code", "message"), [(1, "last words\n"), (0, "")])
+async def test_the_end_of_the_log_stands_in_for_a_message_after_a_failure(
+    node: Node, exit_code: int, message: str
+) -> None:
+    await node.run(container(terminationMessagePolicy="FallbackToLogsOnError"), restartPolicy="Never")
+    writer = LogWriter(node.runtime.config("main").log_path, node.clock, node.kubelet.book)
+    writer.write("stdout", b"last words\n")
+    writer.close()
+    node.runtime.end("main", exit_code)
+    await node.settle()
+    assert node.container()["state"]["terminated"].get("message", "") == message
