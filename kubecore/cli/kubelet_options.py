@@ -11,7 +11,7 @@ from kubecore.cli import options
 from kubecore.cli.leading import positive_duration, seconds
 
 if TYPE_CHECKING:
-    from kubecore.images.registry import Registries
+    from kubecore.images.registries import Registries
     from kubecore.kubelet.eviction.manager import EvictionConfig
 
 ClientAuthority = Annotated[
@@ -78,7 +78,7 @@ def eviction_config(thresholds: tuple[str, str, str, str], transition: str, most
 
 def registries(mirrors: list[str] | None) -> Registries:
     """Raises BadParameter."""
-    from kubecore.images.registry import Registries
+    from kubecore.images.registries import Registries
 
     known: dict[str, list[str]] = {}
     for one in mirrors or ():

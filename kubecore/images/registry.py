@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import ipaddress
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import aiohttp
@@ -21,20 +20,16 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.digests import CHUNK_BYTES, WrongDigest, check, digest_of
 from kubecore.images.layers import BadLayer
 from kubecore.images.references import Reference
+from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 
 Object = dict[str, Any]
 
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-_HUB = ("docker.io", "https://registry-1.docker.io")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MOST_MANIFEST_BYTES = 4 * 1024 * 1024
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_read=60)
-
-
-class PullError(Exception):
-    """The text is for people, in containerd's words."""
 
 
 class _NotFound(Exception):
@@ -43,27 +38,6 @@ class _NotFound(Exception):
 
 class _Refused(Exception):
     """The text is the status."""
-
-
-@dataclass(frozen=True)
-class Registries:
-    """`mirrors`: by host, base URLs that are tried before it. `plain`: hosts (with port) that speak HTTP; those of this
-    machine do."""
-
-    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    plain: frozenset[str] = frozenset()
-
-    def addresses(self, reference: Reference) -> list[str]:
-        host = reference.host
-        own = _HUB[1] if host == _HUB[0] else f"{'http' if self._is_plain(host) else 'https'}://{host}"
-        return [*(one.rstrip("/") for one in self.mirrors.get(host, ())), own]
-
-    def _is_plain(self, host: str) -> bool:
-        name = host.rpartition(":")[0] or host
-        try:
-            return host in self.plain or ipaddress.ip_address(name.strip("[]")).is_loopback
-        except ValueError:
-            return name == "localhost"
 
 
 async def pull(

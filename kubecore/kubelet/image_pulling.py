@@ -14,7 +14,7 @@ from kubecore.api import meta
 from kubecore.clock import Clock
 from kubecore.images import credentials
 from kubecore.images.references import InvalidReference, Reference
-from kubecore.images.registry import PullError, Registries, pull
+from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.environment import Lookup
 from kubecore.kubelet.runtime.interface import RuntimeFailure
@@ -127,7 +127,10 @@ class ImagePuller:
         if running is None:
             secrets = [found for name in names if (found := self._lookup("secrets", namespace, name)) is not None]
             known = credentials.for_image(credentials.from_secrets(secrets), reference)
-            work = pull(reference, self._store, self._registries, known)
+            # An HTTP client takes its time to be loaded, and many clusters never pull.
+            from kubecore.images import registry
+
+            work = registry.pull(reference, self._store, self._registries, known)
             running = self._running[key] = asyncio.create_task(work, name=f"kubelet pull {reference}")
             running.add_done_callback(lambda _: self._running.pop(key, None))
         return running

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubecore.images.registry import Registries
+from kubecore.images.registries import Registries
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.runtime.interface import Runtime

@@ -11,7 +11,8 @@ import pytest
 
 from kubecore.images.credentials import Credentials, for_image, from_secrets
 from kubecore.images.references import Reference
-from kubecore.images.registry import PullError, Registries, pull
+from kubecore.images.registries import PullError, Registries
+from kubecore.images.registry import pull
 from kubecore.images.store import ImageStore
 from tests.support.small_image import Layer, SmallImage, digest
 from tests.support.small_registry import SmallRegistry, serving

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from kubecore.images import registry as registry_client
 from kubecore.images.archives import load
 from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
-from kubecore.images.registry import PullError, Registries
+from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
-from kubecore.kubelet import image_pulling
 from kubecore.kubelet.image_gc import ImageGarbage
 from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
@@ -46,7 +46,7 @@ class Registry:
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     image = SmallImage([Layer({"file": b"x"})], {"User": "1000"}, ["app:1"])
     one = Registry(image.docker_archive(tmp_path / "image.tar"))
-    monkeypatch.setattr(image_pulling, "pull", one.pull)
+    monkeypatch.setattr(registry_client, "pull", one.pull)
     return one
 
 
