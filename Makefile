@@ -36,7 +36,7 @@ PYTHON_SOURCES := $(shell find kubecore build_backend proto -name '*.py' -o -nam
 
 $(VENV)/.installed: $(VENV)/.synced $(RUST_SOURCES) $(PYTHON_SOURCES)
 	@cargo --version > /dev/null || { echo "kubecore is built with Rust 1.88 or newer: install it (rustup.rs) first" >&2; exit 1; }
-	@echo "Building kubecore with optimisation: this takes some minutes the first time."
+	@echo "Building kubecore with optimisation, without a word until it is done: some minutes of two idle cores the first time."
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 	touch $@
 

@@ -189,6 +189,7 @@ class Cluster:
         )
         await self._server.start()
         self._networks = hold_networks(config, networks)
+        await self._doubt_pods()
         self._start_control_plane()
         dns = self._make_dns()
         if dns is not None:
@@ -196,6 +197,15 @@ class Cluster:
         if config.ingress is not None:
             self._run_task("ingress", partial(self._serve_ingress, config.ingress))
         await self._server.wait_ready()
+
+    async def _doubt_pods(self) -> None:
+        """The last run's processes ended with it, their pods' statuses did not: none is ready until its kubelet says
+        so, lest whoever waits for the cluster and then for a pod be sent to nothing."""
+        from kubecore.controllers.readiness import mark_pods_of
+
+        client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
+        for index in range(self.config.real_nodes):
+            await mark_pods_of(client, self._node_name(index), self.clock.now())
 
     def _service_port(self) -> int:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""

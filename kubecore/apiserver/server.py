@@ -25,7 +25,7 @@ from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.authentication.identify import Identification
-from kubecore.apiserver.authentication.kubeconfig import kubeconfig
+from kubecore.apiserver.authentication.kubeconfig import kubeconfig, renewed
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
@@ -406,7 +406,8 @@ class APIServer:
     def _write_kubeconfig(self) -> None:
         pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])
         content = kubeconfig(self.url, self.authority.certificate, pair, user="kubernetes-admin")
-        write_private(self.config.data_dir / "admin.kubeconfig", content)
+        file = self.config.data_dir / "admin.kubeconfig"
+        write_private(file, renewed(file.read_bytes(), content) if file.exists() else content)
 
     def _write_ports(self) -> None:
         """`ports.json`, for whoever let free ports be picked."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubecore.cli.up import DataDir
+from kubecore.cli.up import DataDir, told
 
 app = typer.Typer(help="Credentials of a cluster's users, signed by its certificate authority.", no_args_is_help=True)
 
@@ -35,10 +35,14 @@ def user(
     from kubecore.clock import RealClock
 
     administrator = data_dir / "admin.kubeconfig"
-    if not administrator.exists():
-        typer.echo(f"kubecore: no cluster was started in {data_dir} yet: it has no admin.kubeconfig", err=True)
-        raise typer.Exit(1)
-    authority = CertificateAuthority(data_dir / "pki", RealClock())
-    server = Kubeconfig.load(administrator).server
-    pair = authority.issue_client(client_name, org or [])
+    try:
+        if not administrator.exists():
+            typer.echo(f"kubecore: no cluster was started in {data_dir} yet: it has no admin.kubeconfig", err=True)
+            raise typer.Exit(1)
+        authority = CertificateAuthority(data_dir / "pki", RealClock())
+        server = Kubeconfig.load(administrator).server
+        pair = authority.issue_client(client_name, org or [])
+    except OSError as error:
+        typer.echo(f"kubecore: {told(error)}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(kubeconfig(server, authority.certificate, pair, user=client_name), nl=False)

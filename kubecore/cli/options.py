@@ -6,6 +6,7 @@ Every check takes the option's text and gives it back, or raises BadParameter, w
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,20 @@ def folder(path: Path) -> Path:
 
 def folder_if_any(path: Path | None) -> Path | None:
     return None if path is None else folder(path)
+
+
+def file_to_append_to(path: Path | None) -> Path | None:
+    """In a folder that exists, and writable where it is there."""
+    found = folder_if_any(path)
+    if found is None:
+        return None
+    if not found.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {found.parent}")
+    if found.is_dir():
+        raise typer.BadParameter(f"{found} is a folder")
+    if not os.access(found if found.exists() else found.parent, os.W_OK):
+        raise typer.BadParameter(f"{found} cannot be written")
+    return found
 
 
 def not_yet(what: str) -> Callable[[str | int | None], str | int | None]:
@@ -133,7 +148,7 @@ def service_ranges(text: str) -> str:
         try:
             found.append(ipaddress.ip_network(one.strip(), strict=False))
         except ValueError as error:
-            raise typer.BadParameter(f"[{index}] is not a valid cidr: {error}; such as 10.96.0.0/16") from None
+            raise typer.BadParameter(f"[{index}] is not a valid cidr (such as 10.96.0.0/16): {error}") from None
     for network in found:
         if network.num_addresses < _LEAST_SERVICE_ADDRESSES:
             raise typer.BadParameter(

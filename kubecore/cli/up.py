@@ -83,7 +83,7 @@ IngressPort = Annotated[
 IngressAccessLog = Annotated[
     Path | None,
     typer.Option(
-        callback=options.folder_if_any,
+        callback=options.file_to_append_to,
         help="File, in a folder that exists, to which a line of JSON is appended for each request.",
     ),
 ]

@@ -35,6 +35,9 @@ class AddressRanges:
             return False
         return any(given in network for network in self._networks)
 
+    def has(self, version: int) -> bool:
+        return any(network.version == version for network in self._networks)
+
     def first_free(self, version: int, taken: set[str]) -> str | None:
         for network in self._networks:
             if network.version == version:
@@ -129,7 +132,11 @@ class LoadBalancerController(Controller):
             if (":" in address) == (version == 6) and address in self._pool and address not in taken:
                 return address, ""
         found = self._pool.first_free(version, taken)
-        return (found, "") if found else ("", f"no free IPv{version} address is left in the pool")
+        if found:
+            return found, ""
+        if not self._pool.has(version):
+            return "", f"the pool has no range of IPv{version}"
+        return "", f"no free IPv{version} address is left in the pool"
 
     def _taken_by_others(self, key: str) -> set[str]:
         taken = {address for other, given in self._given.items() if other != key for address in given}

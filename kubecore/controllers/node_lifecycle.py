@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.api import errors, meta
-from kubecore.api.errors import StatusError
+from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.readiness import mark_not_ready
 
 LEASE_NAMESPACE = "kube-node-lease"
 NODE_INDEX = "node"
@@ -139,27 +139,12 @@ class NodeLifecycleController(Controller):
         marked = 0
         for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
             if pods.is_ready(pod):
-                await self._mark_not_ready(pod)
+                if await mark_not_ready(self.client, pod, self.clock.now()):
+                    self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
                 marked += 1
         if marked or ready["status"] == "Unknown":
             message = f"Node {meta.name(node)} status is now: NodeNotReady"
             self._recorder.event(node, "Normal", "NodeNotReady", message)
-
-    async def _mark_not_ready(self, pod: Object) -> None:
-        now = meta.format_time(self.clock.now())
-        found = [dict(condition) for condition in pod["status"]["conditions"]]
-        for condition in found:
-            if condition["type"] == "Ready":
-                condition |= {"status": "False", "lastTransitionTime": now}
-        try:
-            await self.client.update(
-                "pods", {**pod, "status": {**pod["status"], "conditions": found}}, subresource="status"
-            )
-        except StatusError as error:
-            if not errors.is_not_found(error):
-                raise
-            return
-        self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
 
 def _heartbeat(node: Object) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def unavailable(mode: Mode) -> str:
 
         probe()
     except ModeUnavailable as error:
-        return str(error)
+        return str(error) if os.geteuid() == 0 else f"it needs root ({error})"
     return ""
 
 

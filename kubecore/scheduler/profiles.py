@@ -68,7 +68,8 @@ def make_profile(
         try:
             made[name] = registry[name](handle, config.arguments.get(name, {}))
         except Exception as error:
-            raise InvalidProfile(f'initializing plugin "{name}": {error}') from error
+            told = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+            raise InvalidProfile(f'initializing plugin "{name}": {told}') from error
     points = {
         kind: _at(kind, config.multi_point, config.points.get(point, PluginSet()), made)
         for point, kind in EXTENSION_POINTS.items()

@@ -126,6 +126,12 @@ class TestExec:
         assert client.output().splitlines() == ["go", "45 123"]
         assert client.outcome == SUCCESS
 
+    async def test_a_terminal_has_a_name_that_the_container_knows(self, pod: Running) -> None:
+        async with connected(pod, executing("tty", streams="input output tty")) as client:
+            await client.end()
+        assert client.output().startswith("/dev/pts/")
+        assert client.outcome == SUCCESS
+
     async def test_a_terminal_is_hung_up_when_the_client_goes(self, pod: Running, tmp_path: Path) -> None:
         left = tmp_path / "left"
         script = f"trap 'echo hung up > {left}; exit' HUP; echo there; while :; do sleep 0.05; done"

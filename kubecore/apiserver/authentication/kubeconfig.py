@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import orjson
 
@@ -30,6 +31,42 @@ def kubeconfig(server: str, ca: bytes, pair: KeyPair, *, user: str, cluster: str
         "preferences": {},
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def renewed(held: bytes, fresh: bytes) -> bytes:
+    """A file that its owner may have changed, with the cluster, user and context of a new one: what else it holds
+    stays, the context's namespace and the choice of another context included. What is no kubeconfig is replaced."""
+    try:
+        document = _parsed(held)
+        new = orjson.loads(fresh)
+        for kind in ("clusters", "users", "contexts"):
+            entries = {one["name"]: one for one in document.get(kind) or []}
+            for entry in new[kind]:
+                if kind == "contexts" and "namespace" in entries.get(entry["name"], {}).get("context", {}):
+                    entry["context"]["namespace"] = entries[entry["name"]]["context"]["namespace"]
+                entries[entry["name"]] = entry
+            document[kind] = list(entries.values())
+        if document.get("current-context") not in {one["name"] for one in document["contexts"]}:
+            document["current-context"] = new["current-context"]
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return fresh
+
+
+def _parsed(held: bytes) -> dict[str, Any]:
+    """Raises ValueError."""
+    try:
+        document = orjson.loads(held)
+    except orjson.JSONDecodeError:
+        import yaml  # Only for what kubectl has written: it costs the start some milliseconds.
+
+        try:
+            document = yaml.safe_load(held)
+        except yaml.YAMLError as error:
+            raise ValueError(str(error)) from error
+    if not isinstance(document, dict) or document.get("kind") != "Config":
+        raise ValueError("no kubeconfig")
+    return document
 
 
 def _encode(raw: bytes) -> str:

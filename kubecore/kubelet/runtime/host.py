@@ -388,7 +388,8 @@ class HostRuntime:
 
     def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
-        ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container))
+        pid = container.running.pid if container.running else None
+        ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
         try:
             process = self._start_inside(container, argv, theirs, terminal=wanted.tty)
         except RuntimeFailure:

@@ -19,6 +19,8 @@ _CHUNK = 256 * 1024
 _PIPE_BYTES = 1024 * 1024
 # What is left in a pipe at the end; more can only come from a process that outlived its container's.
 _LAST_CHUNKS = 64
+# ioctl_tty(2): TIOCSPTLCK, and TIOCGPTPEER, which needs no path that we would see.
+_UNLOCK, _OPEN_PEER = 0x40045431, 0x5441
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,29 @@ def close_all(*descriptors: int) -> None:
             os.close(descriptor)
 
 
-def open_terminal(owner: int | None) -> tuple[int, int]:
-    """Master and slave; `owner` is the slave's user, if not ours."""
-    master, slave = (above_standard(end) for end in os.openpty())
+def open_terminal(owner: int | None, *, inside: int | None = None) -> tuple[int, int]:
+    """Master and slave; `owner` is the slave's user, if not ours. `inside`: the pid of a process whose /dev/pts the
+    terminal is to have its name in, where there is one: programs ask for it (tty, tmux)."""
+    ends = None if inside is None else _terminal_of(f"/proc/{inside}/root/dev/pts/ptmx")
+    master, slave = (above_standard(end) for end in ends or os.openpty())
     if owner is not None:
         with contextlib.suppress(OSError):
             os.fchown(slave, owner, -1)
     return master, slave
+
+
+def _terminal_of(multiplexer: str) -> tuple[int, int] | None:
+    """Of the devpts that holds `multiplexer`; None where there is none, or it may not be opened."""
+    try:
+        master = os.open(multiplexer, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.ioctl(master, _UNLOCK, b"\0\0\0\0")
+        return master, fcntl.ioctl(master, _OPEN_PEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        os.close(master)
+        return None
 
 
 def above_standard(descriptor: int) -> int:

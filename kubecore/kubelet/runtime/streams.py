@@ -51,10 +51,12 @@ class StreamedProcess:
     detach: Callable[[], None] = field(default=lambda: None)
 
 
-def open_streams(wanted: StreamsWanted, *, owner: int | None = None) -> tuple[ClientStreams, tuple[int, int, int]]:
-    """Our ends and the process's, which are above 2 and close-on-exec. `owner`: the terminal's user, if not ours."""
+def open_streams(
+    wanted: StreamsWanted, *, owner: int | None = None, inside: int | None = None
+) -> tuple[ClientStreams, tuple[int, int, int]]:
+    """Our ends and the process's, which are above 2 and close-on-exec. `owner`, `inside`: see `open_terminal`."""
     if wanted.tty:
-        return _open_terminal(wanted, owner)
+        return _open_terminal(wanted, owner, inside)
     ours = ClientStreams()
     theirs = [-1, -1, -1]
     try:
@@ -72,8 +74,10 @@ def open_streams(wanted: StreamsWanted, *, owner: int | None = None) -> tuple[Cl
     return ours, (theirs[0], theirs[1], theirs[2])
 
 
-def _open_terminal(wanted: StreamsWanted, owner: int | None) -> tuple[ClientStreams, tuple[int, int, int]]:
-    master, slave = open_terminal(owner)
+def _open_terminal(
+    wanted: StreamsWanted, owner: int | None, inside: int | None
+) -> tuple[ClientStreams, tuple[int, int, int]]:
+    master, slave = open_terminal(owner, inside=inside)
     ours = ClientStreams(stdout=master, terminal=os.dup(master))
     if wanted.stdin:
         ours.stdin = os.dup(master)

@@ -157,6 +157,7 @@ def test_the_version_is_one_line(argument: str) -> None:
         ("up --authorization-mode Webhook", "'Webhook' is not part of this version yet"),
         ("up --authorization-mode RBAC,Node,RBAC", "'RBAC' is specified more than once"),
         ("up --authorization-mode=,", "at least one authorization-mode must be passed"),
+        ("up --ingress-access-log /nowhere/at/all", "there is no folder /nowhere/at"),
         ("up --frobnicate", "No such option: --frobnicate"),
         ("up now", "Got unexpected extra argument(s) (now)"),
         ("frobnicate", "No such command 'frobnicate'"),

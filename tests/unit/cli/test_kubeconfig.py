@@ -44,3 +44,11 @@ def test_a_directory_where_no_cluster_was_started_is_refused_and_left_alone(tmp_
     assert status == 1
     assert said == f"kubecore: no cluster was started in {tmp_path} yet: it has no admin.kubeconfig\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_directory_that_may_not_be_read_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "admin.kubeconfig").write_bytes(b"")
+    (tmp_path / "pki").write_bytes(b"in the way of the folder")
+    status, said = ask(tmp_path, "--client-name", "me")
+    assert status == 1
+    assert said.startswith(f"kubecore: {tmp_path}/pki") and said.count("\n") == 1

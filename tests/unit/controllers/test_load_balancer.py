@@ -68,6 +68,13 @@ class TestGiving:
 
 
 class TestWant:
+    async def test_a_family_that_the_pool_has_no_range_of_is_told(self, api: FakeAPI, running: Running) -> None:
+        await running.start(LoadBalancerController(running.context, ["192.0.2.0/30"]))
+        api.add("services", service(ipFamilies=["IPv4", "IPv6"]))
+        await running.settle()
+        assert addresses(api) == ["192.0.2.1"]
+        assert "the pool has no range of IPv6" in events(api)[-1]
+
     async def test_a_pool_that_is_used_up_is_told_and_waited_for(self, api: FakeAPI, pool: Running) -> None:
         for name in ("a", "b", "c"):
             api.add("services", service(name))

@@ -151,10 +151,6 @@ class EphemeralContainersStrategy(PodStrategy):
         static = MIRROR in (old["metadata"].get("annotations") or {})
         return problems if static else [*super().validate(ctx, obj), *problems]
 
-    def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
-        told = "this version of kubecore runs no ephemeral containers: they are stored, and nothing starts them"
-        return [*super().warnings(ctx, obj, old), *([told] if obj["spec"].get("ephemeralContainers") else [])]
-
 
 class ResizeStrategy(PodStrategy):
     """Updates through pods/resize: containers' CPU and memory change, nothing else."""
