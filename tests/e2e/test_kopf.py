@@ -1,6 +1,6 @@
 """kopf's own example operators, from its source package, each against a namespace of its own.
 
-17-admission is left out: it is called by admission webhooks. 12-embedded runs the same operator inside a program.
+12-embedded, which is left out, runs the same operator inside a program.
 """
 
 from __future__ import annotations
@@ -115,6 +115,36 @@ def retry_soon(settings, **_):
 """
 
 
+# kopf makes certificates, and looks at the API server's, with libraries that do not know the OpenSSL of today.
+CERTIFIED = """
+import datetime, ipaddress
+import kopf
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+def build_certificate(hostnames, password=None):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(hours=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    made = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), made
+
+async def guess_host(*_):
+    return None
+
+kopf.WebhookServer.build_certificate = staticmethod(build_certificate)
+kopf.WebhookAutoServer.guess_host = guess_host
+"""
+
+
 @dataclass(frozen=True)
 class Kopf:
     clients: ClientSources
@@ -153,7 +183,7 @@ def kopf(
     """kopf with the definitions of what its examples handle."""
     home = tmp_path_factory.mktemp("home")
     quick = home / "quick.py"
-    quick.write_text(QUICK)
+    quick.write_text(QUICK + CERTIFIED)
     made = Kopf(client_sources, client_sources.environment(cluster.kubeconfig, kubectl.program, home), quick)
     definitions = str(made.source / "examples" / "crd.yaml")
     kubectl("apply", "-f", definitions)
@@ -177,3 +207,32 @@ def test_an_example_operator_handles_creation_change_and_deletion(
         kubectl("-n", namespace, "delete", "-f", object_file, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
         for words in example.deleted:
             operator.expect(words)
+
+
+def test_an_operator_admits_and_changes_objects_by_webhooks(kopf: Kopf, kubectl: Kubectl, namespace: str) -> None:
+    object_file = (kopf.source / "examples" / "obj.yaml").read_text()
+
+    def create(field: str, name: str) -> str:
+        body = object_file.replace("field: value", f"field: {field}").replace("kopf-example-1", name)
+        answer = kubectl.run("-n", namespace, "create", "-f", "-", stdin=body)
+        return answer.output + answer.errors
+
+    with kopf.operator("17-admission", "--namespace", namespace, "--standalone") as operator:
+        for _ in ("validating", "mutating"):
+            operator.expect("Reconfiguring the (validating|mutating) webhook auto.kopf.dev")
+        try:
+            for kind in ("validating", "mutating"):
+                there = "--for=jsonpath={.webhooks[0].clientConfig.url}"
+                kubectl("wait", there, f"{kind}webhookconfiguration/auto.kopf.dev", "--timeout=60s", timeout=90)
+            assert "Meh! I don't like it. Change the field." in create("wrong", "a")
+            assert "I'm too lazy anyway. Go away!" in create("not-allowed", "b")
+            told = create("fine", "c")
+            assert "Warning: Accessing as user-agent: kube-apiserver-admission" in told, told
+            assert "created" in told
+            injected = kubectl("-n", namespace, "get", "kex", "c", "-o", "jsonpath={.spec.injected}")
+            assert injected == "123"
+        finally:
+            # Of the whole cluster: other tests make such objects, too.
+            for kind in ("validating", "mutating"):
+                kubectl("delete", f"{kind}webhookconfiguration", "auto.kopf.dev", "--ignore-not-found")
+            kubectl("-n", namespace, "delete", "kex", "--all", "--wait=false")

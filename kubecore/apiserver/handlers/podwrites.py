@@ -35,6 +35,18 @@ _EVICTION_TRIES = 20
 _MOST_DISRUPTED = 2000
 
 
+def _of_today(body: bytes) -> bytes:
+    """An eviction as older clients post it: of policy/v1beta1, which is served no more and says the same."""
+    if b"policy/v1beta1" not in body:
+        return body
+    try:
+        sent = loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    is_old = isinstance(sent, dict) and sent.get("apiVersion") == "policy/v1beta1"
+    return orjson.dumps({**sent, "apiVersion": "policy/v1"}) if is_old else body
+
+
 class PodSubresources:
     def __init__(self, registry: Registry, writing: Writing) -> None:
         self._registry = registry
@@ -79,7 +91,7 @@ class PodSubresources:
         """POST pods/NAME/eviction: a delete that respects disruption budgets (upstream registry/core/pod/storage)."""
         form = negotiation.form_for(request.accept, tables=False)
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
-        eviction = self._writing.decode(ctx, "policy/v1/Eviction", request.body, request.content_type)
+        eviction = self._writing.decode(ctx, "policy/v1/Eviction", _of_today(request.body), request.content_type)
         metadata = eviction.get("metadata") or {}
         if metadata.get("name") != request.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from kubecore.api import durations, errors
 from kubecore.api.errors import Cause, FieldError
+from kubecore.api.quoting import quoted
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _VALIDATIONS = (IGNORE, STRICT, WARN)
@@ -77,7 +78,7 @@ def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]
     odd = next((at for at, char in enumerate(manager) if not char.isprintable()), None)
     if odd is not None:
         detail = f"invalid character U+{ord(manager[odd]):04X} (at position {odd})"
-        causes.append(FieldError.invalid("fieldManager", manager, detail))
+        causes.append(Cause("FieldValueInvalid", f"Invalid value: {quoted(manager)}: {detail}", "fieldManager"))
     validation = first.get("fieldValidation", "") or WARN
     if validation not in _VALIDATIONS:
         causes.append(FieldError.not_supported("fieldValidation", validation, ["", *_VALIDATIONS]))

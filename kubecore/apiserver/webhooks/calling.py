@@ -60,6 +60,10 @@ class Target:
         return f"{base}?timeout={math.ceil(timeout_seconds)}s"
 
 
+# Upstream's, by which webhooks know who asks.
+_USER_AGENT = "kube-apiserver-admission"
+
+
 class WebhookCaller:
     """Keeps connections per set of CAs; `close` ends them."""
 
@@ -85,7 +89,7 @@ class WebhookCaller:
     async def _post(self, target: Target, address: str, body: bytes) -> bytes:
         import aiohttp
 
-        headers = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*"}
+        headers = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
         largest = max(_LARGEST_ANSWER, 4 * len(body))
         try:
             session = self._session(target)

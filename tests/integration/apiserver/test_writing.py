@@ -246,3 +246,10 @@ async def test_unknown_resources_subresources_and_verbs_have_their_errors(api: A
     assert (await api.get("v1/pods", "p", "nonsense"))[0] == 404
     status, error = await cluster.delete("v1/namespaces")
     assert (status, error["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_a_manager_that_cannot_be_printed_is_refused_as_go_quotes_it(api: Api) -> None:
+    status, answer = await api.call("POST", api.path("v1/configmaps"), {"metadata": {"name": "a"}}, fieldManager="\x01")
+    assert status == 422
+    (cause,) = answer["details"]["causes"]
+    assert cause["message"] == 'Invalid value: "\\x01": invalid character U+0001 (at position 0)'

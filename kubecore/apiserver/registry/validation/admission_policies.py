@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore import _native
-from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation import json_paths, names
 from kubecore.apiserver.registry.validation.admission_rules import (
     FAILURE_POLICIES,
     REINVOCATION_POLICIES,
@@ -179,8 +179,11 @@ def validate_type_checking(problems: Problems, checking: JSON | None) -> None:
         path = f"status.typeChecking.expressionWarnings[{index}]"
         if not warning.get("warning"):
             problems.required(f"{path}.warning")
-        if not (warning.get("fieldRef") or "").strip():
+        reference = (warning.get("fieldRef") or "").strip()
+        if not reference:
             problems.required(f"{path}.fieldRef")
+        elif why := json_paths.fault(reference):
+            problems.invalid(f"{path}.fieldRef", reference, f"invalid JSONPath: {why}")
 
 
 # --- bindings

@@ -36,6 +36,12 @@ async def test_32_an_eviction_is_201(rest: Rest) -> None:
     assert (await rest.get(f"{PODS}/a")).status == 404
 
 
+async def test_32_an_eviction_as_older_clients_post_it_is_201(rest: Rest) -> None:
+    await labelled_pod(rest, "a")
+    answer = await rest.post(f"{PODS}/a/eviction", {**eviction("a"), "apiVersion": "policy/v1beta1"})
+    assert (answer.status, answer.json["status"]) == (201, "Success")
+
+
 async def test_32_an_eviction_that_a_budget_forbids_is_429_with_its_cause(rest: Rest) -> None:
     await labelled_pod(rest, "a")
     budgets = BUDGETS.replace("{name}", rest.namespace)
