@@ -61,6 +61,21 @@ async def test_objects_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore, ap
     assert len(different) <= KNOWN.get(f"{api_version}/{kind}", 0), "\n".join(told[:40])
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"])
+async def test_scales_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore, kind: str) -> None:
+    asked: list[Case] = []
+    got: list[Answer] = []
+    for base in (one for one in BASES if one["kind"] == kind):
+        stored = await kubecore.create(base)
+        cases = list(corpus.scales(stored, await kubecore.scale_of(stored), MUTATIONS))
+        asked += cases
+        got += [await kubecore.ask(case) for case in cases]
+        await kubecore.delete(stored)
+    assert len(asked) > 50
+    different = [(case, found) for case, found in compared(asked, Oracle(judge).ask(asked), got) if found]
+    assert not different, "\n".join(f"{case.name}: {line}" for case, found in different for line in found)
+
+
 def test_the_facts_of_zero_values_are_those_of_gos_types(judge: Path) -> None:
     printed = subprocess.run([judge, "zeros"], capture_output=True, check=True, text=True, timeout=60).stdout
     facts = [line for line in ZERO_VALUES.read_text().splitlines() if not line.startswith("#")]

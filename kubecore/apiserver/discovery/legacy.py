@@ -76,8 +76,15 @@ def _subresource(resource: Resource, subresource: Subresource) -> JSON:
     return entry | {"kind": subresource.kind, "verbs": sorted(subresource.verbs)}
 
 
+# Kinds that upstream stores in another version than the one it prefers.
+_STORED_UPSTREAM = {
+    "customresourcedefinitions.apiextensions.k8s.io": "v1beta1",
+    "volumeattributesclasses.storage.k8s.io": "v1beta1",
+}
+
+
 def _storage_version_hash(stored: Resource) -> str:
     """Changes when objects move to another storage version. After apiserver ``discovery.StorageVersionHash``."""
-    version = stored.storage_version or stored.version
+    version = stored.storage_version or _STORED_UPSTREAM.get(stored.key, stored.version)
     digest = hashlib.sha256(f"{stored.group}/{version}/{stored.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()

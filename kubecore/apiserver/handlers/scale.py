@@ -23,6 +23,7 @@ from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.validation.metadata import validate_metadata
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -100,12 +101,12 @@ class _ScaleSubject(OwnKind):
     ) -> None:
         shown = replicas.show(obj)
         super().__init__(ctx, resource, shown, replicas.show(old), subresource="scale", schema=schema)
-        self._replicas = replicas
-        self._parent = obj
+        self._replicas, self._ctx = replicas, ctx
+        self._parent, self._custom = obj, bool(resource.storage_version)
 
     async def put(self, target: Resource, body: bytes) -> bool:
         changed = await super().put(target, body)
-        self._replicas.put(self._parent, _replicas_in(self.obj, self.name))
+        self._replicas.put(self._parent, _replicas_in(self.obj, self._ctx, custom=self._custom))
         return changed
 
 
@@ -191,7 +192,7 @@ class ScaleSubresource:
             if shown := to_scale(owners, path_of):
                 current["metadata"]["managedFields"] = shown
             scale, entries = wanted(orjson.dumps(current))
-            self._replicas.put(obj, _replicas_in(scale, request.name))
+            self._replicas.put(obj, _replicas_in(scale, ctx, custom=bool(served.resource.storage_version)))
             ctx.managed = orjson.dumps(to_parent(owners, entries, path_of, served.resource.api_version))
             given = scale.get("metadata") or {}
             uid = obj["metadata"].get("uid")
@@ -224,10 +225,15 @@ class ScaleSubresource:
         return Response(200, body, media, headers)
 
 
-def _replicas_in(scale: JSON, name: str) -> int:
-    """Raises 422."""
+def _replicas_in(scale: JSON, ctx: RequestContext, *, custom: bool) -> int:
+    """How many a Scale asks for, if it is right; without a name it is that of the path. The metadata of a custom
+    resource's is not looked at. Raises 422."""
+    named = {"name": ctx.name, "namespace": ctx.namespace}
+    metadata = {"metadata": named | (scale.get("metadata") or {})}
+    causes = [] if custom else validate_metadata(metadata, namespaced=True)
     replicas = (scale.get("spec") or {}).get("replicas") or 0
     if replicas < 0:
-        cause = FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise errors.invalid("Scale", name, [cause], group="autoscaling")
+        causes.append(FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
+    if causes:
+        raise errors.invalid("Scale", ctx.name, causes, group="autoscaling")
     return int(replicas)

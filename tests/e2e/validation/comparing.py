@@ -99,6 +99,11 @@ class Kubecore:
         assert status == 200, changed
         return changed
 
+    async def scale_of(self, stored: JSON) -> JSON:
+        status, scale = await self._send("GET", stored, stored, "scale")
+        assert status == 200, scale
+        return scale
+
     async def create_if_absent(self, obj: JSON) -> None:
         status, answer = await self._send("POST", obj, None, "create")
         assert status in (201, 409), answer
@@ -108,7 +113,7 @@ class Kubecore:
 
     async def _send(self, method: str, obj: JSON, old: JSON | None, operation: str, **query: str) -> tuple[int, JSON]:
         path = _path(obj, old, operation)
-        body = None if method == "DELETE" else orjson.dumps(obj)
+        body = None if method in ("DELETE", "GET") else orjson.dumps(obj)
         status, answer = await self._transport.request(
             method, path, query=query, body=body, content_type="application/json"
         )
@@ -123,12 +128,14 @@ def _warned(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
 
 
 def _path(obj: JSON, old: JSON | None, operation: str) -> str:
-    group, version = scheme.split_group_version(obj["apiVersion"])
-    resource = scheme.every().for_kind(group, version, obj["kind"])
-    assert resource is not None, obj["kind"]
+    # A scale is one of another kind than that of the path.
+    kind = old if old is not None and operation == "scale" else obj
+    group, version = scheme.split_group_version(kind["apiVersion"])
+    resource = scheme.every().for_kind(group, version, kind["kind"])
+    assert resource is not None, kind["kind"]
     parts = [f"/apis/{group}/{version}" if group else f"/api/{version}"]
     if resource.namespaced:
-        parts += ["namespaces", obj["metadata"]["namespace"]]
+        parts += ["namespaces", kind["metadata"]["namespace"]]
     parts.append(resource.plural)
     if old is not None:
         parts.append(quote(old["metadata"]["name"], safe=""))

@@ -150,6 +150,15 @@ def subresource_updates(stored: JSON, mutated: Mutations, subresource: str) -> I
         yield Case(f"{name} {what}", subresource, obj, stored)
 
 
+def scales(parent: JSON, scale: JSON, mutated: Mutations) -> Iterator[Case]:
+    """Of what is written to the scale of an object."""
+    name = f"{parent['kind']}/{parent['metadata']['name']} scale"
+    changes = [*mutated.of(scale), *mutated.of(scale, below="status"), *metadata_mutations(scale, update=True)]
+    yield Case(f"{name} unchanged", "scale", scale, parent)
+    for what, obj in changes:
+        yield Case(f"{name} {what}", "scale", obj, parent)
+
+
 def is_asked(base: JSON, subresource: str) -> bool:
     """What changes a pod that runs is asked of the least pod and of one that is scheduled: others have thousands of
     fields that neither `resize` nor `ephemeralcontainers` lets be changed."""

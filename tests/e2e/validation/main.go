@@ -98,6 +98,9 @@ func answerTo(line []byte) (given answer) {
 	if len(asked.Definition) > 0 {
 		return answerToCustom(asked)
 	}
+	if asked.Operation == "scale" {
+		return answerToScale(asked)
+	}
 	obj, gvk, err := decode(asked.Object)
 	if err != nil {
 		return answer{Undecodable: err.Error()}

@@ -38,6 +38,18 @@ def test_legacy_roots_name_versions_and_groups(discovery: Discovery) -> None:
     assert document(discovery, "/apis/apps")["kind"] == "APIGroup"
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "told"),
+    [
+        ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", "jfWCUB31mvA="),
+        ("/apis/storage.k8s.io/v1", "volumeattributesclasses", "Bl3MtjZ/n/s="),
+    ],
+)
+def test_the_hash_of_the_storage_version_is_upstreams(discovery: Discovery, path: str, name: str, told: str) -> None:
+    (found,) = [one for one in document(discovery, path)["resources"] if one["name"] == name]
+    assert found["storageVersionHash"] == told
+
+
 def test_a_resource_list_has_resources_and_subresources(discovery: Discovery) -> None:
     entries = {entry["name"]: entry for entry in document(discovery, "/api/v1")["resources"]}
     assert list(entries) == sorted(entries)
