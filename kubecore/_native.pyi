@@ -75,6 +75,18 @@ class AdmissionRules:
         """
 
 @final
+class IdentityExpression:
+    """An expression about `claims` of a token, a `user` whom they were mapped to, or a `request` for a review."""
+
+    def __new__(cls, about: str, source: str, *, condition: bool) -> IdentityExpression:
+        """`condition`: it must come to true or false. ValueError with what is wrong with it."""
+    def selects(self, field: str) -> bool:
+        """Whether it looks at this field of its variable by name."""
+    def evaluate(self, value: bytes) -> Any:
+        """Of a variable as JSON: a bool, str, list[str], None, or NotImplemented for anything else. ValueError with why
+        it comes to nothing."""
+
+@final
 class AdmissionType:
     """The type of a kind's objects, as expressions see them. Immutable."""
 
@@ -247,6 +259,8 @@ class LabelSelector:
     def from_label_selector(selector: Mapping[str, object] | None) -> LabelSelector:
         """A metav1.LabelSelector object: None selects nothing, an empty one everything. ValueError."""
     def matches(self, labels: Mapping[str, str] | None) -> bool: ...
+    def requirements(self) -> list[tuple[str, str, list[str]]]:
+        """(key, operator, values) each; In, NotIn, Exists, DoesNotExist, Gt or Lt."""
     @property
     def empty(self) -> bool:
         """Selects everything."""
@@ -789,48 +803,67 @@ class UpgradedConnection:
 class Authenticator:
     def set_client_ca(self, pem: bytes) -> None:
         """Client certificates are judged by these CAs from now on, in open connections too. ValueError for bad PEM."""
+    def set_front_proxy(
+        self,
+        ca_pem: bytes,
+        *,
+        names: Sequence[str],
+        user_headers: Sequence[str],
+        uid_headers: Sequence[str],
+        group_headers: Sequence[str],
+        extra_prefixes: Sequence[str],
+    ) -> None:
+        """Users named in headers are believed of certificates of this CA with one of these common names (none: any).
+        ValueError for bad PEM and for what is no name of a header."""
     def set_service_account_keys(self, public_pems: Sequence[bytes], issuer: str, audiences: Sequence[str]) -> None:
         """SubjectPublicKeyInfo PEM, RSA or P-256. ValueError for other keys."""
-    def put_token(self, token: str, user: UserInfo, expires_unix: float) -> None: ...
+    def keep_token(self, token: str, user: UserInfo) -> None:
+        """The token is good, for the API's own audiences, until it is forgotten."""
     def forget_token(self, token: str) -> None: ...
+    def vouch(self, token: str, user: UserInfo, expires_unix: float) -> None:
+        """Python has found the token good for the API: it need not be asked again until then."""
+    def forget_vouched(self) -> None:
+        """All that Python has vouched for is judged anew."""
     def set_delegate(self, delegate: bool) -> None:
         """Hand requests with a token unknown here to Python (authenticated None) instead of answering 401."""
-    def set_anonymous(self, enabled: bool) -> None: ...
-    def authenticate(self, *, token: str | None, certificate_der: bytes | None) -> UserInfo | None:
-        """For gRPC and TokenReview. None: the credentials are bad; no credentials give system:anonymous."""
+    def set_anonymous(self, enabled: bool, paths: Sequence[str] = ...) -> None:
+        """Whether requests without credentials are let in, with paths: at exactly these."""
+    def authenticate(self, *, token: str | None, certificate_der: bytes | None) -> tuple[UserInfo | None, bool]:
+        """For gRPC: the user, and whether that is the last word; if not, the token is Python's to judge. No credentials
+        give system:anonymous."""
     def review_token(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
-        """A service account token or a put token judged for other audiences: the user and the audiences that fit."""
+        """A service account token or a kept one judged for other audiences: the user and the audiences that fit."""
 
 @final
 class Authorizer:
-    """RBAC compiled from the watch cache's roles and bindings; a change counts from its publication on."""
+    """RBAC compiled from the watch cache's roles and bindings; a change counts from its publication on.
+
+    Attributes are ten texts: verb, group, version, resource, subresource, namespace, name, path, field selector, label
+    selector. A non-empty path makes it a non-resource request."""
 
     def set_modes(self, modes: Sequence[str]) -> None:
-        """In order: RBAC, AlwaysAllow, AlwaysDeny are decided here; Node for node users, ABAC and Webhook by Python."""
-    def authorize(
+        """In order. Node for node users is Python's, and Webhook, the first of which has the number 0. What webhooks
+        have said is forgotten. ValueError for a mode that does not exist."""
+    def set_abac(self, policies: bytes) -> None:
+        """JSON array of the specs of ABAC policies. ValueError for what is none."""
+    def authorize(self, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool | None, str]:
+        """(decision, reason of a no). None: a mode of Python's must decide."""
+    def rbac_allows(self, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool, str]:
+        """RBAC's opinion alone, with the reason."""
+    def abac_allows(self, user: UserInfo, attributes: tuple[str, ...]) -> bool: ...
+    def remember(
         self,
+        webhook: int,
         user: UserInfo,
-        verb: str,
-        group: str = "",
-        resource: str = "",
-        subresource: str = "",
-        namespace: str = "",
-        name: str = "",
-        path: str = "",
-    ) -> tuple[bool | None, str]:
-        """(decision, reason); a non-empty `path` makes it a non-resource request. None: another mode must decide."""
-    def rbac_allows(
-        self,
-        user: UserInfo,
-        verb: str,
-        group: str = "",
-        resource: str = "",
-        subresource: str = "",
-        namespace: str = "",
-        name: str = "",
-        path: str = "",
-    ) -> tuple[bool, str]:
-        """RBAC's opinion alone."""
+        attributes: tuple[str, ...],
+        *,
+        allowed: bool | None,
+        reason: str,
+        until: float,
+    ) -> None:
+        """What a webhook has said (None: no opinion), which counts until then, in Unix seconds."""
+    def opinion(self, webhook: int, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool | None, str] | None:
+        """What is remembered of a webhook's opinion; None: nothing."""
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:

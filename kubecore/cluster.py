@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.authentication.options import AuthenticationOptions
+from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
 from kubecore.held_directory import HeldDirectory
@@ -75,7 +77,9 @@ class ClusterConfig:
     ipvs_scheduler: str = "rr"
     load_balancer_ranges: tuple[str, ...] = ()
     """What Services of type LoadBalancer get addresses from; none: a range that only this host knows."""
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
@@ -175,8 +179,10 @@ class Cluster:
                 secure_port=config.secure_port,
                 insecure_port=config.insecure_port,
                 grpc_port=config.grpc_port,
+                authentication=config.authentication,
                 authorization_modes=config.authorization_modes,
                 admission=config.admission,
+                authorization=config.authorization,
                 runtime_config=config.runtime_config,
                 service_cidr=",".join(networks.services),
                 service_port=self._service_port(),

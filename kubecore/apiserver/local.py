@@ -248,7 +248,7 @@ class LocalTransport:
         request = LocalRequest(self._user, "POST", path, info, query=text, body=b"", content_type=JSON_TYPE)
         answers: list[tuple[int, bytes]] = [(0, b"")] * len(bodies)
         try:
-            self._authorizer.check(self._user, attributes_of(request))
+            await self._authorizer.check(self._user, attributes_of(request))
             creator = self._handlers.creator(request)
         except Exception as error:
             return [self._failed(request, error)[:2]] * len(bodies)
@@ -267,7 +267,7 @@ class LocalTransport:
 
     async def _routed(self, request: LocalRequest) -> Response | None:
         try:
-            self._authorizer.check(self._user, attributes_of(request))
+            await self._authorizer.check(self._user, attributes_of(request))
             return await self._handlers.route(request)
         except Exception as error:
             return self._failed(request, error)
@@ -283,7 +283,7 @@ class LocalTransport:
         info = request_info("GET", path, {**query, "watch": "true"})
         text = _encoded(tuple(query.items())) if query else ""
         request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
-        self._authorizer.check(self._user, attributes_of(request))
+        await self._authorizer.check(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""

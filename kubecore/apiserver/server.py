@@ -19,6 +19,7 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import enablement, schemas
+from kubecore.apiserver.access import Access
 from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
@@ -27,11 +28,11 @@ from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig, renewed
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
+from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
-from kubecore.apiserver.authorization.authorizer import Authorizer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
-from kubecore.apiserver.authorization.node import NodeAuthorizer
+from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.extensions import serving
@@ -131,7 +132,9 @@ class APIServerConfig:
     secure_port: int = 6443
     insecure_port: int = 0
     grpc_port: int | None = None
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
@@ -213,9 +216,10 @@ class APIServer:
             service_port=self.config.service_port,
             address=self.config.service_address or self._advertised(),
             port=self.secure_port,
-            client_ca=self.authority.certificate.decode(),
+            trust=self.access.trust(),
         )
         await bootstrap.ensure_kubernetes(advertised)
+        self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()
         self._write_ports()
         self.front.set_ready(True)
@@ -245,14 +249,23 @@ class APIServer:
         )
         self.front.set_version(version_info())
         authenticator = self.front.authenticator()
-        authenticator.set_client_ca(self.authority.certificate)
         authenticator.set_service_account_keys([self.tokens.public_key], issuer, list(self.tokens.audiences))
+        self.access = Access(
+            self.front,
+            self.cacher,
+            self.clock,
+            authority=self.authority.certificate,
+            audiences=self.tokens.audiences,
+            authentication=config.authentication,
+            authorization=config.authorization,
+            modes=config.authorization_modes,
+        )
+        self._started.append("access")
+        self.authorizer = self.access.authorizer
 
     def _compose(self) -> None:
         config = self.config
         native = self.front.authorizer()
-        python_modes = {"Node": NodeAuthorizer(self.cacher)}
-        self.authorizer = Authorizer(native, config.authorization_modes, python_modes)
         self.registry = Registry(
             scheme=self.scheme,
             storage=self.storage,
@@ -276,14 +289,14 @@ class APIServer:
         self._documents = documents = Documents(self.registry, self.tokens, METRICS)
         self.handlers = Handlers(
             served=self.served,
-            identify=Identification(self.authorizer),
+            identify=Identification(self.authorizer, self.access.tokens),
             reading=self._reading,
             writing=self._writing,
             extra=special_handlers(
                 registry=self.registry,
                 writing=self._writing,
                 tokens=self.tokens,
-                authenticator=self.front.authenticator(),
+                modules=self.access.tokens,
                 authorizer=self.authorizer,
                 native_authorizer=native,
                 logs=self._logs,
@@ -307,6 +320,7 @@ class APIServer:
         controller = DefinitionController(self.registry, self.custom, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
+        self._followers += [_follow(one, "followed file") for one in self.access.followers()]
         self._started.append("definitions")
 
     def _plugins(self) -> list[Plugin]:
@@ -371,13 +385,10 @@ class APIServer:
             return self.front.listen_tls(host, port, certificate_pem=pair.certificate, key_pem=pair.key)
 
     def _listen_grpc(self, host: str, port: int) -> None:
-        authenticator = self.front.authenticator()
         self._grpc = GrpcListener(
             certificate_pem=self._serving.certificate,
             key_pem=self._serving.key,
-            authenticate=lambda token, certificate: authenticator.authenticate(
-                token=token, certificate_der=certificate
-            ),
+            authenticate=self.access.tokens.caller,
             transport_for=self.transport_for,
             run_dir=self.config.data_dir / "grpc",
         )
@@ -476,6 +487,8 @@ class APIServer:
                 task.cancel()
             await asyncio.gather(*self._followers, return_exceptions=True)
             await self._webhooks.close()
+        if "access" in started:
+            await self.access.close()
         if "hub" in started:
             self.hub.close()
             await self._reading.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
 import socket
 import uuid
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from kubecore.cli.option_groups import stands_for
 
 if TYPE_CHECKING:
     from kubecore.client.client import Client
@@ -161,24 +161,4 @@ def leads(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """For a command with a parameter `leading`: the options of leader election stand in its place. `name` is that of
     the lease, unless another is asked for.
     """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        options = dict(inspect.signature(_asked, eval_str=True).parameters)
-        options["leader_elect_resource_name"] = options["leader_elect_resource_name"].replace(default=name)
-
-        @functools.wraps(command)
-        def run(**given: Any) -> None:
-            asked = {option: given.pop(option) for option in options}
-            command(**given, leading=_asked(**asked))
-
-        parameters: list[inspect.Parameter] = []
-        for one in inspect.signature(command, eval_str=True).parameters.values():
-            parameters += options.values() if one.name == "leading" else [one]
-        # what typer makes its options of
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
-        )
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        return run
-
-    return decorate
+    return stands_for("leading", _asked, leader_elect_resource_name=name)

@@ -20,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(up.up)
-app.command("apiserver")(component.apiserver)
+app.command("up", cls=GoFlags)(up.up)
+app.command("apiserver", cls=GoFlags)(component.apiserver)
 app.command("controller-manager", cls=GoFlags)(controller_manager.controller_manager)
 app.command("scheduler", cls=GoFlags)(component.scheduler)
 app.command("kubelet")(component.kubelet)

@@ -9,9 +9,11 @@ import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from kubecore.api import durations
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.options import AdmissionOptions
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
 _LEAST_SERVICE_ADDRESSES, _SHORTEST_V6_PREFIX = 8, 64
 # kube-controller-manager's default for a node's share, by the address family's version.
 _LONGEST_POD_PREFIX = {4: 24, 6: 64}
-AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
-# What kube-apiserver has beside these.
-_AUTHORIZATION_MODES_TO_COME = ("ABAC", "Webhook")
+AUTHORIZATION_MODES = ("Node", "RBAC", "ABAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
 
 
 def one_of(there: Sequence[str], *, to_come: Sequence[str] = ()) -> Callable[[str], str]:
@@ -82,7 +82,7 @@ def authorization_modes(text: str) -> str:
     modes = split(text)
     if not modes:
         raise typer.BadParameter("at least one authorization-mode must be passed")
-    check = one_of(AUTHORIZATION_MODES, to_come=_AUTHORIZATION_MODES_TO_COME)
+    check = one_of(AUTHORIZATION_MODES)
     for mode in modes:
         check(mode)
         if modes.count(mode) > 1:
@@ -246,6 +246,21 @@ def ports(text: str) -> range:
     """The ports of a checked range."""
     first, _, last = text.partition("-")
     return range(int(first), int(last) + 1)
+
+
+def lasting(text: str) -> str:
+    """A duration as Go writes it, not less than nothing."""
+    try:
+        if durations.seconds(text) < 0:
+            raise ValueError(f"{text} is less than nothing")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def file(help: str) -> Any:
+    """An option for a file that must be there."""
+    return typer.Option(help=help, exists=True, dir_okay=False, resolve_path=True)
 
 
 def split(text: str) -> tuple[str, ...]:

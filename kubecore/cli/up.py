@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.cli import logs, open_files, options
 from kubecore.cli.admission_options import (
     AdmissionControlConfigFile,
     DisableAdmissionPlugins,
     EnableAdmissionPlugins,
 )
+from kubecore.cli.authentication_options import authentication_options
+from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
@@ -56,13 +59,6 @@ class IpFamily(StrEnum):
 
 DataDir = Annotated[
     Path, typer.Option(callback=options.folder, help="Where certificates, objects and pods' files live.")
-]
-AuthorizationMode = Annotated[
-    str,
-    typer.Option(
-        callback=options.authorization_modes,
-        help=f"Authorizers in turn, comma separated: {', '.join(options.AUTHORIZATION_MODES)}.",
-    ),
 ]
 SimulatedNodes = Annotated[
     int, typer.Option(min=0, max=50_000, help="Nodes without a machine, whose pods run nothing.")
@@ -149,6 +145,8 @@ def _to_come(sentence: str) -> Any:
     return typer.Option(callback=options.not_yet(sentence), hidden=True)
 
 
+@authentication_options
+@authorization_options
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: SecurePort = 6443,
@@ -165,7 +163,9 @@ def up(
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     ipvs_scheduler: IpvsScheduler = "rr",
     load_balancer_cidr: LoadBalancerCIDR = "",
-    authorization_mode: AuthorizationMode = "Node,RBAC",
+    *,
+    authentication: AuthenticationOptions,
+    authorization: AuthorizationFlags,
     enable_admission_plugins: EnableAdmissionPlugins = "",
     disable_admission_plugins: DisableAdmissionPlugins = "",
     admission_control_config_file: AdmissionControlConfigFile = None,
@@ -204,7 +204,9 @@ def up(
         proxy_mode=proxy_mode.value,
         ipvs_scheduler=ipvs_scheduler,
         load_balancer_ranges=options.split(load_balancer_cidr),
-        authorization_modes=options.split(authorization_mode),
+        authentication=authentication,
+        authorization_modes=authorization.modes,
+        authorization=authorization.options,
         admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,

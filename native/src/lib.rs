@@ -18,6 +18,7 @@ mod front;
 mod gil;
 mod hashing;
 mod headers;
+mod identities;
 mod ingress;
 mod launch;
 mod pending;
@@ -53,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     fresh::register(module)?;
     front::register(module)?;
     hashing::register(module)?;
+    identities::register(module)?;
     ingress::register(module)?;
     launch::register(module)?;
     pending::register(module)?;

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use kubecore_core::authn::UserInfo as CoreUser;
-use kubecore_core::rbac::{self, Attributes, Decision, PolicyRule};
+use kubecore_core::rbac::{self, Attributes as CoreAttributes, Decision, PolicyRule};
 use kubecore_front::authn::{
-    Authenticator as CoreAuthenticator, ClientCa, Outcome, PublicKey, ServiceAccountIssuer,
+    Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, Outcome, PublicKey,
+    ServiceAccountIssuer,
 };
-use kubecore_front::authz::{Authorizer as CoreAuthorizer, Mode, Verdict};
+use kubecore_front::authz::{AbacPolicy, Authorizer as CoreAuthorizer, Mode, Opinion, Selectors, Verdict};
+use kubecore_front::http::HeaderName;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyMapping, PyTuple};
 
 /// Who asks.
@@ -75,13 +78,6 @@ impl UserInfo {
     }
 }
 
-fn user_of(outcome: Outcome) -> Option<UserInfo> {
-    match outcome {
-        Outcome::User(user) => Some(UserInfo(user)),
-        Outcome::Rejected | Outcome::Unknown => None,
-    }
-}
-
 fn value_error(error: impl ToString) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
@@ -89,10 +85,35 @@ fn value_error(error: impl ToString) -> PyErr {
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Authenticator(pub Arc<CoreAuthenticator>);
 
+fn header_names(names: &[String]) -> PyResult<Vec<HeaderName>> {
+    names.iter().map(|name| HeaderName::try_from(name.trim()).map_err(value_error)).collect()
+}
+
 #[pymethods]
 impl Authenticator {
     fn set_client_ca(&self, pem: &[u8]) -> PyResult<()> {
         self.0.set_client_ca(ClientCa::from_pem(pem).map_err(value_error)?);
+        Ok(())
+    }
+
+    #[pyo3(signature = (ca_pem, *, names, user_headers, uid_headers, group_headers, extra_prefixes))]
+    fn set_front_proxy(
+        &self,
+        ca_pem: &[u8],
+        names: Vec<String>,
+        user_headers: Vec<String>,
+        uid_headers: Vec<String>,
+        group_headers: Vec<String>,
+        extra_prefixes: Vec<String>,
+    ) -> PyResult<()> {
+        self.0.set_front_proxy(Some(FrontProxy {
+            ca: ClientCa::from_pem(ca_pem).map_err(value_error)?,
+            names,
+            user_headers: header_names(&user_headers)?,
+            uid_headers: header_names(&uid_headers)?,
+            group_headers: header_names(&group_headers)?,
+            extra_prefixes: extra_prefixes.iter().map(|prefix| prefix.trim().to_lowercase()).collect(),
+        }));
         Ok(())
     }
 
@@ -108,29 +129,73 @@ impl Authenticator {
         Ok(())
     }
 
-    fn put_token(&self, token: &str, user: &UserInfo, expires_unix: f64) {
-        self.0.put_token(token, CoreUser::clone(&user.0), expires_unix);
+    fn keep_token(&self, token: &str, user: &UserInfo) {
+        self.0.keep_token(token, CoreUser::clone(&user.0));
     }
 
     fn forget_token(&self, token: &str) {
         self.0.forget_token(token);
     }
 
+    fn vouch(&self, token: &str, user: &UserInfo, expires_unix: f64) {
+        self.0.vouch(token, CoreUser::clone(&user.0), expires_unix);
+    }
+
+    fn forget_vouched(&self) {
+        self.0.forget_vouched();
+    }
+
     fn set_delegate(&self, delegate: bool) {
         self.0.set_delegate(delegate);
     }
 
-    fn set_anonymous(&self, enabled: bool) {
-        self.0.set_anonymous(enabled);
+    #[pyo3(signature = (enabled, paths=Vec::new()))]
+    fn set_anonymous(&self, enabled: bool, paths: Vec<String>) {
+        self.0.set_anonymous(match (enabled, paths.is_empty()) {
+            (false, _) => Anonymous::Nowhere,
+            (true, true) => Anonymous::Everywhere,
+            (true, false) => Anonymous::At(paths),
+        });
     }
 
     #[pyo3(signature = (*, token, certificate_der))]
-    fn authenticate(&self, token: Option<&str>, certificate_der: Option<&[u8]>) -> Option<UserInfo> {
-        user_of(self.0.authenticate_parts(token, certificate_der))
+    fn authenticate(&self, token: Option<&str>, certificate_der: Option<&[u8]>) -> (Option<UserInfo>, bool) {
+        match self.0.authenticate_parts(token, certificate_der) {
+            Outcome::User(user) => (Some(UserInfo(user)), true),
+            Outcome::Rejected => (None, true),
+            Outcome::Unknown => (None, false),
+        }
     }
 
     fn review_token(&self, token: &str, audiences: Vec<String>) -> Option<(UserInfo, Vec<String>)> {
         self.0.review(token, &audiences).map(|(user, fitting)| (UserInfo(user), fitting))
+    }
+}
+
+/// `kubecore.apiserver.authorization.attributes.Attributes`, a tuple of texts in this order: verb, group, version,
+/// resource, subresource, namespace, name, path, field selector, label selector.
+struct Asked([PyBackedStr; 10]);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Asked {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let tuple = object.cast::<PyTuple>()?;
+        let parts: Vec<PyBackedStr> = tuple.iter().map(|part| part.extract()).collect::<PyResult<_>>()?;
+        let parts = <[PyBackedStr; 10]>::try_from(parts);
+        Ok(Self(parts.map_err(|_| PyValueError::new_err("attributes are ten texts"))?))
+    }
+}
+
+impl Asked {
+    fn attributes(&self) -> CoreAttributes<'_> {
+        let [verb, group, version, resource, subresource, namespace, name, path, _, _] = &self.0;
+        let is_resource = path.is_empty();
+        CoreAttributes { verb, group, version, resource, subresource, namespace, name, path, is_resource }
+    }
+
+    fn selectors(&self) -> Selectors {
+        Selectors { field: self.0[8].to_string(), label: self.0[9].to_string() }
     }
 }
 
@@ -140,50 +205,60 @@ pub struct Authorizer(pub Arc<CoreAuthorizer>);
 #[pymethods]
 impl Authorizer {
     fn set_modes(&self, modes: Vec<String>) -> PyResult<()> {
-        let named = modes.iter().map(|name| {
-            Mode::named(name).ok_or_else(|| value_error(format!("no authorization mode {name:?}")))
-        });
-        self.0.set_modes(named.collect::<PyResult<_>>()?);
+        let named = Mode::named(modes.iter().map(String::as_str))
+            .map_err(|name| value_error(format!("no authorization mode {name:?}")))?;
+        self.0.set_modes(named);
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)] // the attributes of a request, as Kubernetes names them
-    #[pyo3(signature = (user, verb, group="", resource="", subresource="", namespace="", name="", path=""))]
-    fn authorize(
-        &self,
-        user: &UserInfo,
-        verb: &str,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-        namespace: &str,
-        name: &str,
-        path: &str,
-    ) -> (Option<bool>, String) {
-        let attributes = attributes(verb, group, resource, subresource, namespace, name, path);
-        match self.0.explain(&user.0, &attributes) {
-            (Verdict::Allow, reason) => (Some(true), reason),
-            (Verdict::Deny(_), reason) => (Some(false), reason),
-            (Verdict::Python, reason) => (None, reason),
+    fn set_abac(&self, policies: &[u8]) -> PyResult<()> {
+        let policies: Vec<AbacPolicy> = serde_json::from_slice(policies).map_err(value_error)?;
+        self.0.set_abac(policies);
+        Ok(())
+    }
+
+    fn authorize(&self, user: &UserInfo, attributes: Asked) -> (Option<bool>, String) {
+        match self.0.decide(&user.0, &attributes.attributes(), || attributes.selectors()) {
+            Verdict::Allow => (Some(true), String::new()),
+            Verdict::Deny(reason) => (Some(false), reason),
+            Verdict::Python => (None, String::new()),
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // as above
-    #[pyo3(signature = (user, verb, group="", resource="", subresource="", namespace="", name="", path=""))]
-    fn rbac_allows(
-        &self,
-        user: &UserInfo,
-        verb: &str,
-        group: &str,
-        resource: &str,
-        subresource: &str,
-        namespace: &str,
-        name: &str,
-        path: &str,
-    ) -> (bool, String) {
-        let attributes = attributes(verb, group, resource, subresource, namespace, name, path);
-        let (decision, reason) = self.0.policy().current().explain(&user.0, &attributes);
+    fn rbac_allows(&self, user: &UserInfo, attributes: Asked) -> (bool, String) {
+        let (decision, reason) = self.0.policy().current().explain(&user.0, &attributes.attributes());
         (decision == Decision::Allowed, reason)
+    }
+
+    fn abac_allows(&self, user: &UserInfo, attributes: Asked) -> bool {
+        self.0.abac_allows(&user.0, &attributes.attributes())
+    }
+
+    #[pyo3(signature = (webhook, user, attributes, *, allowed, reason, until))]
+    fn remember(
+        &self,
+        webhook: usize,
+        user: &UserInfo,
+        attributes: Asked,
+        allowed: Option<bool>,
+        reason: String,
+        until: f64,
+    ) {
+        let opinion = match allowed {
+            Some(true) => Opinion::Allow(reason),
+            Some(false) => Opinion::Deny(reason),
+            None => Opinion::None(reason),
+        };
+        self.0.remember(webhook, &user.0, &attributes.attributes(), &attributes.selectors(), opinion, until);
+    }
+
+    fn opinion(&self, webhook: usize, user: &UserInfo, attributes: Asked) -> Option<(Option<bool>, String)> {
+        let found = self.0.opinion(webhook, &user.0, &attributes.attributes(), &attributes.selectors())?;
+        Some(match found {
+            Opinion::Allow(reason) => (Some(true), reason),
+            Opinion::Deny(reason) => (Some(false), reason),
+            Opinion::None(reason) => (None, reason),
+        })
     }
 
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> PyResult<(Vec<u8>, Vec<String>)> {
@@ -196,19 +271,6 @@ impl Authorizer {
         let (held, _) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
         Ok(rbac::covers(&held, &wanted).iter().map(PolicyRule::compact).collect())
     }
-}
-
-fn attributes<'a>(
-    verb: &'a str,
-    group: &'a str,
-    resource: &'a str,
-    subresource: &'a str,
-    namespace: &'a str,
-    name: &'a str,
-    path: &'a str,
-) -> Attributes<'a> {
-    let is_resource = path.is_empty();
-    Attributes { verb, group, version: "", resource, subresource, namespace, name, path, is_resource }
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! Selectors for kubecore.api.selectors.
 
 use kubecore_core::selector::{
-    FieldSelector as CoreFields, LabelSelector as CoreLabels, LabelSelectorSpec, RequirementSpec,
+    FieldSelector as CoreFields, LabelSelector as CoreLabels, LabelSelectorSpec, Operator, RequirementSpec,
     SelectorError,
 };
 use pyo3::exceptions::PyValueError;
@@ -60,6 +60,12 @@ impl LabelSelector {
         Ok(self.core.matches(&labels))
     }
 
+    /// (key, operator, values) each; the operators are In, NotIn, Exists, DoesNotExist, Gt and Lt.
+    fn requirements(&self) -> Vec<(&str, &'static str, Vec<&str>)> {
+        let terms = self.core.requirements().iter();
+        terms.map(|term| (term.key(), operator(term.operator()), term.values().collect())).collect()
+    }
+
     #[getter]
     fn empty(&self) -> bool {
         self.core.is_empty()
@@ -71,6 +77,18 @@ impl LabelSelector {
 
     fn __repr__(&self) -> String {
         format!("LabelSelector({:?})", self.core.to_string())
+    }
+}
+
+/// As Kubernetes' objects name an operator.
+fn operator(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Equals | Operator::DoubleEquals | Operator::In => "In",
+        Operator::NotEquals | Operator::NotIn => "NotIn",
+        Operator::Exists => "Exists",
+        Operator::DoesNotExist => "DoesNotExist",
+        Operator::GreaterThan => "Gt",
+        Operator::LessThan => "Lt",
     }
 }
 

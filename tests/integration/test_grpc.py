@@ -53,7 +53,7 @@ class Setup:
     def client(self, token: str = "secret") -> GrpcClient:
         return connect(self.target, ca=self.ca_pem, token=token)
 
-    def authenticate(self, token: str | None, certificate: bytes | None) -> User | None:
+    async def authenticate(self, token: str | None, certificate: bytes | None) -> User | None:
         if token is not None:
             return User("by-token") if token == "secret" else None
         if certificate is None:

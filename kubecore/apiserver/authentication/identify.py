@@ -1,4 +1,4 @@
-"""Who asks and whether they may, where Rust could not say: impersonation, and modes of authorization in Python."""
+"""Who asks and whether they may, where Rust could not say: unknown tokens, impersonation, modes in Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from urllib.parse import parse_qs, unquote
 
 from kubecore import _native
 from kubecore.api import errors
-from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
+from kubecore.apiserver.authorization.authorizer import Authorizer
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.handlers.request import Request
 
 _ACCOUNT = "system:serviceaccount:"
@@ -19,22 +21,29 @@ _ACCOUNT = "system:serviceaccount:"
 class Identification:
     """The first links of the chain for a request Rust handed over undecided."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, tokens: TokenModules) -> None:
         self._authorizer = authorizer
+        self._tokens = tokens
 
     async def __call__(self, request: Request) -> UserInfo:
         """The user the request acts as. Raises 401, 403."""
-        user = request.user
+        user = await self._bearer(request) if request.authenticated is None else request.user
         if user is None or request.authenticated is False:
             raise errors.unauthorized()
         impersonated = impersonation(request)
         if impersonated is not None:
-            self._check_impersonation(user, impersonated)
+            await self._check_impersonation(user, impersonated)
             user = _complete(impersonated)
-        self._authorizer.check(user, attributes_of(request))
+        await self._authorizer.check(user, attributes_of(request))
         return user
 
-    def _check_impersonation(self, user: UserInfo, wanted: UserInfo) -> None:
+    async def _bearer(self, request: Request) -> UserInfo | None:
+        scheme, _, token = (request.header("authorization") or "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return None
+        return await self._tokens.authenticate(token.strip())
+
+    async def _check_impersonation(self, user: UserInfo, wanted: UserInfo) -> None:
         """Each part of the other identity must be allowed (upstream endpoints/filters/impersonation.go)."""
         name = wanted.username
         if name.startswith(_ACCOUNT) and name.count(":") == 3:
@@ -51,7 +60,7 @@ class Identification:
         if wanted.uid:
             asked.append(Attributes("impersonate", authentication, "v1", "uids", name=wanted.uid))
         for attributes in asked:
-            self._authorizer.check(user, attributes)
+            await self._authorizer.check(user, attributes)
 
 
 def impersonation(request: Request) -> UserInfo | None:
@@ -90,6 +99,11 @@ def _complete(user: UserInfo) -> UserInfo:
 def attributes_of(request: Request) -> Attributes:
     if not request.is_resource:
         return Attributes(request.verb, path=request.path)
+    name, fields, labels = request.name, "", ""
+    if request.verb in COLLECTIONS and "Selector=" in request.query:
+        query = parse_qs(request.query)
+        fields, labels = query.get("fieldSelector", [""])[0], query.get("labelSelector", [""])[0]
+        name = name or (_selected_name(fields) if request.verb != "deletecollection" else "")
     return Attributes(
         request.verb,
         request.api_group,
@@ -97,17 +111,16 @@ def attributes_of(request: Request) -> Attributes:
         request.resource,
         request.subresource,
         request.namespace,
-        request.name or _selected_name(request),
+        name,
+        "",
+        fields,
+        labels,
     )
 
 
-def _selected_name(request: Request) -> str:
+def _selected_name(selector: str) -> str:
     """A list or watch of the one object that `metadata.name=` selects is authorized as a request for that object."""
-    if request.verb not in ("list", "watch") or "metadata.name" not in request.query:
-        return ""
-    for selector in parse_qs(request.query).get("fieldSelector", []):
-        for requirement in selector.split(","):
-            field, _, value = requirement.replace("==", "=").partition("=")
-            if field == "metadata.name":
-                return value
+    for field, operator, (value,) in field_requirements(selector):
+        if field == "metadata.name" and operator == "In":
+            return "" if value in (".", "..") or "/" in value or "%" in value else value
     return ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
@@ -59,7 +58,7 @@ class LegacyTokens:
         user = self._user(secret, token) if token else None
         if user is not None:
             self._known[key] = token
-            self._authenticator.put_token(token, user, math.inf)
+            self._authenticator.keep_token(token, user)
 
     def _forget(self, key: str) -> None:
         token = self._known.pop(key, None)

@@ -1,41 +1,70 @@
-"""Authorization: Rust's compiled RBAC first, then the modes it leaves to Python.
+"""Authorization: what Rust can decide first, then the modes it leaves to Python, in the configured order.
 
-`Authorizer.authorize` is what everything in Python asks: the handler chain for requests Rust could not decide, the
-in-process transport, and the access reviews.
+Everything in Python asks an `Authorizer`: the handler chain for requests Rust could not decide, the in-process
+transport, admission and the access reviews. Webhooks are what must be waited for: whoever cannot wait hears
+`Unanswered`, and has its work done over by `settled` once they have answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from kubecore._native import UserInfo
 from kubecore.api import errors
+from kubecore.apiserver.authorization.attributes import Attributes
 
 if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.admission.dynamic.conditions import Question
     from kubecore.apiserver.registry.strategy import User
 
+__all__ = ["Attributes", "Authorizer", "Decision", "Mode", "Opinion", "Unanswered", "WebhookMode", "forbidden"]
 
-class Attributes(NamedTuple):
-    """What is asked for: a resource request, or with a `path` a non-resource one."""
+T = TypeVar("T")
 
-    verb: str
-    group: str = ""
-    version: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
+_MASTERS = "system:masters"
+
+
+class Opinion(NamedTuple):
+    """Of one mode; `allowed` None is no opinion, `error` why there is none, or why it may be wrong."""
+
+    allowed: bool | None
+    reason: str = ""
+    error: str = ""
+
+
+class Decision(NamedTuple):
+    """Of all modes together."""
+
+    allowed: bool
+    reason: str = ""
+    error: str = ""
 
 
 class Mode(Protocol):
-    """An authorization mode in Python."""
+    """An authorization mode in Python that answers at once."""
 
     def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
         """(decision, reason); None is no opinion."""
+
+
+class WebhookMode(Protocol):
+    """One that has to ask somebody, and remembers what it heard with the front."""
+
+    async def ask(self, user: UserInfo, attributes: Attributes) -> Opinion: ...
+    async def close(self) -> None: ...
+
+
+class Unanswered(Exception):
+    """A webhook must be asked first."""
+
+    def __init__(self, number: int, user: UserInfo, attributes: Attributes) -> None:
+        super().__init__("an authorization webhook has to be asked first")
+        self.number, self.user, self.attributes = number, user, attributes
+
+
+_Heard = dict[tuple[int, UserInfo, Attributes], Opinion]
 
 
 class Authorizer:
@@ -43,69 +72,114 @@ class Authorizer:
 
     def __init__(self, native: _native.Authorizer, modes: Sequence[str], python_modes: Mapping[str, Mode]) -> None:
         self._native = native
-        self._modes = tuple(modes)
         self._python = python_modes
-        native.set_modes(list(modes))
+        self._webhooks: tuple[WebhookMode, ...] = ()
+        self._heard: _Heard = {}
+        self.set_modes(modes)
 
-    def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool, str]:
-        """(allowed, reason)."""
-        allowed, reason = self._ask_native(user, attributes)
-        if allowed is not None:
-            return allowed, reason
-        reasons = []
-        for mode in self._modes:
-            found = self._opinion(mode, user, attributes)
-            if found[0] is not None:
-                return found[0], found[1]
-            if found[1]:
-                reasons.append(found[1])
-        return False, ", ".join(reasons)
+    def set_modes(self, modes: Sequence[str], webhooks: Sequence[WebhookMode] = ()) -> None:
+        """`webhooks` are those that the modes of that name stand for, in their order."""
+        self._modes = tuple(modes)
+        self._webhooks = tuple(webhooks)
+        self._native.set_modes(list(modes))
 
-    def _opinion(self, mode: str, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
-        if mode == "AlwaysAllow":
-            return True, ""
-        if mode == "AlwaysDeny":
-            return False, "Everything is forbidden."
-        if mode == "RBAC":
-            allowed, reason = self._native.rbac_allows(
-                user,
-                attributes.verb,
-                attributes.group,
-                attributes.resource,
-                attributes.subresource,
-                attributes.namespace,
-                attributes.name,
-                attributes.path,
-            )
-            return (True, reason) if allowed else (None, reason)
-        python = self._python.get(mode)
-        return (None, "") if python is None else python.authorize(user, attributes)
+    @property
+    def asks_webhooks(self) -> bool:
+        return bool(self._webhooks)
 
-    def _ask_native(self, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
-        return self._native.authorize(
-            user,
-            attributes.verb,
-            attributes.group,
-            attributes.resource,
-            attributes.subresource,
-            attributes.namespace,
-            attributes.name,
-            attributes.path,
-        )
+    def authorize(self, user: UserInfo, attributes: Attributes) -> Decision:
+        """At once, with the reason also where it is allowed. Raises Unanswered."""
+        return self._in_turn(user, attributes, self._heard)
+
+    async def decide(self, user: UserInfo, attributes: Attributes) -> Decision:
+        """The same, however long it takes."""
+        heard: _Heard = {}
+        while True:
+            try:
+                return self._in_turn(user, attributes, heard)
+            except Unanswered as open:
+                await self._ask(open, heard)
+
+    async def settled(self, work: Callable[[], T]) -> T:
+        """What `work` comes to, which asks this authorizer at once and changes nothing before that."""
+        heard: _Heard = {}
+        while True:
+            self._heard = heard
+            try:
+                return work()
+            except Unanswered as open:
+                unanswered = open
+            finally:
+                self._heard = {}
+            await self._ask(unanswered, heard)
+
+    async def _ask(self, open: Unanswered, heard: _Heard) -> None:
+        # The modes may have been changed meanwhile.
+        if open.number < len(self._webhooks):
+            opinion = await self._webhooks[open.number].ask(open.user, open.attributes)
+            heard[open.number, open.user, open.attributes] = opinion
+
+    async def check(self, user: UserInfo, attributes: Attributes) -> None:
+        """Raises 403 in Kubernetes' words, 500 when a mode failed and no other allows it."""
+        allowed, reason = self._native.authorize(user, attributes)
+        if allowed is None:
+            allowed, reason, error = await self.decide(user, attributes)
+            if not allowed and error:
+                raise errors.internal_error(error)
+        if not allowed:
+            raise forbidden(user, attributes, reason)
 
     def answer(self, user: User, question: Question) -> tuple[bool, str]:
         """As `authorize`, of an expression's question."""
-        verb, path, group, resource, subresource, namespace, name, _, _ = question
+        verb, path, group, resource, subresource, namespace, name, fields, labels = question
         if not isinstance(user, UserInfo):
             extra = {key: list(values) for key, values in user.extra.items()}
             user = UserInfo(user.username, user.uid, list(user.groups), extra)
-        return self.authorize(user, Attributes(verb, group, "*", resource, subresource, namespace, name, path or ""))
+        asked = Attributes(verb, group, "*", resource, subresource, namespace, name, path or "", fields, labels)
+        return self.authorize(user, asked)[:2]
 
-    def check(self, user: UserInfo, attributes: Attributes) -> None:
-        """Raises 403 in Kubernetes' words."""
-        allowed, reason = self.authorize(user, attributes)
-        if not allowed:
-            raise forbidden(user, attributes, reason)
+    def _in_turn(self, user: UserInfo, attributes: Attributes, heard: _Heard) -> Decision:
+        if _MASTERS in user.groups:
+            return Decision(True)
+        reasons: list[str] = []
+        problems: list[str] = []
+        webhooks = 0
+        for mode in self._modes:
+            if mode == "Webhook":
+                found = self._of_webhook(webhooks, user, attributes, heard)
+                webhooks += 1
+            else:
+                found = self._opinion(mode, user, attributes)
+            if found.error:
+                problems.append(found.error)
+            if found.allowed is not None:
+                return Decision(found.allowed, found.reason, found.error)
+            if found.reason:
+                reasons.append(found.reason)
+        problem = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]" if problems else ""
+        return Decision(False, "\n".join(reasons), problem)
+
+    def _of_webhook(self, number: int, user: UserInfo, attributes: Attributes, heard: _Heard) -> Opinion:
+        opinion = heard.get((number, user, attributes))
+        if opinion is not None:
+            return opinion
+        known = self._native.opinion(number, user, attributes)
+        if known is not None:
+            return Opinion(*known)
+        raise Unanswered(number, user, attributes)
+
+    def _opinion(self, mode: str, user: UserInfo, attributes: Attributes) -> Opinion:
+        if mode == "AlwaysAllow":
+            return Opinion(True)
+        if mode == "AlwaysDeny":
+            return Opinion(None, "Everything is forbidden.")
+        if mode == "RBAC":
+            allowed, reason = self._native.rbac_allows(user, attributes)
+            return Opinion(allowed or None, reason)
+        if mode == "ABAC":
+            return Opinion(True) if self._native.abac_allows(user, attributes) else Opinion(None, "No policy matched.")
+        python = self._python.get(mode)
+        return Opinion(None) if python is None else Opinion(*python.authorize(user, attributes))
 
 
 def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> errors.StatusError:

@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 
 from kubecore.api import errors
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.demanding import DemandingPlugin
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -28,19 +29,16 @@ _API_CLIENT = "kubernetes.io/kube-apiserver-client"
 _MASTERS = "system:masters"
 
 
-class _OfSigners(Plugin):
+class _OfSigners(DemandingPlugin):
     """`subresource` may be changed by those who have `verb` on the signer that the request names."""
 
     subresource: str
     verb: str
 
-    def __init__(self, authorizer: Authorizer) -> None:
-        self._authorizer = authorizer
-
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == _KEY and operation == UPDATE and subresource == self.subresource
 
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         signer = ((old or {}).get("spec") or {}).get("signerName") or ""
         if self._concerns(obj or {}, old or {}) and not self._allows(ctx, signer):
             detail = f'user not permitted to {self.verb} requests with signerName "{signer}"'

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors
-from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.admission.chain import CREATE, UPDATE
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.demanding import DemandingPlugin
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -27,17 +29,17 @@ _BINDINGS = ("rolebindings.rbac.authorization.k8s.io", "clusterrolebindings.rbac
 _MASTERS = "system:masters"
 
 
-class EscalationCheck(Plugin):
+class EscalationCheck(DemandingPlugin):
     name = "RBACEscalation"
 
     def __init__(self, authorizer: Authorizer, native: _native.Authorizer) -> None:
-        self._authorizer = authorizer
+        super().__init__(authorizer)
         self._native = native
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key in _ROLES + _BINDINGS and operation in (CREATE, UPDATE)
 
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         user: UserInfo = ctx.user  # type: ignore[assignment]
         if obj is None or _MASTERS in user.groups:
             return

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
 from kubecore.api.scheme import Scheme, split_group_version
-from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
-from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.admission.chain import CREATE, UPDATE
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.demanding import DemandingPlugin
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -21,18 +23,18 @@ JSON = dict[str, Any]
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
-class OwnerReferencesPermissionEnforcement(Plugin):
+class OwnerReferencesPermissionEnforcement(DemandingPlugin):
     name = "OwnerReferencesPermissionEnforcement"
 
     def __init__(self, authorizer: Authorizer, scheme: Scheme) -> None:
-        self._authorizer = authorizer
+        super().__init__(authorizer)
         self._scheme = scheme
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         # The status of a pod cannot change its owners, and old kubelets send them broken.
         return operation in (CREATE, UPDATE) and (resource_key, subresource) != ("pods", "status")
 
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         owners, before = _owners(obj), _owners(old)
         if owners == before:
             return
@@ -81,7 +83,7 @@ class OwnerReferencesPermissionEnforcement(Plugin):
 
     def _allows(self, ctx: RequestContext, asked: Attributes) -> tuple[bool, str]:
         user: UserInfo = ctx.user  # type: ignore[assignment]
-        return self._authorizer.authorize(user, asked)
+        return self._authorizer.authorize(user, asked)[:2]
 
     def _demand(self, ctx: RequestContext, asked: Attributes, problem: str) -> None:
         allowed, reason = self._allows(ctx, asked)

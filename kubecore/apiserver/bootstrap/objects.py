@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Advertised:
     service_port: int
     address: str
     port: int
-    client_ca: str
+    trust: Mapping[str, str]
 
 
 def namespaces() -> list[JSON]:
@@ -72,13 +73,13 @@ def policy() -> list[tuple[str, JSON]]:
     ]
 
 
-def authentication_config(advertised: Advertised) -> JSON:
+def authentication_config(trust: Mapping[str, str]) -> JSON:
     """What extension API servers need to trust us (upstream pkg/controlplane/controller/clusterauthenticationtrust)."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": {"client-ca-file": advertised.client_ca},
+        "data": dict(trust),
     }
 
 

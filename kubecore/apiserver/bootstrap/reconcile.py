@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
@@ -61,9 +61,13 @@ class Bootstrap:
                 ("services", objects.kubernetes_service(advertised)),
                 ("endpoints", objects.kubernetes_endpoints(advertised)),
                 ("endpointslices.discovery.k8s.io", objects.kubernetes_slice(advertised)),
-                ("configmaps", objects.authentication_config(advertised)),
             ]
         )
+        await self.ensure_trust(advertised.trust)
+
+    async def ensure_trust(self, trust: Mapping[str, str]) -> None:
+        """What extension API servers trust us by, which may change while we run."""
+        await self._all([("configmaps", objects.authentication_config(trust))])
 
     async def _ensure_ranges(self, advertised: Advertised) -> None:
         """A cluster of one family may be started with a second range later, and then has both."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class GrpcListener:
         *,
         certificate_pem: bytes,
         key_pem: bytes,
-        authenticate: Callable[[str | None, bytes | None], UserInfo | None],
+        authenticate: Callable[[str | None, bytes | None], Awaitable[UserInfo | None]],
         transport_for: Callable[[UserInfo], Transport],
         run_dir: Path,
     ) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubecore.apiserver.grpc")
 
-Authenticate = Callable[[str | None, bytes | None], "UserInfo | None"]
+Authenticate = Callable[[str | None, bytes | None], Awaitable["UserInfo | None"]]
 TransportFor = Callable[["UserInfo"], Transport]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Objects"].full_name
@@ -126,7 +126,7 @@ class GrpcServer:
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> bytes:
             try:
-                answer = await operation(self._caller(context), request)
+                answer = await operation(await self._caller(context), request)
             except Exception as error:
                 await _abort(context, error)
             return answer.SerializeToString()
@@ -138,21 +138,21 @@ class GrpcServer:
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
-                async for message in operation(self._caller(context), request):
+                async for message in operation(await self._caller(context), request):
                     yield message.SerializeToString()
             except Exception as error:
                 await _abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=request_type.FromString)
 
-    def _caller(self, context: grpc.aio.ServicerContext) -> Transport:
+    async def _caller(self, context: grpc.aio.ServicerContext) -> Transport:
         """The API server as whoever calls. Raises StatusError (401) for bad credentials."""
         token = None
         for key, value in context.invocation_metadata() or ():
             if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
                 token = value[len(_BEARER) :].strip()
         certificate = None if self._tunnel is None else self._tunnel.certificate(context.peer())
-        user = self._authenticate(token, certificate)
+        user = await self._authenticate(token, certificate)
         if user is None:
             raise errors.unauthorized()
         return self._transport_for(user)

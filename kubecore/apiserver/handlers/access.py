@@ -54,14 +54,14 @@ class AccessReviews:
         subject = _native.UserInfo(
             spec.get("user") or "", spec.get("uid") or "", spec.get("groups") or [], spec.get("extra") or {}
         )
-        return self._answer(request, served, review, self._judge(subject, spec), warnings)
+        return self._answer(request, served, review, await self._judge(subject, spec), warnings)
 
     async def self_subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectAccessReview (`kubectl auth can-i`)."""
         review, warnings = await self._decode(request, user, served)
         spec = review.get("spec") or {}
         self._refuse(served, _spec_causes(spec))
-        return self._answer(request, served, review, self._judge(user, spec), warnings)
+        return self._answer(request, served, review, await self._judge(user, spec), warnings)
 
     async def rules(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectRulesReview (`kubectl auth can-i --list`)."""
@@ -86,24 +86,31 @@ class AccessReviews:
             status["evaluationError"] = ", ".join(failures)
         return self._answer(request, served, review, status, warnings)
 
-    def _judge(self, user: UserInfo, spec: JSON) -> JSON:
+    async def _judge(self, user: UserInfo, spec: JSON) -> JSON:
         resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+        problems: list[str] = []
         if resource is not None:
+            fields, labels, problems = _selectors(resource)
             attributes = Attributes(
                 resource.get("verb") or "",
                 resource.get("group") or "",
-                resource.get("version") or "",
+                resource.get("version") or "*",
                 resource.get("resource") or "",
                 resource.get("subresource") or "",
                 resource.get("namespace") or "",
                 resource.get("name") or "",
+                "",
+                fields,
+                labels,
             )
         else:
             attributes = Attributes((other or {}).get("verb") or "", path=(other or {}).get("path") or "/")
-        allowed, reason = self._authorizer.authorize(user, attributes)
-        status: JSON = {"allowed": allowed}
-        if reason:
-            status["reason"] = reason
+        decision = await self._authorizer.decide(user, attributes)
+        status: JSON = {"allowed": decision.allowed}
+        if decision.reason:
+            status["reason"] = decision.reason
+        if told := "; ".join(filter(None, [decision.error, *problems])):
+            status["evaluationError"] = told
         return status
 
     async def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
@@ -139,3 +146,55 @@ def _spec_causes(spec: JSON) -> list[Cause]:
         detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         return [FieldError.invalid("spec.resourceAttributes", None, detail)]
     return []
+
+
+def _selectors(attributes: JSON) -> tuple[str, str, list[str]]:
+    """Field and label selector as texts, and what is to be told of what could not be taken from them: what is left out
+    makes the question a broader one."""
+    texts, problems = [], []
+    for name, parse, term in (
+        ("fieldSelector", _native.FieldSelector.parse, _field_term),
+        ("labelSelector", _native.LabelSelector.parse, _label_term),
+    ):
+        given = attributes.get(name) or {}
+        raw, wanted = given.get("rawSelector") or "", given.get("requirements") or []
+        terms = [raw] if raw else [one for requirement in wanted if (one := term(requirement)) is not None]
+        lost = len(terms) < len(wanted)
+        try:
+            parse(text := ",".join(terms))
+        except ValueError:
+            text, lost = "", True
+        texts.append(text)
+        if lost:
+            how = "partially ignored" if text else "ignored"
+            problems.append(f"spec.resourceAttributes.{name} {how} due to parse error")
+    return texts[0], texts[1], problems
+
+
+def _field_term(requirement: JSON) -> str | None:
+    values = requirement.get("values") or []
+    operator = {"In": "=", "NotIn": "!="}.get(requirement.get("operator") or "")
+    if operator is None or len(values) != 1:
+        return None
+    escaped = values[0].replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
+    return f"{requirement.get('key') or ''}{operator}{escaped}"
+
+
+def _label_term(requirement: JSON) -> str | None:
+    key, values = requirement.get("key") or "", requirement.get("values") or []
+    match requirement.get("operator"), bool(values):
+        case "In", True:
+            term = f"{key} in ({','.join(values)})"
+        case "NotIn", True:
+            term = f"{key} notin ({','.join(values)})"
+        case "Exists", False:
+            term = key
+        case "DoesNotExist", False:
+            term = f"!{key}"
+        case _:
+            return None
+    try:
+        _native.LabelSelector.parse(term)
+    except ValueError:
+        return None
+    return term

@@ -60,7 +60,7 @@ class PodStreams:
         return None
 
     async def _port_forward(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        self._check(request, user)
+        await self._check(request, user)
         given = [value for name, value in parse_qsl(request.query) if name == "ports"]
         options = PortForwardOptions(ports=_numbers(",".join(given)))
         ports = (await self._connecting.admitted(request, user, served, options)).ports
@@ -71,7 +71,7 @@ class PodStreams:
         return None
 
     async def _to_container(self, request: Request, user: UserInfo, served: Served, options: AttachOptions) -> None:
-        self._check(request, user)
+        await self._check(request, user)
         options = await self._connecting.admitted(request, user, served, options)
         params = [(theirs, "1") for ours, theirs in _STREAMS if getattr(options, ours)]
         if isinstance(options, ExecOptions):
@@ -94,7 +94,7 @@ class PodStreams:
         target = f"{path}?{urlencode(params)}" if params else path
         _native.forward(request, host=kubelet.host, port=kubelet.port, target=target, tls=self._kubelets.tls())
 
-    def _check(self, request: Request, user: UserInfo) -> None:
+    async def _check(self, request: Request, user: UserInfo) -> None:
         """A client that asks by GET, as WebSockets do, must be allowed to create as well (upstream issue 133515)."""
         if request.verb != "create":
             attributes = Attributes(
@@ -106,7 +106,7 @@ class PodStreams:
                 namespace=request.namespace,
                 name=request.name,
             )
-            allowed, reason = self._authorizer.authorize(user, attributes)
+            allowed, reason, _ = await self._authorizer.decide(user, attributes)
             if not allowed:
                 raise errors.forbidden(request.api_group, request.resource, request.name, reason)
 

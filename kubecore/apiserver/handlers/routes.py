@@ -11,6 +11,7 @@ from kubecore.apiserver.handlers.tokens import TokenSubresources
 
 if TYPE_CHECKING:
     from kubecore import _native
+    from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.authentication.tokens import TokenIssuer
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.chain import Handler
@@ -31,7 +32,7 @@ def special_handlers(
     registry: Registry,
     writing: Writing,
     tokens: TokenIssuer,
-    authenticator: _native.Authenticator,
+    modules: TokenModules,
     authorizer: Authorizer,
     native_authorizer: _native.Authorizer,
     logs: PodLogs,
@@ -40,7 +41,7 @@ def special_handlers(
     components: ComponentStatuses,
 ) -> dict[tuple[str, str, str], Handler]:
     pods = PodSubresources(registry, writing)
-    token = TokenSubresources(registry, writing, tokens, authenticator)
+    token = TokenSubresources(registry, writing, tokens, modules)
     access = AccessReviews(registry, writing, authorizer, native_authorizer)
     scale = ScaleSubresource(registry, writing)
     found: dict[tuple[str, str, str], Handler] = {

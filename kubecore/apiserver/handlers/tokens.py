@@ -14,7 +14,8 @@ from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
 if TYPE_CHECKING:
-    from kubecore._native import Authenticator, UserInfo
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
@@ -40,11 +41,11 @@ def user_info(user: UserInfo) -> JSON:
 
 
 class TokenSubresources:
-    def __init__(self, registry: Registry, writing: Writing, issuer: TokenIssuer, authenticator: Authenticator) -> None:
+    def __init__(self, registry: Registry, writing: Writing, issuer: TokenIssuer, modules: TokenModules) -> None:
         self._registry = registry
         self._writing = writing
         self._issuer = issuer
-        self._authenticator = authenticator
+        self._modules = modules
 
     async def request(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
@@ -142,7 +143,7 @@ class TokenSubresources:
         if not token:
             raise errors.bad_request("token is required for TokenReview in authentication")
         audiences = spec.get("audiences") or []
-        found = self._authenticator.review_token(token, audiences or list(self._issuer.audiences))
+        found = await self._modules.review(token, audiences)
         status: JSON = {"user": {}}
         if found is None:
             status["error"] = "[invalid bearer token, Token has been invalidated]"

@@ -13,7 +13,7 @@ from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
-from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.failing import as_status, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
@@ -159,13 +159,13 @@ class Writing:
         ctx = self.context(request, user, served, options)
         check_patch(patch_type, options, custom=served.custom)
         if patch_type == APPLY:
-            change = self._application(ctx, request, user, served, force=bool(options.force))
+            change = await self._application(ctx, request, user, served, force=bool(options.force))
         else:
             patcher = self._patcher(ctx, request, served, patch_type)
             change = Change(patcher, without_owners=_writes_status(ctx, served))
         return await self._updated(store, ctx, change, shape)
 
-    def _application(
+    async def _application(
         self, ctx: RequestContext, request: Request, user: UserInfo, served: Served, *, force: bool
     ) -> Change:
         """Server-side apply, the one patch that creates what is not there."""
@@ -179,10 +179,15 @@ class Writing:
         def make(old: JSON, stored: Stored) -> JSON:
             return applied(in_version(stored.value, store.resource, served.resource))
 
+        where = {"namespace": request.namespace, "name": request.name}
+        asked = Attributes("create", request.api_group, request.api_version, request.resource, **where)
+        # Asked before it is known whether anything is created: afterwards there is no waiting for a webhook.
+        known = await self._authorizer.decide(user, asked) if self._authorizer.asks_webhooks else None
+
         def creates() -> JSON:
-            where = {"namespace": request.namespace, "name": request.name}
-            asked = Attributes("create", request.api_group, request.api_version, request.resource, **where)
-            self._authorizer.check(user, asked)
+            allowed, reason, _ = known or self._authorizer.authorize(user, asked)
+            if not allowed:
+                raise forbidden(user, asked, reason)
             obj = applied(None)
             applying.check_no_uid(served, obj)
             # It said nothing of an object that is not there.

@@ -15,4 +15,4 @@ pub mod selector;
 pub mod status;
 pub mod watch_cache;
 
-pub use cel::admission;
+pub use cel::{admission, identities};

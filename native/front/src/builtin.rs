@@ -34,7 +34,7 @@ impl Server {
     }
 
     /// Our own metrics and those of the source, which may block.
-    pub(crate) async fn metrics_answer(self: Arc<Self>, exchange: Exchange) -> Response<Body> {
+    pub(crate) async fn metrics_answer(self: Arc<Self>) -> Response<Body> {
         let mut text = self.metrics.render().into_bytes();
         let source = self.metrics_source.read().clone();
         if let Some(source) = source
@@ -44,7 +44,6 @@ impl Server {
         }
         let mut response = Response::new(Body::full(text));
         response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS);
-        self.metrics.record(&exchange, 200);
         response
     }
 }

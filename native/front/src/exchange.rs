@@ -8,7 +8,9 @@ use http::{HeaderMap, Method};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 
+use crate::authz::Selectors;
 use crate::connection::Connection;
+use crate::query::Query;
 use crate::request_info::RequestInfo;
 
 /// What the client said.
@@ -54,10 +56,20 @@ impl Exchange {
             resource: info.resource(),
             subresource: info.subresource(),
             namespace: info.namespace(),
-            name: info.name(),
+            name: info.named(),
             path: info.path(),
             is_resource: true,
         }
+    }
+
+    /// What is selected of a collection, as the client wrote it.
+    pub fn selectors(&self) -> Selectors {
+        if !self.info.is_resource() || !matches!(self.info.verb(), "list" | "watch" | "deletecollection") {
+            return Selectors::default();
+        }
+        let query = Query::new(&self.query);
+        let given = |name| query.first(name).map(|text| text.into_owned()).unwrap_or_default();
+        Selectors { field: given("fieldSelector"), label: given("labelSelector") }
     }
 
     /// Asks to act as somebody else.

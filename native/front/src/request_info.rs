@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use http::Method;
+use kubecore_core::selector::FieldSelector;
 use percent_encoding::percent_decode_str;
 
 use crate::query::Query;
@@ -29,6 +30,7 @@ pub struct RequestInfo {
     name: Span,
     subresource: Span,
     rest: Span,
+    selected: Option<Box<str>>,
 }
 
 /// A path that cannot be decoded into UTF-8.
@@ -48,6 +50,7 @@ impl RequestInfo {
             name: Span::default(),
             subresource: Span::default(),
             rest: Span::default(),
+            selected: None,
             path,
         };
         if !info.read_resource(method, query) {
@@ -106,7 +109,10 @@ impl RequestInfo {
             return;
         }
         match &*self.verb {
-            "get" => self.verb = Cow::Borrowed(if asks_watch(query) { "watch" } else { "list" }),
+            "get" => {
+                self.verb = Cow::Borrowed(if asks_watch(query) { "watch" } else { "list" });
+                self.selected = selected_name(query);
+            }
             "delete" => self.verb = Cow::Borrowed("deletecollection"),
             _ => {}
         }
@@ -115,6 +121,10 @@ impl RequestInfo {
     /// The decoded path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+    /// The name of what is asked for: that of the path, or the one that a list or watch selects.
+    pub fn named(&self) -> &str {
+        self.selected.as_deref().unwrap_or_else(|| self.name())
     }
     /// `get`, `list`, `watch`, `create`, ... or the method in lower case.
     pub fn verb(&self) -> &str {
@@ -200,6 +210,19 @@ pub fn is_true(value: &str) -> bool {
 
 fn asks_watch(query: &str) -> bool {
     Query::new(query).first("watch").is_some_and(|value| is_true(&value))
+}
+
+/// The one object that a field selector asks for by name.
+fn selected_name(query: &str) -> Option<Box<str>> {
+    if !query.contains("metadata.name") {
+        return None;
+    }
+    let selector = FieldSelector::parse(&Query::new(query).first("fieldSelector")?).ok()?;
+    let term =
+        selector.requirements().iter().find(|term| &*term.field == "metadata.name" && !term.negated)?;
+    let name = &*term.value;
+    let is_segment = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%']);
+    is_segment.then(|| name.into())
 }
 
 /// The path's parts between slashes, outer slashes trimmed.
@@ -358,6 +381,22 @@ mod tests {
         for path in ["/api/%zz", "/api/%", "/api/%4", "/api/%ff%fe"] {
             assert_eq!(RequestInfo::parse(&Method::GET, path, "").unwrap_err(), BadPath, "{path}");
         }
+    }
+
+    #[test]
+    fn a_list_of_one_object_is_asked_for_by_its_name() {
+        assert_eq!(get("/api/v1/secrets?fieldSelector=metadata.name%3Da,type!=b").named(), "a");
+        assert_eq!(get("/api/v1/secrets?watch=1&fieldSelector=metadata.name==a").named(), "a");
+        for odd in [
+            "metadata.name!=a",
+            "metadata.name=a%2fb",
+            "metadata.name=..",
+            "metadata.name=",
+            "metadata.names=a",
+        ] {
+            assert_eq!(get(&format!("/api/v1/secrets?fieldSelector={odd}")).named(), "", "{odd}");
+        }
+        assert_eq!(get("/api/v1/namespaces/n/secrets/b?fieldSelector=metadata.name%3Da").named(), "b");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Server {
         Ok(Arc::new(Self {
             limits,
             authenticator: Arc::new(Authenticator::new(clock.clone(), lookup)),
-            authorizer: Arc::new(Authorizer::new(policy)),
+            authorizer: Arc::new(Authorizer::new(policy, clock.clone())),
             clock,
             routes: RouteTable::default(),
             handoff: Handoff::new()?,

@@ -20,7 +20,7 @@ use kubecore_core::go::parse_duration;
 use kubecore_core::status::Status;
 use tokio::sync::oneshot;
 
-use crate::authn::Outcome;
+use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
 use crate::connection::{Busy, Connection};
@@ -112,7 +112,10 @@ impl Server {
         }
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        if upgrade.is_some() {
+            take_offered_token(&mut parts.headers);
+        }
         let query = parts.uri.query().unwrap_or("");
         let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
@@ -149,6 +152,7 @@ impl Server {
             connection.identity.as_ref(),
             &connection.token,
             &exchange.headers,
+            exchange.info.path(),
         ) {
             Outcome::Rejected => return Some(Status::unauthorized()),
             Outcome::Unknown => return None,
@@ -165,7 +169,7 @@ impl Server {
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
-        match self.authorizer.decide(user, &attributes) {
+        match self.authorizer.decide(user, &attributes, || exchange.selectors()) {
             Verdict::Allow => decisions.authorized = Some(true),
             Verdict::Python => decisions.authorized = None,
             Verdict::Deny(reason) => {
@@ -187,7 +191,11 @@ impl Server {
         if decisions.authorized == Some(true) && upgrade.is_none() {
             if self.asks_metrics(&exchange) {
                 let server = self.clone();
-                return Answer::Waiting(Box::pin(async move { server.metrics_answer(exchange).await }));
+                return Answer::Waiting(Box::pin(async move {
+                    let response = server.clone().metrics_answer().await;
+                    server.metrics.record(&exchange, response.status().as_u16());
+                    response
+                }));
             }
             if let Some(response) = self.serve_here(&exchange) {
                 return self.finish(&exchange, response);
@@ -318,11 +326,13 @@ impl Server {
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
                         return self.render(exchange, status::refusal_to(exchange, &refused));
                     }
-                    if decisions.authorized == Some(true)
-                        && upgrade.is_none()
-                        && let Some(response) = self.serve_here(exchange)
-                    {
-                        return response;
+                    if decisions.authorized == Some(true) && upgrade.is_none() {
+                        if self.asks_metrics(exchange) {
+                            return self.clone().metrics_answer().await;
+                        }
+                        if let Some(response) = self.serve_here(exchange) {
+                            return response;
+                        }
                     }
                 }
             }

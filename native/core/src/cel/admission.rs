@@ -144,7 +144,11 @@ pub fn check_device_selector(expression: &str) -> Result<(), String> {
     Err(format!("must evaluate to bool or the unknown type, not {}", told(&ty)))
 }
 
-fn compiled(source: &str, variables: &[(&str, Type)], abilities: Abilities) -> Result<Checked, String> {
+pub(super) fn compiled(
+    source: &str,
+    variables: &[(&str, Type)],
+    abilities: Abilities,
+) -> Result<Checked, String> {
     let issues = |faults: source::Faults| format!("{FAILED}{}", faults.show(source));
     let parsed = parser::parse(source).map_err(issues)?;
     let checked = check_with(parsed, variables, abilities).map_err(issues)?;
@@ -176,7 +180,7 @@ fn kept(ty: &Type) -> Arc<Declared> {
 }
 
 /// A type as it is told when it is not the wanted one.
-fn told(ty: &Type) -> String {
+pub(super) fn told(ty: &Type) -> String {
     match ty {
         Type::Null => "null_type".into(),
         Type::Duration => "google.protobuf.Duration".into(),
@@ -188,28 +192,32 @@ fn told(ty: &Type) -> String {
     }
 }
 
-fn plain(shape: Shape) -> Arc<Declared> {
+pub(super) fn plain(shape: Shape) -> Arc<Declared> {
     Arc::new(Declared::new(shape, 0, 0))
 }
 
-fn object(name: &str, fields: &[(&str, &Arc<Declared>)]) -> Arc<Declared> {
+pub(super) fn object(name: &str, fields: &[(&str, &Arc<Declared>)]) -> Arc<Declared> {
     let fields = fields.iter().map(|(name, field)| ((*name).into(), (*field).clone())).collect();
     Arc::new(Declared { name: name.into(), ..Declared::new(Shape::Object(fields), 0, 0) })
 }
 
-static REQUEST: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+pub(super) static USER: LazyLock<Arc<Declared>> = LazyLock::new(|| {
     let text = plain(Shape::String);
     let texts = plain(Shape::List(text.clone()));
+    let extra = plain(Shape::Map(texts.clone()));
+    object(
+        "kubernetes.UserInfo",
+        &[("username", &text), ("uid", &text), ("groups", &texts), ("extra", &extra)],
+    )
+});
+
+static REQUEST: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+    let text = plain(Shape::String);
     let kind =
         object("kubernetes.GroupVersionKind", &[("group", &text), ("version", &text), ("kind", &text)]);
     let resource = object(
         "kubernetes.GroupVersionResource",
         &[("group", &text), ("version", &text), ("resource", &text)],
-    );
-    let extra = plain(Shape::Map(texts.clone()));
-    let user = object(
-        "kubernetes.UserInfo",
-        &[("username", &text), ("uid", &text), ("groups", &texts), ("extra", &extra)],
     );
     object(
         "kubernetes.AdmissionRequest",
@@ -223,7 +231,7 @@ static REQUEST: LazyLock<Arc<Declared>> = LazyLock::new(|| {
             ("name", &text),
             ("namespace", &text),
             ("operation", &text),
-            ("userInfo", &user),
+            ("userInfo", &USER),
             ("dryRun", &plain(Shape::Bool)),
             ("options", &plain(Shape::Dyn)),
         ],

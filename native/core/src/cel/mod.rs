@@ -21,6 +21,7 @@ mod formats;
 mod functions;
 mod functions_declared;
 mod growth;
+pub mod identities;
 pub(crate) mod json;
 mod lexer;
 mod literals;

@@ -13,6 +13,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::front_proxy::FrontProxy;
+
 /// The certificate is foreign, expired, not for clients, or broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
@@ -56,12 +58,33 @@ struct Verified {
 pub struct ClientIdentity {
     chain: Vec<CertificateDer<'static>>,
     verified: Mutex<Option<Verified>>,
+    /// Generation, and until when it may speak for others.
+    proxy: Mutex<Option<(u64, Validity)>>,
 }
 
 impl ClientIdentity {
     /// `chain` starts with the client's own certificate.
     pub fn new(chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { chain, verified: Mutex::new(None) }
+        Self { chain, verified: Mutex::new(None), proxy: Mutex::new(None) }
+    }
+
+    /// Whether this is a proxy whose word about users is taken.
+    pub(super) fn speaks_for(&self, proxy: &FrontProxy, generation: u64, now: f64) -> Result<(), Refused> {
+        let mut slot = self.proxy.lock();
+        if let Some((known, (from, until))) = &*slot
+            && *known == generation
+        {
+            return if *from <= now && now <= *until { Ok(()) } else { Err(Refused) };
+        }
+        proxy.ca.verify(&self.chain, now)?;
+        let leaf = self.chain.first().ok_or(Refused)?;
+        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
+        let name = parsed.subject().iter_common_name().find_map(|attribute| attribute.as_str().ok());
+        if !proxy.believes(name.unwrap_or_default()) {
+            return Err(Refused);
+        }
+        *slot = Some((generation, span(&parsed)));
+        Ok(())
     }
 
     /// The user, or None for a good certificate without a common name.
@@ -91,8 +114,7 @@ impl ClientIdentity {
         ca.verify(&self.chain, now)?;
         let leaf = self.chain.first().ok_or(Refused)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
-        let validity = parsed.validity();
-        let span = (validity.not_before.timestamp() as f64, validity.not_after.timestamp() as f64);
+        let span = span(&parsed);
         let name = parsed.subject();
         let Some(username) = name.iter_common_name().find_map(|attribute| attribute.as_str().ok()) else {
             return Ok((span, None));
@@ -110,6 +132,11 @@ impl ClientIdentity {
         };
         Ok((span, Some(Arc::new(user.with_authenticated_group()))))
     }
+}
+
+fn span(certificate: &X509Certificate<'_>) -> Validity {
+    let validity = certificate.validity();
+    (validity.not_before.timestamp() as f64, validity.not_after.timestamp() as f64)
 }
 
 fn fingerprint(der: &[u8]) -> String {

@@ -1,24 +1,31 @@
-//! Who asks: client certificate, then bearer token, then nobody, as Kubernetes' union of authenticators.
+//! Who asks: a proxy's user, client certificate, then bearer token, then nobody, as Kubernetes' union of authenticators.
+//! What is not known here Python judges, whose decisions are remembered for a while.
 
 mod certificate;
+mod front_proxy;
 mod jwt;
 mod service_account;
+mod vouched;
+mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::clock::Clock;
 use parking_lot::{Mutex, RwLock};
-use ring::digest::{SHA256, digest};
 use rustc_hash::FxHashMap;
 
 pub use certificate::{ClientCa, ClientIdentity};
+pub use front_proxy::FrontProxy;
 pub use jwt::{KeyError, PublicKey, claims};
 pub use service_account::{BoundToken, ServiceAccountIssuer};
+pub use vouched::Anonymous;
+use vouched::{Fingerprint, Vouched, fingerprint};
+pub use websocket::take_offered_token;
 
 /// The outcome for one request.
 #[derive(Clone, Debug)]
@@ -47,7 +54,8 @@ pub trait ObjectLookup: Send + Sync {
 /// A bearer token that was found good; what can change is checked at each use.
 #[derive(Clone)]
 enum GoodToken {
-    Put { user: Arc<UserInfo>, expires: f64 },
+    Kept(Arc<UserInfo>),
+    Vouched { user: Arc<UserInfo>, expires: f64 },
     Bound(Arc<BoundToken>),
 }
 
@@ -55,21 +63,20 @@ enum GoodToken {
 #[derive(Default)]
 pub struct TokenMemo(Mutex<Option<(HeaderValue, u64, GoodToken)>>);
 
-/// SHA-256 of a token.
-type Fingerprint = [u8; 32];
-/// A user Python has vouched for, and until when in Unix seconds.
-type Vouched = (Arc<UserInfo>, f64);
-
 pub struct Authenticator {
     clock: Clock,
     lookup: Arc<dyn ObjectLookup>,
     client_ca: ArcSwapOption<ClientCa>,
     issuer: ArcSwapOption<ServiceAccountIssuer>,
-    tokens: RwLock<FxHashMap<Fingerprint, Vouched>>,
+    front_proxy: ArcSwapOption<FrontProxy>,
+    /// Tokens that are good for the API until they are forgotten.
+    kept: RwLock<FxHashMap<Fingerprint, Arc<UserInfo>>>,
+    /// Tokens that Python has found good.
+    vouched: Vouched,
     /// Counts changes of the above; what connections remember from before is void.
     generation: AtomicU64,
     delegate: AtomicBool,
-    anonymous: AtomicBool,
+    anonymous: ArcSwap<Anonymous>,
     anonymous_user: Arc<UserInfo>,
 }
 
@@ -80,10 +87,12 @@ impl Authenticator {
             lookup,
             client_ca: ArcSwapOption::empty(),
             issuer: ArcSwapOption::empty(),
-            tokens: RwLock::default(),
+            front_proxy: ArcSwapOption::empty(),
+            kept: RwLock::default(),
+            vouched: Vouched::default(),
             generation: AtomicU64::new(1),
             delegate: AtomicBool::new(false),
-            anonymous: AtomicBool::new(true),
+            anonymous: ArcSwap::from_pointee(Anonymous::Everywhere),
             anonymous_user: Arc::new(UserInfo::anonymous()),
         }
     }
@@ -98,18 +107,30 @@ impl Authenticator {
         self.changed();
     }
 
-    /// `expires` in Unix seconds.
-    pub fn put_token(&self, token: &str, user: UserInfo, expires: f64) {
-        let now = self.now();
-        let mut tokens = self.tokens.write();
-        tokens.retain(|_, (_, expiry)| *expiry > now);
-        tokens.insert(fingerprint(token), (Arc::new(user.with_authenticated_group()), expires));
-        drop(tokens);
+    pub fn set_front_proxy(&self, proxy: Option<FrontProxy>) {
+        self.front_proxy.store(proxy.map(Arc::new));
+        self.changed();
+    }
+
+    /// A token that is good for the API's own audiences until it is forgotten.
+    pub fn keep_token(&self, token: &str, user: UserInfo) {
+        self.kept.write().insert(fingerprint(token), Arc::new(user.with_authenticated_group()));
         self.changed();
     }
 
     pub fn forget_token(&self, token: &str) {
-        self.tokens.write().remove(&fingerprint(token));
+        self.kept.write().remove(&fingerprint(token));
+        self.changed();
+    }
+
+    /// A token that Python has found good; `expires` in Unix seconds.
+    pub fn vouch(&self, token: &str, user: UserInfo, expires: f64) {
+        self.vouched.put(fingerprint(token), Arc::new(user.with_authenticated_group()), expires, self.now());
+    }
+
+    /// Python is to judge again what it has found good.
+    pub fn forget_vouched(&self) {
+        self.vouched.clear();
         self.changed();
     }
 
@@ -118,17 +139,22 @@ impl Authenticator {
         self.delegate.store(delegate, Ordering::Relaxed);
     }
 
-    pub fn set_anonymous(&self, enabled: bool) {
-        self.anonymous.store(enabled, Ordering::Relaxed);
+    pub fn set_anonymous(&self, anonymous: Anonymous) {
+        self.anonymous.store(Arc::new(anonymous));
     }
 
-    /// Judges the credentials of one request.
+    /// Judges the credentials of one request for `path`.
     pub fn authenticate(
         &self,
         identity: Option<&ClientIdentity>,
         memo: &TokenMemo,
         headers: &HeaderMap,
+        path: &str,
     ) -> Outcome {
+        let proxied = identity.map_or(Ok(None), |identity| self.proxied_user(identity, headers));
+        if let Ok(Some(user)) = proxied {
+            return Outcome::User(user);
+        }
         let certificate = identity.map_or(Ok(None), |identity| self.certificate_user(identity));
         if let Ok(Some(user)) = certificate {
             return Outcome::User(user);
@@ -138,7 +164,7 @@ impl Authenticator {
         {
             return self.remembered_token(memo, value, token);
         }
-        if certificate.is_err() { Outcome::Rejected } else { self.nobody() }
+        if proxied.is_err() || certificate.is_err() { Outcome::Rejected } else { self.nobody(path) }
     }
 
     /// The same for credentials that came another way (gRPC).
@@ -147,26 +173,39 @@ impl Authenticator {
         let certificate = identity.as_ref().map_or(Ok(None), |identity| self.certificate_user(identity));
         match (certificate, token) {
             (Ok(Some(user)), _) => Outcome::User(user),
-            (_, Some(token)) => match self.verify(token) {
-                Judgement::Good(good) => self.still_good(&good).map_or(Outcome::Rejected, Outcome::User),
-                Judgement::Bad => Outcome::Rejected,
-                Judgement::Unknown => self.unknown(),
-            },
+            (_, Some(token)) => self.verify(token).map_or_else(|| self.unknown(), |good| self.outcome(&good)),
             (Err(_), None) => Outcome::Rejected,
-            (Ok(None), None) => self.nobody(),
+            (Ok(None), None) => self.nobody(""),
         }
     }
 
-    /// The user of a token and those of `audiences` (all configured ones when empty) that it is meant for.
+    /// The user of a token that is known here for good, and those of `audiences` (those of the API when empty) that it
+    /// is meant for, one at least. What Python has vouched for it must judge anew, for other audiences.
     pub fn review(&self, token: &str, audiences: &[String]) -> Option<(Arc<UserInfo>, Vec<String>)> {
-        if let Some(user) = self.put_user(token) {
-            return Some((user, audiences.to_vec()));
-        }
         let issuer = self.issuer.load_full()?;
         let wanted = if audiences.is_empty() { issuer.audiences() } else { audiences };
+        if let Some(user) = self.kept_user(token) {
+            let fitting: Vec<String> =
+                wanted.iter().filter(|audience| issuer.audiences().contains(audience)).cloned().collect();
+            return (!fitting.is_empty()).then_some((user, fitting));
+        }
         let (bound, fitting) = issuer.verify(token, wanted, self.now()).ok()?;
         let user = bound.user_if_valid(&*self.lookup, self.now())?;
         Some((user, fitting))
+    }
+
+    /// As `certificate_user`, of a proxy and the headers it has set.
+    fn proxied_user(
+        &self,
+        identity: &ClientIdentity,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<UserInfo>>, certificate::Refused> {
+        match &*self.front_proxy.load() {
+            Some(proxy) => {
+                identity.speaks_for(proxy, self.generation(), self.now()).map(|()| proxy.user(headers))
+            }
+            None => Ok(None),
+        }
     }
 
     fn certificate_user(
@@ -185,51 +224,60 @@ impl Authenticator {
             Some((known, of, good)) if *of == generation && known == value => Some(good.clone()),
             _ => None,
         };
-        let good = match remembered {
-            Some(good) => good,
-            None => match self.verify(token) {
-                Judgement::Good(good) => {
-                    *memo.0.lock() = Some((value.clone(), generation, good.clone()));
-                    good
-                }
-                Judgement::Bad => return Outcome::Rejected,
-                Judgement::Unknown => return self.unknown(),
-            },
-        };
-        self.still_good(&good).map_or(Outcome::Rejected, Outcome::User)
-    }
-
-    fn verify(&self, token: &str) -> Judgement {
-        if let Some((user, expires)) = self.tokens.read().get(&fingerprint(token)) {
-            return Judgement::Good(GoodToken::Put { user: user.clone(), expires: *expires });
+        // What Python vouched for may have to be judged again.
+        if let Some(good) = remembered.filter(|good| !self.is_over(good)) {
+            return self.outcome(&good);
         }
-        let Some(issuer) = self.issuer.load_full() else { return Judgement::Unknown };
-        match issuer.verify(token, issuer.audiences(), self.now()) {
-            Ok((bound, _)) => Judgement::Good(GoodToken::Bound(Arc::new(bound))),
-            Err(jwt::Refused::Foreign) => Judgement::Unknown,
-            Err(jwt::Refused::Bad) => Judgement::Bad,
+        match self.verify(token) {
+            Some(good) => {
+                *memo.0.lock() = Some((value.clone(), generation, good.clone()));
+                self.outcome(&good)
+            }
+            None => self.unknown(),
         }
     }
 
-    fn still_good(&self, token: &GoodToken) -> Option<Arc<UserInfo>> {
+    /// None for a token that is not known to be good here, whatever it is: others may know it.
+    fn verify(&self, token: &str) -> Option<GoodToken> {
+        if let Some(user) = self.kept_user(token) {
+            return Some(GoodToken::Kept(user));
+        }
+        if let Some(issuer) = self.issuer.load_full()
+            && let Ok((bound, _)) = issuer.verify(token, issuer.audiences(), self.now())
+        {
+            return Some(GoodToken::Bound(Arc::new(bound)));
+        }
+        let (user, expires) = self.vouched.get(&fingerprint(token), self.now())?;
+        Some(GoodToken::Vouched { user, expires })
+    }
+
+    fn is_over(&self, token: &GoodToken) -> bool {
+        matches!(token, GoodToken::Vouched { expires, .. } if *expires <= self.now())
+    }
+
+    fn outcome(&self, token: &GoodToken) -> Outcome {
         match token {
-            GoodToken::Put { user, expires } => (*expires > self.now()).then(|| user.clone()),
-            GoodToken::Bound(bound) => bound.user_if_valid(&*self.lookup, self.now()),
+            GoodToken::Kept(user) | GoodToken::Vouched { user, .. } => Outcome::User(user.clone()),
+            GoodToken::Bound(bound) => {
+                bound.user_if_valid(&*self.lookup, self.now()).map_or(Outcome::Rejected, Outcome::User)
+            }
         }
     }
 
-    fn put_user(&self, token: &str) -> Option<Arc<UserInfo>> {
-        let tokens = self.tokens.read();
-        let (user, expires) = tokens.get(&fingerprint(token))?;
-        (*expires > self.now()).then(|| user.clone())
+    fn kept_user(&self, token: &str) -> Option<Arc<UserInfo>> {
+        let kept = self.kept.read();
+        if kept.is_empty() {
+            return None;
+        }
+        kept.get(&fingerprint(token)).cloned()
     }
 
     fn unknown(&self) -> Outcome {
         if self.delegate.load(Ordering::Relaxed) { Outcome::Unknown } else { Outcome::Rejected }
     }
 
-    fn nobody(&self) -> Outcome {
-        if self.anonymous.load(Ordering::Relaxed) {
+    fn nobody(&self, path: &str) -> Outcome {
+        if self.anonymous.load().may_ask(path) {
             Outcome::User(self.anonymous_user.clone())
         } else {
             Outcome::Rejected
@@ -247,20 +295,6 @@ impl Authenticator {
     fn changed(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
-}
-
-/// What a first look at a token gives.
-enum Judgement {
-    Good(GoodToken),
-    Bad,
-    Unknown,
-}
-
-/// Tokens are kept as digests, so that the memory holds none.
-fn fingerprint(token: &str) -> Fingerprint {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    out
 }
 
 /// The token of a `Bearer` header; other schemes count as no credentials.

@@ -50,7 +50,7 @@ class Authenticator:
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def put_token(self, token: str, user: object, until: float) -> None:
+    def keep_token(self, token: str, user: object) -> None:
         self.said.append(f"put {token}")
 
     def forget_token(self, token: str) -> None:

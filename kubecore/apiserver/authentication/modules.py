@@ -1,0 +1,140 @@
+"""Tokens that the front does not know: modules are asked in turn, and what they find good the front remembers.
+
+After upstream k8s.io/apiserver pkg/authentication/token/{union,cache}: the first module that knows the token decides,
+one that fails does not keep the next from knowing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from kubecore import _native
+
+if TYPE_CHECKING:
+    from kubecore._native import Authenticator, UserInfo
+    from kubecore.clock import Clock
+
+log = logging.getLogger("kubecore.apiserver.authentication")
+
+# As upstream's cache of successful authentications (`TokenSuccessCacheTTL`).
+REMEMBERED_SECONDS = 10.0
+
+
+class TokenRefused(Exception):
+    """The module knows whose token it is, and that it is bad, or cannot tell; the text says why."""
+
+
+class Accepted(NamedTuple):
+    """A good token: its user without the groups that all authenticated users have, for how long that may be remembered
+    in seconds, and the audiences of those asked for that it is meant for."""
+
+    user: UserInfo
+    seconds: float
+    audiences: tuple[str, ...]
+
+
+class TokenModule(Protocol):
+    """One way to know tokens."""
+
+    async def authenticate(self, token: str, audiences: Sequence[str]) -> Accepted | None:
+        """None for a token that is none of this module's, or meant for none of the audiences. Raises TokenRefused."""
+
+
+def intersection(wanted: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one for one in wanted if one in own)
+
+
+class TokenModules:
+    """All modules, in the order in which they are asked. `audiences` are the API's own."""
+
+    def __init__(
+        self,
+        native: Authenticator,
+        clock: Clock,
+        audiences: Sequence[str],
+        modules: Sequence[TokenModule] = (),
+    ) -> None:
+        self._native = native
+        self._clock = clock
+        self._audiences = tuple(audiences)
+        self._modules: tuple[TokenModule, ...] = ()
+        self._asking: dict[tuple[bytes, tuple[str, ...]], asyncio.Task[Accepted | None]] = {}
+        self._generation = 0
+        self.replace(modules)
+
+    def replace(self, modules: Sequence[TokenModule]) -> None:
+        """What was found good before is judged anew."""
+        self._modules = tuple(modules)
+        self._generation += 1
+        self._native.set_delegate(bool(modules))
+        self._native.forget_vouched()
+
+    async def authenticate(self, token: str) -> UserInfo | None:
+        """Whose token it is, for the API itself."""
+        generation = self._generation
+        accepted = await self._ask(token, self._audiences)
+        if accepted is None:
+            return None
+        if accepted.seconds > 0 and generation == self._generation:
+            self._native.vouch(token, accepted.user, self._clock.now().timestamp() + accepted.seconds)
+        return accepted.user
+
+    async def caller(self, token: str | None, certificate_der: bytes | None) -> UserInfo | None:
+        """Who shows these credentials; without any it is anybody, where that may be. None: they are bad."""
+        user, judged = self._native.authenticate(token=token, certificate_der=certificate_der)
+        return user if judged or token is None else await self.authenticate(token)
+
+    async def review(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
+        """The user and those audiences (of the API's own, when none are given) that the token is meant for."""
+        wanted = tuple(audiences) or self._audiences
+        known = self._native.review_token(token, list(wanted))
+        if known is not None:
+            return known
+        accepted = await self._ask(token, wanted)
+        return None if accepted is None else (accepted.user, list(accepted.audiences))
+
+    async def _ask(self, token: str, audiences: tuple[str, ...]) -> Accepted | None:
+        """Once for all who ask about the same token meanwhile."""
+        if not self._modules:
+            return None
+        key = (hashlib.sha256(token.encode()).digest(), audiences)
+        asking = self._asking.get(key)
+        if asking is None:
+            # A Task of its own: who asked first may go, and handlers run without one.
+            work = self._in_turn(token, audiences)
+            asking = self._asking[key] = asyncio.get_running_loop().create_task(work, name="token")
+            asking.add_done_callback(self._forgetting(key))
+        return await asyncio.shield(asking)
+
+    def _forgetting(self, key: tuple[bytes, tuple[str, ...]]) -> Callable[[asyncio.Task[Accepted | None]], None]:
+        def forget(task: asyncio.Task[Accepted | None]) -> None:
+            if self._asking.get(key) is task:
+                del self._asking[key]
+
+        return forget
+
+    async def _in_turn(self, token: str, audiences: tuple[str, ...]) -> Accepted | None:
+        for module in self._modules:
+            try:
+                accepted = await module.authenticate(token, audiences)
+            except TokenRefused as refused:
+                log.info("a token is refused: %s", refused)
+                continue
+            except Exception:
+                log.exception("%s failed", type(module).__name__)
+                continue
+            if accepted is not None:
+                return accepted._replace(user=_authenticated(accepted.user))
+        return None
+
+
+def _authenticated(user: UserInfo) -> UserInfo:
+    """With the group of all whose credentials are good."""
+    if "system:authenticated" in user.groups or "system:unauthenticated" in user.groups:
+        return user
+    extra = {key: list(values) for key, values in user.extra.items()}
+    return _native.UserInfo(user.username, user.uid, [*user.groups, "system:authenticated"], extra)

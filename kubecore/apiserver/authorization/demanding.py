@@ -1,0 +1,35 @@
+"""Admission plugins that ask what the user may do beyond the request itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kubecore.apiserver.admission.chain import Plugin
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+
+class DemandingPlugin(Plugin):
+    """`demand` is called among those that validate, or, where webhooks authorize, among those that may wait."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        """Asks the authorizer at once, and changes nothing. Raises StatusError to refuse."""
+        raise NotImplementedError
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        if not self._authorizer.asks_webhooks:
+            self.demand(ctx, obj, old)
+
+    def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
+        if not self._authorizer.asks_webhooks:
+            return None
+        return self._authorizer.settled(partial(self.demand, ctx, obj, old))

@@ -1,0 +1,148 @@
+"""Asks the webhooks that a kubeconfig names: one review to its server, one review back.
+
+After upstream k8s.io/apiserver pkg/util/webhook/webhook.go: what looks transient is tried again, a few times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api.kubeconfig import Kubeconfig
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from kubecore.clock import Clock
+
+JSON = dict[str, Any]
+
+_LARGEST_ANSWER = 16 << 20
+# `DefaultAuthWebhookRetryBackoff`
+_TRIES, _FIRST_PAUSE, _FACTOR, _JITTER = 5, 0.5, 1.5, 0.2
+_TRANSIENT = (429, 500, 504)
+
+
+class ReviewFailed(Exception):
+    """No usable answer; the text says why."""
+
+
+class _Transient(ReviewFailed):
+    """It may be better a moment later."""
+
+
+class Reviewer:
+    """One webhook. Keeps its connections; `close` ends them."""
+
+    def __init__(self, config: Kubeconfig, clock: Clock, *, timeout_seconds: float = 30.0) -> None:
+        """Raises ValueError for credentials that are none."""
+        self._url = config.server
+        self._clock = clock
+        self._timeout = timeout_seconds
+        self._ssl = _context(config)
+        self._server_name = config.tls_server_name or None
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
+        if config.token:
+            self._headers["Authorization"] = f"Bearer {config.token}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def review(self, review: JSON) -> JSON:
+        """The answer, which is of the same kind. Raises ReviewFailed."""
+        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
+        work = self._tried(orjson.dumps(review), review["apiVersion"], review["kind"])
+        return await asyncio.get_running_loop().create_task(work, name="review")
+
+    async def _tried(self, body: bytes, version: str, kind: str) -> JSON:
+        pause = _FIRST_PAUSE
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._once(body, version, kind)
+            except _Transient:
+                await self._clock.sleep(pause * (1 + _JITTER * random.random()))
+                pause *= _FACTOR
+        return await self._once(body, version, kind)
+
+    async def _once(self, body: bytes, version: str, kind: str) -> JSON:
+        try:
+            async with self._clock.timeout(self._timeout):
+                status, got = await self._post(body)
+        except TimeoutError:
+            raise ReviewFailed(f'Post "{self._url}": context deadline exceeded') from None
+        if status in _TRANSIENT:
+            raise _Transient(f'Post "{self._url}": the server answered with status {status}')
+        if not 200 <= status < 300:
+            raise ReviewFailed(f'Post "{self._url}": the server answered with status {status}')
+        try:
+            answer = orjson.loads(got)
+        except ValueError as error:
+            raise ReviewFailed(f'Post "{self._url}": the answer is no JSON: {error}') from None
+        if not isinstance(answer, dict) or (answer.get("apiVersion"), answer.get("kind")) != (version, kind):
+            raise ReviewFailed(f'Post "{self._url}": the answer is no {kind} of {version}')
+        if not isinstance(answer.get("status") or {}, dict):
+            raise ReviewFailed(f'Post "{self._url}": the answer has a status that is no object')
+        return answer
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        import aiohttp
+
+        try:
+            session = self._connected()
+            async with session.post(
+                self._url, data=body, allow_redirects=False, server_hostname=self._server_name
+            ) as answer:
+                # What is too long is cut, and then no JSON.
+                return answer.status, await answer.content.read(_LARGEST_ANSWER)
+        except TimeoutError:
+            raise
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
+            raise _Transient(f'Post "{self._url}": {error}') from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ReviewFailed(f'Post "{self._url}": {error}') from None
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _context(config: Kubeconfig) -> ssl.SSLContext:
+    try:
+        if config.certificate_authority:
+            context = ssl.create_default_context(cadata=config.certificate_authority.decode())
+        else:
+            context = ssl.create_default_context()
+        if config.insecure_skip_tls_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if config.client_certificate:
+            _load_pair(context, config.client_certificate, config.client_key)
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ValueError(f"unusable certificates: {error}") from None
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Python's ssl takes keys from files only; this one is the owner's alone, and gone at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pair.pem"
+        file.touch(mode=0o600)
+        file.write_bytes(certificate + b"\n" + key)
+        context.load_cert_chain(file)

@@ -1,0 +1,57 @@
+"""Files that somebody may replace while we run: certificates and configurations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubecore.clock import Clock
+
+log = logging.getLogger("kubecore")
+
+# Looked at, not listened to: files of mounted volumes are swapped as links of folders, which events do not tell of
+# where the folder is another one afterwards. kube-apiserver looks every minute besides listening.
+LOOK_EVERY_SECONDS = 1.0
+
+
+class FollowedFile:
+    """Calls `changed` with the content, each time it is another one. What `changed` raises is logged: what was in force
+    stays so."""
+
+    def __init__(self, path: Path, clock: Clock, changed: Callable[[bytes], Awaitable[None]], *, known: bytes) -> None:
+        """`known` is the content that has been taken notice of already."""
+        self._path = path
+        self._clock = clock
+        self._changed = changed
+        self._known = known
+        self._missing = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.look()
+            await self._clock.sleep(LOOK_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Once; nothing happens while the file is as it was."""
+        try:
+            content = self._path.read_bytes()
+        except OSError as error:
+            if not self._missing:
+                log.error("%s cannot be read, what it said stays in force: %s", self._path, error)
+            self._missing = True
+            return
+        self._missing = False
+        if content == self._known:
+            return
+        # Whatever it says: it is not tried again until it says something else.
+        self._known = content
+        try:
+            await self._changed(content)
+        except Exception as error:
+            log.error("%s is not usable, what it said before stays in force: %s", self._path, error)
+        else:
+            log.info("%s has been read again", self._path)
