@@ -17,9 +17,13 @@ log = logging.getLogger("kubecore")
 LOOK_EVERY_SECONDS = 1.0
 
 
+class NotYet(Exception):
+    """What the file says cannot be in force yet, but maybe a little later."""
+
+
 class FollowedFile:
     """Calls `changed` with the content, each time it is another one. What `changed` raises is logged: what was in force
-    stays so."""
+    stays so, until the file says something else, or what it says is tried again after NotYet."""
 
     def __init__(self, path: Path, clock: Clock, changed: Callable[[bytes], Awaitable[None]], *, known: bytes) -> None:
         """`known` is the content that has been taken notice of already."""
@@ -47,10 +51,13 @@ class FollowedFile:
         self._missing = False
         if content == self._known:
             return
-        # Whatever it says: it is not tried again until it says something else.
-        self._known = content
+        before, self._known = self._known, content
         try:
             await self._changed(content)
+        except NotYet as problem:
+            # Tried again with the next look.
+            self._known = before
+            log.error("what %s says cannot be in force yet: %s", self._path, problem)
         except Exception as error:
             log.error("%s is not usable, what it said before stays in force: %s", self._path, error)
         else:

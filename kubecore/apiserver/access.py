@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api.kubeconfig import Kubeconfig
+from kubecore.apiserver.authentication import configuration as issuers
 from kubecore.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from kubecore.apiserver.authentication.modules import TokenModule, TokenModules
+from kubecore.apiserver.authentication.oidc import Issuer, OIDCAuthenticator, Unreachable
 from kubecore.apiserver.authentication.token_file import read_tokens
 from kubecore.apiserver.authentication.token_webhook import TokenWebhook
 from kubecore.apiserver.authorization import abac, configuration
@@ -19,7 +21,7 @@ from kubecore.apiserver.authorization.authorizer import Authorizer
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.authorization.webhook import Webhook
 from kubecore.apiserver.webhooks.reviewing import Reviewer
-from kubecore.followed_file import FollowedFile
+from kubecore.followed_file import FollowedFile, NotYet
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -44,12 +46,14 @@ class Access:
         clock: Clock,
         *,
         authority: bytes,
+        issuer: str,
         audiences: Sequence[str],
         authentication: AuthenticationOptions,
         authorization: AuthorizationOptions,
         modes: Sequence[str],
     ) -> None:
-        """`authority` is the PEM of the cluster's own CA. Raises OSError, ValueError for files that do not do."""
+        """`authority` is the PEM of the cluster's own CA, `issuer` that of service accounts' tokens. Raises OSError,
+        ValueError for files that do not do."""
         self._clock = clock
         self._native = front.authenticator()
         self._own_ca = authority
@@ -59,9 +63,13 @@ class Access:
         self.trust_changed: Changed | None = None
         """Called when other CAs are trusted than before."""
         self._judge_certificates()
-        self._native.set_anonymous(self._anonymous(modes))
-        self._token_webhook: TokenWebhook | None = None
-        self.tokens = TokenModules(self._native, clock, audiences, self._modules(cacher, audiences))
+        self._own_issuer, self._audiences = issuer, tuple(audiences)
+        self._configured_issuers = self._read_issuers()
+        self._let_anybody_in(modes)
+        self._bootstrap = BootstrapTokens(cacher, clock, audiences) if authentication.bootstrap_tokens else None
+        self._oidc = self._authenticators(self._configured_issuers)
+        self._token_webhook = self._webhook_of_tokens()
+        self.tokens = TokenModules(self._native, clock, audiences, self._modules())
         self._keep_tokens()
         self._native_authorizer = front.authorizer()
         if authorization.policy_file is not None:
@@ -75,14 +83,19 @@ class Access:
 
     # --- authentication
 
-    def _anonymous(self, modes: Sequence[str]) -> bool:
-        wanted = self._options.anonymous is not False
-        if wanted and "AlwaysAllow" in modes:
-            log.warning(
-                "AnonymousAuth is not allowed with the AlwaysAllow authorizer. Resetting AnonymousAuth to false."
+    def _let_anybody_in(self, modes: Sequence[str]) -> None:
+        """Raises ValueError where flag and file both say it."""
+        wanted, configured = self._options.anonymous, self._configured_issuers.anonymous
+        if configured is not None and wanted is not None:
+            raise ValueError(
+                "anonymous: Forbidden: --anonymous-auth flag cannot be set when anonymous field is configured in "
+                "authentication configuration file"
             )
-            return False
-        return wanted
+        enabled, paths = configured or (wanted is not False, ())
+        if enabled and "AlwaysAllow" in modes:
+            log.warning("AnonymousAuth is not allowed with the AlwaysAllow authorizer. Resetting it to false.")
+            enabled = False
+        self._native.set_anonymous(enabled, paths)
 
     def _read(self, path: Path) -> bytes:
         """The file's content, which is followed from now on as what is known of it."""
@@ -131,23 +144,59 @@ class Access:
             for token, user in read_tokens(self._options.token_file).items():
                 self._native.keep_token(token, user)
 
-    def _modules(self, cacher: Cacher, audiences: Sequence[str]) -> list[TokenModule]:
+    def _modules(self) -> list[TokenModule]:
         """In upstream's order."""
-        options = self._options
-        modules: list[TokenModule] = []
-        if options.bootstrap_tokens:
-            modules.append(BootstrapTokens(cacher, self._clock, audiences))
-        if options.webhook.config_file is not None:
-            reviewer = Reviewer(Kubeconfig.load(options.webhook.config_file), self._clock)
-            self._token_webhook = TokenWebhook(
-                reviewer,
+        modules: list[TokenModule | None] = [self._bootstrap, *self._oidc, self._token_webhook]
+        return [one for one in modules if one is not None]
+
+    def _webhook_of_tokens(self) -> TokenWebhook | None:
+        webhook = self._options.webhook
+        if webhook.config_file is None:
+            return None
+        return TokenWebhook(
+            Reviewer(Kubeconfig.load(webhook.config_file), self._clock),
+            self._clock,
+            version=webhook.version,
+            seconds=webhook.cache_ttl,
+            audiences=self._audiences,
+        )
+
+    def _read_issuers(self) -> issuers.Configured:
+        file = self._options.config_file
+        if file is None:
+            return issuers.of_flags(self._options.oidc, disallowed=[self._own_issuer])
+        return issuers.load(self._read(file).decode(), disallowed=[self._own_issuer])
+
+    def _authenticators(self, configured: issuers.Configured) -> list[OIDCAuthenticator]:
+        return [
+            OIDCAuthenticator(
+                Issuer(one.url, self._clock, discovery_url=one.discovery_url, ca=one.ca),
+                one.mapping,
                 self._clock,
-                version=options.webhook.version,
-                seconds=options.webhook.cache_ttl,
-                audiences=audiences,
+                audiences=one.audiences,
+                algorithms=one.algorithms,
+                api_audiences=self._audiences,
             )
-            modules.append(self._token_webhook)
-        return modules
+            for one in configured.issuers
+        ]
+
+    async def _issuers_changed(self, content: bytes) -> None:
+        configured = issuers.load(content.decode(), disallowed=[self._own_issuer])
+        if configured.anonymous != self._configured_issuers.anonymous:
+            raise ValueError("anonymous: Forbidden: changed from initial configuration file")
+        made = self._authenticators(configured)
+        try:
+            # As upstream: nobody is locked out for issuers that cannot be reached.
+            for one in made:
+                await one.issuer.fetch()
+        except Unreachable as error:
+            for one in made:
+                await one.issuer.close()
+            raise NotYet(str(error)) from None
+        before, self._oidc = self._oidc, made
+        self.tokens.replace(self._modules())
+        for one in before:
+            await one.issuer.close()
 
     # --- authorization
 
@@ -185,6 +234,7 @@ class Access:
         followed: list[tuple[Path | None, Callable[[bytes], Awaitable[None]]]] = [
             (self._options.client_ca_file, self._certificates_changed),
             (headers.client_ca_file, self._certificates_changed),
+            (self._options.config_file, self._issuers_changed),
             (self._authorization.config_file, self._authorization_changed),
         ]
         return [
@@ -206,3 +256,5 @@ class Access:
             await self._token_webhook.close()
         for webhook in self._webhooks:
             await webhook.close()
+        for one in self._oidc:
+            await one.issuer.close()

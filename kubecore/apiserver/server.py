@@ -255,6 +255,7 @@ class APIServer:
             self.cacher,
             self.clock,
             authority=self.authority.certificate,
+            issuer=issuer,
             audiences=self.tokens.audiences,
             authentication=config.authentication,
             authorization=config.authorization,

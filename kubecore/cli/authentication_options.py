@@ -10,10 +10,12 @@ import typer
 from kubecore.api import durations
 from kubecore.apiserver.authentication.options import (
     AuthenticationOptions,
+    OIDCOptions,
     RequestHeaderOptions,
     TokenWebhookOptions,
 )
 from kubecore.cli import options
+from kubecore.cli.oidc_options import oidc_options
 from kubecore.cli.option_groups import stands_for
 
 
@@ -56,9 +58,16 @@ WebhookVersion = Annotated[
     str, typer.Option(callback=options.one_of(["v1", "v1beta1"]), help="Of the TokenReviews it is sent.")
 ]
 WebhookTTL = Annotated[str, typer.Option(callback=options.lasting, help="How long its answers count.")]
+AuthenticationConfig = Annotated[
+    Path | None,
+    options.file("An AuthenticationConfiguration: OpenID issuers with their mappings, and who may be anonymous."),
+]
 
 
+@oidc_options
 def _asked(
+    *,
+    oidc: OIDCOptions,
     anonymous_auth: AnonymousAuth = None,
     client_ca_file: ClientCA = None,
     token_auth_file: TokenFile = None,
@@ -72,7 +81,10 @@ def _asked(
     authentication_token_webhook_config_file: WebhookConfigFile = None,
     authentication_token_webhook_version: WebhookVersion = "v1beta1",
     authentication_token_webhook_cache_ttl: WebhookTTL = "2m0s",
+    authentication_config: AuthenticationConfig = None,
 ) -> AuthenticationOptions:
+    if authentication_config is not None and oidc != OIDCOptions():
+        raise typer.BadParameter("authentication-config file and oidc-* flags are mutually exclusive")
     return AuthenticationOptions(
         anonymous=anonymous_auth,
         client_ca_file=client_ca_file,
@@ -94,6 +106,8 @@ def _asked(
             version=authentication_token_webhook_version,
             cache_ttl=durations.seconds(authentication_token_webhook_cache_ttl),
         ),
+        oidc=oidc,
+        config_file=authentication_config,
     )
 
 

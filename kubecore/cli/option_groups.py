@@ -10,20 +10,20 @@ from typing import Any
 
 def stands_for(
     parameter: str, asked: Callable[..., Any], **defaults: object
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """For a command with such a parameter: the options that `asked` takes stand in its place, and it gets what `asked`
-    makes of them. `defaults` are other ones than its own.
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """For a command with such a parameter, or for what stands for another one: the options that `asked` takes stand in
+    its place, and it gets what `asked` makes of them. `defaults` are other ones than its own.
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         options = dict(inspect.signature(asked, eval_str=True).parameters)
         for name, value in defaults.items():
             options[name] = options[name].replace(default=value)
 
         @functools.wraps(command)
-        def run(**given: Any) -> None:
+        def run(**given: Any) -> Any:
             of_group = {option: given.pop(option) for option in options}
-            command(**given, **{parameter: asked(**of_group)})
+            return command(**given, **{parameter: asked(**of_group)})
 
         parameters: list[inspect.Parameter] = []
         for one in inspect.signature(command, eval_str=True).parameters.values():

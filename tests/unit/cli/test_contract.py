@@ -58,6 +58,16 @@ OF_ACCESS = {
     "--authentication-token-webhook-config-file",
     "--authentication-token-webhook-version",
     "--authentication-token-webhook-cache-ttl",
+    "--authentication-config",
+    "--oidc-issuer-url",
+    "--oidc-client-id",
+    "--oidc-ca-file",
+    "--oidc-username-claim",
+    "--oidc-username-prefix",
+    "--oidc-groups-claim",
+    "--oidc-groups-prefix",
+    "--oidc-signing-algs",
+    "--oidc-required-claim",
     "--authorization-policy-file",
     "--authorization-webhook-config-file",
     "--authorization-webhook-version",
@@ -119,7 +129,7 @@ def options_of(command: str) -> dict[str, Any]:
     return {name: parameter for parameter in COMMANDS[command].params for name in parameter.opts}
 
 
-@pytest.mark.parametrize(("command", "options"), [("up", OF_UP), *OF_COMPONENTS.items()])
+@pytest.mark.parametrize(("command", "options"), [("up", OF_UP | OF_ACCESS), *OF_COMPONENTS.items()])
 def test_a_command_has_its_options(command: str, options: set[str]) -> None:
     assert options - options_of(command).keys() == set()
 
@@ -185,6 +195,15 @@ def test_the_version_is_one_line(argument: str) -> None:
         (
             "apiserver --authorization-mode RBAC --authorization-config /dev/null",
             "--authorization-config can not be specified when --authorization-mode or",
+        ),
+        (
+            "apiserver --oidc-client-id us",
+            "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set",
+        ),
+        ("apiserver --oidc-required-claim us", "'us' is not KEY=VALUE"),
+        (
+            "apiserver --authentication-config /dev/null --oidc-issuer-url https://x --oidc-client-id us",
+            "authentication-config file and oidc-* flags are mutually exclusive",
         ),
         ("apiserver --token-auth-file /nowhere", "File '/nowhere' does not exist"),
         ("apiserver --requestheader-username-headers a,,b", "empty value in the list"),
