@@ -189,7 +189,6 @@ def up(
     """
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
-    families = _ip_families(service_cidr, pod_cidr, ip_family)
     config = ClusterConfig(
         data_dir=data_dir,
         bind_address=bind_address,
@@ -212,12 +211,11 @@ def up(
         network_mode=pod_network.value,
         service_cidrs=options.split(service_cidr),
         pod_cidrs=options.split(pod_cidr),
-        ip_families=families,
+        ip_families=_ip_families(service_cidr, pod_cidr, ip_family),
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
     )
-    cluster = Cluster(config)
-    _hold(cluster, verbosity)
+    _hold(cluster := Cluster(config), verbosity)
     raise typer.Exit(run_on_loop(_serve(cluster)))
 
 
