@@ -6,10 +6,10 @@ watch cache's nodeName index when a kubelet asks for something a pod may refer t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from kubecore.apiserver.authorization.authorizer import Attributes
+from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
 from kubecore.apiserver.bootstrap.roles import node_rules
 from kubecore.apiserver.registry.codec import loads
 
@@ -21,6 +21,9 @@ JSON = dict[str, Any]
 
 _PREFIX = "system:node:"
 _GROUP = "system:nodes"
+_MIRROR = "kubernetes.io/config.mirror"
+READS = ("get", "list", "watch")
+WRITES = ("get", "create", "update", "patch", "delete")
 
 
 def node_name(user: UserInfo) -> str:
@@ -34,47 +37,87 @@ class NodeAuthorizer:
     def __init__(self, cacher: Cacher) -> None:
         self._cacher = cacher
         self._rules = node_rules()
+        self._judges: dict[tuple[str, str], Callable[[str, Attributes], str]] = {
+            ("", "secrets"): self._referenced,
+            ("", "configmaps"): self._referenced,
+            ("", "persistentvolumeclaims"): self._claim,
+            ("", "persistentvolumes"): self._volume,
+            ("", "serviceaccounts"): self._account,
+            ("", "nodes"): self._node,
+            ("", "pods"): self._pod,
+            ("coordination.k8s.io", "leases"): self._lease,
+            ("storage.k8s.io", "csinodes"): self._own_name,
+            ("storage.k8s.io", "volumeattachments"): self._attachment,
+            ("resource.k8s.io", "resourceclaims"): self._resource_claim,
+            ("resource.k8s.io", "resourceslices"): self._slice,
+            ("certificates.k8s.io", "podcertificaterequests"): self._certificate_request,
+        }
 
     def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
         node = node_name(user)
         if not node or attributes.path:
             return None, ""
-        judge = {
-            ("", "secrets"): self._referenced,
-            ("", "configmaps"): self._referenced,
-            ("", "persistentvolumeclaims"): self._referenced,
-            ("", "persistentvolumes"): self._volume,
-            ("", "serviceaccounts"): self._token,
-            ("coordination.k8s.io", "leases"): self._lease,
-            ("storage.k8s.io", "csinodes"): self._own_name,
-        }.get((attributes.group, attributes.resource))
-        if judge is not None:
+        judge = self._judges.get((attributes.group, attributes.resource))
+        if judge is None:
+            return (True, "") if _allows(self._rules, attributes) else (None, "")
+        try:
             reason = judge(node, attributes)
-            return (True, "") if not reason else (None, reason)
-        return (True, "") if _allows(self._rules, attributes) else (None, "")
+        except _NotThis:
+            return None, ""
+        return (None, reason) if reason else (True, "")
 
     def _pods(self, node: str) -> Iterator[JSON]:
         for item in self._cacher.list("pods", field_selector=f"spec.nodeName={node}").items:
-            yield loads(item)
+            pod = loads(item)
+            # What a node makes itself must not open anything to it.
+            if _MIRROR not in ((pod["metadata"].get("annotations")) or {}):
+                yield pod
+
+    def _is_bound(self, resource_key: str, attributes: Attributes, node: str) -> str:
+        """Whether the object is of this node by its `spec.nodeName`; "" when it is."""
+        if self._cacher.cached(resource_key) is None:
+            return _unrelated(node)
+        found = self._cacher.get(resource_key, attributes.namespace, attributes.name)
+        bound = found is not None and (loads(found.value).get("spec") or {}).get("nodeName") == node
+        return "" if bound else _unrelated(node)
+
+    # --- each answers "" for what the node may do, else why not
 
     def _referenced(self, node: str, attributes: Attributes) -> str:
-        """ "" when a pod of the node refers to the object, else why not."""
-        resource, name = attributes.resource, attributes.name
-        if attributes.verb not in ("get", "list", "watch") or attributes.subresource:
-            if resource == "persistentvolumeclaims" and attributes.subresource == "status":
-                pass
-            else:
-                return "can only read resources of this type"
-        if not name:
+        if attributes.verb not in READS:
+            return "can only read resources of this type"
+        if attributes.subresource:
+            return "cannot read subresource"
+        if not attributes.namespace:
+            return "can only read namespaced object of this type"
+        return self._related(node, attributes)
+
+    def _related(self, node: str, attributes: Attributes) -> str:
+        if not attributes.name:
             return "No Object name found"
         for pod in self._pods(node):
-            if pod["metadata"].get("namespace") == attributes.namespace and name in references(pod, resource):
+            if pod["metadata"].get("namespace") == attributes.namespace and attributes.name in references(
+                pod, attributes.resource
+            ):
                 return ""
-        return f"no relationship found between node '{node}' and this object"
+        return _unrelated(node)
+
+    def _claim(self, node: str, attributes: Attributes) -> str:
+        if attributes.subresource == "status":
+            if attributes.verb not in ("update", "patch"):
+                return "can only get/update/patch this type"
+            return self._related(node, attributes)
+        return self._gets(attributes) or self._related(node, attributes)
+
+    def _gets(self, attributes: Attributes) -> str:
+        """Our kubelets watch single objects where upstream's ask for them again and again."""
+        if attributes.verb not in READS or not attributes.name:
+            return "can only get individual resources of this type"
+        return "cannot get subresource" if attributes.subresource else ""
 
     def _volume(self, node: str, attributes: Attributes) -> str:
-        if attributes.verb not in ("get", "list", "watch"):
-            return "can only read resources of this type"
+        if why := self._gets(attributes):
+            return why
         claims = {
             (pod["metadata"].get("namespace"), claim)
             for pod in self._pods(node)
@@ -84,17 +127,16 @@ class NodeAuthorizer:
             found = self._cacher.get("persistentvolumeclaims", namespace, claim)
             if found is not None and (loads(found.value).get("spec") or {}).get("volumeName") == attributes.name:
                 return ""
-        return f"no relationship found between node '{node}' and this object"
+        return _unrelated(node)
 
-    def _token(self, node: str, attributes: Attributes) -> str:
-        if attributes.subresource != "token":
-            return (
-                ""
-                if attributes.verb in ("get", "list", "watch") and _allows(self._rules, attributes)
-                else ("can only get individual resources of this type")
-            )
-        if attributes.verb != "create":
-            return "only create is allowed on tokens"
+    def _account(self, node: str, attributes: Attributes) -> str:
+        if attributes.verb == "get" and not attributes.subresource:
+            if not attributes.namespace:
+                return "can only read namespaced object of this type"
+        elif attributes.verb != "create" or not attributes.name:
+            return "can only create tokens for individual service accounts"
+        elif attributes.subresource != "token":
+            return "can only create token subresource of serviceaccount"
         for pod in self._pods(node):
             spec = pod.get("spec") or {}
             if (
@@ -102,23 +144,99 @@ class NodeAuthorizer:
                 and (spec.get("serviceAccountName") or "default") == attributes.name
             ):
                 return ""
-        return f"no relationship found between node '{node}' and this object"
+        return _unrelated(node)
+
+    def _node(self, node: str, attributes: Attributes) -> str:
+        if attributes.subresource == "status" and attributes.verb in ("update", "patch"):
+            return ""
+        if not attributes.subresource:
+            if attributes.verb in ("create", "update", "patch"):
+                return ""
+            if attributes.verb in READS:
+                if attributes.name == node:
+                    return ""
+                what = f"'{attributes.name}'" if attributes.name else "all nodes"
+                return f"node '{node}' cannot read {what}, only its own Node object"
+        raise _NotThis
+
+    def _pod(self, node: str, attributes: Attributes) -> str:
+        allowed = {"": ("create", "delete"), "status": ("update", "patch"), "eviction": ("create",)}
+        if attributes.verb in allowed.get(attributes.subresource, ()):
+            return ""
+        if attributes.subresource or attributes.verb not in READS:
+            raise _NotThis
+        if attributes.verb != "get" and _selects(attributes, "spec.nodeName", node):
+            return ""
+        if attributes.name:
+            return self._is_bound("pods", attributes, node)
+        if attributes.verb == "get":
+            return "No Object name found"
+        return "can only list/watch pods with spec.nodeName field selector"
 
     def _lease(self, node: str, attributes: Attributes) -> str:
-        if attributes.namespace != "kube-node-lease":
-            return "can only access leases in the 'kube-node-lease' system namespace"
-        if attributes.verb not in ("get", "create", "update", "patch", "delete"):
+        if attributes.verb not in WRITES:
             return "can only get, create, update, patch, or delete a node lease"
+        if attributes.namespace != "kube-node-lease":
+            return 'can only access leases in the "kube-node-lease" system namespace'
         if attributes.verb != "create" and attributes.name != node:
             return "can only access node lease with the same name as the requesting node"
         return ""
 
     def _own_name(self, node: str, attributes: Attributes) -> str:
-        if attributes.verb not in ("get", "create", "update", "patch", "delete"):
+        if attributes.verb not in WRITES:
             return "can only get, create, update, patch, or delete a CSINode"
+        if attributes.subresource:
+            return "cannot authorize CSINode subresources"
         if attributes.verb != "create" and attributes.name != node:
             return "can only access CSINode with the same name as the requesting node"
         return ""
+
+    def _attachment(self, node: str, attributes: Attributes) -> str:
+        return self._gets(attributes) or self._is_bound("volumeattachments.storage.k8s.io", attributes, node)
+
+    def _resource_claim(self, node: str, attributes: Attributes) -> str:
+        if why := self._gets(attributes):
+            return why
+        for pod in self._pods(node):
+            if pod["metadata"].get("namespace") == attributes.namespace and attributes.name in claimed(pod):
+                return ""
+        return _unrelated(node)
+
+    def _slice(self, node: str, attributes: Attributes) -> str:
+        if attributes.subresource:
+            return "cannot authorize ResourceSlice subresources"
+        if attributes.verb == "create":
+            return ""
+        if attributes.verb in COLLECTIONS:
+            if _selects(attributes, "spec.nodeName", node):
+                return ""
+            return "can only list/watch/deletecollection resourceslices with nodeName field selector"
+        return self._is_bound("resourceslices.resource.k8s.io", attributes, node)
+
+    def _certificate_request(self, node: str, attributes: Attributes) -> str:
+        if attributes.subresource:
+            return "nodes may not access the status subresource of PodCertificateRequests"
+        if attributes.verb == "create":
+            return ""
+        if attributes.verb == "get":
+            return self._is_bound("podcertificaterequests.certificates.k8s.io", attributes, node)
+        if attributes.verb not in READS:
+            return f"nodes may not {attributes.verb} podcertificaterequests"
+        if _selects(attributes, "spec.nodeName", node):
+            return ""
+        return "can only list/watch podcertificaterequests with nodeName field selector"
+
+
+class _NotThis(Exception):
+    """Nothing that nodes do; there is no more to say."""
+
+
+def _unrelated(node: str) -> str:
+    return f"no relationship found between node '{node}' and this object"
+
+
+def _selects(attributes: Attributes, field: str, value: str) -> bool:
+    return (field, "In", (value,)) in field_requirements(attributes.field_selector)
 
 
 def _allows(rules: list[JSON], attributes: Attributes) -> bool:
@@ -162,3 +280,10 @@ def references(pod: JSON, resource: str) -> set[str]:
 def _containers(spec: JSON) -> Iterator[JSON]:
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         yield from spec.get(kind) or []
+
+
+def claimed(pod: JSON) -> set[str]:
+    """Names of the ResourceClaims that a pod uses, made for it or by others."""
+    named = [*((pod.get("spec") or {}).get("resourceClaims") or [])]
+    named += (pod.get("status") or {}).get("resourceClaimStatuses") or []
+    return {one["resourceClaimName"] for one in named if one.get("resourceClaimName")}

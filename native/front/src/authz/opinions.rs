@@ -79,9 +79,11 @@ fn put(text: &mut Vec<u8>, part: &str) {
     text.extend_from_slice(part.as_bytes());
 }
 
-/// Opinions with the Unix seconds until which they count.
+/// With the Unix seconds until which it counts.
+type Lasting = (Opinion, f64);
+
 #[derive(Default)]
-pub struct Opinions(RwLock<HashMap<Box<[u8]>, (Opinion, f64)>>);
+pub struct Opinions(RwLock<HashMap<Box<[u8]>, Lasting>>);
 
 impl Opinions {
     pub fn get(&self, question: &Question, now: f64) -> Option<Opinion> {

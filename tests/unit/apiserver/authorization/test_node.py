@@ -1,0 +1,152 @@
+"""What the Node mode allows a kubelet: what its own pods need, and its own Node."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from kubecore._native import UserInfo
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.node import NodeAuthorizer
+
+JSON = dict[str, Any]
+KUBELET = UserInfo("system:node:mine", "", ["system:nodes", "system:authenticated"])
+
+
+class Found(NamedTuple):
+    value: bytes
+
+
+class Items(NamedTuple):
+    items: list[bytes]
+
+
+def pod(name: str, node: str, **more: Any) -> JSON:
+    return {
+        "metadata": {"name": name, "namespace": "default", **more.pop("metadata", {})},
+        "spec": {"nodeName": node, **more},
+    }
+
+
+class Objects:
+    """As much of the cache as is asked."""
+
+    def __init__(self, *pods: JSON, **others: JSON) -> None:
+        self.pods = pods
+        self.others = others
+
+    def list(self, resource: str, *, field_selector: str) -> Items:
+        node = field_selector.partition("=")[2]
+        return Items([orjson.dumps(one) for one in self.pods if one["spec"]["nodeName"] == node])
+
+    def get(self, resource: str, namespace: str, name: str) -> Found | None:
+        known = {("pods", one["metadata"]["name"]): one for one in self.pods}
+        known.update({(resource, name): one for name, one in self.others.items()})
+        found = known.get((resource, name))
+        return None if found is None else Found(orjson.dumps(found))
+
+    def cached(self, resource: str) -> object:
+        return object()
+
+
+MOUNTS = [
+    {"name": "v", "secret": {"secretName": "cert"}},
+    {"name": "c", "persistentVolumeClaim": {"claimName": "data"}},
+]
+
+
+def judge(attributes: Attributes, *pods: JSON, **others: JSON) -> tuple[bool | None, str]:
+    given = pods or (pod("web", "mine", volumes=MOUNTS, serviceAccountName="robot"), pod("other", "theirs"))
+    return NodeAuthorizer(Objects(*given, **others)).authorize(KUBELET, attributes)  # type: ignore[arg-type]
+
+
+def asked(verb: str, resource: str, name: str = "", subresource: str = "", **more: str) -> Attributes:
+    cluster_wide = resource in ("nodes", "persistentvolumes")
+    namespace = more.pop("namespace", "" if cluster_wide else "default")
+    return Attributes(verb, "", "v1", resource, subresource, namespace, name, **more)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        asked("get", "secrets", "cert"),
+        asked("watch", "secrets", "cert"),
+        asked("get", "persistentvolumeclaims", "data"),
+        asked("patch", "persistentvolumeclaims", "data", "status"),
+        asked("get", "persistentvolumes", "vol"),
+        asked("create", "serviceaccounts", "robot", "token"),
+        asked("get", "serviceaccounts", "robot"),
+        asked("get", "nodes", "mine"),
+        asked("list", "nodes", "mine"),
+        asked("patch", "nodes", "mine", "status"),
+        asked("get", "pods", "web"),
+        asked("list", "pods", namespace="", field_selector="spec.nodeName=mine"),
+        asked("watch", "pods", namespace="", field_selector="status.phase!=Failed,spec.nodeName=mine"),
+        asked("delete", "pods", "web"),
+        asked("update", "pods", "web", "status"),
+        asked("create", "pods", "web", "eviction"),
+        asked("list", "services", namespace=""),
+    ],
+)
+def test_a_kubelet_reaches_what_its_pods_need(attributes: Attributes) -> None:
+    data = {"spec": {"volumeName": "vol"}}
+    assert judge(attributes, data=data) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        (asked("get", "secrets", "else"), "no relationship found between node 'mine' and this object"),
+        (asked("list", "secrets"), "No Object name found"),
+        (asked("delete", "secrets", "cert"), "can only read resources of this type"),
+        (asked("get", "secrets", "cert", "x"), "cannot read subresource"),
+        (asked("get", "secrets", "cert", namespace="other"), "no relationship found between node 'mine'"),
+        (asked("list", "persistentvolumeclaims"), "can only get individual resources of this type"),
+        (asked("create", "serviceaccounts", "default", "token"), "no relationship found between node 'mine'"),
+        (asked("delete", "serviceaccounts", "robot"), "can only create tokens for individual service accounts"),
+        (asked("get", "nodes", "theirs"), "node 'mine' cannot read 'theirs', only its own Node object"),
+        (asked("list", "nodes"), "node 'mine' cannot read all nodes, only its own Node object"),
+        (asked("get", "pods", "other"), "no relationship found between node 'mine'"),
+        (asked("list", "pods"), "can only list/watch pods with spec.nodeName field selector"),
+        (asked("list", "pods", field_selector="spec.nodeName=theirs"), "can only list/watch pods with spec.nodeName"),
+        (asked("list", "pods", field_selector="spec.nodeName!=mine"), "can only list/watch pods with spec.nodeName"),
+        (asked("delete", "nodes", "mine"), ""),
+        (asked("update", "pods", "web"), ""),
+    ],
+)
+def test_a_kubelet_reaches_nothing_else(attributes: Attributes, why: str) -> None:
+    allowed, reason = judge(attributes)
+    assert allowed is None
+    assert reason.startswith(why)
+
+
+def test_a_pod_that_a_node_made_itself_opens_nothing_to_it() -> None:
+    mirror = {"annotations": {"kubernetes.io/config.mirror": "x"}}
+    made = pod("web", "mine", volumes=MOUNTS, metadata=mirror)
+    assert judge(asked("get", "secrets", "cert"), made)[0] is None
+
+
+def test_claims_for_devices_are_reached_through_their_pods() -> None:
+    claims = [{"name": "gpu", "resourceClaimName": "shared"}]
+    user = pod("web", "mine", resourceClaims=claims)
+    user["status"] = {"resourceClaimStatuses": [{"name": "own", "resourceClaimName": "made"}]}
+    for name, allowed in (("shared", True), ("made", True), ("other", None)):
+        attributes = Attributes("get", "resource.k8s.io", "v1", "resourceclaims", "", "default", name)
+        assert judge(attributes, user)[0] is allowed
+
+
+def test_slices_are_a_nodes_own() -> None:
+    def of_slices(verb: str, name: str = "", field_selector: str = "") -> bool | None:
+        asked = Attributes(verb, "resource.k8s.io", "v1", "resourceslices", name=name, field_selector=field_selector)
+        return judge(asked, here={"spec": {"nodeName": "mine"}}, there={"spec": {"nodeName": "theirs"}})[0]
+
+    assert of_slices("create") and of_slices("update", "here") and of_slices("list", "", "spec.nodeName=mine")
+    assert of_slices("update", "there") is None and of_slices("list") is None
+
+
+def test_others_are_not_nodes() -> None:
+    authorizer = NodeAuthorizer(Objects())  # type: ignore[arg-type]
+    jane = UserInfo("system:node:mine", "", ["system:authenticated"])
+    assert authorizer.authorize(jane, asked("get", "nodes", "mine")) == (None, "")
