@@ -835,6 +835,12 @@ class Authenticator:
         """A service account token or a kept one judged for other audiences: the user and the audiences that fit."""
 
 @final
+class PolicySeen:
+    @property
+    def current(self) -> bool:
+        """Whether no role or binding has been changed since."""
+
+@final
 class Authorizer:
     """RBAC compiled from the watch cache's roles and bindings; a change counts from its publication on.
 
@@ -864,6 +870,8 @@ class Authorizer:
         """What a webhook has said (None: no opinion), which counts until then, in Unix seconds."""
     def opinion(self, webhook: int, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool | None, str] | None:
         """What is remembered of a webhook's opinion; None: nothing."""
+    def policy(self) -> PolicySeen:
+        """RBAC's policy as it is now, to see later whether it is another one."""
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
@@ -1364,7 +1372,10 @@ class Store:
         min_events: int,
         max_age: float,
         sync: bool,
-    ) -> Store: ...
+        encryption: Sequence[tuple[str, Sequence[tuple[str, Sequence[tuple[str, bytes]]]]]],
+    ) -> Store:
+        """`encryption`: prefixes of keys with their providers in order (kind, and names of keys with their secrets), by
+        the first key of the first of which values are sealed in the file. ValueError for secrets that do not do."""
     def create(self, key: str, value: Template) -> Pending[Stored]: ...
     def update(self, key: str, value: Template, *, expected: int) -> Pending[Stored]: ...
     def delete(self, key: str, last: Template, *, expected: int) -> Pending[Stored]: ...
@@ -1372,6 +1383,10 @@ class Store:
     def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Pending[Page]: ...
     def events(self, since: int, *, limit: int = 0) -> Pending[Sequence[Event]]: ...
     def compact(self, revision: int) -> Pending[None]: ...
+    def encrypt(
+        self, encryption: Sequence[tuple[str, Sequence[tuple[str, Sequence[tuple[str, bytes]]]]]]
+    ) -> Pending[None]:
+        """Values are sealed so from now on; done when those that are there are, too. ValueError as above."""
     def stop(self) -> Pending[None]:
         """Takes no more work; done when everything that was handed over is, and the file is closed."""
     def hold(self) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
+from kubecore.apiserver.storage.encryption import EncryptionOptions
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
 from kubecore.held_directory import HeldDirectory
@@ -80,6 +81,7 @@ class ClusterConfig:
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
+    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
@@ -183,6 +185,7 @@ class Cluster:
                 authorization_modes=config.authorization_modes,
                 admission=config.admission,
                 authorization=config.authorization,
+                encryption=config.encryption,
                 runtime_config=config.runtime_config,
                 service_cidr=",".join(networks.services),
                 service_port=self._service_port(),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -79,7 +79,6 @@ class Access:
         self._configured = self._configured_modes(modes)
         self.authorizer = Authorizer(self._native_authorizer, (), {"Node": NodeAuthorizer(cacher)})
         self._set_modes(self._configured)
-        self._files = self._followed()
 
     # --- authentication
 
@@ -229,7 +228,7 @@ class Access:
 
     # --- while it runs
 
-    def _followed(self) -> list[FollowedFile]:
+    def follow(self) -> list[FollowedFile]:
         headers = self._options.request_header
         followed: list[tuple[Path | None, Callable[[bytes], Awaitable[None]]]] = [
             (self._options.client_ca_file, self._certificates_changed),
@@ -242,14 +241,6 @@ class Access:
             for path, changed in followed
             if path is not None
         ]
-
-    def followers(self) -> list[Coroutine[Any, Any, None]]:
-        return [file.run() for file in self._files]
-
-    async def look(self) -> None:
-        """Takes notice of files that have changed now and not a moment later."""
-        for file in self._files:
-            await file.look()
 
     async def close(self) -> None:
         if self._token_webhook is not None:

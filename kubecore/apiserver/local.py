@@ -283,7 +283,9 @@ class LocalTransport:
         info = request_info("GET", path, {**query, "watch": "true"})
         text = _encoded(tuple(query.items())) if query else ""
         request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
-        await self._authorizer.check(self._user, attributes_of(request))
+        asked = attributes_of(request)
+        await self._authorizer.check(self._user, asked)
+        right = self._authorizer.held(self._user, asked)
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
@@ -291,6 +293,8 @@ class LocalTransport:
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
         other_version = store.resource is not served.resource
         async for batch in watch.batches():
+            if await right.has_lapsed():
+                return
             batch = await events_in_own_version(served, batch)
             if other_version:
                 batch = [

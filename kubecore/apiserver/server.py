@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import os
-import platform
 import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
@@ -59,9 +58,11 @@ from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.registry import Registry
 from kubecore.apiserver.registry.resources import Strategies
 from kubecore.apiserver.storage.cacher import Cacher
+from kubecore.apiserver.storage.encryption import EncryptionOptions, Sealing
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
+from kubecore.apiserver.version import version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.clock import native_clock
 from kubecore.whole_file import write_whole
@@ -86,7 +87,6 @@ _BASE_CHECKS = (
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
 )
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
 
@@ -98,28 +98,6 @@ def _told_where(host: str, port: int, option: str) -> Iterator[None]:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
-
-
-def version_info() -> bytes:
-    """The body of /version."""
-    return orjson.dumps(
-        {
-            "major": "1",
-            "minor": "35",
-            "emulationMajor": "1",
-            "emulationMinor": "35",
-            "minCompatibilityMajor": "1",
-            "minCompatibilityMinor": "34",
-            "gitVersion": f"v1.35.0+kubecore-{_native.__version__}",
-            "gitCommit": "",
-            "gitTreeState": "clean",
-            "buildDate": "1970-01-01T00:00:00Z",
-            "goVersion": "none",
-            "compiler": "rustc",
-            "platform": f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
-        },
-        option=orjson.OPT_INDENT_2,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +131,7 @@ class APIServerConfig:
     min_request_timeout: float = 1800.0
     """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
+    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
 
 
 def _follow(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -230,7 +209,9 @@ class APIServer:
         self.scheme = enablement.served(dict(self.config.runtime_config))
         self.cacher = Cacher()
         self.cacher.register_all(self.scheme, SELECTABLE)
-        self.storage = LMDBStorage(self.config.data_dir / "storage", self.clock, self.cacher, self.config.storage)
+        self._sealing = Sealing(self.config.encryption, self.clock)
+        directory, rules = self.config.data_dir / "storage", self._sealing.rules
+        self.storage = LMDBStorage(directory, self.clock, self.cacher, self.config.storage, encryption=rules)
         self._started.append("storage")
         self._definitions = await serving.stored_definitions(self.storage)
         for definition in self._definitions:
@@ -280,7 +261,7 @@ class APIServer:
         self._started.append("hub")
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry, self.authorizer)
-        self._reading = Reading(self.registry, self.hub)
+        self._reading = Reading(self.registry, self.hub, self.authorizer)
         kubelets = self._kubelets()
         self._logs = PodLogs(self.registry, kubelets)
         connecting = Connecting(self.registry, self._writing)
@@ -321,7 +302,8 @@ class APIServer:
         controller = DefinitionController(self.registry, self.custom, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
-        self._followers += [_follow(one, "followed file") for one in self.access.followers()]
+        self._followed = self.access.follow() + self._sealing.follow(self.storage)
+        self._followers += [_follow(file.run(), "followed file") for file in self._followed]
         self._started.append("definitions")
 
     def _plugins(self) -> list[Plugin]:
@@ -442,6 +424,11 @@ class APIServer:
 
     async def wait_ready(self) -> None:
         await self._ready.wait()
+
+    async def look(self) -> None:
+        """Takes notice of files that have changed now and not a moment later."""
+        for file in self._followed:
+            await file.look()
 
     def transport_for(self, user: _native.UserInfo) -> LocalTransport:
         """In-process requests as any identity, through the same chain."""

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.cli import logs, options
+from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import (
     AdmissionControlConfigFile,
     DisableAdmissionPlugins,
     EnableAdmissionPlugins,
 )
-from kubecore.cli.authentication_options import authentication_options
-from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import (
     AllowedSysctls,
@@ -112,8 +110,7 @@ def run_component(
     raise typer.Exit(run_on_loop(_until_signal(work)))
 
 
-@authentication_options
-@authorization_options
+@access_options
 def apiserver(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
@@ -123,8 +120,7 @@ def apiserver(
         int | None, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one. Without it: no gRPC.")
     ] = None,
     *,
-    authentication: AuthenticationOptions,
-    authorization: AuthorizationFlags,
+    access: Access,
     enable_admission_plugins: EnableAdmissionPlugins = "",
     disable_admission_plugins: DisableAdmissionPlugins = "",
     admission_control_config_file: AdmissionControlConfigFile = None,
@@ -160,9 +156,7 @@ def apiserver(
         secure_port=secure_port,
         insecure_port=insecure_port,
         grpc_port=grpc_port,
-        authentication=authentication,
-        authorization_modes=authorization.modes,
-        authorization=authorization.options,
+        **access,
         admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
         runtime_config=options.settings(runtime_config),
         service_cidr=service_cluster_ip_range,

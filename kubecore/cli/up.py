@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.cli import logs, open_files, options
+from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import (
     AdmissionControlConfigFile,
     DisableAdmissionPlugins,
     EnableAdmissionPlugins,
 )
-from kubecore.cli.authentication_options import authentication_options
-from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
@@ -145,8 +143,7 @@ def _to_come(sentence: str) -> Any:
     return typer.Option(callback=options.not_yet(sentence), hidden=True)
 
 
-@authentication_options
-@authorization_options
+@access_options
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: SecurePort = 6443,
@@ -164,8 +161,7 @@ def up(
     ipvs_scheduler: IpvsScheduler = "rr",
     load_balancer_cidr: LoadBalancerCIDR = "",
     *,
-    authentication: AuthenticationOptions,
-    authorization: AuthorizationFlags,
+    access: Access,
     enable_admission_plugins: EnableAdmissionPlugins = "",
     disable_admission_plugins: DisableAdmissionPlugins = "",
     admission_control_config_file: AdmissionControlConfigFile = None,
@@ -203,9 +199,7 @@ def up(
         proxy_mode=proxy_mode.value,
         ipvs_scheduler=ipvs_scheduler,
         load_balancer_ranges=options.split(load_balancer_cidr),
-        authentication=authentication,
-        authorization_modes=authorization.modes,
-        authorization=authorization.options,
+        **access,
         admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,

@@ -199,6 +199,21 @@ impl Asked {
     }
 }
 
+/// RBAC's policy at one time.
+#[pyclass(frozen, module = "kubecore._native")]
+struct PolicySeen {
+    store: Arc<rbac::PolicyStore>,
+    seen: Arc<rbac::Policy>,
+}
+
+#[pymethods]
+impl PolicySeen {
+    #[getter]
+    fn current(&self) -> bool {
+        Arc::ptr_eq(&self.store.current(), &self.seen)
+    }
+}
+
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Authorizer(pub Arc<CoreAuthorizer>);
 
@@ -261,6 +276,12 @@ impl Authorizer {
         })
     }
 
+    fn policy(&self) -> PolicySeen {
+        let store = self.0.policy().clone();
+        let seen = Arc::clone(&store.current());
+        PolicySeen { store, seen }
+    }
+
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> PyResult<(Vec<u8>, Vec<String>)> {
         let (rules, errors) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
         Ok((serde_json::to_vec(&rules).map_err(value_error)?, errors))
@@ -276,5 +297,6 @@ impl Authorizer {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<UserInfo>()?;
     module.add_class::<Authenticator>()?;
+    module.add_class::<PolicySeen>()?;
     module.add_class::<Authorizer>()
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use kubecore_core::clock::Clock as CoreClock;
+use kubecore_store::encryption::{Encryption, Kind as Provider};
 use kubecore_store::{
     Answer, Event, Host, Kind, Level, Limits, OpenError, Read, Refusal, Store as Core, Ticket, Work, Write,
 };
 use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
@@ -38,6 +40,23 @@ impl Ticket for Waiting {
     fn value(&self) -> (&[u8], &[u8]) {
         self.value.as_ref().map_or((b"", b""), |(head, tail)| (head, tail))
     }
+}
+
+/// A prefix of keys, and providers in order: kind, and keys with their secrets.
+type PyRule = (String, Vec<(String, Vec<(String, Vec<u8>)>)>);
+
+fn sealing(rules: Vec<PyRule>) -> PyResult<Encryption> {
+    let wrong = |why: String| PyValueError::new_err(why);
+    let mut made = Vec::new();
+    for (prefix, providers) in rules {
+        let mut known = Vec::new();
+        for (kind, keys) in providers {
+            let kind = Provider::named(&kind).ok_or_else(|| wrong(format!("no provider {kind}")))?;
+            known.push((kind, keys));
+        }
+        made.push((prefix, known));
+    }
+    Encryption::new(made).map_err(wrong)
 }
 
 type Answers = Vec<(Waiting, Answer)>;
@@ -192,7 +211,7 @@ impl Store {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (directory, event_loop, sink, *, clock, max_events, min_events, max_age, sync))]
+    #[pyo3(signature = (directory, event_loop, sink, *, clock, max_events, min_events, max_age, sync, encryption))]
     #[allow(clippy::too_many_arguments)] // limits, by their names
     fn new(
         py: Python<'_>,
@@ -204,6 +223,7 @@ impl Store {
         min_events: u64,
         max_age: f64,
         sync: bool,
+        encryption: Vec<PyRule>,
     ) -> PyResult<Self> {
         let sink = match sink.cast::<Feed>() {
             Ok(feed) => Sink::Feed(Arc::clone(&feed.get().router)),
@@ -217,7 +237,8 @@ impl Store {
         });
         let host = LoopHost { outbox: Arc::clone(&outbox), sink, clock: clock.core.clone() };
         let limits = Limits { max_events, min_events, max_age, sync };
-        let opened = released(py, || Core::open(&directory, limits, host))?;
+        let encryption = sealing(encryption)?;
+        let opened = released(py, || Core::open(&directory, limits, encryption, host))?;
         let core = opened.map_err(|error| unusable(py, &directory, error))?;
         let (burst, closed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { core, outbox, event_loop, burst, closed })
@@ -260,6 +281,11 @@ impl Store {
 
     fn compact(slf: &Bound<'_, Self>, revision: u64) -> PyResult<Py<Pending>> {
         Self::submit(slf, Work::Compact(revision), None)
+    }
+
+    /// Values are sealed so from now on, also those that are there.
+    fn encrypt(slf: &Bound<'_, Self>, encryption: Vec<PyRule>) -> PyResult<Py<Pending>> {
+        Self::submit(slf, Work::Encrypt(Arc::new(sealing(encryption)?)), None)
     }
 
     /// Takes no more work; done when everything that was handed over is, and the file is closed.
@@ -353,6 +379,7 @@ fn unusable(py: Python<'_>, directory: &Path, error: OpenError) -> PyErr {
             format!("no space left on the file system of {place}: make room there, or choose another place")
         }
         OpenError::Unreadable(why) => format!("{place} is damaged or not a kubecore data directory: {why}"),
+        OpenError::Sealed(why) => format!("what is encrypted in {place} cannot be read: {why}"),
         OpenError::Unmarked => format!("{place} holds a database without kubecore's format mark"),
         OpenError::Format { found, known } => {
             format!("{place} is of format '{found}', this kubecore reads '{known}'")

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.conditions import Question
     from kubecore.apiserver.registry.strategy import User
 
-__all__ = ["Attributes", "Authorizer", "Decision", "Mode", "Opinion", "Unanswered", "WebhookMode", "forbidden"]
+__all__ = [
+    "Attributes",
+    "Authorizer",
+    "Decision",
+    "HeldRight",
+    "Mode",
+    "Opinion",
+    "Unanswered",
+    "WebhookMode",
+    "forbidden",
+]
 
 T = TypeVar("T")
 
@@ -129,6 +139,10 @@ class Authorizer:
         if not allowed:
             raise forbidden(user, attributes, reason)
 
+    def held(self, user: UserInfo, attributes: Attributes) -> HeldRight:
+        """For who has just been allowed something that lasts."""
+        return HeldRight(self, self._native, user, attributes)
+
     def answer(self, user: User, question: Question) -> tuple[bool, str]:
         """As `authorize`, of an expression's question."""
         verb, path, group, resource, subresource, namespace, name, fields, labels = question
@@ -180,6 +194,26 @@ class Authorizer:
             return Opinion(True) if self._native.abac_allows(user, attributes) else Opinion(None, "No policy matched.")
         python = self._python.get(mode)
         return Opinion(None) if python is None else Opinion(*python.authorize(user, attributes))
+
+
+class HeldRight:
+    """The right by which a watch goes on: looked at again when the policy has become another one."""
+
+    def __init__(
+        self, authorizer: Authorizer, native: _native.Authorizer, user: UserInfo, attributes: Attributes
+    ) -> None:
+        self._authorizer = authorizer
+        self._native = native
+        self._asked = (user, attributes)
+        self._seen = native.policy()
+
+    async def has_lapsed(self) -> bool:
+        """Before anything more is told. A mode that fails takes no right away."""
+        if self._seen.current:
+            return False
+        self._seen = self._native.policy()
+        decision = await self._authorizer.decide(*self._asked)
+        return not (decision.allowed or decision.error)
 
 
 def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> errors.StatusError:

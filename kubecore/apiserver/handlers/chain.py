@@ -117,6 +117,9 @@ class Handlers:
         if served.resource.namespaced and not request.namespace and "list" not in served.resource.verbs:
             # Nothing is there beside what is in namespaces.
             raise errors.no_such_path()
+        if not served.resource.namespaced and _is_within(request, served.resource.key):
+            # Whoever may do everything in a namespace may not therefore reach what is in none.
+            raise errors.no_such_path()
         subresource, verb = request.subresource, request.verb
         if subresource and subresource != "proxy" and _goes_on(request):
             raise errors.no_such_path()
@@ -191,6 +194,13 @@ class Handlers:
             raise errors.no_such_path()
         if verb not in found.verbs or verb not in ("get", "update", "patch"):
             raise errors.method_not_allowed()
+
+
+def _is_within(request: Request, resource_key: str) -> bool:
+    """Whether the path leads through a namespace. That of a Namespace does not, though it names one."""
+    if not request.namespace:
+        return False
+    return resource_key != "namespaces" or f"/namespaces/{request.namespace}/namespaces" in request.path
 
 
 def _goes_on(request: Request) -> bool:

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors, protobuf
+from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
@@ -15,6 +16,7 @@ from kubecore.apiserver.handlers.versions import check_fields, events_in_own_ver
 from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
     from kubecore.apiserver.handlers.watching import Watch, WatchHub
     from kubecore.apiserver.registry.registry import Registry
 
@@ -25,8 +27,9 @@ _MIN_WATCH_SECONDS = 1800
 class Reading:
     """get, list and watch in forms that Python makes."""
 
-    def __init__(self, registry: Registry, hub: WatchHub) -> None:
+    def __init__(self, registry: Registry, hub: WatchHub, authorizer: Authorizer) -> None:
         self._registry = registry
+        self._authorizer = authorizer
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,6 +63,8 @@ class Reading:
         if media is None:
             raise errors.not_acceptable(list(_STREAMED))
         check_fields(served, request.query)
+        assert request.user is not None
+        right = self._authorizer.held(request.user, attributes_of(request))
         watch = self._hub.query(key, request.query, _namespace(request, served), request.name)
         stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
@@ -70,7 +75,7 @@ class Reading:
 
         async def run() -> None:
             try:
-                await self._stream(watch, stream, request, served)
+                await self._stream(watch, right, stream, request, served)
             finally:
                 timer.cancel()
                 stream.close()
@@ -79,9 +84,11 @@ class Reading:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _stream(self, watch: Watch, stream: Stream, request: Request, served: Served) -> None:
+    async def _stream(self, watch: Watch, right: HeldRight, stream: Stream, request: Request, served: Served) -> None:
         first = True
         async for batch in watch.batches():
+            if await right.has_lapsed():
+                return
             batch = await events_in_own_version(served, batch)
             lines = []
             # Ages in a Table are those of the moment it is made.

@@ -21,6 +21,7 @@ from kubecore.clock import native_clock
 from kubecore.held_directory import DirectoryInUse, HeldDirectory
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.storage.encryption import Rule
     from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,16 @@ class LMDBStorage:
     the writer thread.
     """
 
-    def __init__(self, directory: Path, clock: Clock, sink: EventSink, config: LMDBConfig | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        sink: EventSink,
+        config: LMDBConfig | None = None,
+        *,
+        encryption: Sequence[Rule] = (),
+    ) -> None:
+        """`encryption` are prefixes of keys and the providers by which their values are sealed in the file."""
         limits = config or LMDBConfig()
         self._loop = asyncio.get_running_loop()
         self._held = _hold(directory)
@@ -58,6 +68,7 @@ class LMDBStorage:
                 min_events=limits.min_events,
                 max_age=limits.max_age,
                 sync=limits.sync,
+                encryption=encryption,
             )
         except BaseException:
             self._held.release()
@@ -86,6 +97,10 @@ class LMDBStorage:
 
     def compact(self, revision: int) -> Awaitable[None]:
         return self._native.compact(revision)
+
+    def encrypt(self, encryption: Sequence[Rule]) -> Awaitable[None]:
+        """Values are sealed so from now on; done when those that are there are, too. Raises StorageError."""
+        return self._native.encrypt(encryption)
 
     def hold(self) -> None:
         self._native.hold()

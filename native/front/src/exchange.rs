@@ -45,21 +45,7 @@ impl Exchange {
 
     /// What is to be authorized.
     pub fn attributes(&self) -> Attributes<'_> {
-        let info = &self.info;
-        if !info.is_resource() {
-            return Attributes { verb: info.verb(), path: info.path(), ..Attributes::default() };
-        }
-        Attributes {
-            verb: info.verb(),
-            group: info.group(),
-            version: info.version(),
-            resource: info.resource(),
-            subresource: info.subresource(),
-            namespace: info.namespace(),
-            name: info.named(),
-            path: info.path(),
-            is_resource: true,
-        }
+        attributes_of(&self.info)
     }
 
     /// What is selected of a collection, as the client wrote it.
@@ -81,5 +67,23 @@ impl Exchange {
     /// Asks for another protocol on this connection.
     pub fn wants_upgrade(&self) -> bool {
         self.headers.contains_key(header::UPGRADE)
+    }
+}
+
+/// What is to be authorized of a request.
+pub fn attributes_of(info: &RequestInfo) -> Attributes<'_> {
+    if !info.is_resource() {
+        return Attributes { verb: info.verb(), path: info.path(), ..Attributes::default() };
+    }
+    Attributes {
+        verb: info.verb(),
+        group: info.group(),
+        version: info.version(),
+        resource: info.resource(),
+        subresource: info.subresource(),
+        namespace: info.namespace(),
+        name: info.named(),
+        path: info.path(),
+        is_resource: true,
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Method, Response};
+use kubecore_core::authn::UserInfo;
 use kubecore_core::protobuf::{self, ProtobufMetadata};
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{PartialMetadata, ReadOptions, Transcoder, check_get};
 use rand::Rng;
 
 use crate::accept::{ACCEPTED, ACCEPTED_STREAMS, Form, negotiate};
+use crate::authz::HeldRight;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::lifespan::Phase;
@@ -24,7 +26,11 @@ const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static(protobuf::STREAM_C
 
 impl Server {
     /// The answer to a read that the cache can give; None hands it to Python.
-    pub(crate) fn read(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
+    pub(crate) fn read(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        user: Option<&Arc<UserInfo>>,
+    ) -> Option<Response<Body>> {
         if exchange.method != Method::GET {
             return None;
         }
@@ -55,7 +61,7 @@ impl Server {
         let answered = match verb {
             "get" => self.get(exchange, &route, &*transcoder, form),
             "list" => self.list(exchange, &route, &*transcoder, form),
-            _ => self.watch(exchange, &route, transcoder, form),
+            _ => self.watch((exchange, user), &route, transcoder, form),
         };
         let mut response =
             answered.unwrap_or_else(|status| self.render(exchange, refusal_to(exchange, &status)));
@@ -106,7 +112,7 @@ impl Server {
 
     fn watch(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        (exchange, user): (&Exchange, Option<&Arc<UserInfo>>),
         route: &Route,
         transcoder: Arc<dyn Transcoder>,
         form: Form,
@@ -122,7 +128,12 @@ impl Server {
             0 => self.limits.min_watch.mul_f64(rand::rng().random_range(1.0..2.0)),
             seconds => Duration::from_secs(seconds),
         };
-        let mut response = response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks)), form);
+        let right = user.map(|user| {
+            let (info, selectors) = (exchange.info.clone(), exchange.selectors());
+            HeldRight::new(self.authorizer.clone(), user.clone(), info, selectors)
+        });
+        let mut response =
+            response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks, right)), form);
         if form.is_protobuf() {
             response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
         }

@@ -197,7 +197,7 @@ impl Server {
                     response
                 }));
             }
-            if let Some(response) = self.serve_here(&exchange) {
+            if let Some(response) = self.serve_here(&exchange, decisions.user.as_ref()) {
                 return self.finish(&exchange, response);
             }
         }
@@ -219,8 +219,12 @@ impl Server {
     }
 
     /// What is answered without Python; None when it is not ours.
-    fn serve_here(self: &Arc<Self>, exchange: &Exchange) -> Option<Response<Body>> {
-        if exchange.info.is_resource() { self.read(exchange) } else { self.builtin(exchange) }
+    fn serve_here(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        user: Option<&Arc<UserInfo>>,
+    ) -> Option<Response<Body>> {
+        if exchange.info.is_resource() { self.read(exchange, user) } else { self.builtin(exchange) }
     }
 
     fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
@@ -330,7 +334,7 @@ impl Server {
                         if self.asks_metrics(exchange) {
                             return self.clone().metrics_answer().await;
                         }
-                        if let Some(response) = self.serve_here(exchange) {
+                        if let Some(response) = self.serve_here(exchange, decisions.user.as_ref()) {
                             return response;
                         }
                     }

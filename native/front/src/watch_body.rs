@@ -1,4 +1,5 @@
-//! The body of a watch: batches of frames until its time is up, the server stops, or the watcher ends.
+//! The body of a watch: batches of frames until its time is up, the right to it is lost, the server stops, or the
+//! watcher ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use kubecore_core::clock::Clock;
 use kubecore_core::watch_cache::Watcher;
 use rand::Rng;
 
+use crate::authz::HeldRight;
 use crate::body::{BodyError, Pieces};
 use crate::lifespan::Phase;
 use crate::metrics::Gauge;
@@ -18,8 +20,9 @@ use crate::server::Server;
 
 /// Events taken from the cache at once.
 const BATCH: usize = 512;
-/// How often a client that wants bookmarks is told the revision reached; as apiserver's cacher.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How often a client that wants bookmarks is told the revision reached; as apiserver's cacher. So often is looked,
+/// too, whether it may still watch, if nothing happens meanwhile.
+const TICK: Duration = Duration::from_secs(60);
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -28,14 +31,22 @@ pub struct WatchBody {
     clock: Clock,
     /// Completes when the time is up or the server stops.
     end: Timer,
-    bookmark: Option<Timer>,
+    tick: Timer,
+    bookmarks: bool,
+    right: Option<HeldRight>,
     ended: bool,
     /// Counts the watch as open while it lives.
     _open: Gauge,
 }
 
 impl WatchBody {
-    pub fn new(server: &Arc<Server>, watcher: Watcher, lasts: Duration, bookmarks: bool) -> Self {
+    pub fn new(
+        server: &Arc<Server>,
+        watcher: Watcher,
+        lasts: Duration,
+        bookmarks: bool,
+        right: Option<HeldRight>,
+    ) -> Self {
         let clock = server.clock.clone();
         let (time, mut phase) = (sleep(&clock, lasts), server.phase.subscribe());
         let end = async move {
@@ -47,7 +58,9 @@ impl WatchBody {
         Self {
             watcher,
             end: Box::pin(end),
-            bookmark: bookmarks.then(|| next_bookmark(&clock)),
+            tick: next_tick(&clock),
+            bookmarks,
+            right,
             clock,
             ended: false,
             _open: server.metrics.open_watch(),
@@ -58,7 +71,7 @@ impl WatchBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
-        if self.ended || self.end.as_mut().poll(cx).is_ready() {
+        if self.ended || self.end.as_mut().poll(cx).is_ready() || self.has_lapsed() {
             self.ended = true;
             return Poll::Ready(None);
         }
@@ -72,22 +85,25 @@ impl WatchBody {
             }
             Poll::Pending => {}
         }
-        while let Some(timer) = &mut self.bookmark {
-            if timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-            self.bookmark = Some(next_bookmark(&self.clock));
-            if let Some(frame) = self.watcher.bookmark() {
+        while self.tick.as_mut().poll(cx).is_ready() {
+            self.tick = next_tick(&self.clock);
+            if self.bookmarks
+                && let Some(frame) = self.watcher.bookmark()
+            {
                 return Poll::Ready(Some(Ok(Frame::data(Pieces::one(frame)))));
             }
         }
         Poll::Pending
     }
+
+    fn has_lapsed(&mut self) -> bool {
+        self.right.as_mut().is_some_and(HeldRight::has_lapsed)
+    }
 }
 
 /// A quarter of spread, so that watches opened together are not told together.
-fn next_bookmark(clock: &Clock) -> Timer {
-    sleep(clock, BOOKMARK_EVERY.mul_f64(rand::rng().random_range(0.75..1.25)))
+fn next_tick(clock: &Clock) -> Timer {
+    sleep(clock, TICK.mul_f64(rand::rng().random_range(0.75..1.25)))
 }
 
 /// By the clock: in virtual time when it is virtual.

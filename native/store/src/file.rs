@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
+use crate::encryption::Encryption;
 use crate::layout;
 
 pub(crate) type Db = Database<Bytes, Bytes>;
@@ -91,6 +93,7 @@ pub struct LogFile {
     pub(crate) current: Db,
     pub(crate) log: Db,
     pub(crate) meta: Db,
+    pub(crate) encryption: Arc<Encryption>,
 }
 
 /// Why a directory's file cannot be used.
@@ -99,6 +102,8 @@ pub enum OpenError {
     NoRoom,
     /// Damaged, or no database at all.
     Unreadable(String),
+    /// A value that no key opens, or that cannot be sealed.
+    Sealed(String),
     /// A database, but not ours.
     Unmarked,
     Format {
@@ -148,7 +153,7 @@ impl LogFile {
         let log = env.create_database(&mut txn, Some(layout::LOG))?;
         let meta = env.create_database(&mut txn, Some(layout::META))?;
         txn.commit()?;
-        Ok(Self { env, current, log, meta })
+        Ok(Self { env, current, log, meta, encryption: Arc::default() })
     }
 
     /// The format mark, None where there is none.

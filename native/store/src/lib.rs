@@ -2,10 +2,12 @@
 //! grows.
 
 mod compaction;
+pub mod encryption;
 mod file;
 mod layout;
 mod operation;
 mod reading;
+mod resealing;
 mod writer;
 mod writing;
 

@@ -1,6 +1,10 @@
 //! What the writer is asked for, and what it answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::encryption::Encryption;
 
 /// What an answer is told by. That of a write holds its value: the stored bytes are head + revision in decimal + tail.
 pub trait Ticket: Send + 'static {
@@ -47,6 +51,8 @@ pub enum Work {
     Write(Write),
     Read(Read),
     Compact(u64),
+    /// Values are sealed so from now on, also those that are there.
+    Encrypt(Arc<Encryption>),
     /// The last there is: the thread ends when it is answered.
     Stop,
 }

@@ -1,5 +1,6 @@
 //! Reads, each within a transaction of its own: nothing is written meanwhile, since the same thread does both.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Bound;
 
@@ -9,6 +10,7 @@ use heed::{RoTxn, WithoutTls};
 use crate::file::{Failure, LogFile, Outcome};
 use crate::layout::{self, Current, Logged};
 use crate::operation::{Answer, Entry, Event, Page, Read, Refusal};
+use crate::resealing::sealed;
 use crate::writing::Standing;
 
 impl LogFile {
@@ -37,7 +39,7 @@ impl LogFile {
         let txn = self.env.read_txn()?;
         let Some(raw) = self.current.get(&txn, key.as_bytes())? else { return Ok(Answer::Nothing) };
         let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
-        let value = Bytes::copy_from_slice(self.value(&txn, found)?);
+        let value = self.opened(key.as_bytes(), self.value(&txn, found)?)?;
         Ok(Answer::Stored { revision: found.revision, value })
     }
 
@@ -73,11 +75,11 @@ impl LogFile {
             }
             let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
             if found.revision <= at {
-                entries.push(entry(key, found.revision, self.value(&txn, found)?)?);
+                entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
             }
         }
         for &(key, previous) in replaced.iter().filter(|(key, previous)| *previous != 0 && *key >= begin) {
-            entries.push(entry(key, previous, self.logged(&txn, previous)?.value)?);
+            entries.push(self.entry(key, previous, self.logged(&txn, previous)?.value)?);
         }
         if !replaced.is_empty() {
             entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -117,11 +119,22 @@ impl LogFile {
                 deleted: found.deleted,
                 key: text(found.key)?,
                 revision: layout::decode_number(revision),
-                value: Bytes::copy_from_slice(found.value),
+                value: self.opened(found.key, found.value)?,
                 previous: found.previous,
             });
         }
         Ok(events)
+    }
+
+    fn entry(&self, key: &[u8], revision: u64, stored: &[u8]) -> Outcome<Entry> {
+        Ok(Entry { key: text(key)?, revision, value: self.opened(key, stored)? })
+    }
+
+    fn opened(&self, key: &[u8], stored: &[u8]) -> Outcome<Bytes> {
+        match self.encryption.open(key, stored).map_err(|why| sealed(key, &why))? {
+            Cow::Borrowed(value) => Ok(Bytes::copy_from_slice(value)),
+            Cow::Owned(value) => Ok(value.into()),
+        }
     }
 
     /// The last revision in (low, high] committed before `time` (unix seconds), else `low`; times never fall along the
@@ -141,10 +154,6 @@ impl LogFile {
         }
         Ok(low)
     }
-}
-
-fn entry(key: &[u8], revision: u64, value: &[u8]) -> Outcome<Entry> {
-    Ok(Entry { key: text(key)?, revision, value: Bytes::copy_from_slice(value) })
 }
 
 fn text(key: &[u8]) -> Outcome<String> {

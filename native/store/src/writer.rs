@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::compaction::Compaction;
+use crate::encryption::Encryption;
 use crate::file::{Failure, LogFile, OpenError, Outcome};
 use crate::operation::{Answer, Event, Kind, Refusal, Ticket, Work};
 use crate::writing::{Standing, Valued, Written};
@@ -77,9 +78,18 @@ pub struct Store<T> {
 
 impl<T: Ticket> Store<T> {
     /// The directory must be there, and nobody else use it.
-    pub fn open<H: Host<Ticket = T>>(directory: &Path, limits: Limits, host: H) -> Result<Self, OpenError> {
-        let file = LogFile::open(directory, limits.sync)?;
+    pub fn open<H: Host<Ticket = T>>(
+        directory: &Path,
+        limits: Limits,
+        encryption: Encryption,
+        host: H,
+    ) -> Result<Self, OpenError> {
+        let mut file = LogFile::open(directory, limits.sync)?;
         let told = |failure: Failure| OpenError::Unreadable(failure.told(directory));
+        if !encryption.is_empty() {
+            file.encrypt(Arc::new(encryption))
+                .map_err(|failure| OpenError::Sealed(failure.told(directory)))?;
+        }
         let (revision, compacted) = file.revisions().map_err(told)?;
         let shared = Arc::new(Shared::default());
         shared.revision.store(revision, Ordering::Release);
@@ -217,6 +227,10 @@ impl<H: Host> Writer<H> {
                     read.unwrap_or_else(|failure| self.failed(&failure))
                 }
                 Work::Compact(revision) => self.compact(revision),
+                Work::Encrypt(encryption) => {
+                    let done = self.file.encrypt(encryption);
+                    done.map_or_else(|failure| self.failed(&failure), |()| Answer::Nothing)
+                }
                 Work::Write(_) | Work::Stop => Answer::Nothing,
             });
         }

@@ -8,6 +8,7 @@ use heed::{PutFlags, RwTxn};
 use crate::file::{Failure, LogFile, Outcome};
 use crate::layout::{self, Current, Logged, MAX_KEY_BYTES};
 use crate::operation::{Kind, Refusal, Write};
+use crate::resealing::sealed;
 
 /// Where the store stands before a batch.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,7 @@ impl LogFile {
         }
         let revision = standing.revision + 1;
         let value = rendered(head, revision, tail);
+        let stored = self.encryption.seal(key, &value).map_err(|why| sealed(key, &why))?;
         let deleted = write.kind == Kind::Delete;
         if deleted {
             self.current.delete(txn, key)?;
@@ -96,7 +98,7 @@ impl LogFile {
             let put = Current { revision, created, value: b"" };
             self.current.put_reserved(txn, key, put.length(), |space| put.write(space))?;
         }
-        Logged { deleted, time: now, previous, key, value: &value }.encode(record);
+        Logged { deleted, time: now, previous, key, value: &stored }.encode(record);
         self.log.put_with_flags(txn, PutFlags::APPEND, &layout::number(revision), record)?;
         Ok(Ok(Written { revision, previous, value: value.into() }))
     }

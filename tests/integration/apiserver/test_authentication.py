@@ -206,7 +206,7 @@ async def test_a_given_ca_counts_until_its_file_says_something_else(tmp_path: Pa
         assert (await whoami(jane))[1]["username"] == "jane"
         assert (await whoami(john))[0] == 401
         file.write_bytes(second.certificate)
-        await server.access.look()
+        await server.look()
         assert (await whoami(john))[1]["username"] == "john"
         assert (await whoami(jane))[0] == 401
         assert (await whoami(own))[1]["username"] == "own"

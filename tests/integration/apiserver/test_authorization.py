@@ -265,5 +265,5 @@ async def test_another_configuration_is_in_force_without_a_restart(tmp_path: Pat
         async with served(tmp_path, authorization=options) as server, http_of(server, tmp_path, "jane") as jane:
             assert (await jane.call("GET", PODS)).status == 403
             write_configuration(place, RBAC, authorizer("it", file))
-            await server.access.look()
+            await server.look()
             assert (await jane.call("GET", PODS)).status == 200

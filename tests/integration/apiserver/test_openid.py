@@ -165,10 +165,10 @@ async def test_another_configuration_counts_once_its_issuers_answer(issuer: Open
         other = {"username": {"claim": "sub", "prefix": "other:"}}
         issuer.says = "https://elsewhere.example.com"
         by_file(issuer, file, claimMappings=other)
-        await server.access.look()
+        await server.look()
         assert (await who(server, tmp_path, jane))["username"] == "oidc:jane"
         issuer.says = ""
-        await server.access.look()
+        await server.look()
         assert (await who(server, tmp_path, jane))["username"] == "other:jane"
 
 

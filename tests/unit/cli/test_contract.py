@@ -45,6 +45,8 @@ OF_CONTROLLERS = {
     "--resource-quota-sync-period",
 }
 OF_ACCESS = {
+    "--encryption-provider-config",
+    "--encryption-provider-config-automatic-reload",
     "--anonymous-auth",
     "--client-ca-file",
     "--token-auth-file",
@@ -205,6 +207,7 @@ def test_the_version_is_one_line(argument: str) -> None:
             "apiserver --authentication-config /dev/null --oidc-issuer-url https://x --oidc-client-id us",
             "authentication-config file and oidc-* flags are mutually exclusive",
         ),
+        ("up --encryption-provider-config-automatic-reload", "must be set with --encryption-provider-config"),
         ("apiserver --token-auth-file /nowhere", "File '/nowhere' does not exist"),
         ("apiserver --requestheader-username-headers a,,b", "empty value in the list"),
         (

@@ -1,6 +1,7 @@
 //! The authorization modes in turn; what is decided here never waits for Python.
 
 mod abac;
+mod held;
 mod opinions;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use kubecore_core::clock::Clock;
 use kubecore_core::rbac::{Attributes, Decision, PolicyStore};
 
 pub use abac::Policy as AbacPolicy;
+pub use held::HeldRight;
 pub use opinions::{Opinion, Selectors};
 use opinions::{Opinions, Question};
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use kubecore_store::encryption::Encryption;
 use kubecore_store::{Answer, Event, Host, Kind, Level, Limits, Read, Store, Ticket, Work, Write};
 use parking_lot::Mutex;
 
@@ -77,8 +78,12 @@ pub struct Asked {
 
 impl Asked {
     pub fn open(directory: &Path, limits: Limits) -> Self {
+        Self::open_sealed(directory, limits, Encryption::default())
+    }
+
+    pub fn open_sealed(directory: &Path, limits: Limits, encryption: Encryption) -> Self {
         let host = TestHost::default();
-        let store = Store::open(directory, limits, host.clone()).unwrap();
+        let store = Store::open(directory, limits, encryption, host.clone()).unwrap();
         Self { store, host }
     }
 

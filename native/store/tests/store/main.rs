@@ -1,5 +1,6 @@
 //! The store as its users see it.
 
 mod asking;
+mod encryption;
 mod model;
 mod writer;

@@ -6,6 +6,7 @@ use crate::asking::{Asked, LIMITS, TestHost, create, other, write};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use kubecore_store::encryption::Encryption;
 use kubecore_store::{Answer, Kind, Level, Limits, OpenError, Page, Refusal, Store, Work};
 
 fn revision(answer: &Answer) -> u64 {
@@ -181,7 +182,7 @@ fn a_file_that_is_none_is_refused() {
     for content in [&b"not a database".repeat(1000)[..], &[0; 8192]] {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("data.mdb"), content).unwrap();
-        let opened = Store::open(directory.path(), LIMITS, TestHost::default());
+        let opened = Store::open(directory.path(), LIMITS, Encryption::default(), TestHost::default());
         assert!(matches!(opened.map(|_| ()), Err(OpenError::Unreadable(_))));
     }
 }

@@ -1,0 +1,39 @@
+"""Who may ask, who may do what, what nobody reads in the file: shared by `kubecore up` and `kubecore apiserver`."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from kubecore.apiserver.authentication.options import AuthenticationOptions
+from kubecore.apiserver.authorization.options import AuthorizationOptions
+from kubecore.apiserver.storage.encryption import EncryptionOptions
+from kubecore.cli.authentication_options import authentication_options
+from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
+from kubecore.cli.encryption_options import encryption_options
+from kubecore.cli.option_groups import stands_for
+
+
+class Access(TypedDict):
+    """As the configurations of a server and of a cluster have it."""
+
+    authentication: AuthenticationOptions
+    authorization_modes: tuple[str, ...]
+    authorization: AuthorizationOptions
+    encryption: EncryptionOptions
+
+
+@encryption_options
+@authentication_options
+@authorization_options
+def _asked(
+    *, authorization: AuthorizationFlags, authentication: AuthenticationOptions, encryption: EncryptionOptions
+) -> Access:
+    return {
+        "authentication": authentication,
+        "authorization_modes": authorization.modes,
+        "authorization": authorization.options,
+        "encryption": encryption,
+    }
+
+
+access_options = stands_for("access", _asked)

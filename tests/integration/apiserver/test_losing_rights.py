@@ -1,0 +1,87 @@
+"""Rights that are given and taken while somebody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.server import APIServer
+from kubecore.client.transport import NO_QUERY
+
+from .conftest import Api, config_map
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_numbers = itertools.count()
+ROLES, BINDINGS = "rbac.authorization.k8s.io/v1/roles", "rbac.authorization.k8s.io/v1/rolebindings"
+MAPS = "v1/configmaps"
+
+
+async def grant(api: Api, user: str) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
+    assert (await api.create(ROLES, {"metadata": {"name": "reader"}, "rules": rules}))[0] == 201
+    subject = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}
+    role = {"kind": "Role", "apiGroup": "rbac.authorization.k8s.io", "name": "reader"}
+    binding = {"metadata": {"name": "reader"}, "subjects": [subject], "roleRef": role}
+    assert (await api.create(BINDINGS, binding))[0] == 201
+
+
+def somebody(server: APIServer, folder: Path) -> tuple[str, Http]:
+    name = f"user-{next(_numbers)}"
+    return name, Http(server, folder, pair=server.issue_client_certificate(name))
+
+
+async def test_a_right_counts_with_the_answer_to_who_gave_or_took_it(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    name, http = somebody(server, tmp_path)
+    async with http:
+        assert (await http.call("GET", api.path(MAPS))).status == 403
+        await grant(api, name)
+        assert (await http.call("GET", api.path(MAPS))).status == 200
+        await api.delete(BINDINGS, "reader")
+        assert (await http.call("GET", api.path(MAPS))).status == 403
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"])
+async def test_a_watch_whose_right_is_taken_tells_nothing_more(
+    server: APIServer, api: Api, tmp_path: Path, accept: str
+) -> None:
+    name, http = somebody(server, tmp_path)
+    await grant(api, name)
+    async with http, http.stream(f"{api.path(MAPS)}?watch=1", {"Accept": accept}) as answer, asyncio.timeout(60):
+        assert answer.status == 200
+        await api.create(MAPS, config_map("seen"))
+        first: Any = orjson.loads(await answer.content.readline())
+        assert first["type"] == "ADDED"
+        await api.delete(BINDINGS, "reader")
+        await api.create(MAPS, config_map("unseen"))
+        assert await answer.content.read() == b""
+
+
+async def test_a_watch_goes_on_while_other_rights_are_taken(server: APIServer, api: Api, tmp_path: Path) -> None:
+    name, http = somebody(server, tmp_path)
+    await grant(api, name)
+    assert (await api.create(ROLES, {"metadata": {"name": "other"}, "rules": []}))[0] == 201
+    async with http, http.stream(f"{api.path(MAPS)}?watch=1") as answer, asyncio.timeout(60):
+        await api.delete(ROLES, "other")
+        await api.create(MAPS, config_map("seen"))
+        assert orjson.loads(await answer.content.readline())["object"]["metadata"]["name"] == "seen"
+
+
+async def test_a_watch_in_process_and_by_grpc_ends_likewise(server: APIServer, api: Api) -> None:
+    name = f"user-{next(_numbers)}"
+    await grant(api, name)
+    watch = server.transport(username=name).watch(api.path(MAPS), query=NO_QUERY)
+    await api.create(MAPS, config_map("seen"))
+    assert [event.type for event in await anext(watch)] == ["ADDED"]
+    await api.delete(BINDINGS, "reader")
+    await api.create(MAPS, config_map("unseen"))
+    async with asyncio.timeout(60):
+        assert [batch async for batch in watch] == []
