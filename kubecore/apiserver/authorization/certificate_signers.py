@@ -18,6 +18,7 @@ from kubecore.apiserver.authorization.demanding import DemandingPlugin
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
@@ -95,18 +96,15 @@ class CertificateSubjectRestriction(Plugin):
             raise errors.forbidden(_GROUP, _PLURAL, ctx.name, detail)
 
 
-class ClusterTrustBundleAttest(Plugin):
+class ClusterTrustBundleAttest(DemandingPlugin):
     """Who writes the trust anchors of a signer may `attest` for it (upstream certificates/ctbattest)."""
 
     name = "ClusterTrustBundleAttest"
 
-    def __init__(self, authorizer: Authorizer) -> None:
-        self._authorizer = authorizer
-
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == f"{_BUNDLES}.{_GROUP}" and operation in (CREATE, UPDATE)
 
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         signer = ((obj or {}).get("spec") or {}).get("signerName") or ""
         if not signer or (old is not None and _collected(obj) == _collected(old)):
             return
