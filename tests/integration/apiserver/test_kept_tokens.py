@@ -35,7 +35,7 @@ async def keep(api: Api, name: str, token: str) -> None:
 
 
 async def user_of(api: Api, token: str) -> str:
-    _, review = await api.create(REVIEWS, {"spec": {"token": token}})
+    _, review = await Api(api.transport, "").create(REVIEWS, {"spec": {"token": token}})
     return str((review["status"].get("user") or {}).get("username", ""))
 
 

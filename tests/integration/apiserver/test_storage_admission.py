@@ -62,9 +62,10 @@ async def test_a_claim_that_names_no_class_gets_the_default_one(api: Api, cluste
     ],
 )
 async def test_what_may_be_in_use_is_protected_from_the_start(
-    api: Api, path: str, obj: dict[str, Any], finalizer: str
+    api: Api, cluster: Api, path: str, obj: dict[str, Any], finalizer: str
 ) -> None:
-    _, made = await api.create(path, {**obj, "metadata": {**obj["metadata"], "finalizers": ["a/b"]}})
+    where = api if path == CLAIMS else cluster
+    _, made = await where.create(path, {**obj, "metadata": {**obj["metadata"], "finalizers": ["a/b"]}})
     assert made["metadata"]["finalizers"] == ["a/b", finalizer]
 
 

@@ -75,13 +75,13 @@ async def test_a_binding_names_its_pod_and_namespace(api: Api) -> None:
     assert (status, refused["message"]) == (400, _OTHER_NAMESPACE)
 
 
-async def test_a_bound_pod_gets_the_labels_of_its_binding_and_of_its_nodes_place(api: Api) -> None:
+async def test_a_bound_pod_gets_the_labels_of_its_binding_and_of_its_nodes_place(api: Api, cluster: Api) -> None:
     zone = {
         "topology.kubernetes.io/zone": "z",
         "topology.kubernetes.io/region": "r",
         "topology.kubernetes.io/rack": "k",
     }
-    assert (await api.create("v1/nodes", {"metadata": {"name": "placed", "labels": zone}}))[0] == 201
+    assert (await cluster.create("v1/nodes", {"metadata": {"name": "placed", "labels": zone}}))[0] == 201
     await api.create(PODS, pod("p"))
     binding = {"metadata": {"name": "p", "labels": {"a": "b"}}, "target": {"kind": "Node", "name": "placed"}}
     assert (await api.call("POST", api.path(PODS, "p", "binding"), binding))[0] == 201
