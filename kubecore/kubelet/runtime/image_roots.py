@@ -67,8 +67,11 @@ def image_steps(
     for folder in ("/proc", "/sys", "/dev", "/etc"):
         steps += plan.make(folder, folder=True)
     steps += plan.system(own_processes=own_processes, privileged=privileged, shared_memory=shared_memory)
+    done: list[tuple[str, Mount]] = []
     for entry in sorted(mounts, key=lambda one: PurePosixPath(one.target).parts):
         target = plan.resolve(entry.target)
+        _check_within(target, done)
+        done.append((target, entry))
         if target == "/":
             raise mounting.MountFailure("a volume cannot be mounted at /")
         steps += plan.make(target, folder=mounting.is_folder(entry))
@@ -80,6 +83,19 @@ def image_steps(
     if read_only_root:
         steps.append(launching.read_only(plan.inside("")))
     return [*steps, launching.root(plan.inside(""))]
+
+
+def _check_within(target: str, mounted: Sequence[tuple[str, Mount]]) -> None:
+    """A mount point within a volume is made by way of what the volume holds, where a link may have been put to have it
+    made elsewhere. (What a memory volume holds cannot be seen from here.)"""
+    for outer, entry in mounted:
+        if not target.startswith(f"{outer}/"):
+            continue
+        path = entry.source / entry.sub_path
+        for part in PurePosixPath(target).relative_to(outer).parts:
+            path /= part
+            if path.is_symlink():
+                raise mounting.MountFailure(f"failed to mount at {target}: {part!r} is a link within a volume")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,18 @@ async def test_volumes_are_mounted_along_the_images_links_and_never_out_of_it(no
     assert not Path("/etc/data").exists()
 
 
+async def test_no_mount_point_is_made_by_way_of_a_link_in_a_volume(node: Node) -> None:
+    volume, outside = node.root / "volume", node.root / "outside"
+    volume.mkdir()
+    outside.mkdir()
+    (volume / "link").symlink_to(outside)
+    sandbox, _ = await node.sandbox()
+    mounts = (Mount(volume, "/data"), Mount(volume, "/data/link/deep"))
+    with pytest.raises(RuntimeFailure, match="'link' is a link within a volume"):
+        await node.start(sandbox, "true", mounts=mounts)
+    assert list(outside.iterdir()) == []
+
+
 async def test_it_has_processes_devices_and_names_of_its_own(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     said = await node.output(sandbox, "echo $$; cat /etc/hosts; hostname; echo x > /dev/null; ls /dev/shm /dev/fd")
