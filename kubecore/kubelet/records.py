@@ -152,6 +152,7 @@ def add_ephemeral(pod: Object, records: dict[str, ContainerRecord]) -> None:
 def _carry_over(record: ContainerRecord, reported: Object, *, alive: bool) -> None:
     state, last = reported.get("state") or {}, reported.get("lastState") or {}
     record.restart_count = reported.get("restartCount", 0)
+    record.image_id = reported.get("imageID", "")
     started_at = _time((state.get("running") or {}).get("startedAt"))
     if alive and started_at is not None:
         record.run(reported.get("containerID", "").rpartition("://")[2], started_at)
