@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use super::destination::Destination;
 use super::flow::{Protocol, ServiceKey};
 use super::persistence::Template;
 use super::service::VirtualService;
+
+/// How a connection counts; once it is over, not at all.
+const INACTIVE: u8 = 0;
+const ACTIVE: u8 = 1;
+const OVER: u8 = 2;
 
 /// One connection sent to a destination. Holding it keeps the destination's count; dropping it gives it back.
 #[derive(Debug)]
@@ -15,9 +21,9 @@ pub struct Connection {
     service: Arc<VirtualService>,
     destination: Arc<Destination>,
     template: Option<Arc<Template>>,
-    /// Counts as active; as inactive otherwise.
-    active: AtomicBool,
-    over: AtomicBool,
+    /// One word: whoever ends the connection gives back exactly what the last change of it has taken, and nothing is
+    /// taken behind the end.
+    counted: AtomicU8,
 }
 
 impl Connection {
@@ -33,7 +39,12 @@ impl Connection {
         if let Some(template) = &template {
             template.acquire();
         }
-        Self { service, destination, template, active: AtomicBool::new(active), over: AtomicBool::new(false) }
+        Self {
+            service,
+            destination,
+            template,
+            counted: AtomicU8::new(if active { ACTIVE } else { INACTIVE }),
+        }
     }
 
     pub fn destination(&self) -> &Arc<Destination> {
@@ -69,9 +80,10 @@ impl Connection {
         self.set_active(false);
     }
 
-    /// Whether it counts as active from here on; may be told by several threads.
+    /// Whether it counts as active from here on; may be told by several threads, and when it is over.
     pub(super) fn set_active(&self, active: bool) {
-        if self.active.swap(active, Relaxed) != active {
+        let (before, after) = if active { (INACTIVE, ACTIVE) } else { (ACTIVE, INACTIVE) };
+        if self.counted.compare_exchange(before, after, AcqRel, Acquire).is_ok() {
             self.destination.set_active(active);
             self.service.load_changed(&self.destination);
         }
@@ -98,13 +110,14 @@ impl Connection {
     }
 
     pub(super) fn release(&self) {
-        if self.over.swap(true, Relaxed) {
+        let counted = self.counted.swap(OVER, AcqRel);
+        if counted == OVER {
             return;
         }
         if let Some(template) = &self.template {
             template.release();
         }
-        self.destination.closed(self.active.load(Relaxed));
+        self.destination.closed(counted == ACTIVE);
         self.service.load_changed(&self.destination);
     }
 }

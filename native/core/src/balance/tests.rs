@@ -144,6 +144,19 @@ mod least {
     }
 
     #[test]
+    fn a_connection_that_is_over_is_in_no_count_whatever_is_told_of_it_later() {
+        let service = service(SchedulerKind::LeastConnection, &[(1, 1)]);
+        let connection = service.connect(&flow(1), 0).unwrap();
+        let destination = Arc::clone(connection.destination());
+        connection.set_active(false);
+        connection.end(0);
+        connection.set_active(true);
+        connection.set_active(false);
+        drop(connection);
+        assert_eq!((destination.active(), destination.inactive()), (0, 0));
+    }
+
+    #[test]
     fn counts_survive_changes_of_other_destinations_and_a_removal_and_return() {
         let service = service(SchedulerKind::LeastConnection, &[(1, 1), (2, 1)]);
         let held: Vec<_> = (0..4).map(|client| service.connect(&flow(client), 0).unwrap()).collect();

@@ -140,6 +140,20 @@ impl Tracked {
         self.state_and_expiry.load(Relaxed) >> 8
     }
 
+    /// Tell the counts of a state. Another packet may have moved on meanwhile, and have told them before: the last one
+    /// to tell sees to it that they are told of the last state.
+    fn count(&self, moved: State) {
+        let mut active = moved.is_active();
+        loop {
+            self.connection.set_active(active);
+            let newest = self.state().is_active();
+            if newest == active {
+                return;
+            }
+            active = newest;
+        }
+    }
+
     /// A packet has come. Only who moves the state tells the counts of it.
     fn touch(&self, packet: &Packet, now: u64, timeouts: &Timeouts) {
         loop {
@@ -153,7 +167,7 @@ impl Tracked {
             }
             if self.state_and_expiry.compare_exchange_weak(word, next, Relaxed, Relaxed).is_ok() {
                 if old != new {
-                    self.connection.set_active(new.is_active());
+                    self.count(new);
                 }
                 return;
             }
