@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.apiserver import server as api_server
+from kubecore.apiserver.admission.names import ORDERED
+from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.server import APIServer, APIServerConfig
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.e2e.validation.comparing import Kubecore
@@ -61,13 +63,16 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def kubecore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kubecore]:
+async def kubecore(tmp_path: Path) -> AsyncIterator[Kubecore]:
     """An API server on which no plugin changes or refuses anything."""
-    monkeypatch.setattr(api_server, "default_plugins", lambda *needs: [])
-    config = api_server.APIServerConfig(
-        data_dir=tmp_path, secure_port=0, storage=LMDBConfig(sync=False), runtime_config=(("api/all", "true"),)
+    config = APIServerConfig(
+        data_dir=tmp_path,
+        secure_port=0,
+        storage=LMDBConfig(sync=False),
+        runtime_config=(("api/all", "true"),),
+        admission=AdmissionOptions(disable=ORDERED),
     )
-    server = api_server.APIServer(config, RealClock())
+    server = APIServer(config, RealClock())
     await server.start()
     asking = Kubecore(server.transport(username="admin", groups=["system:masters"]))
     for name in ("default", "kube-system"):
