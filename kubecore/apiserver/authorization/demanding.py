@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 
-class DemandingPlugin(Plugin):
+class DemandingPlugin(Plugin, ABC):
     """`demand` is called among those that validate, or, where webhooks authorize, among those that may wait."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
+    @abstractmethod
     def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         """Asks the authorizer at once, and changes nothing. Raises StatusError to refuse."""
-        raise NotImplementedError
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         if not self._authorizer.asks_webhooks:
