@@ -6,9 +6,10 @@ Complaints are those of Kubernetes' strict decoders (k8s.io/apimachinery `pkg/ru
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
+if TYPE_CHECKING:
+    import yaml
 
 JSON = dict[str, Any]
 
@@ -22,6 +23,8 @@ class InvalidConfiguration(ValueError):
 def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
     """The object of a file. `versions` has the fields by apiVersion: a mapping of names to types, mappings and lists of
     one of these. Raises InvalidConfiguration."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -72,6 +75,8 @@ def misfits(value: Any, wanted: Any, path: str) -> list[str]:
 
 def _told(error: yaml.YAMLError) -> str:
     """On one line, as Go's reader of YAML tells it."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return f"yaml: {error}"
     return f"yaml: line {error.problem_mark.line + 1}: {error.problem}"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 class KubeconfigError(ValueError):
     """The file is no usable kubeconfig; the message says why."""
@@ -34,6 +32,8 @@ class Kubeconfig:
     @classmethod
     def load(cls, path: Path, *, context: str = "") -> Kubeconfig:
         """The named context of a file, or its current one. Raises KubeconfigError, OSError."""
+        import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
         try:
             document = yaml.safe_load(path.read_text())
         except yaml.YAMLError as error:
@@ -90,6 +90,8 @@ class Kubeconfig:
             "current-context": context,
             "preferences": {},
         }
+        import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

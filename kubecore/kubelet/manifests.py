@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from kubecore.api import meta
 
@@ -57,6 +56,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def static_pod(text: bytes, file: Path, node_name: str) -> Object:
     """The pod of a file, as the node runs it. Its uid is a hash of all that makes it what it is: another content is
     another pod. Raises BadManifest."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         read = yaml.safe_load(text)
     except yaml.YAMLError as error:

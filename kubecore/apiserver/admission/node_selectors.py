@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from kubecore.api import errors, meta
 from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.apiserver.admission.chain import CREATE, Plugin
@@ -30,6 +28,8 @@ _BEYOND = "pod node label selector labels conflict with its namespace whitelist"
 
 def load(text: str) -> dict[str, str]:
     """Selectors by namespace, and the default one, of `podNodeSelectorPluginConfig`. Raises InvalidConfiguration."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         given = yaml.safe_load(text) or {}
         found = given.get("podNodeSelectorPluginConfig") or {}

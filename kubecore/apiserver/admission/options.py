@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from kubecore.api import configuration_file
 from kubecore.api.configuration_file import InvalidConfiguration
@@ -73,6 +72,8 @@ def read_configuration(file: Path) -> dict[str, str]:
 
 def _legacy(text: str) -> list[str]:
     """Plugins that read the file themselves, from before there was an AdmissionConfiguration."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError:
