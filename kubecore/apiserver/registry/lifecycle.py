@@ -137,16 +137,16 @@ def without_duplicate_owners(metadata: JSON, *, admitted: bool) -> str:
     owners = metadata.get("ownerReferences") or []
     if len(owners) < 2:
         return ""
-    once: list[JSON] = []
-    duplicates: dict[str, None] = {}
+    once: dict[frozenset[tuple[str, Any]], JSON] = {}
+    duplicates: list[str] = []
     for owner in owners:
-        if owner in once:
-            duplicates[owner.get("uid", "")] = None
+        if (key := frozenset(owner.items())) in once:
+            duplicates.append(owner.get("uid", ""))
         else:
-            once.append(owner)
+            once[key] = owner
     if not duplicates:
         return ""
-    metadata["ownerReferences"] = once
+    metadata["ownerReferences"] = list(once.values())
     return _DUPLICATES.format(when=" after mutating admission happens" if admitted else "", uids=", ".join(duplicates))
 
 

@@ -17,8 +17,8 @@ from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, Codec, loads
+from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
-from kubecore.apiserver.registry.validation.metadata import validate_metadata, validate_metadata_update
 from kubecore.apiserver.storage.interface import (
     KeyExists,
     KeyMissing,
@@ -29,7 +29,6 @@ from kubecore.apiserver.storage.interface import (
 )
 
 if TYPE_CHECKING:
-    from kubecore.api.errors import Cause
     from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.registry.registry import Registry
@@ -198,10 +197,7 @@ class Store:
         if strategy.tracks_generation and "spec" in obj:
             obj["metadata"]["generation"] = 1
         strategy.prepare_for_create(ctx, obj)
-        causes = _metadata_causes(strategy, resource, obj)
-        causes += strategy.validate(ctx, obj)
-        if causes:
-            raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
+        judge_new(ctx, resource, strategy, obj)
         ctx.warnings += strategy.warnings(ctx, obj, None)
         if self._nobody:
             ctx.warn(self._nobody)
@@ -388,15 +384,7 @@ class Store:
             strategy.prepare_for_update(ctx, obj, old)
         if strategy.tracks_generation and "spec" in obj and lifecycle.spec_changed(obj, old):
             metadata["generation"] = (old_metadata.get("generation") or 0) + 1
-        causes = _metadata_causes(strategy, resource, obj)
-        causes += validate_metadata_update(obj, old)
-        if ctx.subresource == "status":
-            causes += strategy.validate_status_update(ctx, obj, old)
-        else:
-            causes += strategy.validate(ctx, obj)
-            causes += strategy.validate_update(ctx, obj, old)
-        if causes:
-            raise errors.invalid(resource.kind, ctx.name, causes, group=resource.group)
+        judge_update(ctx, resource, strategy, obj, old)
         ctx.warnings += strategy.warnings(ctx, obj, old)
         self._admission.validate(ctx, obj, old)
         strategy.canonicalize(obj)
@@ -458,16 +446,6 @@ class Store:
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
         written = await self._storage.update(key, await self.template(body), expected=stored.revision)
         return await self._read_back(written)
-
-
-def _metadata_causes(strategy: Strategy, resource: Resource, obj: JSON) -> list[Cause]:
-    return validate_metadata(
-        obj,
-        namespaced=resource.namespaced,
-        name_errors=strategy.name_errors,
-        any_finalizer=strategy.any_finalizer,
-        checks_generate_name=strategy.checks_generate_name,
-    )
 
 
 def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:

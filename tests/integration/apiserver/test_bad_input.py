@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from kubecore.apiserver.registry.validation.problems import MOST_CAUSES, MOST_TEXT
 from kubecore.apiserver.server import APIServer
 
 from .conftest import Api, config_map, pod
@@ -167,6 +168,52 @@ async def test_a_grace_period_that_is_no_number_is_a_bad_request(http: Http, pat
 async def test_a_limit_that_is_no_int64_is_a_bad_request(http: Http, api: Api) -> None:
     code, _, message = await refused(http, "GET", f"{api.path(MAPS)}?limit={2**63}", None, "application/json")
     assert (code, message) == (400, f'strconv.ParseInt: parsing "{2**63}": value out of range')
+
+
+def many(count: int, **of_each: Any) -> list[JSON]:
+    """Small objects; `{}` in a text is the number of its object."""
+    return [
+        {name: value.format(number) if isinstance(value, str) else value for name, value in of_each.items()}
+        for number in range(count)
+    ]
+
+
+def with_volume(**source: object) -> JSON:
+    return pod("a", volumes=[{"name": "v", **source}])
+
+
+def with_owners(owners: list[JSON]) -> JSON:
+    return {"metadata": {"name": "a", "ownerReferences": owners}}
+
+
+HOST_PORTS = [{"containerPort": 80, "hostPort": number % 60_000 + 1} for number in range(40_000)]
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "code"),
+    [
+        (MAPS, with_owners(many(30_000, apiVersion="v1", kind="A", name="a", uid="{}")), 201),
+        (MAPS, with_owners(many(30_000, apiVersion="v1", kind="A", name="a", uid="{}", controller=True)), 422),
+        (MAPS, {"metadata": {"name": "a", "labels": {f"_{number}": "" for number in range(100_000)}}}, 422),
+        ("v1/pods", pod("a", containers=[{}] * 50_000), 422),
+        ("v1/pods", pod("a", containers=[{"name": "a", "image": "i", "ports": HOST_PORTS}]), 201),
+        ("v1/pods", pod("a", containers=[{"name": "a", "image": "i", "ports": [{"containerPort": 1}] * 50_000}]), 201),
+        ("v1/pods", with_volume(configMap={"name": "c", "items": many(60_000, key="a", path="p{}")}), 201),
+        ("v1/pods", with_volume(configMap={"name": "c", "items": many(60_000, key="a", path="p")}), 201),
+        ("v1/pods", with_volume(projected={"sources": [{"configMap": {"name": "c"}}] * 50_000}), 201),
+    ],
+    ids=["owners", "controllers", "labels", "containers", "host ports", "ports", "files", "one file", "sources"],
+)
+async def test_a_great_number_of_small_things_is_judged(
+    http: Http, api: Api, resource: str, obj: JSON, code: int
+) -> None:
+    """Within the test's time, which nothing that looks at each beside each of the others keeps to."""
+    answer = await http.call("POST", f"{api.path(resource)}?dryRun=All", obj)
+    assert answer.status == code, answer.body[:1000]
+    if code == 422:
+        told = answer.json
+        assert 0 < len(told["details"]["causes"]) <= MOST_CAUSES
+        assert len(answer.body) < 4 * MOST_TEXT
 
 
 def token(**fields: object) -> str:

@@ -55,7 +55,8 @@ class PortOperation:
     def __init__(self, ports: NodePorts, *, dry_run: bool) -> None:
         self._ports = ports
         self._dry_run = dry_run
-        self._taken: list[int] = []
+        self._taken: set[int] = set()
+        self._highest = 0
         self._given_back: list[int] = []
 
     def take(self, port: int) -> None:
@@ -64,16 +65,18 @@ class PortOperation:
             self._ports.take(port)
         elif port in self._ports or port in self._taken:
             raise AllocationError(_TAKEN)
-        self._taken.append(port)
+        self._keep(port)
 
     def take_any(self) -> int:
         """Raises AllocationError."""
-        if not self._dry_run:
-            port = self._ports.take_any()
-        else:
-            port = max(self._taken) + 1 if self._taken else _PICKED_IN_DRY_RUN
-        self._taken.append(port)
+        picked = self._highest + 1 if self._taken else _PICKED_IN_DRY_RUN
+        port = picked if self._dry_run else self._ports.take_any()
+        self._keep(port)
         return port
+
+    def _keep(self, port: int) -> None:
+        self._taken.add(port)
+        self._highest = max(self._highest, port)
 
     def give_back(self, port: int) -> None:
         """Once the request has succeeded."""

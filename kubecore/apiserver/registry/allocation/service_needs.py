@@ -305,7 +305,10 @@ def _picked(ports: PortOperation) -> int:
 
 def _new_node_ports(ctx: RequestContext, spec: JSON, ports: PortOperation) -> None:
     """One node port for each port; protocols of one port share it, as DNS wants."""
-    listed, by_number = spec.get("ports") or [], dict[int, int]()
+    listed, by_number, asked = spec.get("ports") or [], dict[int, int](), dict[int, int]()
+    for port in listed:
+        if port.get("nodePort"):
+            asked.setdefault(port.get("port") or 0, port["nodePort"])
     for index, port in enumerate(listed):
         wanted, number = port.get("nodePort") or 0, port.get("port") or 0
         if not wanted and not _picks_node_ports(spec):
@@ -316,8 +319,7 @@ def _new_node_ports(ctx: RequestContext, spec: JSON, ports: PortOperation) -> No
             continue
         if shared is None:
             # The first of a port takes what any of them asks for.
-            asked = (one["nodePort"] for one in listed if (one.get("port") or 0) == number and one.get("nodePort"))
-            wanted = next(asked, 0)
+            wanted = asked.get(number, 0)
         try:
             if wanted:
                 ports.take(wanted)

@@ -161,11 +161,13 @@ def _exit_codes(problems: Problems, codes: JSON, containers: set[Any], path: str
         problems.invalid(f"{path}.values", codes.get("values"), "at least one value is required")
     elif len(values) > _MOST_CODES:
         problems.too_many(f"{path}.values", len(values), _MOST_CODES)
+    seen: set[int] = set()
     for index, value in enumerate(values):
         if operator == "In" and value == 0:
             problems.invalid(f"{path}.values[{index}]", value, "must not be 0 for the In operator")
-        if value in values[:index]:
+        if value in seen:
             problems.duplicate(f"{path}.values[{index}]", value)
+        seen.add(value)
     if values != sorted(values):
         problems.invalid(f"{path}.values", values, "must be ordered")
 

@@ -5,7 +5,7 @@ After k8s.io/apimachinery `pkg/api/validation/objectmeta.go`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -76,22 +76,24 @@ def validate_labels(problems: Problems, labels: JSON, path: str) -> None:
     listed = tuple(labels.items())
     few = len(listed) <= _FEW_LABELS and all(len(key) + len(value) <= _SHORT_LABEL for key, value in listed)
     # No others are kept: a client can send as many and as long ones as it likes.
-    for text, error in (_remembered_faults if few else _wrong_labels)(listed):
+    for text, error in (_remembered_faults if few else _faults)(listed):
         problems.invalid(path, text, error)
 
 
-def _wrong_labels(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def _faults(labels: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
     """(a key or value, what is wrong with it)."""
-    found: list[tuple[str, str]] = []
     for key, value in labels:
-        found += [(key, error) for error in names.qualified_name(key)]
-        found += [(value, error) for error in names.label_value(value)]
-    return tuple(found)
+        yield from ((key, error) for error in names.qualified_name(key))
+        yield from ((value, error) for error in names.label_value(value))
 
 
 # Many objects have the same labels.
 _FEW_LABELS, _SHORT_LABEL = 32, 380
-_remembered_faults = lru_cache(maxsize=4096)(_wrong_labels)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_faults(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(_faults(labels))
 
 
 def validate_annotations(problems: Problems, annotations: JSON, path: str) -> None:

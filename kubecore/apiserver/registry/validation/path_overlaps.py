@@ -6,9 +6,11 @@ After kubernetes `pkg/api/pod/warnings.go`, warningsForOverlappingVirtualPaths.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from kubecore.api.quoting import quoted
+from kubecore.apiserver.registry.validation.ports_alike import MOST_TOLD
 
 JSON = dict[str, Any]
 
@@ -27,16 +29,16 @@ def overlapping_paths(volumes: list[JSON]) -> Iterator[str]:
     for volume in volumes:
         name = quoted(volume.get("name") or "")
         for kind, items in _own_items(volume):
-            yield from _overlaps(((path, "") for path in items), f"volume {name} ({kind})")
+            yield from (told for _, told in _overlaps([(path, "") for path in items], f"volume {name} ({kind})"))
         if (projected := volume.get("projected")) is not None:
             files: list[_File] = []
-            collected: list[str] = []
+            empty: list[tuple[int, str]] = []
             for source in projected.get("sources") or ():
                 if all(value is None for value in source.values()):
-                    collected.append(f"volume {name} (Projected) has no sources provided")
-                for file in _projected(source):
-                    collected += _against(files, file, f"volume {name} (Projected)")
-            yield from collected
+                    empty.append((len(files), f"volume {name} (Projected) has no sources provided"))
+                files += _projected(source)
+            found = [*empty, *_overlaps(files, f"volume {name} (Projected)")]
+            yield from (told for _, told in sorted(found, key=itemgetter(0)))
 
 
 def _own_items(volume: JSON) -> Iterator[tuple[str, Iterator[str]]]:
@@ -68,23 +70,22 @@ def _projected(source: JSON) -> Iterator[_File]:
         yield from ((certificate[field], kind) for field, kind in _CERTIFICATE_PATHS if certificate.get(field))
 
 
-def _overlaps(wanted: Iterator[_File], volume: str) -> Iterator[str]:
-    files: list[_File] = []
-    for file in wanted:
-        yield from _against(files, file, volume)
-
-
-def _against(files: list[_File], file: _File, volume: str) -> list[str]:
-    """What the file is in the way of; it is one of them then."""
-    path = file[0].rstrip("/")
-    file = path, file[1]
-    told = [
-        f"{volume}: overlapping paths: {_shown(file)} with {_shown(other)}"
-        for other in files
-        if path and other[0] and (f"{other[0]}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other[0]}/"))
-    ]
-    files.append(file)
-    return told
+def _overlaps(files: list[_File], volume: str) -> Iterator[tuple[int, str]]:
+    """Each file, by its place, with those before it that it is in the way of, at most MOST_TOLD in all."""
+    files = [(path.rstrip("/"), source) for path, source in files]
+    # In this order what lies below a path comes right after it.
+    below = sorted((f"{path}/", index) for index, (path, _) in enumerate(files) if path)
+    around: list[tuple[str, int]] = []
+    pairs: list[tuple[int, int]] = []
+    for place, index in below:
+        while around and not place.startswith(around[-1][0]):
+            around.pop()
+        pairs += [(max(index, other), min(index, other)) for _, other in around[: MOST_TOLD - len(pairs)]]
+        around.append((place, index))
+        if len(pairs) >= MOST_TOLD:
+            break
+    for later, earlier in sorted(pairs):
+        yield later, f"{volume}: overlapping paths: {_shown(files[later])} with {_shown(files[earlier])}"
 
 
 def _shown(file: _File) -> str:

@@ -21,6 +21,7 @@ from kubecore.apiserver.registry.validation.pod_annotations import (
     SECCOMP_POD,
     app_armor_profile,
 )
+from kubecore.apiserver.registry.validation.ports_alike import MOST_TOLD, PortsAlike
 from kubecore.apiserver.registry.validation.windows import containers_with_paths
 
 JSON = dict[str, Any]
@@ -257,22 +258,16 @@ def _ports(spec: JSON, path: str) -> list[str]:
         for index, port in enumerate(container.get("ports") or ())
     ]
     told: list[str] = []
-    alike: dict[tuple[int, str], list[tuple[str, str, int]]] = {}
+    alike: dict[tuple[int, str], PortsAlike] = {}
     for where, port in listed:
         number, protocol = port.get("containerPort") or 0, port.get("protocol") or ""
         address, on_host = port.get("hostIP") or "", port.get("hostPort") or 0
         if address and not on_host:
             shown = f"Name:{port.get('name') or ''} HostPort:0 ContainerPort:{number} Protocol:{protocol}"
             told.append(f"{where}: hostIP set without hostPort: {{{shown} HostIP:{address}}}")
-        others = alike.setdefault((number, protocol), [])
-        for other, other_address, other_on_host in others:
-            if (address, on_host) == (other_address, other_on_host):
-                told.append(f"{where}: duplicate port definition with {other}")
-            elif not on_host or not other_on_host:
-                told.append(f"{where}: overlapping port definition with {other}")
-            elif on_host == other_on_host and (not address) != (not other_address):
-                told.append(f"{where}: dangerously ambiguous port definition with {other}")
-        others.append((where, address, on_host))
+        told += alike.setdefault((number, protocol), PortsAlike()).joined(where, address, on_host)
+        if len(told) >= MOST_TOLD:
+            return told
     first: dict[str, str] = {}
     for where, port in listed:
         if name := port.get("name"):

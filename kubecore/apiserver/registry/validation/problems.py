@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, StatusError
 from kubecore.apiserver.registry.equality import same
 
 Check = Callable[[str], Sequence[str]]
 
+# So much is told of one object. Upstream tells all of it, in hundreds of megabytes, for a body made to have it so.
+MOST_CAUSES, MOST_TEXT = 5_000, 4 << 20
+
+
+class Enough(StatusError):
+    """There is more wrong with an object than is told; `found` is what is told, by whoever knows the object's name."""
+
+    def __init__(self, found: list[Cause]) -> None:
+        super().__init__(422, "Invalid", f"{found[0]}, and much more", {"causes": [one.to_dict() for one in found]})
+        self.found = found
+
 
 class Problems(list[Cause]):
-    """Causes in the order they were found; each method adds one kind. `path` is like `spec.containers[0].name`."""
+    """Causes in the order they were found; each method adds one kind. `path` is like `spec.containers[0].name`.
+
+    Raises Enough when there are `MOST_CAUSES`, or `MOST_TEXT` characters of them."""
+
+    _told = 0
+
+    def append(self, cause: Cause) -> None:
+        super().append(cause)
+        self._told += len(cause.message) + len(cause.field)
+        if len(self) >= MOST_CAUSES or self._told >= MOST_TEXT:
+            raise Enough(self)
+
+    def extend(self, causes: Iterable[Cause]) -> None:
+        for cause in causes:
+            self.append(cause)
+
+    def __iadd__(self, causes: Iterable[Cause]) -> Self:  # type: ignore[override,misc]
+        self.extend(causes)
+        return self
 
     def need(self, path: str, holder: Mapping[str, Any], *fields: str) -> None:
         """Fields of `holder` that may not be empty."""

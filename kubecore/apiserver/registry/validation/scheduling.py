@@ -108,14 +108,16 @@ def _label_keys(problems: Problems, term: JSON, path: str) -> None:
             if key in places and key in selected:
                 problems.invalid(f"{path}[{places[key]}]", key, "exists in both matchLabelKeys and labelSelector")
             selected.add(key)
+    others = set(mismatch)
     for index, key in enumerate(match):
-        if key in mismatch:
+        if key in others:
             detail = "exists in both matchLabelKeys and mismatchLabelKeys"
             problems.invalid(f"{path}.matchLabelKeys[{index}]", key, detail)
 
 
 def validate_topology_spread(problems: Problems, constraints: list[JSON], path: str) -> None:
     kinds = [(one.get("topologyKey") or "", one.get("whenUnsatisfiable") or "") for one in constraints]
+    last = {kind: index for index, kind in enumerate(kinds)}
     for index, constraint in enumerate(constraints):
         where = f"{path}[{index}]"
         skew, (key, when) = constraint.get("maxSkew") or 0, kinds[index]
@@ -125,7 +127,7 @@ def validate_topology_spread(problems: Problems, constraints: list[JSON], path: 
             problems.required(f"{where}.topologyKey", "can not be empty")
         if when not in ("DoNotSchedule", "ScheduleAnyway"):
             problems.unsupported(f"{where}.whenUnsatisfiable", when, ("DoNotSchedule", "ScheduleAnyway"))
-        if kinds[index] in kinds[index + 1 :]:
+        if last[kinds[index]] > index:
             problems.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
         minimum = constraint.get("minDomains")
         if minimum is not None:

@@ -56,27 +56,29 @@ def _parameters(problems: Problems, parameters: dict[str, str]) -> None:
 
 def _topologies(problems: Problems, terms: list[JSON]) -> None:
     # Upstream compares each term with as many empty ones, too, so that a term without expressions is a duplicate.
-    found: list[dict[str, set[str]]] = [{}]
+    found: set[frozenset[tuple[str, frozenset[str]]]] = {frozenset()}
     for index, term in enumerate(terms):
         path = f"allowedTopologies[{index}].matchLabelExpressions"
-        wanted = _expressions(problems, term.get("matchLabelExpressions") or [], path)
+        wanted = frozenset(_expressions(problems, term.get("matchLabelExpressions") or [], path).items())
         if wanted in found:
             problems.duplicate(path, "")
-        found.append(wanted)
+        found.add(wanted)
 
 
-def _expressions(problems: Problems, expressions: list[JSON], path: str) -> dict[str, set[str]]:
+def _expressions(problems: Problems, expressions: list[JSON], path: str) -> dict[str, frozenset[str]]:
     """What the expressions ask for: values by key."""
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, frozenset[str]] = {}
     for index, expression in enumerate(expressions):
         where, key, values = f"{path}[{index}]", expression.get("key") or "", expression.get("values") or []
         if not values:
             problems.required(f"{where}.values")
+        seen: set[str] = set()
         for number, value in enumerate(values):
-            if value in values[:number]:
+            if value in seen:
                 problems.duplicate(f"{where}.values[{number}]", value)
+            seen.add(value)
         problems.check(f"{where}.key", key, names.qualified_name)
         if key in wanted:
             problems.duplicate(f"{where}.key", key)
-        wanted[key] = set(values)
+        wanted[key] = frozenset(values)
     return wanted

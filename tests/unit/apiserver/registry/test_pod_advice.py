@@ -126,6 +126,19 @@ def test_a_variable_may_be_defined_again_only_out_of_itself(second: JSON, told: 
             [port(80, hostPort=8080), port(80, hostPort=8080, hostIP="10.0.0.1")],
             ["spec.containers[0].ports[1]: dangerously ambiguous port definition with {first}"],
         ),
+        ([port(80, hostPort=8080), port(80, hostPort=8081)], []),
+        ([port(80, hostPort=1, hostIP="10.0.0.1"), port(80, hostPort=1, hostIP="10.0.0.2")], []),
+        (
+            [port(80, hostPort=1, hostIP="10.0.0.1"), port(80), port(80, hostPort=1), port(80, hostPort=1)],
+            [
+                "spec.containers[0].ports[1]: overlapping port definition with {first}",
+                "spec.containers[0].ports[2]: dangerously ambiguous port definition with {first}",
+                "spec.containers[0].ports[2]: overlapping port definition with spec.containers[0].ports[1]",
+                "spec.containers[0].ports[3]: dangerously ambiguous port definition with {first}",
+                "spec.containers[0].ports[3]: overlapping port definition with spec.containers[0].ports[1]",
+                "spec.containers[0].ports[3]: duplicate port definition with spec.containers[0].ports[2]",
+            ],
+        ),
         (
             [port(80, hostIP="10.0.0.1")],
             [
@@ -163,6 +176,15 @@ def test_parts_of_bytes_of_a_container_are_told_of() -> None:
         (
             {"configMap": {"name": "m", "items": items("a", "a/b/")}},
             ['volume "v" (ConfigMap "m"): overlapping paths: "a/b" with "a"'],
+        ),
+        (
+            {"configMap": {"name": "m", "items": items("a/b", "a-b", "", "a/c/d", "a", "a/c")}},
+            [
+                'volume "v" (ConfigMap "m"): overlapping paths: "a" with "a/b"',
+                'volume "v" (ConfigMap "m"): overlapping paths: "a" with "a/c/d"',
+                'volume "v" (ConfigMap "m"): overlapping paths: "a/c" with "a/c/d"',
+                'volume "v" (ConfigMap "m"): overlapping paths: "a/c" with "a"',
+            ],
         ),
         (
             {"secret": {"secretName": "s", "items": items("a", "a")}},
