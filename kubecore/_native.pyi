@@ -1127,6 +1127,9 @@ def apart(object: bytes, only: Sequence[str] | None = None) -> tuple[bytes, byte
     """A canonical object without its managedFields, and those; of its other members only those called in `only` are
     kept (None: all). ValueError."""
 
+def with_gos_numbers(json: bytes) -> bytes:
+    """JSON with its numbers as Go writes what it has read them as: integers of 64 bits, else floats. ValueError."""
+
 def json_object_fault(text: bytes) -> str | None:
     """What Go says of a text that is to be a JSON object or null; None when it is one."""
 

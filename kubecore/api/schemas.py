@@ -16,6 +16,7 @@ from kubecore._native import (
     Schemas,
     apart,
     json_object_fault,
+    with_gos_numbers,
 )
 from kubecore.api.scheme import DATA
 
@@ -32,6 +33,7 @@ __all__ = [
     "custom",
     "default",
     "json_object_fault",
+    "with_gos_numbers",
 ]
 
 

@@ -303,6 +303,16 @@ fn json_object_fault(text: &[u8]) -> Option<String> {
     engine::json_object_fault(text)
 }
 
+/// JSON with its numbers as Go writes them; `json` itself where they are.
+#[pyfunction]
+fn with_gos_numbers<'py>(py: Python<'py>, json: Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
+    let written = engine::with_gos_numbers(json.as_bytes());
+    match written.map_err(|error| PyValueError::new_err(error.message))? {
+        Cow::Borrowed(_) => Ok(json.clone()),
+        Cow::Owned(written) => Ok(PyBytes::new(py, &written)),
+    }
+}
+
 /// (a canonical object without its managedFields, those managedFields); `only`: the other members that are kept.
 #[pyfunction]
 #[pyo3(signature = (object, only = None))]
@@ -325,6 +335,7 @@ fn apart<'py>(
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(apart, module)?)?;
     module.add_function(wrap_pyfunction!(json_object_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(with_gos_numbers, module)?)?;
     module.add_class::<Schemas>()?;
     module.add_class::<Decoded>()?;
     module.add_class::<Applied>()?;

@@ -241,6 +241,81 @@ def test_an_outcome_of_wrong_type_is_invalid(engine: Schemas) -> None:
     assert outcome.warnings == ['unknown field "spec.foo"']
 
 
+@pytest.mark.parametrize(
+    ("patch", "told"),
+    [
+        (
+            deployment(**{"$setElementOrder/containers": "a"}),
+            "expected a []interface {}, but received a string",
+        ),
+        (
+            deployment(**{"$setElementOrder/containers": [{"name": "z"}], "containers": [{"name": "a"}]}),
+            "The order in patch list:\n[map[name:a]]\n doesn't match $setElementOrder list:\n[map[name:z]]\n",
+        ),
+        (deployment(containers=["x"]), "list element types are not identical: [[map[name:a]] [x]]"),
+        (deployment(containers=[{"image": "x"}]), "map: map[image:x] does not contain declared merge key: name"),
+    ],
+)
+def test_a_strategic_merge_that_cannot_be_is_told_as_upstream(
+    engine: Schemas, patch: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(PatchError) as caught:
+        patched(engine, deployment(containers=[{"name": "a"}]), patch, STRATEGIC)
+    assert (caught.value.code, caught.value.message) == (500, told)
+
+
+def test_a_strategic_merge_of_null_changes_nothing(engine: Schemas) -> None:
+    current = deployment(containers=[{"name": "a"}])
+    assert orjson.loads(engine.patch("apps/v1/Deployment", orjson.dumps(current), b"null", STRATEGIC)) == current
+
+
+def test_a_strategic_merge_passes_over_what_it_has_no_list_for(engine: Schemas) -> None:
+    current = {"metadata": {"finalizers": ["a"]}}
+    for directive in ({"$deleteFromPrimitiveList/finalizers": "a"}, {"$deleteFromPrimitiveList/nothing": ["a"]}):
+        assert patched(engine, current, {"metadata": directive}, STRATEGIC) == current
+
+
+def test_a_strategic_merge_keeps_the_lowest_bits_of_a_number_that_is_too_great(engine: Schemas) -> None:
+    made = patched(engine, {"spec": {}}, {"spec": {"replicas": 2**32 + 7}}, STRATEGIC)
+    assert made == {"spec": {"replicas": 7}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "patch_type", "code", "told"),
+    [
+        (b"[1]", JSON_PATCH, 400, "json: cannot unmarshal number into Go value of type jsonpatch.Operation"),
+        (b'"a"', JSON_PATCH, 400, "json: cannot unmarshal string into Go value of type jsonpatch.Patch"),
+        (b"x", JSON_PATCH, 400, "invalid character 'x' looking for beginning of value"),
+        (b'[{"op":1}]', JSON_PATCH, 422, "the server rejected our request due to an error in our request"),
+        (b"1", MERGE, 400, "Invalid JSON Patch"),
+        (b"x", MERGE, 400, "Invalid JSON Patch"),
+    ],
+)
+def test_a_patch_whose_fields_nobody_validates_is_read_once(
+    engine: Schemas, patch: bytes, patch_type: str, code: int, told: str
+) -> None:
+    with pytest.raises(PatchError) as caught:
+        engine.patch_decode("apps/v1/Deployment", b"{}", patch, patch_type, "Ignore")
+    assert (caught.value.code, caught.value.message) == (code, told)
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("2.0", "2"),
+        ("1e20", "100000000000000000000"),
+        ("1e21", "1e+21"),
+        ("0.000001", "0.000001"),
+        ("1e-7", "1e-7"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("9223372036854775808", "9223372036854776000"),
+        ("18446744073709551616", "18446744073709552000"),
+    ],
+)
+def test_numbers_are_written_as_go_writes_what_it_has_read(sent: str, written: str) -> None:
+    assert schemas.with_gos_numbers(f'{{"a":[{sent}]}}'.encode()) == f'{{"a":[{written}]}}'.encode()
+
+
 # --- ownership
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors
-from kubecore.api.schemas import apart
+from kubecore.api.schemas import apart, with_gos_numbers
 from kubecore.apiserver.storage.interface import Template
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Codec:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self._head: JSON = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": None}
+        # The numbers of built-in kinds are of declared types.
+        self._numbers = with_gos_numbers if resource.storage_version else bytes
         opening = dumps({"apiVersion": resource.api_version, "kind": resource.kind})
         self._opening = opening[:-1] + b',"metadata":{'
         self._cut = len(self._opening)
@@ -41,7 +43,7 @@ class Codec:
         meta.pop("resourceVersion", None)
         obj["apiVersion"] = self.resource.api_version
         obj["kind"] = self.resource.kind
-        return dumps({**self._head, **obj})
+        return self._numbers(dumps({**self._head, **obj}))
 
     def encode_managed(self, obj: JSON, managed: bytes | None) -> bytes:
         """Canonical bytes with these managedFields (JSON), whatever `obj` has."""

@@ -92,3 +92,13 @@ async def test_yaml_writes_numbers_anew_before_they_are_read(api: Api) -> None:
     assert made["spec"]["replicas"] == 2
     json = text.replace(b"'", b'"').replace(b'"name": "a"', b'"name": "b"')
     assert (await api.call("POST", api.path("apps/v1/deployments"), json))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"), [("1e20", b"100000000000000000000"), ("9223372036854775808", b"9223372036854776000")]
+)
+async def test_a_number_beyond_64_bits_is_stored_as_the_float_that_go_reads(api: Api, sent: str, stored: bytes) -> None:
+    status, _ = await create(api, "a", f'{{"any":{sent}}}')
+    assert status == 201
+    answer = await api.transport.answer("GET", api.path(NUMBERS, "a"))
+    assert b'"any":' + stored + b"}" in answer.body

@@ -5,7 +5,6 @@ After upstream k8s.io/apiextensions-apiserver pkg/registry/customresource/{strat
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from kubecore.api import errors, meta
@@ -22,11 +21,6 @@ from kubecore.apiserver.registry.validation.problems import Problems
 JSON = dict[str, Any]
 
 _INT32_MAX = 2**31 - 1
-_INT64_END = 2.0**63
-
-# In JSON; what looks like it within a string does no harm. Each begins with bytes to look for, which a single pattern
-# would not: it would be tried at every byte.
-_WHOLE_FLOATS = [re.compile(start + rb"[,}\]]") for start in (rb"\.0", rb"e\+1[678]", rb"e1[678]")]
 
 
 class CustomResourceStrategy(Strategy):
@@ -98,13 +92,6 @@ class CustomResourceStrategy(Strategy):
                 _of_type(problems, obj, scale.labelSelectorPath, str, "string", "")
         return problems
 
-    def canonicalize(self, obj: JSON) -> None:
-        """Writes whole numbers as Go does, without a fraction or an exponent: what was `2.0` is `2` from now on."""
-        text = dumps(_content(obj))
-        if any(pattern.search(text) for pattern in _WHOLE_FLOATS):
-            for name, value in _content(obj).items():
-                obj[name] = _in_go(value)
-
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
         if ctx.subresource:
             return []
@@ -118,17 +105,6 @@ def _causes(faults: list[tuple[str, str, str]]) -> list[Cause]:
 
 def _content(obj: JSON) -> JSON:
     return {name: value for name, value in obj.items() if name != "metadata"}
-
-
-def _in_go(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _in_go(member) for name, member in value.items()}
-        case list():
-            return [_in_go(element) for element in value]
-        case float() if value.is_integer() and abs(value) < _INT64_END:
-            return int(value)
-    return value
 
 
 def _replicas(problems: Problems, obj: JSON, path: str) -> None:

@@ -380,8 +380,10 @@ impl Parser<'_> {
             Token::Symbol("[") => self.list(offset),
             Token::Symbol("{") => self.map(offset),
             _ => {
-                self.tokens.no_expression(place, &mut self.growth.faults)?;
-                self.unary()
+                if self.tokens.no_expression(place, &mut self.growth.faults)? {
+                    return self.unary();
+                }
+                Ok(Deep { expr: self.expr(offset, Kind::Missing), levels: 1 })
             }
         }
     }

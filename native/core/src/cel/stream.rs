@@ -62,6 +62,9 @@ fn begins(symbol: &str) -> bool {
     matches!(symbol, "[" | "{" | "(" | "." | "-" | "!")
 }
 
+/// What stands between expressions.
+const OPERATORS: [&str; 14] = ["?", "||", "&&", "<", "<=", ">", ">=", "==", "!=", "in", "+", "*", "/", "%"];
+
 pub(crate) struct Tokens<'s> {
     tokens: Vec<Spanned<'s>>,
     at: usize,
@@ -189,14 +192,24 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// There is no expression here. If one begins right behind the next token, that token goes.
-    pub fn no_expression(&mut self, place: Place, faults: &mut Faults) -> Parse<()> {
-        if *self.peek() == Token::End || !self.begins_expression(self.second(), place) {
+    /// There is no expression here. If one begins right behind the next token, that token goes (true); if the next token
+    /// may come behind an expression, there is none, and the parse goes on (false).
+    pub fn no_expression(&mut self, place: Place, faults: &mut Faults) -> Parse<bool> {
+        if *self.peek() != Token::End && self.begins_expression(self.second(), place) {
+            self.fault(faults, "extraneous", &place.shown());
+            self.advance();
+            return Ok(true);
+        }
+        if !self.follows_expression() {
             return self.mismatched(&place.shown());
         }
-        self.fault(faults, "extraneous", &place.shown());
-        self.advance();
-        Ok(())
+        self.fault(faults, "mismatched", &place.shown());
+        Ok(false)
+    }
+
+    fn follows_expression(&self) -> bool {
+        let Token::Symbol(symbol) = self.peek() else { return false };
+        OPERATORS.contains(symbol) || self.follow.last().is_some_and(|follow| follow.contains(symbol))
     }
 
     /// Nothing may come any more.

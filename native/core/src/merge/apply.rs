@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::conflict::Conflict;
 use super::fields::FieldSet;
 use super::ownership::{self, Entry, Operation};
-use super::track::{compare, strip_identity};
-use super::{PatchFailure, parse_value, sets};
+use super::track::{Change, compare, strip_identity};
+use super::{PatchFailure, parse_value, refusing, sets, wrapping};
 use crate::go::marshalled;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, yaml_to_json};
 
@@ -99,11 +99,16 @@ impl Schemas {
     fn read_config(&self, kind: KindId, config: &[u8]) -> Result<(Value, Vec<String>), ApplyFailure> {
         let undecodable =
             |problem: String| PatchFailure::bad_request(format!("error decoding YAML: {problem}"));
-        let (json, repeated) = yaml_to_json(config).map_err(undecodable)?;
-        let value = parse_value(&json).map_err(|error| undecodable(error.message))?;
-        if !value.is_object() {
-            return Err(undecodable("the configuration must be an object".into()).into());
-        }
+        let (json, repeated) = yaml_to_json(config)
+            .map_err(|problem| undecodable(format!("error converting YAML to JSON: {problem}")))?;
+        let value = match parse_value(&json).map_err(|error| undecodable(error.message))? {
+            Value::Null => Value::Object(Default::default()),
+            object @ Value::Object(_) => object,
+            other => {
+                let why = format!("while decoding JSON: {}", refusing::no_members(&other));
+                return Err(undecodable(format!("error unmarshaling JSON: {why}")).into());
+            }
+        };
         let text = |name: &str| value[name].as_str().unwrap_or_default();
         let (version, given) = (text("apiVersion"), text("kind"));
         if version != self.api_version(kind) || given != self.kind_name(kind) {
@@ -116,8 +121,6 @@ impl Schemas {
         if !value["metadata"]["managedFields"].is_null() {
             return Err(PatchFailure::bad_request("metadata.managedFields must be nil").into());
         }
-        // Wrong types and another kind are told here; unknown fields are told with their path later.
-        self.decode_json(kind, &json, FieldValidation::Ignore)?;
         Ok((value, repeated))
     }
 }
@@ -167,22 +170,25 @@ impl Intent<'_> {
         let (merged, emptied) = self.prune(merged, before.as_ref(), &mine);
         // Only now: what names the object keeps its metadata from being pruned.
         strip_identity(&mut mine.fields);
-        let text = merged.to_string();
-        let body = self.schemas.decode_applied(self.kind, text.as_bytes())?.body.into_owned();
-        let mut outcome = parse_object(&body)?;
         // As upstream, values are compared as they are written: a quantity 1 is another than the "1" it is stored as,
         // and an empty map or a zero that will not be stored is one more field.
         let mut change = compare(self.schemas, &self.root, &self.live, &merged);
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
         change.removed.subtract(&emptied);
-        self.settle_conflicts(&change.written)?;
-        for entry in &mut self.entries {
-            entry.fields.subtract(&change.removed);
-        }
-        if outcome == self.live {
-            // Who changes nothing leaves no time.
-            mine.time = before.map(|before| before.time).unwrap_or_default();
+        let changed_others = self.settle_conflicts(&change)?;
+        let unchanged = alike(&merged, &self.live);
+        let mut converted = merged;
+        wrapping::wrap(self.schemas, &self.root, &mut converted);
+        let text = converted.to_string();
+        let decoded = self.schemas.decode_applied(self.kind, text.as_bytes());
+        let body =
+            decoded.map_err(|why| unconverted(self.schemas, self.kind, config, why))?.body.into_owned();
+        let mut outcome = parse_object(&body)?;
+        let (known, time) = before.map(|before| (before.fields, before.time)).unwrap_or_default();
+        if unchanged || (outcome == self.live && !changed_others && mine.fields == known) {
+            // Who changes nothing leaves no time, and a time alone is no change.
+            mine.time = time;
         }
         self.entries.push(mine);
         self.entries.retain(|entry| !entry.fields.is_empty());
@@ -209,11 +215,12 @@ impl Intent<'_> {
         (rest.unwrap_or_default(), emptied)
     }
 
-    /// Other managers' fields that would change are conflicts, or are taken from them.
-    fn settle_conflicts(&mut self, written: &FieldSet) -> Result<(), ApplyFailure> {
+    /// Other managers' fields that would change are conflicts, or are taken from them, as are those that go; says whether
+    /// any are.
+    fn settle_conflicts(&mut self, change: &Change) -> Result<bool, ApplyFailure> {
         let mut taken: Vec<(usize, FieldSet)> = Vec::new();
         for (at, entry) in self.entries.iter().enumerate() {
-            let both = entry.fields.intersection(written);
+            let both = entry.fields.intersection(&change.written);
             if !both.is_empty() {
                 taken.push((at, both));
             }
@@ -233,10 +240,15 @@ impl Intent<'_> {
                 return Err(ApplyFailure::Conflicts(conflicts.into_values().collect()));
             }
         }
+        let mut any = !taken.is_empty();
         for (at, fields) in taken {
             self.entries[at].fields.subtract(&fields);
         }
-        Ok(())
+        for entry in &mut self.entries {
+            any |= !entry.fields.intersection(&change.removed).is_empty();
+            entry.fields.subtract(&change.removed);
+        }
+        Ok(any)
     }
 
     /// The fields that kubectl's client-side apply has set and that still have those values: its server-side apply may
@@ -296,15 +308,47 @@ fn take_entries(object: &mut Value) -> Vec<Entry> {
 }
 
 fn untyped(schemas: &Schemas, kind: KindId, config: &Value, problem: &str) -> ApplyFailure {
+    let (object, _) = identity_of(schemas, kind, config);
+    refusing::plain(format!("failed to create typed patch object ({object}): {problem}")).into()
+}
+
+/// The merged object is none of its kind: a value does not parse.
+fn unconverted(schemas: &Schemas, kind: KindId, config: &Value, why: Rejection) -> ApplyFailure {
+    let (object, versioned) = identity_of(schemas, kind, config);
+    let Some((_, problem)) =
+        why.message.split_once(&format!(" cannot be handled as a {}: ", schemas.kind_name(kind)))
+    else {
+        return why.into();
+    };
+    let by_json = if problem.starts_with("illegal base64") { "error decoding from json: " } else { "" };
+    refusing::plain(format!(
+        "failed to convert new object ({object}) to proper version: unable to convert unstructured object to \
+         {versioned}: {by_json}{}",
+        refusing::converted(problem)
+    ))
+    .into()
+}
+
+/// As upstream names what is applied: with its kind, and the kind alone.
+fn identity_of(schemas: &Schemas, kind: KindId, config: &Value) -> (String, String) {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default();
     let version = schemas.api_version(kind);
-    let message = format!(
-        "failed to create typed patch object ({}/{}; {}{version}, Kind={}): {problem}",
-        text("namespace"),
-        text("name"),
-        if version.contains('/') { "" } else { "/" },
-        schemas.kind_name(kind)
-    );
-    // Upstream gives it on as it is, which makes it a 500 of no reason.
-    PatchFailure { code: 500, reason: "", message, detail: String::new() }.into()
+    let slash = if version.contains('/') { "" } else { "/" };
+    let versioned = format!("{slash}{version}, Kind={}", schemas.kind_name(kind));
+    (format!("{}/{}; {versioned}", text("namespace"), text("name")), versioned)
+}
+
+/// Whether the values are the same; a number is one however it is written.
+fn alike(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let same = |(name, value)| other.get(name).is_some_and(|other| alike(value, other));
+            one.len() == other.len() && one.iter().all(same)
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
+        }
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        _ => one == other,
+    }
 }

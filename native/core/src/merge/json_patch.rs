@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::PatchFailure;
+use crate::go::json_kind;
 use crate::schema::MAX_DEPTH;
 
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -14,10 +15,14 @@ pub(crate) fn apply(document: &mut Value, patch: Value) -> Result<(), PatchFailu
         return Ok(());
     }
     let Value::Array(operations) = patch else {
-        return Err(PatchFailure::bad_request(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
-        ));
+        let given = json_kind(&patch).unwrap_or("null");
+        let message = format!("json: cannot unmarshal {given} into Go value of type jsonpatch.Patch");
+        return Err(PatchFailure::bad_request(message));
     };
+    if let Some(given) = operations.iter().filter(|one| !one.is_object()).find_map(json_kind) {
+        let message = format!("json: cannot unmarshal {given} into Go value of type jsonpatch.Operation");
+        return Err(PatchFailure::bad_request(message));
+    }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchFailure::too_large(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -42,9 +47,9 @@ enum Operation {
 
 impl Operation {
     fn parse(operation: Value) -> Result<Self, PatchFailure> {
-        let operation = if operation.is_null() { Value::Object(Default::default()) } else { operation };
-        let Value::Object(mut members) = operation else {
-            return Err(PatchFailure::bad_request("error decoding patch: an operation must be an object"));
+        let mut members = match operation {
+            Value::Object(members) => members,
+            _ => Default::default(),
         };
         let name = text(&members, "op")?;
         let path = Pointer::parse(&text(&members, "path")?)?;
@@ -109,10 +114,7 @@ impl Operation {
 fn text(members: &serde_json::Map<String, Value>, name: &str) -> Result<String, PatchFailure> {
     match members.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
-        None => Err(PatchFailure::unprocessable(format!("an operation lacks {name:?}"))),
-        _ => Err(PatchFailure::bad_request(format!(
-            "error decoding patch: an operation needs the text {name:?}"
-        ))),
+        _ => Err(PatchFailure::unprocessable(format!("an operation lacks the text {name:?}"))),
     }
 }
 

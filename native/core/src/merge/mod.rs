@@ -14,6 +14,8 @@ mod splice;
 mod strategic;
 mod told;
 mod track;
+mod typing;
+mod wrapping;
 
 use serde::Deserialize;
 use serde_json::Value;

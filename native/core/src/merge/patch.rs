@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::told::told_of;
-use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, refusing, strategic};
+use super::{PatchFailure, PatchType, json_patch, merge_patch, parse_value, refusing, strategic, wrapping};
 use crate::go::json_kind;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas};
 
@@ -23,7 +23,7 @@ impl Schemas {
         patch: &[u8],
         patch_type: PatchType,
     ) -> Result<Vec<u8>, PatchFailure> {
-        self.changed(kind, current, read(patch)?, patch_type)
+        self.changed(kind, current, read(patch, patch_type, FieldValidation::Warn)?, patch_type)
     }
 
     fn changed(
@@ -49,7 +49,7 @@ impl Schemas {
         patch_type: PatchType,
         validation: FieldValidation,
     ) -> Result<Patched, PatchFailure> {
-        let change = read(patch)?;
+        let change = read(patch, patch_type, validation)?;
         let mut told = match validation {
             FieldValidation::Ignore => Vec::new(),
             _ => told_of(patch, &change, patch_type),
@@ -64,7 +64,7 @@ impl Schemas {
         let decoded = self.decode_json(kind, &patched, validation).map_err(|rejection| {
             let problem = problem_of(&rejection, &told);
             // Upstream converts what it has strategically merged, and shows what it was sent.
-            match (patch_type, read(patch)) {
+            match (patch_type, parse_value(patch)) {
                 (PatchType::Strategic, Ok(sent)) if !problem.starts_with(STRICT) => {
                     refusing::invalid(&refusing::go_text(&sent), &refusing::converted(&problem))
                 }
@@ -101,17 +101,43 @@ impl Schemas {
         }
         match patch_type {
             PatchType::Json => json_patch::apply(object, change),
-            PatchType::Merge => merge_patch::apply(object, change),
-            PatchType::Strategic => strategic::apply(self, &self.root_type(kind), object, change),
+            PatchType::Merge => {
+                merge_patch::apply(object, change);
+                Ok(())
+            }
+            PatchType::Strategic => {
+                let root = self.root_type(kind);
+                strategic::apply(self, &root, object, change)?;
+                wrapping::wrap(self, &root, object);
+                Ok(())
+            }
         }
     }
 }
 
 const STRICT: &str = "strict decoding error: ";
+const BAD_PATCH: &str = "Invalid JSON Patch";
 
-fn read(patch: &[u8]) -> Result<Value, PatchFailure> {
-    parse_value(patch)
-        .map_err(|error| PatchFailure::bad_request(format!("error decoding patch: {}", error.message)))
+/// The patch, if it is one by its outermost type; who validates reads it a first time upstream.
+fn read(patch: &[u8], patch_type: PatchType, validation: FieldValidation) -> Result<Value, PatchFailure> {
+    let parsed = parse_value(patch).map_err(|error| error.message);
+    let found = match (patch_type, validation, parsed) {
+        (PatchType::Merge, FieldValidation::Ignore, Ok(change)) if change.is_array() => Ok(change),
+        (PatchType::Merge, _, Ok(change)) if !change.is_object() => match json_kind(&change) {
+            Some(_) if validation != FieldValidation::Ignore => Err(refusing::no_members(&change)),
+            _ => return Err(PatchFailure::bad_request(BAD_PATCH)),
+        },
+        // Go reads null into an empty map.
+        (PatchType::Strategic, _, Ok(Value::Null)) => Ok(Value::Object(Default::default())),
+        (_, _, parsed) => parsed,
+    };
+    found.map_err(|problem| {
+        PatchFailure::bad_request(match (patch_type, validation) {
+            (PatchType::Merge, FieldValidation::Ignore) => BAD_PATCH.to_owned(),
+            (PatchType::Json, FieldValidation::Ignore) | (PatchType::Strategic, _) => problem,
+            _ => format!("error decoding patch: {problem}"),
+        })
+    })
 }
 
 /// What is wrong with the outcome, together with what was told of the patch.

@@ -67,6 +67,37 @@ fn conversion_problem(given: &str, wanted: &str) -> String {
     }
 }
 
+/// What Go calls the type of a decoded value.
+pub(super) fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// This is not the list that a directive must have.
+pub(super) fn no_list(value: &Value) -> PatchFailure {
+    plain(format!("expected a []interface {{}}, but received a {}", go_type(value)))
+}
+
+/// Two lists are merged only if all elements of both are of one type, and none is a list.
+pub(super) fn check_alike(before: &[Value], changes: &[Value]) -> Result<(), PatchFailure> {
+    let mut types = before.iter().chain(changes).map(go_type);
+    match types.next() {
+        Some("[]interface {}") => Err(PatchFailure::unprocessable("lists of lists are not supported")),
+        Some(first) if types.any(|other| other != first) => {
+            let both = [before, changes].map(|list| go_text(&Value::Array(list.to_vec()))).join(" ");
+            Err(plain(format!("list element types are not identical: [{both}]")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A value as Go's `%v` prints it.
 pub(super) fn go_text(value: &Value) -> String {
     match value {

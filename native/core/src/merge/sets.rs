@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::conflict::path_text;
 use super::fields::{FieldSet, PathElement};
 use super::track::key_of;
+use super::typing;
 use crate::schema::{ListKind, Schemas, Shape, Struct, Type};
 
 /// How a value of a type is owned.
@@ -83,7 +84,10 @@ fn collect(
     let free = Type::free();
     let mut set = FieldSet::default();
     match structure(schemas, ty, value) {
-        Structure::Whole => set.member = true,
+        Structure::Whole => {
+            typing::check(schemas, ty, value, at)?;
+            set.member = true;
+        }
         Structure::Members(declared, inner) => {
             for (name, member) in value.as_object().into_iter().flatten() {
                 let element = PathElement::field(name);

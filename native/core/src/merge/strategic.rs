@@ -102,7 +102,10 @@ impl Merger<'_> {
             }
             Value::Array(changes) => {
                 let before = match target.get_mut(&name).map(Value::take) {
-                    Some(Value::Array(before)) if inner.patch_merge => before,
+                    Some(Value::Array(before)) if inner.patch_merge => {
+                        refusing::check_alike(&before, &changes)?;
+                        before
+                    }
                     _ => Vec::new(),
                 };
                 let merged = self.list(&inner, before, changes)?;
@@ -125,24 +128,29 @@ impl Merger<'_> {
         let names: Vec<String> = patch.keys().filter(|name| name.starts_with('$')).cloned().collect();
         for name in &names {
             if let Some(list) = name.strip_prefix(DELETE_FROM_LIST) {
-                let Some(Value::Array(unwanted)) = patch.shift_remove(name) else {
-                    return Err(PatchFailure::bad_request("invalid patch format of primitive list"));
-                };
-                if let Some(Value::Array(elements)) = target.get_mut(list) {
+                // Where either is no list, upstream does nothing.
+                let unwanted = patch.shift_remove(name);
+                if let (Some(Value::Array(unwanted)), Some(Value::Array(elements))) =
+                    (unwanted, target.get_mut(list))
+                {
+                    refusing::check_alike(elements, &unwanted)?;
                     elements.retain(|element| !unwanted.contains(element));
                 }
             }
         }
         for name in names {
             let Some(list) = name.strip_prefix(SET_ELEMENT_ORDER) else { continue };
-            let Some(Value::Array(order)) = patch.shift_remove(&name) else {
-                return Err(PatchFailure::bad_request("invalid patch format of setElementOrder list"));
+            let order = match patch.shift_remove(&name).unwrap_or_default() {
+                Value::Array(order) => order,
+                other => return Err(refusing::no_list(&other)),
             };
             let inner = self.member_type(ty, list);
             let key = inner.patch_merge_key.as_deref();
             let changes = patch.shift_remove(list);
-            if let Some(Value::Array(changes)) = &changes {
-                check_order(changes, &order, key)?;
+            match &changes {
+                Some(Value::Array(changes)) => check_order(changes, &order, key)?,
+                Some(other) => return Err(refusing::no_list(other)),
+                None => {}
             }
             let before = target.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
             if let Some(changes) = changes {
@@ -190,8 +198,10 @@ impl Merger<'_> {
         }
         for change in changes {
             let Some(identity) = change.get(key).cloned() else {
-                let detail = format!("map: {change} does not contain declared merge key: {key}");
-                return Err(PatchFailure::unprocessable(detail));
+                let shown = refusing::go_text(&change);
+                return Err(refusing::plain(format!(
+                    "map: {shown} does not contain declared merge key: {key}"
+                )));
             };
             if change[PATCH] == "delete" {
                 merged.retain(|element| element.get(key) != Some(&identity));
@@ -262,16 +272,18 @@ fn identity<'v>(element: &'v Value, key: Option<&str>) -> Option<&'v Value> {
     }
 }
 
-/// Every element the patch adds must have its place in the order.
+/// The elements that the patch adds must stand in the order as they stand in the patch.
 fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<(), PatchFailure> {
-    let places: Vec<_> = order.iter().map(|element| identity(element, key)).collect();
-    let misplaced = |change: &&Value| change.get(PATCH).is_none() && !places.contains(&identity(change, key));
-    match changes.iter().find(misplaced) {
-        None => Ok(()),
-        Some(change) => Err(PatchFailure::bad_request(format!(
-            "the patch list and the setElementOrder list do not agree: {change} has no place"
-        ))),
+    let mut places = order.iter();
+    let mut added = changes.iter().filter(|change| change.get(PATCH).is_none());
+    let in_order = |change: &Value| places.any(|place| identity(place, key) == identity(change, key));
+    if order.is_empty() || added.all(in_order) {
+        return Ok(());
     }
+    let [changes, order] = [changes, order].map(|list| refusing::go_text(&Value::Array(list.to_vec())));
+    Err(refusing::plain(format!(
+        "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
+    )))
 }
 
 /// The elements named in `order` take that order. Others keep their places of `before` among them as well as they can:

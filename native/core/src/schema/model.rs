@@ -67,9 +67,14 @@ pub struct ListKey {
 }
 
 impl ListKey {
-    /// Of a built-in kind. Source of the default: `+default` markers of ports in core/v1.
-    fn built_in(name: Box<str>) -> Self {
-        let default = (&*name == "protocol").then(|| "\"TCP\"".into());
+    /// Of a built-in kind, whose elements are of `item`. Sources of defaults: `+default` markers of ports in core/v1, and
+    /// the zero values that Go always writes.
+    fn built_in(name: Box<str>, item: Option<&Value>) -> Self {
+        let zero = item.map(|item| &item["properties"][&*name]["x-always"]).filter(|zero| !zero.is_null());
+        let default = match (&*name, zero) {
+            ("protocol", _) => Some("\"TCP\"".into()),
+            (_, zero) => zero.map(|zero| zero.to_string().into()),
+        };
         Self { name, default }
     }
 }
@@ -412,7 +417,8 @@ impl Compiler<'_> {
         ty.list = match schema["x-kubernetes-list-type"].as_str() {
             Some("map") => {
                 let keys = strings(&schema["x-kubernetes-list-map-keys"]);
-                ListKind::Map(keys.into_iter().map(ListKey::built_in).collect())
+                let item = self.referred(&schema["items"]);
+                ListKind::Map(keys.into_iter().map(|key| ListKey::built_in(key, item)).collect())
             }
             Some("set") => ListKind::Set,
             _ => ListKind::Atomic,

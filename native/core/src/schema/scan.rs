@@ -12,6 +12,7 @@ use super::escapes::{unescape, write_string};
 use super::plain::plain_prefix;
 
 pub(crate) use numbers::check_float;
+pub use numbers::with_gos_numbers;
 pub(crate) use repeats::repeated_fields;
 
 /// How deep bodies may nest. Kubernetes allows 10,000 levels; every parser behind this one has a lower limit.

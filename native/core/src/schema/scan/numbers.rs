@@ -1,5 +1,7 @@
 //! Numbers: as they stand, and as Go writes what it has read them as.
 
+use std::borrow::Cow;
+
 use super::{Cursor, Scan};
 use crate::go::json_float;
 use crate::schema::SchemaError;
@@ -74,6 +76,14 @@ impl<'a> Cursor<'a> {
         }
         Ok(())
     }
+}
+
+/// JSON with its numbers as Go writes them that has read them into interfaces: integers of 64 bits, else floats.
+pub fn with_gos_numbers(json: &[u8]) -> Result<Cow<'_, [u8]>, SchemaError> {
+    let mut cursor = Cursor::new(json);
+    cursor.skip_space();
+    cursor.canonical_value()?;
+    Ok(cursor.finish())
 }
 
 pub(crate) fn check_float(number: &[u8]) -> Result<f64, SchemaError> {

@@ -1,0 +1,97 @@
+//! Whether values that are owned as a whole are of the type their schema says.
+//!
+//! Semantics and words of structured-merge-diff `typed/validate.go`.
+
+use serde_json::Value;
+
+use super::conflict::path_text;
+use super::fields::PathElement;
+use super::refusing::{go_text, go_type};
+use crate::go::quote;
+use crate::schema::{Schemas, Shape, Type};
+
+/// `Err` with the path `at` where a value is of another type or unknown.
+pub(super) fn check(
+    schemas: &Schemas,
+    ty: &Type,
+    value: &Value,
+    at: &mut Vec<PathElement>,
+) -> Result<(), String> {
+    if let Some(problem) = mistyped(&ty.shape, value) {
+        return Err(format!("{}: {problem}", path_text(at)));
+    }
+    match (&ty.shape, value) {
+        (Shape::Struct(id), Value::Object(members)) => {
+            let declared = schemas.structure(*id);
+            for (name, member) in members {
+                at.push(PathElement::field(name));
+                match declared.field(name) {
+                    Some(field) => check(schemas, &field.ty, member, at)?,
+                    None if declared.open => {}
+                    None => return Err(format!("{}: field not declared in schema", path_text(at))),
+                }
+                at.pop();
+            }
+        }
+        (Shape::Map(inner), Value::Object(members)) => {
+            for (name, member) in members {
+                at.push(PathElement::field(name));
+                check(schemas, inner, member, at)?;
+                at.pop();
+            }
+        }
+        (Shape::List(item), Value::Array(elements)) => {
+            for (index, element) in (0..).zip(elements) {
+                at.push(PathElement::Index(index));
+                check(schemas, item, element, at)?;
+                at.pop();
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn mistyped(shape: &Shape, value: &Value) -> Option<String> {
+    let wanted = match (shape, value) {
+        (_, Value::Null)
+        // What these take, their own decoders say.
+        | (Shape::Any { .. } | Shape::SchemaOr { .. } | Shape::Time | Shape::MicroTime | Shape::IntOrString, _)
+        | (Shape::String | Shape::Bytes, Value::String(_))
+        | (Shape::Bool, Value::Bool(_))
+        | (Shape::Int32 | Shape::Int64 | Shape::Double, Value::Number(_))
+        | (Shape::Struct(_) | Shape::Map(_), Value::Object(_))
+        | (Shape::List(_), Value::Array(_)) => return None,
+        (Shape::String | Shape::Bytes, _) => {
+            return Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", source(value)));
+        }
+        (Shape::Int32 | Shape::Int64 | Shape::Double, _) => {
+            return Some(format!("expected numeric (int or float), got {}", go_type(value)));
+        }
+        (Shape::Bool, _) => "boolean",
+        (Shape::Struct(_) | Shape::Map(_), _) => "map",
+        (Shape::List(_), _) => "list",
+        (Shape::Quantity, Value::Object(_) | Value::Array(_)) => "any scalar",
+        (Shape::Quantity, _) => return None,
+    };
+    Some(format!("expected {wanted}, got &{{{}}}", go_text(value)))
+}
+
+/// A value as Go's `%#v` prints it.
+fn source(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => quote(text),
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", items.iter().map(source).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(members) => {
+            let mut pairs: Vec<_> = members.iter().collect();
+            pairs.sort_by_key(|(name, _)| *name);
+            let pairs: Vec<_> =
+                pairs.iter().map(|(name, member)| format!("{}:{}", quote(name), source(member))).collect();
+            format!("map[string]interface {{}}{{{}}}", pairs.join(", "))
+        }
+        _ => go_text(value),
+    }
+}
