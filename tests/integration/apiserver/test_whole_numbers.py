@@ -102,3 +102,16 @@ async def test_a_number_beyond_64_bits_is_stored_as_the_float_that_go_reads(api:
     assert status == 201
     answer = await api.transport.answer("GET", api.path(NUMBERS, "a"))
     assert b'"any":' + stored + b"}" in answer.body
+
+
+async def test_a_number_beyond_64_bits_that_is_applied_again_is_the_same(api: Api) -> None:
+    given = b'{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{"name":"a"},"spec":{"any":%d}}'
+    for manager in ("one", "two"):
+        status, answer = await api.call(
+            "PATCH",
+            api.path(NUMBERS, "a"),
+            given % 12345678901234567890,
+            "application/apply-patch+yaml",
+            fieldManager=manager,
+        )
+        assert status in (200, 201), answer

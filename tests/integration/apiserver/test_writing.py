@@ -253,3 +253,19 @@ async def test_a_manager_that_cannot_be_printed_is_refused_as_go_quotes_it(api: 
     assert status == 422
     (cause,) = answer["details"]["causes"]
     assert cause["message"] == 'Invalid value: "\\x01": invalid character U+0001 (at position 0)'
+
+
+@pytest.mark.parametrize(
+    ("operation", "labels"),
+    [
+        ({"op": "replace", "path": "/metadata/labels/new", "value": "x"}, {"a": "b", "new": "x"}),
+        ({"op": "copy", "from": "/metadata/labels/none", "path": "/metadata/labels/c"}, {"a": "b", "c": ""}),
+        ({"op": "test", "path": "/metadata/labels/none", "value": None}, {"a": "b"}),
+    ],
+)
+async def test_a_json_patch_takes_a_member_that_is_not_there_for_null_as_upstream(
+    api: Api, operation: dict[str, str | None], labels: dict[str, str]
+) -> None:
+    await api.create(CM, {"metadata": {"name": "a", "labels": {"a": "b"}}})
+    status, obj = await api.patch(CM, "a", [operation], "json-patch")
+    assert (status, obj["metadata"]["labels"]) == (200, labels)

@@ -13,7 +13,7 @@ use super::ownership::{self, Entry, Operation};
 use super::track::{Change, compare, strip_identity};
 use super::{PatchFailure, parse_value, refusing, sets, wrapping};
 use crate::go::marshalled;
-use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, yaml_to_json};
+use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, with_gos_numbers, yaml_to_json};
 
 /// Owns what an object had before anybody applied anything to it.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -101,6 +101,7 @@ impl Schemas {
             |problem: String| PatchFailure::bad_request(format!("error decoding YAML: {problem}"));
         let (json, repeated) = yaml_to_json(config)
             .map_err(|problem| undecodable(format!("error converting YAML to JSON: {problem}")))?;
+        let json = with_gos_numbers(&json).map_err(|error| undecodable(error.message))?;
         let value = match parse_value(&json).map_err(|error| undecodable(error.message))? {
             Value::Null => Value::Object(Default::default()),
             object @ Value::Object(_) => object,

@@ -1,4 +1,7 @@
 //! JSON patch (RFC 6902), bounded in operations, in bytes copied and in depth.
+//!
+//! Where they differ, it does what evanphx/json-patch v4 does and so Kubernetes: a member that is not there may be
+//! replaced and is copied as null, indices may count from the end, and the whole document can be replaced and no more.
 
 use serde_json::Value;
 
@@ -71,10 +74,7 @@ impl Operation {
         match self {
             Self::Add(path, value) => add(document, &path, value),
             Self::Remove(path) => remove(document, &path).map(drop),
-            Self::Replace(path, value) => {
-                *find(document, &path)? = value;
-                Ok(())
-            }
+            Self::Replace(path, value) => replace(document, &path, value),
             Self::Move(from, path) => {
                 if path.0.len() > from.0.len() && path.0.starts_with(&from.0) {
                     return Err(PatchFailure::unprocessable("a value cannot be moved into itself"));
@@ -83,7 +83,7 @@ impl Operation {
                 add(document, &path, value)
             }
             Self::Copy(from, path) => {
-                let value = find(document, &from)?.clone();
+                let value = get(document, &from)?.cloned().unwrap_or_default();
                 let (size, depth) = extent(&value);
                 *copied += size;
                 if *copied > MAX_COPIED_BYTES {
@@ -96,13 +96,9 @@ impl Operation {
                 add(document, &path, value)
             }
             Self::Test(path, expected) => {
-                let actual = find(document, &path).map(|value| &*value);
-                let holds = match &actual {
-                    Ok(value) => equal(value, &expected),
-                    // A missing member passes a test for null.
-                    Err(_) => expected.is_null(),
-                };
-                if holds {
+                let actual = if path.0.is_empty() { Some(&*document) } else { get(document, &path)? };
+                // A missing member passes a test for null.
+                if actual.map_or(expected.is_null(), |value| equal(value, &expected)) {
                     return Ok(());
                 }
                 Err(PatchFailure::unprocessable(format!("testing value {} failed", path.shown())))
@@ -141,9 +137,11 @@ impl Pointer {
     }
 }
 
+/// An index as Go's `strconv.Atoi` reads it; a negative one counts from the end.
 fn position(token: &str, length: usize) -> Option<usize> {
-    let well_formed = token == "0" || !token.starts_with(['0', '+']);
-    token.parse::<usize>().ok().filter(|&index| well_formed && index < length)
+    let index = token.parse::<isize>().ok()?;
+    let index = if index < 0 { length.checked_sub(index.unsigned_abs())? } else { index.unsigned_abs() };
+    (index < length).then_some(index)
 }
 
 fn child<'v>(value: &'v mut Value, token: &str) -> Option<&'v mut Value> {
@@ -157,9 +155,35 @@ fn child<'v>(value: &'v mut Value, token: &str) -> Option<&'v mut Value> {
     }
 }
 
-fn find<'v>(document: &'v mut Value, path: &Pointer) -> Result<&'v mut Value, PatchFailure> {
-    let found = path.0.iter().try_fold(document, |value, token| child(value, token));
-    found.ok_or_else(|| path.missing())
+/// What is at the path: None for a member that is not there, where it could be.
+fn get<'v>(document: &'v mut Value, path: &Pointer) -> Result<Option<&'v Value>, PatchFailure> {
+    match parent(document, path)? {
+        Some((Value::Object(members), name)) => Ok(members.get(name)),
+        Some((Value::Array(elements), token)) => {
+            let found = position(token, elements.len()).and_then(|index| elements.get(index));
+            found.map(Some).ok_or_else(|| path.missing())
+        }
+        _ => Err(path.missing()),
+    }
+}
+
+fn replace(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchFailure> {
+    match parent(document, path)? {
+        None if value.is_object() || value.is_array() => *document = value,
+        None => {
+            let detail = "replace operation value must be object or array";
+            return Err(PatchFailure::unprocessable(detail));
+        }
+        Some((Value::Object(members), name)) => {
+            members.insert(name.to_owned(), value);
+        }
+        Some((Value::Array(elements), token)) => {
+            let index = position(token, elements.len()).ok_or_else(|| path.missing())?;
+            elements[index] = value;
+        }
+        Some(_) => return Err(path.missing()),
+    }
+    Ok(())
 }
 
 fn parent<'v, 'p>(
@@ -173,7 +197,7 @@ fn parent<'v, 'p>(
 
 fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchFailure> {
     match parent(document, path)? {
-        None => *document = value,
+        None => return Err(path.missing()),
         Some((Value::Object(members), name)) => {
             members.insert(name.to_owned(), value);
         }
@@ -293,15 +317,38 @@ mod tests {
         for operation in [
             json!({"op":"test","path":"/a","value":2}),
             json!({"op":"remove","path":"/b"}),
-            json!({"op":"replace","path":"/b","value":1}),
+            json!({"op":"replace","path":"/b/c","value":1}),
+            json!({"op":"replace","path":"/l/0","value":1}),
+            json!({"op":"replace","path":"","value":1}),
+            json!({"op":"add","path":"","value":{}}),
             json!({"op":"add","path":"/b/c","value":1}),
             json!({"op":"add","path":"/l/7","value":1}),
-            json!({"op":"add","path":"/l/01","value":1}),
+            json!({"op":"add","path":"/l/-2","value":1}),
+            json!({"op":"copy","from":"","path":"/b"}),
+            json!({"op":"test","path":"/b/c","value":null}),
+            json!({"op":"test","path":"/l/0","value":null}),
             json!({"op":"move","from":"/a","path":"/a/b"}),
             json!({"op":"frob","path":"/a"}),
         ] {
             let failure = patched(json!({"a":1,"l":[]}), json!([operation])).unwrap_err();
             assert_eq!((failure.code, failure.reason), (422, "Invalid"), "{operation}");
+        }
+    }
+
+    #[test]
+    fn what_the_rfc_refuses_and_kubernetes_does_is_done() {
+        for (operation, expected) in [
+            (json!({"op":"replace","path":"/b","value":1}), json!({"l":[1,2],"b":1})),
+            (json!({"op":"copy","from":"/b","path":"/c"}), json!({"l":[1,2],"c":null})),
+            (json!({"op":"test","path":"/b","value":null}), json!({"l":[1,2]})),
+            (json!({"op":"replace","path":"/l/-1","value":3}), json!({"l":[1,3]})),
+            (json!({"op":"replace","path":"/l/+01","value":3}), json!({"l":[1,3]})),
+            (json!({"op":"add","path":"/l/-1","value":3}), json!({"l":[1,2,3]})),
+            (json!({"op":"add","path":"/l/-3","value":3}), json!({"l":[3,1,2]})),
+            (json!({"op":"remove","path":"/l/-2"}), json!({"l":[2]})),
+            (json!({"op":"replace","path":"","value":{}}), json!({})),
+        ] {
+            assert_eq!(patched(json!({"l":[1,2]}), json!([operation])).unwrap(), expected, "{operation}");
         }
     }
 
