@@ -19,6 +19,11 @@ loads = orjson.loads
 dumps = orjson.dumps
 
 
+def ordered(obj: JSON) -> bytes:
+    """JSON in which the order of members does not tell."""
+    return orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)
+
+
 # What a write of the status can change, and what says of which object it is.
 OF_STATUS = ("apiVersion", "kind", "metadata", "status")
 
@@ -68,6 +73,10 @@ class Codec:
         if managed is None:
             return kept
         return b'%b"managedFields":%b,%b' % (self._opening, managed, kept[self._cut :])
+
+    def writes_alike(self, one: JSON, other: JSON) -> bool:
+        """Whether both are stored as the same JSON: to Python `true` equals 1, and `1.0` does."""
+        return one == other and self._numbers(ordered(one)) == self._numbers(ordered(other))
 
     def template(self, body: bytes) -> Template:
         """Canonical bytes, ready for a revision."""

@@ -325,7 +325,7 @@ class Store:
         strategy = self.strategy
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
-        if obj == old and not self._is_outdated(ctx):
+        if self.codec.writes_alike(obj, old) and not self._is_outdated(ctx):
             return Written(stored.value)
         old["metadata"]["resourceVersion"] = revision
         if (deciding := self._admission.decide(ctx, obj, old)) is not None:

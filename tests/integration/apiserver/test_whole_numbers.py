@@ -4,6 +4,7 @@ schema are about what was sent.
 
 from __future__ import annotations
 
+from json import loads
 from typing import Any
 
 import pytest
@@ -47,6 +48,10 @@ async def create(api: Api, name: str, spec: str) -> tuple[int, JSON]:
     return await api.call("POST", api.path(NUMBERS), body.encode())
 
 
+async def applied(api: Api, body: bytes, manager: str) -> tuple[int, JSON]:
+    return await api.call("PATCH", api.path(NUMBERS, "a"), body, "application/apply-patch+yaml", fieldManager=manager)
+
+
 @pytest.mark.parametrize("written", ["2.0", "2e0", "20e-1", "0.2e1"])
 async def test_a_whole_number_is_stored_without_a_fraction(api: Api, written: str) -> None:
     status, made = await create(api, "a", f'{{"whole":{written},"any":{written},"free":{{"x":[{written}]}}}}')
@@ -79,10 +84,31 @@ async def test_a_refusal_is_about_the_number_that_was_sent(api: Api) -> None:
     assert 'spec.text in body must be of type string: "number"' in refused["message"]
 
 
-async def test_a_patch_to_the_same_number_changes_nothing(api: Api) -> None:
-    _, made = await create(api, "a", '{"whole":2}')
-    _, patched = await api.patch(NUMBERS, "a", {"spec": {"whole": 2.0}})
+@pytest.mark.parametrize("changed", ['{"whole":2.0}', '{"whole":2,"free":{"x":true}}', '{"whole":2,"free":{"x":1.0}}'])
+async def test_a_number_of_another_type_is_another_spec(api: Api, changed: str) -> None:
+    _, made = await create(api, "a", '{"whole":2,"free":{"x":1}}')
+    _, patched = await api.patch(NUMBERS, "a", {"spec": loads(changed)})
+    assert patched["metadata"]["generation"] == made["metadata"]["generation"] + 1
+
+
+async def test_a_truth_that_was_a_number_is_stored_as_one(api: Api) -> None:
+    await create(api, "a", '{"free":{"x":1,"y":false}}')
+    await api.patch(NUMBERS, "a", {"spec": {"free": {"x": True, "y": 0}}})
+    free = (await api.get(NUMBERS, "a"))[1]["spec"]["free"]
+    assert free["x"] is True
+    assert type(free["y"]) is int
+
+
+async def test_the_same_numbers_in_another_order_change_nothing(api: Api) -> None:
+    _, made = await create(api, "a", '{"whole":2,"any":0.5}')
+    _, patched = await api.patch(NUMBERS, "a", {"spec": {"any": 0.5, "whole": 2}})
     assert patched == made
+
+
+async def test_an_apply_of_the_same_number_changes_nothing(api: Api) -> None:
+    given = '{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{"name":"a"},"spec":{"whole":%s}}'
+    answers = [await applied(api, (given % number).encode(), "me") for number in ("2", "2.0")]
+    assert answers[0][1] == answers[1][1]
 
 
 async def test_yaml_writes_numbers_anew_before_they_are_read(api: Api) -> None:
@@ -107,11 +133,5 @@ async def test_a_number_beyond_64_bits_is_stored_as_the_float_that_go_reads(api:
 async def test_a_number_beyond_64_bits_that_is_applied_again_is_the_same(api: Api) -> None:
     given = b'{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{"name":"a"},"spec":{"any":%d}}'
     for manager in ("one", "two"):
-        status, answer = await api.call(
-            "PATCH",
-            api.path(NUMBERS, "a"),
-            given % 12345678901234567890,
-            "application/apply-patch+yaml",
-            fieldManager=manager,
-        )
+        status, answer = await applied(api, given % 12345678901234567890, manager)
         assert status in (200, 201), answer

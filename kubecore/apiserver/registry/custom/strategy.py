@@ -10,7 +10,7 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause
 from kubecore.api.schemas import CustomSchema
-from kubecore.apiserver.registry.codec import dumps, loads
+from kubecore.apiserver.registry.codec import dumps, loads, ordered
 from kubecore.apiserver.registry.custom import paths
 from kubecore.apiserver.registry.custom.definition import Definition, Version
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
@@ -50,7 +50,9 @@ class CustomResourceStrategy(Strategy):
         obj["metadata"]["generation"] = 1
 
     def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
-        if _content(obj) != _content(old):
+        now, before = _content(obj), _content(old)
+        # `1.0` is another value than 1 to upstream, which has read a float, though it is stored as 1; and true is none.
+        if now != before or ordered(now) != ordered(before):
             obj["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
     def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
