@@ -338,7 +338,7 @@ class CustomRegistry:
         self._strategy.prepare_for_create(ctx, obj)
         causes = validate_metadata(obj, namespaced=True, name_errors=self._strategy.name_errors)
         self._refuse([*causes, *self._strategy.validate(ctx, obj)])
-        return _stored(obj)
+        return _encoded(obj)
 
     def _update(self, obj: JSON, old: JSON, subresource: str) -> JSON:
         ctx = self._context("update", obj["metadata"]["name"], subresource)
@@ -365,7 +365,7 @@ class CustomRegistry:
         else:
             causes += [*strategy.validate(ctx, obj), *strategy.validate_update(ctx, obj, old)]
         self._refuse(causes)
-        return _stored(obj)
+        return _encoded(obj)
 
     @staticmethod
     def _refuse(causes: list[Cause]) -> None:
@@ -373,7 +373,7 @@ class CustomRegistry:
             raise errors.invalid("Judged", "a", causes, group="example.com")
 
 
-def _stored(obj: JSON) -> JSON:
+def _encoded(obj: JSON) -> JSON:
     """As the registry's codec writes it."""
     stored: JSON = orjson.loads(schemas.with_gos_numbers(orjson.dumps(obj)))
     return stored
