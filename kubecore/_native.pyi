@@ -549,6 +549,74 @@ class UserInfo:
     def extra(self) -> dict[str, tuple[str, ...]]: ...
 
 @final
+class Audit:
+    """Tells who asked for what, and how it was answered, as far as a policy wants to know."""
+
+    def configure(
+        self,
+        policy: bytes,
+        *,
+        log_path: str | PathLike[str] | None = None,
+        megabytes: int = 0,
+        days: int = 0,
+        backups: int = 0,
+        compress: bool = False,
+        legacy: bool = False,
+        buffer: int = 0,
+        outbox: AuditOutbox | None = None,
+    ) -> None:
+        """From now on requests are audited. `policy` is an audit.k8s.io/v1 Policy in JSON (ValueError for another); with
+        a `buffer` of so many events requests do not wait for the log. OSError when that cannot be opened."""
+    def stop(self) -> None:
+        """Nothing is audited any more; what was taken is written."""
+    def outbox(self, room: int, wake: Callable[[], object]) -> AuditOutbox:
+        """Events to come for; `wake` is called in `Front.drain` when there are some and `collect` got none before."""
+    def begin(
+        self,
+        user: UserInfo,
+        verb: str,
+        uri: str,
+        path: str,
+        resource: tuple[str, str, str, str, str, str] | None = None,
+        *,
+        user_agent: str = "",
+    ) -> AuditRecord | None:
+        """A request that did not come through the front; `resource` is (group, version, resource, subresource,
+        namespace, name). None where the audit does not want to hear of it."""
+    @property
+    def is_on(self) -> bool: ...
+
+@final
+class AuditOutbox:
+    def collect(self, limit: int) -> list[bytes]:
+        """Up to so many events, oldest first, each a line of JSON."""
+    @property
+    def lost(self) -> int:
+        """Events there was no room for."""
+
+@final
+class AuditRecord:
+    """What is recorded of a request."""
+
+    @property
+    def wants_request(self) -> bool: ...
+    @property
+    def wants_response(self) -> bool: ...
+    def annotate(self, key: str, value: str) -> None:
+        """Of several values for one key the first one stays."""
+    def decided(self, decision: str, reason: str) -> None:
+        """ "allow" or "forbid"."""
+    def named(self, namespace: str, name: str, uid: str, resource_version: str) -> None:
+        """What the request's object says of itself, where that is not known yet."""
+    def requested(self, object: bytes) -> None:
+        """The request's object, or its patch, as JSON."""
+    def responded(self, body: bytes) -> None:
+        """The answer as JSON; of several the first one stays."""
+    def started(self, code: int) -> None:
+        """The head of an answer that lasts is out."""
+    def complete(self, code: int) -> None: ...
+
+@final
 class Front:
     """The HTTP listener: reads are answered from the watch cache, the rest is handed over by `drain`.
 
@@ -595,8 +663,11 @@ class Front:
         KeyError for a resource, ValueError for a version that the cache does not know.
         """
     def unroute(self, group: str, version: str, plural: str) -> None: ...
+    def audit(self) -> Audit: ...
     def authenticator(self) -> Authenticator: ...
     def authorizer(self) -> Authorizer: ...
+    def set_in_flight(self, reading: int, mutating: int) -> None:
+        """How many requests of each kind may be under way at once; 0 is no bound."""
     def set_version(self, info: bytes) -> None:
         """The JSON body of /version."""
     def set_ready(self, ready: bool) -> None: ...
@@ -671,6 +742,9 @@ class Request:
     def authorized(self) -> bool | None:
         """None: Python must decide: another authorization mode, or an impersonation header."""
     @property
+    def audit(self) -> AuditRecord | None:
+        """What the audit records of it; None where it does not want to hear of it, or who asks is not known yet."""
+    @property
     def wants_upgrade(self) -> bool: ...
     @property
     def cancelled(self) -> bool:
@@ -690,6 +764,8 @@ class Request:
     def respond_stream(
         self, status: int, content_type: str, headers: Sequence[tuple[str, str]] = ...
     ) -> ResponseStream: ...
+    def identified(self, user: UserInfo) -> None:
+        """Who asks is known, and, called again, as whom he goes on: the audit hears of it."""
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None:
         """Python has named the user (and, with `authorized`, allowed the request): go on in Rust as if it had found out itself.
 

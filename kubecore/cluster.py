@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
@@ -83,6 +84,7 @@ class ClusterConfig:
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
+    audit: AuditOptions = field(default_factory=AuditOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
@@ -184,6 +186,7 @@ class Cluster:
                 authentication=config.authentication,
                 authorization_modes=config.authorization_modes,
                 admission=config.admission,
+                audit=config.audit,
                 authorization=config.authorization,
                 encryption=config.encryption,
                 runtime_config=config.runtime_config,

@@ -27,6 +27,7 @@ from kubecore.apiserver.transport.driving import to_its_end, together
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kubecore.apiserver.audit.recording import LocalAudit
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.chain import Handlers
     from kubecore.apiserver.handlers.served import ServedResources
@@ -117,6 +118,7 @@ class LocalRequest:
         "accept",
         "api_group",
         "api_version",
+        "audit",
         "authenticated",
         "authorized",
         "body",
@@ -159,6 +161,7 @@ class LocalRequest:
         self.is_resource, self.verb, self.api_group, self.api_version, self.namespace = info[:5]
         self.resource, self.subresource, self.name = info[5:]
         self.stream: LocalStream | None = None
+        self.audit: _native.AuditRecord | None = None
 
     def header(self, name: str) -> str | None:
         return None
@@ -172,6 +175,9 @@ class LocalRequest:
     def respond_stream(self, status: int, content_type: str, headers: Headers = ()) -> LocalStream:
         self.stream = LocalStream(asyncio.get_running_loop().create_future())
         return self.stream
+
+    def identified(self, user: _native.UserInfo) -> None:
+        """That is known from the start."""
 
     def resume(self, user: _native.UserInfo, *, authorized: bool = False) -> None:
         raise RuntimeError("a local request is identified from the start")
@@ -188,12 +194,14 @@ class LocalTransport:
         authorizer: Authorizer,
         hub: WatchHub,
         user: _native.UserInfo,
+        audit: LocalAudit,
     ) -> None:
         self._handlers = handlers
         self._served = served
         self._authorizer = authorizer
         self._hub = hub
         self._user = user
+        self._audit = audit
 
     async def request(
         self,
@@ -228,8 +236,16 @@ class LocalTransport:
             body=body or b"",
             content_type=content_type,
         )
+        if self._audit.is_on:
+            request.audit = self._audit.begin(request, self._user)
         routed = self._routed(request)
-        response = await (routed if method == "GET" else to_its_end(routed))
+        response = await self._awaited(request, await (routed if method == "GET" else to_its_end(routed)))
+        if (record := request.audit) is not None:
+            self._audit.end(record, response.status, lambda: response.body)
+        return response
+
+    async def _awaited(self, request: LocalRequest, response: Response | None) -> Response:
+        """The whole answer, where it comes as a stream."""
         if response is not None:
             return response
         stream = request.stream
@@ -249,7 +265,8 @@ class LocalTransport:
         answers: list[tuple[int, bytes]] = [(0, b"")] * len(bodies)
         try:
             await self._authorizer.check(self._user, attributes_of(request))
-            creator = self._handlers.creator(request)
+            # Each is a request of its own to the audit.
+            creator = None if self._audit.is_on else self._handlers.creator(request)
         except Exception as error:
             return [self._failed(request, error)[:2]] * len(bodies)
 
@@ -267,10 +284,18 @@ class LocalTransport:
 
     async def _routed(self, request: LocalRequest) -> Response | None:
         try:
-            await self._authorizer.check(self._user, attributes_of(request))
+            await self._check(request)
             return await self._handlers.route(request)
         except Exception as error:
             return self._failed(request, error)
+
+    async def _check(self, request: LocalRequest) -> None:
+        """Raises 403."""
+        attributes = attributes_of(request)
+        if (record := request.audit) is not None:
+            allowed, reason, _ = await self._authorizer.decide(self._user, attributes)
+            record.decided("allow" if allowed else "forbid", reason)
+        await self._authorizer.check(self._user, attributes)
 
     def _failed(self, request: LocalRequest, error: Exception) -> Response:
         status = as_status(error)
@@ -283,27 +308,35 @@ class LocalTransport:
         info = request_info("GET", path, {**query, "watch": "true"})
         text = _encoded(tuple(query.items())) if query else ""
         request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
-        asked = attributes_of(request)
-        await self._authorizer.check(self._user, asked)
-        right = self._authorizer.held(self._user, asked)
+        if self._audit.is_on:
+            request.audit = self._audit.begin(request, self._user)
+        await self._check(request)
+        right = self._authorizer.held(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
         check_fields(served, text)
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
         other_version = store.resource is not served.resource
-        async for batch in watch.batches():
-            if await right.has_lapsed():
-                return
-            batch = await events_in_own_version(served, batch)
-            if other_version:
-                batch = [
-                    event
-                    if event.type == "ERROR"
-                    else WatchEvent(event.type, in_version(event.object, store.resource, served.resource))
-                    for event in batch
-                ]
-            yield batch
+        record = request.audit
+        if record is not None:
+            record.started(200)
+        try:
+            async for batch in watch.batches():
+                if await right.has_lapsed():
+                    return
+                batch = await events_in_own_version(served, batch)
+                if other_version:
+                    batch = [
+                        event
+                        if event.type == "ERROR"
+                        else WatchEvent(event.type, in_version(event.object, store.resource, served.resource))
+                        for event in batch
+                    ]
+                yield batch
+        finally:
+            if record is not None:
+                record.complete(200)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -24,6 +24,9 @@ from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
 from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.audit.auditor import Auditor
+from kubecore.apiserver.audit.options import AuditOptions
+from kubecore.apiserver.audit.recording import LocalAudit
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig, renewed
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
@@ -116,6 +119,7 @@ class APIServerConfig:
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
+    audit: AuditOptions = field(default_factory=AuditOptions)
     service_cidr: str = "10.96.0.0/16"
     """The range of cluster IPs, or one of each family, comma separated: the first one's family is the default."""
     service_port: int = 443
@@ -128,6 +132,8 @@ class APIServerConfig:
     extra_sans: tuple[str, ...] = ()
     verify_kubelets: bool = False
     """Whether the cluster's own CA must have issued kubelets' serving certificates."""
+    max_requests_inflight: int = 0
+    max_mutating_requests_inflight: int = 0
     min_request_timeout: float = 1800.0
     """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
@@ -188,6 +194,8 @@ class APIServer:
         for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
+        self._auditor.start()
+        self._started.append("audit")
         self._listen()
         advertised = Advertised(
             service_ip=self.service_ip,
@@ -229,6 +237,9 @@ class APIServer:
             self.cacher.native, clock=native_clock(self.clock), min_watch_seconds=config.min_request_timeout
         )
         self.front.set_version(version_info())
+        self.front.set_in_flight(config.max_requests_inflight, config.max_mutating_requests_inflight)
+        self._auditor = Auditor(self.front.audit(), config.audit, self.clock)
+        self._local_audit = LocalAudit(self.front.audit())
         authenticator = self.front.authenticator()
         authenticator.set_service_account_keys([self.tokens.public_key], issuer, list(self.tokens.audiences))
         self.access = Access(
@@ -438,6 +449,7 @@ class APIServer:
             authorizer=self.authorizer,
             hub=self.hub,
             user=user,
+            audit=self._local_audit,
         )
 
     def transport(self, *, username: str, groups: Sequence[str] = ()) -> LocalTransport:
@@ -475,6 +487,7 @@ class APIServer:
                 task.cancel()
             await asyncio.gather(*self._followers, return_exceptions=True)
             await self._webhooks.close()
+            await self.registry.admission.close()
         if "access" in started:
             await self.access.close()
         if "hub" in started:
@@ -484,3 +497,5 @@ class APIServer:
             await driving.finish()
         if "storage" in started:
             await self.storage.close()
+        if "audit" in started:
+            await self._auditor.stop()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.cli import logs, options
 from kubecore.cli.access_options import Access, access_options
-from kubecore.cli.admission_options import (
-    AdmissionControlConfigFile,
-    DisableAdmissionPlugins,
-    EnableAdmissionPlugins,
-)
+from kubecore.cli.admission_options import admission_options
+from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import (
     AllowedSysctls,
@@ -53,6 +53,7 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.server import APIServerConfig
     from kubecore.client.client import Client
     from kubecore.cluster import Component
 
@@ -110,6 +111,8 @@ def run_component(
     raise typer.Exit(run_on_loop(_until_signal(work)))
 
 
+@admission_options
+@audit_options
 @access_options
 def apiserver(
     data_dir: DataDir = Path("~/.kubecore"),
@@ -121,10 +124,13 @@ def apiserver(
     ] = None,
     *,
     access: Access,
-    enable_admission_plugins: EnableAdmissionPlugins = "",
-    disable_admission_plugins: DisableAdmissionPlugins = "",
-    admission_control_config_file: AdmissionControlConfigFile = None,
+    admission: AdmissionOptions,
+    audit: AuditOptions,
     runtime_config: RuntimeConfig = "",
+    max_requests_inflight: Annotated[
+        int, typer.Option(min=0, help="Requests that read and do not last, at once; 0: no bound.")
+    ] = 0,
+    max_mutating_requests_inflight: Annotated[int, typer.Option(min=0, help="The same of other requests.")] = 0,
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
@@ -141,8 +147,7 @@ def apiserver(
     """The API server alone."""
     import ipaddress
 
-    from kubecore.apiserver.server import APIServer, APIServerConfig
-    from kubecore.clock import RealClock
+    from kubecore.apiserver.server import APIServerConfig
     from kubecore.kubelet import network
 
     logs.configure(verbosity=verbosity, file=None)
@@ -157,24 +162,32 @@ def apiserver(
         insecure_port=insecure_port,
         grpc_port=grpc_port,
         **access,
-        admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
+        admission=admission,
+        audit=audit,
         runtime_config=options.settings(runtime_config),
+        max_requests_inflight=max_requests_inflight,
+        max_mutating_requests_inflight=max_mutating_requests_inflight,
         service_cidr=service_cluster_ip_range,
         service_port=network.https_port(str(ipaddress.ip_network(own)[1])),
         node_ports=options.ports(service_node_port_range),
     )
 
-    async def work() -> None:
-        server = APIServer(config, RealClock())
-        await server.start()
-        typer.echo(f"kubecore is ready: {server.url} (kubeconfig {server.kubeconfig})")
-        rest_collector()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await server.stop()
+    raise typer.Exit(run_on_loop(_until_signal(partial(_serve, config))))
 
-    raise typer.Exit(run_on_loop(_until_signal(work)))
+
+async def _serve(config: APIServerConfig) -> None:
+    """Until it is cancelled."""
+    from kubecore.apiserver.server import APIServer
+    from kubecore.clock import RealClock
+
+    server = APIServer(config, RealClock())
+    await server.start()
+    typer.echo(f"kubecore is ready: {server.url} (kubeconfig {server.kubeconfig})")
+    rest_collector()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
 
 
 @leads("kube-scheduler")

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.cli import logs, open_files, options
 from kubecore.cli.access_options import Access, access_options
-from kubecore.cli.admission_options import (
-    AdmissionControlConfigFile,
-    DisableAdmissionPlugins,
-    EnableAdmissionPlugins,
-)
+from kubecore.cli.admission_options import admission_options
+from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
@@ -143,6 +142,8 @@ def _to_come(sentence: str) -> Any:
     return typer.Option(callback=options.not_yet(sentence), hidden=True)
 
 
+@admission_options
+@audit_options
 @access_options
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
@@ -162,9 +163,8 @@ def up(
     load_balancer_cidr: LoadBalancerCIDR = "",
     *,
     access: Access,
-    enable_admission_plugins: EnableAdmissionPlugins = "",
-    disable_admission_plugins: DisableAdmissionPlugins = "",
-    admission_control_config_file: AdmissionControlConfigFile = None,
+    admission: AdmissionOptions,
+    audit: AuditOptions,
     runtime_config: RuntimeConfig = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
@@ -200,7 +200,8 @@ def up(
         ipvs_scheduler=ipvs_scheduler,
         load_balancer_ranges=options.split(load_balancer_cidr),
         **access,
-        admission=options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file),
+        admission=admission,
+        audit=audit,
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
         service_cidrs=options.split(service_cidr),

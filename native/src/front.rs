@@ -17,6 +17,7 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::audit::Audit;
 use crate::cache::WatchCache;
 use crate::clock::Clock;
 use crate::custom::CustomSchema;
@@ -135,12 +136,21 @@ impl Front {
         self.server.routes.remove(group, version, plural);
     }
 
+    fn audit(&self) -> Audit {
+        Audit(self.server.clone())
+    }
+
     fn authenticator(&self) -> Authenticator {
         Authenticator(self.server.authenticator.clone())
     }
 
     fn authorizer(&self) -> Authorizer {
         Authorizer(self.server.authorizer.clone())
+    }
+
+    /// 0: no bound.
+    fn set_in_flight(&self, reading: usize, mutating: usize) {
+        self.server.inflight.bound(reading, mutating);
     }
 
     fn set_version(&self, info: Vec<u8>) {

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod admission;
 mod answering;
+mod audit;
 mod balance;
 mod bell;
 mod cache;
@@ -43,6 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     admission::register(module)?;
     answering::register(module)?;
+    audit::register(module)?;
     balance::register(module)?;
     cache::register(module)?;
     clock::register(module)?;

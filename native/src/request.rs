@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 use tokio::sync::oneshot;
 
 use crate::answering::{ResponseStream, UpgradedConnection, callback};
+use crate::audit::AuditRecord;
 use crate::headers::{head_of, header_list};
 use crate::rbac::UserInfo;
 
@@ -155,6 +156,11 @@ impl Request {
     fn authorized(&self) -> Option<bool> {
         self.authorized
     }
+    /// What the audit records of it; None where it does not want to hear of it, or who asks is not known yet.
+    #[getter]
+    fn audit(&self) -> Option<AuditRecord> {
+        self.exchange.trail().cloned().map(AuditRecord)
+    }
     #[getter]
     fn wants_upgrade(&self) -> bool {
         self.exchange.wants_upgrade()
@@ -204,6 +210,13 @@ impl Request {
         let stream = StreamState::new(self.handoff.clone());
         self.reply(Reply::Stream { status, headers, stream: stream.clone() })?;
         Ok(ResponseStream { stream })
+    }
+
+    fn identified(&self, user: &UserInfo) {
+        self.exchange.begin_audit(Some(&user.0));
+        if let Some(trail) = self.exchange.trail() {
+            trail.goes_on_as(&user.0);
+        }
     }
 
     #[pyo3(signature = (user, *, authorized=false))]

@@ -39,15 +39,20 @@ async def reviewing(
     webhook = ReviewWebhook(decide)
     served = ConversionWebhook(answer=webhook.answer)
     async with serving(served):
-        cluster = {"server": served.url, "certificate-authority-data": served.ca_bundle}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "it", "cluster": cluster}],
-            "users": [{"name": "us", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "us"}}],
-            "current-context": "it",
-        }
-        file = folder / f"{name}.kubeconfig"
-        file.write_text(json.dumps(document))
-        yield webhook, file
+        yield webhook, kubeconfig(folder, served, name=name)
+
+
+def kubeconfig(folder: Path, served: ConversionWebhook, *, name: str = "webhook") -> Path:
+    """One that leads to the webhook."""
+    cluster = {"server": served.url, "certificate-authority-data": served.ca_bundle}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "us", "user": {}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "us"}}],
+        "current-context": "it",
+    }
+    file = folder / f"{name}.kubeconfig"
+    file.write_text(json.dumps(document))
+    return file

@@ -46,6 +46,9 @@ class Plugin:
         `ctx.finish`."""
         return None
 
+    async def close(self) -> None:
+        """Lets go of what it holds open; called once, at the end."""
+
 
 class AdmissionChain:
     """All plugins, in the order Kubernetes runs them."""
@@ -104,6 +107,10 @@ class AdmissionChain:
             if (waiting := plugin.decide(ctx, obj, old)) is not None:
                 return _decide(waiting, plugins[number:], ctx, obj, old)
         return None
+
+    async def close(self) -> None:
+        for plugin in self.plugins:
+            await plugin.close()
 
     def _overriding(self, method: str, key: tuple[str, str, str]) -> tuple[Plugin, ...]:
         base = getattr(Plugin, method)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.apiserver.admission import event_rate, node_selectors, toleration_restriction
+from kubecore.apiserver.admission import event_rate, image_policy, node_selectors, toleration_restriction
 from kubecore.apiserver.admission.all_or_nothing import AlwaysAdmit, AlwaysDeny
 from kubecore.apiserver.admission.anti_affinity import LimitPodHardAntiAffinityTopology
 from kubecore.apiserver.admission.event_rate import EventRateLimit
 from kubecore.apiserver.admission.external_ips import DenyServiceExternalIPs
+from kubecore.apiserver.admission.image_policy import ImagePolicyWebhook
 from kubecore.apiserver.admission.image_pulls import AlwaysPullImages
 from kubecore.apiserver.admission.ingress_class import DefaultIngressClass
 from kubecore.apiserver.admission.limit_ranger import LimitRanger
@@ -71,6 +72,7 @@ class Parts:
 
 # How a plugin's configuration is read; an empty text where none is given.
 _CONFIGURATIONS: dict[str, Callable[[str], Any]] = {
+    "ImagePolicyWebhook": image_policy.load,
     "PodSecurity": pod_security.load,
     "PodNodeSelector": node_selectors.load,
     "PodTolerationRestriction": toleration_restriction.load,
@@ -82,6 +84,7 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "NamespaceExists": lambda parts: NamespaceExists(parts.cacher),
     "LimitPodHardAntiAffinityTopology": lambda parts: LimitPodHardAntiAffinityTopology(),
     "AlwaysPullImages": lambda parts: AlwaysPullImages(),
+    "ImagePolicyWebhook": lambda parts: ImagePolicyWebhook(parts.configured["ImagePolicyWebhook"], parts.clock),
     "PodNodeSelector": lambda parts: PodNodeSelector(parts.cacher, parts.configured["PodNodeSelector"]),
     "PodTolerationRestriction": lambda parts: PodTolerationRestriction(
         parts.cacher, parts.configured["PodTolerationRestriction"]

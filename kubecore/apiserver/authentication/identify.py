@@ -30,10 +30,12 @@ class Identification:
         user = await self._bearer(request) if request.authenticated is None else request.user
         if user is None or request.authenticated is False:
             raise errors.unauthorized()
+        request.identified(user)
         impersonated = impersonation(request)
         if impersonated is not None:
             await self._check_impersonation(user, impersonated)
             user = _complete(impersonated)
+            request.identified(user)
         await self._authorizer.check(user, attributes_of(request))
         return user
 

@@ -81,7 +81,7 @@ class Handlers:
                 return
             creator = self._known_creator(request) if request.verb == "create" else None
             if creator is not None and (user := request.user) is not None:
-                response: Response | None = await creator.create(user, request.body)
+                response: Response | None = await creator.create(user, request.body, audit=request.audit)
             else:
                 response = await self.route(request)
         except Exception as error:
@@ -97,6 +97,8 @@ class Handlers:
         if status is None:
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             status = errors.internal_error(f"{type(error).__name__}: {error}")
+        if (record := request.audit) is not None:
+            record.responded(status.to_json())
         try:
             return negotiation.error_response(status, request.accept)
         except Exception:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kubecore._native import UserInfo
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.audit.recording import Record
 
 JSON_TYPE = "application/json"
 
@@ -75,10 +78,15 @@ class Request(Protocol):
     def authenticated(self) -> bool | None: ...
     @property
     def authorized(self) -> bool | None: ...
+    @property
+    def audit(self) -> Record | None: ...
     def header(self, name: str) -> str | None: ...
     def headers(self) -> list[tuple[str, str]]: ...
     def respond(self, status: int, body: bytes, content_type: str = JSON_TYPE, headers: Headers = ()) -> None: ...
     def respond_stream(self, status: int, content_type: str, headers: Headers = ()) -> Stream: ...
+    def identified(self, user: UserInfo) -> None:
+        """Who asks is known, and, called again, as whom he goes on."""
+
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None: ...
 
 

@@ -13,6 +13,7 @@ from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
+from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.failing import as_status, warned
@@ -31,6 +32,7 @@ from kubecore.apiserver.registry.strategy import RequestContext
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.api.schemas import Decoded, KindSchema
+    from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.storage.interface import Stored
 
@@ -59,7 +61,7 @@ class Writing:
         return text
 
     def context(self, request: Request, user: UserInfo, served: Served, options: WriteOptions) -> RequestContext:
-        return self.made(user, served, options, self.facts(request, served, options))
+        return self.made(user, served, options, self.facts(request, served, options), request.audit)
 
     def facts(self, request: Request, served: Served, options: WriteOptions) -> JSON:
         """What a context says of a request, whoever asks and whenever."""
@@ -80,11 +82,14 @@ class Writing:
             "options": options,
         }
 
-    def made(self, user: UserInfo, served: Served, options: WriteOptions, facts: JSON) -> RequestContext:
+    def made(
+        self, user: UserInfo, served: Served, options: WriteOptions, facts: JSON, audit: Record | None
+    ) -> RequestContext:
         """The context of a request that comes now."""
         return RequestContext(
             user=user,
             now=self.now(),
+            audit=audit,
             deadline=self._clock.monotonic() + options.seconds if options.seconds else 0.0,
             warnings=[served.warning] if served.warning else [],
             **facts,
@@ -114,7 +119,7 @@ class Writing:
     # --- verbs
 
     def create(self, request: Request, user: UserInfo, served: Served) -> Coroutine[Any, Any, Response]:
-        return Creator(self, request, served).create(user, request.body)
+        return Creator(self, request, served).create(user, request.body, audit=request.audit)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
@@ -130,6 +135,8 @@ class Writing:
             obj = in_storage(loads(sent), store.resource, served.resource)
             _check_kind(served, obj)
             obj.setdefault("metadata", {})
+            if ctx.audit is not None:
+                record_object(ctx.audit, store, obj)
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
 
@@ -157,6 +164,8 @@ class Writing:
         patch_type = request.content_type.partition(";")[0].strip().lower()
         options = write_options("patch", request.query)
         ctx = self.context(request, user, served, options)
+        if ctx.audit is not None:
+            record_patch(ctx.audit, request.body)
         check_patch(patch_type, options, custom=served.custom)
         if patch_type == APPLY:
             change = await self._application(ctx, request, user, served, force=bool(options.force))
@@ -227,7 +236,7 @@ class Writing:
         shape = self.shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
-        given = deletion.delete_options(self._json(request), options.params)
+        given = deletion.delete_options(self._options_of(ctx, request), options.params)
         # Of the query only where there is no body.
         ctx.dry_run = given.dry_run
         deleted = await deletion.delete(store, ctx, given)
@@ -243,12 +252,18 @@ class Writing:
         shape = self.shape(request, served)
         options = write_options("delete", request.query)
         ctx = self.context(request, user, served, options)
-        given = deletion.delete_options(self._json(request), options.params)
+        given = deletion.delete_options(self._options_of(ctx, request), options.params)
         ctx.dry_run = given.dry_run
         listing = await deletion.delete_collection(store, ctx, given, request.query)
         items = await in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, warning_headers(ctx.warnings))
+
+    def _options_of(self, ctx: RequestContext, request: Request) -> bytes:
+        given = self._json(request)
+        if given and ctx.audit is not None:
+            ctx.audit.requested(given)
+        return given
 
     def _json(self, request: Request) -> bytes:
         """DeleteOptions as JSON, in whichever form they came. Raises 400, 415."""
@@ -298,7 +313,11 @@ class Writing:
         """The object (stored bytes) as the client wants to see it; `transform` is False for a Status."""
         media = JSON_TYPE
         if not shape.as_stored:
-            body, media = negotiation.encode(shape.form, shape.one(body) if transform else body)
+            body = shape.one(body) if transform else body
+        if ctx.audit is not None and ctx.audit.wants_response:
+            ctx.audit.responded(body)
+        if not shape.as_stored:
+            body, media = negotiation.encode(shape.form, body)
         return Response(status, body, media, warning_headers(ctx.warnings) if ctx.warnings else ())
 
 
@@ -318,10 +337,12 @@ class Creator:
         self._facts = writing.facts(request, served, self._options)
         self._last: tuple[bytes, Decoded, RequestContext] | None = None
 
-    async def create(self, user: UserInfo, body: bytes, *, repeated: bool = False) -> Response:
+    async def create(
+        self, user: UserInfo, body: bytes, *, repeated: bool = False, audit: Record | None = None
+    ) -> Response:
         """`repeated`: the same body may come again. Raises StatusError."""
         served, store = self.served, self._store
-        ctx = self._writing.made(user, served, self._options, self._facts)
+        ctx = self._writing.made(user, served, self._options, self._facts, audit)
         decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
         if decoded.warnings:
             ctx.warnings += decoded.warnings
@@ -330,6 +351,8 @@ class Creator:
             _check_kind(served, obj)
         if store.resource is not served.resource:
             obj = in_storage(obj, store.resource, served.resource)
+        if audit is not None:
+            record_object(audit, store, obj)
         try:
             written = await store.create(ctx, obj)
         except Exception as failure:

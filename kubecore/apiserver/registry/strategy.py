@@ -21,6 +21,7 @@ from kubecore.api.errors import Cause
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.subjects import Subject
+    from kubecore.apiserver.audit.recording import Record
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
@@ -102,6 +103,8 @@ class RequestContext:
     deadline: float = 0.0
     # What admission has to say to the audit, by key.
     annotations: dict[str, str] | None = None
+    # What the audit records of the request; None where it does not want to hear of it.
+    audit: Record | None = None
     # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
     facet: Callable[[JSON, JSON], Subject] | None = None
 
@@ -110,6 +113,8 @@ class RequestContext:
         if self.annotations is None:
             self.annotations = {}
         self.annotations.setdefault(key, value)
+        if self.audit is not None:
+            self.audit.annotate(key, value)
 
     def get(self, resource_key: str, namespace: str, name: str) -> JSON | None:
         """Another object ("pods", "deployments.apps"; namespace "" for cluster scope), or None."""

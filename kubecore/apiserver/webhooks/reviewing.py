@@ -40,11 +40,14 @@ class _Transient(ReviewFailed):
 class Reviewer:
     """One webhook. Keeps its connections; `close` ends them."""
 
-    def __init__(self, config: Kubeconfig, clock: Clock, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self, config: Kubeconfig, clock: Clock, *, timeout_seconds: float = 30.0, first_pause: float = _FIRST_PAUSE
+    ) -> None:
         """Raises ValueError for credentials that are none."""
         self._url = config.server
         self._clock = clock
         self._timeout = timeout_seconds
+        self._first_pause = first_pause
         self._ssl = _context(config)
         self._server_name = config.tls_server_name or None
         self._headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
@@ -55,20 +58,25 @@ class Reviewer:
     async def review(self, review: JSON) -> JSON:
         """The answer, which is of the same kind. Raises ReviewFailed."""
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
-        work = self._tried(orjson.dumps(review), review["apiVersion"], review["kind"])
-        return await asyncio.get_running_loop().create_task(work, name="review")
+        work = self._tried(orjson.dumps(review))
+        got = await asyncio.get_running_loop().create_task(work, name="review")
+        return self._answer(got, review["apiVersion"], review["kind"])
 
-    async def _tried(self, body: bytes, version: str, kind: str) -> JSON:
-        pause = _FIRST_PAUSE
+    async def send(self, body: bytes) -> None:
+        """Whatever is answered, if it is a success. Raises ReviewFailed."""
+        await self._tried(body)
+
+    async def _tried(self, body: bytes) -> bytes:
+        pause = self._first_pause
         for _ in range(_TRIES - 1):
             try:
-                return await self._once(body, version, kind)
+                return await self._once(body)
             except _Transient:
                 await self._clock.sleep(pause * (1 + _JITTER * random.random()))
                 pause *= _FACTOR
-        return await self._once(body, version, kind)
+        return await self._once(body)
 
-    async def _once(self, body: bytes, version: str, kind: str) -> JSON:
+    async def _once(self, body: bytes) -> bytes:
         try:
             async with self._clock.timeout(self._timeout):
                 status, got = await self._post(body)
@@ -78,6 +86,9 @@ class Reviewer:
             raise _Transient(f'Post "{self._url}": the server answered with status {status}')
         if not 200 <= status < 300:
             raise ReviewFailed(f'Post "{self._url}": the server answered with status {status}')
+        return got
+
+    def _answer(self, got: bytes, version: str, kind: str) -> JSON:
         try:
             answer = orjson.loads(got)
         except ValueError as error:

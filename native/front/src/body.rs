@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::audit::Ending;
 use crate::connection::Busy;
 use crate::status::NEWLINE;
 use crate::stream::StreamState;
@@ -92,11 +93,12 @@ enum Content {
 pub struct Body {
     content: Content,
     busy: Option<Busy>,
+    ending: Option<Ending>,
 }
 
 impl Body {
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { content: Content::Bytes(bytes.into()), busy: None }
+        Self { content: Content::Bytes(bytes.into()), busy: None, ending: None }
     }
 
     /// The bytes with the newline behind them that Go's encoder ends JSON with.
@@ -112,19 +114,19 @@ impl Body {
     }
 
     pub fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { content: Content::Pieces(Pieces::many(pieces)), busy: None }
+        Self { content: Content::Pieces(Pieces::many(pieces)), busy: None, ending: None }
     }
 
     pub fn stream(state: Arc<StreamState>) -> Self {
-        Self { content: Content::Stream(state), busy: None }
+        Self { content: Content::Stream(state), busy: None, ending: None }
     }
 
     pub fn watch(watch: WatchBody) -> Self {
-        Self { content: Content::Watch(Box::new(watch)), busy: None }
+        Self { content: Content::Watch(Box::new(watch)), busy: None, ending: None }
     }
 
     pub fn forwarded(incoming: Incoming) -> Self {
-        Self { content: Content::Forwarded(incoming), busy: None }
+        Self { content: Content::Forwarded(incoming), busy: None, ending: None }
     }
 
     /// The bytes, where that is all it is made of; else the body again.
@@ -133,6 +135,27 @@ impl Body {
             Content::Bytes(bytes) => Ok(std::mem::take(bytes)),
             _ => Err(self),
         }
+    }
+
+    /// Nothing of it is still to be made.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.content, Content::Bytes(_) | Content::Pieces(_))
+    }
+
+    /// A copy of the bytes, where all of them are there.
+    pub fn gathered(&self) -> Option<Bytes> {
+        match &self.content {
+            Content::Bytes(bytes) => Some(bytes.clone()),
+            Content::Pieces(pieces) => {
+                Some(pieces.pieces.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat().into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The audit hears of the end when the body is dropped.
+    pub fn tell_at_end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
     }
 
     pub fn keep_busy(&mut self, busy: Busy) {

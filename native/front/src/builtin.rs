@@ -35,7 +35,7 @@ impl Server {
 
     /// Our own metrics and those of the source, which may block.
     pub(crate) async fn metrics_answer(self: Arc<Self>) -> Response<Body> {
-        let mut text = self.metrics.render().into_bytes();
+        let mut text = (self.metrics.render() + &self.audit.render() + &self.inflight.render()).into_bytes();
         let source = self.metrics_source.read().clone();
         if let Some(source) = source
             && let Ok(more) = self.handle().spawn_blocking(move || source()).await

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 
+use crate::audit::Draft;
 use crate::authz::Selectors;
 use crate::connection::Connection;
 use crate::query::Query;
@@ -21,6 +22,8 @@ pub struct Exchange {
     pub info: RequestInfo,
     pub connection: Arc<Connection>,
     pub started: Instant,
+    /// None while nothing is audited.
+    pub audit: Option<Draft>,
 }
 
 /// What was found out about who asks and whether they may.

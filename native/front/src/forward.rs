@@ -115,7 +115,9 @@ impl Server {
         let backend = hyper::upgrade::on(&mut answer);
         exchange.connection.switched();
         let mut phase = self.phase.subscribe();
+        let ending = exchange.ending();
         self.handle().spawn(async move {
+            let _ending = ending;
             let joined = async {
                 let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
                 join(TokioIo::new(client), TokioIo::new(backend)).await;

@@ -4,6 +4,7 @@
 //! info, authentication, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
 
 pub mod accept;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 mod body;
@@ -14,6 +15,7 @@ pub mod exchange;
 pub mod forward;
 pub mod handoff;
 pub mod health;
+pub mod inflight;
 pub mod io;
 pub mod lifespan;
 pub mod metrics;

@@ -87,6 +87,9 @@ impl Server {
             return Err(Status::not_found(info.group(), info.resource(), info.name()));
         };
         let body = route.cache.render(&object, transcoder)?;
+        if form.is_protobuf() && exchange.tells_answers() {
+            exchange.answered_with(&[route.cache.render(&object, &*route.json)?]);
+        }
         Ok(self.render(exchange, response(Body::full(body), form)))
     }
 
@@ -100,6 +103,11 @@ impl Server {
         let options = ReadOptions::parse(&exchange.query)?;
         let query = options.list_query(route.cache.info(), namespace_of(exchange, route), None)?;
         let list = route.cache.list(&query, transcoder)?;
+        if form.is_protobuf() && exchange.tells_answers() {
+            exchange.answered_with(&route.cache.list(&query, &*route.json)?.segments);
+        } else {
+            exchange.answered_with(&list.segments);
+        }
         let mut rendering = Rendering::of(exchange, list.length);
         rendering.pretty &= !form.is_protobuf();
         if rendering == Rendering::default() {

@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::server::Server;
+use crate::status::APPLICATION_JSON;
 use crate::stream::StreamState;
 
 /// Lists below this are sent as they are; as in apiserver `responsewriters/writers.go`.
@@ -57,6 +58,9 @@ impl Server {
             Ok(bytes) => bytes,
             Err(body) => return Response::from_parts(head, body),
         };
+        if head.headers.get(CONTENT_TYPE).is_some_and(|media| media == APPLICATION_JSON) {
+            exchange.answered_with(std::slice::from_ref(&body));
+        }
         let mut rendering = Rendering::of(exchange, body.len());
         rendering.gzip &= !head.headers.contains_key(CONTENT_ENCODING);
         let media = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);

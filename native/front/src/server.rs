@@ -18,11 +18,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::audit::Audit;
 use crate::authn::{Authenticator, ClientIdentity, ObjectLookup};
 use crate::authz::Authorizer;
 use crate::connection::{self, Connection};
 use crate::handoff::Handoff;
 use crate::health::Health;
+use crate::inflight::InFlight;
 use crate::io::StallGuard;
 use crate::lifespan::Phase;
 use crate::metrics::Metrics;
@@ -78,6 +80,8 @@ pub struct Server {
     pub handoff: Handoff,
     pub health: Health,
     pub metrics: Metrics,
+    pub audit: Audit,
+    pub inflight: InFlight,
     pub metrics_source: RwLock<Option<MetricsSource>>,
     /// The body of `/version`.
     pub version: ArcSwap<Bytes>,
@@ -103,6 +107,8 @@ impl Server {
             handoff: Handoff::new()?,
             health: Health::default(),
             metrics: Metrics::default(),
+            audit: Audit::default(),
+            inflight: InFlight::default(),
             metrics_source: RwLock::new(None),
             version: ArcSwap::from_pointee(Bytes::from_static(b"{}")),
             phase: watch::Sender::new(Phase::Serving),

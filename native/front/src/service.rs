@@ -20,12 +20,14 @@ use kubecore_core::go::parse_duration;
 use kubecore_core::status::Status;
 use tokio::sync::oneshot;
 
+use crate::audit::{self, LONG_RUNNING};
 use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
 use crate::connection::{Busy, Connection};
 use crate::exchange::{Decisions, Exchange};
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
+use crate::inflight;
 use crate::lifespan::Phase;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -34,8 +36,6 @@ use crate::status::{self, NO_CACHE};
 
 /// Names a request in logs; the client's own, or one that is made.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Subresources whose requests last as long as somebody wants them to.
-const LONG_RUNNING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// How much more than the limit of a body is read before the connection is cut.
 const DISCARD_FACTOR: usize = 4;
@@ -67,13 +67,8 @@ fn complete(response: &mut Response<Body>, audit_id: Option<HeaderValue>, busy: 
     response.body_mut().keep_busy(busy);
 }
 
-/// A random UUID (version 4).
 fn new_audit_id() -> HeaderValue {
-    let random: u128 = rand::random();
-    let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    HeaderValue::try_from(audit::new_id()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// What stands in when our own code has failed; the details went to stderr with the panic.
@@ -88,8 +83,11 @@ impl Server {
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
         }
-        let audit_id = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
-        match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request))) {
+        let mut audit_id = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
+        if audit_id.is_none() && self.audit.is_on() {
+            audit_id = Some(new_audit_id());
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, audit_id.as_ref()))) {
             Ok(Answer::Ready(Some(mut response))) => {
                 complete(&mut response, audit_id, busy);
                 Answer::Ready(Some(response))
@@ -105,7 +103,12 @@ impl Server {
     }
 
     /// Reads top to bottom: limits, request info, authentication, impersonation, authorization, then whoever serves it.
-    fn chain(self: &Arc<Self>, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Answer {
+    fn chain(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        mut request: Request<Incoming>,
+        audit_id: Option<&HeaderValue>,
+    ) -> Answer {
         let started = Instant::now();
         if header_bytes(request.headers()) > self.limits.max_header_bytes {
             return refuse(&status::headers_too_large());
@@ -120,7 +123,9 @@ impl Server {
         let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
+        let audit = self.draft(&parts.headers, audit_id, &parts.uri, connection.remote.ip());
         let exchange = Exchange {
+            audit,
             method: parts.method,
             headers: parts.headers,
             query: query.to_owned(),
@@ -146,6 +151,7 @@ impl Server {
             decisions.user = Some(Arc::new(UserInfo::unsecured()));
             decisions.authenticated = Some(true);
             decisions.authorized = Some(true);
+            exchange.begin_audit(decisions.user.as_ref());
             return None;
         }
         match self.authenticator.authenticate(
@@ -154,11 +160,15 @@ impl Server {
             &exchange.headers,
             exchange.info.path(),
         ) {
-            Outcome::Rejected => return Some(Status::unauthorized()),
+            Outcome::Rejected => {
+                exchange.begin_audit(None);
+                return Some(Status::unauthorized());
+            }
             Outcome::Unknown => return None,
             Outcome::User(user) => decisions.user = Some(user),
         }
         decisions.authenticated = Some(true);
+        exchange.begin_audit(decisions.user.as_ref());
         // Whether the user may impersonate, and whom it becomes, is for Python; it resumes as that user.
         if exchange.impersonates() {
             return None;
@@ -170,10 +180,14 @@ impl Server {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
         match self.authorizer.decide(user, &attributes, || exchange.selectors()) {
-            Verdict::Allow => decisions.authorized = Some(true),
+            Verdict::Allow => {
+                decisions.authorized = Some(true);
+                self.audit_decision(exchange, user, None);
+            }
             Verdict::Python => decisions.authorized = None,
             Verdict::Deny(reason) => {
                 decisions.authorized = Some(false);
+                self.audit_decision(exchange, user, Some(&reason));
                 return Some(status::forbidden(&user.username, &attributes, &reason));
             }
         }
@@ -194,7 +208,7 @@ impl Server {
                 return Answer::Waiting(Box::pin(async move {
                     let response = server.clone().metrics_answer().await;
                     server.metrics.record(&exchange, response.status().as_u16());
-                    response
+                    server.audited(&exchange, response)
                 }));
             }
             if let Some(response) = self.serve_here(&exchange, decisions.user.as_ref()) {
@@ -208,13 +222,19 @@ impl Server {
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {
             let exchange = Arc::new(exchange);
-            let _counted = server.metrics.in_flight(exchange.info.verb());
+            let verb = exchange.info.verb();
+            let place = server.inflight.enter(verb, audit::lasts(&exchange), decisions.user.as_deref());
+            let Some(_place) = place else {
+                server.metrics.record(&exchange, 429);
+                return server.audited(&exchange, inflight::too_many());
+            };
+            let _counted = server.metrics.in_flight(verb);
             let response = match server.take_body(incoming, &exchange).await {
                 Ok((body, unread)) => server.hand_over(&exchange, decisions, body, unread, upgrade).await,
                 Err(refused) => server.render(&exchange, status::refusal_to(&exchange, &refused)),
             };
             server.metrics.record(&exchange, response.status().as_u16());
-            response
+            server.audited(&exchange, response)
         }))
     }
 
@@ -229,7 +249,7 @@ impl Server {
 
     fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
         self.metrics.record(exchange, response.status().as_u16());
-        Answer::Ready(Some(response))
+        Answer::Ready(Some(self.audited(exchange, response)))
     }
 
     /// The whole body, or the body unread where the request is to be passed on to somebody.
@@ -304,6 +324,11 @@ impl Server {
                     return status::refusal_to(exchange, &lost);
                 }
                 Ok(Reply::Full { status, headers, body }) => {
+                    if exchange.is_unaudited() {
+                        exchange.begin_audit(None);
+                    } else if let (403, None, Some(user)) = (status, decisions.authorized, &decisions.user) {
+                        self.audit_decision(exchange, user, Some(""));
+                    }
                     return self.render(exchange, assemble(status, headers, Body::full(body)));
                 }
                 Ok(Reply::Stream { status, headers, stream }) => {
@@ -318,10 +343,21 @@ impl Server {
                         return status::refusal(&Status::bad_request("Upgrade request required"));
                     };
                     exchange.connection.switched();
-                    self.handle().spawn(serve(upgrade));
+                    let ending = exchange.ending();
+                    self.handle().spawn(async move {
+                        let _ending = ending;
+                        serve(upgrade).await;
+                    });
                     return switch_protocols(status, headers);
                 }
                 Ok(Reply::Resume { user, authorized }) => {
+                    exchange.begin_audit(Some(&user));
+                    if let Some(trail) = exchange.trail() {
+                        trail.goes_on_as(&user);
+                    }
+                    if authorized {
+                        self.audit_decision(exchange, &user, None);
+                    }
                     decisions = Decisions {
                         user: Some(user),
                         authenticated: Some(true),

@@ -20,6 +20,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         info: RequestInfo::parse(&Method::GET, path, "").unwrap(),
         connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
         started: Instant::now(),
+        audit: None,
     }
 }
 

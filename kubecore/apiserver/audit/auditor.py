@@ -1,0 +1,53 @@
+"""Starts and ends the audit of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kubecore.apiserver.audit.options import BATCH
+from kubecore.apiserver.audit.webhook import AuditWebhook
+
+if TYPE_CHECKING:
+    from kubecore import _native
+    from kubecore.apiserver.audit.options import AuditOptions
+    from kubecore.clock import Clock
+
+
+class Auditor:
+    """Nothing is done without a policy and somewhere to tell it."""
+
+    def __init__(self, native: _native.Audit, options: AuditOptions, clock: Clock) -> None:
+        self._native = native
+        self._options = options
+        self._clock = clock
+        self._webhook: AuditWebhook | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Raises OSError for a log that cannot be opened, ValueError for a kubeconfig that is none."""
+        log, hook = self._options.log, self._options.webhook
+        if not self._options.policy or not (log.path or hook.config_file):
+            return
+        if hook.config_file is not None:
+            self._webhook = AuditWebhook(self._native, hook, self._clock)
+            self._sending = asyncio.get_running_loop().create_task(self._webhook.run(), name="audit webhook")
+        self._native.configure(
+            self._options.policy,
+            log_path=log.path or None,
+            megabytes=log.megabytes,
+            days=log.days,
+            backups=log.backups,
+            compress=log.compress,
+            legacy=log.legacy,
+            buffer=log.buffer if log.mode == BATCH else 0,
+            outbox=None if self._webhook is None else self._webhook.outbox,
+        )
+
+    async def stop(self) -> None:
+        """What was taken is written and sent."""
+        self._native.stop()
+        if self._sending is not None and self._webhook is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+            await self._webhook.finish()

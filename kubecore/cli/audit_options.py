@@ -1,0 +1,88 @@
+"""What is audited, and where it is told: kube-apiserver's flags, which `kubecore up` has too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubecore.api import durations
+from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.apiserver.audit.options import FORMATS, MODES, AuditOptions, LogOptions, WebhookOptions
+from kubecore.cli import options
+from kubecore.cli.option_groups import stands_for
+
+PolicyFile = Annotated[Path | None, options.file("An audit Policy (audit.k8s.io/v1): which requests are told of.")]
+LogPath = Annotated[str, typer.Option(help="A file that events are written to; - is standard output.")]
+LogMaxAge = Annotated[int, typer.Option(min=0, help="Days to keep a file that was set aside; 0: all.")]
+LogMaxBackup = Annotated[int, typer.Option(min=0, help="How many of these to keep; 0: all.")]
+LogMaxSize = Annotated[int, typer.Option(min=0, help="Megabytes at which the file is set aside; 0: 100.")]
+LogCompress = Annotated[bool, typer.Option(help="Compress files that are set aside.")]
+LogFormat = Annotated[
+    str, typer.Option(callback=options.one_of(FORMATS), help=f"How events are written: {', '.join(FORMATS)}.")
+]
+Mode = Annotated[
+    str, typer.Option(callback=options.one_of(MODES), help="blocking: requests wait for it; batch: they do not.")
+]
+BufferSize = Annotated[int, typer.Option(min=1, help="Events that may wait, in mode batch.")]
+WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: who events are sent to.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Events sent at once.")]
+BatchWait = Annotated[str, typer.Option(callback=options.lasting, help="Longest wait for as many.")]
+BackOff = Annotated[str, typer.Option(callback=options.lasting, help="Before the first time it is tried again.")]
+
+
+def _asked(
+    audit_policy_file: PolicyFile = None,
+    audit_log_path: LogPath = "",
+    audit_log_maxage: LogMaxAge = 0,
+    audit_log_maxbackup: LogMaxBackup = 0,
+    audit_log_maxsize: LogMaxSize = 0,
+    audit_log_compress: LogCompress = False,
+    audit_log_format: LogFormat = "json",
+    audit_log_mode: Mode = "blocking",
+    audit_log_batch_buffer_size: BufferSize = 10_000,
+    audit_webhook_config_file: WebhookConfigFile = None,
+    audit_webhook_batch_buffer_size: BufferSize = 10_000,
+    audit_webhook_batch_max_size: BatchSize = 400,
+    audit_webhook_batch_max_wait: BatchWait = "30s",
+    audit_webhook_initial_backoff: BackOff = "10s",
+) -> AuditOptions:
+    return AuditOptions(
+        policy=_policy(audit_policy_file),
+        log=LogOptions(
+            path=audit_log_path,
+            days=audit_log_maxage,
+            backups=audit_log_maxbackup,
+            megabytes=audit_log_maxsize,
+            compress=audit_log_compress,
+            legacy=audit_log_format == "legacy",
+            mode=audit_log_mode,
+            buffer=audit_log_batch_buffer_size,
+        ),
+        webhook=WebhookOptions(
+            config_file=audit_webhook_config_file,
+            buffer=audit_webhook_batch_buffer_size,
+            batch=audit_webhook_batch_max_size,
+            wait=durations.seconds(audit_webhook_batch_max_wait),
+            back_off=durations.seconds(audit_webhook_initial_backoff),
+        ),
+    )
+
+
+def _policy(file: Path | None) -> bytes:
+    """Raises BadParameter in kube-apiserver's words."""
+    if file is None:
+        return b""
+    from kubecore.apiserver.audit import policy
+
+    try:
+        return policy.load(file.read_text())
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        told = f"loading audit policy file: {error}: from file {file}"
+    except OSError as error:
+        told = f'loading audit policy file: failed to read file path "{file}": {error}'
+    raise typer.BadParameter(told, param_hint="'--audit-policy-file'")
+
+
+audit_options = stands_for("audit", _asked)

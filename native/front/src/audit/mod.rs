@@ -1,0 +1,402 @@
+//! The audit: who asked for what, whether he might, and how it was answered, as far as a policy wants to know.
+//!
+//! Without a policy a request pays for one look. A request that a policy wants to hear of has a `Trail`, which collects
+//! what is found out and tells it stage by stage. Source: apiserver `pkg/endpoints/filters/audit.go`, `pkg/audit`.
+
+mod event;
+mod policy;
+mod requests;
+mod sink;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use kubecore_core::authn::UserInfo;
+use kubecore_core::clock::Clock;
+use kubecore_core::rbac::Attributes;
+use parking_lot::Mutex;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use event::{Findings, Request, line, without_managed_fields};
+pub use event::{ObjectReference, ResponseStatus};
+pub use policy::{Level, Policy, Stage, Verdict};
+pub(crate) use requests::{LONG_RUNNING, lasts};
+pub use sink::{Buffered, LogFile, Outbox, Rotation, Sink};
+
+/// A random UUID (version 4), which names a request.
+pub fn new_id() -> String {
+    let random: u128 = rand::random();
+    let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+const LONGEST_AGENT: usize = 1024;
+const CUT: &str = "...TRUNCATED";
+
+/// What is in force; nothing at first.
+#[derive(Default)]
+pub struct Audit {
+    current: ArcSwapOption<Auditing>,
+    pub counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+pub struct Counts {
+    events: AtomicU64,
+    levels: [AtomicU64; 4],
+}
+
+/// A policy and where events go.
+pub struct Auditing {
+    policy: Policy,
+    sinks: Vec<Arc<dyn Sink>>,
+    clock: Clock,
+    counts: Arc<Counts>,
+}
+
+impl Audit {
+    pub fn configure(&self, policy: Policy, sinks: Vec<Arc<dyn Sink>>, clock: Clock) {
+        let auditing = Auditing { policy, sinks, clock, counts: self.counts.clone() };
+        self.current.store(Some(Arc::new(auditing)));
+    }
+
+    /// Nothing is audited any more; what was taken is written when the last request that knows of it has ended.
+    pub fn stop(&self) {
+        self.current.store(None);
+    }
+
+    pub fn current(&self) -> Option<Arc<Auditing>> {
+        self.current.load_full()
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let mut out = String::from(
+            "# HELP apiserver_audit_event_total Counter of audit events generated and sent to the audit backend.\n\
+             # TYPE apiserver_audit_event_total counter\n",
+        );
+        out += &format!("apiserver_audit_event_total {}\n", count(&self.counts.events));
+        out += "# HELP apiserver_audit_level_total Counter of policy levels for audit events (1 per request).\n\
+                # TYPE apiserver_audit_level_total counter\n";
+        for level in Level::ALL {
+            let told = count(&self.counts.levels[level as usize]);
+            out += &format!("apiserver_audit_level_total{{level=\"{}\"}} {told}\n", level.name());
+        }
+        if let Some(auditing) = self.current() {
+            out += "# HELP apiserver_audit_error_total Counter of audit events that failed to be audited properly. \
+                    Plugin identifies the plugin affected by the error.\n# TYPE apiserver_audit_error_total counter\n";
+            for sink in &auditing.sinks {
+                out +=
+                    &format!("apiserver_audit_error_total{{plugin=\"{}\"}} {}\n", sink.name(), sink.lost());
+            }
+        }
+        out
+    }
+}
+
+/// What is known of a request before who asks is.
+pub struct Draft {
+    auditing: Arc<Auditing>,
+    audit_id: String,
+    uri: String,
+    source_ips: Vec<String>,
+    user_agent: String,
+    received: Duration,
+    trail: OnceLock<Option<Arc<Trail>>>,
+}
+
+impl Draft {
+    pub fn new(
+        auditing: Arc<Auditing>,
+        audit_id: String,
+        uri: String,
+        source_ips: Vec<String>,
+        agent: &str,
+    ) -> Self {
+        let user_agent = match agent.char_indices().nth(LONGEST_AGENT) {
+            Some((end, _)) => format!("{}{CUT}", &agent[..end]),
+            None => agent.to_owned(),
+        };
+        let received = auditing.clock.unix();
+        Self { auditing, audit_id, uri, source_ips, user_agent, received, trail: OnceLock::new() }
+    }
+
+    /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
+    pub fn begin(&self, user: Option<&Arc<UserInfo>>, attributes: &Attributes<'_>) -> Option<&Arc<Trail>> {
+        self.trail.get_or_init(|| self.made(user, attributes)).as_ref()
+    }
+
+    fn made(&self, user: Option<&Arc<UserInfo>>, attributes: &Attributes<'_>) -> Option<Arc<Trail>> {
+        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), attributes);
+        self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
+        if verdict.level == Level::None {
+            return None;
+        }
+        let object_ref = attributes.is_resource.then(|| ObjectReference {
+            resource: attributes.resource.to_owned(),
+            namespace: attributes.namespace.to_owned(),
+            name: attributes.name.to_owned(),
+            api_group: attributes.group.to_owned(),
+            api_version: attributes.version.to_owned(),
+            subresource: attributes.subresource.to_owned(),
+            ..ObjectReference::default()
+        });
+        let trail = Arc::new(Trail {
+            auditing: self.auditing.clone(),
+            verdict,
+            request: Request {
+                audit_id: self.audit_id.clone(),
+                uri: self.uri.clone(),
+                verb: attributes.verb.to_owned(),
+                user: user.cloned(),
+                source_ips: self.source_ips.clone(),
+                user_agent: self.user_agent.clone(),
+                received: self.received,
+            },
+            findings: Mutex::new(Findings { object_ref, ..Findings::default() }),
+        });
+        trail.tell_at(Stage::RequestReceived, self.received);
+        Some(trail)
+    }
+
+    /// None until `begin`, or where the policy does not want to know.
+    pub fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.get()?.as_ref()
+    }
+
+    /// Nobody has been told of the request yet.
+    pub fn is_unbegun(&self) -> bool {
+        self.trail.get().is_none()
+    }
+}
+
+/// A request that the audit hears of.
+pub struct Trail {
+    auditing: Arc<Auditing>,
+    verdict: Verdict,
+    request: Request,
+    findings: Mutex<Findings>,
+}
+
+impl Trail {
+    /// Nobody could be authenticated.
+    pub fn is_nobodys(&self) -> bool {
+        self.request.user.is_none()
+    }
+
+    pub fn level(&self) -> Level {
+        self.verdict.level
+    }
+
+    pub fn wants_request(&self) -> bool {
+        self.verdict.level >= Level::Request
+    }
+
+    pub fn wants_response(&self) -> bool {
+        self.verdict.level == Level::RequestResponse
+    }
+
+    /// Of several values for one key the first one stays.
+    pub fn annotate(&self, key: &str, value: &str) {
+        self.findings.lock().annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    }
+
+    pub fn decided(&self, decision: &str, reason: &str) {
+        self.annotate("authorization.k8s.io/decision", decision);
+        self.annotate("authorization.k8s.io/reason", reason);
+    }
+
+    /// The request goes on as somebody else.
+    pub fn goes_on_as(&self, user: &Arc<UserInfo>) {
+        if self.request.user.as_ref().is_none_or(|own| **own != **user) {
+            self.findings.lock().impersonated = Some(user.clone());
+        }
+    }
+
+    /// What the object of the request says of itself, where the reference does not say it yet.
+    pub fn named(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {
+        let mut findings = self.findings.lock();
+        let Some(reference) = &mut findings.object_ref else { return };
+        for (field, given) in [
+            (&mut reference.namespace, namespace),
+            (&mut reference.name, name),
+            (&mut reference.uid, uid),
+            (&mut reference.resource_version, resource_version),
+        ] {
+            if field.is_empty() {
+                given.clone_into(field);
+            }
+        }
+    }
+
+    /// The object of the request, or its patch, as JSON.
+    pub fn requested(&self, object: &[u8]) {
+        let wanted = self.wants_request().then(|| raw(object)).flatten();
+        let mut findings = self.findings.lock();
+        if findings.request_object.is_none() {
+            findings.request_object = wanted.map(|object| self.without_what_is_omitted(object));
+        }
+    }
+
+    /// What is answered, as JSON; of several answers the first one stays, which is what was before it was rendered.
+    pub fn responded(&self, body: &[u8]) {
+        let status = ResponseStatus::read(body);
+        let wanted = self.wants_response().then(|| raw(body)).flatten();
+        let mut findings = self.findings.lock();
+        if findings.status.is_none() {
+            findings.status = status;
+        }
+        if findings.response_object.is_none() {
+            findings.response_object = wanted.map(|object| self.without_what_is_omitted(object));
+        }
+    }
+
+    /// Whether an answer has been heard of already.
+    pub fn is_answered(&self) -> bool {
+        let findings = self.findings.lock();
+        findings.status.is_some() || findings.response_object.is_some()
+    }
+
+    fn without_what_is_omitted(&self, object: Box<RawValue>) -> Box<RawValue> {
+        let omitted = self.verdict.omit_managed_fields.then(|| without_managed_fields(&object)).flatten();
+        omitted.unwrap_or(object)
+    }
+
+    pub fn coded(&self, code: u16) {
+        self.findings.lock().status.get_or_insert_with(|| ResponseStatus::of_code(code)).code = code;
+    }
+
+    pub fn said(&self, message: &str) {
+        self.findings.lock().status.get_or_insert_with(Default::default).message = message.to_owned();
+    }
+
+    pub fn tell(&self, stage: Stage) {
+        self.tell_at(stage, self.auditing.clock.unix());
+    }
+
+    fn tell_at(&self, stage: Stage, at: Duration) {
+        if !self.verdict.tells(stage) {
+            return;
+        }
+        let event = {
+            let findings = self.findings.lock();
+            line(self.verdict.level.name(), stage.name(), at, &self.request, &findings)
+        };
+        self.auditing.counts.events.fetch_add(1, Ordering::Relaxed);
+        for sink in &self.auditing.sinks {
+            sink.take(&event);
+        }
+    }
+}
+
+/// On one line.
+fn raw(object: &[u8]) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(object).ok()?.trim();
+    if text.contains('\n') {
+        return serde_json::value::to_raw_value(&serde_json::from_str::<Value>(text).ok()?).ok();
+    }
+    serde_json::from_str::<&RawValue>(text).ok().map(ToOwned::to_owned)
+}
+
+/// Tells that a request is complete once it is dropped: with the body of its answer, or what serves a switched protocol.
+pub struct Ending(pub Arc<Trail>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.tell(Stage::ResponseComplete);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Value>>);
+
+    impl Sink for Kept {
+        fn take(&self, event: &Bytes) {
+            self.0.lock().push(serde_json::from_slice(event).unwrap());
+        }
+        fn lost(&self) -> u64 {
+            0
+        }
+        fn name(&self) -> &'static str {
+            "kept"
+        }
+    }
+
+    fn trail(level: &str) -> (Arc<Kept>, Arc<Trail>) {
+        let audit = Audit::default();
+        let kept = Arc::new(Kept::default());
+        let policy = serde_json::from_str(&format!(r#"{{"rules":[{{"level":"{level}"}}]}}"#)).unwrap();
+        audit.configure(policy, vec![kept.clone()], Clock::starting_at(Duration::from_secs(1)));
+        let draft =
+            Draft::new(audit.current().unwrap(), "id".into(), "/x?y".into(), vec!["::1".into()], "agent");
+        let attributes = Attributes {
+            verb: "create",
+            version: "v1",
+            resource: "secrets",
+            namespace: "a",
+            is_resource: true,
+            ..Attributes::default()
+        };
+        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"]))), &attributes).unwrap().clone();
+        (kept, trail)
+    }
+
+    #[test]
+    fn below_request_no_object_is_told_but_what_it_is_called() {
+        let (kept, trail) = trail("Metadata");
+        trail.named("b", "s", "u", "");
+        trail.requested(br#"{"kind":"Secret","metadata":{"name":"s","uid":"u"},"data":{"k":"c2VjcmV0"}}"#);
+        trail.responded(br#"{"kind":"Secret","metadata":{"name":"s"},"data":{"k":"c2VjcmV0"}}"#);
+        trail.coded(201);
+        trail.decided("allow", "");
+        trail.tell(Stage::ResponseComplete);
+        let events = kept.0.lock();
+        assert_eq!(events.len(), 2);
+        assert!(!events[1].to_string().contains("c2VjcmV0"));
+        assert_eq!(
+            events[1].to_string(),
+            r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"ResponseComplete","requestURI":"/x?y","verb":"create","user":{"username":"jane","groups":["g"]},"sourceIPs":["::1"],"userAgent":"agent","objectRef":{"resource":"secrets","namespace":"a","name":"s","uid":"u","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":201},"requestReceivedTimestamp":"1970-01-01T00:00:01.000000Z","stageTimestamp":"1970-01-01T00:00:01.000000Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}"#
+        );
+    }
+
+    #[test]
+    fn objects_are_told_as_far_as_the_level_says() {
+        for (level, request, response) in [("Request", true, false), ("RequestResponse", true, true)] {
+            let (kept, trail) = trail(level);
+            trail.requested(br#"{"a":1}"#);
+            trail.responded(b"{\n \"b\": 2\n}\n");
+            drop(Ending(trail));
+            let event = kept.0.lock()[1].clone();
+            assert_eq!(event.get("requestObject").is_some(), request);
+            assert_eq!(
+                event.get("responseObject").map(Value::to_string),
+                response.then(|| r#"{"b":2}"#.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn who_goes_on_as_somebody_else_is_told_twice() {
+        let (kept, trail) = trail("Metadata");
+        trail.goes_on_as(&Arc::new(UserInfo::new("jane", &["g"])));
+        assert!(trail.findings.lock().impersonated.is_none());
+        trail.goes_on_as(&Arc::new(UserInfo::new("bob", &[])));
+        trail.tell(Stage::ResponseComplete);
+        assert_eq!(kept.0.lock()[1]["impersonatedUser"]["username"], "bob");
+    }
+}

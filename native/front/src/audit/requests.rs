@@ -1,0 +1,190 @@
+//! The audit's share in the chain of a request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Response, StatusCode};
+use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
+
+use super::{Draft, Ending, Stage, Trail};
+use crate::body::Body;
+use crate::exchange::Exchange;
+use crate::query::Query;
+use crate::server::Server;
+
+/// Subresources whose requests last as long as somebody wants them to.
+pub(crate) const LONG_RUNNING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+impl Server {
+    /// What an audit needs to know of a request from its head; None while nothing is audited.
+    pub(crate) fn draft(
+        &self,
+        headers: &HeaderMap,
+        audit_id: Option<&HeaderValue>,
+        uri: &http::Uri,
+        remote: IpAddr,
+    ) -> Option<Draft> {
+        let auditing = self.audit.current()?;
+        let text = |value: Option<&HeaderValue>| {
+            value.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
+        };
+        let agent = text(headers.get(USER_AGENT));
+        let uri = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        Some(Draft::new(auditing, text(audit_id), uri, source_ips(headers, remote), &agent))
+    }
+
+    /// The user may, or may not: `reason` is told where the answer is no.
+    pub(crate) fn audit_decision(&self, exchange: &Exchange, user: &UserInfo, refusal: Option<&str>) {
+        let Some(trail) = exchange.trail() else { return };
+        match refusal {
+            Some(reason) => trail.decided("forbid", reason),
+            None if user.in_group(SYSTEM_MASTERS) => trail.decided("allow", ""),
+            None => {
+                let policy = self.authorizer.policy().current();
+                trail.decided("allow", &policy.explain(user, &exchange.attributes()).1);
+            }
+        }
+    }
+
+    /// Tells how a request is answered, now or when its body has ended.
+    pub(crate) fn audited(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
+        let Some(trail) = exchange.trail() else { return response };
+        let code = response.status();
+        if trail.wants_response() || code.is_client_error() || code.is_server_error() || is_delete(exchange) {
+            hear_of(trail, &response);
+        }
+        trail.coded(code.as_u16());
+        if trail.is_nobodys() {
+            trail.tell(Stage::ResponseStarted);
+            return response;
+        }
+        if lasts(exchange) {
+            trail.tell(Stage::ResponseStarted);
+        }
+        if code == StatusCode::SWITCHING_PROTOCOLS {
+            // Told by whoever serves the connection.
+            return response;
+        }
+        if response.body().is_whole() {
+            trail.tell(Stage::ResponseComplete);
+        } else {
+            response.body_mut().tell_at_end(Ending(trail.clone()));
+        }
+        response
+    }
+}
+
+fn is_delete(exchange: &Exchange) -> bool {
+    exchange.method == http::Method::DELETE
+}
+
+pub(crate) fn lasts(exchange: &Exchange) -> bool {
+    let info = &exchange.info;
+    matches!(info.verb(), "watch" | "proxy") || LONG_RUNNING.contains(&info.subresource())
+}
+
+/// An answer that nobody has told before it was rendered.
+fn hear_of(trail: &Trail, response: &Response<Body>) {
+    let headers = response.headers();
+    let is_json =
+        headers.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
+    if is_json
+        && !headers.contains_key(CONTENT_ENCODING)
+        && !trail.is_answered()
+        && let Some(bytes) = response.body().gathered()
+    {
+        trail.responded(&bytes);
+    }
+}
+
+impl Exchange {
+    /// None where the audit does not want to hear of the request, or not yet.
+    pub fn trail(&self) -> Option<&Arc<Trail>> {
+        self.audit.as_ref()?.trail()
+    }
+
+    /// Who asks is known, or that nobody knows.
+    pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) {
+        let Some(draft) = &self.audit else { return };
+        if let (Some(trail), None) = (draft.begin(user, &self.attributes()), user) {
+            trail.said(&self.failed_credentials());
+        }
+    }
+
+    /// Nobody has begun, because Python was to say who asks.
+    pub(crate) fn is_unaudited(&self) -> bool {
+        self.audit.as_ref().is_some_and(Draft::is_unbegun)
+    }
+
+    /// Tells the end of a request when it is dropped.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.trail().cloned().map(Ending)
+    }
+
+    /// A whole answer before it is rendered.
+    pub(crate) fn answered_with(&self, pieces: &[Bytes]) {
+        if let Some(trail) = self.trail().filter(|trail| trail.wants_response()) {
+            trail.responded(&pieces.concat());
+        }
+    }
+
+    pub(crate) fn tells_answers(&self) -> bool {
+        self.trail().is_some_and(|trail| trail.wants_response())
+    }
+
+    /// As upstream's getAuthMethods.
+    fn failed_credentials(&self) -> String {
+        let authorization = self.header(AUTHORIZATION).unwrap_or("").trim();
+        let scheme = authorization.split_once(' ').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let mut attempted = Vec::new();
+        match scheme.as_deref() {
+            Some("basic") => attempted.push("basic"),
+            Some("bearer") => attempted.push("bearer"),
+            _ => {}
+        }
+        if Query::new(&self.query).first("access_token").is_some_and(|token| !token.trim().is_empty()) {
+            attempted.push("access_token");
+        }
+        if self.connection.identity.is_some() {
+            attempted.push("x509");
+        }
+        if attempted.is_empty() {
+            return "Authentication failed, no credentials provided".to_owned();
+        }
+        format!("Authentication failed, attempted: {}", attempted.join(", "))
+    }
+}
+
+/// Those that proxies tell, then the one that the connection has (apimachinery `pkg/util/net`, SourceIPs).
+fn source_ips(headers: &HeaderMap, remote: IpAddr) -> Vec<String> {
+    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let mut found: Vec<IpAddr> =
+        told("x-forwarded-for").split(',').filter_map(|part| part.trim().parse().ok()).collect();
+    if let Ok(real) = told("x-real-ip").trim().parse()
+        && !found.contains(&real)
+    {
+        found.push(real);
+    }
+    let remote = remote.to_canonical();
+    if found.last() != Some(&remote) {
+        found.push(remote);
+    }
+    found.iter().map(IpAddr::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_proxies_and_of_the_connection() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(source_ips(&headers, [127, 0, 0, 1].into()), ["127.0.0.1"]);
+        headers.insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1, nonsense, 10.0.0.2"));
+        headers.insert("x-real-ip", HeaderValue::from_static("10.0.0.1"));
+        assert_eq!(source_ips(&headers, [10, 0, 0, 2].into()), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(source_ips(&headers, [127, 0, 0, 1].into()), ["10.0.0.1", "10.0.0.2", "127.0.0.1"]);
+    }
+}

@@ -1,0 +1,180 @@
+"""What the audit tells of requests, wherever they are answered, as kube-apiserver v1.35 does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOptions
+from kubecore.apiserver.audit.policy import load
+from kubecore.apiserver.server import APIServer
+from tests.support.conversion_webhook import ConversionWebhook, serving
+from tests.support.review_webhook import kubeconfig
+
+from .http import Http
+from .serving import served
+
+pytestmark = pytest.mark.asyncio
+
+JSON = dict[str, Any]
+MAPS = "/api/v1/namespaces/default/configmaps"
+HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n"
+# Of the server's own requests nothing, so that a test's are all there is.
+NOT_ITS_OWN = "- {level: None, users: ['system:apiserver']}\n"
+
+
+@asynccontextmanager
+async def audited(folder: Path, rules: str, **log: Any) -> AsyncIterator[tuple[Http, APIServer]]:
+    """An administrator's requests to a server that writes what `rules` want into `audit.log`."""
+    options = AuditOptions(
+        policy=load(HEAD + NOT_ITS_OWN + rules), log=LogOptions(path=str(folder / "audit.log"), **log)
+    )
+    async with served(folder, audit=options) as server:
+        pair = server.issue_client_certificate("admin", ["system:masters"])
+        async with Http(server, folder, pair=pair) as http:
+            yield http, server
+
+
+def events(folder: Path, audit_id: str = "") -> list[JSON]:
+    lines = (folder / "audit.log").read_bytes().splitlines()
+    return [event for event in map(orjson.loads, lines) if audit_id in ("", event["auditID"])]
+
+
+def stages(folder: Path, audit_id: str) -> list[str]:
+    return [event["stage"] for event in events(folder, audit_id)]
+
+
+def named(audit_id: str, **more: str) -> dict[str, str]:
+    return {"Audit-ID": audit_id, **{name.replace("_", "-"): value for name, value in more.items()}}
+
+
+async def test_reads_and_writes_are_told_with_who_asked_and_what_came_of_it(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "secret"}}, named("write"))
+        await http.call("GET", f"{MAPS}/a", headers=named("read"))
+        await http.call("GET", f"{MAPS}/none", headers=named("lost"))
+        assert "secret" not in (tmp_path / "audit.log").read_text()
+        write, read, lost = (events(tmp_path, one)[-1] for one in ("write", "read", "lost"))
+        assert stages(tmp_path, "write") == stages(tmp_path, "read") == ["RequestReceived", "ResponseComplete"]
+        assert (write["kind"], write["apiVersion"], write["level"]) == ("Event", "audit.k8s.io/v1", "Metadata")
+        assert write["user"] == {"username": "admin", "groups": ["system:masters", "system:authenticated"]} | {
+            name: write["user"][name] for name in ("extra",) if name in write["user"]
+        }
+        assert (write["verb"], write["requestURI"], write["sourceIPs"]) == ("create", MAPS, ["127.0.0.1"])
+        reference = {"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"}
+        assert write["objectRef"] == read["objectRef"] == reference
+        assert write["responseStatus"] == {"metadata": {}, "code": 201}
+        assert read["annotations"] == {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""}
+        assert lost["responseStatus"]["reason"] == "NotFound"
+
+
+async def test_objects_are_told_at_the_levels_for_that(tmp_path: Path) -> None:
+    rules = (
+        "- {level: RequestResponse, resources: [{resources: [configmaps]}], omitManagedFields: true}\n- level: Request"
+    )
+    async with audited(tmp_path, rules) as (http, _):
+        await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "v"}}, named("create"))
+        await http.call("GET", MAPS, headers=named("list"))
+        patch = {"data": {"k": "w"}}
+        merge = named("patch", Content_Type="application/merge-patch+json")
+        await http.call("PATCH", f"{MAPS}/a", patch, merge)
+        secrets = "/api/v1/namespaces/default/secrets"
+        await http.call("POST", secrets, {"metadata": {"name": "s"}, "stringData": {"k": "v"}}, named("secret"))
+        created, listed, patched = (events(tmp_path, one)[-1] for one in ("create", "list", "patch"))
+        assert created["requestObject"]["data"] == {"k": "v"}
+        assert created["responseObject"]["metadata"]["uid"]
+        assert "managedFields" not in created["responseObject"]["metadata"]
+        assert [one["metadata"]["name"] for one in listed["responseObject"]["items"]][-1:] != []
+        assert patched["requestObject"] == patch
+        assert "responseObject" not in events(tmp_path, "secret")[-1]
+
+
+async def test_a_watch_is_told_when_it_starts_and_when_it_ends(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        answer = await http.call("GET", f"{MAPS}?watch=true&timeoutSeconds=1", headers=named("watch"))
+        assert answer.status == 200
+    assert stages(tmp_path, "watch") == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+
+
+async def test_who_may_not_and_who_is_nobody_is_told(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, server):
+        await http.call("GET", MAPS, headers=named("as", Impersonate_User="bob"))
+        async with Http(server, tmp_path, token="wrong") as nobody:
+            assert (await nobody.call("GET", MAPS, headers=named("nobody"))).status == 401
+        forbidden = events(tmp_path, "as")[-1]
+        assert (forbidden["user"]["username"], forbidden["impersonatedUser"]["username"]) == ("admin", "bob")
+        assert forbidden["responseStatus"]["code"] == 403
+        assert forbidden["annotations"]["authorization.k8s.io/decision"] == "forbid"
+        told = events(tmp_path, "nobody")
+        assert [one["stage"] for one in told][-1:] == ["ResponseStarted"]
+        assert told[-1]["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
+        assert (told[-1]["user"], told[-1]["responseStatus"]["code"]) == ({}, 401)
+
+
+async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        await http.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        made = {"metadata": {"name": "p"}, "spec": spec}
+        await http.call("POST", "/api/v1/namespaces/default/pods", made, named("pod"))
+        annotations = events(tmp_path, "pod")[-1]["annotations"]
+        assert annotations["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"
+
+
+async def test_requests_within_the_process_are_told_too(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: RequestResponse") as (_, server):
+        transport = server.transport(username="controller", groups=["system:masters"])
+        await transport.request("GET", "/api/v1/namespaces/default")
+        told = [one for one in events(tmp_path) if one["user"]["username"] == "controller"]
+        assert [one["stage"] for one in told] == ["RequestReceived", "ResponseComplete"]
+        assert told[1]["responseObject"]["metadata"]["name"] == "default"
+
+
+async def test_stages_and_requests_that_nobody_wants_are_left_out(tmp_path: Path) -> None:
+    rules = "- {level: None, verbs: [get]}\n- {level: Metadata, omitStages: [RequestReceived]}"
+    async with audited(tmp_path, rules) as (http, _):
+        await http.call("GET", f"{MAPS}/none", headers=named("get"))
+        await http.call("GET", MAPS, headers=named("list"))
+        assert (stages(tmp_path, "get"), stages(tmp_path, "list")) == ([], ["ResponseComplete"])
+
+
+async def test_in_mode_batch_all_is_written_by_the_end(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata", mode="batch") as (http, _):
+        for number in range(20):
+            await http.call("GET", MAPS, headers=named(str(number)))
+    assert all(stages(tmp_path, str(number)) for number in range(20))
+
+
+async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
+    lists: list[JSON] = []
+
+    def take(sent: JSON) -> JSON:
+        lists.append(sent)
+        return {}
+
+    webhook = ConversionWebhook(answer=take)
+    async with serving(webhook):
+        file = kubeconfig(tmp_path, webhook)
+        hook = WebhookOptions(config_file=file, batch=2, wait=0.05)
+        options = AuditOptions(policy=load(f"{HEAD}{NOT_ITS_OWN}- level: Metadata"), webhook=hook)
+        async with served(tmp_path, audit=options) as server:
+            pair = server.issue_client_certificate("admin", ["system:masters"])
+            async with Http(server, tmp_path, pair=pair) as http:
+                await http.call("GET", MAPS, headers=named("one"))
+    told = [event for one in lists for event in one["items"] if event["auditID"] == "one"]
+    assert [event["stage"] for event in told] == ["RequestReceived", "ResponseComplete"]
+    assert lists[0]["kind"] == "EventList"
+
+
+async def test_without_a_policy_nothing_is_written(tmp_path: Path) -> None:
+    options = AuditOptions(log=LogOptions(path=str(tmp_path / "audit.log")))
+    async with served(tmp_path, audit=options) as server:
+        pair = server.issue_client_certificate("admin", ["system:masters"])
+        async with Http(server, tmp_path, pair=pair) as http:
+            assert (await http.call("GET", MAPS)).status == 200
+    assert not (tmp_path / "audit.log").exists()
