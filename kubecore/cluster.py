@@ -49,6 +49,11 @@ CLUSTER_DOMAIN = "cluster.local"
 HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
 """Which address of the service range is the DNS server's, by kubeadm's convention."""
+# What the API server is told as it was told.
+_SERVER_OPTIONS = (
+    *("data_dir", "bind_address", "secure_port", "insecure_port", "grpc_port", "runtime_config"),
+    *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption"),
+)
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
@@ -170,7 +175,8 @@ class Cluster:
             raise
 
     async def _start(self) -> None:
-        from kubecore.apiserver.server import APIServer, APIServerConfig
+        from kubecore.apiserver.config import APIServerConfig
+        from kubecore.apiserver.server import APIServer
         from kubecore.apiserver.storage.lmdb import LMDBConfig
 
         config = self.config
@@ -178,18 +184,7 @@ class Cluster:
         log.log(logging.WARNING if networks.left_out else logging.INFO, "pod network %s", networks)
         self._server = APIServer(
             APIServerConfig(
-                data_dir=config.data_dir,
-                bind_address=config.bind_address,
-                secure_port=config.secure_port,
-                insecure_port=config.insecure_port,
-                grpc_port=config.grpc_port,
-                authentication=config.authentication,
-                authorization_modes=config.authorization_modes,
-                admission=config.admission,
-                audit=config.audit,
-                authorization=config.authorization,
-                encryption=config.encryption,
-                runtime_config=config.runtime_config,
+                **{name: getattr(config, name) for name in _SERVER_OPTIONS},
                 service_cidr=",".join(networks.services),
                 service_port=self._service_port(),
                 service_address=self._service_address(),

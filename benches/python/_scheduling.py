@@ -23,7 +23,8 @@ import uvloop
 from _sched_workloads import HIGH_PRIORITY, WORKLOADS, Workload, node_of
 
 from kubecore.api.errors import StatusError
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.cli.up import rest_collector
 from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory

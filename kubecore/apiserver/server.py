@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +22,17 @@ from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
-from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.audit.auditor import Auditor
-from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.apiserver.audit.recording import LocalAudit
 from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig, renewed
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
-from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
-from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
+from kubecore.apiserver.config import APIServerConfig
 from kubecore.apiserver.extensions import serving
 from kubecore.apiserver.extensions.controller import DefinitionController
 from kubecore.apiserver.grpc.listener import GrpcListener
@@ -61,8 +57,8 @@ from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.registry import Registry
 from kubecore.apiserver.registry.resources import Strategies
 from kubecore.apiserver.storage.cacher import Cacher
-from kubecore.apiserver.storage.encryption import EncryptionOptions, Sealing
-from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
+from kubecore.apiserver.storage.encryption import Sealing
+from kubecore.apiserver.storage.lmdb import LMDBStorage
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.apiserver.version import version_info
@@ -101,43 +97,6 @@ def _told_where(host: str, port: int, option: str) -> Iterator[None]:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class APIServerConfig:
-    """Port 0 picks a free one, except of `insecure_port`, where it means off; `grpc_port` None means no gRPC.
-    `advertise_address` is where pods reach the server, by default the address it is bound to."""
-
-    data_dir: Path
-    bind_address: str = "127.0.0.1"
-    secure_port: int = 6443
-    insecure_port: int = 0
-    grpc_port: int | None = None
-    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
-    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
-    admission: AdmissionOptions = field(default_factory=AdmissionOptions)
-    runtime_config: tuple[tuple[str, str], ...] = ()
-    """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
-    audit: AuditOptions = field(default_factory=AuditOptions)
-    service_cidr: str = "10.96.0.0/16"
-    """The range of cluster IPs, or one of each family, comma separated: the first one's family is the default."""
-    service_port: int = 443
-    """Of Service default/kubernetes."""
-    node_ports: range = range(30000, 32768)
-    cluster_domain: str = "cluster.local"
-    advertise_address: str = ""
-    service_address: str = ""
-    """Where Service default/kubernetes leads, if not to the advertised address; the server listens there, too."""
-    extra_sans: tuple[str, ...] = ()
-    verify_kubelets: bool = False
-    """Whether the cluster's own CA must have issued kubelets' serving certificates."""
-    max_requests_inflight: int = 0
-    max_mutating_requests_inflight: int = 0
-    min_request_timeout: float = 1800.0
-    """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
-    storage: LMDBConfig = field(default_factory=LMDBConfig)
-    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
 
 
 def _follow(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

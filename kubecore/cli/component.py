@@ -53,7 +53,7 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.server import APIServerConfig
+    from kubecore.apiserver.config import APIServerConfig
     from kubecore.client.client import Client
     from kubecore.cluster import Component
 
@@ -147,7 +147,7 @@ def apiserver(
     """The API server alone."""
     import ipaddress
 
-    from kubecore.apiserver.server import APIServerConfig
+    from kubecore.apiserver.config import APIServerConfig
     from kubecore.kubelet import network
 
     logs.configure(verbosity=verbosity, file=None)

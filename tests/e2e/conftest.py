@@ -7,7 +7,8 @@ import pytest
 
 from kubecore.apiserver.admission.names import ORDERED
 from kubecore.apiserver.admission.options import AdmissionOptions
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.e2e.validation.comparing import Kubecore

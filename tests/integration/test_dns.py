@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from kubecore.apiserver.authentication.kubeconfig import kubeconfig
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.clock import RealClock

@@ -12,8 +12,9 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from kubecore.apiserver.config import APIServerConfig
 from kubecore.apiserver.local import LocalTransport
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 

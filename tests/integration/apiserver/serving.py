@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import Clock, RealClock
 

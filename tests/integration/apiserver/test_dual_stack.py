@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.clock import RealClock

@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.client.discovery import custom_resources

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.integration.apiserver.conftest import Api, config_map, pod

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from kubecore.apiserver.admission.options import AdmissionOptions
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 

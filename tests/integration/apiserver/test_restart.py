@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.interface import DataDirError
 from kubecore.clock import RealClock
 from tests.support.conversion_webhook import ConversionWebhook, serving

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.clock import VirtualClock

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from kubecore.apiserver.server import APIServer, APIServerConfig
+from kubecore.apiserver.config import APIServerConfig
+from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.integration.apiserver.http import Http
