@@ -25,6 +25,7 @@ from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
+from kubecore.cluster_restarts import doubt_pods
 from kubecore.held_directory import HeldDirectory
 from kubecore.ingress.options import IngressConfig
 from kubecore.resolv_conf import ResolvConf
@@ -104,6 +105,8 @@ class ClusterConfig:
     """Of ranges that are chosen: IPv4, IPv6 or both, the cluster's own first; none: IPv4."""
     ingress: IngressConfig | None = field(default_factory=IngressConfig)
     """None: Ingresses are left to somebody else."""
+    lonely_pod_seconds: float | None = None
+    """For so long pods outlive this process, if it is killed, until another one takes them over; None: they do not."""
     scheduler: SchedulerConfig | None = None
     """Profiles and plugins; None for kube-scheduler's defaults."""
 
@@ -196,7 +199,9 @@ class Cluster:
         )
         await self._server.start()
         self._networks = hold_networks(config, networks)
-        await self._doubt_pods()
+        names = map(self._node_name, range(self.config.real_nodes))
+        client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
+        await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
         self._start_control_plane()
         dns = self._make_dns()
         if dns is not None:
@@ -204,15 +209,6 @@ class Cluster:
         if config.ingress is not None:
             self._run_task("ingress", partial(self._serve_ingress, config.ingress))
         await self._server.wait_ready()
-
-    async def _doubt_pods(self) -> None:
-        """The last run's processes ended with it, their pods' statuses did not: none is ready until its kubelet says
-        so, lest whoever waits for the cluster and then for a pod be sent to nothing."""
-        from kubecore.controllers.readiness import mark_pods_of
-
-        client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
-        for index in range(self.config.real_nodes):
-            await mark_pods_of(client, self._node_name(index), self.clock.now())
 
     def _service_port(self) -> int:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
@@ -344,6 +340,9 @@ class Cluster:
         host = socket.gethostname().lower()
         return host if self.config.nodes == 1 else f"{host}-{index}"
 
+    def _node_folder(self, name: str) -> Path:
+        return self.config.data_dir / "nodes" / name
+
     async def _start_nodes(self, dns: DnsResponder) -> None:
         """DNS first: a pod's name servers never change while it runs."""
         name_servers = await self._start_dns(dns)
@@ -368,14 +367,15 @@ class Cluster:
 
     def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...], *, pods_through_node: bool) -> None:
         from kubecore.kubelet.kubelet import Kubelet
-        from kubecore.kubelet.kubelet_config import KubeletConfig
+        from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
 
         config, networks, name = self.config, self._networks, self._node_name(index)
         self.server.issue_serving_certificate(f"kubelet-{name}", [name])
         settings = KubeletConfig(
             node_name=name,
             node_index=index,
-            root_dir=config.data_dir / "nodes" / name,
+            root_dir=self._node_folder(name),
+            keeper=None if config.lonely_pod_seconds is None else KeeperConfig(config.lonely_pod_seconds),
             default_runtime=config.default_runtime,
             image_store=config.data_dir / "images",
             network_mode=networks.mode,

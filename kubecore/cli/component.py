@@ -32,12 +32,13 @@ from kubecore.cli.kubelet_options import (
     Mirrors,
     MostPids,
     NodeRuntime,
+    OrphanedPodsTimeout,
     ServerCertificate,
     ServerKey,
     eviction_config,
     registries,
 )
-from kubecore.cli.leading import Leading, leads
+from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.up import (
     DataDir,
@@ -232,15 +233,20 @@ def kubelet(
     eviction_minimum_reclaim: EvictionMinimumReclaim = "",
     eviction_max_pod_grace_period: EvictionMaxPodGracePeriod = 0,
     eviction_pressure_transition_period: EvictionPressureTransitionPeriod = "5m0s",
+    orphaned_pods_timeout: OrphanedPodsTimeout = "1h0m0s",
     verbosity: Verbosity = 0,
 ) -> None:
-    """One node alone, in loopback mode."""
+    """One node alone, in loopback mode.
+
+    Ctrl-C or SIGTERM ends it, and its pods' processes with it. When it is killed they go on for an hour, in which
+    another start with the same root directory takes them over.
+    """
     import socket
 
     from kubecore.clock import RealClock
     from kubecore.kubelet import loopback_ranges
     from kubecore.kubelet.kubelet import Kubelet
-    from kubecore.kubelet.kubelet_config import KubeletConfig
+    from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
@@ -256,6 +262,7 @@ def kubelet(
         # Held as long as this process lives: every kubelet of this machine needs addresses of its own.
         claims.append(claim)
         config = KubeletConfig(
+            keeper=KeeperConfig(seconds(orphaned_pods_timeout) or None),
             node_name=hostname_override or socket.gethostname().lower(),
             root_dir=root_dir,
             pod_cidrs=(loopback_ranges.pods_of(claim.network, 0),),

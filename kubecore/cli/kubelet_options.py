@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import options
-from kubecore.cli.leading import positive_duration, seconds
+from kubecore.cli.leading import duration, positive_duration, seconds
 
 if TYPE_CHECKING:
     from kubecore.images.registries import Registries
@@ -47,6 +47,13 @@ ManifestPath = Annotated[
 MostPids = Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")]
 AllowedSysctls = Annotated[
     str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
+]
+OrphanedPodsTimeout = Annotated[
+    str,
+    typer.Option(
+        help="For how long pods outlive a kubelet that was killed, if none comes back to take them over; 0s for ever.",
+        callback=duration,
+    ),
 ]
 EvictionHard = Annotated[
     str, typer.Option(help="When pods are ended at once, such as memory.available<100Mi,nodefs.available<10%.")

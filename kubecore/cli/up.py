@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubecore.cli")
 
+# Whoever throws a cluster away by kill -9 leaves nothing that runs for ever.
+LONELY_POD_SECONDS = 300.0
+
 
 class ProxyMode(StrEnum):
     """How Services are balanced."""
@@ -181,7 +184,8 @@ def up(
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
-    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it.
+    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it. When it is
+    killed they go on for five minutes, in which another start with the same data directory takes them over.
     """
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
@@ -209,6 +213,7 @@ def up(
         ip_families=_ip_families(service_cidr, pod_cidr, ip_family),
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
+        lonely_pod_seconds=LONELY_POD_SECONDS,
     )
     _hold(cluster := Cluster(config), verbosity)
     raise typer.Exit(run_on_loop(_serve(cluster)))

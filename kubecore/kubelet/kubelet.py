@@ -17,9 +17,10 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
-from kubecore.images.store import ImageStore
-from kubecore.kubelet import configz, logs, loopback_ranges
+from kubecore.kubelet import configz, logs, loopback_ranges, network
+from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.cgroups import detection
+from kubecore.kubelet.cgroups.interface import Places
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
@@ -29,17 +30,17 @@ from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
-from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork
 from kubecore.kubelet.node import PRESSURES, Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node_runtimes import make_runtimes
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
-from kubecore.kubelet.runtime.host import HostRuntime
-from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, Runtime, RuntimeFailure
-from kubecore.kubelet.runtime.oci import OciRuntime
+from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.isolation import Isolation
+from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 from kubecore.kubelet.server import KubeletServer, ServerConfig
 from kubecore.kubelet.static_pods import MirrorWriter, StaticPods
 from kubecore.kubelet.stats import NodeStats, RunningPod
@@ -49,9 +50,6 @@ from kubecore.kubelet.volumes.tokens import TokenManager
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-
-# SIGTERM must end kubecore within 5 s; its pods get this much of that before SIGKILL.
-SHUTDOWN_GRACE_SECONDS = 1.5
 
 
 class Kubelet:
@@ -74,14 +72,22 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
-        self._network = _network(config)
-        mark = leftovers.node_mark(config.root_dir, config.node_name)
+        cidrs = _pod_cidrs(config)
+        self._network = network.make(
+            config.network_mode,
+            cidrs,
+            cluster_cidrs=config.cluster_cidrs,
+            bridge=config.bridge,
+            through_node=config.pods_through_node,
+        )
+        self._mark = leftovers.node_mark(config.root_dir, config.node_name)
         self._cgroups = PodCgroups(None, "the kubelet has not started")
-        self._host = HostRuntime(self._network, clock, self.book, node=mark)
-        self._images = ImageStore(config.image_store or config.root_dir / "images")
+        self._own_runtimes = make_runtimes(config, self._network, cidrs, clock, self.book, mark=self._mark)
+        self._runtimes = self._own_runtimes.by_handler
+        self._isolation = Isolation(False, False, "the kubelet has not started")
+        self._left = LeftPods()
+        self._images = self._own_runtimes.images
         self._image_garbage = ImageGarbage(self._images, clock)
-        self._oci = OciRuntime(self._network, clock, self.book, self._images, node=mark)
-        self._runtimes = self._make_runtimes()
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
         self._services: NodeServices | None = None
@@ -106,13 +112,6 @@ class Kubelet:
             return self._shared.informer("nodes")
         return self._own.informer("nodes", field_selector=f"metadata.name={self._config.node_name}")
 
-    def _make_runtimes(self) -> dict[str, Runtime]:
-        """By handler."""
-        runtimes: dict[str, Runtime] = {}
-        for runtime in (self._host, self._oci, *self._config.runtimes):
-            runtimes.update(dict.fromkeys(runtime.handlers, runtime))
-        return runtimes
-
     @property
     def node_name(self) -> str:
         return self._config.node_name
@@ -120,12 +119,12 @@ class Kubelet:
     @property
     def isolated(self) -> bool:
         """Whether containers of the host runtime have namespaces, so that volumes can be mounted."""
-        return self._host.isolation.namespaces
+        return self._isolation.namespaces
 
     @property
     def image_lack(self) -> str:
         """Why images cannot be run here, "" if they can."""
-        return self._oci.lack
+        return self._own_runtimes.oci.lack
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -162,10 +161,11 @@ class Kubelet:
         server = KubeletServer(self, self._server_config())
         try:
             self._network.start()
-            self._start_cgroups()
+            self._start_cgroups(await self._own_runtimes.find())
             for runtime in set(self._runtimes.values()):
-                await runtime.start()
                 runtime.subscribe(self._container_ended)
+            self._isolation = await self._own_runtimes.start()
+            self._left.find(set(self._runtimes.values()))
             machine = Machine.read(config.root_dir)
             server.listen(self._network.host_ips[0])
             keeper = NodeKeeper(
@@ -190,14 +190,17 @@ class Kubelet:
             self.ready.clear()
             await self._shut_down(server)
 
-    def _start_cgroups(self) -> None:
+    def _start_cgroups(self, places: Places | None) -> None:
+        """`places`: of what runs already."""
         config = self._config
-        mark = leftovers.node_mark(config.root_dir, config.node_name)
-        found = detection.detect(mark) if config.cgroups else detection.Detection(None, "")
+        if places is not None:
+            found = detection.Detection(detection.at(places), "")
+        else:
+            found = detection.detect(self._mark) if config.cgroups else detection.Detection(None, "")
         if found.reason:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
-        self._host.cgroups = self._oci.cgroups = found.cgroups
+        self._own_runtimes.use(found.cgroups)
 
     def _tell_of_node(self, reason: str, message: str, kind: str = "Normal") -> None:
         """Events of a node name it in the place of its uid, as everywhere."""
@@ -260,7 +263,9 @@ class Kubelet:
         await pods.wait_synced()
         if self._config.pod_manifest_path is not None:
             self._static.look()
-        self._remove_orphans({meta.uid(pod) for pod in pods.list()} | set(self._workers))
+        wanted = {meta.uid(pod) for pod in pods.list()} | set(self._workers)
+        await self._left.remove_others(wanted)
+        self._remove_orphans(wanted)
         pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
 
     async def _shut_down(self, server: KubeletServer) -> None:
@@ -271,13 +276,7 @@ class Kubelet:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await server.close()
         runtimes = set(self._runtimes.values())
-        stops = [
-            runtime.stop_container(status.id, SHUTDOWN_GRACE_SECONDS)
-            for runtime in runtimes
-            for status in runtime.list_containers()
-            if status.state is ContainerState.RUNNING
-        ]
-        await asyncio.gather(*stops, return_exceptions=True)
+        await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
         for runtime in runtimes:
             await runtime.close()
         self._cgroups.close()
@@ -313,6 +312,7 @@ class Kubelet:
             ),
             cgroups=self._cgroups,
             puller=self._puller,
+            left=self._left,
             runtime_for=self._runtime_for,
             services=services.list,
             slices=slices.list if slices is not None else list,
@@ -328,7 +328,7 @@ class Kubelet:
             pod_cidrs=config.pod_cidrs if config.network_mode == "netns" else (),
             network_mode=config.network_mode,
             runtime=default.name if default else "host",
-            handlers=tuple(sorted(one for one in self._runtimes if one != "oci" or not self._oci.lack)),
+            handlers=tuple(sorted(one for one in self._runtimes if one != "oci" or not self.image_lack)),
         )
 
     def _server_config(self) -> ServerConfig:
@@ -460,14 +460,11 @@ class Kubelet:
         return runtime
 
 
-def _network(config: KubeletConfig) -> PodNetwork:
+def _pod_cidrs(config: KubeletConfig) -> tuple[str, ...]:
     if config.network_mode == "netns":
-        cidrs = config.pod_cidrs or (f"10.244.{config.node_index}.0/24",)
-        return BridgeNetwork(
-            cidrs, bridge=config.bridge, cluster_cidrs=config.cluster_cidrs, through_node=config.pods_through_node
-        )
+        return config.pod_cidrs or (f"10.244.{config.node_index}.0/24",)
     services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
-    return LoopbackNetwork((config.pod_cidrs or ("",))[0] or loopback_ranges.pods_of(services, config.node_index))
+    return config.pod_cidrs[:1] or (loopback_ranges.pods_of(services, config.node_index),)
 
 
 def _entries(folder: Path) -> list[Path]:

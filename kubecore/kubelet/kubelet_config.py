@@ -11,6 +11,14 @@ from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.runtime.interface import Runtime
 
 
+@dataclass(frozen=True, slots=True)
+class KeeperConfig:
+    """Containers run under a process that outlives a killed kubelet (`kubelet/keeper`). `lonely_seconds`: for how long,
+    when no other kubelet comes; None: for ever."""
+
+    lonely_seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletConfig:
     """One node.
@@ -54,5 +62,7 @@ class KubeletConfig:
     image_store: Path | None = None
     """Where images are, which several nodes may share; by default within `root_dir`."""
     registries: Registries = field(default_factory=Registries)
+    keeper: KeeperConfig | None = None
+    """None: containers are the kubelet's own children and end with it, however it ends."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""

@@ -10,7 +10,8 @@ for a part of a longer one. Layout (design-proposals-archive `node/kubelet-cri-l
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
@@ -43,10 +44,15 @@ class LogBook:
     def __init__(self) -> None:
         self._followers: dict[Path, set[Callable[[], None]]] = {}
         self._open: set[Path] = set()
+        self.on_followed: Callable[[Path, bool], None] = lambda path, followed: None
+        """Called when a log begins to be followed, and when it is not any more, by whoever writes it elsewhere."""
 
     def follow(self, path: Path, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after every write to the log and when it is closed; returns what ends that."""
-        self._followers.setdefault(path, set()).add(callback)
+        if path not in self._followers:
+            self._followers[path] = set()
+            self.on_followed(path, True)
+        self._followers[path].add(callback)
 
         def end() -> None:
             followers = self._followers.get(path)
@@ -54,6 +60,7 @@ class LogBook:
                 followers.discard(callback)
                 if not followers:
                     del self._followers[path]
+                    self.on_followed(path, False)
 
         return end
 
@@ -167,6 +174,14 @@ def make_link(link: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(link)
+
+
+def remove_pod(root: Path, namespace: str, name: str, uid: str, containers: Mapping[str, str]) -> None:
+    """All logs of a pod. `containers`: the ids of the present ones by name, "" for one that has not been."""
+    shutil.rmtree(pod_log_directory(root, namespace, name, uid), ignore_errors=True)
+    for container, container_id in containers.items():
+        if container_id:
+            container_link(root, name, namespace, container, container_id).unlink(missing_ok=True)
 
 
 def remove_dead_links(root: Path) -> None:

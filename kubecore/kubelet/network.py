@@ -143,6 +143,18 @@ class PodNetwork(Protocol):
     def close(self) -> None:
         """Remove all that was made."""
 
+    def abandon(self) -> None:
+        """Remove what nobody needs of what another process has made, which has been killed."""
+
+
+def make(
+    mode: str, pod_cidrs: Sequence[str], *, cluster_cidrs: Sequence[str], bridge: str, through_node: bool
+) -> PodNetwork:
+    """Of a node whose pods have these ranges."""
+    if mode == "netns":
+        return BridgeNetwork(pod_cidrs, bridge=bridge, cluster_cidrs=cluster_cidrs, through_node=through_node)
+    return LoopbackNetwork(pod_cidrs[0])
+
 
 class NetworkError(Exception):
     """A pod cannot be connected; the text is for the pod's FailedCreatePodSandBox event."""
@@ -198,6 +210,9 @@ class LoopbackNetwork:
         self._pool.release(uid)
 
     def close(self) -> None:
+        """Nothing was made."""
+
+    def abandon(self) -> None:
         """Nothing was made."""
 
 
@@ -355,3 +370,9 @@ class BridgeNetwork:
             index = netlink.link_index(self._bridge)
             for gateway in own if index is not None else ():
                 netlink.delete_address(index or 0, gateway)
+
+    def abandon(self) -> None:
+        ports = Path("/sys/class/net") / self._bridge / "brif"
+        if ports.is_dir() and not any(ports.iterdir()):  # the last of the cluster's nodes
+            with Netlink() as netlink:
+                netlink.delete_link(self._bridge)

@@ -10,6 +10,7 @@ from typing import Any
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.clock import Clock
+from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.logs import LogBook
@@ -43,6 +44,8 @@ class NodeServices:
     admission: PodAdmission
     cgroups: PodCgroups
     puller: ImagePuller
+    left: LeftPods
+    """What a killed kubelet has left running."""
     runtime_for: Callable[[Object], Awaitable[Runtime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from kubecore.api import meta
 from kubecore.clock import Timer
 from kubecore.images.store import Image
 from kubecore.kubelet import logs
+from kubecore.kubelet.adoption import take_up
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
 from kubecore.kubelet.environment import ConfigError, Surroundings
 from kubecore.kubelet.hooks import run_hook
@@ -20,7 +21,7 @@ from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.prober import Kind, Prober
 from kubecore.kubelet.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.records import ContainerRecord, Termination
-from kubecore.kubelet.runtime.interface import ContainerStatus, ExecResult, Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, ExecResult, Runtime, RuntimeFailure
 from kubecore.kubelet.volumes.manager import Volume
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,9 @@ class ContainerOperations:
         record.run(container_id, self._services.clock.now())
         self._event(record, "Normal", "Started", f"Started container {record.name}")
         self._after_start(record)
+        status = place.runtime.container_status(container_id)
+        if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
+            self.ended(record, status)
 
     def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""
@@ -189,7 +193,24 @@ class ContainerOperations:
         logs.make_link(logs.container_link(root, *names, container_id), log_path)
 
     def _after_start(self, record: ContainerRecord) -> None:
-        if record.kind in ("sidecar", "main") and _PROBES.isdisjoint(record.spec):
+        self.watch(record)
+        hook = (record.spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            self.spawn(self._post_start(record, record.id, hook, self._target(record)), f"postStart of {record.name}")
+
+    def take_up(self, statuses: Iterable[ContainerStatus]) -> None:
+        """What a former kubelet has started of the pod, or seen the end of, or not."""
+        for status in statuses:
+            record = self.records.get(status.name)
+            if record is not None and take_up(record, status):
+                self.ended(record, status)
+        for record in self.records.values():
+            if record.state == "running":
+                self.watch(record)
+
+    def watch(self, record: ContainerRecord) -> None:
+        """Probe a container that runs, or see whether it goes on, until it ends."""
+        if record.kind in ("sidecar", "main") and _PROBES.isdisjoint(record.spec) and not record.ready:
             self._prove(record)
         target = self._target(record)
         container_id = record.id
@@ -202,10 +223,7 @@ class ContainerOperations:
                 on_unhealthy=lambda kind, output: self._unhealthy(record, kind, output),
             )
             self._probers[container_id] = prober
-            prober.start()
-        hook = (record.spec.get("lifecycle") or {}).get("postStart")
-        if hook:
-            self.spawn(self._post_start(record, container_id, hook, target), f"postStart of {record.name}")
+            prober.start(started=record.started and "startupProbe" in record.spec)
 
     def _prove(self, record: ContainerRecord) -> None:
         """Without probes it is ready once it runs. But one that ends at once must not be called ready, or a Deployment

@@ -40,11 +40,12 @@ def prepare_sandbox(pod: Object, services: NodeServices) -> SandboxConfig:
         share_processes=bool(spec.get("shareProcessNamespace")),
         sysctls=pod_sysctls(pod),
         memory_directories=services.volumes.memory_directories(pod),
-        cgroup=_make_cgroup(pod, services),
+        cgroup=make_cgroup(pod, services),
     )
 
 
-def _make_cgroup(pod: Object, services: NodeServices) -> str:
+def make_cgroup(pod: Object, services: NodeServices) -> str:
+    """The pod's, if there are any; one that is there already is as good. Raises RuntimeFailure."""
     try:
         path = services.cgroups.make(pod)
     except CgroupError as error:

@@ -18,17 +18,14 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
-from kubecore.kubelet import logs
+from kubecore.kubelet import adoption, logs
 from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, next_actions
-from kubecore.kubelet.name_files import (
-    hosts_file,
-    service_names,
-    write_in_place,
-)
+from kubecore.kubelet.name_files import hosts_file, service_names, write_in_place
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
-from kubecore.kubelet.pod_sandbox import prepare_sandbox
+from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox
+from kubecore.kubelet.pod_view import grace_seconds, relevant, start_time
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
 from kubecore.kubelet.resizing import Resizer
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
@@ -62,7 +59,8 @@ class PodWorker:
         self.pod = pod
         self.uid = meta.uid(pod)
         self._services = services
-        self._records = records_of(pod)
+        self._left = services.left.take(self.uid)
+        self._records = records_of(pod, alive=self._left.alive) if self._left is not None else records_of(pod)
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
         self._resizer = Resizer(services, self._operations)
@@ -72,10 +70,10 @@ class PodWorker:
         self._timers: dict[str, Timer] = {}
         self._failures = 0
         self._place: PodPlace | None = None
-        self._start_time = _start_time(pod) or services.clock.now()
+        self._start_time = start_time(pod) or services.clock.now()
         self._failure: tuple[str, str] | None = None
         self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
-        self._admitted = _start_time(pod) is not None
+        self._admitted = start_time(pod) is not None
         self._removed = False
         self._eviction: _Eviction | None = None
         self._terminating = False
@@ -90,7 +88,7 @@ class PodWorker:
         self._status.seen(pod)
         if self._terminating:
             self._shorten_grace()
-        elif _relevant(old) != _relevant(pod):
+        elif relevant(old) != relevant(pod):
             self.wake()
 
     def removed(self) -> None:
@@ -127,6 +125,10 @@ class PodWorker:
         return self._admitted and not ended
 
     @property
+    def _names(self) -> tuple[str, str, str]:
+        return meta.namespace(self.pod), meta.name(self.pod), self.uid
+
+    @property
     def runtime(self) -> Runtime | None:
         return self._place.runtime if self._place else None
 
@@ -152,6 +154,7 @@ class PodWorker:
 
     async def run(self) -> None:
         try:
+            await self._adopt()
             while not self._should_end():
                 await self._wakened.wait()
                 self._wakened.clear()
@@ -205,6 +208,23 @@ class PodWorker:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    async def _adopt(self) -> None:
+        """Take up what a former kubelet has started of it."""
+        left, statuses = self._left, self._left.containers() if self._left is not None else []
+        adoption.find_logs(self._records, statuses, logs.pod_log_directory(self._services.root, *self._names))
+        if left is None:
+            return
+        if self._was_final:
+            await adoption.remove(left)
+            return
+        await adoption.remove_former(left)
+        ips = left.sandbox.ips or self._services.facts.host_ips
+        self._place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(ips))
+        self._operations.pod, self._operations.place = self.pod, self._place
+        with suppress(RuntimeFailure):
+            make_cgroup(self.pod, self._services)
+        self._operations.take_up(statuses)
 
     # ---- sync
 
@@ -279,7 +299,20 @@ class PodWorker:
             self._wake_after("token", max((refresh - services.clock.now()).total_seconds(), 1.0))
         return volumes
 
+    async def _drop_lost_sandbox(self) -> None:
+        """One that ended without our doing is made anew, unless no container is to run any more."""
+        place = self._place
+        if place is None or next_actions(self.pod, self._records, self._now()).finished:
+            return
+        if adoption.sandbox_runs(place.runtime, place.sandbox_id):
+            return
+        message = "Pod sandbox changed, it will be killed and re-created."
+        self._services.recorder.event(self.pod, "Normal", "SandboxChanged", message)
+        await place.runtime.remove_pod_sandbox(place.sandbox_id)
+        self._place = self._operations.place = None
+
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
+        await self._drop_lost_sandbox()
         if self._place is None:
             runtime = await self._services.runtime_for(self.pod)
             sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services))
@@ -387,11 +420,8 @@ class PodWorker:
     # ---- the end
 
     def _grace(self) -> float:
-        """Seconds the pod has to end: what its deletion says, else its specification."""
-        granted = self.pod["metadata"].get("deletionGracePeriodSeconds")
-        if granted is None:
-            granted = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
-        return 1.0 if self._removed and not granted else float(granted)
+        granted = grace_seconds(self.pod)
+        return 1.0 if self._removed and not granted else granted
 
     def _shorten_grace(self) -> None:
         clock, grace = self._services.clock, self._grace()
@@ -448,7 +478,8 @@ class PodWorker:
         failures = 0
         while not self._removed:
             try:
-                await self._publish_final()
+                if any(record.attempted for record in self._records.values()):
+                    await self._publish()
                 await self._services.client.delete(
                     "pods", meta.name(self.pod), meta.namespace(self.pod), uid=self.uid, grace_period_seconds=0
                 )
@@ -463,29 +494,7 @@ class PodWorker:
             await self._services.clock.sleep(min(2.0**failures, 30.0))
         self._remove_files()
 
-    async def _publish_final(self) -> None:
-        if any(record.attempted for record in self._records.values()):
-            await self._publish()
-
     def _remove_files(self) -> None:
-        names = (meta.namespace(self.pod), meta.name(self.pod), self.uid)
-        shutil.rmtree(logs.pod_log_directory(self._services.root, *names), ignore_errors=True)
+        ids = {record.name: record.id for record in self._records.values()}
+        logs.remove_pod(self._services.root, *self._names, ids)
         shutil.rmtree(self._services.pod_directory(self.uid), ignore_errors=True)
-        for record in self._records.values():
-            if record.id:
-                link = logs.container_link(self._services.root, names[1], names[0], record.name, record.id)
-                link.unlink(missing_ok=True)
-
-
-def _relevant(pod: Object) -> object:
-    """What a worker acts on: its own status reports must not wake it."""
-    metadata = pod["metadata"]
-    conditions = {one["type"]: one.get("status") for one in (pod.get("status") or {}).get("conditions") or []}
-    gates = [conditions.get(gate["conditionType"]) for gate in pod["spec"].get("readinessGates") or []]
-    kept = ("labels", "annotations", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-    return [metadata.get(key) for key in kept], pod["spec"], gates
-
-
-def _start_time(pod: Object) -> datetime | None:
-    text = (pod.get("status") or {}).get("startTime")
-    return meta.parse_time(text) if text else None

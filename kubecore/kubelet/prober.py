@@ -42,12 +42,13 @@ class Prober:
         self._started = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        if "startupProbe" not in self._container:
+    def start(self, *, started: bool = False) -> None:
+        """`started`: its startup probe, if any, has succeeded before."""
+        if started or "startupProbe" not in self._container:
             self._started.set()
         for kind in KINDS:
             probe = self._container.get(f"{kind}Probe")
-            if probe:
+            if probe and not (kind == "startup" and started):
                 name = f"kubelet {kind} probe of {self._container['name']}"
                 self._tasks.append(asyncio.create_task(self._run(kind, probe), name=name))
 

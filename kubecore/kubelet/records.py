@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -118,11 +119,11 @@ class ContainerRecord:
         self.ready = self.kind == "init" and termination.exit_code == 0
 
 
-def records_of(pod: Object, *, alive: bool = False) -> dict[str, ContainerRecord]:
+def records_of(pod: Object, *, alive: Callable[[str], bool] = lambda container_id: False) -> dict[str, ContainerRecord]:
     """Fresh records in order: init containers and sidecars as declared, then the main ones, then ephemeral ones.
 
     What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
-    unless they are `alive` still.
+    unless they are `alive` still (asked for the container's id).
     """
     spec = pod["spec"]
     records: dict[str, ContainerRecord] = {}
@@ -149,13 +150,14 @@ def add_ephemeral(pod: Object, records: dict[str, ContainerRecord]) -> None:
         records.setdefault(name, ContainerRecord(name, "ephemeral", container))
 
 
-def _carry_over(record: ContainerRecord, reported: Object, *, alive: bool) -> None:
+def _carry_over(record: ContainerRecord, reported: Object, *, alive: Callable[[str], bool]) -> None:
     state, last = reported.get("state") or {}, reported.get("lastState") or {}
     record.restart_count = reported.get("restartCount", 0)
     record.image_id = reported.get("imageID", "")
     started_at = _time((state.get("running") or {}).get("startedAt"))
-    if alive and started_at is not None:
-        record.run(reported.get("containerID", "").rpartition("://")[2], started_at)
+    container_id = reported.get("containerID", "").rpartition("://")[2]
+    if started_at is not None and alive(container_id):
+        record.run(container_id, started_at)
         record.started, record.ready = bool(reported.get("started")), bool(reported.get("ready"))
     elif "running" in state:
         record.last = Termination(

@@ -190,15 +190,15 @@ class KubeletServer:
 
     async def _exec(self, request: Request, path: list[str]) -> None:
         namespace, pod, container = path
-        self._streaming.exec(request, namespace, pod, container)
+        await self._streaming.exec(request, namespace, pod, container)
 
     async def _attach(self, request: Request, path: list[str]) -> None:
         namespace, pod, container = path
-        self._streaming.attach(request, namespace, pod, container)
+        await self._streaming.attach(request, namespace, pod, container)
 
     async def _port_forward(self, request: Request, path: list[str]) -> None:
         namespace, pod = path
-        self._streaming.port_forward(request, namespace, pod)
+        await self._streaming.port_forward(request, namespace, pod)
 
     async def _container_logs(self, request: Request, path: list[str]) -> _Answer | None:
         namespace, pod, container = path

@@ -7,7 +7,7 @@ who is connected to what, and how it ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -44,30 +44,30 @@ class ContainerStreaming:
     def __init__(self, find_pod: FindPod) -> None:
         self._find_pod = find_pod
 
-    def exec(self, request: Request, namespace: str, pod: str, container: str) -> None:
+    async def exec(self, request: Request, namespace: str, pod: str, container: str) -> None:
         """`/exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1&error=1&tty=1`"""
         query = parse_qs(request.query, keep_blank_values=True)
         command = query.get("command", [])
 
-        def start(wanted: StreamsWanted) -> StreamedProcess:
+        async def start(wanted: StreamsWanted) -> StreamedProcess:
             if not command:
                 raise Refused(400, "you must specify at least one command for the container")
             runtime, container_id = self._container(namespace, pod, container)
-            return runtime.exec(container_id, command, wanted)
+            return await runtime.exec(container_id, command, wanted)
 
-        self._serve(request, query, start, _ExecOutcome(command))
+        await self._serve(request, query, start, _ExecOutcome(command))
 
-    def attach(self, request: Request, namespace: str, pod: str, container: str) -> None:
+    async def attach(self, request: Request, namespace: str, pod: str, container: str) -> None:
         """`/attach/NAMESPACE/POD/CONTAINER?input=1&output=1&error=1&tty=1`"""
 
-        def start(wanted: StreamsWanted) -> StreamedProcess:
+        async def start(wanted: StreamsWanted) -> StreamedProcess:
             runtime, container_id = self._container(namespace, pod, container)
-            return runtime.attach(container_id, wanted)
+            return await runtime.attach(container_id, wanted)
 
         query = parse_qs(request.query, keep_blank_values=True)
-        self._serve(request, query, start, _AttachOutcome())
+        await self._serve(request, query, start, _AttachOutcome())
 
-    def port_forward(self, request: Request, namespace: str, pod: str) -> None:
+    async def port_forward(self, request: Request, namespace: str, pod: str) -> None:
         """`/portForward/NAMESPACE/POD?port=80,443`; SPDY does not name the ports here."""
         try:
             agreed = agree_on_ports(request.headers())
@@ -78,7 +78,7 @@ class ContainerStreaming:
             place = worker.place
             if place is None:
                 raise Refused(500, f"pod not found ({pod}_{namespace})")
-            network, addresses = place.runtime.pod_network(place.sandbox_id)
+            network, addresses = await place.runtime.pod_network(place.sandbox_id)
         except ProtocolError as error:
             refuse(request, error.refusal)
         except Refused as error:
@@ -97,11 +97,11 @@ class ContainerStreaming:
                 uid=worker.uid,
             )
 
-    def _serve(
+    async def _serve(
         self,
         request: Request,
         query: dict[str, list[str]],
-        start: Callable[[StreamsWanted], StreamedProcess],
+        start: Callable[[StreamsWanted], Awaitable[StreamedProcess]],
         outcome: _ExecOutcome | _AttachOutcome,
     ) -> None:
         try:
@@ -114,7 +114,7 @@ class ContainerStreaming:
             refuse(request, Refusal(error.status, error.text))
             return
         try:
-            process = start(wanted)
+            process = await start(wanted)
         except Refused as error:
             if not agreed.told_inside:
                 refuse(request, Refusal(error.status, error.text))

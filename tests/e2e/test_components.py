@@ -69,9 +69,10 @@ class Parts:
     def start_kubelet(self, node: str) -> None:
         credentials = self.kubeconfig(f"system:node:{node}", "system:nodes")
         root_dir = str(self.folder / node)
-        self.start(
+        command = self.start(
             node, "kubelet", "--kubeconfig", str(credentials), "--hostname-override", node, "--root-dir", root_dir
         )
+        self.stack.callback(command.stop)  # or its pods go on
 
     def start_manager(self, name: str, *arguments: str) -> Command:
         """Its controllers have the rights of their service accounts, and no others."""
@@ -210,6 +211,23 @@ def test_all_go_on_when_the_api_server_was_killed_and_is_back(web: Kubectl, part
     web("-n", "web", "scale", "deployment", "backend", "--replicas=5")
     web("-n", "web", "rollout", "status", "deployment/backend", "--timeout=60s", timeout=90)
     assert "hello from the back end" in ask(front_end)
+
+
+def test_pods_do_not_notice_that_their_kubelet_was_killed_and_is_back(
+    web: Kubectl, parts: Parts, front_end: str
+) -> None:
+    def containers() -> list[object]:
+        pods = web.json("-n", "web", "get", "pods", "--field-selector", "spec.nodeName=alpha")["items"]
+        return [one["status"]["containerStatuses"] for one in pods]
+
+    before = containers()
+    parts.commands["alpha"].kill()
+    assert "hello from the back end" in ask(front_end)
+    parts.start_kubelet("alpha")
+    parts.commands["alpha"].wait_for("is ready")
+    shown = web("-n", "web", "exec", "deployment/frontend", "--", "echo", "here")
+    assert shown.strip() == "here"
+    assert containers() == before
 
 
 def children_of(pid: int) -> list[int]:

@@ -242,16 +242,22 @@ def test_sigterm_ends_it_within_five_seconds_with_status_0_and_no_process_left(s
         assert with_argument(marker) == []
 
 
-def test_what_a_killed_run_left_is_ended_by_the_next_start_which_runs_the_pods_again(somebody: User) -> None:
+def test_pods_of_a_killed_run_go_on_and_are_taken_over_by_the_next_start(somebody: User) -> None:
     marker = f"5{os.getpid()}2"
+    ids = "{.items[*].status.containerStatuses[*].containerID}"
     with up(somebody, "killed") as running:
         linger(running, marker)
-        old = with_argument(marker)
+        old, containers = with_argument(marker), running.value(ids, "pods")
         running.command.stop(number=signal.SIGKILL)
+        assert with_argument(marker) == old
     with up(somebody, "killed") as running:
-        path = "jsonpath={.status.containerStatuses[0].restartCount}=1"
-        running.kubectl("wait", "pod", "lingering", "in-host-pids", f"--for={path}", "--timeout=30s", timeout=60)
-        assert set(old).isdisjoint(with_argument(marker))
+        running.kubectl(
+            "wait", "pod", "lingering", "in-host-pids", "--for=condition=Ready", "--timeout=30s", timeout=60
+        )
+        assert running.kubectl("exec", "lingering", "--", "echo", "here").strip() == "here"
+        assert (with_argument(marker), running.value(ids, "pods")) == (old, containers)
+        assert running.value("{.items[*].status.containerStatuses[*].restartCount}", "pods") == "0 0"
+    assert with_argument(marker) == []
 
 
 def test_a_data_directory_that_may_not_be_written_is_one_line(somebody: User) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from kubecore.kubelet.cgroups import v1, v2
-from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups
+from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Places
 from kubecore.kubelet.cgroups.tree import NODE_PREFIX
 
 _PODS = "kubepods"
@@ -42,6 +42,22 @@ def detect(mark: str, *, process: Path = Path("/proc/self")) -> Detection:
             return Detection(None, str(error))
         return Detection(found, f"limits on memory, CPU and processes are enforced by cgroups {found.version}")
     return Detection(None, "no cgroup hierarchy with a memory or cpu controller is mounted")
+
+
+def at(places: Places) -> Cgroups | None:
+    """Groups that another process has started, with all that is in them; None if they are gone."""
+    found: Cgroups
+    if places.version == "v1":
+        found = v1.CgroupsV1(places.roots)
+    elif places.base is not None:
+        found = v2.CgroupsV2(places.base, places.roots[""])
+    else:
+        return None
+    try:
+        found.join()
+    except OSError:
+        return None
+    return found
 
 
 def _candidates(hierarchies: list[Hierarchy], name: str) -> list[Cgroups]:

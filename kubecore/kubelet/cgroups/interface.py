@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 CPU_PERIOD_MICROSECONDS = 100_000
@@ -19,6 +20,16 @@ class Limits:
     pids: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a node's groups are. `roots`: the node's own group, by controller (version 1) or under "" (version 2),
+    where it is two levels below `base`."""
+
+    version: str
+    roots: dict[str, Path] = field(default_factory=dict)
+    base: Path | None = None
+
+
 class CgroupError(Exception):
     """A group cannot be made or changed; the text is for people."""
 
@@ -31,6 +42,13 @@ class Cgroups(Protocol):
 
     version: str
     """`v1` or `v2`."""
+
+    @property
+    def places(self) -> Places:
+        """By which another process finds them (`detection.at`)."""
+
+    def join(self) -> None:
+        """Use the groups that another process has started."""
 
     def start(self) -> None:
         """Make the node's group, after ending what a dead run left in it. Raises CgroupError where that is not ours to

@@ -32,6 +32,10 @@ class Tree:
         self._hold()
         self._remove_dead_nodes()
 
+    def join(self) -> None:
+        """As `Cgroups.join`: they stay as long as any process is in it."""
+        self._hold()
+
     def _hold(self) -> None:
         if self._held < 0:
             with suppress(OSError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, CgroupError, Limits
+from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, CgroupError, Limits, Places
 from kubecore.kubelet.cgroups.tree import Tree, read_counter, set_file
 
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "blkio")
@@ -22,9 +22,14 @@ class CgroupsV1:
         self._roots = dict(roots)
         self._tree = Tree(list(dict.fromkeys(roots.values())))
         self.start = self._tree.start
+        self.join = self._tree.join
         self.doors = self._tree.doors
         self.remove = self._tree.remove
         self.close = self._tree.close
+
+    @property
+    def places(self) -> Places:
+        return Places("v1", self._roots)
 
     def make(self, path: str, limits: Limits, *, inner: bool) -> None:
         self._tree.make(path)

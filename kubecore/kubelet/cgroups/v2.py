@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, CgroupError, Limits
+from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, CgroupError, Limits, Places
 from kubecore.kubelet.cgroups.tree import Tree, read_counter, set_file
 
 CONTROLLERS = ("cpu", "memory", "pids")
@@ -31,8 +31,7 @@ class CgroupsV2:
 
     def start(self) -> None:
         self._tree.start()
-        there = (self._base / "cgroup.controllers").read_text().split()
-        self._controllers = frozenset(there) & frozenset(CONTROLLERS)
+        self._read_controllers()
         try:
             self._hand_down(self._base)
         except CgroupError:
@@ -42,6 +41,18 @@ class CgroupsV2:
             if self._base in parent.parents:
                 self._hand_down(parent)
         self._hand_down(self._root)
+
+    def join(self) -> None:
+        self._tree.join()
+        self._read_controllers()
+
+    @property
+    def places(self) -> Places:
+        return Places("v2", {"": self._root}, self._base)
+
+    def _read_controllers(self) -> None:
+        there = (self._base / "cgroup.controllers").read_text().split()
+        self._controllers = frozenset(there) & frozenset(CONTROLLERS)
 
     def _step_aside(self) -> None:
         """A group with controllers for those below it may have no process of its own: we go into one below ours."""

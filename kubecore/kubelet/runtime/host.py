@@ -10,9 +10,9 @@ What separates it from the host is the best the kernel allows, found out at star
   the environment variables KUBECORE_VOLUME_<MOUNT PATH> (upper case, other characters than letters and digits as `_`).
 
 A pod's namespaces are held by descriptors of this process alone, a container's process is this process's own child and
-dies with it: whatever ends kubecore, `kill -9` included, leaves neither process, mount, namespace nor link behind. Only
-where a container has no pid namespace, what its process has started outlives a `kill -9` of kubecore; the node's next
-start ends it (`leftovers`).
+dies with it: whatever ends this process (the kubelet's, or its keeper's: see `kubelet/keeper`), `kill -9` included,
+leaves neither process, mount, namespace nor link behind. Only where a container has no pid namespace, what its process
+has started outlives a `kill -9`; the node's next start ends it (`leftovers`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from kubecore.kubelet.runtime.interface import (
     SandboxConfig,
     SandboxStatus,
 )
-from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
+from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
@@ -80,10 +80,8 @@ class HostRuntime:
 
     async def start(self) -> None:
         self._plans = LaunchPlans(probe_isolation(), self._node)
-        # Whoever we are, a user namespace makes us root to those in it.
-        self.root_by_default = self.isolation.user_namespace or os.geteuid() == 0
-        level = logging.INFO if self.isolation.namespaces else logging.WARNING
-        log.log(level, "host runtime: %s", self.isolation.reason)
+        self.root_by_default = self.isolation.root_by_default
+        describe(self.isolation)
         killed = leftovers.end_of_node(self._node)
         if killed:
             log.info("host runtime: ended %d processes of pods that a former run left", killed)
@@ -189,6 +187,15 @@ class HostRuntime:
             for container in [one for one in self._containers.values() if one.status.sandbox_id == sandbox_id]:
                 await self.remove_container(container.status.id)
 
+    def pod_sandbox_status(self, sandbox_id: str) -> SandboxStatus:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} not found")
+        return replace(sandbox.status, running=not sandbox.stopped)
+
+    def list_pod_sandboxes(self) -> Sequence[SandboxStatus]:
+        return [self.pod_sandbox_status(one) for one in self._sandboxes]
+
     # ---- containers
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
@@ -210,6 +217,7 @@ class HostRuntime:
             attempt=config.attempt,
             state=ContainerState.CREATED,
             created_at=self._clock.now(),
+            log_path=config.log_path,
         )
         self._containers[container_id] = Container(status, config, scratch)
         return container_id
@@ -386,7 +394,7 @@ class HostRuntime:
         )
         return ExecResult(stdout, stderr, ended.exit_code)
 
-    def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
+    async def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
         pid = container.running.pid if container.running else None
         ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
@@ -399,7 +407,7 @@ class HostRuntime:
             close_all(*theirs)
         return StreamedProcess(ours, watch_end(process))
 
-    def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
+    async def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
         if container.running is None:
             raise RuntimeFailure("AttachError", f"container {container.status.name} is not running")
@@ -407,7 +415,7 @@ class HostRuntime:
         wanted = replace(wanted, tty=config.tty)
         return attach(container.running, container.end, wanted, once=config.stdin_once)
 
-    def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
+    async def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None or sandbox.stopped:
             raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} is not running")

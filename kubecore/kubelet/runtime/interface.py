@@ -88,6 +88,8 @@ class SandboxStatus:
     uid: str
     ips: tuple[str, ...]
     """The pod's addresses, one of each family, the cluster's own first; none with host_network."""
+    running: bool = True
+    """It has not been stopped."""
     notes: tuple[str, ...] = ()
     """What the runtime could not do for this sandbox, one sentence each, for a Warning event."""
 
@@ -168,6 +170,8 @@ class ContainerStatus:
     signal: int = 0
     pid: int = 0
     reason: str = ""
+    log_path: Path | None = None
+    """That of its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +197,10 @@ class Runtime(Protocol):
     """Where it has its images from; None for one that needs none."""
 
     async def start(self) -> None:
-        """Make ready; removes what a dead run of the same node left behind."""
+        """Make ready. What a former run of the same node has left is found again (it is listed), or removed."""
 
     async def close(self) -> None:
-        """End everything that still runs, at once, and remove what was made."""
+        """End everything that still runs, at once, and remove what was made. Nothing is left behind."""
 
     def subscribe(self, listener: ExitListener) -> None:
         """Call `listener` after every container's end."""
@@ -209,6 +213,13 @@ class Runtime(Protocol):
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
         """Stop it if need be and forget it, its containers too."""
+
+    def pod_sandbox_status(self, sandbox_id: str) -> SandboxStatus:
+        """Raises RuntimeFailure for an unknown id."""
+
+    def list_pod_sandboxes(self) -> Sequence[SandboxStatus]:
+        """Those not removed, with `running` as it is now. One may end without the caller's doing, with its containers,
+        and is then no longer among them."""
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         """Check and prepare; nothing runs yet. Raises RuntimeFailure (CreateContainerError)."""
@@ -239,20 +250,20 @@ class Runtime(Protocol):
         Raises TimeoutError, the command killed, when it takes longer (0: no limit), RuntimeFailure when it cannot run.
         """
 
-    def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
+    async def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         """Run a command in a running container, connected to a client's streams.
 
         It ends with its container. When the streams are closed it is left alone: it finds its stdin ended and its
         output refused, or its terminal hung up. Raises RuntimeFailure, with nothing left behind.
         """
 
-    def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
+    async def attach(self, container_id: str, wanted: StreamsWanted) -> StreamedProcess:
         """Connect a client to the process of a running container: to its stdin, and to what it says from now on.
 
         Whether there is a terminal is the container's to say. Raises RuntimeFailure.
         """
 
-    def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
+    async def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
         """How the ports of a sandbox are reached: a descriptor of its network namespace, the caller's to close, where
         localhost is tried first, or -1; and addresses to try in turn. Raises RuntimeFailure for a sandbox that does not
         run.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 
 from kubecore.kubelet.runtime import launching, mounting
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,17 @@ class Isolation:
     namespaces: bool
     user_namespace: bool
     reason: str
+
+    @property
+    def root_by_default(self) -> bool:
+        """Whoever we are, a user namespace makes us root to those in it."""
+        return self.user_namespace or os.geteuid() == 0
+
+
+def describe(isolation: Isolation) -> None:
+    """In the log."""
+    level = logging.INFO if isolation.namespaces else logging.WARNING
+    log.log(level, "host runtime: %s", isolation.reason)
 
 
 def probe_isolation() -> Isolation:

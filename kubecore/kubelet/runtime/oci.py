@@ -22,6 +22,7 @@ from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container
 from kubecore.kubelet.runtime.image_roots import ImageRoot
 from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
+from kubecore.kubelet.runtime.isolation import Isolation
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +42,9 @@ class OciRuntime(HostRuntime):
 
     async def start(self) -> None:
         await super().start()
-        self.lack = self._probe()
+        self.lack = image_lack(self._images, self.isolation)
         if self.lack:
             log.info("oci runtime: images cannot be run: %s", self.lack)
-
-    def _probe(self) -> str:
-        """`lack`, found out by trying."""
-        if not self.isolation.namespaces:
-            return self.isolation.reason
-        self._images.root.mkdir(parents=True, exist_ok=True)
-        wanted = launching.NEW_MOUNT | (launching.NEW_USER if self.isolation.user_namespace else 0)
-        with tempfile.TemporaryDirectory(dir=self._images.root) as folder:
-            image = Image("", {}, ())
-            root = ImageRoot.make(image, Path(folder), in_user_namespace=self.isolation.user_namespace)
-            try:
-                launching.create_namespaces(wanted, steps=[*mounting.private_steps(), root.mount()]).close()
-            except OSError as error:
-                return f"overlayfs cannot be mounted ({error.strerror})"
-            finally:
-                remove_tree(Path(folder) / "work")
-        return ""
 
     async def remove_container(self, container_id: str) -> None:
         """Waits until its files are gone."""
@@ -99,3 +83,20 @@ class OciRuntime(HostRuntime):
         work = asyncio.get_running_loop().run_in_executor(None, remove_tree, container.scratch)
         self._removing.add(work)
         work.add_done_callback(self._removing.discard)
+
+
+def image_lack(images: ImageStore, isolation: Isolation) -> str:
+    """Why images cannot be run here, found out by trying; "" if they can."""
+    if not isolation.namespaces:
+        return isolation.reason
+    images.root.mkdir(parents=True, exist_ok=True)
+    wanted = launching.NEW_MOUNT | (launching.NEW_USER if isolation.user_namespace else 0)
+    with tempfile.TemporaryDirectory(dir=images.root) as folder:
+        root = ImageRoot.make(Image("", {}, ()), Path(folder), in_user_namespace=isolation.user_namespace)
+        try:
+            launching.create_namespaces(wanted, steps=[*mounting.private_steps(), root.mount()]).close()
+        except OSError as error:
+            return f"overlayfs cannot be mounted ({error.strerror})"
+        finally:
+            remove_tree(Path(folder) / "work")
+    return ""

@@ -61,7 +61,7 @@ class SimulatedPod:
         status = pod.get("status") or {}
         self._host = host
         self._addresses = host if pod["spec"].get("hostNetwork") else addresses
-        self._records = records_of(pod, alive=True)
+        self._records = records_of(pod, alive=lambda container_id: True)
         started = status.get("startTime")
         self._start_time = meta.parse_time(started) if started else now
         self._warned = ""

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ from kubecore.clock import RealClock
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
 from kubecore.kubelet import loopback_ranges
+from kubecore.kubelet.cgroups.interface import Cgroups
+from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
+from kubecore.kubelet.keeper.link import KeeperLink
+from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.keeper.process import Keeper
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
 from kubecore.kubelet.runtime import host, leftovers
@@ -26,20 +32,40 @@ from kubecore.kubelet.runtime.interface import (
     SandboxConfig,
     SandboxStatus,
 )
-from kubecore.kubelet.runtime.isolation import Isolation
+from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime
 from tests.support.small_image import SmallImage, programs
 
 
 @dataclass
 class Node:
-    runtime: HostRuntime
+    runtime: HostRuntime | KeptRuntime
     network: PodNetwork
     root: Path
     clock: RealClock
     ends: asyncio.Queue[ContainerStatus]
     image: str = "none"
     pods: int = 0
+
+    @property
+    def isolation(self) -> Isolation:
+        return self.runtime.isolation if isinstance(self.runtime, HostRuntime) else probe_isolation()
+
+    async def begin(self) -> None:
+        """What ends the leftovers of a killed run."""
+        if isinstance(self.runtime, HostRuntime):
+            await self.runtime.start()
+        else:
+            await self.runtime.link.ensure()
+            await self.runtime.link.call("", "take over", None)
+
+    def use(self, cgroups: Cgroups) -> None:
+        """Before the first sandbox."""
+        if isinstance(self.runtime, HostRuntime):
+            self.runtime.cgroups = cgroups
+        else:
+            link = self.runtime.link
+            link.settings = replace(link.settings, places=cgroups.places)
 
     async def sandbox(self, **fields: object) -> tuple[str, str]:
         """Id and address of a new sandbox."""
@@ -95,7 +121,39 @@ async def make_node(root: Path, network: PodNetwork) -> Node:
     return await started(HostRuntime(network, RealClock(), LogBook(), node=node_mark()), network, root)
 
 
-async def started(runtime: HostRuntime, network: PodNetwork, root: Path, *, image: str = "none") -> Node:
+async def make_kept_node(root: Path, network: LoopbackNetwork, pods: str) -> Node:
+    """Its keeper is in this process, at the other end of a socket as always."""
+    settings = KeeperSettings(
+        root=root,
+        mark=node_mark(),
+        image_store=root / "images",
+        network_mode="loopback",
+        pod_cidrs=(pods,),
+        cluster_cidrs=(),
+        bridge="",
+        pods_through_node=False,
+    )
+    book = LogBook()
+    runtime = KeptRuntime("host", LinkInProcess(settings, book), RealClock(), book)
+    runtime.root_by_default = probe_isolation().root_by_default
+    return await started(runtime, network, root)
+
+
+class LinkInProcess(KeeperLink):
+    async def ensure(self) -> None:
+        if not self.connected:
+            ours, theirs = socket.socketpair()
+            self.keeping = asyncio.create_task(Keeper(self.settings, RealClock()).run(theirs))
+            self._connect(ours)
+
+    async def end(self) -> None:
+        if self.connected:
+            self.tell("end")
+            await self.keeping
+            await self.leave()
+
+
+async def started(runtime: HostRuntime | KeptRuntime, network: PodNetwork, root: Path, *, image: str = "none") -> Node:
     network.start()
     await runtime.start()
     ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
@@ -109,6 +167,7 @@ def networks() -> list[object]:
         pytest.param("plain", id="plain"),
         pytest.param("netns", id="netns", marks=pytest.mark.root),
         pytest.param("oci", id="oci"),
+        pytest.param("kept", id="kept"),
     ]
 
 
@@ -146,9 +205,12 @@ async def node(
             [f"10.{octet}.3.0/24"], bridge=f"kct{os.getpid()}", cluster_cidrs=[f"10.{octet}.0.0/16"]
         )
     else:
-        network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
+        pods = loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32)
+        network = LoopbackNetwork(pods)
     if request.param == "oci":
         node = await make_oci_node(tmp_path, network, programs_image, "programs")
+    elif request.param == "kept":
+        node = await make_kept_node(tmp_path, network, pods)
     else:
         node = await make_node(tmp_path, network)
     yield node
@@ -165,8 +227,8 @@ def on_host(node: Node) -> None:
 
 @pytest.fixture
 def isolated(node: Node) -> Node:
-    if not node.runtime.isolation.namespaces:
-        pytest.skip(node.runtime.isolation.reason)
+    if not node.isolation.namespaces:
+        pytest.skip(node.isolation.reason)
     return node
 
 

@@ -94,7 +94,7 @@ async def test_the_next_start_ends_what_a_killed_run_of_the_node_left_and_nothin
         for mark in marks
     )
     try:
-        await node.runtime.start()
+        await node.begin()
         assert ours.wait(timeout=60) == -9
         assert others.poll() is None
     finally:
@@ -106,14 +106,14 @@ async def test_a_pod_says_what_it_lacks_where_there_are_no_namespaces(node: Node
     sandbox = await node.runtime.run_pod_sandbox(
         SandboxConfig(uid="u", name="p", namespace="n", attempt=0, hostname="p", directory=node.root)
     )
-    if node.runtime.isolation.namespaces:
+    if node.isolation.namespaces:
         assert sandbox.notes == ()
     else:
         assert "volumes are not mounted" in sandbox.notes[0]
 
 
 async def test_volumes_that_cannot_be_mounted_are_named_by_the_environment(node: Node) -> None:
-    if node.runtime.isolation.namespaces:
+    if node.isolation.namespaces:
         pytest.skip("volumes are mounted here")
     sandbox, _ = await node.sandbox()
     said = await node.output(sandbox, "echo $KUBECORE_VOLUME_ETC_MY_APP", mounts=(Mount(node.root, "/etc/my-app"),))
@@ -257,6 +257,7 @@ async def test_a_command_that_takes_too_long_is_killed(node: Node) -> None:
 
 
 async def test_nothing_is_left_after_the_pods_are_removed(node: Node) -> None:
+    await node.begin()
     mounts_before = Path("/proc/self/mountinfo").read_text()
     descriptors_before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):

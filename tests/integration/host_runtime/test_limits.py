@@ -23,7 +23,7 @@ def cgroups(node: Node) -> Iterator[Cgroups]:
     if found.cgroups is None:
         pytest.skip(found.reason)
     found.cgroups.make(POD, Limits(1024), inner=True)
-    node.runtime.cgroups = found.cgroups
+    node.use(found.cgroups)
     yield found.cgroups
     found.cgroups.close()
 

@@ -55,6 +55,13 @@ class Node:
             await self.clock.advance(5)
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def kill(self) -> None:
+        """As by SIGKILL: what runs does not notice."""
+        self.runtime.abandoned = True
+        await self.stop()
+        self.runtime.abandoned = False
+        self.runtime.forget_listeners()
+
     async def settle(self, seconds: float = 0.0) -> None:
         for step in (seconds, PROVING):  # what has started after the one is believed to run after the other
             await self.clock.advance(step)

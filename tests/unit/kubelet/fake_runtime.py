@@ -41,8 +41,13 @@ class FakeRuntime:
     configs: dict[str, ContainerConfig] = field(default_factory=dict)
     execute: Callable[[str, Sequence[str]], ExecResult] = field(default=lambda name, argv: ExecResult(b"", b"", 0))
 
+    abandoned: bool = False
+    """Its kubelet was killed, and what that does at its end does not happen."""
+
     def __post_init__(self) -> None:
         self._statuses: dict[str, ContainerStatus] = {}
+        self._sandbox_statuses: dict[str, SandboxStatus] = {}
+        self.stopped: set[str] = set()
         self._ended: dict[str, asyncio.Event] = {}
         self._listeners: list[ExitListener] = []
         self._numbers = itertools.count(1)
@@ -79,6 +84,15 @@ class FakeRuntime:
         for listener in self._listeners:
             listener(status)
 
+    def forget_listeners(self) -> None:
+        self._listeners.clear()
+
+    def lose(self) -> None:
+        """All ends, as when a keeper is killed."""
+        self.sandboxes.clear()
+        for name in self.running():
+            self.end(name, 137)
+
     # ---- the interface
 
     async def start(self) -> None:
@@ -97,15 +111,31 @@ class FakeRuntime:
         number = next(self._numbers)
         self.sandboxes[f"sandbox{number}"] = config
         self.calls.append(("sandbox", config.name))
-        return SandboxStatus(f"sandbox{number}", config.uid, () if config.host_network else (f"10.1.0.{number}",))
+        status = SandboxStatus(f"sandbox{number}", config.uid, () if config.host_network else (f"10.1.0.{number}",))
+        self._sandbox_statuses[status.id] = status
+        return status
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        if self.abandoned:
+            return
+        self.stopped.add(sandbox_id)
         for status in self.list_containers(sandbox_id):
             await self.stop_container(status.id, 0)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
         await self.stop_pod_sandbox(sandbox_id)
-        self.sandboxes.pop(sandbox_id, None)
+        if not self.abandoned:
+            self.sandboxes.pop(sandbox_id, None)
+            self._statuses = {key: one for key, one in self._statuses.items() if one.sandbox_id != sandbox_id}
+
+    def pod_sandbox_status(self, sandbox_id: str) -> SandboxStatus:
+        config = self.sandboxes.get(sandbox_id)
+        if config is None:
+            raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} not found")
+        return replace(self._sandbox_statuses[sandbox_id], running=sandbox_id not in self.stopped)
+
+    def list_pod_sandboxes(self) -> Sequence[SandboxStatus]:
+        return [self.pod_sandbox_status(one) for one in self.sandboxes]
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         if not config.argv:
@@ -114,7 +144,13 @@ class FakeRuntime:
         self.configs[container_id] = config
         self._ended[container_id] = asyncio.Event()
         self._statuses[container_id] = ContainerStatus(
-            container_id, sandbox_id, config.name, config.attempt, ContainerState.CREATED, self.clock.now()
+            container_id,
+            sandbox_id,
+            config.name,
+            config.attempt,
+            ContainerState.CREATED,
+            self.clock.now(),
+            log_path=config.log_path,
         )
         return container_id
 
@@ -127,7 +163,7 @@ class FakeRuntime:
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         status = self._statuses.get(container_id)
-        if status is None or status.state is not ContainerState.RUNNING:
+        if status is None or status.state is not ContainerState.RUNNING or self.abandoned:
             return
         self.calls.append(("stop", status.name))
         ended = self._ended[container_id]
@@ -147,6 +183,8 @@ class FakeRuntime:
 
     async def remove_container(self, container_id: str) -> None:
         await self.stop_container(container_id, 0)
+        if not self.abandoned:
+            self._statuses.pop(container_id, None)
 
     def container_status(self, container_id: str) -> ContainerStatus:
         return self._statuses[container_id]

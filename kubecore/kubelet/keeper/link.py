@@ -1,0 +1,229 @@
+"""The kubelet's side of the connection to its keeper: finds it, starts it, asks it, and hears from it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubecore
+from kubecore.kubelet.keeper import messages, place
+from kubecore.kubelet.keeper.channel import Channel
+from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Method, Said
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
+from kubecore.kubelet.runtime.processes import Ended, close_all
+
+log = logging.getLogger(__name__)
+
+_GONE = "the keeper of this node's containers has ended"
+
+
+class KeeperLink:
+    """One for a node, shared by its runtimes. `settings` may still be changed before the keeper is started.
+
+    `listeners`, by the runtime's name: called with a container's new status, and whether it has ended just now.
+    `on_lost`: called when the keeper has ended, and with it all its containers.
+    """
+
+    def __init__(self, settings: KeeperSettings, book: LogBook) -> None:
+        self.settings = settings
+        self.listeners: dict[str, Callable[[ContainerStatus, bool], None]] = {}
+        self.on_lost: list[Callable[[], None]] = []
+        self._book = book
+        self._channel: Channel | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = asyncio.Lock()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[asyncio.Future[Any], Method]] = {}
+        self._streams: dict[int, asyncio.Future[Ended]] = {}
+        self._closed = asyncio.Event()
+        self._ending = False
+
+    @property
+    def connected(self) -> bool:
+        return self._channel is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the keeper that this kubelet has started."""
+        return self._process.pid if self._process is not None else None
+
+    # ---- finding and starting
+
+    async def find(self) -> Holdings | None:
+        """Take over what the keeper of a former kubelet has. None where there is none; one that was made otherwise than
+        `settings` say ends first, with its pods."""
+        connection = place.connect(self.settings.root)
+        if connection is None:
+            return None
+        self._connect(connection)
+        try:
+            holdings: Holdings = await self.call("", "take over", self.settings.lonely_seconds)
+        except (RuntimeFailure, ValueError) as error:
+            log.warning("the keeper does not understand this kubelet: %s", error)
+            await self.end()
+            return None
+        if _essence(holdings.settings) != _essence(self.settings):
+            log.warning("the node is not what it was when its pods were started: they end")
+            await self.end()
+            return None
+        self.settings = replace(self.settings, places=holdings.settings.places)
+        return holdings
+
+    async def ensure(self) -> None:
+        """Start it, unless it runs. Raises RuntimeFailure."""
+        async with self._starting:
+            if self.connected:
+                return
+            await self._reap()
+            ours, theirs = socket.socketpair()
+            try:
+                self._process = await asyncio.to_thread(_start, self.settings, theirs)
+            except OSError as error:
+                ours.close()
+                text = f"failed to start the keeper of containers: {error.filename or sys.executable}: {error.strerror}"
+                raise RuntimeFailure("FailedCreatePodSandBox", text) from error
+            finally:
+                theirs.close()
+            self._connect(ours)
+
+    def _connect(self, connection: socket.socket) -> None:
+        self._closed.clear()
+        self._channel = Channel(connection, self._received, self._disconnected)
+        self._book.on_followed = self._followed
+
+    # ---- asking
+
+    async def call(self, runtime: str, method: str, *arguments: Any) -> Any:
+        """Its answer; (answer, descriptors) of a method that is answered so. Raises RuntimeFailure, TimeoutError."""
+        channel = self._channel
+        if channel is None:
+            raise RuntimeFailure("NotFound", _GONE)
+        number = next(self._numbers)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = (answer, messages.method(runtime, method))
+        self._send(channel, number, runtime, method, arguments)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self.tell("cancel", number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Ask the keeper itself for something and wait for no answer."""
+        if self._channel is not None:
+            self._send(self._channel, next(self._numbers), "", method, arguments)
+
+    @staticmethod
+    def _send(channel: Channel, number: int, runtime: str, method: str, arguments: Sequence[Any]) -> None:
+        channel.send(messages.encode(Call(number, runtime, method, messages.raw(tuple(arguments)))))
+
+    def ended(self, stream: int) -> asyncio.Future[Ended]:
+        """When the process with these streams has."""
+        return self._streams.setdefault(stream, asyncio.get_running_loop().create_future())
+
+    async def end(self) -> None:
+        """The keeper ends, with all that it keeps; returns when nothing is left of it."""
+        if self._channel is not None:
+            self._ending = True
+            self.tell("end")
+            await self._closed.wait()
+            self._ending = False
+        await self._reap()
+
+    async def leave(self) -> None:
+        """Go, and leave it running."""
+        if self._channel is not None:
+            self._ending = True
+            self._channel.close()
+
+    async def _reap(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+
+    # ---- hearing
+
+    def _received(self, data: bytes, descriptors: list[int]) -> None:
+        said: Said = messages.decode(data, Said)
+        if said.kind in ("answer", "failure"):
+            self._answered(said, descriptors)
+            return
+        close_all(*descriptors)
+        if said.kind == "stream ended":
+            ended = self.ended(said.number)
+            self._streams.pop(said.number)
+            if not ended.done():
+                ended.set_result(messages.decode(said.value, Ended))
+        elif said.kind == "wrote":
+            self._book.wrote(messages.decode(said.value, Path))
+        elif said.runtime in self.listeners:
+            status = messages.decode(said.value, ContainerStatus)
+            self.listeners[said.runtime](status, said.kind == "ended")
+
+    def _answered(self, said: Said, descriptors: list[int]) -> None:
+        answer, method = self._waiting.get(said.number, (None, None))
+        if answer is None or method is None or answer.done():
+            close_all(*descriptors)
+        elif said.kind == "failure":
+            failure: Failure = messages.decode(said.value, Failure)
+            answer.set_exception(
+                RuntimeFailure(failure.reason, failure.message) if failure.reason else TimeoutError(failure.message)
+            )
+        else:
+            value = messages.decode(said.value, method.result)
+            answer.set_result((value, descriptors) if method.descriptors else value)
+
+    def _disconnected(self) -> None:
+        self._channel = None
+        self._closed.set()
+        for answer, _ in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(RuntimeFailure("NotFound", _GONE))
+        for ended in self._streams.values():
+            if not ended.done():
+                ended.set_result(Ended(137, 9))
+        self._streams.clear()
+        if not self._ending:
+            log.error("%s, and they with it", _GONE)
+            for lost in self.on_lost:
+                lost()
+
+    def _followed(self, path: Path, followed: bool) -> None:
+        self.tell("follow" if followed else "unfollow", path)
+
+
+def _essence(settings: KeeperSettings) -> KeeperSettings:
+    """What a keeper cannot be told later."""
+    return replace(settings, places=None, lonely_seconds=None)
+
+
+def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. Raises OSError."""
+    number = connection.fileno()
+    package = Path(kubecore.__file__).resolve().parent.parent
+    paths = [str(package), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    # The program that runs need not be reached any more by the path that it was started by.
+    reachable = os.access(sys.executable, os.X_OK)
+    with (settings.root / place.LOG).open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "kubecore.kubelet.keeper.process", str(number), messages.encode(settings).hex()],
+            executable=sys.executable if reachable else "/proc/self/exe",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(number,),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,
+        )

@@ -1,0 +1,152 @@
+"""The keeper's process: `python -m kubecore.kubelet.keeper.process DESCRIPTOR SETTINGS`. The descriptor is a socket, at
+the other end of which is the kubelet that starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+
+from kubecore.clock import Clock, RealClock, Timer
+from kubecore.images.store import ImageStore
+from kubecore.kubelet import network
+from kubecore.kubelet.cgroups import detection
+from kubecore.kubelet.folder_watch import FolderWatch
+from kubecore.kubelet.keeper import messages
+from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.keeper.place import NotAlone, Place
+from kubecore.kubelet.keeper.service import Kept, Service
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.interface import ContainerStatus
+from kubecore.kubelet.runtime.oci import OciRuntime
+from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
+
+log = logging.getLogger("kubecore.kubelet.keeper")
+
+
+class Keeper:
+    """`run` returns when nothing is left of what it kept."""
+
+    def __init__(self, settings: KeeperSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ending = asyncio.Event()
+        self._service: Service | None = None
+        self._timer: Timer | None = None
+        self._cgroups = detection.at(settings.places) if settings.places is not None else None
+        self._network = network.make(
+            settings.network_mode,
+            settings.pod_cidrs,
+            cluster_cidrs=settings.cluster_cidrs,
+            bridge=settings.bridge,
+            through_node=settings.pods_through_node,
+        )
+        book, images = LogBook(), ImageStore(settings.image_store)
+        host = HostRuntime(self._network, clock, book, node=settings.mark)
+        oci = OciRuntime(self._network, clock, book, images, node=settings.mark)
+        self._kept = Kept(settings, {"host": host, "oci": oci}, book, settings.lonely_seconds)
+
+    async def run(self, first: socket.socket) -> None:
+        """`first`: of the kubelet that wants it. Raises NotAlone."""
+        place = Place(self._settings.root)
+        runtimes = self._kept.runtimes
+        for name, runtime in runtimes.items():
+            await runtime.start()
+            runtime.cgroups = self._cgroups
+            runtime.subscribe(partial(self._container_ended, name))
+        loop = asyncio.get_running_loop()
+        watch = FolderWatch(self._settings.root, partial(self._look, place))
+        try:
+            self._serve(first)
+            loop.add_reader(place.listener.fileno(), self._accept, place.listener)
+            await self._ending.wait()
+        finally:
+            watch.close()
+            loop.remove_reader(place.listener.fileno())
+            await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
+            for runtime in runtimes.values():
+                await runtime.close()
+            if self._service is None:
+                self._remove_traces()
+            place.leave()
+
+    def end(self) -> None:
+        self._ending.set()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            self._serve(listener.accept()[0])
+
+    def _serve(self, connection: socket.socket) -> None:
+        """One kubelet at a time: the newest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        former, self._service = self._service, None
+        if former is not None:
+            former.close()
+        self._service = Service(connection, self._kept, on_closed=self._kubelet_gone, end=self.end)
+
+    def _kubelet_gone(self) -> None:
+        if self._service is None:  # for another one
+            return
+        self._service = None
+        seconds = self._kept.lonely_seconds
+        if self._kept.nothing:
+            self._ending.set()
+        elif seconds is None:
+            log.info("the kubelet is gone; its pods go on")
+        else:
+            log.info("the kubelet is gone; its pods end in %g s if none comes", seconds)
+            self._timer = self._clock.call_later(seconds, self._ending.set)
+
+    def _container_ended(self, runtime: str, status: ContainerStatus) -> None:
+        if self._service is not None:
+            self._service.ended(runtime, status)
+
+    def _look(self, place: Place) -> None:
+        if not place.found:
+            log.info("no kubelet could find its pods any more: they end")
+            self._ending.set()
+
+    def _remove_traces(self) -> None:
+        """What a kubelet removes at its own end."""
+        if self._cgroups is not None:
+            self._cgroups.close()
+        with suppress(OSError):
+            self._network.abandon()
+
+
+async def _work(descriptor: int, settings: KeeperSettings) -> int:
+    keeper = Keeper(settings, RealClock())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, keeper.end)
+    loop.add_signal_handler(signal.SIGINT, keeper.end)
+    try:
+        await keeper.run(socket.socket(fileno=descriptor))
+    except NotAlone:
+        log.warning("another keeper of this node runs")
+        return 1
+    return 0
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    descriptor, settings = int(sys.argv[1]), messages.decode(bytes.fromhex(sys.argv[2]), KeeperSettings)
+    os.chdir("/")  # whatever folder it was started in may be removed
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_work(descriptor, settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_work(descriptor, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

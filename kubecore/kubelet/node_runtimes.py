@@ -1,0 +1,96 @@
+"""The container runtimes of a node: in the kubelet's own process, or in that of a keeper which outlives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kubecore.clock import Clock
+from kubecore.images.store import ImageStore
+from kubecore.kubelet.cgroups.interface import Cgroups, Places
+from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
+from kubecore.kubelet.keeper.link import KeeperLink
+from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.network import PodNetwork
+from kubecore.kubelet.runtime import leftovers
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
+from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
+
+
+@dataclass(frozen=True)
+class NodeRuntimes:
+    """`host` and `oci`: the two of kubecore's own. `by_handler`: all. `link`: to the keeper, if there is to be one."""
+
+    host: HostRuntime | KeptRuntime
+    oci: OciRuntime | KeptRuntime
+    by_handler: dict[str, Runtime]
+    images: ImageStore
+    link: KeeperLink | None
+
+    async def find(self) -> Places | None:
+        """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
+        holdings = await self.link.find() if self.link is not None else None
+        if holdings is None:
+            return None
+        for runtime in (self.host, self.oci):
+            if isinstance(runtime, KeptRuntime):
+                runtime.take_over(holdings.held[runtime.name])
+        return holdings.settings.places
+
+    def use(self, cgroups: Cgroups | None) -> None:
+        """Before they start."""
+        if self.link is not None:
+            self.link.settings = replace(self.link.settings, places=cgroups.places if cgroups is not None else None)
+        for runtime in (self.host, self.oci):
+            if isinstance(runtime, HostRuntime):
+                runtime.cgroups = cgroups
+
+    async def start(self) -> Isolation:
+        """What the kernel lets containers be separated by."""
+        isolation = probe_isolation()
+        if self.link is not None:
+            describe(isolation)
+            if not self.link.connected:  # nor does anything outlive a keeper
+                leftovers.end_of_node(self.link.settings.mark)
+        for own in (self.host, self.oci):
+            if isinstance(own, KeptRuntime):
+                own.root_by_default = isolation.root_by_default
+                own.lack = image_lack(self.images, isolation) if own is self.oci else ""
+        for runtime in set(self.by_handler.values()):
+            await runtime.start()
+        return isolation
+
+
+def make_runtimes(
+    config: KubeletConfig, network: PodNetwork, pod_cidrs: tuple[str, ...], clock: Clock, book: LogBook, *, mark: str
+) -> NodeRuntimes:
+    """`pod_cidrs`: those of `network`. `mark`: of the node's processes."""
+    images = ImageStore(config.image_store or config.root_dir / "images")
+    host: HostRuntime | KeptRuntime
+    oci: OciRuntime | KeptRuntime
+    if config.keeper is None:
+        link = None
+        host = HostRuntime(network, clock, book, node=mark)
+        oci = OciRuntime(network, clock, book, images, node=mark)
+    else:
+        settings = KeeperSettings(
+            root=config.root_dir.absolute(),
+            mark=mark,
+            image_store=images.root.absolute(),
+            network_mode=config.network_mode,
+            pod_cidrs=pod_cidrs,
+            cluster_cidrs=config.cluster_cidrs,
+            bridge=config.bridge,
+            pods_through_node=config.pods_through_node,
+            lonely_seconds=config.keeper.lonely_seconds,
+        )
+        link = KeeperLink(settings, book)
+        host = KeptRuntime("host", link, clock, book)
+        oci = KeptRuntime("oci", link, clock, book, images=images)
+    by_handler: dict[str, Runtime] = {}
+    for runtime in (host, oci, *config.runtimes):
+        by_handler.update(dict.fromkeys(runtime.handlers, runtime))
+    return NodeRuntimes(host, oci, by_handler, images, link)

@@ -1,0 +1,170 @@
+"""The process that containers run under: when it goes on, when it ends, and what a kubelet finds in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kubecore.clock import RealClock
+from kubecore.kubelet import loopback_ranges
+from kubecore.kubelet.keeper import place
+from kubecore.kubelet.keeper.kept_runtime import LOST, KeptRuntime
+from kubecore.kubelet.keeper.link import KeeperLink
+from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.network import LoopbackNetwork
+from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus
+from tests.integration.host_runtime.conftest import Node, node_mark, processes, started, until
+
+PODS = loopback_ranges.pods_of(loopback_ranges.services_of(30), os.getpid() % 32)
+
+
+def settings(root: Path) -> KeeperSettings:
+    return KeeperSettings(
+        root=root,
+        mark=node_mark(),
+        image_store=root / "images",
+        network_mode="loopback",
+        pod_cidrs=(PODS,),
+        cluster_cidrs=(),
+        bridge="",
+        pods_through_node=False,
+    )
+
+
+class Kubelets:
+    """One after the other, on the same node."""
+
+    def __init__(self, root: Path) -> None:
+        self.settings = settings(root)
+        self.links: list[KeeperLink] = []
+
+    async def one(self) -> Node:
+        book = LogBook()
+        link = KeeperLink(self.settings, book)
+        self.links.append(link)
+        runtime = KeptRuntime("host", link, RealClock(), book)
+        holdings = await link.find()
+        if holdings is not None:
+            runtime.take_over(holdings.held["host"])
+        return await started(runtime, LoopbackNetwork(PODS), self.settings.root)
+
+    async def gone(self) -> None:
+        await until(lambda: not place.is_kept(self.settings.root))
+
+
+@pytest.fixture
+async def kubelets(tmp_path: Path) -> AsyncIterator[Kubelets]:
+    found = Kubelets(tmp_path)
+    yield found
+    link = KeeperLink(found.settings, LogBook())
+    await link.find()
+    await link.end()
+    for one in found.links:
+        await one.end()
+
+
+async def run(node: Node, script: str) -> str:
+    sandbox, _ = await node.sandbox()
+    return await node.start(sandbox, "/bin/sh", "-c", script, log_path=node.root / "0.log")
+
+
+def output(node: Node) -> list[str]:
+    return [line.split(" ", 3)[3] for line in (node.root / "0.log").read_text().splitlines()]
+
+
+def status_of(node: Node, container: str) -> ContainerStatus:
+    return node.runtime.container_status(container)
+
+
+async def test_containers_go_on_without_their_kubelet_and_the_next_one_finds_them_as_they_were(
+    kubelets: Kubelets,
+) -> None:
+    first = await kubelets.one()
+    container = await run(first, "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.01; done")
+    before = status_of(first, container)
+    await until(lambda: len(output(first)) > 3)
+    await kubelets.links[0].leave()
+    seen = len(output(first))
+    await until(lambda: len(output(first)) > seen + 3)
+    second = await kubelets.one()
+    assert status_of(second, container) == before
+    assert (await second.runtime.exec_sync(container, ["echo", "still", "here"], 60)).stdout == b"still here\n"
+    await second.runtime.stop_container(container, 0)
+    assert (await second.end()).signal == 9
+    assert output(second) == [str(number + 1) for number in range(len(output(second)))]
+
+
+async def test_an_end_that_no_kubelet_saw_is_told_to_the_next_one_with_its_exit_code(kubelets: Kubelets) -> None:
+    first = await kubelets.one()
+    container = await run(first, f"until [ -e {first.root}/go ]; do sleep 0.01; done; echo last words; exit 5")
+    await kubelets.links[0].leave()
+    (first.root / "go").touch()
+    await until(lambda: output(first) == ["last words"])
+    second = await kubelets.one()
+    if status_of(second, container).state is ContainerState.RUNNING:
+        await second.end()
+    assert (status_of(second, container).state, status_of(second, container).exit_code) == (ContainerState.EXITED, 5)
+
+
+async def test_it_ends_with_its_pods_when_the_nodes_folder_is_removed(kubelets: Kubelets) -> None:
+    node = await kubelets.one()
+    marker = f"5{os.getpid()}1"
+    await run(node, f"trap exit TERM; sleep {marker} & wait")
+    await kubelets.links[0].leave()
+    (node.root / "keeper.sock").unlink()
+    await kubelets.gone()
+    assert processes(marker) == []
+
+
+async def test_it_ends_with_its_pods_when_no_kubelet_comes_in_time(kubelets: Kubelets) -> None:
+    kubelets.settings = replace(kubelets.settings, lonely_seconds=0.05)
+    node = await kubelets.one()
+    marker = f"5{os.getpid()}2"
+    await run(node, f"trap exit TERM; sleep {marker} & wait")
+    await kubelets.links[0].leave()
+    await kubelets.gone()
+    assert processes(marker) == []
+
+
+async def test_it_ends_at_once_when_it_is_alone_and_keeps_nothing(kubelets: Kubelets) -> None:
+    node = await kubelets.one()
+    sandbox, _ = await node.sandbox()
+    await node.runtime.remove_pod_sandbox(sandbox)
+    await kubelets.links[0].leave()
+    await kubelets.gone()
+
+
+async def test_pods_of_a_node_that_was_made_otherwise_end(kubelets: Kubelets) -> None:
+    node = await kubelets.one()
+    marker = f"5{os.getpid()}3"
+    await run(node, f"trap exit TERM; sleep {marker} & wait")
+    await kubelets.links[0].leave()
+    kubelets.settings = replace(kubelets.settings, bridge="another")
+    second = await kubelets.one()
+    assert second.runtime.list_pod_sandboxes() == []
+    assert processes(marker) == []
+
+
+async def test_when_it_is_killed_its_containers_are_told_to_have_ended_and_another_is_started(
+    kubelets: Kubelets,
+) -> None:
+    node = await kubelets.one()
+    marker = f"5{os.getpid()}4"
+    container = await run(node, f"trap exit TERM; sleep {marker} & wait")
+    link = kubelets.links[0]
+    assert link.pid is not None
+    os.kill(link.pid, signal.SIGKILL)
+    status = await node.end()
+    assert (status.id, status.exit_code, status.reason) == (container, 137, LOST)
+    assert node.runtime.list_pod_sandboxes() == []
+    await until(lambda: processes(marker) == [])
+    sandbox, _ = await node.sandbox()
+    await node.start(sandbox, "/bin/sh", "-c", "exit 4")
+    assert (await asyncio.wait_for(node.ends.get(), 60)).exit_code == 4
