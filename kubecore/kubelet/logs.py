@@ -107,9 +107,7 @@ class LogWriter:
         """Take output as it came; what is not a whole line yet waits for the rest."""
         *lines, rest = (self._unfinished[stream] + data).split(b"\n")
         prefix = f"{format_nanoseconds(self._clock.now())} {stream} ".encode()
-        out: list[bytes] = []
-        for line in lines:
-            _add_line(out, prefix, line)
+        out = [_formatted(lines, prefix)] if lines else []
         while len(rest) >= MAX_LINE_BYTES:
             out.append(prefix + b"P " + rest[:MAX_LINE_BYTES] + b"\n")
             rest = rest[MAX_LINE_BYTES:]
@@ -160,11 +158,18 @@ def _open(path: Path) -> FileIO:
     return FileIO(path, "a", opener=lambda name, flags: os.open(name, flags, 0o640))
 
 
-def _add_line(out: list[bytes], prefix: bytes, line: bytes) -> None:
-    while len(line) > MAX_LINE_BYTES:
-        out.append(prefix + b"P " + line[:MAX_LINE_BYTES] + b"\n")
-        line = line[MAX_LINE_BYTES:]
-    out.append(prefix + b"F " + line + b"\n")
+def _formatted(lines: list[bytes], prefix: bytes) -> bytes:
+    """Whole lines; all at once, unless one of them is longer than may be."""
+    head = prefix + b"F "
+    if max(map(len, lines)) <= MAX_LINE_BYTES:
+        return head + (b"\n" + head).join(lines) + b"\n"
+    return b"".join(_parts(line, prefix) for line in lines)
+
+
+def _parts(line: bytes, prefix: bytes) -> bytes:
+    starts = range(0, max(len(line), 1), MAX_LINE_BYTES)
+    parts = [line[start : start + MAX_LINE_BYTES] for start in starts]
+    return b"".join(prefix + b"P " + part + b"\n" for part in parts[:-1]) + prefix + b"F " + parts[-1] + b"\n"
 
 
 def make_link(link: Path, target: Path) -> None:
