@@ -12,6 +12,7 @@ from kubecore.client.client import Object
 from kubecore.client.informer import Of
 from kubecore.controllers import conditions, hashes, pods
 from kubecore.controllers import deployment_replicas as sizing
+from kubecore.controllers import deployment_rollback as rollback
 from kubecore.controllers import deployment_status as reporting
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.ownership import Ownership
@@ -79,7 +80,12 @@ class DeploymentController(Controller):
             await self._write_status(deployment, reporting.base_status(deployment, sets, new, now))
             return None
         await self._note_pause(deployment)
-        if deployment["spec"].get("paused") or sizing.is_scaling(deployment, sets):
+        if deployment["spec"].get("paused"):
+            return await self._scale(deployment, sets)
+        if (revision := rollback.wanted_revision(deployment)) is not None:
+            await self._roll_back(deployment, sets, revision)
+            return None
+        if sizing.is_scaling(deployment, sets):
             return await self._scale(deployment, sets)
         if sizing.is_rolling(deployment):
             return await self._roll(deployment, sets)
@@ -105,6 +111,11 @@ class DeploymentController(Controller):
             await self._write_progress(deployment, "Unknown", "DeploymentPaused", "Deployment is paused")
         else:
             await self._write_progress(deployment, "Unknown", "DeploymentResumed", "Deployment is resumed")
+
+    async def _roll_back(self, deployment: Object, sets: list[Object], revision: int) -> None:
+        new = await self._new_set(deployment, sets, create=True)
+        assert new is not None
+        await rollback.roll_back(self.client, self._recorder, deployment, [*_without(sets, new), new], revision)
 
     async def _scale(self, deployment: Object, sets: list[Object]) -> float | None:
         """Follow spec.replicas without moving the roll-out on: while it is paused, and after it was scaled."""

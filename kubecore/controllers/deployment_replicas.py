@@ -17,13 +17,14 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAXIMUM = "deployment.kubernetes.io/max-replicas"
-_NOT_COPIED = {
+ROLLBACK_TO = "deprecated.deployment.rollback.to"
+NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
     REVISION_HISTORY,
     DESIRED,
     MAXIMUM,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
 }
 _HISTORY_LENGTH = 2000
 
@@ -80,7 +81,7 @@ def new_set_annotations(deployment: Object, replica_set: Object, new_revision: i
     """Bring the annotations of the new ReplicaSet (changed in place) up to date; whether there was anything to do."""
     annotations = replica_set["metadata"].setdefault("annotations", {})
     before = dict(annotations)
-    annotations.update({k: v for k, v in meta.annotations(deployment).items() if k not in _NOT_COPIED})
+    annotations.update({k: v for k, v in meta.annotations(deployment).items() if k not in NOT_COPIED})
     old = annotations.get(REVISION)
     if revision(replica_set) < new_revision:
         annotations[REVISION] = str(new_revision)

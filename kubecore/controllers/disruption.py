@@ -81,10 +81,22 @@ class DisruptionController(Controller):
         self._selectors.pop(meta.key(budget), None)
 
     def _pod_seen(self, pod: Object) -> None:
-        for key in self._selecting(meta.namespace(pod), meta.labels(pod)):
+        keys = self._selecting(meta.namespace(pod), meta.labels(pod))
+        for key in keys:
             self.queue.add(key)
+        if len(keys) > 1:
+            self._tell_of_several(pod, keys)
         if _marked_since(pod) is not None:
             self.queue.add(_POD + meta.key(pod))
+
+    def _tell_of_several(self, pod: Object, keys: Sequence[str]) -> None:
+        """All of them are counted anew here; the words are upstream's, which goes on with one."""
+        _, chosen = meta.split_key(keys[0])
+        told = (
+            f'Pod "{meta.namespace(pod)}"/"{meta.name(pod)}" matches multiple PodDisruptionBudgets.  '
+            f'Chose "{chosen}" arbitrarily.'
+        )
+        self._recorder.event(pod, "Warning", "MultiplePodDisruptionBudgets", told)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         self._pod_seen(new)

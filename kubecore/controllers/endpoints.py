@@ -19,6 +19,8 @@ _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 _MANAGER = "endpoint-controller"
 _OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 _MAXIMUM = 1000
+_FAILED_TO_CREATE = ("FailedToCreateEndpoint", "Failed to create endpoint for service")
+_FAILED_TO_UPDATE = ("FailedToUpdateEndpoint", "Failed to update endpoint")
 
 
 class EndpointsController(ServiceController):
@@ -26,6 +28,7 @@ class EndpointsController(ServiceController):
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
+        self._recorder = context.recorder(self.name)
         self._endpoints = self.informer("endpoints")
         self._endpoints.add_handler(on_delete=self.enqueue)
 
@@ -66,10 +69,20 @@ class EndpointsController(ServiceController):
             metadata = meta.deepcopy(current["metadata"])
         metadata["labels"], metadata["annotations"] = labels, annotations
         obj = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
-        if current is None:
-            await self.client.create("endpoints", obj)
-        else:
-            await self.client.update("endpoints", obj)
+        try:
+            if current is None:
+                await self.client.create("endpoints", obj)
+            else:
+                await self.client.update("endpoints", obj)
+        except StatusError as error:
+            # in a namespace that ends nothing can be made, nor told
+            if not error.has_cause("NamespaceTerminating"):
+                verb, what = (
+                    ("Create", "create endpoint for service") if current is None else ("Update", "update endpoint")
+                )
+                message = f"Failed to {what} {meta.key(service)}: {error.message}"
+                self._recorder.event(obj, "Warning", f"FailedTo{verb}Endpoint", message)
+            raise
 
     async def _delete(self, current: Object) -> None:
         try:

@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
 from kubecore.controllers.deployment import DeploymentController
@@ -178,6 +180,83 @@ async def test_going_back_to_an_old_template_gives_its_replica_set_a_new_revisio
     assert back["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"] == "1"
     assert current(api)["metadata"]["annotations"][REVISION] == "3"
     assert sizes(api) == [0, 1]
+
+
+ROLLBACK = "deprecated.deployment.rollback.to"
+
+
+def ask_to_roll_back(api: FakeAPI, revision: str) -> None:
+    api.change(
+        DEPLOYMENTS, "web", metadata={"annotations": {**current(api)["metadata"]["annotations"], ROLLBACK: revision}}
+    )
+
+
+def image(api: FakeAPI) -> str:
+    found: str = current(api)["spec"]["template"]["spec"]["containers"][0]["image"]
+    return found
+
+
+async def test_it_goes_back_to_the_revision_that_an_annotation_asks_for(api: FakeAPI, running: Running) -> None:
+    first = deployment(1)
+    first["metadata"]["annotations"] = {"change-cause": "create"}
+    api.add(DEPLOYMENTS, first)
+    await start(running)
+    before = image(api)
+    await roll_out(api, running)
+    api.change(DEPLOYMENTS, "web", metadata={"annotations": {"change-cause": "edit", REVISION: "1"}})
+    change_image(api, "web:2")
+    await roll_out(api, running)
+    ask_to_roll_back(api, "1")
+    await roll_out(api, running)
+    assert image(api) == before
+    assert current(api)["metadata"]["annotations"] == {"change-cause": "create", REVISION: "3"}
+    assert events(api, "DeploymentRollback") == ['Rolled back deployment "web" to revision 1']
+    assert sizes(api) == [0, 1]
+
+
+async def test_revision_0_is_the_one_before(api: FakeAPI, running: Running) -> None:
+    api.add(DEPLOYMENTS, deployment(1))
+    await start(running)
+    for number in (2, 3):
+        change_image(api, f"web:{number}")
+        await roll_out(api, running)
+    ask_to_roll_back(api, "0")
+    await roll_out(api, running)
+    assert image(api) == "web:2"
+    assert events(api, "DeploymentRollback") == ['Rolled back deployment "web" to revision 2']
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason", "message"),
+    [
+        ("0", "DeploymentRollbackRevisionNotFound", "Unable to find last revision."),
+        ("7", "DeploymentRollbackRevisionNotFound", "Unable to find the revision to rollback to."),
+        (
+            "1",
+            "DeploymentRollbackTemplateUnchanged",
+            'The rollback revision contains the same template as current deployment "web"',
+        ),
+    ],
+)
+async def test_where_there_is_nothing_to_go_back_to_the_wish_is_dropped_and_that_is_told(
+    api: FakeAPI, running: Running, wanted: str, reason: str, message: str
+) -> None:
+    api.add(DEPLOYMENTS, deployment(1))
+    await start(running)
+    before = image(api)
+    ask_to_roll_back(api, wanted)
+    await roll_out(api, running)
+    assert ROLLBACK not in current(api)["metadata"]["annotations"]
+    assert (image(api), sizes(api)) == (before, [1])
+    assert events(api, reason) == [message]
+
+
+async def test_what_is_no_revision_asks_for_nothing(api: FakeAPI, running: Running) -> None:
+    api.add(DEPLOYMENTS, deployment(1))
+    await start(running)
+    ask_to_roll_back(api, "first")
+    await roll_out(api, running)
+    assert current(api)["metadata"]["annotations"][ROLLBACK] == "first"
 
 
 async def test_annotations_of_the_deployment_go_to_its_replica_set(api: FakeAPI, running: Running) -> None:

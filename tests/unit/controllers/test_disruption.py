@@ -129,6 +129,16 @@ async def test_a_budget_without_pods_lets_none_go_and_says_so(api: FakeAPI, runn
     assert events(api, "NoPods") == ["No matching pods found"]
 
 
+async def test_a_pod_of_several_budgets_is_told_so(api: FakeAPI, running: Running) -> None:
+    for name in ("one", "two"):
+        api.add(BUDGETS, {"metadata": {"name": name}, "spec": {"selector": SELECTOR, "minAvailable": 1}})
+    await running.start(DisruptionController(running.context))
+    add_pods(api, 1)
+    await running.settle()
+    told = 'Pod "default"/"web-0" matches multiple PodDisruptionBudgets.  Chose "one" arbitrarily.'
+    assert told in events(api, "MultiplePodDisruptionBudgets")
+
+
 async def test_pods_without_a_controller_are_told_of_where_shares_are_asked_for(api: FakeAPI, running: Running) -> None:
     add_pods(api, 2)
     api.add(BUDGETS, budget(minAvailable="50%"))

@@ -1,10 +1,11 @@
 from typing import Any
 
+from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.controllers.endpoints import EndpointsController
 from kubecore.controllers.endpointslice import SLICES, EndpointSliceController
 from tests.support.fake_api import FakeAPI
-from tests.unit.controllers.conftest import Running, names
+from tests.unit.controllers.conftest import Running, events, names
 
 
 def service(name: str = "web", **spec: Any) -> Object:
@@ -213,3 +214,18 @@ async def test_a_family_that_a_service_gives_up_loses_its_slices(api: FakeAPI, r
     api.change("services", "web", spec={"ipFamilies": ["IPv4"]})
     await running.settle()
     assert only_slice(api)["addressType"] == "IPv4"
+
+
+async def test_endpoints_that_cannot_be_written_are_told_of(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    api.react("create endpoints", errors.forbidden("", "endpoints", "web", "no"))
+    await running.start(EndpointsController(running.context))
+    refused = 'endpoints "web" is forbidden: no'
+    assert events(api, "FailedToCreateEndpoint") == [f"Failed to create endpoint for service default/web: {refused}"]
+    await running.settle()
+    assert api.get("endpoints", "web") is not None
+    api.react("update endpoints", errors.forbidden("", "endpoints", "web", "no"))
+    api.add("pods", pod("b", "10.0.0.2"))
+    await running.settle()
+    assert events(api, "FailedToUpdateEndpoint") == [f"Failed to update endpoint default/web: {refused}"]
