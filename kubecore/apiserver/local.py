@@ -55,20 +55,21 @@ def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) ->
     parts = path.strip("/").split("/")
     if "%" in path:
         parts = [unquote(part) for part in parts]
-    if parts[0] == "api" and len(parts) >= 3:
-        group, version, rest = "", parts[1], parts[2:]
-    elif parts[0] == "apis" and len(parts) >= 4:
-        group, version, rest = parts[1], parts[2], parts[3:]
+    count = len(parts)
+    if parts[0] == "api" and count >= 3:
+        group, version, at = "", parts[1], 2
+    elif parts[0] == "apis" and count >= 4:
+        group, version, at = parts[1], parts[2], 3
     else:
         return RequestInfo(False, method.lower())
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 1:
-        namespace = rest[1]
-        if len(rest) > 2 and rest[2] not in ("status", "finalize"):
-            rest = rest[2:]
-    resource, name = rest[0], rest[1] if len(rest) > 1 else ""
-    subresource = rest[2] if len(rest) > 2 else ""
-    verb = _VERBS.get(method, method.lower())
+    if parts[at] == "namespaces" and count > at + 1:
+        namespace = parts[at + 1]
+        if count > at + 2 and parts[at + 2] not in ("status", "finalize"):
+            at += 2
+    resource, name = parts[at], parts[at + 1] if count > at + 1 else ""
+    subresource = parts[at + 2] if count > at + 2 else ""
+    verb = _VERBS.get(method) or method.lower()
     if verb == "get" and not name:
         verb = "list"
     if verb in ("get", "list") and query.get("watch") in ("true", "1") and not subresource:

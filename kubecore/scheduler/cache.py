@@ -14,7 +14,7 @@ from typing import Protocol
 from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.scheduler.nominations import NominationObserver, Nominations
-from kubecore.scheduler.pods import PodInfo, Resources, amounts, is_placed_unchanged
+from kubecore.scheduler.pods import PodInfo, Resources, amounts, is_placed_as_it_was
 
 _ZONE_LABELS = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone")
 _REGION_LABELS = ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region")
@@ -278,15 +278,19 @@ class Cache:
         self._assumed.discard(pod.key)
 
     def confirm(self, obj: Object) -> PodInfo | None:
-        """A bound pod was seen. When it is the one assumed, on the node it was given and otherwise as it was, that is
-        all, and what was assumed is returned; else None, and nothing is done.
+        """A bound pod was seen. When it is the one assumed, on the node it was given and but for its labels as it was,
+        that is all, and what was assumed is returned; else None, and nothing is done.
         """
         key = meta.key(obj)
         pod = self._pods.get(key)
-        if pod is None or key not in self._assumed or not is_placed_unchanged(pod.obj, obj, pod.node):
+        if pod is None or key not in self._assumed or not is_placed_as_it_was(pod.obj, obj, pod.node):
             return None
         pod.obj = obj
         self._assumed.discard(key)
+        if (labels := meta.labels(obj)) != pod.labels:
+            pod.labels, pod.facts = labels, None
+            if self.observer is not None:
+                self.observer.pod_put(pod)
         return pod
 
     def started(self, obj: Object) -> None:

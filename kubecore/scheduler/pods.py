@@ -176,6 +176,7 @@ def same_scheduling_facts(one: Object, other: Object) -> bool:
 
 
 def _facts_besides_spec(pod: Object) -> tuple[object, ...]:
+    """Labels come first."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     return (
         metadata.get("labels") or {},
@@ -205,13 +206,15 @@ def _resized(pod: Object) -> list[tuple[object, ...]]:
     return found
 
 
-def is_placed_unchanged(waiting: Object, placed: Object, node: str) -> bool:
-    """Whether `placed` is the pod `waiting` with this node and nothing else that matters to scheduling changed."""
+def is_placed_as_it_was(waiting: Object, placed: Object, node: str) -> bool:
+    """Whether `placed` is the pod `waiting` with this node, and nothing else that matters to scheduling changed but
+    labels: a binding adds those of the node's topology.
+    """
     spec, before = placed["spec"], dict(waiting["spec"])
     if spec.get("nodeName") != node:
         return False
     before["nodeName"] = node
-    return bool(spec == before) and _facts_besides_spec(waiting) == _facts_besides_spec(placed)
+    return bool(spec == before) and _facts_besides_spec(waiting)[1:] == _facts_besides_spec(placed)[1:]
 
 
 # ---------------------------------------------------------------------- requests

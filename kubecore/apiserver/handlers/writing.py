@@ -387,8 +387,12 @@ def _is_json(body: bytes) -> bool:
 
 
 def _of_status(body: bytes) -> bytes:
-    """The object without what does not count, unless it has none of that: components send none."""
-    return apart(body, OF_STATUS)[0] if b'"spec":' in body or b'"managedFields":' in body else body
+    """The object without what does not count, unless there is next to nothing of that: components send none, and what
+    the decoder makes of no spec is short. The store takes the spec from what it has in any case."""
+    spec = body.find(b'"spec":')
+    if 0 <= spec < len(body) - _SHORT or b'"managedFields":' in body:
+        return apart(body, OF_STATUS)[0]
+    return body
 
 
 def _says_status_alone(patch: bytes, patch_type: str) -> bool:
@@ -402,6 +406,7 @@ def _says_status_alone(patch: bytes, patch_type: str) -> bool:
     return isinstance(said, dict) and said.keys() <= _SAID_OF_STATUS
 
 
+_SHORT = 64
 _SAID_OF_STATUS = frozenset(OF_STATUS)
 # Patches that are like the object, those of a few members of it alone.
 _MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+json")

@@ -44,10 +44,10 @@ def keep_metadata(obj: JSON, old: JSON, names: tuple[str, ...] = _METADATA) -> N
     """Puts the old object's metadata of these names into the new one."""
     metadata, before = obj["metadata"], old["metadata"]
     for name in names:
-        if name in before:
-            metadata[name] = deepcopy(before[name])
-        else:
+        if name not in before:
             metadata.pop(name, None)
+        elif metadata.get(name) != before[name]:
+            metadata[name] = deepcopy(before[name])
 
 
 def _status(obj: JSON, old: JSON) -> None:

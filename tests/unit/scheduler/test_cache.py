@@ -58,12 +58,33 @@ class TestAssuming:
         assert not cache.is_assumed("default/p")
         assert (assumed.obj, requested(cache, "n1")) == (bound, {"cpu": 1000})
 
+    def test_labels_that_came_with_the_binding_are_taken_over_and_told(self, cache: Cache) -> None:
+        told: list[dict[str, str]] = []
+
+        class Listening(Observer):
+            def node_set(self, node: NodeInfo) -> None: ...
+            def node_removed(self, name: str) -> None: ...
+            def pod_put(self, pod: PodInfo) -> None:
+                told.append(pod.labels)
+
+            def pod_started(self, pod: PodInfo) -> None: ...
+            def pod_dropped(self, key: str) -> None: ...
+            def nominated(self, pod: PodInfo, node: str) -> None: ...
+            def withdrawn(self, uid: str) -> None: ...
+
+        cache.assume(info(requests={"cpu": "1"}), "n1")
+        cache.observe(Listening())
+        confirmed = cache.confirm(pod(requests={"cpu": "1"}, node="n1", labels={ZONE: "a"}))
+        assert confirmed is not None
+        assert confirmed.labels == {ZONE: "a"}
+        assert told == [{}, {ZONE: "a"}]
+        assert (requested(cache, "n1"), cache.is_assumed("default/p")) == ({"cpu": 1000}, False)
+
     @pytest.mark.parametrize(
         "seen",
         [
             pod(node="n2"),
             pod(node="n1", requests={"cpu": "2"}),
-            pod(node="n1", labels={"app": "x"}),
             pod(node="n1", uid="another"),
             pod(node="n1", deleting=True),
             pod("other", node="n1"),

@@ -167,5 +167,6 @@ def validate_metadata_update(obj: JSON, old: JSON) -> list[Cause]:
     if (new.get("generation") or 0) < (before.get("generation") or 0):
         problems.invalid("metadata.generation", new.get("generation") or 0, "must not be decremented")
     for field in _IMMUTABLE:
-        problems.immutable(f"metadata.{field}", new.get(field), before.get(field))
+        if (now := new.get(field)) != (was := before.get(field)):
+            problems.immutable(f"metadata.{field}", now, was)
     return problems
