@@ -78,6 +78,8 @@ class ClusterConfig:
     grpc_port: int = 6444
     insecure_port: int = 0
     nodes: int = 1
+    max_pods: int = 110
+    """On each of them."""
     simulated_nodes: int = 0
     """Nodes without a machine, whose pods run nothing (see `kubelet/simulated`)."""
     default_runtime: str = "host"
@@ -374,6 +376,7 @@ class Cluster:
         settings = KubeletConfig(
             node_name=name,
             node_index=index,
+            max_pods=config.max_pods,
             root_dir=self._node_folder(name),
             keeper=None if config.lonely_pod_seconds is None else KeeperConfig(config.lonely_pod_seconds),
             default_runtime=config.default_runtime,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,21 +22,18 @@ from kubecore.cli.kubelet_options import (
     AllowedSysctls,
     ClientAuthority,
     ClusterDns,
-    EvictionHard,
-    EvictionMaxPodGracePeriod,
-    EvictionMinimumReclaim,
-    EvictionPressureTransitionPeriod,
-    EvictionSoft,
-    EvictionSoftGracePeriod,
     ManifestPath,
+    MaxPods,
     Mirrors,
     MostPids,
     NodeRuntime,
     OrphanedPodsTimeout,
+    RootDir,
     ServerCertificate,
     ServerKey,
-    eviction_config,
+    eviction_options,
     registries,
+    shutdown_options,
 )
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
@@ -50,7 +47,6 @@ from kubecore.cli.up import (
     run_on_loop,
     told,
 )
-from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -61,8 +57,11 @@ if TYPE_CHECKING:
 Kubeconfig = Annotated[Path, typer.Option(help="How to reach the API server.", exists=True, dir_okay=False)]
 
 
-async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
-    """Run `work` until it ends or SIGINT or SIGTERM comes; 0 on a signal, 1 when it died by itself."""
+async def _until_signal(
+    work: Callable[[], Awaitable[None]], leave: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> int:
+    """Run `work` until it ends or SIGINT or SIGTERM comes; 0 on a signal, 1 when it died by itself. After the signal
+    `leave` is given the time it takes, unless another one comes."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,15 +73,31 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> int:
         error = running.exception()
         typer.echo(f"kubecore: {told(error)}" if error else "kubecore: ended by itself", err=True)
         return 1
+    if leave is not None:
+        stopping.clear()
+        ended = asyncio.create_task(stopping.wait(), name="second signal")
+        leaving = asyncio.create_task(leave(), name="leave")
+        await asyncio.wait((running, ended, leaving), return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
     running.cancel()
     await asyncio.wait((running,))
     return 0
 
 
+async def _nothing() -> None:
+    """There is nothing to be seen to before the end."""
+
+
 def run_component(
-    kubeconfig: Path, field_manager: str, make: Callable[[Client], Component], leading: Leading | None = None
+    kubeconfig: Path,
+    field_manager: str,
+    make: Callable[[Client], Component],
+    leading: Leading | None = None,
+    *,
+    leave: Callable[[], Coroutine[Any, Any, None]] = _nothing,
 ) -> None:
-    """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works."""
+    """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works. `leave`
+    is what it does then, before it ends."""
 
     async def tell(component: Component) -> None:
         await component.ready.wait()
@@ -109,7 +124,7 @@ def run_component(
         finally:
             await transport.close()
 
-    raise typer.Exit(run_on_loop(_until_signal(work)))
+    raise typer.Exit(run_on_loop(_until_signal(work, leave)))
 
 
 @admission_options
@@ -211,12 +226,12 @@ def scheduler(
     run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
 
 
+@eviction_options
+@shutdown_options
 def kubelet(
     kubeconfig: Kubeconfig,
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
-    root_dir: Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")] = Path(
-        "~/.kubecore/kubelet"
-    ),
+    root_dir: RootDir = Path("~/.kubecore/kubelet"),
     client_ca_file: ClientAuthority = None,
     tls_cert_file: ServerCertificate = None,
     tls_private_key_file: ServerKey = None,
@@ -227,13 +242,11 @@ def kubelet(
     pod_manifest_path: ManifestPath = None,
     pod_max_pids: MostPids = -1,
     allowed_unsafe_sysctls: AllowedSysctls = "",
-    eviction_hard: EvictionHard = DEFAULT_HARD,
-    eviction_soft: EvictionSoft = "",
-    eviction_soft_grace_period: EvictionSoftGracePeriod = "",
-    eviction_minimum_reclaim: EvictionMinimumReclaim = "",
-    eviction_max_pod_grace_period: EvictionMaxPodGracePeriod = 0,
-    eviction_pressure_transition_period: EvictionPressureTransitionPeriod = "5m0s",
+    *,
+    eviction: Any,
     orphaned_pods_timeout: OrphanedPodsTimeout = "1h0m0s",
+    max_pods: MaxPods = 110,
+    shutdown: Any,
     verbosity: Verbosity = 0,
 ) -> None:
     """One node alone, in loopback mode.
@@ -250,12 +263,12 @@ def kubelet(
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     logs.configure(verbosity=verbosity, file=None)
-    eviction = eviction_config(
-        (eviction_hard, eviction_soft, eviction_soft_grace_period, eviction_minimum_reclaim),
-        eviction_pressure_transition_period,
-        eviction_max_pod_grace_period,
-    )
     claims: list[Claim] = []
+    made: list[Kubelet] = []
+
+    async def leave() -> None:
+        for kubelet in made:
+            await kubelet.shut_down()
 
     def make(client: Client) -> Component:
         claim = claim_first(loopback_ranges.all_services(str(root_dir)))
@@ -275,12 +288,15 @@ def kubelet(
             cluster_domain=cluster_domain,
             eviction=eviction,
             pod_manifest_path=pod_manifest_path,
+            max_pods=max_pods,
+            shutdown=shutdown,
             pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
             allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
         )
-        return Kubelet(client, RealClock(), config)
+        made.append(Kubelet(client, RealClock(), config))
+        return made[-1]
 
-    run_component(kubeconfig, "kubelet", make)
+    run_component(kubeconfig, "kubelet", make, leave=leave)
 
 
 def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kubecore.cli import options
 from kubecore.cli.leading import duration, positive_duration, seconds
+from kubecore.cli.option_groups import stands_for
+from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 
 if TYPE_CHECKING:
     from kubecore.images.registries import Registries
-    from kubecore.kubelet.eviction.manager import EvictionConfig
 
+RootDir = Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")]
 ClientAuthority = Annotated[
     Path | None,
     typer.Option(
@@ -44,6 +46,17 @@ Mirrors = Annotated[
 ManifestPath = Annotated[
     Path | None, typer.Option(callback=options.folder_if_any, help="Folder of static pods, or the file of one.")
 ]
+MaxPods = Annotated[int, typer.Option(min=1, help="Pods that the node takes.")]
+ShutdownGracePeriod = Annotated[
+    str,
+    typer.Option(
+        help="On SIGTERM: how long pods have to end, in order of priority, with statuses told; 0s: they end at once.",
+        callback=duration,
+    ),
+]
+ShutdownGracePeriodCriticalPods = Annotated[
+    str, typer.Option(help="How much of that is for critical pods, which end last.", callback=duration)
+]
 MostPids = Annotated[int, typer.Option(help="Processes and threads of a pod; -1 for no limit.")]
 AllowedSysctls = Annotated[
     str, typer.Option(help="Kernel parameters that pods may set beside the safe ones, comma separated; * ends one.")
@@ -71,16 +84,44 @@ EvictionPressureTransitionPeriod = Annotated[
 ]
 
 
-def eviction_config(thresholds: tuple[str, str, str, str], transition: str, most_grace: int) -> EvictionConfig:
-    """`thresholds`: hard, soft, the grace periods of soft ones, what must be reclaimed. Raises BadParameter."""
+def _evicting(
+    eviction_hard: EvictionHard = DEFAULT_HARD,
+    eviction_soft: EvictionSoft = "",
+    eviction_soft_grace_period: EvictionSoftGracePeriod = "",
+    eviction_minimum_reclaim: EvictionMinimumReclaim = "",
+    eviction_max_pod_grace_period: EvictionMaxPodGracePeriod = 0,
+    eviction_pressure_transition_period: EvictionPressureTransitionPeriod = "5m0s",
+) -> Any:
+    """An EvictionConfig. Raises BadParameter."""
     from kubecore.kubelet.eviction.manager import EvictionConfig
     from kubecore.kubelet.eviction.thresholds import BadThreshold, parse
 
     try:
-        limits = parse(*thresholds)
+        limits = parse(eviction_hard, eviction_soft, eviction_soft_grace_period, eviction_minimum_reclaim)
     except BadThreshold as error:
         raise typer.BadParameter(str(error)) from error
-    return EvictionConfig(limits, seconds(transition), float(most_grace))
+    return EvictionConfig(limits, seconds(eviction_pressure_transition_period), float(eviction_max_pod_grace_period))
+
+
+def _shutting_down(
+    shutdown_grace_period: ShutdownGracePeriod = "0s",
+    shutdown_grace_period_critical_pods: ShutdownGracePeriodCriticalPods = "0s",
+) -> Any:
+    """A ShutdownConfig. Raises BadParameter."""
+    from kubecore.kubelet.node_shutdown import ShutdownConfig
+
+    whole, critical = shutdown_grace_period, shutdown_grace_period_critical_pods
+    names = ("--shutdown-grace-period", "--shutdown-grace-period-critical-pods")
+    for name, told in zip(names, (whole, critical), strict=True):
+        if 0 < seconds(told) < 1:
+            raise typer.BadParameter(f"{told} must be either zero or otherwise >= 1 sec", param_hint=f"'{name}'")
+    if seconds(critical) > seconds(whole):
+        raise typer.BadParameter(f"{critical} must be <= {names[0]} {whole}", param_hint=f"'{names[1]}'")
+    return ShutdownConfig(seconds(whole), seconds(critical))
+
+
+eviction_options = stands_for("eviction", _evicting)
+shutdown_options = stands_for("shutdown", _shutting_down)
 
 
 def registries(mirrors: list[str] | None) -> Registries:

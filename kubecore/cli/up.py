@@ -21,6 +21,7 @@ from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
+from kubecore.cli.kubelet_options import MaxPods
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def up(
     ingress_access_log: IngressAccessLog = None,
     ingress: Ingress = True,
     scheduler_config: SchedulerConfigFile = None,
+    max_pods: MaxPods = 110,
     pod_network: PodNetworkMode = PodNetwork.AUTO,
     service_cidr: ServiceCIDR = "",
     pod_cidr: PodCIDR = "",
@@ -185,8 +187,7 @@ def up(
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
     Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it. When it is
-    killed they go on for five minutes, in which another start with the same data directory takes them over.
-    """
+    killed they go on for five minutes, in which another start with the same data directory takes them over."""
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
     config = ClusterConfig(
@@ -196,6 +197,7 @@ def up(
         grpc_port=grpc_port,
         insecure_port=insecure_port,
         nodes=nodes,
+        max_pods=max_pods,
         simulated_nodes=simulated_nodes,
         dns_port=dns_port,
         dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),

@@ -8,7 +8,7 @@ from typing import Any
 from kubecore.kubelet import image_gc, logs
 from kubecore.kubelet.eviction.thresholds import Threshold
 from kubecore.kubelet.kubelet_config import KubeletConfig
-from kubecore.kubelet.node import MAX_PODS, RENEW_SECONDS, STATUS_SECONDS
+from kubecore.kubelet.node import RENEW_SECONDS, STATUS_SECONDS
 from kubecore.kubelet.static_pods import CHECK_SECONDS
 
 Object = dict[str, Any]
@@ -25,7 +25,9 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "enableServer": True,
         "clusterDNS": list(config.cluster_dns),
         "clusterDomain": config.cluster_domain,
-        "maxPods": MAX_PODS,
+        "maxPods": config.max_pods,
+        "shutdownGracePeriod": _duration(config.shutdown.seconds),
+        "shutdownGracePeriodCriticalPods": _duration(config.shutdown.critical_seconds),
         "podPidsLimit": config.pod_max_pids or -1,
         "staticPodPath": str(config.pod_manifest_path or ""),
         "fileCheckFrequency": _duration(CHECK_SECONDS),

@@ -33,6 +33,7 @@ from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.node import PRESSURES, Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_runtimes import make_runtimes
 from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.node_shutdown import end_pods
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_cgroups import PodCgroups
@@ -91,6 +92,7 @@ class Kubelet:
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
         self._services: NodeServices | None = None
+        self._keeper: NodeKeeper | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
         self._pressures: frozenset[str] = frozenset()
@@ -166,9 +168,9 @@ class Kubelet:
                 runtime.subscribe(self._container_ended)
             self._isolation = await self._own_runtimes.start()
             self._left.find(set(self._runtimes.values()))
-            machine = Machine.read(config.root_dir)
+            machine = Machine.read(config.root_dir, max_pods=config.max_pods)
             server.listen(self._network.host_ips[0])
-            keeper = NodeKeeper(
+            self._keeper = keeper = NodeKeeper(
                 self._client, self._clock, self._identity(server.port), machine, lambda: self._eviction.conditions
             )
             self._eviction_changed = keeper.changed
@@ -189,6 +191,17 @@ class Kubelet:
         finally:
             self.ready.clear()
             await self._shut_down(server)
+
+    async def shut_down(self) -> None:
+        """While it runs, before it is cancelled: the machine is about to go down. Pods end in order, as far as that is
+        configured."""
+        config = self._config.shutdown
+        if config.seconds <= 0 or self._services is None or self._keeper is None:
+            return
+        self._tell_of_node("Shutdown", "Shutdown manager detected shutdown event")
+        self._services.admission.shutting_down = self._keeper.shutting_down = True
+        self._keeper.changed()
+        await end_pods(self._clock, config, lambda: list(self._workers.values()))
 
     def _start_cgroups(self, places: Places | None) -> None:
         """`places`: of what runs already."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from kubecore.images.registries import Registries
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
+from kubecore.kubelet.node_shutdown import ShutdownConfig
 from kubecore.kubelet.runtime.interface import Runtime
 
 
@@ -57,6 +58,8 @@ class KubeletConfig:
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
     eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
+    max_pods: int = 110
+    shutdown: ShutdownConfig = field(default_factory=ShutdownConfig)
     pod_manifest_path: Path | None = None
     """A folder of static pods' files, or one such file."""
     image_store: Path | None = None

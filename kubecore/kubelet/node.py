@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 KUBERNETES_VERSION = "v1.35.0"
-MAX_PODS = 110
 RENEW_SECONDS = 10.0
 STATUS_SECONDS = 300.0
 """How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
@@ -48,9 +47,10 @@ class Machine:
     kernel: str
     os_image: str
     architecture: str
+    max_pods: int = 110
 
     @classmethod
-    def read(cls, root: Path) -> Machine:
+    def read(cls, root: Path, *, max_pods: int = 110) -> Machine:
         """`root`: the folder whose file system holds the node's files."""
         release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
         machine_id = _text(Path("/etc/machine-id"))
@@ -64,6 +64,7 @@ class Machine:
             boot_id=_text(Path("/proc/sys/kernel/random/boot_id")),
             kernel=platform.release(),
             os_image=release.get("PRETTY_NAME", "Linux"),
+            max_pods=max_pods,
             architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         )
 
@@ -74,7 +75,7 @@ class Machine:
             "hugepages-1Gi": "0",
             "hugepages-2Mi": "0",
             "memory": f"{self.memory // 1024}Ki",
-            "pods": str(MAX_PODS),
+            "pods": str(self.max_pods),
         }
 
     def allocatable(self) -> dict[str, str]:
@@ -148,14 +149,17 @@ PRESSURES = {
     ),
 }
 _READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+_SHUTTING_DOWN = ("Ready", "False", "KubeletNotReady", "node is shutting down")
 
 
-def node_conditions(now: datetime, known: list[Object], pressures: Collection[str] = ()) -> list[Object]:
+def node_conditions(
+    now: datetime, known: list[Object], pressures: Collection[str] = (), *, shutting_down: bool = False
+) -> list[Object]:
     """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold."""
     held = {one.get("type"): one for one in known}
     wanted = [(kind, str(kind in pressures), *texts[kind in pressures]) for kind, texts in PRESSURES.items()]
     conditions = []
-    for kind, state, reason, message in (*wanted, _READY):
+    for kind, state, reason, message in (*wanted, _SHUTTING_DOWN if shutting_down else _READY):
         old = held.get(kind, {})
         since = old.get("lastTransitionTime") if old.get("status") == state else None
         conditions.append(
@@ -172,7 +176,13 @@ def node_conditions(now: datetime, known: list[Object], pressures: Collection[st
 
 
 def node_status(
-    identity: NodeIdentity, machine: Machine, now: datetime, known: list[Object], pressures: Collection[str] = ()
+    identity: NodeIdentity,
+    machine: Machine,
+    now: datetime,
+    known: list[Object],
+    pressures: Collection[str] = (),
+    *,
+    shutting_down: bool = False,
 ) -> Object:
     """`known`, `pressures`: as for `node_conditions`."""
     return {
@@ -182,7 +192,7 @@ def node_status(
         ],
         "allocatable": machine.allocatable(),
         "capacity": machine.capacity(),
-        "conditions": node_conditions(now, known, pressures),
+        "conditions": node_conditions(now, known, pressures, shutting_down=shutting_down),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "nodeInfo": {
             "architecture": machine.architecture,
@@ -213,6 +223,7 @@ class NodeKeeper:
     ) -> None:
         """`pressures()`: the conditions of PRESSURES that hold."""
         self._pressures = pressures
+        self.shutting_down = False
         self._changed = asyncio.Event()
         self._client = client
         self._clock = clock
@@ -256,7 +267,14 @@ class NodeKeeper:
         """Write the status."""
         known = (self._node.get("status") or {}).get("conditions") or []
         self._changed.clear()
-        status = node_status(self._identity, self._machine, self._clock.now(), known, self._pressures())
+        status = node_status(
+            self._identity,
+            self._machine,
+            self._clock.now(),
+            known,
+            self._pressures(),
+            shutting_down=self.shutting_down,
+        )
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
         addresses = status.pop("addresses")
         if (self._node.get("status") or {}).get("addresses") != addresses:

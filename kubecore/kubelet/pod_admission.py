@@ -90,6 +90,7 @@ class PodAdmission:
         pressure: Callable[[Object], str] = lambda pod: "",
     ) -> None:
         """`pressure(pod)`: why what the node is short of keeps the pod away, "" if it does not."""
+        self.shutting_down = False
         self._pressure = pressure
         self._allowed_sysctls = tuple(allowed_sysctls)
         self._node = node
@@ -98,6 +99,8 @@ class PodAdmission:
 
     async def refusal(self, pod: Object) -> Refusal | None:
         """Decided in one step, so that of two pods that come at a time the one sees the other."""
+        if self.shutting_down:
+            return Refusal("NodeShutdown", "Pod was rejected as the node is shutting down.")
         if why := self._pressure(pod):
             return Refusal("Evicted", why)
         found = self._refusal(pod, self._node())

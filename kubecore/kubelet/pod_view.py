@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
 
 Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the kubelet ends a pod for good, as its status tells it. `disrupted`: through no fault of the pod's own."""
+
+    reason: str
+    text: str
+    grace_seconds: float
+    disrupted: bool
 
 
 def relevant(pod: Object) -> object:

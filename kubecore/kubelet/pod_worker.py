@@ -11,7 +11,6 @@ import asyncio
 import logging
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +24,7 @@ from kubecore.kubelet.name_files import hosts_file, service_names, write_in_plac
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox
-from kubecore.kubelet.pod_view import grace_seconds, relevant, start_time
+from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_time
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
 from kubecore.kubelet.resizing import Resizer
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
@@ -42,13 +41,6 @@ Object = dict[str, Any]
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 120.0
 _RESIZE_SECONDS = 10.0
 _FINAL = ("Succeeded", "Failed")
-
-
-@dataclass(frozen=True, slots=True)
-class _Eviction:
-    text: str
-    grace_seconds: float
-    disrupted: bool
 
 
 class PodWorker:
@@ -75,7 +67,8 @@ class PodWorker:
         self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
         self._admitted = start_time(pod) is not None
         self._removed = False
-        self._eviction: _Eviction | None = None
+        self._eviction: Ending | None = None
+        self._over = asyncio.Event()
         self._terminating = False
         self._ended = False
         self._kill_at = float("inf")
@@ -102,8 +95,13 @@ class PodWorker:
         """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
         if self._eviction is None:
             self._services.recorder.event(self.pod, "Warning", "Evicted", text)
-            self._eviction = _Eviction(text, grace_seconds, disrupted)
-            self.wake()
+            self.end(Ending("Evicted", text, grace_seconds, disrupted))
+
+    def end(self, ending: Ending) -> asyncio.Event:
+        """End it for good, as Failed. Set when it has, and its status is written."""
+        self._eviction = self._eviction or ending
+        self.wake()
+        return self._over
 
     def wake(self) -> None:
         self._wakened.set()
@@ -163,6 +161,7 @@ class PodWorker:
             self._terminating = True
             await self._terminate()
         finally:
+            self._over.set()
             self._operations.close()
             self._cancel_timers()
 
@@ -371,8 +370,9 @@ class PodWorker:
         if eviction is None:
             return False
         await self._stop_containers(eviction.grace_seconds)
-        self._failure = ("Evicted", eviction.text)
+        self._failure = (eviction.reason, eviction.text)
         await self._finish()
+        self._over.set()
         return True
 
     async def _finish(self) -> None:

@@ -23,6 +23,7 @@ NAMES = [
     "list10k",
     "list-selector",
     "patch-status",
+    "pods",
     "rollout",
     "sched5k",
     "selector",

@@ -1,0 +1,138 @@
+"""After many pods nothing is left of them: no process, mount, namespace, link, cgroup, file or descriptor.
+
+LEAK_PODS=1000 makes it a thousand, which takes some minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.kubelet.network import bridge_name
+from kubecore.kubelet.runtime.leftovers import node_mark
+from tests.support.kubectl import of_version
+from tests.support.process import ROOT, running_cluster
+from tests.support.small_image import SmallImage, programs
+
+PODS, AT_ONCE = int(os.environ.get("LEAK_PODS", "60")), 30
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * PODS)]
+
+IMAGE = "docker.io/library/leaks:1"
+SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+CLASS = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "oci"}, "handler": "oci"}
+
+
+def pod(number: int) -> dict[str, Any]:
+    """With a bit of everything. Every other one runs an image."""
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("disk", "memory", "settings")]
+    mounts.append({"name": "disk", "mountPath": "/part", "subPath": "part"})
+    script = "echo said; echo kept > /part/file; exec sleep 1000"
+    main = {
+        "name": "main",
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", script],
+        "volumeMounts": mounts,
+        "readinessProbe": {"exec": {"command": ["/bin/sh", "-c", "test -e /part/file"]}, "periodSeconds": 1},
+    }
+    brief = {"name": "brief", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", "exit 0"]}
+    spec = {
+        "containers": [main, brief],
+        "shareProcessNamespace": number % 4 == 0,
+        "restartPolicy": "OnFailure",
+        "terminationGracePeriodSeconds": 0,
+        "volumes": [
+            {"name": "disk", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory"}},
+            {"name": "settings", "configMap": {"name": "settings"}},
+        ],
+    }
+    if number % 2:
+        spec["runtimeClassName"] = "oci"
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{number}"}, "spec": spec}
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that it and its children have started."""
+    yield pid
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))
+
+
+def everything(cluster: int, data: Path) -> Counter[str]:
+    """How much there is of what pods are made of."""
+    found: Counter[str] = Counter()
+    namespaces = set()
+    for pid in family(cluster):
+        with suppress(OSError):
+            found["processes"] += 1
+            namespaces |= {str(one.readlink()) for one in Path(f"/proc/{pid}/ns").iterdir()}
+            keeper = b"kubecore.kubelet.keeper.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if keeper:
+                found["descriptors"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+                mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+                found["mounts"] += len([line for line in mounts if str(data) in line])
+    found["namespaces"] = len(namespaces)
+    found["links"] = len(list(Path(f"/sys/class/net/{bridge_name(data)}/brif").glob("*")))
+    for node in (data / "nodes").iterdir():
+        mark = node_mark(node, node.name)
+        found["groups"] += len(list(Path("/sys/fs/cgroup").glob(f"**/kubecore-{mark}/kubepods/**/pod*")))
+        for name in ("pods", "var/log/pods", "var/log/containers"):
+            found[name] += len(list((node / name).iterdir()))
+    return found
+
+
+def settled(cluster: int, data: Path, wanted: Callable[[Counter[str]], bool]) -> Counter[str]:
+    """What there is, once it is what is wanted, or after a minute."""
+    patience = threading.Event()
+    for _ in range(120):
+        found = everything(cluster, data)
+        if wanted(found):
+            break
+        patience.wait(0.5)
+    return found
+
+
+def without_pods(found: Counter[str]) -> bool:
+    """The cluster and its keeper are all that runs."""
+    gone = ("pods", "var/log/pods", "var/log/containers", "links", "groups")
+    return found["processes"] == 2 and not any(found[name] for name in gone)
+
+
+def test_nothing_is_left_of_many_pods(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    archive = SmallImage([programs()], {}, [IMAGE]).docker_archive(tmp_path / "image.tar")
+    load = [sys.executable, "-m", "kubecore", "image", "load", "--data-dir", str(data), str(archive)]
+    subprocess.run(load, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    with running_cluster(data) as cluster:
+        kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+
+        def run(numbers: range) -> None:
+            pods = {"apiVersion": "v1", "kind": "List", "items": [pod(number) for number in numbers]}
+            kubectl("create", "-f", "-", stdin=json.dumps(pods), timeout=120)
+            ready = "--for=jsonpath={.status.containerStatuses[?(@.name=='main')].ready}=true"
+            kubectl("wait", "pods", "--all", ready, "--timeout=120s", timeout=150)
+            kubectl("delete", "pods", "--all", "--timeout=120s", timeout=150)
+
+        for one in (SETTINGS, CLASS):
+            kubectl("create", "-f", "-", stdin=json.dumps(one))
+        run(range(2))
+        before = settled(cluster.process.pid, data, without_pods)
+        assert without_pods(before), before
+        for first in range(2, PODS, AT_ONCE):
+            run(range(first, min(first + AT_ONCE, PODS)))
+        assert settled(cluster.process.pid, data, before.__eq__) == before
