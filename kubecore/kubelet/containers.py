@@ -132,12 +132,18 @@ def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Ima
         _check_non_root(image)
     elif pick("runAsNonRoot") and user is None and root_by_default:
         raise ConfigError("container has runAsNonRoot and the runtime's default user is root: set runAsUser")
+    # A user without a group of its own gets root's, as runc does without an image that says otherwise.
+    own_group = group is not None or user is None or image is not None
+    return Identity(user, group if own_group else 0, supplemental_groups(pod))
+
+
+def supplemental_groups(pod: Object) -> tuple[int, ...]:
+    """Of all its containers' processes."""
+    whole = pod["spec"].get("securityContext") or {}
     groups = list(whole.get("supplementalGroups") or [])
     if whole.get("fsGroup") is not None:
         groups.append(whole["fsGroup"])
-    # A user without a group of its own gets root's, as runc does without an image that says otherwise.
-    own_group = group is not None or user is None or image is not None
-    return Identity(user, group if own_group else 0, tuple(groups))
+    return tuple(groups)
 
 
 def _check_non_root(image: Image) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups.interface import CgroupError
+from kubecore.kubelet.containers import supplemental_groups
 from kubecore.kubelet.name_files import LongName, kernel_hostname, resolv_conf, write_in_place
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
@@ -39,6 +40,7 @@ def prepare_sandbox(pod: Object, services: NodeServices) -> SandboxConfig:
         host_ipc=bool(spec.get("hostIPC")),
         share_processes=bool(spec.get("shareProcessNamespace")),
         sysctls=pod_sysctls(pod),
+        supplemental_groups=supplemental_groups(pod),
         memory_directories=services.volumes.memory_directories(pod),
         cgroup=make_cgroup(pod, services),
     )

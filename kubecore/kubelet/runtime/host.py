@@ -134,6 +134,9 @@ class HostRuntime:
                 "Services are known by the variables <NAME>_SERVICE_HOST and <NAME>_SERVICE_PORT, not by name; "
                 "securityContext is not followed but for allowPrivilegeEscalation"
             )
+        if config.supplemental_groups and self.isolation.user_namespace:
+            groups = ", ".join(map(str, config.supplemental_groups))
+            yield f"processes do not have the supplemental groups {groups}: without root none can be given to them"
         unset = [name for name, _ in config.sysctls if not self._is_own(name, config, own_network)]
         if unset:
             yield f"sysctls are not set, since the pod has no namespace of its own for them: {', '.join(unset)}"

@@ -94,12 +94,15 @@ class LaunchPlans:
             join.append((sandbox.first.pidfd, launching.NEW_PID))
         elif own_processes:
             namespaces |= launching.NEW_PID
-        steps = self._steps(sandbox, container, own_processes=own_processes)
+        console = _terminal_name(stdio[0]) if config.tty else ""
+        steps = self._steps(sandbox, container, own_processes=own_processes, console=console)
         if self.isolation.user_namespace and not launch.through_user_namespace:
             launch = as_ourselves(launch)
         return replace(launch, join=join, namespaces=namespaces, steps=steps)
 
-    def _steps(self, sandbox: Sandbox, container: Container, *, own_processes: bool) -> list[launching.Step]:
+    def _steps(
+        self, sandbox: Sandbox, container: Container, *, own_processes: bool, console: str
+    ) -> list[launching.Step]:
         config = container.config
         mounts = [*_file_mounts(sandbox.config), *config.mounts]
         if container.root is not None:
@@ -111,6 +114,7 @@ class LaunchPlans:
                 privileged=config.privileged,
                 also=config.working_directory,
                 read_only_root=config.read_only_root,
+                console=console,
             )
         return mounting.container_steps(
             mounts,
@@ -120,6 +124,7 @@ class LaunchPlans:
             own_devices=not config.privileged,
             also=config.working_directory,
             read_only_root=config.read_only_root,
+            console=console,
         )
 
     def _bare(self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int]) -> launching.Launch:
@@ -197,6 +202,13 @@ class LaunchPlans:
 
     def terminal_owner(self, container: Container) -> int | None:
         return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
+
+
+def _terminal_name(descriptor: int) -> str:
+    """Its path among our devices, "" if it has none."""
+    with suppress(OSError):
+        return os.ttyname(descriptor)
+    return ""
 
 
 def as_ourselves(launch: launching.Launch) -> launching.Launch:

@@ -60,13 +60,16 @@ def image_steps(
     privileged: bool,
     also: str,
     read_only_root: bool,
+    console: str = "",
 ) -> list[Step]:
     """All steps of one container; the arguments are those of `mounting.container_steps`. Raises MountFailure."""
     plan = _Plan(str(root.folder / "root"), root.image.view())
     steps = [*mounting.private_steps(), root.mount()]
     for folder in ("/proc", "/sys", "/dev", "/etc"):
         steps += plan.make(folder, folder=True)
-    steps += plan.system(own_processes=own_processes, privileged=privileged, shared_memory=shared_memory)
+    steps += plan.system(
+        own_processes=own_processes, privileged=privileged, shared_memory=shared_memory, console=console
+    )
     done: list[tuple[str, Mount]] = []
     for entry in sorted(mounts, key=lambda one: PurePosixPath(one.target).parts):
         target = plan.resolve(entry.target)
@@ -120,7 +123,7 @@ class _Plan:
             steps.append(launching.directory(last) if folder else launching.empty_file(last))
         return steps
 
-    def system(self, *, own_processes: bool, privileged: bool, shared_memory: Path | None) -> list[Step]:
+    def system(self, *, own_processes: bool, privileged: bool, shared_memory: Path | None, console: str) -> list[Step]:
         """/proc, /sys and /dev."""
         flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
         steps = [launching.bind("/proc", self.inside("/proc"))]
@@ -131,7 +134,7 @@ class _Plan:
         if privileged:
             return [*steps, launching.bind("/dev", self.inside("/dev"))]
         steps.append(launching.read_only(self.inside("/sys"), tree=True))
-        steps += mounting.devices(self.inside("/dev"), shared_memory)
+        steps += mounting.devices(self.inside("/dev"), shared_memory, console)
         for path in _READ_ONLY:
             steps.append(launching.bind(self.inside(path), self.inside(path), optional=True))
             steps.append(launching.optional(launching.read_only(self.inside(path))))

@@ -78,6 +78,8 @@ class SandboxConfig:
     sysctls: tuple[tuple[str, str], ...] = ()
     """Name (dots or slashes) and value, to be set for the sandbox."""
     memory_directories: tuple[MemoryDirectory, ...] = ()
+    supplemental_groups: tuple[int, ...] = ()
+    """Those that its containers' processes are to have."""
     cgroup: str = ""
     """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
 

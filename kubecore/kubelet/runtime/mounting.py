@@ -67,13 +67,14 @@ def container_steps(
     own_devices: bool,
     also: str = "",
     read_only_root: bool = False,
+    console: str = "",
 ) -> list[Step]:
     """All steps of one container.
 
     `scratch`: an empty folder of the host to build mimics on. `shared_memory`: the host's path of the pod's /dev/shm.
     `own_processes`: the container has its own pid namespace, so /proc must show it. `own_devices`: give it a small /dev
-    instead of the host's. `also`: a folder (the working directory) that must exist, too. `read_only_root`: everything
-    but what is mounted here.
+    instead of the host's, with `console`, the path of a terminal, as its console. `also`: a folder (the working
+    directory) that must exist, too. `read_only_root`: everything but what is mounted here.
     """
     plan = _Plan(scratch)
     volumes = [replace(entry, target=_resolve(entry.target)) for entry in mounts]
@@ -93,7 +94,7 @@ def container_steps(
         # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
         steps.append(launching.mount("proc", plan.inside("/proc"), filesystem="proc", flags=flags, optional=True))
     if own_devices:
-        steps += plan.devices(shared_memory)
+        steps += plan.devices(shared_memory, console)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
         steps.append(bind_entry(entry, plan.inside(entry.target)))
@@ -132,8 +133,9 @@ def _resolve(path: str) -> str:
     return os.path.realpath(path)
 
 
-def devices(where: str, shared_memory: Path | None) -> list[Step]:
-    """A small /dev (the OCI runtime specification's default devices): nodes are the host's, terminals are private."""
+def devices(where: str, shared_memory: Path | None, console: str = "") -> list[Step]:
+    """A small /dev (the OCI runtime specification's default devices): nodes are the host's, terminals are private.
+    `console`: the terminal of the container's process, on the host."""
     flags = launching.MS_NOSUID
     steps = [launching.mount("tmpfs", where, filesystem="tmpfs", flags=flags, data="mode=755,size=65536k")]
     for name in _DEVICES:
@@ -155,6 +157,8 @@ def devices(where: str, shared_memory: Path | None) -> list[Step]:
     ]
     if shared_memory is not None:
         steps.append(launching.bind(str(shared_memory), f"{where}/shm"))
+    if console:  # by which the process finds the name of its terminal
+        steps += [launching.empty_file(f"{where}/console"), launching.bind(console, f"{where}/console", optional=True)]
     return steps
 
 
@@ -214,14 +218,14 @@ class _Plan:
             steps.append(launching.read_only(self._new_root, tree=True))
         return steps
 
-    def devices(self, shared_memory: Path | None) -> list[Step]:
+    def devices(self, shared_memory: Path | None, console: str) -> list[Step]:
         """A small /dev. What it is made of is the host's own, which it must not cover before it is finished."""
         if self._new_root:
-            return devices(self.inside("/dev"), shared_memory)
+            return devices(self.inside("/dev"), shared_memory, console)
         scratch = str(self.scratch)
         steps = [] if self._missing else [launching.mount("tmpfs", scratch, filesystem="tmpfs", data="mode=755")]
         made = f"{scratch}/dev"
-        return [*steps, launching.directory(made), *devices(made, shared_memory), launching.bind(made, "/dev")]
+        return [*steps, launching.directory(made), *devices(made, shared_memory, console), launching.bind(made, "/dev")]
 
     def make_within_volume(self, target: str) -> list[Step]:
         """Make a mount point that lies inside something mounted before, seen through that mount, as runc does."""

@@ -131,3 +131,16 @@ async def test_what_is_read_only_below_is_so_with_the_mounts_in_it(isolated: Nod
     sandbox, _ = await isolated.sandbox()
     mounts = (Mount(outer, "/no/such", read_only=True, read_only_below=True), Mount(inner, "/no/such/place"))
     assert "Read-only" in await isolated.output(sandbox, "touch /no/such/place/made", mounts=mounts)
+
+
+@pytest.mark.usefixtures("on_host")
+async def test_the_terminal_of_a_container_has_a_name_in_it(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    assert await isolated.output(sandbox, "tty", tty=True) == "/dev/console"
+
+
+async def test_groups_that_a_user_namespace_cannot_give_are_told(isolated: Node) -> None:
+    status = await isolated.run_sandbox(supplemental_groups=(2000, 3000))
+    text = "processes do not have the supplemental groups 2000, 3000: without root none can be given to them"
+    told = isolated.isolation.user_namespace
+    assert status.notes == ((text,) if told else ())
