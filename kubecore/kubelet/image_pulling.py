@@ -42,7 +42,7 @@ class ImagePuller:
     """`lookup` finds the Secrets that pods name."""
 
     def __init__(self, store: ImageStore, registries: Registries, clock: Clock, lookup: Lookup) -> None:
-        self._store = store
+        self.store = store
         self._registries = registries
         self._clock = clock
         self._lookup = lookup
@@ -72,7 +72,7 @@ class ImagePuller:
         known = self._attempts.get((meta.uid(pod), text))
         if known is not None and known.task is not None:
             return self._pulled(pod, text, reference, tell, wake)
-        found = self._store.find(text)
+        found = self.store.find(text)
         if found is not None and policy != "Always":
             tell(
                 "Normal",
@@ -130,7 +130,7 @@ class ImagePuller:
             # An HTTP client takes its time to be loaded, and many clusters never pull.
             from kubecore.images import registry
 
-            work = registry.pull(reference, self._store, self._registries, known)
+            work = registry.pull(reference, self.store, self._registries, known)
             running = self._running[key] = asyncio.create_task(work, name=f"kubelet pull {reference}")
             running.add_done_callback(lambda _: self._running.pop(key, None))
         return running

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kubecore.api import meta
@@ -11,13 +13,17 @@ from kubecore.kubelet.name_files import LongName, kernel_hostname, resolv_conf, 
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
 from kubecore.kubelet.sysctls import pod_sysctls
+from kubecore.kubelet.volumes.images import image_directories
 
 Object = dict[str, Any]
 
 
-def prepare_sandbox(pod: Object, services: NodeServices) -> SandboxConfig:
-    """Makes what a runtime needs for it: files and the pod's cgroup. Raises RuntimeFailure."""
+def prepare_sandbox(pod: Object, services: NodeServices, wake: Callable[[], None]) -> SandboxConfig:
+    """Makes what a runtime needs for it: files, the pod's cgroup, images of volumes. Raises RuntimeFailure, and
+    StillPulling, after which `wake` is called."""
     spec, uid = pod["spec"], meta.uid(pod)
+    tell = partial(services.recorder.event, pod)
+    shown = image_directories(pod, services.volumes.folder(uid), services.puller, tell, wake)
     directory = services.pod_directory(uid)
     hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
     write_in_place(resolver, resolv_conf(pod, services.naming))
@@ -42,6 +48,7 @@ def prepare_sandbox(pod: Object, services: NodeServices) -> SandboxConfig:
         sysctls=pod_sysctls(pod),
         supplemental_groups=supplemental_groups(pod),
         memory_directories=services.volumes.memory_directories(pod),
+        image_directories=shown,
         cgroup=make_cgroup(pod, services),
     )
 

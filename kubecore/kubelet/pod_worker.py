@@ -31,6 +31,7 @@ from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, Runtime
 from kubecore.kubelet.stats import RunningContainer, RunningPod
 from kubecore.kubelet.status import PodFacts, build_status, refused_status
 from kubecore.kubelet.status_writer import StatusWriter
+from kubecore.kubelet.volumes.images import StillPulling
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
 from kubecore.kubelet.volumes.sources import VolumeSurroundings
 
@@ -177,6 +178,8 @@ class PodWorker:
             self._note_waiting(error)
             await self._publish()
             self._retry()
+        except StillPulling:
+            await self._publish()
         except (StatusError, OSError) as error:
             log.warning("pod %s: %s", meta.key(self.pod), error)
             self._retry()
@@ -314,7 +317,7 @@ class PodWorker:
         await self._drop_lost_sandbox()
         if self._place is None:
             runtime = await self._services.runtime_for(self.pod)
-            sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services))
+            sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services, self.wake))
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
             ips = sandbox.ips or self._services.facts.host_ips
@@ -447,7 +450,8 @@ class PodWorker:
     async def _terminate(self) -> None:
         self._cancel_timers()
         self._operations.pod = self.pod
-        await self._publish_quietly()
+        if any(record.state == "running" for record in self._records.values()):
+            await self._publish()
         await self._stop_containers(self._grace())
         place = self._place
         if place is not None:
@@ -458,10 +462,6 @@ class PodWorker:
         self._ended = True
         await self._clean_up()
         await self._delete_from_api()
-
-    async def _publish_quietly(self) -> None:
-        if any(record.state == "running" for record in self._records.values()):
-            await self._publish()
 
     async def _clean_up(self) -> None:
         """Volumes first: a service account token must not outlive its pod."""

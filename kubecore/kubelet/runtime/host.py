@@ -104,11 +104,14 @@ class HostRuntime:
         own_network = self._network.mode == "netns" and not config.host_network
         shared_memory = None if config.host_ipc else config.directory / "shm"
         namespaces = Namespaces()
+        held: list[int] = []
         try:
+            held += (ImageStore(one.store).hold(one.image) for one in config.image_directories)
             namespaces = self._make_namespaces(config, own_network, shared_memory)
             first = self._start_first(config, namespaces)
         except (OSError, launching.ExecFailure) as error:
             namespaces.close()
+            close_all(*held)
             raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {_text(error)}") from error
         ips: tuple[str, ...] = ()
         if not config.host_network:
@@ -118,11 +121,12 @@ class HostRuntime:
             except NetworkError as error:
                 await _end_first(first)
                 namespaces.close()
+                close_all(*held)
                 message = f"failed to set up pod network: {error}"
                 raise RuntimeFailure("FailedCreatePodSandBox", message) from error
         sandbox_id = secrets.token_hex(32)
         status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=tuple(self._notes(config, own_network)))
-        self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first)
+        self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first, held=tuple(held))
         return status
 
     def _notes(self, config: SandboxConfig, own_network: bool) -> Iterator[str]:
@@ -137,6 +141,8 @@ class HostRuntime:
         if config.supplemental_groups and self.isolation.user_namespace:
             groups = ", ".join(map(str, config.supplemental_groups))
             yield f"processes do not have the supplemental groups {groups}: without root none can be given to them"
+        if config.image_directories and not self.isolation.namespaces:
+            yield "volumes of type image are empty: nothing can be mounted"
         unset = [name for name, _ in config.sysctls if not self._is_own(name, config, own_network)]
         if unset:
             yield f"sysctls are not set, since the pod has no namespace of its own for them: {', '.join(unset)}"
@@ -160,7 +166,9 @@ class HostRuntime:
             shared_memory.mkdir(mode=0o1777, exist_ok=True)
             directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES))
         sysctls = [one for one in config.sysctls if self._is_own(one[0], config, own_network)]
-        steps = mounting.sandbox_steps(directories, sysctls)
+        steps = mounting.sandbox_steps(
+            directories, sysctls, config.image_directories, in_user_namespace=self.isolation.user_namespace
+        )
         return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
 
     def _start_first(self, config: SandboxConfig, namespaces: Namespaces) -> launching.Process | None:
@@ -182,6 +190,7 @@ class HostRuntime:
         await asyncio.gather(*(self.stop_container(container_id, 0) for container_id in running))
         await _end_first(sandbox.first)
         sandbox.namespaces.close()
+        close_all(*sandbox.held)
         self._network.detach(sandbox.config.uid)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:

@@ -46,6 +46,8 @@ class Sandbox:
     shared_memory: Path | None
     first: launching.Process | None = None
     stopped: bool = False
+    held: tuple[int, ...] = ()
+    """Descriptors that keep the images of its volumes in their store."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,17 @@ class MemoryDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageDirectory:
+    """A directory of the host on which the sandbox's containers see an image, read-only. `layers`: their folders, the
+    uppermost first. `image`: its digest in the store at `store`."""
+
+    path: Path
+    store: Path
+    image: str
+    layers: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """One pod's surroundings.
 
@@ -78,6 +89,7 @@ class SandboxConfig:
     sysctls: tuple[tuple[str, str], ...] = ()
     """Name (dots or slashes) and value, to be set for the sandbox."""
     memory_directories: tuple[MemoryDirectory, ...] = ()
+    image_directories: tuple[ImageDirectory, ...] = ()
     supplemental_groups: tuple[int, ...] = ()
     """Those that its containers' processes are to have."""
     cgroup: str = ""

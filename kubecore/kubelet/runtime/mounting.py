@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from kubecore.kubelet.runtime import launching
-from kubecore.kubelet.runtime.interface import MemoryDirectory, Mount
+from kubecore.kubelet.runtime.interface import ImageDirectory, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.launching import Step
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -39,14 +39,26 @@ def private_steps() -> list[Step]:
     return [launching.mount("", "/", flags=launching.MS_SLAVE | launching.MS_RECURSIVE)]
 
 
-def sandbox_steps(directories: Sequence[MemoryDirectory], sysctls: Sequence[tuple[str, str]] = ()) -> list[Step]:
-    """The pod's own mount namespace: tmpfs on its in-memory volumes, seen by all its containers, never by the host; and
-    what is set for its other namespaces."""
+def sandbox_steps(
+    directories: Sequence[MemoryDirectory],
+    sysctls: Sequence[tuple[str, str]] = (),
+    images: Sequence[ImageDirectory] = (),
+    *,
+    in_user_namespace: bool = False,
+) -> list[Step]:
+    """The pod's own mount namespace: tmpfs on its in-memory volumes, and images on others, seen by all its containers,
+    never by the host; and what is set for its other namespaces."""
     steps = private_steps()
     for one in directories:
         data = "mode=1777" if one.size is None else f"mode=1777,size={one.size}"
         flags = launching.MS_NOSUID | launching.MS_NODEV
         steps.append(launching.mount("tmpfs", str(one.path), filesystem="tmpfs", flags=flags, data=data))
+    for image in images:
+        # Two layers at least are wanted; the folder itself is empty.
+        data = f"lowerdir={':'.join(map(str, (*image.layers, image.path)))}"
+        data += ",userxattr" if in_user_namespace else ""
+        flags = launching.MS_READ_ONLY | launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
+        steps.append(launching.mount("overlay", str(image.path), filesystem="overlay", flags=flags, data=data))
     return steps + [launching.write(sysctl_file(name), value) for name, value in sysctls]
 
 

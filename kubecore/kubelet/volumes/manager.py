@@ -14,6 +14,7 @@ from typing import Any
 from kubecore.api import meta, quantity
 from kubecore.clock import Clock
 from kubecore.kubelet.runtime.interface import MemoryDirectory
+from kubecore.kubelet.volumes import images
 from kubecore.kubelet.volumes.atomic import write_atomically
 from kubecore.kubelet.volumes.claims import CLAIMED, ClaimError, claimed_volume
 from kubecore.kubelet.volumes.sources import (
@@ -59,7 +60,8 @@ class SetUpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Where a volume is on the host. `in_memory`: what is there is seen by the pod's containers only."""
+    """Where a volume is on the host. `in_memory`: what is there (a tmpfs, an image) is seen by the pod's containers
+    only."""
 
     path: Path
     in_memory: bool = False
@@ -73,6 +75,10 @@ class VolumeManager:
         self._pods = pods
         self._clock = clock
         self._claimed: dict[str, dict[str, Volume]] = {}
+
+    def folder(self, uid: str) -> Path:
+        """Of a pod's volumes."""
+        return self._pods / uid / "volumes"
 
     async def set_up(self, pod: Object, around: VolumeSurroundings) -> dict[str, Volume]:
         """Make all volumes, or bring them up to date; idempotent. Raises SetUpError."""
@@ -95,6 +101,10 @@ class VolumeManager:
             return Volume(_host_path(declared["hostPath"]))
         if kind in CLAIMED:
             return self._set_up_claimed(pod, declared, around)
+        if kind == "image":
+            path = self.folder(meta.uid(pod)) / images.FOLDER / declared["name"]
+            path.mkdir(parents=True, exist_ok=True)
+            return Volume(path, in_memory=True, read_only=True)
         if kind not in _FOLDERS:
             raise VolumeError(f"volumes of type {kind} are not supported on this node")
         path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS[kind] / declared["name"]

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from kubecore.images.archives import load
+from kubecore.images.store import ImageStore
 from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, make_oci_node, settled, until
-from tests.support.running_kubelet import running_kubelet
+from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.small_registry import SmallRegistry, serving
 
@@ -187,3 +189,34 @@ async def test_a_pod_runs_an_image_that_a_registry_has_for_those_who_may(tmp_pat
         (told,) = (await running.phase("taken", "Running"))["status"]["containerStatuses"]
         assert told["imageID"] == f"{registry.host}/team/app@{manifest}"
         assert told["containerID"].startswith("oci://")
+
+
+@pytest.mark.parametrize("runtime", ["host", "oci"])
+async def test_a_volume_shows_what_an_image_holds_and_cannot_be_written(tmp_path: Path, runtime: str) -> None:
+    layers = [
+        Layer({"data/said": b"below\n", "data/gone": b""}),
+        Layer({"data/said": b"above\n", "data/.wh.gone": b""}),
+    ]
+    data = SmallImage(layers, {}, ["data:1"])
+    async with running_kubelet(tmp_path, runtime=runtime) as running:
+        if running.kubelet.image_lack:
+            pytest.skip(running.kubelet.image_lack)
+        store = ImageStore(tmp_path / "root/images")
+        load(data.docker_archive(tmp_path / "data.tar"), store)
+        load(
+            SmallImage([programs(("sh", "cat", "ls", "touch"))], {}, ["app:1"]).docker_archive(tmp_path / "app.tar"),
+            store,
+        )
+        script = "cat /shown/data/said /part/said; ls /shown/data; touch /shown/new 2>/dev/null || echo refused"
+        mounts = [{"name": "image", "mountPath": "/shown"}, {"name": "image", "mountPath": "/part", "subPath": "data"}]
+        container = shell(script, image="app:1", imagePullPolicy="Never", volumeMounts=mounts)
+        volumes = [{"name": "image", "image": {"reference": "data:1", "pullPolicy": "Never"}}]
+        running.pod("reads", container, volumes=volumes)
+        missing = [{"name": "image", "image": {"reference": "nowhere:1", "pullPolicy": "Never"}}]
+        running.pod("waits", container, volumes=missing)
+        await running.phase("reads", "Succeeded")
+        said = (await running.get("/containerLogs/default/reads/main"))[1].splitlines()
+        assert (said[:3], said[-1]) == (["above", "above", "said"], "refused")
+        waiting = await running.until("waits", lambda pod: bool(pod["status"].get("containerStatuses")))
+        (told,) = waiting["status"]["containerStatuses"]
+        assert told["state"]["waiting"]["reason"] == "ErrImageNeverPull"
