@@ -289,7 +289,9 @@ class Kubelet:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await server.close()
         runtimes = set(self._runtimes.values())
-        await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
+        with suppress(TimeoutError):  # of a runtime that does not answer
+            async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
+                await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
         for runtime in runtimes:
             await runtime.close()
         self._cgroups.close()

@@ -87,7 +87,7 @@ def make_runtimes(
             pods_through_node=config.pods_through_node,
             lonely_seconds=config.keeper.lonely_seconds,
         )
-        link = KeeperLink(settings, book)
+        link = KeeperLink(settings, book, clock)
         host = KeptRuntime("host", link, clock, book)
         oci = KeptRuntime("oci", link, clock, book, images=images)
     by_handler: dict[str, Runtime] = {}

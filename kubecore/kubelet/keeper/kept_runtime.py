@@ -67,6 +67,14 @@ class KeptRuntime:
     def subscribe(self, listener: ExitListener) -> None:
         self._listeners.append(listener)
 
+    async def _call_if_there(self, method: str, *arguments: Any) -> None:
+        """For what is no error where the keeper ends meanwhile: it has happened with that."""
+        try:
+            await self._call(method, *arguments)
+        except RuntimeFailure:
+            if self.link.connected:
+                raise
+
     async def _call(self, method: str, *arguments: Any) -> Any:
         return await self.link.call(self.name, method, *arguments)
 
@@ -112,13 +120,13 @@ class KeptRuntime:
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
         status = self._sandboxes.get(sandbox_id)
         if status is not None and status.running:
-            await self._call("stop_pod_sandbox", sandbox_id)
+            await self._call_if_there("stop_pod_sandbox", sandbox_id)
             if sandbox_id in self._sandboxes:
                 self._sandboxes[sandbox_id] = replace(status, running=False)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
         if sandbox_id in self._sandboxes:
-            await self._call("remove_pod_sandbox", sandbox_id)
+            await self._call_if_there("remove_pod_sandbox", sandbox_id)
             self._sandboxes.pop(sandbox_id, None)
         for container in [one for one in self._containers.values() if one.sandbox_id == sandbox_id]:
             del self._containers[container.id]
@@ -141,20 +149,21 @@ class KeptRuntime:
 
     async def start_container(self, container_id: str) -> None:
         status: ContainerStatus = await self._call("start_container", container_id)
-        if self._containers[container_id].state is ContainerState.CREATED:
+        known = self._containers.get(container_id)
+        if known is not None and known.state is ContainerState.CREATED:  # not that it has ended
             self._note(status)
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         status = self._containers.get(container_id)
         if status is not None and status.state is ContainerState.RUNNING and self.link.connected:
-            await self._call("stop_container", container_id, grace_seconds)
+            await self._call_if_there("stop_container", container_id, grace_seconds)
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         await self._call("update_container_limits", container_id, limits)
 
     async def remove_container(self, container_id: str) -> None:
         if container_id in self._containers and self.link.connected:
-            await self._call("remove_container", container_id)
+            await self._call_if_there("remove_container", container_id)
         self._containers.pop(container_id, None)
 
     def container_status(self, container_id: str) -> ContainerStatus:

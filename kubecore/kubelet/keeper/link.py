@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import logging
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import kubecore
+from kubecore.clock import Clock
 from kubecore.kubelet.keeper import messages, place
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Method, Said
@@ -24,6 +27,9 @@ from kubecore.kubelet.runtime.processes import Ended, close_all
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 4.0
+"""More than pods get at a kubelet's end, and less than a kubelet gets for its own."""
+_CREDENTIALS = struct.Struct("=iII")
 _GONE = "the keeper of this node's containers has ended"
 
 
@@ -34,12 +40,19 @@ class KeeperLink:
     `on_lost`: called when the keeper has ended, and with it all its containers.
     """
 
-    def __init__(self, settings: KeeperSettings, book: LogBook) -> None:
+    def __init__(
+        self, settings: KeeperSettings, book: LogBook, clock: Clock, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """`patience_seconds`: what a keeper that is to end gets for it."""
+        self._clock = clock
+        self._patience_seconds = patience_seconds
         self.settings = settings
         self.listeners: dict[str, Callable[[ContainerStatus, bool], None]] = {}
         self.on_lost: list[Callable[[], None]] = []
         self._book = book
         self._channel: Channel | None = None
+        self.pid = -1
+        """Of the keeper that it is or was connected to."""
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -51,11 +64,6 @@ class KeeperLink:
     @property
     def connected(self) -> bool:
         return self._channel is not None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the keeper that this kubelet has started."""
-        return self._process.pid if self._process is not None else None
 
     # ---- finding and starting
 
@@ -98,6 +106,11 @@ class KeeperLink:
 
     def _connect(self, connection: socket.socket) -> None:
         self._closed.clear()
+        if self._process is None:
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            self.pid = _CREDENTIALS.unpack(peer)[0]
+        else:
+            self.pid = self._process.pid
         self._channel = Channel(connection, self._received, self._disconnected)
         self._book.on_followed = self._followed
 
@@ -138,7 +151,13 @@ class KeeperLink:
         if self._channel is not None:
             self._ending = True
             self.tell("end")
-            await self._closed.wait()
+            try:
+                async with self._clock.timeout(self._patience_seconds):
+                    await self._closed.wait()
+            except TimeoutError:
+                log.error("the keeper of containers does not end: it is killed, and they with it")
+                os.kill(self.pid, signal.SIGKILL)
+                await self._closed.wait()
             self._ending = False
         await self._reap()
 

@@ -134,7 +134,7 @@ async def make_kept_node(root: Path, network: LoopbackNetwork, pods: str) -> Nod
         pods_through_node=False,
     )
     book = LogBook()
-    runtime = KeptRuntime("host", LinkInProcess(settings, book), RealClock(), book)
+    runtime = KeptRuntime("host", LinkInProcess(settings, book, RealClock()), RealClock(), book)
     runtime.root_by_default = probe_isolation().root_by_default
     return await started(runtime, network, root)
 

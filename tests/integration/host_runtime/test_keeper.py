@@ -44,10 +44,11 @@ class Kubelets:
     def __init__(self, root: Path) -> None:
         self.settings = settings(root)
         self.links: list[KeeperLink] = []
+        self.patience_seconds = 60.0
 
     async def one(self) -> Node:
         book = LogBook()
-        link = KeeperLink(self.settings, book)
+        link = KeeperLink(self.settings, book, RealClock(), patience_seconds=self.patience_seconds)
         self.links.append(link)
         runtime = KeptRuntime("host", link, RealClock(), book)
         holdings = await link.find()
@@ -63,7 +64,7 @@ class Kubelets:
 async def kubelets(tmp_path: Path) -> AsyncIterator[Kubelets]:
     found = Kubelets(tmp_path)
     yield found
-    link = KeeperLink(found.settings, LogBook())
+    link = KeeperLink(found.settings, LogBook(), RealClock())
     await link.find()
     await link.end()
     for one in found.links:
@@ -159,7 +160,6 @@ async def test_when_it_is_killed_its_containers_are_told_to_have_ended_and_anoth
     marker = f"5{os.getpid()}4"
     container = await run(node, f"trap exit TERM; sleep {marker} & wait")
     link = kubelets.links[0]
-    assert link.pid is not None
     os.kill(link.pid, signal.SIGKILL)
     status = await node.end()
     assert (status.id, status.exit_code, status.reason) == (container, 137, LOST)
@@ -168,3 +168,14 @@ async def test_when_it_is_killed_its_containers_are_told_to_have_ended_and_anoth
     sandbox, _ = await node.sandbox()
     await node.start(sandbox, "/bin/sh", "-c", "exit 4")
     assert (await asyncio.wait_for(node.ends.get(), 60)).exit_code == 4
+
+
+async def test_one_that_does_not_end_is_killed_and_its_containers_with_it(kubelets: Kubelets) -> None:
+    kubelets.patience_seconds = 0.05
+    node = await kubelets.one()
+    marker = f"5{os.getpid()}5"
+    await run(node, f"exec sleep {marker}")
+    os.kill(kubelets.links[0].pid, signal.SIGSTOP)
+    await node.runtime.close()
+    await until(lambda: processes(marker) == [])
+    assert not place.is_kept(node.root)
