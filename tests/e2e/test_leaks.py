@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * PODS)]
 
 IMAGE = "docker.io/library/leaks:1"
 SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+# What was ready stays so, however little of the machine the pods get.
+PATIENT = {"periodSeconds": 2, "timeoutSeconds": 60, "failureThreshold": 1000}
 CLASS = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "oci"}, "handler": "oci"}
 
 
@@ -44,7 +46,7 @@ def pod(number: int) -> dict[str, Any]:
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", script],
         "volumeMounts": mounts,
-        "readinessProbe": {"exec": {"command": ["/bin/sh", "-c", "test -e /part/file"]}, "periodSeconds": 1},
+        "readinessProbe": {**PATIENT, "exec": {"command": ["/bin/sh", "-c", "test -e /part/file"]}},
     }
     brief = {"name": "brief", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", "exit 0"]}
     spec = {
