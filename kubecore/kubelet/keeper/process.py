@@ -69,7 +69,9 @@ class Keeper:
         finally:
             watch.close()
             loop.remove_reader(place.listener.fileno())
-            await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
+            with suppress(TimeoutError):
+                async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
+                    await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
             for runtime in runtimes.values():
                 await runtime.close()
             if self._service is None:

@@ -363,6 +363,8 @@ class HostRuntime:
                 await container.ended.wait()
             finally:
                 timer.cancel()
+                if container.kill_timer_at == deadline:  # given up: a later call has a timer of its own
+                    container.kill_timer_at = float("inf")
             return
         await container.ended.wait()
 

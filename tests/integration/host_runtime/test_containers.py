@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -45,6 +46,19 @@ async def test_a_killed_process_reports_the_signal(node: Node) -> None:
     await node.runtime.stop_container(container, 0)
     status = await node.end()
     assert (status.exit_code, status.signal) == (137, 9)
+
+
+async def test_a_stop_that_was_given_up_does_not_keep_a_later_one_from_killing(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    log = node.root / "deaf.log"
+    container = await node.start(sandbox, "sh", "-c", "trap '' TERM; echo ready; sleep 1000", log_path=log)
+    await until(lambda: b"ready" in log.read_bytes())
+    first = asyncio.create_task(node.runtime.stop_container(container, 1000))
+    await asyncio.wait([first], timeout=0.05)
+    first.cancel()
+    await asyncio.wait([first])
+    await node.runtime.stop_container(container, 0.1)
+    assert (await node.end()).signal == 9
 
 
 async def test_a_process_that_handles_sigterm_ends_in_its_own_way(node: Node) -> None:
