@@ -216,6 +216,32 @@ async def test_a_great_number_of_small_things_is_judged(
         assert len(answer.body) < 4 * MOST_TEXT
 
 
+FINALIZERS = [f"a.example/{number}" for number in range(40_000)]
+
+
+@pytest.mark.parametrize(
+    ("media", "metadata"),
+    [
+        (STRATEGIC, {"$setElementOrder/finalizers": FINALIZERS, "finalizers": FINALIZERS}),
+        (STRATEGIC, {"$deleteFromPrimitiveList/finalizers": FINALIZERS[::-1]}),
+        (STRATEGIC, {"annotations": dict.fromkeys(FINALIZERS)}),
+        (STRATEGIC, {f"$setElementOrder/{number}": [] for number in range(40_000)}),
+        (MERGE, {"annotations": dict.fromkeys(FINALIZERS)}),
+    ],
+    ids=["order", "delete", "nulls", "directives", "merge"],
+)
+async def test_a_patch_of_a_great_number_of_small_things_is_carried_out(
+    http: Http, api: Api, media: str, metadata: JSON
+) -> None:
+    """Likewise; one was found to keep the server so busy that it lost its leases and ended."""
+    annotations = dict.fromkeys(FINALIZERS[:15_000], "")
+    await api.create(MAPS, {"metadata": {"name": "a", "finalizers": FINALIZERS, "annotations": annotations}})
+    answer = await http.call(
+        "PATCH", f"{api.path(MAPS, 'a')}?dryRun=All", {"metadata": metadata}, {"Content-Type": media}
+    )
+    assert answer.status == 200, answer.body[:1000]
+
+
 def token(**fields: object) -> str:
     made = json.dumps({"v": "meta.k8s.io/v1", "rv": 1, "start": "a", **fields}).encode()
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()

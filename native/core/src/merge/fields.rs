@@ -132,12 +132,16 @@ impl FieldSet {
             self.children.clone_from(&other.children);
             return;
         }
+        let mut missing = Vec::new();
         for (element, child) in &other.children {
             match self.position(element) {
                 Ok(at) => self.children[at].1.union(child),
-                Err(at) => self.children.insert(at, (element.clone(), child.clone())),
+                Err(_) => missing.push((element.clone(), child.clone())),
             }
         }
+        // All at once, here and below: to put one in or take one out moves those behind it.
+        self.children.extend(missing);
+        self.sort();
     }
 
     /// Takes the paths of `other` out.
@@ -148,11 +152,9 @@ impl FieldSet {
         for (element, child) in &other.children {
             if let Ok(at) = self.position(element) {
                 self.children[at].1.subtract(child);
-                if self.children[at].1.is_empty() {
-                    self.children.remove(at);
-                }
             }
         }
+        self.children.retain(|(_, child)| !child.is_empty());
     }
 
     /// Takes the paths of `other` out together with everything below them.
@@ -164,11 +166,9 @@ impl FieldSet {
         for (element, child) in &other.children {
             if let Ok(at) = self.position(element) {
                 self.children[at].1.subtract_recursively(child);
-                if self.children[at].1.is_empty() {
-                    self.children.remove(at);
-                }
             }
         }
+        self.children.retain(|(_, child)| !child.is_empty());
     }
 
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {

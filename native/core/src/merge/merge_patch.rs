@@ -1,5 +1,7 @@
 //! JSON merge patch (RFC 7386).
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 /// What is no object takes the place of the target.
@@ -12,12 +14,17 @@ pub(crate) fn apply(target: &mut Value, patch: Value) {
         *target = Value::Object(Map::new());
     }
     let Value::Object(members) = target else { return };
+    // All at once: to take one member out moves those behind it.
+    let mut gone = HashSet::new();
     for (name, change) in changes {
         if change.is_null() {
-            members.shift_remove(&name);
+            gone.insert(name);
         } else {
             apply(members.entry(name).or_insert(Value::Null), change);
         }
+    }
+    if !gone.is_empty() {
+        members.retain(|name, _| !gone.contains(name));
     }
 }
 

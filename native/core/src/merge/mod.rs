@@ -5,6 +5,7 @@ mod configure;
 mod conflict;
 mod fields;
 mod json_patch;
+mod lists;
 mod merge_patch;
 mod ownership;
 mod patch;

@@ -4,8 +4,11 @@
 //! element, `$retainKeys` names the keys of a map that stay, `$setElementOrder/<list>` orders a merged list,
 //! `$deleteFromPrimitiveList/<list>` removes scalars from one.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
+use super::lists::{KeyedList, ordered, remove_all, union};
 use super::{PatchFailure, refusing};
 use crate::schema::{Schemas, Shape, Type};
 
@@ -68,9 +71,20 @@ impl Merger<'_> {
         if let Some(retained) = patch.shift_remove(RETAIN_KEYS) {
             retain_keys(target, &patch, &retained)?;
         }
-        self.list_directives(ty, target, &mut patch)?;
+        let done = self.list_directives(ty, target, &mut patch)?;
+        let mut gone = HashSet::new();
         for (name, change) in patch {
-            self.member(ty, target, name, change)?;
+            if done.contains(&name) {
+                continue;
+            }
+            if change.is_null() {
+                gone.insert(name);
+            } else {
+                self.member(ty, target, name, change)?;
+            }
+        }
+        if !gone.is_empty() {
+            target.retain(|name, _| !gone.contains(name));
         }
         Ok(())
     }
@@ -82,10 +96,6 @@ impl Merger<'_> {
         name: String,
         change: Value,
     ) -> Result<(), PatchFailure> {
-        if change.is_null() {
-            target.shift_remove(&name);
-            return Ok(());
-        }
         let inner = self.member_type(ty, &name);
         match change {
             Value::Object(changes) => {
@@ -118,35 +128,42 @@ impl Merger<'_> {
         Ok(())
     }
 
-    /// Directives about lists stand beside the list; they may come without it.
+    /// Directives about lists stand beside the list; they may come without it. Returns the lists that are done.
     fn list_directives(
         &self,
         ty: &Type,
         target: &mut Object,
         patch: &mut Object,
-    ) -> Result<(), PatchFailure> {
-        let names: Vec<String> = patch.keys().filter(|name| name.starts_with('$')).cloned().collect();
-        for name in &names {
+    ) -> Result<HashSet<String>, PatchFailure> {
+        let mut done = HashSet::new();
+        let is_one = |name: &str| name.starts_with(DELETE_FROM_LIST) || name.starts_with(SET_ELEMENT_ORDER);
+        if !patch.keys().any(|name| is_one(name)) {
+            return Ok(done);
+        }
+        // All at once: to take one member out moves those behind it.
+        let (directives, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(patch).into_iter().partition(|(name, _)| is_one(name));
+        patch.extend(rest);
+        for (name, unwanted) in &directives {
             if let Some(list) = name.strip_prefix(DELETE_FROM_LIST) {
                 // Where either is no list, upstream does nothing.
-                let unwanted = patch.shift_remove(name);
-                if let (Some(Value::Array(unwanted)), Some(Value::Array(elements))) =
+                if let (Value::Array(unwanted), Some(Value::Array(elements))) =
                     (unwanted, target.get_mut(list))
                 {
-                    refusing::check_alike(elements, &unwanted)?;
-                    elements.retain(|element| !unwanted.contains(element));
+                    refusing::check_alike(elements, unwanted)?;
+                    remove_all(elements, unwanted);
                 }
             }
         }
-        for name in names {
+        for (name, order) in directives {
             let Some(list) = name.strip_prefix(SET_ELEMENT_ORDER) else { continue };
-            let order = match patch.shift_remove(&name).unwrap_or_default() {
+            let order = match order {
                 Value::Array(order) => order,
                 other => return Err(refusing::no_list(&other)),
             };
             let inner = self.member_type(ty, list);
             let key = inner.patch_merge_key.as_deref();
-            let changes = patch.shift_remove(list);
+            let changes = patch.get_mut(list).map(Value::take);
             match &changes {
                 Some(Value::Array(changes)) => check_order(changes, &order, key)?,
                 Some(other) => return Err(refusing::no_list(other)),
@@ -154,6 +171,7 @@ impl Merger<'_> {
             }
             let before = target.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
             if let Some(changes) = changes {
+                done.insert(list.to_owned());
                 self.member(ty, target, list.to_owned(), changes)?;
             }
             if let Some(Value::Array(elements)) = target.get_mut(list) {
@@ -161,7 +179,7 @@ impl Merger<'_> {
                 *elements = ordered(merged, &before, &order, key);
             }
         }
-        Ok(())
+        Ok(done)
     }
 
     fn list(&self, ty: &Type, before: Vec<Value>, changes: Vec<Value>) -> Result<Vec<Value>, PatchFailure> {
@@ -178,7 +196,7 @@ impl Merger<'_> {
             changes.iter().filter(|change| change.get(PATCH).is_none()).cloned().collect();
         let merged = match key {
             Some(key) => self.keyed_list(item, key, before.clone(), changes)?,
-            None => scalar_list(before.clone(), changes),
+            None => union(before.clone(), changes),
         };
         // What is new comes first, as in Kubernetes: the patch's order counts before that of the list.
         Ok(ordered(merged, &before, &order, key))
@@ -188,7 +206,7 @@ impl Merger<'_> {
         &self,
         item: &Type,
         key: &str,
-        mut merged: Vec<Value>,
+        before: Vec<Value>,
         changes: Vec<Value>,
     ) -> Result<Vec<Value>, PatchFailure> {
         if changes.iter().any(|change| change[PATCH] == "replace") {
@@ -196,6 +214,7 @@ impl Merger<'_> {
             let left = changes.into_iter().filter(|change| change.get(PATCH).is_none());
             return left.map(|change| self.fresh(item, change)).collect();
         }
+        let mut merged = KeyedList::new(key, before);
         for change in changes {
             let Some(identity) = change.get(key).cloned() else {
                 let shown = refusing::go_text(&change);
@@ -204,18 +223,17 @@ impl Merger<'_> {
                 )));
             };
             if change[PATCH] == "delete" {
-                merged.retain(|element| element.get(key) != Some(&identity));
+                merged.remove(&identity);
                 continue;
             }
-            let found = merged.iter().position(|element| element.get(key) == Some(&identity));
-            match (found.map(|at| &mut merged[at]), change) {
+            match (merged.find(&identity), change) {
                 (Some(Value::Object(element)), Value::Object(changes)) => {
                     self.object(item, element, changes)?
                 }
                 (_, change) => merged.push(self.fresh(item, change)?),
             }
         }
-        Ok(merged)
+        Ok(merged.into_elements())
     }
 
     /// A value that had no counterpart: its directives are carried out on nothing and so vanish.
@@ -246,23 +264,13 @@ fn retain_keys(target: &mut Object, patch: &Object, retained: &Value) -> Result<
     let Some(names) = retained.as_array() else {
         return Err(PatchFailure::bad_request("invalid patch format of retainKeys"));
     };
-    let kept = |name: &str| names.iter().any(|kept| kept == name);
+    let names: HashSet<&str> = names.iter().filter_map(Value::as_str).collect();
+    let kept = |name: &str| names.contains(name);
     if patch.keys().any(|name| !name.starts_with('$') && !patch[name].is_null() && !kept(name)) {
         return Err(PatchFailure::bad_request("invalid patch format of retainKeys"));
     }
     target.retain(|name, _| kept(name));
     Ok(())
-}
-
-/// A merged list of scalars has every element once, old ones first.
-fn scalar_list(before: Vec<Value>, changes: Vec<Value>) -> Vec<Value> {
-    let mut merged: Vec<Value> = Vec::with_capacity(before.len() + changes.len());
-    for element in before.into_iter().chain(changes) {
-        if !merged.contains(&element) {
-            merged.push(element);
-        }
-    }
-    merged
 }
 
 fn identity<'v>(element: &'v Value, key: Option<&str>) -> Option<&'v Value> {
@@ -284,25 +292,4 @@ fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<
     Err(refusing::plain(format!(
         "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
     )))
-}
-
-/// The elements named in `order` take that order. Others keep their places of `before` among them as well as they can:
-/// each goes before the first ordered element that it preceded in `before`.
-fn ordered(merged: Vec<Value>, before: &[Value], order: &[Value], key: Option<&str>) -> Vec<Value> {
-    let place = |list: &[Value], element: &Value| {
-        list.iter().position(|other| identity(other, key) == identity(element, key))
-    };
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|element| place(order, element).is_some());
-    named.sort_by_key(|element| place(order, element));
-    others.sort_by_key(|element| place(before, element).unwrap_or(usize::MAX));
-    let mut from = 0;
-    for other in others {
-        let rank = place(before, &other);
-        let follows = |element: &Value| matches!((rank, place(before, element)), (Some(a), Some(b)) if a < b);
-        let at = named[from..].iter().position(follows).map_or(named.len(), |offset| from + offset);
-        named.insert(at, other);
-        from = at + 1;
-    }
-    named
 }
