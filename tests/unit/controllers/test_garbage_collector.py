@@ -83,6 +83,15 @@ async def test_31_foreground_deletion_keeps_the_owner_until_its_dependents_are_g
     assert api.all(SETS) == [] and api.all("pods") == []
 
 
+async def test_31_foreground_deletion_does_not_wait_for_what_does_not_block(api: FakeAPI, running: Running) -> None:
+    owner = add_set(api)
+    add_pod(api, "loose", reference(owner, block=False))
+    api.change("pods", "loose", metadata={"finalizers": ["example.org/hold"]})
+    await start(running)
+    await delete(running, "web", "Foreground")
+    assert api.all(SETS) == [] and names(api.all("pods")) == ["loose"]
+
+
 async def test_31_orphan_deletion_frees_dependents(api: FakeAPI, running: Running) -> None:
     owner = add_set(api)
     add_pod(api, "a", reference(owner))

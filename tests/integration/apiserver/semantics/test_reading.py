@@ -140,6 +140,7 @@ async def test_05_an_expired_continue_is_410_with_a_fresh_inconsistent_token(res
     await server.storage.compact(await some_maps(rest, "bb"))
     answer = await rest.get(f"{MAPS}?limit=1&continue={token}")
     assert (answer.status, answer.json["reason"]) == (410, "Expired")
+    assert "use the continue token in this response to retrieve the remainder" in answer.json["message"]
     fresh = answer.json["metadata"]["continue"]
     rest_of_it = (await rest.get(f"{MAPS}?continue={fresh}")).json
     assert names(rest_of_it) == ["b", "bb", "c"]

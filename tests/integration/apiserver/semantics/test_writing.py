@@ -293,6 +293,14 @@ async def test_24_strategic_merge_obeys_its_directives(rest: Rest) -> None:
     await rest.patch(f"{DEPLOYMENTS}/a", {"metadata": {"finalizers": None}})
 
 
+async def test_24_merge_is_said_too_and_delete_empties(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a", k="1", other="1"))
+    merged = await rest.patch(f"{MAPS}/a", {"data": {"$patch": "merge", "k": "2"}}, STRATEGIC)
+    assert merged.json["data"] == {"k": "2", "other": "1"}
+    emptied = await rest.patch(f"{MAPS}/a", {"data": {"$patch": "delete"}}, STRATEGIC)
+    assert "data" not in emptied.json
+
+
 async def test_24_strategic_merge_leaves_the_kind_alone(rest: Rest) -> None:
     await rest.made(MAPS, config_map("a", k="1"))
     answer = await rest.patch(f"{MAPS}/a", {"kind": "Secret", "apiVersion": "v2", "data": {"k": "2"}}, STRATEGIC)
