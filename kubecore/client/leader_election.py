@@ -127,7 +127,16 @@ class LeaderElection:
                     while not await self._try():
                         await self._clock.sleep(self._times.retry_period)
             except TimeoutError:
-                raise LeadershipLost from None
+                if not await self._still_leads():
+                    raise LeadershipLost from None
+
+    async def _still_leads(self) -> bool:
+        """Asked when the time is up: if all of this process was held up, nobody else need have taken the lease."""
+        try:
+            async with self._clock.timeout(self._times.retry_period):
+                return await self._try()
+        except TimeoutError:
+            return False
 
     async def _try(self) -> bool:
         """Takes or renews the lease; False when it is another's, or cannot be written now."""

@@ -137,6 +137,25 @@ async def test_a_short_outage_changes_nothing(candidates: Candidates, api: FakeA
     assert candidates.working == ["a"]
 
 
+async def test_who_was_held_up_until_the_deadline_asks_once_more(
+    candidates: Candidates, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where something kept the loop busy: the time is up, and the lease is held by nobody else."""
+    candidates.start("a")
+    await clock.advance(1)
+    write, held_up = LeaderElection._write, [11.0]
+
+    async def late(election: LeaderElection, lease: Object | None) -> bool:
+        if held_up:
+            await clock.sleep(held_up.pop())
+        return await write(election, lease)
+
+    monkeypatch.setattr(LeaderElection, "_write", late)
+    await clock.advance(60)
+    assert (candidates.working, held_up) == (["a"], [])
+    assert candidates.told() == ["a became leader"]
+
+
 async def test_a_lease_that_somebody_took_away_ends_the_work(
     candidates: Candidates, api: FakeAPI, clock: VirtualClock
 ) -> None:
