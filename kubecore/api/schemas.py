@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
+import orjson
+
 from kubecore._native import (
     Applied,
     CustomSchema,
@@ -18,6 +20,7 @@ from kubecore._native import (
     json_object_fault,
     with_gos_numbers,
 )
+from kubecore.api import errors
 from kubecore.api.scheme import DATA
 
 __all__ = [
@@ -75,13 +78,21 @@ class BuiltinKind:
         self._kind = kind
 
     def decode(self, body: bytes, content_type: str = "application/json", field_validation: str = "") -> Decoded:
-        return self._schemas.decode(self._kind, body, content_type, field_validation)
+        """StatusError 413 for more than MOST_PARTS structures."""
+        decoded = self._schemas.decode(self._kind, body, content_type, field_validation)
+        # In protobuf an empty structure is two bytes.
+        if len(body) > 2 * MOST_PARTS:
+            _refuse_crowds(decoded.body)
+        return decoded
 
     def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
         return self._schemas.patch(self._kind, current, patch, patch_type)
 
     def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = "") -> Decoded:
-        return self._schemas.patch_decode(self._kind, current, patch, patch_type, field_validation)
+        """StatusError 413 for more than MOST_PARTS structures."""
+        decoded = self._schemas.patch_decode(self._kind, current, patch, patch_type, field_validation)
+        _refuse_crowds(decoded.body)
+        return decoded
 
     def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
         return self._schemas.managed(self._kind, old, new, manager=manager, time=time, subresource=subresource)
@@ -112,6 +123,27 @@ class BuiltinKind:
 
     def configure(self, live: bytes, config: bytes) -> bytes:
         return self._schemas.configure(self._kind, live, config)
+
+
+# Objects of upstream cannot have as many: etcd takes 1.5 MiB. In a body there is room for a million, and each would be
+# defaulted, admitted and judged.
+MOST_PARTS = 100_000
+
+
+def _refuse_crowds(obj: bytes) -> None:
+    if obj.count(b"{") <= MOST_PARTS:
+        return
+    parts, left = 0, [orjson.loads(obj)]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            parts += 1
+            # Sets of fields are kept as they are.
+            left += (value for name, value in one.items() if name != "managedFields")
+        elif isinstance(one, list):
+            left += one
+    if parts > MOST_PARTS:
+        raise errors.too_large(f"an object may have {MOST_PARTS} structures, this has {parts}")
 
 
 @functools.cache

@@ -107,16 +107,69 @@ def crontab(kubectl: Kubectl, namespace: str, name: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=CRONTAB.format(name=name))
 
 
-def test_a_definition_is_there_at_once(kubectl: Kubectl, namespace: str) -> None:
-    """No wait between the two: kubectl learns of the kind as soon as its definition is made."""
+# What was there before the kind it is about: who may see its objects, and how many there may be.
+BEFOREHAND = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: sees}
+rules: [{apiGroups: [soon.example.com], resources: [ctabs], verbs: [get, list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: sees}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: sees}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: jane}]
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: one}
+spec: {hard: {count/ctabs.soon.example.com: "1"}}
+"""
+
+
+@pytest.fixture
+def ctabs(kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """Just defined: what was said of the kind before, its definition, and no wait but that of the condition."""
+    kubectl("-n", namespace, "create", "-f", "-", stdin=BEFOREHAND)
     definition = CRONTABS.replace("crontabs", "ctabs").replace("crontab", "ctab").replace("CronTab", "CTab")
     definition = definition.replace("stable.example.com", "soon.example.com").replace("[ct]", "[cx]")
     kubectl("create", "-f", "-", stdin=definition)
-    kubectl("wait", "--for=condition=Established", "crd/ctabs.soon.example.com", "--timeout=2s")
-    made = CRONTAB.format(name="first").replace("stable", "soon").replace("CronTab", "CTab")
-    kubectl("-n", namespace, "create", "-f", "-", stdin=made)
-    assert kubectl("-n", namespace, "get", "cx", "-o", "name").strip() == "ctab.soon.example.com/first"
-    kubectl("delete", "crd", "ctabs.soon.example.com", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/ctabs.soon.example.com", "--timeout=30s")
+    yield "ctabs.soon.example.com"
+    kubectl("delete", "crd", "ctabs.soon.example.com", "--timeout=60s")
+
+
+def ctab(name: str) -> str:
+    return CRONTAB.format(name=name).replace("stable", "soon").replace("CronTab", "CTab")
+
+
+def test_a_definition_is_there_at_once(kubectl: Kubectl, namespace: str, ctabs: str) -> None:
+    """In discovery, both forms of OpenAPI and `explain`, under RBAC and quota, and for the garbage collector."""
+    listed = kubectl("api-resources", "--api-group=soon.example.com", "--no-headers").split()
+    assert listed == ["ctabs", "cx", "soon.example.com/v1", "true", "CTab"]
+    assert re.search(r"^ *cronSpec\b.*<string>", kubectl("explain", "ctab", "--recursive"), re.MULTILINE)
+    documents = [kubectl("get", "--raw", path) for path in ("/openapi/v3/apis/soon.example.com/v1", "/openapi/v2")]
+    assert all("com.example.soon.v1.CTab" in text and "When to do it." in text for text in documents)
+
+    assert kubectl("-n", namespace, "get", "cx", "-o", "name", "--as=jane") == ""
+    refused = kubectl.run("-n", namespace, "create", "-f", "-", "--as=jane", stdin=ctab("first")).errors
+    assert 'User "jane" cannot create resource "ctabs" in API group "soon.example.com"' in refused
+
+    counted = f"--for=jsonpath={{.status.used.count/{ctabs.replace('.', chr(92) + '.')}}}=0"
+    kubectl("-n", namespace, "wait", "resourcequota/one", counted, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "create", "-f", "-", stdin=ctab("first"))
+    assert kubectl("-n", namespace, "get", "cx", "-o", "name", "--as=jane").strip() == "ctab.soon.example.com/first"
+    refused = kubectl.run("-n", namespace, "create", "-f", "-", stdin=ctab("second")).errors
+    assert (
+        f"exceeded quota: one, requested: count/{ctabs}=1, used: count/{ctabs}=1, limited: count/{ctabs}=1" in refused
+    )
+
+    uid = kubectl("-n", namespace, "get", "cx", "first", "-o", "jsonpath={.metadata.uid}")
+    owner = {"apiVersion": "soon.example.com/v1", "kind": "CTab", "name": "first", "uid": uid}
+    owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "its", "ownerReferences": [owner]}}
+    kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(owned))
+    kubectl("-n", namespace, "delete", "cx", "first")
+    kubectl("-n", namespace, "wait", "--for=delete", "configmap/its", "--timeout=60s", timeout=90)
 
 
 def test_explain_describes_the_kind(kubectl: Kubectl, crontabs: str) -> None:

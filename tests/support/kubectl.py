@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,10 @@ class Kubectl:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
+
+    def with_variables(self, **variables: str) -> Kubectl:
+        """The same with these in its environment."""
+        return replace(self, variables={**self.variables, **variables})
 
     def event(self, namespace: str, reason: str) -> dict[str, str]:
         """The first event with that reason, which may come a little after what it tells of."""

@@ -196,13 +196,25 @@ HOST_PORTS = [{"containerPort": 80, "hostPort": number % 60_000 + 1} for number 
         (MAPS, with_owners(many(30_000, apiVersion="v1", kind="A", name="a", uid="{}", controller=True)), 422),
         (MAPS, {"metadata": {"name": "a", "labels": {f"_{number}": "" for number in range(100_000)}}}, 422),
         ("v1/pods", pod("a", containers=[{}] * 50_000), 422),
+        ("v1/pods", pod("a", containers=[{}] * 200_000), 413),
         ("v1/pods", pod("a", containers=[{"name": "a", "image": "i", "ports": HOST_PORTS}]), 201),
         ("v1/pods", pod("a", containers=[{"name": "a", "image": "i", "ports": [{"containerPort": 1}] * 50_000}]), 201),
         ("v1/pods", with_volume(configMap={"name": "c", "items": many(60_000, key="a", path="p{}")}), 201),
         ("v1/pods", with_volume(configMap={"name": "c", "items": many(60_000, key="a", path="p")}), 201),
-        ("v1/pods", with_volume(projected={"sources": [{"configMap": {"name": "c"}}] * 50_000}), 201),
+        ("v1/pods", with_volume(projected={"sources": [{"configMap": {"name": "c"}}] * 40_000}), 201),
     ],
-    ids=["owners", "controllers", "labels", "containers", "host ports", "ports", "files", "one file", "sources"],
+    ids=[
+        "owners",
+        "controllers",
+        "labels",
+        "containers",
+        "crowd",
+        "host ports",
+        "ports",
+        "files",
+        "one file",
+        "sources",
+    ],
 )
 async def test_a_great_number_of_small_things_is_judged(
     http: Http, api: Api, resource: str, obj: JSON, code: int
