@@ -1206,6 +1206,10 @@ def apart(object: bytes, only: Sequence[str] | None = None) -> tuple[bytes, byte
 def with_gos_numbers(json: bytes) -> bytes:
     """JSON with its numbers as Go writes what it has read them as: integers of 64 bits, else floats. ValueError."""
 
+def with_members(object: bytes, changes: bytes) -> bytes:
+    """A JSON object with some members of its members replaced, added or, by null, taken out; `changes` is an object of
+    such objects. The rest is copied as it is. ValueError."""
+
 def json_object_fault(text: bytes) -> str | None:
     """What Go says of a text that is to be a JSON object or null; None when it is one."""
 

@@ -19,6 +19,7 @@ from kubecore._native import (
     apart,
     json_object_fault,
     with_gos_numbers,
+    with_members,
 )
 from kubecore.api import errors
 from kubecore.api.scheme import DATA
@@ -37,6 +38,7 @@ __all__ = [
     "default",
     "json_object_fault",
     "with_gos_numbers",
+    "with_members",
 ]
 
 

@@ -332,8 +332,15 @@ fn apart<'py>(
     Ok((rest, managed))
 }
 
+#[pyfunction]
+fn with_members<'py>(py: Python<'py>, object: &[u8], changes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let made = merge::with_members(object, changes).map_err(|error| PyValueError::new_err(error.message))?;
+    Ok(PyBytes::new(py, &made))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(apart, module)?)?;
+    module.add_function(wrap_pyfunction!(with_members, module)?)?;
     module.add_function(wrap_pyfunction!(json_object_fault, module)?)?;
     module.add_function(wrap_pyfunction!(with_gos_numbers, module)?)?;
     module.add_class::<Schemas>()?;

@@ -371,6 +371,42 @@ def test_a_subresource_has_an_entry_of_its_own(engine: Schemas) -> None:
     assert [entry.get("subresource", "") for entry in entries] == ["", "status"]
 
 
+def test_what_a_write_of_the_status_does_not_carry_keeps_its_owner(engine: Schemas) -> None:
+    body = b'{"metadata":{"labels":{"a":"b"}},"spec":{"nodeName":"n"}}'
+    first = engine.track("v1/Pod", None, body, manager="m", time=T0)
+    [owner] = managed(first)
+    sent = b'{"metadata":{"labels":{"a":"b"}},"status":{"phase":"Running"}}'
+    entries = managed(engine.track("v1/Pod", first, sent, manager="k", time=T1, subresource="status"))
+    assert [(entry["manager"], entry["fieldsV1"]) for entry in entries] == [
+        ("m", owner["fieldsV1"]),
+        ("k", {"f:status": {"f:phase": {}}}),
+    ]
+
+
+def test_metadata_that_a_write_of_the_status_changes_passes_to_its_writer(engine: Schemas) -> None:
+    body = b'{"metadata":{"labels":{"a":"b","c":"d"}},"spec":{"nodeName":"n"}}'
+    first = engine.track("v1/Pod", None, body, manager="m", time=T0)
+    sent = b'{"metadata":{"labels":{"a":"b","c":"e"}}}'
+    entries = managed(engine.track("v1/Pod", first, sent, manager="k", time=T1, subresource="status"))
+    assert [(entry["manager"], entry["fieldsV1"]) for entry in entries] == [
+        ("m", {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}, "f:spec": {"f:nodeName": {}}}),
+        ("k", {"f:metadata": {"f:labels": {"f:c": {}}}}),
+    ]
+
+
+def test_more_than_ten_managers_are_merged_with_all_that_they_own(engine: Schemas) -> None:
+    body = b'{"metadata":{},"data":{"k0":"v"}}'
+    body = engine.track("v1/ConfigMap", None, body, manager="m0", time="2026-01-01T00:00:00Z")
+    for number in range(1, 11):
+        changed = orjson.loads(body)
+        changed["data"][f"k{number}"] = "v"
+        time = f"2026-01-01T00:00:{number:02}Z"
+        body = engine.track("v1/ConfigMap", body, orjson.dumps(changed), manager=f"m{number}", time=time)
+    entries = managed(body)
+    assert [entry["manager"] for entry in entries] == ["ancient-changes", *(f"m{number}" for number in range(2, 11))]
+    assert entries[0]["fieldsV1"] == {"f:data": {".": {}, "f:k0": {}, "f:k1": {}}}
+
+
 def test_one_empty_entry_resets_ownership(engine: Schemas) -> None:
     first = engine.track("v1/ConfigMap", None, b'{"metadata":{},"data":{"a":"1"}}', manager="one", time=T0)
     reset = orjson.loads(first)

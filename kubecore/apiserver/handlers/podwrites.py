@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 
 from kubecore.api import errors, meta
@@ -77,12 +78,11 @@ class PodSubresources:
         node = _target(binding)
         # What PodTopologyLabels admits, and the store copies.
         binding["labels"] = {**(metadata.get("labels") or {}), **topology_labels(self._registry.cacher, node)}
-        store = self._pods()
 
-        def assign(pod: JSON) -> None:
-            _assign(store, ctx.name, pod, binding, node, ctx.now)
+        def assign(pod: bytes) -> JSON:
+            return _assigned(ctx.name, _ASSIGNED.decode(pod), binding, node, ctx.now)
 
-        await store.change(ctx, assign)
+        await self._pods().amend(ctx, assign)
         return _success(form, ctx)
 
     # --- eviction
@@ -226,34 +226,61 @@ def _target(binding: JSON) -> str:
     return str(target["name"])
 
 
-def _assign(store: Store, name: str, pod: JSON, binding: JSON, node: str, now: str) -> None:
-    metadata, spec = pod["metadata"], pod["spec"]
-    given = binding.get("metadata") or {}
+class _AssignedMeta(msgspec.Struct):
+    uid: str = ""
+    deletionTimestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _AssignedSpec(msgspec.Struct):
+    nodeName: str = ""
+    schedulingGates: list[Any] | None = None
+
+
+class _AssignedStatus(msgspec.Struct):
+    conditions: list[JSON] | None = None
+
+
+class _Assigned(msgspec.Struct):
+    """What of a pod a binding asks about."""
+
+    metadata: _AssignedMeta
+    spec: _AssignedSpec
+    status: _AssignedStatus | None = None
+
+
+_ASSIGNED = msgspec.json.Decoder(_Assigned)
+
+
+def _assigned(name: str, pod: _Assigned, binding: JSON, node: str, now: str) -> JSON:
+    """What a binding changes of the pod. Raises 409 for a pod that cannot be bound (any more)."""
+    metadata, given = pod.metadata, binding.get("metadata") or {}
     uid = given.get("uid")
 
     def refuse(detail: str) -> StatusError:
         return errors.conflict("", "pods/binding", name, detail)
 
-    if uid and uid != metadata.get("uid"):
-        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}"
+    if uid and uid != metadata.uid:
+        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
         raise errors.conflict("", "pods", name, detail)
-    if metadata.get("deletionTimestamp"):
+    if metadata.deletionTimestamp:
         raise refuse(f"pod {name} is being deleted, cannot be assigned to a host")
-    if spec.get("nodeName"):
-        raise refuse(f'pod {name} is already assigned to node "{spec["nodeName"]}"')
-    if spec.get("schedulingGates"):
+    if pod.spec.nodeName:
+        raise refuse(f'pod {name} is already assigned to node "{pod.spec.nodeName}"')
+    if pod.spec.schedulingGates:
         raise refuse(f"pod {name} has non-empty .spec.schedulingGates")
-    spec["nodeName"] = node
+    changed: JSON = {}
     if binding["labels"]:
-        metadata["labels"] = {**(metadata.get("labels") or {}), **binding["labels"]}
+        changed["labels"] = {**(metadata.labels or {}), **binding["labels"]}
     if given.get("annotations"):
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **given["annotations"]}
-    status = pod.setdefault("status", {})
-    # the node it has says more than the one it was to get
-    status.pop("nominatedNodeName", None)
-    conditions = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
+        changed["annotations"] = {**(metadata.annotations or {}), **given["annotations"]}
+    before = (pod.status.conditions if pod.status is not None else None) or ()
+    conditions = [one for one in before if one.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    status["conditions"] = [*conditions, scheduled]
+    # the node it has says more than the one it was to get
+    status = {"nominatedNodeName": None, "conditions": [*conditions, scheduled]}
+    return {"metadata": changed, "spec": {"nodeName": node}, "status": status}
 
 
 def _has_ended(pod: JSON) -> bool:

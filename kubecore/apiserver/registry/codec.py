@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors
-from kubecore.api.schemas import apart, with_gos_numbers
+from kubecore.api.schemas import with_gos_numbers
 from kubecore.apiserver.storage.interface import Template
 
 if TYPE_CHECKING:
@@ -63,16 +63,6 @@ class Codec:
                 metadata["managedFields"] = kept
             else:
                 metadata.pop("managedFields", None)
-
-    def of_status(self, stored: bytes) -> bytes | None:
-        """Stored bytes without what a write of the status leaves as it is, managedFields and all; None where they are
-        not as they would be stored now."""
-        kept, managed = apart(stored, OF_STATUS)
-        if not kept.startswith(self._opening):
-            return None
-        if managed is None:
-            return kept
-        return b'%b"managedFields":%b,%b' % (self._opening, managed, kept[self._cut :])
 
     def writes_alike(self, one: JSON, other: JSON) -> bool:
         """Whether both are stored as the same JSON: to Python `true` equals 1, and `1.0` does."""

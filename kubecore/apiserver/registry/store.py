@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from kubecore._native import outline
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
-from kubecore.api.schemas import BuiltinKind, apart
+from kubecore.api.schemas import BuiltinKind, apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
-from kubecore.apiserver.registry.codec import OF_STATUS, Codec, loads
+from kubecore.apiserver.registry.codec import OF_STATUS, Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
@@ -249,9 +249,9 @@ class Store:
         alike = (manager, now, part, outline(obj)) if old is None and self.conversion is None else None
         if alike is not None and alike == self._last_owned[0]:
             return self._last_owned[1]
-        if old is not None and part == "status" and (before := self.codec.of_status(old)) is not None:
-            # Nothing else differs, and need not be compared.
-            old, obj = before, {name: obj[name] for name in OF_STATUS if name in obj}
+        if part == "status":
+            # Nothing else is compared.
+            obj = {name: obj[name] for name in OF_STATUS if name in obj}
         managed = self.schema.managed(old, self.codec.encode(obj), manager=manager, time=now, subresource=part)
         if alike is not None and alike[3] is not None:
             self._last_owned = (alike, managed)
@@ -382,7 +382,9 @@ class Store:
             strategy.prepare_for_status_update(ctx, obj, old)
         else:
             strategy.prepare_for_update(ctx, obj, old)
-        if strategy.tracks_generation and "spec" in obj and lifecycle.spec_changed(obj, old):
+        # A write of the status has the old spec.
+        may_change = strategy.tracks_generation and ctx.subresource != "status"
+        if may_change and "spec" in obj and lifecycle.spec_changed(obj, old):
             metadata["generation"] = (old_metadata.get("generation") or 0) + 1
         judge_update(ctx, resource, strategy, obj, old)
         ctx.warnings += strategy.warnings(ctx, obj, old)
@@ -408,17 +410,37 @@ class Store:
         return found
 
     async def change(self, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:
-        """Changes an object on the server's own behalf (binding, budgets): no defaults, admission or validation.
+        """Changes an object on the server's own behalf (evictions, budgets): no defaults, admission or validation.
 
         `apply` changes it in place and raises what refuses the change; False means nothing is to be written."""
-        for _ in range(_WRITE_TRIES):
-            stored = await self.read(ctx.namespace, ctx.name)
+
+        def made(stored: Stored) -> bytes | None:
             value, managed = apart(stored.value)
             obj = loads(value)
-            if apply(obj) is False:
+            return None if apply(obj) is False else self.codec.encode_managed(obj, managed)
+
+        return await self._changed(ctx, made)
+
+    async def amend(self, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:
+        """`change` for who knows which members of the object's members are to be different: the rest is neither read
+        nor written anew. `decide` makes those of the stored bytes (None takes a member out) and raises what refuses
+        the change."""
+
+        def made(stored: Stored) -> bytes:
+            changes = decide(stored.value)
+            changes.setdefault("metadata", {})["resourceVersion"] = None
+            return with_members(stored.value, dumps(changes))
+
+        return await self._changed(ctx, made)
+
+    async def _changed(self, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:
+        for _ in range(_WRITE_TRIES):
+            stored = await self.read(ctx.namespace, ctx.name)
+            body = made(stored)
+            if body is None:
                 return stored.value
             try:
-                return await self.store_update(ctx, obj, stored, managed)
+                return await self._store_body(ctx, self.key(ctx.namespace, ctx.name), body, stored)
             except RevisionConflict:
                 continue
             except KeyMissing:
@@ -437,13 +459,14 @@ class Store:
         await companions.take_away(self.registry, ctx, self.strategy.companions(obj))
         return await self._read_back(gone)
 
-    async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored, managed: bytes | None = None) -> bytes:
-        """Stores what the server itself changed (deletion marks), with these managedFields or those that `obj` has.
-        Raises RevisionConflict, KeyMissing."""
-        body = self.codec.encode(obj) if managed is None else self.codec.encode_managed(obj, managed)
+    async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
+        """Stores what the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
+        key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
+        return await self._store_body(ctx, key, self.codec.encode(obj), stored)
+
+    async def _store_body(self, ctx: RequestContext, key: str, body: bytes, stored: Stored) -> bytes:
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
-        key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
         written = await self._storage.update(key, await self.template(body), expected=stored.revision)
         return await self._read_back(written)
 

@@ -29,7 +29,7 @@ pub use fields::{FieldSet, PathElement};
 pub use json_patch::{MAX_COPIED_BYTES, MAX_OPERATIONS};
 pub use ownership::{Entry, Operation};
 pub use patch::Patched;
-pub use splice::{Apart, apart};
+pub use splice::{Apart, apart, with_members};
 pub use track::Update;
 
 /// Why a patch cannot be applied: what the Status will say, and in `detail` what the patching library upstream keeps

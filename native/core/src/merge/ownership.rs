@@ -1,10 +1,12 @@
 //! `metadata.managedFields`: its entries, read, ordered and written as Kubernetes does.
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::fields::FieldSet;
+use super::fields::{FieldSet, PathElement};
 use crate::schema::write_string;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +85,8 @@ impl Entry {
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// `unread`: its fields, where they are still JSON.
+    fn write(&self, unread: Option<&[u8]>, out: &mut Vec<u8>) {
         let mut separator = b'{';
         let mut text = |name: &str, value: &str| {
             if !value.is_empty() {
@@ -100,7 +103,10 @@ impl Entry {
         text("time", &self.time);
         text("fieldsType", "FieldsV1");
         out.extend_from_slice(b",\"fieldsV1\":");
-        self.fields.write(out);
+        match unread {
+            Some(json) => out.extend_from_slice(json),
+            None => self.fields.write(out),
+        }
         if !self.subresource.is_empty() {
             out.extend_from_slice(b",\"subresource\":");
             write_string(self.subresource.as_bytes(), out);
@@ -121,6 +127,83 @@ pub(crate) fn parse_json(managed_fields: Option<&[u8]>) -> Option<Vec<Entry>> {
     Vec::deserialize(&mut parser).ok().filter(|entries: &Vec<Entry>| !entries.is_empty())
 }
 
+/// An entry whose fields are JSON until somebody asks for them: most entries have nothing to do with a write, and are
+/// passed on as they were stored.
+pub(crate) struct Held<'a> {
+    pub entry: Entry,
+    unread: Option<&'a [u8]>,
+}
+
+/// An entry as it is stored, without its fields.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct StoredHead<'a> {
+    manager: String,
+    operation: String,
+    api_version: String,
+    time: String,
+    subresource: String,
+    fields_type: String,
+    #[serde(rename = "fieldsV1", borrow)]
+    fields: Option<&'a RawValue>,
+}
+
+impl<'a> Held<'a> {
+    fn of(stored: StoredHead<'a>) -> Option<Self> {
+        if !matches!(&*stored.fields_type, "" | "FieldsV1") || stored.api_version.is_empty() {
+            return None;
+        }
+        let entry = Entry {
+            operation: Operation::parse(&stored.operation)?,
+            manager: stored.manager,
+            api_version: stored.api_version,
+            time: stored.time,
+            subresource: stored.subresource,
+            fields: FieldSet::default(),
+        };
+        Some(Self { entry, unread: stored.fields.map(|fields| fields.get().as_bytes()) })
+    }
+
+    /// With its fields read; None if they are forged.
+    pub fn read(mut self) -> Option<Self> {
+        if let Some(json) = self.unread.take() {
+            let mut parser = serde_json::Deserializer::from_slice(json);
+            parser.disable_recursion_limit();
+            self.entry.fields = FieldSet::deserialize(&mut parser).ok()?;
+        }
+        Some(self)
+    }
+
+    /// Whether it may own anything at or below a member of the object.
+    pub fn may_own(&self, member: &PathElement) -> bool {
+        match (self.unread, member) {
+            (Some(json), PathElement::Field(name)) => {
+                memmem::find(json, format!("\"f:{name}\"").as_bytes()).is_some()
+            }
+            _ => true,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.unread.is_none() && self.entry.fields.is_empty()
+    }
+}
+
+impl From<Entry> for Held<'_> {
+    fn from(entry: Entry) -> Self {
+        Self { entry, unread: None }
+    }
+}
+
+/// The entries of an object that was stored, their fields unread; None if they are forged or there are none.
+pub(crate) fn parse_heads(managed_fields: Option<&[u8]>) -> Option<Vec<Held<'_>>> {
+    let mut parser = serde_json::Deserializer::from_slice(managed_fields?);
+    parser.disable_recursion_limit();
+    let stored: Vec<StoredHead<'_>> = Vec::deserialize(&mut parser).ok()?;
+    let held: Option<Vec<Held<'_>>> = stored.into_iter().map(Held::of).collect();
+    held.filter(|entries| !entries.is_empty())
+}
+
 /// `managedFields: [{}]` asks to forget all owners.
 pub(crate) fn is_reset(managed_fields: Option<&[u8]>) -> bool {
     let json = managed_fields.unwrap_or_default();
@@ -128,19 +211,23 @@ pub(crate) fn is_reset(managed_fields: Option<&[u8]>) -> bool {
 }
 
 /// The JSON array, in Kubernetes' order.
-pub(crate) fn write(mut entries: Vec<Entry>) -> Vec<u8> {
-    fn order(entry: &Entry) -> impl Ord + '_ {
-        let Entry { operation, time, manager, api_version, subresource, .. } = entry;
+pub(crate) fn write(entries: Vec<Entry>) -> Vec<u8> {
+    write_held(entries.into_iter().map(Held::from).collect())
+}
+
+pub(crate) fn write_held(mut entries: Vec<Held<'_>>) -> Vec<u8> {
+    fn order<'e>(held: &'e Held<'_>) -> impl Ord + 'e {
+        let Entry { operation, time, manager, api_version, subresource, .. } = &held.entry;
         (*operation, time, manager, api_version, subresource)
     }
     entries.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut out = Vec::with_capacity(1024);
     out.push(b'[');
-    for (position, entry) in entries.iter().enumerate() {
+    for (position, held) in entries.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        entry.write(&mut out);
+        held.entry.write(held.unread, &mut out);
     }
     out.push(b']');
     out

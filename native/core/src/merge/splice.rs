@@ -45,6 +45,91 @@ pub(crate) fn managed_fields(object: &[u8], managed: Option<&[u8]>) -> Result<Ve
     Ok(out)
 }
 
+/// An object with some members of its members replaced, added (behind the others) or, by null, taken out: `changes` is
+/// an object of such objects. What is changed and not there is added, too; the rest is copied as it is.
+pub fn with_members(object: &[u8], changes: &[u8]) -> Result<Vec<u8>, SchemaError> {
+    let mut changes = Changes::of(changes)?;
+    let root = member_spans(object, None)?;
+    let mut out = Vec::with_capacity(object.len() + 512);
+    out.push(b'{');
+    for member in &root.members {
+        open_member(&mut out, &object[member.name_start..member.value.start]);
+        let value = &object[member.value.clone()];
+        match changes.take(&member.name) {
+            Some(inner) if value.starts_with(b"{") => write_changed(&mut out, value, inner)?,
+            Some(inner) => write_changed(&mut out, b"{}", inner)?,
+            None => out.extend_from_slice(value),
+        }
+    }
+    for (name, inner) in changes.left() {
+        let mut added = Vec::new();
+        write_changed(&mut added, b"{}", inner)?;
+        if added != b"{}" {
+            open_member(&mut out, name);
+            out.extend_from_slice(&added);
+        }
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+/// A member to be merged: its name as it is called and as it is written (with its colon), and its value.
+struct Change<'a> {
+    name: Cow<'a, str>,
+    written: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The members of a JSON object that is to be merged into another; None for those that are.
+struct Changes<'a>(Vec<Option<Change<'a>>>);
+
+impl<'a> Changes<'a> {
+    fn of(json: &'a [u8]) -> Result<Self, SchemaError> {
+        let members = member_spans(json, None)?.members.into_iter().map(|member| {
+            let written = &json[member.name_start..member.value.start];
+            Some(Change { name: member.name, written, value: &json[member.value] })
+        });
+        Ok(Self(members.collect()))
+    }
+
+    /// The change of a member, if there is one; it is not left any more.
+    fn take(&mut self, name: &str) -> Option<&'a [u8]> {
+        let is_wanted =
+            |change: &&mut Option<Change<'_>>| change.as_ref().is_some_and(|one| one.name == name);
+        self.0.iter_mut().find(is_wanted).and_then(Option::take).map(|change| change.value)
+    }
+
+    fn left(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.0.into_iter().flatten().map(|change| (change.written, change.value))
+    }
+}
+
+fn write_changed(out: &mut Vec<u8>, object: &[u8], changes: &[u8]) -> Result<(), SchemaError> {
+    let mut changes = Changes::of(changes)?;
+    out.push(b'{');
+    for member in &member_spans(object, None)?.members {
+        let value = changes.take(&member.name).unwrap_or(&object[member.value.clone()]);
+        if value != b"null" {
+            open_member(out, &object[member.name_start..member.value.start]);
+            out.extend_from_slice(value);
+        }
+    }
+    for (name, value) in changes.left().filter(|(_, value)| *value != b"null") {
+        open_member(out, name);
+        out.extend_from_slice(value);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// `name`: with its quotes and colon.
+fn open_member(out: &mut Vec<u8>, name: &[u8]) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.extend_from_slice(name);
+}
+
 /// An object's JSON, and its managedFields.
 pub struct Apart<'a> {
     pub rest: Cow<'a, [u8]>,
@@ -135,6 +220,26 @@ mod tests {
         ] {
             assert_eq!(apart_of(object, Some(only)).0, rest);
         }
+    }
+
+    #[test]
+    fn members_of_members_are_replaced_added_and_taken_out() {
+        let object =
+            r#"{"kind":"A","metadata":{"version":"1","name":"x","labels":{"a":"b"}},"spec":{"c":[{}]}}"#;
+        for (changes, expected) in [
+            ("{}", object),
+            (r#"{"spec":{},"status":{}}"#, object),
+            (
+                r#"{"metadata":{"version":null,"labels":{"d":"e"}},"spec":{"node":"n"},"status":{"f":1,"g":null}}"#,
+                r#"{"kind":"A","metadata":{"name":"x","labels":{"d":"e"}},"spec":{"c":[{}],"node":"n"},"status":{"f":1}}"#,
+            ),
+            (r#"{"spec":{"c":null}}"#, &object.replace(r#""c":[{}]"#, "")),
+        ] {
+            let made = with_members(object.as_bytes(), changes.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(made).unwrap(), expected, "{changes}");
+        }
+        assert!(with_members(object.as_bytes(), b"[]").is_err());
+        assert!(with_members(object.as_bytes(), br#"{"spec":1}"#).is_err());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::fields::{FieldSet, PathElement};
-use super::ownership::{self, Entry, Operation};
+use super::ownership::{self, Entry, Held, Operation};
 use super::{parse_checked, splice};
 use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type, member_spans};
 
@@ -47,15 +48,18 @@ impl Schemas {
         new: &[u8],
         update: Update<'_>,
     ) -> Result<Option<Vec<u8>>, SchemaError> {
-        let (before, after) = (old.map(Outline::of).transpose()?.unwrap_or_default(), Outline::of(new)?);
-        let mut entries = current_entries(before.managed, after.managed, update.subresource);
+        let parts = (update.subresource == "status").then_some(&OF_STATUS[..]);
+        let before = old.map(|old| Outline::of(old, parts)).transpose()?.unwrap_or_default();
+        let after = Outline::of(new, parts)?;
+        let entries = current_entries(before.managed, after.managed, update.subresource);
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
             return Ok(None);
         }
         let (before, after) = (before.without(&after)?, after.without(&before)?);
         let change = compare(self, &self.root_type(kind), &before, &after);
-        for entry in &mut entries {
+        let Some(mut entries) = concerned(entries, &change, update) else { return Ok(None) };
+        for Held { entry, .. } in &mut entries {
             entry.fields.subtract(&change.written);
             entry.fields.subtract(&change.removed);
         }
@@ -68,28 +72,47 @@ impl Schemas {
                 subresource: update.subresource.to_owned(),
                 fields: change.written,
             };
-            match entries.iter_mut().find(|other| other.same_manager(&entry)) {
-                Some(other) => {
+            match entries.iter_mut().find(|other| other.entry.same_manager(&entry)) {
+                Some(Held { entry: other, .. }) => {
                     other.fields.union(&entry.fields);
                     other.time = entry.time;
                 }
-                None => entries.push(entry),
+                None => entries.push(entry.into()),
             }
         }
-        entries.retain(|entry| !entry.fields.is_empty());
-        cap_update_managers(&mut entries);
-        Ok((!entries.is_empty()).then(|| ownership::write(entries)))
+        entries.retain(|held| !held.is_empty());
+        let entries = cap_update_managers(entries);
+        Ok((!entries.is_empty()).then(|| ownership::write_held(entries)))
     }
 }
 
+/// What a write of the status can change, and what says of which object it is: the rest is not compared, and need not be
+/// there.
+const OF_STATUS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
 /// A client may send managedFields along; what it sends counts, unless it sends none or nonsense, or writes through a
 /// subresource.
-fn current_entries(old: Option<&[u8]>, new: Option<&[u8]>, subresource: &str) -> Vec<Entry> {
+fn current_entries<'a>(old: Option<&'a [u8]>, new: Option<&[u8]>, subresource: &str) -> Vec<Held<'a>> {
     if ownership::is_reset(new) {
         return Vec::new();
     }
     let sent = if subresource.is_empty() { ownership::parse_json(new) } else { None };
-    sent.or_else(|| ownership::parse_json(old)).unwrap_or_default()
+    match sent {
+        Some(sent) => sent.into_iter().map(Held::from).collect(),
+        None => ownership::parse_heads(old).unwrap_or_default(),
+    }
+}
+
+/// The entries, with the fields read of those that the change can have to do with; None where those are forged.
+fn concerned<'a>(entries: Vec<Held<'a>>, change: &Change, update: Update<'_>) -> Option<Vec<Held<'a>>> {
+    let members: Vec<&PathElement> =
+        change.written.children.iter().chain(&change.removed.children).map(|(member, _)| member).collect();
+    let read = entries.into_iter().map(|held| {
+        let is_own = held.entry.manager == update.manager && held.entry.subresource == update.subresource;
+        let is_concerned = is_own || members.iter().any(|member| held.may_own(member));
+        if is_concerned { held.read() } else { Some(held) }
+    });
+    read.collect()
 }
 
 type JsonMember<'a> = (Cow<'a, str>, &'a [u8]);
@@ -104,8 +127,12 @@ struct Outline<'a> {
 }
 
 impl<'a> Outline<'a> {
-    fn of(object: &'a [u8]) -> Result<Self, SchemaError> {
+    /// `parts`: the members that count, None for all.
+    fn of(object: &'a [u8], parts: Option<&[&str]>) -> Result<Self, SchemaError> {
         let mut outline = Self { members: json_members(object)?, ..Self::default() };
+        if let Some(parts) = parts {
+            outline.members.retain(|(name, _)| parts.contains(&&**name));
+        }
         let is_metadata = |(name, json): &JsonMember<'_>| name == "metadata" && json.starts_with(b"{");
         if let Some(at) = outline.members.iter().position(is_metadata) {
             let mut metadata = json_members(outline.members.swap_remove(at).1)?;
@@ -133,24 +160,19 @@ fn json_members(object: &[u8]) -> Result<Vec<JsonMember<'_>>, SchemaError> {
 }
 
 fn differing(of: &[JsonMember<'_>], other: &[JsonMember<'_>]) -> Result<Map<String, Value>, SchemaError> {
-    let others: FxHashMap<&str, &[u8]> = other.iter().map(|(name, json)| (&**name, *json)).collect();
-    let differ = of.iter().filter(|(name, json)| others.get(&**name) != Some(json));
+    // A dozen at most.
+    let differ = of.iter().filter(|member| !other.contains(member));
     differ.map(|(name, json)| Ok((name.clone().into_owned(), parse_checked(json)?))).collect()
 }
 
-fn cap_update_managers(entries: &mut Vec<Entry>) {
-    let mut updates: Vec<Entry> = Vec::new();
-    let count = entries.iter().filter(|entry| entry.operation == Operation::Update).count();
+fn cap_update_managers(entries: Vec<Held<'_>>) -> Vec<Held<'_>> {
+    let is_update = |held: &Held<'_>| held.entry.operation == Operation::Update;
+    let count = entries.iter().filter(|held| is_update(held)).count();
     if count <= MAX_UPDATE_MANAGERS {
-        return;
+        return entries;
     }
-    entries.retain(|entry| {
-        let is_update = entry.operation == Operation::Update;
-        if is_update {
-            updates.push(entry.clone());
-        }
-        !is_update
-    });
+    let (updates, mut entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_update);
+    let mut updates: Vec<Entry> = updates.into_iter().filter_map(Held::read).map(|held| held.entry).collect();
     updates.sort_by(|a, b| a.time.cmp(&b.time));
     let mut buckets: Vec<Entry> = Vec::new();
     let mut rest = updates.into_iter();
@@ -170,8 +192,8 @@ fn cap_update_managers(entries: &mut Vec<Entry>) {
             break;
         }
     }
-    entries.extend(buckets);
-    entries.extend(rest);
+    entries.extend(buckets.into_iter().chain(rest).map(Held::from));
+    entries
 }
 
 /// The difference of two objects as field sets.
@@ -310,9 +332,9 @@ impl Comparer<'_> {
         let mut change = Change::default();
         let before = keyed(keys, old);
         let after = keyed(keys, new);
-        let by_key = first_of_each_key(&before);
+        let had = ByKey::of(&before);
         for (key, element) in &after {
-            let was = by_key.get(key).copied();
+            let was = had.first(key);
             if was == Some(element) {
                 continue;
             }
@@ -320,9 +342,9 @@ impl Comparer<'_> {
             change.written.push(|| key.clone(), below.written);
             change.removed.push(|| key.clone(), below.removed);
         }
-        let by_key = first_of_each_key(&after);
+        let has = ByKey::of(&after);
         for (key, element) in &before {
-            if !by_key.contains_key(key) {
+            if has.first(key).is_none() {
                 change.removed.push(
                     || key.clone(),
                     self.value(item, Some(element), None, Present { old: true, new: false }).removed,
@@ -357,31 +379,72 @@ pub(crate) fn keyed<'v>(keys: &[ListKey], list: Side<'v>) -> Vec<(PathElement, &
     elements.map(|element| (key_of(keys, element), element)).collect()
 }
 
-fn first_of_each_key<'v>(elements: &[(PathElement, &'v Value)]) -> FxHashMap<PathElement, &'v Value> {
-    let mut by_key = FxHashMap::default();
-    for (key, element) in elements {
-        by_key.entry(key.clone()).or_insert(*element);
+/// Finds elements by their keys. Lists are short most often, and looked through then.
+enum ByKey<'e, 'v> {
+    Few(&'e [(PathElement, &'v Value)]),
+    Many(FxHashMap<&'e PathElement, &'v Value>),
+}
+
+impl<'e, 'v> ByKey<'e, 'v> {
+    const FEW: usize = 16;
+
+    fn of(elements: &'e [(PathElement, &'v Value)]) -> Self {
+        if elements.len() <= Self::FEW {
+            return Self::Few(elements);
+        }
+        let mut by_key = FxHashMap::default();
+        for (key, element) in elements {
+            by_key.entry(key).or_insert(*element);
+        }
+        Self::Many(by_key)
     }
-    by_key
+
+    /// The first of those with this key.
+    fn first(&self, key: &PathElement) -> Option<&'v Value> {
+        match self {
+            Self::Few(elements) => {
+                elements.iter().find(|(other, _)| other == key).map(|(_, element)| *element)
+            }
+            Self::Many(by_key) => by_key.get(key).copied(),
+        }
+    }
 }
 
 /// `{"containerPort":80,"protocol":"TCP"}`, keys in order of their names.
 pub(crate) fn key_of(keys: &[ListKey], element: &Value) -> PathElement {
-    let mut keys: Vec<&ListKey> = keys.iter().collect();
+    let mut keys: SmallVec<[&ListKey; 4]> = keys.iter().collect();
     keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    let mut text = String::from("{");
+    let mut text = String::with_capacity(64);
+    text.push('{');
     for ListKey { name, default } in keys {
-        let given = element.get(&**name).map(Value::to_string);
-        let value = given.as_deref().or(default.as_deref());
-        if let Some(value) = value {
-            if text.len() > 1 {
-                text.push(',');
+        let given = element.get(&**name);
+        if given.is_none() && default.is_none() {
+            continue;
+        }
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push('"');
+        text.push_str(name);
+        text.push_str("\":");
+        match (given, default) {
+            (Some(Value::String(value)), _) if value.bytes().all(is_plain) => {
+                text.push('"');
+                text.push_str(value);
+                text.push('"');
             }
-            text.push_str(&format!("{name:?}:{value}"));
+            (Some(value), _) => text.push_str(&value.to_string()),
+            (None, Some(default)) => text.push_str(default),
+            (None, None) => {}
         }
     }
     text.push('}');
     PathElement::Key(text.into())
+}
+
+/// Whether a byte stands for itself in JSON.
+fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\'
 }
 
 fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {

@@ -13,6 +13,7 @@ mod quantity;
 mod refusal;
 mod request;
 mod scan;
+mod spans;
 pub(crate) mod time;
 mod yaml;
 
@@ -23,6 +24,7 @@ pub use escapes::write_string;
 pub use model::{CompileError, Field, KindId, ListKey, ListKind, Schemas, Shape, Struct, StructId, Type};
 pub(crate) use quantity::nanos as quantity_nanos;
 pub use scan::{MAX_DEPTH, json_object_fault, with_gos_numbers};
-pub(crate) use scan::{check_json, member_spans, repeated_fields};
+pub(crate) use scan::{check_json, repeated_fields};
+pub(crate) use spans::member_spans;
 pub(crate) use time::{civil_from_days, days_from_civil, parse_date, parse_local, parse_rfc3339};
 pub(crate) use yaml::to_json_telling as yaml_to_json;

@@ -19,9 +19,28 @@ const CHUNK: usize = 16;
 /// How many bytes the string content at the start of `bytes` goes on for without anything to look at.
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     let (chunks, _) = bytes.as_chunks::<CHUNK>();
-    let plain = chunks.iter().take_while(|chunk| !holds_end(chunk)).count() * CHUNK;
+    let mut plain = chunks.iter().take_while(|chunk| !holds_end(chunk)).count() * CHUNK;
+    let (words, _) = bytes[plain..].as_chunks::<8>();
+    for word in words {
+        let ends = marked_ends(u64::from_le_bytes(*word));
+        if ends != 0 {
+            return plain + (ends.trailing_zeros() / 8) as usize;
+        }
+        plain += 8;
+    }
     let rest = bytes[plain..].iter();
     plain + rest.take_while(|byte| !ENDS_RUN[usize::from(**byte)]).count()
+}
+
+/// The highest bit of the first byte that ends a run; those of bytes behind it say nothing.
+const fn marked_ends(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = ONES << 7;
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & HIGHEST
+    }
+    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHEST;
+    controls | zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64))
 }
 
 fn holds_end(chunk: &[u8; CHUNK]) -> bool {

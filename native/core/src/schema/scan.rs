@@ -129,10 +129,15 @@ impl<'a> Cursor<'a> {
         self.input.get(self.pos).copied()
     }
 
+    #[inline]
     pub fn skip_space(&mut self) {
-        if self.peek().is_none_or(|byte| byte > b' ') {
-            return;
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.drop_space();
         }
+    }
+
+    #[cold]
+    fn drop_space(&mut self) {
         let start = self.mark();
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.pos += 1;
@@ -337,54 +342,6 @@ fn go_quote(byte: u8) -> String {
         0x20..=0x7e | 0x80.. => format!("'{}'", char::from(byte)),
         _ => format!("'\\x{byte:02x}'"),
     }
-}
-
-/// Where the members of one object lie in its JSON.
-pub(crate) struct Members<'a> {
-    pub members: Vec<Member<'a>>,
-    /// The position of the closing brace, or after the last member asked for.
-    pub end: usize,
-}
-
-pub(crate) struct Member<'a> {
-    pub name: Cow<'a, str>,
-    pub name_start: usize,
-    pub value: std::ops::Range<usize>,
-}
-
-impl Members<'_> {
-    pub fn find(&self, name: &str) -> Option<&Member<'_>> {
-        self.members.iter().find(|member| member.name == name)
-    }
-}
-
-/// The members of the object that `input` is, up to the one called `last` (all when there is none such).
-pub(crate) fn member_spans<'a>(input: &'a [u8], last: Option<&str>) -> Scan<Members<'a>> {
-    let mut cursor = Cursor::new(input);
-    cursor.skip_space();
-    cursor.expect(b'{', "looking for beginning of value")?;
-    cursor.skip_space();
-    let mut members = Vec::new();
-    while cursor.peek() != Some(b'}') {
-        let name_start = cursor.pos;
-        let name = cursor.string()?.to_str();
-        cursor.skip_space();
-        cursor.expect(b':', "after object key")?;
-        cursor.skip_space();
-        let start = cursor.pos;
-        cursor.any_value()?;
-        let found = last == Some(&*name);
-        members.push(Member { name, name_start, value: start..cursor.pos });
-        if found {
-            break;
-        }
-        cursor.skip_space();
-        if cursor.peek() == Some(b',') {
-            cursor.advance();
-            cursor.skip_space();
-        }
-    }
-    Ok(Members { members, end: cursor.pos })
 }
 
 /// The keys of one map seen so far.

@@ -9,7 +9,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::escapes::write_string;
 use super::json_in_yaml::reads_the_same;
-use super::scan::{MAX_DEPTH, member_spans};
+use super::scan::MAX_DEPTH;
+use super::spans::member_spans;
 use crate::go::json_float;
 
 /// JSON is at most a few times as long as YAML without aliases, and bodies are at most 3 MiB.
