@@ -549,6 +549,30 @@ class UserInfo:
     def extra(self) -> dict[str, tuple[str, ...]]: ...
 
 @final
+class Flow:
+    """Priority and fairness: off until it is configured."""
+
+    def configure(self, objects: bytes) -> None:
+        """Puts in force, as JSON: `seats` of all levels together, `levels` and `schemas`, each with name, uid and spec,
+        mandatory ones included. ValueError for what cannot be read."""
+
+    def enter(
+        self, user: UserInfo, method: str, path: str, query: str, decided: Callable[[], object]
+    ) -> FlowSeat | None:
+        """Of a request that did not come through the listener; None where nobody limits it. `decided` is called on the
+        loop's thread once a wait has ended. ValueError for what is no request."""
+
+class FlowSeat:
+    """A seat, a place in a queue, or none."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which it may come again, where it was sent away; 0 where it was not."""
+    def free(self) -> None:
+        """The seat is free again, the place in the queue given up."""
+
 class Audit:
     """Tells who asked for what, and how it was answered, as far as a policy wants to know."""
 
@@ -664,6 +688,7 @@ class Front:
         """
     def unroute(self, group: str, version: str, plural: str) -> None: ...
     def audit(self) -> Audit: ...
+    def flow(self) -> Flow: ...
     def authenticator(self) -> Authenticator: ...
     def authorizer(self) -> Authorizer: ...
     def set_in_flight(self, reading: int, mutating: int) -> None:

@@ -42,8 +42,11 @@ class APIServerConfig:
     extra_sans: tuple[str, ...] = ()
     verify_kubelets: bool = False
     """Whether the cluster's own CA must have issued kubelets' serving certificates."""
-    max_requests_inflight: int = 0
-    max_mutating_requests_inflight: int = 0
+    priority_and_fairness: bool = True
+    """Without it the two bounds that follow hold for requests that read and for others; with it their sum is how many
+    seats there are for both."""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
     min_request_timeout: float = 1800.0
     """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)

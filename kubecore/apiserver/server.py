@@ -35,6 +35,8 @@ from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.config import APIServerConfig
 from kubecore.apiserver.extensions import serving
 from kubecore.apiserver.extensions.controller import DefinitionController
+from kubecore.apiserver.flow_control.following import FlowControl
+from kubecore.apiserver.flow_control.limiting import LimitedTransport
 from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
@@ -85,6 +87,9 @@ _BASE_CHECKS = (
     "poststarthook/start-system-namespaces-controller",
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-filter",
 )
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
@@ -150,6 +155,7 @@ class APIServer:
         self._compose()
         bootstrap = Bootstrap(self.registry)
         await bootstrap.ensure_base()
+        await self._limit()
         for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
@@ -196,7 +202,6 @@ class APIServer:
             self.cacher.native, clock=native_clock(self.clock), min_watch_seconds=config.min_request_timeout
         )
         self.front.set_version(version_info())
-        self.front.set_in_flight(config.max_requests_inflight, config.max_mutating_requests_inflight)
         self._auditor = Auditor(self.front.audit(), config.audit, self.clock)
         self._local_audit = LocalAudit(self.front.audit())
         authenticator = self.front.authenticator()
@@ -301,6 +306,16 @@ class APIServer:
             plugins=self.config.admission.plugins,
         )
 
+    async def _limit(self) -> None:
+        config = self.config
+        reading, mutating = config.max_requests_inflight, config.max_mutating_requests_inflight
+        if not config.priority_and_fairness or reading + mutating == 0:
+            self.front.set_in_flight(reading, mutating)
+            return
+        flow = FlowControl(self.registry, self.hub, self.front.flow(), reading + mutating)
+        await flow.start()
+        self._followers.append(_follow(flow.run(), "flow control"))
+
     def _kubelets(self) -> KubeletConnection:
         return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)
 
@@ -342,7 +357,7 @@ class APIServer:
             certificate_pem=self._serving.certificate,
             key_pem=self._serving.key,
             authenticate=self.access.tokens.caller,
-            transport_for=self.transport_for,
+            transport_for=lambda user: LimitedTransport(self.transport_for(user), self.front.flow(), user),
             run_dir=self.config.data_dir / "grpc",
         )
         with _told_where(host, port, "--grpc-port"):

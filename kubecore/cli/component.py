@@ -143,10 +143,15 @@ def apiserver(
     admission: AdmissionOptions,
     audit: AuditOptions,
     runtime_config: RuntimeConfig = "",
+    enable_priority_and_fairness: Annotated[
+        bool, typer.Option(help="Requests have seats, by FlowSchemas and PriorityLevelConfigurations.")
+    ] = True,
     max_requests_inflight: Annotated[
-        int, typer.Option(min=0, help="Requests that read and do not last, at once; 0: no bound.")
-    ] = 0,
-    max_mutating_requests_inflight: Annotated[int, typer.Option(min=0, help="The same of other requests.")] = 0,
+        int, typer.Option(min=0, help="Seats; without priority and fairness: requests that read, at once; 0: no bound.")
+    ] = 400,
+    max_mutating_requests_inflight: Annotated[
+        int, typer.Option(min=0, help="More seats; without priority and fairness: other requests, at once.")
+    ] = 200,
     service_cluster_ip_range: Annotated[
         str,
         typer.Option(
@@ -181,6 +186,7 @@ def apiserver(
         admission=admission,
         audit=audit,
         runtime_config=options.settings(runtime_config),
+        priority_and_fairness=enable_priority_and_fairness,
         max_requests_inflight=max_requests_inflight,
         max_mutating_requests_inflight=max_mutating_requests_inflight,
         service_cidr=service_cluster_ip_range,

@@ -22,6 +22,7 @@ use crate::cache::WatchCache;
 use crate::clock::Clock;
 use crate::custom::CustomSchema;
 use crate::error::io_error;
+use crate::flow::Flow;
 use crate::rbac::{Authenticator, Authorizer};
 use crate::request::Request;
 use crate::route;
@@ -138,6 +139,10 @@ impl Front {
 
     fn audit(&self) -> Audit {
         Audit(self.server.clone())
+    }
+
+    fn flow(&self) -> Flow {
+        Flow(self.server.clone())
     }
 
     fn authenticator(&self) -> Authenticator {

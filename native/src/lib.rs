@@ -14,6 +14,7 @@ mod dataplane;
 mod dns;
 mod error;
 mod feed;
+mod flow;
 mod fresh;
 mod front;
 mod gil;
@@ -45,6 +46,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     admission::register(module)?;
     answering::register(module)?;
     audit::register(module)?;
+    flow::register(module)?;
     balance::register(module)?;
     cache::register(module)?;
     clock::register(module)?;

@@ -12,25 +12,40 @@ use hyper::body::Incoming;
 
 use crate::audit::Ending;
 use crate::connection::Busy;
+use crate::flow::Seat;
 use crate::status::NEWLINE;
 use crate::stream::StreamState;
 use crate::watch_body::WatchBody;
+
+/// A seat that is free again once what holds it is sent.
+struct Sitting {
+    seat: Seat,
+    /// Of a watch: until all that was there when it began has been told.
+    until_first_pause: bool,
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        self.seat.free();
+    }
+}
 
 /// Several pieces sent as one: a single chunk on HTTP/1.1, written vectored.
 #[derive(Default)]
 pub struct Pieces {
     pieces: VecDeque<Bytes>,
     remaining: usize,
+    sitting: Option<Sitting>,
 }
 
 impl Pieces {
     pub fn one(bytes: Bytes) -> Self {
-        Self { remaining: bytes.len(), pieces: VecDeque::from([bytes]) }
+        Self { remaining: bytes.len(), pieces: VecDeque::from([bytes]), sitting: None }
     }
 
     pub fn many(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { remaining: pieces.iter().map(Bytes::len).sum(), pieces }
+        Self { remaining: pieces.iter().map(Bytes::len).sum(), pieces, sitting: None }
     }
 }
 
@@ -94,11 +109,16 @@ pub struct Body {
     content: Content,
     busy: Option<Busy>,
     ending: Option<Ending>,
+    sitting: Option<Sitting>,
 }
 
 impl Body {
+    fn of(content: Content) -> Self {
+        Self { content, busy: None, ending: None, sitting: None }
+    }
+
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { content: Content::Bytes(bytes.into()), busy: None, ending: None }
+        Self::of(Content::Bytes(bytes.into()))
     }
 
     /// The bytes with the newline behind them that Go's encoder ends JSON with.
@@ -114,19 +134,19 @@ impl Body {
     }
 
     pub fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { content: Content::Pieces(Pieces::many(pieces)), busy: None, ending: None }
+        Self::of(Content::Pieces(Pieces::many(pieces)))
     }
 
     pub fn stream(state: Arc<StreamState>) -> Self {
-        Self { content: Content::Stream(state), busy: None, ending: None }
+        Self::of(Content::Stream(state))
     }
 
     pub fn watch(watch: WatchBody) -> Self {
-        Self { content: Content::Watch(Box::new(watch)), busy: None, ending: None }
+        Self::of(Content::Watch(Box::new(watch)))
     }
 
     pub fn forwarded(incoming: Incoming) -> Self {
-        Self { content: Content::Forwarded(incoming), busy: None, ending: None }
+        Self::of(Content::Forwarded(incoming))
     }
 
     /// The bytes, where that is all it is made of; else the body again.
@@ -158,6 +178,11 @@ impl Body {
         self.ending = Some(ending);
     }
 
+    /// The seat is kept until the body has been sent, or, of a watch, until it first waits for news.
+    pub fn sit(&mut self, seat: Seat, until_first_pause: bool) {
+        self.sitting = Some(Sitting { seat, until_first_pause });
+    }
+
     pub fn keep_busy(&mut self, busy: Busy) {
         self.busy = Some(busy);
     }
@@ -187,6 +212,16 @@ fn flow(busy: Option<&Busy>, next: impl FnOnce() -> Polled) -> Polled {
     polled
 }
 
+/// A watch that waits for news needs no seat any more.
+fn pausing(sitting: Option<&Sitting>, polled: Polled) -> Polled {
+    if let (Poll::Pending, Some(sitting)) = (&polled, sitting)
+        && sitting.until_first_pause
+    {
+        sitting.seat.free();
+    }
+    polled
+}
+
 impl http_body::Body for Body {
     type Data = Pieces;
     type Error = BodyError;
@@ -196,14 +231,22 @@ impl http_body::Body for Body {
         match &mut this.content {
             Content::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(Pieces::one(bytes)))))
+                let sitting = this.sitting.take();
+                Poll::Ready(
+                    (!bytes.is_empty()).then(|| Ok(Frame::data(Pieces { sitting, ..Pieces::one(bytes) }))),
+                )
             }
             Content::Pieces(pieces) => {
-                let pieces = std::mem::take(pieces);
+                let mut pieces = std::mem::take(pieces);
+                pieces.sitting = this.sitting.take();
                 Poll::Ready((pieces.remaining > 0).then(|| Ok(Frame::data(pieces))))
             }
-            Content::Stream(state) => flow(this.busy.as_ref(), || state.poll_pieces(cx)),
-            Content::Watch(watch) => flow(this.busy.as_ref(), || watch.poll_pieces(cx)),
+            Content::Stream(state) => {
+                pausing(this.sitting.as_ref(), flow(this.busy.as_ref(), || state.poll_pieces(cx)))
+            }
+            Content::Watch(watch) => {
+                pausing(this.sitting.as_ref(), flow(this.busy.as_ref(), || watch.poll_pieces(cx)))
+            }
             Content::Forwarded(incoming) => flow(this.busy.as_ref(), || {
                 let polled = Pin::new(incoming).poll_frame(cx);
                 polled.map(|frame| frame.map(|frame| Ok(frame?.map_data(Pieces::one))))

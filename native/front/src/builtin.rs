@@ -26,7 +26,7 @@ impl Server {
             response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
             return Some(response);
         }
-        self.health.answer(path, &exchange.query)
+        self.health.answer(path, &exchange.query).or_else(|| self.dumped(exchange))
     }
 
     pub(crate) fn asks_metrics(&self, exchange: &Exchange) -> bool {
@@ -35,7 +35,8 @@ impl Server {
 
     /// Our own metrics and those of the source, which may block.
     pub(crate) async fn metrics_answer(self: Arc<Self>) -> Response<Body> {
-        let mut text = (self.metrics.render() + &self.audit.render() + &self.inflight.render()).into_bytes();
+        let own = self.metrics.render() + &self.audit.render() + &self.inflight.render();
+        let mut text = (own + &self.flow.render(self.clock.monotonic())).into_bytes();
         let source = self.metrics_source.read().clone();
         if let Some(source) = source
             && let Ok(more) = self.handle().spawn_blocking(move || source()).await

@@ -1,6 +1,6 @@
 //! One request on its way through the chain, without its body.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::header::{self, AsHeaderName};
@@ -11,6 +11,7 @@ use kubecore_core::rbac::Attributes;
 use crate::audit::Draft;
 use crate::authz::Selectors;
 use crate::connection::Connection;
+use crate::flow::Seat;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub started: Instant,
     /// None while nothing is audited.
     pub audit: Option<Draft>,
+    /// Of the flow control; empty while it has not been asked, or does not limit the request.
+    pub seat: OnceLock<Seat>,
 }
 
 /// What was found out about who asks and whether they may.

@@ -12,7 +12,7 @@ use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use crate::body::Body;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const RETRY_SECONDS: u64 = 1;
+pub(crate) const RETRY_SECONDS: u64 = 1;
 
 /// Requests of one kind. The bound 0 is none.
 #[derive(Default)]
@@ -79,12 +79,12 @@ impl InFlight {
     }
 }
 
-/// The 429 for whom there is no place.
-pub fn too_many() -> Response<Body> {
+/// The 429 for whom there is no place; he may come again after so many seconds.
+pub fn too_many(seconds: u64) -> Response<Body> {
     let mut response = Response::new(Body::full("Too many requests, please try again later.\n"));
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 

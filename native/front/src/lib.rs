@@ -1,7 +1,7 @@
 //! The HTTP listener: reads are answered here, everything else is handed over in batches.
 //!
 //! A request goes: `server` (accept, TLS) → `connection` (protocol, `lifespan`) → `service` (the chain: limits, request
-//! info, authentication, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
+//! info, authentication, flow control, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
 
 pub mod accept;
 pub mod audit;
@@ -12,6 +12,7 @@ mod builtin;
 pub mod cached;
 pub mod connection;
 pub mod exchange;
+pub mod flow;
 pub mod forward;
 pub mod handoff;
 pub mod health;

@@ -64,6 +64,12 @@ impl RouteTable {
         table.get(plural)?.iter().find(|route| route.group == group && route.version == version).cloned()
     }
 
+    /// Where the objects of a resource are, whatever versions of it are served.
+    pub fn cache(&self, group: &str, plural: &str) -> Option<Arc<ResourceCache>> {
+        let table = self.table.load();
+        table.get(plural)?.iter().find(|route| route.group == group).map(|route| route.cache.clone())
+    }
+
     /// The route that serves a read request, if reads of that kind are routed at all.
     pub fn for_read(&self, info: &RequestInfo) -> Option<Arc<Route>> {
         let route = self.find(info.group(), info.version(), info.resource())?;

@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::authn::{Authenticator, ClientIdentity, ObjectLookup};
 use crate::authz::Authorizer;
 use crate::connection::{self, Connection};
+use crate::flow::Flow;
 use crate::handoff::Handoff;
 use crate::health::Health;
 use crate::inflight::InFlight;
@@ -82,6 +83,7 @@ pub struct Server {
     pub metrics: Metrics,
     pub audit: Audit,
     pub inflight: InFlight,
+    pub flow: Flow,
     pub metrics_source: RwLock<Option<MetricsSource>>,
     /// The body of `/version`.
     pub version: ArcSwap<Bytes>,
@@ -109,6 +111,7 @@ impl Server {
             metrics: Metrics::default(),
             audit: Audit::default(),
             inflight: InFlight::default(),
+            flow: Flow::default(),
             metrics_source: RwLock::new(None),
             version: ArcSwap::from_pointee(Bytes::from_static(b"{}")),
             phase: watch::Sender::new(Phase::Serving),

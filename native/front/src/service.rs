@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -26,6 +26,7 @@ use crate::authz::Verdict;
 use crate::body::Body;
 use crate::connection::{Busy, Connection};
 use crate::exchange::{Decisions, Exchange};
+use crate::flow::Admission;
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
 use crate::inflight;
 use crate::lifespan::Phase;
@@ -39,6 +40,14 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// How much more than the limit of a body is read before the connection is cut.
 const DISCARD_FACTOR: usize = 4;
+
+/// Who asks.
+enum Known {
+    User(Arc<UserInfo>),
+    /// For Python to say.
+    Open,
+    Refused(Status),
+}
 
 type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -102,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Reads top to bottom: limits, request info, authentication, impersonation, authorization, then whoever serves it.
+    /// Reads top to bottom: limits, request info, authentication, flow control, authorization, then whoever serves it.
     fn chain(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -132,29 +141,66 @@ impl Server {
             info,
             connection: connection.clone(),
             started,
+            seat: OnceLock::new(),
         };
         let mut decisions = Decisions::default();
-        let refused = misjudged_time(&exchange).or_else(|| self.judge(&exchange, &mut decisions));
-        match refused {
-            Some(refused) => {
-                let response = self.render(&exchange, status::refusal_to(&exchange, &refused));
-                self.finish(&exchange, response)
-            }
-            None => self.dispatch(exchange, decisions, incoming, upgrade),
+        match misjudged_time(&exchange)
+            .map_or_else(|| self.identify(&exchange, &mut decisions), Known::Refused)
+        {
+            Known::Refused(refused) => self.refuse_to(&exchange, &refused),
+            Known::Open => self.dispatch(exchange, decisions, incoming, upgrade),
+            Known::User(user) => match self.seat_for(&user, &exchange.info, &exchange.query) {
+                Admission::Free => self.go_on(exchange, decisions, incoming, upgrade),
+                Admission::Seated(seat) => {
+                    exchange.seat.get_or_init(|| seat);
+                    self.go_on(exchange, decisions, incoming, upgrade)
+                }
+                Admission::Refused(refusal) => self.finish(&exchange, refusal.answer()),
+                Admission::Waiting(wait) => {
+                    let server = self.clone();
+                    Answer::Waiting(Box::pin(async move {
+                        let answer = match wait.seated().await {
+                            Ok(seat) => {
+                                exchange.seat.get_or_init(|| seat);
+                                server.go_on(exchange, decisions, incoming, upgrade)
+                            }
+                            Err(refusal) => server.finish(&exchange, refusal.answer()),
+                        };
+                        answer.await.unwrap_or_else(|never| match never {})
+                    }))
+                }
+            },
         }
     }
 
-    /// Authentication, impersonation, authorization: fills in `decisions`, or refuses.
-    fn judge(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
+    /// Authorization, where it has not been decided, and what follows.
+    fn go_on(
+        self: &Arc<Self>,
+        exchange: Exchange,
+        mut decisions: Decisions,
+        incoming: Incoming,
+        upgrade: Option<OnUpgrade>,
+    ) -> Answer {
+        if decisions.authorized.is_none()
+            && let Some(refused) = self.authorize(&exchange, &mut decisions)
+        {
+            return self.refuse_to(&exchange, &refused);
+        }
+        self.dispatch(exchange, decisions, incoming, upgrade)
+    }
+
+    /// Authentication: fills in `decisions`.
+    fn identify(&self, exchange: &Exchange, decisions: &mut Decisions) -> Known {
         let connection = &exchange.connection;
         if !connection.secure {
-            decisions.user = Some(Arc::new(UserInfo::unsecured()));
+            let user = Arc::new(UserInfo::unsecured());
+            decisions.user = Some(user.clone());
             decisions.authenticated = Some(true);
             decisions.authorized = Some(true);
-            exchange.begin_audit(decisions.user.as_ref());
-            return None;
+            exchange.begin_audit(Some(&user));
+            return Known::User(user);
         }
-        match self.authenticator.authenticate(
+        let user = match self.authenticator.authenticate(
             connection.identity.as_ref(),
             &connection.token,
             &exchange.headers,
@@ -162,18 +208,16 @@ impl Server {
         ) {
             Outcome::Rejected => {
                 exchange.begin_audit(None);
-                return Some(Status::unauthorized());
+                return Known::Refused(Status::unauthorized());
             }
-            Outcome::Unknown => return None,
-            Outcome::User(user) => decisions.user = Some(user),
-        }
+            Outcome::Unknown => return Known::Open,
+            Outcome::User(user) => user,
+        };
+        decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
-        exchange.begin_audit(decisions.user.as_ref());
+        exchange.begin_audit(Some(&user));
         // Whether the user may impersonate, and whom it becomes, is for Python; it resumes as that user.
-        if exchange.impersonates() {
-            return None;
-        }
-        self.authorize(exchange, decisions)
+        if exchange.impersonates() { Known::Open } else { Known::User(user) }
     }
 
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
@@ -207,8 +251,7 @@ impl Server {
                 let server = self.clone();
                 return Answer::Waiting(Box::pin(async move {
                     let response = server.clone().metrics_answer().await;
-                    server.metrics.record(&exchange, response.status().as_u16());
-                    server.audited(&exchange, response)
+                    server.told(&exchange, response)
                 }));
             }
             if let Some(response) = self.serve_here(&exchange, decisions.user.as_ref()) {
@@ -223,18 +266,16 @@ impl Server {
         Answer::Waiting(Box::pin(async move {
             let exchange = Arc::new(exchange);
             let verb = exchange.info.verb();
-            let place = server.inflight.enter(verb, audit::lasts(&exchange), decisions.user.as_deref());
+            let place = server.inflight.enter(verb, audit::lasts(&exchange.info), decisions.user.as_deref());
             let Some(_place) = place else {
-                server.metrics.record(&exchange, 429);
-                return server.audited(&exchange, inflight::too_many());
+                return server.told(&exchange, inflight::too_many(inflight::RETRY_SECONDS));
             };
             let _counted = server.metrics.in_flight(verb);
             let response = match server.take_body(incoming, &exchange).await {
                 Ok((body, unread)) => server.hand_over(&exchange, decisions, body, unread, upgrade).await,
                 Err(refused) => server.render(&exchange, status::refusal_to(&exchange, &refused)),
             };
-            server.metrics.record(&exchange, response.status().as_u16());
-            server.audited(&exchange, response)
+            server.told(&exchange, response)
         }))
     }
 
@@ -248,8 +289,19 @@ impl Server {
     }
 
     fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
+        Answer::Ready(Some(self.told(exchange, response)))
+    }
+
+    fn refuse_to(self: &Arc<Self>, exchange: &Exchange, refused: &Status) -> Answer {
+        let response = self.render(exchange, status::refusal_to(exchange, refused));
+        self.finish(exchange, response)
+    }
+
+    /// Metrics, audit and flow control hear of the answer.
+    fn told(&self, exchange: &Exchange, response: Response<Body>) -> Response<Body> {
         self.metrics.record(exchange, response.status().as_u16());
-        Answer::Ready(Some(self.audited(exchange, response)))
+        let response = self.audited(exchange, response);
+        self.seated(exchange, response)
     }
 
     /// The whole body, or the body unread where the request is to be passed on to somebody.
@@ -354,6 +406,11 @@ impl Server {
                     exchange.begin_audit(Some(&user));
                     if let Some(trail) = exchange.trail() {
                         trail.goes_on_as(&user);
+                    }
+                    if exchange.seat.get().is_none()
+                        && let Some(refused) = self.take_seat(exchange, &user).await
+                    {
+                        return refused;
                     }
                     if authorized {
                         self.audit_decision(exchange, &user, None);

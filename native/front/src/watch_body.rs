@@ -24,7 +24,7 @@ const BATCH: usize = 512;
 /// too, whether it may still watch, if nothing happens meanwhile.
 const TICK: Duration = Duration::from_secs(60);
 
-type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub struct WatchBody {
     watcher: Watcher,
@@ -107,7 +107,7 @@ fn next_tick(clock: &Clock) -> Timer {
 }
 
 /// By the clock: in virtual time when it is virtual.
-fn sleep(clock: &Clock, duration: Duration) -> Timer {
+pub(crate) fn sleep(clock: &Clock, duration: Duration) -> Timer {
     match clock.virtual_sleep(duration) {
         Some(sleep) => Box::pin(sleep),
         None => Box::pin(tokio::time::sleep(duration)),

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub(crate) use event::date_and_time;
 use event::{Findings, Request, line, without_managed_fields};
 pub use event::{ObjectReference, ResponseStatus};
 pub use policy::{Level, Policy, Stage, Verdict};

@@ -12,6 +12,7 @@ use super::{Draft, Ending, Stage, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::query::Query;
+use crate::request_info::RequestInfo;
 use crate::server::Server;
 
 /// Subresources whose requests last as long as somebody wants them to.
@@ -60,7 +61,7 @@ impl Server {
             trail.tell(Stage::ResponseStarted);
             return response;
         }
-        if lasts(exchange) {
+        if lasts(&exchange.info) {
             trail.tell(Stage::ResponseStarted);
         }
         if code == StatusCode::SWITCHING_PROTOCOLS {
@@ -80,8 +81,7 @@ fn is_delete(exchange: &Exchange) -> bool {
     exchange.method == http::Method::DELETE
 }
 
-pub(crate) fn lasts(exchange: &Exchange) -> bool {
-    let info = &exchange.info;
+pub(crate) fn lasts(info: &RequestInfo) -> bool {
     matches!(info.verb(), "watch" | "proxy") || LONG_RUNNING.contains(&info.subresource())
 }
 

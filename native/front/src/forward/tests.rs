@@ -21,6 +21,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
         started: Instant::now(),
         audit: None,
+        seat: std::sync::OnceLock::new(),
     }
 }
 
