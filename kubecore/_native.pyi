@@ -562,6 +562,7 @@ class Flow:
         """Of a request that did not come through the listener; None where nobody limits it. `decided` is called on the
         loop's thread once a wait has ended. ValueError for what is no request."""
 
+@final
 class FlowSeat:
     """A seat, a place in a queue, or none."""
 
@@ -573,6 +574,7 @@ class FlowSeat:
     def free(self) -> None:
         """The seat is free again, the place in the queue given up."""
 
+@final
 class Audit:
     """Tells who asked for what, and how it was answered, as far as a policy wants to know."""
 

@@ -85,6 +85,7 @@ impl<A: Asked> Level<A> {
             }
             let key = state.entries.insert(entry);
             state.seat(now, key);
+            state.note(now);
             if state.queuing == Queuing::Reject {
                 state.counts.schemas[slot].waited.observe(0.0);
             }
@@ -96,8 +97,9 @@ impl<A: Asked> Level<A> {
             return state.reject(now, slot, Rejection::QueueFull);
         }
         let key = state.entries.insert(Entry { queue: Some(number), ..entry });
-        state.enqueue(now, key, number);
+        state.enqueue(key, number);
         state.dispatch(now, Some(number));
+        state.note(now);
         let entry = &mut state.entries[key];
         if entry.started.is_some() {
             return Start::Seated(key);
@@ -113,6 +115,7 @@ impl<A: Asked> Level<A> {
         state.pass(now);
         let lingers = state.finish(now, key);
         state.dispatch(now, None);
+        state.note(now);
         lingers
     }
 
@@ -120,8 +123,9 @@ impl<A: Asked> Level<A> {
     pub fn vacate(&self, now: Duration, key: usize) {
         let mut state = self.state.lock();
         state.pass(now);
-        state.vacate(now, key);
+        state.vacate(key);
         state.dispatch(now, None);
+        state.note(now);
     }
 
     /// Nobody waits for the seats any more. None: it has them meanwhile. Else when it may come again.
@@ -140,6 +144,7 @@ impl<A: Asked> Level<A> {
         let Start::Rejected(seconds) = state.reject(now, slot, Rejection::TimeOut) else { return None };
         // Who is behind it may need less.
         state.dispatch(now, None);
+        state.note(now);
         Some(seconds)
     }
 

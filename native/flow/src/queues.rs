@@ -140,6 +140,7 @@ impl<A: Asked> State<A> {
         };
         self.counts.waiting_ratio.set_denominator(now, places as f64);
         self.dispatch(now, None);
+        self.note(now);
     }
 
     pub fn has_room(&self, seats: u32) -> bool {
@@ -170,7 +171,7 @@ impl<A: Asked> State<A> {
         in_turn.min_by_key(|number| self.queues[*number].waiting_work).unwrap_or(0)
     }
 
-    pub fn enqueue(&mut self, now: Duration, key: usize, number: usize) {
+    pub fn enqueue(&mut self, key: usize, number: usize) {
         let (entry, queue) = (&self.entries[key], &mut self.queues[number]);
         if queue.is_idle() {
             queue.next_r = self.r;
@@ -188,7 +189,6 @@ impl<A: Asked> State<A> {
         counts.waiting += 1;
         counts.waiting_seats += seats;
         self.bound(number);
-        self.note(now);
     }
 
     pub fn dequeue(&mut self, now: Duration, key: usize, number: usize) {
@@ -210,7 +210,6 @@ impl<A: Asked> State<A> {
         let waited = now.saturating_sub(entry.arrived).as_secs_f64();
         if entry.started.is_some() { &mut counts.waited } else { &mut counts.waited_in_vain }.observe(waited);
         self.settle_queue(number);
-        self.note(now);
     }
 
     /// It may have become idle; its next request does not run ahead of its arrival.
@@ -350,7 +349,6 @@ impl<A: Asked> State<A> {
         counts.dispatched += 1;
         counts.executing += 1;
         counts.executing_seats += seats;
-        self.note(now);
     }
 
     pub fn finish(&mut self, now: Duration, key: usize) -> Option<Duration> {
@@ -371,14 +369,13 @@ impl<A: Asked> State<A> {
             self.settle_queue(number);
         }
         if lingers.is_zero() {
-            self.vacate(now, key);
+            self.vacate(key);
             return None;
         }
-        self.note(now);
         Some(lingers)
     }
 
-    pub fn vacate(&mut self, now: Duration, key: usize) {
+    pub fn vacate(&mut self, key: usize) {
         let entry = self.entries.remove(key);
         let seats = entry.estimate.seats() as usize;
         self.seats -= seats;
@@ -388,11 +385,10 @@ impl<A: Asked> State<A> {
             self.queued_seats -= seats;
             self.drop_spare_queues();
         }
-        self.note(now);
     }
 
-    /// What is measured over time has changed.
-    fn note(&mut self, now: Duration) {
+    /// What is measured over time has changed; told once, at the end of whatever happens at a moment.
+    pub fn note(&mut self, now: Duration) {
         let wanted = (self.seats + self.waiting_seats) as f64;
         self.demand.set(now, wanted);
         self.counts.demand_ratio.set(now, wanted);
