@@ -10,7 +10,7 @@ pub fn header_list(content_type: Option<&str>, headers: &[(String, String)]) -> 
     let value =
         |text: &str| HeaderValue::from_str(text).map_err(|_| PyValueError::new_err("bad header value"));
     let mut list = Vec::with_capacity(headers.len() + 2);
-    if let Some(content_type) = content_type {
+    if let Some(content_type) = content_type.filter(|content_type| !content_type.is_empty()) {
         let json = content_type == "application/json";
         let typed = if json { HeaderValue::from_static("application/json") } else { value(content_type)? };
         list.push((header::CONTENT_TYPE, typed));

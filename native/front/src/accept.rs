@@ -18,9 +18,9 @@ pub enum Form {
     ProtobufMetadataList,
     /// Something that Python makes: Table, YAML.
     Python,
-    /// Media types that are made here are on the list, but not what is asked of them.
+    /// No media type on the list is made here, or not what is asked of it.
     Nothing,
-    /// No media type on the list is made here.
+    /// Upstream's router finds no media type on the list that is made here.
     Unknown,
 }
 
@@ -43,63 +43,133 @@ impl Form {
     }
 }
 
-/// Picks by descending quality, first come first; the absence of the header means JSON. `protobuf`: whether there is
-/// such a form of what is asked for.
-pub fn negotiate(accept: Option<&str>, protobuf: bool) -> Form {
-    let Some(accept) = accept.map(str::trim).filter(|accept| !accept.is_empty()) else { return Form::Json };
+/// The best form for an Accept header; the absence of the header means JSON. `built_in`: whether there is a protobuf form
+/// of what is asked for, as of all kinds but custom ones. Of those, too, what upstream's router lets pass is less than
+/// what the negotiation behind it understands.
+pub fn negotiate(accept: Option<&str>, built_in: bool) -> Form {
+    let Some(accept) = accept.filter(|accept| !accept.is_empty()) else { return Form::Json };
     if accept == "application/json" || accept == "*/*" {
         return Form::Json;
     }
-    let mut best: Option<(f32, Form)> = None;
-    let mut known = false;
-    for clause in accept.split(',') {
-        let (quality, media, form) = judge(clause);
-        known |= media;
-        let Some(form) = form.filter(|form| protobuf || *form != Form::Protobuf) else { continue };
-        if quality > 0.0 && best.is_none_or(|(held, _)| quality > held) {
-            best = Some((quality, form));
-        }
+    if built_in && !passes_the_router(Some(accept), &ACCEPTED) {
+        return Form::Unknown;
     }
-    best.map_or(if known { Form::Nothing } else { Form::Unknown }, |(_, form)| form)
+    let forms = clauses(accept).into_iter().filter_map(Clause::form);
+    forms.into_iter().find(|form| built_in || *form != Form::Protobuf).unwrap_or(Form::Nothing)
 }
 
-/// One clause: its quality, whether its media type is made here, and the form when there is one.
-fn judge(clause: &str) -> (f32, bool, Option<Form>) {
-    let mut pieces = clause.split(';').map(str::trim);
-    let media = pieces.next().unwrap_or("");
-    let (mut quality, mut target, mut group, mut version) = (1.0f32, "", "", "");
-    for parameter in pieces {
-        match parameter.split_once('=').map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))) {
-            Some(("q", value)) => quality = value.parse().unwrap_or(1.0),
-            Some(("as", value)) => target = value,
-            Some(("g", value)) => group = value,
-            Some(("v", value)) => version = value,
-            _ => {}
+/// Whether one of the media types that are made stands there, or `*/*`; no other wildcard does (go-restful
+/// `Route.matchesAccept`).
+pub fn passes_the_router(accept: Option<&str>, made: &[&str]) -> bool {
+    accept.filter(|accept| !accept.is_empty()).is_none_or(|accept| {
+        accept.split(',').any(|clause| {
+            let media = clause.split(';').next().unwrap_or_default().trim_matches(' ');
+            media == "*/*" || made.contains(&media)
+        })
+    })
+}
+
+/// A media range with the parameters that count.
+struct Clause<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    quality: f32,
+    target: Option<Target<'a>>,
+    stream: &'a str,
+    server_version: &'a str,
+}
+
+/// What objects are to be turned into.
+#[derive(Clone, Copy, Default)]
+struct Target<'a> {
+    kind: &'a str,
+    group: &'a str,
+    version: &'a str,
+}
+
+/// In goautoneg's order: by quality, wildcards last. Its sort is by insertion, for as many as anybody sends; it is no
+/// order for all there could be.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut sorted: Vec<Clause<'_>> = Vec::new();
+    for clause in accept.split(',').filter_map(Clause::parse).take(MOST_CLAUSES) {
+        let mut at = sorted.len();
+        while at > 0 && clause.precedes(&sorted[at - 1]) {
+            at -= 1;
+        }
+        sorted.insert(at, clause);
+    }
+    sorted
+}
+
+const MOST_CLAUSES: usize = 64;
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let space = |c| c == ' ';
+        let mut pieces = text.trim_matches(space).split(';');
+        let media = pieces.next()?;
+        let (kind, subtype) = match media.split_once('/') {
+            Some((kind, subtype)) if !subtype.contains('/') && !subtype.is_empty() => (kind, subtype),
+            None if media.trim_matches(space) == "*" => ("*", "*"),
+            _ => return None,
+        };
+        let (kind, subtype) = (kind.trim_matches(space), subtype.trim_matches(space));
+        let mut clause = Self { kind, subtype, quality: 1.0, target: None, stream: "", server_version: "" };
+        for piece in pieces {
+            let Some((name, value)) = piece.split_once('=').filter(|(_, value)| !value.contains('=')) else {
+                continue;
+            };
+            let (name, trimmed) = (name.trim_matches(space), value.trim_matches(space));
+            match name {
+                "q" => clause.quality = value.parse().unwrap_or(0.0),
+                "as" => clause.target.get_or_insert_default().kind = trimmed,
+                "g" => clause.target.get_or_insert_default().group = trimmed,
+                "v" => clause.target.get_or_insert_default().version = trimmed,
+                "stream" => clause.stream = trimmed,
+                "sv" => clause.server_version = trimmed,
+                _ => {}
+            }
+        }
+        Some(clause)
+    }
+
+    fn precedes(&self, other: &Self) -> bool {
+        self.quality > other.quality
+            || (self.kind != "*" && other.kind == "*")
+            || (self.subtype != "*" && other.subtype == "*")
+    }
+
+    /// The first of the media types that it names and can have what it asks for.
+    fn form(self) -> Option<Form> {
+        let any = self.kind == "*" && self.subtype == "*";
+        let names = |subtype| any || (self.kind == "application" && [subtype, "*"].contains(&self.subtype));
+        let (json, yaml) = (names("json"), names("yaml"));
+        if !self.server_version.is_empty() || !matches!(self.stream, "" | "watch") {
+            return None;
+        }
+        let streams = !self.stream.is_empty();
+        let target = self.target.map(|Target { kind, group, version }| match (group, version) {
+            ("meta.k8s.io", "v1" | "v1beta1") => (kind, version),
+            _ => ("", ""),
+        });
+        let protobuf = names("vnd.kubernetes.protobuf");
+        match target {
+            None if json => Some(Form::Json),
+            None if yaml && !streams => Some(Form::Python),
+            None if protobuf => Some(Form::Protobuf),
+            Some(("PartialObjectMetadata", "v1")) if json => Some(Form::Metadata),
+            Some(("PartialObjectMetadataList", "v1")) if json => Some(Form::MetadataList),
+            Some(("PartialObjectMetadata", "v1")) if protobuf => Some(Form::ProtobufMetadata),
+            Some(("PartialObjectMetadataList", "v1")) if protobuf => Some(Form::ProtobufMetadataList),
+            Some(("PartialObjectMetadata" | "PartialObjectMetadataList", _))
+                if json || protobuf || (yaml && !streams) =>
+            {
+                Some(Form::Python)
+            }
+            Some(("Table", _)) if json || (yaml && !streams) => Some(Form::Python),
+            _ => None,
         }
     }
-    let protobuf = media == "application/vnd.kubernetes.protobuf";
-    let json = matches!(media, "application/json" | "application/*" | "*/*");
-    let other = protobuf || matches!(media, "application/yaml" | "application/cbor");
-    let form = match target {
-        _ if !json && !other => None,
-        "" if json => Some(Form::Json),
-        _ if media == "application/cbor" => None,
-        "" if protobuf => Some(Form::Protobuf),
-        "" => Some(Form::Python),
-        _ if group != "meta.k8s.io" => None,
-        "PartialObjectMetadata" if version == "v1" && json => Some(Form::Metadata),
-        "PartialObjectMetadataList" if version == "v1" && json => Some(Form::MetadataList),
-        "PartialObjectMetadata" if version == "v1" && protobuf => Some(Form::ProtobufMetadata),
-        "PartialObjectMetadataList" if version == "v1" && protobuf => Some(Form::ProtobufMetadataList),
-        "Table" if protobuf => None,
-        "PartialObjectMetadata" | "PartialObjectMetadataList" | "Table"
-            if version == "v1" || version == "v1beta1" =>
-        {
-            Some(Form::Python)
-        }
-        _ => None,
-    };
-    (quality, json || other, form)
 }
 
 /// Whether a Status is to be sent in protobuf: what is asked for of objects (`as=`) does not count.
@@ -133,8 +203,18 @@ mod tests {
             (Some("application/json;q=0.5,application/yaml"), Form::Python),
             (Some("application/cbor,application/json"), Form::Json),
             (Some("text/plain"), Form::Unknown),
-            (Some("application/json;q=0"), Form::Nothing),
+            (Some("application/json;q=0"), Form::Json),
+            (Some("application/json;q=much,application/yaml;q=0.1"), Form::Python),
+            (Some("*/*, application/yaml;q=0.1"), Form::Python),
             (Some("application/json;as=Table;v=v1;g=nope"), Form::Nothing),
+            (Some("application/json;as=Table"), Form::Nothing),
+            (Some("application/json;g=meta.k8s.io"), Form::Nothing),
+            (Some("application/json;stream=watch"), Form::Json),
+            (Some("application/yaml;stream=watch"), Form::Nothing),
+            (Some("application/*"), Form::Unknown),
+            (Some("*"), Form::Unknown),
+            (Some("application/JSON"), Form::Unknown),
+            (Some("application/*,application/yaml;q=0.1"), Form::Python),
             (
                 Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,*/*"),
                 Form::ProtobufMetadata,

@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 use kubecore_core::status::Status;
 
+use crate::accept::{ACCEPTED, passes_the_router};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::server::Server;
@@ -21,6 +22,9 @@ impl Server {
         if path == "/version" || path == "/version/" {
             if exchange.method != Method::GET {
                 return Some(refusal_to(exchange, &Status::method_not_allowed()));
+            }
+            if !passes_the_router(exchange.accept(), &ACCEPTED[..1]) {
+                return Some(refusal_to(exchange, &Status::no_representation(&ACCEPTED[..1])));
             }
             let mut response = Response::new(Body::full(self.version.load().as_ref().clone()));
             response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// Pairs of a query string in order. Bad escapes stay as they are, invalid UTF-8 is replaced.
+/// Pairs of a query string in order, as Go's `url.ParseQuery` reads them: those with a `;` or a bad escape are none.
+/// Invalid UTF-8 is replaced.
 #[derive(Clone, Copy)]
 pub struct Query<'q> {
     raw: &'q str,
@@ -16,9 +17,9 @@ impl<'q> Query<'q> {
     }
 
     pub fn pairs(self) -> impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)> {
-        self.raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        self.raw.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).filter_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key), decode(value))
+            Some((decode(key)?, decode(value)?))
         })
     }
 
@@ -28,12 +29,17 @@ impl<'q> Query<'q> {
     }
 }
 
-fn decode(raw: &str) -> Cow<'_, str> {
+/// None for a bad escape.
+fn decode(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.bytes().any(|byte| byte == b'+' || byte == b'%') {
-        return Cow::Borrowed(raw);
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut escapes = raw.split('%').skip(1);
+    if !escapes.all(|escape| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2) {
+        return None;
     }
     let spaced = raw.replace('+', " ");
-    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    Some(Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned()))
 }
 
 #[cfg(test)]
@@ -51,7 +57,9 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_does_no_harm() {
-        assert_eq!(Query::new("a=%zz&b=%ff").pairs().count(), 2);
+    fn a_pair_that_go_cannot_read_is_none() {
+        let query = Query::new("a=%zz&b=%ff&%=1&c=1;d=2&e=%4&f=%41;");
+        let pairs: Vec<_> = query.pairs().collect();
+        assert_eq!(pairs, [("b".into(), "\u{fffd}".into())]);
     }
 }

@@ -50,8 +50,7 @@ impl Server {
             }
             Form::Python => return None,
             Form::Nothing => {
-                let made = if route.protobuf.is_some() { &ACCEPTED[..] } else { &ACCEPTED[..2] };
-                return Some(self.render(exchange, refusal(&Status::not_acceptable(made))));
+                return Some(self.render(exchange, refusal(&Status::not_acceptable(&ACCEPTED))));
             }
             Form::Unknown => {
                 let made = if verb == "get" { &ACCEPTED[..] } else { &ACCEPTED_STREAMS[..] };
@@ -134,7 +133,7 @@ impl Server {
         let watcher = route.cache.watch(query, transcoder)?;
         let lasts = match options.timeout_seconds {
             0 => self.limits.min_watch.mul_f64(rand::rng().random_range(1.0..2.0)),
-            seconds => Duration::from_secs(seconds),
+            seconds => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         };
         let right = user.map(|user| {
             let (info, selectors) = (exchange.info.clone(), exchange.selectors());

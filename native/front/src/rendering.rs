@@ -38,7 +38,7 @@ fn takes_gzip(exchange: &Exchange, length: usize) -> bool {
 /// Asked for, or shown to a person: curl, Wget and browsers get indented JSON, as from Kubernetes.
 fn wants_pretty(exchange: &Exchange) -> bool {
     if let Some(value) = Query::new(&exchange.query).first("pretty").filter(|value| !value.is_empty()) {
-        return crate::request_info::is_true(&value);
+        return matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
     exchange
         .header(USER_AGENT)

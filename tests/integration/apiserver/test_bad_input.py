@@ -104,7 +104,7 @@ async def test_a_bomb_of_yaml_aliases_is_a_bad_request(http: Http, api: Api, pat
 async def test_an_anchor_within_itself_is_a_bad_request(http: Http, api: Api) -> None:
     code, _, message = await refused(http, "POST", api.path(MAPS), b"a: &a [*a]", YAML)
     assert code == 400
-    assert "an anchor contains itself" in message
+    assert "yaml: anchor 'a' value contains itself" in message
 
 
 @pytest.mark.parametrize("media", [MERGE, STRATEGIC, JSON_PATCH, APPLY])
@@ -112,14 +112,14 @@ async def test_ten_thousand_levels_are_a_bad_request(http: Http, path: str, medi
     body = b'[{"op":"add","path":"/data/x","value":' + DEEP + b"}]" if media == JSON_PATCH else DEEP
     code, reason, message = await refused(http, "PATCH", f"{path}?fieldManager=x", body, media)
     assert (code, reason) == (400, "BadRequest")
-    assert "exceeded max depth" in message or "recursion limit exceeded" in message
+    assert "exceeded max depth" in message
 
 
 @pytest.mark.parametrize("opening", [b"[", b"{a: "])
 async def test_ten_thousand_levels_of_yaml_are_a_bad_request(http: Http, api: Api, opening: bytes) -> None:
     code, _, message = await refused(http, "POST", api.path(MAPS), opening * 10_000, YAML)
     assert code == 400
-    assert "recursion limit exceeded" in message
+    assert "exceeded max depth" in message
 
 
 async def test_a_patch_of_more_than_3_mebibytes_is_413(http: Http, path: str) -> None:

@@ -121,6 +121,31 @@ async def test_yaml_writes_numbers_anew_before_they_are_read(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "edge"),
+    [("1e-7", "v:1e-07"), ("0.000001", "v:0.000001"), ("1e20", f"v:{10**20}"), ("1e21", "v:1e+21"), ("2.0", "v:2")],
+)
+async def test_a_float_is_owned_as_json_iterator_writes_it(api: Api, sent: str, edge: str) -> None:
+    given = (
+        f'{{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{{"name":"a"}},"spec":{{"set":[{sent}]}}}}'
+    )
+    status, made = await applied(api, given.encode(), "me")
+    assert (status, made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:set"]) == (201, {edge: {}})
+    assert await applied(api, given.encode(), "me") == (200, made)
+
+
+async def test_an_integer_and_a_float_of_one_value_are_two_elements_of_a_set(api: Api) -> None:
+    assert (await create(api, "a", '{"set":[1,1.0]}'))[0] == 201
+    assert (await create(api, "b", '{"set":[1,1]}'))[0] == 422
+    assert (await create(api, "c", '{"set":[0.5,5e-1]}'))[0] == 422
+
+
+async def test_an_applied_float_is_stored_to_its_last_bit(api: Api) -> None:
+    given = b'{"apiVersion":"numbers.example.com/v1","kind":"Number","metadata":{"name":"a"},"spec":{"any":%b}}'
+    _, made = await applied(api, given % b"3.4028234663852886e38", "me")
+    assert made["spec"]["any"] == 3.4028234663852886e38
+
+
+@pytest.mark.parametrize(
     ("sent", "stored"), [("1e20", b"100000000000000000000"), ("9223372036854775808", b"9223372036854776000")]
 )
 async def test_a_number_beyond_64_bits_is_stored_as_the_float_that_go_reads(api: Api, sent: str, stored: bytes) -> None:

@@ -15,5 +15,5 @@ pub use duration::parse_duration;
 pub(crate) use float::parse_float;
 pub(crate) use netip::parse_addr;
 pub use pod_template::{fnv1, printed as printed_template, template_hash};
-pub(crate) use print::{float, json_float, json_kind, marshalled, quote, shown};
+pub(crate) use print::{float, json_float, json_kind, marshalled, marshalled_text, quote, shown};
 pub(crate) use url::Url;

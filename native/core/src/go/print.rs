@@ -159,6 +159,13 @@ fn json_text(text: &str, out: &mut String) {
     }
 }
 
+/// A text as `json.Marshal` writes it.
+pub(crate) fn marshalled_text(text: &str) -> String {
+    let mut out = String::new();
+    json_text(text, &mut out);
+    out
+}
+
 /// A value as `json.Marshal` writes it.
 pub(crate) fn marshalled(value: &Value) -> String {
     let mut out = String::new();

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fields::PathElement;
 use super::ownership::{Entry, Operation};
+use crate::go::shown;
 
 /// A field that another manager owns and that would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,17 +56,26 @@ pub(crate) fn path_text(path: &[PathElement]) -> String {
 fn element_text(element: &PathElement) -> String {
     match element {
         PathElement::Field(name) => format!(".{name}"),
-        PathElement::Value(value) => format!("[={value}]"),
+        PathElement::Value(value) => format!("[={}]", told(&serde_json::from_str(value).unwrap_or_default())),
         PathElement::Index(index) => format!("[{index}]"),
         PathElement::Key(keys) => {
             let keys: Value = serde_json::from_str(keys).unwrap_or_default();
-            let pairs: Vec<String> = keys
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
+            let members = keys.as_object().into_iter().flatten();
+            let pairs: Vec<String> = members.map(|(name, value)| format!("{name}={}", told(value))).collect();
             format!("[{}]", pairs.join(","))
         }
+    }
+}
+
+/// As structured-merge-diff `value.ToString`.
+fn told(value: &Value) -> String {
+    match value {
+        Value::Array(elements) => {
+            format!("[{}]", elements.iter().map(told).collect::<Vec<_>>().join(","))
+        }
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| format!("{name}={}", told(value))).collect()
+        }
+        scalar => shown(scalar),
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::go::json_float;
+use crate::go::{json_float, marshalled, marshalled_text};
 
 /// An edge of the trie. The order of variants is the order in which FieldsV1 is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,12 +28,7 @@ impl PathElement {
 
     /// Numbers as Go writes them, so that `2.0` is `2`.
     pub fn value(value: &Value) -> Self {
-        Self::Value(match value {
-            Value::Number(number) if number.is_f64() => {
-                json_float(number.as_f64().unwrap_or_default()).into()
-            }
-            _ => value.to_string().into(),
-        })
+        Self::Value(edge_json(value).into())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -47,12 +42,19 @@ impl PathElement {
                 if keys.values().any(|value| value.is_object() || value.is_array()) {
                     return None;
                 }
-                Self::Key(serde_json::to_string(&keys).ok()?.into())
+                Self::key(keys.iter().map(|(name, value)| (&**name, edge_json(value))))
             }
             "v" => Self::value(&serde_json::from_str(rest).ok()?),
             "i" => Self::Index(rest.parse().ok()?),
             _ => return None,
         })
+    }
+
+    /// `{"containerPort":80,"protocol":"TCP"}`, of names in order with their values as [`edge_json`] has them.
+    pub(crate) fn key<'n>(fields: impl Iterator<Item = (&'n str, String)>) -> Self {
+        let fields: Vec<String> =
+            fields.map(|(name, value)| format!("{}:{value}", marshalled_text(name))).collect();
+        Self::Key(format!("{{{}}}", fields.join(",")).into())
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -65,6 +67,21 @@ impl PathElement {
         out.extend_from_slice(prefix);
         crate::schema::write_content(text.as_bytes(), out);
         out.push(b'"');
+    }
+}
+
+/// A value within an edge, as json-iterator writes it: an exponent has two digits, though json.Marshal has none of the
+/// zeros before them.
+pub(crate) fn edge_json(value: &Value) -> String {
+    let Some(float) =
+        value.as_number().filter(|number| !number.is_i64()).and_then(serde_json::Number::as_f64)
+    else {
+        return marshalled(value);
+    };
+    let text = json_float(float);
+    match text.split_once("e-") {
+        Some((digits, exponent)) if exponent.len() == 1 => format!("{digits}e-0{exponent}"),
+        _ => text,
     }
 }
 

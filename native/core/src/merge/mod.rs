@@ -10,6 +10,7 @@ mod merge_patch;
 mod ownership;
 mod patch;
 mod refusing;
+mod repeated;
 mod sets;
 mod splice;
 mod strategic;

@@ -70,9 +70,12 @@ fn keyless(list: &ListKind, element: &Value) -> Option<String> {
     }
 }
 
-/// Everything `value` sets. Fails, naming the path, on fields that the schema does not have and on elements given twice.
+/// Everything `value` sets. Fails, naming paths, on fields that the schema does not have, values of other types and
+/// elements given twice.
 pub(crate) fn of_value(schemas: &Schemas, ty: &Type, value: &Value) -> Result<FieldSet, String> {
-    collect(schemas, ty, value, &mut Vec::new())
+    let mut faults = Vec::new();
+    let set = collect(schemas, ty, value, &mut Vec::new(), &mut faults);
+    typing::summed_up(faults).map_or(Ok(set), Err)
 }
 
 fn collect(
@@ -80,12 +83,13 @@ fn collect(
     ty: &Type,
     value: &Value,
     at: &mut Vec<PathElement>,
-) -> Result<FieldSet, String> {
+    faults: &mut Vec<String>,
+) -> FieldSet {
     let free = Type::free();
     let mut set = FieldSet::default();
     match structure(schemas, ty, value) {
         Structure::Whole => {
-            typing::check(schemas, ty, value, at)?;
+            typing::check(schemas, ty, value, at, faults);
             set.member = true;
         }
         Structure::Members(declared, inner) => {
@@ -94,10 +98,12 @@ fn collect(
                 let field = declared.and_then(|declared| declared.field(name));
                 at.push(element.clone());
                 if field.is_none() && declared.is_some_and(|declared| !declared.open) {
-                    return Err(format!("{}: field not declared in schema", path_text(at)));
+                    faults.push(typing::undeclared(at));
+                    at.pop();
+                    break;
                 }
                 let member_type = field.map(|field| &field.ty).or(inner).unwrap_or(&free);
-                let mut below = collect(schemas, member_type, member, at)?;
+                let mut below = collect(schemas, member_type, member, at, faults);
                 at.pop();
                 let empty = member.is_null() || member.as_object().is_some_and(Map::is_empty);
                 below.member |= empty || field.is_none();
@@ -108,14 +114,15 @@ fn collect(
             let mut seen = FxHashSet::default();
             for (index, element) in value.as_array().into_iter().flatten().enumerate() {
                 if let Some(problem) = keyless(list, element) {
-                    return Err(format!("{}: element {index}: {problem}", path_text(at)));
+                    faults.push(format!("{}: element {index}: {problem}", path_text(at)));
+                    break;
                 }
                 let key = element_key(list, element);
                 if !seen.insert(key.clone()) {
-                    return Err(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
+                    faults.push(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
                 }
                 at.push(key.clone());
-                let mut below = collect(schemas, item, element, at)?;
+                let mut below = collect(schemas, item, element, at, faults);
                 at.pop();
                 below.member = true;
                 set.push(|| key, below);
@@ -123,7 +130,7 @@ fn collect(
         }
     }
     set.sort();
-    Ok(set)
+    set
 }
 
 fn key_text(key: &PathElement) -> String {

@@ -5,13 +5,15 @@
 
 use std::borrow::Cow;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use super::fields::{FieldSet, PathElement};
+use super::fields::{FieldSet, PathElement, edge_json};
 use super::ownership::{self, Entry, Held, Operation};
+use super::repeated;
 use super::{parse_checked, splice};
+use crate::go::marshalled_text;
 use crate::schema::{KindId, ListKey, ListKind, SchemaError, Schemas, Shape, Type, member_spans};
 
 /// More update managers than this are merged, oldest first, into one named `ancient-changes`.
@@ -329,10 +331,14 @@ impl Comparer<'_> {
     }
 
     fn keyed_elements(&self, item: &Type, keys: &[ListKey], old: Side<'_>, new: Side<'_>) -> Change {
+        let (before, after) = (keyed(keys, old), keyed(keys, new));
+        let (had, has) = (ByKey::of(&before), ByKey::of(&after));
+        if had.lacks_some_of(&before) || has.lacks_some_of(&after) {
+            return repeated::compare(&before, &after, |old, new| {
+                self.value(item, old, new, Present::of(old, new))
+            });
+        }
         let mut change = Change::default();
-        let before = keyed(keys, old);
-        let after = keyed(keys, new);
-        let had = ByKey::of(&before);
         for (key, element) in &after {
             let was = had.first(key);
             if was == Some(element) {
@@ -342,13 +348,10 @@ impl Comparer<'_> {
             change.written.push(|| key.clone(), below.written);
             change.removed.push(|| key.clone(), below.removed);
         }
-        let has = ByKey::of(&after);
         for (key, element) in &before {
             if has.first(key).is_none() {
-                change.removed.push(
-                    || key.clone(),
-                    self.value(item, Some(element), None, Present { old: true, new: false }).removed,
-                );
+                let below = self.value(item, Some(element), None, Present { old: true, new: false });
+                change.removed.push(|| key.clone(), below.removed);
             }
         }
         change.written.sort();
@@ -375,8 +378,7 @@ fn leaf(old: Side<'_>, new: Side<'_>) -> Change {
 }
 
 pub(crate) fn keyed<'v>(keys: &[ListKey], list: Side<'v>) -> Vec<(PathElement, &'v Value)> {
-    let elements = list.and_then(Value::as_array).into_iter().flatten();
-    elements.map(|element| (key_of(keys, element), element)).collect()
+    keyed_by(list, |element| key_of(keys, element))
 }
 
 /// Finds elements by their keys. Lists are short most often, and looked through then.
@@ -397,6 +399,16 @@ impl<'e, 'v> ByKey<'e, 'v> {
             by_key.entry(key).or_insert(*element);
         }
         Self::Many(by_key)
+    }
+
+    /// Whether two elements have one key.
+    fn lacks_some_of(&self, elements: &[(PathElement, &'v Value)]) -> bool {
+        match self {
+            Self::Few(few) => {
+                few.iter().enumerate().any(|(at, (key, _))| few[..at].iter().any(|(other, _)| other == key))
+            }
+            Self::Many(by_key) => by_key.len() < elements.len(),
+        }
     }
 
     /// The first of those with this key.
@@ -424,16 +436,11 @@ pub(crate) fn key_of(keys: &[ListKey], element: &Value) -> PathElement {
         if text.len() > 1 {
             text.push(',');
         }
-        text.push('"');
-        text.push_str(name);
-        text.push_str("\":");
+        push_text(&mut text, name);
+        text.push(':');
         match (given, default) {
-            (Some(Value::String(value)), _) if value.bytes().all(is_plain) => {
-                text.push('"');
-                text.push_str(value);
-                text.push('"');
-            }
-            (Some(value), _) => text.push_str(&value.to_string()),
+            (Some(Value::String(value)), _) => push_text(&mut text, value),
+            (Some(value), _) => text.push_str(&edge_json(value)),
             (None, Some(default)) => text.push_str(default),
             (None, None) => {}
         }
@@ -442,25 +449,23 @@ pub(crate) fn key_of(keys: &[ListKey], element: &Value) -> PathElement {
     PathElement::Key(text.into())
 }
 
-/// Whether a byte stands for itself in JSON.
-fn is_plain(byte: u8) -> bool {
-    byte >= b' ' && byte != b'"' && byte != b'\\'
+/// As Go marshals it.
+fn push_text(out: &mut String, text: &str) {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
+    if text.bytes().all(is_plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&marshalled_text(text));
+    }
 }
 
 fn set_elements(old: Side<'_>, new: Side<'_>) -> Change {
-    let mut change = Change::default();
-    let elements = |side: Side<'_>| -> FxHashSet<PathElement> {
-        let all = side.and_then(Value::as_array).into_iter().flatten();
-        all.map(PathElement::value).collect()
-    };
-    let (before, after) = (elements(old), elements(new));
-    for element in after.difference(&before) {
-        change.written.push(|| element.clone(), FieldSet::leaf());
-    }
-    for element in before.difference(&after) {
-        change.removed.push(|| element.clone(), FieldSet::leaf());
-    }
-    change.written.sort();
-    change.removed.sort();
-    change
+    let elements = |side| -> Vec<(PathElement, &Value)> { keyed_by(side, PathElement::value) };
+    repeated::compare(&elements(old), &elements(new), leaf)
+}
+
+fn keyed_by<'v>(list: Side<'v>, key: impl Fn(&Value) -> PathElement) -> Vec<(PathElement, &'v Value)> {
+    list.and_then(Value::as_array).into_iter().flatten().map(|element| (key(element), element)).collect()
 }

@@ -10,46 +10,65 @@ use super::refusing::{go_text, go_type};
 use crate::go::quote;
 use crate::schema::{Schemas, Shape, Type};
 
-/// `Err` with the path `at` where a value is of another type or unknown.
+/// Tells, with the path `at`, of values of another type and of unknown ones, after which nothing more of their object
+/// is looked at.
 pub(super) fn check(
     schemas: &Schemas,
     ty: &Type,
     value: &Value,
     at: &mut Vec<PathElement>,
-) -> Result<(), String> {
+    faults: &mut Vec<String>,
+) {
     if let Some(problem) = mistyped(&ty.shape, value) {
-        return Err(format!("{}: {problem}", path_text(at)));
+        faults.push(format!("{}: {problem}", path_text(at)));
+        return;
     }
     match (&ty.shape, value) {
         (Shape::Struct(id), Value::Object(members)) => {
             let declared = schemas.structure(*id);
             for (name, member) in members {
                 at.push(PathElement::field(name));
-                match declared.field(name) {
-                    Some(field) => check(schemas, &field.ty, member, at)?,
+                let field = declared.field(name);
+                match field {
+                    Some(field) => check(schemas, &field.ty, member, at, faults),
                     None if declared.open => {}
-                    None => return Err(format!("{}: field not declared in schema", path_text(at))),
+                    None => faults.push(undeclared(at)),
                 }
                 at.pop();
+                if field.is_none() && !declared.open {
+                    break;
+                }
             }
         }
         (Shape::Map(inner), Value::Object(members)) => {
             for (name, member) in members {
                 at.push(PathElement::field(name));
-                check(schemas, inner, member, at)?;
+                check(schemas, inner, member, at, faults);
                 at.pop();
             }
         }
         (Shape::List(item), Value::Array(elements)) => {
             for (index, element) in (0..).zip(elements) {
                 at.push(PathElement::Index(index));
-                check(schemas, item, element, at)?;
+                check(schemas, item, element, at, faults);
                 at.pop();
             }
         }
         _ => {}
     }
-    Ok(())
+}
+
+pub(super) fn undeclared(at: &[PathElement]) -> String {
+    format!("{}: field not declared in schema", path_text(at))
+}
+
+/// What is told of faults; None where there is none. Go has no order of members, here they come as they were sent.
+pub(super) fn summed_up(faults: Vec<String>) -> Option<String> {
+    match faults.as_slice() {
+        [] => None,
+        [fault] => Some(fault.clone()),
+        several => Some(format!("errors:\n  {}", several.join("\n  "))),
+    }
 }
 
 fn mistyped(shape: &Shape, value: &Value) -> Option<String> {

@@ -39,10 +39,7 @@ impl Schemas {
     ) -> Result<Decoded<'a>, Rejection> {
         let info = self.info(kind);
         if std::str::from_utf8(input).is_err() {
-            // As Go reads it.
-            let text = String::from_utf8_lossy(input);
-            let Decoded { body, warnings } = self.decode_json(kind, text.as_bytes(), validation)?;
-            return Ok(Decoded { body: Cow::Owned(body.into_owned()), warnings });
+            return self.decode_lossily(kind, input, validation);
         }
         if let Some(node) = &info.structural {
             return self.decode_custom(info, node, input, validation, Nulls::Dropped);

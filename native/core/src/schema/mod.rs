@@ -7,6 +7,7 @@ mod error;
 mod escapes;
 mod faults;
 mod json_in_yaml;
+mod libyaml;
 mod model;
 mod plain;
 mod quantity;
@@ -16,6 +17,7 @@ mod scan;
 mod spans;
 pub(crate) mod time;
 mod yaml;
+mod yaml_scalars;
 
 pub use decode::{Decoded, FieldValidation};
 pub use error::{Kind as ErrorKind, Rejection, SchemaError};

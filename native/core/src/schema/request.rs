@@ -6,6 +6,7 @@ use super::decode::{Decoded, FieldValidation};
 use super::error::Rejection;
 use super::model::{KindId, Schemas};
 use super::refusal::summarize;
+use super::scan::check_syntax;
 use super::yaml;
 use crate::protobuf::{self, Envelope};
 
@@ -22,12 +23,26 @@ impl Schemas {
             "" | "application/json" => self.decode_json(kind, body, validation),
             "application/yaml" => {
                 let json = yaml::to_json(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
-                let decoded = self.decode_json(kind, &json, validation)?;
-                Ok(Decoded { body: Cow::Owned(decoded.body.into_owned()), warnings: decoded.warnings })
+                Ok(self.decode_json(kind, &json, validation)?.into_owned())
             }
             protobuf::CONTENT_TYPE => self.decode_protobuf(kind, body, validation),
             _ => Err(Rejection::unsupported_media_type()),
         }
+    }
+
+    /// What is no UTF-8, as Go reads it: with other characters in its texts.
+    pub(super) fn decode_lossily(
+        &self,
+        kind: KindId,
+        input: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'static>, Rejection> {
+        let info = self.info(kind);
+        if let Some(fault) = check_syntax(input).err().filter(|_| info.structural.is_none()) {
+            return Err(self.refuse(info, input, fault));
+        }
+        let text = String::from_utf8_lossy(input);
+        Ok(self.decode_json(kind, text.as_bytes(), validation)?.into_owned())
     }
 
     /// An enveloped object; what the envelope does not say of its kind is taken to be as expected.
@@ -59,7 +74,13 @@ impl Schemas {
                 let (name, version) = (&info.kind, &info.version);
                 refuse(format!("{name} in version {version:?} cannot be handled as a {name}: {fault}"))
             })?;
-        let Decoded { body, warnings } = self.decode_json(kind, &json, validation)?;
-        Ok(Decoded { body: Cow::Owned(body.into_owned()), warnings })
+        Ok(self.decode_json(kind, &json, validation)?.into_owned())
+    }
+}
+
+impl Decoded<'_> {
+    /// The same, of bytes of its own.
+    pub(super) fn into_owned(self) -> Decoded<'static> {
+        Decoded { body: Cow::Owned(self.body.into_owned()), warnings: self.warnings }
     }
 }

@@ -372,10 +372,21 @@ impl<'a> Keys<'a> {
 
 /// Checks that a body is one JSON value of bounded depth, in UTF-8.
 pub(crate) fn check_json(input: &[u8]) -> Result<(), SchemaError> {
-    if let Err(error) = std::str::from_utf8(input) {
-        return Err(SchemaError::syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())));
+    check_syntax(input)?;
+    match std::str::from_utf8(input) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SchemaError::syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to()))),
     }
-    let mut cursor = Cursor::new(input);
+}
+
+/// The same for bytes that need be no UTF-8.
+pub(crate) fn check_syntax(input: &[u8]) -> Result<(), SchemaError> {
+    // Go looks at bytes, one after the other, and names one that does not belong there as a character.
+    let text: Cow<'_, [u8]> = match std::str::from_utf8(input) {
+        Ok(_) => input.into(),
+        Err(_) => input.iter().map(|byte| char::from(*byte)).collect::<String>().into_bytes().into(),
+    };
+    let mut cursor = Cursor::new(&text);
     cursor.skip_space();
     let checked = cursor.any_value().and_then(|()| at_end(&mut cursor));
     checked.map_err(|problem| SchemaError { kind: Kind::Syntax, ..problem })

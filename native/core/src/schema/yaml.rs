@@ -1,23 +1,24 @@
 //! YAML bodies, turned into JSON before decoding, with the scalars of go-yaml v2 as upstream has them.
 //!
-//! Aliases are copied, so the output is bounded: a bomb of aliases ends with an error, not with the memory.
+//! go-yaml is a port of libyaml, and so is the parser that is used here: both take the same for YAML, and say the same of
+//! what is none. Aliases are copied, so the output is bounded: a bomb of aliases ends with an error, not with the memory.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
-
 use super::escapes::write_string;
 use super::json_in_yaml::reads_the_same;
+use super::libyaml::{Event, Events};
 use super::scan::MAX_DEPTH;
 use super::spans::member_spans;
-use crate::go::json_float;
+use super::yaml_scalars::scalar;
+use crate::go::quote;
 
 /// JSON is at most a few times as long as YAML without aliases, and bodies are at most 3 MiB.
 const MAX_OUTPUT: usize = 12 * 1024 * 1024;
 const MOST_TOLD: usize = 100;
 
-/// Converts the first document. Errors are worded for people.
+/// Converts the first document. Errors are in the words of go-yaml and of sigs.k8s.io/yaml.
 pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
     to_json_telling(input).map(|(json, _)| json)
 }
@@ -27,17 +28,29 @@ pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), St
     if reads_the_same(input) {
         return Ok((input.to_vec(), Vec::new()));
     }
-    let text = std::str::from_utf8(input).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
+    let mut events = Events::of(input);
     let mut writer = Writer::default();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event
-            .map_err(|error| format!("yaml: line {}: {}", error.marker().line(), error.info().to_owned()))?;
-        let done = matches!(event, Event::DocumentEnd);
-        writer.line = span.start.line();
-        writer.event(event).map_err(|problem| format!("yaml: line {}: {problem}", span.start.line()))?;
-        if done {
-            break;
+    // go-yaml parses the whole document before it makes something of it: what is no YAML is told first.
+    let (mut wrong, mut depth) = (None, 0);
+    loop {
+        let (event, line) = events.next().map_err(|fault| format!("yaml: {fault}"))?;
+        match event {
+            Event::Done => break,
+            Event::Sequence(_) | Event::Mapping(_) => depth += 1,
+            Event::End => depth -= 1,
+            _ => {}
         }
+        // Each token is held against all that is open.
+        if depth > MAX_DEPTH {
+            return Err("yaml: exceeded max depth".into());
+        }
+        if wrong.is_none() {
+            writer.line = line;
+            wrong = writer.event(event).err();
+        }
+    }
+    if let Some(wrong) = wrong {
+        return Err(wrong);
     }
     if writer.out.is_empty() {
         writer.out.extend_from_slice(b"null");
@@ -45,9 +58,11 @@ pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), St
     Ok((writer.out, writer.repeated))
 }
 
+const NO_KEY: &str = "yaml: invalid map key";
+
 /// A collection being written.
 struct Open {
-    anchor: usize,
+    anchor: Option<String>,
     start: usize,
     kind: Collection,
     /// Something was written into it, so a comma is due.
@@ -69,31 +84,35 @@ enum Collection {
 struct Writer {
     out: Vec<u8>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Range<usize>>,
+    anchors: HashMap<String, Range<usize>>,
     /// Copies made of merged mappings, which are not part of `out` while they wait.
     waiting: usize,
     /// Of the event being written.
-    line: usize,
+    line: u64,
     repeated: Vec<String>,
 }
 
 impl Writer {
-    fn event(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let suffix = tag.as_ref().map(|tag| tag.suffix.as_str());
-                let json = scalar(&text, style, suffix)?;
-                self.value(anchor, &json, style == ScalarStyle::Plain)
+            Event::Scalar { anchor, tag, value, plain } => {
+                let json = scalar(&value, plain, tag.as_deref())?;
+                self.value(anchor, &json, plain)
             }
             Event::Alias(anchor) => {
                 let Some(range) = self.anchors.get(&anchor).cloned() else {
-                    return Err("an anchor contains itself".into());
+                    let open = self.open.iter().any(|open| open.anchor.as_ref() == Some(&anchor));
+                    return Err(if open {
+                        format!("yaml: anchor '{anchor}' value contains itself")
+                    } else {
+                        format!("yaml: unknown anchor '{anchor}' referenced")
+                    });
                 };
                 let copy = self.out[range].to_vec();
-                self.value(0, &copy, false)
+                self.value(None, &copy, false)
             }
-            Event::SequenceStart(anchor, _) => self.begin(anchor, Collection::Sequence),
-            Event::MappingStart(anchor, _) => self.begin(
+            Event::Sequence(anchor) => self.begin(anchor, Collection::Sequence),
+            Event::Mapping(anchor) => self.begin(
                 anchor,
                 Collection::Mapping {
                     keys: HashSet::new(),
@@ -102,7 +121,7 @@ impl Writer {
                     merges: Vec::new(),
                 },
             ),
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::End => self.end(),
             _ => Ok(()),
         }
     }
@@ -113,7 +132,7 @@ impl Writer {
             None => Ok(()),
             Some(Open { kind: Collection::Mapping { awaits_value, .. }, .. }) => {
                 if !std::mem::take(awaits_value) {
-                    return Err("a mapping key must be a scalar".into());
+                    return Err(NO_KEY.into());
                 }
                 Ok(())
             }
@@ -126,9 +145,9 @@ impl Writer {
         }
     }
 
-    fn value(&mut self, anchor: usize, json: &[u8], plain: bool) -> Result<(), String> {
+    fn value(&mut self, anchor: Option<String>, json: &[u8], plain: bool) -> Result<(), String> {
         if self.out.len() + self.waiting + json.len() > MAX_OUTPUT {
-            return Err("document contains excessive aliasing".into());
+            return Err("yaml: document contains excessive aliasing".into());
         }
         if let Some(Open { kind: Collection::Mapping { awaits_value: false, .. }, .. }) = self.open.last() {
             return self.key(anchor, json, plain);
@@ -136,17 +155,18 @@ impl Writer {
         self.separate()?;
         let start = self.out.len();
         self.out.extend_from_slice(json);
-        if anchor != 0 {
+        if let Some(anchor) = anchor {
             self.anchors.insert(anchor, start..self.out.len());
         }
         self.finish_merge()
     }
 
-    fn key(&mut self, anchor: usize, json: &[u8], plain: bool) -> Result<(), String> {
+    fn key(&mut self, anchor: Option<String>, json: &[u8], plain: bool) -> Result<(), String> {
         let text: String = match json.first() {
             Some(b'"') => serde_json::from_slice(json).map_err(|error| error.to_string())?,
-            Some(b'{' | b'[') | None => return Err("a mapping key must be a scalar".into()),
-            // Numbers, booleans and null become strings.
+            Some(b'{' | b'[') | None => return Err(NO_KEY.into()),
+            Some(b'n') => return Err("unsupported map key of type: %!s(<nil>), key: <nil>".into()),
+            // Numbers and booleans become strings.
             Some(_) => String::from_utf8_lossy(json).into_owned(),
         };
         let Some(Open { kind: Collection::Mapping { keys, awaits_value, merging, .. }, filled, .. }) =
@@ -164,12 +184,12 @@ impl Writer {
         }
         let start = self.out.len();
         write_string(text.as_bytes(), &mut self.out);
-        if anchor != 0 {
+        if let Some(anchor) = anchor {
             self.anchors.insert(anchor, start..self.out.len());
         }
         self.out.push(b':');
         if keys.contains(&text) && self.repeated.len() < MOST_TOLD {
-            self.repeated.push(format!("line {}: key {text:?} already set in map", self.line));
+            self.repeated.push(format!("line {}: key {} already set in map", self.line, quote(&text)));
         }
         keys.insert(text);
         Ok(())
@@ -190,10 +210,7 @@ impl Writer {
         Ok(())
     }
 
-    fn begin(&mut self, anchor: usize, kind: Collection) -> Result<(), String> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err("exceeded max depth".into());
-        }
+    fn begin(&mut self, anchor: Option<String>, kind: Collection) -> Result<(), String> {
         self.separate()?;
         let start = self.out.len();
         self.out.push(if matches!(kind, Collection::Sequence) { b'[' } else { b'{' });
@@ -213,15 +230,15 @@ impl Writer {
                 self.out.push(b'}');
             }
         }
-        if open.anchor != 0 {
-            self.anchors.insert(open.anchor, open.start..self.out.len());
+        if let Some(anchor) = open.anchor {
+            self.anchors.insert(anchor, open.start..self.out.len());
         }
         self.finish_merge()
     }
 
     /// Adds the members of a mapping, or of a list of mappings, whose keys are not there yet.
     fn merge(&mut self, merged: &[u8], keys: &mut HashSet<String>, filled: &mut bool) -> Result<(), String> {
-        const NO_MAP: &str = "map merge requires map or sequence of maps as the value";
+        const NO_MAP: &str = "yaml: map merge requires map or sequence of maps as the value";
         if merged.first() == Some(&b'[') {
             let elements: Vec<&serde_json::value::RawValue> =
                 serde_json::from_slice(merged).map_err(|_| NO_MAP.to_owned())?;
@@ -241,65 +258,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&str>) -> Result<Vec<u8>, String> {
-    let mut quoted = Vec::new();
-    write_string(text.as_bytes(), &mut quoted);
-    let is_text = match tag {
-        Some("str") | Some("binary") => true,
-        Some("int") | Some("float") | Some("bool") | Some("null") => false,
-        _ => style != ScalarStyle::Plain,
-    };
-    if is_text {
-        return Ok(quoted);
-    }
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Ok(b"null".to_vec()),
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-            return Ok(b"true".to_vec());
-        }
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            return Ok(b"false".to_vec());
-        }
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" | ".nan"
-        | ".NaN" | ".NAN" => return Err(format!("{text} is no number of JSON")),
-        _ => {}
-    }
-    Ok(number(text).unwrap_or(quoted))
-}
-
-/// Integers in any of go-yaml's bases, and decimal floats.
-fn number(text: &str) -> Option<Vec<u8>> {
-    let first = *text.as_bytes().first()?;
-    if !(first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.')) {
-        return None;
-    }
-    let plain = text.replace('_', "");
-    let (negative, digits) = match plain.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, plain.strip_prefix('+').unwrap_or(&plain)),
-    };
-    let radix = |prefix: &str, base| {
-        digits.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, base).ok())
-    };
-    let octal = || {
-        let is_octal = digits.len() > 1 && digits.starts_with('0');
-        is_octal.then(|| u64::from_str_radix(digits, 8).ok()).flatten()
-    };
-    let is_decimal = digits == "0" || !digits.starts_with('0');
-    let is_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let decimal = || (is_decimal && is_digits).then(|| digits.parse::<u64>().ok()).flatten();
-    let integer =
-        radix("0x", 16).or_else(|| radix("0b", 2)).or_else(|| radix("0o", 8)).or_else(octal).or_else(decimal);
-    if let Some(value) = integer {
-        let sign = if negative && value != 0 { "-" } else { "" };
-        return Some(format!("{sign}{value}").into_bytes());
-    }
-    let is_float =
-        digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
-    let value = plain.parse::<f64>().ok().filter(|value| is_float && value.is_finite())?;
-    Some(json_float(value).into_bytes())
 }
 
 #[cfg(test)]
@@ -345,6 +303,21 @@ mod tests {
     }
 
     #[test]
+    fn what_go_yaml_takes_for_yaml_is_taken() {
+        for (yaml, expected) in [
+            ("a: \"b\nc\"", r#"{"a":"b c"}"#),
+            ("a: !!float 5\nb: !!binary YQ==\nc: !own 5\nd: !!int '5'", r#"{"a":5,"b":"a","c":"5","d":5}"#),
+            ("a: !!timestamp 2001-01-01\nb: !!str ~", r#"{"a":"2001-01-01","b":"~"}"#),
+            ("--- |\n x", r#""x""#),
+            ("a: |2-\n  x\nb: >\n\n x\n\n\n y", r#"{"a":"x","b":"\nx\n\ny"}"#),
+            ("a: b\n---\n[", r#"{"a":"b"}"#),
+        ] {
+            assert_eq!(json(yaml), expected, "{yaml}");
+        }
+        assert_eq!(to_json(b"a: .inf").unwrap_err(), "json: unsupported value: +Inf");
+    }
+
+    #[test]
     fn aliases_and_merge_keys_are_expanded() {
         assert_eq!(json("a: &x {b: 1}\nc: *x\n"), r#"{"a":{"b":1},"c":{"b":1}}"#);
         assert_eq!(
@@ -363,8 +336,30 @@ mod tests {
         assert!(to_json(bomb.as_bytes()).unwrap_err().contains("excessive aliasing"));
         let deep = "[".repeat(10_000);
         assert!(to_json(deep.as_bytes()).is_err());
-        for bad in ["a: [", "a: b: c", "{a: b", "? [x]\n: y", "a: *nowhere"] {
-            assert!(to_json(bad.as_bytes()).is_err(), "{bad}");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_in_the_words_of_go_yaml() {
+        for (bad, told) in [
+            ("a: [", "line 1: did not find expected node content"),
+            ("a: b: c", "mapping values are not allowed in this context"),
+            ("a: 1\nb: c: d", "line 2: mapping values are not allowed in this context"),
+            ("{a: b", "line 1: did not find expected ',' or '}'"),
+            ("a: 1\n\tb: 2", "line 2: found a tab character that violates indentation"),
+            ("a: 'x", "found unexpected end of stream"),
+            ("a: *nowhere", "unknown anchor 'nowhere' referenced"),
+            ("a: \"\\q\"", "found unknown escape character"),
+            ("a: \u{1}", "control characters are not allowed"),
+            ("%FOO x\n---\na: b", "found unknown directive name"),
+            (": a", "did not find expected key"),
+            ("a: &x [*x]", "anchor 'x' value contains itself"),
+            ("<<: 1", "map merge requires map or sequence of maps as the value"),
+            ("a: !!int x", "cannot decode !!str `x` as a !!int"),
+            ("a: !!bool 1", "cannot decode !!int `1` as a !!bool"),
+            ("a: !!binary x", "!!binary value contains invalid base64 data"),
+            ("[a]: !!int x\nb: [", "line 2: did not find expected node content"),
+        ] {
+            assert_eq!(to_json(bad.as_bytes()).unwrap_err(), format!("yaml: {told}"), "{bad}");
         }
     }
 }

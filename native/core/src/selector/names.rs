@@ -33,8 +33,11 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
     match prefix {
         Some("") => problems.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
+            // Upstream's rules of labels count bytes, those of names characters, and it says so.
             problems.extend(
-                subdomain_problems(prefix).into_iter().map(|problem| format!("prefix part {problem}")),
+                subdomain_problems(prefix)
+                    .into_iter()
+                    .map(|problem| format!("prefix part {}", problem.replace("253 characters", "253 bytes"))),
             );
         }
         None => {}
@@ -42,7 +45,7 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
     } else if name.len() > 63 {
-        problems.push("name part must be no more than 63 characters".to_owned());
+        problems.push("name part must be no more than 63 bytes".to_owned());
     }
     if !is_name(name) {
         let rule = pattern_problem(NAME_RULE, NAME_FORMAT, &["MyName", "my.name", "123-abc"]);
@@ -55,7 +58,7 @@ pub fn label_key_problems(key: &str) -> Vec<String> {
 pub fn label_value_problems(value: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if value.len() > 63 {
-        problems.push("must be no more than 63 characters".to_owned());
+        problems.push("must be no more than 63 bytes".to_owned());
     }
     if !value.is_empty() && !is_name(value) {
         problems.push(pattern_problem(VALUE_RULE, VALUE_FORMAT, &["MyValue", "my_value", "12345"]));

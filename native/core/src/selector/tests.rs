@@ -101,5 +101,5 @@ proptest! {
 #[test]
 fn a_value_longer_than_63_characters_is_refused() {
     let error = LabelSelector::parse(&format!("a={}", "x".repeat(64))).expect_err("too long");
-    assert!(error.0.contains("must be no more than 63 characters"), "{error}");
+    assert!(error.0.contains("must be no more than 63 bytes"), "{error}");
 }

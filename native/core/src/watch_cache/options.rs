@@ -30,8 +30,8 @@ pub struct ReadOptions {
     pub fields: FieldSelector,
     pub allow_watch_bookmarks: bool,
     pub send_initial_events: Option<bool>,
-    /// 0: the server chooses.
-    pub timeout_seconds: u64,
+    /// 0: the server chooses; less than that is over before it began.
+    pub timeout_seconds: i64,
     pub pretty: bool,
 }
 
@@ -57,7 +57,7 @@ impl ReadOptions {
                 "fieldSelector" => options.fields = FieldSelector::parse(&value).map_err(bad)?,
                 "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
                 "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
-                "timeoutSeconds" => options.timeout_seconds = u64::try_from(integer(&value)?).unwrap_or(0),
+                "timeoutSeconds" => options.timeout_seconds = integer(&value)?,
                 "pretty" => options.pretty = truth(&value),
                 _ => {}
             }
@@ -150,11 +150,11 @@ impl ReadOptions {
     ) -> Result<ListQuery, Status> {
         let filter = self.filter(info, namespace, name)?;
         if !self.continue_token.is_empty() {
+            let at = At::Continue(ContinueToken::decode(&self.continue_token)?);
             if !matches!(self.resource_version.as_str(), "" | "0") {
                 let why = "specifying resource version is not allowed when using continue";
                 return Err(Status::bad_request(why));
             }
-            let at = At::Continue(ContinueToken::decode(&self.continue_token)?);
             return Ok(ListQuery { filter, limit: self.limit, at });
         }
         let revision = revision(&self.resource_version)
@@ -275,9 +275,9 @@ fn unparsed(error: &ParseIntError) -> &'static str {
     }
 }
 
-/// Keys and values, decoded; a pair with a broken escape is left out.
+/// Keys and values, decoded; a pair with a broken escape or with a `;` is left out, as by Go's `url.ParseQuery`.
 fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+    query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         Some((decoded(key)?, decoded(value)?))
     })
@@ -383,6 +383,27 @@ mod tests {
         {
             assert_eq!(code(query), 400, "{query}");
         }
+    }
+
+    #[test]
+    fn a_pair_with_a_semicolon_does_not_count() {
+        let options = ReadOptions::parse("limit=x;&labelSelector=a;b=c&limit=5").expect("fine");
+        assert_eq!((options.limit, options.labels.to_string()), (5, String::new()));
+    }
+
+    #[test]
+    fn a_continue_token_is_read_before_it_is_told_that_it_goes_with_no_revision() {
+        let info = crate::watch_cache::tests::pod_info();
+        let refused = |query: &str| {
+            let options = ReadOptions::parse(query).expect("fine");
+            options.list_query(&info, None, None).expect_err("refused").message
+        };
+        let why = "invalid continue token: continue key is not valid: \
+                   invalid character 'i' looking for beginning of value";
+        assert_eq!(refused("continue=abc&resourceVersion=5"), why);
+        let token = ContinueToken { revision: Some(3), start: "a".into() }.encode();
+        let why = "specifying resource version is not allowed when using continue";
+        assert_eq!(refused(&format!("continue={token}&resourceVersion=5")), why);
     }
 
     #[test]

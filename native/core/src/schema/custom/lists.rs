@@ -19,7 +19,7 @@ pub(super) fn check(node: &Node, value: &Value, at: &Path<'_>, faults: &mut Vec<
     match value {
         Value::Array(elements) => {
             match node.list_type {
-                ListType::Set => duplicates(elements.iter().map(go::marshalled), |index| {
+                ListType::Set => duplicates(elements.iter().map(identity), |index| {
                     faults.push(Fault::duplicate(&at.index(index).bracketed(), &elements[index]));
                 }),
                 ListType::Map => keyed_list(node, elements, at, faults),
@@ -57,9 +57,24 @@ fn keyed_list(node: &Node, elements: &[Value], at: &Path<'_>, faults: &mut Vec<F
         Value::Object(given.collect())
     };
     let keys: Vec<Value> = elements.iter().map(key_of).collect();
-    duplicates(keys.iter().map(go::marshalled), |index| {
+    // Of one key the value counts, of several the JSON of them all.
+    let only = node.list_map_keys.first().filter(|_| node.list_map_keys.len() == 1);
+    let known_by = |key: &Value| match only.and_then(|name| key.get(&**name)) {
+        Some(value) => identity(value),
+        None => go::marshalled(key),
+    };
+    duplicates(keys.iter().map(known_by), |index| {
         faults.push(Fault::duplicate(&at.index(index).bracketed(), &keys[index]));
     });
+}
+
+/// What a value is known by in a Go map: a float is no integer there, though it may have its value and its JSON.
+fn identity(value: &Value) -> String {
+    match value.as_number().filter(|number| !number.is_i64()).and_then(serde_json::Number::as_f64) {
+        // A negative zero is zero.
+        Some(float) => format!("float {}", float + 0.0),
+        None => go::marshalled(value),
+    }
 }
 
 /// Tells of the second one of each that is there more than once.

@@ -1,0 +1,115 @@
+//! libyaml, as far as bodies need it: events of the first document, and what it says of what is none.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::slice;
+
+use unsafe_libyaml as sys;
+
+pub(super) enum Event {
+    /// `plain`: it stands there as it is, without quotes and tag.
+    Scalar {
+        anchor: Option<String>,
+        tag: Option<String>,
+        value: String,
+        plain: bool,
+    },
+    Alias(String),
+    Sequence(Option<String>),
+    Mapping(Option<String>),
+    /// Of the sequence or mapping that is open.
+    End,
+    /// The document is over, or there is none.
+    Done,
+    Other,
+}
+
+pub(super) struct Events<'i> {
+    /// In a place of its own: it holds a pointer to itself.
+    parser: Box<MaybeUninit<sys::yaml_parser_t>>,
+    input: PhantomData<&'i [u8]>,
+}
+
+impl<'i> Events<'i> {
+    pub(super) fn of(input: &'i [u8]) -> Self {
+        let mut parser = Box::new(MaybeUninit::<sys::yaml_parser_t>::uninit());
+        // SAFETY: the parser is initialized before anything else is done with it, and reads `input`, which it outlives
+        // by no means.
+        unsafe {
+            assert!(sys::yaml_parser_initialize(parser.as_mut_ptr()).ok, "libyaml had no memory");
+            sys::yaml_parser_set_input_string(parser.as_mut_ptr(), input.as_ptr(), input.len() as u64);
+        }
+        Self { parser, input: PhantomData }
+    }
+
+    /// With the line that it begins in, counted from 1. Errors are in the words of go-yaml.
+    pub(super) fn next(&mut self) -> Result<(Event, u64), String> {
+        let mut event = MaybeUninit::<sys::yaml_event_t>::uninit();
+        // SAFETY: `of` has initialized the parser; it writes an event wherever it succeeds, which is deleted once it has
+        // been read. Its texts end with a NUL, values have a length.
+        unsafe {
+            if !sys::yaml_parser_parse(self.parser.as_mut_ptr(), event.as_mut_ptr()).ok {
+                return Err(told(&*self.parser.as_ptr()));
+            }
+            let mut event = event.assume_init();
+            let made = (read(&event), event.start_mark.line + 1);
+            sys::yaml_event_delete(&raw mut event);
+            Ok(made)
+        }
+    }
+}
+
+impl Drop for Events<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `of` has initialized it, and nothing uses it any more.
+        unsafe { sys::yaml_parser_delete(self.parser.as_mut_ptr()) };
+    }
+}
+
+/// # Safety
+/// `event` is one that libyaml has written and that is not deleted.
+unsafe fn read(event: &sys::yaml_event_t) -> Event {
+    // SAFETY: the type of an event says which of its data there are.
+    unsafe {
+        match event.type_ {
+            sys::YAML_SCALAR_EVENT => {
+                let scalar = event.data.scalar;
+                let value = slice::from_raw_parts(scalar.value, scalar.length as usize);
+                Event::Scalar {
+                    anchor: text(scalar.anchor),
+                    tag: text(scalar.tag),
+                    value: String::from_utf8_lossy(value).into_owned(),
+                    plain: scalar.plain_implicit,
+                }
+            }
+            sys::YAML_ALIAS_EVENT => Event::Alias(text(event.data.alias.anchor).unwrap_or_default()),
+            sys::YAML_SEQUENCE_START_EVENT => Event::Sequence(text(event.data.sequence_start.anchor)),
+            sys::YAML_MAPPING_START_EVENT => Event::Mapping(text(event.data.mapping_start.anchor)),
+            sys::YAML_SEQUENCE_END_EVENT | sys::YAML_MAPPING_END_EVENT => Event::End,
+            sys::YAML_DOCUMENT_END_EVENT | sys::YAML_STREAM_END_EVENT => Event::Done,
+            _ => Event::Other,
+        }
+    }
+}
+
+/// # Safety
+/// `text` is null, or ends with a NUL.
+unsafe fn text(text: *const u8) -> Option<String> {
+    // SAFETY: as said above.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text.cast()) }.to_string_lossy().into_owned())
+}
+
+/// As go-yaml's `parser.fail`.
+fn told(parser: &sys::yaml_parser_t) -> String {
+    // Lines are counted from 0, and that one is not told; the scanner has not counted the line that it is in.
+    let line = match (parser.problem_mark.line, parser.error) {
+        (0, _) => parser.context_mark.line,
+        (line, sys::YAML_SCANNER_ERROR) => line + 1,
+        (line, _) => line,
+    };
+    // SAFETY: what libyaml says of an error is a text of its own, for as long as the program runs.
+    let problem = unsafe { text(parser.problem.cast()) };
+    let problem = problem.unwrap_or_else(|| "unknown problem parsing YAML content".to_owned());
+    if line == 0 { problem } else { format!("line {line}: {problem}") }
+}
