@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from kubecore import _native
 from kubecore.api import errors
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
 from kubecore.apiserver.authorization.authorizer import Authorizer
 
@@ -103,8 +104,8 @@ def attributes_of(request: Request) -> Attributes:
         return Attributes(request.verb, path=request.path)
     name, fields, labels = request.name, "", ""
     if request.verb in COLLECTIONS and "Selector=" in request.query:
-        query = parse_qs(request.query)
-        fields, labels = query.get("fieldSelector", [""])[0], query.get("labelSelector", [""])[0]
+        query = parse_query(request.query)
+        fields, labels = query.get("fieldSelector", ""), query.get("labelSelector", "")
         name = name or (_selected_name(fields) if request.verb != "deletecollection" else "")
     return Attributes(
         request.verb,

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubecore.api import protobuf
-from kubecore.api.scheme import Scheme
+from kubecore.api.scheme import Scheme, every
 from kubecore.apiserver.discovery import aggregated, legacy
-from kubecore.apiserver.discovery.accepting import media_ranges
+from kubecore.apiserver.discovery.accepting import media_ranges, passes_the_router
 
 JSON_TYPE, YAML_TYPE = "application/json", "application/yaml"
 MADE = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
@@ -90,9 +90,11 @@ class Discovery:
 
     def _form(self, path: str, accept: str) -> _Form | None:
         """The form wanted, None for what is not served."""
+        if is_refused_by_the_router(path, accept):
+            return None
         for wanted in media_ranges(accept):
             media = next((made for made in MADE if wanted.covers(made)), None)
-            if media is None or (wanted.media == "application/*" and is_version_list(path)):
+            if media is None:
                 continue
             if "as" not in wanted.parameters:
                 return _Form(media, "")
@@ -146,6 +148,14 @@ class Discovery:
     def _serves(self, name: str, version: str) -> bool:
         group = self._scheme.group(name)
         return group is not None and version in group.versions
+
+
+def is_refused_by_the_router(path: str, accept: str) -> bool:
+    """Lists of a built-in version's resources are routed as the resources are."""
+    if passes_the_router(accept, MADE) or not is_version_list(path):
+        return False
+    parts = path.rstrip("/").split("/")[1:]
+    return parts[0] == "api" or any(group.name == parts[1] for group in every().groups())
 
 
 def is_version_list(path: str) -> bool:

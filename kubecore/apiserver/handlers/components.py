@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors, meta
+from kubecore.api.queries import parse_query
 from kubecore.api.selectors import FieldSelector, Selector
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.handlers.transforming import Shape, shape_of
-from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo

@@ -13,9 +13,10 @@ import msgspec
 import orjson
 
 from kubecore.api import errors, schemas
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.admission.chain import CONNECT
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
-from kubecore.apiserver.registry.options import NO_OPTIONS, parse_query
+from kubecore.apiserver.registry.options import NO_OPTIONS
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kubecore.api import errors, protobuf
+from kubecore.api import errors
 from kubecore.api.scheme import Scheme
-from kubecore.apiserver.discovery.accepting import media_ranges
-from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_version_list
+from kubecore.apiserver.discovery.accepting import passes_the_router
+from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_refused_by_the_router, is_version_list
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
 from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
 
@@ -77,8 +77,7 @@ class Documents:
         made = self._of_tokens(path.rstrip("/"))
         if made is not None:
             _check_get(request)
-            media = {one.media for one in media_ranges(request.accept)}
-            if not media & {made.content_type, "*/*"}:
+            if not passes_the_router(request.accept, [made.content_type]):
                 raise errors.no_representation([made.content_type])
         return made
 
@@ -90,8 +89,6 @@ class Documents:
         answer = await asyncio.to_thread(
             self._openapi.respond, path, request.query, request.accept, _if_none_match(request)
         )
-        if answer is not None and answer.status == 406:
-            raise errors.not_acceptable([JSON_TYPE, protobuf.MEDIA])
         return None if answer is None else Response(*answer)
 
     def _of_tokens(self, path: str) -> Response | None:
@@ -133,7 +130,6 @@ def _discovered(request: Request, answer: Answer | None) -> Response | None:
     if is_version_list(request.path):
         _check_get(request)
     if answer.status == 406:
-        aggregated = any("as" in one.parameters for one in media_ranges(request.accept))
-        worded = errors.no_representation if is_version_list(request.path) and not aggregated else errors.not_acceptable
-        raise worded(MADE)
+        refused = is_refused_by_the_router(request.path, request.accept)
+        raise (errors.no_representation if refused else errors.not_acceptable)(MADE)
     return Response(answer.status, answer.body, answer.content_type, answer.headers)

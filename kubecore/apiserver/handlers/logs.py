@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.handlers.kubelets import Kubelet, KubeletConnection, chosen_container, kubelet_of
 from kubecore.apiserver.handlers.reading import drained
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
-from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     import aiohttp

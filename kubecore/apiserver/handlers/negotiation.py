@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from kubecore.api import errors, protobuf
+from kubecore.apiserver.discovery.accepting import MediaRange, media_ranges, passes_the_router
 from kubecore.apiserver.handlers.request import JSON_TYPE, Response
 
 JSON = dict[str, Any]
@@ -40,7 +41,7 @@ def negotiate(accept: str, *, in_protobuf: bool = True, tables: bool = True) -> 
     """The best form for an Accept header; None when nothing fits (406)."""
     if not accept:
         return PLAIN
-    for clause in _clauses(accept):
+    for clause in media_ranges(accept):
         form = _form(clause)
         if form is None or (form.media == protobuf.MEDIA and not in_protobuf):
             continue
@@ -49,34 +50,21 @@ def negotiate(accept: str, *, in_protobuf: bool = True, tables: bool = True) -> 
     return None
 
 
-def form_for(accept: str, *, in_protobuf: bool = True, tables: bool = True, streams: bool = False) -> Form:
-    """`in_protobuf`: whether there is such a form of what is answered; `tables` is False for kinds that are no objects
-    to be listed, `streams` True where watches are. Raises 406."""
+def form_for(
+    accept: str, *, in_protobuf: bool = True, tables: bool = True, streams: bool = False, routed: bool = True
+) -> Form:
+    """`in_protobuf`: whether there is such a form of what is answered, and `routed`, whether upstream has a router look
+    at the header first; `tables` is False for kinds that are no objects to be listed, `streams` True where watches are.
+    Raises 406."""
+    if routed and not passes_the_router(accept, _ACCEPTED):
+        raise errors.no_representation((*_ACCEPTED, *_STREAMS) if streams else _ACCEPTED)
     form = negotiate(accept, in_protobuf=in_protobuf, tables=tables)
-    if form is not None:
-        return form
-    made = _ACCEPTED if in_protobuf else _ACCEPTED[:2]
-    if any(media in (*made, "*/*", "application/*") for media, _ in _clauses(accept)):
-        raise errors.not_acceptable(made)
-    raise errors.no_representation((*made, *_STREAMS) if streams else made)
+    if form is None:
+        raise errors.not_acceptable(_ACCEPTED)
+    return form
 
 
-def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """Media ranges with their parameters, the best first."""
-    found: list[tuple[float, int, str, dict[str, str]]] = []
-    for order, part in enumerate(accept.split(",")):
-        media, *rest = (piece.strip() for piece in part.split(";"))
-        params = {name.strip(): value.strip().strip('"') for name, _, value in (one.partition("=") for one in rest)}
-        try:
-            quality = float(params.pop("q", "1"))
-        except ValueError:
-            quality = 0.0
-        if quality > 0:
-            found.append((-quality, order, media.lower(), params))
-    return [(media, params) for _, _, media, params in sorted(found, key=lambda one: one[:2])]
-
-
-def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
+def _form(clause: MediaRange) -> Form | None:
     media, params = clause
     if media in ("*/*", "application/*"):
         media = JSON_TYPE
@@ -84,14 +72,16 @@ def _form(clause: tuple[str, dict[str, str]]) -> Form | None:
         return None
     if params.get("stream", "watch") != "watch":
         return None
-    transform = params.get("as", "")
-    if not transform:
+    if params.get("sv") or (media == YAML_TYPE and params.get("stream")):
+        return None
+    if not params.keys() & {"as", "g", "v"}:
         return Form(media)
+    transform = params.get("as", "")
     if transform == "Table" and media == protobuf.MEDIA:
         return None
-    if transform not in _TRANSFORMS or params.get("g", "meta.k8s.io") != "meta.k8s.io":
+    if transform not in _TRANSFORMS or params.get("g") != "meta.k8s.io":
         return None
-    version = params.get("v", "v1")
+    version = params.get("v", "")
     return Form(media, transform, version) if version in ("v1", "v1beta1") else None
 
 
@@ -111,7 +101,7 @@ def error_response(error: errors.StatusError, accept: str) -> Response:
     not count."""
     if error.plain:
         return Response(error.code, b"%d page not found\n" % error.code, _TEXT, _AS_IT_IS)
-    forms = (_form(clause) for clause in _clauses(accept)) if accept else ()
+    forms = (_form(clause) for clause in media_ranges(accept)) if accept else ()
     form = next((form for form in forms if form is not None and not form.transform), PLAIN)
     body, media = encode(form, error.to_json())
     return Response(error.code, body, media, error.headers)

@@ -7,10 +7,11 @@ is the kubelet's to know: it is asked as we were, and a refusal of its is the an
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from kubecore import _native
 from kubecore.api import errors
+from kubecore.api.queries import query_pairs
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers.connecting import AttachOptions, ExecOptions, PortForwardOptions
 from kubecore.apiserver.handlers.kubelets import JSON, Kubelet, KubeletConnection, chosen_container, kubelet_of
@@ -47,21 +48,21 @@ class PodStreams:
         return found
 
     async def _exec(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        query = parse_qsl(request.query, keep_blank_values=True)
+        query = list(query_pairs(request.query))
         command = [value for name, value in query if name == "command"]
         options = ExecOptions(**_streams(query), container=_container(query), command=command)
         await self._to_container(request, user, served, options)
         return None
 
     async def _attach(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        query = parse_qsl(request.query, keep_blank_values=True)
+        query = list(query_pairs(request.query))
         options = AttachOptions(**_streams(query), container=_container(query))
         await self._to_container(request, user, served, options)
         return None
 
     async def _port_forward(self, request: Request, user: UserInfo, served: Served) -> Response | None:
         await self._check(request, user)
-        given = [value for name, value in parse_qsl(request.query) if name == "ports"]
+        given = [value for name, value in query_pairs(request.query) if name == "ports" and value]
         options = PortForwardOptions(ports=_numbers(",".join(given)))
         ports = (await self._connecting.admitted(request, user, served, options)).ports
         params = [("port", ",".join(map(str, ports)))] if ports else []

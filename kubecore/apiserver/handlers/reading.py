@@ -7,13 +7,13 @@ import random
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors, protobuf
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version, in_own_version
-from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
@@ -61,7 +61,7 @@ class Reading:
         shape = self._shape(request, served)
         media = _STREAMED.get(shape.form.media)
         if media is None:
-            raise errors.not_acceptable(list(_STREAMED))
+            raise errors.not_acceptable(f"{media};stream=watch" for media in _STREAMED)
         check_fields(served, request.query)
         assert request.user is not None
         right = self._authorizer.held(request.user, attributes_of(request))
@@ -70,7 +70,7 @@ class Reading:
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         asked = int(parse_query(request.query).get("timeoutSeconds") or 0)
-        seconds = asked if asked > 0 else int(_MIN_WATCH_SECONDS * (1 + random.random()))
+        seconds = max(asked, 0) if asked else int(_MIN_WATCH_SECONDS * (1 + random.random()))
         timer = self._registry.clock.call_later(seconds, watch.close)
 
         async def run() -> None:

@@ -19,6 +19,7 @@ import orjson
 
 from kubecore.api import errors, meta, quantity
 from kubecore.api.errors import StatusError
+from kubecore.api.queries import parse_query
 from kubecore.api.schemas import BuiltinKind
 from kubecore.api.scheme import Resource
 from kubecore.apiserver.handlers import negotiation
@@ -27,7 +28,6 @@ from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import shape_of
 from kubecore.apiserver.registry.codec import loads
-from kubecore.apiserver.registry.options import parse_query
 from kubecore.apiserver.tables.column import NAME, Column, KindTable
 
 if TYPE_CHECKING:

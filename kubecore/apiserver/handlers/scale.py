@@ -15,7 +15,7 @@ from kubecore.api.scheme import group_version, split_group_version
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.patching import APPLY, check_patch
+from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.handlers.scale_ownership import Entries, Path, to_parent, to_scale
 from kubecore.apiserver.handlers.transforming import Shape, shape_for
@@ -136,10 +136,14 @@ class ScaleSubresource:
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
         patch_type = request.content_type.partition(";")[0].strip().lower()
-        options = write_options("patch", request.query)
+        options = patch_options(patch_type, request.query, custom=served.custom)
         ctx = self._writing.context(request, user, served, options)
-        check_patch(patch_type, options, custom=served.custom)
         schemas, told = self._registry.schemas, False
+
+        def of_this(body: bytes) -> JSON:
+            scale: JSON = loads(body)
+            check_patched(ctx, served, scale.setdefault("metadata", {}))
+            return scale
 
         def patched(current: bytes) -> tuple[JSON, Entries]:
             nonlocal told
@@ -147,7 +151,7 @@ class ScaleSubresource:
             if not told:
                 ctx.warnings += changed.warnings
                 told = True
-            return loads(changed.body), self._tracked(ctx, current, changed.body)
+            return of_this(changed.body), self._tracked(ctx, current, changed.body)
 
         def applied(current: bytes) -> tuple[JSON, Entries]:
             outcome = schemas.apply(
@@ -159,7 +163,7 @@ class ScaleSubresource:
                 subresource="scale",
                 force=bool(options.force),
             )
-            return loads(outcome.body), loads(outcome.managed)
+            return of_this(outcome.body), loads(outcome.managed)
 
         return await self._scale(request, served, ctx, applied if patch_type == APPLY else patched)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors, protobuf
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.negotiation import Form
 from kubecore.apiserver.handlers.request import JSON_TYPE
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.conversion import in_version, untyped
-from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore._native import Listing
@@ -173,9 +173,10 @@ def shape_for(
 ) -> Shape:
     """See `Shape`. Raises 400, 406."""
     # Metadata alone has a form, whatever it is of.
-    in_protobuf = "as=Partial" in accept or protobuf.has_form(served.api_version, served.kind)
+    routed = protobuf.has_form(served.api_version, served.kind)
+    in_protobuf = routed or "as=Partial" in accept
     tables = bool(served.verbs & {"get", "list"})
-    form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams)
+    form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams, routed=routed)
     include = include_object(query) if form.transform == "Table" else "Metadata"
     return Shape(form, served, stored, include=include, clock=clock, table=table)
 

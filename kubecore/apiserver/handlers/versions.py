@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from kubecore._native import FieldSelector
 from kubecore.api import errors
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.custom.conversion import renamed
-from kubecore.apiserver.registry.options import parse_query
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.served import Served

@@ -17,7 +17,7 @@ from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.failing import as_status, warned
-from kubecore.apiserver.handlers.patching import APPLY, check_patch, check_patched
+from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
@@ -142,7 +142,7 @@ class Writing:
 
         def creates() -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
-            obj.setdefault("metadata", {}).pop("resourceVersion", None)
+            obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
             return obj
 
@@ -162,11 +162,10 @@ class Writing:
         store = served.stored()
         shape = self.shape(request, served)
         patch_type = request.content_type.partition(";")[0].strip().lower()
-        options = write_options("patch", request.query)
+        options = patch_options(patch_type, request.query, custom=served.custom)
         ctx = self.context(request, user, served, options)
         if ctx.audit is not None:
             record_patch(ctx.audit, request.body)
-        check_patch(patch_type, options, custom=served.custom)
         if patch_type == APPLY:
             change = await self._application(ctx, request, user, served, force=bool(options.force))
         else:
@@ -199,8 +198,6 @@ class Writing:
                 raise forbidden(user, asked, reason)
             obj = applied(None)
             applying.check_no_uid(served, obj)
-            # It said nothing of an object that is not there.
-            obj["metadata"].pop("resourceVersion", None)
             return obj
 
         return Change(make, None if ctx.subresource else creates)

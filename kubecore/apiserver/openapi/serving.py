@@ -26,6 +26,8 @@ _V2_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 # Part of every digest: to be changed whenever documents of the same facts come out differently.
 _FORM = b"3"
 _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9999 23:59:59 GMT"))
+# What Go's server makes of the index, whose handler says nothing.
+_INDEX_TYPE = "text/plain; charset=utf-8"
 _FRESH = (("Cache-Control", "no-cache, private"),)
 
 
@@ -79,7 +81,7 @@ class OpenAPI:
     def respond(self, path: str, query: str = "", accept: str = "", if_none_match: str = "") -> Answer | None:
         """The answer for a GET of `/openapi/v2`, `/openapi/v3` or below; None if the path is none of these.
 
-        An Accept that cannot be met gives 406 with an empty body: the caller words the Status.
+        An Accept that cannot be met gives 406 with an empty body, as upstream; the index has one form for all.
         """
         path, state = path.rstrip("/"), self._state
         if path == "/openapi/v2":
@@ -88,15 +90,15 @@ class OpenAPI:
         service = None if group_version else services.served(state.scheme).get(path.removeprefix("/openapi/v3/"))
         if path != "/openapi/v3" and group_version is None and service is None:
             return None
-        if not any(media.covers(JSON_TYPE) for media in media_ranges(accept)):
-            return Answer(406, b"", JSON_TYPE)
+        if path != "/openapi/v3" and not any(media.covers(JSON_TYPE) for media in media_ranges(accept)):
+            return Answer(406, b"", "")
         if group_version is not None:
             digest, make = self._digest_of(state, *group_version), partial(self._v3, state, *group_version)
         elif service is not None:
             digest, make = self._digest_of_service(service), partial(self._of_service, service)
         else:
             index = self._index(state)
-            return _answer(_Document(index, _digest(index)), JSON_TYPE, _FRESH, if_none_match)
+            return _answer(_Document(index, _digest(index)), _INDEX_TYPE, _FRESH, if_none_match)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
@@ -150,7 +152,7 @@ class OpenAPI:
             if media.media in (V2_PROTOBUF, _V2_PROTOBUF_OLD):
                 document = self._kept("v2.pb", digest, lambda: gnostic.encode(self._v2_document(state)))
                 return _answer(document, V2_PROTOBUF, _FRESH, if_none_match)
-        return Answer(406, b"", JSON_TYPE)
+        return Answer(406, b"", "")
 
     def _v2_document(self, state: _State) -> dict[str, Any]:
         return v2.document(state.scheme, Definitions({**builtin(), **state.custom.v2()}), self._server_version)

@@ -57,12 +57,30 @@ def _from_body(body: bytes) -> JSON:
     if kind != "DeleteOptions":
         detail = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
         raise errors.bad_request(detail)
-    grace = given.get("gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        sent = {str: "string", bool: "bool", float: f"number {grace}", list: "array"}.get(type(grace), "object")
-        detail = f"json: cannot unmarshal {sent} into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
-        raise errors.bad_request(detail)
+    for name, wanted, go_type in _TYPES:
+        _check_type(given.get(name), wanted, f"DeleteOptions.{name}", go_type)
+    for name, go_type in (("uid", "types.UID"), ("resourceVersion", "string")):
+        _check_type((given.get("preconditions") or {}).get(name), str, f"Preconditions.preconditions.{name}", go_type)
     return given
+
+
+# What Go calls the types of a body's members.
+_TYPES = (
+    ("gracePeriodSeconds", int, "int64"),
+    ("orphanDependents", bool, "bool"),
+    ("propagationPolicy", str, "v1.DeletionPropagation"),
+    ("dryRun", list, "[]string"),
+    ("preconditions", dict, "v1.Preconditions"),
+)
+
+
+def _check_type(value: object, wanted: type, field: str, go_type: str) -> None:
+    """Raises 400 in the words of Go's JSON decoder."""
+    if value is None or type(value) is wanted:
+        return
+    kind = "number" if wanted is str or isinstance(value, int) else f"number {value}"
+    sent = {str: "string", bool: "bool", int: kind, float: kind, list: "array"}.get(type(value), "object")
+    raise errors.bad_request(f"json: cannot unmarshal {sent} into Go struct field {field} of type {go_type}")
 
 
 def _int64(text: str) -> int:
@@ -79,9 +97,9 @@ def _int64(text: str) -> int:
 
 def _from_query(params: Mapping[str, str]) -> JSON:
     given: JSON = {}
-    if params.get("gracePeriodSeconds"):
+    if "gracePeriodSeconds" in params:
         given["gracePeriodSeconds"] = _int64(params["gracePeriodSeconds"])
-    if params.get("propagationPolicy"):
+    if "propagationPolicy" in params:
         given["propagationPolicy"] = params["propagationPolicy"]
     if params.get("orphanDependents"):
         given["orphanDependents"] = params["orphanDependents"] not in ("false", "0", "f", "F", "False")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
 from kubecore.api import errors, meta
-from kubecore.api.errors import FieldError
+from kubecore.api.quoting import quoted
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -37,26 +37,51 @@ def place(ctx: RequestContext, resource: Resource, metadata: JSON) -> None:
         )
 
 
-def begin(ctx: RequestContext, resource: Resource, metadata: JSON) -> str:
-    """System fields of a new object; gives it a name when it has only a generateName, which is returned then."""
-    if metadata.get("resourceVersion"):
-        raise errors.bad_request("resourceVersion should not be set on objects to be created")
-    metadata.pop("resourceVersion", None)
+def begin(ctx: RequestContext, resource: Resource, metadata: JSON) -> tuple[str, str]:
+    """System fields of a new object; gives it a name when it has only a generateName, which is returned then, and with
+    it the resourceVersion that a create should not have. Raises 400 and 500."""
+    version = metadata.pop("resourceVersion", None) or ""
+    if ctx.verb != "create":
+        # Of an apply to what is not there: a revision, whichever.
+        revision(version)
+        version = ""
     place(ctx, resource, metadata)
     metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = ctx.now
-    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "managedFields"):
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"):
         if name in metadata:
             del metadata[name]
     given = metadata.get("name") or ""
     if given:
         if ctx.name and ctx.name != given:
             raise errors.bad_request(name_mismatch(given, ctx.name))
-        return ""
+        return "", version
     base = metadata.get("generateName") or ""
     if base:
         metadata["name"] = meta.generate_name(base)
-    return base
+    return base, version
+
+
+def revision(given: str) -> int:
+    """The revision that a client's resourceVersion names. Raises 500, as upstream's versioner does."""
+    if not given:
+        return 0
+    if not (given.isascii() and given.isdigit()):
+        raise errors.StatusError(500, "", f"strconv.ParseUint: parsing {quoted(given)}: invalid syntax")
+    if int(given) >= 1 << 64:
+        raise errors.StatusError(500, "", f"strconv.ParseUint: parsing {quoted(given)}: value out of range")
+    return int(given)
+
+
+def check_new_version(ctx: RequestContext, given: str) -> None:
+    """Raises 500, as upstream's storage does, which dry runs do not come to, for a new object that says which revision
+    it is of."""
+    try:
+        named = 0 if ctx.dry_run else revision(given)
+    except errors.StatusError:
+        return
+    if named:
+        raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
 
 
 def name_mismatch(given: str, wanted: str) -> str:
@@ -70,34 +95,27 @@ def no_name(wanted: str) -> str:
 def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
     """A PUT's object must be the one its URL names."""
     metadata = obj.setdefault("metadata", {})
+    place(ctx, resource, metadata)
     name = metadata.get("name")
     if not name:
         raise errors.bad_request(no_name(ctx.name))
     if name != ctx.name:
         raise errors.bad_request(name_mismatch(name, ctx.name))
-    place(ctx, resource, metadata)
-
-
-def _immutable(resource: Resource, name: str, **given: object) -> errors.StatusError:
-    """`given` are fields of the metadata."""
-    causes = [FieldError.invalid(f"metadata.{field}", value, "field is immutable") for field, value in given.items()]
-    return errors.invalid(resource.kind, name, causes, group=resource.group)
 
 
 def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = False) -> None:
-    """System fields of an update: the old object's, whatever the client sent. Raises 409 for a foreign uid, which a
-    patch cannot change either (422), and 422 for a deletionTimestamp of the client's own."""
-    uid, name = metadata.get("uid"), old.get("name", "")
-    if uid and uid != old.get("uid"):
-        if patch:
-            raise _immutable(resource, name, uid=uid)
+    """System fields of an update: the old object's, whatever the client sent. What is told together with all else that
+    is wrong with it stays as sent, for `validate_metadata_update`: the foreign uid of a patch, and when and how
+    gracefully an object is to go. Raises 409 for the foreign uid of an update."""
+    uid = metadata.get("uid")
+    if uid and uid != old.get("uid") and not patch:
         detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}"
-        raise errors.conflict(resource.group, resource.plural, name, detail)
-    deleted = metadata.get("deletionTimestamp")
-    if deleted and deleted != old.get("deletionTimestamp"):
-        grace, before = metadata.get("deletionGracePeriodSeconds"), old.get("deletionGracePeriodSeconds")
-        further = {"deletionGracePeriodSeconds": grace} if grace is not None and grace != before else {}
-        raise _immutable(resource, name, deletionTimestamp=deleted, **further)
+        raise errors.conflict(resource.group, resource.plural, old.get("name", ""), detail)
+    told = {
+        "uid": uid,
+        "deletionTimestamp": None if old.get("deletionTimestamp") else metadata.get("deletionTimestamp"),
+        "deletionGracePeriodSeconds": metadata.get("deletionGracePeriodSeconds"),
+    }
     for name in (
         "uid",
         "creationTimestamp",
@@ -108,6 +126,8 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
         "selfLink",
     ):
         kept = old.get(name)
+        if told.get(name):
+            continue
         if kept is not None:
             metadata[name] = kept
         elif name in metadata and name != "generateName":

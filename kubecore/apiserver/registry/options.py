@@ -6,10 +6,10 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import parse_qsl
 
 from kubecore.api import durations, errors
 from kubecore.api.errors import Cause, FieldError
+from kubecore.api.queries import query_pairs
 from kubecore.api.quoting import quoted
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
@@ -48,30 +48,21 @@ class DeleteOptions:
 NO_OPTIONS = WriteOptions()
 
 
-def parse_query(query: str) -> dict[str, str]:
-    """The parameters, unescaped; of a repeated one the first counts, as in Go's url.Values.Get."""
-    params: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        params.setdefault(name, value)
-    return params
-
-
 _KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
 
 
 @functools.lru_cache(maxsize=256)
 def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]:
     params: dict[str, list[str]] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    for name, value in query_pairs(query):
         params.setdefault(name, []).append(value)
     first = {name: values[0] for name, values in params.items()}
     seconds = _seconds(first.get("timeout", ""))
     causes: list[Cause] = []
     dry_run = params.get("dryRun", [])
-    if any(value != "All" for value in dry_run):
-        causes.append(FieldError.not_supported("dryRun", dry_run, ["All"]))
+    not_dry = [FieldError.not_supported("dryRun", dry_run, ["All"])] if set(dry_run) - {"All"} else []
     if deletes:
-        return WriteOptions(dry_run=bool(dry_run), params=MappingProxyType(first), seconds=seconds), tuple(causes)
+        return WriteOptions(dry_run=bool(dry_run), params=MappingProxyType(first), seconds=seconds), tuple(not_dry)
     manager = first.get("fieldManager", "")
     if len(manager) > _MAX_MANAGER:
         causes.append(FieldError.too_long("fieldManager", _MAX_MANAGER))
@@ -79,6 +70,7 @@ def _parsed(query: str, deletes: bool) -> tuple[WriteOptions, tuple[Cause, ...]]
     if odd is not None:
         detail = f"invalid character U+{ord(manager[odd]):04X} (at position {odd})"
         causes.append(Cause("FieldValueInvalid", f"Invalid value: {quoted(manager)}: {detail}", "fieldManager"))
+    causes += not_dry
     validation = first.get("fieldValidation", "") or WARN
     if validation not in _VALIDATIONS:
         causes.append(FieldError.not_supported("fieldValidation", validation, ["", *_VALIDATIONS]))
@@ -104,11 +96,14 @@ def _seconds(timeout: str) -> float:
         raise errors.bad_request(f"invalid timeout specified in the request URL - {error}") from None
 
 
-def write_options(verb: str, query: str) -> WriteOptions:
-    """Options of a create, update or patch. Raises 400 and 422 for values Kubernetes refuses."""
-    if not query:
-        return NO_OPTIONS
-    options, causes = _parsed(query, verb not in _KINDS)
+def write_options(verb: str, query: str, *, applies: bool | None = None) -> WriteOptions:
+    """Options of a create, update or patch; `applies`: of an apply, or of another patch. Raises 400 and 422 for values
+    Kubernetes refuses."""
+    options, causes = _parsed(query, verb not in _KINDS) if query else (NO_OPTIONS, ())
+    if applies and not options.field_manager:
+        causes = (FieldError.required("fieldManager", "is required for apply patch"), *causes)
+    if applies is False and options.force is not None:
+        causes = (FieldError.forbidden("force", "may not be specified for non-apply patch"), *causes)
     if causes:
         raise errors.invalid(_KINDS.get(verb, "DeleteOptions"), "", causes, group="meta.k8s.io")
     return options

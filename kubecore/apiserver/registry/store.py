@@ -40,6 +40,8 @@ JSON = dict[str, Any]
 
 _NAME_TRIES = 8
 _WRITE_TRIES = 64
+# Whose resets upstream's field manager knows; what is written through others is owned as it was sent.
+_KNOWN_RESETS = frozenset({"", *SUBRESOURCE_MERGE})
 
 
 class Change(NamedTuple):
@@ -154,7 +156,7 @@ class Store:
         if metadata is None:
             metadata = obj["metadata"] = {}
         ctx.operation = "CREATE"
-        generated = lifecycle.begin(ctx, resource, metadata)
+        generated, version = lifecycle.begin(ctx, resource, metadata)
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
         ctx.name = metadata.get("name") or ""
@@ -177,6 +179,7 @@ class Store:
             self._check_new(ctx, obj)
             if dynamic is not None:
                 await stored_requests.validate(dynamic, self, ctx, obj, None, None, managed)
+            lifecycle.check_new_version(ctx, version)
             if (deciding := self._admission.decide(ctx, obj, None)) is not None:
                 await deciding
             if wanted := strategy.companions(obj):
@@ -286,17 +289,14 @@ class Store:
         raise self.conflict(ctx.name)
 
     def _check_version(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bool:
-        """Whether the object names the revision it replaces. Raises 409 for another one, 422 where one is a must."""
+        """Whether the object names what it replaces. Raises 409 for another, 422 where it must, 500 for none."""
         given = obj["metadata"].get("resourceVersion") or ""
         if given in ("", "0"):
             if not self.strategy.allow_unconditional_update and ctx.verb == "update":
                 cause = FieldError.invalid("metadata.resourceVersion", given, "must be specified for an update")
                 raise errors.invalid(self.resource.kind, ctx.name, [cause], group=self.resource.group)
             return False
-        if given != str(stored.revision):
-            if not given.isdigit():
-                cause = FieldError.invalid("metadata.resourceVersion", given, "must be an unsigned integer")
-                raise errors.invalid(self.resource.kind, ctx.name, [cause], group=self.resource.group)
+        if given != str(stored.revision) and lifecycle.revision(given) != stored.revision:
             raise self.conflict(ctx.name)
         return ctx.verb == "update"
 
@@ -325,7 +325,7 @@ class Store:
         strategy = self.strategy
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
-        if self.codec.writes_alike(obj, old) and not self._is_outdated(ctx):
+        if self._changes_nothing(ctx, obj, old, stored, managed):
             return Written(stored.value)
         old["metadata"]["resourceVersion"] = revision
         if (deciding := self._admission.decide(ctx, obj, old)) is not None:
@@ -346,9 +346,13 @@ class Store:
         strategy.after_update(ctx, obj, old)
         return Written(result.value if self.conversion is None else await self._read_back(result))
 
-    def _is_outdated(self, ctx: RequestContext) -> bool:
-        """The bytes on disk are not what the cache made of them: a write that changes nothing renews them."""
-        return self.cached.is_outdated(self.key(ctx.namespace, ctx.name))
+    def _changes_nothing(
+        self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored, managed: bytes | None
+    ) -> bool:
+        """Where the bytes on disk are not what the cache made of them, a write that changes nothing renews them."""
+        owned_alike = ctx.subresource in _KNOWN_RESETS or managed == apart(stored.value)[1]
+        outdated = self.cached.is_outdated(self.key(ctx.namespace, ctx.name))
+        return owned_alike and not outdated and self.codec.writes_alike(obj, old)
 
     def _defaulted(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> tuple[Strategy, bytes | None]:
         """What an update means in full: the strategy that rules it, and the new managedFields."""
@@ -366,11 +370,14 @@ class Store:
             metadata["managedFields"] = [{}]
         if not metadata.get("managedFields"):
             metadata.pop("managedFields", None)
+        sent = obj if ctx.subresource in _KNOWN_RESETS else meta.deepcopy(obj)
         strategy = self.restrict(ctx, obj, old)
         default = strategy.default_status if ctx.subresource == "status" else strategy.default
         default(obj)
+        if sent is not obj:
+            default(sent)
         # Before admission: what the server adds or changes is nobody's.
-        managed = self._managed(ctx, stored.value, obj)
+        managed = self._managed(ctx, stored.value, sent)
         if self._admission.mutate(ctx, obj, old):
             default(obj)
         return strategy, managed

@@ -16,7 +16,7 @@ _METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 _STATUS_KEEPS: Mapping[str, tuple[str, ...]] = {
     "deployments.apps": ("labels",),
     # Old kubelets broke garbage collection this way.
-    "pods": ("ownerReferences",),
+    "pods": ("ownerReferences", "deletionTimestamp"),
     **dict.fromkeys(
         (
             "devicetaintrules.resource.k8s.io",

@@ -234,6 +234,9 @@ async def test_what_kubectl_applies_is_what_its_client_side_apply_will_go_by(api
 
 async def test_a_resource_version_is_no_obstacle_to_creating_by_applying(api: Api) -> None:
     given = config_map("a", k="1")
+    given["metadata"]["resourceVersion"] = "x"
+    status, error = await apply(api, CM, given)
+    assert (status, error["message"]) == (500, 'strconv.ParseUint: parsing "x": invalid syntax')
     given["metadata"]["resourceVersion"] = "1"
     assert (await apply(api, CM, given))[0] == 201
 
@@ -256,6 +259,38 @@ async def test_an_element_given_twice_is_refused(api: Api) -> None:
     status, error = await apply(api, DEPLOY, given)
     assert status == 500
     assert 'duplicate entries for key [name="main"]' in error["message"]
+
+
+async def test_all_that_is_mistyped_is_told_at_once(api: Api) -> None:
+    given = deployment("a")
+    container = given["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "A", "value": 1}, {"name": "A"}]
+    status, error = await apply(api, DEPLOY, given)
+    env = '.spec.template.spec.containers[name="main"].env'
+    assert status == 500
+    assert error["message"].partition("errors:")[2].splitlines() == [
+        "",
+        f'  {env}[name="A"].value: expected string, got &value.valueUnstructured{{Value:1}}',
+        f'  {env}: duplicate entries for key [name="A"]',
+    ]
+
+
+async def test_elements_of_one_key_are_owned_together(api: Api) -> None:
+    given = deployment("a")
+    container = given["spec"]["template"]["spec"]["containers"][0]
+
+    async def owned_after(*values: str) -> object:
+        container["env"] = [{"name": "A", "value": value} for value in values]
+        _, answer = await (api.update if found else api.create)(DEPLOY, given)
+        found.append(answer)
+        fields = answer["metadata"]["managedFields"][0]["fieldsV1"]
+        containers = fields["f:spec"]["f:template"]["f:spec"]["f:containers"]
+        return containers['k:{"name":"main"}']["f:env"]['k:{"name":"A"}']
+
+    found: list[object] = []
+    assert await owned_after("1", "2") == {}
+    assert await owned_after("1") == {".": {}, "f:name": {}, "f:value": {}}
+    assert await owned_after("1", "1") == {}
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,52 @@ async def test_a_form_that_cannot_be_had_is_refused_before_anything_is_written(h
     assert (await api.get(CM, "a"))[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("accept", "status", "form"),
+    [
+        ("application/*", 406, ""),
+        ("application/JSON", 406, ""),
+        ("application/json;as=Table", 406, ""),
+        ("application/json;g=meta.k8s.io", 406, ""),
+        ("application/json;q=0", 201, "application/json"),
+        ("application/json;q=much,application/yaml;q=0.1", 201, "application/yaml"),
+        ("*/*,application/yaml;q=0.1", 201, "application/yaml"),
+        ("application/*,application/yaml;q=0.1", 201, "application/yaml"),
+    ],
+)
+async def test_what_is_accepted_is_read_as_upstreams_router_and_goautoneg_read_it(
+    http: Http, api: Api, accept: str, status: int, form: str
+) -> None:
+    answer = await http.call("POST", f"{api.path(CM)}?dryRun=All", config_map("b"), {"Accept": accept})
+    assert (answer.status, answer.headers["Content-Type"] if form else "") == (status, form)
+    await some_maps(api, "a")
+    read = await http.call("GET", f"{api.path(CM)}/a", headers={"Accept": accept})
+    assert (read.status, read.headers["Content-Type"] if form else "") == (status and 200 if form else 406, form)
+
+
+@pytest.mark.parametrize("accept", ["application/json", TABLE])
+async def test_a_watch_of_less_than_no_time_is_over_at_once(http: Http, api: Api, accept: str) -> None:
+    """As upstream, where one that has an event to send may have sent it."""
+    await some_maps(api, "a")
+    answer = await http.call("GET", f"{api.path(CM)}?watch=true&timeoutSeconds=-1", headers={"Accept": accept})
+    assert (answer.status, answer.body.count(b"\n") <= 1) == (200, True)
+
+
+@pytest.mark.parametrize("accept", ["application/json", TABLE])
+async def test_a_parameter_with_a_semicolon_does_not_count(http: Http, api: Api, accept: str) -> None:
+    await some_maps(api, "a", "b")
+    answer = await http.call("GET", f"{api.path(CM)}?limit=1;x&labelSelector=a;b", headers={"Accept": accept})
+    assert len(answer.json["rows" if accept == TABLE else "items"]) == 2
+
+
 # --- indented, compressed
+
+
+async def test_only_what_go_takes_for_true_is_a_wish_for_indentation(http: Http, api: Api) -> None:
+    await some_maps(api, "a")
+    for given, indented in (("true", True), ("T", True), ("1", True), ("yes", False), ("tRUE", False), ("0", False)):
+        answer = await http.call("GET", f"{api.path(CM)}/a?pretty={given}")
+        assert (b"\n  " in answer.body) == indented, given
 
 
 @pytest.mark.parametrize("headers", [{"User-Agent": "curl/8.0"}, {"User-Agent": "kubectl"}])

@@ -115,7 +115,8 @@ async def test_a_resize_changes_no_other_containers(api: Api, operation: JSON, f
     assert (field, f"Forbidden: {message}") in causes(error)
 
 
-async def test_what_is_none_of_a_resizes_business_stays_and_is_owned_by_nobody_new(api: Api) -> None:
+async def test_what_is_none_of_a_resizes_business_stays_and_is_owned_by_who_sent_it(api: Api) -> None:
+    """Upstream's field manager does not know what a resize resets."""
     await api.create(PODS, sized())
     patch = [
         {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}},
@@ -126,7 +127,19 @@ async def test_what_is_none_of_a_resizes_business_stays_and_is_owned_by_nobody_n
     assert (status, obj["spec"]["containers"][0]["image"], "labels" in obj["metadata"]) == (200, "none", False)
     (own,) = [one for one in obj["metadata"]["managedFields"] if one["manager"] == "resizer"]
     cpu = {"f:resources": {"f:requests": {"f:cpu": {}}}}
-    assert own["fieldsV1"] == {"f:spec": {"f:containers": {'k:{"name":"main"}': cpu}}}
+    labels = {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}
+    assert own["fieldsV1"] == labels | {"f:spec": {"f:containers": {'k:{"name":"main"}': cpu | {"f:image": {}}}}}
+
+
+async def test_a_resize_of_nothing_writes_nothing_but_who_sent_what_it_does_not_change(api: Api) -> None:
+    _, made = await api.create(PODS, sized())
+    status, same = await api.update(PODS, made, "resize", fieldManager="resizer")
+    assert (status, same) == (200, made)
+    made["spec"]["containers"][0]["image"] = "other"
+    _, sent = await api.update(PODS, made, "resize", fieldManager="resizer")
+    (own,) = [one for one in sent["metadata"]["managedFields"] if one["manager"] == "resizer"]
+    assert own["fieldsV1"] == {"f:spec": {"f:containers": {'k:{"name":"main"}': {"f:image": {}}}}}
+    assert sent["spec"] == same["spec"]
 
 
 async def test_pods_of_static_files_and_of_windows_are_not_resized(api: Api) -> None:

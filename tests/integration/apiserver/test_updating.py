@@ -54,6 +54,59 @@ async def test_a_patch_does_not_change_the_uid_and_nobody_sets_a_deletion_timest
         assert "field is immutable" in error["message"]
 
 
+@pytest.mark.parametrize("sent", [{"uid": "other"}, {"deletionTimestamp": "2020-01-01T00:00:00Z"}])
+async def test_all_that_is_wrong_with_an_update_is_told_at_once(api: Api, sent: JSON) -> None:
+    await api.create(CM, config_map("a"))
+    _, error = await api.patch(CM, "a", {"metadata": {"labels": {"-": "x"}, **sent}})
+    (field,) = sent
+    assert [cause["field"] for cause in error["details"]["causes"]] == ["metadata.labels", f"metadata.{field}"]
+
+
+async def test_nobody_says_how_gracefully_an_object_is_to_go_that_is_not_to_go(api: Api) -> None:
+    _, made = await api.create(CM, config_map("a"))
+    made["metadata"]["deletionGracePeriodSeconds"] = 5
+    for status, error in (
+        await api.update(CM, made),
+        await api.patch(CM, "a", {"metadata": {"deletionGracePeriodSeconds": 5}}),
+    ):
+        assert (status, error["details"]["causes"][0]["field"]) == (422, "metadata.deletionGracePeriodSeconds")
+
+
+async def test_the_deletion_timestamp_of_an_object_that_is_to_go_is_kept(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["finalizers"] = ["example.com/hold"]
+    await api.create(CM, given)
+    _, going = await api.delete(CM, "a")
+    moved = {"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z", "finalizers": []}}
+    status, gone = await api.patch(CM, "a", moved)
+    assert (status, gone["metadata"]["deletionTimestamp"]) == (200, going["metadata"]["deletionTimestamp"])
+
+
+async def test_a_write_of_a_pods_status_says_nothing_of_its_deletion(api: Api) -> None:
+    await api.create("v1/pods", pod("a"))
+    forged = {"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z"}, "status": {"message": "m"}}
+    status, patched = await api.patch("v1/pods", "a", forged, subresource="status")
+    assert (status, patched["status"]["message"]) == (200, "m")
+    assert "deletionTimestamp" not in patched["metadata"]
+
+
+async def test_the_namespace_that_a_patch_gives_an_object_of_the_cluster_is_dropped(api: Api, cluster: Api) -> None:
+    status, patched = await cluster.patch("v1/namespaces", api.namespace, {"metadata": {"namespace": "other"}})
+    assert (status, "namespace" in patched["metadata"]) == (200, False)
+
+
+async def test_a_generation_that_its_kind_does_not_count_is_the_clients(api: Api) -> None:
+    given = config_map("a")
+    given["metadata"]["generation"] = 7
+    _, made = await api.create(CM, given)
+    assert made["metadata"]["generation"] == 7
+    _, patched = await api.patch(CM, "a", {"metadata": {"generation": 9}, "data": {"k": "v"}})
+    assert patched["metadata"]["generation"] == 7
+    given["metadata"].update(name="b", generation=-1)
+    _, error = await api.create(CM, given)
+    assert "metadata.generation: Invalid value: -1: must be greater than or equal to 0" in error["message"]
+
+
 async def test_an_owner_named_twice_is_there_once_and_the_client_is_told(
     server: APIServer, api: Api, tmp_path: Any
 ) -> None:

@@ -17,7 +17,7 @@ DEPLOY = "apps/v1/deployments"
 
 async def test_a_created_object_gets_what_only_the_server_sets(api: Api) -> None:
     given = config_map("a", k="v")
-    given["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 7}
+    given["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z"}
     status, obj = await api.create(CM, given, fieldManager="tester")
     assert status == 201
     metadata = obj["metadata"]
@@ -25,7 +25,6 @@ async def test_a_created_object_gets_what_only_the_server_sets(api: Api) -> None
     assert metadata["creationTimestamp"] > "2020"
     assert metadata["resourceVersion"].isdigit()
     assert metadata["namespace"] == api.namespace
-    assert "generation" not in metadata
     assert [entry["manager"] for entry in metadata["managedFields"]] == ["tester"]
     assert (await api.get(CM, "a"))[1] == obj
 
@@ -44,12 +43,36 @@ async def test_a_generated_name_has_five_characters_of_the_safe_alphabet(api: Ap
     assert re.fullmatch(r"job-[bcdfghjklmnpqrstvwxz2456789]{5}", obj["metadata"]["name"])
 
 
-async def test_creating_with_a_resource_version_is_refused(api: Api) -> None:
-    given = config_map("a")
-    given["metadata"]["resourceVersion"] = "5"
-    status, error = await api.create(CM, given)
-    assert status == 400
-    assert "resourceVersion should not be set on objects to be created" in error["message"]
+def of_version(name: str, version: str) -> dict[str, object]:
+    made = config_map(name)
+    made["metadata"]["resourceVersion"] = version
+    return made
+
+
+async def test_creating_with_a_resource_version_is_refused_when_all_else_is_right(api: Api) -> None:
+    status, error = await api.create(CM, of_version("a", "5"))
+    assert (status, error["message"]) == (500, "resourceVersion should not be set on objects to be created")
+    assert (await api.create(CM, of_version("Not_A_Name", "5")))[1]["reason"] == "Invalid"
+    assert (await api.create(CM, of_version("a", "5"), dryRun="All"))[0] == 201
+
+
+@pytest.mark.parametrize("version", ["0", "x", "-1"])
+async def test_a_new_objects_resource_version_that_names_no_revision_is_none(api: Api, version: str) -> None:
+    status, made = await api.create(CM, of_version("a", version))
+    assert (status, made["metadata"]["resourceVersion"].isdigit()) == (201, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "why"), [("x", "invalid syntax"), ("-1", "invalid syntax"), (str(1 << 64), "value out of range")]
+)
+async def test_an_update_of_what_is_no_revision_is_refused_in_gos_words(api: Api, version: str, why: str) -> None:
+    await api.create(CM, config_map("a"))
+    for status, error in (
+        await api.update(CM, of_version("a", version)),
+        await api.patch(CM, "a", {"metadata": {"resourceVersion": version}}),
+    ):
+        assert (status, error.get("reason")) == (500, None)
+        assert error["message"] == f'strconv.ParseUint: parsing "{version}": {why}'
 
 
 async def test_the_namespace_of_the_object_must_be_that_of_the_path(api: Api) -> None:

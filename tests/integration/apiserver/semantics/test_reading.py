@@ -237,9 +237,11 @@ async def test_11_a_bad_selector_is_400_and_names_what_is_wrong(rest: Rest, quer
 
 
 async def test_12_an_accept_that_cannot_be_met_is_406(rest: Rest) -> None:
-    for path in (MAPS, f"{MAPS}/absent", "/api", "/apis", "/openapi/v2"):
+    for path in (MAPS, f"{MAPS}/absent", "/api", "/apis", "/version"):
         answer = await rest.get(path, Accept="image/png")
         assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable"), path
+    answer = await rest.get("/openapi/v2", Accept="image/png")
+    assert (answer.status, answer.body) == (406, b"")
 
 
 async def test_12_a_bad_content_type_is_415(rest: Rest) -> None:

@@ -151,8 +151,9 @@ def test_another_scheme_takes_effect_at_once() -> None:
 
 
 def test_accept_headers_are_read_best_first() -> None:
-    ranges = [entry.media for entry in media_ranges("text/html;q=0.2, application/json;q=0.9, a/b;q=0, */*;q=x")]
-    assert ranges == ["application/json", "text/html"]
+    ranges = [entry.media for entry in media_ranges("*/*;q=x, text/html;q=0.2, application/json;q=0.9, a/b;q=0, odd")]
+    assert ranges == ["application/json", "text/html", "a/b", "*/*"]
+    assert [entry.media for entry in media_ranges("*/*, application/yaml;q=0.1")] == ["application/yaml", "*/*"]
     assert [entry.media for entry in media_ranges("")] == ["*/*"]
 
 
