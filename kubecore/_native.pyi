@@ -398,14 +398,27 @@ class Clock:
 
 # --- dataplane
 @final
+class Namespaces:
+    """Network namespaces of clients, by the addresses that they have there. Destinations in `reached` (ranges) see a
+    client of one of them with its own address, since connections for it are made in its namespace."""
+
+    def __new__(cls, reached: Sequence[str]) -> Namespaces: ...
+    def put(self, address: str, descriptor: int) -> None:
+        """The namespace is held by a descriptor of its own. OSError where connections cannot be made there (EPERM
+        without CAP_SYS_ADMIN); ValueError for what is no address or no descriptor."""
+    def remove(self, address: str) -> None:
+        """Connections that were made live on."""
+
+@final
 class Forwarder:
     """Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 
     Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds), or that
     closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A
-    UDP flow is forgotten after `udp_timeout` silent seconds. With `one_listener` all addresses of TCP share one where
-    the kernel has sk_lookup and we the right to it (CAP_BPF, CAP_NET_ADMIN): they take no descriptors then, and nobody
-    who comes to listen at 0.0.0.0 takes their clients.
+    UDP flow is forgotten after `udp_timeout` silent seconds. With `one_listener` all addresses share one socket, for
+    each of TCP and UDP, where the kernel has sk_lookup and we the right to it (CAP_BPF, CAP_NET_ADMIN): they take no
+    descriptors then, and nobody who comes to listen at 0.0.0.0 takes their clients. Connections of clients whose
+    network namespaces are in `namespaces` are made there.
     """
 
     def __new__(
@@ -417,11 +430,12 @@ class Forwarder:
         attempts: int = 6,
         udp_timeout: float = 60.0,
         one_listener: bool = False,
+        namespaces: Namespaces | None = None,
     ) -> Forwarder: ...
     @property
     def listens_apart(self) -> str | None:
-        """Why each service has a listener of its own; None: those share one that can. Node ports at all addresses and
-        services whose clients are dropped (`set_access`) cannot."""
+        """Why each service has a socket of its own; None: those share one that can. Services some of whose clients are
+        dropped (`set_access`) cannot."""
     def listen(
         self,
         protocol: str,
@@ -452,7 +466,7 @@ class Forwarder:
         """Who may come to a service that is listened for, from now on. Packets from elsewhere than `sources` (ranges;
         none: everywhere) are dropped. `silent`: while there is no destination they are dropped, too, not refused.
         Clients of this host and of `inside_ranges` are led by the service with the firewall mark `inside_mark`;
-        destinations of TCP in `transparent_ranges` see the addresses of all others (needs CAP_NET_ADMIN, and a host
+        destinations in `transparent_ranges` see the addresses of all others (needs CAP_NET_ADMIN, and a host
         that keeps answers to these).
         `proxy_protocol` is as in `listen`.
         ValueError for what is no range, an unknown service, and one that is not listened for."""

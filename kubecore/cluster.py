@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kubecore.dns.responder import DnsConfig, DnsResponder
     from kubecore.dns.service import Site
     from kubecore.kubelet.network import PodNetwork
+    from kubecore.pod_namespaces import PodNamespaces
     from kubecore.scheduler.scheduler import SchedulerConfig
 
 log = logging.getLogger("kubecore.cluster")
@@ -350,24 +351,19 @@ class Cluster:
         name_servers = await self._start_dns(dns)
         if not self.config.real_nodes:
             return
-        bridge = self._bridge
-        mode = await self._settle_proxy_mode()
-        self._start_proxy(bridge, mode)
-        for index in range(self.config.real_nodes):
-            self._start_node(index, bridge, name_servers, pods_through_node=mode != "userspace")
-
-    async def _settle_proxy_mode(self) -> ProxyMode:
-        """The one asked for, if it can be had: how pods are connected depends on it."""
+        from kubecore.pod_namespaces import PodNamespaces
         from kubecore.proxy import modes
 
-        wanted = self.config.proxy_mode
-        reason = await asyncio.to_thread(modes.unavailable, wanted) if wanted != "userspace" else ""
-        if reason:
-            log.warning("proxy mode %s is not available: %s; falling back to userspace", wanted, reason)
-            return "userspace"
-        return wanted
+        # How pods are connected depends on it.
+        mode = await modes.settle(self.config.proxy_mode)
+        namespaces = PodNamespaces(self._networks.pods) if mode == "userspace" else None
+        self._start_proxy(self._bridge, mode, namespaces)
+        for index in range(self.config.real_nodes):
+            self._start_node(index, self._bridge, name_servers, namespaces)
 
-    def _start_node(self, index: int, bridge: str, name_servers: tuple[str, ...], *, pods_through_node: bool) -> None:
+    def _start_node(
+        self, index: int, bridge: str, name_servers: tuple[str, ...], namespaces: PodNamespaces | None
+    ) -> None:
         from kubecore.kubelet.kubelet import Kubelet
         from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
 
@@ -385,7 +381,8 @@ class Cluster:
             cluster_cidrs=networks.pods,
             pod_cidrs=networks.pods_of_node(index),
             bridge=bridge,
-            pods_through_node=pods_through_node,
+            pods_through_node=namespaces is None,
+            pod_namespaces=namespaces,
             no_ipv6=networks.left_out,
             cluster_id=bridge,
             cluster_dns=name_servers,
@@ -401,7 +398,7 @@ class Cluster:
     def _load_balancer_ranges(self) -> tuple[str, ...]:
         return self.config.load_balancer_ranges or self._networks.load_balancers
 
-    def _start_proxy(self, bridge: str, mode: ProxyMode) -> None:
+    def _start_proxy(self, bridge: str, mode: ProxyMode, namespaces: PodNamespaces | None) -> None:
         """The service proxy, once for all nodes of this process: they share one host."""
         from kubecore.proxy.modes import HEALTH_PORT, METRICS_PORT, ProxyConfig
         from kubecore.proxy.proxy import ServiceProxy
@@ -422,7 +419,8 @@ class Cluster:
             metrics_address=("127.0.0.1", METRICS_PORT),
             status_socket=self.config.data_dir / "proxy.sock",
         )
-        self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers))
+        proxy = ServiceProxy(client, self.clock, settings, informers=self._informers, namespaces=namespaces)
+        self._run("proxy", proxy)
 
     async def _serve_ingress(self, settings: IngressConfig) -> None:
         """When everything else is under way: it listens only once there is an Ingress, and no start waits for it."""

@@ -149,7 +149,7 @@ def main() -> None:
         with (
             answering(b"one") as one,
             answering(b"other") as other,
-            kubecore("up", "--nodes", "0", "--pod-network", "netns", cpu=None) as server,
+            kubecore("up", "--nodes", "1", "--pod-network", "netns", cpu=None) as server,
         ):
             fill(server, one)
             last = json.loads(server.call("GET", f"{SERVICE_PATH}/live-{SERVICES - 1}"))

@@ -328,6 +328,7 @@ class Kubelet:
             cgroups=self._cgroups,
             puller=self._puller,
             left=self._left,
+            namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,
             services=services.list,
             slices=slices.list if slices is not None else list,

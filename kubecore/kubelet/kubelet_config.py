@@ -10,6 +10,7 @@ from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.node_shutdown import ShutdownConfig
 from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.pod_namespaces import PodNamespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class KubeletConfig:
     bridge: str = "kc-bridge"
     pods_through_node: bool = False
     """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
+    pod_namespaces: PodNamespaces | None = None
+    """Who is told of pods' network namespaces."""
     no_ipv6: str = ""
     """Why there is no IPv6, where it was asked for: told in an event of the node."""
     cluster_id: str = ""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore import resolv_conf as host_file
 from kubecore.api import meta
@@ -19,7 +19,7 @@ from kubecore.resolv_conf import ResolvConf
 
 Object = dict[str, Any]
 
-_MOST_SEARCHES = 32
+_MOST_SERVERS, _MOST_SEARCHES, _LONGEST_SEARCH, _LONGEST_SEARCH_LINE = 3, 32, 253, 2048
 _LONGEST_HOSTNAME = 64
 
 
@@ -140,8 +140,15 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def resolv_conf(pod: Object, naming: Naming) -> str:
-    """The file's text, by the pod's dnsPolicy and dnsConfig (upstream `pkg/kubelet/network/dns/dns.go`)."""
+class Resolver(NamedTuple):
+    """resolv.conf's text, and what resolvers would not have taken, in words for the pod's DNSConfigForming events."""
+
+    text: str
+    left_out: tuple[str, ...] = ()
+
+
+def resolv_conf(pod: Object, naming: Naming) -> Resolver:
+    """By the pod's dnsPolicy and dnsConfig (upstream `pkg/kubelet/network/dns/dns.go`)."""
     spec = pod["spec"]
     policy = spec.get("dnsPolicy", "ClusterFirst")
     clustered = policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.get("hostNetwork"))
@@ -157,18 +164,37 @@ def resolv_conf(pod: Object, naming: Naming) -> str:
         searches = [f"{meta.namespace(pod)}.svc.{domain}", f"svc.{domain}", domain, *searches]
         options = {"ndots": "5"}
     config = spec.get("dnsConfig") or {}
-    servers += [one for one in config.get("nameservers") or [] if one not in servers]
-    searches += [one for one in config.get("searches") or [] if one not in searches]
+    servers, lost_servers = _servers_within_limits([*servers, *(config.get("nameservers") or [])])
+    searches, lost_searches = _searches_within_limits([*searches, *(config.get("searches") or [])])
     for option in config.get("options") or []:
         options[option["name"]] = option.get("value")
     lines = []
     if searches:
-        lines.append("search " + " ".join(searches[:_MOST_SEARCHES]))
+        lines.append("search " + " ".join(searches))
     lines += [f"nameserver {one}" for one in servers]
     if options:
-        shown = (name if value is None else f"{name}:{value}" for name, value in options.items())
-        lines.append("options " + " ".join(shown))
-    return "\n".join(lines) + "\n"
+        lines.append("options " + " ".join(f"{name}:{value}" if value else name for name, value in options.items()))
+    return Resolver("\n".join(lines) + "\n", (*lost_servers, *lost_searches))
+
+
+def _servers_within_limits(given: list[str]) -> tuple[list[str], list[str]]:
+    found = list(dict.fromkeys(given))
+    kept = found[:_MOST_SERVERS]
+    if kept == found:
+        return kept, []
+    text = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
+    return kept, [text + " ".join(kept)]
+
+
+def _searches_within_limits(given: list[str]) -> tuple[list[str], list[str]]:
+    found = list(dict.fromkeys(given))
+    kept = [one for one in found[:_MOST_SEARCHES] if len(one) <= _LONGEST_SEARCH]
+    while len(" ".join(kept)) > _LONGEST_SEARCH_LINE:
+        kept.pop()
+    if kept == found:
+        return kept, []
+    text = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "
+    return kept, [text + " ".join(kept)]
 
 
 def write_in_place(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
+from kubecore.pod_namespaces import PodNamespaces
 
 Object = dict[str, Any]
 
@@ -46,6 +47,8 @@ class NodeServices:
     puller: ImagePuller
     left: LeftPods
     """What a killed kubelet has left running."""
+    namespaces: PodNamespaces | None
+    """Who is told of pods' network namespaces."""
     runtime_for: Callable[[Object], Awaitable[Runtime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]

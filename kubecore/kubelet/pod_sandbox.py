@@ -26,7 +26,10 @@ def prepare_sandbox(pod: Object, services: NodeServices, wake: Callable[[], None
     shown = image_directories(pod, services.volumes.folder(uid), services.puller, tell, wake)
     directory = services.pod_directory(uid)
     hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
-    write_in_place(resolver, resolv_conf(pod, services.naming))
+    resolving = resolv_conf(pod, services.naming)
+    for omission in resolving.left_out:
+        services.recorder.event(pod, "Warning", "DNSConfigForming", omission)
+    write_in_place(resolver, resolving.text)
     write_in_place(hosts, "127.0.0.1\tlocalhost\n")
     try:
         hostname = kernel_hostname(pod, services.naming.domain)

@@ -17,7 +17,7 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
-from kubecore.kubelet import adoption, logs
+from kubecore.kubelet import adoption, logs, pod_presence
 from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, next_actions
 from kubecore.kubelet.name_files import hosts_file, service_names, write_in_place
@@ -221,7 +221,7 @@ class PodWorker:
             await adoption.remove(left)
             return
         await adoption.remove_former(left)
-        ips = left.sandbox.ips or self._services.facts.host_ips
+        ips = await pod_presence.tell(left.runtime, left.sandbox, self._services)
         self._place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(ips))
         self._operations.pod, self._operations.place = self.pod, self._place
         with suppress(RuntimeFailure):
@@ -310,7 +310,7 @@ class PodWorker:
             return
         message = "Pod sandbox changed, it will be killed and re-created."
         self._services.recorder.event(self.pod, "Normal", "SandboxChanged", message)
-        await place.runtime.remove_pod_sandbox(place.sandbox_id)
+        await pod_presence.remove_sandbox(place, self._services)
         self._place = self._operations.place = None
 
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
@@ -320,7 +320,7 @@ class PodWorker:
             sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services, self.wake))
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
-            ips = sandbox.ips or self._services.facts.host_ips
+            ips = await pod_presence.tell(runtime, sandbox, self._services)
             self._place = PodPlace(runtime, sandbox.id, ips, volumes, self._surroundings(ips))
             self._operations.place = self._place
         elif self._place.volumes != volumes or self._place.around.services != self._services_now():
@@ -467,7 +467,7 @@ class PodWorker:
         """Volumes first: a service account token must not outlive its pod."""
         self._services.volumes.take_down(self.uid)
         if self._place is not None:
-            await self._place.runtime.remove_pod_sandbox(self._place.sandbox_id)
+            await pod_presence.remove_sandbox(self._place, self._services)
         self._services.cgroups.remove(self.uid)
         await self._services.objects.release(self.uid)
         self._services.tokens.forget(self.uid)

@@ -48,7 +48,7 @@ class BorrowedAddresses:
             netlink.release_marked(self._mark)
 
     def _prepare(self) -> None:
-        rule = f"meta l4proto tcp socket transparent 1 meta mark set {self._mark:#x}"
+        rule = f"meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set {self._mark:#x}"
         lines = [
             f"table inet {self._table} {{ }}",
             f"delete table inet {self._table}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kubecore import _native
+from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
@@ -67,30 +69,47 @@ def unavailable(mode: Mode) -> str:
     return ""
 
 
-def make_data_plane(config: ProxyConfig, clock: _native.Clock | None) -> DataPlane:
-    """Raises ModeUnavailable."""
+async def settle(wanted: Mode) -> Mode:
+    """The mode that is asked for, if it can be had, else userspace."""
+    reason = await asyncio.to_thread(unavailable, wanted) if wanted != "userspace" else ""
+    if reason:
+        log.warning("proxy mode %s is not available: %s; falling back to userspace", wanted, reason)
+        return "userspace"
+    return wanted
+
+
+def make_data_plane(
+    config: ProxyConfig, clock: _native.Clock | None, *, namespaces: PodNamespaces | None = None
+) -> DataPlane:
+    """In mode userspace, endpoints see pods of `namespaces` with their own addresses. Raises ModeUnavailable."""
     book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
     if config.mode == "nftables":
-        return _make_nftables(config, book)
+        return _make_nftables(config, book, clock)
     if config.mode == "ipvs":
         return _make_ipvs(config, book, clock)
     borrowed = BorrowedAddresses(config.table) if book is not None else None
     table = ServiceTable(
-        clock=clock, addresses=book, pod_ranges=config.pod_ranges, borrowed=borrowed, one_listener=True
+        clock=clock,
+        addresses=book,
+        pod_ranges=config.pod_ranges,
+        borrowed=borrowed,
+        one_listener=True,
+        namespaces=namespaces,
     )
     if (why := table.forwarder.listens_apart) is not None:
-        log.debug("each address of a Service has a listener of its own: %s", why)
+        log.debug("each address of a Service has a socket of its own: %s", why)
     return table
 
 
-def _make_nftables(config: ProxyConfig, book: AddressBook | None) -> DataPlane:
+def _make_nftables(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
     from kubecore.proxy.held_addresses import HeldAddresses
     from kubecore.proxy.nftables.ruleset import Site
     from kubecore.proxy.nftables.table import NftablesTable
 
     link = _prepare(config, book)
     site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
-    return NftablesTable(site, held=HeldAddresses(book))
+    userspace = ServiceTable(clock=clock, pod_ranges=config.pod_ranges)
+    return NftablesTable(site, held=HeldAddresses(book), userspace=userspace)
 
 
 def _make_ipvs(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
@@ -102,7 +121,8 @@ def _make_ipvs(config: ProxyConfig, book: AddressBook | None, clock: _native.Clo
     link = _prepare(config, book)
     return IpvsTable(
         held=HeldAddresses(book),
-        userspace=ServiceTable(clock=clock, pod_ranges=config.pod_ranges) if book is not None else None,
+        userspace=ServiceTable(clock=clock, pod_ranges=config.pod_ranges),
+        pods_on_loopback=book is None,
         connection=connection,
         guard=SourceGuard(config.table),
         node_addresses=partial(local_addresses, link),

@@ -15,6 +15,7 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock, Timer
+from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.health_checks import HealthChecks
@@ -64,6 +65,7 @@ class ServiceProxy:
         *,
         informers: InformerFactory | None = None,
         native_clock: _native.Clock | None = None,
+        namespaces: PodNamespaces | None = None,
     ) -> None:
         if config.scheduler not in _native.schedulers():
             known = ", ".join(_native.schedulers())
@@ -87,6 +89,7 @@ class ServiceProxy:
             else None
         )
         self._native_clock = native_clock
+        self._namespaces = namespaces
         self._plane: DataPlane | None = None
         self._dirty: dict[str, None] = {}
         self._changed = asyncio.Event()
@@ -310,7 +313,8 @@ class ServiceProxy:
                 return make_data_plane(config, self._native_clock)
             except ModeUnavailable as error:
                 log.warning("proxy mode %s is not available: %s; falling back to userspace", config.mode, error)
-        return make_data_plane(replace(config, mode="userspace"), self._native_clock)
+        config = replace(config, mode="userspace")
+        return make_data_plane(config, self._native_clock, namespaces=self._namespaces)
 
     def _sweep(self, plane: DataPlane) -> None:
         with suppress(OSError):

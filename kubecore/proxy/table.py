@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore import _native
+from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.claims import Claims, Problem, where
@@ -41,12 +42,14 @@ class ServiceTable:
         pod_ranges: Sequence[str] = (),
         borrowed: BorrowedAddresses | None = None,
         one_listener: bool = False,
+        namespaces: PodNamespaces | None = None,
     ) -> None:
         """Clients from `pod_ranges` are not outside, and neither is this host. With `borrowed`, pods see clients from
-        outside with their own addresses where the Service's traffic policy is Local. With `one_listener`, TCP addresses
-        share one where the kernel lets us."""
+        outside with their own addresses where the Service's traffic policy is Local; pods of `namespaces` are always
+        seen so by each other. With `one_listener`, addresses share a socket where the kernel lets us."""
         self.balancer = _native.Balancer()
-        self.forwarder = _native.Forwarder(self.balancer, clock, one_listener=one_listener)
+        inside = namespaces.native if namespaces is not None else None
+        self.forwarder = _native.Forwarder(self.balancer, clock, one_listener=one_listener, namespaces=inside)
         self._held = HeldAddresses(addresses)
         self._claims = Claims()
         self._applied: dict[ServerKey, VirtualServer] = {}

@@ -1,11 +1,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kubecore_core::balance::ServiceKey;
 use kubecore_dataplane::access::{Access, Range};
+use kubecore_dataplane::namespaces::Namespaces as CoreNamespaces;
 use kubecore_dataplane::proxy_protocol::ProxyProtocol;
 use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -68,6 +70,35 @@ fn ranges(texts: &[String]) -> PyResult<Vec<Range>> {
     texts.iter().map(|text| text.parse().map_err(PyValueError::new_err)).collect()
 }
 
+/// Network namespaces of clients, by their addresses.
+#[pyclass(frozen, module = "kubecore._native")]
+pub struct Namespaces {
+    core: Arc<CoreNamespaces>,
+}
+
+#[pymethods]
+impl Namespaces {
+    #[new]
+    fn new(reached: Vec<String>) -> PyResult<Self> {
+        Ok(Self { core: Arc::new(CoreNamespaces::new(ranges(&reached)?)) })
+    }
+
+    fn put(&self, address: &str, descriptor: RawFd) -> PyResult<()> {
+        let client = ip(address)?;
+        if descriptor < 0 {
+            return Err(PyValueError::new_err(format!("{descriptor} is no descriptor")));
+        }
+        // SAFETY: the caller holds it open for the time of the call.
+        let own = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().map_err(os_error)?;
+        self.core.put(client, own).map_err(os_error)
+    }
+
+    fn remove(&self, address: &str) -> PyResult<()> {
+        self.core.remove(ip(address)?);
+        Ok(())
+    }
+}
+
 /// Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Forwarder {
@@ -79,7 +110,8 @@ pub struct Forwarder {
 impl Forwarder {
     #[new]
     #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0,
-                        one_listener = false))]
+                        one_listener = false, namespaces = None))]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         balancer: &Balancer,
         clock: Option<&Clock>,
@@ -87,6 +119,7 @@ impl Forwarder {
         attempts: usize,
         udp_timeout: f64,
         one_listener: bool,
+        namespaces: Option<&Namespaces>,
     ) -> PyResult<Self> {
         let options = ForwarderOptions {
             connect_timeout: seconds(connect_timeout)?,
@@ -95,8 +128,9 @@ impl Forwarder {
             one_listener,
         };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
-        let core =
-            CoreForwarder::new(runtime()?.handle().clone(), clock, options, Arc::clone(&balancer.core));
+        let namespaces = namespaces.map(|known| Arc::clone(&known.core)).unwrap_or_default();
+        let (handle, balanced) = (runtime()?.handle().clone(), Arc::clone(&balancer.core));
+        let core = CoreForwarder::new(handle, clock, options, balanced, namespaces);
         Ok(Self { core, balancer: Arc::clone(&balancer.core) })
     }
 
@@ -200,5 +234,6 @@ impl Forwarder {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Namespaces>()?;
     module.add_class::<Forwarder>()
 }

@@ -24,7 +24,8 @@ import http.server, os
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = f"{os.environ['NAME']} {self.path} {self.headers['X-Forwarded-Proto']}".encode()
+        told = f"{os.environ['NAME']} {self.path} {self.headers['X-Forwarded-Proto']}"
+        body = (self.client_address[0] if self.path == "/who" else told).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -35,7 +36,7 @@ http.server.ThreadingHTTPServer((os.environ["POD_IP"], 8080), Handler).serve_for
 
 
 def server(name: str) -> list[dict[str, Any]]:
-    """A pod that tells its name, and its Service."""
+    """A pod that tells its name, at /who whom it sees; and its Service."""
     container = {
         "name": "server",
         "image": "python:3",

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.ipvs.kernel import MODE, answers, fetched, told_by
 from tests.e2e.ipvs.scripts import scripts
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 GOLDEN = Path(__file__).resolve().parents[2] / "native" / "core" / "tests" / "ipvs_golden.json"
 

@@ -190,6 +190,8 @@ def test_every_client_is_served_everywhere(tmp_path: Path, hosts: Hosts, go_clie
             assert hosts.run_on_node(asked.at_ingress("outside")) == body
         if mode == "userspace" and not why_not():
             assert hosts.run_on_node(f"ss -ltnH src {address}") == ""  # the kernel leads to the one listener
+        own = kubectl.json("get", "pod", "client")["status"]["podIP"]
+        assert run_in_pod(f"curl -sS {RETRY} http://{address}/who") == own
         # pods need no more than a name
         assert run_in_pod(f"curl -sS {RETRY} http://shop/by-name") == "shop /by-name None"
         assert run_in_pod(f"python3 -c {shlex.quote(PYTHON)} http://shop.default/x") == "shop /x None"

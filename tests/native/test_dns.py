@@ -82,13 +82,17 @@ def server() -> Iterator[DnsServer]:
 
 
 async def ask_udp(address: tuple[str, int], wire: bytes) -> Reply:
+    return Reply(await exchange(address, wire))
+
+
+async def exchange(address: tuple[str, int], wire: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.connect(address)
         await loop.sock_sendall(sock, wire)
         async with asyncio.timeout(60):
-            return Reply(await loop.sock_recv(sock, 65535))
+            return await loop.sock_recv(sock, 65535)
 
 
 async def ask_tcp(address: tuple[str, int], *wires: bytes) -> list[Reply]:
@@ -262,6 +266,21 @@ class TestForwarding:
         assert (await reply).code == 2
         assert resolver.asked == 2
         server.shutdown()
+
+    async def test_who_speaks_edns_is_told_which_resolver_fails_and_why(
+        self, server: DnsServer, upstream: Upstream
+    ) -> None:
+        _, failing = await upstream(lambda wire: wire[:2] + b"\x81\x82" + wire[4:])
+        with socket.socket(type=socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            down = f"127.0.0.1:{gone.getsockname()[1]}"
+        server.set_upstreams([failing, down])
+        plain = query("example.org")
+        asked = plain[:10] + b"\0\1" + plain[12:] + b"\0" + struct.pack("!2HIH", 41, 1232, 0, 0)
+        reply = await exchange(server.listen("127.0.0.1", 0), asked)
+        told = f"{failing}: answers Server Failure; {down}: Connection refused (os error 111)".encode()
+        assert reply[3] & 0xF == 2
+        assert reply.endswith(struct.pack("!3H", 15, 2 + len(told), 22) + told)
 
     async def test_forged_replies_are_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
         def react(wire: bytes) -> bytes:

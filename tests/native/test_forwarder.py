@@ -273,6 +273,20 @@ class TestChanges:
                 plane.forwarder.listen(*SERVICE, bind_address="127.0.0.1", bind_port=taken.getsockname()[1])
             assert caught.value.errno == errno.EADDRINUSE
 
+    @pytest.mark.parametrize("first", [VIP, "0.0.0.0"])
+    async def test_a_service_and_a_node_may_have_the_same_port(self, plane: Plane, first: str) -> None:
+        port = closed_port()
+        async with backend(greet("service")) as service, backend(greet("node")) as node:
+            named = {VIP: service, "0.0.0.0": node}
+            for address in (first, *(named.keys() - {first})):
+                plane.balancer.put_service("TCP", address, port)
+                plane.balancer.set_destinations("TCP", address, port, [("127.0.0.1", named[address], 1)])
+                plane.forwarder.listen("TCP", address, port)
+            assert [await answer((address, port)) for address in (VIP, "127.0.0.1")] == [b"service", b"node"]
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                stranger.bind((VIP, port))
+
     async def test_shutdown_ends_listeners_and_connections(self, plane: Plane) -> None:
         async with backend(echo) as port:
             address = plane.serve([port])
@@ -363,6 +377,18 @@ class TestUdp:
             async with udp_backend(b"a") as a:
                 plane.point_to([a])
                 assert await self.ask(one, b"2") == b"a2"
+
+    async def test_a_service_and_a_node_may_have_the_same_port(self, plane: Plane) -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            probe.bind(("0.0.0.0", 0))
+            port = probe.getsockname()[1]
+        async with udp_backend(b"service ") as service, udp_backend(b"node ") as node:
+            for address, endpoint in ((VIP, service), ("0.0.0.0", node)):
+                plane.balancer.put_service("UDP", address, port)
+                plane.balancer.set_destinations("UDP", address, port, [("127.0.0.1", endpoint, 1)])
+                plane.forwarder.listen("UDP", address, port)
+            with self.client((VIP, port)) as one, self.client(("127.9.9.9", port)) as two:
+                assert [await self.ask(one, b"?"), await self.ask(two, b"?")] == [b"service ?", b"node ?"]
 
     async def test_a_large_packet_passes_whole(self, plane: Plane) -> None:
         async with udp_backend(b"") as a:

@@ -1,7 +1,8 @@
 """The mode ipvs: the kernel's own load balancer has the Services, one virtual service for each address and port.
 
-What IPVS cannot do is left to the tables of mode userspace: endpoints that listen on the host's loopback address alone
-(the API server's, mostly), which IPVS leads nobody to who comes over a link.
+What IPVS cannot do is left to the tables of mode userspace: node ports at loopback addresses, whose packets never
+leave, and endpoints that listen on the host's loopback address alone (the API server's, mostly), which IPVS leads
+nobody to who comes over a link.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _SYSCTL = Path("/proc/sys/net/ipv4/vs")
 # is used again at once gets a connection of its own. (As kube-proxy sets them.)
 _SETTINGS = {"conntrack": "1", "expire_quiescent_template": "1", "conn_reuse_mode": "0"}
 _EVERY_ADDRESS = {"0.0.0.0": 4, "::": 6}
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _HASHING = ("sh", "mh")
 
 
@@ -72,14 +74,16 @@ class IpvsTable:
         *,
         held: HeldAddresses | None = None,
         userspace: ServiceTable | None = None,
+        pods_on_loopback: bool = False,
         connection: Connection | None = None,
         guard: SourceGuard | None = None,
         node_addresses: Callable[[], list[str]] = local_addresses,
     ) -> None:
-        """`userspace` has what is left to it; None where pods share the host's network, since IPVS can do all then.
+        """`userspace` has what is left to it; None: nobody has. With `pods_on_loopback` endpoints there are as others.
 
         Raises ModeUnavailable where the kernel has no IPVS."""
         self._userspace = userspace
+        self._pods_on_loopback = pods_on_loopback
         self._connection = connection or connect()
         self._guard = guard or SourceGuard("kubecore-guard")
         self._node_addresses = node_addresses
@@ -129,7 +133,11 @@ class IpvsTable:
         return []
 
     def _is_left(self, server: VirtualServer) -> bool:
-        return self._userspace is not None and any(address.startswith("127.") for address, _ in server.endpoints)
+        if self._userspace is None:
+            return False
+        if server.address in _LOOPBACK.values():
+            return True
+        return not self._pods_on_loopback and any(address.startswith("127.") for address, _ in server.endpoints)
 
     def _at_each_address(self, servers: Iterable[VirtualServer]) -> Iterable[VirtualServer]:
         """IPVS has no virtual service for every address of the node."""
@@ -143,6 +151,8 @@ class IpvsTable:
             for address in here:
                 if (":" in address) == (version == 6):
                     yield replace(server, address=address)
+            if self._userspace is not None:
+                yield replace(server, address=_LOOPBACK[version])
 
     def _serve(self, server: VirtualServer) -> None:
         try:

@@ -1,10 +1,14 @@
-"""The mode nftables: the kernel's own tables carry the connections, and only what has changed is told to it."""
+"""The mode nftables: the kernel's own tables carry the connections, and only what has changed is told to it.
+
+What they cannot carry is left to the tables of mode userspace: node ports at ::1, which no packet leaves for a link.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from kubecore.api.endpoint_choice import Endpoint
@@ -18,11 +22,13 @@ from kubecore.proxy.nftables.elements import EVERY_ADDRESS, Elements, Members, P
 from kubecore.proxy.nftables.messages import Batch, Connection
 from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.ruleset import Site, ruleset
+from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 log = logging.getLogger(__name__)
 
 _NOTHING = Elements()
+_LOOPBACK, _EVERY_SIX = "::1", "::"
 
 
 class NftablesTable:
@@ -35,10 +41,13 @@ class NftablesTable:
     mode: Mode = "nftables"
     unfinished = False
 
-    def __init__(self, site: Site, *, held: HeldAddresses | None = None) -> None:
-        """Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
+    def __init__(self, site: Site, *, held: HeldAddresses | None = None, userspace: ServiceTable | None = None) -> None:
+        """`userspace` has node ports at ::1; None: nobody has.
+
+        Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
         table of this name goes."""
         self._site = site
+        self._userspace = userspace
         self._nft = find_nft()
         run_nft(self._nft, ruleset(site))
         self._connection = Connection()
@@ -61,12 +70,15 @@ class NftablesTable:
     ) -> tuple[list[Problem], list[str]]:
         granted = self._claims.ask(service, servers)
         problems = granted.problems + self._held.hold(service, set(addresses))
-        self._note_udp(self._servers.get(service, []), granted.servers)
-        if granted.servers:
-            self._servers[service] = granted.servers
+        mine = [one for one in granted.servers if one.address != _LOOPBACK]
+        self._note_udp(self._servers.get(service, []), mine)
+        if mine:
+            self._servers[service] = mine
         else:
             self._servers.pop(service, None)
-        self._replace(service, elements_of(granted.servers, self._members))
+        self._replace(service, elements_of(mine, self._members))
+        if self._userspace is not None:
+            problems += self._userspace.apply(service, _at_loopback(granted.servers))[0]
         return problems, granted.heirs
 
     def _note_udp(self, old: list[VirtualServer], new: list[VirtualServer]) -> None:
@@ -187,7 +199,8 @@ class NftablesTable:
         except OSError as error:
             log.warning("connections could not be counted: %s", error.strerror)
             counted = Counted([])
-        return [_row(service, one, counted) for service, servers in self._servers.items() for one in servers]
+        carried = [_row(service, one, counted) for service, servers in self._servers.items() for one in servers]
+        return carried + (self._userspace.rows() if self._userspace is not None else [])
 
     def sweep(self) -> list[str]:
         return self._held.sweep()
@@ -198,9 +211,16 @@ class NftablesTable:
             run_nft(self._nft, f"delete table inet {self._site.table}\n")
         except ModeUnavailable as error:
             log.warning("table inet %s could not be removed: %s", self._site.table, error)
+        if self._userspace is not None:
+            self._userspace.close()
         self._servers.clear()
         self._claims.clear()
         self._held.close()
+
+
+def _at_loopback(servers: Iterable[VirtualServer]) -> list[VirtualServer]:
+    ports = (one for one in servers if one.purpose == "NodePort" and one.address in (_EVERY_SIX, _LOOPBACK))
+    return [replace(one, address=_LOOPBACK, proxy_protocol=None) for one in ports]
 
 
 def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any]:

@@ -21,6 +21,20 @@ pub(crate) fn bind_ahead(address: SocketAddr, kind: Type) -> io::Result<(Socket,
     bind_any_port(address, |address| bind_exactly(address, kind, true))
 }
 
+/// Like `bind` for a known port, also while others of this user have it and have said that they do not mind (`share`).
+pub(crate) fn bind_beside(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = unbound(address, kind)?;
+    share(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Nobody but this user's own may come beside it from now on, and only who asks for it: a Service's address and a node's
+/// may have the same port.
+pub(crate) fn share(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
 fn bind_any_port(
     address: SocketAddr,
     bind: impl Fn(SocketAddr) -> io::Result<Socket>,
@@ -40,7 +54,7 @@ fn bind_any_port(
     }
 }
 
-fn bind_exactly(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
+fn unbound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
@@ -50,6 +64,11 @@ fn bind_exactly(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Sock
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    Ok(socket)
+}
+
+fn bind_exactly(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
+    let socket = unbound(address, kind)?;
     if ahead {
         if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
     }

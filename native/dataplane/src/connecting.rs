@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
+
+use crate::namespaces::socket_in;
 
 /// A peer that vanished without a word is noticed after about two minutes.
 pub(crate) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -15,15 +18,34 @@ pub(crate) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Connect to `address`: as `TcpStream::connect`, in fewer calls. With `client` the destination is to see the client's
-/// own address, which takes the right to use it (CAP_NET_ADMIN) and a host that keeps the answers.
-pub(crate) async fn connect(address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(client) = client {
-        // Better in our own name than not at all.
-        let _ = borrow_address(&socket, client);
+/// In whose name a destination is spoken to. Where that cannot be had, better in our own than not at all.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    Own,
+    /// With the client's address, which takes the right to use it (CAP_NET_ADMIN) and a host that keeps the answers.
+    Borrowed(SocketAddr),
+    /// From the client's network namespace.
+    Inside(Arc<OwnedFd>),
+}
+
+fn socket_for(address: SocketAddr, kind: Type, origin: &Origin) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    if let Origin::Inside(namespace) = origin
+        && let Ok(socket) = socket_in(namespace.as_fd(), domain, kind)
+    {
+        return Ok(socket);
     }
+    let socket = Socket::new(domain, kind, None)?;
+    if let Origin::Borrowed(client) = origin {
+        let _ = borrow_address(&socket, *client);
+    }
+    Ok(socket)
+}
+
+/// Connect to `address`: as `TcpStream::connect`, in fewer calls.
+pub(crate) async fn connect(address: SocketAddr, origin: Origin) -> io::Result<TcpStream> {
+    let socket = socket_for(address, Type::STREAM.nonblocking(), &origin)?;
+    socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}
@@ -37,6 +59,13 @@ pub(crate) async fn connect(address: SocketAddr, client: Option<SocketAddr>) -> 
         return Err(error);
     }
     Ok(stream)
+}
+
+/// A socket for packets to and from `address` alone.
+pub(crate) fn connected(address: SocketAddr, origin: &Origin) -> io::Result<UdpSocket> {
+    let socket = socket_for(address, Type::DGRAM.nonblocking(), origin)?;
+    socket.connect(&address.into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 fn borrow_address(socket: &Socket, client: SocketAddr) -> io::Result<()> {

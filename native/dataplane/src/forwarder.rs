@@ -1,4 +1,4 @@
-//! One listener per virtual service; adding or removing one never touches the others.
+//! What listens for virtual services; adding or removing one never touches the others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::access::Access;
+use crate::connecting::Origin;
 pub use crate::connections::ConnectionInfo;
 use crate::connections::Connections;
-use crate::one_listener::OneListener;
+use crate::namespaces::Namespaces;
+use crate::one_entrance::OneEntrance;
 use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
 use crate::wait;
@@ -29,7 +31,8 @@ pub struct ForwarderOptions {
     pub attempts: usize,
     /// A UDP flow without packets for this long is forgotten.
     pub udp_timeout: Duration,
-    /// One listener for the TCP addresses of all services, where the kernel lets us (CAP_BPF and CAP_NET_ADMIN).
+    /// One socket for the addresses of all services, for each of TCP and UDP, where the kernel lets us (CAP_BPF and
+    /// CAP_NET_ADMIN).
     pub one_listener: bool,
 }
 
@@ -57,6 +60,22 @@ pub(crate) struct Shared {
     pub(crate) options: ForwarderOptions,
     pub(crate) counters: Counters,
     pub(crate) connections: Arc<Connections>,
+    namespaces: Arc<Namespaces>,
+}
+
+impl Shared {
+    pub(crate) fn origin(
+        &self,
+        access: &Access,
+        client: SocketAddr,
+        target: SocketAddr,
+        destination: SocketAddr,
+    ) -> Origin {
+        if access.borrows(client, target, destination) {
+            return Origin::Borrowed(client);
+        }
+        self.namespaces.of(client.ip(), destination.ip()).map_or(Origin::Own, Origin::Inside)
+    }
 }
 
 /// A copy of the counts.
@@ -101,7 +120,7 @@ impl Listener {
         service.forget_observer();
         match self {
             Self::Tcp(listener) => listener.close(),
-            Self::Udp(listener) => listener.set_open(false),
+            Self::Udp(listener) => listener.close(),
         };
     }
 }
@@ -119,17 +138,24 @@ async fn tick(clock: Clock) {
 /// Listens on virtual services' addresses and carries connections to their destinations.
 pub struct Forwarder {
     shared: Arc<Shared>,
-    listeners: Mutex<FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>>,
-    one_listener: io::Result<Arc<OneListener>>,
+    listeners: Mutex<Listeners>,
+    one: io::Result<OneEntrance>,
     ticking: AbortHandle,
 }
 
 impl Forwarder {
-    /// The connections stand in the table of `balancer`, whose services these are to be.
-    pub fn new(runtime: Handle, clock: Clock, options: ForwarderOptions, balancer: Arc<Balancer>) -> Self {
+    /// The connections stand in the table of `balancer`, whose services these are to be. Clients of `namespaces` are seen
+    /// by destinations with their own addresses.
+    pub fn new(
+        runtime: Handle,
+        clock: Clock,
+        options: ForwarderOptions,
+        balancer: Arc<Balancer>,
+        namespaces: Arc<Namespaces>,
+    ) -> Self {
         let ticking = runtime.spawn(tick(clock.clone())).abort_handle();
-        let one_listener = if options.one_listener {
-            OneListener::new(&runtime, &clock)
+        let one = if options.one_listener {
+            OneEntrance::new(&runtime, &clock)
         } else {
             Err(io::Error::new(io::ErrorKind::Unsupported, "each service is to have a listener of its own"))
         };
@@ -139,13 +165,14 @@ impl Forwarder {
             options,
             counters: Counters::default(),
             connections: Arc::new(Connections::new(balancer)),
+            namespaces,
         };
-        Self { shared: Arc::new(shared), listeners: Mutex::default(), one_listener, ticking }
+        Self { shared: Arc::new(shared), listeners: Mutex::default(), one, ticking }
     }
 
     /// Why each service has a listener of its own; None: those that can share one do.
     pub fn listens_apart(&self) -> Option<&io::Error> {
-        self.one_listener.as_ref().err()
+        self.one.as_ref().err()
     }
 
     /// Bind `bind` (usually the service's own address; port 0 picks one) and serve it. While the service has no
@@ -167,29 +194,43 @@ impl Forwarder {
             return Err(invalid(format!("{} is listened for already", service.key())));
         }
         suits(&access, protocol)?;
-        let (address, listener) = match protocol {
-            Protocol::Tcp => {
-                let shared = Arc::clone(&self.shared);
-                let listener = TcpVirtual::bind(bind, Arc::clone(service), shared, self.one_for(bind))?;
-                observe(service, &listener, TcpVirtual::follow);
-                (listener.address(), Listener::Tcp(listener))
+        let (address, listener) = match self.open(protocol, bind, service, false) {
+            Err(error) if is_taken(&error) && has_port(&listeners, protocol, bind.port()) => {
+                self.open(protocol, bind, service, true)?
             }
-            Protocol::Udp => {
-                let listener = UdpVirtual::bind(bind, Arc::clone(service), Arc::clone(&self.shared))?;
-                observe(service, &listener, UdpVirtual::follow);
-                (listener.address(), Listener::Udp(listener))
-            }
-            Protocol::Sctp => return Err(invalid("SCTP cannot be forwarded in user space".into())),
+            opened => opened?,
         };
         listener.set_access(access);
         listeners.insert(service.key(), (Arc::clone(service), listener));
         Ok(address)
     }
 
-    /// Sharing is for who comes for one address and a port of a known number.
-    fn one_for(&self, bind: SocketAddr) -> Option<Arc<OneListener>> {
-        let shares = bind.port() != 0 && !bind.ip().is_unspecified();
-        self.one_listener.as_ref().ok().filter(|_| shares).cloned()
+    /// `beside`: others of ours have the port.
+    fn open(
+        &self,
+        protocol: Protocol,
+        bind: SocketAddr,
+        service: &Arc<VirtualService>,
+        beside: bool,
+    ) -> io::Result<(SocketAddr, Listener)> {
+        // Sharing is for who comes for a port of a known number.
+        let one = self.one.as_ref().ok().filter(|_| bind.port() != 0);
+        let (own, shared) = (Arc::clone(service), Arc::clone(&self.shared));
+        match protocol {
+            Protocol::Tcp => {
+                let one = one.map(|one| Arc::clone(&one.listener));
+                let listener = TcpVirtual::bind(bind, own, shared, one, beside)?;
+                observe(service, &listener, TcpVirtual::follow);
+                Ok((listener.address(), Listener::Tcp(listener)))
+            }
+            Protocol::Udp => {
+                let one = one.map(|one| Arc::clone(&one.receiver));
+                let listener = UdpVirtual::bind(bind, own, shared, one, beside)?;
+                observe(service, &listener, UdpVirtual::follow);
+                Ok((listener.address(), Listener::Udp(listener)))
+            }
+            Protocol::Sctp => Err(invalid("SCTP cannot be forwarded in user space".into())),
+        }
     }
 
     /// From now on `access` says who may come to a service. False: it is not listened for. Errors: InvalidInput for the
@@ -245,6 +286,19 @@ impl Forwarder {
     }
 }
 
+type Listeners = FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>;
+
+fn has_port(listeners: &Listeners, protocol: Protocol, port: u16) -> bool {
+    listeners.values().any(|(_, listener)| match listener {
+        Listener::Tcp(tcp) => protocol == Protocol::Tcp && tcp.address().port() == port,
+        Listener::Udp(udp) => protocol == Protocol::Udp && udp.address().port() == port,
+    })
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
@@ -270,7 +324,7 @@ impl Drop for Forwarder {
     fn drop(&mut self) {
         self.ticking.abort();
         self.shutdown();
-        if let Ok(one) = &self.one_listener {
+        if let Ok(one) = &self.one {
             one.close();
         }
     }

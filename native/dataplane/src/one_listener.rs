@@ -3,20 +3,20 @@
 //! listens for itself (`tcp_port`).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use kubecore_core::balance::Picker;
+use kubecore_core::balance::{Picker, Protocol};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use socket2::{SockRef, Type};
+use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::binding;
+use crate::one_entrance::everywhere;
 use crate::pump::reset;
 use crate::steering::{Steering, Verdict};
 use crate::tcp::TcpVirtual;
@@ -30,7 +30,7 @@ struct Served {
 /// Invariant: the kernel leads no connections here but for addresses that are `served`, or were when it did.
 pub(crate) struct OneListener {
     runtime: Handle,
-    steering: Steering,
+    steering: Arc<Steering>,
     listeners: Vec<TcpListener>,
     served: Mutex<FxHashMap<SocketAddr, Served>>,
     accepting: Mutex<Vec<AbortHandle>>,
@@ -43,17 +43,13 @@ impl std::fmt::Debug for OneListener {
 }
 
 impl OneListener {
-    /// Accepts until `close`. Errors: see [`Steering::new`].
-    pub(crate) fn new(runtime: &Handle, clock: &Clock) -> io::Result<Arc<Self>> {
-        let four = binding::bind((Ipv4Addr::LOCALHOST, 0).into(), Type::STREAM)?.0;
-        // A host may be without IPv6.
-        let six = binding::bind((Ipv6Addr::LOCALHOST, 0).into(), Type::STREAM).ok();
-        let sockets: Vec<_> = std::iter::once(four).chain(six.map(|(socket, _)| socket)).collect();
-        for socket in &sockets {
-            prepare(socket)?;
-            socket.listen(tcp_port::BACKLOG)?;
-        }
-        let steering = Steering::new(&sockets.iter().collect::<Vec<_>>())?;
+    /// `sockets`, which `steering` leads connections to, become listening ones before anything is led there.
+    pub(crate) fn new(
+        runtime: &Handle,
+        clock: &Clock,
+        steering: Arc<Steering>,
+        sockets: Vec<Socket>,
+    ) -> io::Result<Arc<Self>> {
         let _context = runtime.enter();
         let listeners = sockets.into_iter().map(|socket| TcpListener::from_std(socket.into()));
         let one = Arc::new(Self {
@@ -69,6 +65,12 @@ impl OneListener {
         Ok(one)
     }
 
+    /// A socket that connections may be led to.
+    pub(crate) fn listen(socket: &Socket) -> io::Result<()> {
+        prepare(socket)?;
+        socket.listen(tcp_port::BACKLOG)
+    }
+
     /// Connections for `address` come to `service` from now on; they are refused until `set_open`.
     ///
     /// Errors: E2BIG when there are too many addresses, EAFNOSUPPORT for a family that this host has not.
@@ -82,12 +84,12 @@ impl OneListener {
     }
 
     pub(crate) fn set_open(&self, address: SocketAddr, open: bool) -> io::Result<()> {
-        self.steering.set(address, if open { Verdict::Lead } else { Verdict::Refuse })
+        self.steering.set(Protocol::Tcp, address, if open { Verdict::Lead } else { Verdict::Refuse })
     }
 
     /// Connections for it come here no more; its service gets those that the kernel has taken already.
     pub(crate) fn leave(&self, address: SocketAddr) {
-        self.steering.remove(address);
+        self.steering.remove(Protocol::Tcp, address);
         let _context = self.runtime.enter();
         let mut served = self.served.lock();
         for listener in &self.listeners {
@@ -120,7 +122,9 @@ impl OneListener {
 
 fn give(served: &mut FxHashMap<SocketAddr, Served>, client: TcpStream, peer: SocketAddr) {
     let address = client.local_addr().map(|address| SocketAddr::new(address.ip(), address.port()));
-    match address.ok().and_then(|address| served.get_mut(&address)) {
+    let known =
+        address.ok().map(|address| if served.contains_key(&address) { address } else { everywhere(address) });
+    match known.and_then(|address| served.get_mut(&address)) {
         Some(Served { by, picker }) => by.take(picker, client, peer),
         // It was removed while the kernel shook hands, or the client came to this very socket's port.
         None => reset(&client),

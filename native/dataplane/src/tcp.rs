@@ -47,15 +47,16 @@ pub(crate) struct TcpVirtual {
 }
 
 impl TcpVirtual {
-    /// Errors: what bind(2) says.
+    /// `beside`: others of this forwarder have the port, at other addresses. Errors: what bind(2) says.
     pub(crate) fn bind(
         bind: SocketAddr,
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
         one: Option<Arc<OneListener>>,
+        beside: bool,
     ) -> io::Result<Arc<Self>> {
         // Also where it is to be led elsewhere at once: a port that somebody else has is his.
-        let (port, address) = TcpPort::bind(bind)?;
+        let (port, address) = TcpPort::bind(bind, beside)?;
         let (access, entrance, changed) =
             (ArcSwap::default(), Mutex::new(Entrance::Own(port)), Notify::new());
         Ok(Arc::new(Self { address, service, shared, one, access, entrance, changed }))
@@ -116,7 +117,7 @@ impl TcpVirtual {
                 one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one)))
             }
             (Entrance::One(_), _) if alone => {
-                TcpPort::bind(self.address).ok().map(|(port, _)| Entrance::Own(port))
+                TcpPort::bind(self.address, true).ok().map(|(port, _)| Entrance::Own(port))
             }
             _ => None,
         }
@@ -224,9 +225,9 @@ impl TcpVirtual {
         let Shared { clock, options, .. } = &*self.shared;
         let destination = carried.connection().destination();
         let to = carried.destination();
-        let borrowed = self.access.load().borrows(search.peer, search.target, to).then_some(search.peer);
+        let origin = self.shared.origin(&self.access.load(), search.peer, search.target, to);
         let (mut connecting, mut over) =
-            (pin!(connect(to, borrowed)), pin!(wait::sleep(clock, options.connect_timeout)));
+            (pin!(connect(to, origin)), pin!(wait::sleep(clock, options.connect_timeout)));
         // Most are there by the time the kernel has been asked once more: a timer is for the others only.
         let mut once_more = pin!(tokio::task::yield_now());
         let mut waited = false;

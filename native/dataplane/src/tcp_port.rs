@@ -30,8 +30,14 @@ pub(crate) struct TcpPort {
 }
 
 impl TcpPort {
-    pub(crate) fn bind(bind: SocketAddr) -> io::Result<(Self, SocketAddr)> {
-        let (socket, address) = binding::bind(bind, Type::STREAM)?;
+    /// `beside`: our own sockets have the port at other addresses. Errors: what bind(2) says.
+    pub(crate) fn bind(bind: SocketAddr, beside: bool) -> io::Result<(Self, SocketAddr)> {
+        let (socket, address) = if beside {
+            (binding::bind_beside(bind, Type::STREAM)?, bind)
+        } else {
+            binding::bind(bind, Type::STREAM)?
+        };
+        binding::share(&socket)?;
         prepare(&socket)?;
         Ok((Self { socket, accepting: None }, address))
     }

@@ -1,29 +1,30 @@
 //! The UDP side of a virtual service: one flow per client address, each with its own socket to its destination.
 
 use std::cell::RefCell;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use std::{io, mem};
 
 use arc_swap::ArcSwap;
 use kubecore_core::balance::{Carried, Carrier, Destination, Flow, Protocol, State, VirtualService};
 use parking_lot::Mutex;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use crate::access::Access;
-use crate::binding;
+use crate::connecting::connected;
 use crate::connections::{Connections, Task};
+use crate::datagrams;
 use crate::forwarder::Shared;
+use crate::one_receiver::OneReceiver;
+use crate::udp_port::{UdpPort, bound_beside};
 use crate::wait;
 
-const PACKET_BYTES: usize = 65_536;
-const RECEIVE_BUFFER: usize = 1024 * 1024;
+pub(crate) const PACKET_BYTES: usize = 65_536;
 
 /// What carries the packets of one client.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct UdpFlow {
     pub(crate) connections: Arc<Connections>,
     pub(crate) task: Task,
     socket: UdpSocket,
+    /// The address that the client asked.
+    target: SocketAddr,
     /// Milliseconds of the forwarder's clock.
     used: AtomicU64,
     service: Arc<VirtualService>,
@@ -42,77 +45,92 @@ thread_local! {
     static PACKET: RefCell<Box<[u8]>> = RefCell::new(vec![0; PACKET_BYTES].into_boxed_slice());
 }
 
-/// A bound UDP port that answers while its service has destinations.
+/// Where packets for a virtual service come in.
+#[derive(Debug)]
+enum Entrance {
+    Own(UdpPort),
+    /// The kernel leads them to the one receiver.
+    One(Arc<OneReceiver>, Answering),
+    Closed,
+}
+
+/// What clients are answered from where packets do not come in: it is there as long as any flow is.
+#[derive(Debug)]
+enum Answering {
+    /// A socket that packets came in by just now: who received from it may hold it a little longer, so that none with its
+    /// address can be made at once.
+    Held(Arc<Socket>),
+    Shared(Weak<Socket>),
+}
+
+impl Answering {
+    fn socket(&self) -> Option<Arc<Socket>> {
+        match self {
+            Self::Held(socket) => Some(Arc::clone(socket)),
+            Self::Shared(socket) => socket.upgrade(),
+        }
+    }
+}
+
+/// The UDP side of a virtual service: packets are carried while it has destinations, else refused.
+#[derive(Debug)]
 pub(crate) struct UdpVirtual {
-    socket: Socket,
     address: SocketAddr,
     service: Arc<VirtualService>,
     shared: Arc<Shared>,
+    /// What it may share with others, unless `access` has rules that only a socket of its own can keep.
+    one: Option<Arc<OneReceiver>>,
     access: ArcSwap<Access>,
-    receiving: Mutex<Option<AbortHandle>>,
+    entrance: Mutex<Entrance>,
+    open: AtomicBool,
     /// The service's destinations are others now.
     changed: Notify,
 }
 
 impl UdpVirtual {
+    /// `beside`: others of this forwarder have the port, at other addresses. Errors: what bind(2) says.
     pub(crate) fn bind(
         bind: SocketAddr,
         service: Arc<VirtualService>,
         shared: Arc<Shared>,
+        one: Option<Arc<OneReceiver>>,
+        beside: bool,
     ) -> io::Result<Arc<Self>> {
-        let (socket, address) = binding::bind(bind, Type::DGRAM)?;
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        let (access, receiving, changed) = (ArcSwap::default(), Mutex::default(), Notify::new());
-        let listener = Self { socket, address, service, shared, access, receiving, changed };
-        listener.deafen();
-        Ok(Arc::new(listener))
+        // Also where it is to be led elsewhere at once: a port that somebody else has is his.
+        let (port, address) = UdpPort::bind(bind, beside)?;
+        let (access, entrance, open, changed) =
+            (ArcSwap::default(), Mutex::new(Entrance::Own(port)), AtomicBool::new(false), Notify::new());
+        Ok(Arc::new(Self { address, service, shared, one, access, entrance, open, changed }))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Connected to itself the socket takes nobody's packets, so the kernel answers them with port unreachable.
-    fn deafen(&self) {
-        let mut own = self.address;
-        if own.ip().is_unspecified() {
-            own.set_ip(if own.is_ipv6() {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            } else {
-                std::net::Ipv4Addr::LOCALHOST.into()
-            });
-        }
-        let _ = self.socket.connect(&own.into());
-    }
-
-    fn hearken(&self) -> io::Result<UdpSocket> {
-        disconnect(&self.socket)?;
-        let _context = self.shared.runtime.enter();
-        UdpSocket::from_std(self.socket.try_clone()?.into())
-    }
-
-    pub(crate) fn set_open(self: &Arc<Self>, open: bool) {
-        let mut receiving = self.receiving.lock();
-        if open == receiving.is_some() {
-            return;
-        }
-        if let Some(task) = receiving.take() {
-            task.abort();
-            self.deafen();
-            drop(receiving);
-            self.changed.notify_waiters();
-        } else if let Ok(socket) = self.hearken() {
-            let serving = Arc::clone(self);
-            *receiving = Some(self.shared.runtime.spawn(receive(Arc::new(socket), serving)).abort_handle());
-        }
-    }
-
     /// The destinations have changed, or who may come to them. A UDP flow has no end of its own: it leaves a destination
     /// when that is removed.
     pub(crate) fn follow(self: &Arc<Self>) {
+        let mut entrance = self.entrance.lock();
         let access = self.access.load();
-        access.guard(&self.socket, &self.service, self.address.is_ipv4());
-        self.set_open(access.opens(&self.service));
+        let before = self.other_entrance(&entrance, &access).map(|other| mem::replace(&mut *entrance, other));
+        let opens = access.opens(&self.service) && !matches!(*entrance, Entrance::Closed);
+        self.open.store(opens, Relaxed);
+        match &mut *entrance {
+            Entrance::Own(port) => {
+                access.guard(&port.socket, &self.service, self.address.is_ipv4());
+                port.set_open(opens, self, &self.shared.runtime);
+            }
+            // What cannot be kept out is not let in.
+            Entrance::One(one, _) => {
+                let _ = one.set_open(self.address, opens && !access.needs_socket(&self.service));
+            }
+            Entrance::Closed => {}
+        }
+        // Only now: nobody is to find no door at all.
+        if let Some(before) = before {
+            self.leave(before);
+        }
+        drop(entrance);
         self.changed.notify_waiters();
     }
 
@@ -121,15 +139,67 @@ impl UdpVirtual {
         self.follow();
     }
 
-    /// Is the flow to go on?
-    fn holds(&self, flow: &UdpFlow) -> bool {
-        !flow.destination.removed() && self.receiving.lock().is_some()
+    /// Its flows end.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let before = mem::replace(&mut *self.entrance.lock(), Entrance::Closed);
+        self.open.store(false, Relaxed);
+        self.leave(before);
+        self.changed.notify_waiters();
     }
 
-    fn forward(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr, packet: &[u8]) {
+    /// None: packets are to come in where they do.
+    fn other_entrance(self: &Arc<Self>, entrance: &Entrance, access: &Access) -> Option<Entrance> {
+        let alone = access.needs_socket(&self.service);
+        match (entrance, &self.one) {
+            (Entrance::Own(port), Some(one)) if !alone => {
+                let answering = if port.is_open() {
+                    Answering::Held(Arc::clone(&port.socket))
+                } else {
+                    Answering::Shared(Arc::downgrade(&port.socket))
+                };
+                one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one), answering))
+            }
+            (Entrance::One(_, answering), _) if alone => {
+                let made = || bound_beside(self.address).map(Arc::new);
+                let socket = answering.socket().map_or_else(made, Ok);
+                socket.ok().map(|socket| Entrance::Own(UdpPort::new(socket, self.address)))
+            }
+            _ => None,
+        }
+    }
+
+    fn leave(self: &Arc<Self>, entrance: Entrance) {
+        match entrance {
+            Entrance::Own(mut port) => port.set_open(false, self, &self.shared.runtime),
+            Entrance::One(one, _) => one.leave(self.address),
+            Entrance::Closed => {}
+        }
+    }
+
+    /// None while there is no way in.
+    fn answering(&self) -> Option<Arc<Socket>> {
+        match &mut *self.entrance.lock() {
+            Entrance::Own(port) => Some(Arc::clone(&port.socket)),
+            Entrance::One(_, answering) => {
+                let made = || Some(Arc::new(bound_beside(self.address).ok()?));
+                let socket = answering.socket().or_else(made)?;
+                *answering = Answering::Shared(Arc::downgrade(&socket));
+                Some(socket)
+            }
+            Entrance::Closed => None,
+        }
+    }
+
+    /// Is the flow to go on?
+    fn holds(&self, flow: &UdpFlow) -> bool {
+        !flow.destination.removed() && self.open.load(Relaxed)
+    }
+
+    /// A packet has come: to the destination of its flow, which begins with the first one.
+    pub(crate) fn forward(self: &Arc<Self>, client: SocketAddr, target: SocketAddr, packet: &[u8]) {
         // Twice: a destination that has just refused is left for another one.
         for _ in 0..2 {
-            let Some(flow) = self.flow(socket, client) else { break };
+            let Some(flow) = self.flow(client, target) else { break };
             flow.used.store(wait::now(&self.shared.clock), Relaxed);
             // Straight to the socket: tokio does not know yet that a new one takes packets.
             match SockRef::from(&flow.socket).send(packet) {
@@ -147,9 +217,9 @@ impl UdpVirtual {
         self.shared.counters.dropped.fetch_add(1, Relaxed);
     }
 
-    fn flow(self: &Arc<Self>, socket: &Arc<UdpSocket>, client: SocketAddr) -> Option<Arc<UdpFlow>> {
+    fn flow(self: &Arc<Self>, client: SocketAddr, target: SocketAddr) -> Option<Arc<UdpFlow>> {
         let connections = &self.shared.connections;
-        let present = connections.balancer.carrier(Protocol::Udp, client, self.address);
+        let present = connections.balancer.carrier(Protocol::Udp, client, target);
         if let Some(flow) = present.and_then(|carrier| carrier.downcast::<UdpFlow>().ok())
             && !flow.destination.removed()
         {
@@ -160,32 +230,37 @@ impl UdpVirtual {
         if !access.allows(client.ip()) {
             return None;
         }
-        let service = access.inside_for(client, self.address).unwrap_or(&self.service);
-        let connection = service.connect(&Flow::new(client, self.address.ip()), now)?;
+        let service = access.inside_for(client, target).unwrap_or(&self.service);
+        let connection = service.connect(&Flow::new(client, target.ip()), now)?;
         let destination = connection.destination();
+        let to = destination.address_for(target.port());
+        let answering = self.answering()?;
         let flow = Arc::new(UdpFlow {
             connections: Arc::clone(connections),
             task: Task::default(),
-            socket: connected(destination.address_for(self.address.port())).ok()?,
+            socket: connected(to, &self.shared.origin(&access, client, target, to)).ok()?,
+            target,
             service: Arc::clone(connection.service()),
             destination: Arc::clone(destination),
             used: AtomicU64::new(now),
         });
         self.shared.counters.accepted.fetch_add(1, Relaxed);
         let carrier: Carrier = Arc::clone(&flow) as Carrier;
-        let carried = connections.balancer.carry(client, self.address, connection, State::Untracked, carrier);
-        let task = answer(Arc::clone(socket), Arc::clone(self), client, Arc::clone(&flow), carried);
+        let carried = connections.balancer.carry(client, target, connection, State::Untracked, carrier);
+        let task = answer(Arc::clone(self), client, Arc::clone(&flow), answering, carried);
         flow.task.began(self.shared.runtime.spawn(task).abort_handle());
         Some(flow)
     }
 
     /// One packet from the destination to its client. False: the destination refuses.
-    fn pass_back(&self, socket: &UdpSocket, client: SocketAddr, flow: &UdpFlow) -> bool {
+    fn pass_back(&self, client: SocketAddr, flow: &UdpFlow, answering: &Socket) -> bool {
         PACKET.with_borrow_mut(|packet| match flow.socket.try_recv(packet) {
             Ok(length) => {
                 flow.used.store(wait::now(&self.shared.clock), Relaxed);
                 flow.service.count_out(&flow.destination, 1, length as u64);
-                if SockRef::from(socket).send_to(&packet[..length], &client.into()).is_err() {
+                // Who asked one of many addresses is to be answered by that one.
+                let source = self.address.ip().is_unspecified().then_some(flow.target.ip());
+                if datagrams::send(answering, &packet[..length], client, source).is_err() {
                     self.shared.counters.dropped.fetch_add(1, Relaxed);
                 }
                 true
@@ -197,44 +272,17 @@ impl UdpVirtual {
     /// A flow whose destination refuses leaves the table before its task ends.
     fn forget(&self, client: SocketAddr, flow: &Arc<UdpFlow>) {
         let carrier: Carrier = Arc::clone(flow) as Carrier;
-        self.shared.connections.balancer.uncarry(Protocol::Udp, client, self.address, &carrier);
+        self.shared.connections.balancer.uncarry(Protocol::Udp, client, flow.target, &carrier);
         flow.task.end();
-    }
-}
-
-fn connected(destination: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(&destination.into())?;
-    UdpSocket::from_std(socket.into())
-}
-
-fn disconnect(socket: &Socket) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: an all-zero sockaddr is valid and AF_UNSPEC is 0.
-    let none: libc::sockaddr = unsafe { std::mem::zeroed() };
-    // SAFETY: `none` outlives the call and its true length is given.
-    let result = unsafe { libc::connect(socket.as_raw_fd(), &none, size_of::<libc::sockaddr>() as u32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Packets of all clients.
-async fn receive(socket: Arc<UdpSocket>, serving: Arc<UdpVirtual>) {
-    let mut packet = vec![0; PACKET_BYTES];
-    loop {
-        // Errors here are about packets sent before; the socket itself stays good.
-        if let Ok((length, client)) = socket.recv_from(&mut packet).await {
-            serving.forward(&socket, client, &packet[..length]);
-        }
     }
 }
 
 /// Packets back to one client, until the flow is idle for too long, is refused or has lost its destination.
 async fn answer(
-    socket: Arc<UdpSocket>,
     serving: Arc<UdpVirtual>,
     client: SocketAddr,
     flow: Arc<UdpFlow>,
+    answering: Arc<Socket>,
     carried: Carried,
 ) {
     let shared = &serving.shared;
@@ -252,7 +300,7 @@ async fn answer(
         tokio::select! {
             biased;
             readable = wait::timeout(&shared.clock, rest, flow.socket.readable()) => {
-                if readable.is_some() && !serving.pass_back(&socket, client, &flow) {
+                if readable.is_some() && !serving.pass_back(client, &flow, &answering) {
                     break;
                 }
             }

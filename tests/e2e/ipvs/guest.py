@@ -33,8 +33,8 @@ PERSISTENT, FALLBACK, PORT = 1, 8, 16
 SERVER_PORT = 9000
 ESTABLISHED_SECONDS, UDP_SECONDS = 900, 300
 UDP_CLOSING_SECONDS = 5
-LOOPBACK_SECONDS = 0.05
-"""A connection to a server here is there before connect(2) has returned; so none comes if it has not by then."""
+HANDSHAKE = 3
+"""Packets, each brought about by the one before, until a connection is there."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -124,9 +124,30 @@ class Servers:
         self.udp.bind(("0.0.0.0", SERVER_PORT))
         self.udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         self.udp.setblocking(False)
+        self.tcp.setblocking(False)
+        self.marker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.marker.bind(("127.0.0.1", 0))
+        self.marker.connect(self.marker.getsockname())
+
+    def settle(self) -> None:
+        """What was under way has arrived, or never will. The loopback device of one processor keeps packets in order:
+        what was sent before a marker is there before it, however long that takes."""
+        self.marker.send(b".")
+        self.marker.recv(1)
+
+    def accept(self) -> tuple[socket.socket, Any] | None:
+        """The connection that a client has begun, if it got here."""
+        for _ in range(HANDSHAKE):
+            self.settle()
+            try:
+                return self.tcp.accept()
+            except BlockingIOError:
+                continue
+        return None
 
     def receive(self) -> str | None:
-        """The address the next packet came to."""
+        """The address the packet came to that was sent just now, if it got here."""
+        self.settle()
         try:
             _, ancillary, _, _ = self.udp.recvmsg(2048, 256)
         except BlockingIOError:
@@ -180,18 +201,18 @@ class Run:
         if self.key.mark:
             client.setsockopt(socket.SOL_SOCKET, SO_MARK, self.key.mark)
         client.bind((source, port))
-        client.settimeout(LOOPBACK_SECONDS)
+        client.setblocking(False)
         server, picked = None, None
-        try:
-            client.connect((self.script["targets"][target], self.script["port"]))
-            if self.key.udp:
+        client.connect_ex((self.script["targets"][target], self.script["port"]))
+        if self.key.udp:
+            with contextlib.suppress(OSError):
                 client.send(b"1")
-                picked = self.servers.receive()
-            else:
-                server, peer = self.servers.tcp.accept()
-                assert peer == (source, port), peer
-                picked = server.getsockname()[0]
-        except OSError:
+            picked = self.servers.receive()
+        elif accepted := self.servers.accept():
+            server, peer = accepted
+            assert peer == (source, port), peer
+            picked = server.getsockname()[0]
+        if picked is None:
             client.close()
         number = self.script["servers"].index(picked) if picked else None
         self.answers.append(number)

@@ -59,7 +59,7 @@ def told_by(guest: Path, unpacked: Path, folder: Path, *arguments: Path) -> dict
     # Where the guest's memory is kept, so that nothing else has to have room for it.
     environment = os.environ | {"TMPDIR": str(folder), "HOME": str(folder)}
     done = subprocess.run(
-        [*kernel, *consoles], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
+        [*kernel, *consoles], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False
     )
     assert answered.exists(), done.stdout.decode(errors="replace")[-5000:]
     found: dict[str, Any] = json.loads(answered.read_text())

@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.controllers.endpoints import EndpointsController
@@ -56,6 +58,27 @@ async def test_a_slice_tells_address_state_and_owner(api: FakeAPI, running: Runn
             "zone": "z1",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "hints"),
+    [
+        (None, None),
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]}),
+    ],
+)
+async def test_ready_endpoints_are_meant_for_whom_the_traffic_distribution_says(
+    api: FakeAPI, running: Running, distribution: str | None, hints: Object | None
+) -> None:
+    api.add("nodes", {"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z1"}}, "spec": {}})
+    api.add("services", service(**({"trafficDistribution": distribution} if distribution else {})))
+    api.add("pods", pod("a", "10.0.0.1"))
+    api.add("pods", pod("b", "10.0.0.2", ready=False))
+    await start(running)
+    found = {one["addresses"][0]: one.get("hints") for one in only_slice(api)["endpoints"]}
+    assert found == {"10.0.0.1": hints, "10.0.0.2": None}
 
 
 async def test_a_pod_on_its_way_out_may_still_serve_but_is_not_ready(api: FakeAPI, running: Running) -> None:

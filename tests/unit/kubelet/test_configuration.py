@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,15 +85,69 @@ def test_own_variables_win_over_whole_config_maps_which_take_a_prefix() -> None:
     assert (found["A"], found["B"], found["P_A"]) == ("own", "map", "map")
 
 
-def test_resolv_conf_leads_to_the_cluster_dns_with_its_search_domains(tmp_path: Any) -> None:
-    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\nsearch example.com\n")
-    naming = Naming("cluster.local", ("10.96.0.10",), tmp_path / "resolv.conf")
-    assert resolv_conf(POD, naming) == (
-        "search shop.svc.cluster.local svc.cluster.local cluster.local example.com\n"
-        "nameserver 10.96.0.10\noptions ndots:5\n"
+class TestResolvConf:
+    CLUSTER = "search shop.svc.cluster.local svc.cluster.local cluster.local example.com\nnameserver 10.96.0.10\n"
+    HOST = "search example.com\nnameserver 192.0.2.53\n"
+
+    @pytest.fixture
+    def naming(self, tmp_path: Path) -> Naming:
+        (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\nsearch example.com\n")
+        return Naming("cluster.local", ("10.96.0.10",), tmp_path / "resolv.conf")
+
+    def told(self, naming: Naming, **spec: Any) -> tuple[str, tuple[str, ...]]:
+        return resolv_conf({**POD, "spec": {**POD["spec"], **spec}}, naming)
+
+    @pytest.mark.parametrize(
+        ("spec", "text"),
+        [
+            ({}, CLUSTER + "options ndots:5\n"),
+            ({"dnsPolicy": "ClusterFirst"}, CLUSTER + "options ndots:5\n"),
+            ({"dnsPolicy": "Default"}, HOST),
+            ({"dnsPolicy": "ClusterFirst", "hostNetwork": True}, HOST),
+            ({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": True}, CLUSTER + "options ndots:5\n"),
+        ],
     )
-    default = {**POD, "spec": {**POD["spec"], "dnsPolicy": "Default"}}
-    assert resolv_conf(default, naming) == "search example.com\nnameserver 192.0.2.53\n"
+    def test_leads_where_the_policy_says(self, naming: Naming, spec: Object, text: str) -> None:
+        assert self.told(naming, **spec) == (text, ())
+
+    def test_of_policy_none_has_what_the_pod_says_alone(self, naming: Naming) -> None:
+        options = [{"name": "ndots", "value": "2"}, {"name": "edns0"}, {"name": "rotate", "value": ""}]
+        config = {"nameservers": ["192.0.2.1"], "searches": ["a.test"], "options": options}
+        text = "search a.test\nnameserver 192.0.2.1\noptions ndots:2 edns0 rotate\n"
+        assert self.told(naming, dnsPolicy="None", dnsConfig=config) == (text, ())
+
+    def test_has_what_the_pod_says_behind_the_clusters_own_and_each_once(self, naming: Naming) -> None:
+        config = {
+            "nameservers": ["10.96.0.10", "192.0.2.1"],
+            "searches": ["a.test", "example.com"],
+            "options": [{"name": "ndots", "value": "2"}],
+        }
+        text = self.CLUSTER.replace("com", "com a.test") + "nameserver 192.0.2.1\noptions ndots:2\n"
+        assert self.told(naming, dnsConfig=config) == (text, ())
+
+    def test_has_three_name_servers_at_most(self, naming: Naming) -> None:
+        text, left_out = self.told(naming, dnsConfig={"nameservers": ["192.0.2.1", "192.0.2.2", "192.0.2.3"]})
+        assert text.count("nameserver ") == 3
+        assert left_out == (
+            "Nameserver limits were exceeded, some nameservers have been omitted, "
+            "the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2",
+        )
+
+    @pytest.mark.parametrize(
+        ("searches", "kept"),
+        [
+            ([f"s{number}.test" for number in range(40)], 32 - 4),
+            (["x" * 254, "a.test"], 1),
+            ([f"{'x' * 196}{number:02d}" for number in range(20)], 9),
+        ],
+    )
+    def test_has_no_more_search_paths_than_resolvers_take(self, naming: Naming, searches: list[str], kept: int) -> None:
+        text, (left_out,) = self.told(naming, dnsConfig={"searches": searches})
+        line = text.splitlines()[0].removeprefix("search ")
+        assert len(line.split()) == 4 + kept and len(line) <= 2048
+        assert left_out == (
+            f"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {line}"
+        )
 
 
 def test_without_cluster_dns_services_are_named_in_the_hosts_file() -> None:

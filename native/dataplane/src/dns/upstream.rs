@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// Queries under way at a time; more are answered SERVFAIL at once.
 const MAX_IN_FLIGHT: usize = 1024;
+/// The option that says why (RFC 8914), and what it says: no reachable authority.
+const EXTENDED_ERROR: u16 = 15;
+const UNREACHABLE: u16 = 22;
 
 pub(super) struct Upstream {
     clock: Clock,
@@ -38,7 +42,7 @@ impl Upstream {
     }
 
     /// The answer to `query`, under its id and with its question. REFUSED when there is nobody to ask, SERVFAIL when
-    /// nobody answers.
+    /// nobody answers: who did not, and why, is told to whom EDNS is spoken with.
     pub(super) async fn ask(&self, query: &Message, udp: bool) -> Message {
         if self.servers.is_empty() {
             return reply_to(query, ResponseCode::Refused);
@@ -51,20 +55,47 @@ impl Upstream {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return reply_to(query, ResponseCode::ServFail);
         };
+        let mut failures: Vec<String> = Vec::new();
         for server in std::iter::repeat_n(&self.servers, ROUNDS).flatten() {
-            let asked =
-                async { if udp { ask_udp(*server, query).await } else { ask_tcp(*server, query).await } };
-            if let Some(Ok(reply)) = wait::timeout(&self.clock, PATIENCE, asked).await
-                && !matches!(reply.metadata.response_code, ResponseCode::ServFail | ResponseCode::Refused)
-            {
-                if let Some(key) = key {
-                    self.cache.lock().put(key, &reply, self.clock.monotonic());
+            match self.ask_one(*server, query, udp).await {
+                Ok(reply) => {
+                    if let Some(key) = key {
+                        self.cache.lock().put(key, &reply, self.clock.monotonic());
+                    }
+                    return under(query, reply);
                 }
-                return under(query, reply);
+                Err(why) => {
+                    let told = format!("{server}: {why}");
+                    if !failures.contains(&told) {
+                        failures.push(told);
+                    }
+                }
             }
         }
-        reply_to(query, ResponseCode::ServFail)
+        failed(query, &failures.join("; "))
     }
+
+    /// Errors: why there is no answer that helps, for people.
+    async fn ask_one(&self, server: SocketAddr, query: &Message, udp: bool) -> Result<Message, String> {
+        let asked = async { if udp { ask_udp(server, query).await } else { ask_tcp(server, query).await } };
+        let Some(answered) = wait::timeout(&self.clock, PATIENCE, asked).await else {
+            return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+        };
+        let reply = answered.map_err(|error| error.to_string())?;
+        match reply.metadata.response_code {
+            code @ (ResponseCode::ServFail | ResponseCode::Refused) => Err(format!("answers {code}")),
+            _ => Ok(reply),
+        }
+    }
+}
+
+fn failed(query: &Message, why: &str) -> Message {
+    let mut reply = reply_to(query, ResponseCode::ServFail);
+    if let Some(edns) = &mut reply.edns {
+        let option = [&UNREACHABLE.to_be_bytes(), why.as_bytes()].concat();
+        edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, option));
+    }
+    reply
 }
 
 /// The reply as one to `query`: its id, and its question in its letter case.

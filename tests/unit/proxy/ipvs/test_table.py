@@ -210,6 +210,23 @@ class TestLoopbackEndpoints:
                     assert accepted.recv(1) == b"h"
 
 
+class TestLoopbackNodePorts:
+    def test_are_left_to_userspace(self, kernel: FakeKernel) -> None:
+        told = Told(kernel, userspace=ServiceTable(), pods_on_loopback=True)
+        with socket.create_server((vip(6), 0)) as backend, socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+            free.close()
+            told.apply(server(backend.getsockname(), address="0.0.0.0", port=port, purpose="NodePort"))
+            assert set(told.destinations()) == {f"192.0.2.1:{port}"}
+            with socket.create_connection(("127.0.0.1", port), timeout=30):
+                backend.accept()[0].close()
+            assert {row["address"] for row in told.table.rows()} == {"127.0.0.1", "192.0.2.1"}
+            told.apply()
+            assert told.table.rows() == []
+        told.table.close()
+
+
 class TestNodeAddresses:
     def test_are_those_of_the_host_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Netlink:

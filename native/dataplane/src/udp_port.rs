@@ -1,0 +1,110 @@
+//! A virtual service's own socket for packets.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use socket2::{Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::udp::{PACKET_BYTES, UdpVirtual};
+use crate::{binding, datagrams};
+
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// A bound port that takes packets while its service has destinations. Else it is connected to itself and takes nobody's,
+/// so that the kernel answers them with port unreachable, and nobody else can have the port meanwhile.
+#[derive(Debug)]
+pub(crate) struct UdpPort {
+    pub(crate) socket: Arc<Socket>,
+    address: SocketAddr,
+    receiving: Option<AbortHandle>,
+}
+
+impl UdpPort {
+    /// `beside`: our own sockets have the port at other addresses, such as a service's where this is a node's.
+    ///
+    /// Errors: what bind(2) says.
+    pub(crate) fn bind(bind: SocketAddr, beside: bool) -> io::Result<(Self, SocketAddr)> {
+        let (socket, address) =
+            if beside { (bound_beside(bind)?, bind) } else { binding::bind(bind, Type::DGRAM)? };
+        prepare(&socket, address)?;
+        Ok((Self::new(Arc::new(socket), address), address))
+    }
+
+    /// Of a socket that is bound to the address.
+    pub(crate) fn new(socket: Arc<Socket>, address: SocketAddr) -> Self {
+        let port = Self { socket, address, receiving: None };
+        port.deafen();
+        port
+    }
+
+    fn deafen(&self) {
+        let mut own = self.address;
+        if own.ip().is_unspecified() {
+            own.set_ip(if own.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+        }
+        let _ = self.socket.connect(&own.into());
+    }
+
+    fn hearken(&self, runtime: &Handle) -> io::Result<UdpSocket> {
+        disconnect(&self.socket)?;
+        let _context = runtime.enter();
+        UdpSocket::from_std(self.socket.try_clone()?.into())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.receiving.is_some()
+    }
+
+    /// Begin or cease to take packets.
+    pub(crate) fn set_open(&mut self, open: bool, serving: &Arc<UdpVirtual>, runtime: &Handle) {
+        if open == self.receiving.is_some() {
+            return;
+        }
+        if let Some(task) = self.receiving.take() {
+            task.abort();
+            self.deafen();
+        } else if let Ok(socket) = self.hearken(runtime) {
+            self.receiving = Some(runtime.spawn(receive(socket, Arc::clone(serving))).abort_handle());
+        }
+    }
+}
+
+/// Also while other sockets of ours have the port, at this address or at others.
+pub(crate) fn bound_beside(address: SocketAddr) -> io::Result<Socket> {
+    let socket = binding::bind_beside(address, Type::DGRAM)?;
+    prepare(&socket, address)?;
+    Ok(socket)
+}
+
+fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    binding::share(socket)?;
+    datagrams::tell_targets(socket, address.is_ipv4())
+}
+
+fn disconnect(socket: &Socket) -> io::Result<()> {
+    // SAFETY: an all-zero sockaddr is valid and AF_UNSPEC is 0.
+    let none: libc::sockaddr = unsafe { std::mem::zeroed() };
+    // SAFETY: `none` outlives the call and its true length is given.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), &none, size_of::<libc::sockaddr>() as u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Packets of all clients.
+async fn receive(socket: UdpSocket, serving: Arc<UdpVirtual>) {
+    let mut packet = vec![0; PACKET_BYTES];
+    loop {
+        let arrived = socket.async_io(Interest::READABLE, || datagrams::receive(&socket, &mut packet)).await;
+        // Errors here are about packets sent before; the socket itself stays good.
+        if let Ok(arrived) = arrived {
+            let target = arrived.target.unwrap_or(serving.address());
+            serving.forward(arrived.client, target, &packet[..arrived.length]);
+        }
+    }
+}
