@@ -135,8 +135,11 @@ class ServiceTable:
         except (OSError, ValueError) as error:
             return _problem(server, error)
         self._bound.add(server.key)
-        self._admit(server, None)
+        # Until its endpoints are there, who comes is refused: if dropped, he would try again after a second only.
+        first = replace(server, anywhere=server.anywhere and not server.endpoints)
+        self._admit(first, None)
         self._balance(server)
+        self._admit(server, first)
         return None
 
     def _admit(self, server: VirtualServer, before: VirtualServer | None) -> None:

@@ -81,6 +81,23 @@ class TestServing:
         table.apply("default/web", [])
         assert (len(table), table.rows(), listening(table)) == (0, [], set())
 
+    def test_nobody_is_dropped_while_a_service_is_being_made(
+        self, table: ServiceTable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        silent = []
+        balance = table._balance
+
+        def look(server: VirtualServer) -> None:
+            if server.endpoints:
+                with socket.socket() as client:
+                    client.settimeout(30)
+                    silent.append(client.connect_ex((vip(1), 8080)) != errno.ECONNREFUSED)
+            balance(server)
+
+        monkeypatch.setattr(table, "_balance", look)
+        table.apply("default/web", [at(1, anywhere=True)])
+        assert silent == [False]
+
     def test_its_port_is_free_again_then(self, table: ServiceTable) -> None:
         table.apply("default/web", [HTTP])
         table.apply("default/web", [])
