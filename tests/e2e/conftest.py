@@ -65,13 +65,14 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def kubecore(tmp_path: Path) -> AsyncIterator[Kubecore]:
-    """An API server on which no plugin changes or refuses anything."""
+    """An API server on which no plugin changes or refuses anything, and without flow control's own objects."""
     config = APIServerConfig(
         data_dir=tmp_path,
         secure_port=0,
         storage=LMDBConfig(sync=False),
         runtime_config=(("api/all", "true"),),
         admission=AdmissionOptions(disable=ORDERED),
+        priority_and_fairness=False,
     )
     server = APIServer(config, RealClock())
     await server.start()

@@ -14,7 +14,7 @@ from tests.support.process import RunningCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-VERSIONS = ["1.27", "1.30", "1.33", "1.36", "1.37"]
+VERSIONS = ["1.27", "1.30", "1.33", "1.35", "1.37"]
 
 SLEEPER = """
 apiVersion: apps/v1

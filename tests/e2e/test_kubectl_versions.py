@@ -1,9 +1,10 @@
-"""A short tour of objects with each kubectl that test_kubectl.py and test_kubectl_verbs.py leave out: no pods run."""
+"""A short tour of objects with each kubectl that test_kubectl_verbs.py leaves out: no pods run."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ spec:
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map, labels: {of: test}}\ndata: {a: '1'}\n"
 
 
-@pytest.fixture(scope="module", params=["1.28", "1.29", "1.31", "1.32"])
+@pytest.fixture(scope="module", params=["1.28", "1.29", "1.30", "1.31", "1.32", "1.34", "1.35", "1.36"])
 def kubectl(
     cluster: RunningCluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
@@ -47,6 +48,10 @@ def test_it_shows_what_there_is(kubectl: Kubectl, namespace: str) -> None:
     assert kubectl(*get).splitlines()[0].split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
     assert kubectl(*get, "-o", "wide").splitlines()[0].split()[5:] == ["CONTAINERS", "IMAGES", "SELECTOR"]
     assert kubectl.json(*get)["spec"]["replicas"] == 0
+    assert "  replicas: 0\n" in kubectl(*get, "-o", "yaml")
+    with kubectl.running(*get, "-o", "name", "--watch", stdout=subprocess.PIPE) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline() == b"deployment.apps/idle\n"
     assert kubectl(*get, "-o", "jsonpath={.spec.replicas}") == "0"
     assert kubectl(*get, "-o", "custom-columns=N:.metadata.name").split() == ["N", "idle"]
     listed = (

