@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::slice;
 
-use unsafe_libyaml as sys;
+use unsafe_libyaml as unsafe_sys;
 
 pub(super) enum Event {
     /// `plain`: it stands there as it is, without quotes and tag.
@@ -27,34 +27,34 @@ pub(super) enum Event {
 
 pub(super) struct Events<'i> {
     /// In a place of its own: it holds a pointer to itself.
-    parser: Box<MaybeUninit<sys::yaml_parser_t>>,
+    parser: Box<MaybeUninit<unsafe_sys::yaml_parser_t>>,
     input: PhantomData<&'i [u8]>,
 }
 
 impl<'i> Events<'i> {
     pub(super) fn of(input: &'i [u8]) -> Self {
-        let mut parser = Box::new(MaybeUninit::<sys::yaml_parser_t>::uninit());
+        let mut parser = Box::new(MaybeUninit::<unsafe_sys::yaml_parser_t>::uninit());
         // SAFETY: the parser is initialized before anything else is done with it, and reads `input`, which it outlives
         // by no means.
         unsafe {
-            assert!(sys::yaml_parser_initialize(parser.as_mut_ptr()).ok, "libyaml had no memory");
-            sys::yaml_parser_set_input_string(parser.as_mut_ptr(), input.as_ptr(), input.len() as u64);
+            assert!(unsafe_sys::yaml_parser_initialize(parser.as_mut_ptr()).ok, "libyaml had no memory");
+            unsafe_sys::yaml_parser_set_input_string(parser.as_mut_ptr(), input.as_ptr(), input.len() as u64);
         }
         Self { parser, input: PhantomData }
     }
 
     /// With the line that it begins in, counted from 1. Errors are in the words of go-yaml.
     pub(super) fn next(&mut self) -> Result<(Event, u64), String> {
-        let mut event = MaybeUninit::<sys::yaml_event_t>::uninit();
+        let mut event = MaybeUninit::<unsafe_sys::yaml_event_t>::uninit();
         // SAFETY: `of` has initialized the parser; it writes an event wherever it succeeds, which is deleted once it has
         // been read. Its texts end with a NUL, values have a length.
         unsafe {
-            if !sys::yaml_parser_parse(self.parser.as_mut_ptr(), event.as_mut_ptr()).ok {
+            if !unsafe_sys::yaml_parser_parse(self.parser.as_mut_ptr(), event.as_mut_ptr()).ok {
                 return Err(told(&*self.parser.as_ptr()));
             }
             let mut event = event.assume_init();
             let made = (read(&event), event.start_mark.line + 1);
-            sys::yaml_event_delete(&raw mut event);
+            unsafe_sys::yaml_event_delete(&raw mut event);
             Ok(made)
         }
     }
@@ -63,17 +63,17 @@ impl<'i> Events<'i> {
 impl Drop for Events<'_> {
     fn drop(&mut self) {
         // SAFETY: `of` has initialized it, and nothing uses it any more.
-        unsafe { sys::yaml_parser_delete(self.parser.as_mut_ptr()) };
+        unsafe { unsafe_sys::yaml_parser_delete(self.parser.as_mut_ptr()) };
     }
 }
 
 /// # Safety
 /// `event` is one that libyaml has written and that is not deleted.
-unsafe fn read(event: &sys::yaml_event_t) -> Event {
+unsafe fn read(event: &unsafe_sys::yaml_event_t) -> Event {
     // SAFETY: the type of an event says which of its data there are.
     unsafe {
         match event.type_ {
-            sys::YAML_SCALAR_EVENT => {
+            unsafe_sys::YAML_SCALAR_EVENT => {
                 let scalar = event.data.scalar;
                 let value = slice::from_raw_parts(scalar.value, scalar.length as usize);
                 Event::Scalar {
@@ -83,11 +83,11 @@ unsafe fn read(event: &sys::yaml_event_t) -> Event {
                     plain: scalar.plain_implicit,
                 }
             }
-            sys::YAML_ALIAS_EVENT => Event::Alias(text(event.data.alias.anchor).unwrap_or_default()),
-            sys::YAML_SEQUENCE_START_EVENT => Event::Sequence(text(event.data.sequence_start.anchor)),
-            sys::YAML_MAPPING_START_EVENT => Event::Mapping(text(event.data.mapping_start.anchor)),
-            sys::YAML_SEQUENCE_END_EVENT | sys::YAML_MAPPING_END_EVENT => Event::End,
-            sys::YAML_DOCUMENT_END_EVENT | sys::YAML_STREAM_END_EVENT => Event::Done,
+            unsafe_sys::YAML_ALIAS_EVENT => Event::Alias(text(event.data.alias.anchor).unwrap_or_default()),
+            unsafe_sys::YAML_SEQUENCE_START_EVENT => Event::Sequence(text(event.data.sequence_start.anchor)),
+            unsafe_sys::YAML_MAPPING_START_EVENT => Event::Mapping(text(event.data.mapping_start.anchor)),
+            unsafe_sys::YAML_SEQUENCE_END_EVENT | unsafe_sys::YAML_MAPPING_END_EVENT => Event::End,
+            unsafe_sys::YAML_DOCUMENT_END_EVENT | unsafe_sys::YAML_STREAM_END_EVENT => Event::Done,
             _ => Event::Other,
         }
     }
@@ -101,11 +101,11 @@ unsafe fn text(text: *const u8) -> Option<String> {
 }
 
 /// As go-yaml's `parser.fail`.
-fn told(parser: &sys::yaml_parser_t) -> String {
+fn told(parser: &unsafe_sys::yaml_parser_t) -> String {
     // Lines are counted from 0, and that one is not told; the scanner has not counted the line that it is in.
     let line = match (parser.problem_mark.line, parser.error) {
         (0, _) => parser.context_mark.line,
-        (line, sys::YAML_SCANNER_ERROR) => line + 1,
+        (line, unsafe_sys::YAML_SCANNER_ERROR) => line + 1,
         (line, _) => line,
     };
     // SAFETY: what libyaml says of an error is a text of its own, for as long as the program runs.
