@@ -142,14 +142,12 @@ class Writing:
 
         def creates() -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
-            obj.setdefault("metadata", {})
             lifecycle.check_same(ctx, store.resource, obj)
+            if ctx.subresource or not store.strategy.allow_create_on_update:
+                raise store.not_found(ctx.name)
             return obj
 
-        may_create = store.strategy.allow_create_on_update and not ctx.subresource
-        return await self._updated(
-            store, ctx, Change(make, creates if may_create else None, without_owners=part), shape
-        )
+        return await self._updated(store, ctx, Change(make, creates, without_owners=part), shape)
 
     async def _updated(self, store: Store, ctx: RequestContext, change: Change, shape: Shape) -> Response:
         try:

@@ -109,6 +109,13 @@ async def test_an_update_of_what_is_not_there_is_not_found(api: Api) -> None:
     assert (status, error["reason"]) == (404, "NotFound")
 
 
+@pytest.mark.parametrize("given", [{"name": "other"}, {}])
+async def test_an_update_of_what_is_not_there_is_first_held_against_its_url(api: Api, given: dict[str, str]) -> None:
+    status, error = await api.call("PUT", api.path(CM, "gone"), config_map("x") | {"metadata": given})
+    assert (status, error["reason"]) == (400, "BadRequest")
+    assert "gone" in error["message"]
+
+
 async def test_a_write_that_changes_nothing_keeps_the_resource_version(api: Api) -> None:
     _, first = await api.create(CM, config_map("a", k="1"))
     _, put = await api.update(CM, first, fieldManager="other")
