@@ -32,17 +32,20 @@ class Auditor:
         if hook.config_file is not None:
             self._webhook = AuditWebhook(self._native, hook, self._clock)
             self._sending = asyncio.get_running_loop().create_task(self._webhook.run(), name="audit webhook")
-        self._native.configure(
-            self._options.policy,
-            log_path=log.path or None,
-            megabytes=log.megabytes,
-            days=log.days,
-            backups=log.backups,
-            compress=log.compress,
-            legacy=log.legacy,
-            buffer=log.buffer if log.mode == BATCH else 0,
-            outbox=None if self._webhook is None else self._webhook.outbox,
-        )
+        try:
+            self._native.configure(
+                self._options.policy,
+                log_path=log.path or None,
+                megabytes=log.megabytes,
+                days=log.days,
+                backups=log.backups,
+                compress=log.compress,
+                legacy=log.legacy,
+                buffer=log.buffer if log.mode == BATCH else 0,
+                outbox=None if self._webhook is None else self._webhook.outbox,
+            )
+        except OSError as error:
+            raise OSError(f"cannot write the audit log {log.path} (--audit-log-path): {error.strerror or error}") from error
 
     async def stop(self) -> None:
         """What was taken is written and sent."""

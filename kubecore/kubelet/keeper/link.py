@@ -60,6 +60,7 @@ class KeeperLink:
         self._streams: dict[int, asyncio.Future[Ended]] = {}
         self._closed = asyncio.Event()
         self._ending = False
+        self._heard = False
 
     @property
     def connected(self) -> bool:
@@ -106,6 +107,7 @@ class KeeperLink:
 
     def _connect(self, connection: socket.socket) -> None:
         self._closed.clear()
+        self._heard = False
         if self._process is None:
             peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             self.pid = _CREDENTIALS.unpack(peer)[0]
@@ -176,6 +178,7 @@ class KeeperLink:
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
         said: Said = messages.decode(data, Said)
+        self._heard = True
         if said.kind in ("answer", "failure"):
             self._answered(said, descriptors)
             return
@@ -207,15 +210,16 @@ class KeeperLink:
     def _disconnected(self) -> None:
         self._channel = None
         self._closed.set()
+        gone = _GONE if self._heard or self._ending else f"{_GONE} at its start: {_last_words(self.settings.root)}"
         for answer, _ in self._waiting.values():
             if not answer.done():
-                answer.set_exception(RuntimeFailure("NotFound", _GONE))
+                answer.set_exception(RuntimeFailure("NotFound", gone))
         for ended in self._streams.values():
             if not ended.done():
                 ended.set_result(Ended(137, 9))
         self._streams.clear()
         if not self._ending:
-            log.error("%s, and they with it", _GONE)
+            log.error("%s", f"{gone}, and they with it" if self._heard else gone)
             for lost in self.on_lost:
                 lost()
 
@@ -228,6 +232,16 @@ def _essence(settings: KeeperSettings) -> KeeperSettings:
     return replace(settings, places=None, lonely_seconds=None)
 
 
+def _last_words(root: Path) -> str:
+    """What a keeper that did not come up has written last, and where."""
+    path = root / place.LOG
+    try:
+        lines = path.read_text(errors="replace").split("\n")
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return f"{next((line for line in reversed(lines) if line.strip()), 'no word')} ({path})"
+
+
 def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. Raises OSError."""
     number = connection.fileno()
@@ -236,8 +250,10 @@ def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Po
     # The program that runs need not be reached any more by the path that it was started by.
     reachable = os.access(sys.executable, os.X_OK)
     with (settings.root / place.LOG).open("ab") as output:
+        # -P: the working directory is the user's, and its modules are none of ours.
+        program = [sys.executable, "-P", "-m", "kubecore.kubelet.keeper.process"]
         return subprocess.Popen(
-            [sys.executable, "-m", "kubecore.kubelet.keeper.process", str(number), messages.encode(settings).hex()],
+            [*program, str(number), messages.encode(settings).hex()],
             executable=sys.executable if reachable else "/proc/self/exe",
             stdin=subprocess.DEVNULL,
             stdout=output,

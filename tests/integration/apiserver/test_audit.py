@@ -53,6 +53,13 @@ def named(audit_id: str, **more: str) -> dict[str, str]:
     return {"Audit-ID": audit_id, **{name.replace("_", "-"): value for name, value in more.items()}}
 
 
+async def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "audit.log").mkdir()
+    with pytest.raises(OSError, match=r"cannot write the audit log .*/audit\.log \(--audit-log-path\): Is a directory"):
+        async with audited(tmp_path, "- level: Metadata"):
+            pass
+
+
 async def test_reads_and_writes_are_told_with_who_asked_and_what_came_of_it(tmp_path: Path) -> None:
     async with audited(tmp_path, "- level: Metadata") as (http, _):
         await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "secret"}}, named("write"))

@@ -19,7 +19,7 @@ from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import LoopbackNetwork
-from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus
+from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, node_mark, processes, started, until
 
 PODS = loopback_ranges.pods_of(loopback_ranges.services_of(30), os.getpid() % 32)
@@ -112,6 +112,28 @@ async def test_an_end_that_no_kubelet_saw_is_told_to_the_next_one_with_its_exit_
     if status_of(second, container).state is ContainerState.RUNNING:
         await second.end()
     assert (status_of(second, container).state, status_of(second, container).exit_code) == (ContainerState.EXITED, 5)
+
+
+@pytest.mark.parametrize("module", ["selectors", "kubecore"])
+async def test_modules_of_the_working_directory_are_not_its_own(
+    kubelets: Kubelets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text("raise SystemExit('of the user')")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    node = await kubelets.one()
+    await run(node, "exit 3")
+    assert (await asyncio.wait_for(node.ends.get(), 60)).exit_code == 3
+
+
+async def test_one_that_does_not_come_up_says_why_and_where_it_is_written(
+    kubelets: Kubelets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no such luck\\n'); os._exit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    node = await kubelets.one()
+    with pytest.raises(RuntimeFailure, match=r"ended at its start: no such luck \(.*/keeper\.log\)"):
+        await node.sandbox()
 
 
 async def test_it_ends_with_its_pods_when_the_nodes_folder_is_removed(kubelets: Kubelets) -> None:
