@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import yaml
 
 from kubecore.api import errors, meta
 from kubecore.api.configuration_file import InvalidConfiguration
@@ -50,6 +49,8 @@ def load(text: str) -> ImagePolicy:
     """From `imagePolicy` of a configuration. Raises InvalidConfiguration."""
     if not text.strip():
         raise InvalidConfiguration("no config specified")
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         given = (yaml.safe_load(text) or {}).get("imagePolicy") or {}
         kubeconfig = Kubeconfig.load(Path(given.get("kubeConfigFile") or ""))

@@ -45,7 +45,9 @@ class Auditor:
                 outbox=None if self._webhook is None else self._webhook.outbox,
             )
         except OSError as error:
-            raise OSError(f"cannot write the audit log {log.path} (--audit-log-path): {error.strerror or error}") from error
+            raise OSError(
+                f"cannot write the audit log {log.path} (--audit-log-path): {error.strerror or error}"
+            ) from error
 
     async def stop(self) -> None:
         """What was taken is written and sent."""

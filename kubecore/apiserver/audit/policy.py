@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-import yaml
 
 from kubecore.api.configuration_file import InvalidConfiguration, checked, misfits
 from kubecore.api.errors import Cause, FieldError
@@ -41,6 +40,8 @@ _VERSION = "audit.k8s.io/v1"
 def load(text: str) -> bytes:
     """The policy as JSON, for the front. Fields that there are not are left out with a warning in the log, as upstream
     does; raises InvalidConfiguration for what is wrong otherwise."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-import yaml
 
 from kubecore.api.meta import deepcopy
 
@@ -52,6 +51,8 @@ def record_patch(record: Record, patch: bytes) -> None:
     try:
         orjson.loads(patch)
     except orjson.JSONDecodeError:
+        import yaml  # here: a start takes some 20 ms for it
+
         try:
             patch = orjson.dumps(yaml.safe_load(patch))
         except (yaml.YAMLError, TypeError):
