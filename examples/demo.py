@@ -36,8 +36,14 @@ def read(kubectl: list[str], *arguments: str) -> str:
 def tour(kubectl: list[str]) -> bool:
     """Apply the example, show it, ask the front end several times; True when every answer is right."""
     show(kubectl, "apply", "-f", str(HERE / "web.yaml"))
-    for deployment in ("backend", "frontend"):
-        show(kubectl, "--namespace=web", "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+    try:
+        for deployment in ("backend", "frontend"):
+            show(kubectl, "--namespace=web", "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+    except subprocess.CalledProcessError:
+        print("\nIt was not rolled out. What there is to say why:", flush=True)
+        show(kubectl, "--namespace=web", "get", "pods", "-o", "wide")
+        show(kubectl, "events", "--all-namespaces", "--types=Warning")
+        raise
     show(kubectl, "get", "nodes", "-o", "wide")
     show(kubectl, "--namespace=web", "get", "pods,services", "-o", "wide")
     address = read(

@@ -20,15 +20,20 @@ class InvalidConfiguration(ValueError):
     """The file is not of the kind it should be, or says what cannot be."""
 
 
-def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
-    """The object of a file. `versions` has the fields by apiVersion: a mapping of names to types, mappings and lists of
-    one of these. Raises InvalidConfiguration."""
+def parsed(text: str | bytes) -> Any:
+    """What YAML or JSON says. Raises InvalidConfiguration."""
     import yaml  # here: most starts read no such file, and it takes them some 20 ms
 
     try:
-        given = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidConfiguration(f"error converting YAML to JSON: {_told(error)}") from None
+
+
+def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
+    """The object of a file. `versions` has the fields by apiVersion: a mapping of names to types, mappings and lists of
+    one of these. Raises InvalidConfiguration."""
+    given = parsed(text)
     if not isinstance(given, dict):
         raise InvalidConfiguration(f"couldn't decode as {kind}: not an object")
     return checked(given, kind, versions, shown=text.strip())

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubecore.api.configuration_file import InvalidConfiguration, parsed
+
 
 class KubeconfigError(ValueError):
     """The file is no usable kubeconfig; the message says why."""
@@ -32,11 +34,9 @@ class Kubeconfig:
     @classmethod
     def load(cls, path: Path, *, context: str = "") -> Kubeconfig:
         """The named context of a file, or its current one. Raises KubeconfigError, OSError."""
-        import yaml  # here: most starts read no such file, and it takes them some 20 ms
-
         try:
-            document = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+            document = parsed(path.read_text())
+        except InvalidConfiguration as error:
             raise KubeconfigError(f"{path}: {error}") from error
         if not isinstance(document, dict):
             raise KubeconfigError(f"{path}: not a kubeconfig")

@@ -144,6 +144,11 @@ def condition(obj: Mapping[str, Any], kind: str) -> JSON | None:
     return None
 
 
+def transition_time(held: Mapping[str, Any] | None, status: str, now: str) -> str:
+    """Since when a condition has had its status: since then where it is the one that is held, else from now on."""
+    return (held.get("lastTransitionTime") if held and held.get("status") == status else None) or now
+
+
 # --- Times
 
 _SECONDS_LENGTH = len("2006-01-02T15:04:05")

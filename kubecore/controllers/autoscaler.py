@@ -58,7 +58,7 @@ class _Work:
     def set_condition(self, kind: str, status: str, reason: str, message: str) -> None:
         conditions = self.status.setdefault("conditions", [])
         known = next((one for one in conditions if one["type"] == kind), None)
-        since = known["lastTransitionTime"] if known is not None and known["status"] == status else self.now
+        since = meta.transition_time(known, status, self.now)
         made = {"type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message}
         if known is None:
             conditions.append(made)

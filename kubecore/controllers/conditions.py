@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.client.client import Object
 
 Condition = dict[str, Any]
@@ -42,8 +43,7 @@ def put(conditions: list[Condition], new: Condition) -> list[Condition]:
         if condition["type"] != new["type"]:
             out.append(condition)
             continue
-        if condition["status"] == new["status"] and "lastTransitionTime" in condition:
-            new = {**new, "lastTransitionTime": condition["lastTransitionTime"]}
-        out.append(new)
+        since = meta.transition_time(condition, new["status"], new["lastTransitionTime"])
+        out.append({**new, "lastTransitionTime": since})
         placed = True
     return out if placed else [*out, new]

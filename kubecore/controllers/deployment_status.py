@@ -33,7 +33,7 @@ def set_condition(status: Status, type: str, value: str, reason: str, message: s
     current = next((one for one in found if one["type"] == type), None)
     if current is not None and (current["status"], current.get("reason")) == (value, reason):
         return
-    since = current["lastTransitionTime"] if current is not None and current["status"] == value else now
+    since = meta.transition_time(current, value, now)
     new = {
         "type": type,
         "status": value,

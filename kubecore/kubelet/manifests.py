@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from kubecore.api import meta
+from kubecore.api.configuration_file import InvalidConfiguration, parsed
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +57,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def static_pod(text: bytes, file: Path, node_name: str) -> Object:
     """The pod of a file, as the node runs it. Its uid is a hash of all that makes it what it is: another content is
     another pod. Raises BadManifest."""
-    import yaml  # here: most starts read no such file, and it takes them some 20 ms
-
     try:
-        read = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        read = parsed(text)
+    except InvalidConfiguration as error:
         raise BadManifest(f"couldn't parse as pod: {error}") from error
     if not isinstance(read, dict) or (read.get("apiVersion"), read.get("kind")) != ("v1", "Pod"):
         raise BadManifest("invalid pod: it is no Pod of v1")

@@ -158,16 +158,14 @@ def node_conditions(
     """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold."""
     held = {one.get("type"): one for one in known}
     wanted = [(kind, str(kind in pressures), *texts[kind in pressures]) for kind, texts in PRESSURES.items()]
-    conditions = []
+    conditions, told = [], meta.format_time(now)
     for kind, state, reason, message in (*wanted, _SHUTTING_DOWN if shutting_down else _READY):
-        old = held.get(kind, {})
-        since = old.get("lastTransitionTime") if old.get("status") == state else None
         conditions.append(
             {
                 "type": kind,
                 "status": state,
-                "lastHeartbeatTime": meta.format_time(now),
-                "lastTransitionTime": since or meta.format_time(now),
+                "lastHeartbeatTime": told,
+                "lastTransitionTime": meta.transition_time(held.get(kind), state, told),
                 "reason": reason,
                 "message": message,
             }

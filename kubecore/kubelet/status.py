@@ -167,12 +167,11 @@ def _condition(old: Object, kind: str, verdict: Verdict, now: str, generation: i
     """With the old transition time where the status is the old one; absent texts are null, to remove old ones."""
     holds, reason, message = verdict
     state = "True" if holds else "False"
-    since = old.get("lastTransitionTime") if old.get("status") == state else None
     condition: Object = {
         "type": kind,
         "status": state,
         "lastProbeTime": None,
-        "lastTransitionTime": since or now,
+        "lastTransitionTime": meta.transition_time(old, state, now),
         "reason": reason or None,
         "message": message or None,
     }

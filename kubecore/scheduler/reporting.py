@@ -87,13 +87,11 @@ class Reporter:
             await self._patch_status(pod, {"nominatedNodeName": node or None})
 
     def _condition(self, pod: Object, kind: str, status: str, reason: str, message: str) -> Object:
-        known = meta.condition(pod, kind)
-        is_same = known is not None and known.get("status") == status
-        since = known.get("lastTransitionTime") if known is not None and is_same else None
+        now = meta.format_time(self._clock.now())
         condition = {
             "type": kind,
             "status": status,
-            "lastTransitionTime": since or meta.format_time(self._clock.now()),
+            "lastTransitionTime": meta.transition_time(meta.condition(pod, kind), status, now),
             "observedGeneration": meta.generation(pod),
             "reason": reason,
             "message": message,

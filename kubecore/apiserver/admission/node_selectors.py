@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
-from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.api.configuration_file import InvalidConfiguration, parsed
 from kubecore.apiserver.admission.chain import CREATE, Plugin
 from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
 from kubecore.apiserver.registry.validation import names
@@ -28,13 +28,11 @@ _BEYOND = "pod node label selector labels conflict with its namespace whitelist"
 
 def load(text: str) -> dict[str, str]:
     """Selectors by namespace, and the default one, of `podNodeSelectorPluginConfig`. Raises InvalidConfiguration."""
-    import yaml  # here: most starts read no such file, and it takes them some 20 ms
-
     try:
-        given = yaml.safe_load(text) or {}
+        given = parsed(text) or {}
         found = given.get("podNodeSelectorPluginConfig") or {}
         return {str(key): value or "" for key, value in found.items()}
-    except (yaml.YAMLError, AttributeError) as error:
+    except (InvalidConfiguration, AttributeError) as error:
         raise InvalidConfiguration(f"podNodeSelectorPluginConfig: {error}") from None
 
 

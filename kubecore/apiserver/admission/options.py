@@ -72,11 +72,9 @@ def read_configuration(file: Path) -> dict[str, str]:
 
 def _legacy(text: str) -> list[str]:
     """Plugins that read the file themselves, from before there was an AdmissionConfiguration."""
-    import yaml  # here: most starts read no such file, and it takes them some 20 ms
-
     try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError:
+        given = configuration_file.parsed(text)
+    except InvalidConfiguration:
         return []
     if not isinstance(given, dict) or ("kind" in given and "apiVersion" in given):
         return []

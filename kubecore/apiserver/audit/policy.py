@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from kubecore.api.configuration_file import InvalidConfiguration, checked, misfits
+from kubecore.api.configuration_file import InvalidConfiguration, checked, misfits, parsed
 from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.registry.validation import names
 
@@ -40,11 +40,9 @@ _VERSION = "audit.k8s.io/v1"
 def load(text: str) -> bytes:
     """The policy as JSON, for the front. Fields that there are not are left out with a warning in the log, as upstream
     does; raises InvalidConfiguration for what is wrong otherwise."""
-    import yaml  # here: most starts read no such file, and it takes them some 20 ms
-
     try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        given = parsed(text)
+    except InvalidConfiguration as error:
         raise InvalidConfiguration(f"failed decoding: {error}") from None
     if not isinstance(given, dict):
         raise InvalidConfiguration("failed decoding: not an object")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from kubecore.api.configuration_file import InvalidConfiguration, parsed
 from kubecore.api.meta import deepcopy
 
 if TYPE_CHECKING:
@@ -51,11 +52,9 @@ def record_patch(record: Record, patch: bytes) -> None:
     try:
         orjson.loads(patch)
     except orjson.JSONDecodeError:
-        import yaml  # here: a start takes some 20 ms for it
-
         try:
-            patch = orjson.dumps(yaml.safe_load(patch))
-        except (yaml.YAMLError, TypeError):
+            patch = orjson.dumps(parsed(patch))
+        except (InvalidConfiguration, TypeError):
             return
     record.requested(patch)
 

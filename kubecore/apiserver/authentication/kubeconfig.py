@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from kubecore.api.configuration_file import parsed
 from kubecore.apiserver.authentication.pki import KeyPair
 
 
@@ -58,12 +59,7 @@ def _parsed(held: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(held)
     except orjson.JSONDecodeError:
-        import yaml  # Only for what kubectl has written: it costs the start some milliseconds.
-
-        try:
-            document = yaml.safe_load(held)
-        except yaml.YAMLError as error:
-            raise ValueError(str(error)) from error
+        document = parsed(held)  # Only what kubectl has written is YAML.
     if not isinstance(document, dict) or document.get("kind") != "Config":
         raise ValueError("no kubeconfig")
     return document

@@ -93,14 +93,13 @@ def _conditions(node: Object, well: list[Object], now: datetime) -> list[Object]
         if state is None or state == plain.get("status"):
             conditions.append(plain)
             continue
-        old = meta.condition(node, kind) or {}
-        since = old.get("lastTransitionTime") if old.get("status") == state else None
+        told = meta.format_time(now)
         conditions.append(
             {
                 "type": kind,
                 "status": state,
-                "lastHeartbeatTime": meta.format_time(now),
-                "lastTransitionTime": since or meta.format_time(now),
+                "lastHeartbeatTime": told,
+                "lastTransitionTime": meta.transition_time(meta.condition(node, kind), state, told),
                 "reason": "Simulated",
                 "message": f"the node's annotation {CONDITIONS} says so",
             }

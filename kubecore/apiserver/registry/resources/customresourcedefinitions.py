@@ -135,8 +135,7 @@ def set_condition(obj: JSON, kind: str, status: str, reason: str, message: str, 
     wanted = {"lastTransitionTime": now, "message": message, "reason": reason, "status": status, "type": kind}
     for index, condition in enumerate(conditions):
         if condition["type"] == kind:
-            if condition["status"] == status and condition.get("lastTransitionTime"):
-                wanted["lastTransitionTime"] = condition["lastTransitionTime"]
+            wanted["lastTransitionTime"] = meta.transition_time(condition, status, now)
             conditions[index] = wanted
             return
     conditions.append(wanted)
