@@ -22,6 +22,7 @@ from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
+from kubecore.apiserver.aggregation.registration import Registration
 from kubecore.apiserver.audit.auditor import Auditor
 from kubecore.apiserver.audit.recording import LocalAudit
 from kubecore.apiserver.authentication.identify import Identification
@@ -90,6 +91,8 @@ _BASE_CHECKS = (
     "poststarthook/priority-and-fairness-config-consumer",
     "poststarthook/priority-and-fairness-config-producer",
     "poststarthook/priority-and-fairness-filter",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
 )
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
@@ -155,7 +158,8 @@ class APIServer:
         self._compose()
         bootstrap = Bootstrap(self.registry)
         await bootstrap.ensure_base()
-        await self._limit()
+        await asyncio.gather(self._limit(), self._registration.start())
+        self._followers.append(_follow(self._registration.run(), "registration of versions"))
         for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
@@ -275,6 +279,7 @@ class APIServer:
         self.custom.adopt(self._definitions)
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)
+        self._registration = Registration(self.registry, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._followed = self.access.follow() + self._sealing.follow(self.storage)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 _BY_WHAT_IS_MISSING = {
     "network policy": ("networkpolicies.networking.k8s.io",),
-    "API aggregation": ("apiservices.apiregistration.k8s.io",),
     "dynamic resource allocation": (
         "deviceclasses.resource.k8s.io",
         "devicetaintrules.resource.k8s.io",

@@ -11,6 +11,7 @@ from kubecore.apiserver.registry.strategy import Strategy
 
 # Group resource key -> module below this package, class in it. What is not here has no particularities.
 _STRATEGIES: dict[str, tuple[str, str]] = {
+    "apiservices.apiregistration.k8s.io": ("apiservices", "APIServiceStrategy"),
     "certificatesigningrequests.certificates.k8s.io": (
         "certificatesigningrequests",
         "CertificateSigningRequestStrategy",

@@ -1,6 +1,6 @@
-"""Kinds whose particularities are a few yes-or-no answers: may a PUT overwrite unseen, is a generation kept.
+"""Kinds whose particularities are a few yes-or-no answers: is a generation kept, what may a name be.
 
-From the strategies under upstream pkg/registry (AllowUnconditionalUpdate, Generation).
+From the strategies under upstream pkg/registry.
 """
 
 from __future__ import annotations
@@ -8,23 +8,15 @@ from __future__ import annotations
 from kubecore.apiserver.registry.strategy import GENERIC, Strategy
 from kubecore.apiserver.registry.validation import names
 
-_UPDATED_WITH_REVISION_ONLY = frozenset(
-    {
-        "apiservices.apiregistration.k8s.io",
-    }
-)
-
 _WITH_GENERATION = frozenset({"resourceslices.resource.k8s.io"})
 
-# Names that may hold anything a path segment may, like "v1.apps".
-_NAMED_FREELY = frozenset({"apiservices.apiregistration.k8s.io", "ipaddresses.networking.k8s.io"})
+# Names that may hold anything a path segment may.
+_NAMED_FREELY = frozenset({"ipaddresses.networking.k8s.io"})
 
 
 def strategy(key: str) -> Strategy:
     """The strategy of a group resource that has no module of its own; it may be shared."""
     traits: dict[str, object] = {}
-    if key in _UPDATED_WITH_REVISION_ONLY:
-        traits["allow_unconditional_update"] = False
     if key in _BUILT_IN_WITHOUT_GENERATION:
         traits["tracks_generation"] = False
     if key in _NAMED_FREELY:
