@@ -5,75 +5,299 @@ After upstream plugin/pkg/admission/noderestriction.
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from kubecore.api import errors, meta
 from kubecore.apiserver.admission.chain import CREATE, DELETE, UPDATE, Plugin
-from kubecore.apiserver.authorization.node import node_name, references
+from kubecore.apiserver.admission.node_labels import forbidden_labels
+from kubecore.apiserver.admission.pod_references import api_object_of
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.node import node_name
 
 if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
+# The request, the node that asks, the object and what it was.
+Judge = Callable[["RequestContext", str, JSON, JSON], None]
 
 _MIRROR = "kubernetes.io/config.mirror"
-_KEYS = ("pods", "nodes", "leases.coordination.k8s.io", "csinodes.storage.k8s.io")
-_PROTECTED = "node-restriction.kubernetes.io"
+_LEASES = "kube-node-lease"
+_KUBELET_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
+# Of a claim's status, what a node has to say.
+_CLAIM_STATUS = ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses")
 
 
 class NodeRestriction(Plugin):
     name = "NodeRestriction"
 
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+        self._judges: dict[str, Judge] = {
+            "pods": _pod,
+            "nodes": _node,
+            "persistentvolumeclaims": _claim,
+            "serviceaccounts": self._account,
+            "leases.coordination.k8s.io": _lease,
+            "csinodes.storage.k8s.io": _csi_node,
+            "resourceslices.resource.k8s.io": _slice,
+            "certificatesigningrequests.certificates.k8s.io": _signing_request,
+            "podcertificaterequests.certificates.k8s.io": _pod_certificate,
+        }
+
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
-        return resource_key in _KEYS and operation in (CREATE, UPDATE, DELETE)
+        return resource_key in self._judges and operation in (CREATE, UPDATE, DELETE)
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
-        node = node_name(ctx.user)  # type: ignore[arg-type]
-        if not node:
-            return
-        if ctx.resource_key == "pods":
-            self._pod(ctx, node, obj, old)
-        elif ctx.resource_key == "nodes":
-            self._node(ctx, node, obj, old)
-        elif ctx.name != node:
-            raise _refuse(ctx, f"can only access {ctx.resource_key.partition('.')[0]} with the same name as the node")
+        if node := node_name(ctx.user):  # type: ignore[arg-type]
+            self._judges[ctx.resource_key](ctx, node, obj or {}, old or {})
 
-    def _pod(self, ctx: RequestContext, node: str, obj: JSON | None, old: JSON | None) -> None:
-        if ctx.operation == CREATE:
-            assert obj is not None
-            if _MIRROR not in meta.annotations(obj):
-                raise _refuse(
-                    ctx, f"pod does not have {_MIRROR!r} annotation, node {node!r} can only create mirror pods"
-                )
-            if (obj.get("spec") or {}).get("nodeName") != node:
-                raise _refuse(ctx, f"node {node!r} can only create pods with spec.nodeName set to itself")
-            if any(references(obj, resource) for resource in ("secrets", "configmaps", "persistentvolumeclaims")):
-                raise _refuse(ctx, f"node {node!r} can not create pods that reference secrets, configmaps or claims")
+    def _account(self, ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+        """Tokens are for pods of the node, and for whom these say."""
+        if ctx.operation != CREATE or ctx.subresource != "token":
             return
-        current = old or obj or {}
-        if (current.get("spec") or {}).get("nodeName") != node:
-            verb = "delete" if ctx.operation == DELETE else "update status for"
-            raise _refuse(ctx, f"node {node!r} can only {verb} pods with spec.nodeName set to itself")
-        if ctx.operation == UPDATE and ctx.subresource != "status":
-            raise _refuse(ctx, f"node {node!r} can only update pod status")
-        if ctx.operation == UPDATE and obj is not None and meta.labels(obj) != meta.labels(current):
-            raise _refuse(ctx, f"node {node!r} cannot update labels through pod status")
+        spec = obj.get("spec") or {}
+        bound = spec.get("boundObjectRef") or {}
+        if (bound.get("apiVersion"), bound.get("kind")) != ("v1", "Pod") or not bound.get("name"):
+            raise _refuse(ctx, "node requested token not bound to a pod")
+        if not bound.get("uid"):
+            raise _refuse(ctx, "node requested token with a pod binding without a uid")
+        pod = _existing(ctx, bound["name"])
+        if bound["uid"] != meta.uid(pod):
+            detail = f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record. "
+            raise _refuse(ctx, detail + "The object might have been deleted and then recreated")
+        if _node_of(pod) != node:
+            raise _refuse(ctx, "node requested token bound to a pod scheduled on a different node")
+        audiences = spec.get("audiences") or [""]
+        if len(audiences) > 1:
+            raise _refuse(ctx, "node may only request 0 or 1 audiences")
+        if not _wants_audience(ctx, pod, audiences[0]):
+            self._check_audience(ctx, audiences[0])
 
-    def _node(self, ctx: RequestContext, node: str, obj: JSON | None, old: JSON | None) -> None:
-        if ctx.operation == DELETE:
-            raise _refuse(ctx, f"node {node!r} is not allowed to delete nodes")
-        if ctx.name != node:
-            raise _refuse(ctx, f"node {node!r} is not allowed to modify node {ctx.name!r}")
-        assert obj is not None
-        before = meta.labels(old) if old else {}
-        changed = [key for key, value in meta.labels(obj).items() if before.get(key) != value]
-        forbidden = [key for key in changed if key.partition("/")[0].endswith(_PROTECTED)]
+    def _check_audience(self, ctx: RequestContext, audience: str) -> None:
+        """One that no volume of the pod asks for; where a webhook would have to be asked, nobody allows it."""
+        verb = "request-serviceaccounts-token-audience"
+        asked = Attributes(verb, "", "v1", audience, namespace=ctx.namespace, name=ctx.name)
+        user: UserInfo = ctx.user  # type: ignore[assignment]
+        if not self._authorizer.authorize(user, asked).allowed:
+            detail = f"{user.username} is not authorized to request tokens for this audience"
+            raise _refuse(ctx, f'audience "{audience}" not found in pod spec volume, {detail}')
+
+
+def _pod(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.subresource == "status":
+        _pod_status(ctx, node, obj, old)
+    elif ctx.subresource == "eviction":
+        if _node_of(_existing(ctx, ctx.name)) != node:
+            raise _refuse(ctx, f"node {node} can only evict pods with spec.nodeName set to itself")
+    elif ctx.subresource:
+        allowed = "only 'status' and 'eviction' are allowed"
+        raise _refuse(ctx, f'unexpected pod subresource "{ctx.subresource}", {allowed}')
+    elif ctx.operation == CREATE:
+        _mirror(ctx, node, obj)
+    elif ctx.operation == UPDATE:
+        raise _refuse(
+            ctx, f'unexpected operation "{ctx.operation}", node "{node}" can only create and delete mirror pods'
+        )
+    elif _node_of(old) != node:
+        raise _refuse(ctx, f'node "{node}" can only delete pods with spec.nodeName set to itself')
+
+
+def _mirror(ctx: RequestContext, node: str, pod: JSON) -> None:
+    """A pod that a node makes shows what it runs anyway, and is the node's."""
+    if _MIRROR not in meta.annotations(pod):
+        detail = f'pod does not have "{_MIRROR}" annotation, node "{node}" can only create mirror pods'
+        raise _refuse(ctx, detail)
+    if _node_of(pod) != node:
+        raise _refuse(ctx, f'node "{node}" can only create pods with spec.nodeName set to itself')
+    owners = meta.owner_references(pod)
+    if len(owners) > 1:
+        raise _refuse(ctx, f'node "{node}" can only create pods with a single owner reference set to itself')
+    owner = owners[0] if owners else {}
+    if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
+        raise _refuse(ctx, f'node "{node}" can only create pods with an owner reference set to itself')
+    if not owner.get("controller"):
+        raise _refuse(ctx, f'node "{node}" can only create pods with a controller owner reference set to itself')
+    if owner.get("blockOwnerDeletion"):
+        raise _refuse(ctx, f'node "{node}" must not set blockOwnerDeletion on an owner reference')
+    own = ctx.lookup.get("nodes", "", node)
+    if own is None:
+        raise errors.not_found("", "nodes", node)
+    if owner.get("uid") != meta.uid(own):
+        raise _refuse(ctx, f"node {node} UID mismatch: expected {owner.get('uid')} got {meta.uid(own)}")
+    if resource := api_object_of(pod):
+        raise _refuse(ctx, f'node "{node}" can not create pods that reference {resource}')
+
+
+def _pod_status(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.operation != UPDATE:
+        raise _refuse(ctx, f'unexpected operation "{ctx.operation}"')
+    if _node_of(old) != node:
+        raise _refuse(ctx, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself')
+    if meta.labels(obj) != meta.labels(old):
+        raise _refuse(ctx, f'node "{node}" cannot update labels through pod status')
+    now, before = obj.get("status") or {}, old.get("status") or {}
+    if (now.get("resourceClaimStatuses") or []) != (before.get("resourceClaimStatuses") or []):
+        raise _refuse(ctx, f'node "{node}" cannot update resource claim statues')
+    if (now.get("extendedResourceClaimStatus") or {}) != (before.get("extendedResourceClaimStatus") or {}):
+        raise _refuse(ctx, f'node "{node}" cannot update extended resource claim status')
+
+
+def _node(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.name != node:
+        raise _refuse(ctx, f'node "{node}" is not allowed to modify node "{ctx.name}"')
+    if ctx.operation == DELETE:
+        return
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    source = spec.get("configSource")
+    forbidden = ", ".join(forbidden_labels(meta.labels(obj), meta.labels(old)))
+    if ctx.operation == CREATE:
+        if source is not None:
+            raise _refuse(ctx, f'node "{node}" is not allowed to create pods with a non-nil configSource')
         if forbidden:
-            raise _refuse(ctx, f"is not allowed to set the following labels: {', '.join(forbidden)}")
-        if old and (obj.get("spec") or {}).get("taints") != (old.get("spec") or {}).get("taints"):
-            raise _refuse(ctx, f"node {node!r} is not allowed to modify taints")
+            raise _refuse(ctx, f'node "{node}" is not allowed to set the following labels: {forbidden}')
+        return
+    if source is not None and source != before.get("configSource"):
+        raise _refuse(ctx, f'node "{node}" is not allowed to update configSource to a new non-nil configSource')
+    if (spec.get("taints") or []) != (before.get("taints") or []):
+        raise _refuse(ctx, f'node "{node}" is not allowed to modify taints')
+    if meta.owner_references(obj) != meta.owner_references(old):
+        raise _refuse(ctx, f'node "{node}" is not allowed to modify ownerReferences')
+    if forbidden:
+        raise _refuse(ctx, f"is not allowed to modify labels: {forbidden}")
+
+
+def _claim(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.subresource != "status":
+        raise _refuse(ctx, "may only update PVC status")
+    if ctx.operation != UPDATE:
+        raise _refuse(ctx, f'unexpected operation "{ctx.operation}"')
+    if _without_the_nodes_part(obj) != _without_the_nodes_part(old):
+        what = "update fields other than status.quantity and status.conditions"
+        raise _refuse(ctx, f'node "{node}" is not allowed to {what}')
+
+
+def _without_the_nodes_part(claim: JSON) -> JSON:
+    metadata = {key: value for key, value in (claim.get("metadata") or {}).items() if value}
+    for field in ("resourceVersion", "managedFields"):
+        metadata.pop(field, None)
+    status = {key: value for key, value in (claim.get("status") or {}).items() if key not in _CLAIM_STATUS}
+    return {"metadata": metadata, "spec": claim.get("spec") or {}, "status": status}
+
+
+def _lease(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.namespace != _LEASES:
+        raise _refuse(ctx, f'can only access leases in the "{_LEASES}" system namespace')
+    if ctx.name != node:
+        raise _refuse(ctx, "can only access node lease with the same name as the requesting node")
+
+
+def _csi_node(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.name != node:
+        raise _refuse(ctx, "can only access CSINode with the same name as the requesting node")
+
+
+def _slice(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.operation != UPDATE and _node_of(old if ctx.operation == DELETE else obj) != node:
+        verb = ctx.operation.lower()
+        raise _refuse(ctx, f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+
+def _signing_request(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    spec = obj.get("spec") or {}
+    if ctx.operation != CREATE or spec.get("signerName") not in _KUBELET_SIGNERS:
+        return
+    try:
+        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+    except ValueError as error:
+        raise _refuse(ctx, f"unable to parse csr: {error}") from None
+    names = [str(one.value) for one in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names[-1:] != [f"system:node:{node}"]:
+        raise _refuse(ctx, f"can only create a node CSR with CN=system:node:{node}")
+
+
+def _pod_certificate(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
+    if ctx.operation != CREATE:
+        raise _refuse(ctx, f"unexpected operation {ctx.operation}")
+    if ctx.subresource:
+        raise _refuse(ctx, f"unexpected subresource {ctx.subresource}")
+    spec = obj.get("spec") or {}
+    named, name, account = (spec.get(field) or "" for field in ("nodeName", "podName", "serviceAccountName"))
+    if named != node:
+        detail = f'PodCertificateRequest.Spec.NodeName="{named}", which is not the requesting node "{node}"'
+        raise _refuse(ctx, detail)
+    what = f'PodCertificateRequest for pod "{ctx.namespace}/{name}"'
+    _same(ctx, f"{what} names node UID", ctx.lookup.get("nodes", "", node), spec.get("nodeUID"))
+    pod = ctx.lookup.get("pods", ctx.namespace, name)
+    _same(ctx, f"{what} contains pod UID", pod, spec.get("podUID"))
+    assert pod is not None
+    if _node_of(pod) != node:
+        detail = f'pod "{name}" is not running on node "{node}" named in the PodCertificateRequest'
+        raise _refuse(ctx, detail)
+    if _MIRROR in meta.annotations(pod):
+        raise _refuse(ctx, f'pod "{name}" is a mirror pod')
+    running = (pod.get("spec") or {}).get("serviceAccountName") or ""
+    if account != running:
+        detail = f'contains serviceAccountName ("{account}") that differs from running pod ("{running}")'
+        raise _refuse(ctx, f"{what} {detail}")
+    found = ctx.lookup.get("serviceaccounts", ctx.namespace, account)
+    _same(ctx, f"{what} names service account UID", found, spec.get("serviceAccountUID"))
+
+
+def _same(ctx: RequestContext, what: str, found: JSON | None, uid: str | None) -> None:
+    """Raises 500, as upstream, whose informers may lag: whoever asks is to ask again."""
+    if found is None or meta.uid(found) != uid:
+        there = f'"{meta.uid(found)}"' if found is not None else "nothing"
+        raise errors.internal_error(f'{what} "{uid or ""}", inconsistent with what there is ({there})')
+
+
+def _existing(ctx: RequestContext, name: str) -> JSON:
+    """A pod of the namespace. Raises 404."""
+    found = ctx.lookup.get("pods", ctx.namespace, name)
+    if found is None:
+        raise errors.not_found("", "pods", name)
+    return found
+
+
+def _wants_audience(ctx: RequestContext, pod: JSON, audience: str) -> bool:
+    """Whether a volume of the pod asks for such tokens, itself or through a CSI driver."""
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            token = source.get("serviceAccountToken")
+            if token is not None and (token.get("audience") or "") == audience:
+                return True
+        name = _driver(ctx, pod, volume)
+        driver = ctx.lookup.get("csidrivers.storage.k8s.io", "", name) if name else None
+        requests = ((driver or {}).get("spec") or {}).get("tokenRequests") or ()
+        if any((one.get("audience") or "") == audience for one in requests):
+            return True
+    return False
+
+
+def _driver(ctx: RequestContext, pod: JSON, volume: JSON) -> str:
+    """The CSI driver behind a volume, "" for others."""
+    if "csi" in volume:
+        return (volume["csi"] or {}).get("driver") or ""
+    claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or ""
+    if "ephemeral" in volume:
+        claim = f"{meta.name(pod)}-{volume['name']}"
+    found = ctx.lookup.get("persistentvolumeclaims", meta.namespace(pod), claim) if claim else None
+    bound = ((found or {}).get("spec") or {}).get("volumeName") or ""
+    persistent = ctx.lookup.get("persistentvolumes", "", bound) if bound else None
+    return (((persistent or {}).get("spec") or {}).get("csi") or {}).get("driver") or ""
+
+
+def _node_of(obj: JSON) -> str:
+    return (obj.get("spec") or {}).get("nodeName") or ""
 
 
 def _refuse(ctx: RequestContext, detail: str) -> errors.StatusError:
     plural, _, group = ctx.resource_key.partition(".")
-    return errors.forbidden(group, plural, ctx.name, detail.replace("'", '"'))
+    return errors.forbidden(group, plural, ctx.name, detail)

@@ -97,7 +97,7 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "NamespaceLifecycle": lambda parts: NamespaceLifecycle(parts.cacher),
     "LimitRanger": lambda parts: LimitRanger(parts.cacher),
     "ServiceAccount": lambda parts: ServiceAccount(parts.cacher, parts.clock),
-    "NodeRestriction": lambda parts: NodeRestriction(),
+    "NodeRestriction": lambda parts: NodeRestriction(parts.authorizer),
     "TaintNodesByCondition": lambda parts: TaintNodesByCondition(),
     "PodSecurity": lambda parts: PodSecurity(parts.cacher, parts.configured["PodSecurity"]),
     "Priority": lambda parts: Priority(parts.cacher),

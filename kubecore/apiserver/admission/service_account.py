@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
-from kubecore.apiserver.admission.chain import CREATE, Plugin
+from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.held_objects import HeldObjects
+from kubecore.apiserver.admission.pod_references import secret_names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.cacher import Cacher
@@ -23,6 +24,9 @@ JSON = dict[str, Any]
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _MIRROR = "kubernetes.io/config.mirror"
 _TOKEN_SECONDS = 3607
+# A pod of such an account uses no secret but those that the account lists.
+_ENFORCED = "kubernetes.io/enforce-mountable-secrets"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _DEFAULT = "default"
 # As long as upstream looks for an account that is about to be made, but more often.
 _LOOKS, _SECONDS_BETWEEN_LOOKS = 60, 0.025
@@ -37,7 +41,7 @@ class ServiceAccount(Plugin):
         self._clock = clock
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
-        return resource_key == "pods" and operation == CREATE and not subresource
+        return resource_key == "pods" and (operation, subresource) in ((CREATE, ""), (UPDATE, "ephemeralcontainers"))
 
     def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
         """The default account, which a controller makes in each new namespace."""
@@ -56,22 +60,42 @@ class ServiceAccount(Plugin):
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return False
-        if _MIRROR in meta.annotations(obj):
-            _check_mirror(ctx, spec)
+        if ctx.operation != CREATE or not isinstance(spec, dict) or _MIRROR in meta.annotations(obj):
             return False
         name = _account_name(spec)
         spec["serviceAccountName"] = spec["serviceAccount"] = name
-        account = self._accounts.get(ctx.namespace, name)
-        if account is None:
-            detail = f'error looking up service account {ctx.namespace}/{name}: serviceaccount "{name}" not found'
-            raise errors.forbidden("", "pods", ctx.name, detail)
+        account = self._account(ctx, name)
         if _mounts_token(account, spec):
             _mount_token(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
         return False
+
+    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        """Of a new pod, or of ephemeral containers, whatever webhooks have made of them."""
+        pod = obj or {}
+        spec = pod.get("spec") or {}
+        name = spec.get("serviceAccountName") or ""
+        if ctx.operation == CREATE and _MIRROR in meta.annotations(pod):
+            _check_mirror(ctx, pod)
+            return
+        if not name:
+            detail = f"no service account specified for pod {ctx.namespace}/{meta.name(pod)}"
+            raise errors.forbidden("", "pods", ctx.name, detail)
+        account = self._account(ctx, name)
+        if meta.annotations(account).get(_ENFORCED) not in _TRUE:
+            return
+        wrong = _unreferenced(account, spec, ctx.subresource)
+        if wrong:
+            raise errors.forbidden("", "pods", ctx.name, wrong)
+
+    def _account(self, ctx: RequestContext, name: str) -> JSON:
+        """Raises 403 for one that is not there."""
+        account = self._accounts.get(ctx.namespace, name)
+        if account is None:
+            detail = f'error looking up service account {ctx.namespace}/{name}: serviceaccount "{name}" not found'
+            raise errors.forbidden("", "pods", ctx.name, detail)
+        return account
 
 
 def _account_name(spec: JSON) -> str:
@@ -79,15 +103,55 @@ def _account_name(spec: JSON) -> str:
     return name
 
 
-def _check_mirror(ctx: RequestContext, spec: JSON) -> None:
+def _check_mirror(ctx: RequestContext, pod: JSON) -> None:
     """Mirror pods show what a node runs anyway; they may not use the API's secrets."""
+    spec = pod.get("spec") or {}
+    detail = ""
     if spec.get("serviceAccountName"):
-        raise errors.forbidden("", "pods", ctx.name, "a mirror pod may not reference service accounts")
-    for index, volume in enumerate(spec.get("volumes") or []):
+        detail = "a mirror pod may not reference service accounts"
+    elif any(secret_names(pod)):
+        detail = "a mirror pod may not reference secrets"
+    for volume in spec.get("volumes") or []:
         sources = (volume.get("projected") or {}).get("sources") or []
-        if any("serviceAccountToken" in one for one in sources):
-            detail = f"a mirror pod may not use ServiceAccountToken volume projections (volume {index})"
-            raise errors.forbidden("", "pods", ctx.name, detail)
+        if not detail and any("serviceAccountToken" in one for one in sources):
+            detail = "a mirror pod may not use ServiceAccountToken volume projections"
+    if detail:
+        raise errors.forbidden("", "pods", ctx.name, detail)
+
+
+def _unreferenced(account: JSON, spec: JSON, subresource: str) -> str:
+    """What is wrong with a pod that uses a secret which its account does not list, "" when nothing is."""
+    known = {one.get("name") for one in account.get("secrets") or ()}
+    because = f"is not allowed because service account {meta.name(account)} does not reference that"
+    if subresource:
+        return next(_of_containers(spec, "ephemeralContainers", "ephemeral container", known, because), "")
+    for volume in spec.get("volumes") or ():
+        name = (volume.get("secret") or {}).get("secretName")
+        if name is not None and name not in known:
+            return f'volume with secret.secretName="{name}" {because} secret'
+    for part, what in (("initContainers", "init container"), ("containers", "container")):
+        for wrong in _of_containers(spec, part, what, known, because):
+            return wrong
+    pulled = {one.get("name") for one in account.get("imagePullSecrets") or ()}
+    for index, one in enumerate(spec.get("imagePullSecrets") or ()):
+        if one.get("name") not in pulled:
+            return f'imagePullSecrets[{index}].name="{one.get("name") or ""}" {because} imagePullSecret'
+    return ""
+
+
+def _of_containers(spec: JSON, part: str, what: str, known: set[Any], because: str) -> Iterator[str]:
+    for container in spec.get(part) or ():
+        named = f"{what} {container.get('name')} with"
+        for variable in container.get("env") or ():
+            reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+            if reference is not None and reference.get("name") not in known:
+                told = f'envVar {variable.get("name")} referencing secret.secretName="{reference.get("name") or ""}"'
+                yield f"{named} {told} {because} secret"
+        for origin in container.get("envFrom") or ():
+            reference = origin.get("secretRef")
+            if reference is not None and reference.get("name") not in known:
+                told = f'envFrom referencing secret.secretName="{reference.get("name") or ""}"'
+                yield f"{named} {told} {because} secret"
 
 
 def _mounts_token(account: JSON, spec: JSON) -> bool:

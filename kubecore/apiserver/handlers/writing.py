@@ -284,12 +284,15 @@ class Writing:
     async def admit(
         self, ctx: RequestContext, served: Served, obj: JSON, *, kind: str = "", subresource: str = ""
     ) -> None:
-        """Webhooks and policies over what is created and not stored: an object of `kind`, by default what is served,
-        which they may change. Raises StatusError when it is refused."""
+        """Admission of what is created and not stored: an object of `kind`, by default what is served, which plugins,
+        webhooks and policies may change. Reviews are not for plugins to judge. Raises StatusError to refuse."""
+        ctx.operation = "CREATE"
+        if ctx.subresource:
+            self._registry.admission.mutate(ctx, obj, None)
+            self._registry.admission.validate(ctx, obj, None)
         dynamic = self._registry.admission.asked
         if dynamic is None:
             return
-        ctx.operation = "CREATE"
         if served.resource.namespaced:
             metadata = obj.setdefault("metadata", {})
             metadata["namespace"] = metadata.get("namespace") or ctx.namespace

@@ -128,7 +128,7 @@ async def test_a_kubelet_reaches_what_its_pods_need_and_no_more(server: APIServe
     for name in ("used", "unused"):
         await api.create("v1/secrets", {"metadata": {"name": name}})
     volume = {"name": "v", "secret": {"secretName": "used"}}
-    await api.create(PODS, pod("mine", nodeName="own", volumes=[volume]))
+    _, mine = await api.create(PODS, pod("mine", nodeName="own", volumes=[volume]))
     await api.create(PODS, pod("theirs", nodeName="other"))
     assert (await kubelet.get("v1/secrets", "used"))[0] == 200
     assert (await kubelet.get("v1/secrets", "unused"))[0] == 403
@@ -140,7 +140,8 @@ async def test_a_kubelet_reaches_what_its_pods_need_and_no_more(server: APIServe
     assert (await at_root.create("v1/nodes", {"metadata": {"name": "own"}}))[0] == 201
     assert (await at_root.create("v1/nodes", {"metadata": {"name": "another"}}))[0] == 403
     token = api.path(ACCOUNTS, "default", "token")
-    bound = {"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "mine"}}}
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "mine", "uid": mine["metadata"]["uid"]}
+    bound = {"spec": {"boundObjectRef": reference}}
     assert (await kubelet.call("POST", token, bound))[0] == 201
     leases = Api(kubelet.transport, "kube-node-lease")
     lease = "coordination.k8s.io/v1/leases"
