@@ -318,6 +318,8 @@ class LocalTransport:
         namespace = info.namespace if served.resource.namespaced else ""
         check_fields(served, text)
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
+        if "system:masters" not in self._user.groups:
+            self._hub.hold(watch, right)
         other_version = store.resource is not served.resource
         record = request.audit
         if record is not None:

@@ -66,6 +66,7 @@ class Reading:
         assert request.user is not None
         right = self._authorizer.held(request.user, attributes_of(request))
         watch = self._hub.query(key, request.query, _namespace(request, served), request.name)
+        self._hub.hold(watch, right)
         stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.

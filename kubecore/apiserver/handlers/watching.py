@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.clock import Clock
 
+log = logging.getLogger("kubecore.apiserver")
+
 _DRAIN = 512
+# What rights come from: whoever has lost his is to hear nothing more, though nothing happens to what he watches.
+_RIGHTS = tuple(
+    f"{one}.rbac.authorization.k8s.io" for one in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
+)
 # As apiserver's cacher.
 _BOOKMARK_SECONDS = 60.0
 
@@ -26,12 +33,16 @@ class WatchEvent(NamedTuple):
     object: bytes
 
 
+class Right(Protocol):
+    async def has_lapsed(self) -> bool: ...
+
+
 class Watch:
     """Events of one watch; iterate to get them in batches. Ends after an ERROR event or `close`."""
 
     def __init__(self, hub: WatchHub, number: int) -> None:
         self._hub = hub
-        self._number = number
+        self.number = number
         self._waiting: list[WatchEvent] = []
         self._wake: asyncio.Future[None] | None = None
         self._ended = False
@@ -63,7 +74,7 @@ class Watch:
 
     def close(self) -> None:
         self._ended = True
-        self._hub.cancel(self._number)
+        self._hub.cancel(self.number)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -75,6 +86,10 @@ class WatchHub:
         self._cacher = cacher
         self._native = cacher.native.subscriptions()
         self._watches: dict[int, Watch] = {}
+        self._rights: dict[int, tuple[Watch, Right]] = {}
+        self._rights_watched: frozenset[int] = frozenset()
+        self._reviewing: asyncio.Task[None] | None = None
+        self._unreviewed = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._native.fileno(), self._drain)
@@ -101,7 +116,43 @@ class WatchHub:
         watch = self._watches[number] = Watch(self, number)
         return watch
 
+    def hold(self, watch: Watch, right: Right) -> None:
+        """The watch ends when that right has lapsed, also while nothing comes."""
+        if not self._rights_watched:
+            self._watch_rights()
+        self._rights[watch.number] = (watch, right)
+
+    def _watch_rights(self) -> None:
+        now = f"watch=true&resourceVersion={self._cacher.native.revision}"
+        of = [cached.number for key in _RIGHTS if (cached := self._cacher.cached(key)) is not None]
+        self._rights_watched = frozenset(self._native.watch_query(number, now, None, None) for number in of)
+
+    def _renew_rights(self) -> None:
+        """After one of them was ended: it had fallen too far behind."""
+        if self._closed:
+            return
+        for number in self._rights_watched:
+            self._native.cancel(number)
+        self._watch_rights()
+        self._rights_changed()
+
+    def _rights_changed(self) -> None:
+        self._unreviewed = True
+        if self._rights and (self._reviewing is None or self._reviewing.done()):
+            self._reviewing = self._loop.create_task(self._review(), name="rights of watches")
+
+    async def _review(self) -> None:
+        try:
+            while self._unreviewed:
+                self._unreviewed = False
+                for watch, right in list(self._rights.values()):
+                    if await right.has_lapsed():
+                        watch.close()
+        except Exception:
+            log.exception("rights of watches could not be reviewed")
+
     def cancel(self, number: int) -> None:
+        self._rights.pop(number, None)
         if self._watches.pop(number, None) is not None:
             self._native.cancel(number)
 
@@ -112,6 +163,8 @@ class WatchHub:
 
     def close(self) -> None:
         self._closed = True
+        if self._reviewing is not None:
+            self._reviewing.cancel()
         self._timer.cancel()
         self._loop.remove_reader(self._native.fileno())
         for watch in list(self._watches.values()):
@@ -127,6 +180,11 @@ class WatchHub:
                 watch.push(WatchEvent(kind, value))
                 if kind == "ERROR":
                     self._watches.pop(number, None)
+            elif number in self._rights_watched:
+                if kind == "ERROR":
+                    self._rights_watched -= {number}
+                    self._loop.call_soon(self._renew_rights)
+                self._rights_changed()
         if len(events) == _DRAIN:
             # Level-triggered descriptors would wake us anyway; others on the loop get their turn first.
             self._loop.call_soon(self._drain)

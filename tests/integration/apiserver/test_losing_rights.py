@@ -85,3 +85,34 @@ async def test_a_watch_in_process_and_by_grpc_ends_likewise(server: APIServer, a
     await api.create(MAPS, config_map("unseen"))
     async with asyncio.timeout(60):
         assert [batch async for batch in watch] == []
+
+
+async def test_a_watch_in_process_ends_though_nothing_happens_to_what_it_watches(server: APIServer, api: Api) -> None:
+    name = f"user-{next(_numbers)}"
+    await grant(api, name)
+    watch = server.transport(username=name).watch(api.path(MAPS), query=NO_QUERY)
+    await api.create(MAPS, config_map("seen"))
+    assert [event.type for event in await anext(watch)] == ["ADDED"]
+    ended = asyncio.ensure_future(anext(watch, None))
+    # Other rights end nothing.
+    assert (await api.create(ROLES, {"metadata": {"name": "other"}, "rules": []}))[0] == 201
+    await api.create(MAPS, config_map("also-seen"))
+    async with asyncio.timeout(60):
+        assert [event.type for event in await ended or []] == ["ADDED"]
+        ended = asyncio.ensure_future(anext(watch, None))
+        await api.delete(BINDINGS, "reader")
+        assert await ended is None
+
+
+async def test_a_watch_of_tables_ends_though_nothing_happens_to_what_it_watches(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    name, http = somebody(server, tmp_path)
+    await grant(api, name)
+    table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    async with http, http.stream(f"{api.path(MAPS)}?watch=1", table) as answer, asyncio.timeout(60):
+        assert answer.status == 200
+        await api.create(MAPS, config_map("seen"))
+        assert orjson.loads(await answer.content.readline())["type"] == "ADDED"
+        await api.delete(BINDINGS, "reader")
+        assert await answer.content.read() == b""
