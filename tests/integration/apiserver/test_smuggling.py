@@ -1,0 +1,192 @@
+"""Requests that two programs in a row could read differently, and clients that mean to wear the server out.
+
+Header smuggling (CL.TE, TE.CL, doubled and signed lengths, folded and spaced names), hop-by-hop tricks, rapid resets of
+HTTP/2 streams (CVE-2023-44487), heads and bodies that never come to an end (slow-loris).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from kubecore.apiserver.authentication.pki import KeyPair
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HIDDEN = b"GET /version HTTP/1.1\r\nHost: hidden\r\n\r\n"
+POST = b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+
+
+def context(server: APIServer, folder: Path, pair: KeyPair | None = None, *protocols: str) -> ssl.SSLContext:
+    made = ssl.create_default_context(cadata=server.authority.certificate.decode())
+    if protocols:
+        made.set_alpn_protocols(list(protocols))
+    if pair is not None:
+        file = folder / "smuggler.pem"
+        file.write_bytes(pair.certificate + pair.key)
+        made.load_cert_chain(file)
+    return made
+
+
+async def said(server: APIServer, folder: Path, request: bytes, pair: KeyPair | None = None) -> bytes:
+    """All that the server answers until it ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.secure_port, ssl=context(server, folder, pair))
+    writer.write(request)
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def master(server: APIServer) -> KeyPair:
+    return server.issue_client_certificate("root", ["system:masters"])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 6\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 6\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 2\r\nContent-Length: 7\r\n\r\n{}",
+        b"Content-Length: 2, 7\r\n\r\n{}",
+        b"Content-Length: +2\r\n\r\n{}",
+        b"Content-Length: 0x2\r\n\r\n{}",
+        b"Content-Length: -1\r\n\r\n",
+        b"Content-Length : 2\r\n\r\n{}",
+        b"Content-Length: 2\r\n folded: yes\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n{}\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2;a=\x00\r\n{}x\r\n0\r\n\r\n",
+        b"X-One: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+async def test_a_request_that_can_be_read_in_two_ways_is_refused_with_all_that_follows(
+    server: APIServer, tmp_path: Path, head: bytes
+) -> None:
+    answer = await said(server, tmp_path, POST + head + HIDDEN, master(server))
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"gitVersion" not in answer
+
+
+async def test_of_a_length_and_chunks_the_chunks_count_and_the_connection_ends(
+    server: APIServer, tmp_path: Path
+) -> None:
+    """RFC 9112, 6.3: not the length, which somebody in front may have believed."""
+    head = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"
+    answer = await said(server, tmp_path, POST + head + HIDDEN, master(server))
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"gitVersion" not in answer
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Remote-User: root\r\nX-Remote-Group: system:masters",
+        "X_Remote_User: root\r\nX_Remote_Group: system:masters",
+        "Impersonate-User: root\r\nImpersonate-Group: system:masters",
+        "impersonate-user: root\r\nConnection: Impersonate-User",
+        "Impersonate_User: root",
+        "X-Forwarded-User: root\r\nX-Forwarded-Client-Cert: Subject=root",
+        "Authorization: Basic cm9vdDpyb290",
+    ],
+)
+async def test_headers_make_nobody_another_one(server: APIServer, tmp_path: Path, header: str) -> None:
+    head = f"GET /api/v1/secrets HTTP/1.1\r\nHost: here\r\n{header}\r\nConnection: close\r\n\r\n"
+    for pair in (None, server.issue_client_certificate("nobody")):
+        answer = await said(server, tmp_path, head.encode(), pair)
+        assert answer.split(b" ", 2)[1] in (b"401", b"403"), answer
+
+
+# --- HTTP/2
+
+
+class Stream2:
+    """A connection of HTTP/2 as a client that keeps no rules."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        self.h2.initiate_connection()
+
+    async def flush(self) -> None:
+        self.writer.write(self.h2.data_to_send())
+        await self.writer.drain()
+
+    async def until_the_end(self) -> h2.events.ConnectionTerminated | None:
+        """How the server ended the connection."""
+        async with asyncio.timeout(30):
+            while data := await self.reader.read(65536):
+                for event in self.h2.receive_data(data):
+                    if isinstance(event, h2.events.ConnectionTerminated):
+                        return event
+        return None
+
+
+async def http2(server: APIServer, folder: Path) -> Stream2:
+    tls = context(server, folder, master(server), "h2")
+    return Stream2(*await asyncio.open_connection("127.0.0.1", server.secure_port, ssl=tls))
+
+
+HEADERS = [(":method", "GET"), (":path", "/api/v1/pods"), (":scheme", "https"), (":authority", "here")]
+
+
+async def test_who_resets_streams_as_fast_as_they_open_is_sent_away_and_others_are_served(
+    server: APIServer, api: Api, tmp_path: Path
+) -> None:
+    client = await http2(server, tmp_path)
+    for number in range(1, 8000, 2):
+        client.h2.send_headers(number, HEADERS, end_stream=True)
+        client.h2.reset_stream(number)
+    await client.flush()
+    ended = await client.until_the_end()
+    # ENHANCE_YOUR_CALM
+    assert ended is not None and ended.error_code == 0xB
+    client.writer.close()
+    async with Http(server, tmp_path, pair=master(server)) as http:
+        assert (await http.call("GET", "/api/v1/namespaces")).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("transfer-encoding", "chunked")],
+        [("connection", "keep-alive")],
+        [("content-length", "2"), ("content-length", "7")],
+        [("Host", "elsewhere")],
+        [("x-one", "a\r\nImpersonate-User: root")],
+    ],
+)
+async def test_headers_that_http2_has_not_are_an_error_of_their_stream(
+    server: APIServer, tmp_path: Path, headers: list[tuple[str, str]]
+) -> None:
+    client = await http2(server, tmp_path)
+    client.h2.config.validate_outbound_headers = False
+    client.h2.config.normalize_outbound_headers = False
+    client.h2.send_headers(1, [*HEADERS, *headers], end_stream=True)
+    await client.flush()
+    async with asyncio.timeout(30):
+        while True:
+            data = await client.reader.read(65536)
+            events = client.h2.receive_data(data) if data else []
+            assert not [one for one in events if isinstance(one, h2.events.DataReceived)]
+            refused = (h2.events.StreamReset, h2.events.ConnectionTerminated)
+            if not data or any(isinstance(one, refused) for one in events):
+                break
+            answers = [one for one in events if isinstance(one, h2.events.ResponseReceived)]
+            if answers:
+                assert dict(answers[0].headers or [])[b":status"] == b"400"
+                break
+    client.writer.close()

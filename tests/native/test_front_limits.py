@@ -1,0 +1,82 @@
+"""Clients that take their time, or too much room: heads that never end, bodies that never come, names without end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from kubecore import _native
+
+SECONDS = 0.4
+
+
+@pytest.fixture
+async def front() -> AsyncIterator[tuple[_native.Front, int]]:
+    made = _native.Front(
+        _native.WatchCache(), header_timeout=SECONDS, idle_timeout=SECONDS, body_timeout=SECONDS, max_connections=8
+    )
+    made.set_ready(True)
+    yield made, made.listen_plain("127.0.0.1", 0)
+    made.shutdown(0)
+
+
+async def answered(port: int, *first: bytes, drops: bytes = b"") -> bytes:
+    """What the server says until it ends the connection to whoever goes on with `drops` for ever, each in time."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        for piece in itertools.chain(first, itertools.repeat(drops) if drops else ()):
+            writer.write(piece)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), SECONDS / 8)
+
+    sending = asyncio.create_task(send())
+    answer = await asyncio.wait_for(reader.read(), 60)
+    sending.cancel()
+    writer.close()
+    return answer
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
+
+
+async def test_a_head_that_comes_in_drops_has_an_end(front: tuple[_native.Front, int]) -> None:
+    """Slow-loris: each drop in time, the head as a whole never."""
+    _, port = front
+    assert b"200 OK" not in await answered(port, HEAD, drops=b"X-A: b\r\n")
+
+
+async def test_who_says_nothing_at_all_is_not_waited_for(front: tuple[_native.Front, int]) -> None:
+    _, port = front
+    assert await answered(port) == b""
+
+
+async def test_a_second_request_is_not_waited_for_either(front: tuple[_native.Front, int]) -> None:
+    _, port = front
+    answer = await answered(port, HEAD + b"\r\n", HEAD)
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_body_that_comes_in_drops_has_an_end(front: tuple[_native.Front, int]) -> None:
+    _, port = front
+    head = b"POST /api/v1/namespaces HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n"
+    assert b"HTTP/1.1 2" not in await answered(port, head, drops=b"{")
+
+
+async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served(
+    front: tuple[_native.Front, int],
+) -> None:
+    _, port = front
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+    for reader, writer in held:
+        writer.write(HEAD + b"\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"\r\n")
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    for _, writer in held:
+        writer.close()
