@@ -36,7 +36,9 @@ _RTN_LOCAL, _SCOPE_HOST, _LOOPBACK = 2, 254, 1
 _IFF_UP = 1
 # An IPv6 address is used at once: nobody else on a link of ours can have it.
 _IFA_F_NODAD = 0x02
-_RT_TABLE_MAIN, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
+_RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 255, 3, 0, 253, 1
+# Who has made a route; of those that nobody else is known to use.
+_RTPROT_OURS = 107
 
 _DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 
@@ -199,6 +201,32 @@ class Netlink:
         if gateway is not None:
             body += attribute(_RTA_GATEWAY, gateway.packed)
         self._request(_NEWROUTE, ACK | _F_CREATE, body)
+
+    def add_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+        """The host takes what is for the address as its own, as if it stood on the link. The kernel goes through all
+        addresses of a link to add one more, but not through routes. Raises OSError(EEXIST) when that is so already."""
+        self._request(_NEWROUTE, ACK | _F_CREATE | _F_EXCL, self._local(index, address))
+
+    def delete_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+        """Undo `add_local`. Raises OSError(ESRCH) when there is nothing to undo."""
+        self._request(_DELROUTE, ACK, self._local(index, address))
+
+    def locals(self, index: int) -> list[ipaddress.IPv4Address]:
+        """What `add_local`, of whatever process, has led to the link."""
+        found = []
+        asked = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_LOCAL, 0, 0, 0, 0)
+        for reply in self._request(_GETROUTE, DUMP, asked):
+            _, _, _, _, table, protocol, *_ = _ROUTE.unpack_from(reply)
+            if (table, protocol) == (_RT_TABLE_LOCAL, _RTPROT_OURS):
+                fields = dict(attributes(reply[_ROUTE.size :]))
+                if struct.unpack("=I", fields[_RTA_OIF])[0] == index:
+                    found.append(ipaddress.IPv4Address(fields[_RTA_DST]))
+        return found
+
+    @staticmethod
+    def _local(index: int, address: ipaddress.IPv4Address) -> bytes:
+        head = _ROUTE.pack(socket.AF_INET, 32, 0, 0, _RT_TABLE_LOCAL, _RTPROT_OURS, _SCOPE_HOST, _RTN_LOCAL, 0)
+        return head + attribute(_RTA_DST, address.packed) + attribute(_RTA_OIF, struct.pack("=I", index))
 
     def keep_marked(self, mark: int) -> None:
         """Packets with this mark are for the host itself, whatever their address. The routing table for it has the mark

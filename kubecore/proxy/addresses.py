@@ -1,4 +1,7 @@
-"""Service addresses on a link of this host, so that they can be bound and pods reach them through it."""
+"""Service addresses of this host, by way of a link, so that they can be bound and pods reach them through it.
+
+Those of IPv4 are routes, of which there may be many. The kernel lets nobody bind an address of IPv6 that no link has.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import socket
 from collections import Counter
 from contextlib import suppress
 
-from kubecore.netlink import Interface, Netlink
+from kubecore.netlink import Netlink
 
 
 class AddressBook:
@@ -50,11 +53,17 @@ class AddressBook:
         removed = []
         with Netlink() as netlink:
             index = netlink.link_index(self._link)
+            if index is None:
+                return []
             for found in (*netlink.addresses(socket.AF_INET), *netlink.addresses(socket.AF_INET6)):
                 single = found.address.network.prefixlen == found.address.max_prefixlen
                 if found.index == index and single and str(found.address.ip) not in self._holders:
                     netlink.delete_address(index, found.address)
                     removed.append(str(found.address.ip))
+            for one in netlink.locals(index):
+                if str(one) not in self._holders:
+                    netlink.delete_local(index, one)
+                    removed.append(str(one))
         return removed
 
     def close(self) -> None:
@@ -71,7 +80,11 @@ class AddressBook:
         with Netlink() as netlink:
             index = self._index(netlink)
             with suppress(FileExistsError):  # a killed run left it
-                netlink.add_address(index, _host(address))
+                given = ipaddress.ip_address(address)
+                if given.version == 4:
+                    netlink.add_local(index, given)
+                else:
+                    netlink.add_address(index, ipaddress.ip_interface(given))
 
     def _index(self, netlink: Netlink) -> int:
         index = netlink.link_index(self._link)
@@ -88,16 +101,18 @@ class AddressBook:
     def _delete(self, address: str) -> None:
         with Netlink() as netlink, suppress(OSError):
             index = netlink.link_index(self._link)
-            if index is not None:
-                netlink.delete_address(index, _host(address))
+            given = ipaddress.ip_address(address)
+            if index is None:
+                return
+            if given.version == 4:
+                netlink.delete_local(index, given)
+            else:
+                netlink.delete_address(index, ipaddress.ip_interface(given))
 
 
 def _in_use(netlink: Netlink, index: int) -> bool:
     """Whether anybody has given the link an address; of IPv6 it has one by itself."""
     held = (*netlink.addresses(socket.AF_INET), *netlink.addresses(socket.AF_INET6))
-    return any(found.index == index and not found.address.is_link_local for found in held)
-
-
-def _host(address: str) -> Interface:
-    """The address alone, of either family."""
-    return ipaddress.ip_interface(address)
+    return bool(netlink.locals(index)) or any(
+        found.index == index and not found.address.is_link_local for found in held
+    )

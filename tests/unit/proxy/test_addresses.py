@@ -20,6 +20,7 @@ class Kernel:
         self.links: dict[str, int] = {}
         self.up: set[int] = set()
         self.found: list[InterfaceAddress] = []
+        self.routed: list[tuple[int, ipaddress.IPv4Address]] = []
         self.refuses = ""
 
     def __call__(self) -> Kernel:
@@ -59,11 +60,25 @@ class Kernel:
         version = 4 if family == socket.AF_INET else 6
         return [one for one in self.found if one.address.version == version]
 
+    def add_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+        if (index, address) in self.routed:
+            raise FileExistsError(errno.EEXIST, "File exists")
+        self.routed.append((index, address))
+
+    def delete_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+        if (index, address) not in self.routed:
+            raise ProcessLookupError(errno.ESRCH, "No such process")
+        self.routed.remove((index, address))
+
+    def locals(self, index: int) -> list[ipaddress.IPv4Address]:
+        return [address for link, address in self.routed if link == index]
+
     def put(self, address: str, link: str = "bridge") -> None:
         self.found.append(InterfaceAddress(self.links[link], ipaddress.ip_interface(address)))
 
     def shown(self) -> list[str]:
-        return sorted(str(one.address) for one in self.found)
+        """Addresses on links; routes as the address alone."""
+        return sorted([*(str(one.address) for one in self.found), *(str(address) for _, address in self.routed)])
 
 
 @pytest.fixture
@@ -85,7 +100,7 @@ class TestHolding:
         book.hold("10.96.0.1")
         book.hold("10.96.0.1")
         book.release("10.96.0.1")
-        assert kernel.shown() == ["10.96.0.1/32"]
+        assert kernel.shown() == ["10.96.0.1"]
         book.release("10.96.0.1")
         assert kernel.shown() == []
 
@@ -95,9 +110,11 @@ class TestHolding:
 
     def test_an_address_that_a_killed_run_left_is_taken_over(self, kernel: Kernel, book: AddressBook) -> None:
         kernel.add_bridge("bridge")
-        kernel.put("10.96.0.1/32")
+        kernel.add_local(kernel.links["bridge"], ipaddress.IPv4Address("10.96.0.1"))
+        kernel.put("fd00::1/128")
         book.hold("10.96.0.1")
-        assert kernel.shown() == ["10.96.0.1/32"]
+        book.hold("fd00::1")
+        assert kernel.shown() == ["10.96.0.1", "fd00::1/128"]
 
     def test_one_that_cannot_be_had_is_not_held(self, kernel: Kernel, book: AddressBook) -> None:
         kernel.refuses = "fd00::1/128"
@@ -108,7 +125,7 @@ class TestHolding:
     def test_addresses_of_both_families_are_held_alone(self, kernel: Kernel, book: AddressBook) -> None:
         for address in ("10.96.0.1", "fd00::1"):
             book.hold(address)
-        assert kernel.shown() == ["10.96.0.1/32", "fd00::1/128"]
+        assert kernel.shown() == ["10.96.0.1", "fd00::1/128"]
 
 
 class TestSweeping:
@@ -116,13 +133,14 @@ class TestSweeping:
         kernel.add_bridge("bridge")
         kernel.add_bridge("other")
         kernel.put("10.244.0.1/24")
-        kernel.put("10.96.0.9/32")
+        kernel.add_local(kernel.links["bridge"], ipaddress.IPv4Address("10.96.0.9"))
+        kernel.put("10.96.0.7/32")  # an older kubecore's
         kernel.put("10.96.0.8/32", link="other")
         kernel.put("fd00::9/128")
         kernel.put("fd44::1/64")
         book.hold("10.96.0.1")
-        assert book.sweep() == ["10.96.0.9", "fd00::9"]
-        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1/32", "10.96.0.8/32", "fd44::1/64"]
+        assert book.sweep() == ["10.96.0.7", "fd00::9", "10.96.0.9"]
+        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1", "10.96.0.8/32", "fd44::1/64"]
 
 
 class TestClosing:

@@ -1,0 +1,79 @@
+"""Service addresses of the kernel itself, in a network namespace of their own."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from kubecore.netlink import Netlink
+from kubecore.proxy.addresses import AddressBook
+from tests.support.net_world import Namespace
+
+pytestmark = [pytest.mark.root]
+
+LINK, ADDRESSES = "kc-test", ["10.96.0.1", "fd96::1"]
+
+
+@pytest.fixture
+def host() -> Iterator[Namespace]:
+    made = Namespace()
+    with made.here():
+        yield made
+    made.close()
+
+
+def is_here(address: str) -> bool:
+    """Whether somebody can listen there, and be reached. (An address of IPv6 is not, on a bridge of no pods.)"""
+    six = ":" in address
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as listener:
+        try:
+            listener.bind((address, 80))
+        except OSError as error:
+            assert error.errno == errno.EADDRNOTAVAIL
+            return False
+        listener.listen()
+        if not six:
+            socket.create_connection((address, 80), timeout=5).close()
+        return True
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("address", ADDRESSES)
+class TestHeld:
+    def test_one_is_here_for_as_long_as_it_is_held(self, address: str) -> None:
+        book = AddressBook(LINK)
+        book.hold(address)
+        assert is_here(address)
+        book.release(address)
+        assert not is_here(address)
+
+    def test_what_a_killed_run_left_is_taken_over(self, address: str) -> None:
+        AddressBook(LINK).hold(address)
+        book = AddressBook(LINK)
+        book.hold(address)
+        assert book.sweep() == []
+        assert is_here(address)
+        book.release(address)
+        assert not is_here(address)
+
+    def test_or_swept_when_nobody_asks_for_it(self, address: str) -> None:
+        AddressBook(LINK).hold(address)
+        assert AddressBook(LINK).sweep() == [address]
+        assert not is_here(address)
+
+    def test_the_hosts_own_address_stays_its_own(self, address: str) -> None:
+        with Netlink() as netlink:
+            netlink.add_bridge("other")
+            index = netlink.link_index("other")
+            assert index is not None
+            netlink.set_up(index)
+            netlink.add_address(index, ipaddress.ip_interface(address))
+        book = AddressBook(LINK)
+        book.hold(address)
+        assert book.sweep() == []
+        book.release(address)
+        assert is_here(address)
