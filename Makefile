@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 EXTENSION := kubecore/_native.abi3.so
 RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
-PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q
+PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
 
 .PHONY: help
 help: ## list the targets
@@ -60,12 +60,16 @@ test: lint lint-stubs test-native test-fast test-slow test-fuzz ## everything CI
 test-native: ## the Rust crates' own tests
 	PROPTEST_RNG_SEED=1 cargo test --locked --workspace --exclude kubecore-native --quiet
 
+.PHONY: test-packages
+test-packages:
+	tests/install-packages
+
 .PHONY: test-fast
-test-fast: setup ## Python tests that take milliseconds each
+test-fast: setup test-packages ## Python tests that take milliseconds each
 	$(PYTEST) -m "not slow" tests
 
 .PHONY: test-slow
-test-slow: setup ## end to end: real kubectl, real clients, kill -9, wheels
+test-slow: setup test-packages ## end to end: real kubectl, real clients, kill -9, wheels
 	$(PYTEST) -m slow tests
 
 # What cargo-fuzz would set, without its need for a nightly compiler; libFuzzer itself comes with libfuzzer-sys.
