@@ -124,7 +124,7 @@ impl AuditRecord {
     }
 
     fn annotate(&self, key: &str, value: &str) {
-        self.0.annotate(key, value);
+        self.0.annotate(key.to_owned(), value);
     }
 
     fn decided(&self, decision: &str, reason: &str) {

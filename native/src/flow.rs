@@ -41,6 +41,7 @@ impl Flow {
             Method::from_bytes(method.as_bytes()).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let info = RequestInfo::parse(&method, path, query)
             .map_err(|_| PyValueError::new_err("the request path is not valid"))?;
+        let info = Arc::new(info);
         let outcome = Arc::new(Mutex::new(Outcome::Waiting));
         let waiting = match self.0.seat_for(&user.0, &info, query) {
             Admission::Free => return Ok(None),

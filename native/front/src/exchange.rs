@@ -20,7 +20,7 @@ pub struct Exchange {
     pub method: Method,
     pub headers: HeaderMap,
     pub query: String,
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     pub connection: Arc<Connection>,
     pub started: Instant,
     /// None while nothing is audited.

@@ -37,7 +37,7 @@ const SAMPLES: usize = 8;
 /// Who asks for what.
 pub struct Asker {
     user: Arc<UserInfo>,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
 }
 
 impl Asked for Asker {
@@ -180,7 +180,12 @@ impl Refusal {
 
 impl Server {
     /// Seats for a request of that user, except where it lasts for as long as somebody wants it to.
-    pub fn seat_for(self: &Arc<Self>, user: &Arc<UserInfo>, info: &RequestInfo, query: &str) -> Admission {
+    pub fn seat_for(
+        self: &Arc<Self>,
+        user: &Arc<UserInfo>,
+        info: &Arc<RequestInfo>,
+        query: &str,
+    ) -> Admission {
         let is_watch = info.verb() == "watch";
         if !self.flow.is_on() || (!is_watch && lasts(info)) {
             return Admission::Free;

@@ -138,7 +138,7 @@ impl Server {
             method: parts.method,
             headers: parts.headers,
             query: query.to_owned(),
-            info,
+            info: Arc::new(info),
             connection: connection.clone(),
             started,
             seat: OnceLock::new(),
@@ -158,6 +158,9 @@ impl Server {
                 Admission::Refused(refusal) => self.finish(&exchange, refusal.answer()),
                 Admission::Waiting(wait) => {
                     let server = self.clone();
+                    if let Some(trail) = exchange.trail() {
+                        trail.release();
+                    }
                     Answer::Waiting(Box::pin(async move {
                         let answer = match wait.seated().await {
                             Ok(seat) => {
@@ -354,6 +357,9 @@ impl Server {
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         loop {
+            if let Some(trail) = exchange.trail() {
+                trail.release();
+            }
             let (reply, answer) = oneshot::channel();
             let presence = Arc::new(Presence::default());
             let guard = PresenceGuard::new(presence.clone(), self.handoff.clone());

@@ -8,11 +8,13 @@ mod policy;
 mod requests;
 mod sink;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::clock::Clock;
 use kubecore_core::rbac::Attributes;
@@ -21,7 +23,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use event::date_and_time;
-use event::{Findings, Request, line, without_managed_fields};
+use event::{Findings, Head, Request, line, without_managed_fields};
 pub use event::{ObjectReference, ResponseStatus};
 pub use policy::{Level, Policy, Stage, Verdict};
 pub(crate) use requests::{LONG_RUNNING, lasts};
@@ -31,8 +33,14 @@ pub use sink::{Buffered, LogFile, Outbox, Rotation, Sink};
 pub fn new_id() -> String {
     let random: u128 = rand::random();
     let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    let mut out = String::with_capacity(36);
+    for place in (0..32).rev() {
+        if matches!(place, 23 | 19 | 15 | 11) {
+            out.push('-');
+        }
+        out.push(char::from(b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf]));
+    }
+    out
 }
 
 const LONGEST_AGENT: usize = 1024;
@@ -107,11 +115,7 @@ impl Audit {
 /// What is known of a request before who asks is.
 pub struct Draft {
     auditing: Arc<Auditing>,
-    audit_id: String,
-    uri: String,
-    source_ips: Vec<String>,
-    user_agent: String,
-    received: Duration,
+    head: Arc<Head>,
     trail: OnceLock<Option<Arc<Trail>>>,
 }
 
@@ -128,7 +132,8 @@ impl Draft {
             None => agent.to_owned(),
         };
         let received = auditing.clock.unix();
-        Self { auditing, audit_id, uri, source_ips, user_agent, received, trail: OnceLock::new() }
+        let head = Arc::new(Head { audit_id, uri, source_ips, user_agent, received });
+        Self { auditing, head, trail: OnceLock::new() }
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
@@ -155,17 +160,13 @@ impl Draft {
             auditing: self.auditing.clone(),
             verdict,
             request: Request {
-                audit_id: self.audit_id.clone(),
-                uri: self.uri.clone(),
+                head: self.head.clone(),
                 verb: attributes.verb.to_owned(),
                 user: user.cloned(),
-                source_ips: self.source_ips.clone(),
-                user_agent: self.user_agent.clone(),
-                received: self.received,
             },
             findings: Mutex::new(Findings { object_ref, ..Findings::default() }),
         });
-        trail.tell_at(Stage::RequestReceived, self.received);
+        trail.hold(Stage::RequestReceived, self.head.received);
         Some(trail)
     }
 
@@ -207,11 +208,11 @@ impl Trail {
     }
 
     /// Of several values for one key the first one stays.
-    pub fn annotate(&self, key: &str, value: &str) {
-        self.findings.lock().annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        self.findings.lock().annotations.entry(key.into()).or_insert_with(|| value.into());
     }
 
-    pub fn decided(&self, decision: &str, reason: &str) {
+    pub fn decided(&self, decision: &str, reason: impl Into<String>) {
         self.annotate("authorization.k8s.io/decision", decision);
         self.annotate("authorization.k8s.io/reason", reason);
     }
@@ -284,18 +285,51 @@ impl Trail {
         self.tell_at(stage, self.auditing.clock.unix());
     }
 
+    /// Tells nobody before `release` or the next stage: an answer that is there at once costs one write, not two.
+    fn hold(&self, stage: Stage, at: Duration) {
+        if self.verdict.tells(stage) {
+            let mut findings = self.findings.lock();
+            findings.held = Some(self.event(stage, at, &findings));
+        }
+    }
+
+    /// The request is about to wait: what is held is told.
+    pub fn release(&self) {
+        let held = self.findings.lock().held.take();
+        if let Some(event) = held {
+            self.send(&[event]);
+        }
+    }
+
     fn tell_at(&self, stage: Stage, at: Duration) {
         if !self.verdict.tells(stage) {
             return;
         }
-        let event = {
-            let findings = self.findings.lock();
-            line(self.verdict.level.name(), stage.name(), at, &self.request, &findings)
+        let (held, event) = {
+            let mut findings = self.findings.lock();
+            (findings.held.take(), self.event(stage, at, &findings))
         };
-        self.auditing.counts.events.fetch_add(1, Ordering::Relaxed);
-        for sink in &self.auditing.sinks {
-            sink.take(&event);
+        match held {
+            Some(earlier) => self.send(&[earlier, event]),
+            None => self.send(&[event]),
         }
+    }
+
+    fn event(&self, stage: Stage, at: Duration, findings: &Findings) -> Bytes {
+        line(self.verdict.level.name(), stage.name(), at, &self.request, findings)
+    }
+
+    fn send(&self, events: &[Bytes]) {
+        self.auditing.counts.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+        for sink in &self.auditing.sinks {
+            sink.take(events);
+        }
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -319,16 +353,14 @@ impl Drop for Ending {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     #[derive(Default)]
     struct Kept(Mutex<Vec<Value>>);
 
     impl Sink for Kept {
-        fn take(&self, event: &Bytes) {
-            self.0.lock().push(serde_json::from_slice(event).unwrap());
+        fn take(&self, events: &[Bytes]) {
+            self.0.lock().extend(events.iter().map(|event| serde_json::from_slice::<Value>(event).unwrap()));
         }
         fn lost(&self) -> u64 {
             0
@@ -389,6 +421,33 @@ mod tests {
                 response.then(|| r#"{"b":2}"#.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn that_a_request_came_is_told_before_it_waits_and_with_its_answer_at_the_latest() {
+        let (kept, waiting) = trail("Metadata");
+        assert!(kept.0.lock().is_empty());
+        waiting.release();
+        assert_eq!(kept.0.lock()[0]["stage"], "RequestReceived");
+        waiting.tell(Stage::ResponseComplete);
+        assert_eq!(kept.0.lock().len(), 2);
+        let (kept, lost) = trail("Metadata");
+        drop(lost);
+        assert_eq!(kept.0.lock()[0]["stage"], "RequestReceived");
+    }
+
+    #[test]
+    fn a_request_has_a_random_uuid() {
+        let id = new_id();
+        assert_eq!(id.len(), 36);
+        assert!(id.char_indices().all(|(at, one)| if matches!(at, 8 | 13 | 18 | 23) {
+            one == '-'
+        } else {
+            one.is_ascii_hexdigit()
+        }));
+        assert_eq!(id.as_bytes()[14], b'4');
+        assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert_ne!(id, new_id());
     }
 
     #[test]

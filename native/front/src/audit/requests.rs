@@ -44,7 +44,7 @@ impl Server {
             None if user.in_group(SYSTEM_MASTERS) => trail.decided("allow", ""),
             None => {
                 let policy = self.authorizer.policy().current();
-                trail.decided("allow", &policy.explain(user, &exchange.attributes()).1);
+                trail.decided("allow", policy.explain(user, &exchange.attributes()).1);
             }
         }
     }

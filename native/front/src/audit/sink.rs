@@ -19,7 +19,7 @@ use super::event::date_and_time;
 
 /// Takes events, each a line of its own.
 pub trait Sink: Send + Sync {
-    fn take(&self, event: &Bytes);
+    fn take(&self, events: &[Bytes]);
     /// Events that were lost.
     fn lost(&self) -> u64;
     /// The name that metrics know it by.
@@ -37,6 +37,10 @@ pub struct Rotation {
 
 /// Bytes of a file where nobody says how many, as in upstream's library for that.
 const DEFAULT_MEGABYTES: u64 = 100;
+
+/// Events that a thread takes from its queue at once, and bytes that are written at once.
+const MOST_TOGETHER: usize = 256;
+const LARGEST_WRITE: usize = 1 << 20;
 
 /// A file, or standard output for the path `-`. What is full is set aside under a name with the time.
 pub struct LogFile {
@@ -66,13 +70,27 @@ impl LogFile {
         self.path == Path::new("-")
     }
 
+    /// Of the file, in bytes.
+    fn limit(&self) -> usize {
+        let megabytes =
+            if self.rotation.megabytes == 0 { DEFAULT_MEGABYTES } else { self.rotation.megabytes };
+        (megabytes << 20) as usize
+    }
+
+    fn write_or_lose(&self, lines: &[u8], events: u64) {
+        if let Err(error) = self.write(lines)
+            && self.lost.fetch_add(events, Ordering::Relaxed) == 0
+        {
+            eprintln!("kubecore: cannot write to the audit log {}: {error}", self.path.display());
+        }
+    }
+
     fn write(&self, line: &[u8]) -> io::Result<()> {
         if self.is_output() {
             return io::stdout().write_all(line);
         }
         let mut open = self.open.lock();
-        let limit =
-            if self.rotation.megabytes == 0 { DEFAULT_MEGABYTES } else { self.rotation.megabytes } << 20;
+        let limit = self.limit() as u64;
         if open.as_ref().is_some_and(|(_, size)| *size > 0 && size + line.len() as u64 > limit) {
             *open = None;
             self.set_aside()?;
@@ -184,13 +202,19 @@ fn compress(path: &Path) -> io::Result<()> {
 }
 
 impl Sink for LogFile {
-    fn take(&self, event: &Bytes) {
-        let written = if self.legacy { self.write(&as_text(event)) } else { self.write(event) };
-        if let Err(error) = written
-            && self.lost.fetch_add(1, Ordering::Relaxed) == 0
-        {
-            eprintln!("kubecore: cannot write to the audit log {}: {error}", self.path.display());
+    /// As many at once as the file has room for.
+    fn take(&self, events: &[Bytes]) {
+        let (mut lines, mut together, room) = (Vec::new(), 0, self.limit());
+        for event in events {
+            let text = if self.legacy { Bytes::from(as_text(event)) } else { event.clone() };
+            if !lines.is_empty() && lines.len() + text.len() > room.min(LARGEST_WRITE) {
+                self.write_or_lose(&lines, together);
+                (lines, together) = (Vec::new(), 0);
+            }
+            lines.extend_from_slice(&text);
+            together += 1;
         }
+        self.write_or_lose(&lines, together);
     }
 
     fn lost(&self) -> u64 {
@@ -214,8 +238,14 @@ impl Buffered {
     pub fn new(sink: impl Sink + 'static, room: usize) -> io::Result<Self> {
         let (queue, events): (Sender<Bytes>, Receiver<Bytes>) = crossbeam_channel::bounded(room.max(1));
         let name = sink.name();
-        let work =
-            move || events.iter().filter(|event| !event.is_empty()).for_each(|event| sink.take(&event));
+        // What has come meanwhile goes on together.
+        let work = move || {
+            while let Ok(first) = events.recv() {
+                let together: Vec<Bytes> =
+                    std::iter::once(first).chain(events.try_iter().take(MOST_TOGETHER - 1)).collect();
+                sink.take(&together);
+            }
+        };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(work)?;
         Ok(Self { queue, name, lost: AtomicU64::new(0), thread: Mutex::new(Some(thread)) })
     }
@@ -233,10 +263,13 @@ impl Drop for Buffered {
 }
 
 impl Sink for Buffered {
-    fn take(&self, event: &Bytes) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(event.clone())
-        {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    fn take(&self, events: &[Bytes]) {
+        for event in events {
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+                self.queue.try_send(event.clone())
+            {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -277,11 +310,13 @@ impl Outbox {
 }
 
 impl Sink for Outbox {
-    fn take(&self, event: &Bytes) {
-        if self.queue.0.try_send(event.clone()).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        } else if self.asleep.swap(false, Ordering::SeqCst) {
-            (self.wake)();
+    fn take(&self, events: &[Bytes]) {
+        for event in events {
+            if self.queue.0.try_send(event.clone()).is_err() {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            } else if self.asleep.swap(false, Ordering::SeqCst) {
+                (self.wake)();
+            }
         }
     }
 
@@ -319,7 +354,7 @@ mod tests {
         let log = LogFile::open(&folder.join("audit.log"), rotation, false, clock.clone()).unwrap();
         let event = Bytes::from(vec![b'x'; 700 << 10]);
         for _ in 0..3 {
-            log.take(&event);
+            log.take(std::slice::from_ref(&event));
             clock.advance(Duration::from_secs(1));
         }
         let mut names: Vec<String> = fs::read_dir(&folder)
@@ -352,7 +387,7 @@ mod tests {
         let log = LogFile::open(&path, Rotation::default(), false, Clock::system()).unwrap();
         let buffered = Buffered::new(log, 10).unwrap();
         for number in 0..3 {
-            buffered.take(&Bytes::from(format!("{number}\n")));
+            buffered.take(&[Bytes::from(format!("{number}\n"))]);
         }
         drop(buffered);
         assert_eq!(lines(&path), ["0", "1", "2"]);
@@ -368,15 +403,15 @@ mod tests {
         };
         let outbox = Outbox::new(2, Box::new(wake));
         for text in ["a", "b", "c"] {
-            outbox.take(&Bytes::from(text));
+            outbox.take(&[Bytes::from(text)]);
         }
         assert_eq!((woken.load(Ordering::SeqCst), outbox.lost()), (1, 1));
         assert_eq!(outbox.collect(10), ["a", "b"]);
-        outbox.take(&Bytes::from("d"));
+        outbox.take(&[Bytes::from("d")]);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         assert_eq!(outbox.collect(10), ["d"]);
         assert!(outbox.collect(10).is_empty());
-        outbox.take(&Bytes::from("e"));
+        outbox.take(&[Bytes::from("e")]);
         assert_eq!(woken.load(Ordering::SeqCst), 2);
     }
 }

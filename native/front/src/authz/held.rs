@@ -12,7 +12,7 @@ use crate::request_info::RequestInfo;
 pub struct HeldRight {
     authorizer: Arc<Authorizer>,
     user: Arc<UserInfo>,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
     selectors: Selectors,
     /// The policy under which it was seen last.
     seen: Arc<Policy>,
@@ -23,7 +23,7 @@ impl HeldRight {
     pub fn new(
         authorizer: Arc<Authorizer>,
         user: Arc<UserInfo>,
-        info: RequestInfo,
+        info: Arc<RequestInfo>,
         selectors: Selectors,
     ) -> Self {
         let seen = Arc::clone(&authorizer.policy().current());
@@ -67,7 +67,7 @@ mod tests {
         let authorizer = Arc::new(Authorizer::new(policy.clone(), Clock::system()));
         let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", "watch=1").unwrap();
         let jane = Arc::new(UserInfo::new("jane", &[]));
-        let mut right = HeldRight::new(authorizer, jane, info, Selectors::default());
+        let mut right = HeldRight::new(authorizer, jane, info.into(), Selectors::default());
         assert!(!right.has_lapsed());
         policy.apply(put(PolicyKind::ClusterRole, "other", Some(role)));
         assert!(!right.has_lapsed());

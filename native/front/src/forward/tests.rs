@@ -17,7 +17,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         method: Method::GET,
         headers,
         query: String::new(),
-        info: RequestInfo::parse(&Method::GET, path, "").unwrap(),
+        info: RequestInfo::parse(&Method::GET, path, "").unwrap().into(),
         connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
         started: Instant::now(),
         audit: None,
