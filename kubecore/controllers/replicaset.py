@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from kubecore.api import errors, meta
@@ -15,6 +16,7 @@ from kubecore.controllers import conditions, pod_ranking, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
 from kubecore.controllers.ownership import Ownership
+from kubecore.controllers.pod_census import Census, State, Tally
 from kubecore.controllers.pod_control import PodControl, slow_start_of_many
 from kubecore.controllers.status_writing import write_status
 
@@ -58,6 +60,8 @@ class ReplicaSetController(Controller):
         self._pods = self.informer("pods")
         self._sets.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
         self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
+        # before our own handlers: what these ask for looks at it
+        self._census = Census(self._pods, self.kind)
         self._sets.add_handler(self.enqueue, self._set_updated, self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
 
@@ -163,31 +167,58 @@ class ReplicaSetController(Controller):
             return None
         may_manage = self._expectations.satisfied(key)
         selector = self.selector(replica_set)
-        namespace = meta.namespace(replica_set)
-        candidates = [
-            *self._pods.by_index(OWNER_INDEX, meta.uid(replica_set)),
-            *(pod for pod in self._pods.by_index(OWNER_INDEX, f"orphan/{namespace}") if pods.is_active(pod)),
-        ]
-        ownership = Ownership(self.client, self.resource, "pods", replica_set, selector)
-        mine = await ownership.claim(candidates)
-        active = [pod for pod in mine if pods.is_active(pod)]
-        self._rest(key, replica_set, len(active))
+        tally, mine = self._counted(replica_set, selector), None
+        if tally is None or (may_manage and tally.active > replica_set["spec"].get("replicas", 1)):
+            mine = await self._claimed(replica_set, selector)
+            tally = _tally(replica_set, mine)
+        self._rest(key, replica_set, tally.active)
         failure: BaseException | None = None
         if may_manage and not meta.is_deleting(replica_set):
-            failure = await self._manage(key, replica_set, active)
-        leaving = [pod for pod in mine if meta.is_deleting(pod)] if len(active) < len(mine) else []
-        terminating = sum(1 for pod in leaving if not pods.is_finished(pod))
-        status = self._status(replica_set, active, terminating, failure)
+            failure = await self._manage(key, replica_set, tally.active, mine or [])
+        now = self.clock.now()
+        active = [pod for pod in mine or () if pods.is_active(pod)]
+        status = self._status(replica_set, tally, active, failure, now)
         await write_status(self.client, self.resource, replica_set, lambda _: status)
         if failure is not None:
             raise failure
-        return pods.next_available_in(replica_set, active, self.clock.now())
+        return pods.next_available_in(replica_set, active, now)
 
-    async def _manage(self, key: str, replica_set: Object, active: list[Object]) -> BaseException | None:
-        missing = (replica_set["spec"].get("replicas", 1)) - len(active)
+    def _counted(self, replica_set: Object, selector: Selector) -> Tally | None:
+        """What it has, by the books; None where its pods have to be looked at one by one: some may be adopted or are to
+        be let go, or have to be ready for some time first."""
+        orphans = self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(replica_set)}")
+        if any(pods.is_active(pod) and selector.matches(meta.labels(pod)) for pod in orphans):
+            return None
+        if replica_set["spec"].get("minReadySeconds"):
+            return None
+        wanted = _template_labels(replica_set).items()
+        active = ready = labelled = leaving = 0
+        for labels, state, count in self._census.of(meta.uid(replica_set)):
+            if not selector.matches(labels):
+                return None
+            if state is State.LEAVING:
+                leaving += count
+            elif state is not State.OVER:
+                active += count
+                ready += count if state is State.READY else 0
+                labelled += count if wanted <= labels.items() else 0
+        return Tally(active, ready, labelled, leaving)
+
+    async def _claimed(self, replica_set: Object, selector: Selector) -> list[Object]:
+        orphans = self._pods.by_index(OWNER_INDEX, f"orphan/{meta.namespace(replica_set)}")
+        candidates = [
+            *self._pods.by_index(OWNER_INDEX, meta.uid(replica_set)),
+            *(pod for pod in orphans if pods.is_active(pod)),
+        ]
+        return await Ownership(self.client, self.resource, "pods", replica_set, selector).claim(candidates)
+
+    async def _manage(self, key: str, replica_set: Object, number: int, mine: list[Object]) -> BaseException | None:
+        """`number` of its pods are active. Where those are too many, `mine` are its pods."""
+        missing = (replica_set["spec"].get("replicas", 1)) - number
         if missing > 0:
             return await self._create(key, replica_set, min(missing, _BURST))
         if missing < 0:
+            active = [pod for pod in mine if pods.is_active(pod)]
             return await self._delete(key, replica_set, active, min(-missing, _BURST))
         return None
 
@@ -230,28 +261,26 @@ class ReplicaSetController(Controller):
 
     # ------------------------------------------------------------------ status
     def _status(
-        self, replica_set: Object, active: list[Object], terminating: int, failure: BaseException | None
+        self, replica_set: Object, tally: Tally, active: list[Object], failure: BaseException | None, now: datetime
     ) -> dict[str, Any]:
-        now = self.clock.now()
+        """`active` are the pods of a set that wants them to be ready for some time first."""
         spec, old = replica_set["spec"], replica_set.get("status") or {}
-        template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
         min_ready = spec.get("minReadySeconds") or 0
-        ready = [pod for pod in active if pods.is_ready(pod)]
         counts = {
-            "replicas": len(active),
-            "fullyLabeledReplicas": _labelled(active, template_labels),
-            "readyReplicas": len(ready),
-            "availableReplicas": sum(1 for pod in ready if pods.available_in(pod, min_ready, now) == 0)
+            "replicas": tally.active,
+            "fullyLabeledReplicas": tally.labelled,
+            "readyReplicas": tally.ready,
+            "availableReplicas": sum(1 for pod in active if pods.available_in(pod, min_ready, now) == 0)
             if min_ready > 0
-            else len(ready),
+            else tally.ready,
         }
         status: dict[str, Any] = {name: count for name, count in counts.items() if count or name == "replicas"}
         if self.tells_terminating:
-            status["terminatingReplicas"] = terminating
+            status["terminatingReplicas"] = tally.leaving
         status["observedGeneration"] = meta.generation(replica_set)
         found = [c for c in old.get("conditions") or () if c["type"] != "ReplicaFailure"]
         if failure is not None:
-            reason = "FailedCreate" if len(active) < spec.get("replicas", 1) else "FailedDelete"
+            reason = "FailedCreate" if tally.active < spec.get("replicas", 1) else "FailedDelete"
             known = conditions.find(replica_set, "ReplicaFailure")
             message = failure.message if isinstance(failure, StatusError) else str(failure)
             found.append(known or conditions.make("ReplicaFailure", "True", meta.format_time(now), reason, message))
@@ -260,13 +289,18 @@ class ReplicaSetController(Controller):
         return status
 
 
-def _labelled(active: list[Object], wanted: dict[str, str]) -> int:
-    """How many pods have all labels of the template."""
-    count, seen, labelled = 0, None, False
-    for pod in active:
-        labels = meta.labels(pod)
-        if labels != seen:
-            # most have the very same
-            seen, labelled = labels, wanted.items() <= labels.items()
-        count += labelled
-    return count
+def _template_labels(replica_set: Object) -> dict[str, str]:
+    found: dict[str, str] = ((replica_set["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
+    return found
+
+
+def _tally(replica_set: Object, mine: list[Object]) -> Tally:
+    """What the books say otherwise."""
+    wanted = _template_labels(replica_set).items()
+    active = [pod for pod in mine if pods.is_active(pod)]
+    return Tally(
+        active=len(active),
+        ready=sum(map(pods.is_ready, active)),
+        labelled=sum(wanted <= meta.labels(pod).items() for pod in active),
+        leaving=sum(1 for pod in mine if meta.is_deleting(pod) and not pods.is_finished(pod)),
+    )
