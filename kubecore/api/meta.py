@@ -5,7 +5,6 @@ Objects are plain dicts. What comes out of a cache is shared: copy it (`deepcopy
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from kubecore import _native
@@ -155,12 +154,22 @@ _SECONDS_LENGTH = len("2006-01-02T15:04:05")
 _MICROSECONDS_LENGTH = len("2006-01-02T15:04:05.000000")
 
 
-@lru_cache(maxsize=64)
+# A second and its text: thousands of times that are told are of the same one. To look a time up by its hash would take
+# as long as to write it.
+_told: tuple[datetime, str] = (datetime.fromtimestamp(0, UTC), "1970-01-01T00:00:00Z")
+
+
 def format_time(when: datetime) -> str:
-    """metav1.Time: RFC 3339 in UTC, whole seconds. Who writes a status tells of one moment several times."""
+    """metav1.Time: RFC 3339 in UTC, whole seconds."""
+    global _told
     if when.tzinfo is not UTC:
         when = when.astimezone(UTC)
-    return when.isoformat(timespec="seconds")[:_SECONDS_LENGTH] + "Z"
+    second, text = _told
+    since = when - second
+    if since.seconds or since.days:
+        text = when.isoformat(timespec="seconds")[:_SECONDS_LENGTH] + "Z"
+        _told = (when.replace(microsecond=0), text)
+    return text
 
 
 def format_micro_time(when: datetime) -> str:
