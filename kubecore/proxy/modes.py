@@ -25,8 +25,8 @@ METRICS_PORT, HEALTH_PORT = 10249, 10256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes are gathered before they are
-    applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
+    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes that follow another are
+    gathered to be applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
 
     For the kernel's tables: `table` is the name of ours, one for each cluster of a host. `pod_ranges` are what is not
     outside, `service_ranges` those of cluster IPs, `routed_ranges` those of other virtual addresses that only this host

@@ -115,10 +115,13 @@ class ServiceProxy:
             await self._apply_changes(plane)
             self._sweep(plane)
             self.ready.set()
+            rested = 0.0
             while True:
                 await self._changed.wait()
-                await self._clock.sleep(self._config.batch_seconds)
+                # the first change after a rest is applied at once, with what has come beside it; others wait
+                await self._clock.sleep(max(0.0, rested - self._clock.monotonic()))
                 await self._apply_changes(plane)
+                rested = self._clock.monotonic() + self._config.batch_seconds
         finally:
             self.ready.clear()
             for key in list(self._retries):

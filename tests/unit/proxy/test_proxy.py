@@ -137,13 +137,22 @@ class TestFollowing:
         await cluster.clock.advance(60)
         assert cluster.served() == {AT: ["10.0.0.2:80"]}
 
-    async def test_changes_that_come_together_are_applied_together(self, cluster: Running) -> None:
+    async def test_a_change_after_a_rest_is_applied_at_once(self, cluster: Running) -> None:
         await cluster.start(batch_seconds=5)
         await cluster.add(web())
-        assert cluster.served() == {}
-        await cluster.add(endpoint_slice(endpoint("10.0.0.1")))
+        assert cluster.served() == {AT: []}
         await cluster.clock.advance(5)
+        await cluster.add(endpoint_slice(endpoint("10.0.0.1")))
         assert cluster.served() == {AT: ["10.0.0.1:80"]}
+
+    async def test_those_that_follow_it_soon_are_gathered_and_applied_together(self, cluster: Running) -> None:
+        await cluster.start(batch_seconds=5)
+        await cluster.add(web())
+        await cluster.add(endpoint_slice(endpoint("10.0.0.1")))
+        await cluster.add(web(2, "other"))
+        assert cluster.served() == {AT: []}
+        await cluster.clock.advance(5)
+        assert cluster.served() == {AT: ["10.0.0.1:80"], f"{vip(2)}:8080": []}
 
     async def test_its_end_frees_every_port(self, cluster: Running) -> None:
         await cluster.start()
