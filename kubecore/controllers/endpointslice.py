@@ -5,18 +5,19 @@ from __future__ import annotations
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
-from kubecore.controllers import pods
+from kubecore.controllers import pods, zone_hints
 from kubecore.controllers import service_endpoints as rules
 from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.service_watch import ServiceController
-from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey, Plan, plan
+from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey, Plan, endpoint_key, plan
 from kubecore.controllers.slice_writes import SLICES, SliceWrites
+from kubecore.controllers.zone_topology import ZONE_LABEL, HintedServices, NodeCpus
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
+_FAMILIES = ("IPv4", "IPv6")
 _SERVICE_INDEX = "endpointslice-controller/service"
-_ZONE = "topology.kubernetes.io/zone"
 
 
 class EndpointSliceController(ServiceController):
@@ -30,6 +31,21 @@ class EndpointSliceController(ServiceController):
         self._slices.add_index(_SERVICE_INDEX, _service_of)
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
         self._writes = SliceWrites(context.client, context.clock)
+        self._cpus = NodeCpus()
+        self._hinted = HintedServices()
+        self._nodes.add_handler(self._node_seen, lambda _, new: self._node_seen(new), self._node_gone)
+
+    def _node_seen(self, node: Object) -> None:
+        if self._cpus.see(node):
+            self._enqueue_overloaded()
+
+    def _node_gone(self, node: Object) -> None:
+        if self._cpus.lose(node):
+            self._enqueue_overloaded()
+
+    def _enqueue_overloaded(self) -> None:
+        for key in self._hinted.overloaded(self._cpus.ratios()):
+            self.queue.add(key)
 
     def _slice_updated(self, _: Object, new: Object) -> None:
         """Somebody may have changed what we keep; our own writes find nothing to do."""
@@ -45,17 +61,47 @@ class EndpointSliceController(ServiceController):
         service = self.services.get(key)
         if service is None:
             self._writes.forget(key)
+            self._hinted.forget(key)
             return None
         if meta.is_deleting(service) or not rules.has_selector(service):
             return None
         existing = self._slices.by_index(_SERVICE_INDEX, key)
         self._writes.confirm(key, existing)
         labels = slice_labels(service)
-        await self._write(key, service, labels, plan(self._groups(service), existing, labels))
+        changes = plan(self._groups(service, existing), existing, labels)
+        self._plan_hints(key, service, existing, changes)
+        await self._write(key, service, labels, changes)
         return None
 
-    def _groups(self, service: Object) -> list[Group]:
+    def _plan_hints(self, key: str, service: Object, existing: list[Object], changes: Plan) -> None:
+        """As the annotation asks; tells of it. Hints of trafficDistribution are planned with the endpoints."""
+        for family in _FAMILIES:
+            if family not in rules.families(service):
+                self._hinted.disable(key, family)
+            elif not zone_hints.is_wanted(service):
+                if self._hinted.disable(key, family):
+                    self._tell_of_hints(service, "Warning", zone_hints.DISABLED, family)
+            else:
+                self._give_hints(key, service, existing, changes, family)
+
+    def _give_hints(self, key: str, service: Object, existing: list[Object], changes: Plan, family: str) -> None:
+        try:
+            given = zone_hints.give(changes, existing, family, self._cpus.ratios())
+        except zone_hints.Unsuitable as why:
+            self._hinted.disable(key, family)
+            zone_hints.take(changes, existing, family)
+            self._tell_of_hints(service, "Warning", str(why), family)
+        else:
+            if self._hinted.enable(key, family, given):
+                self._tell_of_hints(service, "Normal", zone_hints.ENABLED, family)
+
+    def _tell_of_hints(self, service: Object, kind: str, what: str, family: str) -> None:
+        reason = "TopologyAwareHintsEnabled" if kind == "Normal" else "TopologyAwareHintsDisabled"
+        self._recorder.event(service, kind, reason, f"{what}, addressType: {family}")
+
+    def _groups(self, service: Object, existing: list[Object]) -> list[Group]:
         groups: dict[GroupKey, Group] = {}
+        hinted = zone_hints.known_hints(existing) if zone_hints.is_wanted(service) else None
         families = rules.families(service)
         for pod in self.chosen_pods(service):
             if not rules.may_serve(pod, terminating=True):
@@ -65,7 +111,9 @@ class EndpointSliceController(ServiceController):
                 addresses = rules.pod_addresses(pod, family)
                 if addresses:
                     group = Group(family, ports)
-                    groups.setdefault(group.key, group).endpoints.append(self._endpoint(service, pod, addresses))
+                    groups.setdefault(group.key, group).endpoints.append(
+                        self._endpoint(service, pod, addresses, hinted)
+                    )
         for family in families:
             if not any(group.address_type == family for group in groups.values()):
                 # one empty slice says that somebody looked
@@ -73,7 +121,9 @@ class EndpointSliceController(ServiceController):
                 groups[empty.key] = empty
         return list(groups.values())
 
-    def _endpoint(self, service: Object, pod: Object, addresses: list[str]) -> Endpoint:
+    def _endpoint(
+        self, service: Object, pod: Object, addresses: list[str], hinted: zone_hints.Hinted | None
+    ) -> Endpoint:
         serving = pods.is_ready(pod)
         terminating = meta.is_deleting(pod)
         endpoint: Endpoint = {
@@ -92,10 +142,10 @@ class EndpointSliceController(ServiceController):
         if node_name:
             endpoint["nodeName"] = node_name
             node = self._nodes.get(node_name)
-            zone = meta.labels(node).get(_ZONE) if node is not None else None
+            zone = meta.labels(node).get(ZONE_LABEL) if node is not None else None
             if zone:
                 endpoint["zone"] = zone
-            hints = _hints(service, node_name, zone)
+            hints = _hints(service, node_name, zone) if hinted is None else hinted.get(endpoint_key(endpoint))
             if hints and endpoint["conditions"]["ready"]:
                 endpoint["hints"] = hints
         return endpoint

@@ -5,7 +5,8 @@ import pytest
 from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.controllers.endpoints import EndpointsController
-from kubecore.controllers.endpointslice import SLICES, EndpointSliceController
+from kubecore.controllers.endpointslice import EndpointSliceController
+from kubecore.controllers.slice_writes import SLICES
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, events, names
 
