@@ -1,6 +1,7 @@
 """How soon a Service is live in mode userspace, beside 10,000 others: from the API server's answer until a client is
-served through the cluster IP. A new Service whose endpoints are there; one that is there and gets other endpoints. No
-peer: the figures have targets of their own.
+served through the cluster IP. A new Service whose endpoints are there; one that is there and gets other endpoints. And,
+while clients connect without a pause: when the last of them came to an endpoint that is gone, and how many were not
+served while endpoints changed as fast as the API server takes it. No peer: the figures have targets of their own.
 
 The client asks again as soon as it is refused, so the figure has the time of a connection in it. Needs root, and a
 kernel that leads all Services to one listener (or a limit of 30,000 open files); runs in a network namespace of its
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -34,17 +36,28 @@ from tests.support.net_world import Namespace
 HOST = "192.0.2.1"
 SERVICES = 10_000
 CLIENTS, EVENTS, LONGEST_SECONDS = 8, 200, 60
+ASKING, CHANGING, CHANGING_SECONDS, QUIET_SECONDS = 4, 4, 10.0, 0.1
 LIVE = Target("p99 <= 10 ms", 10.0, "at most")
+GONE = Target("p99 <= 50 ms", 50.0, "at most")
+NONE_LOST = Target("none lost", 0.0, "at most")
 SERVICE_PATH = "/api/v1/namespaces/default/services"
 SLICE_PATH = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 Object = dict[str, Any]
 
 
+@dataclass
+class Answering:
+    """A server that says its word to whoever connects, and when the last one came."""
+
+    port: int
+    last: float = 0.0
+
+
 @contextmanager
-def answering(word: bytes) -> Iterator[int]:
-    """A server that says `word` to whoever connects; its port."""
+def answering(word: bytes) -> Iterator[Answering]:
     with socket.create_server((HOST, 0), backlog=128) as listener:
+        made = Answering(listener.getsockname()[1])
 
         def serve() -> None:
             while True:
@@ -52,11 +65,12 @@ def answering(word: bytes) -> Iterator[int]:
                     client, _ = listener.accept()
                 except OSError:
                     return
+                made.last = time.monotonic()
                 client.sendall(word)
                 client.close()
 
         threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
+        yield made
         listener.shutdown(socket.SHUT_RDWR)
 
 
@@ -64,9 +78,10 @@ def service(number: int) -> Object:
     return {"metadata": {"name": f"live-{number}"}, "spec": {"ports": [{"name": "http", "port": 8000}]}}
 
 
-def endpoints(number: int, port: int) -> Object:
+def endpoints(number: int, port: int, *, slice_: str = "") -> Object:
+    """Of a Service; in a slice of its own name, or of another."""
     return {
-        "metadata": {"name": f"live-{number}", "labels": {"kubernetes.io/service-name": f"live-{number}"}},
+        "metadata": {"name": f"live-{number}{slice_}", "labels": {"kubernetes.io/service-name": f"live-{number}"}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": port}],
         "endpoints": [{"addresses": [HOST], "conditions": {"ready": True}}],
@@ -79,8 +94,9 @@ class Asking:
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection("127.0.0.1", server.port)
 
-    def __call__(self, method: str, path: str, body: Object) -> Object:
-        self._connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+    def __call__(self, method: str, path: str, body: Object | None = None) -> Object:
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
         answer = self._connection.getresponse()
         told = json.loads(answer.read())
         if answer.status >= 300:
@@ -114,15 +130,85 @@ def fill(server: Server, port: int) -> None:
         list(pool.map(make, range(SERVICES)))
 
 
-def told(name: str, taken: list[float]) -> None:
+@contextmanager
+def load(address: tuple[str, int]) -> Iterator[list[bool]]:
+    """Clients that connect without a pause; whether each was served."""
+    served: list[bool] = []
+    ended = threading.Event()
+
+    def connect() -> None:
+        while not ended.is_set():
+            try:
+                with socket.create_connection(address, timeout=5) as client:
+                    served.append(bool(client.recv(16)))
+            except OSError:
+                served.append(False)
+
+    threads = [threading.Thread(target=connect) for _ in range(ASKING)]
+    for one in threads:
+        one.start()
+    try:
+        yield served
+    finally:
+        ended.set()
+        for one in threads:
+            one.join()
+
+
+def told(name: str, taken: list[float], target: Target = LIVE) -> None:
     taken.sort()
     p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
     row(
         f"svc-live: {name}, beside {SERVICES:,}",
         f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
-        target=LIVE.text,
-        verdict=LIVE.verdict(p99),
+        target=target.text,
+        verdict=target.verdict(p99),
     )
+
+
+def under_load(server: Server, one: Answering, other: Answering) -> None:
+    """A Service that always has the one endpoint, and the other now and then."""
+    ask, number, late = Asking(server), SERVICES + EVENTS, []
+    ask("POST", SLICE_PATH, endpoints(number, one.port))
+    ask("POST", SLICE_PATH, endpoints(number, other.port, slice_="-other"))
+    made = ask("POST", SERVICE_PATH, service(number))
+    address = (made["spec"]["clusterIP"], 8000)
+    until_answered(address, b"other")
+    with load(address):
+        for _ in range(EVENTS):
+            ask("DELETE", f"{SLICE_PATH}/live-{number}-other")
+            gone = time.monotonic()
+            while time.monotonic() < max(gone, other.last) + QUIET_SECONDS:
+                time.sleep(QUIET_SECONDS / 4)
+            late.append(max(other.last - gone, 0.0) * 1000)
+            ask("POST", SLICE_PATH, endpoints(number, other.port, slice_="-other"))
+            until_answered(address, b"other")
+    told("the last to a gone endpoint, under load", late, GONE)
+    with load(address) as served:
+        changes = change_endpoints(server, number, other.port)
+    lost = served.count(False)
+    row(
+        f"svc-live: endpoints changed under load, beside {SERVICES:,}",
+        f"{changes / CHANGING_SECONDS:,.0f} changes/s, {lost} of {len(served):,} connections lost",
+        target=NONE_LOST.text,
+        verdict=NONE_LOST.verdict(lost),
+    )
+
+
+def change_endpoints(server: Server, number: int, port: int) -> int:
+    """Endpoints of the Service come and go in slices of their own; how many times."""
+    ends = time.monotonic() + CHANGING_SECONDS
+
+    def change(worker: int) -> int:
+        ask, changes, name = Asking(server), 0, f"-{worker}"
+        while time.monotonic() < ends:
+            ask("POST", SLICE_PATH, endpoints(number, port, slice_=name))
+            ask("DELETE", f"{SLICE_PATH}/live-{number}{name}")
+            changes += 2
+        return changes
+
+    with ThreadPoolExecutor(CHANGING) as pool:
+        return sum(pool.map(change, range(CHANGING)))
 
 
 def measure(server: Server, one: int, other: int) -> None:
@@ -151,10 +237,11 @@ def main() -> None:
             answering(b"other") as other,
             kubecore("up", "--nodes", "1", "--pod-network", "netns", cpu=None) as server,
         ):
-            fill(server, one)
+            fill(server, one.port)
             last = json.loads(server.call("GET", f"{SERVICE_PATH}/live-{SERVICES - 1}"))
             until_answered((last["spec"]["clusterIP"], 8000), b"one")
-            measure(server, one, other)
+            measure(server, one.port, other.port)
+            under_load(server, one, other)
     namespace.close()
 
 
