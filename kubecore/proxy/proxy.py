@@ -228,8 +228,7 @@ class ServiceProxy:
         told: set[str] = set()
         if service is not None:
             shown, slices = self._with_known_scheduler(service, told), self._slices.by_index(_SERVICE_INDEX, key)
-            servers = virtual_servers(shown, slices, self._node)
-            self._tell_of_limits(service, servers, told)
+            servers = self._forwarded(shown, virtual_servers(shown, slices, self._node), told)
             self._new_checks[key] = health_check(shown, slices, self._node)
             if has_cluster_ip(service) and PROXY_NAME_LABEL in meta.labels(service):
                 addresses = cluster_ips(service)
@@ -243,23 +242,28 @@ class ServiceProxy:
         self._remember(key, told)
         self._retry(key, problems)
 
-    def _tell_of_limits(self, service: Object, servers: list[VirtualServer], told: set[str]) -> None:
-        """Of what the Service asks for and the mode has not."""
-        if self.mode != "userspace" and any(server.proxy_protocol for server in servers):
-            message = f"annotation {PROXY_PROTOCOL_ANNOTATION} has no effect in mode {self.mode}"
-            self._tell(service, "UnsupportedProxyProtocol", message, told)
+    def _forwarded(self, service: Object, servers: list[VirtualServer], told: set[str]) -> list[VirtualServer]:
+        """The servers, which the forwarder is to carry if the Service asks for what the mode has not; tells of it."""
         version = meta.annotations(service).get(PROXY_PROTOCOL_ANNOTATION, "")
         if servers and version and version not in PROXY_PROTOCOLS:
             message = f"annotation {PROXY_PROTOCOL_ANNOTATION} names unknown version {version!r} "
             message += f"(known: {', '.join(PROXY_PROTOCOLS)}); endpoints are not told their clients"
             self._tell(service, "UnknownProxyProtocol", message, told)
+        asked = []
+        if self.mode != "userspace" and any(one.proxy_protocol for one in servers):
+            asked.append(f"{PROXY_PROTOCOL_ANNOTATION}: {version}")
+        name = meta.annotations(service).get(SCHEDULER_ANNOTATION, "")
+        if self.mode == "nftables" and name not in ("", "sh"):
+            asked.append(f"{SCHEDULER_ANNOTATION}: {name}")
+        if not (servers and asked):
+            return servers
+        message = f"mode {self.mode} has not what annotation {' and '.join(asked)} asks for: "
+        self._tell(service, "ServedInUserspace", message + "this Service is served in user space", told, kind="Normal")
+        return [replace(one, forwarded=True) for one in servers]
 
     def _with_known_scheduler(self, service: Object, told: set[str]) -> Object:
         name = scheduler_of(service, self._config.scheduler)
         if name in _native.schedulers():
-            if self.mode == "nftables" and name != "sh" and SCHEDULER_ANNOTATION in meta.annotations(service):
-                message = f"annotation {SCHEDULER_ANNOTATION} names scheduler {name!r}, which mode nftables has not: "
-                self._tell(service, "UnsupportedScheduler", message + "endpoints are picked at random", told)
             return service
         known = ", ".join(_native.schedulers())
         message = f"annotation {SCHEDULER_ANNOTATION} names unknown scheduler {name!r} (known: {known}); "
@@ -268,13 +272,17 @@ class ServiceProxy:
         del copy["metadata"]["annotations"][SCHEDULER_ANNOTATION]
         return dict(copy)
 
-    def _tell(self, service: Object, reason: str, message: str, told: set[str], *, slot: str = "") -> None:
+    def _tell(
+        self, service: Object, reason: str, message: str, told: set[str], *, slot: str = "", kind: str = "Warning"
+    ) -> None:
         """An event and a log line, once for as long as the trouble lasts. `slot` is what `told` is remembered by, if
         that is not the Service's key."""
         told.add(message)
         if message not in self._told.get(slot or meta.key(service), ()):
-            log.warning("service %s: %s", meta.key(service), message)
-            self._recorder.event(service, "Warning", reason, message)
+            log.log(
+                logging.WARNING if kind == "Warning" else logging.INFO, "service %s: %s", meta.key(service), message
+            )
+            self._recorder.event(service, kind, reason, message)
 
     def _remember(self, slot: str, told: set[str]) -> None:
         if told:

@@ -37,7 +37,8 @@ class VirtualServer:
     is false when there are none on other nodes either: connections are refused then, not dropped. `inside` are, for an
     external address of policy Local, the endpoints for pods and the node itself, which are not outside; None: the
     same. `source_ranges`, unless empty, are all that may connect. `masquerade`: endpoints are to answer to the node.
-    `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all.
+    `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all. `forwarded`: the
+    forwarder is to carry it in every mode.
     """
 
     protocol: str
@@ -51,6 +52,7 @@ class VirtualServer:
     inside: tuple[Endpoint, ...] | None = None
     source_ranges: tuple[str, ...] = ()
     proxy_protocol: int | None = None
+    forwarded: bool = False
 
     @property
     def key(self) -> ServerKey:

@@ -1,8 +1,8 @@
 """The mode ipvs: the kernel's own load balancer has the Services, one virtual service for each address and port.
 
-What IPVS cannot do is left to the tables of mode userspace: node ports at loopback addresses, whose packets never
-leave, and endpoints that listen on the host's loopback address alone (the API server's, mostly), which IPVS leads
-nobody to who comes over a link.
+What IPVS cannot do is left to the tables of mode userspace: Services that are to be forwarded, node ports at loopback
+addresses, whose packets never leave, and endpoints that listen on the host's loopback address alone (the API server's,
+mostly), which IPVS leads nobody to who comes over a link.
 """
 
 from __future__ import annotations
@@ -106,7 +106,11 @@ class IpvsTable:
         problems = granted.problems + self._held.hold(service, own | set(addresses))
         mine = [one for one in granted.servers if not self._is_left(one)]
         if self._userspace is not None:
-            left = [replace(one, proxy_protocol=None) for one in granted.servers if self._is_left(one)]
+            left = [
+                one if one.forwarded else replace(one, proxy_protocol=None)
+                for one in granted.servers
+                if self._is_left(one)
+            ]
             for server in left:
                 self._remove(server.key)
             problems += self._userspace.apply(service, left)[0]
@@ -135,7 +139,7 @@ class IpvsTable:
     def _is_left(self, server: VirtualServer) -> bool:
         if self._userspace is None:
             return False
-        if server.address in _LOOPBACK.values():
+        if server.forwarded or server.address in _LOOPBACK.values():
             return True
         return not self._pods_on_loopback and any(address.startswith("127.") for address, _ in server.endpoints)
 

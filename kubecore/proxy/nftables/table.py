@@ -1,6 +1,7 @@
 """The mode nftables: the kernel's own tables carry the connections, and only what has changed is told to it.
 
-What they cannot carry is left to the tables of mode userspace: node ports at ::1, which no packet leaves for a link.
+What they cannot carry is left to the tables of mode userspace: Services that are to be forwarded, and node ports at
+::1, which no packet leaves for a link.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ class NftablesTable:
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
         granted = self._claims.ask(service, servers)
-        problems = granted.problems + self._held.hold(service, set(addresses))
-        mine = [one for one in granted.servers if one.address != _LOOPBACK]
+        left = [one for one in granted.servers if self._is_left(one)]
+        own = {one.address for one in left if one.purpose != "NodePort"}
+        problems = granted.problems + self._held.hold(service, own | set(addresses))
+        mine = [one for one in granted.servers if one.address != _LOOPBACK and not self._is_left(one)]
         self._note_udp(self._servers.get(service, []), mine)
         if mine:
             self._servers[service] = mine
@@ -78,8 +81,11 @@ class NftablesTable:
             self._servers.pop(service, None)
         self._replace(service, elements_of(mine, self._members))
         if self._userspace is not None:
-            problems += self._userspace.apply(service, _at_loopback(granted.servers))[0]
+            problems += self._userspace.apply(service, [*left, *_at_loopback(mine)])[0]
         return problems, granted.heirs
+
+    def _is_left(self, server: VirtualServer) -> bool:
+        return server.forwarded and self._userspace is not None
 
     def _note_udp(self, old: list[VirtualServer], new: list[VirtualServer]) -> None:
         """Flows of UDP to what has changed may have to end, once the change is in effect."""

@@ -18,7 +18,7 @@ from kubecore.proxy.http_answers import HttpAnswers
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
-from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION, SCHEDULER_ANNOTATION
+from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION, SCHEDULER_ANNOTATION, VirtualServer
 from tests.support.running import RunningComponent
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 
@@ -377,15 +377,6 @@ class TestTroubles:
         with pytest.raises(ValueError, match="unknown scheduler 'fastest'"):
             ServiceProxy(cluster.api.client(), cluster.clock, ProxyConfig(scheduler="fastest"))
 
-    async def test_a_scheduler_that_the_mode_has_not_is_told(
-        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(ServiceTable, "mode", "nftables")
-        await cluster.start()
-        await cluster.add(web(annotations={SCHEDULER_ANNOTATION: "wlc"}), web(2, "other"))
-        (told,) = cluster.events()
-        assert told.endswith("names scheduler 'wlc', which mode nftables has not: endpoints are picked at random")
-
     async def test_what_is_unfinished_is_committed_again_later(
         self, cluster: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -419,14 +410,40 @@ class TestTroubles:
         message = "annotation kubecore.dev/proxy-protocol names unknown version 'v3' (known: v1, v2)"
         assert cluster.events() == [f"Warning UnknownProxyProtocol {message}; endpoints are not told their clients"]
 
-    async def test_a_mode_without_the_proxy_protocol_is_told(
-        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("mode", "annotation", "value"),
+        [
+            ("nftables", PROXY_PROTOCOL_ANNOTATION, "v1"),
+            ("ipvs", PROXY_PROTOCOL_ANNOTATION, "v2"),
+            ("nftables", SCHEDULER_ANNOTATION, "wlc"),
+        ],
+    )
+    async def test_a_service_that_asks_for_what_the_mode_has_not_is_forwarded_and_told_so(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch, mode: str, annotation: str, value: str
     ) -> None:
-        monkeypatch.setattr(ServiceTable, "mode", "nftables")
+        applied: dict[str, bool] = {}
+        apply = ServiceTable.apply
+
+        def see(table: ServiceTable, key: str, servers: list[VirtualServer], **more: Any) -> Any:
+            applied.update(dict.fromkeys([key], all(one.forwarded for one in servers)))
+            return apply(table, key, servers, **more)
+
+        monkeypatch.setattr(ServiceTable, "mode", mode)
+        monkeypatch.setattr(ServiceTable, "apply", see)
         await cluster.start()
-        await cluster.add(web(annotations={PROXY_PROTOCOL_ANNOTATION: "v1"}))
-        message = "annotation kubecore.dev/proxy-protocol has no effect in mode nftables"
-        assert cluster.events() == [f"Warning UnsupportedProxyProtocol {message}"]
+        await cluster.add(web(annotations={annotation: value}), web(2, "other"))
+        assert applied == {"default/web": True, "default/other": False}
+        message = f"mode {mode} has not what annotation {annotation}: {value} asks for: "
+        assert cluster.events() == [f"Normal ServedInUserspace {message}this Service is served in user space"]
+
+    @pytest.mark.parametrize(("mode", "value"), [("userspace", "wlc"), ("ipvs", "wlc"), ("nftables", "sh")])
+    async def test_one_that_asks_for_what_it_has_is_not(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch, mode: str, value: str
+    ) -> None:
+        monkeypatch.setattr(ServiceTable, "mode", mode)
+        await cluster.start()
+        await cluster.add(web(annotations={SCHEDULER_ANNOTATION: value}))
+        assert cluster.events() == []
 
     async def test_a_mode_that_cannot_be_had_falls_back_and_says_so(
         self, cluster: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -210,6 +210,22 @@ class TestLoopbackEndpoints:
                     assert accepted.recv(1) == b"h"
 
 
+class TestForwarded:
+    def test_a_service_is_left_to_userspace_which_tells_endpoints_their_clients(self, kernel: FakeKernel) -> None:
+        told = Told(kernel, userspace=ServiceTable())
+        with socket.create_server((vip(6), 0)) as backend:
+            backend.settimeout(30)
+            web = server(backend.getsockname(), address=vip(5), port=8443, proxy_protocol=1, forwarded=True)
+            told.apply(web)
+            assert told.destinations() == {}
+            with socket.create_connection((vip(5), 8443), timeout=30), backend.accept()[0] as accepted:
+                accepted.settimeout(30)
+                assert accepted.recv(100).startswith(b"PROXY TCP4 ")
+            told.apply(server(ONE, address=vip(5), port=8443))
+            assert set(told.destinations()) == {f"{vip(5)}:8443"}
+        told.table.close()
+
+
 class TestLoopbackNodePorts:
     def test_are_left_to_userspace(self, kernel: FakeKernel) -> None:
         told = Told(kernel, userspace=ServiceTable(), pods_on_loopback=True)
