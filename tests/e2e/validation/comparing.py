@@ -108,6 +108,12 @@ class Kubecore:
         status, answer = await self._send("POST", obj, None, "create")
         assert status in (201, 409), answer
 
+    async def listed(self, path: str) -> list[JSON]:
+        """All objects of a resource."""
+        status, answer = await self._transport.request("GET", path)
+        assert status == 200, answer
+        return list(orjson.loads(answer)["items"])
+
     async def delete(self, obj: JSON) -> None:
         await self._send("DELETE", obj, obj, "delete")
 

@@ -6,7 +6,8 @@
 // {"object": {...}} as it would have been stored, {"status": {...}} as a client would have been told, or
 // {"undecodable": "..."}. Nothing is stored and no admission plugin runs.
 //
-// With the argument "zeros" it prints the facts of build_backend/zero_values.txt instead.
+// With the argument "zeros" it prints the facts of build_backend/zero_values.txt instead, with "rights" it judges who
+// may do what (rights.go).
 package main
 
 import (
@@ -65,6 +66,13 @@ func main() {
 
 	if len(os.Args) > 1 && os.Args[1] == "zeros" {
 		writeZeros(os.Stdout)
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "rights" {
+		if err := judgeRights(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	requests := bufio.NewScanner(os.Stdin)
