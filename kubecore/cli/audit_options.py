@@ -29,6 +29,22 @@ BufferSize = Annotated[int, typer.Option(min=1, help="Events that may wait, in m
 WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: who events are sent to.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Events sent at once.")]
 BatchWait = Annotated[str, typer.Option(callback=options.lasting, help="Longest wait for as many.")]
+Throttle = Annotated[
+    bool,
+    typer.Option(
+        "--audit-webhook-batch-throttle-enable/--no-audit-webhook-batch-throttle-enable",
+        help="Whether batches are sent no faster than the two options that follow say.",
+    ),
+]
+ThrottleRate = Annotated[float, typer.Option(help="Batches a second, in the long run.")]
+ThrottleBurst = Annotated[int, typer.Option(help="Batches at once, where fewer were sent before.")]
+Truncates = Annotated[
+    bool, typer.Option("--audit-webhook-truncate-enabled", help="Whether events and batches are made to fit.")
+]
+BatchBytes = Annotated[int, typer.Option(help="Bytes of the events of a batch, which is split where it has more.")]
+EventBytes = Annotated[
+    int, typer.Option(help="Bytes of an event, beyond which its objects, or all of it, are left out.")
+]
 BackOff = Annotated[str, typer.Option(callback=options.lasting, help="Before the first time it is tried again.")]
 
 
@@ -47,7 +63,17 @@ def _asked(
     audit_webhook_batch_max_size: BatchSize = 400,
     audit_webhook_batch_max_wait: BatchWait = "30s",
     audit_webhook_initial_backoff: BackOff = "10s",
+    audit_webhook_batch_throttle_enable: Throttle = True,
+    audit_webhook_batch_throttle_qps: ThrottleRate = 10.0,
+    audit_webhook_batch_throttle_burst: ThrottleBurst = 15,
+    audit_webhook_truncate_enabled: Truncates = False,
+    audit_webhook_truncate_max_batch_size: BatchBytes = 10 << 20,
+    audit_webhook_truncate_max_event_size: EventBytes = 100 << 10,
 ) -> AuditOptions:
+    if audit_webhook_batch_throttle_enable:
+        _check_throttle(audit_webhook_batch_throttle_qps, audit_webhook_batch_throttle_burst)
+    if audit_webhook_truncate_enabled:
+        _check_truncation(audit_webhook_truncate_max_batch_size, audit_webhook_truncate_max_event_size)
     return AuditOptions(
         policy=_policy(audit_policy_file),
         log=LogOptions(
@@ -66,8 +92,29 @@ def _asked(
             batch=audit_webhook_batch_max_size,
             wait=durations.seconds(audit_webhook_batch_max_wait),
             back_off=durations.seconds(audit_webhook_initial_backoff),
+            rate=audit_webhook_batch_throttle_qps if audit_webhook_batch_throttle_enable else 0.0,
+            burst=audit_webhook_batch_throttle_burst,
+            event_bytes=audit_webhook_truncate_max_event_size if audit_webhook_truncate_enabled else 0,
+            batch_bytes=audit_webhook_truncate_max_batch_size,
         ),
     )
+
+
+def _check_throttle(rate: float, burst: int) -> None:
+    """Raises BadParameter in kube-apiserver's words."""
+    for what, value in (("QPS", rate), ("burst", burst)):
+        if value <= 0:
+            told = f"invalid audit batch webhook throttle {what} {value:g}, must be a positive number"
+            raise typer.BadParameter(told)
+
+
+def _check_truncation(batch: int, event: int) -> None:
+    """Likewise."""
+    if event <= 0:
+        raise typer.BadParameter(f"invalid audit truncate webhook max event size {event}, must be a positive number")
+    if batch < event:
+        told = f"invalid audit truncate webhook max batch size {batch}, must be greater than max event size ({event})"
+        raise typer.BadParameter(told)
 
 
 def _policy(file: Path | None) -> bytes:

@@ -17,6 +17,7 @@ from kubecore.apiserver.admission.chain import CREATE, DELETE, UPDATE, Plugin
 from kubecore.apiserver.admission.node_labels import forbidden_labels
 from kubecore.apiserver.admission.pod_references import api_object_of
 from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.authorization.authorizer import Unanswered
 from kubecore.apiserver.authorization.node import node_name
 
 if TYPE_CHECKING:
@@ -86,9 +87,15 @@ class NodeRestriction(Plugin):
         verb = "request-serviceaccounts-token-audience"
         asked = Attributes(verb, "", "v1", audience, namespace=ctx.namespace, name=ctx.name)
         user: UserInfo = ctx.user  # type: ignore[assignment]
-        if not self._authorizer.authorize(user, asked).allowed:
+        if not self._allows(user, asked):
             detail = f"{user.username} is not authorized to request tokens for this audience"
             raise _refuse(ctx, f'audience "{audience}" not found in pod spec volume, {detail}')
+
+    def _allows(self, user: UserInfo, asked: Attributes) -> bool:
+        try:
+            return self._authorizer.authorize(user, asked).allowed
+        except Unanswered:
+            return False
 
 
 def _pod(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:

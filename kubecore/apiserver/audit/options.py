@@ -29,13 +29,19 @@ class LogOptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookOptions:
     """Events are sent when `batch` of them are there, or the first has waited for `wait` seconds; what `buffer` has no
-    room for is lost. `back_off` is the first of the pauses between tries, in seconds."""
+    room for is lost. `back_off` is the first of the pauses between tries, in seconds. Batches are sent `rate` times a
+    second in the long run (0: as they come), `burst` of them at once. Where `event_bytes` is not 0, larger events lose
+    their objects, and are not sent if that is not enough; `batch_bytes` then bounds the events of a batch."""
 
     config_file: Path | None = None
     buffer: int = 10_000
     batch: int = 400
     wait: float = 30.0
     back_off: float = 10.0
+    rate: float = 10.0
+    burst: int = 15
+    event_bytes: int = 0
+    batch_bytes: int = 10 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

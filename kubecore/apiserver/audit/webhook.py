@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from kubecore.api.kubeconfig import Kubeconfig
+from kubecore.apiserver.audit.bounding import Bucket, truncated
 from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class AuditWebhook:
         self.outbox = native.outbox(options.buffer, self._there.set)
         config = Kubeconfig.load(options.config_file)
         self._reviewer = Reviewer(config, clock, first_pause=options.back_off)
+        self._bucket = Bucket(options.rate, options.burst, clock) if options.rate else None
 
     async def run(self) -> None:
         while True:
@@ -59,6 +61,12 @@ class AuditWebhook:
         return events
 
     async def _send(self, events: list[bytes]) -> None:
+        for batch in truncated(events, self._options) if self._options.event_bytes else [events]:
+            if self._bucket is not None:
+                await self._bucket.take()
+            await self._post(batch)
+
+    async def _post(self, events: list[bytes]) -> None:
         body = _HEAD + b",".join(event.rstrip(b"\n") for event in events) + b"]}"
         try:
             await self._reviewer.send(body)
