@@ -24,10 +24,26 @@ _BUILTIN = DATA / "definitions.json.z"
 
 def builtin() -> Mapping[str, JSON]:
     """Every definition of v1.35, descriptions included. Some megabytes: load it late, and do not keep it."""
-    loaded: dict[str, JSON] = json.loads(zlib.decompress(_BUILTIN.read_bytes()))
+    loaded = _load()
     enums.add_to(loaded)
     defaults.add_to(loaded)
     return loaded
+
+
+def _load() -> dict[str, JSON]:
+    loaded: dict[str, JSON] = json.loads(zlib.decompress(_BUILTIN.read_bytes()))
+    return loaded
+
+
+def written_of(fields: Iterable[tuple[str, str]]) -> list[str]:
+    """The descriptions of fields of API types, each given by its definition ("core.v1.PodSpec") and its name."""
+    loaded = _load()
+    return [loaded[_full_name(definition)]["properties"][name]["description"] for definition, name in fields]
+
+
+def _full_name(definition: str) -> str:
+    meta = definition.removeprefix("meta.v1.")
+    return f"io.k8s.api.{definition}" if meta == definition else META + meta
 
 
 def builtin_digest() -> bytes:

@@ -11,6 +11,7 @@ from kubecore.apiserver.tables.column import (
     NAME,
     Cell,
     Column,
+    Field,
     KindTable,
     Object,
     at,
@@ -38,21 +39,27 @@ def _subjects(kind: str) -> Callable[[Object, datetime], Cell]:
     return cell
 
 
-def _bindings(kind: str) -> KindTable:
+def _bindings(kind: str, reference: str) -> KindTable:
     return KindTable(
         (
             NAME,
-            Column("Role", _role, "The role that is given."),
+            Column(
+                "Role",
+                _role,
+                f"RoleRef can {reference}. If the RoleRef cannot be resolved, the Authorizer must return an error.",
+            ),
             AGE,
-            wide("Users", _subjects("User"), f"Users in the {kind}."),
-            wide("Groups", _subjects("Group"), f"Groups in the {kind}."),
-            wide("ServiceAccounts", _subjects("ServiceAccount"), f"Service accounts in the {kind}."),
+            wide("Users", _subjects("User"), f"Users in the {kind}"),
+            wide("Groups", _subjects("Group"), f"Groups in the {kind}"),
+            wide("ServiceAccounts", _subjects("ServiceAccount"), f"ServiceAccounts in the {kind}"),
         )
     )
 
 
-ROLE_BINDINGS = _bindings("roleBinding")
-CLUSTER_ROLE_BINDINGS = _bindings("clusterRoleBinding")
+ROLE_BINDINGS = _bindings(
+    "roleBinding", "reference a Role in the current namespace or a ClusterRole in the global namespace"
+)
+CLUSTER_ROLE_BINDINGS = _bindings("clusterRoleBinding", "only reference a ClusterRole in the global namespace")
 
 
 def _request_condition(obj: Object, _now: datetime) -> Cell:
@@ -74,18 +81,33 @@ def _signer(obj: Object, _now: datetime) -> Cell:
     return part(obj, "spec", "signerName") or "<none>"
 
 
+_SIGNER_NAME = """Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. \
+If empty, it will be defaulted:
+ 1. If it's a kubelet client certificate, it is assigned
+    "kubernetes.io/kube-apiserver-client-kubelet".
+ 2. If it's a kubelet serving certificate, it is assigned
+    "kubernetes.io/kubelet-serving".
+ 3. Otherwise, it is assigned "kubernetes.io/legacy-unknown".
+Distribution of trust for signers happens out of band. You can select on this field using `spec.signerName`."""
+
 CERTIFICATE_SIGNING_REQUESTS = KindTable(
     (
         NAME,
         AGE,
-        Column("SignerName", _signer, "Who is asked to sign."),
-        Column("Requestor", at("spec", "username"), "Who asks."),
-        Column("RequestedDuration", _requested_duration, "How long the certificate should hold."),
-        Column("Condition", _request_condition, "What has become of the request."),
+        Column("SignerName", _signer, _SIGNER_NAME),
+        Column("Requestor", at("spec", "username"), "Base64-encoded PKCS#10 CSR data"),
+        Column(
+            "RequestedDuration",
+            _requested_duration,
+            Field("certificates.v1.CertificateSigningRequestSpec", "expirationSeconds"),
+        ),
+        Column("Condition", _request_condition, "Conditions applied to the request, such as approval or denial."),
     )
 )
 
-CLUSTER_TRUST_BUNDLES = KindTable((NAME, Column("SignerName", _signer, "Whose trust anchors.")))
+CLUSTER_TRUST_BUNDLES = KindTable(
+    (NAME, Column("SignerName", _signer, Field("certificates.v1beta1.ClusterTrustBundleSpec", "signerName")))
+)
 
 
 def _pod_certificate_state(obj: Object, _now: datetime) -> Cell:
@@ -94,24 +116,34 @@ def _pod_certificate_state(obj: Object, _now: datetime) -> Cell:
 
 
 _POD_CERTIFICATE_ENDS = ("Issued", "Denied", "Failed")
+_POD_CERTIFICATE = "certificates.v1beta1.PodCertificateRequestSpec"
 POD_CERTIFICATE_REQUESTS = KindTable(
     (
         NAME,
-        Column("PodName", at("spec", "podName"), "The pod that gets the certificate."),
-        Column("ServiceAccountName", at("spec", "serviceAccountName"), "The pod's service account."),
-        Column("NodeName", at("spec", "nodeName"), "The pod's node."),
-        Column("SignerName", at("spec", "signerName"), "Who is asked to sign."),
-        Column("State", _pod_certificate_state, "What has become of the request."),
+        Column("PodName", at("spec", "podName"), Field(_POD_CERTIFICATE, "podName")),
+        Column("ServiceAccountName", at("spec", "serviceAccountName"), Field(_POD_CERTIFICATE, "serviceAccountName")),
+        Column("NodeName", at("spec", "nodeName"), Field(_POD_CERTIFICATE, "nodeName")),
+        Column("SignerName", at("spec", "signerName"), Field(_POD_CERTIFICATE, "signerName")),
+        Column("State", _pod_certificate_state, "Is the request Pending, Issued, Denied, or Failed?"),
         Column(
             "UnverifiedUserAnnotations",
             labels_at("spec", "unverifiedUserAnnotations"),
-            "What the pod's author tells the signer.",
+            Field(_POD_CERTIFICATE, "unverifiedUserAnnotations"),
         ),
     )
 )
 
 WEBHOOK_CONFIGURATIONS = KindTable(
-    (NAME, Column("Webhooks", count("webhooks"), "Webhooks in the configuration.", type="integer"), AGE)
+    (
+        NAME,
+        Column(
+            "Webhooks",
+            count("webhooks"),
+            "Webhooks indicates the number of webhooks registered in this configuration",
+            type="integer",
+        ),
+        AGE,
+    )
 )
 
 
@@ -144,24 +176,30 @@ def _go_text(selector: Object) -> str:
     return f"&LabelSelector{{MatchLabels:map[string]string{{{matched}}},MatchExpressions:{listed},}}"
 
 
-def _policy(name: str, field: str) -> KindTable:
+def _policy(name: str, field: str, counted: str) -> KindTable:
     return KindTable(
         (
             NAME,
-            Column(name, count("spec", field), "Rules in the policy.", type="integer"),
-            Column("ParamKind", _param_kind, "The kind of object that parameterizes it."),
+            Column(name, count("spec", field), f"{counted} rules defined in this configuration", type="integer"),
+            Column(
+                "ParamKind", _param_kind, "ParamKind specifies the kind of resources used to parameterize this policy"
+            ),
             AGE,
         )
     )
 
 
-VALIDATING_ADMISSION_POLICIES = _policy("Validations", "validations")
-MUTATING_ADMISSION_POLICIES = _policy("Mutations", "mutations")
+VALIDATING_ADMISSION_POLICIES = _policy("Validations", "validations", "Validations indicates the number of validation")
+MUTATING_ADMISSION_POLICIES = _policy("Mutations", "mutations", "Mutation indicates the number of mutations")
 ADMISSION_POLICY_BINDINGS = KindTable(
     (
         NAME,
-        Column("PolicyName", at("spec", "policyName"), "The policy that is bound."),
-        Column("ParamRef", _param_ref, "The object that parameterizes it."),
+        Column(
+            "PolicyName",
+            at("spec", "policyName"),
+            "PolicyName indicates the policy definition which the policy binding binded to",
+        ),
+        Column("ParamRef", _param_ref, "ParamRef indicates the param resource which sets the configuration param"),
         AGE,
     )
 )

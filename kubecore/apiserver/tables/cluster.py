@@ -11,6 +11,7 @@ from kubecore.apiserver.tables.column import (
     NAME,
     Cell,
     Column,
+    Field,
     KindTable,
     Object,
     at,
@@ -59,19 +60,23 @@ def _node_info(field: str, *, default: str = "<unknown>") -> Callable[[Object, d
 NODES = KindTable(
     (
         NAME,
-        Column("Status", _node_status, "Whether the node is ready and takes new pods."),
-        Column("Roles", _node_roles, "The node's roles, from its labels."),
+        Column("Status", _node_status, "The status of the node"),
+        Column("Roles", _node_roles, "The roles of the node"),
         AGE,
-        Column("Version", _node_info("kubeletVersion", default=""), "The kubelet's version."),
-        wide("Internal-IP", _node_address("InternalIP"), "The node's address within the cluster."),
-        wide("External-IP", _node_address("ExternalIP"), "The node's address outside."),
-        wide("OS-Image", _node_info("osImage"), "The operating system."),
-        wide("Kernel-Version", _node_info("kernelVersion"), "The kernel."),
-        wide("Container-Runtime", _node_info("containerRuntimeVersion"), "What runs its containers."),
+        Column("Version", _node_info("kubeletVersion", default=""), Field("core.v1.NodeSystemInfo", "kubeletVersion")),
+        wide("Internal-IP", _node_address("InternalIP"), Field("core.v1.NodeStatus", "addresses")),
+        wide("External-IP", _node_address("ExternalIP"), Field("core.v1.NodeStatus", "addresses")),
+        wide("OS-Image", _node_info("osImage"), Field("core.v1.NodeSystemInfo", "osImage")),
+        wide("Kernel-Version", _node_info("kernelVersion"), Field("core.v1.NodeSystemInfo", "kernelVersion")),
+        wide(
+            "Container-Runtime",
+            _node_info("containerRuntimeVersion"),
+            Field("core.v1.NodeSystemInfo", "containerRuntimeVersion"),
+        ),
     )
 )
 
-NAMESPACES = KindTable((NAME, Column("Status", at("status", "phase"), "Active or Terminating."), AGE))
+NAMESPACES = KindTable((NAME, Column("Status", at("status", "phase"), "The status of the namespace"), AGE))
 
 
 def _component_condition(obj: Object) -> Object:
@@ -89,9 +94,13 @@ def _component_status(obj: Object, _now: datetime) -> Cell:
 COMPONENT_STATUSES = KindTable(
     (
         NAME,
-        Column("Status", _component_status, "Healthy, Unhealthy or Unknown."),
-        Column("Message", lambda obj, _: _component_condition(obj).get("message", ""), "What the component says."),
-        Column("Error", lambda obj, _: _component_condition(obj).get("error", ""), "Why it could not be asked."),
+        Column("Status", _component_status, "Status of the component conditions"),
+        Column(
+            "Message",
+            lambda obj, _: _component_condition(obj).get("message", ""),
+            "Message of the component conditions",
+        ),
+        Column("Error", lambda obj, _: _component_condition(obj).get("error", ""), "Error of the component conditions"),
     )
 )
 
@@ -129,31 +138,37 @@ def _event_source(event: Object, _now: datetime) -> Cell:
 
 EVENTS = KindTable(
     (
-        Column("Last Seen", lambda event, now: _event_times(event, now)[1], "When it was last seen."),
-        Column("Type", at("type"), "Normal or Warning."),
-        Column("Reason", at("reason"), "Why it happened, in a word."),
-        Column("Object", _event_object, "What it is about."),
+        Column("Last Seen", lambda event, now: _event_times(event, now)[1], Field("core.v1.Event", "lastTimestamp")),
+        Column("Type", at("type"), Field("core.v1.Event", "type")),
+        Column("Reason", at("reason"), Field("core.v1.Event", "reason")),
+        Column("Object", _event_object, Field("core.v1.Event", "involvedObject")),
         wide(
             "Subobject",
             lambda event, _: part(event, "involvedObject", "fieldPath") or part(event, "regarding", "fieldPath") or "",
-            "Which part of the object.",
+            Field("core.v1.ObjectReference", "fieldPath"),
         ),
-        wide("Source", _event_source, "Who reports it."),
-        Column("Message", lambda event, _: (event.get("message") or event.get("note") or "").strip(), "What happened."),
-        wide("First Seen", lambda event, now: _event_times(event, now)[0], "When it was first seen."),
-        wide("Count", _event_count, "How often it was seen."),
+        wide("Source", _event_source, Field("core.v1.Event", "source")),
+        Column(
+            "Message",
+            lambda event, _: (event.get("message") or event.get("note") or "").strip(),
+            Field("core.v1.Event", "message"),
+        ),
+        wide("First Seen", lambda event, now: _event_times(event, now)[0], Field("core.v1.Event", "firstTimestamp")),
+        wide("Count", _event_count, Field("core.v1.Event", "count")),
         wide("Name", NAME.cell, NAME.description, format="name"),
     )
 )
 
-LEASES = KindTable((NAME, Column("Holder", at("spec", "holderIdentity"), "Who holds the lease."), AGE))
+LEASES = KindTable(
+    (NAME, Column("Holder", at("spec", "holderIdentity"), Field("coordination.v1.LeaseSpec", "holderIdentity")), AGE)
+)
 
 LEASE_CANDIDATES = KindTable(
     (
         NAME,
-        Column("LeaseName", at("spec", "leaseName"), "The lease it competes for."),
-        Column("BinaryVersion", at("spec", "binaryVersion"), "Its binary's version."),
-        Column("EmulationVersion", at("spec", "emulationVersion"), "The version it behaves as."),
+        Column("LeaseName", at("spec", "leaseName"), Field("coordination.v1alpha2.LeaseCandidateSpec", "leaseName")),
+        Column("BinaryVersion", at("spec", "binaryVersion"), ""),
+        Column("EmulationVersion", at("spec", "emulationVersion"), ""),
         AGE,
     )
 )
@@ -171,8 +186,19 @@ def _quota(limits: bool) -> Callable[[Object, datetime], Cell]:
 RESOURCE_QUOTAS = KindTable(
     (
         NAME,
-        Column("Request", _quota(limits=False), "Requests and counts, used and allowed."),
-        Column("Limit", _quota(limits=True), "Limits, used and allowed."),
+        Column(
+            "Request",
+            _quota(limits=False),
+            "Request represents a minimum amount of cpu/memory that a container may consume.",
+        ),
+        Column(
+            "Limit",
+            _quota(limits=True),
+            (
+                "Limits control the maximum amount of cpu/memory that a container may use independent of "
+                "contention on the node."
+            ),
+        ),
         AGE,
     )
 )
@@ -180,14 +206,19 @@ RESOURCE_QUOTAS = KindTable(
 PRIORITY_CLASSES = KindTable(
     (
         NAME,
-        Column("Value", at("value", default=0), "The priority.", type="integer"),
-        Column("Global-Default", at("globalDefault", default=False), "Whether pods get it unasked.", type="boolean"),
+        Column("Value", at("value", default=0), Field("scheduling.v1.PriorityClass", "value"), type="integer"),
+        Column(
+            "Global-Default",
+            at("globalDefault", default=False),
+            Field("scheduling.v1.PriorityClass", "globalDefault"),
+            type="boolean",
+        ),
         AGE,
-        Column("PreemptionPolicy", at("preemptionPolicy"), "Whether it preempts others."),
+        Column("PreemptionPolicy", at("preemptionPolicy"), Field("scheduling.v1.PriorityClass", "preemptionPolicy")),
     )
 )
 
-RUNTIME_CLASSES = KindTable((NAME, Column("Handler", at("handler"), "The runtime's name on the node."), AGE))
+RUNTIME_CLASSES = KindTable((NAME, Column("Handler", at("handler"), ""), AGE))
 
 
 def _distinguisher(obj: Object, _now: datetime) -> Cell:
@@ -207,11 +238,19 @@ def _precedence(obj: Object) -> tuple[int, str]:
 FLOW_SCHEMAS = KindTable(
     (
         NAME,
-        Column("PriorityLevel", at("spec", "priorityLevelConfiguration", "name"), "The level its requests get."),
-        Column("MatchingPrecedence", at("spec", "matchingPrecedence", default=0), "Lower ones are tried first."),
-        Column("DistinguisherMethod", _distinguisher, "How its requests are told apart into flows."),
+        Column(
+            "PriorityLevel",
+            at("spec", "priorityLevelConfiguration", "name"),
+            Field("flowcontrol.v1.PriorityLevelConfigurationReference", "name"),
+        ),
+        Column(
+            "MatchingPrecedence",
+            at("spec", "matchingPrecedence", default=0),
+            Field("flowcontrol.v1.FlowSchemaSpec", "matchingPrecedence"),
+        ),
+        Column("DistinguisherMethod", _distinguisher, Field("flowcontrol.v1.FlowSchemaSpec", "distinguisherMethod")),
         AGE,
-        Column("MissingPL", _missing_level, "Whether its priority level does not exist."),
+        Column("MissingPL", _missing_level, "references a broken or non-existent PriorityLevelConfiguration"),
     ),
     order=_precedence,
 )
@@ -233,13 +272,19 @@ _QUEUING = ("limited", "limitResponse", "queuing")
 PRIORITY_LEVEL_CONFIGURATIONS = KindTable(
     (
         NAME,
-        Column("Type", at("spec", "type"), "Limited or Exempt."),
+        Column("Type", at("spec", "type"), Field("flowcontrol.v1.PriorityLevelConfigurationSpec", "type")),
         Column(
-            "NominalConcurrencyShares", _number_in("nominalConcurrencyShares", "limited"), "Its share of the seats."
+            "NominalConcurrencyShares",
+            _number_in("nominalConcurrencyShares", "limited"),
+            Field("flowcontrol.v1.LimitedPriorityLevelConfiguration", "nominalConcurrencyShares"),
         ),
-        Column("Queues", _number_in("queues", *_QUEUING), "How many queues."),
-        Column("HandSize", _number_in("handSize", *_QUEUING), "Queues a flow may land in."),
-        Column("QueueLengthLimit", _number_in("queueLengthLimit", *_QUEUING), "Longest queue."),
+        Column("Queues", _number_in("queues", *_QUEUING), Field("flowcontrol.v1.QueuingConfiguration", "queues")),
+        Column("HandSize", _number_in("handSize", *_QUEUING), Field("flowcontrol.v1.QueuingConfiguration", "handSize")),
+        Column(
+            "QueueLengthLimit",
+            _number_in("queueLengthLimit", *_QUEUING),
+            Field("flowcontrol.v1.QueuingConfiguration", "queueLengthLimit"),
+        ),
         AGE,
     )
 )
@@ -261,8 +306,8 @@ def _api_available(obj: Object, _now: datetime) -> Cell:
 API_SERVICES = KindTable(
     (
         NAME,
-        Column("Service", _api_service, "Who serves the version."),
-        Column("Available", _api_available, "Whether it answers."),
+        Column("Service", _api_service, "The reference to the service that hosts this API endpoint."),
+        Column("Available", _api_available, "Whether this service is available."),
         AGE,
     )
 )
@@ -277,7 +322,9 @@ def _claim_state(obj: Object, _now: datetime) -> Cell:
     return ",".join(states) or "pending"
 
 
-RESOURCE_CLAIMS = KindTable((NAME, Column("State", _claim_state, "What has become of the claim."), AGE))
+RESOURCE_CLAIMS = KindTable(
+    (NAME, Column("State", _claim_state, "A summary of the current state (allocated, pending, reserved, etc.)."), AGE)
+)
 
 
 def _taint_added(obj: Object, now: datetime) -> Cell:
@@ -288,20 +335,21 @@ def _taint_added(obj: Object, now: datetime) -> Cell:
 RESOURCE_SLICES = KindTable(
     (
         NAME,
-        Column("Node", at("spec", "nodeName"), "The node that has the devices."),
-        Column("Driver", at("spec", "driver"), "The driver that offers them."),
-        Column("Pool", at("spec", "pool", "name"), "The pool they belong to."),
+        Column("Node", at("spec", "nodeName"), Field("resource.v1.ResourceSliceSpec", "nodeName")),
+        Column("Driver", at("spec", "driver"), Field("resource.v1.ResourceSliceSpec", "driver")),
+        Column("Pool", at("spec", "pool", "name"), Field("resource.v1.ResourcePool", "name")),
         AGE,
     )
 )
 
+_TAINT = "resource.v1.DeviceTaint"
 DEVICE_TAINT_RULES = KindTable(
     (
         NAME,
-        Column("Key", at("spec", "taint", "key"), "The taint's key."),
-        Column("Value", at("spec", "taint", "value"), "The taint's value."),
-        Column("Effect", at("spec", "taint", "effect"), "What the taint does to pods that use the devices."),
-        Column("TimeAdded", _taint_added, "How long ago the taint was put on."),
+        Column("Key", at("spec", "taint", "key"), Field(_TAINT, "key")),
+        Column("Value", at("spec", "taint", "value"), Field(_TAINT, "value")),
+        Column("Effect", at("spec", "taint", "effect"), Field(_TAINT, "effect")),
+        Column("TimeAdded", _taint_added, Field(_TAINT, "timeAdded")),
         AGE,
     )
 )
@@ -316,9 +364,15 @@ STORAGE_VERSIONS = KindTable(
     (
         NAME,
         Column(
-            "CommonEncodingVersion", at("status", "commonEncodingVersion", default="<unset>"), "What all servers write."
+            "CommonEncodingVersion",
+            at("status", "commonEncodingVersion", default="<unset>"),
+            Field("apiserverinternal.v1alpha1.StorageVersionStatus", "commonEncodingVersion"),
         ),
-        Column("StorageVersions", _storage_versions, "What each server writes."),
+        Column(
+            "StorageVersions",
+            _storage_versions,
+            Field("apiserverinternal.v1alpha1.StorageVersionStatus", "storageVersions"),
+        ),
         AGE,
     )
 )
@@ -339,7 +393,7 @@ def _migration_state(obj: Object, _now: datetime) -> Cell:
 STORAGE_VERSION_MIGRATIONS = KindTable(
     (
         Column("Name", NAME.cell, NAME.description),
-        Column("Resource", _migrated, "What is written anew."),
-        Column("Status", _migration_state, "How far the migration is."),
+        Column("Resource", _migrated, "GroupResource to migrate"),
+        Column("Status", _migration_state, "Status of the migration"),
     )
 )

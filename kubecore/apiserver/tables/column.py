@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.apiserver.tables.ages import age
 
@@ -14,24 +14,33 @@ Cell = str | int | float | bool | None
 CellFunction = Callable[[Object, datetime], Cell]
 
 
+class Field(NamedTuple):
+    """A field of an API type by its OpenAPI definition ("core.v1.PodSpec"), for what is written about it there."""
+
+    definition: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `priority` 0 is always shown, 1 only by `-o wide`; `format` "name" marks the object's name."""
+    """One column. `priority` 0 is always shown, 1 only by `-o wide`; `format` "name" marks the object's name.
+
+    `description` is upstream's words, or the field whose description upstream takes."""
 
     name: str
     cell: CellFunction
-    description: str
+    description: str | Field
     type: str = "string"
     format: str = ""
     priority: int = 0
 
-    def definition(self) -> Object:
-        """The TableColumnDefinition of meta.k8s.io/v1."""
+    def definition(self, written: Mapping[Field, str]) -> Object:
+        """The TableColumnDefinition of meta.k8s.io/v1; `written` is what the API types say of their fields."""
         return {
             "name": self.name,
             "type": self.type,
             "format": self.format,
-            "description": self.description,
+            "description": written[self.description] if isinstance(self.description, Field) else self.description,
             "priority": self.priority,
         }
 
@@ -60,11 +69,11 @@ def name_cell(obj: Object, _now: datetime) -> Cell:
     return str(obj["metadata"].get("name", ""))
 
 
-NAME = Column("Name", name_cell, "The object's name, unique within its namespace.", format="name")
-AGE = Column("Age", age, "How long ago the object was created.")
+NAME = Column("Name", name_cell, Field("meta.v1.ObjectMeta", "name"), format="name")
+AGE = Column("Age", age, Field("meta.v1.ObjectMeta", "creationTimestamp"))
 
 
-def wide(name: str, cell: CellFunction, description: str, *, type: str = "string", format: str = "") -> Column:
+def wide(name: str, cell: CellFunction, description: str | Field, *, type: str = "string", format: str = "") -> Column:
     """A column shown by `-o wide` only."""
     return Column(name, cell, description, type, format, 1)
 
@@ -149,7 +158,9 @@ def container_images(containers: list[Object] | None) -> str:
     return ",".join(container.get("image", "") for container in containers or [])
 
 
-def template_columns(*template: str, selector: CellFunction | None = None, priority: int = 1) -> tuple[Column, ...]:
+def template_columns(
+    *template: str, selector: CellFunction | None = None, selects: str | Field = "", priority: int = 1
+) -> tuple[Column, ...]:
     """Containers, Images and, if asked for, Selector of the pod template at a path."""
 
     def containers(obj: Object, _now: datetime) -> Cell:
@@ -159,11 +170,11 @@ def template_columns(*template: str, selector: CellFunction | None = None, prior
         return container_images(part(obj, *template, "spec", "containers"))
 
     columns = [
-        Column("Containers", containers, "Names of the template's containers.", priority=priority),
-        Column("Images", images, "Images of the template's containers.", priority=priority),
+        Column("Containers", containers, "Names of each container in the template.", priority=priority),
+        Column("Images", images, "Images referenced by each container in the template.", priority=priority),
     ]
     if selector is not None:
-        columns.append(Column("Selector", selector, "Which pods belong to it.", priority=priority))
+        columns.append(Column("Selector", selector, selects, priority=priority))
     return tuple(columns)
 
 

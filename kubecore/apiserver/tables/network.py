@@ -9,6 +9,7 @@ from kubecore.apiserver.tables.column import (
     NAME,
     Cell,
     Column,
+    Field,
     KindTable,
     Object,
     at,
@@ -56,12 +57,12 @@ def _service_ports(service: Object, _now: datetime) -> Cell:
 SERVICES = KindTable(
     (
         NAME,
-        Column("Type", at("spec", "type"), "How the service is reached."),
-        Column("Cluster-IP", _cluster_ip, "Its address within the cluster."),
-        Column("External-IP", _external_ip, "Its addresses outside the cluster."),
-        Column("Port(s)", _service_ports, "Its ports, each with its node port."),
+        Column("Type", at("spec", "type"), Field("core.v1.ServiceSpec", "type")),
+        Column("Cluster-IP", _cluster_ip, Field("core.v1.ServiceSpec", "clusterIP")),
+        Column("External-IP", _external_ip, Field("core.v1.ServiceSpec", "externalIPs")),
+        Column("Port(s)", _service_ports, Field("core.v1.ServiceSpec", "ports")),
         AGE,
-        wide("Selector", labels_at("spec", "selector"), "Which pods answer."),
+        wide("Selector", labels_at("spec", "selector"), Field("core.v1.ServiceSpec", "selector")),
     )
 )
 
@@ -86,7 +87,7 @@ def _endpoints(obj: Object, _now: datetime) -> Cell:
     return shortened(found)
 
 
-ENDPOINTS = KindTable((NAME, Column("Endpoints", _endpoints, "Addresses and ports that are ready."), AGE))
+ENDPOINTS = KindTable((NAME, Column("Endpoints", _endpoints, Field("core.v1.Endpoints", "subsets")), AGE))
 
 
 def _slice_ports(obj: Object, _now: datetime) -> Cell:
@@ -101,9 +102,27 @@ def _slice_endpoints(obj: Object, _now: datetime) -> Cell:
 ENDPOINT_SLICES = KindTable(
     (
         NAME,
-        Column("AddressType", at("addressType"), "IPv4, IPv6 or FQDN."),
-        Column("Ports", _slice_ports, "Ports every endpoint of the slice has."),
-        Column("Endpoints", _slice_endpoints, "Addresses in the slice."),
+        Column(
+            "AddressType",
+            at("addressType"),
+            (
+                "addressType specifies the type of address carried by this EndpointSlice. All addresses in this "
+                "slice must be the same type. This field is immutable after creation. The following address "
+                "types are currently supported: * IPv4: Represents an IPv4 Address. * IPv6: Represents an IPv6 "
+                "Address. * FQDN: Represents a Fully Qualified Domain Name."
+            ),
+        ),
+        Column(
+            "Ports",
+            _slice_ports,
+            (
+                "ports specifies the list of network ports exposed by each endpoint in this slice. Each port "
+                "must have a unique name. When ports is empty, it indicates that there are no defined ports. "
+                'When a port is defined with a nil port value, it indicates "all ports". Each slice may include '
+                "a maximum of 100 ports."
+            ),
+        ),
+        Column("Endpoints", _slice_endpoints, Field("discovery.v1.EndpointSlice", "endpoints")),
         AGE,
     )
 )
@@ -125,10 +144,22 @@ def _hosts(ingress: Object, _now: datetime) -> Cell:
 INGRESSES = KindTable(
     (
         NAME,
-        Column("Class", at("spec", "ingressClassName", default="<none>"), "The class that implements it."),
-        Column("Hosts", _hosts, "Hosts whose requests are matched."),
-        Column("Address", lambda obj, _: ",".join(_balancer_addresses(obj)), "Where its load balancer is reached."),
-        Column("Ports", lambda obj, _: "80, 443" if part(obj, "spec", "tls") else "80", "Ports that are open."),
+        Column(
+            "Class",
+            at("spec", "ingressClassName", default="<none>"),
+            ("The name of the IngressClass resource that should be used for additional configuration"),
+        ),
+        Column("Hosts", _hosts, "Hosts that incoming requests are matched against before the ingress rule"),
+        Column(
+            "Address",
+            lambda obj, _: ",".join(_balancer_addresses(obj)),
+            "Address is a list containing ingress points for the load-balancer",
+        ),
+        Column(
+            "Ports",
+            lambda obj, _: "80, 443" if part(obj, "spec", "tls") else "80",
+            "Ports of TLS configurations that open",
+        ),
         AGE,
     )
 )
@@ -145,17 +176,33 @@ def _parameters(obj: Object, _now: datetime) -> Cell:
 INGRESS_CLASSES = KindTable(
     (
         NAME,
-        Column("Controller", at("spec", "controller"), "The controller that implements the class."),
-        Column("Parameters", _parameters, "Where the controller finds more settings."),
+        Column("Controller", at("spec", "controller"), "Controller that is responsible for handling this class"),
+        Column("Parameters", _parameters, "A reference to a resource with additional parameters"),
         AGE,
     )
 )
 
 NETWORK_POLICIES = KindTable(
-    (NAME, Column("Pod-Selector", selector_at("spec", "podSelector"), "Which pods it holds for."), AGE)
+    (
+        NAME,
+        Column(
+            "Pod-Selector",
+            selector_at("spec", "podSelector"),
+            (
+                "Selects the pods to which this NetworkPolicy object applies.  The array of ingress rules is "
+                "applied to any pods selected by this field. Multiple network policies can select the same set "
+                "of pods.  In this case, the ingress rules for each are combined additively. This field is NOT "
+                "optional and follows standard label selector semantics. An empty podSelector matches all pods "
+                "in this namespace."
+            ),
+        ),
+        AGE,
+    )
 )
 
-SERVICE_CIDRS = KindTable((NAME, Column("CIDRs", names_at("spec", "cidrs"), "Ranges of cluster IPs."), AGE))
+SERVICE_CIDRS = KindTable(
+    (NAME, Column("CIDRs", names_at("spec", "cidrs"), Field("networking.v1.ServiceCIDRSpec", "cidrs")), AGE)
+)
 
 
 def _parent(obj: Object, _now: datetime) -> Cell:
@@ -175,4 +222,6 @@ def _address_cells(obj: Object, now: datetime) -> list[Cell]:
     return [NAME.cell(obj, now), _parent(obj, now), AGE.cell(obj, now)]
 
 
-IP_ADDRESSES = KindTable((NAME, Column("ParentRef", _parent, "What the address belongs to.")), _address_cells)
+IP_ADDRESSES = KindTable(
+    (NAME, Column("ParentRef", _parent, Field("networking.v1.IPAddressSpec", "parentRef"))), _address_cells
+)

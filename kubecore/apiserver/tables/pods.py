@@ -14,6 +14,7 @@ from kubecore.apiserver.tables.column import (
     NAME,
     Cell,
     Column,
+    Field,
     KindTable,
     Object,
     condition,
@@ -185,18 +186,29 @@ def _conditions(pod: Object) -> list[Object]:
 PODS = KindTable(
     columns=(
         NAME,
-        Column("Ready", lambda pod, _: summarize(pod).readiness, "Ready containers of all."),
-        Column("Status", lambda pod, _: summarize(pod).reason, "What the pod's containers are doing, in a word."),
-        Column("Restarts", lambda pod, now: summarize(pod).restarts.shown(now), "Restarts, and when the last one was."),
+        Column(
+            "Ready",
+            lambda pod, _: summarize(pod).readiness,
+            "The aggregate readiness state of this pod for accepting traffic.",
+        ),
+        Column("Status", lambda pod, _: summarize(pod).reason, "The aggregate status of the containers in this pod."),
+        Column(
+            "Restarts",
+            lambda pod, now: summarize(pod).restarts.shown(now),
+            (
+                "The number of times the containers in this pod have been restarted and when the last container "
+                "in this pod has restarted."
+            ),
+        ),
         AGE,
-        wide("IP", lambda pod, _: _pod_ip(pod), "The pod's first address."),
-        wide("Node", lambda pod, _: part(pod, "spec", "nodeName") or "<none>", "The node it is bound to."),
+        wide("IP", lambda pod, _: _pod_ip(pod), Field("core.v1.PodStatus", "podIP")),
+        wide("Node", lambda pod, _: part(pod, "spec", "nodeName") or "<none>", Field("core.v1.PodSpec", "nodeName")),
         wide(
             "Nominated Node",
             lambda pod, _: part(pod, "status", "nominatedNodeName") or "<none>",
-            "The node where preemption makes room for it.",
+            Field("core.v1.PodStatus", "nominatedNodeName"),
         ),
-        wide("Readiness Gates", lambda pod, _: _readiness_gates(pod), "Readiness gates that are true, of all."),
+        wide("Readiness Gates", lambda pod, _: _readiness_gates(pod), Field("core.v1.PodSpec", "readinessGates")),
     ),
     cells=_cells,
     conditions=_conditions,
@@ -206,6 +218,6 @@ POD_TEMPLATES = KindTable(
     (
         NAME,
         *template_columns("template", priority=0),
-        Column("Pod Labels", labels_at("template", "metadata", "labels"), "Labels of the template's pods."),
+        Column("Pod Labels", labels_at("template", "metadata", "labels"), "The labels for the pod template."),
     )
 )

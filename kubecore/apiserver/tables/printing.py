@@ -6,12 +6,15 @@ are stored in. Kinds without a table of their own show their name and when they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from kubecore.apiserver.openapi import definitions
 from kubecore.apiserver.tables import access, cluster, network, pods, storage, workloads
-from kubecore.apiserver.tables.column import AGE, NAME, Column, KindTable, Object
+from kubecore.apiserver.tables.column import AGE, NAME, Column, Field, KindTable, Object
 
 IncludeObject = Literal["None", "Metadata", "Object"]
 
@@ -92,19 +95,32 @@ TABLES: dict[str, KindTable] = {
     "configmaps": KindTable(
         (
             NAME,
-            Column("Data", lambda obj, _: len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), "Entries."),
+            Column(
+                "Data",
+                lambda obj, _: len(obj.get("data") or ()) + len(obj.get("binaryData") or ()),
+                Field("core.v1.ConfigMap", "data"),
+            ),
             AGE,
         )
     ),
     "secrets": KindTable(
         (
             NAME,
-            Column("Type", lambda obj, _: obj.get("type", ""), "What the secret is for."),
-            Column("Data", lambda obj, _: len(obj.get("data") or ()), "Entries."),
+            Column("Type", lambda obj, _: obj.get("type", ""), Field("core.v1.Secret", "type")),
+            Column("Data", lambda obj, _: len(obj.get("data") or ()), Field("core.v1.Secret", "data")),
             AGE,
         )
     ),
 }
+
+
+@functools.cache
+def _written() -> Mapping[Field, str]:
+    """What the API types say of the fields that columns show. Read late, as all definitions are: many clients ask for
+    no table."""
+    columns = itertools.chain.from_iterable(table.columns for table in TABLES.values())
+    fields = {column.description for column in columns if isinstance(column.description, Field)}
+    return dict(zip(fields, definitions.written_of(fields), strict=True))
 
 
 def table_of(resource: str) -> KindTable:
@@ -177,6 +193,6 @@ def table_for(
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": metadata or {},
-        "columnDefinitions": [column.definition() for column in table.columns] if headers else None,
+        "columnDefinitions": [column.definition(_written()) for column in table.columns] if headers else None,
         "rows": rows or (None if table is _BY_NAME else []),
     }

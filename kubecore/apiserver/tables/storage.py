@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from kubecore.apiserver.tables.column import AGE, NAME, Cell, Column, KindTable, Object, at, count, part, wide
+from kubecore.apiserver.tables.column import AGE, NAME, Cell, Column, Field, KindTable, Object, at, count, part, wide
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
@@ -33,30 +33,40 @@ def _claim(obj: Object, _now: datetime) -> Cell:
     return "" if claim is None else f"{claim.get('namespace', '')}/{claim.get('name', '')}"
 
 
-_ATTRIBUTES_CLASS = Column(
-    "VolumeAttributesClass",
-    at("spec", "volumeAttributesClassName", default="<unset>"),
-    "The class of the volume's changeable attributes.",
-)
-_VOLUME_MODE = wide(
-    "VolumeMode", at("spec", "volumeMode", default="<unset>"), "Whether a file system or a block device is given."
-)
+def _attributes_class(of: str) -> Column:
+    cell = at("spec", "volumeAttributesClassName", default="<unset>")
+    return Column("VolumeAttributesClass", cell, f"VolumeAttributesClass of the {of}")
+
+
+def _volume_mode(spec: str) -> Column:
+    return wide("VolumeMode", at("spec", "volumeMode", default="<unset>"), Field(spec, "volumeMode"))
+
 
 PERSISTENT_VOLUMES = KindTable(
     (
         NAME,
-        Column("Capacity", lambda obj, _: part(obj, "spec", "capacity", "storage") or "0", "The volume's size."),
         Column(
-            "Access Modes", lambda obj, _: _access_modes(part(obj, "spec", "accessModes")), "How it may be mounted."
+            "Capacity",
+            lambda obj, _: part(obj, "spec", "capacity", "storage") or "0",
+            Field("core.v1.PersistentVolumeSpec", "capacity"),
         ),
-        Column("Reclaim Policy", at("spec", "persistentVolumeReclaimPolicy"), "What becomes of it after its claim."),
-        Column("Status", _phase, "Available, Bound, Released or Failed."),
-        Column("Claim", _claim, "The claim it is bound to."),
-        Column("StorageClass", _class_name, "The volume's storage class."),
-        _ATTRIBUTES_CLASS,
-        Column("Reason", at("status", "reason"), "Why it is in its state."),
+        Column(
+            "Access Modes",
+            lambda obj, _: _access_modes(part(obj, "spec", "accessModes")),
+            Field("core.v1.PersistentVolumeSpec", "accessModes"),
+        ),
+        Column(
+            "Reclaim Policy",
+            at("spec", "persistentVolumeReclaimPolicy"),
+            Field("core.v1.PersistentVolumeSpec", "persistentVolumeReclaimPolicy"),
+        ),
+        Column("Status", _phase, Field("core.v1.PersistentVolumeStatus", "phase")),
+        Column("Claim", _claim, Field("core.v1.PersistentVolumeSpec", "claimRef")),
+        Column("StorageClass", _class_name, "StorageClass of the pv"),
+        _attributes_class("pv"),
+        Column("Reason", at("status", "reason"), Field("core.v1.PersistentVolumeStatus", "reason")),
         AGE,
-        _VOLUME_MODE,
+        _volume_mode("core.v1.PersistentVolumeSpec"),
     )
 )
 
@@ -74,14 +84,14 @@ def _claim_modes(obj: Object, _now: datetime) -> Cell:
 PERSISTENT_VOLUME_CLAIMS = KindTable(
     (
         NAME,
-        Column("Status", _phase, "Pending, Bound or Lost."),
-        Column("Volume", at("spec", "volumeName"), "The volume it is bound to."),
-        Column("Capacity", _claim_capacity, "The size it has got."),
-        Column("Access Modes", _claim_modes, "How it may be mounted."),
-        Column("StorageClass", _class_name, "The class asked for."),
-        _ATTRIBUTES_CLASS,
+        Column("Status", _phase, Field("core.v1.PersistentVolumeClaimStatus", "phase")),
+        Column("Volume", at("spec", "volumeName"), Field("core.v1.PersistentVolumeClaimSpec", "volumeName")),
+        Column("Capacity", _claim_capacity, Field("core.v1.PersistentVolumeClaimStatus", "capacity")),
+        Column("Access Modes", _claim_modes, Field("core.v1.PersistentVolumeClaimStatus", "accessModes")),
+        Column("StorageClass", _class_name, "StorageClass of the pvc"),
+        _attributes_class("pvc"),
         AGE,
-        _VOLUME_MODE,
+        _volume_mode("core.v1.PersistentVolumeClaimSpec"),
     )
 )
 
@@ -95,29 +105,59 @@ def _storage_class_name(obj: Object, _now: datetime) -> Cell:
 STORAGE_CLASSES = KindTable(
     (
         Column("Name", _storage_class_name, NAME.description, format="name"),
-        Column("Provisioner", at("provisioner"), "What makes the volumes."),
-        Column("ReclaimPolicy", at("reclaimPolicy", default="Delete"), "What becomes of a volume after its claim."),
-        Column("VolumeBindingMode", at("volumeBindingMode", default="Immediate"), "When a claim is bound."),
-        Column("AllowVolumeExpansion", at("allowVolumeExpansion", default=False), "Whether claims may grow."),
+        Column("Provisioner", at("provisioner"), Field("storage.v1.StorageClass", "provisioner")),
+        Column(
+            "ReclaimPolicy", at("reclaimPolicy", default="Delete"), Field("storage.v1.StorageClass", "reclaimPolicy")
+        ),
+        Column(
+            "VolumeBindingMode",
+            at("volumeBindingMode", default="Immediate"),
+            Field("storage.v1.StorageClass", "volumeBindingMode"),
+        ),
+        Column(
+            "AllowVolumeExpansion",
+            at("allowVolumeExpansion", default=False),
+            Field("storage.v1.StorageClass", "allowVolumeExpansion"),
+        ),
         AGE,
     )
 )
 
-VOLUME_ATTRIBUTES_CLASSES = KindTable((NAME, Column("DriverName", at("driverName"), "The CSI driver."), AGE))
+VOLUME_ATTRIBUTES_CLASSES = KindTable(
+    (NAME, Column("DriverName", at("driverName"), Field("storage.v1.VolumeAttributesClass", "driverName")), AGE)
+)
 
 VOLUME_ATTACHMENTS = KindTable(
     (
         NAME,
-        Column("Attacher", at("spec", "attacher"), "The driver that attaches.", format="name"),
-        Column("PV", at("spec", "source", "persistentVolumeName"), "The volume."),
-        Column("Node", at("spec", "nodeName"), "The node."),
-        Column("Attached", at("status", "attached", default=False), "Whether it is attached.", type="boolean"),
+        Column("Attacher", at("spec", "attacher"), Field("storage.v1.VolumeAttachmentSpec", "attacher"), format="name"),
+        Column(
+            "PV",
+            at("spec", "source", "persistentVolumeName"),
+            Field("storage.v1.VolumeAttachmentSource", "persistentVolumeName"),
+        ),
+        Column("Node", at("spec", "nodeName"), Field("storage.v1.VolumeAttachmentSpec", "nodeName")),
+        Column(
+            "Attached",
+            at("status", "attached", default=False),
+            Field("storage.v1.VolumeAttachmentStatus", "attached"),
+            type="boolean",
+        ),
         AGE,
     )
 )
 
 CSI_NODES = KindTable(
-    (NAME, Column("Drivers", count("spec", "drivers"), "Drivers registered on the node.", type="integer"), AGE)
+    (
+        NAME,
+        Column(
+            "Drivers",
+            count("spec", "drivers"),
+            "Drivers indicates the number of CSI drivers registered on the node",
+            type="integer",
+        ),
+        AGE,
+    )
 )
 
 
@@ -126,22 +166,29 @@ def _token_requests(obj: Object, _now: datetime) -> Cell:
     return "<unset>" if requests is None else ",".join(request.get("audience", "") for request in requests)
 
 
-def _flag(name: str, field: str, description: str, *, default: bool) -> Column:
+def _flag(name: str, field: str, description: Field, *, default: bool) -> Column:
     return Column(name, at("spec", field, default=default), description, type="boolean")
 
 
 CSI_DRIVERS = KindTable(
     (
         NAME,
-        _flag("AttachRequired", "attachRequired", "Whether volumes are attached before use.", default=True),
-        _flag("PodInfoOnMount", "podInfoOnMount", "Whether the driver is told of the pod.", default=False),
-        _flag("StorageCapacity", "storageCapacity", "Whether the scheduler minds its free capacity.", default=False),
-        Column("TokenRequests", _token_requests, "Audiences of the tokens it is given."),
-        _flag("RequiresRepublish", "requiresRepublish", "Whether it is called again and again.", default=False),
+        _flag("AttachRequired", "attachRequired", Field("storage.v1.CSIDriverSpec", "attachRequired"), default=True),
+        _flag("PodInfoOnMount", "podInfoOnMount", Field("storage.v1.CSIDriverSpec", "podInfoOnMount"), default=False),
+        _flag(
+            "StorageCapacity", "storageCapacity", Field("storage.v1.CSIDriverSpec", "storageCapacity"), default=False
+        ),
+        Column("TokenRequests", _token_requests, Field("storage.v1.CSIDriverSpec", "tokenRequests")),
+        _flag(
+            "RequiresRepublish",
+            "requiresRepublish",
+            Field("storage.v1.CSIDriverSpec", "requiresRepublish"),
+            default=False,
+        ),
         Column(
             "Modes",
             lambda obj, _: ",".join(part(obj, "spec", "volumeLifecycleModes") or []) or "<none>",
-            "Kinds of volumes it makes.",
+            Field("storage.v1.CSIDriverSpec", "volumeLifecycleModes"),
         ),
         AGE,
     )

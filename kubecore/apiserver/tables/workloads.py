@@ -10,7 +10,9 @@ from kubecore.apiserver.tables.column import (
     AGE,
     NAME,
     Cell,
+    CellFunction,
     Column,
+    Field,
     KindTable,
     Object,
     at,
@@ -23,6 +25,9 @@ from kubecore.apiserver.tables.column import (
 )
 
 _TEMPLATE = ("spec", "template")
+_MORE_ON_SELECTORS = (
+    "More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"
+)
 
 
 def _ready_of_desired(obj: Object, _now: datetime) -> Cell:
@@ -30,57 +35,110 @@ def _ready_of_desired(obj: Object, _now: datetime) -> Cell:
     return f"{ready}/{part(obj, 'spec', 'replicas') or 0}"
 
 
-def _integer(name: str, *path: str, description: str) -> Column:
+def _integer(name: str, *path: str, description: str | Field) -> Column:
     return Column(name, at(*path, default=0), description, type="integer")
 
 
 DEPLOYMENTS = KindTable(
     (
         NAME,
-        Column("Ready", _ready_of_desired, "Ready pods of those wanted."),
-        Column("Up-to-date", at("status", "updatedReplicas", default=0), "Pods made from the present template."),
-        Column("Available", at("status", "availableReplicas", default=0), "Pods ready for at least minReadySeconds."),
+        Column("Ready", _ready_of_desired, "Number of the pod with ready state"),
+        Column(
+            "Up-to-date",
+            at("status", "updatedReplicas", default=0),
+            Field("apps.v1.DeploymentStatus", "updatedReplicas"),
+        ),
+        Column(
+            "Available",
+            at("status", "availableReplicas", default=0),
+            Field("apps.v1.DeploymentStatus", "availableReplicas"),
+        ),
         AGE,
-        *template_columns(*_TEMPLATE, selector=selector_at("spec", "selector", default="")),
+        *template_columns(
+            *_TEMPLATE,
+            selector=selector_at("spec", "selector", default=""),
+            selects="Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones"
+            " affected by this deployment.",
+        ),
     )
 )
 
 
-def _replicated(selector: Any) -> KindTable:
+def _replicated(kind: str, selector: CellFunction, selects: str | Field) -> KindTable:
     return KindTable(
         (
             NAME,
-            _integer("Desired", "spec", "replicas", description="Pods wanted."),
-            _integer("Current", "status", "replicas", description="Pods there are."),
-            _integer("Ready", "status", "readyReplicas", description="Pods that are ready."),
+            _integer("Desired", "spec", "replicas", description=Field(f"{kind}Spec", "replicas")),
+            _integer("Current", "status", "replicas", description=Field(f"{kind}Status", "replicas")),
+            _integer("Ready", "status", "readyReplicas", description=Field(f"{kind}Status", "readyReplicas")),
             AGE,
-            *template_columns(*_TEMPLATE, selector=selector),
+            *template_columns(*_TEMPLATE, selector=selector, selects=selects),
         )
     )
 
 
-REPLICA_SETS = _replicated(selector_at("spec", "selector"))
-REPLICATION_CONTROLLERS = _replicated(labels_at("spec", "selector"))
+REPLICA_SETS = _replicated(
+    "apps.v1.ReplicaSet",
+    selector_at("spec", "selector"),
+    "Selector is a label query over pods that should match the replica count. If the selector is empty, it is defaulted"
+    " to the labels present on the pod template. Label keys and values that must match in order to be controlled"
+    f" by this replica set. {_MORE_ON_SELECTORS}",
+)
+REPLICATION_CONTROLLERS = _replicated(
+    "core.v1.ReplicationController",
+    labels_at("spec", "selector"),
+    Field("core.v1.ReplicationControllerSpec", "selector"),
+)
 
 STATEFUL_SETS = KindTable(
-    (NAME, Column("Ready", _ready_of_desired, "Ready pods of those wanted."), AGE, *template_columns(*_TEMPLATE))
+    (NAME, Column("Ready", _ready_of_desired, "Number of the pod with ready state"), AGE, *template_columns(*_TEMPLATE))
 )
 
 DAEMON_SETS = KindTable(
     (
         NAME,
-        _integer("Desired", "status", "desiredNumberScheduled", description="Nodes that should run the pod."),
-        _integer("Current", "status", "currentNumberScheduled", description="Nodes that should run it and do."),
-        _integer("Ready", "status", "numberReady", description="Nodes whose pod is ready."),
-        _integer("Up-to-date", "status", "updatedNumberScheduled", description="Nodes with the present template."),
-        _integer("Available", "status", "numberAvailable", description="Nodes whose pod is available."),
+        _integer(
+            "Desired",
+            "status",
+            "desiredNumberScheduled",
+            description=Field("apps.v1.DaemonSetStatus", "desiredNumberScheduled"),
+        ),
+        _integer(
+            "Current",
+            "status",
+            "currentNumberScheduled",
+            description=Field("apps.v1.DaemonSetStatus", "currentNumberScheduled"),
+        ),
+        _integer(
+            "Ready",
+            "status",
+            "numberReady",
+            description=(
+                "The number of nodes that should be running the daemon pod and have one or more of the daemon "
+                "pod running and ready."
+            ),
+        ),
+        _integer(
+            "Up-to-date",
+            "status",
+            "updatedNumberScheduled",
+            description=Field("apps.v1.DaemonSetStatus", "updatedNumberScheduled"),
+        ),
+        _integer(
+            "Available", "status", "numberAvailable", description=Field("apps.v1.DaemonSetStatus", "numberAvailable")
+        ),
         Column(
             "Node Selector",
             labels_at("spec", "template", "spec", "nodeSelector"),
-            "Labels a node must have for the pod to run there.",
+            Field("core.v1.PodSpec", "nodeSelector"),
         ),
         AGE,
-        *template_columns(*_TEMPLATE, selector=selector_at("spec", "selector")),
+        *template_columns(
+            *_TEMPLATE,
+            selector=selector_at("spec", "selector"),
+            selects="A label query over pods that are managed by the daemon set. Must match in order to be controlled."
+            f" If empty, defaulted to labels on Pod template. {_MORE_ON_SELECTORS}",
+        ),
     )
 )
 
@@ -117,11 +175,13 @@ def _job_duration(job: Object, now: datetime) -> Cell:
 JOBS = KindTable(
     (
         NAME,
-        Column("Status", _job_status, "What has become of the job."),
-        Column("Completions", _job_completions, "Pods that succeeded, of those wanted."),
-        Column("Duration", _job_duration, "How long the job took, or has taken so far."),
+        Column("Status", _job_status, "Status of the job."),
+        Column("Completions", _job_completions, Field("batch.v1.JobStatus", "succeeded")),
+        Column("Duration", _job_duration, "Time required to complete the job."),
         AGE,
-        *template_columns(*_TEMPLATE, selector=selector_at("spec", "selector")),
+        *template_columns(
+            *_TEMPLATE, selector=selector_at("spec", "selector"), selects=Field("batch.v1.JobSpec", "selector")
+        ),
     )
 )
 
@@ -139,14 +199,19 @@ def _last_schedule(obj: Object, now: datetime) -> Cell:
 CRON_JOBS = KindTable(
     (
         NAME,
-        Column("Schedule", at("spec", "schedule"), "When it runs, in cron's notation."),
-        Column("Timezone", at("spec", "timeZone", default="<none>"), "The time zone of the schedule."),
-        Column("Suspend", _suspend, "Whether no new runs are started.", type="boolean"),
-        Column("Active", count("status", "active"), "Jobs running now.", type="integer"),
-        Column("Last Schedule", _last_schedule, "How long ago a job was last started."),
+        Column("Schedule", at("spec", "schedule"), Field("batch.v1.CronJobSpec", "schedule")),
+        Column("Timezone", at("spec", "timeZone", default="<none>"), Field("batch.v1.CronJobSpec", "timeZone")),
+        Column("Suspend", _suspend, Field("batch.v1.CronJobSpec", "suspend"), type="boolean"),
+        Column("Active", count("status", "active"), Field("batch.v1.CronJobStatus", "active"), type="integer"),
+        Column("Last Schedule", _last_schedule, Field("batch.v1.CronJobStatus", "lastScheduleTime")),
         AGE,
         *template_columns(
-            "spec", "jobTemplate", "spec", "template", selector=selector_at("spec", "jobTemplate", "spec", "selector")
+            "spec",
+            "jobTemplate",
+            "spec",
+            "template",
+            selector=selector_at("spec", "jobTemplate", "spec", "selector"),
+            selects=Field("batch.v1.JobSpec", "selector"),
         ),
     )
 )
@@ -217,11 +282,30 @@ def _fewest(obj: Object, _now: datetime) -> Cell:
 HORIZONTAL_POD_AUTOSCALERS = KindTable(
     (
         NAME,
-        Column("Reference", _scale_target, "What is scaled."),
-        Column("Targets", _metrics, "Each metric's present value and target."),
-        Column("MinPods", _fewest, "The fewest pods."),
-        Column("MaxPods", at("spec", "maxReplicas", default=0), "The most pods."),
-        Column("Replicas", at("status", "currentReplicas", default=0), "Pods there are."),
+        Column("Reference", _scale_target, Field("autoscaling.v2.HorizontalPodAutoscalerSpec", "scaleTargetRef")),
+        Column(
+            "Targets",
+            _metrics,
+            (
+                "metrics contains the specifications for which to use to calculate the desired replica count "
+                "(the maximum replica count across all metrics will be used).  The desired replica count is "
+                "calculated multiplying the ratio between the target value and the current value by the current "
+                "number of pods.  Ergo, metrics used must decrease as the pod count is increased, and "
+                "vice-versa.  See the individual metric source types for more information about how each type of"
+                " metric must respond."
+            ),
+        ),
+        Column("MinPods", _fewest, Field("autoscaling.v1.HorizontalPodAutoscalerSpec", "minReplicas")),
+        Column(
+            "MaxPods",
+            at("spec", "maxReplicas", default=0),
+            Field("autoscaling.v2.HorizontalPodAutoscalerSpec", "maxReplicas"),
+        ),
+        Column(
+            "Replicas",
+            at("status", "currentReplicas", default=0),
+            Field("autoscaling.v2.HorizontalPodAutoscalerStatus", "currentReplicas"),
+        ),
         AGE,
     )
 )
@@ -238,9 +322,22 @@ def _int_or_string(*path: str) -> Any:
 POD_DISRUPTION_BUDGETS = KindTable(
     (
         NAME,
-        Column("Min Available", _int_or_string("spec", "minAvailable"), "Pods that must stay available."),
-        Column("Max Unavailable", _int_or_string("spec", "maxUnavailable"), "Pods that may be unavailable."),
-        _integer("Allowed Disruptions", "status", "disruptionsAllowed", description="Pods that may be evicted now."),
+        Column(
+            "Min Available",
+            _int_or_string("spec", "minAvailable"),
+            "The minimum number of pods that must be available.",
+        ),
+        Column(
+            "Max Unavailable",
+            _int_or_string("spec", "maxUnavailable"),
+            "The maximum number of pods that may be unavailable.",
+        ),
+        _integer(
+            "Allowed Disruptions",
+            "status",
+            "disruptionsAllowed",
+            description="Calculated number of pods that may be disrupted at this time.",
+        ),
         AGE,
     )
 )
@@ -258,17 +355,19 @@ def _controller(obj: Object, _now: datetime) -> Cell:
 CONTROLLER_REVISIONS = KindTable(
     (
         NAME,
-        Column("Controller", _controller, "What the revision belongs to."),
-        Column("Revision", at("revision", default=0), "The revision's number."),
+        Column("Controller", _controller, "Controller of the object"),
+        Column(
+            "Revision", at("revision", default=0), "revision indicates the revision of the state represented by Data."
+        ),
         AGE,
     )
 )
 
 SCALES = KindTable(
     (
-        Column("Name", at("metadata", "name"), "The scaled object's name."),
-        _integer("Desired", "spec", "replicas", description="Pods wanted."),
-        _integer("Available", "status", "replicas", description="Pods there are."),
+        Column("Name", at("metadata", "name"), NAME.description),
+        _integer("Desired", "spec", "replicas", description=Field("autoscaling.v1.ScaleSpec", "replicas")),
+        _integer("Available", "status", "replicas", description=Field("autoscaling.v1.ScaleStatus", "replicas")),
         AGE,
     )
 )
