@@ -14,6 +14,7 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
+from kubecore.api.queries import parse_query
 from kubecore.apiserver.admission.dynamic.stored import admit_deletion
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import json_body, loads
@@ -45,14 +46,18 @@ def delete_options(body: bytes, params: Mapping[str, str]) -> DeleteOptions:
         grace=given.get("gracePeriodSeconds"),
         propagation=given.get("propagationPolicy") or "",
         orphan=given.get("orphanDependents"),
-        uid=preconditions.get("uid") or "",
-        resource_version=preconditions.get("resourceVersion") or "",
+        uid=preconditions.get("uid"),
+        resource_version=preconditions.get("resourceVersion"),
         dry_run=bool(given.get("dryRun")),
     )
 
 
 def _from_body(body: bytes) -> JSON:
     given = json_body(body)
+    for name in ("apiVersion", "kind"):
+        _check_type(given.get(name), str, f".{name}", "string", before="couldn't get version/kind; json parse error: ")
+    if (given.get("apiVersion") or "").count("/") > 1:
+        raise errors.bad_request(f"unexpected GroupVersion string: {given['apiVersion']}")
     kind, version = given.get("kind") or "DeleteOptions", given.get("apiVersion") or "meta.k8s.io/v1"
     if kind != "DeleteOptions":
         detail = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
@@ -74,13 +79,13 @@ _TYPES = (
 )
 
 
-def _check_type(value: object, wanted: type, field: str, go_type: str) -> None:
+def _check_type(value: object, wanted: type, field: str, go_type: str, *, before: str = "") -> None:
     """Raises 400 in the words of Go's JSON decoder."""
     if value is None or type(value) is wanted:
         return
     kind = "number" if wanted is str or isinstance(value, int) else f"number {value}"
     sent = {str: "string", bool: "bool", int: kind, float: kind, list: "array"}.get(type(value), "object")
-    raise errors.bad_request(f"json: cannot unmarshal {sent} into Go struct field {field} of type {go_type}")
+    raise errors.bad_request(f"{before}json: cannot unmarshal {sent} into Go struct field {field} of type {go_type}")
 
 
 def _int64(text: str) -> int:
@@ -101,12 +106,12 @@ def _from_query(params: Mapping[str, str]) -> JSON:
         given["gracePeriodSeconds"] = _int64(params["gracePeriodSeconds"])
     if "propagationPolicy" in params:
         given["propagationPolicy"] = params["propagationPolicy"]
-    if params.get("orphanDependents"):
-        given["orphanDependents"] = params["orphanDependents"] not in ("false", "0", "f", "F", "False")
+    if "orphanDependents" in params:
+        given["orphanDependents"] = params["orphanDependents"].lower() not in ("false", "0")
     if params.get("dryRun"):
         given["dryRun"] = [params["dryRun"]]
     # Upstream reads these, too; where a collection is deleted, resourceVersion is that of the list as well.
-    given["preconditions"] = {name: params.get(name) for name in ("uid", "resourceVersion")}
+    given["preconditions"] = {name: params.get(name) or None for name in ("uid", "resourceVersion")}
     return given
 
 
@@ -171,11 +176,11 @@ def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOption
             ("UID", options.uid, uid),
             ("ResourceVersion", options.resource_version, version),
         ):
-            if wanted and wanted != found:
+            if wanted is not None and wanted != found:
                 detail = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
                 raise store.conflict(ctx.name, detail)
         return
-    if options.uid and options.uid != uid:
+    if options.uid is not None and options.uid != uid:
         raise errors.conflict(
             resource.group,
             resource.kind,
@@ -183,7 +188,7 @@ def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOption
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
             "The object might have been deleted and then recreated",
         )
-    if options.resource_version and options.resource_version != version:
+    if options.resource_version is not None and options.resource_version != version:
         raise errors.conflict(
             resource.group,
             resource.kind,
@@ -265,11 +270,19 @@ def deletion_status(store: Store, name: str, uid: str) -> bytes:
 async def delete_collection(store: Store, ctx: RequestContext, options: DeleteOptions, query: str) -> Listing:
     """Deletes what a list with this query string finds; answers that list, as it was before. Raises what a list
     raises, and what keeps an object from being deleted."""
-    listing = store.registry.cacher.query(store.resource.key, query, ctx.namespace)
+    listing = store.registry.cacher.query(store.resource.key, _of_its_time(query), ctx.namespace)
     items = listing.items
     for begin in range(0, len(items), _PARALLEL):
         await asyncio.gather(*(_delete_item(store, ctx, options, item) for item in items[begin : begin + _PARALLEL]))
     return listing
+
+
+def _of_its_time(query: str) -> str:
+    """A collection is deleted page by page, and pages of a list at a revision are of just that one."""
+    params = parse_query(query)
+    if params.get("resourceVersion", "0") in ("", "0") or params.get("resourceVersionMatch") or params.get("continue"):
+        return query
+    return f"{query}&resourceVersionMatch=Exact"
 
 
 async def _delete_item(store: Store, ctx: RequestContext, options: DeleteOptions, item: bytes) -> None:

@@ -122,7 +122,6 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "generation",
-        "generateName",
         "selfLink",
     ):
         kept = old.get(name)
@@ -130,7 +129,7 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
             continue
         if kept is not None:
             metadata[name] = kept
-        elif name in metadata and name != "generateName":
+        elif name in metadata:
             del metadata[name]
 
 

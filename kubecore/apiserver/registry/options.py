@@ -40,8 +40,9 @@ class DeleteOptions:
     propagation: str = ""
     # orphanDependents, the forerunner of propagation; None where it is not given.
     orphan: bool | None = None
-    uid: str = ""
-    resource_version: str = ""
+    # Of the object that is meant; None for any, and empty for none that there is.
+    uid: str | None = None
+    resource_version: str | None = None
     dry_run: bool = False
 
 

@@ -60,6 +60,8 @@ async def test_a_deleting_object_takes_no_new_finalizers_and_keeps_its_timestamp
     [
         ({"uid": "other"}, "the UID in the precondition (other) does not match the UID in record"),
         ({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1) does not match the ResourceVersion"),
+        ({"uid": ""}, "the UID in the precondition () does not match the UID in record"),
+        ({"resourceVersion": ""}, "the ResourceVersion in the precondition () does not match the ResourceVersion"),
     ],
 )
 async def test_a_missed_precondition_conflicts(api: Api, precondition: dict[str, str], words: str) -> None:
@@ -75,6 +77,8 @@ async def test_a_missed_precondition_conflicts(api: Api, precondition: dict[str,
     ("body", "status", "message"),
     [
         ({"kind": "Pod", "apiVersion": "v1"}, 400, 'no kind "Pod" is registered for version "v1"'),
+        ({"kind": 1}, 400, "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct"),
+        ({"kind": "DeleteOptions", "apiVersion": "a/b/c"}, 400, "unexpected GroupVersion string: a/b/c"),
         ({"gracePeriodSeconds": "x"}, 400, "json: cannot unmarshal string into Go struct field DeleteOptions"),
         ({"propagationPolicy": "X"}, 422, 'supported values: "Foreground", "Background", "Orphan", "nil"'),
         ({"dryRun": ["x"]}, 422, 'dryRun: Unsupported value: ["x"]: supported values: "All"'),
@@ -165,6 +169,28 @@ async def test_a_scheduled_pod_has_its_grace_which_can_only_be_shortened(api: Ap
     assert (await api.get(PODS, "p"))[0] == 404
 
 
+async def test_an_empty_precondition_in_the_query_is_none(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    assert (await api.delete(CM, "a", uid="", resourceVersion=""))[0] == 200
+
+
+async def test_orphan_dependents_without_a_value_in_the_query_is_true(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    _, obj = await api.delete(CM, "a", orphanDependents="")
+    assert obj["metadata"]["finalizers"] == ["orphan"]
+
+
+async def test_delete_collection_at_a_revision_takes_what_was_there_then(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    _, then = await api.list(CM)
+    await api.create(CM, config_map("b"))
+    revision = then["metadata"]["resourceVersion"]
+    status, answer = await api.delete(CM, resourceVersion=revision)
+    assert status == 200, answer
+    assert [item["metadata"]["name"] for item in answer["items"]] == ["a"]
+    assert [item["metadata"]["name"] for item in (await api.list(CM))[1]["items"]] == ["b"]
+
+
 async def test_delete_collection_takes_what_the_selector_names_and_answers_the_list(api: Api) -> None:
     for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
         given = config_map(name)
@@ -182,6 +208,8 @@ async def test_a_namespace_terminates_until_it_is_finalized(api: Api, cluster: A
     status, error = await api.create(CM, config_map("late"))
     assert (status, error["reason"]) == (403, "Forbidden")
     assert error["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    _, error = await api.create(CM, {"metadata": {}})
+    assert error["message"].startswith('configmaps "Unknown" is forbidden: ')
     obj["spec"]["finalizers"] = []
     status, _ = await cluster.update("v1/namespaces", obj, "finalize")
     assert status == 200

@@ -56,6 +56,14 @@ async def test_creating_with_a_resource_version_is_refused_when_all_else_is_righ
     assert (await api.create(CM, of_version("a", "5"), dryRun="All"))[0] == 201
 
 
+async def test_an_update_says_what_the_name_was_generated_from_anew(api: Api) -> None:
+    await api.create(CM, config_map("a"))
+    _, changed = await api.update(CM, {"metadata": {"name": "a", "generateName": "x"}})
+    assert changed["metadata"]["generateName"] == "x"
+    _, changed = await api.update(CM, config_map("a"))
+    assert "generateName" not in changed["metadata"]
+
+
 @pytest.mark.parametrize("version", ["0", "x", "-1"])
 async def test_a_new_objects_resource_version_that_names_no_revision_is_none(api: Api, version: str) -> None:
     status, made = await api.create(CM, of_version("a", version))
