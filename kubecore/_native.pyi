@@ -703,6 +703,9 @@ class Front:
         KeyError for a resource, ValueError for a version that the cache does not know.
         """
     def unroute(self, group: str, version: str, plural: str) -> None: ...
+    def delegate(self, versions: Sequence[tuple[str, str]]) -> None:
+        """All group versions, as (group, version), that another server answers for: requests for them come here with their
+        bodies unread, to be forwarded."""
     def audit(self) -> Audit: ...
     def flow(self) -> Flow: ...
     def authenticator(self) -> Authenticator: ...
@@ -820,10 +823,12 @@ class BackendTls:
     """TLS towards kubelets, pods and services.
 
     `identity`: certificate and key (PEM) to show. Without `ca_pem` any certificate of a backend will do; with it one that
-    it has issued, for whatever name. ValueError for what cannot be read.
+    it has issued, for whatever name, or, with `named`, for the one that is asked for. ValueError for what cannot be read.
     """
 
-    def __new__(cls, *, identity: tuple[bytes, bytes] | None = None, ca_pem: bytes | None = None) -> BackendTls: ...
+    def __new__(
+        cls, *, identity: tuple[bytes, bytes] | None = None, ca_pem: bytes | None = None, named: bool = False
+    ) -> BackendTls: ...
 
 def forward(
     request: Request,
@@ -834,12 +839,16 @@ def forward(
     tls: BackendTls | None = None,
     prefix: str | None = None,
     rejects_redirects: bool = False,
+    server_name: str | None = None,
+    user: UserInfo | None = None,
+    patience: float | None = None,
 ) -> None:
     """Answer a request with what a backend answers to the same under the path and query `target`, without credentials.
 
     A client that asks for another protocol is joined with the backend once that has switched; else it gets the backend's
-    refusal. `prefix` is the path of ours at which the backend's `/` is seen: redirects are told with it.
-    RuntimeError when answered before.
+    refusal. `prefix` is the path of ours at which the backend's `/` is seen: redirects are told with it. `server_name` is
+    what the backend's certificate is for, if not its host. An extension API server is told who asks (`user`, in headers
+    X-Remote-*); the head of its answer may take `patience` seconds. RuntimeError when answered before.
     """
 
 @final

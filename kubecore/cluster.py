@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.aggregation.options import AggregationOptions
 from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
@@ -54,7 +55,7 @@ DNS_ADDRESS_NUMBER = 10
 # What the API server is told as it was told.
 _SERVER_OPTIONS = (
     *("data_dir", "bind_address", "secure_port", "insecure_port", "grpc_port", "runtime_config"),
-    *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption"),
+    *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 STOP_BUDGET_SECONDS = 4.0
@@ -94,6 +95,7 @@ class ClusterConfig:
     encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     audit: AuditOptions = field(default_factory=AuditOptions)
+    aggregation: AggregationOptions = field(default_factory=AggregationOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""

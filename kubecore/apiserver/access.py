@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +51,11 @@ class Access:
         authentication: AuthenticationOptions,
         authorization: AuthorizationOptions,
         modes: Sequence[str],
+        own_files: Collection[Path] = (),
     ) -> None:
-        """`authority` is the PEM of the cluster's own CA, `issuer` that of service accounts' tokens. Raises OSError,
-        ValueError for files that do not do."""
+        """`authority` is the PEM of the cluster's own CA, `issuer` that of service accounts' tokens; `own_files` change
+        by nobody's hand. Raises OSError, ValueError for files that do not do."""
+        self._own_files = own_files
         self._clock = clock
         self._native = front.authenticator()
         self._own_ca = authority
@@ -239,7 +241,7 @@ class Access:
         return [
             FollowedFile(path, self._clock, changed, known=self._given[path])
             for path, changed in followed
-            if path is not None
+            if path is not None and path not in self._own_files
         ]
 
     async def close(self) -> None:

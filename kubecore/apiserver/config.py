@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubecore.apiserver.admission.options import AdmissionOptions
+from kubecore.apiserver.aggregation.options import AggregationOptions
 from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
@@ -29,6 +30,7 @@ class APIServerConfig:
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     runtime_config: tuple[tuple[str, str], ...] = ()
     """Which API versions are served beside or instead of the stable ones, as `--runtime-config` says it."""
+    aggregation: AggregationOptions = field(default_factory=AggregationOptions)
     audit: AuditOptions = field(default_factory=AuditOptions)
     service_cidr: str = "10.96.0.0/16"
     """The range of cluster IPs, or one of each family, comma separated: the first one's family is the default."""

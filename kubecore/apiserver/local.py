@@ -267,7 +267,8 @@ class LocalTransport:
         try:
             await self._authorizer.check(self._user, attributes_of(request))
             # Each is a request of its own to the audit.
-            creator = None if self._audit.is_on else self._handlers.creator(request)
+            each_alone = self._audit.is_on or self._handlers.delegated(request) is not None
+            creator = None if each_alone else self._handlers.creator(request)
         except Exception as error:
             return [self._failed(request, error)[:2]] * len(bodies)
 
@@ -312,6 +313,11 @@ class LocalTransport:
         if self._audit.is_on:
             request.audit = self._audit.begin(request, self._user)
         await self._check(request)
+        elsewhere = self._handlers.delegated(request)
+        if elsewhere is not None:
+            async for batch in elsewhere.watch(request, self._user):
+                yield batch
+            return
         right = self._authorizer.held(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()

@@ -22,7 +22,8 @@ from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
-from kubecore.apiserver.aggregation.registration import Registration
+from kubecore.apiserver.aggregation.aggregation import Aggregation
+from kubecore.apiserver.aggregation.identity import FrontProxy
 from kubecore.apiserver.audit.auditor import Auditor
 from kubecore.apiserver.audit.recording import LocalAudit
 from kubecore.apiserver.authentication.identify import Identification
@@ -158,8 +159,8 @@ class APIServer:
         self._compose()
         bootstrap = Bootstrap(self.registry)
         await bootstrap.ensure_base()
-        await asyncio.gather(self._limit(), self._registration.start())
-        self._followers.append(_follow(self._registration.run(), "registration of versions"))
+        await asyncio.gather(self._limit(), self._aggregation.start())
+        self._followers += [_follow(work, "aggregation") for work in self._aggregation.work()]
         for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
@@ -206,6 +207,8 @@ class APIServer:
             self.cacher.native, clock=native_clock(self.clock), min_watch_seconds=config.min_request_timeout
         )
         self.front.set_version(version_info())
+        headers = config.authentication.request_header
+        self._front_proxy = FrontProxy(directory, self.clock, config.aggregation, headers)
         self._auditor = Auditor(self.front.audit(), config.audit, self.clock)
         self._local_audit = LocalAudit(self.front.audit())
         authenticator = self.front.authenticator()
@@ -217,9 +220,10 @@ class APIServer:
             authority=self.authority.certificate,
             issuer=issuer,
             audiences=self.tokens.audiences,
-            authentication=config.authentication,
+            authentication=self._front_proxy.believed(config.authentication),
             authorization=config.authorization,
             modes=config.authorization_modes,
+            own_files=(self._front_proxy.ca_file,),
         )
         self._started.append("access")
         self.authorizer = self.access.authorizer
@@ -277,9 +281,12 @@ class APIServer:
             caller=self._webhooks,
         )
         self.custom.adopt(self._definitions)
+        self._aggregation = Aggregation(
+            self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
+        )
+        self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)
-        self._registration = Registration(self.registry, self.hub)
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
         self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
@@ -465,6 +472,7 @@ class APIServer:
             for task in self._followers:
                 task.cancel()
             await asyncio.gather(*self._followers, return_exceptions=True)
+            await self._aggregation.close()
             await self._webhooks.close()
             await self.registry.admission.close()
         if "access" in started:

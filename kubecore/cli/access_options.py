@@ -1,12 +1,14 @@
-"""Who may ask, who may do what, what nobody reads in the file: shared by `kubecore up` and `kubecore apiserver`."""
+"""Who may ask and do what, what nobody reads in the file, how others are reached: for `kubecore up` and `apiserver`."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
+from kubecore.apiserver.aggregation.options import AggregationOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
+from kubecore.cli.aggregation_options import aggregation_options
 from kubecore.cli.authentication_options import authentication_options
 from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
 from kubecore.cli.encryption_options import encryption_options
@@ -20,19 +22,26 @@ class Access(TypedDict):
     authorization_modes: tuple[str, ...]
     authorization: AuthorizationOptions
     encryption: EncryptionOptions
+    aggregation: AggregationOptions
 
 
+@aggregation_options
 @encryption_options
 @authentication_options
 @authorization_options
 def _asked(
-    *, authorization: AuthorizationFlags, authentication: AuthenticationOptions, encryption: EncryptionOptions
+    *,
+    authorization: AuthorizationFlags,
+    authentication: AuthenticationOptions,
+    encryption: EncryptionOptions,
+    aggregation: AggregationOptions,
 ) -> Access:
     return {
         "authentication": authentication,
         "authorization_modes": authorization.modes,
         "authorization": authorization.options,
         "encryption": encryption,
+        "aggregation": aggregation,
     }
 
 

@@ -137,6 +137,10 @@ impl Front {
         self.server.routes.remove(group, version, plural);
     }
 
+    fn delegate(&self, versions: Vec<(String, String)>) {
+        self.server.delegation.replace(versions);
+    }
+
     fn audit(&self) -> Audit {
         Audit(self.server.clone())
     }

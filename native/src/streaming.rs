@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kubecore_front::forward::Forward;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::answering::callback;
 use crate::headers::header_list;
+use crate::rbac::UserInfo;
 use crate::request::Request;
 
 /// What connections to backends show and expect; made once, shared by all.
@@ -27,17 +29,20 @@ pub struct BackendTls(Arc<kubecore_front::rustls::ClientConfig>);
 #[pymethods]
 impl BackendTls {
     #[new]
-    #[pyo3(signature = (*, identity=None, ca_pem=None))]
-    fn new(identity: Option<(Vec<u8>, Vec<u8>)>, ca_pem: Option<Vec<u8>>) -> PyResult<Self> {
+    #[pyo3(signature = (*, identity=None, ca_pem=None, named=false))]
+    fn new(identity: Option<(Vec<u8>, Vec<u8>)>, ca_pem: Option<Vec<u8>>, named: bool) -> PyResult<Self> {
         let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-        let config = client_config(ca_pem.as_deref().map_or(Trust::Anyone, Trust::Issued), identity);
+        let issued = if named { Trust::Named } else { Trust::Issued };
+        let config = client_config(ca_pem.as_deref().map_or(Trust::Anyone, issued), identity);
         config.map(|config| Self(Arc::new(config))).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
 
 /// Answer a request with what a backend answers.
 #[pyfunction]
-#[pyo3(signature = (request, *, host, port, target, tls=None, prefix=None, rejects_redirects=false))]
+#[pyo3(signature = (request, *, host, port, target, tls=None, prefix=None, rejects_redirects=false, server_name=None,
+    user=None, patience=None))]
+#[allow(clippy::too_many_arguments)] // where, and how
 fn forward(
     request: &Request,
     host: String,
@@ -46,9 +51,25 @@ fn forward(
     tls: Option<&BackendTls>,
     prefix: Option<String>,
     rejects_redirects: bool,
+    server_name: Option<String>,
+    user: Option<&UserInfo>,
+    patience: Option<f64>,
 ) -> PyResult<()> {
     let tls = tls.map(|tls| tls.0.clone());
-    request.reply(Reply::Forward(Box::new(Forward { host, port, tls, target, prefix, rejects_redirects })))
+    let user = user.map(|user| user.0.clone());
+    let patience = patience.map(Duration::try_from_secs_f64).transpose();
+    let patience = patience.map_err(|_| PyValueError::new_err("not a duration"))?;
+    request.reply(Reply::Forward(Box::new(Forward {
+        host,
+        port,
+        tls,
+        server_name,
+        user,
+        patience,
+        target,
+        prefix,
+        rejects_redirects,
+    })))
 }
 
 /// Tells Python once, however the session ends, even if it never begins.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
 from kubecore.api import errors, meta
-from kubecore.apiserver.aggregation import priorities
-from kubecore.apiserver.aggregation.priorities import Priority
+from kubecore.apiserver.discovery import priorities
+from kubecore.apiserver.discovery.priorities import Priority
 from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS

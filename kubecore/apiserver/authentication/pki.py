@@ -43,17 +43,18 @@ class PKIError(Exception):
 
 
 class CertificateAuthority:
-    """Signs certificates for this cluster; remembers them in its directory."""
+    """Signs certificates for this cluster; remembers them in its directory, its own in `file`."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, *, file: str = "ca", name: str = "kubernetes") -> None:
         self._directory = directory
         self._clock = clock
+        self._file = file
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.pair = self._load("ca") or self._make_ca()
+        self.pair = self._load(file) or self._make_ca(name)
         self._certificate = x509.load_pem_x509_certificate(self.pair.certificate)
         key = serialization.load_pem_private_key(self.pair.key, None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise PKIError(f"{directory / 'ca.key'} is no EC key")
+            raise PKIError(f"{directory / file}.key is no EC key")
         self._key = key
 
     @property
@@ -81,19 +82,19 @@ class CertificateAuthority:
 
     # --- signing
 
-    def _make_ca(self) -> KeyPair:
+    def _make_ca(self, common_name: str) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         now = self._clock.now()
         certificate = (
             self._builder(name, name, key.public_key(), now, timedelta(days=365 * _CA_YEARS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("kubernetes")]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(common_name)]), critical=False)
             .sign(key, hashes.SHA256())
         )
-        return self._store("ca", _pair(certificate, key))
+        return self._store(self._file, _pair(certificate, key))
 
     def _issue(
         self, common_name: str, organizations: Sequence[str], hosts: Sequence[str], usages: list[x509.ObjectIdentifier]
@@ -143,7 +144,7 @@ class CertificateAuthority:
             whole = public == serialization.load_pem_private_key(pair.key, None).public_key()
         except (ValueError, TypeError) as error:
             raise PKIError(f"{certificate} or its key is unusable: {error}") from error
-        if not whole and name == "ca":
+        if not whole and name == self._file:
             raise PKIError(f"{key} is not the key of {certificate}")
         # A process killed in the midst of a renewal leaves the new key beside the old certificate: no pair.
         return pair if whole else None

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource
+from kubecore.apiserver.discovery.foreign import ForeignVersion
 
 JSON = dict[str, Any]
 
 
-def group_discovery_list(scheme: Scheme, groups: Iterable[APIGroup]) -> JSON:
-    """What the groups serve, as apidiscovery.k8s.io/v2 tells it."""
+def group_discovery_list(scheme: Scheme, groups: Iterable[APIGroup], foreign: Sequence[ForeignVersion] = ()) -> JSON:
+    """What the groups serve, as apidiscovery.k8s.io/v2 tells it; `foreign` versions of them others serve."""
+    told = {(one.group, one.version): one.told() for one in foreign}
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
-        "items": [_group(scheme, group) for group in groups],
+        "items": [_group(scheme, group, told) for group in groups],
     }
 
 
-def _group(scheme: Scheme, group: APIGroup) -> JSON:
+def _group(scheme: Scheme, group: APIGroup, foreign: Mapping[tuple[str, str], JSON]) -> JSON:
     versions = [
-        {"version": version, "resources": _resources(scheme, group.name, version), "freshness": "Current"}
+        foreign.get((group.name, version))
+        or {"version": version, "resources": _resources(scheme, group.name, version), "freshness": "Current"}
         for version in group.versions
     ]
     return {"metadata": {"name": group.name} if group.name else {}, "versions": versions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource, group_version
@@ -20,9 +21,9 @@ def api_versions(server_address: str) -> JSON:
     }
 
 
-def group_list(scheme: Scheme) -> JSON:
+def group_list(every: Iterable[APIGroup]) -> JSON:
     """/apis"""
-    groups = [_group(group) for group in scheme.groups() if group.name]
+    groups = [_group(group) for group in every if group.name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from kubecore.api import protobuf
-from kubecore.api.scheme import Scheme, every
+from kubecore.api.scheme import APIGroup, Scheme, every
 from kubecore.apiserver.discovery import aggregated, legacy
 from kubecore.apiserver.discovery.accepting import media_ranges, passes_the_router
+from kubecore.apiserver.discovery.foreign import ForeignVersion, in_order, without
 
 JSON_TYPE, YAML_TYPE = "application/json", "application/yaml"
 MADE = (JSON_TYPE, YAML_TYPE, protobuf.MEDIA)
@@ -51,6 +53,7 @@ class Discovery:
 
     def __init__(self, scheme: Scheme, *, server_address: str = "") -> None:
         self._scheme = scheme
+        self._foreign: Sequence[ForeignVersion] = ()
         self._server_address = server_address
         self._documents: dict[tuple[str, _Form], _Document] = {}
 
@@ -61,15 +64,18 @@ class Discovery:
 
     def paths(self) -> list[str]:
         """Where there are documents."""
-        groups = [group for group in self._scheme.groups() if group.name]
+        groups = [group for group in self._groups() if group.name]
         below = [f"/apis/{group.name}" for group in groups]
         versions = [f"/apis/{group.name}/{version}" for group in groups for version in group.versions]
         return ["/api", "/api/v1", "/apis", "/apis/", *below, *versions]
 
-    def replace(self, scheme: Scheme) -> None:
-        """Serve this scheme from now on."""
-        self._scheme = scheme
+    def replace(self, scheme: Scheme, foreign: Sequence[ForeignVersion] = ()) -> None:
+        """Serve this scheme from now on, and tell of versions that others serve."""
+        self._scheme, self._foreign = without(scheme, foreign), foreign
         self._documents = {}
+
+    def _groups(self, *, aggregated: bool = False) -> list[APIGroup]:
+        return in_order(self._scheme, self._foreign, aggregated=aggregated)
 
     def respond(self, path: str, accept: str = "", if_none_match: str = "") -> Answer | None:
         """The answer for a GET of `/api`, `/apis` or a path below them; None if the path is no document of these.
@@ -128,22 +134,25 @@ class Discovery:
 
     def _aggregated(self, path: str) -> dict[str, Any]:
         wants_core = path == "/api"
-        groups = [group for group in self._scheme.groups() if (group.name == "") == wants_core]
-        return aggregated.group_discovery_list(self._scheme, groups)
+        groups = [group for group in self._groups(aggregated=True) if (group.name == "") == wants_core]
+        return aggregated.group_discovery_list(self._scheme, groups, self._foreign)
 
     def _legacy(self, path: str) -> dict[str, Any] | None:
         match path.split("/")[1:]:
             case ["api"]:
                 return legacy.api_versions(self._server_address)
             case ["apis"]:
-                return legacy.group_list(self._scheme)
+                return legacy.group_list(self._groups())
             case ["api", version] if self._serves("", version):
                 return legacy.resource_list(self._scheme, "", version)
-            case ["apis", name] if name and (found := self._scheme.group(name)):
+            case ["apis", name] if name and (found := self._group(name)):
                 return legacy.group(found)
             case ["apis", name, version] if name and self._serves(name, version):
                 return legacy.resource_list(self._scheme, name, version)
         return None
+
+    def _group(self, name: str) -> APIGroup | None:
+        return next((one for one in self._groups() if one.name == name), None)
 
     def _serves(self, name: str, version: str) -> bool:
         group = self._scheme.group(name)

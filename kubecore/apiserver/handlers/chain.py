@@ -14,7 +14,7 @@ there; it comes back with its user and the permission in it when it is Python's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from kubecore.api import errors
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.reading import Reading
     from kubecore.apiserver.handlers.served import Served, ServedResources
+    from kubecore.apiserver.handlers.watching import WatchEvent
     from kubecore.apiserver.handlers.writing import Writing
 
 log = logging.getLogger("kubecore.apiserver")
@@ -48,6 +49,18 @@ class Identify(Protocol):
 # A handler answers with a Response, or with None when it has answered by itself (streams).
 Handler = Callable[[Request, "UserInfo", "Served"], Awaitable[Response | None]]
 Documents = Callable[[Request, "UserInfo"], Awaitable[Response | None]]
+
+
+class Delegation(Protocol):
+    """What other servers answer."""
+
+    def covers(self, request: Request) -> bool: ...
+
+    def pass_on(self, request: Request, user: UserInfo) -> Awaitable[Response | None]:
+        """Of a request that it covers, as a Handler does."""
+
+    def watch(self, request: Request, user: UserInfo) -> AsyncIterator[list[WatchEvent]]:
+        """Of a component of this process. Raises StatusError."""
 
 
 class Handlers:
@@ -71,6 +84,7 @@ class Handlers:
         self._writing = writing
         self._extra = extra
         self._documents = documents
+        self.delegation: Delegation | None = None
         self._creators: dict[bytes, Creator] = {}
 
     async def handle(self, request: _native.Request) -> None:
@@ -79,7 +93,8 @@ class Handlers:
             if request.authorized is None or request.authenticated is None:
                 request.resume(await self._identify(request), authorized=True)
                 return
-            creator = self._known_creator(request) if request.verb == "create" else None
+            creates = request.verb == "create" and self.delegated(request) is None
+            creator = self._known_creator(request) if creates else None
             if creator is not None and (user := request.user) is not None:
                 response: Response | None = await creator.create(user, request.body, audit=request.audit)
             else:
@@ -110,6 +125,8 @@ class Handlers:
         user = request.user
         if user is None:
             raise errors.unauthorized()
+        if (elsewhere := self.delegated(request)) is not None:
+            return elsewhere.pass_on(request, user)
         if not request.is_resource:
             return self._document(request, user)
         served = self._served.find(request.api_group, request.api_version, request.resource)
@@ -155,6 +172,11 @@ class Handlers:
         if verb == "watch":
             return self._watch(request, served)
         raise errors.method_not_allowed()
+
+    def delegated(self, request: Request) -> Delegation | None:
+        """Who has it answered, where we do not do so ourselves."""
+        found = self.delegation
+        return found if found is not None and found.covers(request) else None
 
     async def _document(self, request: Request, user: UserInfo) -> Response:
         response = await self._documents(request, user)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from kubecore.api import errors
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery.accepting import passes_the_router
+from kubecore.apiserver.discovery.foreign import ForeignVersion, without
 from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_refused_by_the_router, is_version_list
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
-from kubecore.apiserver.openapi.serving import CustomDefinitions, OpenAPI
+from kubecore.apiserver.openapi.merging import ForeignSpecification
+from kubecore.apiserver.openapi.serving import NO_DEFINITIONS, CustomDefinitions, OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -35,6 +37,23 @@ _OTHER_PATHS = (
 )
 
 
+class Elsewhere(Protocol):
+    """What other servers tell of the versions that they serve."""
+
+    def versions(self) -> list[ForeignVersion]: ...
+
+    def specifications(self) -> list[ForeignSpecification]: ...
+
+    def paths(self) -> Mapping[str, str]:
+        """Of their documents of OpenAPI v3, below `/openapi/v3/`, and where clients find them."""
+
+    def has(self, path: str) -> bool:
+        """Whether it is that of one of these documents."""
+
+    def document(self, request: Request, user: UserInfo) -> Awaitable[Response | None]:
+        """One of these documents, as a Handler answers."""
+
+
 class Documents:
     def __init__(self, registry: Registry, tokens: TokenIssuer, further: Sequence[Resource] = ()) -> None:
         """`further` resources are served, too, and in no schema."""
@@ -42,18 +61,32 @@ class Documents:
         self._discovery = Discovery(self._with_further(registry.scheme))
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
-        self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] | None = None
+        self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] = lambda: (registry.scheme, NO_DEFINITIONS)
+        self._is_outdated = False
+        self.elsewhere: Elsewhere | None = None
 
     def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
         """Resources have come or gone, or are described otherwise: as `describe` says when somebody asks."""
         self._describe = describe
+        self._is_outdated = True
+
+    def changed_elsewhere(self) -> None:
+        """Others serve something else than before."""
+        self._is_outdated = True
 
     def _renew(self) -> None:
-        if self._describe is not None:
-            scheme, custom = self._describe()
-            self._describe = None
+        if not self._is_outdated:
+            return
+        self._is_outdated = False
+        scheme, custom = self._describe()
+        if self.elsewhere is None:
             self._discovery.replace(self._with_further(scheme))
             self._openapi.replace(scheme, custom)
+            return
+        versions = self.elsewhere.versions()
+        self._discovery.replace(self._with_further(scheme), versions)
+        ours = without(scheme, versions)
+        self._openapi.replace(ours, custom, self.elsewhere.specifications(), self.elsewhere.paths())
 
     def _with_further(self, scheme: Scheme) -> Scheme:
         groups = {group.name for group in scheme.groups()}
@@ -68,6 +101,8 @@ class Documents:
         self._renew()
         path = request.path
         if path.startswith("/openapi/"):
+            if self.elsewhere is not None and self.elsewhere.has(path):
+                return await self.elsewhere.document(request, user)
             return await self._of_openapi(request)
         if path.startswith("/api"):
             answer = self._discovery.respond(path, request.accept, _if_none_match(request))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from kubecore.apiserver.discovery.accepting import media_ranges
 from kubecore.apiserver.discovery.serving import JSON_TYPE, Answer
 from kubecore.apiserver.openapi import gnostic, services, v2, v3
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, builtin_digest
+from kubecore.apiserver.openapi.merging import ForeignSpecification, merged
 from kubecore.apiserver.openapi.operations import root_path
 from kubecore.apiserver.openapi.services import Service
 
@@ -60,6 +62,9 @@ class _NoCustomDefinitions:
         return {}
 
 
+NO_DEFINITIONS: CustomDefinitions = _NoCustomDefinitions()
+
+
 class OpenAPI:
     """The documents of one scheme, with definitions of custom kinds beside the built-in ones.
 
@@ -70,13 +75,20 @@ class OpenAPI:
     def __init__(self, scheme: Scheme, *, server_version: str) -> None:
         """`server_version` as `v1.35.0`."""
         self._server_version = server_version
-        self._state = _State(scheme, _NoCustomDefinitions())
+        self._state = _State(scheme, NO_DEFINITIONS)
         self._facts = b""
         self._documents: dict[str, _Document] = {}
 
-    def replace(self, scheme: Scheme, custom: CustomDefinitions) -> None:
-        """Serve this scheme from now on. Documents that it does not change are kept."""
-        self._state = _State(scheme, custom)
+    def replace(
+        self,
+        scheme: Scheme,
+        custom: CustomDefinitions,
+        foreign: Sequence[ForeignSpecification] = (),
+        elsewhere: Mapping[str, str] | None = None,
+    ) -> None:
+        """Serve this scheme from now on. Documents that it does not change are kept. Others have specifications of
+        their own, and documents of OpenAPI v3 `elsewhere`: their paths and where they are told to be."""
+        self._state = _State(scheme, custom, foreign, elsewhere or {})
 
     def respond(self, path: str, query: str = "", accept: str = "", if_none_match: str = "") -> Answer | None:
         """The answer for a GET of `/openapi/v2`, `/openapi/v3` or below; None if the path is none of these.
@@ -144,7 +156,8 @@ class OpenAPI:
 
     def _v2(self, state: _State, accept: str, if_none_match: str) -> Answer:
         served = [(group.name, version) for group in state.scheme.groups() for version in group.versions]
-        digest = _digest("".join(self._digest_of(state, *one) for one in served).encode())
+        parts = [*(self._digest_of(state, *one) for one in served), *(one.digest for one in state.foreign)]
+        digest = _digest("".join(parts).encode())
         for media in media_ranges(accept):
             if media.covers(JSON_TYPE):
                 document = self._kept("v2", digest, lambda: orjson.dumps(self._v2_document(state)))
@@ -155,7 +168,8 @@ class OpenAPI:
         return Answer(406, b"", "")
 
     def _v2_document(self, state: _State) -> dict[str, Any]:
-        return v2.document(state.scheme, Definitions({**builtin(), **state.custom.v2()}), self._server_version)
+        own = v2.document(state.scheme, Definitions({**builtin(), **state.custom.v2()}), self._server_version)
+        return merged(own, state.foreign) if state.foreign else own
 
     # --- v3
 
@@ -169,6 +183,7 @@ class OpenAPI:
                 path = root_path(group.name, version)
                 url = f"/openapi/v3{path}?hash={self._digest_of(state, group.name, version)}"
                 paths[path[1:]] = {"serverRelativeURL": url}
+        paths |= {path: {"serverRelativeURL": url} for path, url in state.elsewhere.items()}
         return orjson.dumps({"paths": dict(sorted(paths.items()))})
 
     def _of_service(self, service: Service) -> bytes:
@@ -182,9 +197,17 @@ class OpenAPI:
 class _State:
     """What the documents are made of at one time."""
 
-    def __init__(self, scheme: Scheme, custom: CustomDefinitions) -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        custom: CustomDefinitions,
+        foreign: Sequence[ForeignSpecification] = (),
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.scheme = scheme
         self.custom = custom
+        self.foreign = foreign
+        self.elsewhere = elsewhere
         self.digests: dict[tuple[str, str], str] = {}
 
 

@@ -100,7 +100,7 @@ class WebhookCaller:
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise WebhookError(f'Post "{address}": {_said(error)}') from None
+            raise WebhookError(f'Post "{address}": {said(error)}') from None
         if len(got) > largest:
             raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
         if not 200 <= answer.status <= 206:
@@ -152,7 +152,8 @@ def _context(ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Why a connection failed, in Go's words where they are known by them."""
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

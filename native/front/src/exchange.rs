@@ -22,6 +22,8 @@ pub struct Exchange {
     pub query: String,
     pub info: Arc<RequestInfo>,
     pub connection: Arc<Connection>,
+    /// Another server answers it.
+    pub delegated: bool,
     pub started: Instant,
     /// None while nothing is audited.
     pub audit: Option<Draft>,
@@ -68,6 +70,12 @@ impl Exchange {
     pub fn impersonates(&self) -> bool {
         self.headers.contains_key("impersonate-user")
             || self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+    }
+
+    /// Asks for another protocol on this connection in the way that proxies heed (Go's `httpstream.IsUpgradeRequest`).
+    pub fn asks_to_switch(&self) -> bool {
+        let told = self.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        self.wants_upgrade() && told.into_iter().any(|value| value.to_ascii_lowercase().contains("upgrade"))
     }
 
     /// Asks for another protocol on this connection.

@@ -4,6 +4,9 @@
 //! After apimachinery `pkg/util/proxy/upgradeaware.go`: a backend that refuses to switch has its refusal passed on, and
 //! no connection stays; where one side of a switched connection ends, so does the other.
 
+mod identity;
+mod pool;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +16,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use kubecore_core::authn::UserInfo;
 use kubecore_core::status::Status;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -23,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+pub use self::pool::Pool;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::lifespan::Phase;
@@ -58,11 +63,22 @@ const CROSS_ORIGIN: [&str; 4] = [
     "access-control-allow-origin",
 ];
 
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// Where a request goes.
+#[derive(Clone)]
 pub struct Forward {
     pub host: String,
     pub port: u16,
     pub tls: Option<Arc<ClientConfig>>,
+    /// What the backend's certificate is for, where that is not its host.
+    pub server_name: Option<String>,
+    /// The backend is an extension API server: it is told who asks, believes it by what `tls` shows, and is kept
+    /// connections to. What we have to say ourselves is plain text, as upstream's aggregator has it.
+    pub user: Option<Arc<UserInfo>>,
+    /// How long the head of the answer may take.
+    pub patience: Option<Duration>,
     /// Path and query as the backend is to see them.
     pub target: String,
     /// Under which path of ours the backend's `/` is seen; redirects and X-Forwarded-Uri are told with it. None where
@@ -87,20 +103,82 @@ impl Server {
         body: RequestBody,
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
+        let upgrade = upgrade.filter(|_| exchange.asks_to_switch());
         let switching = upgrade.is_some();
-        let answer = match ask(exchange, forward, body, switching).await {
+        let asked = self.ask(exchange, forward, body, switching);
+        let answer = match forward.patience {
+            None => asked.await,
+            Some(patience) => tokio::time::timeout(patience, asked)
+                .await
+                .unwrap_or_else(|_| Err(Problem("context deadline exceeded".to_owned()))),
+        };
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(problem) => return status::refusal_to(exchange, &unreachable(&problem, switching)),
+            Err(problem) => return refusal(exchange, forward, &unreachable(forward, &problem, switching)),
         };
         match upgrade {
             None => pass_on(exchange, forward, answer),
-            Some(client) => self.switch(exchange, client, answer).await,
+            Some(client) => self.switch(exchange, forward, client, answer).await,
         }
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        forward: &Forward,
+        body: RequestBody,
+        switching: bool,
+    ) -> Result<Response<Incoming>, Problem> {
+        let mut request = Request::new(body);
+        *request.method_mut() = exchange.method.clone();
+        *request.uri_mut() =
+            forward.target.parse().map_err(|_| Problem("invalid request path".to_owned()))?;
+        *request.headers_mut() = request_headers(exchange, forward, switching);
+        let broken = |error: hyper::Error| Problem(error.to_string());
+        let keeps = forward.user.is_some() && !switching;
+        if let Some(user) = &forward.user {
+            let theirs = request.headers().keys().filter(|name| self.authenticator.is_told_by_proxies(name));
+            for name in theirs.cloned().collect::<Vec<_>>() {
+                request.headers_mut().remove(name);
+            }
+            identity::tell(user, request.headers_mut())
+                .map_err(|name| Problem(format!("net/http: invalid header field value for {name:?}")))?;
+        }
+        while keeps && let Some(mut sender) = self.pool.take(forward) {
+            match sender.try_send_request(request).await {
+                Ok(answer) => {
+                    self.keep(forward, sender);
+                    return Ok(answer);
+                }
+                // The backend had closed the connection: nothing of the request has been sent.
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(failed.into_error())),
+                },
+            }
+        }
+        let mut sender = connect(forward).await?;
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        if keeps {
+            self.keep(forward, sender);
+        }
+        Ok(answer)
+    }
+
+    /// The connection waits for the next request once this one's answer has been read.
+    fn keep(self: &Arc<Self>, forward: &Forward, mut sender: SendRequest<RequestBody>) {
+        let (server, forward) = (self.clone(), forward.clone());
+        self.handle().spawn(async move {
+            if sender.ready().await.is_ok() {
+                server.pool.put(&forward, sender);
+            }
+        });
     }
 
     async fn switch(
         self: &Arc<Self>,
         exchange: &Exchange,
+        forward: &Forward,
         client: OnUpgrade,
         mut answer: Response<Incoming>,
     ) -> Response<Body> {
@@ -110,7 +188,7 @@ impl Server {
                 return refused(answer).await;
             }
             let text = format!("invalid upgrade response: status code {}", code.as_u16());
-            return status::refusal_to(exchange, &status::unknown(&text));
+            return refusal(exchange, forward, &status::unknown(&text));
         }
         let backend = hyper::upgrade::on(&mut answer);
         exchange.connection.switched();
@@ -151,6 +229,9 @@ struct Problem(String);
 
 impl Problem {
     fn dialing(forward: &Forward, error: &io::Error) -> Self {
+        if let Some(refused) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Self(untrusted(forward, refused));
+        }
         let why = match error.kind() {
             io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
             io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
@@ -162,6 +243,25 @@ impl Problem {
     }
 }
 
+/// Why no TLS connection came about, in Go's words for certificates.
+fn untrusted(forward: &Forward, error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let why = match error {
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "certificate signed by unknown authority".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "certificate has expired or is not yet valid".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            let name = forward.server_name.as_deref().unwrap_or(&forward.host);
+            format!("certificate is not valid for {name}")
+        }
+        other => return format!("tls: {other}"),
+    };
+    format!("tls: failed to verify certificate: x509: {why}")
+}
+
 fn authority(forward: &Forward) -> String {
     if forward.host.contains(':') {
         format!("[{}]:{}", forward.host, forward.port)
@@ -170,39 +270,46 @@ fn authority(forward: &Forward) -> String {
     }
 }
 
-fn unreachable(problem: &Problem, switching: bool) -> Status {
+/// What we have to say ourselves, as a Status; in plain text where we aggregate.
+fn refusal(exchange: &Exchange, forward: &Forward, told: &Status) -> Response<Body> {
+    if forward.user.is_none() {
+        return status::refusal_to(exchange, told);
+    }
+    let mut response = Response::new(Body::full(format!("{}\n", told.message)));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+    response
+}
+
+fn unreachable(forward: &Forward, problem: &Problem, switching: bool) -> Status {
+    if switching && forward.user.is_some() {
+        return status::unknown(&problem.0);
+    }
     if switching {
         return status::unknown(&format!("error dialing backend: {}", problem.0));
     }
     Status::unavailable(format!("error trying to reach service: {}", problem.0))
 }
 
-async fn ask(
-    exchange: &Exchange,
-    forward: &Forward,
-    body: RequestBody,
-    switching: bool,
-) -> Result<Response<Incoming>, Problem> {
+async fn connect(forward: &Forward) -> Result<SendRequest<RequestBody>, Problem> {
     let stream = tokio::time::timeout(DIAL_TIMEOUT, dial(forward))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| Problem::dialing(forward, &error))?;
-    let broken = |error: hyper::Error| Problem(error.to_string());
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Ends with the answer's body, or is given away when the backend switches.
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| Problem(error.to_string()))?;
+    // Ends with the answer's body, is kept for the next request, or given away when the backend switches.
     tokio::spawn(connection.with_upgrades());
-    let mut request = Request::new(body);
-    *request.method_mut() = exchange.method.clone();
-    *request.uri_mut() = forward.target.parse().map_err(|_| Problem("invalid request path".to_owned()))?;
-    *request.headers_mut() = request_headers(exchange, forward, switching);
-    sender.send_request(request).await.map_err(broken)
+    Ok(sender)
 }
 
 async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
     let socket = TcpStream::connect((forward.host.as_str(), forward.port)).await?;
     socket.set_nodelay(true)?;
     let Some(config) = &forward.tls else { return Ok(Box::new(socket)) };
-    let name = ServerName::try_from(forward.host.clone())
+    let name = forward.server_name.as_ref().unwrap_or(&forward.host);
+    let name = ServerName::try_from(name.clone())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
     Ok(Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?))
 }
@@ -214,7 +321,8 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
         let text = name.as_str();
         let own = PRIVATE.iter().any(|private| text.starts_with(private));
         let of_hop = HOP_BY_HOP.contains(&text) || named.contains(name);
-        if !own && (switching || !of_hop) {
+        let claims = forward.user.is_some() && (identity::is_claim(name) || name == header::HOST);
+        if !own && !claims && (switching || !of_hop) {
             headers.append(name.clone(), value.clone());
         }
     }

@@ -11,6 +11,7 @@ mod body;
 mod builtin;
 pub mod cached;
 pub mod connection;
+pub mod delegation;
 pub mod exchange;
 pub mod flow;
 pub mod forward;

@@ -22,7 +22,9 @@ use crate::audit::Audit;
 use crate::authn::{Authenticator, ClientIdentity, ObjectLookup};
 use crate::authz::Authorizer;
 use crate::connection::{self, Connection};
+use crate::delegation::Delegation;
 use crate::flow::Flow;
+use crate::forward::Pool;
 use crate::handoff::Handoff;
 use crate::health::Health;
 use crate::inflight::InFlight;
@@ -76,6 +78,9 @@ pub struct Server {
     pub limits: Limits,
     pub clock: Clock,
     pub routes: RouteTable,
+    pub(crate) pool: Pool,
+    /// What others serve.
+    pub delegation: Delegation,
     pub authenticator: Arc<Authenticator>,
     pub authorizer: Arc<Authorizer>,
     pub handoff: Handoff,
@@ -106,6 +111,8 @@ impl Server {
             authorizer: Arc::new(Authorizer::new(policy, clock.clone())),
             clock,
             routes: RouteTable::default(),
+            pool: Pool::default(),
+            delegation: Delegation::default(),
             handoff: Handoff::new()?,
             health: Health::default(),
             metrics: Metrics::default(),

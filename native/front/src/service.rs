@@ -87,14 +87,17 @@ fn broken() -> Response<Body> {
 
 impl Server {
     /// Answers one request. A panic on the way becomes a 500.
-    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answer {
+    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Answer {
         let busy = Busy::begin(connection);
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
         }
         let mut audit_id = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
-        if audit_id.is_none() && self.audit.is_on() {
-            audit_id = Some(new_audit_id());
+        if audit_id.is_none() && (self.audit.is_on() || self.delegation.is_any()) {
+            // Who answers in our stead tells of the request by the same.
+            let made = new_audit_id();
+            request.headers_mut().insert(AUDIT_ID, made.clone());
+            audit_id = Some(made);
         }
         match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, audit_id.as_ref()))) {
             Ok(Answer::Ready(Some(mut response))) => {
@@ -138,6 +141,7 @@ impl Server {
             method: parts.method,
             headers: parts.headers,
             query: query.to_owned(),
+            delegated: self.delegation.covers(&info),
             info: Arc::new(info),
             connection: connection.clone(),
             started,
@@ -257,7 +261,9 @@ impl Server {
                     server.told(&exchange, response)
                 }));
             }
-            if let Some(response) = self.serve_here(&exchange, decisions.user.as_ref()) {
+            if !exchange.delegated
+                && let Some(response) = self.serve_here(&exchange, decisions.user.as_ref())
+            {
                 return self.finish(&exchange, response);
             }
         }
@@ -313,7 +319,8 @@ impl Server {
         incoming: Incoming,
         exchange: &Exchange,
     ) -> Result<(Bytes, Option<Incoming>), Status> {
-        if exchange.info.is_resource() && exchange.info.subresource() == "proxy" {
+        let proxied = exchange.info.is_resource() && exchange.info.subresource() == "proxy";
+        if proxied || exchange.delegated {
             return Ok((Bytes::new(), Some(incoming)));
         }
         Ok((self.read_body(incoming, &exchange.headers).await?, None))

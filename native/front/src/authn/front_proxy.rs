@@ -28,6 +28,12 @@ impl FrontProxy {
         self.names.is_empty() || self.names.iter().any(|name| name == common_name)
     }
 
+    pub(super) fn tells_in(&self, name: &HeaderName) -> bool {
+        let mut named = self.user_headers.iter().chain(&self.uid_headers).chain(&self.group_headers);
+        named.any(|own| own == name)
+            || self.extra_prefixes.iter().any(|prefix| name.as_str().starts_with(prefix.as_str()))
+    }
+
     /// The user that the headers name, if they name one.
     pub(super) fn user(&self, headers: &HeaderMap) -> Option<Arc<UserInfo>> {
         let username = first(headers, &self.user_headers)?;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::clock::Clock;
 use parking_lot::{Mutex, RwLock};
@@ -110,6 +110,11 @@ impl Authenticator {
     pub fn set_front_proxy(&self, proxy: Option<FrontProxy>) {
         self.front_proxy.store(proxy.map(Arc::new));
         self.changed();
+    }
+
+    /// Whether a proxy in front would tell of a user in this header.
+    pub fn is_told_by_proxies(&self, name: &HeaderName) -> bool {
+        self.front_proxy.load().as_ref().is_some_and(|proxy| proxy.tells_in(name))
     }
 
     /// A token that is good for the API's own audiences until it is forgotten.

@@ -19,6 +19,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         query: String::new(),
         info: RequestInfo::parse(&Method::GET, path, "").unwrap().into(),
         connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
+        delegated: false,
         started: Instant::now(),
         audit: None,
         seat: std::sync::OnceLock::new(),
@@ -30,6 +31,9 @@ fn forward(prefix: Option<&str>) -> Forward {
         host: "10.1.2.3".into(),
         port: 8080,
         tls: None,
+        server_name: None,
+        user: None,
+        patience: None,
         target: "/page?x=1".into(),
         prefix: prefix.map(str::to_owned),
         rejects_redirects: false,
@@ -84,4 +88,28 @@ fn a_redirect_within_the_backend_leads_through_the_proxy() {
     assert_eq!(seen("https://api:6443/login").as_deref(), Some("/prefix/login"));
     assert_eq!(seen("/prefix/login"), None);
     assert_eq!(seen("https://elsewhere.example/login"), None);
+}
+
+#[test]
+fn an_extension_hears_of_no_user_that_the_client_names_and_of_no_host_but_its_own() {
+    let exchange = exchange(&[
+        ("x-remote-user", "root"),
+        ("x-remote-uid", "0"),
+        ("x-remote-group", "system:masters"),
+        ("x-remote-extra-scopes", "all"),
+        ("x-remotely", "kept"),
+        ("host", "api:6443"),
+    ]);
+    let user = Some(Arc::new(UserInfo::new("jane", &[])));
+    let headers = request_headers(&exchange, &Forward { user, ..forward(None) }, false);
+    let shown: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(shown, [("x-remotely", "kept"), ("x-forwarded-for", "127.0.0.1"), ("host", "10.1.2.3:8080")]);
+}
+
+#[test]
+fn a_protocol_is_switched_for_who_says_so_of_the_connection() {
+    let asks = |headers: &[(&'static str, &'static str)]| exchange(headers).asks_to_switch();
+    assert!(asks(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
+    assert!(!asks(&[("upgrade", "h2c")]));
 }

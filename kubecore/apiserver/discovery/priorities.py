@@ -16,6 +16,10 @@ class Priority(NamedTuple):
 
 
 CUSTOM = Priority(1000, 100)
+APIREGISTRATION = "apiregistration.k8s.io"
+# Higher than any that can be registered.
+_FIRST = Priority(20001, 0)
+_METRICS = Priority(100, 100)
 
 _GROUPS = {
     "": 18000,
@@ -65,3 +69,10 @@ def of_built_in(group: str, version: str) -> Priority | None:
         return None
     usual = _ALPHA if "alpha" in version else _BETA if "beta" in version else _STABLE
     return Priority(_GROUPS[group], _VERSIONS.get((group, version), usual))
+
+
+def of_local(group: str, version: str) -> Priority:
+    """Of whatever this server serves."""
+    if group == APIREGISTRATION:
+        return _FIRST
+    return of_built_in(group, version) or (_METRICS if group == "metrics.k8s.io" else CUSTOM)

@@ -1,0 +1,165 @@
+"""Our own requests to extension API servers: probes, documents, and what components of this process ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from kubecore.apiserver.aggregation.resolving import Address
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.aggregation.identity import FrontProxy
+    from kubecore.apiserver.aggregation.remotes import Backend
+    from kubecore.apiserver.aggregation.resolving import Resolver
+    from kubecore.clock import Clock
+
+# What a path may have unescaped (RFC 3986).
+PATH_CHARACTERS = "/:@!$&'()*+,;=~-._"
+
+# And what a header's name may (RFC 7230).
+_TOKEN_CHARACTERS = "!#$&'*+-.^_`|~"
+
+
+class Unreachable(Exception):
+    """No answer; the text says why, in Go's words."""
+
+
+class Answer(NamedTuple):
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Asker:
+    """Requests that wait for their whole answer, and watches. Connections are kept; `close` ends them."""
+
+    def __init__(self, identity: FrontProxy, resolver: Resolver, clock: Clock) -> None:
+        self._identity = identity
+        self.resolver = resolver
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self,
+        backend: Backend,
+        path: str,
+        user: UserInfo,
+        *,
+        method: str = "GET",
+        query: str = "",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 60.0,
+    ) -> Answer:
+        """Raises Unresolvable, Untrusted, Unreachable."""
+        address = self.resolver(backend)
+        call = self._timely(backend, address, path, user, method, query, body, headers or {}, seconds)
+        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
+        return await asyncio.get_running_loop().create_task(call, name="extension API server")
+
+    async def _timely(
+        self,
+        backend: Backend,
+        address: Address,
+        path: str,
+        user: UserInfo,
+        method: str,
+        query: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        seconds: float,
+    ) -> Answer:
+        import aiohttp
+
+        try:
+            async with self._clock.timeout(seconds):
+                async with self._request(backend, address, path, user, method, query, body, headers) as answer:
+                    content = await answer.read()
+                return Answer(answer.status, answer.headers.get("Content-Type", ""), answer.headers, content)
+        except TimeoutError:
+            raise Unreachable(f'{method.capitalize()} "{url(address, path)}": context deadline exceeded') from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(f'{method.capitalize()} "{url(address, path)}": {_why(error)}') from error
+
+    async def lines(self, backend: Backend, path: str, user: UserInfo, query: str) -> AsyncIterator[bytes]:
+        """Of a watch, until it ends; of another answer its body. Raises Unresolvable, Untrusted, Unreachable."""
+        import aiohttp
+
+        address = self.resolver(backend)
+        try:
+            async with self._request(backend, address, path, user, "GET", query, b"", {}) as answer:
+                rest = b""
+                async for piece in answer.content.iter_any():
+                    *whole, rest = (rest + piece).split(b"\n")
+                    for line in whole:
+                        yield line
+                if rest:
+                    yield rest
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(_why(error)) from None
+
+    def _request(
+        self,
+        backend: Backend,
+        address: Address,
+        path: str,
+        user: UserInfo,
+        method: str,
+        query: str,
+        body: bytes,
+        headers: Mapping[str, str],
+    ) -> aiohttp.client._RequestContextManager:
+        from multidict import CIMultiDict
+        from yarl import URL
+
+        told = CIMultiDict(headers)
+        told["X-Remote-User"] = user.username
+        if user.uid:
+            told["X-Remote-Uid"] = user.uid
+        for group in user.groups:
+            told.add("X-Remote-Group", group)
+        for key, values in user.extra.items():
+            for value in values:
+                told.add(f"X-Remote-Extra-{quote(key, safe=_TOKEN_CHARACTERS)}", value)
+        target = URL(url(address, path) + (f"?{query}" if query else ""), encoded=True)
+        return self._opened().request(
+            method,
+            target,
+            data=body or None,
+            headers=told,
+            ssl=self._identity.context(backend),
+            server_hostname=backend.host,
+            allow_redirects=False,
+        )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=1 << 20,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def url(address: Address, path: str) -> str:
+    return f"https://{address}{quote(path, safe=PATH_CHARACTERS)}"
+
+
+def _why(error: BaseException) -> str:
+    from kubecore.apiserver.webhooks.calling import said
+
+    return said(error)
