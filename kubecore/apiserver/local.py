@@ -313,12 +313,21 @@ class LocalTransport:
         if self._audit.is_on:
             request.audit = self._audit.begin(request, self._user)
         await self._check(request)
+        right = self._authorizer.held(self._user, attributes_of(request))
+        record = request.audit
         elsewhere = self._handlers.delegated(request)
         if elsewhere is not None:
-            async for batch in elsewhere.watch(request, self._user):
-                yield batch
+            if record is not None:
+                record.started(200)
+            try:
+                async for batch in elsewhere.watch(request, self._user):
+                    if await right.has_lapsed():
+                        return
+                    yield batch
+            finally:
+                if record is not None:
+                    record.complete(200)
             return
-        right = self._authorizer.held(self._user, attributes_of(request))
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
@@ -327,7 +336,6 @@ class LocalTransport:
         if "system:masters" not in self._user.groups:
             self._hub.hold(watch, right)
         other_version = store.resource is not served.resource
-        record = request.audit
         if record is not None:
             record.started(200)
         try:
