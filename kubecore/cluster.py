@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsConfig, DnsResponder
     from kubecore.dns.service import Site
+    from kubecore.kubelet.kubelet_config import CriConfig
     from kubecore.kubelet.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
     from kubecore.scheduler.scheduler import SchedulerConfig
@@ -81,10 +82,10 @@ class ClusterConfig:
     insecure_port: int = 0
     nodes: int = 1
     max_pods: int = 110
-    """On each of them."""
     simulated_nodes: int = 0
     """Nodes without a machine, whose pods run nothing (see `kubelet/simulated`)."""
     default_runtime: str = "host"
+    cri: CriConfig | None = None
     proxy_mode: ProxyMode = "userspace"
     ipvs_scheduler: str = "rr"
     load_balancer_ranges: tuple[str, ...] = ()
@@ -378,6 +379,7 @@ class Cluster:
             root_dir=self._node_folder(name),
             keeper=None if config.lonely_pod_seconds is None else KeeperConfig(config.lonely_pod_seconds),
             default_runtime=config.default_runtime,
+            cri=config.cri,
             image_store=config.data_dir / "images",
             network_mode=networks.mode,
             cluster_cidrs=networks.pods,

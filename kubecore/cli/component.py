@@ -31,6 +31,8 @@ from kubecore.cli.kubelet_options import (
     RootDir,
     ServerCertificate,
     ServerKey,
+    cri_config,
+    cri_options,
     eviction_options,
     registries,
     shutdown_options,
@@ -232,6 +234,7 @@ def scheduler(
     run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
 
 
+@cri_options
 @eviction_options
 @shutdown_options
 def kubelet(
@@ -249,6 +252,7 @@ def kubelet(
     pod_max_pids: MostPids = -1,
     allowed_unsafe_sysctls: AllowedSysctls = "",
     *,
+    container_runtime: Any,
     eviction: Any,
     orphaned_pods_timeout: OrphanedPodsTimeout = "1h0m0s",
     max_pods: MaxPods = 110,
@@ -258,8 +262,7 @@ def kubelet(
     """One node alone, in loopback mode.
 
     Ctrl-C or SIGTERM ends it, and its pods' processes with it. When it is killed they go on for an hour, in which
-    another start with the same root directory takes them over.
-    """
+    another start with the same root directory takes them over."""
     import socket
 
     from kubecore.clock import RealClock
@@ -268,8 +271,9 @@ def kubelet(
     from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
+    cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
     logs.configure(verbosity=verbosity, file=None)
-    claims: list[Claim] = []
+    claims: list[Claim] = []  # held as long as this process lives: every kubelet needs addresses of its own
     made: list[Kubelet] = []
 
     async def leave() -> None:
@@ -278,7 +282,6 @@ def kubelet(
 
     def make(client: Client) -> Component:
         claim = claim_first(loopback_ranges.all_services(str(root_dir)))
-        # Held as long as this process lives: every kubelet of this machine needs addresses of its own.
         claims.append(claim)
         config = KubeletConfig(
             keeper=KeeperConfig(seconds(orphaned_pods_timeout) or None),
@@ -286,6 +289,7 @@ def kubelet(
             root_dir=root_dir,
             pod_cidrs=(loopback_ranges.pods_of(claim.network, 0),),
             default_runtime=default_runtime,
+            cri=cri,
             registries=registries(registry_mirror),
             client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
             server_certificate=tls_cert_file,

@@ -14,6 +14,7 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 
 if TYPE_CHECKING:
     from kubecore.images.registries import Registries
+    from kubecore.kubelet.kubelet_config import CriConfig
 
 RootDir = Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")]
 ClientAuthority = Annotated[
@@ -33,10 +34,16 @@ ClusterDns = Annotated[
 ]
 NodeRuntime = Annotated[
     str,
+    typer.Option(callback=options.one_of(("host", "oci", "cri")), help="Runtime of pods without a RuntimeClass."),
+]
+RuntimeEndpoint = Annotated[
+    str,
     typer.Option(
-        callback=options.one_of(("host", "oci"), to_come=("cri",)), help="Runtime of pods without a RuntimeClass."
+        help="Socket of a container runtime (CRI) for --default-runtime cri and RuntimeClasses with its handlers; "
+        "unix:///run/containerd/containerd.sock where it is the default runtime."
     ),
 ]
+ImageEndpoint = Annotated[str, typer.Option(help="Socket of its image service, if it is not the same.")]
 Mirrors = Annotated[
     list[str] | None,
     typer.Option(
@@ -120,6 +127,30 @@ def _shutting_down(
     return ShutdownConfig(seconds(whole), seconds(critical))
 
 
+def _container_runtime(
+    container_runtime_endpoint: RuntimeEndpoint = "", image_service_endpoint: ImageEndpoint = ""
+) -> tuple[str, str]:
+    return container_runtime_endpoint, image_service_endpoint
+
+
+def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> CriConfig | None:
+    """None where no container runtime is asked for. `cni`: where its configuration goes. Raises BadParameter."""
+    from kubecore.kubelet.kubelet_config import CriConfig
+    from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT, CriLack, check
+
+    endpoint, image_endpoint = endpoints
+    if not endpoint and default_runtime != "cri":
+        return None
+    asked = CriConfig(endpoint or DEFAULT_ENDPOINT, image_endpoint, cni)
+    try:
+        for one in filter(None, (asked.endpoint, asked.image_endpoint)):
+            check(one)
+    except CriLack as error:
+        raise typer.BadParameter(str(error)) from error
+    return asked
+
+
+cri_options = stands_for("container_runtime", _container_runtime)
 eviction_options = stands_for("eviction", _evicting)
 shutdown_options = stands_for("shutdown", _shutting_down)
 

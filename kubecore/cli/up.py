@@ -21,7 +21,7 @@ from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.kubelet_options import MaxPods
+from kubecore.cli.kubelet_options import MaxPods, cri_config, cri_options
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ IngressAccessLog = Annotated[
     ),
 ]
 Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
-RUNTIMES, RUNTIMES_TO_COME = ("host", "oci", "simulated"), ("cri",)
+RUNTIMES = ("host", "oci", "cri", "simulated")
 SecurePort = Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")]
 BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
 GrpcPort = Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")]
@@ -105,8 +105,9 @@ DnsPort = Annotated[
 DefaultRuntime = Annotated[
     str,
     typer.Option(
-        callback=options.one_of(RUNTIMES, to_come=RUNTIMES_TO_COME),
-        help="Runtime of pods without a RuntimeClass: host, or oci for images; with simulated, all nodes are.",
+        callback=options.one_of(RUNTIMES),
+        help="Runtime of pods without a RuntimeClass: host, or oci for images, or cri for a container runtime of this "
+        "machine; with simulated, all nodes are.",
     ),
 ]
 Storage = Annotated[
@@ -149,6 +150,7 @@ def _to_come(sentence: str) -> Any:
 @admission_options
 @audit_options
 @access_options
+@cri_options
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: SecurePort = 6443,
@@ -166,6 +168,7 @@ def up(
     ipvs_scheduler: IpvsScheduler = "rr",
     load_balancer_cidr: LoadBalancerCIDR = "",
     *,
+    container_runtime: Any,
     access: Access,
     admission: AdmissionOptions,
     audit: AuditOptions,
@@ -202,6 +205,7 @@ def up(
         dns_port=dns_port,
         dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),
         default_runtime=default_runtime,
+        cri=cri_config(default_runtime, container_runtime, data_dir / "cni"),
         proxy_mode=proxy_mode.value,
         ipvs_scheduler=ipvs_scheduler,
         load_balancer_ranges=options.split(load_balancer_cidr),
@@ -210,9 +214,7 @@ def up(
         audit=audit,
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
-        service_cidrs=options.split(service_cidr),
-        pod_cidrs=options.split(pod_cidr),
-        ip_families=_ip_families(service_cidr, pod_cidr, ip_family),
+        **_ranges(service_cidr, pod_cidr, ip_family),
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
         lonely_pod_seconds=LONELY_POD_SECONDS,
@@ -237,6 +239,16 @@ def _hold(cluster: Cluster, verbosity: int) -> None:
         problem = no_room(error, directory) or f"{told(error)}; choose one with --data-dir"
         typer.echo(f"kubecore: cannot write to the data directory: {problem}", err=True)
         raise typer.Exit(1) from None
+
+
+def _ranges(services: str, pods: str, asked: IpFamily | None) -> dict[str, Any]:
+    """Of a ClusterConfig. Raises BadParameter."""
+    split = options.split
+    return {
+        "service_cidrs": split(services),
+        "pod_cidrs": split(pods),
+        "ip_families": _ip_families(services, pods, asked),
+    }
 
 
 def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
         "seccompDefault": False,
         "serializeImagePulls": False,
+        "containerRuntimeEndpoint": config.cri.endpoint if config.cri is not None else "",
+        "imageServiceEndpoint": config.cri.image_endpoint if config.cri is not None else "",
     }
     return {"kubeletconfig": settings}
 

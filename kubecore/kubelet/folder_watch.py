@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+_MODIFY, _CREATE = 0x2, 0x100
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _DELETE = 0x8, 0x40, 0x80, 0x200
 _WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
 _LARGEST = 64 * 1024
@@ -18,10 +19,12 @@ class FolderWatch:
     """`changed` is called on the event loop after files in the folder were written, moved or removed. Raises OSError
     where the folder cannot be watched."""
 
-    def __init__(self, folder: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, changed: Callable[[], None], *, while_written: bool = False) -> None:
+        """`while_written`: not only when whoever writes a file has closed it."""
+        wanted = _WANTED | (_MODIFY | _CREATE if while_written else 0)
         library = ctypes.CDLL(None, use_errno=True)
         self._descriptor = library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._descriptor < 0 or library.inotify_add_watch(self._descriptor, os.fsencode(folder), _WANTED) < 0:
+        if self._descriptor < 0 or library.inotify_add_watch(self._descriptor, os.fsencode(folder), wanted) < 0:
             number = ctypes.get_errno()
             self.close()
             raise OSError(number, os.strerror(number), str(folder))

@@ -6,18 +6,19 @@ After upstream `pkg/kubelet/images/image_manager.go`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Clock
 from kubecore.images import credentials
+from kubecore.images.credentials import Credentials
 from kubecore.images.references import InvalidReference, Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.environment import Lookup
-from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.runtime.interface import RuntimeFailure, RuntimeImages
 
 Object = dict[str, Any]
 
@@ -38,12 +39,29 @@ class _Attempt:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class _StoredImages:
+    """Those of kubecore's own runtimes."""
+
+    store: ImageStore
+    registries: Registries
+
+    async def find(self, text: str) -> Image | None:
+        return self.store.find(text)
+
+    async def pull(self, reference: Reference, known: Sequence[Credentials]) -> Image:
+        # An HTTP client takes its time to be loaded, and many clusters never pull.
+        from kubecore.images import registry
+
+        return await registry.pull(reference, self.store, self.registries, list(known))
+
+
 class ImagePuller:
     """`lookup` finds the Secrets that pods name."""
 
     def __init__(self, store: ImageStore, registries: Registries, clock: Clock, lookup: Lookup) -> None:
         self.store = store
-        self._registries = registries
+        self._own: RuntimeImages = _StoredImages(store, registries)
         self._clock = clock
         self._lookup = lookup
         self._attempts: dict[tuple[str, str], _Attempt] = {}
@@ -58,9 +76,17 @@ class ImagePuller:
         """The pod is gone."""
         self._attempts = {key: one for key, one in self._attempts.items() if key[0] != uid}
 
-    def image_for(self, pod: Object, container: Object, tell: Tell, wake: Callable[[], None]) -> Image | None:
-        """None while it is being pulled; `wake` is called when that has ended. Raises RuntimeFailure, whose reason is
-        the container's."""
+    async def image_for(
+        self,
+        pod: Object,
+        container: Object,
+        tell: Tell,
+        wake: Callable[[], None],
+        elsewhere: RuntimeImages | None = None,
+    ) -> Image | None:
+        """None while it is being pulled; `wake` is called when that has ended. `elsewhere`: where the pod's runtime has
+        its images, if not in the store. Raises RuntimeFailure, whose reason is the container's."""
+        images = elsewhere or self._own
         text = container.get("image", "")
         try:
             reference = Reference.parse(text)
@@ -71,8 +97,8 @@ class ImagePuller:
         policy = container.get("imagePullPolicy") or ("Always" if reference.tag == "latest" else "IfNotPresent")
         known = self._attempts.get((meta.uid(pod), text))
         if known is not None and known.task is not None:
-            return self._pulled(pod, text, reference, tell, wake)
-        found = self.store.find(text)
+            return self._pulled(pod, text, reference, tell, wake, images)
+        found = await images.find(text)
         if found is not None and policy != "Always":
             tell(
                 "Normal",
@@ -84,10 +110,16 @@ class ImagePuller:
             message = f'Container image "{text}" is not present with pull policy of Never'
             tell("Warning", "ErrImageNeverPull", message)
             raise RuntimeFailure("ErrImageNeverPull", message)
-        return self._pulled(pod, text, reference, tell, wake)
+        return self._pulled(pod, text, reference, tell, wake, images)
 
     def _pulled(
-        self, pod: Object, text: str, reference: Reference, tell: Tell, wake: Callable[[], None]
+        self,
+        pod: Object,
+        text: str,
+        reference: Reference,
+        tell: Tell,
+        wake: Callable[[], None],
+        images: RuntimeImages,
     ) -> Image | None:
         key = (meta.uid(pod), text)
         attempt = self._attempts.setdefault(key, _Attempt())
@@ -98,7 +130,7 @@ class ImagePuller:
                 message = f'Back-off pulling image "{text}": ErrImagePull: {attempt.error}'
                 raise RuntimeFailure("ImagePullBackOff", message)
             tell("Normal", "Pulling", f'Pulling image "{text}"')
-            attempt.task, attempt.started = self._start(pod, reference), now
+            attempt.task, attempt.started = self._start(pod, reference, images), now
             attempt.task.add_done_callback(lambda _: wake())
         if not attempt.task.done():
             return None
@@ -118,19 +150,16 @@ class ImagePuller:
         tell("Warning", "Failed", f'Failed to pull image "{text}": {attempt.error}')
         raise RuntimeFailure("ErrImagePull", attempt.error)
 
-    def _start(self, pod: Object, reference: Reference) -> asyncio.Task[Image]:
+    def _start(self, pod: Object, reference: Reference, images: RuntimeImages) -> asyncio.Task[Image]:
         """One for all who want the same image with the same credentials."""
         namespace = meta.namespace(pod)
         names = sorted(one.get("name", "") for one in pod["spec"].get("imagePullSecrets") or [])
-        key = "\n".join([str(reference), namespace, *names])
+        key = "\n".join([str(id(images)), str(reference), namespace, *names])
         running = self._running.get(key)
         if running is None:
             secrets = [found for name in names if (found := self._lookup("secrets", namespace, name)) is not None]
             known = credentials.for_image(credentials.from_secrets(secrets), reference)
-            # An HTTP client takes its time to be loaded, and many clusters never pull.
-            from kubecore.images import registry
-
-            work = registry.pull(reference, self.store, self._registries, known)
+            work = images.pull(reference, known)
             running = self._running[key] = asyncio.create_task(work, name=f"kubelet pull {reference}")
             running.add_done_callback(lambda _: self._running.pop(key, None))
         return running

@@ -32,14 +32,15 @@ from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.node import PRESSURES, Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_runtimes import make_runtimes
-from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.node_services import ChosenRuntime, NodeServices
 from kubecore.kubelet.node_shutdown import end_pods
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
-from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.cri import mounts
+from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 from kubecore.kubelet.server import KubeletServer, ServerConfig
@@ -80,6 +81,7 @@ class Kubelet:
             cluster_cidrs=config.cluster_cidrs,
             bridge=config.bridge,
             through_node=config.pods_through_node,
+            half="upper" if config.cri is not None and config.keeper is not None else "",
         )
         self._mark = leftovers.node_mark(config.root_dir, config.node_name)
         self._cgroups = PodCgroups(None, "the kubelet has not started")
@@ -209,7 +211,9 @@ class Kubelet:
         if places is not None:
             found = detection.Detection(detection.at(places), "")
         else:
-            found = detection.detect(self._mark) if config.cgroups else detection.Detection(None, "")
+            goes_on = self._own_runtimes.cri_goes_on
+            none = detection.Detection(None, "")
+            found = detection.detect(self._mark, join=goes_on) if config.cgroups else none
         if found.reason:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
@@ -445,6 +449,7 @@ class Kubelet:
         root = self._config.root_dir
         for folder in _entries(root / "pods"):
             if folder.name not in alive:
+                mounts.release(folder)  # not to remove what is a volume's
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in _entries(root / "var/log/pods"):
             if folder.name.rsplit("_", 1)[-1] not in alive:
@@ -453,7 +458,7 @@ class Kubelet:
 
     # ---- runtimes
 
-    async def _runtime_for(self, pod: Object) -> Runtime:
+    async def _runtime_for(self, pod: Object) -> ChosenRuntime:
         handler = self._config.default_runtime
         name = pod["spec"].get("runtimeClassName")
         if name:
@@ -465,7 +470,7 @@ class Kubelet:
                     raise RuntimeFailure("FailedCreatePodSandBox", text) from error
                 raise
             handler = found["handler"]
-        runtime = self._runtimes.get(handler)
+        runtime = self._runtimes.get(handler) or self._own_runtimes.cri  # which knows names of its own
         if runtime is None:
             served = ", ".join(sorted(self._runtimes))
             text = (
@@ -473,7 +478,7 @@ class Kubelet:
                 "kubecore with --default-runtime host, or give the pod runtimeClassName host"
             )
             raise RuntimeFailure("RunContainerError", text)
-        return runtime
+        return ChosenRuntime(runtime, handler)
 
 
 def _pod_cidrs(config: KubeletConfig) -> tuple[str, ...]:

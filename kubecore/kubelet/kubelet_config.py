@@ -9,6 +9,7 @@ from kubecore.images.registries import Registries
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.node_shutdown import ShutdownConfig
+from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.pod_namespaces import PodNamespaces
 
@@ -19,6 +20,17 @@ class KeeperConfig:
     when no other kubelet comes; None: for ever."""
 
     lonely_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CriConfig:
+    """A container runtime outside of kubecore. `endpoint`, `image_endpoint`: its sockets, `unix:///path`, the second
+    "" for the same. `cni`: the folder of a CNI configuration and plugin for it, which several nodes may share; None for
+    one within the node's own."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    image_endpoint: str = ""
+    cni: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,5 +82,7 @@ class KubeletConfig:
     registries: Registries = field(default_factory=Registries)
     keeper: KeeperConfig | None = None
     """None: containers are the kubelet's own children and end with it, however it ends."""
+    cri: CriConfig | None = None
+    """The runtime `cri`; None for none."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""

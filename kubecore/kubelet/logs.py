@@ -44,14 +44,14 @@ class LogBook:
     def __init__(self) -> None:
         self._followers: dict[Path, set[Callable[[], None]]] = {}
         self._open: set[Path] = set()
-        self.on_followed: Callable[[Path, bool], None] = lambda path, followed: None
-        """Called when a log begins to be followed, and when it is not any more, by whoever writes it elsewhere."""
+        self.on_followed: list[Callable[[Path, bool], None]] = []
+        """Called when a log begins to be followed, and when it is not any more: of those who write it elsewhere."""
 
     def follow(self, path: Path, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after every write to the log and when it is closed; returns what ends that."""
         if path not in self._followers:
             self._followers[path] = set()
-            self.on_followed(path, True)
+            self._tell(path, True)
         self._followers[path].add(callback)
 
         def end() -> None:
@@ -60,9 +60,13 @@ class LogBook:
                 followers.discard(callback)
                 if not followers:
                     del self._followers[path]
-                    self.on_followed(path, False)
+                    self._tell(path, False)
 
         return end
+
+    def _tell(self, path: Path, followed: bool) -> None:
+        for heard in self.on_followed:
+            heard(path, followed)
 
     def is_open(self, path: Path) -> bool:
         """Whether a container still writes this log."""

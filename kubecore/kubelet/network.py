@@ -28,6 +28,8 @@ from typing import Literal, NamedTuple, Protocol
 from kubecore.netlink import Address, Interface, Netlink, Network
 
 Mode = Literal["netns", "loopback"]
+Half = Literal["", "lower", "upper"]
+"""Which part of a node's addresses is handed out here, where somebody else hands out the rest; "" for all."""
 
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
@@ -140,6 +142,9 @@ class PodNetwork(Protocol):
     def detach(self, uid: str) -> None:
         """Take the pod's addresses back."""
 
+    def restore(self, uid: str, addresses: Sequence[str]) -> None:
+        """The pod has these since before this object was made, and is connected."""
+
     def close(self) -> None:
         """Remove all that was made."""
 
@@ -148,12 +153,20 @@ class PodNetwork(Protocol):
 
 
 def make(
-    mode: str, pod_cidrs: Sequence[str], *, cluster_cidrs: Sequence[str], bridge: str, through_node: bool
+    mode: str,
+    pod_cidrs: Sequence[str],
+    *,
+    cluster_cidrs: Sequence[str],
+    bridge: str,
+    through_node: bool,
+    half: Half = "",
 ) -> PodNetwork:
     """Of a node whose pods have these ranges."""
     if mode == "netns":
-        return BridgeNetwork(pod_cidrs, bridge=bridge, cluster_cidrs=cluster_cidrs, through_node=through_node)
-    return LoopbackNetwork(pod_cidrs[0])
+        return BridgeNetwork(
+            pod_cidrs, bridge=bridge, cluster_cidrs=cluster_cidrs, through_node=through_node, half=half
+        )
+    return LoopbackNetwork(pod_cidrs[0], half)
 
 
 class NetworkError(Exception):
@@ -163,10 +176,15 @@ class NetworkError(Exception):
 class AddressPool:
     """Addresses of a network, one per owner, handed out in a ring so that a freed one rests as long as possible."""
 
-    def __init__(self, network: str, *, reserved: int = 1) -> None:
+    def __init__(self, network: str, *, reserved: int = 1, half: Half = "") -> None:
         self._network: Network = ipaddress.ip_network(network)
         self._first = reserved + 1  # the network's own address, then the reserved ones
         self._size = self._network.num_addresses - self._first - 1  # without the broadcast address
+        middle = self._size // 2
+        if half == "upper":
+            self._first, self._size = self._first + middle, self._size - middle
+        elif half == "lower":
+            self._size = middle
         self._next = 0
         self._owners: dict[str, Address] = {}
         self._used: set[Address] = set()
@@ -185,6 +203,14 @@ class AddressPool:
                 return address
         raise NetworkError(f"no address left in {self._network}")
 
+    def keep(self, owner: str, address: Address) -> bool:
+        """It is the owner's already. False where it is not of this network."""
+        if address not in self._network:
+            return False
+        self._owners[owner] = address
+        self._used.add(address)
+        return True
+
     def release(self, owner: str) -> None:
         address = self._owners.pop(owner, None)
         if address is not None:
@@ -196,8 +222,8 @@ class LoopbackNetwork:
 
     mode: Mode = "loopback"
 
-    def __init__(self, pod_cidr: str) -> None:
-        self._pool = AddressPool(pod_cidr)
+    def __init__(self, pod_cidr: str, half: Half = "") -> None:
+        self._pool = AddressPool(pod_cidr, half=half)
         self.host_ips: tuple[str, ...] = (host_address(pod_cidr),)
 
     def start(self) -> None:
@@ -208,6 +234,10 @@ class LoopbackNetwork:
 
     def detach(self, uid: str) -> None:
         self._pool.release(uid)
+
+    def restore(self, uid: str, addresses: Sequence[str]) -> None:
+        for one in addresses:
+            self._pool.keep(uid, ipaddress.ip_address(one))
 
     def close(self) -> None:
         """Nothing was made."""
@@ -229,9 +259,14 @@ class _Family:
     """The node's own address, as a member of the whole cluster's range."""
 
     @classmethod
-    def of(cls, pods: str, cluster: str) -> _Family:
+    def of(cls, pods: str, cluster: str, half: Half) -> _Family:
         gateway = f"{host_address(pods)}/{ipaddress.ip_network(cluster).prefixlen}"
-        return cls(AddressPool(pods), ipaddress.ip_interface(gateway))
+        return cls(AddressPool(pods, half=half), ipaddress.ip_interface(gateway))
+
+
+def _link_name(uid: str) -> str:
+    """Of the node's end."""
+    return "kv" + hashlib.sha256(uid.encode()).hexdigest()[:10]
 
 
 class BridgeNetwork:
@@ -252,12 +287,13 @@ class BridgeNetwork:
         bridge: str,
         cluster_cidrs: Sequence[str] = ("10.244.0.0/16",),
         through_node: bool = False,
+        half: Half = "",
     ) -> None:
         """Ranges: one, or one of each family, in the same order. `through_node`: pods reach each other by way of the
         node, too, whose kernel must see both directions of a connection where it is the kernel that carries Services.
         The proxy sees to it that it forwards."""
         self._through_node = through_node
-        self._families = [_Family.of(*pair) for pair in zip(pod_cidrs, cluster_cidrs, strict=True)]
+        self._families = [_Family.of(*pair, half) for pair in zip(pod_cidrs, cluster_cidrs, strict=True)]
         self._bridge = bridge
         self._links: dict[str, str] = {}
         self._addresses: dict[str, tuple[str, ...]] = {}
@@ -298,7 +334,7 @@ class BridgeNetwork:
             return held
         if namespace is None:
             raise NetworkError("the sandbox has no network namespace")
-        link = "kv" + hashlib.sha256(uid.encode()).hexdigest()[:10]
+        link = _link_name(uid)
         try:
             taken = [one.pool.take(uid) for one in self._families]
             self._connect(link, taken, namespace)
@@ -347,6 +383,11 @@ class BridgeNetwork:
     def _release(self, uid: str) -> None:
         for family in self._families:
             family.pool.release(uid)
+
+    def restore(self, uid: str, addresses: Sequence[str]) -> None:
+        found = [ipaddress.ip_address(one) for one in addresses]
+        if any([family.pool.keep(uid, one) for family in self._families for one in found]):
+            self._links[uid], self._addresses[uid] = _link_name(uid), tuple(addresses)
 
     def detach(self, uid: str) -> None:
         self._addresses.pop(uid, None)

@@ -14,13 +14,15 @@ from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import PodNetwork
 from kubecore.kubelet.runtime import leftovers
+from kubecore.kubelet.runtime.cri.holdings import CriSettings
+from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
 
 
-@dataclass(frozen=True)
+@dataclass
 class NodeRuntimes:
     """`host` and `oci`: the two of kubecore's own. `by_handler`: all. `link`: to the keeper, if there is to be one."""
 
@@ -29,9 +31,15 @@ class NodeRuntimes:
     by_handler: dict[str, Runtime]
     images: ImageStore
     link: KeeperLink | None
+    cri: CriRuntime | None = None
+    """Of a container runtime outside of kubecore."""
+    cri_goes_on: bool = False
+    """It has pods of a former run; known once `find` has looked."""
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
+        if self.cri is not None:
+            self.cri_goes_on = await self.cri.connect()
         holdings = await self.link.find() if self.link is not None else None
         if holdings is None:
             return None
@@ -47,6 +55,8 @@ class NodeRuntimes:
         for runtime in (self.host, self.oci):
             if isinstance(runtime, HostRuntime):
                 runtime.cgroups = cgroups
+        if self.cri is not None:
+            self.cri.cgroups = cgroups
 
     async def start(self) -> Isolation:
         """What the kernel lets containers be separated by."""
@@ -86,11 +96,17 @@ def make_runtimes(
             bridge=config.bridge,
             pods_through_node=config.pods_through_node,
             lonely_seconds=config.keeper.lonely_seconds,
+            half="lower" if config.cri is not None else "",
         )
         link = KeeperLink(settings, book, clock)
         host = KeptRuntime("host", link, clock, book)
         oci = KeptRuntime("oci", link, clock, book, images=images)
+    cri = None
+    if config.cri is not None:
+        asked, cni = config.cri, config.cri.cni or config.root_dir / "cni"
+        at = CriSettings(asked.endpoint, asked.image_endpoint, cni, node=config.node_name, mark=mark)
+        cri = CriRuntime(network, clock, book, at)
     by_handler: dict[str, Runtime] = {}
-    for runtime in (host, oci, *config.runtimes):
+    for runtime in (host, oci, *([cri] if cri is not None else []), *config.runtimes):
         by_handler.update(dict.fromkeys(runtime.handlers, runtime))
-    return NodeRuntimes(host, oci, by_handler, images, link)
+    return NodeRuntimes(host, oci, by_handler, images, link, cri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
@@ -24,6 +24,13 @@ from kubecore.kubelet.volumes.tokens import TokenManager
 from kubecore.pod_namespaces import PodNamespaces
 
 Object = dict[str, Any]
+
+
+class ChosenRuntime(NamedTuple):
+    """`handler`: by which name it was asked for."""
+
+    runtime: Runtime
+    handler: str
 
 
 @dataclass
@@ -49,7 +56,7 @@ class NodeServices:
     """What a killed kubelet has left running."""
     namespaces: PodNamespaces | None
     """Who is told of pods' network namespaces."""
-    runtime_for: Callable[[Object], Awaitable[Runtime]]
+    runtime_for: Callable[[Object], Awaitable[ChosenRuntime]]
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Timer
-from kubecore.images.store import Image
+from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet import logs
 from kubecore.kubelet.adoption import take_up
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
@@ -85,7 +85,7 @@ class ContainerOperations:
             raise RuntimeError("the pod has no sandbox")
         attempt = record.next_attempt
         try:
-            image = self._image(record, place.runtime)
+            image = await self._image(record, place.runtime)
         except RuntimeFailure as error:
             record.wait(error.reason, error.message)
             self._event(record, "Warning", "Failed", f"Error: {error.reason}")
@@ -139,15 +139,17 @@ class ContainerOperations:
         if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
             self.ended(record, status)
 
-    def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
+    async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""
-        if runtime.images is None:
+        images = runtime.images
+        if images is None:
             return None
-        return self._services.puller.image_for(
+        return await self._services.puller.image_for(
             self.pod,
             record.spec,
             lambda kind, reason, message: self._event(record, kind, reason, message),
             self._changed,
+            None if isinstance(images, ImageStore) else images,
         )
 
     def _target_id(self, record: ContainerRecord) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.containers import supplemental_groups
+from kubecore.kubelet.logs import pod_log_directory
 from kubecore.kubelet.name_files import LongName, kernel_hostname, resolv_conf, write_in_place
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
@@ -18,12 +19,12 @@ from kubecore.kubelet.volumes.images import image_directories
 Object = dict[str, Any]
 
 
-def prepare_sandbox(pod: Object, services: NodeServices, wake: Callable[[], None]) -> SandboxConfig:
-    """Makes what a runtime needs for it: files, the pod's cgroup, images of volumes. Raises RuntimeFailure, and
-    StillPulling, after which `wake` is called."""
+async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wake: Callable[[], None]) -> SandboxConfig:
+    """Makes what a runtime needs for it: files, the pod's cgroup, images of volumes. `handler`: by which the pod asked
+    for its runtime. Raises RuntimeFailure, and StillPulling, after which `wake` is called."""
     spec, uid = pod["spec"], meta.uid(pod)
     tell = partial(services.recorder.event, pod)
-    shown = image_directories(pod, services.volumes.folder(uid), services.puller, tell, wake)
+    shown = await image_directories(pod, services.volumes.folder(uid), services.puller, tell, wake)
     directory = services.pod_directory(uid)
     hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
     resolving = resolv_conf(pod, services.naming)
@@ -53,7 +54,14 @@ def prepare_sandbox(pod: Object, services: NodeServices, wake: Callable[[], None
         memory_directories=services.volumes.memory_directories(pod),
         image_directories=shown,
         cgroup=make_cgroup(pod, services),
+        handler=handler,
+        privileged=any(map(_is_privileged, [*(spec.get("initContainers") or []), *spec["containers"]])),
+        log_directory=pod_log_directory(services.root, meta.namespace(pod), meta.name(pod), uid),
     )
+
+
+def _is_privileged(container: Object) -> bool:
+    return bool((container.get("securityContext") or {}).get("privileged"))
 
 
 def make_cgroup(pod: Object, services: NodeServices) -> str:

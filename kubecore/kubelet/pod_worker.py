@@ -316,8 +316,9 @@ class PodWorker:
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
         await self._drop_lost_sandbox()
         if self._place is None:
-            runtime = await self._services.runtime_for(self.pod)
-            sandbox = await runtime.run_pod_sandbox(prepare_sandbox(self.pod, self._services, self.wake))
+            runtime, handler = await self._services.runtime_for(self.pod)
+            config = await prepare_sandbox(self.pod, self._services, handler, self.wake)
+            sandbox = await runtime.run_pod_sandbox(config)
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
             ips = await pod_presence.tell(runtime, sandbox, self._services)
@@ -394,13 +395,12 @@ class PodWorker:
             await self._write(refused_status(self.pod, *self._failure))
             return
         place = self._place
-        runtime = place.runtime.name if place else "host"
         stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
         facts = PodFacts(
             host_ips=self._services.facts.host_ips,
             pod_ips=place.ips if place else (),
             start_time=self._start_time,
-            runtime=runtime,
+            runtime=place.runtime.name if place else "host",
             sandbox_ready=place is not None and not stopped and not self._terminating,
             failure=self._failure,
             ended=self._ended,

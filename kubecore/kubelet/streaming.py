@@ -149,6 +149,9 @@ class _ExecOutcome:
         code = ended.exit_code
         if code == 0:
             return _success(agreed)
+        if ended.failure:
+            text = self.failure(ended.failure)
+            return internal_error(text) if agreed.states_outcome else text.encode()
         shown = f"error executing command [{' '.join(self._command)}], exit code {code}"
         if agreed.told_inside:
             shown = f"command terminated with exit code {code}"

@@ -93,10 +93,12 @@ class Command:
             self.process.stdout.close()
 
 
-def start(data_dir: Path, *arguments: str, secure_port: int = 0) -> RunningCluster:
+def start(
+    data_dir: Path, *arguments: str, secure_port: int = 0, environment: Mapping[str, str] | None = None
+) -> RunningCluster:
     """Start `kubecore up` and wait for its ready line; RuntimeError with its standard error when it ends first."""
     ports = ("--secure-port", str(secure_port), "--grpc-port", "0")
-    command = Command("up", "--data-dir", str(data_dir), *ports, *arguments)
+    command = Command("up", "--data-dir", str(data_dir), *ports, *arguments, environment=environment)
     url = command.wait_ready()
     return RunningCluster(command.process, data_dir, url, data_dir / "admin.kubeconfig")
 
@@ -111,8 +113,11 @@ def lasting_port() -> int:
 
 
 @contextmanager
-def running_cluster(data_dir: Path, *arguments: str) -> Iterator[RunningCluster]:
-    cluster = start(data_dir, *arguments)
+def running_cluster(
+    data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningCluster]:
+    """`environment`: the whole of it, if not this process's."""
+    cluster = start(data_dir, *arguments, environment=environment)
     try:
         yield cluster
     finally:

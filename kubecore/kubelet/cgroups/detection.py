@@ -30,11 +30,15 @@ class Hierarchy:
     own: Path
 
 
-def detect(mark: str, *, process: Path = Path("/proc/self")) -> Detection:
-    """Groups of a node, named by its `mark`, below the one this process is in: started, with nothing in them."""
+def detect(mark: str, *, process: Path = Path("/proc/self"), join: bool = False) -> Detection:
+    """Groups of a node, named by its `mark`, below the one this process is in: started, with nothing in them. `join`:
+    with what is in them, if they are there."""
     hierarchies = list_hierarchies(process)
     for found in _candidates(hierarchies, f"{NODE_PREFIX}{mark}"):
         try:
+            if join and all(root.is_dir() for root in found.places.roots.values()):
+                found.join()
+                return Detection(found, f"limits are enforced by cgroups {found.version}, as before")
             found.start()
         except (CgroupError, OSError) as error:
             with suppress(OSError):

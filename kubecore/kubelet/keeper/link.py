@@ -114,7 +114,8 @@ class KeeperLink:
         else:
             self.pid = self._process.pid
         self._channel = Channel(connection, self._received, self._disconnected)
-        self._book.on_followed = self._followed
+        if self._followed not in self._book.on_followed:
+            self._book.on_followed.append(self._followed)
 
     # ---- asking
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from kubecore.kubelet.cgroups.interface import Limits, Places
+from kubecore.kubelet.network import Half
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerStatus,
@@ -18,7 +19,7 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.streams import StreamsWanted
 
-VERSION = 1
+VERSION = 2
 """Of all that follows, and of what the runtimes' configurations mean."""
 
 
@@ -35,6 +36,8 @@ class KeeperSettings:
     cluster_cidrs: tuple[str, ...]
     bridge: str
     pods_through_node: bool
+    half: Half = ""
+    """Of the pods' addresses: the kubelet has the others, for a runtime that it does not reach through a keeper."""
     version: int = VERSION
     places: Places | None = None
     """Where the node's cgroups are."""

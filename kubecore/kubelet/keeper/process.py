@@ -43,6 +43,7 @@ class Keeper:
         self._network = network.make(
             settings.network_mode,
             settings.pod_cidrs,
+            half=settings.half,
             cluster_cidrs=settings.cluster_cidrs,
             bridge=settings.bridge,
             through_node=settings.pods_through_node,

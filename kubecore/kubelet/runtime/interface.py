@@ -15,13 +15,15 @@ Source: kubernetes/cri-api `pkg/apis/runtime/v1/api.proto`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from kubecore.images.store import ImageStore
+from kubecore.images.credentials import Credentials
+from kubecore.images.references import Reference
+from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
@@ -94,6 +96,12 @@ class SandboxConfig:
     """Those that its containers' processes are to have."""
     cgroup: str = ""
     """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
+    privileged: bool = False
+    """Some container of it may be."""
+    log_directory: Path | None = None
+    """Where its containers' logs are, each in a folder of its own."""
+    handler: str = ""
+    """By which name the pod asked for its runtime (`Runtime.handlers`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +206,29 @@ class ExecResult:
 ExitListener = Callable[[ContainerStatus], None]
 
 
+class RuntimeImages(Protocol):
+    """Images that are a runtime's own to keep."""
+
+    async def find(self, text: str) -> Image | None:
+        """By name or digest. Raises RuntimeFailure."""
+
+    def pull(self, reference: Reference, known: Sequence[Credentials]) -> Coroutine[Any, Any, Image]:
+        """`known`: to be tried in turn, before nobody in particular. Raises PullError."""
+
+
 class Runtime(Protocol):
     """A container runtime of one node."""
 
     name: str
+    """As a container's id begins (`NAME://...`)."""
     handlers: frozenset[str]
     """RuntimeClass handlers this runtime serves."""
     root_by_default: bool
     """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
 
-    images: ImageStore | None
-    """Where it has its images from; None for one that needs none."""
+    @property
+    def images(self) -> ImageStore | RuntimeImages | None:
+        """Where it has its images from; None for one that needs none."""
 
     async def start(self) -> None:
         """Make ready. What a former run of the same node has left is found again (it is listed), or removed."""

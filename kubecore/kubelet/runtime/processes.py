@@ -25,10 +25,12 @@ _UNLOCK, _OPEN_PEER = 0x40045431, 0x5441
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`exit_code` is 128 + signal when a signal ended the process."""
+    """`exit_code` is 128 + signal when a signal ended the process. `failure`: why it could not be run, where only the
+    end tells."""
 
     exit_code: int
     signal: int
+    failure: str = ""
 
 
 @dataclass

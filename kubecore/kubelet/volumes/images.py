@@ -20,7 +20,7 @@ class StillPulling(Exception):
     """An image is on its way; whoever waits for it is woken."""
 
 
-def image_directories(
+async def image_directories(
     pod: Object, folder: Path, puller: ImagePuller, tell: Tell, wake: Callable[[], None]
 ) -> tuple[ImageDirectory, ...]:
     """`folder`: of the pod's volumes. Raises StillPulling, RuntimeFailure."""
@@ -30,7 +30,7 @@ def image_directories(
         if source is None:
             continue
         wanted = {"image": source.get("reference", ""), "imagePullPolicy": source.get("pullPolicy")}
-        image = puller.image_for(pod, wanted, tell, wake)
+        image = await puller.image_for(pod, wanted, tell, wake)
         if image is None:
             raise StillPulling(f"{meta.key(pod)}: {wanted['image']}")
         found.append(ImageDirectory(folder / FOLDER / declared["name"], puller.store.root, image.id, image.layers))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support import debian_packages
 from tests.support.process import ROOT
 
 PACKAGE = "user-mode-linux"
@@ -18,21 +19,7 @@ MEMORY = "mem=256M"
 
 def fetched(folder: Path) -> Path:
     """The package of the distribution, unpacked under `folder`; nothing is installed."""
-    lists = folder / "lists"
-    (lists / "partial").mkdir(parents=True)
-    # Own lists: those of the machine may be old, and are root's.
-    apt = ["apt-get", "--quiet", f"--option=Dir::State::lists={lists}", "--option=APT::Sandbox::User=root"]
-    apt += [f"--option=Dir::Cache={folder / 'cache'}", "--option=Debug::NoLocking=true"]
-    for command in (["update"], ["download", PACKAGE]):
-        _run([*apt, *command], folder)
-    [archive] = folder.glob(f"{PACKAGE}_*.deb")
-    _run(["dpkg-deb", "--extract", str(archive), "unpacked"], folder)
-    return folder / "unpacked"
-
-
-def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return debian_packages.fetched(folder, PACKAGE)
 
 
 def answers(unpacked: Path, folder: Path, scripts: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from kubecore.kubelet.keeper.process import Keeper
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
 from kubecore.kubelet.runtime import host, leftovers
+from kubecore.kubelet.runtime.cri.holdings import CriSettings
+from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -34,12 +36,13 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime
+from tests.support.containerd import PROGRAMS, Containerd, running_containerd
 from tests.support.small_image import SmallImage, programs
 
 
 @dataclass
 class Node:
-    runtime: HostRuntime | KeptRuntime
+    runtime: HostRuntime | KeptRuntime | CriRuntime
     network: PodNetwork
     root: Path
     clock: RealClock
@@ -55,13 +58,13 @@ class Node:
         """What ends the leftovers of a killed run."""
         if isinstance(self.runtime, HostRuntime):
             await self.runtime.start()
-        else:
+        elif isinstance(self.runtime, KeptRuntime):
             await self.runtime.link.ensure()
             await self.runtime.link.call("", "take over", None)
 
     def use(self, cgroups: Cgroups) -> None:
         """Before the first sandbox."""
-        if isinstance(self.runtime, HostRuntime):
+        if not isinstance(self.runtime, KeptRuntime):
             self.runtime.cgroups = cgroups
         else:
             link = self.runtime.link
@@ -153,7 +156,9 @@ class LinkInProcess(KeeperLink):
             await self.leave()
 
 
-async def started(runtime: HostRuntime | KeptRuntime, network: PodNetwork, root: Path, *, image: str = "none") -> Node:
+async def started(
+    runtime: HostRuntime | KeptRuntime | CriRuntime, network: PodNetwork, root: Path, *, image: str = "none"
+) -> Node:
     network.start()
     await runtime.start()
     ends: asyncio.Queue[ContainerStatus] = asyncio.Queue()
@@ -168,7 +173,14 @@ def networks() -> list[object]:
         pytest.param("netns", id="netns", marks=pytest.mark.root),
         pytest.param("oci", id="oci"),
         pytest.param("kept", id="kept"),
+        pytest.param("cri", id="cri", marks=[pytest.mark.root, pytest.mark.slow]),
     ]
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    with running_containerd(tmp_path_factory.mktemp("containerd")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -189,6 +201,11 @@ async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: st
     return node
 
 
+async def make_cri_node(root: Path, network: PodNetwork, containerd: Containerd) -> Node:
+    settings = CriSettings(containerd.endpoint, "", containerd.cni, node=f"node{os.getpid()}", mark=root.name)
+    return await started(CriRuntime(network, RealClock(), LogBook(), settings), network, root, image=PROGRAMS)
+
+
 @pytest.fixture(params=networks())
 async def node(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_image: Path
@@ -197,7 +214,7 @@ async def node(
     network: PodNetwork
     if request.param == "plain":
         monkeypatch.setattr(host, "probe_isolation", lambda: Isolation(False, False, "no namespaces, for the test"))
-    if request.param == "netns":
+    if request.param in ("netns", "cri"):
         if detect().mode != "netns":
             pytest.skip(detect().reason)
         octet = 128 + os.getpid() % 100
@@ -209,6 +226,8 @@ async def node(
         network = LoopbackNetwork(pods)
     if request.param == "oci":
         node = await make_oci_node(tmp_path, network, programs_image, "programs")
+    elif request.param == "cri":
+        node = await make_cri_node(tmp_path, network, request.getfixturevalue("containerd"))
     elif request.param == "kept":
         node = await make_kept_node(tmp_path, network, pods)
     else:
@@ -221,8 +240,15 @@ async def node(
 @pytest.fixture
 def on_host(node: Node) -> None:
     """Containers see the host's file system."""
-    if isinstance(node.runtime, OciRuntime):
+    if isinstance(node.runtime, OciRuntime | CriRuntime):
         pytest.skip("an image has a file system of its own")
+
+
+@pytest.fixture
+def own_processes(node: Node) -> None:
+    """Containers' processes are kubecore's own."""
+    if isinstance(node.runtime, CriRuntime):
+        pytest.skip("containers' processes are the container runtime's")
 
 
 @pytest.fixture

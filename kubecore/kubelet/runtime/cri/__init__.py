@@ -1,0 +1,1 @@
+"""The `cri` runtime: pods run under a container runtime that speaks Kubernetes' Container Runtime Interface."""

@@ -1,0 +1,78 @@
+"""Images that a container runtime keeps: looked for, pulled and removed by its image service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubecore.images.credentials import Credentials
+from kubecore.images.references import Reference
+from kubecore.images.registries import PullError
+from kubecore.images.store import Image
+from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
+from kubecore.kubelet.runtime.interface import RuntimeFailure
+
+
+@dataclass(frozen=True)
+class KeptImage(Image):
+    """`config` says no more than as whom it runs; how large it is only the runtime knows."""
+
+    bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.bytes
+
+
+class CriImages:
+    """Implements `interface.RuntimeImages`."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        """To be set before anything is asked."""
+
+    async def _ask(self, name: str, **fields: Any) -> Any:
+        if self.connection is None:
+            raise RuntimeFailure("ImageInspectError", "the container runtime has not been connected to")
+        return await self.connection.ask_images(name, **fields)
+
+    def _spec(self, name: str) -> Any:
+        if self.connection is None:
+            raise RuntimeFailure("ImageInspectError", "the container runtime has not been connected to")
+        return self.connection.api.ImageSpec(image=name)
+
+    async def find(self, text: str) -> Image | None:
+        try:
+            name = str(Reference.parse(text)) if not text.startswith("sha256:") else text
+            answer = await self._ask("ImageStatus", reason="ImageInspectError", image=self._spec(name))
+        except TimeoutError as error:
+            raise RuntimeFailure("ImageInspectError", str(error)) from error
+        return _image(answer.image) if answer.HasField("image") else None
+
+    async def pull(self, reference: Reference, known: Sequence[Credentials]) -> Image:
+        failure: Exception | None = None
+        for one in [*known, None]:
+            try:
+                answer = await self._pull(reference, one)
+                found = await self.find(answer.image_ref)
+            except (RuntimeFailure, TimeoutError) as error:
+                failure = failure or error
+                continue
+            if found is not None:
+                return found
+        raise PullError(str(failure or f"image {reference} is not there after it was pulled")) from failure
+
+    async def _pull(self, reference: Reference, who: Credentials | None) -> Any:
+        fields: dict[str, Any] = {"image": self._spec(str(reference))}
+        if who is not None and self.connection is not None:
+            names = {"username": who.username, "password": who.password, "identity_token": who.identity_token}
+            fields["auth"] = self.connection.api.AuthConfig(**names)
+        return await self._ask("PullImage", reason="ErrImagePull", seconds=PULL_SECONDS, **fields)
+
+
+def _image(told: Any) -> Image:
+    user = told.username or (str(told.uid.value) if told.HasField("uid") else "")
+    config = {"config": {"User": user}} if user else {}
+    names = tuple(told.repo_tags)
+    return KeptImage(told.id, config, (), names, tuple(told.repo_digests), bytes=told.size)

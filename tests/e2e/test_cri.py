@@ -1,0 +1,93 @@
+"""A node whose pods run under containerd, by its Container Runtime Interface, with kubectl."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.containerd import PROGRAMS, Containerd, running_containerd
+from tests.support.kubectl import of_version
+from tests.support.process import running_cluster, start
+
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(400)]
+
+COUNT = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done"
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    folder = tmp_path_factory.mktemp("containerd")
+    with running_containerd(folder, cni=folder / "data" / "cni") as running:
+        yield running
+
+
+def pod(name: str, script: str, **container: Any) -> dict[str, Any]:
+    main = {
+        "name": "main",
+        "image": PROGRAMS,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", "-c", script],
+        **container,
+    }
+    spec = {"containers": [main], "terminationGracePeriodSeconds": 1}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    data = containerd.cni.parent
+    arguments = ("--default-runtime", "cri", "--container-runtime-endpoint", containerd.endpoint)
+    environment = containerd.environment()
+    ready = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
+    with running_cluster(data, *arguments, environment=environment) as cluster:
+        kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        for one in (pod("counting", COUNT), pod("probed", "sleep 1000", readinessProbe=ready)):
+            kubectl("apply", "-f", "-", stdin=json.dumps(one))
+        kubectl("wait", "pod", "counting", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "probed", "--for=jsonpath={.status.phase}=Running", "--timeout=60s", timeout=90)
+
+        before = kubectl.json("get", "pod", "counting")["status"]
+        assert before["containerStatuses"][0]["containerID"].startswith("containerd://")
+        assert before["containerStatuses"][0]["imageID"].startswith("sha256:")
+        assert not ready_of(kubectl.json("get", "pod", "probed"))
+        kubectl("exec", "probed", "--", "touch", "/tmp/ready")
+        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        assert kubectl("exec", "-i", "probed", "--", "cat", stdin="to its end") == "to its end"
+        failed = kubectl.run("exec", "probed", "--", "sh", "-c", "echo no >&2; exit 3")
+        assert (failed.status, failed.errors.splitlines()[0]) == (3, "no")
+        seen = kubectl("exec", "probed", "--", "cat", "/etc/resolv.conf", "/etc/hosts")
+        assert "svc.cluster.local" in seen and kubectl.json("get", "pod", "probed")["status"]["podIP"] in seen
+
+        inside = kubectl("exec", "counting", "--", "ls", "-l", "/proc/1/ns/net", "/proc/1/ns/mnt")
+        cluster.stop(number=signal.SIGKILL)
+    with running_cluster(data, *arguments, environment=environment) as cluster:
+        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        after = kubectl.json("get", "pod", "counting")["status"]
+        assert (after["podIP"], after["containerStatuses"]) == (before["podIP"], before["containerStatuses"])
+        assert kubectl("exec", "counting", "--", "ls", "-l", "/proc/1/ns/net", "/proc/1/ns/mnt") == inside
+        lines = [int(line) for line in kubectl("logs", "counting").split()]
+        assert lines == list(range(1, len(lines) + 1))
+        kubectl("delete", "pod", "counting", "--timeout=60s", timeout=90)
+        assert len(containerd.tasks()) == 2  # the other pod, and what holds its namespaces
+        assert cluster.stop(seconds=30) == 0
+    assert containerd.tasks() == []
+
+
+def ready_of(pod: dict[str, Any]) -> bool:
+    return bool(pod["status"]["containerStatuses"][0]["ready"])
+
+
+def test_a_runtime_that_is_missing_is_told_before_anything_starts(tmp_path: Path) -> None:
+    arguments = ("--default-runtime", "cri", "--container-runtime-endpoint", "unix:///no/socket")
+    with pytest.raises(RuntimeError, match="kubecore printed ''") as failure:
+        start(tmp_path / "data", *arguments)
+    words = " ".join(str(failure.value).replace("│", " ").split())
+    assert "pip install 'kubecore[cri]'" in words or "no container runtime listens at /no/socket" in words
+    assert not (tmp_path / "data").exists()
