@@ -51,7 +51,7 @@ class Census:
         """By uid: what is told of a pod that is gone may differ from what it was counted as."""
         self._counts: dict[str, dict[_Group, int]] = {}
         """By the controller's uid."""
-        informer.add_handler(self._seen, lambda _, pod: self._seen(pod), self._gone)
+        informer.add_handler(self._seen, self._changed, self._gone)
 
     def of(self, owner: str) -> Iterator[tuple[dict[str, str], State, int]]:
         """Labels and state of pods that this uid controls, and of how many."""
@@ -59,8 +59,21 @@ class Census:
             yield dict(group.labels), group.state, count
 
     def _seen(self, pod: Object) -> None:
-        uid = meta.uid(pod)
-        group, known = self._group(pod), self._known.get(uid)
+        self._put(meta.uid(pod), self._group(pod))
+
+    def _changed(self, old: Object, new: Object) -> None:
+        uid, before, now = meta.uid(new), old["metadata"], new["metadata"]
+        known = self._known.get(uid)
+        if known is None or not _is_whose_it_was(before, now):
+            self._put(uid, self._group(new))
+            return
+        # What stayed as it was is the very same, and most changes are of a status.
+        state = _state(new)
+        if state is not known.state:
+            self._put(uid, _Group(known.owner, known.labels, state))
+
+    def _put(self, uid: str, group: _Group | None) -> None:
+        known = self._known.get(uid)
         if group == known:
             return
         if known is not None:
@@ -95,6 +108,10 @@ class Census:
 def _state(pod: Object) -> State:
     if pods.is_finished(pod):
         return State.OVER
-    if meta.is_deleting(pod):
+    if "deletionTimestamp" in pod["metadata"] and meta.is_deleting(pod):
         return State.LEAVING
     return State.READY if pods.is_ready(pod) else State.UNREADY
+
+
+def _is_whose_it_was(before: Object, now: Object) -> bool:
+    return before.get("labels") is now.get("labels") and before.get("ownerReferences") is now.get("ownerReferences")
