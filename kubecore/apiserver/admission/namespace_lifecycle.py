@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.chain import CREATE, DELETE, Plugin
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.validation.names import path_segment
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -44,6 +46,9 @@ class NamespaceLifecycle(Plugin):
             return False
         found = self._get(self._number, "", namespace)
         if found is None:
+            if wrong := path_segment(namespace):
+                # Upstream's client looks for it, and refuses to ask.
+                raise errors.internal_error(f"invalid resource name {quoted(namespace)}: [{' '.join(wrong)}]")
             raise errors.not_found("", "namespaces", namespace)
         if self._active.get(namespace) != found[0]:
             self._look(ctx, namespace, *found)

@@ -22,6 +22,7 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
+from kubecore.apiserver.registry.missing import check_collection
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -129,6 +130,9 @@ class Handlers:
             return elsewhere.pass_on(request, user)
         if not request.is_resource:
             return self._document(request, user)
+        if request.path.startswith("//"):
+            # No root of Kubernetes's, though the parts are those of a resource's path.
+            raise errors.no_such_service()
         served = self._served.find(request.api_group, request.api_version, request.resource)
         if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
             unknown = request.subresource not in ("", *served.resource.subresources) or _goes_on(request)
@@ -153,6 +157,10 @@ class Handlers:
             raise errors.method_not_allowed()
         if not request.name and verb in ("get", "update", "patch", "delete"):
             raise errors.method_not_allowed()
+        if verb in ("list", "watch", "deletecollection"):
+            if verb == "watch" and request.method not in ("GET", "HEAD"):
+                raise errors.method_not_allowed()
+            check_collection(served.resource, request.namespace)
         if verb == "create":
             if request.name and not subresource:
                 raise errors.method_not_allowed()

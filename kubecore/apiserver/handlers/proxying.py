@@ -19,6 +19,7 @@ from kubecore.apiserver.handlers.connecting import ProxyOptions
 from kubecore.apiserver.handlers.kubelets import JSON, KubeletConnection, kubelet_of
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.missing import missing
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -77,7 +78,8 @@ class Proxying:
             port = _port_name(service, int(port))
         endpoints = self._registry.get("endpoints", request.namespace, named.name)
         if endpoints is None:
-            raise errors.not_found("", "endpoints", named.name)
+            # Of the Service, in upstream's words, though what is missing are its endpoints.
+            raise missing(served.resource, request.namespace, named.name)
         subsets = endpoints.get("subsets") or []
         if not subsets:
             raise _no_endpoints(named.name)

@@ -18,6 +18,7 @@ from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
+from kubecore.apiserver.registry.missing import may_be, missing
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
     KeyExists,
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-_NAME_TRIES = 8
-_WRITE_TRIES = 64
+_NAME_TRIES, _WRITE_TRIES = 8, 64
 # Whose resets upstream's field manager knows; what is written through others is owned as it was sent.
 _KNOWN_RESETS = frozenset({"", *SUBRESOURCE_MERGE})
 
@@ -126,7 +126,7 @@ class Store:
         """Raises 404."""
         found = self.current(namespace, name)
         if found is None:
-            raise self.not_found(name)
+            raise missing(self.resource, namespace, name)
         return found
 
     async def read(self, namespace: str, name: str) -> Stored:
@@ -265,8 +265,8 @@ class Store:
         for _ in range(_WRITE_TRIES):
             stored = self.current(ctx.namespace, ctx.name)
             if stored is None:
-                if change.creates is None:
-                    raise self.not_found(ctx.name)
+                if change.creates is None or not may_be(self.resource, ctx.namespace, ctx.name):
+                    raise missing(self.resource, ctx.namespace, ctx.name)
                 return await self.create(ctx, change.creates())
             if self.conversion is not None:
                 stored = await self.conversion.read(stored)
