@@ -31,7 +31,7 @@ impl Server {
         exchange: &Exchange,
         user: Option<&Arc<UserInfo>>,
     ) -> Option<Response<Body>> {
-        if exchange.method != Method::GET {
+        if exchange.method != Method::GET || exchange.info.is_odd() {
             return None;
         }
         let route = self.routes.for_read(&exchange.info)?;

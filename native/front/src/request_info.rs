@@ -155,6 +155,14 @@ impl RequestInfo {
     pub fn rest(&self) -> &str {
         slice(&self.path, self.rest)
     }
+    /// Nothing can be at such a path; Python says why.
+    pub fn is_odd(&self) -> bool {
+        let (namespace, name) = (self.namespace(), self.name());
+        matches!(namespace, "." | "..")
+            || matches!(name, "." | "..")
+            || name.contains('%')
+            || self.path.starts_with("//")
+    }
     /// The legacy `/watch/` prefix was used.
     pub fn is_legacy_watch(&self) -> bool {
         self.path.get(self.version.end as usize..).is_some_and(|rest| rest.starts_with("/watch/"))
@@ -397,6 +405,19 @@ mod tests {
             assert_eq!(get(&format!("/api/v1/secrets?fieldSelector={odd}")).named(), "", "{odd}");
         }
         assert_eq!(get("/api/v1/namespaces/n/secrets/b?fieldSelector=metadata.name%3Da").named(), "b");
+    }
+
+    #[test]
+    fn paths_at_which_nothing_can_be_are_told_from_those_of_what_is_not_there() {
+        for odd in ["pods/.", "pods/%2e%2e", "pods/a%25b", "pods/./log"] {
+            assert!(get(&format!("/api/v1/namespaces/a/{odd}")).is_odd(), "{odd}");
+        }
+        assert!(get("/api/v1/namespaces/./pods").is_odd());
+        assert!(get("/api/v1/namespaces/..").is_odd());
+        assert!(get("//api/v1/pods").is_odd());
+        for plain in ["/api/v1/namespaces/a/pods/a.b", "/api/v1/namespaces/a%25/pods", "/api/v1/pods//"] {
+            assert!(!get(plain).is_odd(), "{plain}");
+        }
     }
 
     #[test]

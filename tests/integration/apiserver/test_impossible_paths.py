@@ -36,6 +36,13 @@ async def asked(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
+        (f"{PODS}/.", DOT),
+        (f"{PODS}/%2e", DOT),
+        (f"{PODS}/..", "Name parameter invalid: \"..\": may not be '..'"),
+        (f"{PODS}/a%25b", "Name parameter invalid: \"a%b\": may not contain '%'"),
+        (f"{PODS}/./status", DOT),
+        ("/api/v1/namespaces/.", DOT),
+        ("/api/v1/nodes/.", DOT),
         ("/apis/apps/v1/namespaces/default/deployments/./scale", DOT),
         ("/api/v1/namespaces/default/services/./proxy/", DOT),
     ],
@@ -45,23 +52,10 @@ async def test_a_name_that_is_no_segment_of_a_path_is_refused(server: APIServer,
     assert (code, reason, status["message"]) == (400, "BadRequest", message)
 
 
-@pytest.mark.parametrize(("method", "body"), [("DELETE", b""), ("PATCH", b"{}")])
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (f"{PODS}/.", DOT),
-        (f"{PODS}/%2e", DOT),
-        (f"{PODS}/..", "Name parameter invalid: \"..\": may not be '..'"),
-        (f"{PODS}/a%25b", "Name parameter invalid: \"a%b\": may not contain '%'"),
-        ("/api/v1/namespaces/.", DOT),
-        ("/api/v1/nodes/.", DOT),
-    ],
-)
-async def test_nothing_of_such_a_name_is_changed(
-    server: APIServer, path: str, message: str, method: str, body: bytes
-) -> None:
-    code, reason, status = await asked(server, method, path, body, MERGE)
-    assert (code, reason, status["message"]) == (400, "BadRequest", message)
+@pytest.mark.parametrize(("method", "body", "media"), [("DELETE", b"", MERGE), ("PATCH", b"{}", MERGE)])
+async def test_nothing_of_such_a_name_is_changed(server: APIServer, method: str, body: bytes, media: str) -> None:
+    code, reason, status = await asked(server, method, f"{PODS}/.", body, media)
+    assert (code, reason, status["message"]) == (400, "BadRequest", DOT)
 
 
 async def test_nothing_of_such_a_name_is_made_by_an_apply(server: APIServer) -> None:
@@ -74,8 +68,12 @@ async def test_nothing_of_such_a_name_is_made_by_an_apply(server: APIServer) -> 
 @pytest.mark.parametrize(
     ("method", "path", "key"),
     [
+        ("GET", "/api/v1/namespaces/./pods", "/pods/."),
+        ("GET", "/api/v1/namespaces/../pods?watch=1", "/pods/.."),
+        ("GET", "/api/v1/watch/namespaces/./pods", "/pods/."),
+        ("GET", "/api/v1/namespaces/./pods/a", "/pods/./a"),
+        ("GET", "/apis/apps/v1/namespaces/../deployments", "/deployments/.."),
         ("DELETE", "/api/v1/namespaces/./pods", "/pods/."),
-        ("DELETE", "/apis/apps/v1/namespaces/../deployments", "/deployments/.."),
         ("DELETE", "/api/v1/namespaces/./pods/a", "/pods/./a"),
     ],
 )
@@ -96,7 +94,8 @@ async def test_nothing_is_created_in_such_a_namespace(server: APIServer, namespa
 
 
 async def test_a_path_that_begins_twice_leads_nowhere(server: APIServer) -> None:
-    assert await asked(server, "DELETE", "//api/v1/pods") == (404, "", {})
+    for method in ("GET", "DELETE"):
+        assert await asked(server, method, "//api/v1/pods") == (404, "", {})
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE"])

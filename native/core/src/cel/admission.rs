@@ -3,7 +3,6 @@
 //! Semantics and wording of apiserver `pkg/admission/plugin/cel` (compile.go, composition.go) and of
 //! dynamic-resource-allocation `cel/compile.go`.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 pub use super::authority::{Decision, Judge, Question};
@@ -40,8 +39,8 @@ pub struct Expressions {
     object: Type,
     /// Of parameters, where there are some.
     params: Option<Type>,
-    /// Variables that are defined so far, of a policy that can have some.
-    variables: Option<BTreeMap<Box<str>, Arc<Declared>>>,
+    /// An object of the variables that are defined so far, of a policy that can have some.
+    variables: Option<Arc<Declared>>,
 }
 
 impl Expressions {
@@ -49,7 +48,7 @@ impl Expressions {
         Self {
             object: Type::Dyn,
             params: params.then_some(Type::Dyn),
-            variables: composed.then(BTreeMap::new),
+            variables: composed.then(no_variables),
         }
     }
 
@@ -58,7 +57,7 @@ impl Expressions {
         Self {
             object: object.0.ty(),
             params: params.map(|params| params.0.ty()),
-            variables: Some(BTreeMap::new()),
+            variables: Some(no_variables()),
         }
     }
 
@@ -70,16 +69,26 @@ impl Expressions {
 
     /// Defines a variable, also one that is faulty. Fails with what is wrong with it.
     pub fn define(&mut self, name: &str, expression: &str) -> Result<(), String> {
-        self.defined(name, expression).map(drop)
+        self.defined(name, expression, |_| Ok(()))
     }
 
-    pub(super) fn defined(&mut self, name: &str, expression: &str) -> Result<Checked, String> {
+    /// The same, and what is made of the variable's expression.
+    pub(super) fn defined<T>(
+        &mut self,
+        name: &str,
+        expression: &str,
+        make: impl FnOnce(&Checked) -> Result<T, String>,
+    ) -> Result<T, String> {
         let checked = self.check_types(expression, Purpose::Validation);
-        let ty = checked.as_ref().map_or(Type::Dyn, |checked| checked.ty.clone());
-        if let Some(variables) = &mut self.variables {
-            variables.insert(name.into(), kept(&ty));
+        let declared = kept(checked.as_ref().map_or(&Type::Dyn, |checked| &checked.ty));
+        let made = checked.and_then(|checked| make(&checked));
+        // Nothing else holds the variables' type any more, so that adding to it copies nothing.
+        if let Some(variables) = self.variables.as_mut().map(Arc::make_mut)
+            && let Shape::Object(fields) = &mut variables.shape
+        {
+            fields.insert(name.into(), declared);
         }
-        checked
+        made
     }
 
     /// Fails with what is wrong with an expression.
@@ -119,9 +128,7 @@ impl Expressions {
             variables.push(("authorizer.requestResource", Type::Named(RESOURCE_CHECK)));
         }
         if let Some(known) = self.variables.as_ref().filter(|_| purpose != Purpose::Condition) {
-            let shape = Shape::Object(known.clone());
-            let declared = Declared { name: "kubernetes.variables".into(), ..Declared::new(shape, 0, 0) };
-            variables.push((VARIABLES, Arc::new(declared).ty()));
+            variables.push((VARIABLES, known.ty()));
         }
         let patches = matches!(purpose, Purpose::ApplyConfiguration | Purpose::JsonPatch);
         compiled(expression, &variables, Abilities { authorization: true, patches })
@@ -199,6 +206,10 @@ pub(super) fn plain(shape: Shape) -> Arc<Declared> {
 pub(super) fn object(name: &str, fields: &[(&str, &Arc<Declared>)]) -> Arc<Declared> {
     let fields = fields.iter().map(|(name, field)| ((*name).into(), (*field).clone())).collect();
     Arc::new(Declared { name: name.into(), ..Declared::new(Shape::Object(fields), 0, 0) })
+}
+
+fn no_variables() -> Arc<Declared> {
+    object("kubernetes.variables", &[])
 }
 
 pub(super) static USER: LazyLock<Arc<Declared>> = LazyLock::new(|| {

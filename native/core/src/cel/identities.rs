@@ -13,7 +13,7 @@ use super::authority::{Decision, Judge, Question};
 use super::check::{Abilities, Checked};
 use super::declared::{Declared, Shape};
 use super::machine::{self, Limits, MAX_WORK, Variables};
-use super::plan::{self, Names, Program};
+use super::plan::{self, Names, Own, Program};
 use super::scope::{CALL_LIMIT, Known, NAMES, Scope};
 use super::types::Type;
 use super::value::{List, Value};
@@ -118,7 +118,7 @@ impl Judge for Nobody {
 
 fn planned(checked: &Checked, about: About) -> Result<Program, String> {
     let refused = |why| format!("program instantiation failed: {why}");
-    let program = plan::plan(checked, Names::Scope(&[about.variable()], &[]));
+    let program = plan::plan(checked, Names::Scope(&[about.variable()], &Own::new()));
     machine::try_constants(&program).map_err(refused)?;
     literals::search_patterns(&checked.expr).map_err(refused)?;
     Ok(program)

@@ -3,6 +3,7 @@
 //! What a step costs follows from how cel-go plans it: names with selections behind them are one attribute, constants
 //! are folded, and both are not paid for where cel-go does not see them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ast::{Expr, Fold, Kind, Literal, operators};
@@ -141,9 +142,12 @@ pub(crate) struct Program {
 pub(crate) enum Names<'n> {
     /// The old value so; every other variable is the current one.
     Old(&'n str),
-    /// So, in the order of their scope; of the policy's own, the later ones hide those before them.
-    Scope(&'n [&'n str], &'n [Box<str>]),
+    /// So, in the order of their scope, and the policy's own.
+    Scope(&'n [&'n str], &'n Own),
 }
+
+/// Where a policy's own variables are by their names: the later ones hide those before them.
+pub(crate) type Own = HashMap<Box<str>, usize>;
 
 pub(crate) fn plan(checked: &Checked, names: Names<'_>) -> Program {
     let mut planner =
@@ -283,7 +287,7 @@ impl Planner<'_> {
         if &**name != VARIABLES || self.scopes.iter().any(|(known, _)| &**known == VARIABLES) {
             return None;
         }
-        own.iter().rposition(|known| **known == *field)
+        own.get(field).copied()
     }
 
     /// What a selection or an index is made on.

@@ -11,7 +11,7 @@ use super::authority::{Authority, Judge, Question};
 use super::check::Checked;
 use super::machine::{self, Limits, MAX_WORK, Variables};
 use super::patches;
-use super::plan::{self, Names, Program};
+use super::plan::{self, Names, Own, Program};
 use super::scope::{CALL_LIMIT, Composed, Known, NAMES, Scope};
 use super::value::Value;
 use super::{json, literals};
@@ -67,11 +67,11 @@ impl Rules {
         expressions: &[(Purpose, String)],
     ) -> Self {
         let mut known = Expressions::new(params, variables.is_some());
-        let (mut composed, mut names): (Vec<Composed>, Vec<Box<str>>) = (Vec::new(), Vec::new());
+        let (mut composed, mut names): (Vec<Composed>, Own) = (Vec::new(), Own::new());
         for (name, source) in variables.unwrap_or_default() {
-            let program = known.defined(name, source).and_then(|checked| planned(&checked, &names));
+            let program = known.defined(name, source, |checked| planned(checked, &names));
+            names.insert(name.as_str().into(), composed.len());
             composed.push(Composed { name: name.as_str().into(), program });
-            names.push(name.as_str().into());
         }
         let rules = expressions.iter().map(|(purpose, source)| {
             let checked = known.checked(source, *purpose);
@@ -160,7 +160,7 @@ fn told(value: &Value<'_>, purpose: Purpose) -> Found {
     }
 }
 
-fn planned(checked: &Checked, own: &[Box<str>]) -> Result<Program, String> {
+fn planned(checked: &Checked, own: &Own) -> Result<Program, String> {
     let refused = |why| format!("program instantiation failed: {why}");
     let program = plan::plan(checked, Names::Scope(&NAMES, own));
     machine::try_constants(&program).map_err(refused)?;
@@ -254,6 +254,41 @@ mod tests {
             why.ends_with("composited variable \"broken\" fails to evaluate: no such key: none"),
             "{why}"
         );
+    }
+
+    /// What the last of variables comes to of which each needs the one before, in an expression nested 100 levels deep.
+    fn last_of_chain(length: usize) -> Found {
+        let mut variables = vec![("v0".to_owned(), "1".to_owned())];
+        for at in 1..length {
+            let (open, close) = ("0+(".repeat(100), ")".repeat(100));
+            variables.push((format!("v{at}"), format!("{open}variables.v{}{close}", at - 1)));
+        }
+        let asked = [(Purpose::Validation, format!("variables.v{} == 1", length - 1))];
+        let rules = Rules::compile(false, Some(&variables), &asked);
+        rules.evaluate(&inputs(), &Json::Null, &OnlyGets, 10_000_000, None).found.unwrap().remove(0)
+    }
+
+    #[test]
+    fn variables_that_need_each_other_do_not_exhaust_the_stack() {
+        assert_eq!(last_of_chain(4), Found::Bool(true));
+        let Found::Error(why) = last_of_chain(2000) else { panic!() };
+        assert!(
+            why.ends_with(" fails to evaluate: the variables that it needs are nested too deeply"),
+            "{why}"
+        );
+        // Of all that fail because one does, some are told.
+        assert!(why.len() < 3000, "{}", why.len());
+    }
+
+    #[test]
+    fn thirty_thousand_variables_are_told_apart() {
+        let named = |at: usize| (format!("v{at}"), at.to_string());
+        let variables: Vec<_> = (0..30_000).map(named).collect();
+        let asked = [(Purpose::Validation, "variables.v29999 == 29999".to_owned())];
+        let rules = Rules::compile(false, Some(&variables), &asked);
+        assert_eq!(rules.faults().count(), 0);
+        let verdict = rules.evaluate(&inputs(), &Json::Null, &OnlyGets, 10_000_000, None);
+        assert_eq!(verdict.found.unwrap(), [Found::Bool(true)]);
     }
 
     #[test]

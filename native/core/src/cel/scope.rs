@@ -17,6 +17,13 @@ pub(crate) const CALL_LIMIT: u64 = 1_000_000;
 /// What making an object costs.
 const MESSAGE_PRICE: u64 = 40;
 
+/// What is told of why a variable fails is longer by one variable at most.
+const MOST_TOLD: usize = 2048;
+/// How much of the stack variables that need each other may take. (Upstream's grows; there can be as many as fit into
+/// a policy of 3 MiB, each in an expression that is nested 250 levels deep.)
+const MOST_STACK: usize = 1 << 20;
+const TOO_DEEP: &str = "the variables that it needs are nested too deeply";
+
 /// Names of what there always is, in the order of `Scope::values`.
 pub(crate) const NAMES: [&str; 7] = [
     "object",
@@ -47,6 +54,17 @@ pub(crate) struct Scope<'a> {
 pub(crate) struct Known<'a> {
     values: Vec<Option<Evaluated<'a>>>,
     pub spent: u64,
+    /// Where the stack was when the first variable was looked at.
+    bottom: Option<usize>,
+}
+
+impl Known<'_> {
+    #[inline(never)]
+    fn nests_too_deeply(&mut self) -> bool {
+        let here = 0_u8;
+        let here = std::ptr::from_ref(&here).addr();
+        self.bottom.get_or_insert(here).abs_diff(here) > MOST_STACK
+    }
 }
 
 impl<'a> Machine<'a> {
@@ -76,13 +94,16 @@ impl<'a> Machine<'a> {
         }
         let variable = &scope.variables[index];
         let failed = |what: &str, why: &str| {
-            Failure::Error(format!(
-                "composited variable {} fails to {what}: {why}",
-                go::quote(&variable.name)
-            ))
+            // Of a chain of variables that fail because the first does, not all are told.
+            Failure::Error(if why.len() > MOST_TOLD {
+                why.to_owned()
+            } else {
+                format!("composited variable {} fails to {what}: {why}", go::quote(&variable.name))
+            })
         };
         let value = match &variable.program {
             Err(why) => Err(failed("compile", why)),
+            Ok(_) if self.known.nests_too_deeply() => Err(failed("evaluate", TOO_DEEP)),
             Ok(program) => {
                 let limits = Limits { cost: CALL_LIMIT, work: MAX_WORK };
                 let outcome = machine::evaluate_with(program, self.variables, limits, &mut self.known);

@@ -32,12 +32,26 @@ pub(crate) fn apply(document: &mut Value, patch: Value) -> Result<(), PatchFailu
             operations.len()
         )));
     }
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        Operation::parse(operation)?.apply(document, &mut copied)?;
+        Operation::parse(operation)?.apply(document, &mut spent)?;
+    }
+    if spent.disordered {
+        document.sort_all_objects();
     }
     Ok(())
 }
+
+/// What the operations before have done that those after them must know.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    /// Members have changed their places. (Upstream's documents are maps, which are written in order.)
+    disordered: bool,
+}
+
+/// The longest object of which a removal moves all later members, so that they keep their order.
+const KEPT_IN_ORDER: usize = 256;
 
 enum Operation {
     Add(Pointer, Value),
@@ -70,23 +84,23 @@ impl Operation {
         })
     }
 
-    fn apply(self, document: &mut Value, copied: &mut usize) -> Result<(), PatchFailure> {
+    fn apply(self, document: &mut Value, spent: &mut Spent) -> Result<(), PatchFailure> {
         match self {
             Self::Add(path, value) => add(document, &path, value),
-            Self::Remove(path) => remove(document, &path).map(drop),
+            Self::Remove(path) => remove(document, &path, spent).map(drop),
             Self::Replace(path, value) => replace(document, &path, value),
             Self::Move(from, path) => {
                 if path.0.len() > from.0.len() && path.0.starts_with(&from.0) {
                     return Err(PatchFailure::unprocessable("a value cannot be moved into itself"));
                 }
-                let value = remove(document, &from)?;
+                let value = remove(document, &from, spent)?;
                 add(document, &path, value)
             }
             Self::Copy(from, path) => {
                 let value = get(document, &from)?.cloned().unwrap_or_default();
                 let (size, depth) = extent(&value);
-                *copied += size;
-                if *copied > MAX_COPIED_BYTES {
+                spent.copied += size;
+                if spent.copied > MAX_COPIED_BYTES {
                     let detail = format!("copied more than {MAX_COPIED_BYTES} bytes");
                     return Err(PatchFailure::unprocessable(detail));
                 }
@@ -214,10 +228,14 @@ fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchFa
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &Pointer) -> Result<Value, PatchFailure> {
+fn remove(document: &mut Value, path: &Pointer, spent: &mut Spent) -> Result<Value, PatchFailure> {
     let removed = match parent(document, path)? {
         None => return Err(PatchFailure::unprocessable("the whole document cannot be removed")),
-        Some((Value::Object(members), name)) => members.shift_remove(name),
+        Some((Value::Object(members), name)) if members.len() <= KEPT_IN_ORDER => members.shift_remove(name),
+        Some((Value::Object(members), name)) => {
+            spent.disordered = true;
+            members.swap_remove(name)
+        }
         Some((Value::Array(elements), token)) => {
             position(token, elements.len()).map(|index| elements.remove(index))
         }
@@ -310,6 +328,16 @@ mod tests {
         ] {
             assert_eq!(patched(document, patch).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_great_object_stands_in_order() {
+        let name = |number: usize| format!("m{number:06}");
+        let document: Value = (0..1000).map(|number| (name(number), json!({"b": 1, "a": 2}))).collect();
+        let removals: Vec<Value> =
+            (0..998).map(|number| json!({"op": "remove", "path": format!("/{}", name(number))})).collect();
+        let left = patched(document, Value::Array(removals)).unwrap();
+        assert_eq!(left.to_string(), r#"{"m000998":{"a":2,"b":1},"m000999":{"a":2,"b":1}}"#);
     }
 
     #[test]

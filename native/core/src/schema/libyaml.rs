@@ -53,8 +53,13 @@ impl<'i> Events<'i> {
                 return Err(told(&*self.parser.as_ptr()));
             }
             let mut event = event.assume_init();
-            let made = (read(&event), event.start_mark.line + 1);
+            let line = event.start_mark.line;
+            let of_another_version = is_of_another_version(&event);
+            let made = (read(&event), line + 1);
             unsafe_sys::yaml_event_delete(&raw mut event);
+            if of_another_version {
+                return Err(at(line, "found incompatible YAML document"));
+            }
             Ok(made)
         }
     }
@@ -64,6 +69,23 @@ impl Drop for Events<'_> {
     fn drop(&mut self) {
         // SAFETY: `of` has initialized it, and nothing uses it any more.
         unsafe { unsafe_sys::yaml_parser_delete(self.parser.as_mut_ptr()) };
+    }
+}
+
+/// Whether a directive asks for a YAML that go-yaml v2 does not speak; libyaml takes 1.2, too.
+///
+/// # Safety
+/// `event` is one that libyaml has written and that is not deleted.
+unsafe fn is_of_another_version(event: &unsafe_sys::yaml_event_t) -> bool {
+    // SAFETY: the type of an event says which of its data there are; the directive is null where there is none.
+    unsafe {
+        event.type_ == unsafe_sys::YAML_DOCUMENT_START_EVENT
+            && event
+                .data
+                .document_start
+                .version_directive
+                .as_ref()
+                .is_some_and(|version| (version.major, version.minor) != (1, 1))
     }
 }
 
@@ -110,6 +132,9 @@ fn told(parser: &unsafe_sys::yaml_parser_t) -> String {
     };
     // SAFETY: what libyaml says of an error is a text of its own, for as long as the program runs.
     let problem = unsafe { text(parser.problem.cast()) };
-    let problem = problem.unwrap_or_else(|| "unknown problem parsing YAML content".to_owned());
-    if line == 0 { problem } else { format!("line {line}: {problem}") }
+    at(line, problem.as_deref().unwrap_or("unknown problem parsing YAML content"))
+}
+
+fn at(line: u64, problem: &str) -> String {
+    if line == 0 { problem.to_owned() } else { format!("line {line}: {problem}") }
 }

@@ -76,8 +76,9 @@ fn number(text: &str) -> Option<(&'static str, Vec<u8>)> {
         Some(rest) => (true, rest),
         None => (false, plain.strip_prefix('+').unwrap_or(&plain)),
     };
-    let radix = |prefix: &str, base| {
-        digits.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, base).ok())
+    let radix = |letter: u8, base| {
+        let is_marked = digits.len() > 2 && digits.starts_with('0') && digits.as_bytes()[1] | 0x20 == letter;
+        is_marked.then(|| u64::from_str_radix(&digits[2..], base).ok()).flatten()
     };
     let octal = || {
         let is_octal = digits.len() > 1 && digits.starts_with('0');
@@ -87,7 +88,7 @@ fn number(text: &str) -> Option<(&'static str, Vec<u8>)> {
     let is_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let decimal = || (is_decimal && is_digits).then(|| digits.parse::<u64>().ok()).flatten();
     let integer =
-        radix("0x", 16).or_else(|| radix("0b", 2)).or_else(|| radix("0o", 8)).or_else(octal).or_else(decimal);
+        radix(b'x', 16).or_else(|| radix(b'b', 2)).or_else(|| radix(b'o', 8)).or_else(octal).or_else(decimal);
     if let Some(value) = integer {
         let sign = if negative && value != 0 { "-" } else { "" };
         return Some(("int", format!("{sign}{value}").into_bytes()));
