@@ -121,7 +121,7 @@ impl Front {
             gets: can("get"),
             lists: can("list"),
             watches: can("watch"),
-            has_status: subresources.iter().any(|own| own == "status"),
+            subresources,
             group,
             version,
             plural,

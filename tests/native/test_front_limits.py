@@ -80,3 +80,28 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
     assert await asyncio.wait_for(reader.read(), 20) == b""
     for _, writer in held:
         writer.close()
+
+
+async def test_names_that_clients_make_up_are_no_labels_of_metrics(front: tuple[_native.Front, int]) -> None:
+    made, port = front
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(made.fileno(), asked.set)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for number in range(100):
+        path = f"/apis/g{number}/v1/things{number}/a/sub{number}"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        requests: list[_native.Request] = []
+        while not requests:
+            await asyncio.wait_for(asked.wait(), 20)
+            asked.clear()
+            requests = made.drain(1)
+        requests[0].respond(404, b"{}", "application/json")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n{}"), 20)
+    loop.remove_reader(made.fileno())
+    writer.close()
+    told = [line for line in made.metrics().decode().splitlines() if line.startswith("apiserver_request_total")]
+    assert told == [
+        'apiserver_request_total{code="404",component="apiserver",dry_run="",group="",resource="",scope="",'
+        'subresource="",verb="other",version=""} 100'
+    ]

@@ -23,6 +23,7 @@ const SHARDS: usize = 8;
 /// Distinct label sets kept in one shard; made-up resource names must not fill the memory.
 const SERIES_LIMIT: usize = 8192;
 
+/// Those of what nobody serves are empty but for the verb.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Labels {
     verb: &'static str,
@@ -31,6 +32,13 @@ struct Labels {
     resource: String,
     subresource: String,
     scope: &'static str,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        let [group, version, resource, subresource] = [const { String::new() }; 4];
+        Self { verb: "other", group, version, resource, subresource, scope: "" }
+    }
 }
 
 struct Series {
@@ -109,8 +117,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts a request at its answer. Watches are counted when they start, without a duration.
-    pub fn record(&self, exchange: &Exchange, code: u16) {
+    /// Counts a request at its answer. Watches are counted when they start, without a duration. `is_known` is asked of
+    /// names that no request has succeeded with yet: what clients make up must not become labels.
+    pub fn record(&self, exchange: &Exchange, code: u16, is_known: impl FnOnce() -> bool) {
         let info = &exchange.info;
         let verb = metric_verb(info.verb(), exchange.method.as_str());
         let elapsed = (verb != "WATCH").then(|| exchange.started.elapsed());
@@ -123,18 +132,26 @@ impl Metrics {
         let mut hasher = FxHasher::default();
         (verb, info.group(), info.version(), resource, subresource, scope).hash(&mut hasher);
         let mut shard = self.shards[own_shard()].lock();
-        let key = if shard.len() >= SERIES_LIMIT { 0 } else { hasher.finish() };
-        let series = shard.entry(key).or_insert_with(|| {
-            Series::new(Labels {
-                verb,
-                group: info.group().to_owned(),
-                version: info.version().to_owned(),
-                resource: resource.to_owned(),
-                subresource: subresource.to_owned(),
-                scope,
-            })
-        });
-        series.count(code, elapsed);
+        let key = hasher.finish();
+        if let Some(series) = shard.get_mut(&key) {
+            series.count(code, elapsed);
+            return;
+        }
+        let unknown = shard.len() >= SERIES_LIMIT || (code >= 400 && info.is_resource() && !is_known());
+        if unknown {
+            let series = shard.entry(0).or_insert_with(|| Series::new(Labels::default()));
+            series.count(code, elapsed);
+            return;
+        }
+        let labels = Labels {
+            verb,
+            group: info.group().to_owned(),
+            version: info.version().to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            scope,
+        };
+        shard.entry(key).or_insert_with(|| Series::new(labels)).count(code, elapsed);
     }
 
     /// A request that Python works on.

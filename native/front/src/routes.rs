@@ -24,9 +24,15 @@ pub struct Route {
     pub gets: bool,
     pub lists: bool,
     pub watches: bool,
-    pub has_status: bool,
+    pub subresources: Vec<String>,
     /// What every client is told of a deprecated version: the Warning header's value.
     pub warning: Option<HeaderValue>,
+}
+
+impl Route {
+    pub fn has_subresource(&self, name: &str) -> bool {
+        self.subresources.iter().any(|own| own == name)
+    }
 }
 
 /// By plural name, as few groups share one.
@@ -70,10 +76,18 @@ impl RouteTable {
         table.get(plural)?.iter().find(|route| route.group == group).map(|route| route.cache.clone())
     }
 
+    /// Whether the resource and subresource of a request are among these.
+    pub fn knows(&self, info: &RequestInfo) -> bool {
+        let subresource = info.subresource();
+        self.find(info.group(), info.version(), info.resource())
+            .is_some_and(|route| subresource.is_empty() || route.has_subresource(subresource))
+    }
+
     /// The route that serves a read request, if reads of that kind are routed at all.
     pub fn for_read(&self, info: &RequestInfo) -> Option<Arc<Route>> {
         let route = self.find(info.group(), info.version(), info.resource())?;
-        let whole = info.subresource().is_empty() || (info.subresource() == "status" && route.has_status);
+        let whole = info.subresource().is_empty()
+            || (info.subresource() == "status" && route.has_subresource("status"));
         let named = !info.name().is_empty();
         let verb = match info.verb() {
             "get" => route.gets && named,

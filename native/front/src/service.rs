@@ -308,7 +308,8 @@ impl Server {
 
     /// Metrics, audit and flow control hear of the answer.
     fn told(&self, exchange: &Exchange, response: Response<Body>) -> Response<Body> {
-        self.metrics.record(exchange, response.status().as_u16());
+        let is_known = || self.routes.knows(&exchange.info);
+        self.metrics.record(exchange, response.status().as_u16(), is_known);
         let response = self.audited(exchange, response);
         self.seated(exchange, response)
     }
