@@ -13,19 +13,13 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kubecore.apiserver.admission.options import AdmissionOptions
-from kubecore.apiserver.aggregation.options import AggregationOptions
-from kubecore.apiserver.audit.options import AuditOptions
-from kubecore.apiserver.authentication.options import AuthenticationOptions
-from kubecore.apiserver.authorization.options import AuthorizationOptions
-from kubecore.apiserver.storage.encryption import EncryptionOptions
 from kubecore.clock import Clock, RealClock
-from kubecore.cluster_networks import Mode, Networks, choose_networks, hold_networks
+from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
+from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.cluster_restarts import doubt_pods
 from kubecore.held_directory import HeldDirectory
 from kubecore.ingress.options import IngressConfig
@@ -37,18 +31,15 @@ if TYPE_CHECKING:
     from kubecore.client.client import Client
     from kubecore.client.informer import InformerFactory
     from kubecore.client.leader_election import LeaderElection
-    from kubecore.dns.responder import DnsConfig, DnsResponder
+    from kubecore.dns.responder import DnsResponder
     from kubecore.dns.service import Site
-    from kubecore.kubelet.kubelet_config import CriConfig
     from kubecore.kubelet.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
-    from kubecore.scheduler.scheduler import SchedulerConfig
+
+__all__ = ["Cluster", "ClusterConfig", "ProxyMode"]
 
 log = logging.getLogger("kubecore.cluster")
 
-ProxyMode = Literal["userspace", "nftables", "ipvs"]
-
-SIMULATED = "simulated"
 CLUSTER_DOMAIN = "cluster.local"
 HTTPS_PORT = 443
 DNS_ADDRESS_NUMBER = 10
@@ -69,60 +60,6 @@ class Component(Protocol):
     ready: asyncio.Event
 
     async def run(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterConfig:
-    """What `kubecore up` can be told. Ports: 0 picks a free one, except `insecure_port`, where 0 means off."""
-
-    data_dir: Path = field(default_factory=lambda: Path.home() / ".kubecore")
-    bind_address: str = "127.0.0.1"
-    secure_port: int = 6443
-    grpc_port: int = 6444
-    insecure_port: int = 0
-    nodes: int = 1
-    max_pods: int = 110
-    simulated_nodes: int = 0
-    """Nodes without a machine, whose pods run nothing (see `kubelet/simulated`)."""
-    default_runtime: str = "host"
-    cri: CriConfig | None = None
-    proxy_mode: ProxyMode = "userspace"
-    ipvs_scheduler: str = "rr"
-    load_balancer_ranges: tuple[str, ...] = ()
-    """What Services of type LoadBalancer get addresses from; none: a range that only this host knows."""
-    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
-    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
-    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
-    admission: AdmissionOptions = field(default_factory=AdmissionOptions)
-    audit: AuditOptions = field(default_factory=AuditOptions)
-    aggregation: AggregationOptions = field(default_factory=AggregationOptions)
-    runtime_config: tuple[tuple[str, str], ...] = ()
-    dns_port: int | None = None
-    """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""
-    dns: DnsConfig | None = None
-    """How DNS answers; None for the host's resolvers beyond the cluster."""
-    network_mode: Mode | Literal["auto"] = "auto"
-    """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
-    service_cidrs: tuple[str, ...] = ()
-    pod_cidrs: tuple[str, ...] = ()
-    """Of Services and pods: one range, or one of each family, the cluster's own first; none: ranges that are free."""
-    ip_families: tuple[str, ...] = ()
-    """Of ranges that are chosen: IPv4, IPv6 or both, the cluster's own first; none: IPv4."""
-    ingress: IngressConfig | None = field(default_factory=IngressConfig)
-    """None: Ingresses are left to somebody else."""
-    lonely_pod_seconds: float | None = None
-    """For so long pods outlive this process, if it is killed, until another one takes them over; None: they do not."""
-    scheduler: SchedulerConfig | None = None
-    """Profiles and plugins; None for kube-scheduler's defaults."""
-
-    durable: bool = True
-    """Writes are synced to disk before they are acknowledged; False only where nothing needs to survive (tests)."""
-
-    @property
-    def real_nodes(self) -> int:
-        """Nodes that run something."""
-        return 0 if self.default_runtime == SIMULATED else self.nodes
 
 
 class Cluster:

@@ -18,6 +18,7 @@ NAMES = [
     "dns",
     "get",
     "grpc",
+    "guarded",
     "ingress",
     "lb-pick",
     "list10k",
