@@ -128,10 +128,11 @@ def reviewed(who: Identity, asked: Asked) -> JSON:
 
 
 def told(answer: JSON) -> frozenset[str]:
-    """The errors of several bindings come in any order, and any of those that allow it may be named."""
+    """A line of each authorizer. The errors of several bindings come in any order; any that allows it may be named."""
     if answer["allowed"]:
         return frozenset()
-    return frozenset(answer["reason"].removeprefix("RBAC: ").strip("[]").split(", "))
+    lines = answer["reason"].split("\n")
+    return frozenset(one for line in lines for one in line.removeprefix("RBAC: ").strip("[]").split(", "))
 
 
 async def test_random_rights_are_judged_as_by_kubernetes(judge: Path, kubecore: Kubecore) -> None:
