@@ -8,6 +8,7 @@ is the same code behind an HTTPS client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import logging
@@ -50,6 +51,8 @@ _SERVER_OPTIONS = (
     *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
+_LONGEST_RETURN_SECONDS = 5.0
+"""Of a kubelet to its pods; the cluster is there without it, too."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
@@ -81,6 +84,8 @@ class Cluster:
         self._networks = Networks()
         self._first_bridge: PodNetwork | None = None
         self._held: HeldDirectory | None = None
+        self._kubelets_back: dict[str, asyncio.Event] = {}
+        """Of nodes whose pods have gone on without them: set once the node says where its new kubelet is."""
 
     @property
     def networks(self) -> Networks:
@@ -144,7 +149,8 @@ class Cluster:
         self._networks = hold_networks(config, networks)
         names = map(self._node_name, range(self.config.real_nodes))
         client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
-        await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
+        kept = await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
+        self._kubelets_back = {name: asyncio.Event() for name in kept}
         self._start_control_plane()
         dns = self._make_dns()
         if dns is not None:
@@ -152,6 +158,11 @@ class Cluster:
         if config.ingress is not None:
             self._run_task("ingress", partial(self._serve_ingress, config.ingress))
         await self._server.wait_ready()
+        # Their pods are ready all the while: who is told that the cluster is, too, may enter one.
+        with contextlib.suppress(TimeoutError):
+            async with self.clock.timeout(_LONGEST_RETURN_SECONDS):
+                for back in self._kubelets_back.values():
+                    await back.wait()
 
     def _service_port(self) -> int:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
@@ -333,7 +344,9 @@ class Cluster:
             server_key=config.data_dir / "pki" / f"kubelet-{name}.key",
         )
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
-        self._run(f"kubelet {name}", Kubelet(client, self.clock, settings, informers=self._informers))
+        kubelet = Kubelet(client, self.clock, settings, informers=self._informers)
+        kubelet.ready = self._kubelets_back.get(name, kubelet.ready)
+        self._run(f"kubelet {name}", kubelet)
 
     @property
     def _load_balancer_ranges(self) -> tuple[str, ...]:
