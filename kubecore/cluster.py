@@ -344,8 +344,7 @@ class Cluster:
             server_key=config.data_dir / "pki" / f"kubelet-{name}.key",
         )
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
-        kubelet = Kubelet(client, self.clock, settings, informers=self._informers)
-        kubelet.ready = self._kubelets_back.get(name, kubelet.ready)
+        kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_back.get(name))
         self._run(f"kubelet {name}", kubelet)
 
     @property

@@ -148,6 +148,21 @@ def transition_time(held: Mapping[str, Any] | None, status: str, now: str) -> st
     return (held.get("lastTransitionTime") if held and held.get("status") == status else None) or now
 
 
+def set_condition(obj: JSON, kind: str, status: str, reason: str, message: str, *, now: str) -> None:
+    """Puts or replaces a condition; its transition time stays while its status does."""
+    holder = obj.setdefault("status", {})
+    if holder.get("conditions") is None:
+        holder["conditions"] = []
+    conditions = holder["conditions"]
+    wanted = {"lastTransitionTime": now, "message": message, "reason": reason, "status": status, "type": kind}
+    for index, condition in enumerate(conditions):
+        if condition["type"] == kind:
+            wanted["lastTransitionTime"] = transition_time(condition, status, now)
+            conditions[index] = wanted
+            return
+    conditions.append(wanted)
+
+
 # --- Times
 
 _SECONDS_LENGTH = len("2006-01-02T15:04:05")

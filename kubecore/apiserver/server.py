@@ -58,6 +58,7 @@ from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
 from kubecore.apiserver.registry.conversion import differs
 from kubecore.apiserver.registry.fields import SELECTABLE
+from kubecore.apiserver.registry.own_requests import SERVER
 from kubecore.apiserver.registry.registry import Registry
 from kubecore.apiserver.registry.resources import Strategies
 from kubecore.apiserver.storage.cacher import Cacher
@@ -303,7 +304,7 @@ class APIServer:
             scheme=self.scheme,
             configured=plugins.configured(options),
             registry=lambda: self.registry,
-            user=_native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"]),
+            user=SERVER,
         )
         return plugins.made(options, parts)
 

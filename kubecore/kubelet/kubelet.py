@@ -61,15 +61,22 @@ class Kubelet:
     """
 
     def __init__(
-        self, client: Client, clock: Clock, config: KubeletConfig, *, informers: InformerFactory | None = None
+        self,
+        client: Client,
+        clock: Clock,
+        config: KubeletConfig,
+        *,
+        informers: InformerFactory | None = None,
+        ready: asyncio.Event | None = None,
     ) -> None:
+        """`ready` is set while the node is registered and its pods are followed; None for an event of its own."""
         self._client = client
         self._clock = clock
         self._config = config
         self._shared = informers
         self._own = InformerFactory(client, clock)
         self._nodes = self._node_informer()
-        self.ready = asyncio.Event()
+        self.ready = ready or asyncio.Event()
         self.book = LogBook()
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

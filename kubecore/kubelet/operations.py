@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.clock import Timer
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet import logs
@@ -61,7 +61,7 @@ class ContainerOperations:
         self._changed = changed
         self._probers: dict[str, Prober] = {}
         self._proofs: dict[str, tuple[float, Timer]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks = BackgroundTasks(log)
         self.pod: Object = {}
         self.records: Mapping[str, ContainerRecord] = {}
         self.place: PodPlace | None = None
@@ -73,8 +73,7 @@ class ContainerOperations:
         for _, timer in self._proofs.values():
             timer.cancel()
         self._proofs.clear()
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
 
     # ---- starting
 
@@ -198,7 +197,9 @@ class ContainerOperations:
         self.watch(record)
         hook = (record.spec.get("lifecycle") or {}).get("postStart")
         if hook:
-            self.spawn(self._post_start(record, record.id, hook, self._target(record)), f"postStart of {record.name}")
+            self.tasks.spawn(
+                self._post_start(record, record.id, hook, self._target(record)), f"kubelet postStart of {record.name}"
+            )
 
     def take_up(self, statuses: Iterable[ContainerStatus]) -> None:
         """What a former kubelet has started of the pod, or seen the end of, or not."""
@@ -281,7 +282,7 @@ class ContainerOperations:
             grace = probe.get("terminationGracePeriodSeconds")
             message = f"Container {record.name} failed {kind} probe, will be restarted"
             stop = self.stop(record, self._grace() if grace is None else float(grace), message, stopping=False)
-            self.spawn(stop, f"killing {record.name}")
+            self.tasks.spawn(stop, f"kubelet killing {record.name}")
         self._changed()
 
     def _unhealthy(self, record: ContainerRecord, kind: Kind, output: str) -> None:
@@ -356,16 +357,6 @@ class ContainerOperations:
 
     def _event(self, record: ContainerRecord, type: str, reason: str, message: str) -> None:
         self._services.recorder.event(self.pod, type, reason, message, field_path=record.field_path)
-
-    def spawn(self, work: Any, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=f"kubelet {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s failed", task.get_name(), exc_info=task.exception())
 
 
 def last_output(path: Path) -> str:

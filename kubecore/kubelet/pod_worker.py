@@ -434,7 +434,7 @@ class PodWorker:
         for record in self._records.values():
             if record.state == "running":
                 stop = self._place.runtime.stop_container(record.id, grace)
-                self._operations.spawn(stop, f"stopping {record.name} sooner")
+                self._operations.tasks.spawn(stop, f"kubelet stopping {record.name} sooner")
 
     async def _stop_containers(self, grace: float) -> None:
         """The main ones together, then sidecars one by one, last started first, all within one grace period."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.client.client import Client
 from kubecore.clock import Clock
 from kubecore.kubelet.folder_watch import FolderWatch
@@ -128,7 +129,7 @@ class StaticPods:
         self._writers: dict[str, MirrorWriter] = {}
         self._keys: dict[str, str] = {}
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(log)
 
     async def run(self) -> None:
         watch: FolderWatch | None = None
@@ -145,8 +146,7 @@ class StaticPods:
         finally:
             if watch is not None:
                 watch.close()
-            for task in self._tasks:
-                task.cancel()
+            self._tasks.cancel()
 
     def look(self) -> None:
         """Start what has come, stop what has gone."""
@@ -165,7 +165,7 @@ class StaticPods:
         uid = meta.annotations(mirror)[MIRROR]
         writer = self._writers.get(uid)
         if meta.is_deleting(mirror) or writer is None or self._keys[uid] != meta.key(mirror):
-            self._spawn(delete_mirror(self._client, mirror), f"removing mirror pod {meta.key(mirror)}")
+            self._tasks.spawn(delete_mirror(self._client, mirror), f"kubelet removing mirror pod {meta.key(mirror)}")
             return
         known = writer.mirror_uid
         writer.mirrored(mirror)
@@ -177,8 +177,3 @@ class StaticPods:
         writer = self._writers.get(uid)
         if writer is not None and writer.lost(meta.uid(mirror)):
             wake(uid)
-
-    def _spawn(self, work: Any, name: str) -> None:
-        task = asyncio.create_task(work, name=f"kubelet {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -209,6 +209,7 @@ async def test_no_request_is_lost_though_endpoints_are_gone_with_the_api_servers
                 world.backends[name].close()
 
     await world.ask_during(change(), NAMES.__contains__)
+    assert world.answers > 3 * CHANGES
 
 
 async def test_no_request_is_lost_while_pods_are_deleted_that_end_at_once(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -36,6 +37,16 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class _Call(NamedTuple):
+    backend: Backend
+    url: str
+    user: UserInfo
+    method: str = "GET"
+    query: str = ""
+    body: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class Asker:
     """Requests that wait for their whole answer, and watches. Connections are kept; `close` ends them."""
 
@@ -58,42 +69,30 @@ class Asker:
         seconds: float = 60.0,
     ) -> Answer:
         """Raises Unresolvable, Untrusted, Unreachable."""
-        address = self.resolver(backend)
-        call = self._timely(backend, address, path, user, method, query, body, headers or {}, seconds)
+        call = _Call(backend, url(self.resolver(backend), path), user, method, query, body, headers or {})
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
-        return await asyncio.get_running_loop().create_task(call, name="extension API server")
+        return await asyncio.get_running_loop().create_task(self._timely(call, seconds), name="extension API server")
 
-    async def _timely(
-        self,
-        backend: Backend,
-        address: Address,
-        path: str,
-        user: UserInfo,
-        method: str,
-        query: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        seconds: float,
-    ) -> Answer:
+    async def _timely(self, call: _Call, seconds: float) -> Answer:
         import aiohttp
 
         try:
             async with self._clock.timeout(seconds):
-                async with self._request(backend, address, path, user, method, query, body, headers) as answer:
+                async with self._request(call) as answer:
                     content = await answer.read()
                 return Answer(answer.status, answer.headers.get("Content-Type", ""), answer.headers, content)
         except TimeoutError:
-            raise Unreachable(f'{method.capitalize()} "{url(address, path)}": context deadline exceeded') from None
+            raise Unreachable(f'{call.method.capitalize()} "{call.url}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f'{method.capitalize()} "{url(address, path)}": {_why(error)}') from error
+            raise Unreachable(f'{call.method.capitalize()} "{call.url}": {_why(error)}') from error
 
     async def lines(self, backend: Backend, path: str, user: UserInfo, query: str) -> AsyncIterator[bytes]:
         """Of a watch, until it ends; of another answer its body. Raises Unresolvable, Untrusted, Unreachable."""
         import aiohttp
 
-        address = self.resolver(backend)
+        call = _Call(backend, url(self.resolver(backend), path), user, query=query)
         try:
-            async with self._request(backend, address, path, user, "GET", query, b"", {}) as answer:
+            async with self._request(call) as answer:
                 rest = b""
                 async for piece in answer.content.iter_any():
                     *whole, rest = (rest + piece).split(b"\n")
@@ -104,21 +103,11 @@ class Asker:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreachable(_why(error)) from None
 
-    def _request(
-        self,
-        backend: Backend,
-        address: Address,
-        path: str,
-        user: UserInfo,
-        method: str,
-        query: str,
-        body: bytes,
-        headers: Mapping[str, str],
-    ) -> aiohttp.client._RequestContextManager:
+    def _request(self, call: _Call) -> aiohttp.client._RequestContextManager:
         from multidict import CIMultiDict
         from yarl import URL
 
-        told = CIMultiDict(headers)
+        told, user = CIMultiDict(call.headers), call.user
         told["X-Remote-User"] = user.username
         if user.uid:
             told["X-Remote-Uid"] = user.uid
@@ -127,14 +116,13 @@ class Asker:
         for key, values in user.extra.items():
             for value in values:
                 told.add(f"X-Remote-Extra-{quote(key, safe=_TOKEN_CHARACTERS)}", value)
-        target = URL(url(address, path) + (f"?{query}" if query else ""), encoded=True)
         return self._opened().request(
-            method,
-            target,
-            data=body or None,
+            call.method,
+            URL(call.url + (f"?{call.query}" if call.query else ""), encoded=True),
+            data=call.body or None,
             headers=told,
-            ssl=self._identity.context(backend),
-            server_hostname=backend.host,
+            ssl=self._identity.context(call.backend),
+            server_hostname=call.backend.host,
             allow_redirects=False,
         )
 

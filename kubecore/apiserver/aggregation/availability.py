@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +18,10 @@ from kubecore.apiserver.aggregation.asking import Unreachable, url
 from kubecore.apiserver.aggregation.identity import Untrusted
 from kubecore.apiserver.aggregation.resolving import SERVICES, SLICES, is_named, is_ready, slices_of
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.apiservices import API_SERVICES, AVAILABLE
-from kubecore.apiserver.registry.resources.customresourcedefinitions import set_condition
 from kubecore.apiserver.registry.store import Change
-from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.background_tasks import BackgroundTasks
 
 if TYPE_CHECKING:
     from kubecore.apiserver.aggregation.asking import Asker
@@ -36,7 +36,6 @@ JSON = dict[str, Any]
 
 # Who may see every extension API server's documents.
 AGGREGATOR = _native.UserInfo("system:kube-aggregator", "", ["system:masters"])
-_WRITER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 _PROBE_SECONDS = 5.0
 _ATTEMPTS = 5
 _RESYNC_SECONDS = 30.0
@@ -101,7 +100,7 @@ class Availability:
         self._failures: dict[str, int] = {}
         # Under way, and whether it must be done again.
         self._checks: dict[str, bool] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(log)
         self._followers: list[asyncio.Task[None]] = []
 
     def watch(self, remotes: Iterable[Remote]) -> None:
@@ -109,7 +108,7 @@ class Availability:
         before, self._remotes = self._remotes, {one.name: one for one in remotes}
         if self._remotes and not self._followers:
             work = (self._follow(SERVICES, _service_of), self._follow(SLICES, _service_of_slice), self._resync())
-            self._followers = [self._begin(one) for one in work]
+            self._followers = [self._tasks.spawn(one, "availability of APIServices") for one in work]
         elif not self._remotes:
             self._stop_following()
         for name in before.keys() - self._remotes.keys():
@@ -118,12 +117,6 @@ class Availability:
             held = before.get(name)
             if held is None or held.backend != remote.backend:
                 self._check(name)
-
-    def _begin(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def _stop_following(self) -> None:
         for task in self._followers:
@@ -156,7 +149,7 @@ class Availability:
             self._checks[name] = True
             return
         self._checks[name] = False
-        self._begin(self._checked(name))
+        self._tasks.spawn(self._checked(name), f"availability of {name}")
 
     async def _checked(self, name: str) -> None:
         try:
@@ -196,12 +189,18 @@ class Availability:
             return _PASSED
         except Exception as error:
             failed = error
-        for probe in asyncio.as_completed([self._probe(remote) for _ in range(_ATTEMPTS - 1)]):
-            try:
-                await probe
-                return _PASSED
-            except Exception as error:
-                failed = error
+        more = [asyncio.create_task(self._probe(remote), name="APIService probe") for _ in range(_ATTEMPTS - 1)]
+        try:
+            for probe in asyncio.as_completed(more):
+                try:
+                    await probe
+                    return _PASSED
+                except Exception as error:
+                    failed = error
+        finally:
+            for one in more:
+                one.cancel()
+            await asyncio.gather(*more, return_exceptions=True)
         return Verdict("False", "FailedDiscoveryCheck", str(failed))
 
     async def _probe(self, remote: Remote) -> None:
@@ -225,22 +224,10 @@ class Availability:
         held = meta.condition(obj, AVAILABLE) or {}
         if (held.get("status"), held.get("reason"), held.get("message")) == tuple(verdict):
             return
-        set_condition(obj, AVAILABLE, *verdict, now=now)
+        meta.set_condition(obj, AVAILABLE, *verdict, now=now)
         store = self._registry.store(API_SERVICES)
         assert store is not None
-        context = RequestContext(
-            user=_WRITER,
-            verb="update",
-            resource_key=API_SERVICES,
-            namespace="",
-            name=remote.name,
-            clock=self._clock,
-            now=now,
-            lookup=self._registry,
-            subresource="status",
-            field_manager="kube-apiserver",
-            exempt=True,
-        )
+        context = own_request(self._registry, API_SERVICES, "update", remote.name, subresource="status")
         try:
             await store.update(context, Change(lambda *_: obj))
         except errors.StatusError as error:
@@ -252,10 +239,7 @@ class Availability:
     async def close(self) -> None:
         self._remotes = {}
         self._stop_following()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
 
 
 def _service_of(metadata: _Metadata) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.apiserver.discovery import priorities
 from kubecore.apiserver.discovery.priorities import Priority
@@ -19,6 +18,7 @@ from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS
 from kubecore.apiserver.registry.options import DeleteOptions
+from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.apiservices import API_SERVICES
 from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
@@ -35,7 +35,6 @@ JSON = dict[str, Any]
 
 MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 ON_START, ALWAYS = "onstart", "true"
-_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 _RETRY_SECONDS = 1.0
 
 
@@ -176,16 +175,16 @@ class Registration:
         try:
             if held is None:
                 if wanted is not None:
-                    await self._store.create(self._context(name, "create"), meta.deepcopy(wanted))
+                    await self._store.create(self._own("create", name), meta.deepcopy(wanted))
                 return
             if meta.labels(held).get(MANAGED) not in managed:
                 return
             if wanted is None:
                 options = DeleteOptions(uid=held["metadata"]["uid"])
-                await deletion.delete(self._store, self._context(name, "delete"), options)
+                await deletion.delete(self._store, self._own("delete", name), options)
             elif held["spec"] != wanted["spec"]:
                 changed = {**held, "spec": wanted["spec"]}
-                await self._store.update(self._context(name, "update"), Change(lambda *_: changed))
+                await self._store.update(self._own("update", name), Change(lambda *_: changed))
         except errors.StatusError as error:
             # Somebody was faster: the watch tells of it.
             expected = (errors.is_already_exists, errors.is_conflict, errors.is_not_found)
@@ -198,17 +197,5 @@ class Registration:
         assert store is not None
         return store
 
-    def _context(self, name: str, verb: str) -> RequestContext:
-        return RequestContext(
-            user=_USER,
-            verb=verb,
-            resource_key=API_SERVICES,
-            namespace="",
-            name=name,
-            clock=self._clock,
-            now=meta.format_time(self._clock.now()),
-            lookup=self._registry,
-            field_manager="kube-apiserver",
-            # Else a webhook that is not there yet would keep the server from starting.
-            exempt=True,
-        )
+    def _own(self, verb: str, name: str) -> RequestContext:
+        return own_request(self._registry, API_SERVICES, verb, name)

@@ -12,13 +12,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.apiserver.bootstrap import objects
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.registry.allocation.ip_addresses import MANAGED_BY_LABEL, MANAGER, RESOURCE
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.companions import take_away
+from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import Companion, RequestContext
 
@@ -32,7 +32,6 @@ JSON = dict[str, Any]
 
 _CIDRS = "servicecidrs.networking.k8s.io"
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
-_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 
 
 class Bootstrap:
@@ -123,19 +122,8 @@ class Bootstrap:
             await store.update(self._context(store, wanted, "update"), change)
 
     def _context(self, store: Store, obj: JSON, verb: str) -> RequestContext:
-        return RequestContext(
-            user=_USER,
-            verb=verb,
-            resource_key=store.resource.key,
-            namespace=meta.namespace(obj),
-            name=meta.name(obj),
-            clock=self._registry.clock,
-            now=self._now,
-            lookup=self._registry,
-            field_manager="kube-apiserver",
-            # Else a webhook that is not there yet would keep the server from starting.
-            exempt=True,
-        )
+        key, namespace = store.resource.key, meta.namespace(obj)
+        return own_request(self._registry, key, verb, meta.name(obj), namespace=namespace)
 
 
 def needs_change(wanted: JSON, found: JSON) -> bool:

@@ -10,15 +10,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS
 from kubecore.apiserver.registry.options import DeleteOptions
-from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established, set_condition
+from kubecore.apiserver.registry.own_requests import own_request
+from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established
 from kubecore.apiserver.registry.store import Change
-from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
     from kubecore.apiserver.extensions.serving import CustomResources
@@ -31,7 +30,6 @@ log = logging.getLogger("kubecore.apiserver.extensions")
 JSON = dict[str, Any]
 Condition = tuple[str, str, str]
 
-_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 # Upstream looks for a minute before it says that instances remain.
 _PATIENCE_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
@@ -105,7 +103,7 @@ class Cleanup:
         self._enqueue(name)
 
     async def _delete_all(self, name: str, store: Store) -> None:
-        context = self._context(name, verb="deletecollection")
+        context = own_request(self._registry, name, "deletecollection")
         await deletion.delete_collection(store, context, DeleteOptions(), "")
 
     async def _wait_until_empty(self, name: str) -> None:
@@ -134,7 +132,7 @@ class Cleanup:
 
     async def _say(self, name: str, condition: Condition) -> None:
         def change(definition: JSON) -> None:
-            set_condition(definition, "Terminating", *condition, now=meta.format_time(self._clock.now()))
+            meta.set_condition(definition, "Terminating", *condition, now=meta.format_time(self._clock.now()))
 
         await self._update(name, change, subresource="status")
 
@@ -157,25 +155,9 @@ class Cleanup:
         store = self._registry.store(DEFINITIONS)
         assert store is not None
         # A patch: whoever else changes the definition meanwhile is not in the way.
-        context = self._context(name, verb="patch")
-        context.subresource = subresource
+        context = own_request(self._registry, DEFINITIONS, "patch", name, subresource=subresource)
         try:
             await store.update(context, Change(make))
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise
-
-    def _context(self, name: str, *, verb: str) -> RequestContext:
-        instances = verb == "deletecollection"
-        return RequestContext(
-            user=_USER,
-            verb=verb,
-            resource_key=name if instances else DEFINITIONS,
-            namespace="",
-            name="" if instances else name,
-            clock=self._clock,
-            now=meta.format_time(self._clock.now()),
-            lookup=self._registry,
-            field_manager="kube-apiserver",
-            exempt=True,
-        )

@@ -14,7 +14,6 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.extensions import naming
@@ -22,9 +21,9 @@ from kubecore.apiserver.extensions.cleanup import Cleanup
 from kubecore.apiserver.registry.codec import dumps, loads
 from kubecore.apiserver.registry.custom import definition as definitions
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS
-from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established, set_condition
+from kubecore.apiserver.registry.own_requests import own_request
+from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established
 from kubecore.apiserver.registry.store import Change
-from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.definitions.conversion import is_ca_bundle
 from kubecore.apiserver.registry.validation.definitions.naming import approval, is_protected
 
@@ -37,7 +36,6 @@ log = logging.getLogger("kubecore.apiserver.extensions")
 
 JSON = dict[str, Any]
 
-_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 _RETRY_SECONDS = 1.0
 
 
@@ -148,14 +146,14 @@ class DefinitionController:
         verdict = naming.judge(definition, naming.taken_names(group, others, self._serving.builtin.resources))
         status["acceptedNames"] = verdict.names
         accepted = "True" if verdict.accepted else "False"
-        set_condition(definition, "NamesAccepted", accepted, verdict.reason, verdict.message, now=now)
+        meta.set_condition(definition, "NamesAccepted", accepted, verdict.reason, verdict.message, now=now)
         if is_established(definition):
             return
         if verdict.accepted:
             message = "the initial names have been accepted"
-            set_condition(definition, "Established", "False", "Installing", message, now=now)
+            meta.set_condition(definition, "Established", "False", "Installing", message, now=now)
         elif meta.condition(definition, "Established") is None:
-            set_condition(definition, "Established", "False", "NotAccepted", "not all names are accepted", now=now)
+            meta.set_condition(definition, "Established", "False", "NotAccepted", "not all names are accepted", now=now)
 
     def _reconsider(self, definition: JSON) -> None:
         """Names may have become free: others of the group that wait for some have another chance."""
@@ -171,8 +169,7 @@ class DefinitionController:
     async def _write_status(self, name: str, wanted: JSON) -> None:
         store = self._registry.store(DEFINITIONS)
         assert store is not None
-        context = self.context(name)
-        context.subresource = "status"
+        context = own_request(self._registry, DEFINITIONS, "update", name, subresource="status", exempt=False)
         try:
             # Of the rest the store keeps what is there.
             told = {"metadata": wanted["metadata"], "status": wanted["status"]}
@@ -181,19 +178,6 @@ class DefinitionController:
             # Changed or gone meanwhile: the watch says so, too.
             if not errors.is_not_found(error) and not errors.is_conflict(error):
                 raise
-
-    def context(self, name: str) -> RequestContext:
-        return RequestContext(
-            user=_USER,
-            verb="update",
-            resource_key=DEFINITIONS,
-            namespace="",
-            name=name,
-            clock=self._clock,
-            now=meta.format_time(self._clock.now()),
-            lookup=self._registry,
-            field_manager="kube-apiserver",
-        )
 
 
 def _names_only(definition: JSON) -> JSON:
@@ -212,10 +196,10 @@ def _establish(definition: JSON, now: str) -> None:
     config = ((definition["spec"].get("conversion") or {}).get("webhook") or {}).get("clientConfig") or {}
     if not is_ca_bundle(config.get("caBundle") or ""):
         message = "The conversion webhook CABundle is invalid"
-        set_condition(definition, "Established", "False", "InvalidCABundle", message, now=now)
+        meta.set_condition(definition, "Established", "False", "InvalidCABundle", message, now=now)
         return
     message = "the initial names have been accepted"
-    set_condition(definition, "Established", "True", "InitialNamesAccepted", message, now=now)
+    meta.set_condition(definition, "Established", "True", "InitialNamesAccepted", message, now=now)
 
 
 _APPROVALS = {
@@ -230,4 +214,4 @@ def _judge_approval(definition: JSON, now: str) -> None:
     if is_protected(definition["spec"]["group"]):
         state, message = approval(meta.annotations(definition))
         kind = "KubernetesAPIApprovalPolicyConformant"
-        set_condition(definition, kind, *_APPROVALS[state], message, now=now)
+        meta.set_condition(definition, kind, *_APPROVALS[state], message, now=now)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.apiserver.flow_control.defaults import AUTO_UPDATE, LEVELS, SCHEMAS, Wanted, wanted
 from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import DeleteOptions
+from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -24,25 +24,12 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-_USER = _native.UserInfo("system:apiserver", "", ["system:masters", "system:authenticated"])
 _MANAGER = "api-priority-and-fairness-config-producer-v1"
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
 def context(registry: Registry, key: str, name: str, verb: str, manager: str = _MANAGER) -> RequestContext:
-    """Of a write of the server's own. Webhooks are not asked: one that is not there yet would keep it from starting."""
-    return RequestContext(
-        user=_USER,
-        verb=verb,
-        resource_key=key,
-        namespace="",
-        name=name,
-        clock=registry.clock,
-        now=meta.format_time(registry.clock.now()),
-        lookup=registry,
-        field_manager=manager,
-        exempt=True,
-    )
+    return own_request(registry, key, verb, name, manager=manager)
 
 
 async def ensure(registry: Registry) -> None:

@@ -17,7 +17,6 @@ import orjson
 from kubecore.api import errors, meta
 from kubecore.apiserver.flow_control.defaults import LEVELS, SCHEMAS, wanted
 from kubecore.apiserver.flow_control.ensuring import context, ensure
-from kubecore.apiserver.registry.resources.customresourcedefinitions import set_condition
 from kubecore.apiserver.registry.store import Change
 
 if TYPE_CHECKING:
@@ -167,5 +166,5 @@ def _judged(schema: JSON, levels: set[str], now: str) -> JSON | None:
         return None
     changed: JSON = meta.deepcopy(schema)
     changed["status"] = changed.get("status") or {}
-    set_condition(changed, "Dangling", status, reason, message, now=now)
+    meta.set_condition(changed, "Dangling", status, reason, message, now=now)
     return changed

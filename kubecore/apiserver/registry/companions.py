@@ -10,11 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.meta import deepcopy
+from kubecore.apiserver.registry.own_requests import MANAGER, SERVER
 from kubecore.apiserver.registry.strategy import Companion, RequestContext
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """Who makes them, whoever asked for the object they stand for."""
-
-    username: str = "system:apiserver"
-    uid: str = ""
-    groups: tuple[str, ...] = ("system:masters", "system:authenticated")
-    extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-_SERVER = _Server()
 _NOTHING = nullcontext()
 
 
@@ -94,7 +83,7 @@ def _store(registry: Registry, one: Companion) -> Store:
 def _context(ctx: RequestContext, store: Store, one: Companion, verb: str) -> RequestContext:
     _, namespace, name = one.key
     return RequestContext(
-        user=_SERVER,
+        user=SERVER,
         verb=verb,
         resource_key=store.resource.key,
         namespace=namespace,
@@ -102,5 +91,5 @@ def _context(ctx: RequestContext, store: Store, one: Companion, verb: str) -> Re
         clock=ctx.clock,
         now=ctx.now,
         lookup=ctx.lookup,
-        field_manager="kube-apiserver",
+        field_manager=MANAGER,
     )

@@ -162,9 +162,7 @@ impl Server {
                 Admission::Refused(refusal) => self.finish(&exchange, refusal.answer()),
                 Admission::Waiting(wait) => {
                     let server = self.clone();
-                    if let Some(trail) = exchange.trail() {
-                        trail.release();
-                    }
+                    exchange.tell_arrival();
                     Answer::Waiting(Box::pin(async move {
                         let answer = match wait.seated().await {
                             Ok(seat) => {
@@ -365,9 +363,7 @@ impl Server {
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         loop {
-            if let Some(trail) = exchange.trail() {
-                trail.release();
-            }
+            exchange.tell_arrival();
             let (reply, answer) = oneshot::channel();
             let presence = Arc::new(Presence::default());
             let guard = PresenceGuard::new(presence.clone(), self.handoff.clone());

@@ -88,6 +88,8 @@ async def test_one_of_a_definition_that_is_deleted_or_changed_is_put_right(clust
             await cluster.patch(SERVICES, name, {"spec": {"versionPriority": 7}})
         elif b'"versionPriority":100' in batch[-1].object:
             break
+    _, held = await cluster.get(SERVICES, name)
+    assert (held["spec"], held["metadata"]["labels"]) == (before["spec"], {MANAGED: "true"})
     await cluster.delete(DEFINITIONS, f"gadgets.{group}")
 
 

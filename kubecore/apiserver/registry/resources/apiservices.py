@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.resources.customresourcedefinitions import set_condition
 from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation import names
@@ -66,7 +66,7 @@ class APIServiceStrategy(Unversioned):
 
 def be_local(obj: JSON, now: str) -> None:
     """Says that this server serves the version itself."""
-    set_condition(obj, AVAILABLE, "True", "Local", "Local APIServices are always available", now=now)
+    meta.set_condition(obj, AVAILABLE, "True", "Local", "Local APIServices are always available", now=now)
 
 
 def _name(problems: Problems, name: str, spec: JSON) -> None:

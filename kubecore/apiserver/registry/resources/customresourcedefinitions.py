@@ -123,22 +123,7 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
         if CLEANUP not in finalizers:
             finalizers.append(CLEANUP)
         message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
-        set_condition(obj, "Terminating", "True", "InstanceDeletionPending", message, now=ctx.now)
-
-
-def set_condition(obj: JSON, kind: str, status: str, reason: str, message: str, *, now: str) -> None:
-    """Puts or replaces a condition; its transition time stays while its status does."""
-    holder = obj.setdefault("status", {})
-    if holder.get("conditions") is None:
-        holder["conditions"] = []
-    conditions = holder["conditions"]
-    wanted = {"lastTransitionTime": now, "message": message, "reason": reason, "status": status, "type": kind}
-    for index, condition in enumerate(conditions):
-        if condition["type"] == kind:
-            wanted["lastTransitionTime"] = meta.transition_time(condition, status, now)
-            conditions[index] = wanted
-            return
-    conditions.append(wanted)
+        meta.set_condition(obj, "Terminating", "True", "InstanceDeletionPending", message, now=ctx.now)
 
 
 def is_established(obj: JSON) -> bool:

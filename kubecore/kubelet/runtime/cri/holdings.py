@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.clock import Clock
 from kubecore.kubelet.cgroups.interface import Cgroups
 from kubecore.kubelet.logs import LogBook
@@ -82,7 +83,7 @@ class CriHoldings:
         self._listeners: list[ExitListener] = []
         self._sandboxes: dict[str, HeldSandbox] = {}
         self._containers: dict[str, HeldContainer] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(log)
         self._open: Connection | None = None
 
     @property
@@ -97,16 +98,6 @@ class CriHoldings:
             return await self._connection.call(name, reason=reason, **fields)
         except TimeoutError as error:
             raise RuntimeFailure(reason, f"the container runtime does not answer: {error}") from error
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s failed", task.get_name(), exc_info=task.exception())
 
     def subscribe(self, listener: ExitListener) -> None:
         self._listeners.append(listener)
@@ -237,7 +228,7 @@ class CriHoldings:
             container.pidfd = os.pidfd_open(container.status.pid)
             asyncio.get_running_loop().add_reader(container.pidfd, self._process_ended, container)
             return
-        self._spawn(self._await_end(container), "cri container's end")
+        self._tasks.spawn(self._await_end(container), "cri container's end")
 
     def _unwatch(self, container: HeldContainer) -> None:
         if container.pidfd >= 0:
@@ -247,7 +238,7 @@ class CriHoldings:
 
     def _process_ended(self, container: HeldContainer) -> None:
         asyncio.get_running_loop().remove_reader(container.pidfd)
-        self._spawn(self._await_end(container), "cri container's end")
+        self._tasks.spawn(self._await_end(container), "cri container's end")
 
     async def _await_end(self, container: HeldContainer) -> None:
         """Until the runtime has heard of it, too."""

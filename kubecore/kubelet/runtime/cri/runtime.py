@@ -78,7 +78,7 @@ class CriRuntime(CriHoldings):
         self._cni.start()
         await self._find_sandboxes()
         await self._find_containers()
-        self._spawn(self._look(), "cri relist")
+        self._tasks.spawn(self._look(), "cri relist")
 
     async def close(self) -> None:
         try:
@@ -89,9 +89,7 @@ class CriRuntime(CriHoldings):
             if self.cgroups is not None:
                 parents.remove_all(self.cgroups)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._tasks.close()
             for container in self._containers.values():
                 self._unwatch(container)
             self._cni.close()
@@ -212,7 +210,7 @@ class CriRuntime(CriHoldings):
 
     def _kill(self, container_id: str) -> None:
         fields: dict[str, Any] = {"container_id": container_id, "timeout": 0}
-        self._spawn(self._call("StopContainer", reason="KillContainerError", **fields), "cri kill")
+        self._tasks.spawn(self._call("StopContainer", reason="KillContainerError", **fields), "cri kill")
 
     async def _settled(self, container_id: str) -> None:
         """It has been stopped: whoever is to hear of it has heard."""

@@ -17,3 +17,4 @@ pub(crate) use netip::parse_addr;
 pub use pod_template::{fnv1, printed as printed_template, template_hash};
 pub(crate) use print::{float, json_float, json_kind, marshalled, marshalled_text, quote, shown};
 pub(crate) use url::Url;
+pub use url::escaped;

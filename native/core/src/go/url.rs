@@ -226,11 +226,14 @@ fn unescape(text: &str, part: Part) -> Result<Vec<u8>, String> {
 }
 
 fn escape_path(path: &[u8]) -> String {
-    let mut out = String::with_capacity(path.len());
-    for &byte in path {
-        if byte.is_ascii_alphanumeric()
-            || b"-_.~$&+/:=@!'()*,;".contains(&byte) && byte != b';' && byte != b','
-        {
+    escaped(path, b"-_.~$&+/:=@!'()*")
+}
+
+/// Bytes that are neither letters, digits nor `plain`, as `%` and their code.
+pub fn escaped(text: &[u8], plain: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for &byte in text {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));

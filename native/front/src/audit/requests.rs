@@ -105,6 +105,13 @@ impl Exchange {
         self.audit.as_ref()?.trail()
     }
 
+    /// The request is about to wait for something: that it came is told now.
+    pub(crate) fn tell_arrival(&self) {
+        if let Some(trail) = self.trail() {
+            trail.release();
+        }
+    }
+
     /// Who asks is known, or that nobody knows.
     pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) {
         let Some(draft) = &self.audit else { return };

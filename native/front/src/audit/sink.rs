@@ -204,6 +204,9 @@ fn compress(path: &Path) -> io::Result<()> {
 impl Sink for LogFile {
     /// As many at once as the file has room for.
     fn take(&self, events: &[Bytes]) {
+        if let ([event], false) = (events, self.legacy) {
+            return self.write_or_lose(event, 1);
+        }
         let (mut lines, mut together, room) = (Vec::new(), 0, self.limit());
         for event in events {
             let text = if self.legacy { Bytes::from(as_text(event)) } else { event.clone() };

@@ -5,11 +5,14 @@
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use kubecore_core::authn::UserInfo;
+use kubecore_core::go::escaped;
 
 const USER: &str = "x-remote-user";
 const UID: &str = "x-remote-uid";
 const GROUP: &str = "x-remote-group";
 const EXTRA: &str = "x-remote-extra-";
+/// What a header's name may have beside letters and digits (RFC 7230), but for `%`.
+const TOKEN: &[u8] = b"!#$&'*+-.^_`|~";
 
 /// What of the client's headers would speak of another user.
 pub fn is_claim(name: &HeaderName) -> bool {
@@ -27,7 +30,7 @@ pub fn tell(user: &UserInfo, headers: &mut HeaderMap) -> Result<(), String> {
         add(headers, GROUP, group)?;
     }
     for (key, values) in &user.extra {
-        let name = format!("{EXTRA}{}", escaped(key));
+        let name = format!("{EXTRA}{}", escaped(key.as_bytes(), TOKEN));
         for value in values {
             add(headers, &name, value)?;
         }
@@ -50,19 +53,6 @@ fn shown(name: &str) -> String {
 fn capitalized(part: &str) -> String {
     let mut letters = part.chars();
     letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
-}
-
-/// What a header's name may not have (RFC 7230 tokens), and `%`, as its code.
-fn escaped(key: &str) -> String {
-    let mut out = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

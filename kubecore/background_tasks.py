@@ -1,0 +1,34 @@
+"""Tasks beside what started them: named, held for as long as they run, and told of in the log when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+
+class BackgroundTasks:
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cancels what runs and waits for its end."""
+        self.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("%s failed", task.get_name(), exc_info=error)
