@@ -34,7 +34,10 @@ impl Server {
     }
 
     pub(crate) fn asks_metrics(&self, exchange: &Exchange) -> bool {
-        !exchange.info.is_resource() && exchange.info.path() == "/metrics" && exchange.method == Method::GET
+        // By any method, as how a server is; upstream forgets what it has counted where that is to be deleted.
+        !exchange.info.is_resource()
+            && exchange.info.path() == "/metrics"
+            && exchange.method != Method::DELETE
     }
 
     /// Our own metrics and those of the source, which may block.

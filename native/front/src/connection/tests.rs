@@ -91,6 +91,24 @@ async fn what_hyper_refuses_after_an_answer_gets_a_status() {
 }
 
 #[tokio::test]
+async fn a_head_may_have_thousands_of_fields_and_no_more_than_that() {
+    for (fields, is_answered) in [(MOST_FIELDS - 1, true), (MOST_FIELDS, false)] {
+        let mut pair = Pair::new();
+        let more: String = (0..fields).map(|number| format!("x-{number}: y\r\n")).collect();
+        let head = format!("GET /apis/somewhere HTTP/1.1\r\nHost: here\r\n{more}\r\n");
+        if is_answered {
+            let pending = pair.ask(head.as_bytes()).await;
+            assert_eq!(pending.exchange.headers.len(), fields + 1);
+            continue;
+        }
+        pair.client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        pair.client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let mut pair = Pair::new();
     let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
