@@ -24,7 +24,12 @@ fn pairs(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
 fn asked_for(selector: &CoreLabels, labels: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     let Ok(dict) = labels.cast::<PyDict>() else { return pairs(labels) };
     let mut found = Vec::with_capacity(selector.requirements().len());
+    let mut asked = None;
     for requirement in selector.requirements() {
+        // They are in the order of their keys, of which each is wanted once.
+        if asked.replace(requirement.key()) == Some(requirement.key()) {
+            continue;
+        }
         if let Some(value) = dict.get_item(requirement.key())? {
             found.push((requirement.key().to_owned(), value.extract()?));
         }

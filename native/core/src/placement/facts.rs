@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::selector::{LabelSelector, LabelSelectorSpec, Lookup, RequirementSpec, SelectorError};
+use crate::selector::{LabelSelector, LabelSelectorSpec, Lookup, Pairs, RequirementSpec, SelectorError};
 
 /// String pairs in key order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,6 +14,12 @@ impl Lookup for Labels {
     fn lookup(&self, key: &str) -> Option<&str> {
         let found = self.0.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
         Some(&self.0[found].1)
+    }
+}
+
+impl Pairs for Labels {
+    fn all(&self, mut holds: impl FnMut(&str, &str) -> bool) -> bool {
+        self.0.iter().all(|(key, value)| holds(key, value))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Label selectors: requirements over an object's labels, all of which must hold.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::Deserialize;
 use smallvec::SmallVec;
 
+use super::condition::Conditions;
 use super::names::{label_key_problems, label_value_problems};
-use super::{Lookup, SelectorError, grammar};
+use super::{Lookup, Pairs, SelectorError, grammar};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
@@ -33,9 +35,11 @@ pub struct Requirement {
 }
 
 /// Requirements that must all hold. None of them: everything is selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct LabelSelector {
     requirements: Box<[Requirement]>,
+    /// Made of the requirements.
+    conditions: Conditions,
     /// Selects nothing whatever the labels: an absent metav1.LabelSelector.
     nothing: bool,
 }
@@ -101,6 +105,11 @@ impl Requirement {
         self.operator
     }
 
+    /// The number of `>` and `<`.
+    pub(super) fn bound(&self) -> i64 {
+        self.bound
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.values.iter().map(AsRef::as_ref)
     }
@@ -146,7 +155,8 @@ impl LabelSelector {
 
     pub fn of(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Self { requirements: requirements.into(), nothing: false }
+        let conditions = Conditions::of(&requirements);
+        Self { requirements: requirements.into(), conditions, nothing: false }
     }
 
     /// None selects nothing, an empty object everything.
@@ -184,8 +194,22 @@ impl LabelSelector {
         &self.requirements
     }
 
-    pub fn matches<L: Lookup + ?Sized>(&self, labels: &L) -> bool {
-        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(labels))
+    pub fn matches<L: Pairs + ?Sized>(&self, labels: &L) -> bool {
+        !self.nothing && self.conditions.hold(labels)
+    }
+}
+
+impl PartialEq for LabelSelector {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.requirements, self.nothing) == (&other.requirements, other.nothing)
+    }
+}
+
+impl Eq for LabelSelector {}
+
+impl Hash for LabelSelector {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.requirements, self.nothing).hash(state);
     }
 }
 

@@ -41,6 +41,26 @@ fn requirement() -> impl Strategy<Value = Requirement> {
     prop_oneof![one, many, bare, ordered].prop_map(|made| made.expect("made of valid parts"))
 }
 
+/// Such as concern one of a few labels with a few values.
+fn crowded() -> impl Strategy<Value = Requirement> {
+    use Operator::*;
+    const OPERATORS: [Operator; 9] =
+        [Equals, DoubleEquals, NotEquals, In, NotIn, Exists, DoesNotExist, GreaterThan, LessThan];
+    let values = prop::collection::btree_set("[0-9]", 1..9);
+    ("[a-p]", prop::sample::select(&OPERATORS[..]), values).prop_map(|(key, operator, values)| {
+        let most = match operator {
+            In | NotIn => values.len(),
+            Exists | DoesNotExist => 0,
+            _ => 1,
+        };
+        Requirement::new(&key, operator, values.into_iter().take(most)).expect("made of valid parts")
+    })
+}
+
+fn crowded_labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    prop::collection::btree_map("[a-p]", "[0-9x]", 0..16).prop_map(|labels| labels.into_iter().collect())
+}
+
 fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::btree_map(name(), value(), 0..5).prop_map(|labels| labels.into_iter().collect())
 }
@@ -54,6 +74,22 @@ proptest! {
 
     #[test]
     fn all_requirements_must_hold(requirements in prop::collection::vec(requirement(), 0..4), labels in labels()) {
+        let each = requirements.iter().all(|requirement| requirement.matches(&labels));
+        prop_assert_eq!(LabelSelector::of(requirements).matches(&labels), each);
+    }
+
+    #[test]
+    fn many_requirements_on_the_same_labels_must_all_hold(
+        // The more there are, the likelier one is that does not hold: few of each other count, too.
+        requirements in prop_oneof![
+            prop::collection::vec(crowded(), 0..6),
+            prop::collection::vec(crowded(), 0..40),
+            prop::collection::vec(
+                crowded().prop_filter("mostly true", |one| one.operator() == Operator::NotEquals), 9..40,
+            ),
+        ],
+        labels in crowded_labels(),
+    ) {
         let each = requirements.iter().all(|requirement| requirement.matches(&labels));
         prop_assert_eq!(LabelSelector::of(requirements).matches(&labels), each);
     }
@@ -102,4 +138,17 @@ proptest! {
 fn a_value_longer_than_63_characters_is_refused() {
     let error = LabelSelector::parse(&format!("a={}", "x".repeat(64))).expect_err("too long");
     assert!(error.0.contains("must be no more than 63 bytes"), "{error}");
+}
+
+#[test]
+fn thousands_of_terms_are_right_about_an_object_with_very_many_labels() {
+    let terms: Vec<String> = (0..8_000).map(|number| format!("a!={number},k{number}!=x")).collect();
+    let selector = LabelSelector::parse(&terms.join(",")).expect("valid");
+    let labels: Vec<(String, String)> =
+        (0..180_000).map(|number| (format!("l{number}"), "v".into())).collect();
+    assert!(selector.matches(&labels));
+    for last in [("a", "7999"), ("k7999", "x")] {
+        let last = (last.0.to_owned(), last.1.to_owned());
+        assert!(!selector.matches(&[labels.clone(), vec![last]].concat()));
+    }
 }

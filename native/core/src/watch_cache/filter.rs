@@ -30,10 +30,51 @@ pub struct FieldTerm {
     pub negated: bool,
 }
 
+/// What all terms on one field come to: so that many of them cost an object one look-up.
+#[derive(Clone, Debug)]
+struct FieldRule {
+    field: Field,
+    wanted: Option<Box<str>>,
+    /// Two values are wanted.
+    impossible: bool,
+    /// In order.
+    denied: Vec<Box<str>>,
+}
+
+impl FieldRule {
+    fn all(terms: &[FieldTerm]) -> Vec<Self> {
+        let mut rules: Vec<Self> = Vec::new();
+        for term in terms {
+            let at = rules.iter().position(|rule| rule.field == term.field).unwrap_or_else(|| {
+                rules.push(Self { field: term.field, wanted: None, impossible: false, denied: Vec::new() });
+                rules.len() - 1
+            });
+            let rule = &mut rules[at];
+            if term.negated {
+                rule.denied.push(term.value.clone());
+            } else {
+                rule.impossible |= *rule.wanted.get_or_insert_with(|| term.value.clone()) != term.value;
+            }
+        }
+        for rule in &mut rules {
+            rule.denied.sort_unstable();
+        }
+        rules
+    }
+
+    fn holds(&self, object: &Object) -> bool {
+        let value = self.field.read(object);
+        !self.impossible
+            && self.wanted.as_deref().is_none_or(|wanted| wanted == value)
+            && self.denied.binary_search_by(|denied| (**denied).cmp(value)).is_err()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     namespace: Option<Box<str>>,
     fields: Vec<FieldTerm>,
+    rules: Vec<FieldRule>,
     labels: LabelSelector,
 }
 
@@ -51,7 +92,8 @@ impl Filter {
             terms.push(FieldTerm { field, value: requirement.value.clone(), negated: requirement.negated });
         }
         let namespace = namespace.filter(|namespace| !namespace.is_empty()).map(Into::into);
-        Ok(Self { namespace, fields: terms, labels })
+        let rules = FieldRule::all(&terms);
+        Ok(Self { namespace, fields: terms, rules, labels })
     }
 
     pub fn everything() -> Self {
@@ -89,21 +131,18 @@ impl Filter {
 
     /// The value a field must have.
     pub fn required(&self, field: Field) -> Option<&str> {
-        self.fields.iter().find(|term| term.field == field && !term.negated).map(|term| &*term.value)
+        self.rules.iter().find(|rule| rule.field == field)?.wanted.as_deref()
     }
 
     /// What cannot change in an object's life agrees: namespace and name.
     pub fn covers_key(&self, object: &Object) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| object.namespace() == namespace)
-            && self.fields.iter().all(|term| {
-                matches!(term.field, Field::Selectable(_))
-                    || (term.field.read(object) == &*term.value) != term.negated
-            })
+            && self.rules.iter().all(|rule| matches!(rule.field, Field::Selectable(_)) || rule.holds(object))
     }
 
     /// Fields and labels agree.
     pub fn selects(&self, object: &Object) -> bool {
-        self.fields.iter().all(|term| (term.field.read(object) == &*term.value) != term.negated)
+        self.rules.iter().all(|rule| rule.holds(object))
             && (self.labels.is_empty() || self.labels.matches(&object.labels()))
     }
 

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::selector::Lookup;
+use crate::selector::{Lookup, Pairs};
 
 /// Start and end of a piece of the object's bytes.
 pub type Span = (u32, u32);
@@ -53,6 +53,12 @@ impl Lookup for Labels<'_> {
             .iter()
             .find(|(name, _)| name.read(self.json) == key)
             .map(|(_, value)| value.read(self.json))
+    }
+}
+
+impl Pairs for Labels<'_> {
+    fn all(&self, mut holds: impl FnMut(&str, &str) -> bool) -> bool {
+        self.pairs.iter().all(|(key, value)| holds(key.read(self.json), value.read(self.json)))
     }
 }
 
