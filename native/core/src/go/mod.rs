@@ -3,6 +3,7 @@
 mod base64;
 mod duration;
 mod float;
+mod media_type;
 mod netip;
 mod pod_template;
 mod print;
@@ -13,6 +14,7 @@ pub(crate) use base64::decode_base64_url;
 pub(crate) use duration::duration_text;
 pub use duration::parse_duration;
 pub(crate) use float::parse_float;
+pub use media_type::media_type;
 pub(crate) use netip::parse_addr;
 pub use pod_template::{fnv1, printed as printed_template, template_hash};
 pub(crate) use print::{float, json_float, json_kind, marshalled, marshalled_text, quote, shown};

@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use super::decode::{Decoded, FieldValidation};
 use super::error::Rejection;
 use super::model::{KindId, Schemas};
-use super::refusal::summarize;
+use super::refusal::{strict_refusal, summarize};
 use super::scan::check_syntax;
 use super::yaml;
+use crate::go::media_type;
 use crate::protobuf::{self, Envelope};
+
+const JSON: &str = "application/json";
 
 impl Schemas {
     /// Decodes a body of the given Content-Type (JSON if it is empty) as `kind`.
@@ -19,15 +22,36 @@ impl Schemas {
         content_type: &str,
         validation: FieldValidation,
     ) -> Result<Decoded<'a>, Rejection> {
-        match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "" | "application/json" => self.decode_json(kind, body, validation),
-            "application/yaml" => {
-                let json = yaml::to_json(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
-                Ok(self.decode_json(kind, &json, validation)?.into_owned())
-            }
-            protobuf::CONTENT_TYPE => self.decode_protobuf(kind, body, validation),
+        if content_type.is_empty() || content_type == JSON {
+            return self.decode_json(kind, body, validation);
+        }
+        match media_type(content_type).as_deref() {
+            Some(JSON) => self.decode_json(kind, body, validation),
+            Some("application/yaml") => self.decode_yaml(kind, body, validation),
+            Some(protobuf::CONTENT_TYPE) => self.decode_protobuf(kind, body, validation),
             _ => Err(Rejection::unsupported_media_type()),
         }
+    }
+
+    /// Keys that are there twice are told in go-yaml's words, and before all else.
+    fn decode_yaml(
+        &self,
+        kind: KindId,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'static>, Rejection> {
+        let (json, repeated) =
+            yaml::to_json_telling(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
+        if repeated.is_empty() || validation == FieldValidation::Ignore {
+            return Ok(self.decode_json(kind, &json, validation)?.into_owned());
+        }
+        let mut decoded = self.decode_json(kind, &json, FieldValidation::Warn)?.into_owned();
+        if validation == FieldValidation::Strict {
+            let told = format!("yaml: unmarshal errors:\n  {}", repeated.join("\n  "));
+            return Err(strict_refusal(self.info(kind), [vec![told], decoded.warnings].concat()));
+        }
+        decoded.warnings.splice(..0, repeated);
+        Ok(decoded)
     }
 
     /// What is no UTF-8, as Go reads it: with other characters in its texts.

@@ -1,16 +1,18 @@
 //! YAML bodies, turned into JSON before decoding, with the scalars of go-yaml v2 as upstream has them.
 //!
 //! go-yaml is a port of libyaml, and so is the parser that is used here: both take the same for YAML, and say the same of
-//! what is none. Aliases are copied, so the output is bounded: a bomb of aliases ends with an error, not with the memory.
+//! what is none. As upstream, a document becomes values first, and these JSON with its keys in order: of keys that are
+//! there twice the last counts, and what is merged (`<<`) counts where it stands. What an alias names is there once, and
+//! copied when it is written; the output is bounded: a bomb of aliases ends with an error, not with the memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::escapes::write_string;
 use super::json_in_yaml::reads_the_same;
 use super::libyaml::{Event, Events};
 use super::scan::MAX_DEPTH;
-use super::spans::member_spans;
 use super::yaml_scalars::scalar;
 use crate::go::quote;
 
@@ -18,18 +20,14 @@ use crate::go::quote;
 const MAX_OUTPUT: usize = 12 * 1024 * 1024;
 const MOST_TOLD: usize = 100;
 
-/// Converts the first document. Errors are in the words of go-yaml and of sigs.k8s.io/yaml.
-pub(crate) fn to_json(input: &[u8]) -> Result<Vec<u8>, String> {
-    to_json_telling(input).map(|(json, _)| json)
-}
-
-/// The same, with the keys that a mapping has twice: `line 4: key "a" already set in map`.
+/// Converts the first document; tells which keys a mapping has twice: `line 4: key "a" already set in map`. Errors are in
+/// the words of go-yaml and of sigs.k8s.io/yaml.
 pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), String> {
     if reads_the_same(input) {
         return Ok((input.to_vec(), Vec::new()));
     }
     let mut events = Events::of(input);
-    let mut writer = Writer::default();
+    let mut document = Document::default();
     // go-yaml parses the whole document before it makes something of it: what is no YAML is told first.
     let (mut wrong, mut depth) = (None, 0);
     loop {
@@ -42,65 +40,102 @@ pub(crate) fn to_json_telling(input: &[u8]) -> Result<(Vec<u8>, Vec<String>), St
         }
         // Each token is held against all that is open.
         if depth > MAX_DEPTH {
-            return Err("yaml: exceeded max depth".into());
+            return Err(TOO_DEEP.into());
         }
         if wrong.is_none() {
-            writer.line = line;
-            wrong = writer.event(event).err();
+            document.line = line;
+            wrong = document.event(event).err();
         }
     }
-    if let Some(wrong) = wrong {
-        return Err(wrong);
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None => Ok((document.json(), document.repeated)),
     }
-    if writer.out.is_empty() {
-        writer.out.extend_from_slice(b"null");
-    }
-    Ok((writer.out, writer.repeated))
 }
 
+const TOO_DEEP: &str = "yaml: exceeded max depth";
+const TOO_MUCH: &str = "yaml: document contains excessive aliasing";
 const NO_KEY: &str = "yaml: invalid map key";
+const NO_MAP: &str = "yaml: map merge requires map or sequence of maps as the value";
 
-/// A collection being written.
+/// A value, and what it takes to write it.
+struct Node {
+    value: Value,
+    /// Bytes of its JSON, if nothing is escaped.
+    size: usize,
+    depth: usize,
+}
+
+enum Value {
+    /// JSON, in the document's text.
+    Scalar(Range<usize>),
+    Sequence(Vec<NodeId>),
+    Mapping(Members),
+}
+
+type NodeId = usize;
+type Members = BTreeMap<Key, Member>;
+
+/// To Go, 1 and "1" are two keys, though they are one in JSON.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    text: Rc<str>,
+    is_text: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Member {
+    value: NodeId,
+    line: u64,
+}
+
+/// A collection whose end has not come.
 struct Open {
     anchor: Option<String>,
-    start: usize,
-    kind: Collection,
-    /// Something was written into it, so a comma is due.
-    filled: bool,
+    line: u64,
+    collection: Collection,
 }
 
 enum Collection {
-    Sequence,
-    Mapping {
-        keys: HashSet<String>,
-        /// A key was written and its value is awaited; for `<<`, where its value begins.
-        awaits_value: bool,
-        merging: Option<usize>,
-        merges: Vec<Vec<u8>>,
-    },
+    Sequence(Vec<NodeId>),
+    Mapping(Members, Awaited),
+}
+
+enum Awaited {
+    Key,
+    ValueOf(Key),
+    Merged,
 }
 
 #[derive(Default)]
-struct Writer {
-    out: Vec<u8>,
+struct Document {
+    nodes: Vec<Node>,
+    text: Vec<u8>,
+    root: Option<NodeId>,
     open: Vec<Open>,
-    anchors: HashMap<String, Range<usize>>,
-    /// Copies made of merged mappings, which are not part of `out` while they wait.
-    waiting: usize,
-    /// Of the event being written.
+    anchors: HashMap<String, NodeId>,
+    /// Bytes of JSON that were merged: bounded as what is written, since it may be merged and never written.
+    merged: usize,
+    /// Of the event at hand.
     line: u64,
     repeated: Vec<String>,
 }
 
-impl Writer {
+impl Document {
     fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Scalar { anchor, tag, value, plain } => {
                 let json = scalar(&value, plain, tag.as_deref())?;
-                self.value(anchor, &json, plain)
+                if self.awaits_key() && plain && value == "<<" {
+                    return self.await_next(Awaited::Merged);
+                }
+                let start = self.text.len();
+                self.text.extend_from_slice(&json);
+                let node = self.add(Value::Scalar(start..self.text.len()))?;
+                self.place(node, anchor, self.line, false)
             }
             Event::Alias(anchor) => {
-                let Some(range) = self.anchors.get(&anchor).cloned() else {
+                let Some(&node) = self.anchors.get(&anchor) else {
                     let open = self.open.iter().any(|open| open.anchor.as_ref() == Some(&anchor));
                     return Err(if open {
                         format!("yaml: anchor '{anchor}' value contains itself")
@@ -108,155 +143,180 @@ impl Writer {
                         format!("yaml: unknown anchor '{anchor}' referenced")
                     });
                 };
-                let copy = self.out[range].to_vec();
-                self.value(None, &copy, false)
+                self.place(node, None, self.line, true)
             }
-            Event::Sequence(anchor) => self.begin(anchor, Collection::Sequence),
-            Event::Mapping(anchor) => self.begin(
-                anchor,
-                Collection::Mapping {
-                    keys: HashSet::new(),
-                    awaits_value: false,
-                    merging: None,
-                    merges: Vec::new(),
-                },
-            ),
-            Event::End => self.end(),
+            Event::Sequence(anchor) => self.begin(anchor, Collection::Sequence(Vec::new())),
+            Event::Mapping(anchor) => self.begin(anchor, Collection::Mapping(Members::new(), Awaited::Key)),
+            Event::End => {
+                let Some(Open { anchor, line, collection }) = self.open.pop() else { return Ok(()) };
+                let node = self.add(match collection {
+                    Collection::Sequence(items) => Value::Sequence(items),
+                    Collection::Mapping(members, _) => Value::Mapping(members),
+                })?;
+                self.place(node, anchor, line, false)
+            }
             _ => Ok(()),
         }
     }
 
-    /// Writes what separates the next value from the one before. Err if a key is due instead.
-    fn separate(&mut self) -> Result<(), String> {
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { collection: Collection::Mapping(_, Awaited::Key), .. }))
+    }
+
+    fn await_next(&mut self, next: Awaited) -> Result<(), String> {
         match self.open.last_mut() {
-            None => Ok(()),
-            Some(Open { kind: Collection::Mapping { awaits_value, .. }, .. }) => {
-                if !std::mem::take(awaits_value) {
-                    return Err(NO_KEY.into());
-                }
-                Ok(())
-            }
-            Some(open) => {
-                if std::mem::replace(&mut open.filled, true) {
-                    self.out.push(b',');
-                }
-                Ok(())
-            }
+            Some(Open { collection: Collection::Mapping(_, awaited), .. }) => *awaited = next,
+            _ => return Err(NO_KEY.into()),
         }
+        Ok(())
     }
 
-    fn value(&mut self, anchor: Option<String>, json: &[u8], plain: bool) -> Result<(), String> {
-        if self.out.len() + self.waiting + json.len() > MAX_OUTPUT {
-            return Err("yaml: document contains excessive aliasing".into());
+    fn begin(&mut self, anchor: Option<String>, collection: Collection) -> Result<(), String> {
+        if self.awaits_key() {
+            return Err(NO_KEY.into());
         }
-        if let Some(Open { kind: Collection::Mapping { awaits_value: false, .. }, .. }) = self.open.last() {
-            return self.key(anchor, json, plain);
+        self.open.push(Open { anchor, line: self.line, collection });
+        Ok(())
+    }
+
+    /// A value that is whole.
+    fn add(&mut self, value: Value) -> Result<NodeId, String> {
+        let of = |node: NodeId| (self.nodes[node].size, self.nodes[node].depth);
+        let (size, depth) = match &value {
+            Value::Scalar(json) => (json.len(), 0),
+            Value::Sequence(items) => enclosing(items.iter().map(|item| of(*item))),
+            Value::Mapping(members) => enclosing(members.iter().map(|(key, member)| {
+                let (size, depth) = of(member.value);
+                (size + key.text.len() + 3, depth)
+            })),
+        };
+        if size > MAX_OUTPUT {
+            return Err(TOO_MUCH.into());
         }
-        self.separate()?;
-        let start = self.out.len();
-        self.out.extend_from_slice(json);
+        // Aliases may be nested deeper than what is written.
+        if depth > MAX_DEPTH {
+            return Err(TOO_DEEP.into());
+        }
+        self.nodes.push(Node { value, size, depth });
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Puts a value, or what an alias names, where one is due.
+    fn place(
+        &mut self,
+        node: NodeId,
+        anchor: Option<String>,
+        line: u64,
+        is_alias: bool,
+    ) -> Result<(), String> {
         if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, start..self.out.len());
+            self.anchors.insert(anchor, node);
         }
-        self.finish_merge()
+        if self.awaits_key() {
+            let key = self.key(node)?;
+            return self.await_next(Awaited::ValueOf(key));
+        }
+        match self.open.last_mut().map(|open| &mut open.collection) {
+            None => self.root = Some(node),
+            Some(Collection::Sequence(items)) => items.push(node),
+            Some(Collection::Mapping(members, awaited)) => match std::mem::replace(awaited, Awaited::Key) {
+                Awaited::ValueOf(key) => {
+                    set(members, &mut self.repeated, key, Member { value: node, line });
+                }
+                _ => return self.merge(node, is_alias),
+            },
+        }
+        Ok(())
     }
 
-    fn key(&mut self, anchor: Option<String>, json: &[u8], plain: bool) -> Result<(), String> {
-        let text: String = match json.first() {
-            Some(b'"') => serde_json::from_slice(json).map_err(|error| error.to_string())?,
-            Some(b'{' | b'[') | None => return Err(NO_KEY.into()),
+    /// Numbers and booleans become texts.
+    fn key(&self, node: NodeId) -> Result<Key, String> {
+        let Value::Scalar(json) = &self.nodes[node].value else { return Err(NO_KEY.into()) };
+        let json = &self.text[json.clone()];
+        let text = match json.first() {
+            Some(b'"') => serde_json::from_slice::<String>(json).map_err(|error| error.to_string())?,
             Some(b'n') => return Err("unsupported map key of type: %!s(<nil>), key: <nil>".into()),
-            // Numbers and booleans become strings.
-            Some(_) => String::from_utf8_lossy(json).into_owned(),
+            _ => String::from_utf8_lossy(json).into_owned(),
         };
-        let Some(Open { kind: Collection::Mapping { keys, awaits_value, merging, .. }, filled, .. }) =
-            self.open.last_mut()
-        else {
-            return Err("a key outside of a mapping".into());
-        };
-        *awaits_value = true;
-        if plain && text == "<<" {
-            *merging = Some(self.out.len());
-            return Ok(());
-        }
-        if std::mem::replace(filled, true) {
-            self.out.push(b',');
-        }
-        let start = self.out.len();
-        write_string(text.as_bytes(), &mut self.out);
-        if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, start..self.out.len());
-        }
-        self.out.push(b':');
-        if keys.contains(&text) && self.repeated.len() < MOST_TOLD {
-            self.repeated.push(format!("line {}: key {} already set in map", self.line, quote(&text)));
-        }
-        keys.insert(text);
-        Ok(())
+        Ok(Key { text: text.into(), is_text: json.first() == Some(&b'"') })
     }
 
-    /// The value of a `<<` key was just written: take it back and keep it for the end of its mapping.
-    fn finish_merge(&mut self) -> Result<(), String> {
-        let Some(Open { kind: Collection::Mapping { merging, merges, .. }, .. }) = self.open.last_mut()
-        else {
+    /// Adds the members of a mapping, or of several of which the first has the last word, to the one that is open.
+    fn merge(&mut self, node: NodeId, is_alias: bool) -> Result<(), String> {
+        let sources = match &self.nodes[node].value {
+            Value::Sequence(items) if !is_alias => items.iter().rev().copied().collect(),
+            _ => vec![node],
+        };
+        let Self { nodes, open, merged, repeated, .. } = self;
+        let Some(Open { collection: Collection::Mapping(members, _), .. }) = open.last_mut() else {
             return Ok(());
         };
-        let Some(start) = merging.take() else { return Ok(()) };
-        let merged = self.out.split_off(start);
-        // Anchors within are lost with it.
-        self.anchors.retain(|_, range| range.end <= start);
-        self.waiting += merged.len();
-        merges.push(merged);
+        for source in sources {
+            let Value::Mapping(given) = &nodes[source].value else { return Err(NO_MAP.into()) };
+            *merged += nodes[source].size;
+            if *merged > MAX_OUTPUT {
+                return Err(TOO_MUCH.into());
+            }
+            for (key, member) in given {
+                set(members, repeated, key.clone(), *member);
+            }
+        }
         Ok(())
     }
 
-    fn begin(&mut self, anchor: Option<String>, kind: Collection) -> Result<(), String> {
-        self.separate()?;
-        let start = self.out.len();
-        self.out.push(if matches!(kind, Collection::Sequence) { b'[' } else { b'{' });
-        self.open.push(Open { anchor, start, kind, filled: false });
-        Ok(())
+    fn json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.root.map_or(4, |root| self.nodes[root].size));
+        match self.root {
+            Some(root) => self.write(root, &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out
     }
 
-    fn end(&mut self) -> Result<(), String> {
-        let Some(mut open) = self.open.pop() else { return Ok(()) };
-        match &mut open.kind {
-            Collection::Sequence => self.out.push(b']'),
-            Collection::Mapping { keys, merges, .. } => {
-                for merged in std::mem::take(merges) {
-                    self.waiting -= merged.len();
-                    self.merge(&merged, keys, &mut open.filled)?;
+    fn write(&self, node: NodeId, out: &mut Vec<u8>) {
+        match &self.nodes[node].value {
+            Value::Scalar(json) => out.extend_from_slice(&self.text[json.clone()]),
+            Value::Sequence(items) => {
+                out.push(b'[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.write(*item, out);
                 }
-                self.out.push(b'}');
+                out.push(b']');
+            }
+            Value::Mapping(members) => {
+                out.push(b'{');
+                let mut rest = members.iter().peekable();
+                let mut filled = false;
+                while let Some((key, member)) = rest.next() {
+                    // Which of 1 and "1" counts is left to chance upstream.
+                    if rest.peek().is_some_and(|(next, _)| next.text == key.text) {
+                        continue;
+                    }
+                    if std::mem::replace(&mut filled, true) {
+                        out.push(b',');
+                    }
+                    write_string(key.text.as_bytes(), out);
+                    out.push(b':');
+                    self.write(member.value, out);
+                }
+                out.push(b'}');
             }
         }
-        if let Some(anchor) = open.anchor {
-            self.anchors.insert(anchor, open.start..self.out.len());
-        }
-        self.finish_merge()
     }
+}
 
-    /// Adds the members of a mapping, or of a list of mappings, whose keys are not there yet.
-    fn merge(&mut self, merged: &[u8], keys: &mut HashSet<String>, filled: &mut bool) -> Result<(), String> {
-        const NO_MAP: &str = "yaml: map merge requires map or sequence of maps as the value";
-        if merged.first() == Some(&b'[') {
-            let elements: Vec<&serde_json::value::RawValue> =
-                serde_json::from_slice(merged).map_err(|_| NO_MAP.to_owned())?;
-            return elements
-                .iter()
-                .try_for_each(|element| self.merge(element.get().as_bytes(), keys, filled));
-        }
-        for member in member_spans(merged, None).map_err(|_| NO_MAP.to_owned())?.members {
-            if keys.contains(&*member.name) {
-                continue;
-            }
-            if std::mem::replace(filled, true) {
-                self.out.push(b',');
-            }
-            self.out.extend_from_slice(&merged[member.name_start..member.value.end]);
-            keys.insert(member.name.into_owned());
-        }
-        Ok(())
+/// Size and depth of a collection of such parts, each with its comma.
+fn enclosing(parts: impl Iterator<Item = (usize, usize)>) -> (usize, usize) {
+    parts.fold((2, 1), |(size, depth), (part, below)| (size + part + 1, depth.max(below + 1)))
+}
+
+fn set(members: &mut Members, repeated: &mut Vec<String>, key: Key, member: Member) {
+    let shown = if key.is_text { quote(&key.text) } else { key.text.to_string() };
+    if members.insert(key, member).is_some() && repeated.len() < MOST_TOLD {
+        repeated.push(format!("line {}: key {shown} already set in map", member.line));
     }
 }
 
@@ -266,6 +326,10 @@ mod tests {
 
     fn json(yaml: &str) -> String {
         String::from_utf8(to_json(yaml.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn to_json(yaml: &[u8]) -> Result<Vec<u8>, String> {
+        to_json_telling(yaml).map(|(json, _)| json)
     }
 
     #[test]
@@ -322,12 +386,52 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_in_order_and_of_those_that_repeat_the_last_counts() {
+        for (yaml, expected, told) in [
+            ("b: 1\na: {d: 1, c: 2}\n", r#"{"a":{"c":2,"d":1},"b":1}"#, ""),
+            ("a: 1\nb: 2\na:\n  c: x\n", r#"{"a":{"c":"x"},"b":2}"#, r#"line 4: key "a" already set in map"#),
+            ("1: x\n1: z\n", r#"{"1":"z"}"#, "line 2: key 1 already set in map"),
+            // Go has both, and writes one of them.
+            ("1: x\n'1': z\n", r#"{"1":"z"}"#, ""),
+        ] {
+            let (json, repeated) = to_json_telling(yaml.as_bytes()).unwrap();
+            assert_eq!(
+                (String::from_utf8(json).unwrap(), repeated.join("; ")),
+                (expected.into(), told.into())
+            );
+        }
+    }
+
+    #[test]
     fn aliases_and_merge_keys_are_expanded() {
         assert_eq!(json("a: &x {b: 1}\nc: *x\n"), r#"{"a":{"b":1},"c":{"b":1}}"#);
-        assert_eq!(
-            json("a: &x {b: 1, c: 2}\nd:\n  <<: *x\n  c: 3\n"),
-            r#"{"a":{"b":1,"c":2},"d":{"c":3,"b":1}}"#
-        );
+        for (mapping, expected) in [
+            ("<<: *x\n  c: 3\n", r#"{"b":1,"c":3}"#),
+            ("c: 3\n  <<: *x\n", r#"{"b":1,"c":2}"#),
+            ("<<: [*z, *x]\n", r#"{"b":4,"c":2}"#),
+            ("<<: {b: *x}\n  '<<': z\n", r#"{"<<":"z","b":{"b":1,"c":2}}"#),
+        ] {
+            let yaml = format!("a: &x {{b: 1, c: 2}}\nz: &z {{b: 4}}\nd:\n  {mapping}");
+            let whole = format!(r#"{{"a":{{"b":1,"c":2}},"d":{expected},"z":{{"b":4}}}}"#);
+            assert_eq!(json(&yaml), whole, "{mapping}");
+        }
+    }
+
+    #[test]
+    fn what_is_merged_again_and_again_is_bounded_as_what_is_written() {
+        let many: String = (0..1000).map(|number| format!("key{number}: {number}, ")).collect();
+        let merging = "- {<<: *x, <<: *x, <<: *x, <<: *x}\n".repeat(1000);
+        let yaml = format!("- &x {{{many}}}\n{merging}");
+        assert!(to_json(yaml.as_bytes()).unwrap_err().contains("excessive aliasing"));
+    }
+
+    #[test]
+    fn aliases_cannot_nest_deeper_than_what_is_written_may() {
+        let mut yaml = String::from("- &a0 []\n");
+        for level in 1..600 {
+            yaml += &format!("- &a{level} [*a{}]\n", level - 1);
+        }
+        assert_eq!(to_json(yaml.as_bytes()).unwrap_err(), "yaml: exceeded max depth");
     }
 
     #[test]
@@ -360,6 +464,7 @@ mod tests {
             (": a", "did not find expected key"),
             ("a: &x [*x]", "anchor 'x' value contains itself"),
             ("<<: 1", "map merge requires map or sequence of maps as the value"),
+            ("a: &x [{}]\nb: {<<: *x}", "map merge requires map or sequence of maps as the value"),
             ("a: !!int x", "cannot decode !!str `x` as a !!int"),
             ("a: !!bool 1", "cannot decode !!int `1` as a !!bool"),
             ("a: !!binary x", "!!binary value contains invalid base64 data"),
