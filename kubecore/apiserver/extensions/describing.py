@@ -42,12 +42,8 @@ class DescribedDefinitions:
             made |= self._describe(definition, one)
         return made
 
-    def v2(self) -> dict[str, JSON]:
-        return {
-            name: as_v2(one)
-            for group, version in sorted(self._of_version)
-            for name, one in self.v3(group, version).items()
-        }
+    def v2(self, group: str, version: str) -> dict[str, JSON]:
+        return {name: as_v2(one) for name, one in self.v3(group, version).items()}
 
     def _describe(self, definition: Definition, version: Version) -> dict[str, JSON]:
         stored = self._cacher.get(DEFINITIONS, "", definition.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kubecore.api.scheme import DATA
@@ -51,11 +51,28 @@ def builtin_digest() -> bytes:
     return hashlib.sha512(_BUILTIN.read_bytes()).digest()
 
 
-class Definitions:
-    """Definitions by name and by kind."""
+class _Chained(Mapping[str, JSON]):
+    """What one mapping has, and what another one has besides."""
 
-    def __init__(self, definitions: Mapping[str, JSON]) -> None:
-        self.all = definitions
+    def __init__(self, first: Mapping[str, JSON], second: Mapping[str, JSON]) -> None:
+        self._first, self._second = first, second
+
+    def __getitem__(self, name: str) -> JSON:
+        return self._first[name] if name in self._first else self._second[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first.keys() | self._second.keys())
+
+    def __len__(self) -> int:
+        return len(self._first.keys() | self._second.keys())
+
+
+class Definitions:
+    """Definitions by name and by kind; what is not among them is looked for in `others`."""
+
+    def __init__(self, definitions: Mapping[str, JSON], others: Definitions | None = None) -> None:
+        self.all: Mapping[str, JSON] = definitions if others is None else _Chained(definitions, others.all)
+        self._others = others
         self._by_kind = {
             (identity["group"], identity["version"], identity["kind"]): name
             for name, definition in definitions.items()
@@ -64,7 +81,8 @@ class Definitions:
 
     def name_of(self, group: str, version: str, kind: str) -> str | None:
         """The definition of a kind; None for kinds without one (connect options)."""
-        return self._by_kind.get((group, version, kind))
+        found = self._by_kind.get((group, version, kind))
+        return found if found or self._others is None else self._others.name_of(group, version, kind)
 
     def reachable(self, names: Iterable[str]) -> dict[str, JSON]:
         """These definitions and all they refer to, in order of their names."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from kubecore.apiserver.openapi.v2 import DEFINITIONS, PATHS, Member, members_of
+
 JSON = Mapping[str, Any]
 
 # Schema: scalar and list keywords whose values are plain.
@@ -20,27 +22,35 @@ _METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7,
 
 def encode(document: JSON) -> bytes:
     """A Swagger document as `openapi.v2.Document`."""
-    info = document["info"]
-    paths = b"".join(_message(2, _named(path, _path_item(item))) for path, item in document["paths"].items())
-    definitions = b"".join(_message(1, _named(name, _schema(one))) for name, one in document["definitions"].items())
-    security = b"".join(_message(12, _requirement(one)) for one in document.get("security", ()))
-    schemes = document.get("securityDefinitions", {})
-    return b"".join(
-        (
-            _text(1, document["swagger"]),
-            _message(2, _text(1, info["title"]) + _text(2, info["version"])),
-            _message(8, paths),
-            _message(9, definitions),
-            security,
-            _message(13, b"".join(_message(1, _named(name, _api_key(one))) for name, one in schemes.items())),
-        )
-    )
+    return encoded(members_of(document), document)
+
+
+def encoded(found: Iterable[Member], rest: JSON) -> bytes:
+    """The document of these members and the rest, of which only what is no member counts. It is put together once: it
+    may be long."""
+    written: dict[str, dict[str, bytes]] = {PATHS: {}, DEFINITIONS: {}}
+    for place, name, value in found:
+        member = _message(2, _named(name, _path_item(value))) if place == PATHS else _definition(name, value)
+        written[place][name] = member
+    info, schemes = rest["info"], rest.get("securityDefinitions", {})
+    parts = [_text(1, rest["swagger"]), _message(2, _text(1, info["title"]) + _text(2, info["version"]))]
+    for number, place in ((8, PATHS), (9, DEFINITIONS)):
+        members = [member for _, member in sorted(written[place].items())]
+        parts += (_head(number, sum(map(len, members))), *members)
+    parts += (_message(12, _requirement(one)) for one in rest.get("security", ()))
+    parts.append(_message(13, b"".join(_message(1, _named(name, _api_key(one))) for name, one in schemes.items())))
+    return b"".join(parts)
 
 
 # --- the wire format
 
 
+_SMALL = [bytes((value,)) for value in range(0x80)]
+
+
 def _varint(value: int) -> bytes:
+    if value <= 0x7F:
+        return _SMALL[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -49,8 +59,12 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+def _head(number: int, length: int) -> bytes:
+    return _varint(number << 3 | 2) + _varint(length)
+
+
 def _message(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+    return _head(number, len(content)) + content
 
 
 def _text(number: int, value: str) -> bytes:
@@ -82,6 +96,10 @@ def _extensions(number: int, described: JSON) -> bytes:
 
 
 # --- the messages
+
+
+def _definition(name: str, schema: JSON) -> bytes:
+    return _message(1, _named(name, _schema(schema)))
 
 
 def _schema(schema: JSON) -> bytes:

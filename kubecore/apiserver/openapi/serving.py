@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -47,8 +47,8 @@ class CustomDefinitions(Protocol):
     def v3(self, group: str, version: str) -> Mapping[str, JSON]:
         """The definitions of a group version, by name, with references as in OpenAPI v2."""
 
-    def v2(self) -> Mapping[str, JSON]:
-        """All of them, as far as OpenAPI v2 can say them."""
+    def v2(self, group: str, version: str) -> Mapping[str, JSON]:
+        """The same, as far as OpenAPI v2 can say them."""
 
 
 class _NoCustomDefinitions:
@@ -58,7 +58,7 @@ class _NoCustomDefinitions:
     def v3(self, group: str, version: str) -> Mapping[str, JSON]:
         return {}
 
-    def v2(self) -> Mapping[str, JSON]:
+    def v2(self, group: str, version: str) -> Mapping[str, JSON]:
         return {}
 
 
@@ -102,8 +102,12 @@ class OpenAPI:
         service = None if group_version else services.served(state.scheme).get(path.removeprefix("/openapi/v3/"))
         if path != "/openapi/v3" and group_version is None and service is None:
             return None
-        if path != "/openapi/v3" and not any(media.covers(JSON_TYPE) for media in media_ranges(accept)):
-            return Answer(406, b"", "")
+        wanted_types = media_ranges(accept)
+        if path != "/openapi/v3" and not wanted_types:
+            # To an Accept that names nothing upstream says nothing.
+            return Answer(200, b"", "")
+        if path != "/openapi/v3" and not any(media.covers(JSON_TYPE) for media in wanted_types):
+            return Answer(406, b"", "", (("Vary", "Accept"),))
         if group_version is not None:
             digest, make = self._digest_of(state, *group_version), partial(self._v3, state, *group_version)
         elif service is not None:
@@ -160,16 +164,20 @@ class OpenAPI:
         digest = _digest("".join(parts).encode())
         for media in media_ranges(accept):
             if media.covers(JSON_TYPE):
-                document = self._kept("v2", digest, lambda: orjson.dumps(self._v2_document(state)))
+                document = self._kept("v2", digest, lambda: v2.as_json(*self._v2_parts(state)))
                 return _answer(document, JSON_TYPE, _FRESH, if_none_match)
             if media.media in (V2_PROTOBUF, _V2_PROTOBUF_OLD):
-                document = self._kept("v2.pb", digest, lambda: gnostic.encode(self._v2_document(state)))
+                document = self._kept("v2.pb", digest, lambda: gnostic.encoded(*self._v2_parts(state)))
                 return _answer(document, V2_PROTOBUF, _FRESH, if_none_match)
         return Answer(406, b"", "")
 
-    def _v2_document(self, state: _State) -> dict[str, Any]:
-        own = v2.document(state.scheme, Definitions({**builtin(), **state.custom.v2()}), self._server_version)
-        return merged(own, state.foreign) if state.foreign else own
+    def _v2_parts(self, state: _State) -> tuple[Iterator[v2.Member], JSON]:
+        """The members of the document, and the rest of it."""
+        own = v2.members(state.scheme, Definitions(builtin()), state.custom.v2)
+        if not state.foreign:
+            return own, v2.frame(self._server_version)
+        whole = merged(v2.document(own, self._server_version), state.foreign)
+        return v2.members_of(whole), {key: value for key, value in whole.items() if key not in v2.PLACES}
 
     # --- v3
 

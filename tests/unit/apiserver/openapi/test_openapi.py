@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from kubecore.api import scheme
-from kubecore.apiserver.openapi import custom, gnostic, operations
+from kubecore.apiserver.openapi import custom, gnostic, operations, v2
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
 from kubecore.apiserver.openapi.serving import V2_PROTOBUF, OpenAPI
 from kubecore.apiserver.registry.resources import Strategies
@@ -275,9 +275,16 @@ def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) ->
         assert openapi.respond(path) is None
 
 
-def test_custom_kinds_join_the_documents(openapi: OpenAPI) -> None:
-    widget = scheme.Resource(
-        group="example.com",
+def test_an_accept_that_names_nothing_gets_nothing_from_the_documents_of_v3(openapi: OpenAPI) -> None:
+    for accept in ("garbage", "a/b/c", ","):
+        answer = openapi.respond("/openapi/v3/api/v1", accept=accept)
+        assert answer is not None
+        assert (answer.status, answer.body, answer.content_type) == (200, b"", "")
+
+
+def widget(group: str) -> scheme.Resource:
+    return scheme.Resource(
+        group=group,
         version="v1",
         kind="Widget",
         plural="widgets",
@@ -287,24 +294,51 @@ def test_custom_kinds_join_the_documents(openapi: OpenAPI) -> None:
         short_names=(),
         categories=(),
         subresources={},
-        api_version="example.com/v1",
-        key="widgets.example.com",
-        storage_key="widgets.example.com",
+        api_version=f"{group}/v1",
+        key=f"widgets.{group}",
+        storage_key=f"widgets.{group}",
     )
 
-    class Custom:
-        def digest(self, group: str, version: str) -> bytes:
-            return b"1" if group == "example.com" else b""
 
-        def v3(self, group: str, version: str) -> dict[str, Any]:
-            return custom.definitions(group, version, "Widget", "WidgetList", "widgets", {"type": "object"})
+class Widgets:
+    """Definitions of groups that have one kind each; which of them were asked for."""
 
-        def v2(self) -> dict[str, Any]:
-            return self.v3("example.com", "v1")
+    def __init__(self, *groups: str) -> None:
+        self.groups = groups
+        self.asked: list[str] = []
 
+    def digest(self, group: str, version: str) -> bytes:
+        return b"1" if group in self.groups else b""
+
+    def v3(self, group: str, version: str) -> dict[str, Any]:
+        if group not in self.groups:
+            return {}
+        self.asked.append(group)
+        return custom.definitions(group, version, "Widget", "WidgetList", "widgets", {"type": "object"})
+
+    v2 = v3
+
+
+def test_custom_kinds_join_the_documents() -> None:
     changing = OpenAPI(scheme.default(), server_version="v1.35.0")
     before = document(changing, "/openapi/v3")["paths"]["api/v1"]
-    changing.replace(scheme.Scheme([*scheme.default().resources, widget]), Custom())
+    v2_before = document(changing, "/openapi/v2")
+    resources = [*scheme.default().resources, widget("example.com")]
+    changing.replace(scheme.Scheme(resources), Widgets("example.com"))
     assert document(changing, "/openapi/v3")["paths"]["api/v1"] == before
     schemas = document(changing, "/openapi/v3/apis/example.com/v1")["components"]["schemas"]
     assert "com.example.v1.Widget" in schemas
+    after = document(changing, "/openapi/v2")
+    added = {"com.example.v1.Widget", "com.example.v1.WidgetList"}
+    assert after["definitions"].keys() - v2_before["definitions"].keys() == added
+    assert list(after["definitions"]) == sorted(after["definitions"])
+    assert "/apis/example.com/v1/namespaces/{namespace}/widgets" in after["paths"]
+
+
+def test_of_custom_kinds_v2_holds_those_of_one_version_at_a_time() -> None:
+    """With a thousand of them the document has some 30 MB, and many times that as Python's objects."""
+    groups = [f"g{number}.example.com" for number in range(3)]
+    described = Widgets(*groups)
+    made = v2.members(scheme.Scheme([widget(group) for group in groups]), Definitions({}), described.v2)
+    last = {one.name: list(described.asked) for one in made if one.place == v2.DEFINITIONS}
+    assert last == {f"com.example.g{n}.v1.Widget{kind}": groups[: n + 1] for n in range(3) for kind in ("", "List")}
