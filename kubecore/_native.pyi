@@ -1260,6 +1260,9 @@ def with_members(object: bytes, changes: bytes) -> bytes:
     """A JSON object with some members of its members replaced, added or, by null, taken out; `changes` is an object of
     such objects. The rest is copied as it is. ValueError."""
 
+def media_type(content_type: str) -> str | None:
+    """Which media type it names, in lower case; None where Go cannot read it, be it because of a parameter."""
+
 def json_object_fault(text: bytes) -> str | None:
     """What Go says of a text that is to be a JSON object or null; None when it is one."""
 

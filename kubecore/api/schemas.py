@@ -18,6 +18,7 @@ from kubecore._native import (
     Schemas,
     apart,
     json_object_fault,
+    media_type,
     with_gos_numbers,
     with_members,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "custom",
     "default",
     "json_object_fault",
+    "media_type",
     "with_gos_numbers",
     "with_members",
 ]

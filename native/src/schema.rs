@@ -333,6 +333,11 @@ fn apart<'py>(
 }
 
 #[pyfunction]
+fn media_type(content_type: &str) -> Option<String> {
+    kubecore_core::go::media_type(content_type)
+}
+
+#[pyfunction]
 fn with_members<'py>(py: Python<'py>, object: &[u8], changes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let made = merge::with_members(object, changes).map_err(|error| PyValueError::new_err(error.message))?;
     Ok(PyBytes::new(py, &made))
@@ -342,6 +347,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(apart, module)?)?;
     module.add_function(wrap_pyfunction!(with_members, module)?)?;
     module.add_function(wrap_pyfunction!(json_object_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(media_type, module)?)?;
     module.add_function(wrap_pyfunction!(with_gos_numbers, module)?)?;
     module.add_class::<Schemas>()?;
     module.add_class::<Decoded>()?;

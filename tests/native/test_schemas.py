@@ -103,6 +103,7 @@ def test_wrong_types_are_told_in_gos_words(engine: Schemas) -> None:
         ),
         ({"spec": []}, "array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
         ({"metadata": {"labels": {"a": 1}}}, "number into Go struct field ObjectMeta.metadata.labels of type string"),
+        ({"metadata": {"uid": 5}}, "number into Go struct field ObjectMeta.metadata.uid of type types.UID"),
     ]:
         assert refusal(engine, "apps/v1/Deployment", body) == prefix + problem
 
@@ -156,6 +157,60 @@ def test_yaml_is_decoded_like_json(engine: Schemas) -> None:
     decoded = engine.decode("apps/v1/Deployment", body, YAML, "Warn")
     assert orjson.loads(decoded.body)["spec"]["replicas"] == 2
     assert decoded.warnings == ['unknown field "spec.foo"']
+
+
+def test_keys_that_yaml_repeats_are_told_in_go_yamls_words_and_the_last_counts(engine: Schemas) -> None:
+    body = b"kind: ConfigMap\ndata:\n  b:\n    c: 1\n  b:\n    x\nzoo: 1\nbar: 2\n"
+    told = 'line 6: key "b" already set in map'
+    decoded = engine.decode("v1/ConfigMap", body, YAML, "Warn")
+    assert orjson.loads(decoded.body)["data"] == {"b": "x"}
+    assert decoded.warnings == [told, 'unknown field "bar"', 'unknown field "zoo"']
+    assert engine.decode("v1/ConfigMap", body, YAML, "Ignore").body == decoded.body
+    with pytest.raises(SchemaError) as caught:
+        engine.decode("v1/ConfigMap", body, YAML, "Strict")
+    strict = f'strict decoding error: yaml: unmarshal errors:\n  {told}, unknown field "bar", unknown field "zoo"'
+    assert caught.value.message == f'ConfigMap in version "v1" cannot be handled as a ConfigMap: {strict}'
+
+
+@pytest.mark.parametrize("api_version", ["v1", "apps/v1", "meta.k8s.io/v1", "nothing.example/v1"])
+def test_kinds_of_all_versions_cannot_be_converted(engine: Schemas, api_version: str) -> None:
+    for kind in ("Status", "APIVersions", "APIGroup", "APIGroupList", "APIResourceList"):
+        refused = refusal(engine, "v1/ConfigMap", {"apiVersion": api_version, "kind": kind})
+        assert f'{kind} in version "v1" cannot be handled as a ConfigMap: converting (v1.{kind}) to ' in refused
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "is_registered"),
+    [
+        ("v1", "List", True),
+        ("v1", "PodExecOptions", True),
+        ("v1", "RangeAllocation", True),
+        ("v1", "CreateOptions", True),
+        ("apps/v1", "ListOptions", True),
+        ("apps/v1", "List", False),
+        ("apiextensions.k8s.io/v1", "ListOptions", False),
+        ("nothing.example/v1", "ListOptions", False),
+        ("v1", "Table", False),
+        ("meta.k8s.io/v1", "PartialObjectMetadata", False),
+    ],
+)
+def test_kinds_that_no_object_is_of_are_known(
+    engine: Schemas, api_version: str, kind: str, is_registered: bool
+) -> None:
+    refused = refusal(engine, "apps/v1/Deployment", {"apiVersion": api_version, "kind": kind})
+    unconvertible = f"converting (v1.{kind}) to (apps.Deployment): unknown conversion"
+    unknown = f'no kind "{kind}" is registered for version "{api_version}" in scheme '
+    assert (unconvertible if is_registered else unknown) in refused
+
+
+def test_parameters_of_a_content_type_must_be_some(engine: Schemas) -> None:
+    body = b'{"metadata":{"name":"a"}}'
+    for good in ("application/json; charset=utf-8", "application/json;", "Application/JSON;a=b"):
+        assert engine.decode("v1/ConfigMap", body, good).body
+    for bad in ("application/json;x", "application/json;a=b;a=c", "application/yaml;=", "json/"):
+        with pytest.raises(SchemaError) as caught:
+            engine.decode("v1/ConfigMap", body, bad)
+        assert caught.value.code == 415
 
 
 def test_unknown_media_types_are_415(engine: Schemas) -> None:

@@ -73,4 +73,4 @@ def terminating(ctx: RequestContext, namespace: str) -> errors.StatusError:
     plural, _, group = ctx.resource_key.partition(".")
     detail = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace")
-    return errors.forbidden(group, plural, ctx.name or "Unknown", detail, causes=[cause])
+    return errors.forbidden(group, plural, ctx.called, detail, causes=[cause])

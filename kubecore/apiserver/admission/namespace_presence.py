@@ -74,4 +74,4 @@ class NamespaceAutoProvision(Plugin):
         except errors.StatusError as refused:
             if not errors.is_already_exists(refused):
                 plural, _, group = ctx.resource_key.partition(".")
-                raise errors.forbidden(group, plural, ctx.name, refused.message) from refused
+                raise errors.forbidden(group, plural, ctx.called, refused.message) from refused

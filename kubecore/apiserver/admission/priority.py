@@ -48,14 +48,14 @@ class Priority(Plugin):
                 f"the integer value of priority ({given}) must not be provided in pod spec; "
                 f"priority admission controller computed {value} from the given PriorityClass name"
             )
-            raise errors.forbidden("", "pods", ctx.name, detail)
+            raise errors.forbidden("", "pods", ctx.called, detail)
         given_policy = spec.get("preemptionPolicy")
         if given_policy is not None and given_policy != policy:
             detail = (
                 f"the string value of PreemptionPolicy ({given_policy}) must not be provided in pod spec; "
                 f"priority admission controller computed {policy} from the given PriorityClass name"
             )
-            raise errors.forbidden("", "pods", ctx.name, detail)
+            raise errors.forbidden("", "pods", ctx.called, detail)
         spec["priority"] = value
         spec["preemptionPolicy"] = policy
         return False
@@ -66,7 +66,7 @@ class Priority(Plugin):
             return self._default_class()
         found = self._classes.get("", name)
         if found is None:
-            raise errors.forbidden("", "pods", ctx.name, f"no PriorityClass with name {name} was found")
+            raise errors.forbidden("", "pods", ctx.called, f"no PriorityClass with name {name} was found")
         return found
 
     def _default_class(self) -> JSON | None:

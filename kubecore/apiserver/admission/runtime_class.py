@@ -92,4 +92,4 @@ def _schedule(ctx: RequestContext, spec: JSON, scheduling: JSON) -> None:
 
 
 def _refused(ctx: RequestContext, detail: str) -> errors.StatusError:
-    return errors.forbidden("", "pods", ctx.name, detail)
+    return errors.forbidden("", "pods", ctx.called, detail)

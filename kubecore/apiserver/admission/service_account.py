@@ -81,20 +81,20 @@ class ServiceAccount(Plugin):
             return
         if not name:
             detail = f"no service account specified for pod {ctx.namespace}/{meta.name(pod)}"
-            raise errors.forbidden("", "pods", ctx.name, detail)
+            raise errors.forbidden("", "pods", ctx.called, detail)
         account = self._account(ctx, name)
         if meta.annotations(account).get(_ENFORCED) not in _TRUE:
             return
         wrong = _unreferenced(account, spec, ctx.subresource)
         if wrong:
-            raise errors.forbidden("", "pods", ctx.name, wrong)
+            raise errors.forbidden("", "pods", ctx.called, wrong)
 
     def _account(self, ctx: RequestContext, name: str) -> JSON:
         """Raises 403 for one that is not there."""
         account = self._accounts.get(ctx.namespace, name)
         if account is None:
             detail = f'error looking up service account {ctx.namespace}/{name}: serviceaccount "{name}" not found'
-            raise errors.forbidden("", "pods", ctx.name, detail)
+            raise errors.forbidden("", "pods", ctx.called, detail)
         return account
 
 
@@ -116,7 +116,7 @@ def _check_mirror(ctx: RequestContext, pod: JSON) -> None:
         if not detail and any("serviceAccountToken" in one for one in sources):
             detail = "a mirror pod may not use ServiceAccountToken volume projections"
     if detail:
-        raise errors.forbidden("", "pods", ctx.name, detail)
+        raise errors.forbidden("", "pods", ctx.called, detail)
 
 
 def _unreferenced(account: JSON, spec: JSON, subresource: str) -> str:

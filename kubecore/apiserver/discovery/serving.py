@@ -11,7 +11,7 @@ import orjson
 from kubecore.api import protobuf
 from kubecore.api.scheme import APIGroup, Scheme, every
 from kubecore.apiserver.discovery import aggregated, legacy
-from kubecore.apiserver.discovery.accepting import media_ranges, passes_the_router
+from kubecore.apiserver.discovery.accepting import MediaRange, media_ranges, passes_the_router
 from kubecore.apiserver.discovery.foreign import ForeignVersion, in_order, without
 
 JSON_TYPE, YAML_TYPE = "application/json", "application/yaml"
@@ -100,11 +100,11 @@ class Discovery:
             return None
         for wanted in media_ranges(accept):
             media = next((made for made in MADE if wanted.covers(made)), None)
-            if media is None:
+            if media is None or not _can_have(wanted, media):
                 continue
-            if "as" not in wanted.parameters:
+            if not wanted.parameters.keys() & {"as", "g", "v"}:
                 return _Form(media, "")
-            kind = (wanted.parameters.get("g"), wanted.parameters["as"])
+            kind = (wanted.parameters.get("g"), wanted.parameters.get("as"))
             version = wanted.parameters.get("v", "")
             is_aggregated = kind == ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
             made = media != YAML_TYPE and version == _AGGREGATED_VERSION
@@ -157,6 +157,13 @@ class Discovery:
     def _serves(self, name: str, version: str) -> bool:
         group = self._scheme.group(name)
         return group is not None and version in group.versions
+
+
+def _can_have(wanted: MediaRange, media: str) -> bool:
+    """What upstream's negotiation has each type say of itself: documents could be streamed, too, but not in YAML."""
+    stream = wanted.parameters.get("stream", "")
+    streams = not stream or (stream == "watch" and media != YAML_TYPE)
+    return streams and not wanted.parameters.get("sv")
 
 
 def is_refused_by_the_router(path: str, accept: str) -> bool:

@@ -8,10 +8,10 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import errors
-from kubecore.api.errors import Cause, FieldError
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.options import write_options
+from kubecore.apiserver.registry.validation.access_reviews import validate_access_review
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -33,24 +33,8 @@ class AccessReviews:
 
     async def subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SubjectAccessReview, and LocalSubjectAccessReview within a namespace."""
-        review, warnings = await self._decode(request, user, served)
+        review, warnings = await self._review(request, user, served)
         spec = review.get("spec") or {}
-        causes = _spec_causes(spec)
-        if not spec.get("user") and not spec.get("groups"):
-            causes.append(FieldError.required("spec.user", "at least one of user or group must be specified"))
-        local = served.resource.namespaced
-        attributes = spec.get("resourceAttributes") or {}
-        if local:
-            if spec.get("nonResourceAttributes"):
-                causes.append(
-                    FieldError.invalid("spec.nonResourceAttributes", {}, "disallowed on this kind of request")
-                )
-            if attributes.get("namespace") != request.namespace:
-                detail = "must match metadata.namespace"
-                causes.append(
-                    FieldError.invalid("spec.resourceAttributes.namespace", attributes.get("namespace") or "", detail)
-                )
-        self._refuse(served, causes)
         subject = _native.UserInfo(
             spec.get("user") or "", spec.get("uid") or "", spec.get("groups") or [], spec.get("extra") or {}
         )
@@ -58,9 +42,8 @@ class AccessReviews:
 
     async def self_subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectAccessReview (`kubectl auth can-i`)."""
-        review, warnings = await self._decode(request, user, served)
+        review, warnings = await self._review(request, user, served)
         spec = review.get("spec") or {}
-        self._refuse(served, _spec_causes(spec))
         return self._answer(request, served, review, await self._judge(user, spec), warnings)
 
     async def rules(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -122,9 +105,15 @@ class AccessReviews:
         await self._writing.admit(ctx, served, review)
         return review, ctx.warnings
 
-    def _refuse(self, served: Served, causes: list[Cause]) -> None:
+    async def _review(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
+        """What is asked, once it is right. Raises 422."""
+        review, warnings = await self._decode(request, user, served)
+        namespaced, of_oneself = served.resource.namespaced, served.resource.plural.startswith("self")
+        causes = validate_access_review(review, of_oneself=of_oneself, namespaced=namespaced)
         if causes:
-            raise errors.invalid(served.resource.kind, "", causes, group=served.resource.group)
+            # Upstream says of which group it is, and not of which kind.
+            raise errors.invalid("", "", causes, group=served.resource.group)
+        return review, warnings
 
     def _answer(self, request: Request, served: Served, review: JSON, status: JSON, warnings: list[str]) -> Response:
         answer = {
@@ -135,17 +124,6 @@ class AccessReviews:
             "status": status,
         }
         return self._writing.review(answer, request, served, warnings)
-
-
-def _spec_causes(spec: JSON) -> list[Cause]:
-    resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and other is not None:
-        detail = "cannot be specified in combination with resourceAttributes"
-        return [FieldError.invalid("spec.nonResourceAttributes", other, detail)]
-    if resource is None and other is None:
-        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [FieldError.invalid("spec.resourceAttributes", None, detail)]
-    return []
 
 
 def _selectors(attributes: JSON) -> tuple[str, str, list[str]]:

@@ -14,7 +14,7 @@ from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
-from kubecore.apiserver.registry import deletion
+from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
@@ -79,10 +79,16 @@ class PodSubresources:
         # What PodTopologyLabels admits, and the store copies.
         binding["labels"] = {**(metadata.get("labels") or {}), **topology_labels(self._registry.cacher, node)}
 
-        def assign(pod: bytes) -> JSON:
-            return _assigned(ctx.name, _ASSIGNED.decode(pod), binding, node, ctx.now)
+        pods = self._pods()
 
-        await self._pods().amend(ctx, assign)
+        def assign(stored: bytes) -> JSON:
+            pod = _ASSIGNED.decode(stored)
+            if (uid := metadata.get("uid")) and uid != pod.metadata.uid:
+                place = (pods.resource, ctx.namespace, ctx.name)
+                raise lifecycle.other_uid(*place, given=uid, found=pod.metadata.uid)
+            return _assigned(ctx.name, pod, binding, node, ctx.now)
+
+        await pods.amend(ctx, assign)
         return _success(form, ctx)
 
     # --- eviction
@@ -256,14 +262,10 @@ _ASSIGNED = msgspec.json.Decoder(_Assigned)
 def _assigned(name: str, pod: _Assigned, binding: JSON, node: str, now: str) -> JSON:
     """What a binding changes of the pod. Raises 409 for a pod that cannot be bound (any more)."""
     metadata, given = pod.metadata, binding.get("metadata") or {}
-    uid = given.get("uid")
 
     def refuse(detail: str) -> StatusError:
         return errors.conflict("", "pods/binding", name, detail)
 
-    if uid and uid != metadata.uid:
-        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
-        raise errors.conflict("", "pods", name, detail)
     if metadata.deletionTimestamp:
         raise refuse(f"pod {name} is being deleted, cannot be assigned to a host")
     if pod.spec.nodeName:

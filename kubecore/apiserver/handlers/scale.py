@@ -201,8 +201,8 @@ class ScaleSubresource:
             given = scale.get("metadata") or {}
             uid = obj["metadata"].get("uid")
             if given.get("uid") not in (None, "", uid):
-                detail = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
-                raise store.conflict(request.name, detail)
+                place = (store.resource, request.namespace, request.name)
+                raise lifecycle.other_uid(*place, given=given["uid"], found=uid)
             obj["metadata"]["resourceVersion"] = version = given.get("resourceVersion") or ""
             if not version:
                 # Not the object as a whole is replaced: whatever its kind says of updates without a version.

@@ -11,7 +11,7 @@ import orjson
 
 from kubecore.api import errors, meta, protobuf
 from kubecore.api.errors import FieldError
-from kubecore.api.schemas import BuiltinKind, apart
+from kubecore.api.schemas import BuiltinKind, apart, media_type
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
@@ -262,9 +262,10 @@ class Writing:
 
     def _json(self, request: Request) -> bytes:
         """DeleteOptions as JSON, in whichever form they came. Raises 400, 415."""
-        body, media = request.body, request.content_type.partition(";")[0].strip().lower() or JSON_TYPE
+        body = request.body
         if not body:
             return body
+        media = media_type(request.content_type) if request.content_type else JSON_TYPE
         if media == JSON_TYPE and body.lstrip()[:1] == b"{" and _is_json(body):
             return body
         try:

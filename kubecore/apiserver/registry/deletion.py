@@ -60,6 +60,8 @@ def _from_body(body: bytes) -> JSON:
         raise errors.bad_request(f"unexpected GroupVersion string: {given['apiVersion']}")
     kind, version = given.get("kind") or "DeleteOptions", given.get("apiVersion") or "meta.k8s.io/v1"
     if kind != "DeleteOptions":
+        if registered := _registered(kind, version):
+            raise errors.bad_request(f"converting ({registered}.{kind}) to (v1.DeleteOptions): unknown conversion")
         detail = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
         raise errors.bad_request(detail)
     for name, wanted, go_type in _TYPES:
@@ -68,6 +70,22 @@ def _from_body(body: bytes) -> JSON:
         _check_type((given.get("preconditions") or {}).get(name), str, f"Preconditions.preconditions.{name}", go_type)
     return given
 
+
+def _registered(kind: str, version: str) -> str:
+    """Which version a kind is of where upstream reads options, empty where it knows none such."""
+    if kind in _UNVERSIONED or (version == "v1" and kind in ("CreateOptions", "UpdateOptions")):
+        return "v1"
+    if version == "meta.k8s.io/v1beta1" and kind == "PartialObjectMetadataList":
+        return "v1beta1"
+    if version == "meta.k8s.io/v1" and kind in _OPTIONS:
+        return "v1"
+    return "v1" if kind in _FORMS and version in ("meta.k8s.io/v1", "meta.k8s.io/v1beta1") else ""
+
+
+# Kinds that are the same in all versions.
+_UNVERSIONED = frozenset({"Status", "APIVersions", "APIGroup", "APIGroupList", "APIResourceList"})
+_OPTIONS = frozenset({"ListOptions", "GetOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "WatchEvent"})
+_FORMS = frozenset({"Table", "TableOptions", "PartialObjectMetadata", "PartialObjectMetadataList"})
 
 # What Go calls the types of a body's members.
 _TYPES = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.quoting import quoted
+from kubecore.apiserver.registry.upstream_keys import upstream_key
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -109,8 +110,8 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
     gracefully an object is to go. Raises 409 for the foreign uid of an update."""
     uid = metadata.get("uid")
     if uid and uid != old.get("uid") and not patch:
-        detail = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.get('uid')}"
-        raise errors.conflict(resource.group, resource.plural, old.get("name", ""), detail)
+        place = (resource, old.get("namespace") or "", old.get("name") or "")
+        raise other_uid(*place, given=uid, found=old.get("uid"))
     told = {
         "uid": uid,
         "deletionTimestamp": None if old.get("deletionTimestamp") else metadata.get("deletionTimestamp"),
@@ -131,6 +132,14 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
             metadata[name] = kept
         elif name in metadata:
             del metadata[name]
+
+
+def other_uid(resource: Resource, namespace: str, name: str, *, given: str, found: str | None) -> errors.StatusError:
+    """The 409 for an update that is meant for an object that is gone, in the words of upstream's storage."""
+    key = f"/registry{upstream_key(resource, namespace, name)}"
+    why = f"Precondition failed: UID in precondition: {given}, UID in object meta: {found or ''}"
+    detail = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
+    return errors.conflict(resource.group, resource.plural, name, detail)
 
 
 def spec_changed(obj: JSON, old: JSON) -> bool:

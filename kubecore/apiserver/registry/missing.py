@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.quoting import quoted
+from kubecore.apiserver.registry.upstream_keys import upstream_key
 from kubecore.apiserver.registry.validation.names import path_segment
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def missing(resource: Resource, namespace: str, name: str) -> errors.StatusError
     if wrong := path_segment(name):
         return errors.bad_request(f"Name parameter invalid: {quoted(name)}: {';'.join(wrong)}")
     if namespace in _DOTS and resource.namespaced:
-        return _no_key(f"/{resource.plural}/{namespace}/{name}")
+        return _no_key(upstream_key(resource, namespace, name))
     return errors.not_found(resource.group, resource.plural, name)
 
 
@@ -35,7 +36,7 @@ def may_be(resource: Resource, namespace: str, name: str) -> bool:
 def check_collection(resource: Resource, namespace: str) -> None:
     """Raises what is wrong with a namespace that cannot be, where what is in it is listed, watched or deleted."""
     if namespace in _DOTS and resource.namespaced:
-        raise _no_key(f"/{resource.plural}/{namespace}")
+        raise _no_key(upstream_key(resource, namespace))
 
 
 def _no_key(key: str) -> errors.StatusError:

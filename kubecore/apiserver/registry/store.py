@@ -19,7 +19,7 @@ from kubecore.apiserver.registry import companions, inert, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
-from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep_metadata, kept_by_status
+from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
     KeyExists,
     KeyMissing,
@@ -159,7 +159,7 @@ class Store:
         generated, version = lifecycle.begin(ctx, resource, metadata)
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
-        ctx.name = metadata.get("name") or ""
+        ctx.name, ctx.name_prefix = metadata.get("name") or "", generated
         if self.has_status and not strategy.status_on_create:
             obj.pop("status", None)
         strategy.default(obj)
@@ -173,6 +173,7 @@ class Store:
         dynamic = self._admission.asked
         if dynamic is not None:
             managed = await stored_requests.mutate_new(dynamic, self, ctx, obj, managed, unnamed=bool(generated))
+        ctx.name_prefix = ""
         finish = strategy.begin_create(ctx, obj)
         done = False
         try:
@@ -192,6 +193,9 @@ class Store:
             _finish(ctx, finish, done)
         if done:
             strategy.after_create(ctx, obj)
+        elif version:
+            # Only what is stored has one of its own.
+            body = with_members(body, dumps({"metadata": {"resourceVersion": version}}))
         return Written(body, created=True)
 
     def _check_new(self, ctx: RequestContext, obj: JSON) -> None:
@@ -400,7 +404,7 @@ class Store:
         """Undoes what this path may not change; the strategy that rules the rest."""
         if not ctx.subresource:
             if self.has_status:
-                _keep(obj, old, "status")
+                keep(obj, old, "status")
             return self.strategy
         merge = SUBRESOURCE_MERGE.get(ctx.subresource)
         if merge is not None:
@@ -483,13 +487,6 @@ def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:
     if ctx.finish is not None:
         finish, ctx.finish = ctx.finish, None
         finish(done)
-
-
-def _keep(obj: JSON, old: JSON, name: str) -> None:
-    if name in old:
-        obj[name] = meta.deepcopy(old[name])
-    else:
-        obj.pop(name, None)
 
 
 def storage_status(error: StorageError) -> StatusError:

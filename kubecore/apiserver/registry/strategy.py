@@ -82,6 +82,8 @@ class RequestContext:
     now: str
     lookup: Lookup
     subresource: str = ""
+    # What the name of a new object is to begin with, while mutating admission sees it: upstream makes names after that.
+    name_prefix: str = ""
     dry_run: bool = False
     field_manager: str = ""
     field_validation: str = "Warn"
@@ -107,6 +109,11 @@ class RequestContext:
     audit: Record | None = None
     # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
     facet: Callable[[JSON, JSON], Subject] | None = None
+
+    @property
+    def called(self) -> str:
+        """The object as admission names it in refusals (upstream pkg/admission/errors.go)."""
+        return self.name_prefix or self.name or "Unknown"
 
     def annotate(self, key: str, value: str) -> None:
         """For the audit; of several values for one key the first one stays."""

@@ -40,6 +40,14 @@ def kept_by_status(resource_key: str) -> tuple[str, ...]:
     return _STATUS_KEEPS.get(resource_key, ())
 
 
+def keep(obj: JSON, old: JSON, name: str) -> None:
+    """Puts the old object's member of this name into the new one, or takes it out."""
+    if name in old:
+        obj[name] = deepcopy(old[name])
+    else:
+        obj.pop(name, None)
+
+
 def keep_metadata(obj: JSON, old: JSON, names: tuple[str, ...] = _METADATA) -> None:
     """Puts the old object's metadata of these names into the new one."""
     metadata, before = obj["metadata"], old["metadata"]

@@ -95,6 +95,24 @@ async def test_tolerations_for_failing_nodes_are_added_once(api: Api) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("spec", "detail"),
+    [
+        ({"priorityClassName": "nothing"}, "no PriorityClass with name nothing was found"),
+        ({"runtimeClassName": "nothing"}, 'pod rejected: RuntimeClass "nothing" not found'),
+        ({"serviceAccountName": "nobody"}, "error looking up service account "),
+    ],
+)
+async def test_what_has_no_name_yet_is_refused_by_what_its_name_begins_with(
+    api: Api, spec: dict[str, object], detail: str
+) -> None:
+    """Names are generated after the plugins that change objects."""
+    for metadata, name in (({"name": "a"}, "a"), ({"generateName": "gn-"}, "gn-"), ({}, "Unknown")):
+        status, error = await api.create(PODS, {**pod("a", **spec), "metadata": metadata})
+        assert (status, error["details"]) == (403, {"name": name, "kind": "pods"})
+        assert error["message"].startswith(f'pods "{name}" is forbidden: {detail}')
+
+
 async def test_priority_comes_from_the_class(api: Api, cluster: Api) -> None:
     _, obj = await api.create(PODS, pod("none"))
     assert (obj["spec"]["priority"], obj["spec"]["preemptionPolicy"]) == (0, "PreemptLowerPriority")

@@ -104,6 +104,7 @@ async def test_a_key_that_has_a_default_may_be_left_out(api: Api) -> None:
     [
         (b"", "invalid object type: /, Kind="),
         (b"null", "invalid object type: /, Kind="),
+        (b"apiVersion: a/b/c\nkind: ConfigMap", "invalid object type: /, Kind="),
         (
             b"[]",
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go",

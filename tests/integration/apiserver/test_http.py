@@ -348,10 +348,38 @@ async def test_other_methods_are_not_allowed_where_there_is_something_and_not_fo
                 assert (await http.call(method, path)).status == status, (method, path)
 
 
+async def test_metrics_are_told_by_any_method(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        for method in ("GET", "POST", "PUT", "PATCH", "OPTIONS", "HEAD"):
+            told = await http.call(method, "/metrics")
+            assert told.status == 200
+            assert told.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert (b"apiserver_request_total" in told.body) == (method != "HEAD")
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "message"),
     [
         ("text/yaml", b"{}", 415, "the body of the request was in an unknown format"),
+        ("application/json;x", b"{}", 415, "the body of the request was in an unknown format"),
+        (
+            "application/json;charset=utf-8",
+            b'{"kind":"Status"}',
+            400,
+            "converting (v1.Status) to (v1.DeleteOptions): unknown conversion",
+        ),
+        (
+            "application/json",
+            b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1"}',
+            400,
+            "converting (v1.PartialObjectMetadata) to (v1.DeleteOptions): unknown conversion",
+        ),
+        (
+            "application/json",
+            b'{"kind":"ListOptions","apiVersion":"v1"}',
+            400,
+            'no kind "ListOptions" is registered for version "v1" in scheme',
+        ),
         ("application/vnd.kubernetes.protobuf", b"{}", 400, "provided data does not appear to be a protobuf message"),
         ("application/json", b"{", 400, "couldn't get version/kind; json parse error: unexpected end of JSON input"),
         (

@@ -75,6 +75,10 @@ async def test_nothing_of_such_a_name_is_made_by_an_apply(server: APIServer) -> 
         ("GET", "/apis/apps/v1/namespaces/../deployments", "/deployments/.."),
         ("DELETE", "/api/v1/namespaces/./pods", "/pods/."),
         ("DELETE", "/api/v1/namespaces/./pods/a", "/pods/./a"),
+        ("GET", "/api/v1/namespaces/../services", "/services/specs/.."),
+        ("GET", "/api/v1/namespaces/../endpoints/a", "/services/endpoints/../a"),
+        ("DELETE", "/api/v1/namespaces/../replicationcontrollers", "/controllers/.."),
+        ("GET", "/apis/networking.k8s.io/v1/namespaces/../ingresses/a", "/ingress/../a"),
     ],
 )
 async def test_a_namespace_that_is_no_segment_of_a_key_is_refused(

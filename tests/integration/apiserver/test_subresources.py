@@ -307,6 +307,10 @@ async def test_access_reviews_answer_for_others_and_oneself(api: Api, server: AP
     assert (status, answer["status"]["allowed"]) == (201, False)
     spec["groups"] = ["system:masters"]
     assert (await api.call("POST", path, {"spec": spec}))[1]["status"]["allowed"]
+    status, answer = await api.call("POST", path, {"spec": {"nonResourceAttributes": {}}})
+    why = 'spec.user: Invalid value: "": at least one of user or group must be specified'
+    assert (status, answer["message"]) == (422, f'.authorization.k8s.io "" is invalid: {why}')
+    assert answer["details"].keys() == {"group", "causes"}
     nobody = Api(server.transport(username="nobody"), "default")
     own = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     _, answer = await nobody.call("POST", own, {"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}})

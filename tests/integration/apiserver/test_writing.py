@@ -53,7 +53,8 @@ async def test_creating_with_a_resource_version_is_refused_when_all_else_is_righ
     status, error = await api.create(CM, of_version("a", "5"))
     assert (status, error["message"]) == (500, "resourceVersion should not be set on objects to be created")
     assert (await api.create(CM, of_version("Not_A_Name", "5")))[1]["reason"] == "Invalid"
-    assert (await api.create(CM, of_version("a", "5"), dryRun="All"))[0] == 201
+    status, obj = await api.create(CM, of_version("a", "5"), dryRun="All")
+    assert (status, obj["metadata"]["resourceVersion"]) == (201, "5")
 
 
 async def test_an_update_says_what_the_name_was_generated_from_anew(api: Api) -> None:
@@ -134,10 +135,15 @@ async def test_a_write_that_changes_nothing_keeps_the_resource_version(api: Api)
 
 async def test_a_foreign_uid_conflicts(api: Api) -> None:
     _, obj = await api.create(CM, config_map("a"))
-    obj["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
+    own, other = obj["metadata"]["uid"], "00000000-0000-4000-8000-000000000000"
+    obj["metadata"]["uid"] = other
     status, error = await api.update(CM, obj)
-    assert status == 409
-    assert "Precondition failed: UID in precondition" in error["message"]
+    assert (status, error["message"]) == (
+        409,
+        'Operation cannot be fulfilled on configmaps "a": StorageError: invalid object, Code: 4, '
+        f"Key: /registry/configmaps/{api.namespace}/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+        f"UID in precondition: {other}, UID in object meta: {own}",
+    )
 
 
 async def test_a_change_of_spec_counts_up_generation_and_a_change_of_labels_does_not(api: Api) -> None:

@@ -20,10 +20,11 @@ def validate_label_selector(problems: Problems, selector: JSON | None, path: str
     if labels := selector.get("matchLabels"):
         validate_labels(problems, labels, f"{path}.matchLabels")
     for index, requirement in enumerate(selector.get("matchExpressions") or []):
-        _label_requirement(problems, requirement, f"{path}.matchExpressions[{index}]")
+        validate_label_requirement(problems, requirement, f"{path}.matchExpressions[{index}]")
 
 
-def _label_requirement(problems: Problems, requirement: JSON, path: str) -> None:
+def validate_label_requirement(problems: Problems, requirement: JSON, path: str, *, any_operator: bool = False) -> None:
+    """`any_operator`: one that is not known is somebody else's business."""
     operator, values = requirement.get("operator"), requirement.get("values") or []
     if operator in ("In", "NotIn"):
         if not values:
@@ -31,7 +32,7 @@ def _label_requirement(problems: Problems, requirement: JSON, path: str) -> None
     elif operator in ("Exists", "DoesNotExist"):
         if values:
             problems.forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-    else:
+    elif not any_operator:
         problems.invalid(f"{path}.operator", operator or "", "not a valid selector operator")
     problems.check(f"{path}.key", requirement.get("key", ""), names.qualified_name)
     for index, value in enumerate(values):

@@ -113,13 +113,15 @@ impl Schemas {
         let text = |name: &str| value[name].as_str().unwrap_or_default();
         let (version, given) = (text("apiVersion"), text("kind"));
         if version != self.api_version(kind) || given != self.kind_name(kind) {
-            let slash = if version.contains('/') { "" } else { "/" };
-            return Err(PatchFailure::bad_request(format!(
-                "invalid object type: {slash}{version}, Kind={given}"
-            ))
-            .into());
+            let told = match version.matches('/').count() {
+                0 => format!("/{version}, Kind={given}"),
+                1 => format!("{version}, Kind={given}"),
+                // Where the version cannot be read, nothing is known of the kind.
+                _ => "/, Kind=".to_owned(),
+            };
+            return Err(PatchFailure::bad_request(format!("invalid object type: {told}")).into());
         }
-        if !value["metadata"]["managedFields"].is_null() {
+        if value["metadata"]["managedFields"].is_array() {
             return Err(PatchFailure::bad_request("metadata.managedFields must be nil").into());
         }
         Ok((value, repeated))

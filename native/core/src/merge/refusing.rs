@@ -57,9 +57,10 @@ fn conversion_problem(given: &str, wanted: &str) -> String {
     match wanted {
         slice if slice.starts_with("[]") => format!("cannot restore slice from {from}"),
         map if map.starts_with("map[") => format!("cannot restore map from {from}"),
-        named if named.contains('.') => format!("cannot restore struct from: {from}"),
         // Go converts an integer to a string, and would make a letter of it.
-        "string" if from == "int64" => "cannot convert int64 to string".to_owned(),
+        "string" | "types.UID" if from == "int64" => format!("cannot convert int64 to {wanted}"),
+        "types.UID" => "unrecognized type: string".to_owned(),
+        named if named.contains('.') => format!("cannot restore struct from: {from}"),
         number if from == "float64" && number.contains("int") => {
             format!("cannot convert float64 to {number}")
         }
@@ -159,6 +160,8 @@ mod tests {
         assert_eq!(told("object", "int32"), "unrecognized type: int32");
         assert_eq!(told("number 1.5", "int32"), "cannot convert float64 to int32");
         assert_eq!(told("number", "string"), "cannot convert int64 to string");
+        assert_eq!(told("number", "types.UID"), "cannot convert int64 to types.UID");
+        assert_eq!(told("object", "types.UID"), "unrecognized type: string");
         assert_eq!(told("number", "bool"), "unrecognized type: bool");
         assert_eq!(told("string", "[]v1.Container"), "cannot restore slice from string");
         assert_eq!(told("array", "map[string]string"), "cannot restore map from slice");

@@ -461,12 +461,12 @@ impl<'s, 'a> Decoder<'s, 'a> {
                         }
                         Err(problem) => problem,
                     },
-                    Shape::Bytes => return Err(self.mismatch("number", &Shape::String)),
+                    Shape::Bytes => return Err(self.mismatch("number", shape)),
                     _ => "json: cannot unmarshal number into Go value of type string".to_owned(),
                 }
             }
             _ if *shape == Shape::Quantity => canonical::QUANTITY_FORM.to_owned(),
-            _ if *shape == Shape::Bytes => return Err(self.wrong_type(&Shape::String)),
+            _ if *shape == Shape::Bytes => return Err(self.wrong_type(shape)),
             _ => {
                 let target = if *shape == Shape::IntOrString { "int32" } else { "string" };
                 format!("json: cannot unmarshal {} into Go value of type {target}", self.found()?)

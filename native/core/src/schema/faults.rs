@@ -66,8 +66,19 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
     }
 
+    /// Whether the field is one of ObjectMeta or of an owner.
+    fn is_of_metadata(&self) -> bool {
+        let owner = self.owner.map(|owner| self.schemas.structure(owner).go_name());
+        owner.is_some_and(|name| name == "ObjectMeta" || name == "OwnerReference")
+    }
+
     pub(super) fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {
-        let target = self.schemas.go_shape(shape);
+        let target = match self.path.last() {
+            Some(Step::Field("uid")) if *shape == Shape::String && self.is_of_metadata() => {
+                "types.UID".into()
+            }
+            _ => self.schemas.go_shape(shape),
+        };
         let message = match self.owner {
             Some(owner) => format!(
                 "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",

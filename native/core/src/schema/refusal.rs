@@ -7,6 +7,30 @@ use super::model::{KindId, KindInfo, Schemas};
 use super::scan::check_json;
 use crate::go::json_kind;
 
+/// Kinds that are the same in all versions.
+const UNVERSIONED: [&str; 5] = ["Status", "APIVersions", "APIGroup", "APIGroupList", "APIResourceList"];
+/// What all versions have, for query parameters.
+const OPTIONS: [&str; 5] = ["ListOptions", "GetOptions", "CreateOptions", "UpdateOptions", "PatchOptions"];
+/// Of the core group, for streams and proxies, and what nobody asks for.
+const OF_CORE: [&str; 11] = [
+    "List",
+    "NodeProxyOptions",
+    "PodAttachOptions",
+    "PodExecOptions",
+    "PodLogOptions",
+    "PodPortForwardOptions",
+    "PodProxyOptions",
+    "PodStatusResult",
+    "RangeAllocation",
+    "SerializedReference",
+    "ServiceProxyOptions",
+];
+
+/// Whether other servers, within upstream's, know of this version.
+fn is_apart(api_version: &str) -> bool {
+    ["apiextensions.k8s.io/", "apiregistration.k8s.io/"].iter().any(|group| api_version.starts_with(group))
+}
+
 impl Schemas {
     /// The refusal of a body that says it is of another kind, or of another version.
     pub(super) fn wrong_kind(
@@ -27,20 +51,25 @@ impl Schemas {
         }
         let version = api_version.rsplit('/').next().unwrap_or(api_version);
         let known = self.kind(&format!("{api_version}/{kind}"));
+        let unconvertible = |version: &str, given: &str| {
+            format!(
+                "{kind} in version {given:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
+                 unknown conversion",
+                info.kind,
+                internal_package(&info.api_version),
+                info.kind
+            )
+        };
         let message = match known {
+            _ if UNVERSIONED.contains(&kind) => unconvertible("v1", version),
             // Options kinds are registered in every group version.
             Some(other) if self.info(other).root == info.root => return None,
             Some(_) if kind == &*info.kind => format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({})",
                 info.api_version
             ),
-            Some(_) => format!(
-                "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): \
-                 unknown conversion",
-                info.kind,
-                internal_package(&info.api_version),
-                info.kind
-            ),
+            Some(_) => unconvertible(version, version),
+            None if self.is_only_registered(api_version, kind) => unconvertible(version, version),
             None => format!(
                 "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
                  {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
@@ -48,6 +77,14 @@ impl Schemas {
             ),
         };
         Some(Rejection::bad_request(message, Vec::new()))
+    }
+
+    /// Whether upstream knows a kind that no object is of.
+    fn is_only_registered(&self, api_version: &str, kind: &str) -> bool {
+        // Those that are there for bodies, too, have a schema.
+        let has_options =
+            self.kind(&format!("{api_version}/DeleteOptions")).is_some() && !is_apart(api_version);
+        (api_version == "v1" && OF_CORE.contains(&kind)) || (has_options && OPTIONS.contains(&kind))
     }
 
     pub(crate) fn bad_yaml(&self, kind: KindId, input: &[u8], problem: String) -> Rejection {

@@ -166,6 +166,10 @@ async def test_20_a_missing_namespace_is_404_and_a_terminating_one_403(rest: Res
     assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
     assert answer.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
     assert "because it is being terminated" in answer.json["message"]
+    for metadata, name in (({"generateName": "gn-"}, "gn-"), ({}, "Unknown")):
+        answer = await rest.post(MAPS, {"metadata": metadata})
+        assert answer.json["message"].startswith(f'configmaps "{name}" is forbidden: unable to create new content')
+        assert answer.json["details"]["name"] == name
 
 
 async def test_21_strict_validation_is_400_on_create_and_422_on_patch(rest: Rest) -> None:

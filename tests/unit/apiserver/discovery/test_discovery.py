@@ -136,6 +136,28 @@ def test_an_accept_that_cannot_be_met_is_406(discovery: Discovery) -> None:
     assert answer.status == 406
 
 
+@pytest.mark.parametrize("path", ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"])
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("application/json;stream=watch", 200),
+        ("*/*;stream=watch", 200),
+        ("application/yaml;stream=watch", 406),
+        ("application/json;stream=x", 406),
+        ("application/json;sv=1", 406),
+        ("application/json;g=x", 406),
+        ("application/json;v=v2", 406),
+        ("application/json;pretty=1", 200),
+    ],
+)
+def test_parameters_ask_for_what_upstreams_negotiation_takes_them_for(
+    discovery: Discovery, path: str, accept: str, status: int
+) -> None:
+    answer = discovery.respond(path, accept)
+    assert answer is not None
+    assert answer.status == status
+
+
 @pytest.mark.parametrize(
     "path", ["/apis/nothing.io", "/apis/apps/v9", "/api/v2", "/apis/apps/v1/deployments", "/apis//v1"]
 )
