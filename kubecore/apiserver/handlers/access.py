@@ -9,6 +9,7 @@ import orjson
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
+from kubecore.apiserver.handlers.failing import warned
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.options import write_options
 from kubecore.apiserver.registry.validation.access_reviews import validate_access_review
@@ -112,7 +113,7 @@ class AccessReviews:
         causes = validate_access_review(review, of_oneself=of_oneself, namespaced=namespaced)
         if causes:
             # Upstream says of which group it is, and not of which kind.
-            raise errors.invalid("", "", causes, group=served.resource.group)
+            raise warned(errors.invalid("", "", causes, group=served.resource.group), warnings)
         return review, warnings
 
     def _answer(self, request: Request, served: Served, review: JSON, status: JSON, warnings: list[str]) -> Response:

@@ -63,7 +63,8 @@ def test_a_local_review_is_about_resources_in_its_namespace() -> None:
         (
             {"fieldSelector": {}, "labelSelector": {}},
             [
-                f"{path}.requirements: Required value: when {path} is specified, requirements or rawSelector is required"
+                f"{path}.requirements: Required value: "
+                f"when {path} is specified, requirements or rawSelector is required"
                 for path in (FIELDS, LABELS)
             ],
         ),
