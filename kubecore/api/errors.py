@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from kubecore.api.quoting import in_gos_json, quoted
+
 JSON = dict[str, Any]
 
 
@@ -152,7 +154,7 @@ def _details(name: str, group: str, kind: str, **more: Any) -> JSON:
 
 
 def not_found(group: str, plural: str, name: str) -> StatusError:
-    message = f'{qualified(group, plural)} "{name}" not found'
+    message = f"{qualified(group, plural)} {quoted(name)} not found"
     return StatusError(404, "NotFound", message, _details(name, group, plural))
 
 
@@ -169,13 +171,15 @@ def no_such_service() -> StatusError:
 
 
 def already_exists(group: str, plural: str, name: str) -> StatusError:
-    message = f'{qualified(group, plural)} "{name}" already exists'
+    message = f"{qualified(group, plural)} {quoted(name)} already exists"
     return StatusError(409, "AlreadyExists", message, _details(name, group, plural))
 
 
 def generate_name_conflict(group: str, plural: str, name: str) -> StatusError:
     """The 409 after all tries to find a free generated name failed."""
-    message = f'{qualified(group, plural)} "{name}" already exists, the server was not able to generate a unique name'
+    message = (
+        f"{qualified(group, plural)} {quoted(name)} already exists, the server was not able to generate a unique name"
+    )
     return StatusError(409, "AlreadyExists", message, _details(name, group, plural), [("Retry-After", "1")])
 
 
@@ -183,7 +187,7 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 
 
 def conflict(group: str, plural: str, name: str, detail: str = MODIFIED) -> StatusError:
-    message = f'Operation cannot be fulfilled on {qualified(group, plural)} "{name}": {detail}'
+    message = f"Operation cannot be fulfilled on {qualified(group, plural)} {quoted(name)}: {detail}"
     return StatusError(409, "Conflict", message, _details(name, group, plural))
 
 
@@ -198,7 +202,7 @@ def invalid(kind: str, name: str, causes: Iterable[Cause], *, group: str = "") -
     listed = list(dict.fromkeys(causes))
     texts = list(dict.fromkeys(str(cause) for cause in listed))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    message = f'{qualified(group, kind)} "{name}" is invalid: {joined}'
+    message = f"{qualified(group, kind)} {quoted(name)} is invalid: {joined}"
     details = _details(name, group, kind, causes=[cause.to_dict() for cause in listed])
     return StatusError(422, "Invalid", message, details)
 
@@ -218,7 +222,7 @@ def forbidden(group: str, plural: str, name: str, detail: str, *, causes: Iterab
     elif not name:
         message = f"{qualified(group, plural)} is forbidden: {detail}"
     else:
-        message = f'{qualified(group, plural)} "{name}" is forbidden: {detail}'
+        message = f"{qualified(group, plural)} {quoted(name)} is forbidden: {detail}"
     details = _details(name, group, plural)
     listed = [cause.to_dict() for cause in causes]
     if listed:
@@ -316,16 +320,10 @@ def is_gone(error: BaseException) -> bool:
 # --- Field errors
 
 
-def _quoted(text: str) -> str:
-    """As JSON, which is how upstream shows strings of a type of their own and pointers to strings. Others it shows by
-    %q (kubecore.api.quoting), which differs in what cannot be printed only."""
-    return orjson.dumps(text).decode()
-
-
 def _shown(value: object) -> str:
     """How a bad value appears in a message: strings quoted, null as null, lists and objects as JSON."""
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -356,8 +354,9 @@ class FieldError:
 
     @staticmethod
     def not_supported(path: str, value: object, allowed: Iterable[str]) -> Cause:
-        values = ", ".join(_quoted(one) for one in allowed)
-        shown = f"Unsupported value: {_shown(value)}"
+        values = ", ".join(quoted(one) for one in allowed)
+        # Go's types of values to choose from are of their own, which are shown as JSON.
+        shown = f"Unsupported value: {in_gos_json(value) if isinstance(value, str) else _shown(value)}"
         return Cause("FieldValueNotSupported", f"{shown}: supported values: {values}" if values else shown, path)
 
     @staticmethod

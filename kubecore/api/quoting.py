@@ -1,5 +1,7 @@
 """Texts as messages of Kubernetes show them."""
 
+import orjson
+
 _ESCAPED = {
     "\a": r"\a",
     "\b": r"\b",
@@ -25,3 +27,11 @@ def _by_number(character: str) -> str:
     if number < 0x80:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+
+
+_ESCAPED_IN_JSON = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"})
+
+
+def in_gos_json(text: str) -> str:
+    """As Go's encoding/json writes it: what means something in HTML and JavaScript is escaped."""
+    return orjson.dumps(text).decode().translate(_ESCAPED_IN_JSON)

@@ -189,6 +189,8 @@ def test_kinds_of_all_versions_cannot_be_converted(engine: Schemas, api_version:
         ("apps/v1", "ListOptions", True),
         ("apps/v1", "List", False),
         ("apiextensions.k8s.io/v1", "ListOptions", False),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition", False),
+        ("apiregistration.k8s.io/v1", "DeleteOptions", False),
         ("nothing.example/v1", "ListOptions", False),
         ("v1", "Table", False),
         ("meta.k8s.io/v1", "PartialObjectMetadata", False),

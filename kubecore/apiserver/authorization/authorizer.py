@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from kubecore._native import UserInfo
 from kubecore.api import errors
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.authorization.attributes import Attributes
 
 if TYPE_CHECKING:
@@ -220,14 +221,15 @@ def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> error
     """The 403 for a user and what was asked (upstream endpoints/handlers/responsewriters/errors.go)."""
     suffix = f": {reason}" if reason else ""
     if attributes.path:
-        message = f'User "{user.username}" cannot {attributes.verb} path "{attributes.path}"{suffix}'
+        message = f"User {quoted(user.username)} cannot {attributes.verb} path {quoted(attributes.path)}{suffix}"
         return errors.StatusError(403, "Forbidden", f"forbidden: {message}", {})
     resource = attributes.resource
     if attributes.subresource:
         resource += f"/{attributes.subresource}"
-    message = f'User "{user.username}" cannot {attributes.verb} resource "{resource}" in API group "{attributes.group}"'
+    group = quoted(attributes.group)
+    message = f"User {quoted(user.username)} cannot {attributes.verb} resource {quoted(resource)} in API group {group}"
     if attributes.namespace:
-        message += f' in the namespace "{attributes.namespace}"'
+        message += f" in the namespace {quoted(attributes.namespace)}"
     else:
         message += " at the cluster scope"
     return errors.forbidden(attributes.group, attributes.resource, attributes.name, message + suffix)

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::go::quote;
+
 /// A refusal (or, with `Status::success`, the answer to a deletion).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -97,13 +99,13 @@ impl Status {
         let message = match (qualified.is_empty(), name.is_empty()) {
             (true, _) => format!("forbidden: {why}"),
             (false, true) => format!("{qualified} is forbidden: {why}"),
-            (false, false) => format!("{qualified} {} is forbidden: {why}", quoted(name)),
+            (false, false) => format!("{qualified} {} is forbidden: {why}", quote(name)),
         };
         Self::failure(403, "Forbidden", message).with_details(named(group, resource, name))
     }
 
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        let message = format!("{} {} not found", qualified_resource(group, resource), quoted(name));
+        let message = format!("{} {} not found", qualified_resource(group, resource), quote(name));
         Self::failure(404, "NotFound", message).with_details(named(group, resource, name))
     }
 
@@ -159,7 +161,7 @@ impl Status {
             [one] => format!(": {one}"),
             many => format!(": [{}]", many.join(", ")),
         };
-        let message = format!("{} {} is invalid{summary}", qualified_resource(group, kind), quoted(name));
+        let message = format!("{} {} is invalid{summary}", qualified_resource(group, kind), quote(name));
         let details = Details { causes, ..named(group, kind, name) };
         Self::failure(422, "Invalid", message).with_details(details)
     }
@@ -225,11 +227,6 @@ impl Serialize for Status {
 
 fn named(group: &str, resource: &str, name: &str) -> Details {
     Details { group: group.into(), kind: resource.into(), name: name.into(), ..Details::default() }
-}
-
-/// As Go's %q for what names are made of.
-fn quoted(name: &str) -> String {
-    format!("{name:?}")
 }
 
 fn worded(cause: &Cause) -> String {

@@ -2,6 +2,8 @@
 
 import pytest
 
+from kubecore.api import errors
+from kubecore.api.errors import FieldError
 from kubecore.api.quoting import quoted
 
 
@@ -22,3 +24,14 @@ from kubecore.api.quoting import quoted
 )
 def test_what_cannot_be_printed_is_escaped(text: str, shown: str) -> None:
     assert quoted(text) == shown
+
+
+def test_errors_quote_names_and_values_as_go_does() -> None:
+    wrong = FieldError.invalid("metadata.name", "z\ufeff", "must be another")
+    assert errors.invalid("ConfigMap", "z\n\x01", [wrong]).message == (
+        r'ConfigMap "z\n\x01" is invalid: metadata.name: Invalid value: "z\ufeff": must be another'
+    )
+    assert errors.not_found("apps", "deployments", 'a"\u200b').message == r'deployments.apps "a\"\u200b" not found'
+    # What one of a few values should be is of a type of its own to Go, which shows it as JSON.
+    unsupported = FieldError.not_supported("spec.type", "<a>&\u2028", ["X"])
+    assert unsupported.message == r'Unsupported value: "\u003ca\u003e\u0026\u2028": supported values: "X"'

@@ -68,9 +68,11 @@ impl Schemas {
                 "the API version in the data ({api_version}) does not match the expected API version ({})",
                 info.api_version
             ),
-            Some(_) => unconvertible(version, version),
+            Some(_) if !is_apart(api_version) || is_apart(&info.api_version) => {
+                unconvertible(version, version)
+            }
             None if self.is_only_registered(api_version, kind) => unconvertible(version, version),
-            None => format!(
+            _ => format!(
                 "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
                  {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
                 info.kind

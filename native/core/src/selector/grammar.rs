@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use super::SelectorError;
 use super::label::{Operator, Requirement};
 use super::names::label_key_problems;
+use crate::go::quote;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -178,7 +179,7 @@ impl Parser {
         }
         let problems = label_key_problems(&key);
         if !problems.is_empty() {
-            return Err(format!("<nil>: Invalid value: {key:?}: {}", problems.join("; ")));
+            return Err(format!("<nil>: Invalid value: {}: {}", quote(&key), problems.join("; ")));
         }
         let alone = matches!(self.peek().0, Token::End | Token::Comma);
         let (operator, values) = match (negated, alone) {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::condition::Conditions;
 use super::names::{label_key_problems, label_value_problems};
 use super::{Lookup, Pairs, SelectorError, grammar};
+use crate::go::quote;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
@@ -69,7 +70,7 @@ impl Requirement {
         let values: Values = values.into_iter().map(String::into_boxed_str).collect();
         let mut problems = Vec::new();
         if let Some(problem) = joined(label_key_problems(key)) {
-            problems.push(format!("key: Invalid value: {key:?}: {problem}"));
+            problems.push(format!("key: Invalid value: {}: {problem}", quote(key)));
         }
         if let Some(problem) = count_problem(operator, values.len()) {
             problems.push(format!("values: Invalid value: {}: {problem}", listed(&values)));
@@ -80,14 +81,15 @@ impl Requirement {
             match value.parse() {
                 Ok(number) => bound = number,
                 Err(_) if ordered => problems.push(format!(
-                    "values[{index}]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+                    "values[{index}]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                    quote(value)
                 )),
                 Err(_) => {}
             }
         }
         for (index, value) in values.iter().enumerate() {
             if let Some(problem) = joined(label_value_problems(value)) {
-                problems.push(format!("values[{index}][{key}]: Invalid value: {value:?}: {problem}"));
+                problems.push(format!("values[{index}][{key}]: Invalid value: {}: {problem}", quote(value)));
             }
         }
         match problems.as_slice() {
@@ -173,7 +175,10 @@ impl LabelSelector {
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
                 other => {
-                    return Err(SelectorError(format!("{other:?} is not a valid label selector operator")));
+                    return Err(SelectorError(format!(
+                        "{} is not a valid label selector operator",
+                        quote(other)
+                    )));
                 }
             };
             requirements.push(Requirement::new(
@@ -236,7 +241,7 @@ fn joined(problems: Vec<String>) -> Option<String> {
 }
 
 fn listed(values: &Values) -> String {
-    let quoted = values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>();
+    let quoted = values.iter().map(|value| quote(value)).collect::<Vec<_>>();
     format!("[{}]", quoted.join(","))
 }
 
