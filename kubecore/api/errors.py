@@ -241,6 +241,12 @@ def method_not_allowed() -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, {})
 
 
+def not_supported(group: str, plural: str, verb: str) -> StatusError:
+    """The 405 for a verb that a resource lacks, where upstream knows of which resource it tells."""
+    message = f'{verb} is not supported on resources of kind "{qualified(group, plural)}"'
+    return StatusError(405, "MethodNotAllowed", message, _details("", group, plural))
+
+
 def not_acceptable(accepted: Iterable[str]) -> StatusError:
     message = f"only the following media types are accepted: {', '.join(accepted)}"
     return StatusError(406, "NotAcceptable", message)

@@ -49,10 +49,11 @@ from kubecore.apiserver.handlers.logs import PodLogs
 from kubecore.apiserver.handlers.pod_streams import PodStreams
 from kubecore.apiserver.handlers.proxying import Proxying
 from kubecore.apiserver.handlers.reading import Reading
+from kubecore.apiserver.handlers.request import warning_headers
 from kubecore.apiserver.handlers.resource_metrics import RESOURCES as METRICS
 from kubecore.apiserver.handlers.resource_metrics import ResourceMetrics
 from kubecore.apiserver.handlers.routes import special_handlers
-from kubecore.apiserver.handlers.served import ServedResources
+from kubecore.apiserver.handlers.served import ServedResources, deprecation
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
@@ -346,6 +347,7 @@ class APIServer:
                     resource.namespaced,
                     sorted(resource.verbs),
                     sorted(resource.subresources),
+                    warning=next((text for _, text in warning_headers([deprecation(resource)])), None),
                 )
         self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage))
         self._door.open()

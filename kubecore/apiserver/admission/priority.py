@@ -31,11 +31,14 @@ class Priority(Plugin):
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         if subresource or operation not in (CREATE, UPDATE):
             return False
-        return (resource_key == "pods" and operation == CREATE) or resource_key == _KEY
+        return resource_key in ("pods", _KEY)
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         spec = obj.get("spec")
         if ctx.resource_key != "pods" or not isinstance(spec, dict):
+            return False
+        if ctx.operation == UPDATE:
+            _keep(spec, ((old or {}).get("spec") or {}))
             return False
         found = self._class(ctx, spec)
         value = found["value"] if found else 0
@@ -78,6 +81,13 @@ class Priority(Plugin):
         if ctx.resource_key != _KEY or obj is None or not obj.get("globalDefault"):
             return
         existing = self._default_class()
-        if existing is not None and meta.name(existing) != meta.name(obj):
+        if existing is not None and (ctx.operation == CREATE or meta.name(existing) != meta.name(obj)):
             detail = f"PriorityClass {meta.name(existing)} is already marked as default. Only one default can exist"
             raise errors.forbidden("scheduling.k8s.io", "priorityclasses", ctx.name, detail)
+
+
+def _keep(spec: JSON, old: JSON) -> None:
+    """What was given on create stays where an update says nothing of it. Other changes are for validation to refuse."""
+    for name in ("priority", "preemptionPolicy"):
+        if spec.get(name) is None and old.get(name) is not None:
+            spec[name] = old[name]

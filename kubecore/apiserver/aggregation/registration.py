@@ -45,7 +45,7 @@ def local_service(group: str, version: str, priority: Priority, managed: str) ->
         "kind": "APIService",
         "metadata": {"name": f"{version}.{group}", "labels": {MANAGED: managed}},
         "spec": {
-            "group": group,
+            **({"group": group} if group else {}),
             "groupPriorityMinimum": priority.group,
             "version": version,
             "versionPriority": priority.version,

@@ -9,8 +9,9 @@ import orjson
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
-from kubecore.apiserver.handlers.failing import warned
+from kubecore.apiserver.handlers.failing import telling, warned
 from kubecore.apiserver.handlers.request import Request, Response
+from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.options import write_options
 from kubecore.apiserver.registry.validation.access_reviews import validate_access_review
 
@@ -100,10 +101,11 @@ class AccessReviews:
     async def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
-        if served.resource.namespaced:
-            review.setdefault("metadata", {})["namespace"] = request.namespace
-        self._writing.own(ctx, served.kind, review)
-        await self._writing.admit(ctx, served, review)
+        with telling(ctx.warnings):
+            if served.resource.namespaced:
+                lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
+            self._writing.own(ctx, served.kind, review)
+            await self._writing.admit(ctx, served, review)
         return review, ctx.warnings
 
     async def _review(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:

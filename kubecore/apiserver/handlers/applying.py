@@ -36,12 +36,12 @@ def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes
     return loads(applied.body)  # type: ignore[no-any-return]
 
 
-def check_no_uid(served: Served, obj: JSON) -> None:
+def check_no_uid(served: Served, obj: JSON, name: str) -> None:
     """Raises 409: a uid says that the object is thought to exist."""
-    uid = obj["metadata"].get("uid")
+    uid = (obj.get("metadata") or {}).get("uid")
     if uid:
         detail = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-        raise errors.conflict(served.resource.group, served.resource.plural, obj["metadata"].get("name", ""), detail)
+        raise errors.conflict(served.resource.group, served.resource.plural, name, detail)
 
 
 def _reset(ctx: RequestContext, served: Served) -> list[str]:
@@ -49,7 +49,7 @@ def _reset(ctx: RequestContext, served: Served) -> list[str]:
     store = served.stored()
     match ctx.subresource:
         case "":
-            return ["status"] if store.has_status else []
+            return list(store.strategy.unowned) if store.has_status else []
         case "status":
             return ["spec", *(f"metadata.{name}" for name in kept_by_status(store.resource.key))]
         case _:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from kubecore.api import errors
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.failing import as_status
+from kubecore.apiserver.handlers.failing import as_status, warned
+from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
 from kubecore.apiserver.registry.missing import check_collection
@@ -36,8 +37,6 @@ log = logging.getLogger("kubecore.apiserver")
 
 # What is remembered of clients that create.
 _MOST_CREATORS, _LONGEST_HEAD = 1024, 1024
-# HEAD and OPTIONS are for documents; no resource answers them, but what is behind a proxy may.
-_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 
 
 class Identify(Protocol):
@@ -134,25 +133,26 @@ class Handlers:
             # No root of Kubernetes's, though the parts are those of a resource's path.
             raise errors.no_such_service()
         served = self._served.find(request.api_group, request.api_version, request.resource)
-        if request.method not in _METHODS and not (request.method == "HEAD" and request.subresource == "proxy"):
-            unknown = request.subresource not in ("", *served.resource.subresources) or _goes_on(request)
-            raise errors.no_such_path() if unknown else errors.method_not_allowed()
-        if served.resource.namespaced and not request.namespace and "list" not in served.resource.verbs:
-            # Nothing is there beside what is in namespaces.
-            raise errors.no_such_path()
-        if not served.resource.namespaced and _is_within(request, served.resource.key):
-            # Whoever may do everything in a namespace may not therefore reach what is in none.
-            raise errors.no_such_path()
+        check_path(request, served)
+        answer = self._warning if served.warning else self._dispatched
+        return answer(request, user, served)
+
+    async def _warning(self, request: Request, user: UserInfo, served: Served) -> Response | None:
+        """The answer of a deprecated version: a refusal says so, too."""
+        try:
+            return await self._dispatched(request, user, served)
+        except Exception as failure:
+            raise warned(failure, [served.warning]) from failure
+
+    def _dispatched(self, request: Request, user: UserInfo, served: Served) -> Awaitable[Response | None]:
         subresource, verb = request.subresource, request.verb
-        if subresource and subresource != "proxy" and _goes_on(request):
-            raise errors.no_such_path()
         handler = self._extra.get((served.resource.key, subresource, verb)) or served.special.get((subresource, verb))
         if handler is not None:
             return handler(request, user, served)
         if subresource:
             self._check_subresource(served, subresource, verb)
         elif verb not in served.resource.verbs:
-            raise errors.method_not_allowed()
+            raise not_for(served, verb)
         if served.resource.namespaced and not request.namespace and verb not in ("list", "watch"):
             raise errors.method_not_allowed()
         if not request.name and verb in ("get", "update", "patch", "delete"):
@@ -225,20 +225,4 @@ class Handlers:
         if found is None:
             raise errors.no_such_path()
         if verb not in found.verbs or verb not in ("get", "update", "patch"):
-            raise errors.method_not_allowed()
-
-
-def _is_within(request: Request, resource_key: str) -> bool:
-    """Whether the path leads through a namespace. That of a Namespace does not, though it names one."""
-    if not request.namespace:
-        return False
-    return resource_key != "namespaces" or f"/namespaces/{request.namespace}/namespaces" in request.path
-
-
-def _goes_on(request: Request) -> bool:
-    """Whether the path goes on behind the subresource."""
-    parts = [request.api_version, request.resource, request.name, request.subresource]
-    own = len(parts) + bool(request.api_group) + 1
-    if request.namespace and request.resource != "namespaces":
-        own += 2
-    return request.path.strip("/").count("/") + 1 > own
+            raise not_for(served, verb)

@@ -14,9 +14,10 @@ import orjson
 
 from kubecore.api import errors, meta
 from kubecore.api.queries import parse_query
+from kubecore.api.quoting import quoted
 from kubecore.api.selectors import FieldSelector, Selector
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.request import Request, Response, warning_headers
+from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.transforming import Shape, shape_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ JSON = dict[str, Any]
 Probe = Callable[[], tuple[bool, str] | None]
 
 _LEASES = {"scheduler": "kube-scheduler", "controller-manager": "kube-controller-manager"}
-_DEPRECATED = "v1 ComponentStatus is deprecated in v1.19+"
 
 
 class ComponentStatuses:
@@ -74,16 +74,17 @@ class ComponentStatuses:
         if request.name not in self._probes:
             raise errors.not_found("", "componentstatus", request.name)
         shape = shape_of(request.accept, request.query, served, self._registry.clock)
-        return self._answer(shape, shape.one(orjson.dumps(self._object(request.name))))
+        return _answer(shape, shape.one(orjson.dumps(self._object(request.name))), served)
 
     async def list(self, request: Request, user: UserInfo, served: Served) -> Response:
         objects = [orjson.dumps(self._object(name)) for name in _selected(self._probes, request.query)]
         shape = shape_of(request.accept, request.query, served, self._registry.clock)
-        return self._answer(shape, shape.many(objects, None))
+        return _answer(shape, shape.many(objects, None), served)
 
-    def _answer(self, shape: Shape, body: bytes) -> Response:
-        body, media = negotiation.encode(shape.form, body)
-        return Response(200, body, media, warning_headers([_DEPRECATED]))
+
+def _answer(shape: Shape, body: bytes, served: Served) -> Response:
+    body, media = negotiation.encode(shape.form, body)
+    return Response(200, body, media, served.headers)
 
 
 def _selected(names: Iterable[str], query: str) -> list[str]:
@@ -94,4 +95,8 @@ def _selected(names: Iterable[str], query: str) -> list[str]:
         fields = FieldSelector.parse(asked.get("fieldSelector", ""))
     except ValueError as error:
         raise errors.bad_request(str(error)) from None
+    for label, _, _ in fields.requirements():
+        if label not in ("metadata.name", "metadata.namespace"):
+            known = 'only "metadata.name", "metadata.namespace"'
+            raise errors.bad_request(f"{quoted(label)} is not a known field selector: {known}")
     return [name for name in names if labels.matches({}) and fields.matches({"metadata.name": name})]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from kubecore import _native
 from kubecore.api import errors
@@ -39,5 +40,15 @@ def warned(failure: Exception, warnings: Sequence[str]) -> Exception:
     status = as_status(failure) if warnings else None
     if status is None:
         return failure
-    status.headers += warning_headers(warnings)
+    told = set(status.headers)
+    status.headers += tuple(header for header in warning_headers(warnings) if header not in told)
     return status
+
+
+@contextmanager
+def telling(warnings: Sequence[str]) -> Iterator[None]:
+    """What fails within is answered together with `warnings`, those that come to them meanwhile included."""
+    try:
+        yield
+    except Exception as failure:
+        raise warned(failure, warnings) from failure

@@ -93,11 +93,12 @@ class KubeletConnection:
             await self._session.close()
 
 
-def kubelet_of(registry: Registry, node_name: str) -> Kubelet:
-    """Raises 404 for an unknown node, 500 for one that does not say where its kubelet is."""
+def kubelet_of(registry: Registry, node_name: str, *, asked: str = "nodes") -> Kubelet:
+    """Raises 404 for an unknown node, which upstream tells of as one of what was `asked` for, and 500 for one that does
+    not say where its kubelet is."""
     node = registry.get("nodes", "", node_name)
     if node is None:
-        raise errors.not_found("", "nodes", node_name)
+        raise errors.not_found("", asked, node_name)
     status = node.get("status") or {}
     addresses = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or [])}
     host = next((addresses[kind] for kind in _ADDRESS_TYPES if addresses.get(kind)), "")

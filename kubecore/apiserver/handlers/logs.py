@@ -61,7 +61,7 @@ class PodLogs:
         if not node:
             # Not scheduled yet: there is no log, and that is no error.
             return Response(200, b"", _PLAIN)
-        kubelet = kubelet_of(self._registry, node)
+        kubelet = kubelet_of(self._registry, node, asked="pods")
         query = urlencode({name: params[name] for name in _PASSED_ON if params.get(name)})
         path = f"/containerLogs/{request.namespace}/{request.name}/{container}"
         return await self._relay(request, kubelet, f"{path}?{query}" if query else path, node)

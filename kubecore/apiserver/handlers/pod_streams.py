@@ -86,7 +86,7 @@ class PodStreams:
         node = (pod.get("spec") or {}).get("nodeName") or ""
         if not node:
             raise errors.bad_request(f"pod {request.name} does not have a host assigned")
-        return kubelet_of(self._registry, node)
+        return kubelet_of(self._registry, node, asked="pods")
 
     def _pass_on(self, request: Request, kubelet: Kubelet, path: str, params: list[tuple[str, str]]) -> None:
         """Raises 400 for a request that does not ask for another protocol, or cannot, having come from within."""

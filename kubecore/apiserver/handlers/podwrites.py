@@ -13,6 +13,7 @@ from kubecore.api.errors import Cause, FieldError, StatusError
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
@@ -66,11 +67,16 @@ class PodSubresources:
         options = write_options("create", request.query)
         ctx = self._writing.context(request, user, served, options)
         binding = self._writing.decode(ctx, "v1/Binding", request.body, request.content_type)
+        with telling(ctx.warnings):
+            await self._bind(ctx, request, served, binding)
+        return _success(form, ctx)
+
+    async def _bind(self, ctx: RequestContext, request: Request, served: Served, binding: JSON) -> None:
         metadata = binding.get("metadata") or {}
         given = metadata.get("name") or ""
+        _check_namespace(metadata, ctx)
         if request.name and given != request.name:
             raise errors.bad_request("name in URL does not match name in Binding object")
-        _check_namespace(metadata, ctx)
         ctx.resource_key, ctx.subresource = "pods", "binding"
         ctx.name = request.name or given
         await self._writing.admit(ctx, served, binding, kind="v1/Binding", subresource=request.subresource)
@@ -89,7 +95,6 @@ class PodSubresources:
             return _assigned(ctx.name, pod, binding, node, ctx.now)
 
         await pods.amend(ctx, assign)
-        return _success(form, ctx)
 
     # --- eviction
 
@@ -98,10 +103,15 @@ class PodSubresources:
         form = negotiation.form_for(request.accept, tables=False)
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         eviction = self._writing.decode(ctx, "policy/v1/Eviction", _of_today(request.body), request.content_type)
+        with telling(ctx.warnings):
+            await self._asked_for(ctx, request, served, eviction)
+        return _success(form, ctx)
+
+    async def _asked_for(self, ctx: RequestContext, request: Request, served: Served, eviction: JSON) -> None:
         metadata = eviction.get("metadata") or {}
+        _check_namespace(metadata, ctx)
         if metadata.get("name") != request.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
-        _check_namespace(metadata, ctx)
         await self._writing.admit(ctx, served, eviction, kind="policy/v1/Eviction", subresource="eviction")
         raw = eviction.get("deleteOptions")
         options = deletion.delete_options(orjson.dumps(raw) if raw else b"", {})
@@ -109,7 +119,6 @@ class PodSubresources:
         # Asked about was the eviction.
         ctx.resource_key, ctx.subresource, ctx.verb, ctx.exempt = "pods", "", "delete", True
         await self._evict(ctx, options)
-        return _success(form, ctx)
 
     async def _evict(self, ctx: RequestContext, options: DeleteOptions) -> None:
         store = self._pods()

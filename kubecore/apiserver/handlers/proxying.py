@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.registry.registry import Registry
 
-_VERBS = ("get", "create", "update", "patch", "delete")
+# OPTIONS has none.
+_VERBS = ("get", "create", "update", "patch", "delete", "")
 # The machine's own loopback services; pods without a network of their own have addresses above.
 _OWN_LOOPBACK = ipaddress.ip_network("127.0.0.0/16")
 # What a path may have unescaped (RFC 3986).

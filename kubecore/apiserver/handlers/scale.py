@@ -15,6 +15,7 @@ from kubecore.api.scheme import group_version, split_group_version
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.handlers.scale_ownership import Entries, Path, to_parent, to_scale
@@ -127,7 +128,8 @@ class ScaleSubresource:
         body = self._registry.schemas.decode(KIND, request.body, request.content_type, ctx.field_validation)
         ctx.warnings += body.warnings
         scale = loads(body.body)
-        lifecycle.check_same(ctx, served.resource, scale)
+        with telling(ctx.warnings):
+            lifecycle.check_same(ctx, served.resource, scale)
 
         def replaced(current: bytes) -> tuple[JSON, Entries]:
             return scale, self._tracked(ctx, current, body.body)
@@ -209,7 +211,8 @@ class ScaleSubresource:
                 ctx.verb = "patch"
             return obj
 
-        written = await store.update(ctx, Change(make))
+        with telling(ctx.warnings):
+            written = await store.update(ctx, Change(make))
         return self._answer(shape, self._replicas.show(loads(written.body)), warning_headers(ctx.warnings))
 
     def _shape(self, request: Request, served: Served) -> Shape:
@@ -230,12 +233,14 @@ class ScaleSubresource:
 
 
 def _replicas_in(scale: JSON, ctx: RequestContext, *, custom: bool) -> int:
-    """How many a Scale asks for, if it is right; without a name it is that of the path. The metadata of a custom
-    resource's is not looked at. Raises 422."""
+    """How many a Scale asks for, if it is right; without a name it is that of the path. That of a custom resource is
+    judged by the resource's own rules. Raises 422."""
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if custom:
+        return int(replicas)
     named = {"name": ctx.name, "namespace": ctx.namespace}
     metadata = {"metadata": named | (scale.get("metadata") or {})}
-    causes = [] if custom else validate_metadata(metadata, namespaced=True)
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    causes = validate_metadata(metadata, namespaced=True)
     if replicas < 0:
         causes.append(FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
     if causes:

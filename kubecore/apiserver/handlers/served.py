@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.tables.column import KindTable
 
+# What upstream's API types say of themselves (prerelease-lifecycle), of versions that are served by default.
+_DEPRECATED = {
+    "v1/ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
+    "v1/Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
 _NOTHING: Mapping[tuple[str, str], Handler] = MappingProxyType({})
 
 
@@ -27,8 +33,8 @@ _NOTHING: Mapping[tuple[str, str], Handler] = MappingProxyType({})
 class Served:
     """A resource in the version of the path; `store` is None where objects are not stored (reviews).
 
-    Custom resources bring what built-in ones are known to have: their `table`, handlers of their own by (subresource,
-    verb), and a `warning` for every client of a deprecated version.
+    Custom resources bring what built-in ones are known to have: their `table` and handlers of their own by
+    (subresource, verb). `warning` is for every client of a deprecated version.
     """
 
     resource: Resource
@@ -54,6 +60,19 @@ class Served:
         if self.store is None:
             raise errors.method_not_allowed()
         return self.store
+
+
+def deprecation(resource: Resource) -> str:
+    """What every client of a built-in kind's version is told; "" where there is nothing to tell."""
+    return _DEPRECATED.get(f"{resource.api_version}/{resource.kind}", "")
+
+
+def _told_as(resource: Resource, store: Store | None) -> Store | None:
+    """The store for who comes by `resource`, which errors are about then: Events are of two groups."""
+    if store is not None and store.resource.group != resource.group:
+        store = copy(store)
+        store.told = resource
+    return store
 
 
 class ServedResources:
@@ -84,5 +103,6 @@ class ServedResources:
                 raise self.missing(f"/apis/{group}" if group else "/api")
             kind = f"{resource.api_version}/{resource.kind}"
             schema = BuiltinKind(self._registry.schemas, kind)
-            served = self._found[path] = Served(resource, self._registry.store(resource.key), kind, schema)
+            store = _told_as(resource, self._registry.store(resource.key))
+            served = self._found[path] = Served(resource, store, kind, schema, warning=deprecation(resource))
         return served

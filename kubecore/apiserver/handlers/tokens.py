@@ -9,6 +9,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
+from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
@@ -51,14 +52,16 @@ class TokenSubresources:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         kind = "authentication.k8s.io/v1/TokenRequest"
         wanted = self._writing.decode(ctx, kind, request.body, request.content_type)
-        account = loads(served.stored().get(request.namespace, request.name).value)
-        given = wanted.get("metadata") or {}
-        _check_account(given, request, meta.uid(account))
         spec = wanted.setdefault("spec", {})
         if spec.get("expirationSeconds") is None:
             spec["expirationSeconds"] = _DEFAULT_SECONDS
         self._writing.own(ctx, kind, wanted)
-        await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
+        with telling(ctx.warnings):
+            await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
+            given = wanted.get("metadata") or {}
+            _check_account(given, request)
+            account = loads(served.stored().get(request.namespace, request.name).value)
+            _check_uid(given, request, meta.uid(account))
         seconds = spec["expirationSeconds"]
         causes = _seconds_causes(seconds)
         if causes:
@@ -137,11 +140,12 @@ class TokenSubresources:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
         self._writing.own(ctx, served.kind, review)
-        await self._writing.admit(ctx, served, review)
-        spec = review.get("spec") or {}
-        token = spec.get("token") or ""
-        if not token:
-            raise errors.bad_request("token is required for TokenReview in authentication")
+        with telling(ctx.warnings):
+            await self._writing.admit(ctx, served, review)
+            spec = review.get("spec") or {}
+            token = spec.get("token") or ""
+            if not token:
+                raise errors.bad_request("token is required for TokenReview in authentication")
         audiences = spec.get("audiences") or []
         found = await self._modules.review(token, audiences)
         status: JSON = {"user": {}}
@@ -157,6 +161,7 @@ class TokenSubresources:
     async def self_review(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectReview (`kubectl auth whoami`)."""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
+        self._writing.decode(ctx, served.kind, request.body, request.content_type)
         await self._writing.admit(ctx, served, _head(served))
         answer = {
             **_head(served),
@@ -170,8 +175,8 @@ def _head(served: Served) -> JSON:
     return {"kind": served.resource.kind, "apiVersion": served.resource.api_version}
 
 
-def _check_account(given: JSON, request: Request, uid: str) -> None:
-    """Raises 400, 409 and 422 for a request that means another service account than its path."""
+def _check_account(given: JSON, request: Request) -> None:
+    """Raises 400 and 422 for a request that names another service account than its path."""
     if given.get("namespace") not in (None, "", request.namespace):
         raise errors.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
@@ -179,6 +184,10 @@ def _check_account(given: JSON, request: Request, uid: str) -> None:
     if given.get("name") not in (None, "", request.name):
         cause = FieldError.invalid("metadata.name", given["name"], "must match the service account name if specified")
         raise errors.invalid("TokenRequest", request.name, [cause], group="authentication.k8s.io")
+
+
+def _check_uid(given: JSON, request: Request, uid: str) -> None:
+    """Raises 409."""
     if given.get("uid") not in (None, "", uid):
         detail = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({uid})"
         raise errors.conflict("authentication.k8s.io", "TokenRequest", request.name, detail)

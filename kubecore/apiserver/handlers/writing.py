@@ -16,7 +16,7 @@ from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation
-from kubecore.apiserver.handlers.failing import as_status, warned
+from kubecore.apiserver.handlers.failing import as_status, telling, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
@@ -25,7 +25,7 @@ from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
-from kubecore.apiserver.registry.options import WriteOptions, manager_of, write_options
+from kubecore.apiserver.registry.options import DeleteOptions, WriteOptions, manager_of, write_options
 from kubecore.apiserver.registry.store import Change, Store
 from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -179,6 +179,8 @@ class Writing:
 
         def applied(live: bytes | None) -> JSON:
             obj = applying.apply(ctx, served, live, request.body, force=force)
+            if live is None:
+                applying.check_no_uid(served, obj, ctx.name)
             check_patched(ctx, served, obj.setdefault("metadata", {}))
             return in_storage(obj, store.resource, served.resource)
 
@@ -194,9 +196,7 @@ class Writing:
             allowed, reason, _ = known or self._authorizer.authorize(user, asked)
             if not allowed:
                 raise forbidden(user, asked, reason)
-            obj = applied(None)
-            applying.check_no_uid(served, obj)
-            return obj
+            return applied(None)
 
         return Change(make, None if ctx.subresource else creates)
 
@@ -234,7 +234,8 @@ class Writing:
         given = deletion.delete_options(self._options_of(ctx, request), options.params)
         # Of the query only where there is no body.
         ctx.dry_run = given.dry_run
-        deleted = await deletion.delete(store, ctx, given)
+        with telling(_warned_of(ctx, store, given)):
+            deleted = await deletion.delete(store, ctx, given)
         if deleted.gone and not store.strategy.returns_deleted:
             body = deletion.deletion_status(store, ctx.name, deleted.uid)
             return self.answer(200, body, shape, ctx, transform=False)
@@ -249,7 +250,8 @@ class Writing:
         ctx = self.context(request, user, served, options)
         given = deletion.delete_options(self._options_of(ctx, request), options.params)
         ctx.dry_run = given.dry_run
-        listing = await deletion.delete_collection(store, ctx, given, request.query)
+        with telling(_warned_of(ctx, store, given)):
+            listing = await deletion.delete_collection(store, ctx, given, request.query)
         items = await in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, warning_headers(ctx.warnings))
@@ -342,17 +344,17 @@ class Creator:
         """`repeated`: the same body may come again. Raises StatusError."""
         served, store = self.served, self._store
         ctx = self._writing.made(user, served, self._options, self._facts, audit)
-        decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
-        if decoded.warnings:
-            ctx.warnings += decoded.warnings
-        obj = loads(decoded.body)
-        if served.custom:
-            _check_kind(served, obj)
-        if store.resource is not served.resource:
-            obj = in_storage(obj, store.resource, served.resource)
-        if audit is not None:
-            record_object(audit, store, obj)
         try:
+            decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
+            if decoded.warnings:
+                ctx.warnings += decoded.warnings
+            obj = loads(decoded.body)
+            if served.custom:
+                _check_kind(served, obj)
+            if store.resource is not served.resource:
+                obj = in_storage(obj, store.resource, served.resource)
+            if audit is not None:
+                record_object(audit, store, obj)
             written = await store.create(ctx, obj)
         except Exception as failure:
             raise warned(failure, ctx.warnings) from failure
@@ -370,6 +372,13 @@ class Creator:
         decoded = self._decoded(ctx, body)
         self._last = (body, decoded, ctx)
         return decoded
+
+
+def _warned_of(ctx: RequestContext, store: Store, options: DeleteOptions) -> list[str]:
+    """The request's warnings, with what is told to who does not say what becomes of dependents."""
+    if store.strategy.deletion_warning and not options.propagation and options.orphan is None:
+        ctx.warn(store.strategy.deletion_warning)
+    return ctx.warnings
 
 
 _OF_OBJECT = re.compile(

@@ -187,7 +187,7 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
 
 def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> None:
     """Raises 409; upstream names the kind here and not the resource (BeforeDelete)."""
-    metadata, resource = obj["metadata"], store.resource
+    metadata, resource = obj["metadata"], store.told
     uid, version = metadata.get("uid") or "", str(metadata["resourceVersion"])
     if store.strategy.deletes_in_own_way:
         for what, wanted, found in (
@@ -251,6 +251,8 @@ def _seconds(grace: int) -> int:
 
 def _set_propagation(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> bool:
     """Puts the garbage collector's finalizers on or off as asked; True when that changed the object."""
+    if not store.strategy.has_dependents:
+        return False
     metadata = obj["metadata"]
     before = metadata.get("finalizers") or []
     policy = options.propagation
@@ -277,9 +279,9 @@ def _set_propagation(store: Store, ctx: RequestContext, options: DeleteOptions, 
 def deletion_status(store: Store, name: str, uid: str) -> bytes:
     """The Status that answers the deletion of an object that is gone."""
     details: JSON = {"name": name}
-    if store.resource.group:
-        details["group"] = store.resource.group
-    details["kind"] = store.resource.plural
+    if store.told.group:
+        details["group"] = store.told.group
+    details["kind"] = store.told.plural
     if uid:
         details["uid"] = uid
     return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})

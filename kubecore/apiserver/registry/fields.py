@@ -32,7 +32,6 @@ SELECTABLE: dict[str, Fields] = {
     "secrets": [("type", "/type")],
     "services": [("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")],
     "replicationcontrollers": [("status.replicas", "/status/replicas=0")],
-    "replicasets.apps": [("status.replicas", "/status/replicas=0")],
     "jobs.batch": [("status.successful", "/status/succeeded=0")],
     "certificatesigningrequests.certificates.k8s.io": [("spec.signerName", "/spec/signerName")],
     "clustertrustbundles.certificates.k8s.io": [("spec.signerName", "/spec/signerName")],

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.quoting import quoted
+from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.upstream_keys import upstream_key
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
 
@@ -83,6 +85,14 @@ def check_new_version(ctx: RequestContext, given: str) -> None:
         return
     if named:
         raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
+
+
+def already_there(resource: Resource, name: str, stored: Stored | None) -> errors.StatusError:
+    """The 409 for a new object of a name that is taken; of what is about to go it says so."""
+    error = errors.already_exists(resource.group, resource.plural, name)
+    if stored is not None and meta.is_deleting(loads(stored.value)):
+        error.message = f"object is being deleted: {error.message}"
+    return error
 
 
 def name_mismatch(given: str, wanted: str) -> str:

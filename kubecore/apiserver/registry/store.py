@@ -93,6 +93,7 @@ class Store:
     ) -> None:
         self.registry = registry
         self.resource: Resource = resource or cached.resource
+        self.told = self.resource  # What errors are about; another one for who came by another group.
         self.strategy = strategy
         self.conversion = conversion
         self.codec = Codec(self.resource)
@@ -126,7 +127,7 @@ class Store:
         """Raises 404."""
         found = self.current(namespace, name)
         if found is None:
-            raise missing(self.resource, namespace, name)
+            raise missing(self.told, namespace, name)
         return found
 
     async def read(self, namespace: str, name: str) -> Stored:
@@ -142,10 +143,10 @@ class Store:
         return stored.value if self.conversion is None else (await self.conversion.read(stored)).value
 
     def not_found(self, name: str) -> StatusError:
-        return errors.not_found(self.resource.group, self.resource.plural, name)
+        return errors.not_found(self.told.group, self.told.plural, name)
 
     def conflict(self, name: str, detail: str = errors.MODIFIED) -> StatusError:
-        return errors.conflict(self.resource.group, self.resource.plural, name, detail)
+        return errors.conflict(self.told.group, self.told.plural, name, detail)
 
     # --- creating
 
@@ -233,8 +234,8 @@ class Store:
             except StorageError as error:
                 raise storage_status(error) from error
             if not generated:
-                raise errors.already_exists(self.resource.group, self.resource.plural, name)
-        raise errors.generate_name_conflict(self.resource.group, self.resource.plural, metadata["name"])
+                raise lifecycle.already_there(self.told, name, self.current(ctx.namespace, name))
+        raise errors.generate_name_conflict(self.told.group, self.told.plural, metadata["name"])
 
     def dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
         told = lifecycle.without_duplicate_owners(metadata, admitted=patched) if "ownerReferences" in metadata else ""
@@ -247,9 +248,8 @@ class Store:
             return ctx.managed
         if old is None and ctx.owned is not None:
             return ctx.owned
-        if old is None and self.has_status and not self.strategy.status_on_create:
-            # What of it there is now is a default.
-            obj = {name: value for name, value in obj.items() if name != "status"}
+        if old is None and self.has_status:
+            obj = {name: value for name, value in obj.items() if name not in self.strategy.unowned}
         manager, now, part = ctx.field_manager, ctx.now, ctx.subresource
         alike = (manager, now, part, outline(obj)) if old is None and self.conversion is None else None
         if alike is not None and alike == self._last_owned[0]:
@@ -270,7 +270,7 @@ class Store:
             stored = self.current(ctx.namespace, ctx.name)
             if stored is None:
                 if change.creates is None or not may_be(self.resource, ctx.namespace, ctx.name):
-                    raise missing(self.resource, ctx.namespace, ctx.name)
+                    raise missing(self.told, ctx.namespace, ctx.name)
                 return await self.create(ctx, change.creates())
             if self.conversion is not None:
                 stored = await self.conversion.read(stored)
@@ -295,8 +295,8 @@ class Store:
         given = obj["metadata"].get("resourceVersion") or ""
         if given in ("", "0"):
             if not self.strategy.allow_unconditional_update and ctx.verb == "update":
-                cause = FieldError.invalid("metadata.resourceVersion", given, "must be specified for an update")
-                raise errors.invalid(self.resource.kind, ctx.name, [cause], group=self.resource.group)
+                cause = FieldError.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+                raise errors.invalid(self.told.plural, ctx.name, [cause], group=self.told.group)
             return False
         if given != str(stored.revision) and lifecycle.revision(given) != stored.revision:
             raise self.conflict(ctx.name)

@@ -163,6 +163,12 @@ class Strategy:
     deletes_in_own_way: bool = False
     # Its first deletionTimestamp makes a new generation.
     deletion_counts: bool = True
+    # Whether the garbage collector is told by finalizers what is to become of its dependents.
+    has_dependents: bool = True
+    # Members of a new object that nobody owns (upstream: GetResetFields), where there is a status subresource.
+    unowned: Sequence[str] = ("status",)
+    # Told to who deletes it and does not say what becomes of its dependents.
+    deletion_warning: str = ""
     # What generateName says is checked, too, and not only the name made of it.
     checks_generate_name: bool = True
 

@@ -86,9 +86,9 @@ impl RouteTable {
     /// The route that serves a read request, if reads of that kind are routed at all.
     pub fn for_read(&self, info: &RequestInfo) -> Option<Arc<Route>> {
         let route = self.find(info.group(), info.version(), info.resource())?;
-        let whole = info.subresource().is_empty()
-            || (info.subresource() == "status" && route.has_subresource("status"));
         let named = !info.name().is_empty();
+        let whole = info.subresource().is_empty()
+            || (named && info.subresource() == "status" && route.has_subresource("status"));
         let verb = match info.verb() {
             "get" => route.gets && named,
             "list" => route.lists && !named,

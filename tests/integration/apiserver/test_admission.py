@@ -124,6 +124,19 @@ async def test_priority_comes_from_the_class(api: Api, cluster: Api) -> None:
     assert (await api.create(PODS, pod("own", priority=7)))[0] == 403
 
 
+async def test_a_pod_keeps_the_priority_it_was_given(api: Api) -> None:
+    """plugin/pkg/admission/priority: "Ensure the existing priority is preserved on update." So that who replaces a pod
+    by what they once made it of is not told that the priority may not change."""
+    sent = pod("kept", automountServiceAccountToken=False, serviceAccountName="default")
+    await api.create(PODS, sent)
+    status, obj = await api.update(PODS, {**sent, "metadata": {"name": "kept", "labels": {"a": "b"}}})
+    assert (status, obj["metadata"]["labels"]) == (200, {"a": "b"})
+    assert (obj["spec"]["priority"], obj["spec"]["preemptionPolicy"]) == (0, "PreemptLowerPriority")
+    sent["spec"]["priority"] = 5
+    status, error = await api.update(PODS, sent)
+    assert (status, error["reason"]) == (422, "Invalid")
+
+
 async def test_there_is_one_default_class(api: Api, cluster: Api) -> None:
     status, _ = await cluster.create(CLASSES, {"metadata": {"name": "one"}, "value": 5, "globalDefault": True})
     assert status == 201

@@ -17,6 +17,7 @@ JSON = dict[str, Any]
 
 class CertificateSigningRequestStrategy(Unversioned):
     resource_key = "certificatesigningrequests.certificates.k8s.io"
+    unowned = ("spec", "status")
     name_errors = staticmethod(names.path_segment)
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:

@@ -58,6 +58,7 @@ class DaemonSetStrategy(Strategy):
             rolling.setdefault("maxSurge", 0)
         spec.setdefault("revisionHistoryLimit", _REVISIONS)
         default_pod_template(spec.get("template"))
+        _note_generation(obj, _template_generation(obj))
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         names = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
@@ -67,6 +68,9 @@ class DaemonSetStrategy(Strategy):
     def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         changed = not same(obj["spec"].get("template"), old["spec"].get("template"))
         _note_generation(obj, _template_generation(old) + changed)
+
+    def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        _note_generation(obj, _template_generation(old))
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         spec, problems = obj.get("spec") or {}, Problems()
@@ -97,13 +101,13 @@ class DaemonSetStrategy(Strategy):
 
 
 def _template_generation(obj: JSON) -> int:
-    noted = (obj["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "")
+    noted = ((obj.get("metadata") or {}).get("annotations") or {}).get(_TEMPLATE_GENERATION, "")
     return int(noted) if noted.isascii() and noted.isdigit() else 0
 
 
 def _note_generation(obj: JSON, generation: int) -> None:
-    """The generation of the template alone, which once was a field."""
-    metadata = obj["metadata"]
+    """The generation of the template alone, which once was a field and is an annotation of every DaemonSet since."""
+    metadata = obj.setdefault("metadata", {})
     metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: str(generation)}
 
 

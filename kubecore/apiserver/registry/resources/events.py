@@ -27,6 +27,7 @@ class EventStrategy(Strategy):
     name_errors = staticmethod(any_name)
     any_finalizer = True
     checks_generate_name = False
+    has_dependents = False
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, strict = Problems(), ctx.api_version not in ("", CORE)

@@ -28,7 +28,7 @@ class IngressStrategy(Strategy):
         problems, spec = Problems(), obj.get("spec") or {}
         rules, backend = spec.get("rules") or [], spec.get("defaultBackend")
         if not rules and backend is None:
-            problems.invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")
+            problems.invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified")
         if backend is not None:
             _backend(problems, backend, "spec.defaultBackend")
         for index, rule in enumerate(rules):

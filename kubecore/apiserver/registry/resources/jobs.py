@@ -31,6 +31,11 @@ class JobStrategy(Strategy):
             default_job_spec(spec)
             _default_labels(obj, spec)
 
+    deletion_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set propagationPolicy=Orphan to suppress this warning"
+    )
+
     def default_propagation(self, ctx: RequestContext, obj: JSON) -> str:
         # Its pods have always outlived it unless a client says otherwise; `kubectl delete` does.
         return "Orphan"

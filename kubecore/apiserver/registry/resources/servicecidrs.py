@@ -20,6 +20,8 @@ class ServiceCIDRStrategy(Unversioned):
     resource_key = "servicecidrs.networking.k8s.io"
     # Upstream's strategy leaves it where it is.
     status_on_create = True
+    # Upstream resets the status in a group that there is not.
+    unowned = ()
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._ips = addresses

@@ -299,6 +299,9 @@ impl Comparer<'_> {
                 return;
             }
             let field = structure.and_then(|structure| structure.field(name));
+            if was.is_none() && present.old && is.zip(field).is_some_and(|(is, field)| field.shows(is)) {
+                return;
+            }
             let inner = match (&ty.shape, field) {
                 (_, Some(field)) => &field.ty,
                 (Shape::Map(value), None) => value,
@@ -364,8 +367,10 @@ fn is_map(old: Side<'_>, new: Side<'_>) -> bool {
     [old, new].into_iter().flatten().all(Value::is_object)
 }
 
+/// One that is null is an empty one.
 fn is_list(old: Side<'_>, new: Side<'_>) -> bool {
-    [old, new].into_iter().flatten().all(Value::is_array)
+    let sides = || [old, new].into_iter().flatten();
+    sides().any(Value::is_array) && sides().all(|side| side.is_array() || side.is_null())
 }
 
 fn leaf(old: Side<'_>, new: Side<'_>) -> Change {

@@ -128,6 +128,18 @@ pub struct Field {
 }
 
 impl Field {
+    /// Whether the field is like that in an empty object, so that nobody has written it there.
+    pub fn shows(&self, value: &Value) -> bool {
+        self.always.as_deref().is_some_and(|zero| match value {
+            Value::Null => zero == "null",
+            Value::Bool(value) => !value && zero == "false",
+            Value::Number(value) => value.as_i64() == Some(0) && zero == "0",
+            Value::String(value) => value.is_empty() && zero == "\"\"",
+            Value::Object(value) => value.is_empty() && zero == "{}",
+            Value::Array(_) => false,
+        })
+    }
+
     fn built_in(name: &str, schema: &Value, required: bool, ty: Type) -> Self {
         let always = schema.get("x-always").map(|zero| zero.to_string().into_boxed_str());
         let always_present = match &ty.shape {
@@ -339,6 +351,7 @@ fn zero_object(structs: &[Struct], id: StructId, depth: usize) -> String {
     format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
 }
 
+const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// Definitions that Go marshals by hand, so that their schema does not tell their form.
@@ -348,9 +361,7 @@ fn special_shape(definition: &str) -> Option<Shape> {
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => Shape::IntOrString,
         "io.k8s.apimachinery.pkg.apis.meta.v1.Time" => Shape::Time,
         "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime" => Shape::MicroTime,
-        "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1" | "io.k8s.apimachinery.pkg.runtime.RawExtension" => {
-            Shape::Any { object: true }
-        }
+        "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1" | RAW_EXTENSION => Shape::Any { object: true },
         _ => return None,
     })
 }
@@ -412,7 +423,8 @@ impl Compiler<'_> {
         };
         ty.atomic = match schema["x-kubernetes-map-type"].as_str() {
             Some(kind) => kind == "atomic",
-            None => referred_atomic,
+            // What is in a RawExtension is nobody's by itself.
+            None => referred_atomic || reference(schema) == Some(RAW_EXTENSION),
         };
         ty.list = match schema["x-kubernetes-list-type"].as_str() {
             Some("map") => {

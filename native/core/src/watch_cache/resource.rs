@@ -57,19 +57,34 @@ impl ResourceInfo {
     pub fn field(&self, label: &str) -> Result<Field, Status> {
         match label {
             "metadata.name" => return Ok(Field::Name),
-            "metadata.namespace" if self.namespaced => return Ok(Field::Namespace),
+            "metadata.namespace" if self.namespaced || self.has_plain_labels() => return Ok(Field::Namespace),
             _ => {}
         }
         let number = self.selectable_fields.iter().position(|field| &*field.label == label);
-        number.map(Field::Selectable).ok_or_else(|| {
-            Status::bad_request(if self.selectable_fields.is_empty() && !self.custom {
-                format!(
-                    r#"{label:?} is not a known field selector: only "metadata.name", "metadata.namespace""#
-                )
-            } else {
-                format!("field label not supported: {label}")
-            })
-        })
+        number.map(Field::Selectable).ok_or_else(|| Status::bad_request(self.unknown_label(label)))
+    }
+
+    /// Upstream gives such kinds no label conversion of their own: the common one takes namespaces even of kinds that
+    /// have none (apimachinery pkg/runtime/conversion.go, DefaultMetaV1FieldSelectorConversion).
+    fn has_plain_labels(&self) -> bool {
+        self.selectable_fields.is_empty() && !self.custom
+    }
+
+    /// What is said of a label by which the kind cannot be selected; upstream's conversions have each their own words.
+    fn unknown_label(&self, label: &str) -> String {
+        if self.has_plain_labels() {
+            return format!(
+                r#"{label:?} is not a known field selector: only "metadata.name", "metadata.namespace""#
+            );
+        }
+        match &*self.key {
+            "jobs.batch" => format!("field label {label:?} not supported for Job"),
+            "resourceslices.resource.k8s.io" => {
+                let version = self.api_version(&self.storage_version);
+                format!("field label not supported for {version}, Kind={}: {label}", self.kind)
+            }
+            _ => format!("field label not supported: {label}"),
+        }
     }
 }
 

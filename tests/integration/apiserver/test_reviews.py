@@ -1,0 +1,38 @@
+"""Reviews and token requests: in which order what is wrong with them is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Api
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LOCAL = "authorization.k8s.io/v1/localsubjectaccessreviews"
+SELF = "authentication.k8s.io/v1/selfsubjectreviews"
+ELSEWHERE = "the namespace of the provided object does not match the namespace sent on the request"
+
+
+async def test_a_local_review_is_of_the_namespace_it_is_sent_to(api: Api) -> None:
+    spec = {"user": "a", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": api.namespace}}
+    status, error = await api.create(LOCAL, {"metadata": {"namespace": "other"}, "spec": spec})
+    assert (status, error["message"]) == (400, ELSEWHERE)
+    assert (await api.create(LOCAL, {"spec": spec}))[0] == 201
+
+
+async def test_who_asks_for_themselves_says_it_in_the_right_kind(cluster: Api) -> None:
+    status, review = await cluster.create(SELF, {})
+    assert (status, review["status"]["userInfo"]["username"]) == (201, "admin")
+    status, error = await cluster.create(SELF, {"apiVersion": "other/v1", "kind": "SelfSubjectReview"})
+    assert (status, error["reason"]) == (400, "BadRequest")
+    status, error = await cluster.create(SELF, {"odd": 1}, fieldValidation="Strict")
+    assert error["message"].endswith('strict decoding error: unknown field "odd"')
+
+
+async def test_a_token_is_asked_for_by_the_name_of_the_account_before_it_is_looked_for(api: Api) -> None:
+    path = api.path("v1/serviceaccounts", "none", "token")
+    status, error = await api.call("POST", path, {"metadata": {"name": "other"}})
+    assert (status, error["details"]["causes"][0]["field"]) == (422, "metadata.name")
+    status, error = await api.call("POST", path, {"metadata": {"namespace": "other"}})
+    assert (status, error["message"]) == (400, ELSEWHERE)
+    assert (await api.call("POST", path, {}))[0] == 404
