@@ -88,9 +88,10 @@ def _form(clause: MediaRange) -> Form | None:
 def encode(form: Form, body: bytes) -> tuple[bytes, str]:
     """JSON bytes in the negotiated medium, with its content type."""
     if form.media == YAML_TYPE:
-        import yaml
+        # Here, since it brings a library that few ask for.
+        from kubecore.apiserver.handlers import yaml_output
 
-        return yaml.safe_dump(orjson.loads(body)).encode(), YAML_TYPE
+        return yaml_output.dumped(orjson.loads(body)), YAML_TYPE
     if form.media == protobuf.MEDIA:
         return protobuf.encode(body), protobuf.MEDIA
     return body, JSON_TYPE
