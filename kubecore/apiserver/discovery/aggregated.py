@@ -7,6 +7,7 @@ from typing import Any
 
 from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource
 from kubecore.apiserver.discovery.foreign import ForeignVersion
+from kubecore.apiserver.discovery.verbs import told_verbs
 
 JSON = dict[str, Any]
 
@@ -42,7 +43,7 @@ def _resource(resource: Resource) -> JSON:
         "responseKind": _kind(resource, resource.group, resource.version, resource.kind),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": sorted(resource.verbs),
+        "verbs": told_verbs(resource),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)

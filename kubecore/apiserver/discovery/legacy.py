@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubecore.api.scheme import APIGroup, Resource, Scheme, Subresource, group_version
+from kubecore.apiserver.discovery.verbs import told_verbs
 
 JSON = dict[str, Any]
 
@@ -55,7 +56,7 @@ def _resource(scheme: Scheme, resource: Resource) -> JSON:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": told_verbs(resource),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)

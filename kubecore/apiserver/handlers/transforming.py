@@ -127,9 +127,11 @@ class Shape:
         return {"kind": "PartialObjectMetadata", "apiVersion": self._meta_version, "metadata": metadata}
 
     def _mismatch(self, asked: str, what: str, kind: str) -> errors.StatusError:
-        """Upstream names the Go type, whose package is called like the group."""
+        """Upstream names the Go type, whose package is called like the group of a built-in kind."""
         group, _, domain = self._served.group.partition(".")
         package = "apiserverinternal" if group == "internal" and domain else group or "core"
+        if self._served.storage_version:
+            package, kind = "unstructured", "UnstructuredList" if what == "a list" else "Unstructured"
         message = f"you requested {asked}, but the requested object is {what} (*{package}.{kind})"
         return errors.StatusError(406, "NotAcceptable", message)
 

@@ -33,6 +33,14 @@ _LIST_METADATA = (
 )
 _MORE = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 
+# Of objects within others upstream says it in other words, and says that they have both.
+_EMBEDDED_API_VERSION = (
+    f"apiVersion defines the versioned schema of this representation of an object. More info: {_MORE}#resources"
+)
+_EMBEDDED_KIND = (
+    f"kind is a string value representing the type of this object. In CamelCase. More info: {_MORE}#types-kinds"
+)
+
 # Below these a schema holds another one.
 _SCHEMA_KEYS = ("items", "additionalProperties", "not")
 
@@ -88,7 +96,13 @@ def _with_embedded(schema: JSON) -> JSON:
 
 def _embedded(schema: JSON) -> JSON:
     made = _with_embedded(schema)
-    return _typed(made) if made.get("x-kubernetes-embedded-resource") else made
+    if not made.get("x-kubernetes-embedded-resource"):
+        return made
+    made = _typed(made)
+    made["properties"]["apiVersion"] = {"description": _EMBEDDED_API_VERSION, "type": "string"}
+    made["properties"]["kind"] = {"description": _EMBEDDED_KIND, "type": "string"}
+    missing = [name for name in ("kind", "apiVersion") if name not in made.get("required", ())]
+    return {**made, "required": [*made.get("required", ()), *missing]}
 
 
 def as_v2(definition: JSON) -> JSON:

@@ -25,7 +25,10 @@ def document(scheme: Scheme, definitions: Definitions, group: str, version: str,
     services = of_version(scheme, group, version)
     paths |= {service.path: {"get": _service(service)} for service in services}
     needed |= {service.result for service in services if service.result}
-    return _document(dict(sorted(paths.items())), definitions, needed, server_version)
+    # Upstream describes custom resources by themselves, and otherwise.
+    found = scheme.of_version(group, version)
+    custom = bool(found) and all(resource.storage_version for resource in found)
+    return _document(dict(sorted(paths.items())), definitions, needed, server_version, custom=custom)
 
 
 def service_document(service: Service, definitions: Definitions, server_version: str) -> JSON:
@@ -34,24 +37,20 @@ def service_document(service: Service, definitions: Definitions, server_version:
     return _document({service.path: {"get": _service(service)}}, definitions, needed, server_version)
 
 
-def _document(paths: JSON, definitions: Definitions, needed: set[str], server_version: str) -> JSON:
+def _document(
+    paths: JSON, definitions: Definitions, needed: set[str], server_version: str, *, custom: bool = False
+) -> JSON:
     schemas = {name: definition_to_v3(name, definition) for name, definition in definitions.reachable(needed).items()}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": server_version},
-        "paths": paths,
-        "components": {
-            **({"schemas": schemas} if schemas else {}),
-            "securitySchemes": {
-                "BearerToken": {
-                    "type": "apiKey",
-                    "description": "Bearer Token authentication",
-                    "name": "authorization",
-                    "in": "header",
-                }
-            },
-        },
-    }
+    components: JSON = {"schemas": schemas} if schemas else {}
+    if custom:
+        info = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+    else:
+        info = {"title": "Kubernetes", "version": server_version}
+        components["securitySchemes"] = {"BearerToken": _BEARER}
+    return {"openapi": "3.0.0", "info": info, "paths": paths, "components": components}
+
+
+_BEARER = {"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}
 
 
 def _path_parameters(operation: Operation) -> list[JSON]:

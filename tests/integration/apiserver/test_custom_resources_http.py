@@ -188,3 +188,76 @@ async def test_a_rule_that_forgives_what_has_not_changed_warns_of_it(
         changed = await http.call("PATCH", path(api, "late.com", "lates", "a"), patch, kind)
     assert changed.status == 200
     assert changed.headers["Warning"] == '299 - "spec.a: Invalid value: 1: is too small"'
+
+
+async def test_a_list_says_that_nothing_goes_on(server: APIServer, api: Api, cluster: Api, tmp_path: Path) -> None:
+    """As upstream's unstructured lists do; those of built-in kinds leave it out."""
+    await define(cluster, crd("ends", "Widget", group="ends.com"))
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("GET", path(api, "ends.com", "ends"))).json["metadata"]["continue"] == ""
+        await http.call("POST", path(api, "ends.com", "ends"), widget("a", "ends.com/v1"))
+        await http.call("POST", path(api, "ends.com", "ends"), widget("b", "ends.com/v1"))
+        assert (await http.call("GET", path(api, "ends.com", "ends") + "?limit=1")).json["metadata"]["continue"] != ""
+        maps = await http.call("GET", f"/api/v1/namespaces/{api.namespace}/configmaps")
+        assert "continue" not in maps.json["metadata"]
+
+
+async def test_discovery_tells_verbs_in_upstreams_order(server: APIServer, cluster: Api, tmp_path: Path) -> None:
+    await define(cluster, crd("orders", "Widget", version(subresources={"status": {}}), group="orders.com"))
+    async with admin(server, tmp_path) as http:
+        resources = (await http.call("GET", "/apis/orders.com/v1")).json["resources"]
+    verbs = {one["name"]: one["verbs"] for one in resources}
+    assert verbs["orders"] == ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+    assert verbs["orders/status"] == ["get", "patch", "update"]
+
+
+async def test_what_was_written_in_another_version_has_the_defaults_of_the_stored_one(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    """Upstream fills in defaults by the schema of the stored version whenever it reads from etcd."""
+    old = version("v1beta1", storage=False)
+    new_schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"new": {"type": "string", "default": "N"}}}},
+    }
+    await define(cluster, crd("filled", "Filled", old, version("v1", new_schema), group="filled.com"))
+    async with admin(server, tmp_path) as http:
+        made = {"apiVersion": "filled.com/v1beta1", "kind": "Filled", "metadata": {"name": "a"}, "spec": {"size": 1}}
+        created = await http.call("POST", path(api, "filled.com", "filled", version="v1beta1"), made)
+        assert (created.status, "new" in created.json["spec"]) == (201, False)
+        assert (await http.call("GET", path(api, "filled.com", "filled", "a"))).json["spec"] == {"new": "N"}
+
+
+async def test_an_embedded_objects_metadata_is_shown_in_order(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    inner = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"inner": inner}}}}
+    await define(cluster, crd("embeds", "Embed", version("v1", schema), group="embeds.com"))
+    head = 'Embed in version "v1" cannot be handled as a Embed: spec.inner.metadata: Invalid value: '
+    async with admin(server, tmp_path) as http:
+        for metadata, told in (
+            (
+                {"name": "x", "labels": {"a": 1}},
+                '{"labels":{"a":1},"name":"x"}: json: cannot unmarshal number into Go struct field '
+                "ObjectMeta.labels of type string",
+            ),
+            ([], "[]: json: cannot unmarshal array into Go value of type v1.ObjectMeta"),
+        ):
+            made = {"apiVersion": "embeds.com/v1", "kind": "Embed", "metadata": {"name": "a"}}
+            made["spec"] = {"inner": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}}
+            answer = await http.call("POST", path(api, "embeds.com", "embeds"), made)
+            assert (answer.status, answer.json["message"]) == (400, head + told)
+
+
+async def test_documents_of_custom_resources_are_titled_as_upstream_titles_them(
+    server: APIServer, cluster: Api, tmp_path: Path
+) -> None:
+    await define(cluster, crd("titles", "Title", group="titles.com"))
+    async with admin(server, tmp_path) as http:
+        custom = (await http.call("GET", "/openapi/v3/apis/titles.com/v1")).json
+        built_in = (await http.call("GET", "/openapi/v3/apis/apps/v1")).json
+    assert custom["info"] == {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+    assert "securitySchemes" not in custom["components"]
+    assert built_in["info"]["title"] == "Kubernetes"
+    assert "securitySchemes" in built_in["components"]

@@ -80,4 +80,6 @@ class Renaming:
         return [self._read(item) for item in items]
 
     async def template(self, body: bytes) -> Template:
-        return self._codec.template(self._stored_schema().prune(renamed(body, self._stored)))
+        # Upstream fills in what is missing whenever it reads what is stored.
+        schema = self._stored_schema()
+        return self._codec.template(schema.default(schema.prune(renamed(body, self._stored))))

@@ -175,7 +175,8 @@ class WebhookConversion:
     async def template(self, body: bytes) -> Template:
         if self._own != self._stored:
             [converted] = await self._webhook.convert([body], self._stored)
-            body = self._stored_schema().prune(_canonical(converted))
+            schema = self._stored_schema()
+            body = schema.default(schema.prune(_canonical(converted)))
         return self._codec.template(body)
 
 

@@ -58,6 +58,13 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
         super().prepare_for_update(ctx, obj, old)
         _note_storage_version(obj)
 
+    def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        super().prepare_for_status_update(ctx, obj, old)
+        if not (obj.get("status") or {}).get("storedVersions"):
+            # By default those that are stored now.
+            obj.get("status", {}).pop("storedVersions", None)
+            _note_storage_version(obj)
+
     # --- validation
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
@@ -75,9 +82,9 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
         problems = Problems()
         spec, before = obj["spec"], None if old is None else old["spec"]
         names = spec.get("names") or {}
-        if obj["metadata"].get("name") != f"{names.get('plural') or ''}.{spec.get('group') or ''}":
-            detail = 'must be spec.names.plural+"."+spec.group'
-            problems.invalid("metadata.name", obj["metadata"].get("name") or "", detail)
+        name = obj["metadata"].get("name")
+        if old is None and name and name != f"{names.get('plural') or ''}.{spec.get('group') or ''}":
+            problems.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
         naming.validate_group(problems, spec.get("group") or "")
         problems.one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"), required=True)
         check = _SchemaCheck(spec, before)

@@ -154,7 +154,7 @@ impl Transcoder for Json {
                 &stored
             }
         };
-        json_list_frame(&info.list_kind(), version, meta)
+        json_list_frame(&info.list_kind(), version, meta, info.custom)
     }
 
     fn frame(&self, event: EventType, object: &[u8]) -> Bytes {
@@ -193,7 +193,7 @@ impl Transcoder for PartialMetadata {
     }
 
     fn list_frame(&self, _info: &ResourceInfo, meta: &ListMeta, items_length: usize) -> (Bytes, Bytes) {
-        let (head, tail) = json_list_frame("PartialObjectMetadataList", META_VERSION, meta);
+        let (head, tail) = json_list_frame("PartialObjectMetadataList", META_VERSION, meta, false);
         if items_length > 0 {
             return (head, tail);
         }
@@ -215,14 +215,17 @@ pub fn json_frame(event: EventType, object: &[u8]) -> Bytes {
     Bytes::from([event.json_head(), object, JSON_FRAME_TAIL].concat())
 }
 
-fn json_list_frame(kind: &str, api_version: &str, meta: &ListMeta) -> (Bytes, Bytes) {
+/// `unstructured`: as upstream's lists of custom resources, which say so when nothing goes on.
+fn json_list_frame(kind: &str, api_version: &str, meta: &ListMeta, unstructured: bool) -> (Bytes, Bytes) {
     // Tokens are base64, kinds and versions are names: nothing here needs escaping.
     let mut head = format!(
         r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{}""#,
         meta.revision
     );
-    if let Some(token) = &meta.continue_token {
-        head.push_str(&format!(r#","continue":"{token}""#));
+    match &meta.continue_token {
+        Some(token) => head.push_str(&format!(r#","continue":"{token}""#)),
+        None if unstructured => head.push_str(r#","continue":"""#),
+        None => {}
     }
     if let Some(remaining) = meta.remaining {
         head.push_str(&format!(r#","remainingItemCount":{remaining}"#));

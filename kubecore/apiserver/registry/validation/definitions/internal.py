@@ -53,6 +53,21 @@ class Definition:
         for index, version in enumerate(self._versions):
             yield self._part(f"spec.versions[{index}]", version, is_whole=False)
 
+    def shown_versions(self) -> list[JSON] | None:
+        """The versions as errors show them: by the names of their fields in Go."""
+        return [self._shown(version) for version in self._versions] or None
+
+    def _shown(self, version: JSON) -> JSON:
+        own = {field: None if field in self._common else version.get(field) for field in _COMMON}
+        return {
+            "Name": version.get("name") or "",
+            "Served": bool(version.get("served")),
+            "Storage": bool(version.get("storage")),
+            "Deprecated": bool(version.get("deprecated")),
+            "DeprecationWarning": version.get("deprecationWarning"),
+            **{f"{field[0].upper()}{field[1:]}": value for field, value in own.items()},
+        }
+
     def has_status(self, part: Part) -> bool:
         """Whether the schema of this part is for objects with a status subresource; for the spec's that of any is."""
         if part.is_whole:

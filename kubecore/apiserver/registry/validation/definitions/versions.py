@@ -36,9 +36,10 @@ def validate_versions(problems: Problems, spec: JSON, old: JSON | None, check: S
         _validate_part(problems, definition, part, old, check)
     given = [version.get("name") for version in versions]
     if len(set(given)) < len(given):
-        problems.invalid("spec.versions", versions, "must contain unique version names")
+        problems.invalid("spec.versions", definition.shown_versions(), "must contain unique version names")
     if sum(1 for version in versions if version.get("storage")) != 1:
-        problems.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
+        detail = "must have exactly one version marked as storage version"
+        problems.invalid("spec.versions", definition.shown_versions(), detail)
     if versions and (first := versions[0].get("name")) and (errors := names.dns_1035_label(first)):
         problems.invalid("spec.version", first, ",".join(errors))
 

@@ -304,7 +304,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let told = std::mem::take(&mut self.strict);
         let depth = self.path.len();
         if self.cursor.peek() != Some(b'{') {
-            return Err(self.wrong_type(&Shape::Struct(OBJECT_META)));
+            let error = self.wrong_type(&Shape::Struct(OBJECT_META));
+            let here = self.cursor.position();
+            return Err(if is_root { error } else { self.invalid_here(here, &error.message) });
         }
         let start = self.cursor.position();
         if let Err(error) = self.structure(OBJECT_META) {
@@ -329,7 +331,15 @@ impl<'s, 'a> Decoder<'s, 'a> {
     /// The value that begins at `start` and belongs to the current path is wrong.
     fn invalid_here(&self, start: usize, problem: &str) -> SchemaError {
         let path = self.strict_path();
-        let shown = String::from_utf8_lossy(self.cursor.value_at(start)).into_owned();
+        let given = self.cursor.value_at(start);
+        // As Go writes what it has read: keys in order, and no spaces.
+        let shown = match serde_json::from_slice::<serde_json::Value>(given) {
+            Ok(mut value) => {
+                value.sort_all_objects();
+                value.to_string()
+            }
+            Err(_) => String::from_utf8_lossy(given).into_owned(),
+        };
         SchemaError::typed(path.clone(), format!("{path}: Invalid value: {shown}: {problem}"))
     }
 }
