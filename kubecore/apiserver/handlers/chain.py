@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kubecore.api import errors
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.failing import as_status, warned
+from kubecore.apiserver.handlers.failing import as_status, telling, warned
 from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
@@ -138,10 +138,14 @@ class Handlers:
         return answer(request, user, served)
 
     async def _warning(self, request: Request, user: UserInfo, served: Served) -> Response | None:
-        """The answer of a deprecated version: a refusal says so, too."""
+        """The answer of a deprecated version: a refusal says so, too, unless upstream has no route there."""
         try:
             return await self._dispatched(request, user, served)
         except Exception as failure:
+            status = as_status(failure)
+            about_something = status is not None and (status.details or {}).get("kind")
+            if not served.custom and status is not None and status.code in (404, 405, 415) and not about_something:
+                raise
             raise warned(failure, [served.warning]) from failure
 
     def _dispatched(self, request: Request, user: UserInfo, served: Served) -> Awaitable[Response | None]:
@@ -204,7 +208,8 @@ class Handlers:
         special = (served.resource.key, "", "create") in self._extra or ("", "create") in served.special
         if special or "create" not in served.resource.verbs or served.resource.namespaced != bool(request.namespace):
             return None
-        return Creator(self._writing, request, served)
+        with telling([served.warning] if served.warning else ()):
+            return Creator(self._writing, request, served)
 
     def _known_creator(self, request: _native.Request) -> Creator | None:
         """`creator`, remembered: clients create what they create again and again."""

@@ -45,13 +45,16 @@ async def test_every_answer_about_endpoints_says_that_they_are_deprecated(http: 
         ("GET", f"{path}/none", None, {}),
         ("PUT", f"{path}/a", {"metadata": {"name": "b"}}, {}),
         ("PATCH", f"{path}/a", {}, {"Content-Type": "application/merge-patch+json"}),
-        ("PATCH", f"{path}/a", {}, {"Content-Type": "application/xml"}),
+        ("POST", f"{path}?dryRun=odd", {}, {}),
         ("DELETE", f"{path}/none", None, {}),
         ("DELETE", f"{path}/a", None, {}),
     ):
         answer = await http.call(method, target, body, headers)
         assert warnings(answer.headers) == [ENDPOINTS], (method, target, answer.status)
-    # Slices, to which it leads, say nothing.
+    # Where upstream has no route it says nothing; nor do slices, to which it leads.
+    xml = {"Content-Type": "application/xml"}
+    for method, target, headers in (("POST", f"{path}/a", {}), ("GET", f"{path}/a/b", {}), ("PATCH", f"{path}/a", xml)):
+        assert warnings((await http.call(method, target, {}, headers)).headers) == []
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{api.namespace}/endpointslices"
     assert warnings((await http.call("GET", slices)).headers) == []
 

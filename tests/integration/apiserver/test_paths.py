@@ -193,6 +193,7 @@ async def test_scaling_a_custom_resource_is_judged_by_its_own_rules(cluster: Api
 async def test_events_are_told_by_the_group_they_were_asked_for_in(api: Api) -> None:
     event = {
         "metadata": {"name": "e"},
+        "regarding": {"kind": "Pod", "namespace": api.namespace, "name": "p"},
         "eventTime": "2026-01-01T00:00:00.000000Z",
         "reportingController": "example.com/c",
         "reportingInstance": "i",

@@ -57,7 +57,9 @@ impl ResourceInfo {
     pub fn field(&self, label: &str) -> Result<Field, Status> {
         match label {
             "metadata.name" => return Ok(Field::Name),
-            "metadata.namespace" if self.namespaced || self.has_plain_labels() => return Ok(Field::Namespace),
+            "metadata.namespace" if self.namespaced || self.has_plain_labels() => {
+                return Ok(Field::Namespace);
+            }
             _ => {}
         }
         let number = self.selectable_fields.iter().position(|field| &*field.label == label);
