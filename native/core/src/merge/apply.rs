@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::compare::{Change, compare, strip_identity};
 use super::conflict::Conflict;
 use super::fields::FieldSet;
 use super::ownership::{self, Entry, Operation};
-use super::track::{Change, compare, strip_identity};
 use super::{PatchFailure, parse_value, refusing, sets, wrapping};
 use crate::go::marshalled;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, with_gos_numbers, yaml_to_json};

@@ -1,9 +1,11 @@
 //! Patches and ownership: JSON patch, merge patch, strategic merge patch, managedFields.
 
 mod apply;
+mod compare;
 mod configure;
 mod conflict;
 mod fields;
+mod json;
 mod json_patch;
 mod lists;
 mod merge_patch;

@@ -3,19 +3,18 @@
 //! Semantics of structured-merge-diff `typed/compare.go` (visitListItems).
 
 use rustc_hash::FxHashMap;
-use serde_json::Value;
 
+use super::compare::Change;
 use super::fields::{FieldSet, PathElement};
-use super::track::Change;
 
 /// Elements of a list in order, with their keys.
-type Keyed<'v> = [(PathElement, &'v Value)];
+type Keyed<'v, N> = [(PathElement, &'v N)];
 
 /// `one_by_one` compares two elements of a key, where there is one of them on each side at most.
-pub(super) fn compare(
-    before: &Keyed<'_>,
-    after: &Keyed<'_>,
-    one_by_one: impl Fn(Option<&Value>, Option<&Value>) -> Change,
+pub(super) fn compare<N: PartialEq>(
+    before: &Keyed<'_, N>,
+    after: &Keyed<'_, N>,
+    one_by_one: impl Fn(Option<&N>, Option<&N>) -> Change,
 ) -> Change {
     let (was, is) = (by_key(before), by_key(after));
     let mut change = Change::default();
@@ -46,16 +45,16 @@ pub(super) fn compare(
     change
 }
 
-type ByKey<'k, 'v> = FxHashMap<&'k PathElement, Vec<&'v Value>>;
+type ByKey<'k, 'v, N> = FxHashMap<&'k PathElement, Vec<&'v N>>;
 
-fn by_key<'k, 'v>(list: &'k Keyed<'v>) -> ByKey<'k, 'v> {
+fn by_key<'k, 'v, N>(list: &'k Keyed<'v, N>) -> ByKey<'k, 'v, N> {
     let mut found = ByKey::default();
     for (key, element) in list {
-        found.entry(key).or_default().push(element);
+        found.entry(key).or_default().push(*element);
     }
     found
 }
 
-fn elements<'m, 'v>(map: &'m ByKey<'_, 'v>, key: &PathElement) -> &'m [&'v Value] {
+fn elements<'m, 'v, N>(map: &'m ByKey<'_, 'v, N>, key: &PathElement) -> &'m [&'v N] {
     map.get(key).map_or(&[], Vec::as_slice)
 }

@@ -5,9 +5,9 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
+use super::compare::key_of;
 use super::conflict::path_text;
 use super::fields::{FieldSet, PathElement};
-use super::track::key_of;
 use super::typing;
 use crate::schema::{ListKind, Schemas, Shape, Struct, Type};
 
