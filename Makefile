@@ -9,6 +9,8 @@ UV := $(BIN)/uv
 EXTENSION := kubecore/_native.abi3.so
 RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
 PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
+# Slow tests wait for processes most of the time; those of a file share what they start.
+SLOW_WORKERS ?= 2
 
 .PHONY: help
 help: ## list the targets
@@ -70,7 +72,7 @@ test-fast: setup test-packages ## Python tests that take milliseconds each
 
 .PHONY: test-slow
 test-slow: setup test-packages ## end to end: real kubectl, real clients, kill -9, wheels
-	$(PYTEST) -m slow tests
+	$(PYTEST) -m slow -n $(SLOW_WORKERS) --dist loadfile tests
 
 # What cargo-fuzz would set, without its need for a nightly compiler; libFuzzer itself comes with libfuzzer-sys.
 FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \

@@ -99,10 +99,17 @@ def everything(cluster: int, data: Path) -> Counter[str]:
     found["links"] = len(list(Path(f"/sys/class/net/{bridge_name(data)}/brif").glob("*")))
     for node in (data / "nodes").iterdir():
         mark = node_mark(node, node.name)
-        found["groups"] += len(list(Path("/sys/fs/cgroup").glob(f"**/kubecore-{mark}/kubepods/**/pod*")))
+        found["groups"] += pod_groups(mark)
         for name in ("pods", "var/log/pods", "var/log/containers"):
             found[name] += len(list((node / name).iterdir()))
     return found
+
+
+def pod_groups(mark: str) -> int:
+    """Of a node's pods, in all hierarchies. Some may go while they are looked for."""
+    below = f"/kubecore-{mark}/kubepods"
+    walked = os.walk("/sys/fs/cgroup")
+    return sum(below in folder and name.startswith("pod") for folder, names, _ in walked for name in names)
 
 
 def settled(cluster: int, data: Path, wanted: Callable[[Counter[str]], bool]) -> Counter[str]:
