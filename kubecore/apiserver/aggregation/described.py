@@ -131,13 +131,17 @@ class Described:
         failures = 0
         while True:
             self._due.clear()
+            began = self._clock.monotonic()
             try:
                 await self._refresh()
             except Exception:
                 log.exception("documents of extension API servers")
             failures = 0 if self._knows_all() else failures + 1
-            delay = min(2.0 ** (failures - 1), _REFRESH_SECONDS) if failures else _REFRESH_SECONDS
-            timer = self._clock.call_later(delay, self._due.set)
+            if failures:
+                left = min(2.0 ** (failures - 1), _REFRESH_SECONDS)
+            elif (left := began + _REFRESH_SECONDS - self._clock.monotonic()) <= 0:
+                continue
+            timer = self._clock.call_later(left, self._due.set)
             try:
                 await self._due.wait()
             finally:

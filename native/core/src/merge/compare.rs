@@ -110,11 +110,9 @@ impl Comparer<'_> {
                 return;
             }
             let field = structure.and_then(|structure| structure.field(name));
-            let empty = is.and_then(Node::empty);
-            if was.is_none()
-                && present.old
-                && field.zip(empty).is_some_and(|(field, empty)| field.shows(empty))
-            {
+            // What an empty object shows nobody has written.
+            let shown = field.and_then(|field| field.always.as_deref());
+            if was.is_none() && present.old && shown.is_some() && shown == is.and_then(Node::empty) {
                 return;
             }
             let inner = match (&ty.shape, field) {

@@ -128,11 +128,6 @@ pub struct Field {
 }
 
 impl Field {
-    /// Whether the field is like that (an empty value, as JSON) in an empty object, so that nobody has written it there.
-    pub fn shows(&self, empty: &str) -> bool {
-        self.always.as_deref() == Some(empty)
-    }
-
     fn built_in(name: &str, schema: &Value, required: bool, ty: Type) -> Self {
         let always = schema.get("x-always").map(|zero| zero.to_string().into_boxed_str());
         let always_present = match &ty.shape {
