@@ -35,3 +35,13 @@ _ESCAPED_IN_JSON = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&\u202
 def in_gos_json(text: str) -> str:
     """As Go's encoding/json writes it: what means something in HTML and JavaScript is escaped."""
     return orjson.dumps(text).decode().translate(_ESCAPED_IN_JSON)
+
+
+class Pointed:
+    """A text that Go keeps behind a pointer, which refusals show as JSON."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return in_gos_json(self._text)

@@ -4,7 +4,7 @@ import pytest
 
 from kubecore.api import errors
 from kubecore.api.errors import FieldError
-from kubecore.api.quoting import quoted
+from kubecore.api.quoting import Pointed, quoted
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_errors_quote_names_and_values_as_go_does() -> None:
     # What one of a few values should be is of a type of its own to Go, which shows it as JSON.
     unsupported = FieldError.not_supported("spec.type", "<a>&\u2028", ["X"])
     assert unsupported.message == r'Unsupported value: "\u003ca\u003e\u0026\u2028": supported values: "X"'
+
+
+def test_a_text_behind_a_pointer_is_shown_as_json() -> None:
+    cause = FieldError.invalid("spec.versions[0].deprecationWarning", Pointed("\a<\u3000"), "must be printable")
+    assert cause.message == 'Invalid value: "\\u0007\\u003c\u3000": must be printable'

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kubecore.api.errors import Cause
+from kubecore.api.quoting import Pointed
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.definitions.internal import Definition, Part
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -31,8 +32,9 @@ def validate_versions(problems: Problems, spec: JSON, old: JSON | None, check: S
     for version, part in zip(versions, definition.versions(), strict=True):
         if errors := names.dns_1035_label(part.version):
             problems.invalid(f"{part.path}.name", part.version, ",".join(errors))
-        for error in _deprecation_errors(bool(version.get("deprecated")), version.get("deprecationWarning")):
-            problems.invalid(f"{part.path}.deprecationWarning", version.get("deprecationWarning"), error)
+        warning = version.get("deprecationWarning")
+        for error in _deprecation_errors(bool(version.get("deprecated")), warning):
+            problems.invalid(f"{part.path}.deprecationWarning", Pointed(warning or ""), error)
         _validate_part(problems, definition, part, old, check)
     given = [version.get("name") for version in versions]
     if len(set(given)) < len(given):
