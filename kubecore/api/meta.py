@@ -11,6 +11,25 @@ from kubecore import _native
 
 JSON = dict[str, Any]
 
+FIELDS = (
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
+"""What metadata has, in the order of Go's ObjectMeta, in which it shows them."""
+
 _SCALARS = (str, int, float, bool, type(None))
 
 

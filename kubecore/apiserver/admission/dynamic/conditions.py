@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore import _native
+from kubecore.api import meta
 from kubecore.apiserver.admission.dynamic.reviews import request_of
 from kubecore.apiserver.registry.codec import loads
 
@@ -26,20 +27,7 @@ JSON = dict[str, Any]
 Question = tuple[str, str | None, str, str, str, str, str, str, str]
 
 MATCH_BUDGET = 2_500_000
-_NAMESPACE_METADATA = (
-    "name",
-    "generateName",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "finalizers",
-)
+_NAMESPACE_METADATA = tuple(one for one in meta.FIELDS if one not in ("selfLink", "ownerReferences", "managedFields"))
 
 
 class ConditionError(Exception):

@@ -8,30 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.apiserver.registry.validation.labels import validate_label_requirement
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
 _RESOURCE, _OTHER = "spec.resourceAttributes", "spec.nonResourceAttributes"
-# Metadata in the order in which Go shows it.
-_SHOWN = (
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-)
 
 
 def validate_access_review(review: JSON, *, of_oneself: bool, namespaced: bool) -> Problems:
@@ -50,7 +33,7 @@ def validate_access_review(review: JSON, *, of_oneself: bool, namespaced: bool) 
         _validate_selector(problems, resource, "fieldSelector", _field_requirement)
         _validate_selector(problems, resource, "labelSelector", _label_requirement)
     if metadata.keys() - {"managedFields", "namespace"}:
-        shown = {name: metadata[name] for name in _SHOWN if name in metadata}
+        shown = {name: metadata[name] for name in meta.FIELDS if name in metadata}
         problems.invalid("metadata", shown, f"must be empty{' except for namespace' if namespaced else ''}")
     if namespaced and resource is not None and (given := resource.get("namespace") or "") != metadata.get("namespace"):
         problems.invalid(f"{_RESOURCE}.namespace", given, "must match metadata.namespace")
