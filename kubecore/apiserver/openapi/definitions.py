@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 from kubecore.api.scheme import DATA
 from kubecore.apiserver.openapi import defaults, enums
@@ -51,27 +52,15 @@ def builtin_digest() -> bytes:
     return hashlib.sha512(_BUILTIN.read_bytes()).digest()
 
 
-class _Chained(Mapping[str, JSON]):
-    """What one mapping has, and what another one has besides."""
-
-    def __init__(self, first: Mapping[str, JSON], second: Mapping[str, JSON]) -> None:
-        self._first, self._second = first, second
-
-    def __getitem__(self, name: str) -> JSON:
-        return self._first[name] if name in self._first else self._second[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._first.keys() | self._second.keys())
-
-    def __len__(self) -> int:
-        return len(self._first.keys() | self._second.keys())
-
-
 class Definitions:
     """Definitions by name and by kind; what is not among them is looked for in `others`."""
 
     def __init__(self, definitions: Mapping[str, JSON], others: Definitions | None = None) -> None:
-        self.all: Mapping[str, JSON] = definitions if others is None else _Chained(definitions, others.all)
+        self.all = definitions
+        if others is not None:
+            # Both are only read, which the type of ChainMap does not know.
+            both = cast("tuple[dict[str, JSON], dict[str, JSON]]", (definitions, others.all))
+            self.all = ChainMap(*both)
         self._others = others
         self._by_kind = {
             (identity["group"], identity["version"], identity["kind"]): name

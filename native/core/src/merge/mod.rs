@@ -91,7 +91,7 @@ pub(crate) fn parse_value(input: &[u8]) -> Result<Value, SchemaError> {
 }
 
 /// Parses JSON whose depth is known to be bounded: what the decoder has let through.
-pub(crate) fn parse_checked(input: &[u8]) -> Result<Value, SchemaError> {
+fn parse_checked(input: &[u8]) -> Result<Value, SchemaError> {
     let mut parser = serde_json::Deserializer::from_slice(input);
     parser.disable_recursion_limit();
     Value::deserialize(&mut parser).map_err(|error| SchemaError::syntax(error.to_string()))
