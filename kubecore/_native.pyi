@@ -722,8 +722,8 @@ class Front:
     def metrics(self) -> bytes: ...
     def fileno(self) -> int:
         """An eventfd, readable while `drain` has something to give."""
-    def drain(self, limit: int = 256) -> list[Request]:
-        """Waiting requests, oldest first. Runs the callbacks of streams, upgrades and cancelled requests that are due, too."""
+    def drain(self, limit: int = 64) -> list[Request]:
+        """Waiting requests of all users in turn, oldest first of each. Runs the callbacks of streams, upgrades and cancelled requests that are due, too."""
     def shutdown(self, grace_seconds: float) -> None:
         """Stop listening, end watches, let requests in flight finish within the grace, then close. Blocks, GIL released."""
 

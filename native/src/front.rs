@@ -204,7 +204,7 @@ impl Front {
         self.server.handoff.fileno()
     }
 
-    #[pyo3(signature = (limit=256))]
+    #[pyo3(signature = (limit=64))]
     fn drain<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let (callbacks, requests) = self.server.handoff.drain(limit.max(1));
         callbacks.into_iter().for_each(|callback| callback());

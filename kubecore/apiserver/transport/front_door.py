@@ -12,7 +12,7 @@ from kubecore._native import Front, Request
 logger = logging.getLogger(__name__)
 
 #: Requests taken at once; more would keep the loop from its other work for too long.
-BATCH = 256
+BATCH = 64
 
 _FAILED = (
     b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'

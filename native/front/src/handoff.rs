@@ -1,4 +1,4 @@
-//! Requests and callbacks on their way to Python: lock-free queues behind one eventfd.
+//! Requests and callbacks on their way to Python: queues behind one eventfd. Users take turns.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use http::{HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::exchange::{Decisions, Exchange};
 use crate::forward::Forward;
 use crate::stream::StreamState;
+use crate::turns::Turns;
 
 /// Something to run on Python's loop thread, inside `drain`.
 pub type Callback = Box<dyn FnOnce() + Send>;
@@ -111,8 +112,15 @@ impl Drop for PresenceGuard {
     }
 }
 
+impl Pending {
+    /// In whose line it waits: nobody's, where Python is to say who asks.
+    fn whose(&self) -> Box<str> {
+        self.decisions.user.as_ref().map_or("", |user| &user.username).into()
+    }
+}
+
 struct Shared {
-    requests: (Sender<Box<Pending>>, Receiver<Box<Pending>>),
+    requests: Mutex<Turns<Box<str>, Box<Pending>>>,
     callbacks: (Sender<Callback>, Receiver<Callback>),
     event: OwnedFd,
     signalled: AtomicBool,
@@ -130,7 +138,7 @@ impl Handoff {
             return Err(io::Error::last_os_error());
         }
         Ok(Self(Arc::new(Shared {
-            requests: crossbeam_channel::bounded(QUEUE_LIMIT),
+            requests: Mutex::new(Turns::new()),
             callbacks: crossbeam_channel::unbounded(),
             // SAFETY: `raw` was just made and is owned by nobody else.
             event: unsafe { OwnedFd::from_raw_fd(raw) },
@@ -144,13 +152,15 @@ impl Handoff {
 
     /// Gives the request back when too many wait.
     pub fn push(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
-        match self.0.requests.0.try_send(pending) {
-            Ok(()) => {
-                self.signal();
-                Ok(())
-            }
-            Err(TrySendError::Full(pending) | TrySendError::Disconnected(pending)) => Err(pending),
+        let whose = pending.whose();
+        let mut requests = self.0.requests.lock();
+        if requests.len() >= QUEUE_LIMIT {
+            return Err(pending);
         }
+        requests.push(whose, pending);
+        drop(requests);
+        self.signal();
+        Ok(())
     }
 
     /// Queues a callback for the next `drain`.
@@ -171,12 +181,15 @@ impl Handoff {
         }
     }
 
-    /// Callbacks due and up to `limit` requests, oldest first. What stays behind keeps the eventfd readable.
+    /// Callbacks due and up to `limit` requests, oldest first of each user's. What stays behind keeps the eventfd readable.
     pub fn drain(&self, limit: usize) -> (Vec<Callback>, Vec<Box<Pending>>) {
         self.clear();
         let callbacks = self.0.callbacks.1.try_iter().take(self.0.callbacks.1.len()).collect();
-        let requests: Vec<_> = self.0.requests.1.try_iter().take(limit).collect();
-        if requests.len() == limit && !self.0.requests.1.is_empty() {
+        let mut waiting = self.0.requests.lock();
+        let requests = std::iter::from_fn(|| waiting.pop()).take(limit).collect();
+        let is_left = waiting.len() > 0;
+        drop(waiting);
+        if is_left {
             self.signal();
         }
         (callbacks, requests)

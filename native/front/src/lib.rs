@@ -33,6 +33,7 @@ mod service;
 mod status;
 pub mod stream;
 pub mod tunnel;
+mod turns;
 mod unread;
 pub mod upgrade;
 mod watch_body;
