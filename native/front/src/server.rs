@@ -31,6 +31,7 @@ use crate::inflight::InFlight;
 use crate::io::StallGuard;
 use crate::lifespan::Phase;
 use crate::metrics::Metrics;
+use crate::passes::Passes;
 use crate::routes::RouteTable;
 
 /// Bounds on what a client may take.
@@ -89,6 +90,7 @@ pub struct Server {
     pub audit: Audit,
     pub inflight: InFlight,
     pub flow: Flow,
+    pub(crate) passes: Passes,
     pub metrics_source: RwLock<Option<MetricsSource>>,
     /// The body of `/version`.
     pub version: ArcSwap<Bytes>,
@@ -119,6 +121,7 @@ impl Server {
             audit: Audit::default(),
             inflight: InFlight::default(),
             flow: Flow::default(),
+            passes: Passes::default(),
             metrics_source: RwLock::new(None),
             version: ArcSwap::from_pointee(Bytes::from_static(b"{}")),
             phase: watch::Sender::new(Phase::Serving),

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::go::parse_duration;
@@ -37,9 +37,6 @@ use crate::status::{self, NO_CACHE};
 
 /// Names a request in logs; the client's own, or one that is made.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-
-/// How much more than the limit of a body is read before the connection is cut.
-const DISCARD_FACTOR: usize = 4;
 
 /// Who asks.
 enum Known {
@@ -259,11 +256,32 @@ impl Server {
                     server.told(&exchange, response)
                 }));
             }
-            if !exchange.delegated
-                && let Some(response) = self.serve_here(&exchange, decisions.user.as_ref())
-            {
-                return self.finish(&exchange, response);
+            if let Some(turn) = self.turn_of(&exchange, decisions.user.as_deref()) {
+                let server = self.clone();
+                return Answer::Waiting(Box::pin(async move {
+                    // Nobody to tell it means that the server ends.
+                    let _ = turn.await;
+                    let answer = server.answer_here(exchange, decisions, incoming, None);
+                    answer.await.unwrap_or_else(|never| match never {})
+                }));
             }
+        }
+        self.answer_here(exchange, decisions, incoming, upgrade)
+    }
+
+    fn answer_here(
+        self: &Arc<Self>,
+        exchange: Exchange,
+        decisions: Decisions,
+        incoming: Incoming,
+        upgrade: Option<OnUpgrade>,
+    ) -> Answer {
+        if decisions.authorized == Some(true)
+            && upgrade.is_none()
+            && !exchange.delegated
+            && let Some(response) = self.serve_here(&exchange, decisions.user.as_ref())
+        {
+            return self.finish(&exchange, response);
         }
         if *self.phase.borrow() != Phase::Serving {
             let refused = Status::unavailable("apiserver is shutting down.");
@@ -310,47 +328,6 @@ impl Server {
         self.metrics.record(exchange, response.status().as_u16(), is_known);
         let response = self.audited(exchange, response);
         self.seated(exchange, response)
-    }
-
-    /// The whole body, or the body unread where the request is to be passed on to somebody.
-    async fn take_body(
-        &self,
-        incoming: Incoming,
-        exchange: &Exchange,
-    ) -> Result<(Bytes, Option<Incoming>), Status> {
-        let proxied = exchange.info.is_resource() && exchange.info.subresource() == "proxy";
-        if proxied || exchange.delegated {
-            return Ok((Bytes::new(), Some(incoming)));
-        }
-        Ok((self.read_body(incoming, &exchange.headers).await?, None))
-    }
-
-    async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Status> {
-        if incoming.is_end_stream() {
-            return Ok(Bytes::new());
-        }
-        let limit = self.limits.max_body_bytes;
-        let announced =
-            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let too_large = announced.is_some_and(|length| length > limit as u64);
-        let collect = async {
-            let mut incoming = incoming;
-            if too_large {
-                discard(incoming, limit * DISCARD_FACTOR).await;
-                return Err(status::body_too_large(limit));
-            }
-            match Limited::new(&mut incoming, limit).collect().await {
-                Ok(collected) => Ok(collected.to_bytes()),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    discard(incoming, limit * DISCARD_FACTOR).await;
-                    Err(status::body_too_large(limit))
-                }
-                Err(_) => Err(Status::bad_request("the body of the request could not be read")),
-            }
-        };
-        tokio::time::timeout(self.limits.body_timeout, collect)
-            .await
-            .unwrap_or_else(|_| Err(status::body_timeout()))
     }
 
     /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.
@@ -461,17 +438,6 @@ fn misjudged_time(exchange: &Exchange) -> Option<Status> {
 
 fn refuse(refused: &Status) -> Answer {
     Answer::Ready(Some(status::refusal(refused)))
-}
-
-/// Reads on for a while after a body has turned out too large: a client that is still writing reads no answer.
-async fn discard(mut incoming: Incoming, mut budget: usize) {
-    while let Some(Ok(frame)) = incoming.frame().await {
-        let read = frame.data_ref().map_or(0, Bytes::len);
-        match budget.checked_sub(read) {
-            Some(left) => budget = left,
-            None => return,
-        }
-    }
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

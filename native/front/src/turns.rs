@@ -1,6 +1,7 @@
 //! A queue in which everybody has a line of his own, and those whose lines are not empty take turns: who asks for a
 //! thousand things keeps another, who asks for one, waiting for one of them.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
@@ -18,6 +19,15 @@ impl<K: Hash + Eq + Clone, T> Turns<K, T> {
 
     pub fn len(&self) -> usize {
         self.waiting
+    }
+
+    /// Whether somebody has a line.
+    pub fn has<Q>(&self, whose: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.lines.contains_key(whose)
     }
 
     /// To the end of this line; a new line's turn comes after those that are there.

@@ -23,7 +23,7 @@ from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.process import Keeper
 from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
+from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
 from kubecore.kubelet.runtime import host, leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
@@ -206,6 +206,13 @@ async def make_cri_node(root: Path, network: PodNetwork, containerd: Containerd)
     return await started(CriRuntime(network, RealClock(), LogBook(), settings), network, root, image=PROGRAMS)
 
 
+def free_octet() -> int:
+    """N of a range 10.N.0.0/16 that no bridge of a killed run has; others who run tests begin to look elsewhere."""
+    octets = [128 + (os.getpid() + step) % 100 for step in range(100)]
+    free = unrouted(f"10.{octet}.0.0/16" for octet in octets)
+    return next(octet for octet in octets if f"10.{octet}.0.0/16" in free)
+
+
 @pytest.fixture(params=networks())
 async def node(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_image: Path
@@ -217,7 +224,7 @@ async def node(
     if request.param in ("netns", "cri"):
         if detect().mode != "netns":
             pytest.skip(detect().reason)
-        octet = 128 + os.getpid() % 100
+        octet = free_octet()
         network = BridgeNetwork(
             [f"10.{octet}.3.0/24"], bridge=f"kct{os.getpid()}", cluster_cidrs=[f"10.{octet}.0.0/16"]
         )

@@ -1,9 +1,11 @@
 //! Roles and bindings as the API writes them, and bindings made ready for look-up.
 
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 
 use super::rule::{PolicyRule, nullable};
-use crate::authn::service_account_username;
+use crate::authn::{service_account_username, split_service_account};
 
 /// What of a Role or ClusterRole counts here.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +40,19 @@ impl Subject {
             return format!("{} {:?}", self.kind, format!("{}/{namespace}", self.name));
         }
         format!("{} {:?}", self.kind, self.name)
+    }
+
+    /// Whether it names this user, or one of its groups.
+    fn names(&self, binding_namespace: &str, username: &str, groups: &[String]) -> bool {
+        match self.kind.as_str() {
+            "User" => self.name == username,
+            "Group" => groups.contains(&self.name),
+            "ServiceAccount" => {
+                let namespace = if self.namespace.is_empty() { binding_namespace } else { &self.namespace };
+                split_service_account(username) == Some((namespace, &self.name))
+            }
+            _ => false,
+        }
     }
 
     /// The user or group that it names; None for subjects nobody can be.
@@ -75,6 +90,8 @@ pub struct Binding {
     pub namespace: Box<str>,
     pub subjects: Vec<Subject>,
     pub role: RoleRef,
+    /// By subject: why who it names may. Made when somebody asks for the first time.
+    reasons: Box<[OnceLock<Box<str>>]>,
 }
 
 impl Binding {
@@ -82,24 +99,26 @@ impl Binding {
         Self {
             name: name.into(),
             namespace: namespace.into(),
+            reasons: object.subjects.iter().map(|_| OnceLock::new()).collect(),
             subjects: object.subjects,
             role: object.role_ref,
         }
     }
 
-    /// What a reason says: `RoleBinding "name/ns" of Role "role" to User "jane"`.
-    pub(super) fn describe(&self, username: &str, groups: &[String]) -> String {
-        let subject = self.subjects.iter().find(|subject| match subject.principal(&self.namespace) {
-            Some(Principal::User(name)) => name == username,
-            Some(Principal::Group(name)) => groups.contains(&name),
-            None => false,
-        });
-        let to = subject.map(|subject| subject.describe(&self.namespace)).unwrap_or_default();
+    /// Why this user may: `RBAC: allowed by RoleBinding "name/ns" of Role "role" to User "jane"`.
+    pub(super) fn reason(&self, username: &str, groups: &[String]) -> &str {
+        let subjects = self.subjects.iter().zip(&self.reasons);
+        let mut named = subjects.filter(|(subject, _)| subject.names(&self.namespace, username, groups));
+        named.next().map_or("", |(subject, reason)| reason.get_or_init(|| self.describe(subject).into()))
+    }
+
+    fn describe(&self, subject: &Subject) -> String {
+        let to = subject.describe(&self.namespace);
         let role = format!("of {} {:?} to {to}", self.role.kind, &*self.role.name);
         if self.namespace.is_empty() {
-            format!("ClusterRoleBinding {:?} {role}", &*self.name)
+            format!("RBAC: allowed by ClusterRoleBinding {:?} {role}", &*self.name)
         } else {
-            format!("RoleBinding {:?} {role}", format!("{}/{}", self.name, self.namespace))
+            format!("RBAC: allowed by RoleBinding {:?} {role}", format!("{}/{}", self.name, self.namespace))
         }
     }
 }

@@ -112,8 +112,7 @@ impl Policy {
     /// The decision with its reason in Kubernetes' words; errors met on the way are the reason of a refusal.
     pub fn explain(&self, user: &UserInfo, attributes: &Attributes<'_>) -> (Decision, String) {
         if let Some(binding) = self.allowing(user, attributes) {
-            let source = binding.describe(&user.username, &user.groups);
-            return (Decision::Allowed, format!("RBAC: allowed by {source}"));
+            return (Decision::Allowed, binding.reason(&user.username, &user.groups).to_owned());
         }
         let mut errors = Vec::new();
         self.visit(user, attributes.namespace, |_, rules| {

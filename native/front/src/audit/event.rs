@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use kubecore_core::authn::UserInfo;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::Stage;
 
 /// As long as a line is that tells no objects.
 const USUAL_BYTES: usize = 1024;
@@ -97,16 +100,11 @@ impl<'e> User<'e> {
     }
 }
 
-/// What one stage tells; fields in the order of upstream's.
+/// What one stage tells comes in three parts, whose fields follow each other in the order of upstream's. This is the one
+/// that all stages share.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event<'e> {
-    kind: &'static str,
-    api_version: &'static str,
-    level: &'static str,
-    #[serde(rename = "auditID")]
-    audit_id: &'e str,
-    stage: &'static str,
+struct Facts<'e> {
     #[serde(rename = "requestURI")]
     request_uri: &'e str,
     verb: &'e str,
@@ -119,16 +117,34 @@ pub struct Event<'e> {
     user_agent: &'e str,
     #[serde(skip_serializing_if = "Option::is_none")]
     object_ref: Option<&'e ObjectReference>,
+}
+
+/// The part before it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Beginning<'e> {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    audit_id: &'e str,
+    stage: &'static str,
+}
+
+/// The part after it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_status: Option<&'e ResponseStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_object: Option<&'e RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_object: Option<&'e RawValue>,
-    request_received_timestamp: String,
-    stage_timestamp: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'e BTreeMap<Cow<'static, str>, String>,
+    request_received_timestamp: &'e str,
+    stage_timestamp: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<&'e BTreeMap<Cow<'static, str>, String>>,
 }
 
 /// What a request's head says.
@@ -150,8 +166,8 @@ pub struct Request {
 /// What is found out on the way.
 #[derive(Default)]
 pub struct Findings {
-    /// That the request came, while nobody has been told of it.
-    pub held: Option<Bytes>,
+    /// Nobody has been told yet that the request came.
+    pub is_held: bool,
     pub object_ref: Option<ObjectReference>,
     pub impersonated: Option<Arc<UserInfo>>,
     pub status: Option<ResponseStatus>,
@@ -160,22 +176,19 @@ pub struct Findings {
     pub annotations: BTreeMap<Cow<'static, str>, String>,
 }
 
-/// One line of JSON.
-pub fn line(
-    level: &'static str,
-    stage: &'static str,
-    at: Duration,
-    request: &Request,
-    found: &Findings,
-) -> Bytes {
+/// A stage and when it was reached. What has been found out by then is told but for that the request came, of which there
+/// is nothing to find out.
+#[derive(Clone, Copy)]
+pub struct Reached {
+    pub stage: Stage,
+    pub at: Duration,
+}
+
+/// A line of JSON for each stage.
+pub fn lines(level: &'static str, reached: &[Reached], request: &Request, found: &Findings) -> Vec<Bytes> {
     let nobody = UserInfo::default();
     let head = &*request.head;
-    let event = Event {
-        kind: "Event",
-        api_version: "audit.k8s.io/v1",
-        level,
-        audit_id: &head.audit_id,
-        stage,
+    let facts = Facts {
         request_uri: &head.uri,
         verb: &request.verb,
         user: User::of(request.user.as_deref().unwrap_or(&nobody)),
@@ -183,19 +196,54 @@ pub fn line(
         source_ips: &head.source_ips,
         user_agent: &head.user_agent,
         object_ref: found.object_ref.as_ref(),
-        response_status: found.status.as_ref(),
-        request_object: found.request_object.as_deref(),
-        response_object: found.response_object.as_deref(),
-        request_received_timestamp: zulu(head.received),
-        stage_timestamp: zulu(at),
-        annotations: &found.annotations,
     };
-    let mut out = Vec::with_capacity(USUAL_BYTES);
-    if serde_json::to_writer(&mut out, &event).is_err() {
-        out.clear();
+    let received = zulu(head.received);
+    let mut out = Vec::with_capacity(USUAL_BYTES * reached.len());
+    let (mut ends, mut shared) = (Vec::with_capacity(reached.len()), None);
+    for Reached { stage, at } in reached.iter().copied() {
+        let is_outcome = stage != Stage::RequestReceived;
+        let beginning = Beginning {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level,
+            audit_id: &head.audit_id,
+            stage: stage.name(),
+        };
+        let outcome = Outcome {
+            response_status: found.status.as_ref().filter(|_| is_outcome),
+            request_object: found.request_object.as_deref().filter(|_| is_outcome),
+            response_object: found.response_object.as_deref().filter(|_| is_outcome),
+            request_received_timestamp: &received,
+            stage_timestamp: if at == head.received { &received } else { &zulu(at) },
+            annotations: Some(&found.annotations).filter(|told| is_outcome && !told.is_empty()),
+        };
+        append(&mut out, &beginning);
+        match shared.clone() {
+            Some(range) => out.extend_from_within(range),
+            None => shared = Some(go_on(&mut out, &facts)),
+        }
+        go_on(&mut out, &outcome);
+        out.extend_from_slice(b"}\n");
+        ends.push(out.len());
     }
-    out.push(b'\n');
-    Bytes::from(out)
+    let mut left = Bytes::from(out);
+    let mut cut = 0;
+    ends.into_iter().map(|end| left.split_to(end - std::mem::replace(&mut cut, end))).collect()
+}
+
+/// An object without its end.
+fn append(out: &mut Vec<u8>, object: &impl Serialize) {
+    // Nothing in it can fail: strings, numbers, and objects that were read before.
+    let _ = serde_json::to_writer(&mut *out, object);
+    out.pop();
+}
+
+/// Members of the object before it, and where they stand.
+fn go_on(out: &mut Vec<u8>, members: &impl Serialize) -> Range<usize> {
+    let start = out.len();
+    append(out, members);
+    out[start] = b',';
+    start..out.len()
 }
 
 fn zulu(unix: Duration) -> String {

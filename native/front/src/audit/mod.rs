@@ -23,7 +23,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use event::date_and_time;
-use event::{Findings, Head, Request, line, without_managed_fields};
+use event::{Findings, Head, Reached, Request, lines, without_managed_fields};
 pub use event::{ObjectReference, ResponseStatus};
 pub use policy::{Level, Policy, Stage, Verdict};
 pub(crate) use requests::{LONG_RUNNING, lasts};
@@ -166,7 +166,7 @@ impl Draft {
             },
             findings: Mutex::new(Findings { object_ref, ..Findings::default() }),
         });
-        trail.hold(Stage::RequestReceived, self.head.received);
+        trail.hold();
         Some(trail)
     }
 
@@ -285,19 +285,17 @@ impl Trail {
         self.tell_at(stage, self.auditing.clock.unix());
     }
 
-    /// Tells nobody before `release` or the next stage: an answer that is there at once costs one write, not two.
-    fn hold(&self, stage: Stage, at: Duration) {
-        if self.verdict.tells(stage) {
-            let mut findings = self.findings.lock();
-            findings.held = Some(self.event(stage, at, &findings));
-        }
+    /// Tells nobody before `release` or the next stage that the request came: an answer that is there at once costs one
+    /// write, not two.
+    fn hold(&self) {
+        self.findings.lock().is_held = self.verdict.tells(Stage::RequestReceived);
     }
 
     /// The request is about to wait: what is held is told.
     pub fn release(&self) {
-        let held = self.findings.lock().held.take();
-        if let Some(event) = held {
-            self.send(&[event]);
+        let mut findings = self.findings.lock();
+        if std::mem::take(&mut findings.is_held) {
+            self.send(&self.lines(&[self.arrival()], &findings));
         }
     }
 
@@ -305,18 +303,18 @@ impl Trail {
         if !self.verdict.tells(stage) {
             return;
         }
-        let (held, event) = {
-            let mut findings = self.findings.lock();
-            (findings.held.take(), self.event(stage, at, &findings))
-        };
-        match held {
-            Some(earlier) => self.send(&[earlier, event]),
-            None => self.send(&[event]),
-        }
+        let mut findings = self.findings.lock();
+        let reached = [self.arrival(), Reached { stage, at }];
+        let from = if std::mem::take(&mut findings.is_held) { 0 } else { 1 };
+        self.send(&self.lines(&reached[from..], &findings));
     }
 
-    fn event(&self, stage: Stage, at: Duration, findings: &Findings) -> Bytes {
-        line(self.verdict.level.name(), stage.name(), at, &self.request, findings)
+    fn arrival(&self) -> Reached {
+        Reached { stage: Stage::RequestReceived, at: self.request.head.received }
+    }
+
+    fn lines(&self, reached: &[Reached], findings: &Findings) -> Vec<Bytes> {
+        lines(self.verdict.level.name(), reached, &self.request, findings)
     }
 
     fn send(&self, events: &[Bytes]) {
