@@ -14,7 +14,9 @@ import gzip
 import hashlib
 import os
 import stat
+import sys
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +24,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from kubecore.images.digests import CHUNK_BYTES, check
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _XATTR = "SCHILY.xattr."
@@ -57,7 +64,7 @@ def unpack(layer: BinaryIO, folder: Path, *, diff_id: str = "", as_root: bool | 
                 unpacking.take(archive, member)
         while hashed.read(CHUNK_BYTES):  # what follows the archive's end counts, too
             pass
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, EOFError) as error:
         raise BadLayer(f"failed to read layer: {error}") from error
     unpacking.finish()
     found = f"sha256:{hashed.hash.hexdigest()}"
@@ -70,7 +77,7 @@ def _uncompressed(layer: BinaryIO) -> IO[bytes]:
     start = layer.read(4)
     layer.seek(0)
     if start.startswith(_ZSTD):
-        raise BadLayer("layers compressed with zstd cannot be read")
+        return cast(IO[bytes], zstd.ZstdFile(layer))
     return cast(IO[bytes], gzip.GzipFile(fileobj=layer)) if start.startswith(_GZIP) else layer
 
 

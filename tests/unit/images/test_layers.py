@@ -6,6 +6,8 @@ import gzip
 import io
 import os
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,11 @@ from kubecore.images.digests import WrongDigest
 from kubecore.images.layers import BadLayer, unpack
 from kubecore.images.view import ImageView, LinkLoop
 from tests.support.small_image import Layer, digest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for devices and owners")
 
@@ -33,13 +40,26 @@ def test_files_folders_and_links_are_as_in_the_layer(tmp_path: Path) -> None:
     assert (layer / "deep/er/file").read_bytes() == b"two"
 
 
-def test_a_compressed_layer_has_the_digest_of_what_is_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_compressed_layer_has_the_digest_of_what_is_in_it(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     tar = Layer({"file": b"x" * 100_000}).tar()
     (tmp_path / "l").mkdir()
-    assert unpack(io.BytesIO(gzip.compress(tar)), tmp_path / "l", diff_id=digest(tar)) == digest(tar)
+    assert unpack(io.BytesIO(compress(tar)), tmp_path / "l", diff_id=digest(tar)) == digest(tar)
+    assert (tmp_path / "l/file").read_bytes() == b"x" * 100_000
     (tmp_path / "m").mkdir()
     with pytest.raises(WrongDigest, match="unexpected digest"):
         unpack(io.BytesIO(tar), tmp_path / "m", diff_id=digest(b"other"))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_broken_compressed_layer_is_told_as_such(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    whole = compress(Layer({"file": os.urandom(100_000)}).tar())
+    middle = len(whole) // 2
+    for number, broken in enumerate([whole[:middle], whole[:middle] + bytes(1000) + whole[middle + 1000 :]]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises((BadLayer, WrongDigest)):
+            unpack(io.BytesIO(broken), folder, diff_id=digest(b"the whole"))
 
 
 @pytest.mark.parametrize(
