@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kubecore.images.store import Image
 from kubecore.kubelet.cgroups import limits
@@ -28,6 +28,8 @@ class ContainerPlace:
     log_path: Path
     termination_log: Path
     attempt: int
+    seccomp_profiles: Path
+    """Where the node keeps its own."""
 
 
 def container_config(
@@ -62,7 +64,7 @@ def container_config(
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         capabilities=_capabilities(context),
-        seccomp=_seccomp(pod, context),
+        seccomp=_seccomp(pod, context, place.seccomp_profiles),
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
@@ -108,15 +110,18 @@ def _capabilities(context: Object) -> frozenset[str] | None:
         raise ConfigError(f"unknown capability {str(error)!r}") from error
 
 
-def _seccomp(pod: Object, context: Object) -> Literal["unconfined", "runtime-default"]:
-    """The container's profile, or the pod's. None is `Unconfined`, as kubelets have it by default."""
+def _seccomp(pod: Object, context: Object, profiles: Path) -> str:
+    """The container's profile, or the pod's, as the runtime takes it. None is `Unconfined`, as kubelets have it by
+    default."""
     whole = pod["spec"].get("securityContext") or {}
-    kind = (context.get("seccompProfile") or whole.get("seccompProfile") or {}).get("type", "Unconfined")
+    profile = context.get("seccompProfile") or whole.get("seccompProfile") or {}
+    kind = profile.get("type", "Unconfined")
     if context.get("privileged") or kind == "Unconfined":
         return "unconfined"
     if kind == "RuntimeDefault":
         return "runtime-default"
-    raise ConfigError(f"seccomp profiles of type {kind} are not supported on this node")
+    # The API lets no path lead out of the folder.
+    return f"localhost/{profiles / profile['localhostProfile']}"
 
 
 def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Image | None) -> Identity:

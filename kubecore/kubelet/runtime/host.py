@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from kubecore import _native
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
@@ -49,6 +50,7 @@ from kubecore.kubelet.runtime.interface import (
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
+from kubecore.kubelet.runtime.seccomp_profiles import BadProfile, read_profile
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
 log = logging.getLogger(__name__)
@@ -219,6 +221,7 @@ class HostRuntime:
                 "CreateContainerError",
                 "no command specified: the host runtime ignores the image and needs the container's command",
             )
+        profile = self._profile(config)
         container_id = secrets.token_hex(32)
         scratch = sandbox.config.directory / "scratch" / container_id[:12]
         scratch.mkdir(parents=True, mode=0o700)
@@ -231,8 +234,19 @@ class HostRuntime:
             created_at=self._clock.now(),
             log_path=config.log_path,
         )
-        self._containers[container_id] = Container(status, config, scratch)
+        self._containers[container_id] = Container(status, config, scratch, profile=profile)
         return container_id
+
+    def _profile(self, config: ContainerConfig) -> tuple[_native.SyscallFilter, ...]:
+        kind, _, path = config.seccomp.partition("/")
+        if kind != "localhost":
+            return ()
+        if not self.isolation.namespaces:
+            raise RuntimeFailure("CreateContainerError", f"seccomp profiles need namespaces: {self.isolation.reason}")
+        try:
+            return read_profile(Path(path))
+        except (BadProfile, OSError) as error:
+            raise RuntimeFailure("CreateContainerError", f"failed to load seccomp profile: {error}") from error
 
     async def start_container(self, container_id: str) -> None:
         container = self._container(container_id)

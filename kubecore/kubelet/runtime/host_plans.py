@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kubecore import _native
 from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, seccomp
 from kubecore.kubelet.runtime.image_roots import ImageRoot, image_steps
 from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
@@ -32,6 +33,8 @@ class Container:
     cgroup: str = ""
     root: ImageRoot | None = None
     """What it sees instead of the host's file system."""
+    profile: tuple[_native.SyscallFilter, ...] = ()
+    """Of the node's file that its config names."""
     held: int = -1
     """Keeps its image in the store."""
 
@@ -140,6 +143,7 @@ class LaunchPlans:
         confined = self.isolation.namespaces and config.capabilities is not None
         kept = config.capabilities if config.capabilities is not None else capabilities.ALL
         filtered = self.isolation.namespaces and config.seccomp == "runtime-default"
+        filters = seccomp.runtime_default(kept) if filtered else container.profile
         return launching.Launch(
             arguments=(*config.argv, *config.arguments),
             environment=environment,
@@ -151,7 +155,7 @@ class LaunchPlans:
             through_user_namespace=self.isolation.user_namespace and bool(identity.user or identity.group),
             no_new_privileges=config.no_new_privileges,
             capabilities=capabilities.mask(kept) if confined else None,
-            filters=seccomp.runtime_default(kept) if filtered else (),
+            filters=filters,
             oom_score_adj=_clamp_oom_score(config.oom_score_adj),
         )
 

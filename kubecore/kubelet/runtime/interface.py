@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
@@ -163,7 +163,8 @@ class ContainerConfig:
     privileged: bool = False
     capabilities: frozenset[str] | None = None
     """Which ones a process of user 0 has (`capabilities.ALL`), None for all that the node has."""
-    seccomp: Literal["unconfined", "runtime-default"] = "unconfined"
+    seccomp: str = "unconfined"
+    """Or "runtime-default", or "localhost/" and the path of a profile on the node."""
     read_only_root: bool = False
     stdin: bool = False
     stdin_once: bool = False

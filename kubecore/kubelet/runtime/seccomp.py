@@ -69,21 +69,27 @@ def refused(capabilities: Collection[str], machine: str = "") -> list[str]:
 def runtime_default(capabilities: frozenset[str]) -> tuple[_native.SyscallFilter, ...]:
     """To be set all, for a container with these capabilities."""
     rules: list[Object] = [{"syscall": name} for name in refused(capabilities)]
-    rules += [{"syscall": "socket", "args": [_argument(0, "eq", family)]} for family in (_AF_VSOCK, _AF_ALG)]
-    rules.append({"syscall": "personality", "args": [_argument(0, "ne", known) for known in _PERSONALITIES]})
+    rules += [{"syscall": "socket", "args": [argument(0, "eq", family)]} for family in (_AF_VSOCK, _AF_ALG)]
+    rules.append({"syscall": "personality", "args": [argument(0, "ne", known) for known in _PERSONALITIES]})
     filters = []
     if "SYS_ADMIN" not in capabilities:
-        rules += [{"syscall": "clone", "args": [_argument(0, {"masked_eq": flag}, flag)]} for flag in _NEW_NAMESPACES]
+        rules += [{"syscall": "clone", "args": [argument(0, {"masked_eq": flag}, flag)]} for flag in _NEW_NAMESPACES]
         # Its flags are out of a filter's sight; the C library takes clone(2) then.
         filters.append(_filter([{"syscall": "clone3"}], _ENOSYS))
     filters.append(_filter(rules, _EPERM))
     return tuple(filters)
 
 
-def _argument(index: int, operator: str | Object, value: int) -> Object:
-    return {"index": index, "type": "dword", "op": operator, "val": value}
+def argument(index: int, operator: str | Object, value: int, kind: str = "dword") -> Object:
+    """A condition of seccompiler's JSON on one argument of a call."""
+    return {"index": index, "type": kind, "op": operator, "val": value}
+
+
+def compiled(otherwise: str | Object, matched: str | Object, rules: list[Object]) -> _native.SyscallFilter:
+    """What happens to calls that no rule is for, and to the others. Raises ValueError."""
+    profile = {"main": {"mismatch_action": otherwise, "match_action": matched, "filter": rules}}
+    return _native.SyscallFilter(orjson.dumps(profile))
 
 
 def _filter(rules: list[Object], errno: int) -> _native.SyscallFilter:
-    profile = {"main": {"mismatch_action": "allow", "match_action": {"errno": errno}, "filter": rules}}
-    return _native.SyscallFilter(orjson.dumps(profile))
+    return compiled("allow", {"errno": errno}, rules)

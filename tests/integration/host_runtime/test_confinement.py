@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,52 @@ async def test_the_default_profile_refuses_what_containers_have_no_use_for(isola
 async def test_a_container_without_a_profile_may_call_what_it_likes(isolated: Node) -> None:
     sandbox, _ = await isolated.sandbox()
     assert await isolated.output(sandbox, "grep Seccomp: /proc/self/status") == "Seccomp:\t0"
+
+
+async def test_a_profile_of_the_node_says_what_becomes_of_calls(isolated: Node) -> None:
+    profile = isolated.root / "profile.json"
+    rules = [
+        {"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV},
+        {"names": ["unlink", "unlinkat"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
+    sandbox, _ = await isolated.sandbox()
+    script = "mkdir /new; rm -f /none; echo ends with $?"
+    said = await isolated.output(sandbox, script, seccomp=f"localhost/{profile}")
+    assert os.strerror(errno.EXDEV) in said
+    assert f"ends with {128 + signal.SIGSYS}" in said
+
+
+async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_arguments(isolated: Node) -> None:
+    usual = (
+        "access arch_prctl brk capget capset chdir clone clone3 close dup2 dup3 execve exit exit_group faccessat2 "
+        "fchdir fcntl fstat fstatfs futex getcwd getdents64 getegid geteuid getgid getpid getpgrp getppid "
+        "getrandom getuid ioctl lseek mmap mprotect munmap newfstatat openat pipe2 poll pread64 prctl prlimit64 "
+        "read rseq rt_sigaction rt_sigprocmask rt_sigreturn set_robust_list set_tid_address setgid setgroups "
+        "setresgid setresuid setuid socket stat uname vfork wait4 write"
+    )
+    three_letters = {"index": 1, "value": 3, "op": "SCMP_CMP_EQ"}
+    rules = [
+        {"names": usual.split(), "action": "SCMP_ACT_ALLOW"},
+        {"names": ["sethostname"], "action": "SCMP_ACT_ALLOW", "args": [three_letters]},
+    ]
+    profile = isolated.root / "profile.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}))
+    sandbox, _ = await isolated.sandbox()
+    script = "hostname abc && echo changed; hostname abcd || echo refused"
+    said = await isolated.output(sandbox, script, seccomp=f"localhost/{profile}")
+    assert [line for line in said.splitlines() if line in ("changed", "refused")] == ["changed", "refused"], said
+
+
+@pytest.mark.usefixtures("own_processes")
+async def test_a_profile_that_cannot_be_read_fails_the_creation(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    with pytest.raises(RuntimeFailure, match=r"failed to load seccomp profile: .*No such file") as failed:
+        await isolated.start(sandbox, "true", seccomp=f"localhost/{isolated.root}/none.json")
+    assert failed.value.reason == "CreateContainerError"
+    (isolated.root / "bad.json").write_text('{"defaultAction": "SCMP_ACT_WHAT"}')
+    with pytest.raises(RuntimeFailure, match="action 'SCMP_ACT_WHAT' is not supported"):
+        await isolated.start(sandbox, "true", seccomp=f"localhost/{isolated.root}/bad.json")
 
 
 @pytest.mark.usefixtures("on_host")

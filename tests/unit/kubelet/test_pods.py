@@ -289,6 +289,12 @@ async def test_a_new_pod_of_the_same_name_gets_its_own_life(node: Node) -> None:
     assert node.runtime.running() == ["main"]
 
 
+async def test_a_seccomp_profile_of_the_node_is_a_file_below_its_folder(node: Node) -> None:
+    profile = {"type": "Localhost", "localhostProfile": "strict/web.json"}
+    await node.run(container(securityContext={"seccompProfile": profile}))
+    assert node.runtime.config("main").seccomp == f"localhost/{node.root}/seccomp/strict/web.json"
+
+
 # --- what is missing
 
 

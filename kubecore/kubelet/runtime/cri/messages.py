@@ -97,6 +97,9 @@ class Messages:
 
     def _seccomp(self, profile: str) -> Any:
         kinds = self._api.SecurityProfile.ProfileType
+        if profile.startswith("localhost/"):
+            path = profile.removeprefix("localhost/")
+            return self._api.SecurityProfile(profile_type=kinds.Localhost, localhost_ref=path)
         kind = kinds.RuntimeDefault if profile == "runtime-default" else kinds.Unconfined
         return self._api.SecurityProfile(profile_type=kind)
 
