@@ -37,7 +37,8 @@ def next_actions(pod: Object, records: Records, now: datetime) -> Actions:
     waiting = [one for one in records.values() if one.kind == "ephemeral" and not one.attempted]
     actions.start += [record.name for record in waiting]
     mains = [record for record in records.values() if record.kind == "main"]
-    initialized = is_initialized(records) or any(record.attempted for record in mains if record.state != "waiting")
+    begun = any(record.attempted and record.in_sandbox for record in mains if record.state != "waiting")
+    initialized = begun or is_initialized(records)
     for record in records.values():
         if record.kind == "sidecar":
             _start_unless_running(pod, record, now, actions)
@@ -55,6 +56,8 @@ def _start_unless_running(pod: Object, record: ContainerRecord, now: datetime, a
     if record.state == "running":
         return
     ended = record.latest
+    if record.kind == "init" and not record.in_sandbox:
+        ended = None
     if ended is not None and not restarts(pod, record):
         return
     if ended is not None and ended.finished_at is not None:

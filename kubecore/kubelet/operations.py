@@ -201,6 +201,11 @@ class ContainerOperations:
                 self._post_start(record, record.id, hook, self._target(record)), f"kubelet postStart of {record.name}"
             )
 
+    def leave_sandbox(self) -> None:
+        """What there is was made in a sandbox that is lost, if any; the pod gets a new one."""
+        for record in self.records.values():
+            record.leave_sandbox()
+
     def take_up(self, statuses: Iterable[ContainerStatus]) -> None:
         """What a former kubelet has started of the pod, or seen the end of, or not."""
         for status in statuses:

@@ -316,6 +316,7 @@ class PodWorker:
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
         await self._drop_lost_sandbox()
         if self._place is None:
+            self._operations.leave_sandbox()
             runtime, handler = await self._services.runtime_for(self.pod)
             config = await prepare_sandbox(self.pod, self._services, handler, self.wake)
             sandbox = await runtime.run_pod_sandbox(config)
@@ -331,8 +332,7 @@ class PodWorker:
         return self._place
 
     def _surroundings(self, ips: tuple[str, ...]) -> Surroundings:
-        services = self._services
-        return Surroundings(services.facts, ips, services.objects.get, self._services_now())
+        return Surroundings(self._services.facts, ips, self._services.objects.get, self._services_now())
 
     def _services_now(self) -> tuple[Object, ...]:
         namespaces = (meta.namespace(self.pod), "default")

@@ -61,6 +61,8 @@ class ContainerRecord:
     last: Termination | None = None
     started: bool = False
     ready: bool = False
+    in_sandbox: bool = True
+    """Its present or last attempt was made in the pod's present sandbox."""
     back_off: BackOff = field(default_factory=BackOff)
     log_path: Path | None = None
     previous_log_path: Path | None = None
@@ -105,11 +107,19 @@ class ContainerRecord:
         if self.termination is not None:
             self.last, self.termination = self.termination, None
         self.id = container_id
+        self.in_sandbox = True
         self.state = "running"
         self.waiting_reason = self.waiting_message = ""
         self.started_at = now
         self.started = "startupProbe" not in self.spec
         self.ready = False
+
+    def leave_sandbox(self) -> None:
+        """The pod gets another one, in which init containers run again: what they did for the old one is gone."""
+        if self.attempted:
+            self.in_sandbox = False
+            if self.kind == "init":
+                self.wait(INITIALIZING)
 
     def end(self, termination: Termination) -> None:
         self.termination = termination

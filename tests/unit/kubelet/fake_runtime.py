@@ -93,6 +93,11 @@ class FakeRuntime:
         for name in self.running():
             self.end(name, 137)
 
+    def reboot(self) -> None:
+        """Nothing is left that anybody could be told of."""
+        for known in (self.sandboxes, self._sandbox_statuses, self._statuses):
+            known.clear()
+
     # ---- the interface
 
     async def start(self) -> None:

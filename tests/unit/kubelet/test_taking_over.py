@@ -150,3 +150,33 @@ async def test_a_sandbox_that_was_lost_is_made_anew_unless_the_pod_is_done(node:
     assert made(node) == [("sandbox", "pod"), ("start", "main")] * (2 if again else 1)
     told = ["Pod sandbox changed, it will be killed and re-created."] if again else []
     assert node.events("SandboxChanged") == told
+
+
+async def test_init_containers_run_again_in_a_new_sandbox_before_the_others(node: Node) -> None:
+    await node.run(container(), initContainers=[container("first"), container("second")], restartPolicy="OnFailure")
+    for name in ("first", "second"):
+        node.runtime.end(name, 0)
+        await node.settle()
+    node.runtime.lose()
+    await node.settle(11)
+    assert node.runtime.running() == ["first"]
+    assert node.container("first")["restartCount"] == 1
+    for name in ("first", "second"):
+        assert node.runtime.running() == [name]
+        node.runtime.end(name, 0)
+        await node.settle()
+    assert node.runtime.running() == ["main"]
+
+
+async def test_after_a_reboot_a_pod_begins_with_its_init_containers(node: Node) -> None:
+    await node.run(container(), initContainers=[container("first")])
+    node.runtime.end("first", 0)
+    await node.settle()
+    await node.kill()
+    node.runtime.reboot()
+    await node.start()
+    await node.settle(11)
+    assert node.runtime.running() == ["first"]
+    node.runtime.end("first", 0)
+    await node.settle(11)
+    assert node.runtime.running() == ["main"]
