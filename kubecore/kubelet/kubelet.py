@@ -182,6 +182,7 @@ class Kubelet:
             self._keeper = keeper = NodeKeeper(
                 self._client, self._clock, self._identity(server.port), machine, lambda: self._eviction.conditions
             )
+            keeper.runtime_trouble, keeper.tell = self._own_runtimes.trouble, self._tell_of_node
             self._eviction_changed = keeper.changed
             self._services = self._make_services(machine)
             await keeper.register()

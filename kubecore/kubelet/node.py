@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,17 +149,18 @@ PRESSURES = {
     ),
 }
 _READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
-_SHUTTING_DOWN = ("Ready", "False", "KubeletNotReady", "node is shutting down")
 
 
 def node_conditions(
-    now: datetime, known: list[Object], pressures: Collection[str] = (), *, shutting_down: bool = False
+    now: datetime, known: list[Object], pressures: Collection[str] = (), *, trouble: str = ""
 ) -> list[Object]:
-    """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold."""
+    """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold.
+    `trouble`: why the node is not ready, "" if it is."""
     held = {one.get("type"): one for one in known}
     wanted = [(kind, str(kind in pressures), *texts[kind in pressures]) for kind, texts in PRESSURES.items()]
     conditions, told = [], meta.format_time(now)
-    for kind, state, reason, message in (*wanted, _SHUTTING_DOWN if shutting_down else _READY):
+    ready = ("Ready", "False", "KubeletNotReady", trouble) if trouble else _READY
+    for kind, state, reason, message in (*wanted, ready):
         conditions.append(
             {
                 "type": kind,
@@ -180,9 +181,9 @@ def node_status(
     known: list[Object],
     pressures: Collection[str] = (),
     *,
-    shutting_down: bool = False,
+    trouble: str = "",
 ) -> Object:
-    """`known`, `pressures`: as for `node_conditions`."""
+    """`known`, `pressures`, `trouble`: as for `node_conditions`."""
     return {
         "addresses": [
             *({"type": "InternalIP", "address": address} for address in identity.addresses),
@@ -190,7 +191,7 @@ def node_status(
         ],
         "allocatable": machine.allocatable(),
         "capacity": machine.capacity(),
-        "conditions": node_conditions(now, known, pressures, shutting_down=shutting_down),
+        "conditions": node_conditions(now, known, pressures, trouble=trouble),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "nodeInfo": {
             "architecture": machine.architecture,
@@ -208,6 +209,10 @@ def node_status(
     }
 
 
+async def _no_trouble() -> str:
+    return ""
+
+
 class NodeKeeper:
     """Registers the node, then keeps its lease and status fresh until cancelled."""
 
@@ -221,7 +226,12 @@ class NodeKeeper:
     ) -> None:
         """`pressures()`: the conditions of PRESSURES that hold."""
         self._pressures = pressures
+        self.runtime_trouble: Callable[[], Awaitable[str]] = _no_trouble
+        """Why no container can be started, "" if they can."""
+        self.tell: Callable[[str, str], None] = lambda reason, message: None
+        """Of the node, in an event."""
         self.shutting_down = False
+        self._is_ready = True
         self._changed = asyncio.Event()
         self._client = client
         self._clock = clock
@@ -265,19 +275,24 @@ class NodeKeeper:
         """Write the status."""
         known = (self._node.get("status") or {}).get("conditions") or []
         self._changed.clear()
+        trouble = "node is shutting down" if self.shutting_down else await self.runtime_trouble()
         status = node_status(
             self._identity,
             self._machine,
             self._clock.now(),
             known,
             self._pressures(),
-            shutting_down=self.shutting_down,
+            trouble=trouble,
         )
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
         addresses = status.pop("addresses")
         if (self._node.get("status") or {}).get("addresses") != addresses:
             await self._patch_status({"addresses": addresses}, "merge")
         self._node = await self._patch_status(status, "strategic")
+        if self._is_ready != (not trouble):
+            self._is_ready = not trouble
+            reason = "NodeReady" if self._is_ready else "NodeNotReady"
+            self.tell(reason, f"Node {self._identity.name} status is now: {reason}")
 
     async def _patch_status(self, status: Object, patch_type: str) -> Object:
         name = self._identity.name

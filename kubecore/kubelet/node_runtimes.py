@@ -73,6 +73,16 @@ class NodeRuntimes:
             await runtime.start()
         return isolation
 
+    async def trouble(self) -> str:
+        """Why no container can be started, "" if they can. What did not come up is started again."""
+        told = ""
+        if self.link is not None and self.link.trouble:
+            await self.link.try_again()
+            told = self.link.trouble
+        if not told and self.cri is not None:
+            told = await self.cri.trouble()
+        return f"container runtime is down: {told}" if told else ""
+
 
 def make_runtimes(
     config: KubeletConfig, network: PodNetwork, pod_cidrs: tuple[str, ...], clock: Clock, book: LogBook, *, mark: str

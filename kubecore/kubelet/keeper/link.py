@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ class KeeperLink:
         self._closed = asyncio.Event()
         self._ending = False
         self._heard = False
+        self.trouble = ""
+        """Why the last one did not come up, "" if it did or none has been started."""
 
     @property
     def connected(self) -> bool:
@@ -100,10 +103,17 @@ class KeeperLink:
             except OSError as error:
                 ours.close()
                 text = f"failed to start the keeper of containers: {error.filename or sys.executable}: {error.strerror}"
+                self.trouble = text
                 raise RuntimeFailure("FailedCreatePodSandBox", text) from error
             finally:
                 theirs.close()
             self._connect(ours)
+
+    async def try_again(self) -> None:
+        """See whether a keeper that did not come up does now."""
+        with suppress(RuntimeFailure):
+            await self.ensure()
+            await self.call("", "take over", self.settings.lonely_seconds)
 
     def _connect(self, connection: socket.socket) -> None:
         self._closed.clear()
@@ -179,7 +189,7 @@ class KeeperLink:
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
         said: Said = messages.decode(data, Said)
-        self._heard = True
+        self._heard, self.trouble = True, ""
         if said.kind in ("answer", "failure"):
             self._answered(said, descriptors)
             return
@@ -220,6 +230,7 @@ class KeeperLink:
                 ended.set_result(Ended(137, 9))
         self._streams.clear()
         if not self._ending:
+            self.trouble = "" if self._heard else gone
             log.error("%s", f"{gone}, and they with it" if self._heard else gone)
             for lost in self.on_lost:
                 lost()

@@ -136,6 +136,24 @@ async def test_one_that_does_not_come_up_says_why_and_where_it_is_written(
         await node.sandbox()
 
 
+async def test_one_that_did_not_come_up_is_told_of_until_it_does(
+    kubelets: Kubelets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no such luck\\n'); os._exit(1)")
+    node = await kubelets.one()
+    link = kubelets.links[0]
+    assert link.trouble == ""
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(RuntimeFailure):
+            await node.sandbox()
+        await link.try_again()
+        assert "ended at its start: no such luck" in link.trouble
+    await link.try_again()
+    assert link.trouble == ""
+    await node.sandbox()
+
+
 async def test_it_ends_with_its_pods_when_the_nodes_folder_is_removed(kubelets: Kubelets) -> None:
     node = await kubelets.one()
     marker = f"5{os.getpid()}1"

@@ -80,6 +80,14 @@ class CriRuntime(CriHoldings):
         await self._find_containers()
         self._tasks.spawn(self._look(), "cri relist")
 
+    async def trouble(self) -> str:
+        """Why the container runtime does not answer, "" if it does."""
+        try:
+            await self._call("Version", reason="RuntimeNotReady")
+        except RuntimeFailure as error:
+            return error.message
+        return ""
+
     async def close(self) -> None:
         try:
             removals = (self.remove_pod_sandbox(one) for one in list(self._sandboxes))
