@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -46,5 +47,34 @@ def test_pods_go_on_without_their_cluster_and_the_next_start_takes_them_over(tmp
         assert kubectl("exec", "counting", "--", "sh", "-c", "readlink /proc/1/ns/net /proc/1/ns/mnt") == inside
         lines = [int(line) for line in kubectl("logs", "counting").split()]
         assert lines == list(range(1, len(lines) + 1))
+        assert cluster.stop(seconds=30) == 0
+    assert list(data.glob("nodes/*/keeper.sock")) == []
+
+
+def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    serve = "python3 -m http.server 8080 --bind $KUBECORE_POD_IP --directory /data"
+    with running_cluster(data, "--nodes", "3") as cluster:
+        kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        host = socket.gethostname().lower()
+        nodes = [f"{host}-{index}" for index in range(3)]
+        for node in nodes:
+            kubectl("wait", "--for=create", f"node/{node}", "--timeout=30s", timeout=60)
+        for number, node in enumerate(nodes):
+            script = f"echo of node {number} > /data/index.html; {serve}"
+            probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+            one = pod(f"web-{number}", script, nodeName=node)
+            one["spec"]["containers"][0]["readinessProbe"] = probe
+            kubectl("apply", "-f", "-", stdin=json.dumps(one))
+        kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        before = [one["status"] for one in kubectl.json("get", "pods")["items"]]
+        cluster.stop(number=signal.SIGKILL)
+    with running_cluster(data, "--nodes", "3") as cluster:
+        assert [one["status"] for one in kubectl.json("get", "pods")["items"]] == before
+        for number, status in enumerate(before):
+            fetch = f"import urllib.request as r; print(r.urlopen('http://{status['podIP']}:8080', timeout=20).read())"
+            said = kubectl("exec", f"web-{(number + 1) % 3}", "--", "python3", "-c", fetch)
+            assert f"of node {number}" in said
         assert cluster.stop(seconds=30) == 0
     assert list(data.glob("nodes/*/keeper.sock")) == []
