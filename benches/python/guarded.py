@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
 import subprocess
 import time
@@ -106,6 +107,21 @@ def crowd(server: Server, bearer: str, verb: str) -> Iterator[None]:
             process.wait()
 
 
+@contextmanager
+def first_in_line() -> Iterator[None]:
+    """Of all that would run on its processor: what is measured is the server's doing, not how the kernel shares the
+    load's core between who asks and the crowd's client. Root only."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def waits(server: Server, bearer: str, verb: str) -> list[float]:
     """How long each of so many requests took, one after the other on one connection, in milliseconds."""
     unverified = ssl._create_unverified_context()
@@ -113,13 +129,14 @@ def waits(server: Server, bearer: str, verb: str) -> list[float]:
     headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
     method, path, body = ("POST", "configmaps", MAP) if verb == "create" else ("GET", "pods/bench", None)
     taken = []
-    for _ in range(ASKED):
-        started = time.monotonic()
-        connection.request(method, f"{CORE}/{path}", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        taken.append((time.monotonic() - started) * 1e3)
-        assert answer.status < 300, answer.status
+    with first_in_line():
+        for _ in range(ASKED):
+            started = time.monotonic()
+            connection.request(method, f"{CORE}/{path}", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            taken.append((time.monotonic() - started) * 1e3)
+            assert answer.status < 300, answer.status
     connection.close()
     return sorted(taken)
 
