@@ -417,8 +417,9 @@ class Forwarder:
     closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A
     UDP flow is forgotten after `udp_timeout` silent seconds. With `one_listener` all addresses share one socket, for
     each of TCP and UDP, where the kernel has sk_lookup and we the right to it (CAP_BPF, CAP_NET_ADMIN): they take no
-    descriptors then, and nobody who comes to listen at 0.0.0.0 takes their clients. Connections of clients whose
-    network namespaces are in `namespaces` are made there.
+    descriptors then, and nobody who comes to listen at 0.0.0.0 takes their clients. With `freebind` addresses need not
+    be this host's when they are bound (of IPv6 a route is not enough otherwise). Connections of clients whose network
+    namespaces are in `namespaces` are made there.
     """
 
     def __new__(
@@ -430,6 +431,7 @@ class Forwarder:
         attempts: int = 6,
         udp_timeout: float = 60.0,
         one_listener: bool = False,
+        freebind: bool = False,
         namespaces: Namespaces | None = None,
     ) -> Forwarder: ...
     @property

@@ -24,6 +24,12 @@ Ranges = tuple[str, ...]
 # Of Services and pods in netns mode. The host routes them, so that a second cluster on the machine needs its own.
 _NUMBERS = range(11)
 _NODE_PREFIXES = {4: 24, 6: 64}
+# Addresses that no packet can be led to from elsewhere (RFC 6890, RFC 5771, RFC 4291).
+_SPECIAL = {
+    "a host itself": ("0.0.0.0/8", "127.0.0.0/8", "::1/128"),
+    "links": ("169.254.0.0/16", "fe80::/10"),
+    "groups": ("224.0.0.0/4", "ff00::/8"),
+}
 # In loopback mode without nodes nothing listens on them.
 _ONLY_FAMILY = "IPv6 has a single loopback address"
 
@@ -122,11 +128,29 @@ def choose_networks(config: ClusterConfig) -> Networks:
         chosen = _kept_networks(config, kept, found)
     else:
         kept, chosen = None, _new_networks(config, found)
+    _judge(config, chosen)
     if kept is None or kept.services != chosen.services:
         _write(file, chosen)
     if chosen.mode == "loopback" and found.mode == "loopback":
         return replace(chosen, reason=found.reason)
     return chosen
+
+
+def _judge(config: ClusterConfig, chosen: Networks) -> None:
+    """What was asked for must work. Raises PermissionError."""
+    held = {"Services": chosen.services, "pods": chosen.pods}
+    for what, ranges in held.items():
+        if _overlap(ranges, config.load_balancer_ranges):
+            asked = " and ".join(config.load_balancer_ranges)
+            raise PermissionError(f"load balancers cannot have {asked}: {what} have {' and '.join(ranges)}")
+    if chosen.mode == "loopback":
+        return
+    for what, ranges in {**held, "load balancers": config.load_balancer_ranges}.items():
+        for one in ranges:
+            for use, special in _SPECIAL.items():
+                if _overlap((one,), special):
+                    text = f"{what} cannot have {one} where pods have network namespaces"
+                    raise PermissionError(f"{text}: {' and '.join(special)} are for {use}")
 
 
 def _read(file: Path) -> Networks:

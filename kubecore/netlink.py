@@ -100,7 +100,7 @@ def ipv6_trouble() -> str:
     return "" if disabled == "0" else "IPv6 is switched off (net.ipv6.conf.default.disable_ipv6)"
 
 
-def _family(address: Interface | Network) -> int:
+def _family(address: Address | Interface | Network) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
@@ -202,30 +202,33 @@ class Netlink:
             body += attribute(_RTA_GATEWAY, gateway.packed)
         self._request(_NEWROUTE, ACK | _F_CREATE, body)
 
-    def add_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+    def add_local(self, index: int, address: Address) -> None:
         """The host takes what is for the address as its own, as if it stood on the link. The kernel goes through all
-        addresses of a link to add one more, but not through routes. Raises OSError(EEXIST) when that is so already."""
+        addresses of a link to add one more, but not through routes. To bind one of IPv6, a socket needs IPV6_FREEBIND.
+        Raises OSError(EEXIST) when that is so already."""
         self._request(_NEWROUTE, ACK | _F_CREATE | _F_EXCL, self._local(index, address))
 
-    def delete_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+    def delete_local(self, index: int, address: Address) -> None:
         """Undo `add_local`. Raises OSError(ESRCH) when there is nothing to undo."""
         self._request(_DELROUTE, ACK, self._local(index, address))
 
-    def locals(self, index: int) -> list[ipaddress.IPv4Address]:
+    def locals(self, index: int) -> list[Address]:
         """What `add_local`, of whatever process, has led to the link."""
-        found = []
-        asked = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_LOCAL, 0, 0, 0, 0)
-        for reply in self._request(_GETROUTE, DUMP, asked):
-            _, _, _, _, table, protocol, *_ = _ROUTE.unpack_from(reply)
-            if (table, protocol) == (_RT_TABLE_LOCAL, _RTPROT_OURS):
-                fields = dict(attributes(reply[_ROUTE.size :]))
-                if struct.unpack("=I", fields[_RTA_OIF])[0] == index:
-                    found.append(ipaddress.IPv4Address(fields[_RTA_DST]))
+        found: list[Address] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            asked = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_LOCAL, 0, 0, 0, 0)
+            for reply in self._request(_GETROUTE, DUMP, asked):
+                _, _, _, _, table, protocol, *_ = _ROUTE.unpack_from(reply)
+                if (table, protocol) == (_RT_TABLE_LOCAL, _RTPROT_OURS):
+                    fields = dict(attributes(reply[_ROUTE.size :]))
+                    if struct.unpack("=I", fields[_RTA_OIF])[0] == index:
+                        found.append(ipaddress.ip_address(fields[_RTA_DST]))
         return found
 
     @staticmethod
-    def _local(index: int, address: ipaddress.IPv4Address) -> bytes:
-        head = _ROUTE.pack(socket.AF_INET, 32, 0, 0, _RT_TABLE_LOCAL, _RTPROT_OURS, _SCOPE_HOST, _RTN_LOCAL, 0)
+    def _local(index: int, address: Address) -> bytes:
+        length, table = address.max_prefixlen, _RT_TABLE_LOCAL
+        head = _ROUTE.pack(_family(address), length, 0, 0, table, _RTPROT_OURS, _SCOPE_HOST, _RTN_LOCAL, 0)
         return head + attribute(_RTA_DST, address.packed) + attribute(_RTA_OIF, struct.pack("=I", index))
 
     def keep_marked(self, mark: int) -> None:

@@ -40,7 +40,8 @@ def claim_first(networks: Sequence[str]) -> Claim:
         try:
             return Claim(network)
         except RangeError:
-            continue
+            if len(networks) == 1:  # it was asked for
+                raise
     raise RangeError(
         f"no addresses are left for one more cluster on this machine: all {len(networks)} ranges are taken"
     )

@@ -6,7 +6,6 @@ TCP ends by itself; a client that keeps sending UDP from one port would be led t
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import struct
@@ -32,6 +31,7 @@ from kubecore.netlink import (
 _NETLINK_NETFILTER = 12
 _CTNETLINK, _GET, _DELETE = 1, 1, 2
 _ORIGINAL, _REPLY, _PROTOCOL_INFO, _COUNTERS_ORIGINAL, _COUNTERS_REPLY = 1, 2, 4, 9, 10
+_FILTER, _FILTER_ORIGINAL, _BY_PROTOCOL = 25, 1, 1 << 3
 _ESTABLISHED = 3
 _TCP, _UDP = 6, 17
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -54,14 +54,14 @@ class Flow:
     raw: bytes
 
 
-def flows() -> list[Flow]:
-    """All of this network namespace; of protocols with ports. Raises OSError."""
+def flows(protocol: int | None = None) -> list[Flow]:
+    """All of this network namespace; of protocols with ports, or of one of them. Raises OSError."""
     with _connect() as connection:
         return [
             flow
             for family in _FAMILIES
-            for payload in _dump(connection, family)
-            if (flow := _read(payload)) is not None
+            for payload in _dump(connection, family, protocol)
+            if (flow := _read(payload)) is not None and protocol in (None, flow.protocol)
         ]
 
 
@@ -74,7 +74,7 @@ def end_stale(virtual: Endpoints, ports: PortEndpoints) -> int:
     anybody but the endpoints given. Returns how many. Raises OSError."""
     with Netlink() as netlink:
         local = {str(one.address.ip) for family in _FAMILIES for one in netlink.addresses(family)}
-    stale = [flow for flow in flows() if flow.protocol == _UDP and _is_stale(flow, virtual, ports, local)]
+    stale = [flow for flow in flows(_UDP) if _is_stale(flow, virtual, ports, local)]
     with _connect() as connection:
         for flow in stale:
             with suppress(FileNotFoundError):  # it has ended meanwhile
@@ -102,8 +102,14 @@ def _request(family: int, kind: int, flags: int, body: bytes = b"") -> bytes:
     return head + struct.pack("!BBH", family, 0, 0) + body
 
 
-def _dump(connection: socket.socket, family: int) -> Iterator[bytes]:
-    connection.send(_request(family, _GET, DUMP))
+def _dump(connection: socket.socket, family: int, protocol: int | None) -> Iterator[bytes]:
+    """A kernel before 5.8 does not heed the protocol."""
+    wanted = b""
+    if protocol is not None:
+        tuple_ = attribute(2 | NESTED, attribute(1, bytes([protocol])))
+        flags = attribute(_FILTER_ORIGINAL, struct.pack("=I", _BY_PROTOCOL))
+        wanted = attribute(_ORIGINAL | NESTED, tuple_) + attribute(_FILTER | NESTED, flags)
+    connection.send(_request(family, _GET, DUMP, wanted))
     for kind, payload in _replies(connection):
         if kind == DONE:
             return
@@ -155,7 +161,8 @@ def _tuple(data: bytes) -> tuple[int, Endpoint, Endpoint] | None:
 
 
 def _endpoint(address: bytes, port: bytes) -> Endpoint:
-    return str(ipaddress.ip_address(address)), int.from_bytes(port[:2], "big")
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, address), int.from_bytes(port[:2], "big")
 
 
 def _tcp_state(info: bytes) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kubecore.proxy.addresses import AddressBook
+from collections.abc import Iterable
+
+from kubecore.proxy.addresses import AddressBook, Held
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.virtual_servers import VirtualServer
 
@@ -12,21 +14,22 @@ class HeldAddresses:
 
     def __init__(self, book: AddressBook | None) -> None:
         self._book = book
-        self._held: dict[str, set[str]] = {}
+        self._held: dict[str, set[Held]] = {}
 
-    def hold(self, service: str, addresses: set[str]) -> list[Problem]:
-        """Hold exactly these for the Service."""
+    def hold(self, service: str, own: set[str], for_all: Iterable[str] = ()) -> list[Problem]:
+        """Hold exactly these for the Service: its `own`, where the forwarder listens, and those that are `for_all`."""
         if self._book is None:
             return []
         problems = []
+        wanted = {(address, False) for address in own} | {(address, True) for address in for_all}
         held = self._held.get(service, set())
-        for address in held - addresses:
-            self._book.release(address)
-        now = held & addresses
-        for address in sorted(addresses - held):
+        for address, for_anybody in held - wanted:
+            self._book.release(address, for_all=for_anybody)
+        now = held & wanted
+        for address, for_anybody in sorted(wanted - held):
             try:
-                self._book.hold(address)
-                now.add(address)
+                self._book.hold(address, for_all=for_anybody)
+                now.add((address, for_anybody))
             except OSError as error:
                 message = f"service address {address} cannot be put on this node's bridge: {error.strerror}"
                 server = VirtualServer("TCP", address, 0, "ClusterIP", "rr", None, ())

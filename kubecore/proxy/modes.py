@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
+from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.table import ServiceTable
 
 log = logging.getLogger(__name__)
@@ -79,20 +81,25 @@ async def settle(wanted: Mode) -> Mode:
 
 
 def make_data_plane(
-    config: ProxyConfig, clock: _native.Clock | None, *, namespaces: PodNamespaces | None = None
+    config: ProxyConfig,
+    clock: _native.Clock | None,
+    *,
+    namespaces: PodNamespaces | None = None,
+    monotonic: Callable[[], float] | None = None,
 ) -> DataPlane:
     """In mode userspace, endpoints see pods of `namespaces` with their own addresses. Raises ModeUnavailable."""
     book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
     if config.mode == "nftables":
-        return _make_nftables(config, book, clock)
+        return _make_nftables(config, book, clock, monotonic)
     if config.mode == "ipvs":
-        return _make_ipvs(config, book, clock)
+        return _make_ipvs(config, book, clock, monotonic)
     borrowed = BorrowedAddresses(config.table) if book is not None else None
     table = ServiceTable(
         clock=clock,
         addresses=book,
         pod_ranges=config.pod_ranges,
         borrowed=borrowed,
+        ports=HostPorts(),
         one_listener=True,
         namespaces=namespaces,
     )
@@ -101,32 +108,43 @@ def make_data_plane(
     return table
 
 
-def _make_nftables(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
+def _make_nftables(
+    config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None, monotonic: Callable[[], float] | None
+) -> DataPlane:
     from kubecore.proxy.held_addresses import HeldAddresses
     from kubecore.proxy.nftables.ruleset import Site
     from kubecore.proxy.nftables.table import NftablesTable
 
     link = _prepare(config, book)
     site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
-    userspace = ServiceTable(clock=clock, pod_ranges=config.pod_ranges)
-    return NftablesTable(site, held=HeldAddresses(book), userspace=userspace)
+    userspace = _beside_the_kernel(config, book, clock)
+    return NftablesTable(site, held=HeldAddresses(book), userspace=userspace, ports=HostPorts(), monotonic=monotonic)
 
 
-def _make_ipvs(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> DataPlane:
+def _make_ipvs(
+    config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None, monotonic: Callable[[], float] | None
+) -> DataPlane:
     from kubecore.proxy.held_addresses import HeldAddresses
-    from kubecore.proxy.ipvs.source_guard import SourceGuard
     from kubecore.proxy.ipvs.table import IpvsTable, connect, local_addresses
+    from kubecore.proxy.nftables.ruleset import Site
 
     connection = connect()
     link = _prepare(config, book)
     return IpvsTable(
         held=HeldAddresses(book),
-        userspace=ServiceTable(clock=clock, pod_ranges=config.pod_ranges),
+        userspace=_beside_the_kernel(config, book, clock),
         pods_on_loopback=book is None,
         connection=connection,
-        guard=SourceGuard(config.table),
+        site=Site(table=config.table, pods=config.pod_ranges),
+        ports=HostPorts(),
         node_addresses=partial(local_addresses, link),
+        monotonic=monotonic,
     )
+
+
+def _beside_the_kernel(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> ServiceTable:
+    """Whose addresses the kernel's tables hold."""
+    return ServiceTable(clock=clock, pod_ranges=config.pod_ranges, freebind=book is not None)
 
 
 def _prepare(config: ProxyConfig, book: AddressBook | None) -> str:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kubecore import _native
@@ -319,9 +320,8 @@ class ServiceProxy:
         config = self._config
         if config.mode != "userspace":
             try:
-                if config.mode == "nftables":  # starts a program
-                    return await asyncio.to_thread(make_data_plane, config, self._native_clock)
-                return make_data_plane(config, self._native_clock)
+                make = partial(make_data_plane, config, self._native_clock, monotonic=self._clock.monotonic)
+                return await asyncio.to_thread(make) if config.mode == "nftables" else make()  # starts a program
             except ModeUnavailable as error:
                 log.warning("proxy mode %s is not available: %s; falling back to userspace", config.mode, error)
         config = replace(config, mode="userspace")

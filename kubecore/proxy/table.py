@@ -16,6 +16,7 @@ from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode
 from kubecore.proxy.held_addresses import HeldAddresses
+from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 _BY_MARK = "FWM"
@@ -41,17 +42,28 @@ class ServiceTable:
         addresses: AddressBook | None = None,
         pod_ranges: Sequence[str] = (),
         borrowed: BorrowedAddresses | None = None,
+        ports: HostPorts | None = None,
+        freebind: bool = False,
         one_listener: bool = False,
         namespaces: PodNamespaces | None = None,
     ) -> None:
         """Clients from `pod_ranges` are not outside, and neither is this host. With `borrowed`, pods see clients from
         outside with their own addresses where the Service's traffic policy is Local; pods of `namespaces` are always
-        seen so by each other. With `one_listener`, addresses share a socket where the kernel lets us."""
+        seen so by each other. With `ports`, other clusters of this host have none of those that it has. With
+        `freebind`, somebody else sees to it that addresses are this host's. With `one_listener`, addresses share a
+        socket where the kernel lets us."""
         self.balancer = _native.Balancer()
         inside = namespaces.native if namespaces is not None else None
-        self.forwarder = _native.Forwarder(self.balancer, clock, one_listener=one_listener, namespaces=inside)
+        self.forwarder = _native.Forwarder(
+            self.balancer,
+            clock,
+            one_listener=one_listener,
+            freebind=freebind or addresses is not None,
+            namespaces=inside,
+        )
         self._held = HeldAddresses(addresses)
         self._claims = Claims()
+        self._ports = ports
         self._applied: dict[ServerKey, VirtualServer] = {}
         self._bound: set[ServerKey] = set()
         self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
@@ -65,12 +77,13 @@ class ServiceTable:
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
-        granted = self._claims.ask(service, servers)
+        had, problems = taken(self._ports, service, servers)
+        granted = self._claims.ask(service, had)
         for key in granted.lost:
             self._give_up(key)
-        problems = granted.problems
+        problems += granted.problems
         own = {ip for ip in (_held_for(one) for one in granted.servers) if ip}
-        problems += self._held.hold(service, own | set(addresses))
+        problems += self._held.hold(service, own, addresses)
         problems += [problem for server in granted.servers if (problem := self._serve(server))]
         return problems, granted.heirs
 
@@ -92,6 +105,8 @@ class ServiceTable:
         if self._borrowed is not None:
             self._borrowed.close()
         self._held.close()
+        if self._ports is not None:
+            self._ports.close()
 
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,

@@ -110,7 +110,7 @@ pub struct Forwarder {
 impl Forwarder {
     #[new]
     #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0,
-                        one_listener = false, namespaces = None))]
+                        one_listener = false, freebind = false, namespaces = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         balancer: &Balancer,
@@ -119,6 +119,7 @@ impl Forwarder {
         attempts: usize,
         udp_timeout: f64,
         one_listener: bool,
+        freebind: bool,
         namespaces: Option<&Namespaces>,
     ) -> PyResult<Self> {
         let options = ForwarderOptions {
@@ -126,6 +127,7 @@ impl Forwarder {
             attempts: attempts.max(1),
             udp_timeout: seconds(udp_timeout)?,
             one_listener,
+            freebind,
         };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let namespaces = namespaces.map(|known| Arc::clone(&known.core)).unwrap_or_default();

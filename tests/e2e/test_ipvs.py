@@ -48,11 +48,15 @@ def test_mode_ipvs_has_the_kernel_carry_connections(unpacked: Path, tmp_path: Pa
         "udp": ["a", "b"],
         "sticky": 1,
         "six": "six",
+        "policy local, outside": ["a", "a", "a"],
+        "policy local, inside": ["a", "a", "b", "b"],
+        "policy local, inside, six": "six",
         "rows": [["10.9.0.1", 1, 1], ["10.9.0.2", 1, 1]],
         "after a change": ["b", "b", "b"],
         "who is connected stays so": "a",
         "without endpoints": "ConnectionRefusedError",
         "services": [["TCP", "10.8.0.1", 80]],
+        "with a mark": True,
         "at the end": [],
     }
 

@@ -287,6 +287,20 @@ class TestChanges:
                 stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 stranger.bind((VIP, port))
 
+    async def test_a_port_that_somebody_else_shares_is_not_joined_because_ours_has_its_number_elsewhere(
+        self, plane: Plane
+    ) -> None:
+        """Linux lets sockets of one user that ask for it share an address: each would have some of the clients."""
+        port, elsewhere = closed_port(), "127.99.0.9"
+        for address in (elsewhere, VIP):
+            plane.balancer.put_service("TCP", address, port)
+        plane.forwarder.listen("TCP", elsewhere, port)
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind((VIP, port))
+            with pytest.raises(OSError, match="in use"):
+                plane.forwarder.listen("TCP", VIP, port)
+
     async def test_shutdown_ends_listeners_and_connections(self, plane: Plane) -> None:
         async with backend(echo) as port:
             address = plane.serve([port])

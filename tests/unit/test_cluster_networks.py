@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,49 @@ def test_a_cluster_without_nodes_holds_no_range(choose: Choose) -> None:
 def test_network_namespaces_that_cannot_be_had_are_refused_with_the_reason(choose: Choose) -> None:
     with pytest.raises(PermissionError, match="network namespaces for pods cannot be had: this is a test"):
         choose(network_mode="netns")
+
+
+def test_a_range_that_was_asked_for_and_is_taken_is_named(choose: Choose) -> None:
+    first = choose()
+    with pytest.raises(RangeError, match=f"another cluster on this machine has the addresses {first.services[0]} now"):
+        choose("another", service_cidrs=first.services)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        (
+            {"load_balancer_ranges": ("10.77.5.0/24",)},
+            "load balancers cannot have 10.77.5.0/24: Services have 10.77.0.0/16",
+        ),
+        (
+            {"load_balancer_ranges": ("10.0.0.0/8",), "service_cidrs": ("172.16.0.0/16",)},
+            "load balancers cannot have 10.0.0.0/8: pods have 10.78.0.0/16",
+        ),
+        (
+            {"service_cidrs": ("127.0.0.0/16",)},
+            "Services cannot have 127.0.0.0/16 where pods have network namespaces: "
+            "0.0.0.0/8 and 127.0.0.0/8 and ::1/128 are for a host itself",
+        ),
+        (
+            {"pod_cidrs": ("169.254.0.0/16",)},
+            "pods cannot have 169.254.0.0/16 where pods have network namespaces: "
+            "169.254.0.0/16 and fe80::/10 are for links",
+        ),
+        (
+            {"load_balancer_ranges": ("239.0.0.0/8",)},
+            "load balancers cannot have 239.0.0.0/8 where pods have network namespaces: "
+            "224.0.0.0/4 and ff00::/8 are for groups",
+        ),
+    ],
+)
+def test_a_range_that_cannot_work_is_refused_by_name(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, ranges: dict[str, tuple[str, ...]], message: str
+) -> None:
+    monkeypatch.setattr(network, "detect", lambda: Detection("netns", ""))
+    monkeypatch.setattr(network, "unrouted", frozenset)
+    with pytest.raises(PermissionError, match=f"^{re.escape(message)}$"):
+        choose(**{"service_cidrs": ("10.77.0.0/16",), "pod_cidrs": ("10.78.0.0/16",), **ranges})
 
 
 def test_a_directory_made_with_network_namespaces_does_not_fall_back(choose: Choose, tmp_path: Path) -> None:

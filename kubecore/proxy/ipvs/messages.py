@@ -37,6 +37,9 @@ _SERVICE, _DESTINATION = 1, 2
 _PERSISTENT, _FALLBACK = 0x1, 0x8
 _EVERY_FLAG = _PERSISTENT | _FALLBACK | 0x10
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+BY_MARK = "FWM"
+"""Stands for the protocol of a virtual service that is found by firewall mark: the key's port is the mark, its address
+one of the family."""
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 
 
@@ -95,13 +98,15 @@ class Connection:
         self._request(_DEL_SERVICE, ACK, attribute(_SERVICE | NESTED, _key(key)))
 
     def services(self) -> list[ServerKey]:
-        """Those that are found by address; there may be others, found by firewall mark."""
-        found = []
+        found: list[ServerKey] = []
         for reply in self._request(_GET_SERVICE, DUMP, b""):
             fields = dict(attributes(dict(attributes(reply))[_SERVICE]))
             if {1, 2, 3, 4} <= fields.keys():
                 protocol = _NAMES.get(struct.unpack("=H", fields[2])[0], "")
                 found.append((protocol, _address(fields[3], fields[1]), struct.unpack("!H", fields[4])[0]))
+            elif {1, 5} <= fields.keys():
+                six = struct.unpack("=H", fields[1])[0] == socket.AF_INET6
+                found.append((BY_MARK, "::" if six else "0.0.0.0", struct.unpack("=I", fields[5])[0]))
         return found
 
     # ------------------------------------------------------------------ destinations
@@ -163,6 +168,8 @@ def _address(data: bytes, family: bytes) -> str:
 
 def _key(key: ServerKey) -> bytes:
     protocol, address, port = key
+    if protocol == BY_MARK:
+        return attribute(1, struct.pack("=H", _family(address))) + attribute(5, struct.pack("=I", port))
     return (
         attribute(1, struct.pack("=H", _family(address)))
         + attribute(2, struct.pack("=H", _PROTOCOLS[protocol]))

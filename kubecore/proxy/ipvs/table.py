@@ -2,14 +2,17 @@
 
 What IPVS cannot do is left to the tables of mode userspace: Services that are to be forwarded, node ports at loopback
 addresses, whose packets never leave, and endpoints that listen on the host's loopback address alone (the API server's,
-mostly), which IPVS leads nobody to who comes over a link.
+mostly), which IPVS leads nobody to who comes over a link. What it does not ask, `packet_rules` does. Where traffic
+policy Local binds outside clients alone, those from inside have a virtual service of their own, found by a mark.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,12 @@ from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import Netlink
 from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.handover import Handover
 from kubecore.proxy.held_addresses import HeldAddresses
-from kubecore.proxy.ipvs.messages import Connection, Destination, Service, missing
-from kubecore.proxy.ipvs.source_guard import SourceGuard
+from kubecore.proxy.host_ports import HostPorts, taken
+from kubecore.proxy.ipvs.messages import BY_MARK, Connection, Destination, Service, missing
+from kubecore.proxy.ipvs.packet_rules import PacketRules, is_silent
+from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
@@ -33,6 +39,8 @@ _SETTINGS = {"conntrack": "1", "expire_quiescent_template": "1", "conn_reuse_mod
 _EVERY_ADDRESS = {"0.0.0.0": 4, "::": 6}
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _HASHING = ("sh", "mh")
+# Each cluster of a host has a share of the marks with this beginning.
+_MARKS, _CLUSTERS, _MARKS_EACH = 0x6C000000, 64, 1 << 18
 
 
 def connect() -> Connection:
@@ -76,22 +84,32 @@ class IpvsTable:
         userspace: ServiceTable | None = None,
         pods_on_loopback: bool = False,
         connection: Connection | None = None,
-        guard: SourceGuard | None = None,
+        site: Site | None = None,
+        rules: PacketRules | None = None,
+        ports: HostPorts | None = None,
         node_addresses: Callable[[], list[str]] = local_addresses,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         """`userspace` has what is left to it; None: nobody has. With `pods_on_loopback` endpoints there are as others.
 
         Raises ModeUnavailable where the kernel has no IPVS."""
-        self._userspace = userspace
+        site = site or Site(table="kubecore-ipvs")
+        self._leaves = userspace is not None
         self._pods_on_loopback = pods_on_loopback
         self._connection = connection or connect()
-        self._guard = guard or SourceGuard("kubecore-guard")
+        self._rules = rules or PacketRules(site)
+        self._unreflected = ""
         self._node_addresses = node_addresses
-        self._held = held or HeldAddresses(None)
+        self._ports = ports
+        self._handover = Handover(userspace, held or HeldAddresses(None), monotonic)
         self._claims = Claims()
         self._servers: dict[str, list[VirtualServer]] = {}
         self._present: dict[ServerKey, tuple[Service, set[Endpoint]]] = {}
         self._draining: dict[ServerKey, set[Endpoint]] = {}
+        first = _MARKS + zlib.crc32(site.table.encode()) % _CLUSTERS * _MARKS_EACH
+        self._own_marks = range(first, first + _MARKS_EACH)
+        self._next_mark = itertools.count(first + 1)
+        self._marks: dict[ServerKey, int] = {}
         # what a killed run may have left; such keys are made anew when they are asked for
         self._found = set(self._connection.services())
         _set_up()
@@ -99,45 +117,67 @@ class IpvsTable:
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
-        granted = self._claims.ask(service, self._at_each_address(servers))
-        for key in granted.lost:
-            self._remove(key)
-        own = {one.address for one in granted.servers if one.purpose != "NodePort"}
-        problems = granted.problems + self._held.hold(service, own | set(addresses))
+        had, problems = taken(self._ports, service, servers)
+        granted = self._claims.ask(service, self._at_each_address(had))
+        problems += granted.problems
         mine = [one for one in granted.servers if not self._is_left(one)]
-        if self._userspace is not None:
-            left = [
-                one if one.forwarded else replace(one, proxy_protocol=None)
-                for one in granted.servers
-                if self._is_left(one)
-            ]
-            for server in left:
-                self._remove(server.key)
-            problems += self._userspace.apply(service, left)[0]
-        problems += self._restrict(service, granted.servers)
+        left = [
+            one if one.forwarded else replace(one, proxy_protocol=None) for one in granted.servers if self._is_left(one)
+        ]
+        own = {one.address for one in granted.servers if one.purpose != "NodePort"}
+        problems += self._handover.apply(service, left=left, taken=mine, own=own, for_all=addresses)
+        problems += self._lead_inside(mine)
+        problems += self._keep_out(service, mine, self._rules.tighten)
         for server in mine:
             try:
-                self._serve(server)
+                self._serve(server, at_once=server.protocol == "UDP")
             except OSError as error:
-                message = f"IPVS cannot serve {where(server)}: {error.strerror}"
-                problems.append(Problem(server, "FailedToListen", message, passing=True))
+                problems.append(_not_served(server, error))
+        self._keep_out(service, mine, self._rules.loosen)
+        led = {one.key for one in mine if _has_own_inside(one)}
+        for key in (*granted.lost, *(one.key for one in left), *(one.key for one in mine if one.key not in led)):
+            self._forget_inside(key)
+        for key in (*granted.lost, *(one.key for one in left)):
+            self._remove(key)
+        if not self._pods_on_loopback:
+            self._rules.reflect(service, (to for one in mine for to in (*one.endpoints, *(one.inside or ()))))
         if mine:
             self._servers[service] = mine
         else:
             self._servers.pop(service, None)
         return problems, granted.heirs
 
-    def _restrict(self, service: str, servers: list[VirtualServer]) -> list[Problem]:
+    # ------------------------------------------------------------------ what nf_tables does
+    def _lead_inside(self, servers: list[VirtualServer]) -> list[Problem]:
+        """Clients from inside have virtual services of their own where they may go to other endpoints."""
+        problems = []
+        for server in servers:
+            if not _has_own_inside(server):
+                continue
+            mark = self._marks.get(server.key) or next(self._next_mark)
+            try:
+                self._serve(_by_mark(server, mark), at_once=server.protocol == "UDP")
+                self._marks[server.key] = mark
+            except OSError as error:
+                problems.append(_not_served(server, error))
+        return problems
+
+    def _forget_inside(self, key: ServerKey) -> None:
+        mark = self._marks.pop(key, None)
+        if mark is not None:
+            self._remove((BY_MARK, _family_of(key), mark))
+
+    def _keep_out(self, service: str, servers: list[VirtualServer], bring: _Bring) -> list[Problem]:
         try:
-            self._guard.restrict(service, servers)
+            led = {one.key for one in servers if _has_own_inside(one)}
+            bring(service, servers, {key: self._marks[key] for key in led & self._marks.keys()})
         except (OSError, ModeUnavailable) as error:
-            message = f"loadBalancerSourceRanges are not enforced, everybody is let in: {error}"
-            restricted = [one for one in servers if one.source_ranges]
-            return [Problem(one, "SourceRangesNotEnforced", message, passing=True) for one in restricted[:1]]
+            return [problem for server in servers for problem in _not_kept(server, error)][:1]
         return []
 
+    # ------------------------------------------------------------------ what IPVS does
     def _is_left(self, server: VirtualServer) -> bool:
-        if self._userspace is None:
+        if not self._leaves:
             return False
         if server.forwarded or server.address in _LOOPBACK.values():
             return True
@@ -155,20 +195,21 @@ class IpvsTable:
             for address in here:
                 if (":" in address) == (version == 6):
                     yield replace(server, address=address)
-            if self._userspace is not None:
+            if self._leaves:
                 yield replace(server, address=_LOOPBACK[version])
 
-    def _serve(self, server: VirtualServer) -> None:
+    def _serve(self, server: VirtualServer, *, at_once: bool) -> None:
+        """`at_once`: endpoints that go do not wait until nobody is connected to them."""
         try:
-            self._bring_to(server)
+            self._bring_to(server, at_once=at_once)
         except OSError as error:
             if not missing(error):
                 raise
             # somebody else has cleared the kernel's table
             self._remove(server.key)
-            self._bring_to(server)
+            self._bring_to(server, at_once=at_once)
 
-    def _bring_to(self, server: VirtualServer) -> None:
+    def _bring_to(self, server: VirtualServer, *, at_once: bool) -> None:
         key = server.key
         wanted = Service(
             key, server.scheduler, int(server.affinity_seconds or 0), fallback=server.scheduler in _HASHING
@@ -188,7 +229,7 @@ class IpvsTable:
                 self._take_in(key, endpoint)
                 endpoints.add(endpoint)
         for endpoint in endpoints.difference(server.endpoints):
-            self._let_go(key, endpoint, at_once=server.protocol == "UDP")
+            self._let_go(key, endpoint, at_once=at_once)
             endpoints.discard(endpoint)
 
     def _take_in(self, key: ServerKey, endpoint: Endpoint) -> None:
@@ -220,10 +261,12 @@ class IpvsTable:
 
     @property
     def unfinished(self) -> bool:
-        return bool(self._draining)
+        return bool(self._draining) or self._handover.unfinished
 
     def commit(self) -> None:
         """What was applied is in effect already; what has drained meanwhile goes."""
+        self._reflect()
+        self._handover.settle()
         for key, endpoints in list(self._draining.items()):
             open_at = {one.endpoint: one.active + one.inactive for one in self._connection.destinations(key)}
             for endpoint in [one for one in endpoints if not open_at.get(one)]:
@@ -233,9 +276,17 @@ class IpvsTable:
             if not endpoints:
                 del self._draining[key]
 
+    def _reflect(self) -> None:
+        try:
+            self._rules.commit()
+            self._unreflected = ""
+        except (OSError, ModeUnavailable) as error:
+            if str(error) != self._unreflected:
+                self._unreflected = str(error)
+                log.warning("pods cannot reach themselves through their Services: %s", error)
+
     def rows(self) -> list[dict[str, Any]]:
-        left = self._userspace.rows() if self._userspace is not None else []
-        return left + [
+        return self._handover.rows() + [
             {
                 "service": service,
                 "purpose": server.purpose,
@@ -245,18 +296,22 @@ class IpvsTable:
                 "scheduler": server.scheduler,
                 "persistence_seconds": server.affinity_seconds,
                 "listening": True,
-                "destinations": [_row(one) for one in self._connection.destinations(server.key)],
+                "destinations": [_row(one) for key in self._keys(server) for one in self._connection.destinations(key)],
             }
             for service, servers in self._servers.items()
             for server in servers
             if server.key in self._present
         ]
 
+    def _keys(self, server: VirtualServer) -> list[ServerKey]:
+        mark = self._marks.get(server.key)
+        return [server.key] if mark is None else [server.key, (BY_MARK, _family_of(server.key), mark)]
+
     def sweep(self) -> list[str]:
-        """Virtual services at addresses that a killed run held go with these."""
-        swept = self._held.sweep()
+        """Virtual services at addresses that a killed run held go with these, and those by marks of ours."""
+        swept = self._handover.sweep()
         for key in self._found:
-            if key[1] in swept:
+            if key[1] in swept or (key[0] == BY_MARK and key[2] in self._own_marks):
                 self._connection.delete_service(key)
         self._found.clear()
         return swept
@@ -267,13 +322,46 @@ class IpvsTable:
                 self._remove(key)
             except OSError as error:
                 log.warning("%s %s:%d stays in IPVS: %s", *key, error.strerror)
+        self._marks.clear()
         self._connection.close()
-        self._guard.close()
-        if self._userspace is not None:
-            self._userspace.close()
+        self._rules.close()
         self._servers.clear()
         self._claims.clear()
-        self._held.close()
+        self._handover.close()
+        if self._ports is not None:
+            self._ports.close()
+
+
+_Bring = Callable[[str, Iterable[VirtualServer], Mapping[ServerKey, int]], None]
+
+
+def _family_of(key: ServerKey) -> str:
+    """Stands for the family of its address."""
+    return "::" if ":" in key[1] else "0.0.0.0"
+
+
+def _has_own_inside(server: VirtualServer) -> bool:
+    return server.inside is not None and set(server.inside) != set(server.endpoints)
+
+
+def _by_mark(server: VirtualServer, mark: int) -> VirtualServer:
+    address, inside = _family_of(server.key), server.inside or ()
+    return replace(server, protocol=BY_MARK, address=address, port=mark, endpoints=inside, inside=None)
+
+
+def _not_served(server: VirtualServer, error: OSError) -> Problem:
+    message = f"IPVS cannot serve {where(server)}: {error.strerror}"
+    return Problem(server, "FailedToListen", message, passing=True)
+
+
+def _not_kept(server: VirtualServer, error: Exception) -> Iterator[Problem]:
+    """What a server goes without for want of nf_tables."""
+    if server.source_ranges:
+        message = f"loadBalancerSourceRanges are not enforced, everybody is let in: {error}"
+        yield Problem(server, "SourceRangesNotEnforced", message, passing=True)
+    if is_silent(server) or _has_own_inside(server):
+        message = f"the traffic policy of {where(server)} binds clients from inside, and who has no endpoint on this "
+        yield Problem(server, "TrafficPolicyNotEnforced", message + f"node is refused: {error}", passing=True)
 
 
 def _row(one: Destination) -> dict[str, Any]:

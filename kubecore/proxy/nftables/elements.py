@@ -87,8 +87,7 @@ class _Server:
         self._version = 6 if ":" in server.address else 4
         self._by_port = server.purpose == "NodePort" and server.address in EVERY_ADDRESS
         self._prefix = "port-" if self._by_port else ""
-        what = _what(server)
-        self._key = what if self._by_port else _packed(server.address) + what
+        self._key = _what(server) if self._by_port else key_of(server)
 
     def put(self) -> None:
         server, version = self._server, self._version
@@ -124,7 +123,7 @@ class _Server:
         slots = f"{self._prefix}turns{version}" if pick.sticky_seconds else f"{self._prefix}slots{version}"
         for slot, endpoint in enumerate(endpoints, OUTSIDE_SLOTS if outside else 0):
             packed = _packed(endpoint[0])
-            found.shared.add((f"loops{version}", packed + packed))
+            found.shared.add(loop(endpoint))
             data = packed + _PORT.pack(endpoint[1])
             if pick.sticky_seconds:
                 data = self._member(endpoint, data)
@@ -150,12 +149,22 @@ def restrictions(server: VirtualServer) -> Iterator[tuple[Place, bytes]]:
     """Elements that let its source ranges alone come to a server's address, with the last keys of ranges."""
     if not server.source_ranges:
         return
-    version = 6 if ":" in server.address else 4
-    key = _packed(server.address) + _what(server)
+    version, key = 6 if ":" in server.address else 4, key_of(server)
     yield (f"restricted{version}", key), b""
     for text in server.source_ranges:
         network = ipaddress.ip_network(text)
         yield (f"allowed{version}", key + network.network_address.packed), key + network.broadcast_address.packed
+
+
+def loop(endpoint: Endpoint) -> Place:
+    """What the endpoint sends to itself."""
+    packed = _packed(endpoint[0])
+    return f"loops{6 if ':' in endpoint[0] else 4}", packed + packed
+
+
+def key_of(server: VirtualServer) -> bytes:
+    """What a packet for it is sent to: address, protocol and port."""
+    return _packed(server.address) + _what(server)
 
 
 def _what(server: VirtualServer) -> bytes:

@@ -103,21 +103,46 @@ def _restriction(version: int, family: str) -> str:
     return f"{what} @restricted{version} {what} . {family} saddr != @allowed{version} drop"
 
 
-def guard_ruleset(table: str) -> str:
-    """A table that keeps out who may not come to a restricted address, for who carries connections by other means.
-    Connections that have been let in stay."""
-    rules = f"ct state new {_restriction(4, 'ip')}; ct state new {_restriction(6, 'ip6')};"
+def beside_ipvs(site: Site) -> str:
+    """A table for what IPVS does not ask before it carries a connection, or after. Connections that are there stay.
+
+    - `restricted` and `allowed`: as above.
+    - `inside`: what inside clients of an address go to instead, a virtual service that is found by this mark.
+    - `silent`: who else comes is dropped.
+    - `loops`: what endpoints send to themselves is masqueraded, so that the answer comes back through IPVS.
+    """
+    new = "ct state new meta nfproto vmap { ipv4 : goto arriving4, ipv6 : goto arriving6 };"
     lines = [
-        f"table inet {table} {{ }}",
-        f"delete table inet {table}",
-        f"table inet {table} {{",
-        *_restriction_sets(4, "ipv4_addr"),
-        *_restriction_sets(6, "ipv6_addr"),
-        f"chain prerouting {{ type filter hook prerouting priority -150; {rules} }}",
-        f"chain output {{ type filter hook output priority -150; {rules} }}",
+        f"table inet {site.table} {{ }}",
+        f"delete table inet {site.table}",
+        f"table inet {site.table} {{",
+        *_arriving(4, "ip", "ipv4_addr", [one for one in site.pods if ":" not in one]),
+        *_arriving(6, "ip6", "ipv6_addr", [one for one in site.pods if ":" in one]),
+        f"chain prerouting {{ type filter hook prerouting priority -150; {new} }}",
+        f"chain output {{ type filter hook output priority -150; {new} }}",
+        "chain postrouting { type nat hook postrouting priority 100; "
+        "ip saddr . ip daddr @loops4 masquerade; ip6 saddr . ip6 daddr @loops6 masquerade; }",
         "}\n",
     ]
     return "\n".join(lines)
+
+
+def _arriving(version: int, family: str, address: str, pods: list[str]) -> list[str]:
+    what = f"{family} daddr . meta l4proto . th dport"
+    rules = [
+        _restriction(version, family),
+        f"{family} saddr @pods{version} meta mark set {what} map @inside{version} return",
+        f"fib saddr type local meta mark set {what} map @inside{version} return",
+        f"{what} @silent{version} drop",
+    ]
+    return [
+        *_restriction_sets(version, address),
+        f"set pods{version} {{ type {address}; flags interval; {_elements(pods)} }}",
+        f"map inside{version} {{ type {address} . inet_proto . inet_service : mark; }}",
+        f"set silent{version} {{ type {address} . inet_proto . inet_service; }}",
+        f"set loops{version} {{ type {address} . {address}; }}",
+        f"chain arriving{version} {{ {'; '.join(rules)}; }}",
+    ]
 
 
 def _elements(members: list[str]) -> str:

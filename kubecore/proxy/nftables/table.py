@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy import conntrack
 from kubecore.proxy.claims import Claims, Problem
 from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.handover import Handover
 from kubecore.proxy.held_addresses import HeldAddresses
+from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.nftables.chains import Pick
 from kubecore.proxy.nftables.counting import Counted
 from kubecore.proxy.nftables.elements import EVERY_ADDRESS, Elements, Members, Place, elements_of, encode
@@ -40,19 +42,27 @@ class NftablesTable:
     """
 
     mode: Mode = "nftables"
-    unfinished = False
 
-    def __init__(self, site: Site, *, held: HeldAddresses | None = None, userspace: ServiceTable | None = None) -> None:
-        """`userspace` has node ports at ::1; None: nobody has.
+    def __init__(
+        self,
+        site: Site,
+        *,
+        held: HeldAddresses | None = None,
+        userspace: ServiceTable | None = None,
+        ports: HostPorts | None = None,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        """`userspace` has what is left to it; None: nobody has.
 
         Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
         table of this name goes."""
         self._site = site
-        self._userspace = userspace
+        self._leaves = userspace is not None
+        self._handover = Handover(userspace, held or HeldAddresses(None), monotonic)
+        self._ports = ports
         self._nft = find_nft()
         run_nft(self._nft, ruleset(site))
         self._connection = Connection()
-        self._held = held or HeldAddresses(None)
         self._claims = Claims()
         self._servers: dict[str, list[VirtualServer]] = {}
         self._elements: dict[str, Elements] = {}
@@ -69,10 +79,10 @@ class NftablesTable:
     def apply(
         self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
     ) -> tuple[list[Problem], list[str]]:
-        granted = self._claims.ask(service, servers)
+        had, problems = taken(self._ports, service, servers)
+        granted = self._claims.ask(service, had)
+        problems += granted.problems
         left = [one for one in granted.servers if self._is_left(one)]
-        own = {one.address for one in left if one.purpose != "NodePort"}
-        problems = granted.problems + self._held.hold(service, own | set(addresses))
         mine = [one for one in granted.servers if one.address != _LOOPBACK and not self._is_left(one)]
         self._note_udp(self._servers.get(service, []), mine)
         if mine:
@@ -80,12 +90,12 @@ class NftablesTable:
         else:
             self._servers.pop(service, None)
         self._replace(service, elements_of(mine, self._members))
-        if self._userspace is not None:
-            problems += self._userspace.apply(service, [*left, *_at_loopback(mine)])[0]
+        here = [*left, *_at_loopback(mine)] if self._leaves else []
+        problems += self._handover.apply(service, left=here, taken=mine, for_all=addresses)
         return problems, granted.heirs
 
     def _is_left(self, server: VirtualServer) -> bool:
-        return server.forwarded and self._userspace is not None
+        return server.forwarded and self._leaves
 
     def _note_udp(self, old: list[VirtualServer], new: list[VirtualServer]) -> None:
         """Flows of UDP to what has changed may have to end, once the change is in effect."""
@@ -125,9 +135,16 @@ class NftablesTable:
         else:
             self._elements.pop(service, None)
 
+    @property
+    def unfinished(self) -> bool:
+        return self._handover.unfinished
+
     def commit(self) -> None:
-        if not self._changed:
-            return
+        if self._changed:
+            self._commit()
+        self._handover.settle()
+
+    def _commit(self) -> None:
         try:
             self._connection.run(self._transaction())
         except OSError as error:
@@ -206,10 +223,10 @@ class NftablesTable:
             log.warning("connections could not be counted: %s", error.strerror)
             counted = Counted([])
         carried = [_row(service, one, counted) for service, servers in self._servers.items() for one in servers]
-        return carried + (self._userspace.rows() if self._userspace is not None else [])
+        return carried + self._handover.rows()
 
     def sweep(self) -> list[str]:
-        return self._held.sweep()
+        return self._handover.sweep()
 
     def close(self) -> None:
         self._connection.close()
@@ -217,11 +234,11 @@ class NftablesTable:
             run_nft(self._nft, f"delete table inet {self._site.table}\n")
         except ModeUnavailable as error:
             log.warning("table inet %s could not be removed: %s", self._site.table, error)
-        if self._userspace is not None:
-            self._userspace.close()
         self._servers.clear()
         self._claims.clear()
-        self._held.close()
+        self._handover.close()
+        if self._ports is not None:
+            self._ports.close()
 
 
 def _at_loopback(servers: Iterable[VirtualServer]) -> list[VirtualServer]:

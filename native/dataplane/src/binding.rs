@@ -8,22 +8,18 @@ use socket2::{Domain, Socket, Type};
 /// How often another free port is tried when the one found has been taken meanwhile.
 const TRIES: usize = 8;
 
-/// A non-blocking socket bound to `address`, and the address it got.
+/// A non-blocking socket bound to `address`, and the address it got. `ahead`: also while no link of this host has the
+/// address (of IPv6; a route to it does not do).
 ///
 /// Linux lets go of a port it has chosen itself (port 0) when a socket ceases to listen or is disconnected, so a free
 /// port is looked up first and then bound by its number.
-pub(crate) fn bind(address: SocketAddr, kind: Type) -> io::Result<(Socket, SocketAddr)> {
-    bind_any_port(address, |address| bind_exactly(address, kind, false))
-}
-
-/// Like `bind`, also while no link of this host has the address yet.
-pub(crate) fn bind_ahead(address: SocketAddr, kind: Type) -> io::Result<(Socket, SocketAddr)> {
-    bind_any_port(address, |address| bind_exactly(address, kind, true))
+pub(crate) fn bind(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<(Socket, SocketAddr)> {
+    bind_any_port(address, |address| bind_exactly(address, kind, ahead))
 }
 
 /// Like `bind` for a known port, also while others of this user have it and have said that they do not mind (`share`).
-pub(crate) fn bind_beside(address: SocketAddr, kind: Type) -> io::Result<Socket> {
-    let socket = unbound(address, kind)?;
+pub(crate) fn bind_beside(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
+    let socket = unbound(address, kind, ahead)?;
     share(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -54,7 +50,7 @@ fn bind_any_port(
     }
 }
 
-fn unbound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+fn unbound(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
@@ -64,14 +60,14 @@ fn unbound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if ahead {
+        if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
+    }
     Ok(socket)
 }
 
 fn bind_exactly(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
-    let socket = unbound(address, kind)?;
-    if ahead {
-        if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }
-    }
+    let socket = unbound(address, kind, ahead)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

@@ -34,12 +34,14 @@ pub struct ForwarderOptions {
     /// One socket for the addresses of all services, for each of TCP and UDP, where the kernel lets us (CAP_BPF and
     /// CAP_NET_ADMIN).
     pub one_listener: bool,
+    /// Services' addresses of IPv6 are this host's by routes alone, or are to be.
+    pub freebind: bool,
 }
 
 impl Default for ForwarderOptions {
     fn default() -> Self {
         let (connect_timeout, udp_timeout) = (Duration::from_secs(2), Duration::from_secs(60));
-        Self { connect_timeout, attempts: 6, udp_timeout, one_listener: false }
+        Self { connect_timeout, attempts: 6, udp_timeout, one_listener: false, freebind: false }
     }
 }
 
@@ -64,6 +66,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether a socket is to be bound though no link has its address.
+    pub(crate) fn binds_ahead(&self, address: SocketAddr) -> bool {
+        self.options.freebind && address.is_ipv6()
+    }
+
     pub(crate) fn origin(
         &self,
         access: &Access,
@@ -195,7 +202,7 @@ impl Forwarder {
         }
         suits(&access, protocol)?;
         let (address, listener) = match self.open(protocol, bind, service, false) {
-            Err(error) if is_taken(&error) && has_port(&listeners, protocol, bind.port()) => {
+            Err(error) if is_taken(&error) && is_in_our_way(&listeners, protocol, bind) => {
                 self.open(protocol, bind, service, true)?
             }
             opened => opened?,
@@ -288,10 +295,15 @@ impl Forwarder {
 
 type Listeners = FxHashMap<ServiceKey, (Arc<VirtualService>, Listener)>;
 
-fn has_port(listeners: &Listeners, protocol: Protocol, port: u16) -> bool {
+/// Whether listeners of ours have the port at an address that is also this one's: if none has, somebody else has it.
+fn is_in_our_way(listeners: &Listeners, protocol: Protocol, bind: SocketAddr) -> bool {
+    let meets = |other: SocketAddr| {
+        let alike = other.ip() == bind.ip() || other.ip().is_unspecified() || bind.ip().is_unspecified();
+        other.port() == bind.port() && other.is_ipv4() == bind.is_ipv4() && alike
+    };
     listeners.values().any(|(_, listener)| match listener {
-        Listener::Tcp(tcp) => protocol == Protocol::Tcp && tcp.address().port() == port,
-        Listener::Udp(udp) => protocol == Protocol::Udp && udp.address().port() == port,
+        Listener::Tcp(tcp) => protocol == Protocol::Tcp && meets(tcp.address()),
+        Listener::Udp(udp) => protocol == Protocol::Udp && meets(udp.address()),
     })
 }
 

@@ -43,8 +43,8 @@ impl OneEntrance {
 
 /// One of each family, that of IPv4 first; a host may be without IPv6.
 fn sockets(kind: Type) -> io::Result<Vec<Socket>> {
-    let four = binding::bind((Ipv4Addr::LOCALHOST, 0).into(), kind)?.0;
-    let six = binding::bind((Ipv6Addr::LOCALHOST, 0).into(), kind).ok();
+    let four = binding::bind((Ipv4Addr::LOCALHOST, 0).into(), kind, false)?.0;
+    let six = binding::bind((Ipv6Addr::LOCALHOST, 0).into(), kind, false).ok();
     Ok(std::iter::once(four).chain(six.map(|(socket, _)| socket)).collect())
 }
 

@@ -56,7 +56,7 @@ impl TcpVirtual {
         beside: bool,
     ) -> io::Result<Arc<Self>> {
         // Also where it is to be led elsewhere at once: a port that somebody else has is his.
-        let (port, address) = TcpPort::bind(bind, beside)?;
+        let (port, address) = TcpPort::bind(bind, beside, shared.binds_ahead(bind))?;
         let (access, entrance, changed) =
             (ArcSwap::default(), Mutex::new(Entrance::Own(port)), Notify::new());
         Ok(Arc::new(Self { address, service, shared, one, access, entrance, changed }))
@@ -117,7 +117,8 @@ impl TcpVirtual {
                 one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one)))
             }
             (Entrance::One(_), _) if alone => {
-                TcpPort::bind(self.address, true).ok().map(|(port, _)| Entrance::Own(port))
+                let ahead = self.shared.binds_ahead(self.address);
+                TcpPort::bind(self.address, true, ahead).ok().map(|(port, _)| Entrance::Own(port))
             }
             _ => None,
         }

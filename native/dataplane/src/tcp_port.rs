@@ -30,12 +30,13 @@ pub(crate) struct TcpPort {
 }
 
 impl TcpPort {
-    /// `beside`: our own sockets have the port at other addresses. Errors: what bind(2) says.
-    pub(crate) fn bind(bind: SocketAddr, beside: bool) -> io::Result<(Self, SocketAddr)> {
+    /// `beside`: our own sockets have the port at other addresses. `ahead`: see [`binding::bind`]. Errors: what bind(2)
+    /// says.
+    pub(crate) fn bind(bind: SocketAddr, beside: bool, ahead: bool) -> io::Result<(Self, SocketAddr)> {
         let (socket, address) = if beside {
-            (binding::bind_beside(bind, Type::STREAM)?, bind)
+            (binding::bind_beside(bind, Type::STREAM, ahead)?, bind)
         } else {
-            binding::bind(bind, Type::STREAM)?
+            binding::bind(bind, Type::STREAM, ahead)?
         };
         binding::share(&socket)?;
         prepare(&socket)?;

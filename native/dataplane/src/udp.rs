@@ -97,7 +97,7 @@ impl UdpVirtual {
         beside: bool,
     ) -> io::Result<Arc<Self>> {
         // Also where it is to be led elsewhere at once: a port that somebody else has is his.
-        let (port, address) = UdpPort::bind(bind, beside)?;
+        let (port, address) = UdpPort::bind(bind, beside, shared.binds_ahead(bind))?;
         let (access, entrance, open, changed) =
             (ArcSwap::default(), Mutex::new(Entrance::Own(port)), AtomicBool::new(false), Notify::new());
         Ok(Arc::new(Self { address, service, shared, one, access, entrance, open, changed }))
@@ -160,7 +160,7 @@ impl UdpVirtual {
                 one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one), answering))
             }
             (Entrance::One(_, answering), _) if alone => {
-                let made = || bound_beside(self.address).map(Arc::new);
+                let made = || bound_beside(self.address, self.shared.binds_ahead(self.address)).map(Arc::new);
                 let socket = answering.socket().map_or_else(made, Ok);
                 socket.ok().map(|socket| Entrance::Own(UdpPort::new(socket, self.address)))
             }
@@ -181,7 +181,9 @@ impl UdpVirtual {
         match &mut *self.entrance.lock() {
             Entrance::Own(port) => Some(Arc::clone(&port.socket)),
             Entrance::One(_, answering) => {
-                let made = || Some(Arc::new(bound_beside(self.address).ok()?));
+                let made = || {
+                    Some(Arc::new(bound_beside(self.address, self.shared.binds_ahead(self.address)).ok()?))
+                };
                 let socket = answering.socket().or_else(made)?;
                 *answering = Answering::Shared(Arc::downgrade(&socket));
                 Some(socket)

@@ -28,10 +28,13 @@ pub(crate) struct UdpPort {
 impl UdpPort {
     /// `beside`: our own sockets have the port at other addresses, such as a service's where this is a node's.
     ///
-    /// Errors: what bind(2) says.
-    pub(crate) fn bind(bind: SocketAddr, beside: bool) -> io::Result<(Self, SocketAddr)> {
-        let (socket, address) =
-            if beside { (bound_beside(bind)?, bind) } else { binding::bind(bind, Type::DGRAM)? };
+    /// `ahead`: see [`binding::bind`]. Errors: what bind(2) says.
+    pub(crate) fn bind(bind: SocketAddr, beside: bool, ahead: bool) -> io::Result<(Self, SocketAddr)> {
+        let (socket, address) = if beside {
+            (bound_beside(bind, ahead)?, bind)
+        } else {
+            binding::bind(bind, Type::DGRAM, ahead)?
+        };
         prepare(&socket, address)?;
         Ok((Self::new(Arc::new(socket), address), address))
     }
@@ -76,8 +79,8 @@ impl UdpPort {
 }
 
 /// Also while other sockets of ours have the port, at this address or at others.
-pub(crate) fn bound_beside(address: SocketAddr) -> io::Result<Socket> {
-    let socket = binding::bind_beside(address, Type::DGRAM)?;
+pub(crate) fn bound_beside(address: SocketAddr, ahead: bool) -> io::Result<Socket> {
+    let socket = binding::bind_beside(address, Type::DGRAM, ahead)?;
     prepare(&socket, address)?;
     Ok(socket)
 }

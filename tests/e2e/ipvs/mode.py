@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any
 
 from kubecore.netlink import Netlink
 from kubecore.proxy.ipvs import table as ipvs
-from kubecore.proxy.virtual_servers import VirtualServer
-from tests.e2e.ipvs.guest import LIBC, POWER_OFF, bring_up_loopback, load_modules
+from kubecore.proxy.ipvs.packet_rules import PacketRules
+from kubecore.proxy.nftables.ruleset import Site
+from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+from tests.e2e.ipvs.guest import LIBC, POWER_OFF, SO_MARK, bring_up_loopback, load_modules
 
 SECONDS = 30.0
 A, B = ("10.9.0.1", 9000), ("10.9.0.2", 9000)
@@ -55,18 +58,36 @@ def serve(name: str, address: tuple[str, int]) -> None:
         threading.Thread(target=work, daemon=True).start()
 
 
-def connect(address: str, port: int, *, source: str = "") -> socket.socket:
+class Marks(PacketRules):
+    """This kernel's nf_tables knows no addresses: clients mark what they send themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(Site(table="none"))
+        self.marks: dict[ServerKey, int] = {}
+
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        self.marks = dict(marks)
+
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        pass
+
+    def commit(self) -> None:
+        pass
+
+
+def connect(address: str, port: int, *, source: str = "", mark: int = 0) -> socket.socket:
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     client.settimeout(SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
     if source:
         client.bind((source, 0))
     client.connect((address, port))
     return client
 
 
-def ask(address: str, port: int, *, source: str = "") -> str:
+def ask(address: str, port: int, *, source: str = "", mark: int = 0) -> str:
     try:
-        with connect(address, port, source=source) as client:
+        with connect(address, port, source=source, mark=mark) as client:
             return client.recv(16).decode()
     except OSError as error:
         return type(error).__name__
@@ -84,20 +105,26 @@ def ask_udp(address: str, port: int) -> str:
 
 
 def told() -> dict[str, Any]:
-    table = ipvs.IpvsTable(node_addresses=lambda: [NODE])
+    rules = Marks()
+    table = ipvs.IpvsTable(node_addresses=lambda: [NODE], rules=rules)
     web = VirtualServer("TCP", VIP, 80, "ClusterIP", "rr", None, (A, B))
     port = replace(web, address="0.0.0.0", port=30080, purpose="NodePort", endpoints=(B,))
     names = replace(web, protocol="UDP", port=53)
     sticky = replace(web, port=81, affinity_seconds=600.0)
     six = replace(web, address="fd00::1", endpoints=(SIX_A,))
+    local = replace(web, port=82, purpose="LoadBalancer", endpoints=(A,), inside=(A, B))
+    local_six = replace(local, address="fd00::1", endpoints=(), inside=(SIX_A,))
     found: dict[str, Any] = {}
-    problems, _ = table.apply("default/web", [web, port, names, sticky, six])
+    problems, _ = table.apply("default/web", [web, port, names, sticky, six, local, local_six])
     found["problems"] = [problem.message for problem in problems]
     found["spread"] = sorted(ask(VIP, 80) for _ in range(4))
     found["node port"] = ask(NODE, 30080)
     found["udp"] = sorted(ask_udp(VIP, 53) for _ in range(2))
     found["sticky"] = len({ask(VIP, 81, source="10.7.0.1") for _ in range(4)})
     found["six"] = ask("fd00::1", 80)
+    found["policy local, outside"] = [ask(VIP, 82) for _ in range(3)]
+    found["policy local, inside"] = sorted(ask(VIP, 82, mark=rules.marks[local.key]) for _ in range(4))
+    found["policy local, inside, six"] = ask("fd00::1", 82, mark=rules.marks[local_six.key])
     held = [connect(VIP, 80) for _ in range(2)]
     who = {client.recv(16): client for client in held}
     (row,) = [one for one in table.rows() if (one["port"], one["protocol"]) == (80, "TCP") and one["address"] == VIP]
@@ -110,6 +137,10 @@ def told() -> dict[str, Any]:
     found["without endpoints"] = ask(VIP, 80)
     kernel = ipvs.connect()
     found["services"] = kernel.services()
+    table.apply("default/local", [local])
+    found["with a mark"] = [key for key in kernel.services() if key[0] == "FWM"] == [
+        ("FWM", "0.0.0.0", rules.marks[local.key])
+    ]
     table.close()
     found["at the end"] = kernel.services()
     return found

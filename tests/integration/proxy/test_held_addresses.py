@@ -15,6 +15,7 @@ from tests.support.net_world import Namespace
 
 pytestmark = [pytest.mark.root]
 
+IPV6_FREEBIND = 78  # Linux include/uapi/linux/in6.h
 LINK, ADDRESSES = "kc-test", ["10.96.0.1", "fd96::1"]
 
 
@@ -26,18 +27,21 @@ def host() -> Iterator[Namespace]:
     made.close()
 
 
-def is_here(address: str) -> bool:
-    """Whether somebody can listen there, and be reached. (An address of IPv6 is not, on a bridge of no pods.)"""
+def is_here(address: str, *, freebind: bool = True) -> bool:
+    """Whether the forwarder can listen there, and be reached, or with `freebind` off anybody could listen. (An
+    address of IPv6 that stands on a bridge of no pods cannot be reached.)"""
     six = ":" in address
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as listener:
         try:
+            if six and freebind:
+                listener.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             listener.bind((address, 80))
+            listener.listen()
+            if freebind:
+                socket.create_connection((address, 80), timeout=5).close()
         except OSError as error:
-            assert error.errno == errno.EADDRNOTAVAIL
+            assert error.errno in (errno.EADDRNOTAVAIL, errno.ENETUNREACH)
             return False
-        listener.listen()
-        if not six:
-            socket.create_connection((address, 80), timeout=5).close()
         return True
 
 
@@ -49,6 +53,13 @@ class TestHeld:
         book.hold(address)
         assert is_here(address)
         book.release(address)
+        assert not is_here(address)
+
+    def test_anybody_can_listen_on_one_that_is_held_for_all(self, address: str) -> None:
+        book = AddressBook(LINK)
+        book.hold(address, for_all=True)
+        assert is_here(address, freebind=False)
+        book.release(address, for_all=True)
         assert not is_here(address)
 
     def test_what_a_killed_run_left_is_taken_over(self, address: str) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
 from kubecore.proxy.modes import unavailable
-from tests.support.net_world import SECONDS, World, make_world, set_in
+from tests.support.net_world import World, make_world, set_in
 from tests.support.process import ROOT
 
 pytestmark = [
@@ -69,20 +66,6 @@ def world() -> Iterator[World]:
     world.close()
 
 
-def await_local(world: World, address: str) -> None:
-    """The kernel makes an address of IPv6 its own a moment after it has taken it; packets go astray till then."""
-    with world.node.socket(address, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        probe.settimeout(0.01)
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            with suppress(TimeoutError):
-                probe.sendto(b"?", probe.getsockname())
-                probe.recv(1)
-                return
-    raise AssertionError(f"{address} is no address of the node")
-
-
 @pytest.fixture
 def proxy(world: World) -> Iterator[subprocess.Popen[str]]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -91,7 +74,6 @@ def proxy(world: World) -> Iterator[subprocess.Popen[str]]:
         process = subprocess.Popen(command, text=True, cwd=ROOT, pass_fds=two, **pipes)  # type: ignore[call-overload]
     with process:
         assert process.stdout.readline() == "serving\n"
-        await_local(world, "fd99::5")
         yield process
         process.kill()
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from kubecore.netlink import Interface, InterfaceAddress
+from kubecore.netlink import Address, Interface, InterfaceAddress
 from kubecore.proxy import addresses
 from kubecore.proxy.addresses import AddressBook
 
@@ -20,7 +20,7 @@ class Kernel:
         self.links: dict[str, int] = {}
         self.up: set[int] = set()
         self.found: list[InterfaceAddress] = []
-        self.routed: list[tuple[int, ipaddress.IPv4Address]] = []
+        self.routed: list[tuple[int, Address]] = []
         self.refuses = ""
 
     def __call__(self) -> Kernel:
@@ -60,17 +60,17 @@ class Kernel:
         version = 4 if family == socket.AF_INET else 6
         return [one for one in self.found if one.address.version == version]
 
-    def add_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+    def add_local(self, index: int, address: Address) -> None:
         if (index, address) in self.routed:
             raise FileExistsError(errno.EEXIST, "File exists")
         self.routed.append((index, address))
 
-    def delete_local(self, index: int, address: ipaddress.IPv4Address) -> None:
+    def delete_local(self, index: int, address: Address) -> None:
         if (index, address) not in self.routed:
             raise ProcessLookupError(errno.ESRCH, "No such process")
         self.routed.remove((index, address))
 
-    def locals(self, index: int) -> list[ipaddress.IPv4Address]:
+    def locals(self, index: int) -> list[Address]:
         return [address for link, address in self.routed if link == index]
 
     def put(self, address: str, link: str = "bridge") -> None:
@@ -110,22 +110,34 @@ class TestHolding:
 
     def test_an_address_that_a_killed_run_left_is_taken_over(self, kernel: Kernel, book: AddressBook) -> None:
         kernel.add_bridge("bridge")
-        kernel.add_local(kernel.links["bridge"], ipaddress.IPv4Address("10.96.0.1"))
-        kernel.put("fd00::1/128")
+        for address in ("10.96.0.1", "fd00::1"):
+            kernel.add_local(kernel.links["bridge"], ipaddress.ip_address(address))
+        kernel.put("fd00::2/128")
         book.hold("10.96.0.1")
         book.hold("fd00::1")
-        assert kernel.shown() == ["10.96.0.1", "fd00::1/128"]
+        book.hold("fd00::2", for_all=True)
+        assert kernel.shown() == ["10.96.0.1", "fd00::1", "fd00::2/128"]
 
     def test_one_that_cannot_be_had_is_not_held(self, kernel: Kernel, book: AddressBook) -> None:
         kernel.refuses = "fd00::1/128"
         for _ in range(2):
             with pytest.raises(OSError, match="Permission denied"):
-                book.hold("fd00::1")
+                book.hold("fd00::1", for_all=True)
 
-    def test_addresses_of_both_families_are_held_alone(self, kernel: Kernel, book: AddressBook) -> None:
+    def test_addresses_of_both_families_are_routes(self, kernel: Kernel, book: AddressBook) -> None:
         for address in ("10.96.0.1", "fd00::1"):
             book.hold(address)
+        assert kernel.shown() == ["10.96.0.1", "fd00::1"]
+
+    def test_one_of_ipv6_that_anybody_is_to_listen_on_stands_on_the_link(
+        self, kernel: Kernel, book: AddressBook
+    ) -> None:
+        for address in ("10.96.0.1", "fd00::1"):
+            book.hold(address, for_all=True)
         assert kernel.shown() == ["10.96.0.1", "fd00::1/128"]
+        book.hold("fd00::1")
+        book.release("fd00::1", for_all=True)
+        assert kernel.shown() == ["10.96.0.1", "fd00::1"]
 
 
 class TestSweeping:
@@ -136,11 +148,14 @@ class TestSweeping:
         kernel.add_local(kernel.links["bridge"], ipaddress.IPv4Address("10.96.0.9"))
         kernel.put("10.96.0.7/32")  # an older kubecore's
         kernel.put("10.96.0.8/32", link="other")
+        kernel.add_local(kernel.links["bridge"], ipaddress.ip_address("fd00::8"))
+        kernel.put("fd00::1/128")  # an older kubecore's, of a Service that is there
         kernel.put("fd00::9/128")
         kernel.put("fd44::1/64")
-        book.hold("10.96.0.1")
-        assert book.sweep() == ["10.96.0.7", "fd00::9", "10.96.0.9"]
-        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1", "10.96.0.8/32", "fd44::1/64"]
+        for address in ("10.96.0.1", "fd00::1"):
+            book.hold(address)
+        assert book.sweep() == ["10.96.0.7", "fd00::1", "fd00::9", "10.96.0.9", "fd00::8"]
+        assert kernel.shown() == ["10.244.0.1/24", "10.96.0.1", "10.96.0.8/32", "fd00::1", "fd44::1/64"]
 
 
 class TestClosing:

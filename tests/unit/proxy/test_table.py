@@ -29,16 +29,16 @@ class Book(AddressBook):
         super().__init__("none")
         self.refused: set[str] = set()
 
-    def _add(self, address: str) -> None:
+    def _add(self, address: str, on_link: bool) -> None:
         if address in self.refused:
             raise OSError(errno.EPERM, "Operation not permitted")
 
-    def _delete(self, address: str) -> None:
+    def _delete(self, address: str, on_link: bool) -> None:
         pass
 
     @property
     def held(self) -> dict[str, int]:
-        return dict(self._holders)
+        return {address: number for (address, _), number in self._holders.items()}
 
 
 @pytest.fixture

@@ -124,12 +124,11 @@ impl DnsServer {
     /// Answer on UDP and TCP at `address`; port 0 picks one that is free for both. `ahead`: no link needs to have the
     /// address yet. Errors are those of bind(2).
     pub fn listen(&self, address: SocketAddr, ahead: bool) -> io::Result<SocketAddr> {
-        let bind = if ahead { binding::bind_ahead } else { binding::bind };
         let mut tries = 0;
         let (udp, tcp, bound) = loop {
             tries += 1;
-            let (udp, bound) = bind(address, Type::DGRAM)?;
-            match bind(bound, Type::STREAM) {
+            let (udp, bound) = binding::bind(address, Type::DGRAM, ahead)?;
+            match binding::bind(bound, Type::STREAM, ahead) {
                 Ok((tcp, _)) => break (udp, tcp, bound),
                 Err(error) if address.port() != 0 || tries == PORT_TRIES => return Err(error),
                 Err(_) => {}

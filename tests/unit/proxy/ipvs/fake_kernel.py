@@ -12,8 +12,9 @@ FAMILY = 31
 
 
 class FakeKernel:
-    """Stands for the socket. `services` has by (protocol, address, port), as bytes, what a service was made with;
-    `destinations` by the same the (address, port) → weight of each. Destinations at `full_at` find no memory left."""
+    """Stands for the socket. `services` has by (family, protocol, address, port, mark), as bytes, what a service was
+    made with; `destinations` by the same the (address, port) → weight of each. Destinations at `full_at` find no memory
+    left."""
 
     def __init__(self, *, has_ipvs: bool = True) -> None:
         self.has_ipvs = has_ipvs
@@ -63,7 +64,7 @@ class FakeKernel:
         """Replies of a question, None of an order."""
         told = dict(attributes(body))
         service: dict[int, bytes] = dict(attributes(told.get(1, b"")))
-        key = tuple(service.get(kind, b"") for kind in (1, 2, 3, 4))
+        key = tuple(service.get(kind, b"") for kind in (1, 2, 3, 4, 5))
         if command == 4:
             return [attribute(1, b"".join(attribute(*one) for one in made.items())) for made in self.services.values()]
         if command == 8:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,21 +15,53 @@ import pytest
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import InterfaceAddress
 from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.ipvs import table as ipvs
 from kubecore.proxy.ipvs.messages import Connection
-from kubecore.proxy.ipvs.source_guard import SourceGuard
+from kubecore.proxy.ipvs.packet_rules import PacketRules
 from kubecore.proxy.ipvs.table import IpvsTable
+from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.table import ServiceTable
-from kubecore.proxy.virtual_servers import VirtualServer
+from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 from tests.unit.proxy.builders import vip
 from tests.unit.proxy.builders import virtual_server as server
 from tests.unit.proxy.ipvs.fake_kernel import FakeKernel
 
 ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
+# of this process: names in the kernel are everybody's
+NODE_PORT = 30000 + os.getpid() % 2768
 
 
 def packed(address: str) -> bytes:
     return ipaddress.ip_address(address).packed.ljust(16, b"\0")
+
+
+class Rules(PacketRules):
+    """What nf_tables is told, by Service: servers and their marks. With `trouble` it cannot be had."""
+
+    def __init__(self) -> None:
+        super().__init__(Site(table="none"))
+        self.trouble = ""
+        self.tightened: list[tuple[str, list[VirtualServer]]] = []
+        self.loosened: list[tuple[str, list[VirtualServer]]] = []
+        self.marks: dict[ServerKey, int] = {}
+        self.reflected: dict[str, set[Endpoint]] = {}
+
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        if self.trouble:
+            raise ModeUnavailable(self.trouble)
+        self.tightened.append((service, list(servers)))
+        self.marks = dict(marks)
+
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        self.loosened.append((service, list(servers)))
+
+    def reflect(self, service: str, endpoints: Iterable[Endpoint]) -> None:
+        self.reflected[service] = set(endpoints)
+
+    def commit(self) -> None:
+        if self.trouble:
+            raise ModeUnavailable(self.trouble)
 
 
 class Told:
@@ -35,9 +69,12 @@ class Told:
 
     def __init__(self, kernel: FakeKernel, **options: Any) -> None:
         self.kernel = kernel
+        self.rules = Rules()
+        self.now = 0.0
         here = ["192.0.2.1", "fd00::1"]
         connection = Connection(cast(Any, kernel))
-        self.table = IpvsTable(connection=connection, node_addresses=lambda: here, **options)
+        own: dict[str, Any] = {"connection": connection, "rules": self.rules, "node_addresses": lambda: here}
+        self.table = IpvsTable(**own, monotonic=lambda: self.now, **options)
 
     def apply(self, *servers: VirtualServer, service: str = "default/web") -> None:
         problems, _ = self.table.apply(service, servers)
@@ -47,9 +84,17 @@ class Told:
     def destinations(self) -> dict[str, dict[str, int]]:
         """Weights, by virtual service."""
         return {
-            self._where(key[2], key[3], key[0]): {self._where(*one, key[0]): weight for one, weight in held.items()}
+            self._name(key): {self._where(*one, key[0]): weight for one, weight in held.items()}
             for key, held in self.kernel.destinations.items()
         }
+
+    def _name(self, key: tuple[bytes, ...]) -> str:
+        """Of one that is found by a mark: `mark of` what has it."""
+        if not key[4]:
+            return self._where(key[2], key[3], key[0])
+        (mark,) = struct.unpack("=I", key[4])
+        (server,) = [one for one, number in self.rules.marks.items() if number == mark]
+        return f"mark of {server[1]}:{server[2]}"
 
     @staticmethod
     def _where(address: bytes, port: bytes, family: bytes) -> str:
@@ -275,27 +320,104 @@ class TestWithoutIpvs:
 class TestSourceRanges:
     RESTRICTED = server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=("10.0.0.0/8",))
 
-    class Guard(SourceGuard):
-        def __init__(self, trouble: str = "") -> None:
-            super().__init__("none")
-            self.trouble = trouble
-            self.told: list[tuple[str, list[tuple[str, ...]]]] = []
-
-        def restrict(self, service: str, servers: Iterable[VirtualServer]) -> None:
-            if self.trouble:
-                raise ModeUnavailable(self.trouble)
-            self.told.append((service, [one.source_ranges for one in servers]))
-
-    def test_are_left_to_the_guard(self, kernel: FakeKernel) -> None:
-        guard = self.Guard()
-        told = Told(kernel, guard=guard)
+    def test_are_left_to_nf_tables(self, told: Told) -> None:
         told.apply(self.RESTRICTED)
         told.apply()
-        assert guard.told == [("default/web", [("10.0.0.0/8",)]), ("default/web", [])]
+        assert told.rules.tightened == [("default/web", [self.RESTRICTED]), ("default/web", [])]
 
-    def test_where_there_can_be_no_guard_everybody_is_let_in_and_that_is_told(self, kernel: FakeKernel) -> None:
-        told = Told(kernel, guard=self.Guard("the program nft is missing"))
+    def test_where_that_is_missing_everybody_is_let_in_and_that_is_told(self, told: Told) -> None:
+        told.rules.trouble = "the program nft is missing"
         problems, _ = told.table.apply("default/web", [self.RESTRICTED, server(TWO)])
         message = "loadBalancerSourceRanges are not enforced, everybody is let in: the program nft is missing"
         assert [(one.reason, one.message) for one in problems] == [("SourceRangesNotEnforced", message)]
         assert set(told.destinations()) == {"203.0.113.5:80", f"{server(TWO).address}:80"}
+
+
+class TestPolicyLocal:
+    EXTERNAL = server(ONE, address="203.0.113.5", purpose="LoadBalancer", inside=(ONE, TWO))
+    BY_MARK = "mark of 203.0.113.5:80"
+
+    def test_who_comes_is_dropped_from_before_its_last_endpoint_here_goes_until_after_the_first_has_come(
+        self, told: Told, kernel: FakeKernel
+    ) -> None:
+        silent = server(anywhere=True)
+        order: list[str] = []
+        told.rules.tighten = lambda *_: order.append("tighten")  # type: ignore[method-assign]
+        told.rules.loosen = lambda *_: order.append("loosen")  # type: ignore[method-assign]
+        send = kernel.send
+        kernel.send = lambda data: (order.append("IPVS"), send(data))[1]  # type: ignore[method-assign,func-returns-value]
+        for servers in ([server(ONE)], [silent], [server(ONE)]):
+            order.clear()
+            told.table.apply("default/web", servers)
+            assert order == ["tighten", *["IPVS"] * order.count("IPVS"), "loosen"]
+            assert "IPVS" in order
+
+    def test_who_comes_from_inside_has_a_service_of_its_own_that_a_mark_leads_to(self, told: Told) -> None:
+        told.apply(self.EXTERNAL)
+        assert told.destinations() == {
+            "203.0.113.5:80": {"10.0.0.1:80": 1},
+            self.BY_MARK: {"10.0.0.1:80": 1, "10.0.0.2:8080": 1},
+        }
+        assert told.rows_of("203.0.113.5") == [ONE, ONE, TWO]
+
+    def test_which_is_gone_when_both_are_led_alike(self, told: Told) -> None:
+        told.apply(self.EXTERNAL)
+        told.apply(replace(self.EXTERNAL, endpoints=(ONE, TWO)))
+        assert set(told.destinations()) == {"203.0.113.5:80"}
+        assert told.rules.marks == {}
+
+    def test_or_with_its_service(self, told: Told) -> None:
+        told.apply(self.EXTERNAL)
+        told.apply()
+        assert told.destinations() == {}
+
+    def test_what_a_killed_run_left_is_swept(self, kernel: FakeKernel) -> None:
+        Told(kernel).apply(self.EXTERNAL)
+        after = Told(kernel)
+        after.apply(replace(self.EXTERNAL, inside=None))
+        after.table.sweep()
+        assert after.destinations() == {"203.0.113.5:80": {"10.0.0.1:80": 1}}
+
+    def test_marks_of_other_clusters_are_left_alone(self, kernel: FakeKernel) -> None:
+        other = Told(kernel, site=Site(table="kubecore-other"))
+        other.apply(self.EXTERNAL)
+        Told(kernel).table.sweep()
+        assert self.BY_MARK in other.destinations()
+
+    def test_where_nf_tables_is_missing_that_is_told(self, told: Told) -> None:
+        told.rules.trouble = "the program nft is missing"
+        problems, _ = told.table.apply("default/web", [server(anywhere=True)])
+        assert [(one.reason, one.message) for one in problems] == [
+            (
+                "TrafficPolicyNotEnforced",
+                "the traffic policy of TCP 10.96.0.1:80 binds clients from inside, and who has no endpoint on this "
+                "node is refused: the program nft is missing",
+            )
+        ]
+
+
+class TestLoops:
+    def test_endpoints_may_come_to_themselves(self, told: Told) -> None:
+        told.apply(server(ONE), server(address="203.0.113.5", purpose="LoadBalancer", inside=(TWO,)))
+        assert told.rules.reflected == {"default/web": {ONE, TWO}}
+
+    def test_those_on_the_loopback_device_do_so_anyway(self, kernel: FakeKernel) -> None:
+        told = Told(kernel, pods_on_loopback=True)
+        told.apply(server(ONE))
+        assert told.rules.reflected == {}
+
+
+class TestHostPorts:
+    def test_what_another_cluster_of_the_host_has_is_its_own(self, kernel: FakeKernel) -> None:
+        one, other = (Told(each, ports=HostPorts()) for each in (kernel, FakeKernel()))
+        port = server(ONE, address="0.0.0.0", port=NODE_PORT, purpose="NodePort")
+        one.apply(port)
+        problems, _ = other.table.apply("default/web", [port])
+        assert [problem.message for problem in problems] == [
+            f"cannot listen on TCP 0.0.0.0:{NODE_PORT}: another cluster on this host has it"
+        ]
+        assert other.destinations() == {}
+        one.table.close()
+        other.apply(port)
+        assert set(other.destinations()) == {f"192.0.2.1:{NODE_PORT}"}
+        other.table.close()

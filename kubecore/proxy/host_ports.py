@@ -1,0 +1,72 @@
+"""Addresses and ports that several clusters of one host may want: node ports and addresses from outside.
+
+Who has one holds a name in the kernel for as long, an abstract Unix socket, which its network namespace knows and which
+is gone with its process. The kernel's own books do not do: one user's sockets may share a port, and where packets are
+led away before a socket is looked for (sk_lookup, nf_tables, IPVS) there is none at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+
+from kubecore.proxy.claims import Problem, where
+from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+
+
+class HostPorts:
+    """Those of one cluster, by the Services that ask for them. Cluster IPs are each cluster's own."""
+
+    def __init__(self) -> None:
+        self._names: dict[ServerKey, socket.socket] = {}
+        self._asked: dict[str, set[ServerKey]] = {}
+
+    def take(self, service: str, servers: Iterable[VirtualServer]) -> tuple[list[VirtualServer], list[Problem]]:
+        """`servers` are all that the Service asks for from now on. Returns those that no other cluster has."""
+        had: list[VirtualServer] = []
+        problems: list[Problem] = []
+        asked: set[ServerKey] = set()
+        for server in servers:
+            try:
+                if server.purpose != "ClusterIP":
+                    self._name(server)
+                    asked.add(server.key)
+                had.append(server)
+            except OSError as error:
+                why = "another cluster on this host has it" if error.errno == errno.EADDRINUSE else error.strerror
+                message = f"cannot listen on {where(server)}: {why}"
+                problems.append(Problem(server, "FailedToListen", message, passing=True))
+        before = self._asked.pop(service, set())
+        if asked:
+            self._asked[service] = asked
+        for key in before - asked:
+            self._let_go(key)
+        return had, problems
+
+    def close(self) -> None:
+        self._asked.clear()
+        for key in list(self._names):
+            self._let_go(key)
+
+    def _name(self, server: VirtualServer) -> None:
+        if server.key in self._names:
+            return
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0kubecore/port/{where(server)}".encode())
+        except BaseException:
+            name.close()
+            raise
+        self._names[server.key] = name
+
+    def _let_go(self, key: ServerKey) -> None:
+        if not any(key in asked for asked in self._asked.values()):
+            self._names.pop(key).close()
+
+
+def taken(
+    ports: HostPorts | None, service: str, servers: Iterable[VirtualServer]
+) -> tuple[list[VirtualServer], list[Problem]]:
+    """`ports.take`; without any, nobody else is asked."""
+    return ports.take(service, servers) if ports is not None else (list(servers), [])

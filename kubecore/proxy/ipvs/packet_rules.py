@@ -1,0 +1,129 @@
+"""What IPVS does not ask or do, nf_tables does before and after it: who may come, who is inside, whom nobody answers,
+and answers of endpoints to themselves."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from kubecore.api.endpoint_choice import Endpoint
+from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.nftables.elements import Place, key_of, loop, restrictions
+from kubecore.proxy.nftables.messages import Batch, Connection, element, value
+from kubecore.proxy.nftables.program import find_nft, run_nft
+from kubecore.proxy.nftables.ruleset import Site, beside_ipvs
+from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+
+log = logging.getLogger(__name__)
+
+_Content = tuple[bytes, bytes]
+"""Of an element: its data, and the last key of a range."""
+
+
+class PacketRules:
+    """A table of nf_tables, made when the first Service needs one.
+
+    `_present` holds what the kernel's table has of each Service, `_holders` how many Services want an element that is
+    for all, `_shared` which of these the kernel's table has.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._connection: Connection | None = None
+        self._present: dict[str, dict[Place, _Content]] = {}
+        self._loops: dict[str, set[Place]] = {}
+        self._holders: Counter[Place] = Counter()
+        self._shared: set[Place] = set()
+
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        """What keeps clients out of these, or leads those from inside to a virtual service by its mark, holds from now
+        on, and so does what has kept silence until `loosen`. Raises OSError, and ModeUnavailable where nf_tables cannot
+        be had: nothing has changed then."""
+        wanted = _rules(servers, marks)
+        before = self._present.get(service, {})
+        silent = {place: content for place, content in before.items() if place[0].startswith("silent")}
+        self._bring(service, silent | wanted)
+
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+        """No more than these ask for. Raises as `tighten` does."""
+        self._bring(service, _rules(servers, marks))
+
+    def reflect(self, service: str, endpoints: Iterable[Endpoint]) -> None:
+        """These endpoints of the Service may come to themselves from the next `commit` on."""
+        wanted, before = {loop(one) for one in endpoints}, self._loops.get(service, set())
+        self._holders.update(wanted - before)
+        for place in before - wanted:
+            self._holders[place] -= 1
+            if not self._holders[place]:
+                del self._holders[place]
+        if wanted:
+            self._loops[service] = wanted
+        else:
+            self._loops.pop(service, None)
+
+    def commit(self) -> None:
+        """Raises as `tighten` does."""
+        wanted = self._holders.keys()
+        come, gone = wanted - self._shared, self._shared - wanted
+        if not (come or gone):
+            return
+        connection, batch = self._connect(), Batch(self._site.table)
+        for place in gone:
+            batch.delete_elements(place[0], [element(place[1])])
+        for place in come:
+            batch.add_elements(place[0], [element(place[1])])
+        connection.run(batch)
+        self._shared = set(wanted)
+
+    def close(self) -> None:
+        if self._connection is None:
+            return
+        self._connection.close()
+        self._connection = None
+        self._present.clear()
+        self._shared.clear()
+        with suppress(ModeUnavailable):
+            run_nft(find_nft(), f"delete table inet {self._site.table}\n")
+
+    def _bring(self, service: str, wanted: dict[Place, _Content]) -> None:
+        present = self._present.get(service, {})
+        if wanted == present:
+            return
+        connection, batch = self._connect(), Batch(self._site.table)
+        # A range is told anew with all others of its set: nothing of the old one is to be left behind.
+        for (name, key), (_, end) in present.items():
+            batch.delete_elements(name, [element(key, end=end)])
+        for (name, key), (data, end) in wanted.items():
+            batch.add_elements(name, [element(key, data, end=end)])
+        connection.run(batch)
+        if wanted:
+            self._present[service] = wanted
+        else:
+            del self._present[service]
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            run_nft(find_nft(), beside_ipvs(self._site))
+            self._connection = Connection()
+        return self._connection
+
+
+def is_silent(server: VirtualServer) -> bool:
+    """Whether who comes from outside, or from anywhere to an address that makes no difference, is dropped: there are
+    endpoints, but not for him."""
+    return server.anywhere and not server.endpoints
+
+
+def _rules(servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> dict[Place, _Content]:
+    found: dict[Place, _Content] = {}
+    for server in servers:
+        version, key = 6 if ":" in server.address else 4, key_of(server)
+        found |= {place: (b"", end) for place, end in restrictions(server)}
+        if is_silent(server):
+            found[f"silent{version}", key] = b"", b""
+        if server.key in marks:
+            found[f"inside{version}", key] = value(struct.pack("=I", marks[server.key])), b""
+    return found

@@ -1,0 +1,74 @@
+"""Node ports and addresses from outside are one cluster's of a host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from kubecore.proxy.host_ports import HostPorts
+from tests.support.process import ROOT
+from tests.unit.proxy.builders import vip
+from tests.unit.proxy.builders import virtual_server as server
+
+# of this process: names in the kernel are everybody's
+PORT = server(address="0.0.0.0", port=30000 + os.getpid() % 2768, purpose="NodePort")
+OUTSIDE = server(address=vip(7), purpose="ExternalIP")
+HAD_BY_ANOTHER = "another cluster on this host has it"
+
+CLUSTER = """
+import sys
+from kubecore.proxy.host_ports import HostPorts
+from tests.unit.proxy.builders import virtual_server
+ports, port = HostPorts(), virtual_server(address="0.0.0.0", port={port}, purpose="NodePort")
+print(len(ports.take("default/web", [port])[0]), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def clusters() -> Iterator[tuple[HostPorts, HostPorts]]:
+    made = HostPorts(), HostPorts()
+    yield made
+    for one in made:
+        one.close()
+
+
+def test_who_asked_first_has_it_and_the_other_is_told_which(clusters: tuple[HostPorts, HostPorts]) -> None:
+    one, other = clusters
+    assert one.take("default/web", [PORT, OUTSIDE]) == ([PORT, OUTSIDE], [])
+    had, problems = other.take("default/shop", [PORT, replace(PORT, protocol="UDP"), OUTSIDE])
+    assert [server.protocol for server in had] == ["UDP"]
+    assert [(one.reason, one.message, one.passing) for one in problems] == [
+        ("FailedToListen", f"cannot listen on TCP 0.0.0.0:{PORT.port}: {HAD_BY_ANOTHER}", True),
+        ("FailedToListen", f"cannot listen on TCP {OUTSIDE.address}:80: {HAD_BY_ANOTHER}", True),
+    ]
+
+
+def test_cluster_ips_are_each_clusters_own(clusters: tuple[HostPorts, HostPorts]) -> None:
+    for one in clusters:
+        assert one.take("default/web", [server()]) == ([server()], [])
+
+
+def test_it_is_free_when_the_last_service_asks_for_it_no_more(clusters: tuple[HostPorts, HostPorts]) -> None:
+    one, other = clusters
+    one.take("default/web", [PORT])
+    one.take("default/rival", [PORT])
+    one.take("default/web", [])
+    assert other.take("default/web", [PORT])[0] == []
+    one.take("default/rival", [])
+    assert other.take("default/web", [PORT])[0] == [PORT]
+
+
+def test_it_is_free_when_its_cluster_was_killed(clusters: tuple[HostPorts, HostPorts]) -> None:
+    script = CLUSTER.format(port=PORT.port)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == b"1\n"
+        assert clusters[0].take("default/web", [PORT])[0] == []
+        other.kill()
+    assert clusters[0].take("default/web", [PORT])[0] == [PORT]
