@@ -524,6 +524,10 @@ class DnsServer:
     def listening(self) -> list[tuple[str, int]]: ...
     def answer(self, query: bytes) -> bytes | None:
         """The answer over UDP from the tables alone; None for what is forwarded or is no query."""
+    def fileno(self) -> int:
+        """Readable when `troubles` has become another, until that is asked."""
+    def troubles(self) -> dict[str, str]:
+        """Resolvers that have not answered several times in a row, and why."""
     def statistics(self) -> dict[str, int]:
         """queries and forwarded since the start, and records now."""
 

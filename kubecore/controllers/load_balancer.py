@@ -35,6 +35,9 @@ class AddressRanges:
             return False
         return any(given in network for network in self._networks)
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._networks))
+
     def has(self, version: int) -> bool:
         return any(network.version == version for network in self._networks)
 
@@ -126,7 +129,7 @@ class LoadBalancerController(Controller):
     def _address(self, version: int, service: Object, asked: str, taken: set[str]) -> tuple[str, str]:
         if asked and (":" in asked) == (version == 6):
             if asked not in self._pool:
-                return "", f"loadBalancerIP {asked} is not an address of the pool"
+                return "", f"loadBalancerIP {asked} is not an address of the pool {self._pool}"
             return ("", f"loadBalancerIP {asked} belongs to another Service") if asked in taken else (asked, "")
         for address in (*_ingress_ips(service), *self._given.get(meta.key(service), ())):
             if (":" in address) == (version == 6) and address in self._pool and address not in taken:
@@ -135,8 +138,8 @@ class LoadBalancerController(Controller):
         if found:
             return found, ""
         if not self._pool.has(version):
-            return "", f"the pool has no range of IPv{version}"
-        return "", f"no free IPv{version} address is left in the pool"
+            return "", f"the pool {self._pool} has no range of IPv{version}"
+        return "", f"no free IPv{version} address is left in the pool {self._pool}"
 
     def _taken_by_others(self, key: str) -> set[str]:
         taken = {address for other, given in self._given.items() if other != key for address in given}

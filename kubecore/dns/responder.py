@@ -12,6 +12,7 @@ from typing import Any
 from kubecore import _native
 from kubecore.api import meta
 from kubecore.client.client import Client
+from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock, native_clock
 from kubecore.dns.autopath import SearchingPods
@@ -23,6 +24,7 @@ from kubecore.dns.records import (
     service_records,
     zone_records,
 )
+from kubecore.dns.resolvers import ResolverTroubles
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ class DnsResponder:
         if config.autopath:
             self._server.set_search(config.searches)
             self._searching = SearchingPods(self._informers.informer("pods"), self._server, self._zone.domain)
+        self._recorder = EventRecorder(client, clock, "coredns")
+        self._troubles = ResolverTroubles(self._server, self._services, self._recorder)
         self._dirty: dict[Owner, None] = {_ZONE_OWNER: None}
         self._changed = asyncio.Event()
         self._applied: dict[Owner, list[Record]] = {}
@@ -122,6 +126,7 @@ class DnsResponder:
         """Follow the cluster until cancelled."""
         try:
             self._follow()
+            self._troubles.follow()
             await self._informers.start()
             for informer in (self._services, self._slices, self._namespaces):
                 await informer.wait_synced()
@@ -136,7 +141,9 @@ class DnsResponder:
                 await self._clock.sleep(self._config.gather_seconds)
         finally:
             self.ready.clear()
+            self._troubles.close()
             self._server.shutdown()
+            await self._recorder.stop()
             if self._own_informers:
                 await self._informers.stop()
 

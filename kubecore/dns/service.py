@@ -16,13 +16,13 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
+from kubecore.dns.resolvers import NAME, NAMESPACE
 from kubecore.dns.responder import DNS_PORT, DnsResponder
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-NAMESPACE, NAME = "kube-system", "kube-dns"
 ACCOUNT = "coredns"
 """The service account that the bootstrap policy's role system:coredns is bound to."""
 PROXY_NAME_LABEL, PROXY_NAME = "service.kubernetes.io/service-proxy-name", "kubecore-dns"

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use kubecore_dataplane::dns::{DnsForwarding, DnsOptions, DnsServer as CoreServer, RecordError, RecordSpec};
 use pyo3::exceptions::PyValueError;
@@ -7,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::balance::ip;
+use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::dataplane::{os_error, runtime};
 
@@ -16,6 +19,7 @@ const DNS_PORT: u16 = 53;
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct DnsServer {
     core: CoreServer,
+    bell: Arc<Bell>,
 }
 
 /// (name, type, TTL, value)
@@ -58,7 +62,10 @@ impl DnsServer {
         let options = DnsOptions { domain, forwarding: forwarding(&upstreams, stub_domains)? };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let core = CoreServer::new(runtime()?.handle().clone(), clock, options).map_err(record_error)?;
-        Ok(Self { core })
+        let bell = Arc::new(Bell::new().map_err(os_error)?);
+        let rung = Arc::clone(&bell);
+        core.troubles().observe(move || rung.ring());
+        Ok(Self { core, bell })
     }
 
     fn set_records(&self, py: Python<'_>, changes: Vec<(String, Vec<PyRecord>)>) -> PyResult<()> {
@@ -114,6 +121,15 @@ impl DnsServer {
 
     fn answer<'py>(&self, py: Python<'py>, query: &[u8]) -> Option<Bound<'py, PyBytes>> {
         self.core.answer(query).map(|reply| PyBytes::new(py, &reply))
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.bell.fileno()
+    }
+
+    fn troubles(&self) -> HashMap<String, String> {
+        self.bell.clear();
+        self.core.troubles().list().into_iter().map(|(server, why)| (server.to_string(), why)).collect()
     }
 
     fn statistics(&self) -> HashMap<&'static str, u64> {

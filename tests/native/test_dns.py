@@ -1,6 +1,7 @@
 """The DNS responder with real sockets; its tables are specified in native/dataplane/src/dns/tests.rs."""
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
@@ -79,6 +80,10 @@ def server() -> Iterator[DnsServer]:
     server.set_records(RECORDS)
     yield server
     server.shutdown()
+
+
+def readable(server: DnsServer) -> bool:
+    return bool(select.select([server], [], [], 0)[0])
 
 
 async def ask_udp(address: tuple[str, int], wire: bytes) -> Reply:
@@ -281,6 +286,42 @@ class TestForwarding:
         told = f"{failing}: answers Server Failure; {down}: Connection refused (os error 111)".encode()
         assert reply[3] & 0xF == 2
         assert reply.endswith(struct.pack("!3H", 15, 2 + len(told), 22) + told)
+
+    async def test_a_resolver_that_has_not_answered_twice_is_told_of_until_it_does(self, server: DnsServer) -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            port = gone.getsockname()[1]
+        server.set_upstreams([f"127.0.0.1:{port}"])
+        address = server.listen("127.0.0.1", 0)
+        assert not readable(server)
+        assert (await ask_udp(address, query("example.org"))).code == 2
+        assert readable(server)
+        assert server.troubles() == {f"127.0.0.1:{port}": "Connection refused (os error 111)"}
+        assert not readable(server)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: Resolver(lambda wire: answer_to(wire, address="192.0.2.1")), local_addr=("127.0.0.1", port)
+        )
+        assert (await ask_udp(address, query("example.org"))).code == 0
+        assert readable(server) and server.troubles() == {}
+        transport.close()
+
+    async def test_one_that_answers_though_it_does_not_help_is_none(
+        self, server: DnsServer, upstream: Upstream
+    ) -> None:
+        _, failing = await upstream(lambda wire: answer_to(wire, address="192.0.2.9", code=2))
+        server.set_upstreams([failing])
+        assert (await ask_udp(server.listen("127.0.0.1", 0), query("example.org"))).code == 2
+        assert server.troubles() == {}
+
+    async def test_one_that_is_asked_no_more_is_none(self, server: DnsServer) -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            server.set_upstreams([f"127.0.0.1:{gone.getsockname()[1]}"])
+        await ask_udp(server.listen("127.0.0.1", 0), query("example.org"))
+        assert len(server.troubles()) == 1
+        server.set_upstreams([])
+        assert readable(server) and server.troubles() == {}
 
     async def test_forged_replies_are_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
         def react(wire: bytes) -> bytes:

@@ -304,6 +304,7 @@ def _component_roles() -> list[JSON]:
             [
                 rule("list watch", CORE, "endpoints namespaces pods services"),
                 rule("list watch", DISCOVERY, "endpointslices"),
+                events(),
             ],
         ),
         cluster_role(

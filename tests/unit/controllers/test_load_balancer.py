@@ -73,7 +73,7 @@ class TestWant:
         api.add("services", service(ipFamilies=["IPv4", "IPv6"]))
         await running.settle()
         assert addresses(api) == ["192.0.2.1"]
-        assert "the pool has no range of IPv6" in events(api)[-1]
+        assert "the pool 192.0.2.0/30 has no range of IPv6" in events(api)[-1]
 
     async def test_a_pool_that_is_used_up_is_told_and_waited_for(self, api: FakeAPI, pool: Running) -> None:
         for name in ("a", "b", "c"):

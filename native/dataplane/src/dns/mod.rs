@@ -10,10 +10,12 @@ mod names;
 mod search;
 mod server;
 mod table;
+mod troubles;
 mod upstream;
 
 pub use server::{DnsForwarding, DnsOptions, DnsServer, DnsStatistics};
 pub use table::{RecordError, RecordSpec, Table};
+pub use troubles::Troubles;
 
 #[cfg(test)]
 mod tests;

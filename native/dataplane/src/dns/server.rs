@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use super::answer::{Asker, Outcome, Resolved, answer, encode, limit, resolve};
 use super::forwarding::Forwarding;
 use super::table::{RecordError, RecordSpec, Table, parse_name};
+use super::troubles::Troubles;
 use crate::{binding, wait};
 
 const BACKLOG: i32 = 256;
@@ -86,6 +87,11 @@ impl DnsServer {
         let server = Self { shared: Arc::new(shared), listeners: Mutex::default() };
         server.set_forwarding(options.forwarding)?;
         Ok(server)
+    }
+
+    /// Which resolvers do not answer.
+    pub fn troubles(&self) -> &Arc<Troubles> {
+        &self.shared.forwarding.troubles
     }
 
     /// Replace all records of each owner; an owner without records is taken out. Readers see all of it or nothing.

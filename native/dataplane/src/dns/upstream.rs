@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::reply_to;
 use super::cache::{Cache, CacheKey};
+use super::troubles::Troubles;
 use crate::wait;
 
 /// One resolver's time for an answer, and how often the list is gone through.
@@ -30,11 +32,18 @@ pub(super) struct Upstream {
     servers: Vec<SocketAddr>,
     cache: Mutex<Cache>,
     in_flight: Semaphore,
+    troubles: Arc<Troubles>,
+}
+
+/// Why there is no answer that helps, for people.
+enum Miss {
+    Silent(String),
+    Unhelpful(String),
 }
 
 impl Upstream {
-    pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>) -> Self {
-        Self { clock, servers, cache: Mutex::default(), in_flight: Semaphore::new(MAX_IN_FLIGHT) }
+    pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>, troubles: Arc<Troubles>) -> Self {
+        Self { clock, servers, cache: Mutex::default(), in_flight: Semaphore::new(MAX_IN_FLIGHT), troubles }
     }
 
     pub(super) fn any(&self) -> bool {
@@ -59,12 +68,23 @@ impl Upstream {
         for server in std::iter::repeat_n(&self.servers, ROUNDS).flatten() {
             match self.ask_one(*server, query, udp).await {
                 Ok(reply) => {
+                    self.troubles.answered(*server);
                     if let Some(key) = key {
                         self.cache.lock().put(key, &reply, self.clock.monotonic());
                     }
                     return under(query, reply);
                 }
-                Err(why) => {
+                Err(miss) => {
+                    let why = match miss {
+                        Miss::Silent(why) => {
+                            self.troubles.failed(*server, &why);
+                            why
+                        }
+                        Miss::Unhelpful(why) => {
+                            self.troubles.answered(*server);
+                            why
+                        }
+                    };
                     let told = format!("{server}: {why}");
                     if !failures.contains(&told) {
                         failures.push(told);
@@ -75,15 +95,16 @@ impl Upstream {
         failed(query, &failures.join("; "))
     }
 
-    /// Errors: why there is no answer that helps, for people.
-    async fn ask_one(&self, server: SocketAddr, query: &Message, udp: bool) -> Result<Message, String> {
+    async fn ask_one(&self, server: SocketAddr, query: &Message, udp: bool) -> Result<Message, Miss> {
         let asked = async { if udp { ask_udp(server, query).await } else { ask_tcp(server, query).await } };
         let Some(answered) = wait::timeout(&self.clock, PATIENCE, asked).await else {
-            return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+            return Err(Miss::Silent(format!("no answer within {} s", PATIENCE.as_secs())));
         };
-        let reply = answered.map_err(|error| error.to_string())?;
+        let reply = answered.map_err(|error| Miss::Silent(error.to_string()))?;
         match reply.metadata.response_code {
-            code @ (ResponseCode::ServFail | ResponseCode::Refused) => Err(format!("answers {code}")),
+            code @ (ResponseCode::ServFail | ResponseCode::Refused) => {
+                Err(Miss::Unhelpful(format!("answers {code}")))
+            }
             _ => Ok(reply),
         }
     }
