@@ -414,7 +414,8 @@ class Forwarder:
     """Listens on the addresses of a balancer's virtual services and carries connections to their destinations.
 
     Runs on the extension's own threads. A destination that cannot be reached within `connect_timeout` (seconds), or that
-    closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all. A
+    closes the connection before it has taken or said anything, is passed over for another, `attempts` times in all, six
+    of them for want of an answer. A
     UDP flow is forgotten after `udp_timeout` silent seconds. With `one_listener` all addresses share one socket, for
     each of TCP and UDP, where the kernel has sk_lookup and we the right to it (CAP_BPF, CAP_NET_ADMIN): they take no
     descriptors then, and nobody who comes to listen at 0.0.0.0 takes their clients. With `freebind` addresses need not
@@ -428,7 +429,7 @@ class Forwarder:
         clock: Clock | None = None,
         *,
         connect_timeout: float = 2.0,
-        attempts: int = 6,
+        attempts: int = 32,
         udp_timeout: float = 60.0,
         one_listener: bool = False,
         freebind: bool = False,

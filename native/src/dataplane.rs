@@ -109,7 +109,7 @@ pub struct Forwarder {
 #[pymethods]
 impl Forwarder {
     #[new]
-    #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 6, udp_timeout = 60.0,
+    #[pyo3(signature = (balancer, clock = None, *, connect_timeout = 2.0, attempts = 32, udp_timeout = 60.0,
                         one_listener = false, freebind = false, namespaces = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -128,6 +128,7 @@ impl Forwarder {
             udp_timeout: seconds(udp_timeout)?,
             one_listener,
             freebind,
+            ..ForwarderOptions::default()
         };
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let namespaces = namespaces.map(|known| Arc::clone(&known.core)).unwrap_or_default();

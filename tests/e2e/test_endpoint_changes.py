@@ -6,6 +6,7 @@ Servers speak first, and clients say nothing: whatever happens to a connection b
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 CLIENTS, CHANGES, REPLICAS, DELETIONS = 8, 60, 3, 3
 NAMES = ("a", "b", "c")
+CHANGERS, MANY_CHANGES = tuple("stuvwxyz"), 1008
 # However far the proxy is behind, it knows somebody who is there.
 SETS = [{"a", "c"}, {"b", "c"}, {"c"}, {"a", "b", "c"}]
 REFUSING = "127.77.0.9"
@@ -47,28 +49,27 @@ class Backend:
     """Says its name to whoever connects."""
 
     name: str
+    address: str
     port: int
-    _server: asyncio.Server | None = None
+    _listener: socket.socket | None = None
 
-    @property
-    def address(self) -> str:
-        return f"127.77.0.{NAMES.index(self.name) + 1}"
-
-    async def listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._greet, self.address, self.port)
+    def listen(self) -> None:
+        if self._listener is None:
+            self._listener = socket.create_server((self.address, self.port), backlog=128)
+            self._listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listener, self._greet)
 
     def close(self) -> None:
-        """Who has not been accepted is reset, who comes is refused."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Who has not been accepted is reset, who comes is refused; nobody is accepted and not greeted."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
-    async def _greet(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(self.name.encode())
-        with suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
+    def _greet(self) -> None:
+        assert self._listener is not None
+        with suppress(OSError), self._listener.accept()[0] as client:
+            client.sendall(self.name.encode())
 
 
 @dataclass
@@ -97,13 +98,16 @@ class World:
         """Whom the Service `web` leads to from the API server's answer on; one endpoint refuses always."""
         self._gone = {name: since for name, since in self._gone.items() if name not in names}
         addresses = [REFUSING, *(self.backends[name].address for name in sorted(names))]
-        slice_ = {
-            "metadata": {"name": "web", "labels": {"kubernetes.io/service-name": "web"}},
+        await self.call(method, SLICES if method == "POST" else f"{SLICES}/web", self.slice("web", *addresses))
+
+    def slice(self, name: str, *addresses: str) -> Object:
+        """Of the Service `web`."""
+        return {
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "web"}},
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": self.port}],
             "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in addresses],
         }
-        await self.call(method, SLICES if method == "POST" else f"{SLICES}/web", slice_)
 
     # ------------------------------------------------------------------ the proxy's tables
     async def served(self) -> set[str]:
@@ -164,7 +168,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     cluster = await asyncio.to_thread(
         start, tmp_path / "data", "--pod-network", "loopback", "--insecure-port", str(api_port)
     )
-    backends = {name: Backend(name, port) for name in NAMES}
+    backends = {name: Backend(name, f"127.77.0.{number}", port) for number, name in enumerate(NAMES, 1)}
     async with aiohttp.ClientSession() as session:
         yield World(cluster, API(session, f"http://127.0.0.1:{api_port}"), port, backends)
     for one in backends.values():
@@ -175,7 +179,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def ready(world: World) -> None:
     """All three are served."""
     for one in world.backends.values():
-        await one.listen()
+        one.listen()
     await world.make_service("web")
     await world.point_to(set(NAMES), method="POST")
     await world.until_tables_have(set(NAMES))
@@ -203,13 +207,46 @@ async def test_no_request_is_lost_though_endpoints_are_gone_with_the_api_servers
         for turn in range(3 * CHANGES):
             present = SETS[turn % len(SETS)]
             for name in present:
-                await world.backends[name].listen()
+                world.backends[name].listen()
             await world.point_to(present)
             for name in set(NAMES) - present:
                 world.backends[name].close()
 
     await world.ask_during(change(), NAMES.__contains__)
     assert world.answers > 3 * CHANGES
+
+
+async def test_no_request_is_lost_while_a_thousand_changes_come_from_many_at_once(world: World) -> None:
+    """Each of them has an endpoint that is gone with the API server's answer."""
+    await ready(world)
+    async with asyncio.TaskGroup() as group:
+        done = asyncio.Event()
+
+        async def ask() -> None:
+            while not done.is_set():
+                name = await world.answer()
+                assert name in NAMES or name in CHANGERS, name
+                world.answers += 1
+
+        async def change(name: str, number: int) -> None:
+            own = Backend(name, f"127.77.1.{number}", world.port)
+            for _ in range(MANY_CHANGES // len(CHANGERS) // 2):
+                own.listen()
+                await world.call("POST", SLICES, world.slice(f"web-{name}", own.address))
+                await world.call("DELETE", f"{SLICES}/web-{name}")
+                own.close()
+
+        async def change_all() -> None:
+            async with asyncio.TaskGroup() as changers:
+                for number, name in enumerate(CHANGERS, 1):
+                    changers.create_task(change(name, number))
+            done.set()
+
+        for _ in range(CLIENTS):
+            group.create_task(ask())
+        group.create_task(change_all())
+    await world.until_tables_have(set(NAMES))
+    assert world.answers
 
 
 async def test_no_request_is_lost_while_pods_are_deleted_that_end_at_once(world: World) -> None:

@@ -149,6 +149,15 @@ class TestChangesUnderLoad:
             assert (statistics["refused"], statistics["retried"] > 0) == (0, True)
 
 
+class TestManyThatRefuse:
+    async def test_the_one_that_does_not_is_found(self, plane: Plane) -> None:
+        refusing = [closed_port() for _ in range(20)]
+        async with backend(greet("alive")) as port:
+            address = plane.serve([*refusing, port])
+            for _ in range(len(refusing) + 1):
+                assert await answer(address) == b"alive"
+
+
 class TestProxyProtocol:
     @staticmethod
     async def first_bytes(plane: Plane, version: int | None, count: int) -> tuple[bytes, tuple[str, int], int]:

@@ -29,6 +29,8 @@ pub struct ForwarderOptions {
     pub connect_timeout: Duration,
     /// Destinations tried for one connection.
     pub attempts: usize,
+    /// Those of them that may let it wait for `connect_timeout`: to be refused costs no time.
+    pub timeouts: usize,
     /// A UDP flow without packets for this long is forgotten.
     pub udp_timeout: Duration,
     /// One socket for the addresses of all services, for each of TCP and UDP, where the kernel lets us (CAP_BPF and
@@ -41,7 +43,8 @@ pub struct ForwarderOptions {
 impl Default for ForwarderOptions {
     fn default() -> Self {
         let (connect_timeout, udp_timeout) = (Duration::from_secs(2), Duration::from_secs(60));
-        Self { connect_timeout, attempts: 6, udp_timeout, one_listener: false, freebind: false }
+        let (attempts, timeouts) = (32, 6);
+        Self { connect_timeout, attempts, timeouts, udp_timeout, one_listener: false, freebind: false }
     }
 }
 

@@ -155,7 +155,8 @@ impl TcpVirtual {
         let carrier =
             Arc::new(TcpCarrier { connections: Arc::clone(&shared.connections), task: Task::default() });
         let service = Arc::clone(first.service());
-        let search = Search { peer, target, service, carrier: Arc::clone(&carrier), failed: Vec::new() };
+        let carrying = Arc::clone(&carrier);
+        let search = Search { peer, target, service, carrier: carrying, failed: Vec::new(), timeouts: 0 };
         let open = shared.connections.open();
         let task = shared.runtime.spawn(Arc::clone(self).serve(client, search, first, open));
         carrier.task.began(task.abort_handle());
@@ -199,7 +200,7 @@ impl TcpVirtual {
     async fn reach(&self, search: &mut Search, first: Option<Connection>) -> Option<Reached> {
         let Shared { clock, options, counters, connections, .. } = &*self.shared;
         let (flow, mut first) = (Flow::new(search.peer, search.target.ip()), first);
-        while search.failed.len() < options.attempts {
+        while search.failed.len() < options.attempts && search.timeouts < options.timeouts {
             let connection = match first.take() {
                 Some(connection) => connection,
                 None => search.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
@@ -213,6 +214,10 @@ impl TcpVirtual {
                     return Some(Reached { server, carried, introduced });
                 }
                 Err(Miss::Failed) => search.failed.push(carried.connection().destination().address()),
+                Err(Miss::TimedOut) => {
+                    search.timeouts += 1;
+                    search.failed.push(carried.connection().destination().address());
+                }
                 // It has not failed and may come back. Whoever removes it may still be at it.
                 Err(Miss::Removed) => tokio::task::yield_now().await,
             }
@@ -250,7 +255,7 @@ impl TcpVirtual {
                     Err(_) => Err(Miss::Failed),
                 },
                 () = &mut once_more, if !waited => waited = true,
-                () = &mut over, if waited => return Err(Miss::Failed),
+                () = &mut over, if waited => return Err(Miss::TimedOut),
                 () = changed => {}
             }
         }
@@ -274,6 +279,7 @@ struct Search {
     service: Arc<VirtualService>,
     carrier: Arc<TcpCarrier>,
     failed: Vec<SocketAddr>,
+    timeouts: usize,
 }
 
 /// A destination that has taken the connection.
@@ -286,5 +292,6 @@ struct Reached {
 /// Why an attempt to reach a destination came to nothing.
 enum Miss {
     Failed,
+    TimedOut,
     Removed,
 }

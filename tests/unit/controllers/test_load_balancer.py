@@ -80,7 +80,7 @@ class TestWant:
             api.add("services", service(name))
         await pool.settle()
         assert addresses(api, "c") == []
-        assert "no free IPv4 address is left in the pool" in events(api)[-1]
+        assert "no free IPv4 address is left in the pool 192.0.2.0/30" in events(api)[-1]
         await pool.context.client.delete("services", "a", "default")
         await pool.settle()
         assert addresses(api, "c") == ["192.0.2.1"]
@@ -90,7 +90,7 @@ class TestWant:
         api.add("services", service(loadBalancerIP=asked))
         await pool.settle()
         assert addresses(api) == []
-        assert f"loadBalancerIP {asked} is not an address of the pool" in events(api)[-1]
+        assert f"loadBalancerIP {asked} is not an address of the pool 192.0.2.0/30" in events(api)[-1]
 
     async def test_and_so_is_one_that_another_service_has(self, api: FakeAPI, pool: Running) -> None:
         api.add("services", service("a"))
