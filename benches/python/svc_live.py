@@ -39,7 +39,7 @@ HOST = "192.0.2.1"
 SERVICES = 10_000
 CLIENTS, EVENTS, LONGEST_SECONDS = 8, 200, 60
 ASKING, CHANGING, CHANGING_SECONDS, QUIET_SECONDS = 4, 4, 10.0, 0.1
-COMING, CHANGES_PER_SECOND = 100, 1000
+COMING, CHANGES_PER_SECOND = [f"192.0.2.{number}" for number in range(101, 201)], 1000
 LIVE = Target("p99 <= 10 ms", 10.0, "at most")
 GONE = Target("p99 <= 50 ms", 50.0, "at most")
 NONE_LOST = Target("none lost", 0.0, "at most")
@@ -82,13 +82,13 @@ def service(number: int) -> Object:
     return {"metadata": {"name": f"live-{number}"}, "spec": {"ports": [{"name": "http", "port": 8000}]}}
 
 
-def endpoints(number: int, port: int, *, slice_: str = "") -> Object:
-    """Of a Service; in a slice of its own name, or of another."""
+def endpoints(number: int, port: int, *addresses: str, slice_: str = "") -> Object:
+    """Of a Service, at the host's address if no other is given; in a slice of its own name, or of another."""
     return {
         "metadata": {"name": f"live-{number}{slice_}", "labels": {"kubernetes.io/service-name": f"live-{number}"}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": port}],
-        "endpoints": [{"addresses": [HOST], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in addresses or (HOST,)],
     }
 
 
@@ -216,6 +216,10 @@ class Coming:
     late: list[float] = field(default_factory=list)
 
     @property
+    def address(self) -> str:
+        return str(self.listener.getsockname()[0])
+
+    @property
     def port(self) -> int:
         return int(self.listener.getsockname()[1])
 
@@ -229,7 +233,10 @@ class Coming:
 
 @contextmanager
 def coming_and_going() -> Iterator[list[Coming]]:
-    made = [Coming(socket.create_server((HOST, 0), backlog=128)) for _ in range(COMING)]
+    made: list[Coming] = []
+    for address in COMING:
+        port = made[0].port if made else 0
+        made.append(Coming(socket.create_server((address, port), backlog=128)))
     ended = threading.Event()
 
     def serve() -> None:
@@ -250,23 +257,26 @@ def coming_and_going() -> Iterator[list[Coming]]:
 
 
 def change_endpoints(server: Server, number: int, endpoints_: list[Coming]) -> int:
-    """Endpoints of the Service come and go in turn, in slices of their own; how many times."""
+    """Each of a few writers has a slice of the Service, whose endpoints are the even and the odd of its own in turn.
+
+    Returns how many have come or gone."""
     began = time.monotonic()
 
     def change(worker: int) -> int:
-        ask, changes, own = Asking(server), 0, endpoints_[worker::CHANGING]
+        ask, changes, own, name = Asking(server), 0, endpoints_[worker::CHANGING], f"-{worker}"
+        path = SLICE_PATH
         while (now := time.monotonic()) < began + CHANGING_SECONDS:
-            due = began + changes * CHANGING / CHANGES_PER_SECOND
-            time.sleep(max(0.0, due - now))
-            one = own[changes % len(own)]
-            name = f"-{one.port}"
-            if one.gone is None:
-                ask("DELETE", f"{SLICE_PATH}/live-{number}{name}")
-                one.gone = time.monotonic()
-            else:
+            time.sleep(max(0.0, began + changes * CHANGING / CHANGES_PER_SECOND - now))
+            turn = changes // len(own) % 2
+            here, away = own[turn::2], own[1 - turn :: 2]
+            for one in here:
                 one.gone = None
-                ask("POST", SLICE_PATH, endpoints(number, one.port, slice_=name))
-            changes += 1
+            body = endpoints(number, own[0].port, *(one.address for one in here), slice_=name)
+            ask("POST" if path == SLICE_PATH else "PUT", path, body)
+            gone = time.monotonic()
+            for one in away:
+                one.gone = gone
+            path, changes = f"{SLICE_PATH}/live-{number}{name}", changes + len(own)
         return changes
 
     with ThreadPoolExecutor(CHANGING) as pool:
@@ -293,7 +303,8 @@ def main() -> None:
     namespace = Namespace()
     with namespace.here():
         with Netlink() as netlink:
-            netlink.add_address(1, ipaddress.ip_interface(HOST))
+            for address in (HOST, *COMING):
+                netlink.add_address(1, ipaddress.ip_interface(address))
         with (
             answering(b"one") as one,
             answering(b"other") as other,
