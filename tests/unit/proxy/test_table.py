@@ -15,6 +15,7 @@ import pytest
 from kubecore.clock import VirtualClock
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.claims import Problem
+from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
 from tests.unit.proxy.builders import vip
@@ -221,6 +222,25 @@ class TestConflicts:
         table.apply("default/second", [HTTP])
         assert table.apply("default/second", []) == ([], [])
         assert table.apply("default/first", []) == ([], [])
+
+    def test_a_node_port_of_another_cluster_on_the_host_is_its_own_until_that_lets_it_go(self) -> None:
+        with socket.socket() as free:
+            free.bind(("0.0.0.0", 0))
+            port = free.getsockname()[1]
+        web = replace(HTTP, address="0.0.0.0", port=port, purpose="NodePort")
+        with closing(ServiceTable(ports=HostPorts())) as one, closing(ServiceTable(ports=HostPorts())) as other:
+            # a Service that has the port's number at another address makes the port no less the other cluster's
+            other.apply("default/same", [replace(HTTP, address=vip(9), port=port)])
+            one.apply("default/same", [replace(HTTP, address=vip(8), port=port)])
+            assert one.apply("default/web", [web]) == ([], [])
+            problems, _ = other.apply("default/web", [web])
+            assert [(problem.message, problem.passing) for problem in problems] == [
+                (f"cannot listen on TCP 0.0.0.0:{port}: another cluster on this host has it", True)
+            ]
+            assert listening(other) == {vip(9)}
+            one.apply("default/web", [])
+            one.apply("default/same", [])
+            assert other.apply("default/web", [web]) == ([], [])
 
     def test_an_ipv6_address_is_told_in_brackets(self, table: ServiceTable) -> None:
         six = replace(HTTP, address="fd00::1")
