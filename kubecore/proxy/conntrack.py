@@ -36,6 +36,10 @@ _ESTABLISHED = 3
 _TCP, _UDP = 6, 17
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
+# Addresses, protocol and ports, each with its header, as the kernel writes them where there are ports; by length. There
+# may be very many connections.
+_PLAIN = {one.size: one for one in (struct.Struct(f"!4x4x{size}s4x{size}s4x4xB3x4xH2x4xH2x") for size in (4, 16))}
+
 Endpoint = tuple[str, int]
 
 
@@ -152,6 +156,12 @@ def _read(payload: bytes) -> Flow | None:
 
 def _tuple(data: bytes) -> tuple[int, Endpoint, Endpoint] | None:
     """(protocol, source, destination)"""
+    plain = _PLAIN.get(len(data))
+    if plain is not None:
+        source, destination, protocol, from_port, to_port = plain.unpack_from(data)
+        family = socket.AF_INET if len(source) == 4 else socket.AF_INET6
+        here, there = socket.inet_ntop(family, source), socket.inet_ntop(family, destination)
+        return protocol, (here, from_port), (there, to_port)
     fields = dict(attributes(data))
     addresses, proto = dict(attributes(fields.get(1, b""))), dict(attributes(fields.get(2, b"")))
     source, destination = addresses.get(1) or addresses.get(3), addresses.get(2) or addresses.get(4)

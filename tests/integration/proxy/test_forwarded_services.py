@@ -137,26 +137,27 @@ def test_they_are_balanced_as_they_ask_and_may_change_between_both(world: World,
 def test_no_request_is_lost_while_they_change_between_both(world: World, proxy: Proxy) -> None:
     proxy.told("steady forwarded")
     done = threading.Event()
-    answers: list[str] = []
-
-    def ask(where: Namespace, address: str, port: int) -> None:
-        while not done.is_set():
-            answers.append(world.ask(where, address, port).partition(" ")[0])
-
     clients = [(world.one, CLUSTER_IP, 80), (world.client, CLUSTER_IP, 80), (world.client, "192.0.2.1", 30080)]
-    threads = [threading.Thread(target=ask, args=one) for one in clients]
+    answers: list[list[str]] = [[] for _ in clients]
+
+    def ask(told: list[str], where: Namespace, address: str, port: int) -> None:
+        while not done.is_set():
+            told.append(world.ask(where, address, port).partition(" ")[0])
+
+    threads = [threading.Thread(target=ask, args=(told, *one)) for told, one in zip(answers, clients, strict=True)]
     for one in threads:
         one.start()
     for _ in range(CHANGES):
         for word in ("steady kernel", "later", "steady forwarded"):
             proxy.told(word)
-            seen = len(answers)
-            while len(answers) < seen + 2 * len(clients):
+            # the second of each has begun after the change: before time goes on, nobody is left from before
+            seen = [len(told) for told in answers]
+            while any(len(told) < before + 2 for told, before in zip(answers, seen, strict=True)):
                 pass
     done.set()
     for one in threads:
         one.join()
-    assert set(answers) == {"one", "two"}
+    assert {name for told in answers for name in told} == {"one", "two"}
 
 
 def test_who_has_heard_of_the_forwarder_alone_is_connected_by_it(world: World, proxy: Proxy) -> None:
