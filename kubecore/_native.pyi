@@ -1312,9 +1312,18 @@ class Schemas:
     ) -> bytes:
         """`new` (canonical JSON) with managedFields as they are after this update of `old` (None: create) at `time`."""
     def managed(
-        self, kind: str, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = ""
+        self,
+        kind: str,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = "",
+        convert: Callable[[bytes, str], tuple[str, bytes] | None] | None = None,
     ) -> bytes | None:
-        """The managedFields `track` would put into `new`, as JSON."""
+        """The managedFields `track` would put into `new`, as JSON. `convert` makes of an object (canonical JSON), and a
+        version that other entries speak of, its kind there and how it is said there; None for unknown versions."""
     def apply(
         self,
         kind: str,
@@ -1327,6 +1336,7 @@ class Schemas:
         force: bool = False,
         reset: Sequence[str] = ...,
         field_validation: str = "",
+        convert: Callable[[bytes, str], tuple[str, bytes] | None] | None = None,
     ) -> Applied:
         """Server-side apply of `config` (YAML or JSON) to `live` (None: there is no object yet).
 
@@ -1372,7 +1382,7 @@ class CustomSchema:
     def default(self, body: bytes) -> bytes:
         """With the schema's defaults; the very object passed in where nothing is to be added. ValueError."""
     def validate(
-        self, body: bytes, old: bytes | None = None, *, subresource: str = ""
+        self, body: bytes, old: bytes | None = None, *, subresource: str = "", unruled: bool = False
     ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]], list[tuple[str, str, str]]]:
         """What is wrong with a defaulted object: (reason, field, message) of each fault, as Status causes have them.
 
@@ -1380,7 +1390,8 @@ class CustomSchema:
         what rules find but forgive an update, because it has not changed it: that is to be warned of.
 
         `old` is the stored object on update: unchanged parts are not judged again. `subresource` is "" or "status".
-        Metadata is the caller's to validate, but for what the schema says of it. ValueError.
+        Metadata is the caller's to validate, but for what the schema says of it; `unruled` says that something is so
+        wrong with it that rules are not to be asked. ValueError.
         """
     def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
         """As `Schemas.patch`; a strategic merge patch is a PatchError 415."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import orjson
@@ -71,15 +71,20 @@ class KindSchema(Protocol):
     def configure(self, live: bytes, config: bytes) -> bytes: ...
 
 
+# An object of a kind, and another version: the kind there and the object; None where nothing serves that.
+Convert = Callable[[bytes, str], tuple[str, bytes] | None]
+
+
 class BuiltinKind:
     """One kind of an engine of many."""
 
-    __slots__ = ("_kind", "_schemas")
+    __slots__ = ("_convert", "_kind", "_schemas")
 
-    def __init__(self, schemas: Schemas, kind: str) -> None:
-        """`kind` as in "apps/v1/Deployment"."""
+    def __init__(self, schemas: Schemas, kind: str, convert: Convert | None = None) -> None:
+        """`kind` as in "apps/v1/Deployment"; `convert` where it is served in other versions too."""
         self._schemas = schemas
         self._kind = kind
+        self._convert = convert
 
     def decode(self, body: bytes, content_type: str = "application/json", field_validation: str = "") -> Decoded:
         """StatusError 413 for more than MOST_PARTS structures."""
@@ -99,7 +104,9 @@ class BuiltinKind:
         return decoded
 
     def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
-        return self._schemas.managed(self._kind, old, new, manager=manager, time=time, subresource=subresource)
+        return self._schemas.managed(
+            self._kind, old, new, manager=manager, time=time, subresource=subresource, convert=self._convert
+        )
 
     def apply(
         self,
@@ -123,6 +130,7 @@ class BuiltinKind:
             force=force,
             reset=reset,
             field_validation=field_validation,
+            convert=self._convert,
         )
 
     def configure(self, live: bytes, config: bytes) -> bytes:

@@ -80,15 +80,16 @@ impl CustomSchema {
         Ok(defaulted.map_or_else(|| body.clone(), |defaulted| PyBytes::new(py, &defaulted)))
     }
 
-    #[pyo3(signature = (body, old = None, *, subresource = ""))]
+    #[pyo3(signature = (body, old = None, *, subresource = "", unruled = false))]
     fn validate(
         &self,
         py: Python<'_>,
         body: &[u8],
         old: Option<&[u8]>,
         subresource: &str,
+        unruled: bool,
     ) -> PyResult<(Vec<FaultTuple>, Vec<FaultTuple>, Vec<FaultTuple>)> {
-        let verdict = py.detach(|| self.inner.validate(body, old, subresource)).map_err(unusable)?;
+        let verdict = py.detach(|| self.inner.validate(body, old, subresource, unruled)).map_err(unusable)?;
         Ok((told(verdict.schema), told(verdict.further), told(verdict.forgiven)))
     }
 
@@ -150,7 +151,7 @@ impl CustomSchema {
         subresource: &str,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let update = Update { manager, time, subresource };
-        let managed = py.detach(|| self.inner.schemas().managed_after(KIND, old, new, update));
+        let managed = py.detach(|| self.inner.schemas().managed_after(KIND, old, new, update, None));
         let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
         Ok(managed.map(|managed| PyBytes::new(py, &managed)))
     }
@@ -173,7 +174,7 @@ impl CustomSchema {
         let reset = field_set(&reset);
         let validation = parse_validation(field_validation)?;
         let apply = Apply { manager, time, subresource, force, reset: &reset, validation };
-        let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply));
+        let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply, None));
         Applied::new(py, outcome)
     }
 

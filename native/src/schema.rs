@@ -1,16 +1,17 @@
 //! `_native.Schemas`: the schema engine, and the exceptions it raises.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use kubecore_core::merge::{
-    self, Apply, ApplyFailure, Conflict, FieldSet, PatchFailure, PatchType, Patched, PathElement, Update,
-    conflict_message,
+    self, Apply, ApplyFailure, Conflict, Convert, FieldSet, PatchFailure, PatchType, Patched, PathElement,
+    Update, conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 
 create_exception!(_native, SchemaError, PyException);
@@ -156,7 +157,7 @@ impl Schemas {
 
     /// What `track` would put into `new`: its managedFields.
     #[allow(clippy::too_many_arguments)]
-    #[pyo3(signature = (kind, old, new, *, manager, time, subresource = ""))]
+    #[pyo3(signature = (kind, old, new, *, manager, time, subresource = "", convert = None))]
     fn managed<'py>(
         &self,
         py: Python<'py>,
@@ -166,16 +167,19 @@ impl Schemas {
         manager: &str,
         time: &str,
         subresource: &str,
+        convert: Option<Py<PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let kind = self.kind(kind)?;
-        let managed = self.inner.managed_after(kind, old, new, Update { manager, time, subresource });
+        let update = Update { manager, time, subresource };
+        let managed =
+            self.converting(convert, |convert| self.inner.managed_after(kind, old, new, update, convert))?;
         let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
         Ok(managed.map(|managed| PyBytes::new(py, &managed)))
     }
 
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (kind, live, config, *, manager, time, subresource = "", force = false, reset = Vec::new(),
-        field_validation = ""))]
+        field_validation = "", convert = None))]
     fn apply(
         &self,
         py: Python<'_>,
@@ -188,12 +192,15 @@ impl Schemas {
         force: bool,
         reset: Vec<String>,
         field_validation: &str,
+        convert: Option<Py<PyAny>>,
     ) -> PyResult<Applied> {
         let kind = self.kind(kind)?;
         let reset = field_set(&reset);
         let validation = parse_validation(field_validation)?;
         let apply = Apply { manager, time, subresource, force, reset: &reset, validation };
-        let outcome = py.detach(|| self.inner.apply(kind, live, config, apply));
+        let outcome = py.detach(|| {
+            self.converting(convert, |convert| self.inner.apply(kind, live, config, apply, convert))
+        })?;
         Applied::new(py, outcome)
     }
 
@@ -238,6 +245,29 @@ fn conflicting(py: Python<'_>, conflicts: &[Conflict]) -> PyErr {
 }
 
 impl Schemas {
+    /// Does `work` with Python's conversion between versions, if there is one; raises what that raises.
+    fn converting<T>(
+        &self,
+        convert: Option<Py<PyAny>>,
+        work: impl FnOnce(Option<Convert<'_>>) -> T,
+    ) -> PyResult<T> {
+        let Some(convert) = convert else { return Ok(work(None)) };
+        let failure: OnceLock<PyErr> = OnceLock::new();
+        let converted = |object: &[u8], version: &str| {
+            let made = Python::attach(|py| {
+                let answer = convert.bind(py).call1((PyBytes::new(py, object), version))?;
+                let answer: Option<(PyBackedStr, PyBackedBytes)> = answer.extract()?;
+                answer.map(|(kind, body)| Ok((self.kind(&kind)?, body.to_vec()))).transpose()
+            });
+            made.unwrap_or_else(|error| {
+                let _ = failure.set(error);
+                None
+            })
+        };
+        let done = work(Some(&converted));
+        failure.into_inner().map_or(Ok(done), Err)
+    }
+
     fn kind(&self, name: &str) -> PyResult<KindId> {
         self.inner.kind(name).ok_or_else(|| PyKeyError::new_err(format!("no schema of kind {name}")))
     }

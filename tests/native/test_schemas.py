@@ -103,6 +103,19 @@ def test_wrong_types_are_told_in_gos_words(engine: Schemas) -> None:
         ),
         ({"spec": []}, "array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
         ({"metadata": {"labels": {"a": 1}}}, "number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            {"metadata": {"creationTimestamp": 5}},
+            "number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+        ),
+        (
+            {"spec": {"strategy": {"rollingUpdate": {"maxSurge": 1.5}}}},
+            "number 1.5 into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type "
+            "int32",
+        ),
+        (
+            {"spec": {"strategy": {"rollingUpdate": {"maxSurge": []}}}},
+            "array into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
+        ),
         ({"metadata": {"uid": 5}}, "number into Go struct field ObjectMeta.metadata.uid of type types.UID"),
     ]:
         assert refusal(engine, "apps/v1/Deployment", body) == prefix + problem

@@ -17,6 +17,7 @@ import orjson
 from kubecore.api import errors, meta
 from kubecore.apiserver.flow_control.defaults import LEVELS, SCHEMAS, wanted
 from kubecore.apiserver.flow_control.ensuring import context, ensure
+from kubecore.apiserver.registry.codec import dumps, loads
 from kubecore.apiserver.registry.store import Change
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.handlers.watching import WatchHub
     from kubecore.apiserver.registry.registry import Registry
+    from kubecore.apiserver.storage.interface import Stored
 
 log = logging.getLogger("kubecore.apiserver")
 
 JSON = dict[str, Any]
 
+_HEAD = {"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema"}
+_DANGLING = "Dangling"
 _MANAGER = "api-priority-and-fairness-config-consumer-v1"
 # Within what time changed defaults are brought back.
 _ENSURE_SECONDS = 60.0
@@ -119,8 +123,25 @@ class FlowControl:
         assert store is not None
         asked = context(self._registry, SCHEMAS, name, "update", _MANAGER)
         asked.subresource = "status"
+
+        def applied(_: JSON, stored: Stored) -> JSON:
+            """As upstream, which owns its condition and no more."""
+            condition = meta.condition(schema, _DANGLING)
+            config = {**_HEAD, "metadata": {"name": name}, "status": {"conditions": [condition]}}
+            made = store.schema.apply(
+                stored.value,
+                dumps(config),
+                manager=_MANAGER,
+                time=asked.now,
+                subresource="status",
+                force=True,
+                reset=("metadata", "spec"),
+            )
+            asked.managed = made.managed
+            return loads(made.body)  # type: ignore[no-any-return]
+
         try:
-            await store.update(asked, Change(lambda *_: schema))
+            await store.update(asked, Change(applied))
         except errors.StatusError as error:
             # Changed or gone meanwhile: the watch says so, too.
             if not errors.is_not_found(error) and not errors.is_conflict(error):
@@ -161,10 +182,10 @@ def _judged(schema: JSON, levels: set[str], now: str) -> JSON | None:
         status, reason, message = "False", "Found", f"{told} and it exists"
     else:
         status, reason, message = "True", "NotFound", f"{told} but there is no such object"
-    held = meta.condition(schema, "Dangling") or {}
+    held = meta.condition(schema, _DANGLING) or {}
     if (held.get("status"), held.get("reason"), held.get("message")) == (status, reason, message):
         return None
     changed: JSON = meta.deepcopy(schema)
     changed["status"] = changed.get("status") or {}
-    meta.set_condition(changed, "Dangling", status, reason, message, now=now)
+    meta.set_condition(changed, _DANGLING, status, reason, message, now=now)
     return changed

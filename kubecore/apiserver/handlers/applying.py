@@ -5,6 +5,7 @@ After upstream k8s.io/apiserver pkg/endpoints/handlers/patch.go (applyPatcher).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
@@ -44,9 +45,22 @@ def check_no_uid(served: Served, obj: JSON, name: str) -> None:
         raise errors.conflict(served.resource.group, served.resource.plural, name, detail)
 
 
+# Where it is not the spec, and metadata that a write of the status leaves as it is, that a subresource cannot set.
+_RESETS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("certificatesigningrequests.certificates.k8s.io", "status"): ("spec", "status.conditions"),
+    ("certificatesigningrequests.certificates.k8s.io", "approval"): ("spec", "status.certificate"),
+    ("namespaces", "finalize"): ("status",),
+    # Upstream names these under a group that there is not, so nothing is kept from whom applies them.
+    ("servicecidrs.networking.k8s.io", "status"): (),
+}
+
+
 def _reset(ctx: RequestContext, served: Served) -> list[str]:
     """What this path cannot set (upstream: each strategy's GetResetFields)."""
     store = served.stored()
+    known = _RESETS.get((store.resource.key, ctx.subresource))
+    if known is not None:
+        return list(known)
     match ctx.subresource:
         case "":
             return list(store.strategy.unowned) if store.has_status else []

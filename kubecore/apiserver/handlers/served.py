@@ -102,7 +102,7 @@ class ServedResources:
             if resource is None:
                 raise self.missing(f"/apis/{group}" if group else "/api")
             kind = f"{resource.api_version}/{resource.kind}"
-            schema = BuiltinKind(self._registry.schemas, kind)
             store = _told_as(resource, self._registry.store(resource.key))
+            schema = store.versions.schema(resource) if store else BuiltinKind(self._registry.schemas, kind)
             served = self._found[path] = Served(resource, store, kind, schema, warning=deprecation(resource))
         return served

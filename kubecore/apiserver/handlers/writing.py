@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors, meta, protobuf
-from kubecore.api.errors import FieldError
 from kubecore.api.schemas import BuiltinKind, apart, media_type
+from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
@@ -133,11 +133,11 @@ class Writing:
         def make(old: JSON, stored: Stored) -> JSON:
             sent = _of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(sent), store.resource, served.resource)
-            _check_kind(served, obj)
             obj.setdefault("metadata", {})
             if ctx.audit is not None:
                 record_object(ctx.audit, store, obj)
             lifecycle.check_same(ctx, store.resource, obj)
+            _check_identity(ctx, served, obj, old)
             return obj
 
         def creates() -> JSON:
@@ -222,6 +222,7 @@ class Writing:
             if not metadata.get("resourceVersion"):
                 metadata["resourceVersion"] = str(stored.revision)
             check_patched(ctx, served, metadata)
+            _check_identity(ctx, served, obj, old)
             return obj
 
         return make
@@ -282,7 +283,7 @@ class Writing:
 
     def shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
-        return shape_of(request.accept, request.query, served, self._clock)
+        return shape_of(request.accept, request.query, served, self._clock, subresource=request.subresource)
 
     async def admit(
         self, ctx: RequestContext, served: Served, obj: JSON, *, kind: str = "", subresource: str = ""
@@ -349,8 +350,7 @@ class Creator:
             if decoded.warnings:
                 ctx.warnings += decoded.warnings
             obj = loads(decoded.body)
-            if served.custom:
-                _check_kind(served, obj)
+            _check_identity(ctx, served, obj, None)
             if store.resource is not served.resource:
                 obj = in_storage(obj, store.resource, served.resource)
             if audit is not None:
@@ -431,10 +431,17 @@ def _check_media(served: Served, request: Request) -> None:
         raise errors.unsupported_media_type((JSON_TYPE, negotiation.YAML_TYPE))
 
 
-def _check_kind(served: Served, obj: JSON) -> None:
-    """Raises 422: a custom resource may be decoded whatever it says it is."""
-    kind, given = served.resource.kind, obj.get("kind") or ""
-    if served.custom and given != kind:
-        cause = FieldError.invalid("kind", given, f"must be {kind}")
-        name = (obj.get("metadata") or {}).get("name") or ""
-        raise errors.invalid(given, name, [cause], group=served.resource.group)
+def _check_identity(ctx: RequestContext, served: Served, obj: JSON, old: JSON | None) -> None:
+    """Raises 422: a custom resource is decoded whatever it says it is. It is judged as it came, without defaults."""
+    given, version = obj.get("kind") or "", obj.get("apiVersion") or ""
+    if not served.custom or (given, version) == (served.resource.kind, served.resource.api_version):
+        return
+    strategy = served.stored().strategy
+    if old is None:
+        causes = strategy.validate(ctx, obj)
+    elif ctx.subresource == "status":
+        causes = strategy.validate_status_update(ctx, obj, old)
+    else:
+        causes = strategy.validate_update(ctx, obj, old)
+    name = (obj.get("metadata") or {}).get("name") or ""
+    raise errors.invalid(given, name, causes, group=split_group_version(version)[0])

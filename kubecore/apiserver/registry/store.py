@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from kubecore._native import outline
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
-from kubecore.api.schemas import BuiltinKind, apart, with_members
+from kubecore.api.schemas import apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, inert, lifecycle
-from kubecore.apiserver.registry.codec import OF_STATUS, Codec, dumps, loads
+from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
+from kubecore.apiserver.registry.owning import Owning
+from kubecore.apiserver.registry.spoken import SpokenVersions
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
     KeyExists,
@@ -99,16 +100,14 @@ class Store:
         self.codec = Codec(self.resource)
         self.cached = cached
         self.has_status = "status" in self.resource.subresources
-        # By whom, when and through what an object of which outline was created last, and its managedFields: events
-        # come many at once.
-        self._last_owned: tuple[tuple[str, str, str, bytes | None] | None, bytes | None] = (None, None)
+        self._owning = Owning(self)
         self._nobody = inert.warning(self.resource.key)
         self._prefix = cached.prefix
         self._cache = registry.cacher.native
         self._storage = registry.storage
         self._admission = registry.admission
-        kind = f"{self.resource.api_version}/{self.resource.kind}"
-        self.schema: KindSchema = schema or BuiltinKind(registry.schemas, kind)
+        self.versions = SpokenVersions(registry.scheme, registry.schemas, self.resource)
+        self.schema: KindSchema = schema or self.versions.schema(self.resource)
 
     # --- reading
 
@@ -158,6 +157,8 @@ class Store:
             metadata = obj["metadata"] = {}
         ctx.operation = "CREATE"
         generated, version = lifecycle.begin(ctx, resource, metadata)
+        if generated and strategy.keeps_generate_name:
+            metadata["name"] = generated
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)
         ctx.name, ctx.name_prefix = metadata.get("name") or "", generated
@@ -168,7 +169,7 @@ class Store:
         if (coming := self._admission.expect(ctx, obj)) is not None:
             await coming
         # Before admission: what the server adds or changes is nobody's.
-        managed = ctx.owned = self._managed(ctx, None, obj)
+        managed = ctx.owned = self._owning.managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
         dynamic = self._admission.asked
@@ -215,7 +216,7 @@ class Store:
     async def _insert(self, ctx: RequestContext, obj: JSON, managed: bytes | None, generated: str) -> bytes:
         metadata = obj["metadata"]
         for attempt in range(_NAME_TRIES):
-            if attempt:
+            if attempt and not self.strategy.keeps_generate_name:
                 metadata["name"] = ctx.name = meta.generate_name(generated)
                 self.strategy.canonicalize(obj)
             name = metadata["name"]
@@ -241,26 +242,6 @@ class Store:
         told = lifecycle.without_duplicate_owners(metadata, admitted=patched) if "ownerReferences" in metadata else ""
         if told and told not in ctx.warnings:
             ctx.warnings.append(told)
-
-    def _managed(self, ctx: RequestContext, old: bytes | None, obj: JSON) -> bytes | None:
-        """The managedFields of what a client has sent, defaults and all, instead of `old`."""
-        if ctx.managed is not None:
-            return ctx.managed
-        if old is None and ctx.owned is not None:
-            return ctx.owned
-        if old is None and self.has_status:
-            obj = {name: value for name, value in obj.items() if name not in self.strategy.unowned}
-        manager, now, part = ctx.field_manager, ctx.now, ctx.subresource
-        alike = (manager, now, part, outline(obj)) if old is None and self.conversion is None else None
-        if alike is not None and alike == self._last_owned[0]:
-            return self._last_owned[1]
-        if part == "status":
-            # Nothing else is compared.
-            obj = {name: obj[name] for name in OF_STATUS if name in obj}
-        managed = self.schema.managed(old, self.codec.encode(obj), manager=manager, time=now, subresource=part)
-        if alike is not None and alike[3] is not None:
-            self._last_owned = (alike, managed)
-        return managed
 
     # --- updating
 
@@ -379,7 +360,7 @@ class Store:
         if sent is not obj:
             default(sent)
         # Before admission: what the server adds or changes is nobody's.
-        managed = self._managed(ctx, stored.value, sent)
+        managed = self._owning.managed(ctx, stored.value, sent)
         if self._admission.mutate(ctx, obj, old):
             default(obj)
         return strategy, managed

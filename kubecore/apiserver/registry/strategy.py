@@ -171,6 +171,8 @@ class Strategy:
     deletion_warning: str = ""
     # What generateName says is checked, too, and not only the name made of it.
     checks_generate_name: bool = True
+    # What makes a name is the name (IPAddresses, which are named for what they are).
+    keeps_generate_name: bool = False
 
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""

@@ -50,7 +50,7 @@ impl Server {
             }
             Form::Python => return None,
             Form::Nothing => {
-                return Some(self.render(exchange, refusal(&Status::not_acceptable(&ACCEPTED))));
+                return Some(self.render(exchange, refusal_to(exchange, &Status::not_acceptable(&ACCEPTED))));
             }
             Form::Unknown => {
                 let made = if verb == "get" { &ACCEPTED[..] } else { &ACCEPTED_STREAMS[..] };

@@ -86,6 +86,11 @@ async def test_a_server_begins_with_the_default_objects(tmp_path: Path) -> None:
         assert (condition["status"], condition["reason"]) == ("False", "Found")
         told = 'references the PriorityLevelConfiguration object named "exempt" and it exists'
         assert condition["message"] == f"This FlowSchema {told}"
+        owners = [one for one in schemas["probes"]["metadata"]["managedFields"] if one.get("subresource") == "status"]
+        # As upstream, which applies it: the condition is its own, and not that there are any.
+        assert [(one["operation"], [*one["fieldsV1"]["f:status"]["f:conditions"]]) for one in owners] == [
+            ("Apply", ['k:{"type":"Dangling"}'])
+        ]
 
 
 async def test_answers_name_the_schema_and_level_of_their_request(tmp_path: Path) -> None:

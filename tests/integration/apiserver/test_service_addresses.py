@@ -108,3 +108,16 @@ async def test_another_service_cidr_gives_more_addresses(api: Api, cluster: Api)
     # From one that is on its way out none is given any more.
     await cluster.delete(CIDRS, "more")
     assert (await api.create(SERVICES, service("late", clusterIP="10.99.0.8")))[0] == 422
+
+
+async def test_what_makes_the_name_of_an_address_is_its_name(cluster: Api) -> None:
+    """As upstream: there is nothing to add to an address."""
+    addresses = "networking.k8s.io/v1/ipaddresses"
+    spec = {"parentRef": {"resource": "services", "namespace": "default", "name": "s"}}
+    status, made = await cluster.create(addresses, {"metadata": {"generateName": "192.0.2.7"}, "spec": spec})
+    assert (status, made["metadata"]["name"]) == (201, "192.0.2.7")
+    status, refused = await cluster.create(addresses, {"metadata": {"generateName": "192.0.2.7"}, "spec": spec})
+    assert (status, refused["reason"]) == (409, "AlreadyExists")
+    status, refused = await cluster.create(addresses, {"metadata": {"generateName": "gn-"}, "spec": spec})
+    assert [one["field"] for one in refused["details"]["causes"]] == ["metadata.generateName", "metadata.name"]
+    await cluster.delete(addresses, "192.0.2.7")

@@ -15,12 +15,14 @@ from kubecore.apiserver.registry.custom import paths
 from kubecore.apiserver.registry.custom.definition import Definition, Version
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
-from kubecore.apiserver.registry.validation.metadata import STANDARD_FINALIZERS
+from kubecore.apiserver.registry.validation.metadata import STANDARD_FINALIZERS, validate_metadata
 from kubecore.apiserver.registry.validation.problems import Problems
 
 JSON = dict[str, Any]
 
 _INT32_MAX = 2**31 - 1
+# What keeps rules from being asked, which could not bear it (hasBlockingErr).
+_BLOCKING = frozenset({"FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"})
 
 
 class CustomResourceStrategy(Strategy):
@@ -78,10 +80,19 @@ class CustomResourceStrategy(Strategy):
 
     def _judge(self, ctx: RequestContext, obj: JSON, old: JSON | None, *, subresource: str = "") -> list[Cause]:
         before = None if old is None else dumps(old)
-        schema, further, forgiven = self._schema.validate(dumps(obj), before, subresource=subresource)
+        unruled = self._is_own(obj) and any(cause.reason in _BLOCKING for cause in self._of_metadata(obj))
+        schema, further, forgiven = self._schema.validate(dumps(obj), before, subresource=subresource, unruled=unruled)
         for _, field, message in forgiven:
             ctx.warn(f"{field}: {message}")
         return [*_causes(schema), *self._scale_causes(obj, subresource), *_causes(further)]
+
+    def _is_own(self, obj: JSON) -> bool:
+        """Whether it says that it is of this kind and version; of others the metadata is not looked at."""
+        version = self._definition.api_version(self._version.name)
+        return (obj.get("kind"), obj.get("apiVersion")) == (self._definition.kind, version)
+
+    def _of_metadata(self, obj: JSON) -> list[Cause]:
+        return validate_metadata(obj, namespaced=self._definition.namespaced, any_finalizer=self.any_finalizer)
 
     def _scale_causes(self, obj: JSON, subresource: str) -> list[Cause]:
         scale = self._version.scale

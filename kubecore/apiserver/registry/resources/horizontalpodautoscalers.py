@@ -9,11 +9,9 @@ from kubecore.apiserver.registry.resources.generation import Unversioned
 from kubecore.apiserver.registry.strategy import RequestContext
 from kubecore.apiserver.registry.validation.autoscaling import validate_autoscaler
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.versions.autoscalers import drop_round_trip
+from kubecore.apiserver.registry.versions.autoscalers import CPU_PERCENT, cpu_share, drop_round_trip
 
 JSON = dict[str, Any]
-
-_CPU_PERCENT = 80
 
 
 class HorizontalPodAutoscalerStrategy(Unversioned):
@@ -27,8 +25,7 @@ class HorizontalPodAutoscalerStrategy(Unversioned):
         if spec.get("minReplicas") is None:
             spec["minReplicas"] = 1
         if not spec.get("metrics"):
-            target = {"type": "Utilization", "averageUtilization": _CPU_PERCENT}
-            spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+            spec["metrics"] = [cpu_share(CPU_PERCENT)]
         behavior = spec.get("behavior")
         if behavior is not None:
             _default_rules(behavior, "scaleUp", 0, [("Pods", 4), ("Percent", 100)])

@@ -21,6 +21,7 @@ _PARENT = "spec.parentRef"
 class IPAddressStrategy(Unversioned):
     resource_key = "ipaddresses.networking.k8s.io"
     name_errors = staticmethod(canonical_ip)
+    keeps_generate_name = True
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._ips = addresses

@@ -40,8 +40,9 @@ class ControllerRevisionStrategy(Strategy):
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
         problems.not_negative("revision", obj.get("revision"))
-        if ctx.operation == "CREATE" and obj.get("data") is None:
-            problems.required("data", "data is mandatory")
+        data = obj.get("data")
+        if ctx.operation == "CREATE" and not isinstance(data, dict):
+            problems.required("data", "data is mandatory" if data is None else "data must be a valid JSON object")
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:

@@ -32,6 +32,9 @@ ROUND_TRIP = (
     CONDITIONS,
 )
 
+# The target where no metric is wanted.
+CPU_PERCENT = 80
+
 _V2 = "autoscaling/v2/HorizontalPodAutoscaler"
 # Where v2 has what the annotations hold.
 _PLACES = {
@@ -54,6 +57,12 @@ def drop_round_trip(obj: JSON) -> None:
             obj["metadata"]["annotations"] = kept
         else:
             del obj["metadata"]["annotations"]
+
+
+def cpu_share(percent: int) -> JSON:
+    """The metric that autoscaling/v1 knows."""
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
 
 
 def served(autoscaler: JSON) -> JSON:
@@ -100,10 +109,9 @@ def stored(autoscaler: JSON) -> JSON:
     metrics = _read(notes, METRICS, lambda held: [_metric_v2(one, _TARGETS) for one in held]) or []
     share = spec.get("targetCPUUtilizationPercentage")
     if share is not None:
-        target = {"type": "Utilization", "averageUtilization": share}
-        metrics = [*metrics, {"type": "Resource", "resource": {"name": "cpu", "target": target}}]
-    if metrics:
-        found["spec"]["metrics"] = metrics
+        metrics = [*metrics, cpu_share(share)]
+    # Here upstream has the default of v1, which cannot say that there are others.
+    found["spec"]["metrics"] = metrics or [cpu_share(CPU_PERCENT)]
     if behavior := _read(notes, BEHAVIOR, _plain_behavior):
         found["spec"]["behavior"] = behavior
     if "status" in autoscaler:

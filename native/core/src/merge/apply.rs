@@ -11,6 +11,7 @@ use super::compare::{Change, compare, strip_identity};
 use super::conflict::Conflict;
 use super::fields::FieldSet;
 use super::ownership::{self, Entry, Operation};
+use super::versions::{Convert, Elsewhere, Move};
 use super::{PatchFailure, parse_value, refusing, sets, wrapping};
 use crate::go::marshalled;
 use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, with_gos_numbers, yaml_to_json};
@@ -63,13 +64,15 @@ impl From<Rejection> for ApplyFailure {
 }
 
 impl Schemas {
-    /// Applies `config` (YAML or JSON) to the stored object, None where there is none yet.
+    /// Applies `config` (YAML or JSON) to the stored object, None where there is none yet. `convert`: where the kind is
+    /// served in other versions too.
     pub fn apply(
         &self,
         kind: KindId,
         live: Option<&[u8]>,
         config: &[u8],
         apply: Apply<'_>,
+        convert: Option<Convert<'_>>,
     ) -> Result<Applied, ApplyFailure> {
         let (config, repeated) = self.read_config(kind, config)?;
         let mut live_value = live.map_or_else(|| Ok(Value::Object(Default::default())), parse_object)?;
@@ -79,7 +82,7 @@ impl Schemas {
             sets::of_value(self, &root, &config).map_err(|problem| untyped(self, kind, &config, &problem))?;
         wanted.subtract_recursively(apply.reset);
         let mut intent =
-            Intent { schemas: self, kind, root, apply, live: live_value, entries: stored_entries };
+            Intent { schemas: self, kind, root, apply, convert, live: live_value, entries: stored_entries };
         if live.is_some() {
             intent.adopt_unmanaged()?;
         }
@@ -134,6 +137,7 @@ struct Intent<'a> {
     kind: KindId,
     root: Type,
     apply: Apply<'a>,
+    convert: Option<Convert<'a>>,
     /// The stored object without its managedFields.
     live: Value,
     entries: Vec<Entry>,
@@ -146,7 +150,9 @@ impl Intent<'_> {
             return Ok(());
         }
         let nothing = Value::Object(Default::default());
-        let fields = compare(self.schemas, &self.root, &nothing, &self.live).written;
+        let mut fields = compare(self.schemas, &self.root, &nothing, &self.live).written;
+        // What this path cannot set is nobody's through it, now as before.
+        fields.subtract_recursively(self.apply.reset);
         if !fields.is_empty() {
             self.entries.push(self.entry(BEFORE_FIRST_APPLY, Operation::Update, fields));
         }
@@ -179,7 +185,9 @@ impl Intent<'_> {
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
         change.removed.subtract(&emptied);
-        let changed_others = self.settle_conflicts(&change)?;
+        let elsewhere = self.elsewhere(&merged);
+        self.entries.retain(|entry| !elsewhere.is_lost(&entry.api_version));
+        let changed_others = self.settle_conflicts(&change, &elsewhere)?;
         let unchanged = alike(&merged, &self.live);
         let mut converted = merged;
         wrapping::wrap(self.schemas, &self.root, &mut converted);
@@ -208,6 +216,10 @@ impl Intent<'_> {
     fn prune(&self, merged: Value, before: Option<&Entry>, mine: &Entry) -> (Value, FieldSet) {
         let mut emptied = FieldSet::default();
         let Some(before) = before else { return (merged, emptied) };
+        if let Some(given_up) = self.given_up_elsewhere(&merged, before, mine) {
+            let rest = sets::remove(self.schemas, &self.root, merged, &given_up, &mut emptied);
+            return (rest.unwrap_or_default(), emptied);
+        }
         let mut owned = mine.fields.clone();
         for entry in &self.entries {
             owned.union(&entry.fields);
@@ -218,11 +230,39 @@ impl Intent<'_> {
         (rest.unwrap_or_default(), emptied)
     }
 
+    /// The same where the manager has moved on to another version.
+    fn given_up_elsewhere(&self, merged: &Value, before: &Entry, mine: &Entry) -> Option<FieldSet> {
+        let convert = self.convert.filter(|_| before.api_version != mine.api_version)?;
+        let entries: Vec<&Entry> = self.entries.iter().chain([mine]).collect();
+        let spoken = (&*mine.api_version, self.kind);
+        let moved = Move { schemas: self.schemas, convert, spoken, before, entries: &entries };
+        moved.given_up(merged.to_string().as_bytes())
+    }
+
+    /// What becomes of the object in the versions of other entries.
+    fn elsewhere(&self, merged: &Value) -> Elsewhere {
+        let spoken = self.schemas.api_version(self.kind);
+        let mut foreign = self
+            .entries
+            .iter()
+            .map(|entry| &*entry.api_version)
+            .filter(|version| *version != spoken)
+            .peekable();
+        let Some(convert) = self.convert.filter(|_| foreign.peek().is_some()) else {
+            return Elsewhere::default();
+        };
+        let (old, new) = (self.live.to_string(), merged.to_string());
+        let mut elsewhere = Elsewhere::of(self.schemas, convert, foreign, old.as_bytes(), new.as_bytes());
+        elsewhere.subtract_recursively(self.apply.reset);
+        elsewhere
+    }
+
     /// Other managers' fields that would change are conflicts, or are taken from them, as are those that go; says whether
     /// any are.
-    fn settle_conflicts(&mut self, change: &Change) -> Result<bool, ApplyFailure> {
+    fn settle_conflicts(&mut self, change: &Change, elsewhere: &Elsewhere) -> Result<bool, ApplyFailure> {
         let mut taken: Vec<(usize, FieldSet)> = Vec::new();
         for (at, entry) in self.entries.iter().enumerate() {
+            let change = elsewhere.change(&entry.api_version).unwrap_or(change);
             let both = entry.fields.intersection(&change.written);
             if !both.is_empty() {
                 taken.push((at, both));
@@ -248,6 +288,7 @@ impl Intent<'_> {
             self.entries[at].fields.subtract(&fields);
         }
         for entry in &mut self.entries {
+            let change = elsewhere.change(&entry.api_version).unwrap_or(change);
             any |= !entry.fields.intersection(&change.removed).is_empty();
             entry.fields.subtract(&change.removed);
         }
@@ -327,7 +368,7 @@ fn unconverted(schemas: &Schemas, kind: KindId, config: &Value, why: Rejection) 
     refusing::plain(format!(
         "failed to convert new object ({object}) to proper version: unable to convert unstructured object to \
          {versioned}: {by_json}{}",
-        refusing::converted(problem)
+        refusing::converted_by(&why, problem)
     ))
     .into()
 }

@@ -19,6 +19,7 @@ mod strategic;
 mod told;
 mod track;
 mod typing;
+mod versions;
 mod wrapping;
 
 use serde::Deserialize;
@@ -34,6 +35,7 @@ pub use ownership::{Entry, Operation};
 pub use patch::Patched;
 pub use splice::{Apart, apart, with_members};
 pub use track::Update;
+pub use versions::Convert;
 
 /// Why a patch cannot be applied: what the Status will say, and in `detail` what the patching library upstream keeps
 /// to itself.

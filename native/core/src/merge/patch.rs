@@ -61,13 +61,14 @@ impl Schemas {
             return Err(refused);
         }
         let patched = self.changed(kind, current, change, patch_type)?;
-        let decoded = self.decode_json(kind, &patched, validation).map_err(|rejection| {
+        let decoded = self.decode_patched(kind, &patched, validation).map_err(|rejection| {
             let problem = problem_of(&rejection, &told);
             // Upstream converts what it has strategically merged, and shows what it was sent.
             match (patch_type, parse_value(patch)) {
-                (PatchType::Strategic, Ok(sent)) if !problem.starts_with(STRICT) => {
-                    refusing::invalid(&refusing::go_text(&sent), &refusing::converted(&problem))
-                }
+                (PatchType::Strategic, Ok(sent)) if !problem.starts_with(STRICT) => refusing::invalid(
+                    &refusing::go_text(&sent),
+                    &refusing::converted_by(&rejection, &problem),
+                ),
                 _ => refusing::invalid(&String::from_utf8_lossy(&patched), &problem),
             }
         })?;

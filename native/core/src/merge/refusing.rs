@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::PatchFailure;
 use crate::go::{float, json_kind};
+use crate::schema::{ErrorKind, Rejection};
 
 /// Why these are no operations of a JSON patch, by type alone.
 pub(super) fn no_operations(patch: &Value) -> Option<PatchFailure> {
@@ -32,6 +33,20 @@ pub(super) fn no_operations(patch: &Value) -> Option<PatchFailure> {
 pub(super) fn no_members(patch: &Value) -> String {
     let given = json_kind(patch).unwrap_or("null");
     format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}")
+}
+
+/// What is wrong with what a converter, and no decoder, makes an object of its kind.
+pub(super) fn converted_by(rejection: &Rejection, problem: &str) -> String {
+    if !rejection.errors.iter().any(|error| error.kind == ErrorKind::OwnType) {
+        return converted(problem);
+    }
+    // The value's own type reads it, and does not know where it stands.
+    let placed = problem.split_once(" into Go struct field ");
+    let bare = placed.and_then(|(given, place)| {
+        let (_, wanted) = place.split_once(" of type ")?;
+        Some(format!("{given} into Go value of type {wanted}"))
+    });
+    bare.unwrap_or_else(|| problem.to_owned())
 }
 
 /// What the converter says where the decoder says `json: cannot unmarshal …`; anything else stays as it is.

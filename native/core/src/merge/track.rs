@@ -10,6 +10,7 @@ use super::fields::PathElement;
 use super::json::{Json, Members};
 use super::ownership::{self, Entry, Held, Operation};
 use super::splice;
+use super::versions::{Convert, Elsewhere};
 use crate::schema::{KindId, SchemaError, Schemas, member_spans};
 
 /// More update managers than this are merged, oldest first, into one named `ancient-changes`.
@@ -34,17 +35,19 @@ impl Schemas {
         new: &[u8],
         update: Update<'_>,
     ) -> Result<Vec<u8>, SchemaError> {
-        let managed = self.managed_after(kind, old, new, update)?;
+        let managed = self.managed_after(kind, old, new, update, None)?;
         splice::managed_fields(new, managed.as_deref())
     }
 
-    /// The managedFields of `new`, as JSON; None when nobody owns anything.
+    /// The managedFields of `new`, as JSON; None when nobody owns anything. `convert`: where the kind is served in other
+    /// versions too.
     pub fn managed_after(
         &self,
         kind: KindId,
         old: Option<&[u8]>,
         new: &[u8],
         update: Update<'_>,
+        convert: Option<Convert<'_>>,
     ) -> Result<Option<Vec<u8>>, SchemaError> {
         let parts = (update.subresource == "status").then_some(&OF_STATUS[..]);
         let before = old.map(|old| Outline::of(old, parts)).transpose()?.unwrap_or_default();
@@ -56,8 +59,19 @@ impl Schemas {
         }
         let (before, after) = (before.without(&after)?, after.without(&before)?);
         let change = compare(self, &self.root_type(kind), &before, &after);
-        let Some(mut entries) = concerned(entries, &change, update) else { return Ok(None) };
+        let elsewhere = match (convert, old) {
+            (Some(convert), Some(old)) => {
+                let spoken = self.api_version(kind);
+                let versions = entries.iter().map(|held| &*held.entry.api_version);
+                Elsewhere::of(self, convert, versions.filter(|version| *version != spoken), old, new)
+            }
+            _ => Elsewhere::default(),
+        };
+        let entries =
+            entries.into_iter().filter(|held| !elsewhere.is_lost(&held.entry.api_version)).collect();
+        let Some(mut entries) = concerned(entries, &change, &elsewhere, update) else { return Ok(None) };
         for Held { entry, .. } in &mut entries {
+            let change = elsewhere.change(&entry.api_version).unwrap_or(&change);
             entry.fields.subtract(&change.written);
             entry.fields.subtract(&change.removed);
         }
@@ -102,12 +116,18 @@ fn current_entries<'a>(old: Option<&'a [u8]>, new: Option<&[u8]>, subresource: &
 }
 
 /// The entries, with the fields read of those that the change can have to do with; None where those are forged.
-fn concerned<'a>(entries: Vec<Held<'a>>, change: &Change, update: Update<'_>) -> Option<Vec<Held<'a>>> {
+fn concerned<'a>(
+    entries: Vec<Held<'a>>,
+    change: &Change,
+    elsewhere: &Elsewhere,
+    update: Update<'_>,
+) -> Option<Vec<Held<'a>>> {
     let members: Vec<&PathElement> =
         change.written.children.iter().chain(&change.removed.children).map(|(member, _)| member).collect();
     let read = entries.into_iter().map(|held| {
         let is_own = held.entry.manager == update.manager && held.entry.subresource == update.subresource;
-        let is_concerned = is_own || members.iter().any(|member| held.may_own(member));
+        let is_foreign = elsewhere.change(&held.entry.api_version).is_some();
+        let is_concerned = is_own || is_foreign || members.iter().any(|member| held.may_own(member));
         if is_concerned { held.read() } else { Some(held) }
     });
     read.collect()

@@ -310,13 +310,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
             Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString => {
                 self.formatted(&ty.shape)
             }
-            Shape::Any { object } => match self.cursor.peek() {
-                Some(byte) if *object && byte != b'{' => Err(self.wrong_type(&ty.shape)),
-                // Kept as it came.
-                _ if *object => self.cursor.any_value(),
-                // Read as values and written anew.
-                _ => self.cursor.canonical_value(),
-            },
+            // Kept as it came, or read as values and written anew.
+            Shape::Any { object: true } => self.cursor.any_value(),
+            Shape::Any { object: false } => self.cursor.canonical_value(),
             Shape::Struct(id) => match self.cursor.peek() {
                 Some(b'{') => self.structure(*id),
                 _ => Err(self.wrong_type(&ty.shape)),
@@ -451,7 +447,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
                 match shape {
                     Shape::IntOrString if number.parse::<i32>().is_ok() => return Ok(()),
                     Shape::IntOrString => {
-                        format!("json: cannot unmarshal number {number} into Go value of type int32")
+                        return Err(self.own_mismatch(&format!("number {number}"), &Shape::Int32));
                     }
                     Shape::Quantity => match canonical::text(shape, &number) {
                         Ok(better) => {
@@ -462,14 +458,14 @@ impl<'s, 'a> Decoder<'s, 'a> {
                         Err(problem) => problem,
                     },
                     Shape::Bytes => return Err(self.mismatch("number", shape)),
-                    _ => "json: cannot unmarshal number into Go value of type string".to_owned(),
+                    _ => return Err(self.own_mismatch("number", &Shape::String)),
                 }
             }
             _ if *shape == Shape::Quantity => canonical::QUANTITY_FORM.to_owned(),
             _ if *shape == Shape::Bytes => return Err(self.wrong_type(shape)),
             _ => {
-                let target = if *shape == Shape::IntOrString { "int32" } else { "string" };
-                format!("json: cannot unmarshal {} into Go value of type {target}", self.found()?)
+                let read_as = if *shape == Shape::IntOrString { Shape::Int32 } else { Shape::String };
+                return Err(self.own_mismatch(self.found()?, &read_as));
             }
         };
         Err(SchemaError::typed(self.field_path(), problem))

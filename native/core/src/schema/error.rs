@@ -5,6 +5,8 @@
 pub enum Kind {
     Syntax,
     Type,
+    /// Of a value that Go reads by a method of its type's own.
+    OwnType,
     Strict,
 }
 
@@ -12,7 +14,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Syntax => "syntax",
-            Kind::Type => "type",
+            Kind::Type | Kind::OwnType => "type",
             Kind::Strict => "strict",
         }
     }

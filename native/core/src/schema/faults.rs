@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::decode::{Decoder, MAX_STRICT_ERRORS, Step};
-use super::error::SchemaError;
+use super::error::{Kind, SchemaError};
 use super::model::Shape;
 
 impl<'s, 'a> Decoder<'s, 'a> {
@@ -70,6 +70,11 @@ impl<'s, 'a> Decoder<'s, 'a> {
     fn is_of_metadata(&self) -> bool {
         let owner = self.owner.map(|owner| self.schemas.structure(owner).go_name());
         owner.is_some_and(|name| name == "ObjectMeta" || name == "OwnerReference")
+    }
+
+    /// Of a value that Go's type reads by itself, as `read_as`.
+    pub(super) fn own_mismatch(&self, found: &str, read_as: &Shape) -> SchemaError {
+        SchemaError { kind: Kind::OwnType, ..self.mismatch(found, read_as) }
     }
 
     pub(super) fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {

@@ -28,7 +28,7 @@ pub enum Shape {
     MicroTime,
     Quantity,
     IntOrString,
-    /// Whatever JSON holds; a `RawExtension` or `FieldsV1` (`object: true`) must be an object.
+    /// Whatever JSON holds; a `RawExtension` or `FieldsV1` (`object: true`), which is kept as it came.
     Any {
         object: bool,
     },

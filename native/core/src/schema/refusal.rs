@@ -135,7 +135,7 @@ pub(super) fn unrecognized(info: &KindInfo, input: &[u8], error: SchemaError) ->
     Rejection::bad_request(unrecognizable(info, input, &problem), vec![error])
 }
 
-fn unrecognizable(info: &KindInfo, input: &[u8], problem: &str) -> String {
+pub(super) fn unrecognizable(info: &KindInfo, input: &[u8], problem: &str) -> String {
     let (kind, shown) = (&info.kind, summarize(input));
     format!("the object provided is unrecognized (must be of type {kind}): {problem} ({shown})")
 }
@@ -150,7 +150,7 @@ fn internal_package(api_version: &str) -> &str {
 }
 
 /// Why well-formed JSON does not say its kind: what Go's `json` says when it looks for that alone.
-fn no_type_meta(input: &[u8]) -> Option<String> {
+pub(super) fn no_type_meta(input: &[u8]) -> Option<String> {
     const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     let value = crate::merge::parse_value(input).ok()?;
     let Some(members) = value.as_object() else {

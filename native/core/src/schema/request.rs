@@ -40,6 +40,10 @@ impl Schemas {
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded<'static>, Rejection> {
+        let info = self.info(kind);
+        if info.structural.is_some() && body.is_empty() {
+            return Err(self.bad_yaml(kind, body, "Object 'Kind' is missing in ''".into()));
+        }
         let (json, repeated) =
             yaml::to_json_telling(body).map_err(|problem| self.bad_yaml(kind, body, problem))?;
         if repeated.is_empty() || validation == FieldValidation::Ignore {
@@ -48,7 +52,7 @@ impl Schemas {
         let mut decoded = self.decode_json(kind, &json, FieldValidation::Warn)?.into_owned();
         if validation == FieldValidation::Strict {
             let told = format!("yaml: unmarshal errors:\n  {}", repeated.join("\n  "));
-            return Err(strict_refusal(self.info(kind), [vec![told], decoded.warnings].concat()));
+            return Err(strict_refusal(info, [vec![told], decoded.warnings].concat()));
         }
         decoded.warnings.splice(..0, repeated);
         Ok(decoded)

@@ -80,7 +80,7 @@ def test_an_annotation_that_cannot_be_read_counts_as_none(text: str) -> None:
     given = autoscaler(spec={"maxReplicas": 3})
     given["metadata"]["annotations"] = {autoscalers.METRICS: text, "kept": "yes"}
     found = autoscalers.stored(given)
-    assert "metrics" not in found["spec"]
+    assert found["spec"]["metrics"] == [CPU]  # by default
     assert notes_of(found) == {"kept": "yes"}
 
 

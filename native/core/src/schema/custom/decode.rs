@@ -7,7 +7,9 @@ use super::Node;
 use crate::schema::decode::{Decoder, Keep, Step, Step1};
 use crate::schema::error::{Kind, Rejection, SchemaError};
 use crate::schema::model::{KindInfo, Schemas, Shape, StructId};
-use crate::schema::refusal::{handled_as, strict_refusal, summarize, unrecognized};
+use crate::schema::refusal::{
+    claimed_kind, handled_as, no_type_meta, strict_refusal, unrecognizable, unrecognized,
+};
 use crate::schema::scan::{Keys, Text, at_end};
 use crate::schema::{Decoded, FieldValidation, KindId};
 
@@ -39,6 +41,24 @@ impl Schemas {
         }
     }
 
+    /// Decodes what a patch has made of a stored object. A custom one may say that it is of another version, which is
+    /// told when it is validated.
+    pub(crate) fn decode_patched<'a>(
+        &self,
+        kind: KindId,
+        input: &'a [u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded<'a>, Rejection> {
+        let info = self.info(kind);
+        if info.structural.is_some() {
+            let (version, given) = claimed_kind(input);
+            if !version.is_empty() && !given.is_empty() && version != *info.api_version {
+                return Ok(Decoded { body: input.into(), warnings: Vec::new() });
+            }
+        }
+        self.decode_json(kind, input, validation)
+    }
+
     /// Decodes JSON as the custom kind `info`, whose schema is `node`.
     pub(in crate::schema) fn decode_custom<'a>(
         &self,
@@ -48,6 +68,9 @@ impl Schemas {
         validation: FieldValidation,
         nulls: Nulls,
     ) -> Result<Decoded<'a>, Rejection> {
+        if input.trim_ascii() == b"null" {
+            return Err(no_object(info, input, validation));
+        }
         let mut decoder = Decoder::new(self, input, info);
         decoder.nulls = nulls;
         let mut pruned = Pruned::default();
@@ -59,6 +82,10 @@ impl Schemas {
         }
         if decoder.duplicates {
             pruned.duplicates.append(&mut decoder.strict);
+        }
+        if decoder.kind != *info.kind {
+            // Of another kind nothing is known; that it is one is told when it is validated.
+            pruned = Pruned { duplicates: pruned.duplicates, ..Pruned::default() };
         }
         let body = if decoder.duplicates {
             self.last_of_duplicates(info, node, input)?.into()
@@ -88,31 +115,38 @@ impl Schemas {
         if error.kind == Kind::Syntax {
             return unrecognized(info, input, error);
         }
+        if let Some(problem) = no_type_meta(input) {
+            return unrecognized(info, input, SchemaError::syntax(problem));
+        }
         Rejection::bad_request(handled_as(info, &error.message), vec![error])
     }
 }
 
+/// Go reads null into an empty object, of no kind.
+fn no_object(info: &KindInfo, input: &[u8], validation: FieldValidation) -> Rejection {
+    let problem = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(input));
+    Rejection::bad_request(
+        match validation {
+            FieldValidation::Ignore => handled_as(info, &problem),
+            _ => unrecognizable(info, input, &problem),
+        },
+        Vec::new(),
+    )
+}
+
 /// The apiVersion must be the expected one; another kind is told when the object is validated.
 fn missing_or_wrong_identity(info: &KindInfo, decoder: &Decoder<'_, '_>, input: &[u8]) -> Option<Rejection> {
-    let shown = String::from_utf8_lossy(input);
-    let problem = if decoder.kind.is_empty() {
-        format!("Object 'Kind' is missing in '{shown}'")
-    } else if decoder.api_version.is_empty() {
-        format!("Object 'apiVersion' is missing in '{shown}'")
+    let message = if decoder.kind.is_empty() {
+        let problem = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(input));
+        unrecognizable(info, input, &problem)
     } else if decoder.api_version != *info.api_version {
-        let message = format!(
+        format!(
             "the API version in the data ({}) does not match the expected API version ({})",
             decoder.api_version, info.api_version
-        );
-        return Some(Rejection::bad_request(message, Vec::new()));
+        )
     } else {
         return None;
     };
-    let message = format!(
-        "the object provided is unrecognized (must be of type {}): {problem} ({})",
-        info.kind,
-        summarize(input)
-    );
     Some(Rejection::bad_request(message, Vec::new()))
 }
 

@@ -130,7 +130,8 @@ impl CustomSchema {
     }
 
     /// What is wrong with a defaulted object; `old` is the stored one on update. Through the status subresource only
-    /// the status is held against the schema, but the whole object against the rules.
+    /// the status is held against the schema, but the whole object against the rules. `unruled`: metadata is so wrong that
+    /// no rule is to see it.
     ///
     /// Order of apiextensions-apiserver `pkg/registry/customresource/{strategy,status_strategy}.go`.
     pub fn validate(
@@ -138,6 +139,7 @@ impl CustomSchema {
         body: &[u8],
         old: Option<&[u8]>,
         subresource: &str,
+        unruled: bool,
     ) -> Result<Verdict, SchemaError> {
         let value = parse_value(body)?;
         let old = old.map(parse_value).transpose()?;
@@ -161,13 +163,14 @@ impl CustomSchema {
         if old.as_ref().is_none_or(|old| duplicates(old).is_empty()) {
             verdict.further.extend(duplicates(&value));
         }
-        self.follow_rules(&value, old.as_ref(), &mut verdict);
+        self.follow_rules(&value, old.as_ref(), unruled, &mut verdict);
         Ok(verdict)
     }
 
-    fn follow_rules(&self, value: &Value, old: Option<&Value>, verdict: &mut Verdict) {
+    fn follow_rules(&self, value: &Value, old: Option<&Value>, unruled: bool, verdict: &mut Verdict) {
         let Some(rules) = self.rules.get_or_init(|| rules::compile_all(&self.node)) else { return };
-        if verdict.schema.iter().chain(&verdict.further).any(|fault| fault.reason.blocks_rules()) {
+        let mut faults = verdict.schema.iter().chain(&verdict.further);
+        if unruled || faults.any(|fault| fault.reason.blocks_rules()) {
             verdict.further.push(Fault::invalid("", &Value::Null, UNCHECKED));
             return;
         }

@@ -1,0 +1,131 @@
+"""What custom resources say they are, in bodies and patches: refused in upstream's words (checked beside kube-apiserver
+v1.35)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from .conftest import Api
+from .definitions import crd, define, version
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+GROUP = "identity.example.com"
+THINGS = f"{GROUP}/v1/things"
+SCHEMA = {
+    "type": "object",
+    "x-kubernetes-validations": [{"rule": "self.metadata.name.size() < 9", "message": "name too long"}],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "size": {"type": "integer", "default": 3}},
+            "x-kubernetes-validations": [{"rule": "has(self.size)", "message": "no size"}],
+        }
+    },
+}
+
+
+def thing(name: str = "a", **more: Any) -> JSON:
+    whole = {"apiVersion": f"{GROUP}/v1", "kind": "Thing", "metadata": {"name": name}, "spec": {"text": "t"}}
+    return {**whole, **more}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def things(api: Api, cluster: Api) -> Api:
+    found = await cluster.get("apiextensions.k8s.io/v1/customresourcedefinitions", f"things.{GROUP}")
+    if found[0] == 404:
+        await define(cluster, crd("things", "Thing", version(schema=SCHEMA), group=GROUP))
+    return api
+
+
+def causes(refused: JSON) -> list[tuple[str, str]]:
+    return [(one["field"], one["message"]) for one in refused["details"]["causes"]]
+
+
+async def test_one_of_another_kind_is_judged_as_it_came(things: Api) -> None:
+    status, refused = await things.create(THINGS, thing(kind="Other", bogus=1))
+    assert (status, refused["details"]["kind"]) == (422, "Other")
+    assert causes(refused) == [
+        ("kind", 'Invalid value: "Other": must be Thing'),
+        ("spec", "Invalid value: no size"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["merge-patch", "json-patch"])
+async def test_a_patch_does_not_change_what_it_is(things: Api, kind: str) -> None:
+    await things.create(THINGS, thing())
+    for field, value, group in (
+        ("kind", "Other", GROUP),
+        ("apiVersion", f"{GROUP}/v9", GROUP),
+        ("apiVersion", "v1", ""),
+    ):
+        merge = {field: value}
+        patch = merge if kind == "merge-patch" else [{"op": "replace", "path": f"/{field}", "value": value}]
+        status, refused = await things.patch(THINGS, "a", patch, kind)
+        wanted = "Thing" if field == "kind" else f"{GROUP}/v1"
+        assert (status, causes(refused)) == (422, [(field, f'Invalid value: "{value}": must be {wanted}')])
+        assert refused["details"].get("group", "") == group
+
+
+async def test_an_update_is_of_the_object_before_it_is_of_the_kind(things: Api) -> None:
+    await things.create(THINGS, thing())
+    listed = {"apiVersion": f"{GROUP}/v1", "kind": "ThingList", "items": []}
+    status, refused = await things.call("PUT", things.path(THINGS, "a"), listed)
+    assert (status, refused["message"]) == (
+        400,
+        "the name of the object (a based on URL) was undeterminable: name must be provided",
+    )
+
+
+async def test_rules_are_not_asked_of_one_without_a_name(things: Api) -> None:
+    status, refused = await things.create(THINGS, thing(metadata={}))
+    unchecked = "some validation rules were not checked because the object was invalid; correct the existing errors"
+    assert status == 422
+    assert causes(refused) == [
+        ("metadata.name", "Required value: name or generateName is required"),
+        ("<nil>", f"Invalid value: null: {unchecked} to complete validation"),
+    ]
+
+
+_HEAD = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+_UNKNOWN = "the object provided is unrecognized (must be of type Thing): "
+_UNREAD = "couldn't get version/kind; json parse error: json: cannot unmarshal "
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            b"[]",
+            f"{_UNKNOWN}{_UNREAD}array into Go value of type {_HEAD} (5b5d)",
+        ),
+        (b"null", f"{_UNKNOWN}Object 'Kind' is missing in 'null' (6e756c6c)"),
+        (
+            b'{"apiVersion":5,"kind":"Thing"}',
+            f"{_UNKNOWN}{_UNREAD}number into Go struct field .apiVersion of type string "
+            '({"apiVersion":5,"kind":"Thing" ...)',
+        ),
+        (
+            b'{"kind":"Thing"}',
+            f"the API version in the data () does not match the expected API version ({GROUP}/v1)",
+        ),
+    ],
+)
+async def test_what_is_no_object_of_any_kind_is_told(things: Api, body: bytes, message: str) -> None:
+    status, refused = await things.call("POST", things.path(THINGS), body)
+    assert (status, refused["message"]) == (400, message)
+
+
+async def test_nothing_in_yaml_is_of_no_kind(things: Api) -> None:
+    status, refused = await things.call("POST", things.path(THINGS), b"", "application/yaml")
+    assert (status, refused["message"]) == (400, f"{_UNKNOWN}Object 'Kind' is missing in '' (<empty>)")
+
+
+async def test_a_deleted_collection_says_that_nothing_is_left(things: Api) -> None:
+    """Upstream's untyped lists do in any case."""
+    status, listed = await things.delete(THINGS)
+    assert (status, listed["metadata"]["continue"]) == (200, "")
