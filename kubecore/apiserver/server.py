@@ -193,7 +193,7 @@ class APIServer:
         directory, rules = self.config.data_dir / "storage", self._sealing.rules
         self.storage = LMDBStorage(directory, self.clock, self.cacher, self.config.storage, encryption=rules)
         self._started.append("storage")
-        self._definitions = await serving.stored_definitions(self.storage)
+        self._definitions = await serving.stored_definitions(self.storage, self.scheme)
         for definition in self._definitions:
             serving.register(self.cacher, definition)
         await self.cacher.fill(self.storage)

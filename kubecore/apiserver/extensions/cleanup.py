@@ -83,7 +83,9 @@ class Cleanup:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _remaining(self, name: str) -> int:
-        cached = self._registry.cacher.cached(name)
+        # A definition that is not served may have the name of a built-in resource.
+        known = self._serving.definition(name) is not None
+        cached = self._registry.cacher.cached(name) if known else None
         return 0 if cached is None else self._registry.cacher.native.count(cached.number)
 
     async def _delete_instances(self, name: str) -> None:

@@ -143,7 +143,7 @@ class DefinitionController:
             return
         group = definition["spec"]["group"]
         others = [seen for seen in self._seen.values() if seen["spec"]["group"] == group]
-        verdict = naming.judge(definition, naming.taken_names(group, others, self._serving.builtin.resources))
+        verdict = naming.judge(definition, naming.taken_names(others))
         status["acceptedNames"] = verdict.names
         accepted = "True" if verdict.accepted else "False"
         meta.set_condition(definition, "NamesAccepted", accepted, verdict.reason, verdict.message, now=now)

@@ -1,7 +1,6 @@
 """Which names a definition gets: those it asks for, unless somebody else has them. Pure functions.
 
-After upstream k8s.io/apiextensions-apiserver pkg/controller/status/naming_controller.go. Beyond it, names of built-in
-resources of the same group count as taken, so that nobody shadows them.
+After upstream k8s.io/apiextensions-apiserver pkg/controller/status/naming_controller.go.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.api.scheme import Resource
 
 JSON = dict[str, Any]
 
@@ -24,18 +22,14 @@ class Taken:
     kinds: frozenset[str]
 
 
-def taken_names(group: str, definitions: Iterable[JSON], builtin: Iterable[Resource]) -> Taken:
-    """By what definitions of the group have been given, and by what the group serves anyway."""
+def taken_names(definitions: Iterable[JSON]) -> Taken:
+    """By what definitions of one group have been given."""
     resources: set[str] = set()
     kinds: set[str] = set()
     for definition in definitions:
         names = (definition.get("status") or {}).get("acceptedNames") or {}
         resources |= {names.get("plural") or "", names.get("singular") or "", *(names.get("shortNames") or ())}
         kinds |= {names.get("kind") or "", names.get("listKind") or ""}
-    for resource in builtin:
-        if resource.group == group:
-            resources |= {resource.plural, resource.singular, *resource.short_names}
-            kinds |= {resource.kind, f"{resource.kind}List"}
     return Taken(frozenset(resources - {""}), frozenset(kinds - {""}))
 
 

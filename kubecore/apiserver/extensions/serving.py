@@ -77,14 +77,14 @@ def _cache_facts(definition: Definition) -> tuple[Resource, list[str], list[tupl
     return resource, [version.name for version in definition.versions], fields
 
 
-async def stored_definitions(storage: Storage) -> list[Definition]:
+async def stored_definitions(storage: Storage, builtin: Scheme) -> list[Definition]:
     """Those that are served, from the store itself."""
     page = await storage.list(f"/registry/{definitions.GROUP}/customresourcedefinitions/")
     found = []
     for key, stored in page.items:
         try:
             if definitions.is_served(stored.value):
-                found.append(definitions.parse(stored.value))
+                found += [one for one in [definitions.parse(stored.value)] if not _is_shadowed(builtin, one)]
         except ValueError:
             log.exception("%s cannot be read and is not served", key)
     return found
@@ -123,11 +123,6 @@ class CustomResources:
         # By group and kind.
         self._plurals: dict[tuple[str, str], str] = {}
         served.custom = self.find
-
-    @property
-    def builtin(self) -> Scheme:
-        """What is served without any definition."""
-        return self._builtin
 
     def definition(self, name: str) -> Definition | None:
         found = self._installed.get(name)
@@ -177,7 +172,7 @@ class CustomResources:
     async def put(self, definition: Definition) -> bool:
         """Serves the definition as it is now; True when that changed anything, and `tell` is due."""
         before = self._installed.get(definition.name)
-        if before is not None and before.definition == definition:
+        if (before is not None and before.definition == definition) or _is_shadowed(self._builtin, definition):
             return False
         if before is None or before.definition.cached_as != definition.cached_as:
             resource, versions, fields = _cache_facts(definition)
@@ -296,6 +291,12 @@ class CustomResources:
             return {}
         scale = ScaleSubresource(self._registry, self._writing, CustomReplicas(version.scale))
         return {("scale", "get"): scale.get, ("scale", "update"): scale.update, ("scale", "patch"): scale.patch}
+
+
+def _is_shadowed(builtin: Scheme, definition: Definition) -> bool:
+    """Whether nobody can come to its objects: as upstream, all paths of a built-in group are the built-in kinds',
+    though definitions of the group are given their names."""
+    return builtin.group(definition.group) is not None
 
 
 def _is_read_in_rust(definition: Definition, version: Version) -> bool:

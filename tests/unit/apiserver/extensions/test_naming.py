@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from kubecore.api import scheme
 from kubecore.apiserver.extensions import naming
 
 JSON = dict[str, Any]
@@ -21,7 +20,7 @@ def definition(plural: str, kind: str, *short: str, accepted: bool = True, **mor
 
 
 def judge(wanted: JSON, *others: JSON) -> naming.Verdict:
-    return naming.judge(wanted, naming.taken_names("example.com", [wanted, *others], scheme.default().resources))
+    return naming.judge(wanted, naming.taken_names([wanted, *others]))
 
 
 def test_free_names_are_given_as_asked_for() -> None:
@@ -61,10 +60,3 @@ def test_ones_own_names_are_no_conflict() -> None:
     wanted = definition("widgets", "Widget", "wd")
     wanted["spec"]["names"] = {**wanted["spec"]["names"], "shortNames": ["wd", "wi"]}
     assert judge(wanted).names["shortNames"] == ["wd", "wi"]
-
-
-def test_built_in_names_are_taken_in_their_own_group_only() -> None:
-    wanted = definition("ingresses", "Ingress", accepted=False)
-    assert judge(wanted).accepted
-    taken = naming.taken_names("networking.k8s.io", [], scheme.default().resources)
-    assert naming.judge(wanted, taken).reason == "ListKindConflict"
