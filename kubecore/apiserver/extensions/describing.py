@@ -32,7 +32,8 @@ class DescribedDefinitions:
         if found is None:
             return b""
         parts = sorted(
-            (definition.plural, definition.kind, definition.list_kind, one.schema.hex()) for definition, one in found
+            (definition.plural, definition.kind, definition.list_kind, one.schema.hex(), *one.fields)
+            for definition, one in found
         )
         return hashlib.sha256(orjson.dumps(parts)).digest()
 
@@ -51,4 +52,4 @@ class DescribedDefinitions:
             return {}
         schema = orjson.loads(schema_of(stored.value, version.name))
         names = (definition.kind, definition.list_kind, definition.plural)
-        return definitions(definition.group, version.name, *names, schema)
+        return definitions(definition.group, version.name, *names, schema, version.fields)

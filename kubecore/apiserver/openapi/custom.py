@@ -5,7 +5,7 @@ After upstream k8s.io/apiextensions-apiserver pkg/controller/openapi/{builder,v2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubecore.apiserver.openapi.definitions import META
@@ -45,10 +45,14 @@ _EMBEDDED_KIND = (
 _SCHEMA_KEYS = ("items", "additionalProperties", "not")
 
 
-def definitions(group: str, version: str, kind: str, list_kind: str, plural: str, schema: JSON) -> dict[str, JSON]:
-    """The definitions of a kind and of its list by name; `schema` is a version's openAPIV3Schema."""
+def definitions(
+    group: str, version: str, kind: str, list_kind: str, plural: str, schema: JSON, fields: Sequence[str] = ()
+) -> dict[str, JSON]:
+    """The definitions of a kind and of its list by name; `schema` is a version's openAPIV3Schema, `fields` the JSON
+    paths of its selectable fields."""
     own = _typed(_with_embedded(schema))
     own["type"] = "object"
+    selectable = [{"fieldPath": path.removeprefix(".")} for path in fields]
     own["x-kubernetes-group-version-kind"] = [{"group": group, "version": version, "kind": kind}]
     name = definition_name(group, version, kind)
     items = {"description": f"List of {plural}. More info: {_MORE}", "type": "array", "items": {"$ref": _REF + name}}
@@ -64,6 +68,8 @@ def definitions(group: str, version: str, kind: str, list_kind: str, plural: str
         },
         "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": list_kind}],
     }
+    if selectable:
+        own["x-kubernetes-selectable-fields"] = listed["x-kubernetes-selectable-fields"] = selectable
     return {name: own, definition_name(group, version, list_kind): listed}
 
 
@@ -91,6 +97,8 @@ def _with_embedded(schema: JSON) -> JSON:
             made[key] = _embedded(value)
         else:
             made[key] = value
+    if made.get("x-kubernetes-int-or-string"):
+        made.setdefault("anyOf", [{"type": "integer"}, {"type": "string"}])
     return made
 
 
@@ -107,22 +115,32 @@ def _embedded(schema: JSON) -> JSON:
 
 def as_v2(definition: JSON) -> JSON:
     """As far as OpenAPI v2, and clients that read it, can say it: what is nullable may be anything there."""
+    made = _as_v2(definition)
+    if made.pop(_PRESERVING, False):
+        made["type"] = "object"
+    return made
+
+
+_PRESERVING = "x-kubernetes-preserve-unknown-fields"
+
+
+def _as_v2(definition: JSON) -> JSON:
     if "$ref" in definition:
         return definition
     made: JSON = {}
-    dropped = {"allOf", "anyOf", "oneOf", "not", "default", "nullable", "example", "x-kubernetes-validations"}
+    dropped = {"allOf", "anyOf", "oneOf", "not", "default", "nullable", "example"}
     if definition.get("nullable"):
         dropped |= {"type", "items", "properties", "additionalProperties", "required"}
-    if definition.get("x-kubernetes-preserve-unknown-fields"):
+    if definition.get(_PRESERVING):
         # Old clients take properties for all there are.
-        dropped |= {"properties", "items", "additionalProperties", "required"}
+        dropped |= {"type", "properties", "items", "additionalProperties", "required"}
     for key, value in definition.items():
         if key in dropped:
             continue
         if key == "properties":
-            made[key] = {name: as_v2(one) for name, one in value.items()}
+            made[key] = {name: _as_v2(one) for name, one in value.items()}
         elif key in ("items", "additionalProperties") and isinstance(value, dict):
-            made[key] = as_v2(value)
+            made[key] = _as_v2(value)
         else:
             made[key] = value
     nullable = _nullable(definition.get("properties") or {})

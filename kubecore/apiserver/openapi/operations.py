@@ -20,6 +20,8 @@ PATCH_TYPES = (
 MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 STREAMS = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 
+# Custom kinds have no protobuf, and upstream does not tell that they can be watched.
+CUSTOM_MEDIA = MEDIA[:2]
 CUSTOM_PATCH_TYPES = (*PATCH_TYPES[:2], PATCH_TYPES[3])
 
 # Query parameters: (type, description).
@@ -170,8 +172,8 @@ class Operation:
     def consumed(self) -> tuple[str, ...]:
         """The media types of the body."""
         if self.action != "patch":
-            return ("*/*",)
-        return CUSTOM_PATCH_TYPES if self.custom and self.kind[2] != "Scale" else PATCH_TYPES
+            return CUSTOM_MEDIA if self.custom else ("*/*",)
+        return CUSTOM_PATCH_TYPES if self.custom else PATCH_TYPES
 
     @property
     def produced(self) -> tuple[str, ...]:
@@ -180,6 +182,8 @@ class Operation:
             return self.media
         if self.result is None:
             return ("*/*",)
+        if self.custom:
+            return CUSTOM_MEDIA
         return MEDIA + STREAMS if self.action in ("list", "watch", "watchlist") else MEDIA
 
 
@@ -224,7 +228,16 @@ def _of_resource(resource: Resource, definitions: Definitions) -> Iterator[Opera
         yield from _of_subresource(resource, subresource, definitions, f"{collection}/{{name}}/{subresource.name}")
 
 
+def _query(verb: str, *, custom: bool) -> tuple[str, ...]:
+    """Upstream has its own way with custom kinds: what is read may be so recent, and a collection is deleted as it is
+    listed."""
+    if custom and verb in ("get", "deletecollection"):
+        return ("pretty", "resourceVersion") if verb == "get" else ("pretty", *_LIST)
+    return ("pretty", *_ACTIONS[verb].query)
+
+
 def _operation(resource: Resource, definitions: Definitions, verb: str, path: str) -> Operation:
+    custom = bool(resource.storage_version)
     everywhere = resource.namespaced and "{namespace}" not in path
     action = _ACTIONS[verb]
     scope = "Namespaced" if resource.namespaced and not everywhere else ""
@@ -242,15 +255,15 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         tag=_tag(resource),
         kind=(resource.group, resource.version, resource.kind),
         path_parameters=_parameters_in(path),
-        query=("pretty", *action.query),
-        body=_body(verb, own),
+        query=_query(verb, custom=custom),
+        body=None if custom and verb == "deletecollection" else _body(verb, own),
         result={
             "list": lists,
             "delete": own if resource.key in ANSWERED_WHEN_DELETED else status,
             "deletecollection": status,
         }.get(verb, own),
-        created=verb in ("create", "update", "patch"),
-        custom=bool(resource.storage_version),
+        created=verb in _CREATING[custom],
+        custom=custom,
         description=_described(verb, resource),
     )
 
@@ -285,11 +298,16 @@ def _watches(resource: Resource, root: str, scope: str) -> Iterator[Operation]:
         )
 
 
+# What may answer that it has made something, of built-in kinds and of custom ones.
+_CREATING = (("create", "update", "patch"), ("create", "update"))
+
+
 def _described(verb: str, resource: Resource) -> str:
     kind = resource.kind
     match verb:
         case "list":
-            return f"{'list or watch' if 'watch' in resource.verbs else 'list'} objects of kind {kind}"
+            watched = "watch" in resource.verbs and not resource.storage_version
+            return f"{'list or watch' if watched else 'list'} objects of kind {kind}"
         case "create":
             return f"create {_article(kind)} {kind}"
         case "delete":
@@ -327,6 +345,9 @@ def _of_subresource(
     group_version = _camel(resource.group or "core", resource.version)
     scope = "Namespaced" if resource.namespaced else ""
     name = f"{scope}{resource.kind}{subresource.name[0].upper()}{subresource.name[1:]}"
+    custom = bool(resource.storage_version)
+    # Upstream says of all parts of a custom resource that they are of its kind.
+    kind = resource if custom else subresource
     methods = {_CONNECT_METHODS[verb]: _ACTIONS[verb] for verb in sorted(subresource.verbs)}
     if subresource.name == "proxy":
         methods |= {method: _ACTIONS["get"] for method in _PROXY_METHODS}
@@ -340,13 +361,13 @@ def _of_subresource(
                 action="connect" if connects else action.action,
                 operation_id=f"{word}{name}{suffix}",
                 tag=_tag(resource),
-                kind=(subresource.group, subresource.version, subresource.kind),
+                kind=(kind.group, kind.version, kind.kind),
                 path_parameters=_parameters_in(place),
-                query=tuple(extra) if connects else ("pretty", *action.query, *extra),
+                query=tuple(extra) if connects else (*_query(_VERBS[method], custom=custom), *extra),
                 body=None if connects else _body(_VERBS[method], own),
                 result=None if connects or subresource.name == "log" else own,
-                created=not connects and method != "get",
-                custom=bool(resource.storage_version),
+                created=not connects and method != "get" and not (custom and method == "patch"),
+                custom=custom,
                 media=("text/plain", *MEDIA) if subresource.name == "log" else (),
                 description=_of_part(resource.kind, subresource.name, "" if connects else _VERBS[method], method),
             )
@@ -362,6 +383,16 @@ def _of_part(kind: str, name: str, verb: str, method: str) -> str:
     if verb == "create":
         return f"create {name} of {_article(kind)} {kind}"
     return f"{_SPECIFIED[verb]} {name} of the specified {kind}"
+
+
+def path_parameter(operation: Operation, name: str) -> dict[str, object]:
+    """What both versions of OpenAPI say of a part of the path."""
+    told = {
+        "name": f"name of the {operation.kind[2]}",
+        "namespace": "the namespace of the objects",
+        "path": "what follows is the path for the target",
+    }
+    return {"name": name, "in": "path", "description": told[name], "required": True}
 
 
 def _parameters_in(path: str) -> tuple[str, ...]:

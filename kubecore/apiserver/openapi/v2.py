@@ -13,7 +13,14 @@ import orjson
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, without_defaults
-from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, by_path, operations, shared_query
+from kubecore.apiserver.openapi.operations import (
+    QUERY_PARAMETERS,
+    Operation,
+    by_path,
+    operations,
+    path_parameter,
+    shared_query,
+)
 from kubecore.apiserver.openapi.services import SERVICES, Service, of_group, of_version
 
 JSON = dict[str, Any]
@@ -111,8 +118,8 @@ def _item(of_path: list[Operation]) -> JSON:
 
 def _path_parameters(operation: Operation) -> list[JSON]:
     return [
-        {"name": name, "in": "path", "required": True, "type": "string", "uniqueItems": True}
-        for name in operation.path_parameters
+        {**path_parameter(operation, name), "type": "string", "uniqueItems": True}
+        for name in sorted(operation.path_parameters)
     ]
 
 

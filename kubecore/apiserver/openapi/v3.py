@@ -6,7 +6,14 @@ from typing import Any
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, definition_to_v3
-from kubecore.apiserver.openapi.operations import QUERY_PARAMETERS, Operation, by_path, operations, shared_query
+from kubecore.apiserver.openapi.operations import (
+    QUERY_PARAMETERS,
+    Operation,
+    by_path,
+    operations,
+    path_parameter,
+    shared_query,
+)
 from kubecore.apiserver.openapi.services import Service, of_version
 
 JSON = dict[str, Any]
@@ -55,8 +62,8 @@ _BEARER = {"type": "apiKey", "description": "Bearer Token authentication", "name
 
 def _path_parameters(operation: Operation) -> list[JSON]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}}
-        for name in operation.path_parameters
+        {**path_parameter(operation, name), "schema": {"type": "string", "uniqueItems": True}}
+        for name in sorted(operation.path_parameters)
     ]
 
 
