@@ -51,7 +51,8 @@ class Reading:
 
     def _shape(self, request: Request, served: Served) -> Shape:
         streams = request.verb != "get"
-        return shape_of(request.accept, request.query, served, self._registry.clock, streams=streams)
+        clock, subresource = self._registry.clock, request.subresource
+        return shape_of(request.accept, request.query, served, clock, streams=streams, subresource=subresource)
 
     # --- watch
 

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
+# Of which subresources upstream's servers can make no table.
+_WITHOUT_TABLES = frozenset(
+    {
+        ("apiservices.apiregistration.k8s.io", "status"),
+        ("certificatesigningrequests.certificates.k8s.io", "approval"),
+        ("customresourcedefinitions.apiextensions.k8s.io", "status"),
+    }
+)
+
 # What is remembered of a resource's clients.
 _MOST_SHAPES, _LONGEST_ACCEPT = 64, 256
 
@@ -73,6 +82,9 @@ class Shape:
     def many(self, items: Sequence[bytes], revision: int | None, more: JSON | None = None) -> bytes:
         """A list; `more` is what its metadata says besides the revision. Raises 406 when one object was asked for."""
         metadata = {**_list_meta(revision), **(more or {})}
+        if self._custom and not self.form.transform:
+            # As upstream, which says it of untyped lists in any case.
+            metadata.setdefault("continue", "")
         kind = self._served.list_kind or f"{self._served.kind}List"
         match self.form.transform:
             case "":
@@ -150,8 +162,12 @@ def more_of(listing: Listing) -> JSON:
     return more
 
 
-def shape_of(accept: str, query: str, served: Served, clock: Clock, *, streams: bool = False) -> Shape:
+def shape_of(
+    accept: str, query: str, served: Served, clock: Clock, *, streams: bool = False, subresource: str = ""
+) -> Shape:
     """The shape of objects and lists of a resource; `streams` where watches can be had, too. Raises 400, 406."""
+    if (served.resource.key, subresource) in _WITHOUT_TABLES:
+        return shape_for(accept, query, served.resource, served.stored().resource, clock, tables=False)
     known = served.shapes.get(accept)
     if known is not None:
         return known
@@ -171,13 +187,14 @@ def shape_for(
     clock: Clock,
     *,
     table: KindTable | None = None,
+    tables: bool = True,
     streams: bool = False,
 ) -> Shape:
     """See `Shape`. Raises 400, 406."""
     # Metadata alone has a form, whatever it is of.
     routed = protobuf.has_form(served.api_version, served.kind)
     in_protobuf = routed or "as=Partial" in accept
-    tables = bool(served.verbs & {"get", "list"})
+    tables = tables and bool(served.verbs & {"get", "list"})
     form = negotiation.form_for(accept, in_protobuf=in_protobuf, tables=tables, streams=streams, routed=routed)
     include = include_object(query) if form.transform == "Table" else "Metadata"
     return Shape(form, served, stored, include=include, clock=clock, table=table)

@@ -148,6 +148,18 @@ async def test_there_is_one_default_class(api: Api, cluster: Api) -> None:
     await cluster.delete(CLASSES, "one")
 
 
+async def test_a_second_default_class_of_the_same_name_is_refused_as_one(cluster: Api) -> None:
+    """And not as one that is there: admission is asked first."""
+    made = {"metadata": {"name": "one"}, "value": 5, "globalDefault": True}
+    assert (await cluster.create(CLASSES, made))[0] == 201
+    status, error = await cluster.create(CLASSES, made)
+    assert (status, error["reason"]) == (403, "Forbidden")
+    assert "Only one default can exist" in error["message"]
+    _, held = await cluster.get(CLASSES, "one")
+    assert (await cluster.update(CLASSES, held))[0] == 200
+    await cluster.delete(CLASSES, "one")
+
+
 async def test_a_new_node_is_tainted_until_it_is_ready(cluster: Api) -> None:
     _, obj = await cluster.create("v1/nodes", {"metadata": {"name": "n"}})
     assert obj["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]

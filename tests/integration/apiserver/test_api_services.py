@@ -60,6 +60,21 @@ async def test_each_built_in_version_has_one_that_is_local_and_available(cluster
     assert apps["spec"] == {"group": "apps", "groupPriorityMinimum": 17800, "version": "v1", "versionPriority": 15}
 
 
+async def test_the_one_of_the_core_group_has_no_group(cluster: Api) -> None:
+    _, core = await cluster.get(SERVICES, "v1.")
+    assert core["spec"] == {"groupPriorityMinimum": 18000, "version": "v1", "versionPriority": 1}
+
+
+async def test_a_name_to_be_made_is_judged_as_a_name(cluster: Api) -> None:
+    made = {"metadata": {"generateName": "v1alpha1."}, "spec": remote()["spec"]}
+    status, refused = await cluster.create(SERVICES, made)
+    assert status == 422
+    causes = [(one["field"], one["message"].rpartition(": ")[2]) for one in refused["details"]["causes"]]
+    assert causes == [(f"metadata.{field}", '"v1alpha1.wardle.example.com"') for field in ("generateName", "name")]
+    status, refused = await cluster.create(SERVICES, {"metadata": {}, "spec": remote()["spec"]})
+    assert [one["field"] for one in refused["details"]["causes"]] == ["metadata.name"]
+
+
 async def test_versions_that_a_definition_serves_come_and_go_with_it(cluster: Api) -> None:
     group = "registered.example.com"
     beta = version("v1beta1", storage=False)

@@ -370,6 +370,14 @@ async def test_a_uid_says_that_the_object_must_be_there(api: Api) -> None:
     assert "uid mismatch: the provided object specified uid 1234" in error["message"]
 
 
+async def test_a_uid_of_what_is_not_there_is_told_before_another_name(api: Api) -> None:
+    given = {**config_map("other"), "metadata": {"name": "other", "uid": "1234"}}
+    path = api.path(CM, "missing")
+    status, error = await api.call("PATCH", path, orjson.dumps(given), APPLY, fieldManager="alice")
+    assert (status, error["details"]["name"]) == (409, "missing")
+    assert "uid mismatch: the provided object specified uid 1234" in error["message"]
+
+
 async def test_who_may_only_patch_does_not_create_by_applying(server: APIServer, api: Api) -> None:
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]
     await api.create("rbac.authorization.k8s.io/v1/roles", {"metadata": {"name": "patcher"}, "rules": rules})

@@ -51,6 +51,20 @@ async def events(http: Http, path: str, count: int, accept: str) -> list[dict[st
 # --- tables
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "certificates.k8s.io/v1/certificatesigningrequests/a/approval",
+        "apiregistration.k8s.io/v1/apiservices/v1.apps/status",
+        "apiextensions.k8s.io/v1/customresourcedefinitions/a/status",
+    ],
+)
+async def test_some_parts_of_objects_have_no_table(http: Http, path: str) -> None:
+    """Upstream's handlers of these make none."""
+    answer = await http.call("GET", f"/apis/{path}", headers={"Accept": TABLE})
+    assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
+
+
 async def test_only_the_first_table_of_a_watch_has_columns(http: Http, api: Api) -> None:
     revision = await some_maps(api, "a")
     await some_maps(api, "b", "c")

@@ -47,7 +47,7 @@ class APIServiceStrategy(Unversioned):
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems, spec = Problems(), obj.get("spec") or {}
-        _name(problems, obj["metadata"].get("name") or "", spec)
+        _names(problems, obj["metadata"], spec)
         _group_version(problems, spec)
         if spec.get("service") is None:
             _local(problems, spec)
@@ -69,10 +69,13 @@ def be_local(obj: JSON, now: str) -> None:
     meta.set_condition(obj, AVAILABLE, "True", "Local", "Local APIServices are always available", now=now)
 
 
-def _name(problems: Problems, name: str, spec: JSON) -> None:
+def _names(problems: Problems, metadata: JSON, spec: JSON) -> None:
+    """What makes a name is judged as one."""
     wanted = f"{spec.get('version') or ''}.{spec.get('group') or ''}"
-    if name != wanted and not names.path_segment(name):
-        problems.invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"')
+    for field in ("generateName", "name"):
+        given = metadata.get(field) or ""
+        if given and given != wanted and not names.path_segment(given):
+            problems.invalid(f"metadata.{field}", given, f'must be `spec.version+"."+spec.group`: "{wanted}"')
 
 
 def _group_version(problems: Problems, spec: JSON) -> None:

@@ -82,9 +82,8 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
         problems = Problems()
         spec, before = obj["spec"], None if old is None else old["spec"]
         names = spec.get("names") or {}
-        name = obj["metadata"].get("name")
-        if old is None and name and name != f"{names.get('plural') or ''}.{spec.get('group') or ''}":
-            problems.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
+        if old is None:
+            _validate_own_name(problems, obj["metadata"], f"{names.get('plural') or ''}.{spec.get('group') or ''}")
         naming.validate_group(problems, spec.get("group") or "")
         problems.one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"), required=True)
         check = _SchemaCheck(spec, before)
@@ -178,6 +177,14 @@ def _has_good_ca(old: JSON) -> bool:
 def _has_strange_reviews(old: JSON) -> bool:
     reviews = (old.get("webhook") or {}).get("conversionReviewVersions") or []
     return bool(reviews) and not conversion.is_recognized(reviews)
+
+
+def _validate_own_name(problems: Problems, metadata: JSON, wanted: str) -> None:
+    """What makes a name is judged as one."""
+    for field in ("generateName", "name"):
+        given = metadata.get(field)
+        if given and given != wanted:
+            problems.invalid(f"metadata.{field}", given, 'must be spec.names.plural+"."+spec.group')
 
 
 def _validate_immutable(problems: Problems, spec: JSON, old: JSON, *, established: bool) -> None:

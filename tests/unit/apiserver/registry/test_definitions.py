@@ -143,6 +143,34 @@ def test_one_version_is_stored_and_their_names_differ() -> None:
     ]
 
 
+def test_versions_are_shown_by_the_names_of_their_fields_in_go() -> None:
+    shown = CRDS.problems(crd(version(storage=False)))[0]
+    head = 'spec.versions: Invalid value: [{"Name":"v1","Served":true,"Storage":false,"Deprecated":false,'
+    assert shown.startswith(f'{head}"DeprecationWarning":null,"Schema":')
+    for given, told in ([], "[]"), (None, "null"):
+        problem = CRDS.problems(changed(crd(), "spec.versions", given))[0]
+        assert problem.startswith(f"spec.versions: Invalid value: {told}: ")
+
+
+def test_a_name_is_judged_when_the_definition_is_made_and_one_to_be_made_as_well() -> None:
+    old = CRDS.create(crd())
+    assert not CRDS.update_problems(old, changed(old, "spec.names.shortNames", ["w"]))
+    wanted = 'Invalid value: "{}": must be spec.names.plural+"."+spec.group'
+    named = {**crd(), "metadata": {"generateName": "gn-", "name": "gn-x"}}
+    assert CRDS.problems(named) == [
+        f"metadata.generateName: {wanted.format('gn-')}",
+        f"metadata.name: {wanted.format('gn-x')}",
+    ]
+    unnamed = {**crd(), "metadata": {}}
+    assert CRDS.problems(unnamed) == ["metadata.name: Required value: name or generateName is required"]
+
+
+def test_a_status_without_stored_versions_has_those_that_are_stored() -> None:
+    old = CRDS.create(crd())
+    emptied = CRDS.update(old, changed(old, "status.storedVersions", []), subresource="status")
+    assert emptied["status"]["storedVersions"] == ["v1"]
+
+
 @pytest.mark.parametrize(
     ("column", "problem"),
     [

@@ -39,6 +39,7 @@ class Definition:
     def __init__(self, spec: JSON) -> None:
         versions: list[JSON] = spec.get("versions") or []
         self._versions = versions
+        self._none = spec.get("versions") is None
         self._common = {
             field: versions[0].get(field)
             for field in _COMMON
@@ -54,8 +55,8 @@ class Definition:
             yield self._part(f"spec.versions[{index}]", version, is_whole=False)
 
     def shown_versions(self) -> list[JSON] | None:
-        """The versions as errors show them: by the names of their fields in Go."""
-        return [self._shown(version) for version in self._versions] or None
+        """The versions as errors show them: by the names of their fields in Go; None where there is not even a list."""
+        return None if self._none else [self._shown(version) for version in self._versions]
 
     def _shown(self, version: JSON) -> JSON:
         own = {field: None if field in self._common else version.get(field) for field in _COMMON}
