@@ -137,7 +137,9 @@ class Writing:
             if ctx.audit is not None:
                 record_object(ctx.audit, store, obj)
             lifecycle.check_same(ctx, store.resource, obj)
-            _check_identity(ctx, served, obj, old)
+            if obj["metadata"].get("resourceVersion") == str(stored.revision):
+                # Another one, or none, is told before.
+                _check_identity(ctx, served, obj, old)
             return obj
 
         def creates() -> JSON:

@@ -81,6 +81,14 @@ async def test_an_update_is_of_the_object_before_it_is_of_the_kind(things: Api) 
     )
 
 
+async def test_an_update_is_of_a_revision_before_it_is_of_the_kind(things: Api) -> None:
+    _, made = await things.create(THINGS, thing())
+    status, refused = await things.update(THINGS, thing(kind="Other"))
+    assert causes(refused) == [("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")]
+    status, refused = await things.update(THINGS, {**made, "kind": "Other"})
+    assert (status, causes(refused)) == (422, [("kind", 'Invalid value: "Other": must be Thing')])
+
+
 async def test_rules_are_not_asked_of_one_without_a_name(things: Api) -> None:
     status, refused = await things.create(THINGS, thing(metadata={}))
     unchecked = "some validation rules were not checked because the object was invalid; correct the existing errors"
