@@ -117,6 +117,10 @@ def test_wrong_types_are_told_in_gos_words(engine: Schemas) -> None:
             "array into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
         ),
         ({"metadata": {"uid": 5}}, "number into Go struct field ObjectMeta.metadata.uid of type types.UID"),
+        (
+            {"spec": {"template": {"spec": {"restartPolicy": 5}}}},
+            "number into Go struct field PodSpec.spec.template.spec.restartPolicy of type v1.RestartPolicy",
+        ),
     ]:
         assert refusal(engine, "apps/v1/Deployment", body) == prefix + problem
 

@@ -214,8 +214,13 @@ func (k kind) write(ctx context.Context, operation string, obj, old runtime.Obje
 	}
 	if operation == "create" {
 		rest.FillObjectMetaSystemFields(accessor)
-		if accessor.GetName() == "" && accessor.GetGenerateName() != "" {
-			accessor.SetName(accessor.GetGenerateName() + "xxxxx")
+		if base := accessor.GetGenerateName(); accessor.GetName() == "" && base != "" {
+			name := base + "xxxxx"
+			if k.create.GenerateName(base) == base {
+				// There is nothing to add to an address.
+				name = base
+			}
+			accessor.SetName(name)
 		}
 		return obj, rest.BeforeCreate(k.create, ctx, obj)
 	}

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::PatchFailure;
-use crate::go::{float, json_kind};
+use crate::go::{Underlying, float, json_kind, underlying};
 use crate::schema::{ErrorKind, Rejection};
 
 /// Why these are no operations of a JSON patch, by type alone.
@@ -69,12 +69,17 @@ fn conversion_problem(given: &str, wanted: &str) -> String {
             _ => "int64",
         },
     };
+    let underlying = if wanted == "string" { Some(Underlying::Text) } else { underlying(wanted) };
     match wanted {
-        slice if slice.starts_with("[]") => format!("cannot restore slice from {from}"),
-        map if map.starts_with("map[") => format!("cannot restore map from {from}"),
+        slice if slice.starts_with("[]") || underlying == Some(Underlying::List) => {
+            format!("cannot restore slice from {from}")
+        }
+        map if map.starts_with("map[") || underlying == Some(Underlying::Map) => {
+            format!("cannot restore map from {from}")
+        }
         // Go converts an integer to a string, and would make a letter of it.
-        "string" | "types.UID" if from == "int64" => format!("cannot convert int64 to {wanted}"),
-        "types.UID" => "unrecognized type: string".to_owned(),
+        text if underlying.is_some() && from == "int64" => format!("cannot convert int64 to {text}"),
+        _ if underlying.is_some() => "unrecognized type: string".to_owned(),
         named if named.contains('.') => format!("cannot restore struct from: {from}"),
         number if from == "float64" && number.contains("int") => {
             format!("cannot convert float64 to {number}")

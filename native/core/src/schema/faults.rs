@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::decode::{Decoder, MAX_STRICT_ERRORS, Step};
 use super::error::{Kind, SchemaError};
 use super::model::Shape;
+use crate::go::named_type;
 
 impl<'s, 'a> Decoder<'s, 'a> {
     pub fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
@@ -66,10 +67,17 @@ impl<'s, 'a> Decoder<'s, 'a> {
         }
     }
 
-    /// Whether the field is one of ObjectMeta or of an owner.
-    fn is_of_metadata(&self) -> bool {
-        let owner = self.owner.map(|owner| self.schemas.structure(owner).go_name());
-        owner.is_some_and(|name| name == "ObjectMeta" || name == "OwnerReference")
+    /// The name that Go has for the type of the value, where it has one of its own.
+    fn named(&self) -> Option<&'static str> {
+        let owner = self.schemas.structure(self.owner?);
+        let of_field = self.path.iter().rposition(|step| matches!(step, Step::Field(_)))?;
+        let Step::Field(field) = &self.path[of_field] else { return None };
+        let mut named = named_type(owner.definition(), field)?;
+        for step in &self.path[of_field + 1..] {
+            let of_container = if matches!(step, Step::Index(_)) { "[]" } else { "map[string]" };
+            named = named.strip_prefix(of_container)?;
+        }
+        Some(named)
     }
 
     /// Of a value that Go's type reads by itself, as `read_as`.
@@ -78,12 +86,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
     }
 
     pub(super) fn mismatch(&self, found: &str, shape: &Shape) -> SchemaError {
-        let target = match self.path.last() {
-            Some(Step::Field("uid")) if *shape == Shape::String && self.is_of_metadata() => {
-                "types.UID".into()
-            }
-            _ => self.schemas.go_shape(shape),
-        };
+        let target = self.named().map_or_else(|| self.schemas.go_shape(shape), str::to_owned);
         let message = match self.owner {
             Some(owner) => format!(
                 "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",
