@@ -72,7 +72,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let owner = self.schemas.structure(self.owner?);
         let of_field = self.path.iter().rposition(|step| matches!(step, Step::Field(_)))?;
         let Step::Field(field) = &self.path[of_field] else { return None };
-        let mut named = named_type(owner.definition(), field)?;
+        let mut named = named_type(&owner.definition, field)?;
         for step in &self.path[of_field + 1..] {
             let of_container = if matches!(step, Step::Index(_)) { "[]" } else { "map[string]" };
             named = named.strip_prefix(of_container)?;

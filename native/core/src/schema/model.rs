@@ -178,11 +178,6 @@ impl Struct {
         self.field_index(name.as_bytes()).map(|position| &self.fields[position])
     }
 
-    /// The name of its definition: `io.k8s.api.apps.v1.DeploymentSpec`.
-    pub fn definition(&self) -> &str {
-        &self.definition
-    }
-
     /// `DeploymentSpec`.
     pub fn go_name(&self) -> &str {
         self.definition.rsplit('.').next().unwrap_or(&self.definition)
