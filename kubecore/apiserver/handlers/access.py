@@ -53,7 +53,7 @@ class AccessReviews:
         review, warnings = await self._decode(request, user, served)
         namespace = (review.get("spec") or {}).get("namespace") or ""
         if not namespace:
-            raise errors.bad_request("no namespace on request")
+            raise warned(errors.bad_request("no namespace on request"), warnings)
         raw, failures = self._native.rules_for(user, namespace)
         resource_rules, non_resource_rules = [], []
         for rule in orjson.loads(raw):

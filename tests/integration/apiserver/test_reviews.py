@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from kubecore.apiserver.server import APIServer
+
 from .conftest import Api
+from .http import Http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,3 +41,12 @@ async def test_a_token_is_asked_for_by_the_name_of_the_account_before_it_is_look
     status, error = await api.call("POST", path, {"metadata": {"namespace": "other"}})
     assert (status, error["message"]) == (400, ELSEWHERE)
     assert (await api.call("POST", path, {}))[0] == 404
+
+
+async def test_who_asks_for_no_namespace_is_told_what_was_not_known_of_the_question(
+    server: APIServer, tmp_path: Path
+) -> None:
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+        answer = await http.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"odd": 1})
+    assert (answer.status, answer.json["message"]) == (400, "no namespace on request")
+    assert answer.headers["Warning"] == '299 - "unknown field \\"odd\\""'

@@ -58,7 +58,9 @@ def validate_flow_schema(problems: Problems, name: str, spec: JSON) -> None:
     _precedence(problems, name, spec.get("matchingPrecedence") or 0)
     method = spec.get("distinguisherMethod")
     if method is not None and method.get("type") not in _DISTINGUISHERS:
-        problems.unsupported("spec.distinguisherMethod.type", method, _DISTINGUISHERS)
+        # Upstream shows the whole, by the name of its field in Go.
+        shown = {"Type": method.get("type") or ""}
+        problems.unsupported("spec.distinguisherMethod.type", shown, _DISTINGUISHERS)
     path, level = "spec.priorityLevelConfiguration.name", (spec.get("priorityLevelConfiguration") or {}).get("name")
     if not level:
         problems.required(path, "must reference a priority level")

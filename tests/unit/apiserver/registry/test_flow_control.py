@@ -36,6 +36,12 @@ def test_a_schema_stands_in_the_middle_and_only_exempt_comes_first() -> None:
     ]
 
 
+def test_a_way_to_tell_flows_apart_is_shown_as_go_names_its_field() -> None:
+    assert SCHEMAS.problems(schema(distinguisherMethod={})) == [
+        'spec.distinguisherMethod.type: Unsupported value: {"Type":""}: supported values: "ByNamespace", "ByUser"'
+    ]
+
+
 def test_a_rule_is_about_somebody_and_something() -> None:
     assert SCHEMAS.problems(schema({})) == [
         "spec.rules[0].subjects: Required value: subjects must contain at least one value",
