@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What is there without installing it: `compression` since 3.14, where it is imported under that condition.
+STANDARD = sys.stdlib_module_names | {"compression"}
 # Packages whose modules another declared package loads for itself, so that nothing here imports them by name.
 LOADED_BY_OTHERS: frozenset[str] = frozenset()
 
@@ -43,7 +45,7 @@ def test_every_import_is_the_standard_library_or_a_declared_dependency() -> None
     for path in sorted((ROOT / "kubecore").rglob("*.py")):
         for module in run_time_imports(ast.parse(path.read_text())):
             top = module.partition(".")[0]
-            if top == "kubecore" or top in sys.stdlib_module_names:
+            if top == "kubecore" or top in STANDARD:
                 continue
             distributions = {normal(owner) for owner in owners.get(top, [top])}
             used.setdefault(next(iter(sorted(distributions & declared() or distributions))), f"{module} in {path.name}")
