@@ -121,7 +121,7 @@ def is_finished(pod: Object, records: Records) -> bool:
         if record.kind == "init" and record.state == "terminated" and not _completed(record):
             return not restarts(pod, record)
     mains = [record for record in records.values() if record.kind == "main"]
-    return all(record.state == "terminated" and not restarts(pod, record) for record in mains)
+    return all(record.state != "running" and not restarts(pod, record) for record in mains)
 
 
 def phase(pod: Object, records: Records, *, ended: bool = False) -> str:

@@ -21,6 +21,8 @@ from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
 
+_ANSWER_SECONDS = 10.0
+
 
 @dataclass
 class NodeRuntimes:
@@ -31,6 +33,7 @@ class NodeRuntimes:
     by_handler: dict[str, Runtime]
     images: ImageStore
     link: KeeperLink | None
+    clock: Clock
     cri: CriRuntime | None = None
     """Of a container runtime outside of kubecore."""
     cri_goes_on: bool = False
@@ -75,12 +78,16 @@ class NodeRuntimes:
 
     async def trouble(self) -> str:
         """Why no container can be started, "" if they can. What did not come up is started again."""
-        told = ""
-        if self.link is not None and self.link.trouble:
-            await self.link.try_again()
-            told = self.link.trouble
-        if not told and self.cri is not None:
-            told = await self.cri.trouble()
+        told = self.link.trouble if self.link is not None else ""
+        try:
+            async with self.clock.timeout(_ANSWER_SECONDS):
+                if self.link is not None and self.link.trouble:
+                    await self.link.try_again()
+                    told = self.link.trouble
+                if not told and self.cri is not None:
+                    told = await self.cri.trouble()
+        except TimeoutError:
+            told = told or f"it has not answered for {_ANSWER_SECONDS:g} s"
         return f"container runtime is down: {told}" if told else ""
 
 
@@ -119,4 +126,4 @@ def make_runtimes(
     by_handler: dict[str, Runtime] = {}
     for runtime in (host, oci, *([cri] if cri is not None else []), *config.runtimes):
         by_handler.update(dict.fromkeys(runtime.handlers, runtime))
-    return NodeRuntimes(host, oci, by_handler, images, link, cri)
+    return NodeRuntimes(host, oci, by_handler, images, link, clock, cri)

@@ -208,7 +208,11 @@ class ContainerOperations:
 
     def take_up(self, statuses: Iterable[ContainerStatus]) -> None:
         """What a former kubelet has started of the pod, or seen the end of, or not."""
-        for status in statuses:
+        left = list(statuses)
+        names = {status.name for status in left}
+        for name, known in self.records.items():
+            known.in_sandbox = name in names or not known.attempted
+        for status in left:
             record = self.records.get(status.name)
             if record is not None and take_up(record, status):
                 self.ended(record, status)

@@ -10,7 +10,14 @@ from kubecore.api import meta
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.containers import supplemental_groups
 from kubecore.kubelet.logs import pod_log_directory
-from kubecore.kubelet.name_files import LongName, kernel_hostname, resolv_conf, write_in_place
+from kubecore.kubelet.name_files import (
+    LongName,
+    hosts_file,
+    kernel_hostname,
+    resolv_conf,
+    service_names,
+    write_in_place,
+)
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
 from kubecore.kubelet.sysctls import pod_sysctls
@@ -74,3 +81,13 @@ def make_cgroup(pod: Object, services: NodeServices) -> str:
     if lack := services.cgroups.lack(pod):
         services.recorder.event(pod, "Warning", "LimitsNotEnforced", lack)
     return path
+
+
+def refresh_hosts(pod: Object, ips: tuple[str, ...], services: NodeServices) -> None:
+    """Bring its /etc/hosts up to date."""
+    naming = services.naming
+    named: dict[str, list[str]] = {}
+    policy = pod["spec"].get("dnsPolicy", "ClusterFirst")
+    if not naming.servers and policy.startswith("ClusterFirst"):
+        named = service_names(meta.namespace(pod), services.services(), services.slices(), naming.domain)
+    write_in_place(services.pod_directory(meta.uid(pod)) / "etc-hosts", hosts_file(pod, ips, naming, named))

@@ -19,11 +19,10 @@ from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
 from kubecore.kubelet import adoption, logs, pod_presence
 from kubecore.kubelet.environment import Surroundings
-from kubecore.kubelet.lifecycle import hold_back, next_actions
-from kubecore.kubelet.name_files import hosts_file, service_names, write_in_place
+from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
-from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox
+from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox, refresh_hosts
 from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_time
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
 from kubecore.kubelet.resizing import Resizer
@@ -239,9 +238,12 @@ class PodWorker:
             return
         if not await self._admit() or await self._evicted() or await self._deadline_passed():
             return
+        if self._place is None and is_finished(self.pod, self._records):  # it gets no sandbox any more
+            await self._finish()
+            return
         volumes = await self._prepare()
         place = await self._ensure_sandbox(volumes)
-        self._refresh_names(place)
+        refresh_hosts(self.pod, place.ips, self._services)
         await self._resizer.resize(self.pod, self._records)
         if self._resizer.unfinished:
             self._wake_after("resize", _RESIZE_SECONDS)
@@ -338,20 +340,10 @@ class PodWorker:
         namespaces = (meta.namespace(self.pod), "default")
         return tuple(one for one in self._services.services() if meta.namespace(one) in namespaces)
 
-    def _refresh_names(self, place: PodPlace) -> None:
-        naming = self._services.naming
-        named: dict[str, list[str]] = {}
-        policy = self.pod["spec"].get("dnsPolicy", "ClusterFirst")
-        if not naming.servers and policy.startswith("ClusterFirst"):
-            namespace = meta.namespace(self.pod)
-            named = service_names(namespace, self._services.services(), self._services.slices(), naming.domain)
-        text = hosts_file(self.pod, place.ips, naming, named)
-        write_in_place(self._services.pod_directory(self.uid) / "etc-hosts", text)
-
     def refresh_names(self) -> None:
         """Services changed: bring /etc/hosts up to date at once, without a whole sync."""
         if self._place is not None and not self._terminating:
-            self._refresh_names(self._place)
+            refresh_hosts(self.pod, self._place.ips, self._services)
 
     async def _deadline_passed(self) -> bool:
         seconds = self.pod["spec"].get("activeDeadlineSeconds")

@@ -101,12 +101,12 @@ class KeeperLink:
             try:
                 self._process = await asyncio.to_thread(_start, self.settings, theirs)
             except OSError as error:
-                ours.close()
                 text = f"failed to start the keeper of containers: {error.filename or sys.executable}: {error.strerror}"
                 self.trouble = text
                 raise RuntimeFailure("FailedCreatePodSandBox", text) from error
             finally:
-                theirs.close()
+                if self._process is None:
+                    ours.close()
             self._connect(ours)
 
     async def try_again(self) -> None:
@@ -255,13 +255,14 @@ def _last_words(root: Path) -> str:
 
 
 def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. Raises OSError."""
+    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. Closes our copy of `connection`.
+    Raises OSError."""
     number = connection.fileno()
     package = Path(kubecore.__file__).resolve().parent.parent
     paths = [str(package), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     # The program that runs need not be reached any more by the path that it was started by.
     reachable = os.access(sys.executable, os.X_OK)
-    with (settings.root / place.LOG).open("ab") as output:
+    with connection, (settings.root / place.LOG).open("ab") as output:
         # -P: the working directory is the user's, and its modules are none of ours.
         program = [sys.executable, "-P", "-m", "kubecore.kubelet.keeper.process"]
         return subprocess.Popen(

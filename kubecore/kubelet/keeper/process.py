@@ -132,6 +132,7 @@ async def _work(descriptor: int, settings: KeeperSettings) -> int:
     loop.add_signal_handler(signal.SIGTERM, keeper.end)
     loop.add_signal_handler(signal.SIGINT, keeper.end)
     try:
+        os.set_inheritable(descriptor, False)
         await keeper.run(socket.socket(fileno=descriptor))
     except NotAlone:
         log.warning("another keeper of this node runs")

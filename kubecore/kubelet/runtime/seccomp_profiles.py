@@ -89,11 +89,21 @@ def filters_of(profile: _Profile) -> tuple[_native.SyscallFilter, ...]:
         action = _action(rule.action, rule.errno_ret)
         if action != default:
             rules[action] += _rules(rule)
-    filters = [_filter("allow", action, told) for action, told in rules.items() if action != "allow" and told]
+    # By whether it refuses that others are set after it.
+    filters = [
+        (_names_seccomp(told), _filter("allow", action, told))
+        for action, told in rules.items()
+        if action != "allow" and told
+    ]
     if default != "allow":
         # What has a rule of its own is the other filters' matter.
-        filters.append(_filter(default, "allow", [one for told in rules.values() for one in told]))
-    return tuple(filters)
+        everything = [one for told in rules.values() for one in told]
+        filters.append((not _names_seccomp(everything), _filter(default, "allow", everything)))
+    return tuple(one for _, one in sorted(filters, key=lambda found: found[0]))
+
+
+def _names_seccomp(rules: list[Object]) -> bool:
+    return any(rule["syscall"] == "seccomp" for rule in rules)
 
 
 def _action(name: str, number: int | None) -> Action:

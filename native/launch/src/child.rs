@@ -38,6 +38,8 @@ pub enum Stage {
     Filter,
     Exec,
     ParentGone,
+    /// Its end with its parent's.
+    Bond,
 }
 
 impl Report {

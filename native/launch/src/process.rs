@@ -102,6 +102,7 @@ fn failure(stage: Stage, report: &Report, plan: &LaunchPlan) -> LaunchError {
         Stage::Capabilities => "failed to apply capabilities".to_owned(),
         Stage::Filter => "failed to apply the seccomp profile".to_owned(),
         Stage::Exec => format!("exec {:?}", first(&plan.arguments)),
+        Stage::Bond => "failed to tie the container to its node".to_owned(),
         Stage::ParentGone => "the launching process has ended".to_owned(),
         _ => "failed to start".to_owned(),
     };
@@ -182,18 +183,23 @@ fn prepare_and_exec(work: &mut Work<'_>) -> bool {
         if !plan.directory.as_bytes().is_empty() && libc::chdir(plan.directory.as_ptr()) != 0 {
             return report.fail(Stage::Directory, 0);
         }
+        // Whatever was opened without close-on-exec anywhere in the process stays out of containers. Before a filter
+        // can refuse it.
+        const CLOSE_RANGE_CLOEXEC: c_int = 4;
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC);
         if !restrict(plan, report) {
             return false;
         }
         // After the identity: a change of credentials clears it.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let mut parent = libc::pollfd { fd: work.parent, events: libc::POLLIN, revents: 0 };
-        if libc::poll(&raw mut parent, 1, 0) != 0 {
-            return report.fail(Stage::ParentGone, 0);
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return report.fail(Stage::Bond, 0);
         }
-        // Whatever was opened without close-on-exec anywhere in the process stays out of containers.
-        const CLOSE_RANGE_CLOEXEC: c_int = 4;
-        libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC);
+        let mut parent = libc::pollfd { fd: work.parent, events: libc::POLLIN, revents: 0 };
+        match libc::poll(&raw mut parent, 1, 0) {
+            0 => {}
+            ..0 => return report.fail(Stage::Bond, 0),
+            _ => return report.fail(Stage::ParentGone, 0),
+        }
     }
     reset_signals();
     execute(work)
@@ -231,9 +237,11 @@ fn connect_stdio(stdio: &[RawFd; 3], terminal: bool) -> bool {
 }
 
 /// Identity, capabilities and filters. A filter may only be set with CAP_SYS_ADMIN or NO_NEW_PRIVS: it comes before what
-/// takes the first and after what gives the second, and the namespace in which we are root, before it.
+/// takes the first where there is no second, and after the namespace in which we are root; else last of all, so that it
+/// need not allow what comes before it.
 fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
     let through_namespace = plan.identity.through_user_namespace;
+    let filters_last = plan.no_new_privileges && !through_namespace;
     if through_namespace && !assume(&plan.identity) {
         return report.fail(Stage::Identity, 0);
     }
@@ -253,12 +261,15 @@ fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
         // SAFETY: a plain call.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     }
+    if filters_last && !assume(&plan.identity) {
+        return report.fail(Stage::Identity, 0);
+    }
     for (index, filter) in plan.filters.iter().enumerate() {
         if !filter.enforce() {
             return report.fail(Stage::Filter, index);
         }
     }
-    if !through_namespace && !assume(&plan.identity) {
+    if !through_namespace && !filters_last && !assume(&plan.identity) {
         return report.fail(Stage::Identity, 0);
     }
     true

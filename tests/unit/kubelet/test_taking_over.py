@@ -180,3 +180,33 @@ async def test_after_a_reboot_a_pod_begins_with_its_init_containers(node: Node) 
     node.runtime.end("first", 0)
     await node.settle(11)
     assert node.runtime.running() == ["main"]
+
+
+async def test_a_kubelet_that_comes_while_init_containers_run_again_goes_on_with_them(node: Node) -> None:
+    await node.run(container(), initContainers=[container("first"), container("second")])
+    for name in ("first", "second"):
+        node.runtime.end(name, 0)
+        await node.settle()
+    node.runtime.lose()
+    await node.settle(11)
+    assert node.runtime.running() == ["first"]
+    await restart(node)
+    await node.settle(11)
+    for name in ("first", "second"):
+        assert node.runtime.running() == [name]
+        node.runtime.end(name, 0)
+        await node.settle(11)
+    assert node.runtime.running() == ["main"]
+
+
+async def test_after_a_reboot_nothing_of_a_pod_that_is_never_restarted_runs(node: Node) -> None:
+    await node.run(container(), initContainers=[container("first")], restartPolicy="Never")
+    node.runtime.end("first", 0)
+    await node.settle()
+    await node.kill()
+    node.runtime.reboot()
+    before = made(node)
+    await node.start()
+    await node.settle(11)
+    assert made(node) == before
+    assert node.status()["phase"] == "Failed"
