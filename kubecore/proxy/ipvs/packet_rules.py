@@ -78,6 +78,12 @@ class PacketRules:
         connection.run(batch)
         self._shared = set(wanted)
 
+    def sweep(self) -> None:
+        """Nothing has been asked for: what a killed run has left is no more in force."""
+        if self._connection is None:
+            with suppress(ModeUnavailable):
+                run_nft(find_nft(), f"delete table inet {self._site.table}\n")
+
     def close(self) -> None:
         if self._connection is None:
             return

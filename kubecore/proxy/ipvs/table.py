@@ -310,6 +310,7 @@ class IpvsTable:
     def sweep(self) -> list[str]:
         """Virtual services at addresses that a killed run held go with these, and those by marks of ours."""
         swept = self._handover.sweep()
+        self._rules.sweep()
         for key in self._found:
             if key[1] in swept or (key[0] == BY_MARK and key[2] in self._own_marks):
                 self._connection.delete_service(key)

@@ -71,6 +71,13 @@ async def test_a_patch_does_not_change_what_it_is(things: Api, kind: str) -> Non
         assert refused["details"].get("group", "") == group
 
 
+async def test_a_patch_to_another_version_leaves_metadata_what_it_is(things: Api) -> None:
+    await things.create(THINGS, thing())
+    patch = {"apiVersion": f"{GROUP}/v9", "metadata": {"labels": ["a"]}}
+    status, refused = await things.patch(THINGS, "a", patch, "merge-patch")
+    assert (status, refused["reason"]) == (422, "Invalid"), refused
+
+
 async def test_an_update_is_of_the_object_before_it_is_of_the_kind(things: Api) -> None:
     await things.create(THINGS, thing())
     listed = {"apiVersion": f"{GROUP}/v1", "kind": "ThingList", "items": []}

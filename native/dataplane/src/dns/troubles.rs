@@ -18,8 +18,14 @@ struct Failing {
 type Observer = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
+struct State {
+    asked: Vec<SocketAddr>,
+    failing: FxHashMap<SocketAddr, Failing>,
+}
+
+#[derive(Default)]
 pub struct Troubles {
-    failing: Mutex<FxHashMap<SocketAddr, Failing>>,
+    state: Mutex<State>,
     observer: OnceLock<Observer>,
 }
 
@@ -31,15 +37,18 @@ impl Troubles {
 
     /// Who has not answered lately, and why.
     pub fn list(&self) -> Vec<(SocketAddr, String)> {
-        let failing = self.failing.lock();
-        let told = failing.iter().filter(|(_, one)| one.times >= TOLD_FROM);
+        let state = self.state.lock();
+        let told = state.failing.iter().filter(|(_, one)| one.times >= TOLD_FROM);
         told.map(|(server, one)| (*server, one.why.clone())).collect()
     }
 
     pub(super) fn failed(&self, server: SocketAddr, why: &str) {
         let changed = {
-            let mut failing = self.failing.lock();
-            let one = failing.entry(server).or_insert_with(|| Failing { times: 0, why: String::new() });
+            let mut state = self.state.lock();
+            if !state.asked.contains(&server) {
+                return; // an answer was awaited when it was asked no more
+            }
+            let one = state.failing.entry(server).or_insert_with(|| Failing { times: 0, why: String::new() });
             one.times = one.times.saturating_add(1);
             let news = one.times == TOLD_FROM || (one.times > TOLD_FROM && one.why != why);
             if one.why != why {
@@ -51,17 +60,18 @@ impl Troubles {
     }
 
     pub(super) fn answered(&self, server: SocketAddr) {
-        let before = self.failing.lock().remove(&server);
+        let before = self.state.lock().failing.remove(&server);
         self.tell(before.is_some_and(|one| one.times >= TOLD_FROM));
     }
 
     /// All others are asked no more.
     pub(super) fn keep(&self, servers: &[SocketAddr]) {
         let gone = {
-            let mut failing = self.failing.lock();
-            let before = failing.len();
-            failing.retain(|server, _| servers.contains(server));
-            failing.len() < before
+            let mut state = self.state.lock();
+            servers.clone_into(&mut state.asked);
+            let before = state.failing.len();
+            state.failing.retain(|server, _| servers.contains(server));
+            state.failing.len() < before
         };
         self.tell(gone);
     }
@@ -70,5 +80,25 @@ impl Troubles {
         if let Some(observer) = self.observer.get().filter(|_| changed) {
             observer();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_asked_no_more_is_not_told_of_by_who_still_waited_for_it() {
+        let (kept, gone) = (([127, 0, 0, 1], 53).into(), ([127, 0, 0, 2], 53).into());
+        let troubles = Troubles::default();
+        troubles.keep(&[kept, gone]);
+        for server in [kept, gone, kept, gone] {
+            troubles.failed(server, "timed out");
+        }
+        assert_eq!(troubles.list().len(), 2);
+        troubles.keep(&[kept]);
+        troubles.failed(gone, "timed out");
+        troubles.failed(gone, "timed out");
+        assert_eq!(troubles.list(), [(kept, "timed out".to_owned())]);
     }
 }

@@ -50,9 +50,14 @@ impl Schemas {
         validation: FieldValidation,
     ) -> Result<Decoded<'a>, Rejection> {
         let info = self.info(kind);
-        if info.structural.is_some() {
+        if let Some(node) = &info.structural {
             let (version, given) = claimed_kind(input);
             if !version.is_empty() && !given.is_empty() && version != *info.api_version {
+                // Its metadata is to be metadata all the same.
+                if let Err(error) = Decoder::new(self, input, info).custom_root(node, &mut Pruned::default())
+                {
+                    return Err(self.refuse_custom(info, input, error));
+                }
                 return Ok(Decoded { body: input.into(), warnings: Vec::new() });
             }
         }
