@@ -79,9 +79,13 @@ async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_argume
     profile = isolated.root / "profile.json"
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}))
     sandbox, _ = await isolated.sandbox()
-    script = "hostname abc && echo changed; hostname abcd || echo refused"
-    said = await isolated.output(sandbox, script, seccomp=f"localhost/{profile}")
+    script = "hostname abc && echo changed; hostname abcd || echo refused; echo open: $(ls /proc/self/fd)"
+    # What it does not allow is needed all the same to keep descriptors of the node out of the container.
+    with (isolated.root / "profile.json").open() as kept:
+        os.set_inheritable(kept.fileno(), True)
+        said = await isolated.output(sandbox, script, seccomp=f"localhost/{profile}")
     assert [line for line in said.splitlines() if line in ("changed", "refused")] == ["changed", "refused"], said
+    assert "open: 0 1 2 3" in said.splitlines(), said
 
 
 @pytest.mark.usefixtures("own_processes")
