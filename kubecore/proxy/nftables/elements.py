@@ -16,6 +16,7 @@ from kubecore.proxy.virtual_servers import VirtualServer
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 EVERY_ADDRESS = ("0.0.0.0", "::")
+LOOPS = ("loops4", "loops6")
 _DROP = messages.verdict(messages.DROP)
 _REFUSE = messages.verdict(messages.GOTO, "refuse")
 _PORT = struct.Struct("!H2x")
@@ -159,7 +160,7 @@ def restrictions(server: VirtualServer) -> Iterator[tuple[Place, bytes]]:
 def loop(endpoint: Endpoint) -> Place:
     """What the endpoint sends to itself."""
     packed = _packed(endpoint[0])
-    return f"loops{6 if ':' in endpoint[0] else 4}", packed + packed
+    return LOOPS[":" in endpoint[0]], packed + packed
 
 
 def key_of(server: VirtualServer) -> bytes:

@@ -21,7 +21,7 @@ from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.nftables.chains import Pick
 from kubecore.proxy.nftables.counting import Counted
-from kubecore.proxy.nftables.elements import EVERY_ADDRESS, Elements, Members, Place, elements_of, encode
+from kubecore.proxy.nftables.elements import EVERY_ADDRESS, LOOPS, Elements, Members, Place, elements_of, encode
 from kubecore.proxy.nftables.messages import Batch, Connection
 from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.ruleset import Site, ruleset
@@ -146,13 +146,13 @@ class NftablesTable:
 
     def _commit(self) -> None:
         try:
-            self._connection.run(self._transaction())
+            self._tell()
         except OSError as error:
             # somebody may have emptied the table, or removed it
             why = error.strerror or error
             log.warning("table inet %s is made anew, since it could not be changed: %s", self._site.table, why)
             self._forget_commits()
-            self._connection.run(self._transaction())
+            self._tell()
         self._remember_commit()
         self._end_stale_udp()
 
@@ -172,8 +172,16 @@ class NftablesTable:
         except OSError as error:
             log.warning("flows of UDP that lead to gone endpoints could not be ended: %s", error.strerror)
 
-    def _transaction(self) -> Batch:
-        batch = Batch(self._site.table)
+    def _tell(self) -> None:
+        batch, last = self._transactions()
+        self._connection.run(batch)
+        if last:
+            self._connection.run(last)
+
+    def _transactions(self) -> tuple[Batch, Batch]:
+        """What is told at once, and what goes only when nobody is on the way any more who was led by what went before:
+        who is led back to himself and not masqueraded gets no answer, however often he asks."""
+        batch, last = Batch(self._site.table), Batch(self._site.table)
         for pick in self._new_chains:
             batch.add_chain(pick.name, pick.rules())
         gone: dict[str, list[bytes]] = {}
@@ -188,10 +196,10 @@ class NftablesTable:
             if after is not None:
                 come.setdefault(place[0], []).append(encode(place, after, end))
         for name, elements in gone.items():
-            batch.delete_elements(name, elements)
+            (last if name in LOOPS else batch).delete_elements(name, elements)
         for name, elements in come.items():
             batch.add_elements(name, elements)
-        return batch
+        return batch, last
 
     def _forget_commits(self) -> None:
         """Everything is to be told to the kernel again."""

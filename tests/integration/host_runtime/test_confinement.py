@@ -69,7 +69,7 @@ async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_argume
         "fchdir fcntl fstat fstatfs futex getcwd getdents64 getegid geteuid getgid getpid getpgrp getppid "
         "getrandom getuid ioctl lseek mmap mprotect munmap newfstatat openat pipe2 poll pread64 prctl prlimit64 "
         "read rseq rt_sigaction rt_sigprocmask rt_sigreturn set_robust_list set_tid_address setgid setgroups "
-        "setresgid setresuid setuid socket stat uname vfork wait4 write"
+        "setresgid setresuid setuid socket stat statx uname vfork wait4 write"
     )
     three_letters = {"index": 1, "value": 3, "op": "SCMP_CMP_EQ"}
     rules = [

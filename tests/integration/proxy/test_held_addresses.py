@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +83,9 @@ class TestHeld:
             assert index is not None
             netlink.set_up(index)
             netlink.add_address(index, ipaddress.ip_interface(address))
+        deadline = time.monotonic() + 60
+        while not is_here(address):  # the kernel makes the route of an IPv6 address when it comes to it
+            assert time.monotonic() < deadline
         book = AddressBook(LINK)
         book.hold(address)
         assert book.sweep() == []
