@@ -34,6 +34,16 @@ def remote(group: str = "wardle.example.com", **spec: Any) -> JSON:
     return {"metadata": {"name": f"v1alpha1.{group}"}, "spec": {k: v for k, v in given.items() if v is not None}}
 
 
+async def until_judged(api: Api, name: str) -> JSON:
+    """Once the server has written whether it is available, after which it writes no more of its own accord."""
+    query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": "0"}
+    async for _ in api.transport.watch(f"/apis/{SERVICES}", query=query):
+        _, found = await api.get(SERVICES, name)
+        if found.get("status", {}).get("conditions"):
+            return found
+    raise AssertionError("the watch ended")
+
+
 async def until_registered(api: Api, name: str, wanted: bool = True) -> JSON:
     """The APIService once it is there, or {} once it is not."""
     query = {"fieldSelector": f"metadata.name={name}"}
@@ -196,8 +206,8 @@ async def test_refused(cluster: Api, case: str) -> None:
 
 async def test_a_status_says_true_false_or_unknown_and_changes_nothing_else(cluster: Api) -> None:
     group = "status.example.com"
-    _, made = await cluster.create(SERVICES, remote(group))
-    name = made["metadata"]["name"]
+    await cluster.create(SERVICES, remote(group))
+    made = await until_judged(cluster, name := f"v1alpha1.{group}")
     made["status"] = {"conditions": [{"type": "Available", "status": "Maybe"}]}
     status, answer = await cluster.update(SERVICES, made, "status")
     assert status == 422
