@@ -30,7 +30,8 @@ from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
-from kubecore.kubelet.node import PRESSURES, Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node_events import NodeEvents
 from kubecore.kubelet.node_runtimes import make_runtimes
 from kubecore.kubelet.node_services import ChosenRuntime, NodeServices
 from kubecore.kubelet.node_shutdown import end_pods
@@ -81,6 +82,7 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
+        self._events = NodeEvents(self._recorder, config.node_name)
         cidrs = _pod_cidrs(config)
         self._network = network.make(
             config.network_mode,
@@ -104,7 +106,6 @@ class Kubelet:
         self._keeper: NodeKeeper | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
-        self._pressures: frozenset[str] = frozenset()
         self._eviction_changed: Callable[[], None] = lambda: None
         self._eviction = EvictionManager(
             clock,
@@ -113,7 +114,7 @@ class Kubelet:
             NodePods(config.root_dir, self._workers.values),
             changed=self._pressure_changed,
             reclaim=self._reclaim_disk,
-            tell=lambda reason, text: self._tell_of_node(reason, text, "Warning"),
+            tell=self._events.warn,
         )
         self.stats = NodeStats(clock, config.node_name, self._running_pods)
 
@@ -180,13 +181,19 @@ class Kubelet:
             machine = Machine.read(config.root_dir, max_pods=config.max_pods)
             server.listen(self._network.host_ips[0])
             self._keeper = keeper = NodeKeeper(
-                self._client, self._clock, self._identity(server.port), machine, lambda: self._eviction.conditions
+                self._client,
+                self._clock,
+                self._identity(server.port),
+                machine,
+                lambda: self._eviction.conditions,
+                self._own_runtimes.trouble,
+                self._events.became,
             )
-            keeper.runtime_trouble, keeper.tell = self._own_runtimes.trouble, self._tell_of_node
             self._eviction_changed = keeper.changed
             self._services = self._make_services(machine)
             await keeper.register()
-            self._tell_of_start()
+            no_limits = self._cgroups.reason if self._cgroups.cgroups is None else ""
+            self._events.started(no_limits, config.no_ipv6)
             await self._follow()
             log.info("node %s is ready", config.node_name)
             self.ready.set()
@@ -208,7 +215,7 @@ class Kubelet:
         config = self._config.shutdown
         if config.seconds <= 0 or self._services is None or self._keeper is None:
             return
-        self._tell_of_node("Shutdown", "Shutdown manager detected shutdown event")
+        self._events.tell("Shutdown", "Shutdown manager detected shutdown event")
         self._services.admission.shutting_down = self._keeper.shutting_down = True
         self._keeper.changed()
         await end_pods(self._clock, config, lambda: list(self._workers.values()))
@@ -227,35 +234,13 @@ class Kubelet:
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
         self._own_runtimes.use(found.cgroups)
 
-    def _tell_of_node(self, reason: str, message: str, kind: str = "Normal") -> None:
-        """Events of a node name it in the place of its uid, as everywhere."""
-        name = self._config.node_name
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-        self._recorder.event(node, kind, reason, message)
-
     def _pressure_changed(self) -> None:
-        held = self._eviction.conditions
-        for kind, (without, with_it) in PRESSURES.items():
-            if (kind in held) != (kind in self._pressures):
-                reason = (with_it if kind in held else without)[0].removeprefix("Kubelet")
-                name = self._config.node_name
-                self._tell_of_node(f"Node{reason}", f"Node {name} status is now: Node{reason}")
-        self._pressures = held
+        self._events.under(self._eviction.conditions)
         self._eviction_changed()
 
     async def _reclaim_disk(self) -> bool:
         """Without harm to pods. True if anything was freed."""
         return await self._image_garbage.remove_all()
-
-    def _tell_of_start(self) -> None:
-        """As `kubectl describe node` shows it."""
-        self._tell_of_node("Starting", "Starting kubelet.")
-        self._tell_of_node("NodeReady", f"Node {self._config.node_name} status is now: NodeReady")
-        if self._cgroups.cgroups is None and self._cgroups.reason:
-            message = f"limits on memory and CPU are not enforced: {self._cgroups.reason}"
-            self._tell_of_node("LimitsNotEnforced", message, "Warning")
-        if self._config.no_ipv6:
-            self._tell_of_node("NoIPv6", f"Pods have IPv4 only: {self._config.no_ipv6}", "Warning")
 
     def _node(self) -> Object:
         found = self._nodes.get(self._config.node_name)
@@ -263,12 +248,6 @@ class Kubelet:
 
     async def _ask_for_node(self) -> Object:
         return await self._client.get("nodes", self._config.node_name)
-
-    def _node_updated(self, old: Object, new: Object) -> None:
-        name, cordoned = meta.name(new), bool(new["spec"].get("unschedulable"))
-        if name == self._config.node_name and cordoned != bool(old["spec"].get("unschedulable")):
-            reason = "NodeNotSchedulable" if cordoned else "NodeSchedulable"
-            self._tell_of_node(reason, f"Node {name} status is now: {reason}")
 
     async def _follow(self) -> None:
         pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")
@@ -284,7 +263,7 @@ class Kubelet:
             await informers.start()
             slices.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
         await self._nodes.wait_synced()
-        self._nodes.add_handler(on_update=self._node_updated)
+        self._nodes.add_handler(on_update=self._events.updated)
         await pods.wait_synced()
         if self._config.pod_manifest_path is not None:
             self._static.look()

@@ -223,13 +223,14 @@ class NodeKeeper:
         identity: NodeIdentity,
         machine: Machine,
         pressures: Callable[[], Collection[str]] = tuple,
+        runtime_trouble: Callable[[], Awaitable[str]] = _no_trouble,
+        became: Callable[[str], None] = lambda state: None,
     ) -> None:
-        """`pressures()`: the conditions of PRESSURES that hold."""
+        """`pressures()`: the conditions of PRESSURES that hold. `runtime_trouble()`: why no container can be started,
+        else "". `became` is called with NodeReady or NodeNotReady once the API knows."""
         self._pressures = pressures
-        self.runtime_trouble: Callable[[], Awaitable[str]] = _no_trouble
-        """Why no container can be started, "" if they can."""
-        self.tell: Callable[[str, str], None] = lambda reason, message: None
-        """Of the node, in an event."""
+        self._runtime_trouble = runtime_trouble
+        self._became = became
         self.shutting_down = False
         self._is_ready = True
         self._changed = asyncio.Event()
@@ -275,7 +276,7 @@ class NodeKeeper:
         """Write the status."""
         known = (self._node.get("status") or {}).get("conditions") or []
         self._changed.clear()
-        trouble = "node is shutting down" if self.shutting_down else await self.runtime_trouble()
+        trouble = "node is shutting down" if self.shutting_down else await self._runtime_trouble()
         status = node_status(
             self._identity,
             self._machine,
@@ -291,8 +292,7 @@ class NodeKeeper:
         self._node = await self._patch_status(status, "strategic")
         if self._is_ready != (not trouble):
             self._is_ready = not trouble
-            reason = "NodeReady" if self._is_ready else "NodeNotReady"
-            self.tell(reason, f"Node {self._identity.name} status is now: {reason}")
+            self._became("NodeReady" if self._is_ready else "NodeNotReady")
 
     async def _patch_status(self, status: Object, patch_type: str) -> Object:
         name = self._identity.name

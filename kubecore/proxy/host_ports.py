@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import Counter
 from collections.abc import Iterable
 
 from kubecore.proxy.claims import Problem, where
@@ -21,6 +22,8 @@ class HostPorts:
     def __init__(self) -> None:
         self._names: dict[ServerKey, socket.socket] = {}
         self._asked: dict[str, set[ServerKey]] = {}
+        # How many Services ask for each.
+        self._holders: Counter[ServerKey] = Counter()
 
     def take(self, service: str, servers: Iterable[VirtualServer]) -> tuple[list[VirtualServer], list[Problem]]:
         """`servers` are all that the Service asks for from now on. Returns those that no other cluster has."""
@@ -40,14 +43,19 @@ class HostPorts:
         before = self._asked.pop(service, set())
         if asked:
             self._asked[service] = asked
+        self._holders.update(asked - before)
         for key in before - asked:
-            self._let_go(key)
+            self._holders[key] -= 1
+            if not self._holders[key]:
+                del self._holders[key]
+                self._names.pop(key).close()
         return had, problems
 
     def close(self) -> None:
         self._asked.clear()
-        for key in list(self._names):
-            self._let_go(key)
+        self._holders.clear()
+        while self._names:
+            self._names.popitem()[1].close()
 
     def _name(self, server: VirtualServer) -> None:
         if server.key in self._names:
@@ -59,10 +67,6 @@ class HostPorts:
             name.close()
             raise
         self._names[server.key] = name
-
-    def _let_go(self, key: ServerKey) -> None:
-        if not any(key in asked for asked in self._asked.values()):
-            self._names.pop(key).close()
 
 
 def taken(

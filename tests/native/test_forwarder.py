@@ -177,7 +177,7 @@ class TestTcp:
             _, writer = await asyncio.open_connection(*plane.serve([port]))
             writer.transport.abort()
             async with asyncio.timeout(60):
-                await ended.wait()
+                assert await ended.wait()
 
 
 class TestFailures:

@@ -156,7 +156,7 @@ def _filter(otherwise: Action, matched: Action, rules: list[Object]) -> _native.
 
 
 def _merged(rules: list[Object]) -> Iterator[Object]:
-    """A rule without conditions makes those with some needless; seccompiler refuses them beside it."""
+    """A rule without conditions makes those with some needless; beside them, seccompiler forgets it."""
     always = {rule["syscall"] for rule in rules if "args" not in rule}
     yield from ({"syscall": name} for name in sorted(always))
     yield from (rule for rule in rules if rule["syscall"] not in always)

@@ -75,6 +75,8 @@ async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_argume
     rules = [
         {"names": usual.split(), "action": "SCMP_ACT_ALLOW"},
         {"names": ["sethostname"], "action": "SCMP_ACT_ALLOW", "args": [three_letters]},
+        # Allowed whatever its arguments are: this takes nothing away.
+        {"names": ["write"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 77, "op": "SCMP_CMP_EQ"}]},
     ]
     profile = isolated.root / "profile.json"
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}))

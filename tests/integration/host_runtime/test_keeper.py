@@ -178,8 +178,10 @@ async def test_it_ends_at_once_when_it_is_alone_and_keeps_nothing(kubelets: Kube
     node = await kubelets.one()
     sandbox, _ = await node.sandbox()
     await node.runtime.remove_pod_sandbox(sandbox)
+    assert place.is_kept(node.root)
     await kubelets.links[0].leave()
     await kubelets.gone()
+    assert not place.is_kept(node.root)
 
 
 async def test_pods_of_a_node_that_was_made_otherwise_end(kubelets: Kubelets) -> None:

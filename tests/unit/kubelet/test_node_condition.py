@@ -21,13 +21,14 @@ def ready(api: FakeAPI) -> tuple[str, str, str]:
 async def test_a_node_that_can_start_no_container_is_not_ready_until_it_can(tmp_path: Path) -> None:
     clock = VirtualClock()
     api = FakeAPI(clock)
-    keeper = NodeKeeper(api.client("kubelet"), clock, IDENTITY, Machine.read(tmp_path))
-    trouble, told = "", []
+    trouble = ""
+    told: list[str] = []
 
     async def asked() -> str:
         return trouble
 
-    keeper.runtime_trouble, keeper.tell = asked, lambda reason, message: told.append((reason, message))
+    machine = Machine.read(tmp_path)
+    keeper = NodeKeeper(api.client("kubelet"), clock, IDENTITY, machine, tuple, asked, told.append)
     await keeper.register()
     assert ready(api)[0] == "True"
     trouble = "container runtime is down: no such program"
@@ -37,5 +38,4 @@ async def test_a_node_that_can_start_no_container_is_not_ready_until_it_can(tmp_
     trouble = ""
     await keeper.report()
     assert ready(api)[:2] == ("True", "KubeletReady")
-    texts = [f"Node node status is now: {reason}" for reason in ("NodeNotReady", "NodeReady")]
-    assert told == [("NodeNotReady", texts[0]), ("NodeReady", texts[1])]
+    assert told == ["NodeNotReady", "NodeReady"]

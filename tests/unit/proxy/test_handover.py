@@ -75,8 +75,9 @@ def test_and_by_endpoints_that_are_there(world: World) -> None:
     world.apply(left=[world.server(0)])
     world.apply(taken=[world.server(0)])
     world.apply(taken=[world.server(1)])
-    with world.connect():
-        world.backends[1].accept()[0].close()
+    with world.connect() as client, world.backends[1].accept()[0] as accepted:
+        accepted.sendall(b"the second")
+        assert client.recv(100) == b"the second"
 
 
 def test_who_is_connected_stays_so_for_as_long_as_he_likes(world: World) -> None:

@@ -101,10 +101,12 @@ class TestServing:
 
     def test_its_port_is_free_again_then(self, table: ServiceTable) -> None:
         table.apply("default/web", [HTTP])
+        assert listening(table)
         table.apply("default/web", [])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((vip(1), 8080))
+            assert probe.getsockname() == (vip(1), 8080)
 
     def test_closing_ends_everything(self, table: ServiceTable, book: Book) -> None:
         table.apply("default/web", [at(1), at(2)])

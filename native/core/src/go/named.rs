@@ -1,6 +1,6 @@
 //! Types of fields that have a name of their own in Go where JSON has a text, a list or a map: decoders and converters
 //! name them when they are given something else. `named.txt` has them as reflection tells them of k8s.io/api v0.35, of
-//! stable versions: a struct by group and version, its field, the field's type.
+//! stable versions: a struct by group and version, its field, the field's type. `tests/e2e/protobuf/named` prints it.
 
 const TABLE: &str = include_str!("named.txt");
 /// Those that are no text.

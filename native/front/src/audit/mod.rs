@@ -11,7 +11,6 @@ mod sink;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -281,10 +280,6 @@ impl Trail {
         self.findings.lock().status.get_or_insert_with(Default::default).message = message.to_owned();
     }
 
-    pub fn tell(&self, stage: Stage) {
-        self.tell_at(stage, self.auditing.clock.unix());
-    }
-
     /// Tells nobody before `release` or the next stage that the request came: an answer that is there at once costs one
     /// write, not two.
     fn hold(&self) {
@@ -299,12 +294,13 @@ impl Trail {
         }
     }
 
-    fn tell_at(&self, stage: Stage, at: Duration) {
+    /// The stage has been reached now.
+    pub fn tell(&self, stage: Stage) {
         if !self.verdict.tells(stage) {
             return;
         }
         let mut findings = self.findings.lock();
-        let reached = [self.arrival(), Reached { stage, at }];
+        let reached = [self.arrival(), Reached { stage, at: self.auditing.clock.unix() }];
         let from = if std::mem::take(&mut findings.is_held) { 0 } else { 1 };
         self.send(&self.lines(&reached[from..], &findings));
     }
@@ -351,6 +347,8 @@ impl Drop for Ending {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[derive(Default)]

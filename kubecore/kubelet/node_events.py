@@ -1,0 +1,54 @@
+"""What a kubelet tells of its node in events, as `kubectl describe node` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.client.events import EventRecorder
+from kubecore.kubelet.node import PRESSURES
+
+Object = dict[str, Any]
+
+
+class NodeEvents:
+    def __init__(self, recorder: EventRecorder, name: str) -> None:
+        self._recorder = recorder
+        self._name = name
+        self._pressures: Collection[str] = ()
+
+    def tell(self, reason: str, message: str, kind: str = "Normal") -> None:
+        """Events of a node name it in the place of its uid, as everywhere."""
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._name, "uid": self._name}}
+        self._recorder.event(node, kind, reason, message)
+
+    def warn(self, reason: str, message: str) -> None:
+        self.tell(reason, message, "Warning")
+
+    def became(self, state: str) -> None:
+        """NodeReady, NodeHasDiskPressure, ..."""
+        self.tell(state, f"Node {self._name} status is now: {state}")
+
+    def started(self, no_limits: str, no_ipv6: str) -> None:
+        """Why there are none, "" where there are."""
+        self.tell("Starting", "Starting kubelet.")
+        self.became("NodeReady")
+        if no_limits:
+            self.warn("LimitsNotEnforced", f"limits on memory and CPU are not enforced: {no_limits}")
+        if no_ipv6:
+            self.warn("NoIPv6", f"Pods have IPv4 only: {no_ipv6}")
+
+    def under(self, pressures: Collection[str]) -> None:
+        """These conditions of PRESSURES hold now."""
+        for kind, (without, with_it) in PRESSURES.items():
+            if (kind in pressures) != (kind in self._pressures):
+                reason = (with_it if kind in pressures else without)[0].removeprefix("Kubelet")
+                self.became(f"Node{reason}")
+        self._pressures = pressures
+
+    def updated(self, old: Object, new: Object) -> None:
+        """Somebody has changed a Node, maybe this one."""
+        cordoned = bool(new["spec"].get("unschedulable"))
+        if meta.name(new) == self._name and cordoned != bool(old["spec"].get("unschedulable")):
+            self.became("NodeNotSchedulable" if cordoned else "NodeSchedulable")
