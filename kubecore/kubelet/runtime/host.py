@@ -245,8 +245,11 @@ class HostRuntime:
             raise RuntimeFailure("CreateContainerError", f"seccomp profiles need namespaces: {self.isolation.reason}")
         try:
             return read_profile(Path(path))
-        except (BadProfile, OSError) as error:
+        except BadProfile as error:
             raise RuntimeFailure("CreateContainerError", f"failed to load seccomp profile: {error}") from error
+        except OSError as error:
+            text = f"failed to load seccomp profile: open {path}: {error.strerror}"
+            raise RuntimeFailure("CreateContainerError", text) from error
 
     async def start_container(self, container_id: str) -> None:
         container = self._container(container_id)
