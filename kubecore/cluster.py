@@ -14,6 +14,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,8 +52,8 @@ _SERVER_OPTIONS = (
     *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
-_LONGEST_RETURN_SECONDS = 5.0
-"""Of a kubelet to its pods; the cluster is there without it, too."""
+_LONGEST_REGISTRATION_SECONDS = 5.0
+"""Of a node; the cluster is there without it, too."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 
@@ -84,7 +85,7 @@ class Cluster:
         self._networks = Networks()
         self._first_bridge: PodNetwork | None = None
         self._held: HeldDirectory | None = None
-        self._kubelets_back: dict[str, asyncio.Event] = {}
+        self._kubelets_ready: dict[str, asyncio.Event] = {}
         """Of nodes whose pods have gone on without them: set once the node says where its new kubelet is."""
 
     @property
@@ -116,7 +117,8 @@ class Cluster:
             self._held = HeldDirectory(self.config.data_dir)
 
     async def start(self) -> None:
-        """Start every part. Returns when the API is ready; nodes and pods follow within moments."""
+        """Start every part. Returns when the API is ready and has the nodes; simulated ones, and pods, follow within
+        moments."""
         self.hold()
         self.failed = asyncio.get_running_loop().create_future()
         try:
@@ -147,10 +149,10 @@ class Cluster:
         )
         await self._server.start()
         self._networks = hold_networks(config, networks)
-        names = map(self._node_name, range(self.config.real_nodes))
+        names = list(map(self._node_name, range(self.config.real_nodes)))
         client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
-        kept = await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
-        self._kubelets_back = {name: asyncio.Event() for name in kept}
+        await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
+        self._kubelets_ready = {name: asyncio.Event() for name in names}
         self._start_control_plane()
         dns = self._make_dns()
         if dns is not None:
@@ -158,11 +160,11 @@ class Cluster:
         if config.ingress is not None:
             self._run_task("ingress", partial(self._serve_ingress, config.ingress))
         await self._server.wait_ready()
-        # Their pods are ready all the while: who is told that the cluster is, too, may enter one.
+        # Who is told that the cluster is ready asks for its nodes next, or enters a pod that has outlived a former run.
         with contextlib.suppress(TimeoutError):
-            async with self.clock.timeout(_LONGEST_RETURN_SECONDS):
-                for back in self._kubelets_back.values():
-                    await back.wait()
+            async with self.clock.timeout(_LONGEST_REGISTRATION_SECONDS):
+                for ready in self._kubelets_ready.values():
+                    await ready.wait()
 
     def _service_port(self) -> int:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
@@ -344,7 +346,8 @@ class Cluster:
             server_key=config.data_dir / "pki" / f"kubelet-{name}.key",
         )
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
-        kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_back.get(name))
+        settings = replace(settings, **config.kubelet)
+        kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_ready[name])
         self._run(f"kubelet {name}", kubelet)
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.aggregation.options import AggregationOptions
@@ -70,6 +71,8 @@ class ClusterConfig:
     """None: Ingresses are left to somebody else."""
     lonely_pod_seconds: float | None = None
     """For so long pods outlive this process, if it is killed, until another one takes them over; None: they do not."""
+    kubelet: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the KubeletConfig of each node, as a KubeletConfiguration sets them."""
     scheduler: SchedulerConfig | None = None
     """Profiles and plugins; None for kube-scheduler's defaults."""
 

@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from kubecore.client.client import Client
 
 
-async def doubt_pods(client: Client, nodes: Mapping[str, Path], now: datetime) -> list[str]:
+async def doubt_pods(client: Client, nodes: Mapping[str, Path], now: datetime) -> None:
     """The last run's processes ended with it, their pods' statuses did not: none is ready until its kubelet says so,
     lest whoever waits for the cluster and then for a pod be sent to nothing. What a node's keeper has goes on.
-    `nodes`: their folders, by name. Returns those whose pods go on."""
+    `nodes`: their folders, by name."""
     from kubecore.controllers.readiness import mark_pods_of
     from kubecore.kubelet.keeper.place import is_kept
 
-    kept = [name for name, folder in nodes.items() if is_kept(folder)]
-    for name in nodes.keys() - set(kept):
-        await mark_pods_of(client, name, now)
-    return kept
+    for name, folder in nodes.items():
+        if not is_kept(folder):
+            await mark_pods_of(client, name, now)

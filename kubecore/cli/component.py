@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ from kubecore.cli.kubelet_options import (
     AllowedSysctls,
     ClientAuthority,
     ClusterDns,
+    ConfigFile,
     ManifestPath,
     MaxPods,
     Mirrors,
@@ -239,6 +241,7 @@ def scheduler(
 @shutdown_options
 def kubelet(
     kubeconfig: Kubeconfig,
+    config: ConfigFile = None,
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
     root_dir: RootDir = Path("~/.kubecore/kubelet"),
     client_ca_file: ClientAuthority = None,
@@ -272,6 +275,10 @@ def kubelet(
     from kubecore.kubelet.range_claims import Claim, claim_first
 
     cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
+    by_priority = config.settings.get("shutdown")
+    if by_priority is not None and shutdown.seconds > 0:
+        told = "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time"
+        raise typer.BadParameter(told, param_hint="'--shutdown-grace-period'")
     logs.configure(verbosity=verbosity, file=None)
     claims: list[Claim] = []  # held as long as this process lives: every kubelet needs addresses of its own
     made: list[Kubelet] = []
@@ -283,7 +290,7 @@ def kubelet(
     def make(client: Client) -> Component:
         claim = claim_first(loopback_ranges.all_services(str(root_dir)))
         claims.append(claim)
-        config = KubeletConfig(
+        settings = KubeletConfig(
             keeper=KeeperConfig(seconds(orphaned_pods_timeout) or None),
             node_name=hostname_override or socket.gethostname().lower(),
             root_dir=root_dir,
@@ -303,7 +310,7 @@ def kubelet(
             pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
             allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
         )
-        made.append(Kubelet(client, RealClock(), config))
+        made.append(Kubelet(client, RealClock(), replace(settings, **config.settings)))
         return made[-1]
 
     run_component(kubeconfig, "kubelet", make, leave=leave)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,61 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 
 if TYPE_CHECKING:
     from kubecore.images.registries import Registries
+    from kubecore.kubelet.configuration import KubeletFile
     from kubecore.kubelet.kubelet_config import CriConfig
 
+
+def _read_file(context: typer.Context, file: Path | None) -> Any:
+    """Options of the command have what it says unless they are given themselves; a KubeletFile of the rest."""
+    from kubecore.kubelet.configuration import KubeletFile
+
+    if file is None:
+        return KubeletFile()
+    read = _loaded(file)
+    known = {parameter.name for parameter in context.command.params}
+    own = {name: value for name, value in read.options.items() if name in known}
+    context.default_map = {**(context.default_map or {}), **own}
+    return replace(read, options={name: value for name, value in read.options.items() if name not in known})
+
+
+def _loaded(file: Path) -> KubeletFile:
+    """BadParameter in the kubelet's words."""
+    from kubecore.api.configuration_file import InvalidConfiguration
+    from kubecore.kubelet.configuration import load
+
+    try:
+        read = load(file.read_text())
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: {error}") from None
+    if read.ignored:
+        typer.echo(f"kubecore: {file}: without effect here: {', '.join(read.ignored)}", err=True)
+    return read
+
+
+ConfigFile = Annotated[
+    Any,
+    typer.Option(
+        "--config",
+        parser=Path,
+        metavar="<file>",
+        is_eager=True,
+        callback=_read_file,
+        help="A KubeletConfiguration (kubelet.config.k8s.io/v1beta1). Other options go before what it says.",
+    ),
+]
+NodesConfigFile = Annotated[
+    Any,
+    typer.Option(
+        "--kubelet-config",
+        parser=Path,
+        metavar="<file>",
+        is_eager=True,
+        callback=_read_file,
+        help="A KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for the nodes.",
+    ),
+]
 RootDir = Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")]
 ClientAuthority = Annotated[
     Path | None,
@@ -153,6 +207,40 @@ def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> C
 cri_options = stands_for("container_runtime", _container_runtime)
 eviction_options = stands_for("eviction", _evicting)
 shutdown_options = stands_for("shutdown", _shutting_down)
+
+
+_THE_CLUSTERS = {
+    "cluster_dns": "clusterDNS",
+    "cluster_domain": "clusterDomain",
+    "tls_cert_file": "tlsCertFile",
+    "tls_private_key_file": "tlsPrivateKeyFile",
+    "client_ca_file": "authentication.x509.clientCAFile",
+    "shutdown_grace_period": "shutdownGracePeriod",
+    "shutdown_grace_period_critical_pods": "shutdownGracePeriodCriticalPods",
+}
+
+
+def node_settings(file: KubeletFile) -> dict[str, Any]:
+    """Fields of the KubeletConfig of a cluster's nodes. Raises BadParameter for what the cluster says itself."""
+    hint = "'--kubelet-config'"
+    given = dict(file.options)
+    for option, name in _THE_CLUSTERS.items():
+        if option in given:
+            raise typer.BadParameter(f"{name} cannot be set for nodes of a whole cluster", param_hint=hint)
+    if "shutdown" in file.settings:
+        name = "shutdownGracePeriodByPodPriority"
+        raise typer.BadParameter(f"{name} cannot be set for nodes of a whole cluster", param_hint=hint)
+    found = dict(file.settings)
+    evicting = {name: given.pop(name) for name in list(given) if name.startswith("eviction_")}
+    if evicting:
+        found["eviction"] = _evicting(**evicting)
+    if given.get("pod_max_pids", -1) > 0:
+        found["pod_max_pids"] = given["pod_max_pids"]
+    if "allowed_unsafe_sysctls" in given:
+        found["allowed_unsafe_sysctls"] = options.split(given["allowed_unsafe_sysctls"])
+    if "pod_manifest_path" in given:
+        found["pod_manifest_path"] = Path(given["pod_manifest_path"])
+    return found
 
 
 def registries(mirrors: list[str] | None) -> Registries:

@@ -21,7 +21,7 @@ from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.kubelet_options import MaxPods, cri_config, cri_options
+from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def up(
     ingress_access_log: IngressAccessLog = None,
     ingress: Ingress = True,
     scheduler_config: SchedulerConfigFile = None,
+    kubelet_config: NodesConfigFile = None,
     max_pods: MaxPods = 110,
     pod_network: PodNetworkMode = PodNetwork.AUTO,
     service_cidr: ServiceCIDR = "",
@@ -217,6 +218,7 @@ def up(
         **_ranges(service_cidr, pod_cidr, ip_family),
         ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
+        kubelet=node_settings(kubelet_config),
         lonely_pod_seconds=LONELY_POD_SECONDS,
     )
     _hold(cluster := Cluster(config), verbosity)

@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 
 INITIAL = timedelta(seconds=10)
 MAXIMUM = timedelta(minutes=5)
+FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 @dataclass
 class BackOff:
-    """One container's."""
+    """One container's; `longest` wait."""
 
+    longest: timedelta = MAXIMUM
     _seconds: timedelta = timedelta(0)
     _updated: datetime | None = None
 
@@ -28,9 +30,9 @@ class BackOff:
     def restarted(self, finished_at: datetime, now: datetime) -> None:
         """The container that ended at `finished_at` is started again: the next wait is longer."""
         if self._updated is None or self._forgotten(finished_at):
-            self._seconds = INITIAL
+            self._seconds = min(INITIAL, self.longest)
         else:
-            self._seconds = min(self._seconds * 2, MAXIMUM)
+            self._seconds = min(self._seconds * 2, self.longest)
         self._updated = now
 
     @property
@@ -39,4 +41,4 @@ class BackOff:
         return self._seconds
 
     def _forgotten(self, finished_at: datetime) -> bool:
-        return self._updated is not None and finished_at - self._updated > 2 * MAXIMUM
+        return self._updated is not None and finished_at - self._updated > FORGOTTEN_AFTER

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubecore.kubelet import image_gc, logs
+from kubecore.api import quantity
 from kubecore.kubelet.eviction.thresholds import Threshold
 from kubecore.kubelet.kubelet_config import KubeletConfig
-from kubecore.kubelet.node import RENEW_SECONDS, STATUS_SECONDS
+from kubecore.kubelet.node import STATUS_SECONDS
 from kubecore.kubelet.static_pods import CHECK_SECONDS
 
 Object = dict[str, Any]
@@ -28,30 +28,49 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "maxPods": config.max_pods,
         "shutdownGracePeriod": _duration(config.shutdown.seconds),
         "shutdownGracePeriodCriticalPods": _duration(config.shutdown.critical_seconds),
+        **_by_priority(config),
         "podPidsLimit": config.pod_max_pids or -1,
         "staticPodPath": str(config.pod_manifest_path or ""),
         "fileCheckFrequency": _duration(CHECK_SECONDS),
         "nodeStatusReportFrequency": _duration(STATUS_SECONDS),
-        "nodeLeaseDurationSeconds": int(RENEW_SECONDS * 4),
+        "nodeLeaseDurationSeconds": config.lease_seconds,
         "allowedUnsafeSysctls": list(config.allowed_unsafe_sysctls),
         "evictionHard": _values(hard),
         "evictionSoft": _values(soft),
         "evictionSoftGracePeriod": {one.signal: _duration(one.grace_seconds or 0.0) for one in soft},
         "evictionPressureTransitionPeriod": _duration(eviction.transition_seconds),
         "evictionMaxPodGracePeriod": int(eviction.most_grace_seconds),
-        "imageGCHighThresholdPercent": image_gc.HIGH_PERCENT,
-        "imageGCLowThresholdPercent": image_gc.LOW_PERCENT,
-        "containerLogMaxSize": f"{logs.MAX_FILE_BYTES // 1024 // 1024}Mi",
-        "containerLogMaxFiles": logs.MAX_FILES,
+        "imageGCHighThresholdPercent": config.image_gc.high_percent,
+        "imageGCLowThresholdPercent": config.image_gc.low_percent,
+        "imageMinimumGCAge": _duration(config.image_gc.youngest_seconds),
+        "imageMaximumGCAge": _duration(config.image_gc.oldest_seconds or 0.0),
+        "containerLogMaxSize": quantity.format_nano(config.log_rotation.file_bytes * 10**9, binary=True),
+        "containerLogMaxFiles": config.log_rotation.files,
+        "kubeReserved": {name: _amount(name, value) for name, value in config.reserved.items()},
+        "registerWithTaints": [dict(one) for one in config.taints],
+        "crashLoopBackOff": {"maxContainerRestartPeriod": _duration(config.longest_back_off_seconds)},
         "cgroupsPerQOS": cgroups,
         "cgroupDriver": "cgroupfs",
         "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
-        "seccompDefault": False,
+        "seccompDefault": config.seccomp_default,
         "serializeImagePulls": False,
         "containerRuntimeEndpoint": config.cri.endpoint if config.cri is not None else "",
         "imageServiceEndpoint": config.cri.image_endpoint if config.cri is not None else "",
     }
     return {"kubeletconfig": settings}
+
+
+def _by_priority(config: KubeletConfig) -> Object:
+    periods = [
+        {"priority": one.priority, "shutdownGracePeriodSeconds": int(one.seconds)}
+        for one in config.shutdown.by_priority
+    ]
+    return {"shutdownGracePeriodByPodPriority": periods} if periods else {}
+
+
+def _amount(resource: str, nano: int) -> str:
+    """What is reserved of it for the kubelet and the system together."""
+    return quantity.format_nano(nano, binary=resource not in ("cpu", "pid"))
 
 
 def _values(thresholds: Iterable[Threshold]) -> dict[str, str]:

@@ -30,6 +30,8 @@ class ContainerPlace:
     attempt: int
     seccomp_profiles: Path
     """Where the node keeps its own."""
+    seccomp_default: bool = False
+    """Who asks for no profile has the runtime's."""
 
 
 def container_config(
@@ -64,7 +66,7 @@ def container_config(
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         capabilities=_capabilities(context),
-        seccomp=_seccomp(pod, context, place.seccomp_profiles),
+        seccomp=_seccomp(pod, context, place),
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
@@ -110,18 +112,18 @@ def _capabilities(context: Object) -> frozenset[str] | None:
         raise ConfigError(f"unknown capability {str(error)!r}") from error
 
 
-def _seccomp(pod: Object, context: Object, profiles: Path) -> str:
-    """The container's profile, or the pod's, as the runtime takes it. None is `Unconfined`, as kubelets have it by
-    default."""
+def _seccomp(pod: Object, context: Object, place: ContainerPlace) -> str:
+    """The container's profile, or the pod's, as the runtime takes it. None is `Unconfined`, unless the node has it
+    otherwise."""
     whole = pod["spec"].get("securityContext") or {}
     profile = context.get("seccompProfile") or whole.get("seccompProfile") or {}
-    kind = profile.get("type", "Unconfined")
+    kind = profile.get("type", "RuntimeDefault" if place.seccomp_default else "Unconfined")
     if context.get("privileged") or kind == "Unconfined":
         return "unconfined"
     if kind == "RuntimeDefault":
         return "runtime-default"
     # The API lets no path lead out of the folder.
-    return f"localhost/{profiles / profile['localhostProfile']}"
+    return f"localhost/{place.seccomp_profiles / profile['localhostProfile']}"
 
 
 def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Image | None) -> Identity:

@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Kubelet:
         self._own = InformerFactory(client, clock)
         self._nodes = self._node_informer()
         self.ready = ready or asyncio.Event()
-        self.book = LogBook()
+        self.book = LogBook(config.log_rotation)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
@@ -99,7 +99,7 @@ class Kubelet:
         self._isolation = Isolation(False, False, "the kubelet has not started")
         self._left = LeftPods()
         self._images = self._own_runtimes.images
-        self._image_garbage = ImageGarbage(self._images, clock)
+        self._image_garbage = ImageGarbage(self._images, clock, config.image_gc)
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
         self._services: NodeServices | None = None
@@ -178,7 +178,7 @@ class Kubelet:
                 runtime.subscribe(self._container_ended)
             self._isolation = await self._own_runtimes.start()
             self._left.find(set(self._runtimes.values()))
-            machine = Machine.read(config.root_dir, max_pods=config.max_pods)
+            machine = Machine.read(config.root_dir, max_pods=config.max_pods, reserved=config.reserved)
             server.listen(self._network.host_ips[0])
             self._keeper = keeper = NodeKeeper(
                 self._client,
@@ -213,7 +213,7 @@ class Kubelet:
         """While it runs, before it is cancelled: the machine is about to go down. Pods end in order, as far as that is
         configured."""
         config = self._config.shutdown
-        if config.seconds <= 0 or self._services is None or self._keeper is None:
+        if not config.periods or self._services is None or self._keeper is None:
             return
         self._events.tell("Shutdown", "Shutdown manager detected shutdown event")
         self._services.admission.shutting_down = self._keeper.shutting_down = True
@@ -318,6 +318,8 @@ class Kubelet:
             ),
             cgroups=self._cgroups,
             puller=self._puller,
+            longest_back_off=timedelta(seconds=config.longest_back_off_seconds),
+            seccomp_default=config.seccomp_default,
             left=self._left,
             namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,
@@ -336,6 +338,8 @@ class Kubelet:
             network_mode=config.network_mode,
             runtime=default.name if default else "host",
             handlers=tuple(sorted(one for one in self._runtimes if one != "oci" or not self.image_lack)),
+            taints=config.taints,
+            lease_seconds=config.lease_seconds,
         )
 
     def _server_config(self) -> ServerConfig:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kubecore.images.registries import Registries
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
+from kubecore.kubelet.image_gc import ImageGcConfig
+from kubecore.kubelet.logs import LogRotation
+from kubecore.kubelet.node_lease import LEASE_SECONDS
 from kubecore.kubelet.node_shutdown import ShutdownConfig
 from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
 from kubecore.kubelet.runtime.interface import Runtime
@@ -75,6 +80,17 @@ class KubeletConfig:
     eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
     max_pods: int = 110
     shutdown: ShutdownConfig = field(default_factory=ShutdownConfig)
+    reserved: Mapping[str, int] = field(default_factory=dict)
+    """What pods are not given of a resource, in billionths."""
+    taints: tuple[Mapping[str, Any], ...] = ()
+    """Of the Node when it registers."""
+    lease_seconds: int = LEASE_SECONDS
+    longest_back_off_seconds: float = 300.0
+    """Before a container that crashes is started again."""
+    seccomp_default: bool = False
+    """Containers that ask for no profile have `RuntimeDefault` instead of none."""
+    image_gc: ImageGcConfig = field(default_factory=ImageGcConfig)
+    log_rotation: LogRotation = field(default_factory=LogRotation)
     pod_manifest_path: Path | None = None
     """A folder of static pods' files, or one such file."""
     image_store: Path | None = None

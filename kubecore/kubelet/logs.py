@@ -13,16 +13,23 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
 
 from kubecore.clock import Clock
 
-MAX_FILE_BYTES = 10 * 1024 * 1024
-MAX_FILES = 5
 MAX_LINE_BYTES = 16 * 1024
 """A longer line is written in parts, as containerd does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRotation:
+    """A log's file is set aside before it grows beyond `file_bytes`, and `files` of it are kept with the open one."""
+
+    file_bytes: int = 10 * 1024 * 1024
+    files: int = 5
 
 
 def pod_log_directory(root: Path, namespace: str, name: str, uid: str) -> Path:
@@ -39,9 +46,11 @@ def format_nanoseconds(when: datetime) -> str:
 
 
 class LogBook:
-    """Tells who follows a log that it grew. One for a node: writers and readers share a process."""
+    """Tells who follows a log that it grew, and who writes it when to rotate it. One for a node: writers and readers
+    share a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rotation: LogRotation | None = None) -> None:
+        self.rotation = rotation or LogRotation()
         self._followers: dict[Path, set[Callable[[], None]]] = {}
         self._open: set[Path] = set()
         self.on_followed: list[Callable[[Path, bool], None]] = []
@@ -87,20 +96,11 @@ class LogBook:
 class LogWriter:
     """Writes one container's output. No line is lost at a rotation: it happens between two writes."""
 
-    def __init__(
-        self,
-        path: Path,
-        clock: Clock,
-        book: LogBook,
-        *,
-        max_file_bytes: int = MAX_FILE_BYTES,
-        max_files: int = MAX_FILES,
-    ) -> None:
+    def __init__(self, path: Path, clock: Clock, book: LogBook) -> None:
         self.path = path
         self._clock = clock
         self._book = book
-        self._max_file_bytes = max_file_bytes
-        self._max_files = max_files
+        self._rotation = book.rotation
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _open(path)
         self._size = self._file.tell()
@@ -130,7 +130,7 @@ class LogWriter:
         self._book.closed(self.path)
 
     def _append(self, data: bytes) -> None:
-        if self._size and self._size + len(data) > self._max_file_bytes:
+        if self._size and self._size + len(data) > self._rotation.file_bytes:
             self._rotate()
         view = memoryview(data)
         try:
@@ -153,7 +153,7 @@ class LogWriter:
         self._file = _open(self.path)
         self._size = self._file.tell()
         rotated = sorted(self.path.parent.glob(f"{self.path.name}.*"))
-        for old in rotated[: max(len(rotated) - self._max_files + 1, 0)]:
+        for old in rotated[: max(len(rotated) - self._rotation.files + 1, 0)]:
             old.unlink(missing_ok=True)
 
 

@@ -7,9 +7,9 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.clock import Clock
-from kubecore.kubelet.node_lease import NodeLease
+from kubecore.kubelet.node_lease import LEASE_SECONDS, NodeLease
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
 KUBERNETES_VERSION = "v1.35.0"
-RENEW_SECONDS = 10.0
+RENEW_SECONDS = LEASE_SECONDS / 4
 STATUS_SECONDS = 300.0
 """How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
 _RESERVED_MEMORY = 100 * 1024 * 1024
@@ -48,9 +48,11 @@ class Machine:
     os_image: str
     architecture: str
     max_pods: int = 110
+    reserved: Mapping[str, int] = field(default_factory=dict)
+    """What pods are not given of a resource, in billionths."""
 
     @classmethod
-    def read(cls, root: Path, *, max_pods: int = 110) -> Machine:
+    def read(cls, root: Path, *, max_pods: int = 110, reserved: Mapping[str, int] | None = None) -> Machine:
         """`root`: the folder whose file system holds the node's files."""
         release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
         machine_id = _text(Path("/etc/machine-id"))
@@ -65,6 +67,7 @@ class Machine:
             kernel=platform.release(),
             os_image=release.get("PRETTY_NAME", "Linux"),
             max_pods=max_pods,
+            reserved=reserved or {},
             architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         )
 
@@ -79,12 +82,20 @@ class Machine:
         }
 
     def allocatable(self) -> dict[str, str]:
-        """Capacity without what the kubelet keeps free before it would evict: 100 Mi of memory, a tenth of the disk."""
+        """Capacity without what is reserved and what the kubelet keeps free before it would evict: 100 Mi of memory, a
+        tenth of the disk."""
+        storage = self.storage * 9 // 10 - self._reserved("ephemeral-storage")
+        memory = self.memory - _RESERVED_MEMORY - self._reserved("memory")
+        cpu = max(self.cpus * 1000 - self.reserved.get("cpu", 0) // 10**6, 0)
         return {
             **self.capacity(),
-            "ephemeral-storage": str(self.storage * 9 // 10),
-            "memory": f"{max(self.memory - _RESERVED_MEMORY, 0) // 1024}Ki",
+            "cpu": str(cpu // 1000) if cpu % 1000 == 0 else f"{cpu}m",
+            "ephemeral-storage": str(max(storage, 0)),
+            "memory": f"{max(memory, 0) // 1024}Ki",
         }
+
+    def _reserved(self, resource: str) -> int:
+        return self.reserved.get(resource, 0) // 10**9
 
 
 def _text(path: Path) -> str:
@@ -97,7 +108,7 @@ def _text(path: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
     """`addresses` and `pod_cidrs`: of each family one, the cluster's own first. `handlers`: the runtime handlers served
-    here."""
+    here. `taints`: of a Node that was not there before. `lease_seconds`: after which it may be taken for dead."""
 
     name: str
     addresses: tuple[str, ...]
@@ -106,6 +117,13 @@ class NodeIdentity:
     network_mode: str
     runtime: str
     handlers: tuple[str, ...]
+    taints: tuple[Mapping[str, Any], ...] = ()
+    lease_seconds: int = LEASE_SECONDS
+
+    @property
+    def renew_seconds(self) -> float:
+        """A quarter, as upstream's kubelet has it."""
+        return self.lease_seconds / 4
 
 
 def node_labels(name: str, machine: Machine) -> dict[str, str]:
@@ -123,7 +141,9 @@ def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Obje
     labels = node_labels(identity.name, machine)
     annotations = {"kubecore.dev/network-mode": identity.network_mode}
     ranges = identity.pod_cidrs
-    spec = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
+    spec: Object = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
+    if identity.taints:
+        spec["taints"] = [dict(one) for one in identity.taints]
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -239,7 +259,7 @@ class NodeKeeper:
         self._identity = identity
         self._machine = machine
         self._node: Object = {}
-        self._lease = NodeLease(client, clock, identity.name)
+        self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
 
     @property
     def node(self) -> Object:
@@ -268,6 +288,7 @@ class NodeKeeper:
                 raise
         metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
         self._node = await self._client.patch("nodes", self._identity.name, {"metadata": metadata})
+        wanted["spec"].pop("taints", None)  # who removed one does not want it back
         if wanted["spec"] and not (self._node.get("spec") or {}).get("podCIDR"):
             self._node = await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]})
         await self.report()
@@ -324,7 +345,7 @@ class NodeKeeper:
             try:
                 await self._lease.renew(self._node)
                 failures = 0
-                await self._clock.sleep(RENEW_SECONDS)
+                await self._clock.sleep(self._identity.renew_seconds)
             except (StatusError, OSError) as error:
                 failures += 1
                 log.debug("lease of node %s: %s", self._identity.name, error)

@@ -19,8 +19,8 @@ _LEASES = "leases.coordination.k8s.io"
 class NodeLease:
     """One node's. `seconds`: how long after its next renewal the node may be taken for dead."""
 
-    def __init__(self, client: Client, clock: Clock, node_name: str) -> None:
-        self.seconds = LEASE_SECONDS
+    def __init__(self, client: Client, clock: Clock, node_name: str, *, seconds: int = LEASE_SECONDS) -> None:
+        self.seconds = seconds
         self._client = client
         self._clock = clock
         self._name = node_name

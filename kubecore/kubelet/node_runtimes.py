@@ -114,6 +114,7 @@ def make_runtimes(
             pods_through_node=config.pods_through_node,
             lonely_seconds=config.keeper.lonely_seconds,
             half="lower" if config.cri is not None else "",
+            log_rotation=config.log_rotation,
         )
         link = KeeperLink(settings, book, clock)
         host = KeptRuntime("host", link, clock, book)

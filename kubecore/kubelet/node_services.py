@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,9 @@ class NodeServices:
     admission: PodAdmission
     cgroups: PodCgroups
     puller: ImagePuller
+    longest_back_off: timedelta
+    seccomp_default: bool
+    """Containers that ask for no profile have the runtime's."""
     left: LeftPods
     """What a killed kubelet has left running."""
     namespaces: PodNamespaces | None

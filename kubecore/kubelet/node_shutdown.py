@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,12 +26,31 @@ _REASON, _MESSAGE = "Terminated", "Pod was terminated in response to imminent no
 
 
 @dataclass(frozen=True, slots=True)
+class ShutdownPeriod:
+    """How long pods of a priority have, and those above it up to the next period's."""
+
+    priority: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownConfig:
-    """Seconds: for all pods, and of these for critical ones, which end last. 0: pods are ended with the kubelet, and
-    nobody is told."""
+    """Seconds: for all pods, and of these for critical ones, which end last; or by priority, in any order. None at all:
+    pods are ended with the kubelet, and nobody is told."""
 
     seconds: float = 0.0
     critical_seconds: float = 0.0
+    by_priority: tuple[ShutdownPeriod, ...] = ()
+
+    @property
+    def periods(self) -> list[ShutdownPeriod]:
+        """In the order they come in; those below the first one's priority share it."""
+        if self.by_priority:
+            return sorted(self.by_priority, key=lambda one: one.priority)
+        if self.seconds <= 0:
+            return []
+        usual = ShutdownPeriod(0, self.seconds - self.critical_seconds)
+        return [usual, ShutdownPeriod(_CRITICAL_PRIORITY, self.critical_seconds)]
 
 
 class Worker(Protocol):
@@ -47,11 +67,12 @@ class Worker(Protocol):
 
 def in_order(config: ShutdownConfig, workers: Iterable[Worker]) -> list[tuple[float, list[Worker]]]:
     """Who ends together, and how long that may take."""
-    groups: tuple[list[Worker], list[Worker]] = ([], [])
+    periods = config.periods
+    groups: list[list[Worker]] = [[] for _ in periods]
     for worker in workers:
-        groups[(worker.pod["spec"].get("priority") or 0) >= _CRITICAL_PRIORITY].append(worker)
-    times = (config.seconds - config.critical_seconds, config.critical_seconds)
-    return [(seconds, group) for seconds, group in zip(times, groups, strict=True) if group]
+        priority = worker.pod["spec"].get("priority") or 0
+        groups[max(bisect_right(periods, priority, key=lambda one: one.priority) - 1, 0)].append(worker)
+    return [(period.seconds, group) for period, group in zip(periods, groups, strict=True) if group]
 
 
 async def end_pods(clock: Clock, config: ShutdownConfig, workers: Callable[[], Sequence[Worker]]) -> None:

@@ -176,7 +176,8 @@ class ContainerOperations:
         message.parent.mkdir(parents=True, exist_ok=True)
         message.write_bytes(b"")
         message.chmod(0o666)
-        return ContainerPlace(log_path, message, attempt, self._services.root / "seccomp")
+        services = self._services
+        return ContainerPlace(log_path, message, attempt, services.root / "seccomp", services.seccomp_default)
 
     def _message_file(self, record: ContainerRecord) -> Path:
         return self._services.pod_directory(meta.uid(self.pod)) / "containers" / record.name / "termination-log"

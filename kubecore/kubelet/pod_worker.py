@@ -24,7 +24,7 @@ from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox, refresh_hosts
 from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_time
-from kubecore.kubelet.records import ContainerRecord, add_ephemeral, records_of
+from kubecore.kubelet.records import ContainerRecord, add_ephemeral, nothing_alive, records_of
 from kubecore.kubelet.resizing import Resizer
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.stats import RunningContainer, RunningPod
@@ -52,7 +52,8 @@ class PodWorker:
         self.uid = meta.uid(pod)
         self._services = services
         self._left = services.left.take(self.uid)
-        self._records = records_of(pod, alive=self._left.alive) if self._left is not None else records_of(pod)
+        alive = self._left.alive if self._left is not None else nothing_alive
+        self._records = records_of(pod, alive=alive, longest_back_off=services.longest_back_off)
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
         self._resizer = Resizer(services, self._operations)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from kubecore.api import meta
-from kubecore.kubelet.back_off import BackOff
+from kubecore.kubelet.back_off import MAXIMUM, BackOff
 
 Object = dict[str, Any]
 Kind = Literal["init", "sidecar", "main", "ephemeral"]
@@ -129,7 +129,17 @@ class ContainerRecord:
         self.ready = self.kind == "init" and termination.exit_code == 0
 
 
-def records_of(pod: Object, *, alive: Callable[[str], bool] = lambda container_id: False) -> dict[str, ContainerRecord]:
+def nothing_alive(container_id: str) -> bool:
+    """No container has outlived its kubelet."""
+    return False
+
+
+def records_of(
+    pod: Object,
+    *,
+    alive: Callable[[str], bool] = nothing_alive,
+    longest_back_off: timedelta = MAXIMUM,
+) -> dict[str, ContainerRecord]:
     """Fresh records in order: init containers and sidecars as declared, then the main ones, then ephemeral ones.
 
     What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
@@ -144,6 +154,8 @@ def records_of(pod: Object, *, alive: Callable[[str], bool] = lambda container_i
     for container in spec["containers"]:
         records[container["name"]] = ContainerRecord(container["name"], "main", container, waiting_reason=waiting)
     add_ephemeral(pod, records)
+    for one in records.values():
+        one.back_off.longest = longest_back_off
     status = pod.get("status") or {}
     kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
     for reported in [one for kind in kinds for one in status.get(kind) or []]:

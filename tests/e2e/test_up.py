@@ -131,3 +131,9 @@ def test_the_front_end_of_the_example_answers_what_the_back_end_said(tmp_path: P
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hello from the back end, by pod backend-" in done.stdout
+
+
+def test_who_is_told_that_it_is_ready_finds_its_nodes(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data", "--nodes", "2") as cluster:
+        found = kubectl_for(cluster.kubeconfig, tmp_path)("get", "nodes", "-o", "name")
+        assert len(found.split()) == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kubecore.kubelet.cgroups.interface import Limits, Places
+from kubecore.kubelet.logs import LogRotation
 from kubecore.kubelet.network import Half
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -43,6 +44,8 @@ class KeeperSettings:
     """Where the node's cgroups are."""
     lonely_seconds: float | None = None
     """For how long it waits for another kubelet once its own is gone; None: for ever."""
+    log_rotation: LogRotation = field(default_factory=LogRotation)
+    """Of the containers that it starts, whoever its kubelet is later."""
 
 
 class Call(msgspec.Struct, array_like=True):

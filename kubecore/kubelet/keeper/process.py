@@ -48,7 +48,7 @@ class Keeper:
             bridge=settings.bridge,
             through_node=settings.pods_through_node,
         )
-        book, images = LogBook(), ImageStore(settings.image_store)
+        book, images = LogBook(settings.log_rotation), ImageStore(settings.image_store)
         host = HostRuntime(self._network, clock, book, node=settings.mark)
         oci = OciRuntime(self._network, clock, book, images, node=settings.mark)
         self._kept = Kept(settings, {"host": host, "oci": oci}, book, settings.lonely_seconds)

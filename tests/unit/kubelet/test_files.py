@@ -11,7 +11,7 @@ import pytest
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.back_off import BackOff
 from kubecore.kubelet.log_reading import LogOptions, read_log
-from kubecore.kubelet.logs import LogBook, LogWriter
+from kubecore.kubelet.logs import LogBook, LogRotation, LogWriter
 from kubecore.kubelet.network import AddressPool, NetworkError
 from kubecore.kubelet.volumes.atomic import File, write_atomically
 
@@ -51,7 +51,7 @@ def test_log_lines_carry_time_stream_and_tag_and_long_ones_come_in_parts(tmp_pat
 
 async def test_a_log_is_rotated_by_size_and_only_so_many_files_stay(tmp_path: Path) -> None:
     clock = VirtualClock()
-    writer = LogWriter(tmp_path / "0.log", clock, LogBook(), max_file_bytes=100, max_files=3)
+    writer = LogWriter(tmp_path / "0.log", clock, LogBook(LogRotation(100, 3)))
     for number in range(20):
         await clock.advance(1)
         writer.write("stdout", b"line %d\n" % number)

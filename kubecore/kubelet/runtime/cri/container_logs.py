@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubecore.clock import Clock
 from kubecore.kubelet.folder_watch import FolderWatch
-from kubecore.kubelet.logs import MAX_FILE_BYTES, MAX_FILES, LogBook
+from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 LOOK_SECONDS = 10.0
@@ -56,7 +56,7 @@ class ContainerLogs:
         the old one, which whoever follows reads to its end."""
         for container_id, path in list(self._open.items()):
             with suppress(OSError):
-                if path.stat().st_size > MAX_FILE_BYTES:
+                if path.stat().st_size > self._book.rotation.file_bytes:
                     await self._rotate(container_id, path)
 
     async def _rotate(self, container_id: str, path: Path) -> None:
@@ -70,5 +70,5 @@ class ContainerLogs:
             return
         self._book.wrote(path)
         old = sorted(path.parent.glob(f"{path.name}.*"))
-        for one in old[: max(len(old) - MAX_FILES + 1, 0)]:
+        for one in old[: max(len(old) - self._book.rotation.files + 1, 0)]:
             one.unlink(missing_ok=True)
