@@ -24,7 +24,6 @@ from kubecore.kubelet.cgroups.interface import Places
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
-from kubecore.kubelet.image_gc import ImageGarbage
 from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogBook
@@ -99,7 +98,7 @@ class Kubelet:
         self._isolation = Isolation(False, False, "the kubelet has not started")
         self._left = LeftPods()
         self._images = self._own_runtimes.images
-        self._image_garbage = ImageGarbage(self._images, clock, config.image_gc)
+        self._garbage = self._own_runtimes.garbage(config.image_gc)
         self._objects = ReferencedObjects(client, clock, self._wake)
         self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
         self._services: NodeServices | None = None
@@ -200,7 +199,8 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
                 group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
-                group.create_task(self._image_garbage.run(), name=f"kubelet images {config.node_name}")
+                for garbage in self._garbage:
+                    group.create_task(garbage.run(), name=f"kubelet images {config.node_name}")
                 group.create_task(self._eviction.run(), name=f"kubelet eviction {config.node_name}")
                 group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
                 if config.pod_manifest_path is not None:
@@ -240,7 +240,7 @@ class Kubelet:
 
     async def _reclaim_disk(self) -> bool:
         """Without harm to pods. True if anything was freed."""
-        return await self._image_garbage.remove_all()
+        return any([await garbage.remove_all() for garbage in self._garbage])
 
     def _node(self) -> Object:
         found = self._nodes.get(self._config.node_name)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.containerd import PROGRAMS, Containerd, running_containerd
+from tests.support.containerd import PAUSE, PROGRAMS, Containerd, running_containerd
 from tests.support.kubectl import of_version
 from tests.support.process import running_cluster, start
+from tests.support.small_image import SmallImage, programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(400)]
 
@@ -78,6 +79,30 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
         assert len(containerd.tasks()) == 2  # the other pod, and what holds its namespaces
         assert cluster.stop(seconds=30) == 0
     assert containerd.tasks() == []
+
+
+def test_images_that_nothing_uses_go_when_the_disk_is_full(containerd: Containerd, tmp_path: Path) -> None:
+    """It is full of its hundredth part here."""
+    containerd.load(
+        SmallImage([programs()], {"Cmd": ["/bin/true"]}, ["localhost/idle:1"]).docker_archive(tmp_path / "i")
+    )
+    settings = {"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "0s"}
+    head = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
+    (tmp_path / "kubelet.yaml").write_text(json.dumps(head | settings))
+    arguments = ("--default-runtime", "cri", "--container-runtime-endpoint", containerd.endpoint)
+    configured = (*arguments, "--kubelet-config", str(tmp_path / "kubelet.yaml"))
+    with running_cluster(containerd.cni.parent, *configured, environment=containerd.environment()) as cluster:
+        kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
+        while "localhost/idle:1" in containerd.images():
+            assert cluster.process.poll() is None
+        # What holds pods' namespaces is kept, so that the next pod can be started; its own image is loaded again.
+        assert containerd.images() == [PAUSE]
+        containerd.load(SmallImage([programs()], {}, [PROGRAMS]).docker_archive(tmp_path / "again"))
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        kubectl("apply", "-f", "-", stdin=json.dumps(pod("later", COUNT)))
+        kubectl("wait", "pod", "later", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("delete", "pod", "later", "--timeout=60s", timeout=90)
+        assert cluster.stop(seconds=30) == 0
 
 
 def ready_of(pod: dict[str, Any]) -> bool:

@@ -35,6 +35,11 @@ class Containerd:
     def load(self, archive: Path) -> None:
         _run([*self.tool, "images", "import", str(archive)])
 
+    def images(self) -> list[str]:
+        """Their names, without those that are digests."""
+        listed = _run([*self.tool, "images", "list", "--quiet"]).split()
+        return sorted(one for one in listed if not one.startswith("sha256:") and "@" not in one)
+
     def tasks(self) -> list[str]:
         return _run([*self.tool, "tasks", "list", "--quiet"]).split()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kubecore.images.credentials import Credentials
@@ -12,6 +13,8 @@ from kubecore.images.registries import PullError
 from kubecore.images.store import Image
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
 from kubecore.kubelet.runtime.interface import RuntimeFailure
+
+_GC_REASON = "ImageGCFailed"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class CriImages:
             names = {"username": who.username, "password": who.password, "identity_token": who.identity_token}
             fields["auth"] = self.connection.api.AuthConfig(**names)
         return await self._ask("PullImage", reason="ErrImagePull", seconds=PULL_SECONDS, **fields)
+
+    async def all(self) -> Sequence[Any]:
+        return (await self._ask("ListImages", reason=_GC_REASON)).images  # type: ignore[no-any-return]
+
+    async def remove(self, image_id: str) -> None:
+        await self._ask("RemoveImage", reason=_GC_REASON, image=self._spec(image_id))
+
+    async def disks(self) -> list[Path]:
+        """Where they are kept."""
+        answer = await self._ask("ImageFsInfo", reason=_GC_REASON)
+        return [Path(one.fs_id.mountpoint) for one in answer.image_filesystems if one.fs_id.mountpoint]
 
 
 def _image(told: Any) -> Image:

@@ -7,10 +7,11 @@ so that pods outlive a kubelet that is killed without a keeper.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,15 @@ from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 log = logging.getLogger(__name__)
 
 
+def sandbox_images(info: Mapping[str, str]) -> list[str]:
+    """What containerd's configuration names, as its verbose status tells it; nothing where it tells none."""
+    try:
+        image = json.loads(info.get("config", "{}")).get("sandboxImage")
+    except (ValueError, AttributeError):
+        return []
+    return [image] if isinstance(image, str) and image else []
+
+
 class CriRuntime(CriHoldings):
     """Implements `interface.Runtime`."""
 
@@ -57,6 +67,18 @@ class CriRuntime(CriHoldings):
         self.images: ImageStore | RuntimeImages | None = self._own_images
         self._cni = CniListener(network, settings.cni, settings.node)
         self._words: Messages | None = None
+
+    @property
+    def kept_images(self) -> CriImages:
+        return self._own_images
+
+    async def images_in_use(self) -> set[str]:
+        """Ids and names of those that containers have, not this node's alone, and of what holds pods' namespaces, which
+        older runtimes do not keep from being removed."""
+        listed = (await self._call("ListContainers", reason="ImageGCFailed")).containers
+        status = await self._call("Status", reason="ImageGCFailed", verbose=True)
+        names = {name for one in listed for name in (one.image_ref, one.image.image) if name}
+        return names | set(sandbox_images(status.info))
 
     # ---- life
 
