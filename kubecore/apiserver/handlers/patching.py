@@ -21,14 +21,20 @@ _CUSTOM_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+j
 _PATCH_TYPES = (*_CUSTOM_PATCH_TYPES, "application/strategic-merge-patch+json")
 
 
-def patch_options(patch_type: str, query: str, *, custom: bool) -> WriteOptions:
-    """Raises 415 for a patch of another type, 400 and 422 for options that are wrong or not of this type."""
+def type_of_patch(content_type: str, *, custom: bool) -> str:
+    """Raises 415 for a patch of another type than these kinds take."""
+    patch_type = content_type.partition(";")[0].strip().lower()
     supported = _CUSTOM_PATCH_TYPES if custom else _PATCH_TYPES
     if patch_type not in supported and not custom:
         # Upstream's router has refused it already, in its own words.
         raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
     if patch_type not in supported:
         raise errors.unsupported_media_type(supported)
+    return patch_type
+
+
+def patch_options(patch_type: str, query: str) -> WriteOptions:
+    """Raises 400 and 422 for options that are wrong or not of this type."""
     return write_options("patch", query, applies=patch_type == APPLY)
 
 

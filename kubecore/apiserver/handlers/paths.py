@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors
+from kubecore.apiserver.handlers.patching import type_of_patch
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.request import Request
@@ -60,6 +61,8 @@ def _check_custom(request: Request, served: Served) -> None:
     if request.method not in _METHODS and request.method != "HEAD":
         raise errors.not_supported(resource.group, resource.plural, "")
     if not request.name and verb in ("update", "patch"):
+        if verb == "patch":
+            type_of_patch(request.content_type, custom=True)
         raise errors.bad_request("name must be provided")
 
 

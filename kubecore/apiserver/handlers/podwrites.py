@@ -89,9 +89,7 @@ class PodSubresources:
 
         def assign(stored: bytes) -> JSON:
             pod = _ASSIGNED.decode(stored)
-            if (uid := metadata.get("uid")) and uid != pod.metadata.uid:
-                place = (pods.resource, ctx.namespace, ctx.name)
-                raise lifecycle.other_uid(*place, given=uid, found=pod.metadata.uid)
+            lifecycle.check_uid(ctx, pods.resource, metadata, pod.metadata.uid)
             return _assigned(ctx.name, pod, binding, node, ctx.now)
 
         await pods.amend(ctx, assign)

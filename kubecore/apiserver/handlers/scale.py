@@ -16,7 +16,7 @@ from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
-from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
+from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.handlers.scale_ownership import Entries, Path, to_parent, to_scale
 from kubecore.apiserver.handlers.transforming import Shape, shape_for
@@ -137,8 +137,8 @@ class ScaleSubresource:
         return await self._scale(request, served, ctx, replaced)
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
-        patch_type = request.content_type.partition(";")[0].strip().lower()
-        options = patch_options(patch_type, request.query, custom=served.custom)
+        patch_type = type_of_patch(request.content_type, custom=served.custom)
+        options = patch_options(patch_type, request.query)
         ctx = self._writing.context(request, user, served, options)
         schemas, told = self._registry.schemas, False
 
@@ -201,10 +201,7 @@ class ScaleSubresource:
             self._replicas.put(obj, _replicas_in(scale, ctx, custom=bool(served.resource.storage_version)))
             ctx.managed = orjson.dumps(to_parent(owners, entries, path_of, served.resource.api_version))
             given = scale.get("metadata") or {}
-            uid = obj["metadata"].get("uid")
-            if given.get("uid") not in (None, "", uid):
-                place = (store.resource, request.namespace, request.name)
-                raise lifecycle.other_uid(*place, given=given["uid"], found=uid)
+            lifecycle.check_uid(ctx, store.resource, given, obj["metadata"].get("uid"))
             obj["metadata"]["resourceVersion"] = version = given.get("resourceVersion") or ""
             if not version:
                 # Not the object as a whole is replaced: whatever its kind says of updates without a version.

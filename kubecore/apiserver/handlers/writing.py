@@ -17,7 +17,7 @@ from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation
 from kubecore.apiserver.handlers.failing import as_status, telling, warned
-from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options
+from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
@@ -137,6 +137,7 @@ class Writing:
             if ctx.audit is not None:
                 record_object(ctx.audit, store, obj)
             lifecycle.check_same(ctx, store.resource, obj)
+            lifecycle.check_uid(ctx, store.resource, obj["metadata"], old["metadata"].get("uid"))
             if obj["metadata"].get("resourceVersion") == str(stored.revision):
                 # Another one, or none, is told before.
                 _check_identity(ctx, served, obj, old)
@@ -161,8 +162,8 @@ class Writing:
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
         shape = self.shape(request, served)
-        patch_type = request.content_type.partition(";")[0].strip().lower()
-        options = patch_options(patch_type, request.query, custom=served.custom)
+        patch_type = type_of_patch(request.content_type, custom=served.custom)
+        options = patch_options(patch_type, request.query)
         ctx = self.context(request, user, served, options)
         if ctx.audit is not None:
             record_patch(ctx.audit, request.body)

@@ -114,16 +114,20 @@ def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
         raise errors.bad_request(name_mismatch(name, ctx.name))
 
 
-def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = False) -> None:
+def check_uid(ctx: RequestContext, resource: Resource, metadata: JSON, found: str | None) -> None:
+    """Raises 409 for what is meant for an object that is gone."""
+    if (given := metadata.get("uid")) and given != found:
+        raise other_uid(ctx, resource, given=given, found=found)
+
+
+def carry_over(ctx: RequestContext, resource: Resource, metadata: JSON, old: JSON) -> None:
     """System fields of an update: the old object's, whatever the client sent. What is told together with all else that
     is wrong with it stays as sent, for `validate_metadata_update`: the foreign uid of a patch, and when and how
     gracefully an object is to go. Raises 409 for the foreign uid of an update."""
-    uid = metadata.get("uid")
-    if uid and uid != old.get("uid") and not patch:
-        place = (resource, old.get("namespace") or "", old.get("name") or "")
-        raise other_uid(*place, given=uid, found=old.get("uid"))
+    if ctx.verb != "patch":
+        check_uid(ctx, resource, metadata, old.get("uid"))
     told = {
-        "uid": uid,
+        "uid": metadata.get("uid"),
         "deletionTimestamp": None if old.get("deletionTimestamp") else metadata.get("deletionTimestamp"),
         "deletionGracePeriodSeconds": metadata.get("deletionGracePeriodSeconds"),
     }
@@ -144,12 +148,13 @@ def carry_over(metadata: JSON, old: JSON, resource: Resource, *, patch: bool = F
             del metadata[name]
 
 
-def other_uid(resource: Resource, namespace: str, name: str, *, given: str, found: str | None) -> errors.StatusError:
-    """The 409 for an update that is meant for an object that is gone, in the words of upstream's storage."""
-    key = f"/registry{upstream_key(resource, namespace, name)}"
+def other_uid(ctx: RequestContext, resource: Resource, *, given: str, found: str | None) -> errors.StatusError:
+    """The 409 for an update that is meant for an object that is gone, in the words of upstream's storage, or of what
+    stands before it in a dry run and does not know where that has its keys."""
+    key = f"{'' if ctx.dry_run else '/registry'}{upstream_key(resource, ctx.namespace, ctx.name)}"
     why = f"Precondition failed: UID in precondition: {given}, UID in object meta: {found or ''}"
     detail = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
-    return errors.conflict(resource.group, resource.plural, name, detail)
+    return errors.conflict(resource.group, resource.plural, ctx.name, detail)
 
 
 def spec_changed(obj: JSON, old: JSON) -> bool:

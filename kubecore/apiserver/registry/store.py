@@ -342,7 +342,7 @@ class Store:
         resource = self.resource
         metadata, old_metadata = obj["metadata"], old["metadata"]
         obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-        lifecycle.carry_over(metadata, old_metadata, resource, patch=ctx.verb == "patch")
+        lifecycle.carry_over(ctx, resource, metadata, old_metadata)
         self.dedup_owners(ctx, metadata, patched=ctx.verb == "patch")
         if ctx.managed is not None:
             metadata["managedFields"] = loads(ctx.managed)

@@ -120,6 +120,16 @@ async def test_methods_that_custom_resources_have_not_are_told_with_their_kind(
     assert (answer.status, answer.json["message"]) == (400, "name must be provided")
 
 
+async def test_a_patch_of_all_custom_resources_is_first_one_of_a_type(http: Http, cluster: Api, api: Api) -> None:
+    await define(cluster, crd("patched", "Patched", group="paths.com"))
+    path = f"/apis/paths.com/v1/namespaces/{api.namespace}/patched"
+    for kind in ("application/json", "application/strategic-merge-patch+json"):
+        answer = await http.call("PATCH", path, {}, {"Content-Type": kind})
+        assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
+    answer = await http.call("PATCH", path, {}, {"Content-Type": "application/merge-patch+json"})
+    assert (answer.status, answer.json["message"]) == (400, "name must be provided")
+
+
 async def test_custom_resources_have_heads(http: Http, cluster: Api, api: Api) -> None:
     """Upstream's handler of custom resources looks at the verb and not at the method; others have routes by method."""
     await define(cluster, crd("heads", "Head", group="paths.com"))

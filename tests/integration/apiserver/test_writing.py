@@ -133,15 +133,17 @@ async def test_a_write_that_changes_nothing_keeps_the_resource_version(api: Api)
     assert patched == first
 
 
-async def test_a_foreign_uid_conflicts(api: Api) -> None:
+@pytest.mark.parametrize(("query", "root"), [({}, "/registry"), ({"dryRun": "All"}, "")])
+async def test_a_foreign_uid_conflicts(api: Api, query: dict[str, str], root: str) -> None:
     _, obj = await api.create(CM, config_map("a"))
     own, other = obj["metadata"]["uid"], "00000000-0000-4000-8000-000000000000"
-    obj["metadata"]["uid"] = other
-    status, error = await api.update(CM, obj)
+    # Before it is asked of which revision it is.
+    obj["metadata"] |= {"uid": other, "resourceVersion": "1"}
+    status, error = await api.update(CM, obj, **query)
     assert (status, error["message"]) == (
         409,
         'Operation cannot be fulfilled on configmaps "a": StorageError: invalid object, Code: 4, '
-        f"Key: /registry/configmaps/{api.namespace}/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+        f"Key: {root}/configmaps/{api.namespace}/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
         f"UID in precondition: {other}, UID in object meta: {own}",
     )
 

@@ -213,7 +213,7 @@ async def mutate_changed(
 
     def settle(new: JSON) -> None:
         lifecycle.place(ctx, store.resource, new["metadata"])
-        lifecycle.carry_over(new["metadata"], old["metadata"], store.resource, patch=ctx.verb == "patch")
+        lifecycle.carry_over(ctx, store.resource, new["metadata"], old["metadata"])
         store.restrict(ctx, new, old)
         default(new)
 
