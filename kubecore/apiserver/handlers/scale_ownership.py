@@ -92,4 +92,7 @@ def _without(fields: JSON, path: Path) -> JSON:
     name = f"f:{first}"
     others = {key: value for key, value in fields.items() if key != name}
     inner = _without(fields[name], tuple(rest)) if rest else {}
-    return {**others, name: inner} if inner else others
+    if not inner:
+        return others
+    # A structure of which nothing is owned but itself is a leaf.
+    return {**others, name: {} if inner.keys() == {"."} else inner}

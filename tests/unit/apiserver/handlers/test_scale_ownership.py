@@ -53,6 +53,12 @@ def test_an_owner_of_the_replicas_alone_is_forgotten() -> None:
     assert owners(to_parent([entry("a", REPLICAS)], [scaled("s")], path_of, "apps/v1")) == {"s": REPLICAS}
 
 
+def test_an_owner_of_the_structure_around_the_replicas_keeps_that() -> None:
+    parent = [entry("a", {"f:spec": {".": {}, "f:replicas": {}}})]
+    merged = to_parent(parent, [scaled("s")], path_of, "apps/v1")
+    assert owners(merged) == {"a": {"f:spec": {}}, "s": REPLICAS}, "what has nothing below it is a leaf"
+
+
 def test_an_applier_that_still_owns_the_replicas_keeps_its_entry() -> None:
     parent = [entry("a", MORE, apply=True)]
     scale = [entry("a", REPLICAS, apply=True, version="autoscaling/v1"), scaled("s", apply=True)]
