@@ -47,6 +47,19 @@ async def test_the_status_of_a_new_node_is_nobodys(cluster: Api) -> None:
     assert (await cluster.get("v1/nodes", "owners"))[1]["status"]["capacity"] == {"cpu": "1"}
 
 
+async def test_where_a_nodes_kubelet_had_its_configuration_from_is_dropped_and_owned(cluster: Api) -> None:
+    """As upstream, which drops it after it has kept its books (pkg/registry/core/node/strategy.go)."""
+    source = {"configMap": {"namespace": "n", "name": "m", "kubeletConfigKey": "k"}}
+    node = {"metadata": {"name": "configured"}, "spec": {"configSource": source}}
+    fields = await owned(cluster, "v1/nodes", node)
+    below: JSON = {".": {}, "f:kubeletConfigKey": {}, "f:name": {}, "f:namespace": {}}
+    assert fields == {"f:spec": {"f:configSource": {".": {}, "f:configMap": below}}}
+    _, made = await cluster.get("v1/nodes", "configured")
+    assert "configSource" not in made["spec"]
+    _, changed = await cluster.patch("v1/nodes", "configured", {"spec": {"configSource": source}})
+    assert "configSource" not in changed["spec"]
+
+
 async def test_the_generation_of_a_daemon_sets_template_is_an_annotation_of_every_one(api: Api) -> None:
     """pkg/apis/apps/v1/conversion.go: "deprecated.daemonset.template.generation"."""
     template = deployment("a")["spec"]["template"]

@@ -26,11 +26,9 @@ class NodeStrategy(Strategy):
     status_on_create = True
 
     def default(self, obj: JSON) -> None:
-        # Kubelets are configured otherwise since v1.26.
-        obj.setdefault("spec", {}).pop("configSource", None)
+        obj.setdefault("spec", {})
         status = obj.get("status")
         if status:
-            status.pop("config", None)
             canonical_list(status.get("capacity"))
             canonical_list(status.get("allocatable"))
             if status.get("capacity") and not status.get("allocatable"):
@@ -38,8 +36,20 @@ class NodeStrategy(Strategy):
         _agree_on_cidrs(obj["spec"])
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
+        obj["spec"].pop("configSource", None)
+        status = obj.get("status") or {}
+        status.pop("config", None)
         # Only with the gate NodeDeclaredFeatures.
-        (obj.get("status") or {}).pop("declaredFeatures", None)
+        status.pop("declaredFeatures", None)
+
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        # Kubelets are configured otherwise since v1.26. Whoever has sent it owns it all the same.
+        if not (old.get("spec") or {}).get("configSource"):
+            obj["spec"].pop("configSource", None)
+
+    def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        if not (old.get("status") or {}).get("config"):
+            (obj.get("status") or {}).pop("config", None)
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
         problems = Problems()
