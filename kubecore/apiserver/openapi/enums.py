@@ -318,3 +318,6 @@ def _add(definition: JSON, field: str, values: list[str]) -> None:
     if schema is not None:
         inner = {"[": "items", "{": "additionalProperties"}.get(field[len(field.rstrip("[]{}")) :][:1])
         (schema[inner] if inner else schema)["enum"] = values
+        if not inner:
+            listed = "".join(f'\n - `"{value}"`' for value in values)
+            schema["description"] = f"{schema.get('description', '')}\n\nPossible enum values:{listed}".lstrip()

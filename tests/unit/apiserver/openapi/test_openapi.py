@@ -77,11 +77,10 @@ def test_deletes_are_told_to_answer_the_object_where_they_do() -> None:
 
 def test_fields_of_a_few_values_name_them(openapi: OpenAPI) -> None:
     schemas = document(openapi, "/openapi/v3/apis/apps/v1")["components"]["schemas"]
-    assert schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"] == [
-        "Always",
-        "Never",
-        "OnFailure",
-    ]
+    policy = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]
+    assert policy["enum"] == ["Always", "Never", "OnFailure"]
+    listed = '\n\nPossible enum values:\n - `"Always"`\n - `"Never"`\n - `"OnFailure"`'
+    assert policy["description"].endswith(listed)
     modes = schemas["io.k8s.api.core.v1.PersistentVolumeClaimSpec"]["properties"]["accessModes"]
     assert modes["items"]["enum"][0] == "ReadOnlyMany"
 
