@@ -42,6 +42,30 @@ def test_a_map_and_its_values() -> None:
     assert decoded(DEPLOYMENT, {"spec": {"template": {"spec": {"containers": [container]}}}}) == told
 
 
+def test_structs_that_json_does_not_show_are_named_on_the_way() -> None:
+    def of_pod(**spec: Any) -> JSON:
+        return {"spec": {"template": {"spec": spec}}}
+
+    place = "into Go struct field {} of type {}"
+    volume = place.format("Volume.spec.template.spec.volumes.VolumeSource.configMap", "v1.ConfigMapVolumeSource")
+    wrong = of_pod(volumes=[{"name": "v", "configMap": "m"}])
+    assert decoded(DEPLOYMENT, wrong) == f"cannot unmarshal string {volume}"
+    probe = place.format(
+        "HTTPGetAction.spec.template.spec.containers.livenessProbe.ProbeHandler.httpGet.path", "string"
+    )
+    wrong = of_pod(containers=[{"name": "c", "livenessProbe": {"httpGet": {"path": 5}}}])
+    assert decoded(DEPLOYMENT, wrong) == f"cannot unmarshal number {probe}"
+    rules = place.format("NamedRuleWithOperations.spec.matchConstraints.resourceRules.{}", "{}")
+    for name, way, kind in (
+        ("resourceNames", "resourceNames", "[]string"),
+        ("operations", "RuleWithOperations.operations", "[]v1.OperationType"),
+        ("apiGroups", "RuleWithOperations.Rule.apiGroups", "[]string"),
+    ):
+        wrong = {"spec": {"matchConstraints": {"resourceRules": [{name: "x"}]}}}
+        told = decoded("admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy", wrong)
+        assert told == f"cannot unmarshal string {rules.format(way, kind)}"
+
+
 def test_the_converter_of_patches() -> None:
     assert merged(CLAIM, {"spec": {"accessModes": [5]}}) == "cannot convert int64 to v1.PersistentVolumeAccessMode"
     assert merged(DEPLOYMENT, {"spec": {"strategy": {"type": True}}}) == "unrecognized type: string"

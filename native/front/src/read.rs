@@ -132,7 +132,7 @@ impl Server {
         let bookmarks = query.bookmarks;
         let watcher = route.cache.watch(query, transcoder)?;
         let lasts = match options.timeout_seconds {
-            0 => self.limits.min_watch.mul_f64(rand::rng().random_range(1.0..2.0)),
+            0 => unasked(self.limits.min_watch),
             seconds => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         };
         let right = user.map(|user| {
@@ -148,6 +148,11 @@ impl Server {
     }
 }
 
+/// How long a watch lasts that does not say so: once to twice the least, so that not all watches begin again at once.
+fn unasked(least: Duration) -> Duration {
+    least.mul_f64(rand::rng().random_range(1.0..2.0))
+}
+
 /// None: all namespaces.
 fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
     Some(exchange.info.namespace()).filter(|namespace| route.namespaced && !namespace.is_empty())
@@ -159,4 +164,20 @@ fn response(body: Body, form: Form) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, media);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ../shared/API_SEMANTICS.md, line 8.
+    #[test]
+    fn a_watch_without_a_timeout_lasts_once_to_twice_the_least() {
+        let least = Duration::from_secs(1800);
+        let drawn: Vec<_> = (0..1000).map(|_| unasked(least)).collect();
+        assert!(drawn.iter().all(|lasts| (least..2 * least).contains(lasts)));
+        // Of a thousand even draws none but one in 10^45 leaves a tenth of the range empty.
+        assert!(drawn.iter().any(|lasts| *lasts < least.mul_f64(1.1)));
+        assert!(drawn.iter().any(|lasts| *lasts > least.mul_f64(1.9)));
+    }
 }

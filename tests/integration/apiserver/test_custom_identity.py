@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -133,6 +134,26 @@ _UNREAD = "couldn't get version/kind; json parse error: json: cannot unmarshal "
 async def test_what_is_no_object_of_any_kind_is_told(things: Api, body: bytes, message: str) -> None:
     status, refused = await things.call("POST", things.path(THINGS), body)
     assert (status, refused["message"]) == (400, message)
+
+
+async def test_of_no_kind_nothing_else_is_told_where_unknown_fields_are_ignored(things: Api) -> None:
+    body = f'{{"apiVersion":"{GROUP}/v1"}}'
+    status, refused = await things.call("POST", things.path(THINGS), body.encode(), fieldValidation="Ignore")
+    told = f"Thing in version \"v1\" cannot be handled as a Thing: Object 'Kind' is missing in '{body}'"
+    assert (status, refused["message"]) == (400, told)
+
+
+async def test_what_a_patch_has_made_is_shown_in_order(things: Api) -> None:
+    """A custom resource is a map to Go, whose JSON has its members by name."""
+    await things.create(THINGS, thing())
+    patch = {"kind": 5, "metadata": {"managedFields": None, "uid": None, "resourceVersion": None}}
+    status, refused = await things.patch(THINGS, "a", patch, "merge-patch")
+    [(field, told)] = causes(refused)
+    assert (status, field) == (422, "patch")
+    shown = orjson.loads(orjson.loads(told.removeprefix("Invalid value: ").rpartition('": ')[0] + '"'))
+    assert list(shown) == ["apiVersion", "kind", "metadata", "spec"]
+    assert list(shown["metadata"]) == ["creationTimestamp", "generation", "name", "namespace"]
+    assert list(shown["spec"]) == ["size", "text"]
 
 
 async def test_nothing_in_yaml_is_of_no_kind(things: Api) -> None:

@@ -257,8 +257,15 @@ async def test_11_fields_select_if_the_definition_lets_them(api: Api, widgets: s
     """Semantics 11."""
     await api.create(widgets, widget("red", color="red"))
     await api.create(widgets, widget("green", color="green"))
-    _, listed = await api.list(widgets, fieldSelector="spec.color=red")
-    assert [item["metadata"]["name"] for item in listed["items"]] == ["red"]
+
+    async def found(selector: str) -> list[str]:
+        _, listed = await api.list(widgets, fieldSelector=selector)
+        return [item["metadata"]["name"] for item in listed["items"]]
+
+    assert await found("spec.color=red") == ["red"]
+    assert await found("metadata.name!=red") == ["green"]
+    assert await found(f"metadata.namespace={api.namespace},spec.color!=red") == ["green"]
+    assert await found("metadata.namespace=elsewhere") == []
     status, refused = await api.list(widgets, fieldSelector="spec.size=3")
     assert (status, refused["message"]) == (400, "field label not supported: spec.size")
 
@@ -378,13 +385,17 @@ async def test_deleting_a_definition_keeps_its_generation(cluster: Api) -> None:
 async def test_a_null_that_the_schema_allows_not_is_refused_where_it_is_applied_and_dropped_where_it_is_written(
     api: Api,
 ) -> None:
-    properties = {"list": {"type": "array", "items": {"type": "string"}}, "size": {"type": "integer", "nullable": True}}
+    properties = {
+        "list": {"type": "array", "items": {"type": "string"}},
+        "size": {"type": "integer", "nullable": True},
+        "any": {"x-kubernetes-preserve-unknown-fields": True},
+    }
     schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
     await define(api, crd("nulls", "Null", version(schema=schema), group="nulls.example.com"))
     nulls, api_version = "nulls.example.com/v1/nulls", "nulls.example.com/v1"
 
-    def given(name: str) -> JSON:
-        spec = {"list": None, "size": None}
+    def given(name: str, **more: object) -> JSON:
+        spec = {"list": None, "size": None, "any": None, **more}
         return {"apiVersion": api_version, "kind": "Null", "metadata": {"name": name}, "spec": spec}
 
     status, made = await api.create(nulls, given("written"))
@@ -395,4 +406,7 @@ async def test_a_null_that_the_schema_allows_not_is_refused_where_it_is_applied_
     assert refused["details"]["causes"][0]["message"] == (
         'Invalid value: "null": spec.list in body must be of type array: "null"'
     )
+    # What may be of any type passes, and is gone when it is read back.
+    status, made = await api.call("PATCH", api.path(nulls, "applied"), given("applied", list=["a"]), **applied)
+    assert (status, made["spec"]) == (201, {"list": ["a"], "size": None})
     await api.delete(DEFINITIONS, "nulls.nulls.example.com")

@@ -69,15 +69,26 @@ impl Schemas {
                     &refusing::go_text(&sent),
                     &refusing::converted_by(&rejection, &problem),
                 ),
-                _ => refusing::invalid(&String::from_utf8_lossy(&patched), &problem),
+                _ => refusing::invalid(&self.shown(kind, &patched), &problem),
             }
         })?;
         if validation == FieldValidation::Strict && !told.is_empty() {
             let problem = format!("{STRICT}{}", told.join(", "));
-            return Err(refusing::invalid(&String::from_utf8_lossy(&patched), &problem));
+            return Err(refusing::invalid(&self.shown(kind, &patched), &problem));
         }
         told.extend(decoded.warnings);
         Ok(Patched { warnings: told, body: decoded.body.into_owned() })
+    }
+
+    /// What a patch has made, in a refusal. A custom resource is a map to Go, which writes its members by name.
+    fn shown(&self, kind: KindId, patched: &[u8]) -> String {
+        match parse_value(patched) {
+            Ok(mut value) if self.info(kind).structural.is_some() => {
+                value.sort_all_objects();
+                value.to_string()
+            }
+            _ => String::from_utf8_lossy(patched).into_owned(),
+        }
     }
 
     fn apply_change(

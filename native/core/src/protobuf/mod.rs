@@ -16,6 +16,7 @@ mod wire;
 pub use decode::{Decoded, decode, decode_message};
 pub use encode::{encode, encode_as};
 pub use envelope::{CONTENT_TYPE, Envelope, MAGIC, STREAM_CONTENT_TYPE};
+pub use table::through_embedded;
 pub use transcoder::{Protobuf, ProtobufMetadata, frame, status_body};
 
 /// Whether objects of the kind have a protobuf form.

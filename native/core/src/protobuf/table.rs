@@ -81,6 +81,31 @@ impl Message {
     }
 }
 
+/// The way through an object of the kind, given by names in JSON, as Go has it: with the names of the structs between,
+/// whose fields JSON shows as the outer one's.
+pub fn through_embedded<'a>(
+    api_version: &str,
+    kind: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    let mut message = message_of(api_version, kind);
+    let mut way = Vec::new();
+    for name in names {
+        let mut owner = message.take();
+        while let Some((at, of)) = owner.and_then(|owner| Some((owner.position(name)?, owner))) {
+            let field = &of.fields[usize::from(at)];
+            owner = field.kind.message();
+            if field.repeat != Repeat::Inlined {
+                message = owner;
+                break;
+            }
+            way.push(field.json);
+        }
+        way.push(name);
+    }
+    way
+}
+
 /// The message of a kind; None for one that has no protobuf form.
 pub fn message_of(api_version: &str, kind: &str) -> Option<&'static Message> {
     let known = |api_version: &str| {

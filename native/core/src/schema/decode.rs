@@ -81,7 +81,7 @@ pub(super) enum Step<'s, 'a> {
 pub(super) struct Decoder<'s, 'a> {
     pub schemas: &'s Schemas,
     pub cursor: Cursor<'a>,
-    expected: &'s KindInfo,
+    pub expected: &'s KindInfo,
     pub api_version: String,
     pub kind: String,
     pub path: Vec<Step<'s, 'a>>,

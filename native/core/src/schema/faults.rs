@@ -6,6 +6,7 @@ use super::decode::{Decoder, MAX_STRICT_ERRORS, Step};
 use super::error::{Kind, SchemaError};
 use super::model::Shape;
 use crate::go::named_type;
+use crate::protobuf::through_embedded;
 
 impl<'s, 'a> Decoder<'s, 'a> {
     pub fn fault(&mut self, what: &str, last: Step<'s, 'a>) {
@@ -40,13 +41,21 @@ impl<'s, 'a> Decoder<'s, 'a> {
         path
     }
 
-    /// `spec.containers.image`, as Go's type errors name it.
+    /// `spec.containers.image`.
     pub(super) fn field_path(&self) -> String {
-        let fields = self.path.iter().filter_map(|step| match step {
+        self.fields().collect::<Vec<_>>().join(".")
+    }
+
+    /// `spec.volumes.VolumeSource.secret`, as Go's type errors name it.
+    fn go_path(&self) -> String {
+        through_embedded(&self.expected.api_version, &self.expected.kind, self.fields()).join(".")
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        self.path.iter().filter_map(|step| match step {
             Step::Field(name) => Some(*name),
             _ => None,
-        });
-        fields.collect::<Vec<_>>().join(".")
+        })
     }
 
     pub(super) fn found(&self) -> Result<&'static str, SchemaError> {
@@ -91,7 +100,7 @@ impl<'s, 'a> Decoder<'s, 'a> {
             Some(owner) => format!(
                 "json: cannot unmarshal {found} into Go struct field {}.{} of type {target}",
                 self.schemas.structure(owner).go_name(),
-                self.field_path()
+                self.go_path()
             ),
             None => format!("json: cannot unmarshal {found} into Go value of type {target}"),
         };

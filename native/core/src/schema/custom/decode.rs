@@ -82,7 +82,7 @@ impl Schemas {
         if let Err(error) = decoder.custom_root(node, &mut pruned) {
             return Err(self.refuse_custom(info, input, error));
         }
-        if let Some(refusal) = missing_or_wrong_identity(info, &decoder, input) {
+        if let Some(refusal) = missing_or_wrong_identity(info, &decoder, input, validation) {
             return Err(refusal);
         }
         if decoder.duplicates {
@@ -129,21 +129,26 @@ impl Schemas {
 
 /// Go reads null into an empty object, of no kind.
 fn no_object(info: &KindInfo, input: &[u8], validation: FieldValidation) -> Rejection {
+    Rejection::bad_request(no_kind(info, input, validation), Vec::new())
+}
+
+fn no_kind(info: &KindInfo, input: &[u8], validation: FieldValidation) -> String {
     let problem = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(input));
-    Rejection::bad_request(
-        match validation {
-            FieldValidation::Ignore => handled_as(info, &problem),
-            _ => unrecognizable(info, input, &problem),
-        },
-        Vec::new(),
-    )
+    match validation {
+        FieldValidation::Ignore => handled_as(info, &problem),
+        _ => unrecognizable(info, input, &problem),
+    }
 }
 
 /// The apiVersion must be the expected one; another kind is told when the object is validated.
-fn missing_or_wrong_identity(info: &KindInfo, decoder: &Decoder<'_, '_>, input: &[u8]) -> Option<Rejection> {
+fn missing_or_wrong_identity(
+    info: &KindInfo,
+    decoder: &Decoder<'_, '_>,
+    input: &[u8],
+    validation: FieldValidation,
+) -> Option<Rejection> {
     let message = if decoder.kind.is_empty() {
-        let problem = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(input));
-        unrecognizable(info, input, &problem)
+        no_kind(info, input, validation)
     } else if decoder.api_version != *info.api_version {
         format!(
             "the API version in the data ({}) does not match the expected API version ({})",
@@ -295,10 +300,11 @@ impl<'s, 'a> Decoder<'s, 'a> {
         let additional =
             node.is_some_and(|node| !matches!(node.additional, super::node::Additional::Undefined));
         let member = declared.or_else(|| node.and_then(Node::additional_schema));
-        if self.cursor.peek() == Some(b'n')
-            && self.nulls == Nulls::Dropped
-            && member.is_some_and(|member| member.refuses_null() && member.default.is_none())
-        {
+        let drops_null = |member: &Node| {
+            let is_kept = member.default.is_some() || !member.refuses_null();
+            !is_kept && (self.nulls == Nulls::Dropped || member.is_untyped())
+        };
+        if self.cursor.peek() == Some(b'n') && member.is_some_and(drops_null) {
             self.cursor.literal("null")?;
             return Ok(Keep::No);
         }

@@ -216,6 +216,11 @@ impl Node {
         !self.nullable
     }
 
+    /// Whether no type is refused here, so that a null passes, too, until the object is read back without it.
+    pub fn is_untyped(&self) -> bool {
+        self.ty.is_none() && !self.int_or_string
+    }
+
     fn look_below(&self) -> Below {
         let mut below = Below {
             defaults: self.default.is_some(),
