@@ -77,3 +77,9 @@ def test_every_module_of_the_package_is_used() -> None:
         words.update(re.findall(r"\w+", path.read_text()))
     unused = [relative(path) for path in sources("kubecore", "*.py") if path.stem not in words]
     assert unused == []
+
+
+def test_every_line_of_the_semantics_has_a_test_named_after_it() -> None:
+    """../shared/API_SEMANTICS.md has 37 lines."""
+    tests = "\n".join(path.read_text() for path in sources("tests", "*.py"))
+    assert {int(number) for number in re.findall(r"def test_(\d\d)_", tests)} == set(range(1, 38))

@@ -70,17 +70,28 @@ async def test_32_ephemeral_containers_are_only_appended(rest: Rest) -> None:
     debug = {"name": "debug", "image": "none", "terminationMessagePolicy": "File", "imagePullPolicy": "Always"}
     added = await rest.patch(path, {"spec": {"ephemeralContainers": [debug]}})
     assert added.status == 200, added.body
-    answer = await rest.patch(path, {"spec": {"ephemeralContainers": None}})
-    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    for changed in (None, [{**debug, "image": "other"}], [{**debug, "name": "another"}]):
+        answer = await rest.patch(path, {"spec": {"ephemeralContainers": changed}})
+        assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+    more = [debug, {**debug, "name": "more"}]
+    assert (await rest.patch(path, {"spec": {"ephemeralContainers": more}})).status == 200
+    assert (await rest.patch(f"{PODS}/a", {"spec": {"ephemeralContainers": [*more, debug]}})).status == 422
 
 
-async def test_32_scale_speaks_autoscaling_v1(rest: Rest) -> None:
-    await rest.made("{apps}/deployments", deployment("a", replicas=2))
-    scale = (await rest.get("{apps}/deployments/a/scale")).json
+@pytest.mark.parametrize(
+    "path", ["{apps}/deployments", "{apps}/replicasets", "{apps}/statefulsets", "{ns}/replicationcontrollers"]
+)
+async def test_32_scale_speaks_autoscaling_v1_whatever_the_parent(rest: Rest, path: str) -> None:
+    parent = {"metadata": {"name": "a"}, "spec": deployment("a", replicas=2)["spec"]}
+    if path.startswith("{ns}"):
+        parent["spec"]["selector"] = {"app": "a"}
+    await rest.made(path, parent)
+    scale = (await rest.get(f"{path}/a/scale")).json
     assert (scale["apiVersion"], scale["kind"], scale["spec"]) == ("autoscaling/v1", "Scale", {"replicas": 2})
+    assert scale["status"]["selector"] == "app=a"
     scale["spec"]["replicas"] = 3
-    assert (await rest.put("{apps}/deployments/a/scale", scale)).json["spec"] == {"replicas": 3}
-    assert (await rest.get("{apps}/deployments/a")).json["spec"]["replicas"] == 3
+    assert (await rest.put(f"{path}/a/scale", scale)).json["spec"] == {"replicas": 3}
+    assert (await rest.get(f"{path}/a")).json["spec"]["replicas"] == 3
 
 
 @pytest.mark.parametrize(

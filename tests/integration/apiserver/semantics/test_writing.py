@@ -1,5 +1,5 @@
-"""../shared/API_SEMANTICS.md, lines 14 to 26: each test is named after its line. Line 25 has test_applying.py, too,
-line 23 test_custom_resources.py.
+"""../shared/API_SEMANTICS.md, lines 14 to 26: each test is named after its line. Line 25 has test_applying.py and
+test_timestamps.py, too, line 23 test_custom_resources.py.
 """
 
 from __future__ import annotations
@@ -106,6 +106,24 @@ async def test_17_clients_do_not_set_what_is_the_servers(rest: Rest) -> None:
     assert "deletionTimestamp" not in made
 
 
+async def test_17_an_update_does_not_set_it_either(rest: Rest) -> None:
+    made = await rest.made(DEPLOYMENTS, deployment("a"))
+    when = "2001-01-01T00:00:00Z"
+    for metadata in ({"generation": 9}, {"creationTimestamp": when}):
+        for answer in (
+            await rest.patch(f"{DEPLOYMENTS}/a", {"metadata": metadata}),
+            await rest.put(f"{DEPLOYMENTS}/a", made | {"metadata": made["metadata"] | metadata}),
+        ):
+            assert (answer.status, answer.json["metadata"]) == (200, made["metadata"])
+    answer = await rest.put(f"{DEPLOYMENTS}/a", made | {"metadata": made["metadata"] | {"uid": "x"}})
+    assert (answer.status, answer.json["reason"]) == (409, "Conflict")
+    for metadata in ({"uid": "x"}, {"deletionTimestamp": when}):
+        answer = await rest.patch(f"{DEPLOYMENTS}/a", {"metadata": metadata})
+        [field] = metadata
+        assert (answer.status, answer.json["details"]["causes"][0]["field"]) == (422, f"metadata.{field}")
+    assert (await rest.get(f"{DEPLOYMENTS}/a")).json == made
+
+
 async def test_17_generation_counts_changes_of_spec_only(rest: Rest) -> None:
     await rest.made(DEPLOYMENTS, deployment("a"))
     path = f"{DEPLOYMENTS}/a"
@@ -185,7 +203,7 @@ async def test_21_strict_validation_is_400_on_create_and_422_on_patch(rest: Rest
 
 
 async def test_21_warnings_are_headers_and_come_once(rest: Rest) -> None:
-    body = b'{"metadata":{"name":"a"},"datta":{},"data":{"k":"1"},"data":{"k":"2"}}'
+    body = b'{"metadata":{"name":"a"},"datta":{},"datta":1,"data":{"k":"0"},"data":{"k":"1"},"data":{"k":"2"}}'
     answer = await rest.post(MAPS, body)
     assert answer.status == 201
     warnings = answer.headers.getall("Warning")  # type: ignore[attr-defined]
@@ -237,6 +255,25 @@ async def test_22_a_dry_run_validates_and_stores_nothing(rest: Rest) -> None:
     answer = await rest.post(f"{MAPS}?dryRun=Some", config_map("a"))
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
     assert 'dryRun: Unsupported value: ["Some"]' in answer.json["message"]
+
+
+async def test_22_a_dry_run_of_any_verb_changes_nothing(rest: Rest) -> None:
+    made = await rest.made(MAPS, config_map("a", k="1"))
+    changed = config_map("a", k="2")
+    dry = f"{MAPS}/a?dryRun=All"
+    for answer in (
+        await rest.put(dry, changed),
+        await rest.patch(dry, {"data": {"k": "2"}}, MERGE),
+        await rest.patch(dry, {"data": {"k": "2"}}, STRATEGIC),
+        await rest.patch(dry, [{"op": "replace", "path": "/data/k", "value": "2"}], JSON_PATCH),
+        await rest.patch(f"{dry}&fieldManager=me&force=true", orjson.dumps(changed), APPLY),
+    ):
+        assert (answer.status, answer.json["data"]) == (200, {"k": "2"})
+    assert (await rest.delete(dry)).status == 200
+    assert (await rest.delete(f"{MAPS}/a", {"dryRun": ["All"]})).status == 200
+    assert (await rest.delete(f"{MAPS}?dryRun=All")).status == 200
+    assert (await rest.patch(dry.replace("All", "Some"), {}, MERGE)).status == 422
+    assert (await rest.get(f"{MAPS}/a")).json == made
 
 
 async def test_23_a_patch_of_too_many_operations_or_bytes_is_413(rest: Rest) -> None:
@@ -313,16 +350,10 @@ async def test_24_strategic_merge_leaves_the_kind_alone(rest: Rest) -> None:
 
 
 async def test_25_only_apply_creates_on_patch(rest: Rest) -> None:
-    for kind in (MERGE, STRATEGIC):
-        assert (await rest.patch(f"{MAPS}/a", {"data": {}}, kind)).status == 404
+    for kind, patch in ((MERGE, {"data": {}}), (STRATEGIC, {"data": {}}), (JSON_PATCH, [])):
+        assert (await rest.patch(f"{MAPS}/a", patch, kind)).status == 404, kind
     answer = await rest.patch(f"{MAPS}/a?fieldManager=me", orjson.dumps(config_map("a", k="1")), APPLY)
     assert (answer.status, answer.json["data"]) == (201, {"k": "1"})
-
-
-async def test_25_timestamps_of_unchanged_entries_stay(rest: Rest) -> None:
-    first = (await rest.patch(f"{MAPS}/a?fieldManager=me", orjson.dumps(config_map("a", k="1")), APPLY)).json
-    second = (await rest.patch(f"{MAPS}/a?fieldManager=you", orjson.dumps(config_map("a", o="1")), APPLY)).json
-    assert first["metadata"]["managedFields"][0] in second["metadata"]["managedFields"]
 
 
 async def test_26_a_validation_failure_names_fields_and_causes(rest: Rest) -> None:
