@@ -1,7 +1,4 @@
-"""kopf's own example operators, from its source package, each against a namespace of its own.
-
-12-embedded, which is left out, runs the same operator inside a program.
-"""
+"""kopf's own example operators, all of them, from its source package, each against a namespace of its own."""
 
 from __future__ import annotations
 
@@ -54,6 +51,7 @@ EXAMPLES = [
     ),
     Example("07-subhandlers", ("Handling creation for item1", "Handling creation for item2", "Creation is processed")),
     Example("08-events", ("Event received: ",), ("'type': 'MODIFIED'",), ("'type': 'DELETED'",)),
+    Example("09-testing", ("Something was logged here.", "Creation is processed: 1 succeeded")),
     Example("11-filtering-handlers", ("Creation is processed: 10 succeeded",), ("Field change is satisfied.",)),
     Example(
         "14-daemons",
@@ -158,8 +156,14 @@ class Kopf:
 
     @contextmanager
     def operator(self, example: str, *arguments: str) -> Iterator[Operator]:
-        command = [self.clients.venv / "bin" / "kopf", "run", "--verbose", *arguments, self.quick]
-        command.append(f"examples/{example}/example.py")
+        kopf = self.clients.venv / "bin" / "kopf"
+        with self.program(
+            kopf, "run", "--verbose", *arguments, self.quick, f"examples/{example}/example.py"
+        ) as operator:
+            yield operator
+
+    @contextmanager
+    def program(self, *command: str | Path) -> Iterator[Operator]:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=self.source,
@@ -207,6 +211,65 @@ def test_an_example_operator_handles_creation_change_and_deletion(
         kubectl("-n", namespace, "delete", "-f", object_file, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
         for words in example.deleted:
             operator.expect(words)
+
+
+@pytest.fixture
+def peering(kopf: Kopf, kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """An object in which operators of the namespace tell each other of themselves; its name."""
+    file = str(kopf.source / "peering.yaml")
+    # kubectl looks for all kinds before it makes the first definition, and makes those it can.
+    kubectl.run("apply", "-f", file)
+    kubectl("wait", "--for=condition=Established", "crd/kopfpeerings.kopf.dev", "--timeout=60s", timeout=90)
+    peering = f"apiVersion: kopf.dev/v1\nkind: KopfPeering\nmetadata: {{name: peers, namespace: {namespace}}}\n"
+    kubectl("apply", "-f", "-", stdin=peering)
+    yield "peers"
+    kubectl("delete", "crd", "kopfpeerings.kopf.dev", "clusterkopfpeerings.kopf.dev", "--wait=false")
+
+
+def test_an_operator_pauses_while_there_is_one_of_a_higher_priority(
+    kopf: Kopf, kubectl: Kubectl, namespace: str, peering: str
+) -> None:
+    here = ("--namespace", namespace, "--peering", peering)
+    object_file = str(kopf.source / "examples" / "obj.yaml")
+    with kopf.operator("06-peering", *here) as deployed:
+        deployed.expect("Starting Kopf|Initial authentication has finished")
+        with kopf.operator("06-peering", *here, "--dev") as own:
+            deployed.expect("Pausing operations in favour of .*priority=666")
+            kubectl("-n", namespace, "apply", "-f", object_file)
+            own.expect("Creation is processed: 1 succeeded")
+            assert own.stop() == 0
+        deployed.expect("Resuming operations after the pause")
+        kubectl("-n", namespace, "delete", "-f", object_file, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
+        kubectl("-n", namespace, "apply", "-f", object_file)
+        deployed.expect("Creation is processed: 1 succeeded")
+        assert not [line for line in deployed.said if "Traceback" in line]
+        kubectl("-n", namespace, "delete", "-f", object_file, f"--timeout={PATIENCE:.0f}s", timeout=PATIENCE + 10)
+
+
+def test_an_operator_of_pods_follows_them_and_logs_in_by_itself(kopf: Kopf, kubectl: Kubectl, namespace: str) -> None:
+    here = ("--namespace", namespace, "--standalone")
+    kubectl("-n", namespace, "run", "p", "--image=none", "--command", "--", "sleep", "3600")
+    with kopf.operator("13-hooks", *here) as operator:
+        for words in ("Initialising the task-lock...", "Starting retried...", "Logging in in 2s..."):
+            operator.expect(words)
+        operator.expect("Served by the background task.")
+        operator.process.send_signal(signal.SIGTERM)
+        operator.expect("All pod-tasks are requested to stop...")
+        assert operator.process.wait(timeout=PATIENCE) == 0
+    with kopf.operator("10-builtins", *here) as operator:
+        operator.expect("=== Pod killing happens in 30s.")
+        kubectl("-n", namespace, "delete", "pod", "p", "--now", "--wait=false")
+        operator.expect("=== Pod killing is cancelled!")
+
+
+def test_an_operator_within_a_program_handles_what_the_program_does(kopf: Kopf) -> None:
+    with kopf.program(kopf.clients.python, "examples/12-embedded/example.py") as program:
+        program.expect("Exiting the main app.")
+        said = "".join(program.said)
+        # It deletes the last one right before.
+        for words in (*(f"Hello, kopf-example-{step}!" for step in range(3)), "Good bye, kopf-example-0!"):
+            assert words in said, said
+        assert program.process.wait(timeout=PATIENCE) == 0
 
 
 def test_an_operator_admits_and_changes_objects_by_webhooks(kopf: Kopf, kubectl: Kubectl, namespace: str) -> None:
