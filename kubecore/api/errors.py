@@ -199,7 +199,7 @@ def apply_conflict(message: str, conflicts: Iterable[tuple[str, str]]) -> Status
 
 def invalid(kind: str, name: str, causes: Iterable[Cause], *, group: str = "") -> StatusError:
     """422 for an object that fails validation; the message joins the distinct causes."""
-    listed = list(dict.fromkeys(causes))
+    listed = list(causes)
     texts = list(dict.fromkeys(str(cause) for cause in listed))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     message = f"{qualified(group, kind)} {quoted(name)} is invalid: {joined}"
