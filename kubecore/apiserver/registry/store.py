@@ -14,7 +14,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
 from kubecore.api.schemas import apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
-from kubecore.apiserver.registry import companions, inert, lifecycle
+from kubecore.apiserver.registry import companions, empty_lists, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
@@ -102,6 +102,7 @@ class Store:
         self.has_status = "status" in self.resource.subresources
         self._owning = Owning(self)
         self._nobody = inert.warning(self.resource.key)
+        self._lists = empty_lists.paths_of(self.resource.key)
         self._prefix = cached.prefix
         self._cache = registry.cacher.native
         self._storage = registry.storage
@@ -212,6 +213,7 @@ class Store:
             ctx.warn(self._nobody)
         self._admission.validate(ctx, obj, None)
         strategy.canonicalize(obj)
+        empty_lists.to_null(obj, self._lists)
 
     async def _insert(self, ctx: RequestContext, obj: JSON, managed: bytes | None, generated: str) -> bytes:
         metadata = obj["metadata"]
@@ -380,6 +382,7 @@ class Store:
         ctx.warnings += strategy.warnings(ctx, obj, old)
         self._admission.validate(ctx, obj, old)
         strategy.canonicalize(obj)
+        empty_lists.to_null(obj, self._lists)
 
     def restrict(self, ctx: RequestContext, obj: JSON, old: JSON) -> Strategy:
         """Undoes what this path may not change; the strategy that rules the rest."""

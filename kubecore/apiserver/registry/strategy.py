@@ -173,9 +173,6 @@ class Strategy:
     checks_generate_name: bool = True
     # What makes a name is the name (IPAddresses, which are named for what they are).
     keeps_generate_name: bool = False
-    # Lists, by their paths, that are there in any case: null when nothing is in them, since upstream's storage does not
-    # tell an empty list from none.
-    null_when_empty: Sequence[tuple[str, ...]] = ()
 
     def default(self, obj: JSON) -> None:
         """Fills in what a client sees on read-back, in place. Must be idempotent."""
@@ -257,12 +254,6 @@ class Strategy:
 
     def canonicalize(self, obj: JSON) -> None:
         """Last change before storage, after validation; must not need validation again."""
-        for *way, name in self.null_when_empty:
-            holder = obj
-            for step in way:
-                holder = holder.get(step) or {}
-            if holder.get(name) == []:
-                holder[name] = None
 
     def subresource_strategy(self, subresource: str) -> Strategy | None:
         """The strategy an update of the whole object through a subresource follows (pods/resize,

@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -150,7 +151,8 @@ func refusal(err error, warnings heard) answer {
 	return answer{Status: &told, Warnings: warnings}
 }
 
-// throughStorage writes and reads: what is read gets defaults once more, so that labels made on creation count, too.
+// throughStorage writes and reads, in protobuf as API servers do, which tells no empty list from none. What is read gets
+// defaults once more, so that labels made on creation count, too.
 func throughStorage(obj runtime.Object, kind schema.GroupKind) (runtime.Object, error) {
 	var versions []schema.GroupVersion
 	for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
@@ -158,7 +160,8 @@ func throughStorage(obj runtime.Object, kind schema.GroupKind) (runtime.Object, 
 			versions = append(versions, version)
 		}
 	}
-	codec := legacyscheme.Codecs.LegacyCodec(versions...)
+	form := protobuf.NewSerializer(legacyscheme.Scheme, legacyscheme.Scheme)
+	codec := legacyscheme.Codecs.CodecForVersions(form, form, schema.GroupVersions(versions), runtime.InternalGroupVersioner)
 	stored, err := runtime.Encode(codec, obj)
 	if err != nil {
 		return nil, err

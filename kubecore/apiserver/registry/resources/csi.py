@@ -71,7 +71,6 @@ class CSIDriverStrategy(Unversioned):
 
 class CSINodeStrategy(Unversioned):
     resource_key = "csinodes.storage.k8s.io"
-    null_when_empty = (("spec", "drivers"),)
     returns_deleted = True
     allow_unconditional_update = False
 

@@ -21,7 +21,6 @@ JSON = dict[str, Any]
 
 class EndpointSliceStrategy(ContentGeneration):
     resource_key = "endpointslices.discovery.k8s.io"
-    null_when_empty = (("endpoints",), ("ports",))
 
     def default(self, obj: JSON) -> None:
         for port in obj.get("ports") or []:

@@ -58,7 +58,6 @@ _MOST_MILLI = ((1 << 63) - 1) // 1000
 
 class LimitRangeStrategy(Unversioned):
     resource_key = "limitranges"
-    null_when_empty = (("spec", "limits"),)
     allow_create_on_update = True
 
     def default(self, obj: JSON) -> None:

@@ -22,7 +22,6 @@ class RoleStrategy(Strategy):
     """Roles and ClusterRoles."""
 
     tracks_generation = False
-    null_when_empty = (("rules",),)
     allow_create_on_update = True
     name_errors = staticmethod(names.path_segment)
 
