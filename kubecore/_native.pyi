@@ -610,10 +610,12 @@ class Audit:
         compress: bool = False,
         legacy: bool = False,
         buffer: int = 0,
+        event_bytes: int = 0,
         outbox: AuditOutbox | None = None,
     ) -> None:
         """From now on requests are audited. `policy` is an audit.k8s.io/v1 Policy in JSON (ValueError for another); with
-        a `buffer` of so many events requests do not wait for the log. OSError when that cannot be opened."""
+        a `buffer` of so many events requests do not wait for the log; larger events than `event_bytes` lose their
+        objects there (0: none do). OSError when that cannot be opened."""
     def stop(self) -> None:
         """Nothing is audited any more; what was taken is written."""
     def outbox(self, room: int, wake: Callable[[], object]) -> AuditOutbox:
@@ -948,8 +950,10 @@ class Authenticator:
     ) -> None:
         """Users named in headers are believed of certificates of this CA with one of these common names (none: any).
         ValueError for bad PEM and for what is no name of a header."""
-    def set_service_account_keys(self, public_pems: Sequence[bytes], issuer: str, audiences: Sequence[str]) -> None:
-        """SubjectPublicKeyInfo PEM, RSA or P-256. ValueError for other keys."""
+    def set_service_account_keys(
+        self, public_pems: Sequence[bytes], issuers: Sequence[str], audiences: Sequence[str]
+    ) -> None:
+        """SubjectPublicKeyInfo PEM, RSA, P-256 or P-384. ValueError for other keys."""
     def keep_token(self, token: str, user: UserInfo) -> None:
         """The token is good, for the API's own audiences, until it is forgotten."""
     def forget_token(self, token: str) -> None: ...

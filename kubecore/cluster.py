@@ -389,7 +389,7 @@ class Cluster:
         client = self._client("system:kubecore-ingress", field_manager="kubecore-ingress")
         settings = settings.at(bind_address=bind, node_address=node)
         controller = IngressController(client, self.clock, settings, informers=self._informers)
-        self.server.front.set_metrics_source(controller.metrics)
+        self.server.metrics.join(controller.metrics)
         await controller.run()
 
     def _client(self, username: str, *groups: str, field_manager: str) -> Client:

@@ -46,15 +46,15 @@ class Access:
         clock: Clock,
         *,
         authority: bytes,
-        issuer: str,
+        issuers_of_accounts: Sequence[str],
         audiences: Sequence[str],
         authentication: AuthenticationOptions,
         authorization: AuthorizationOptions,
         modes: Sequence[str],
         own_files: Collection[Path] = (),
     ) -> None:
-        """`authority` is the PEM of the cluster's own CA, `issuer` that of service accounts' tokens; `own_files` change
-        by nobody's hand. Raises OSError, ValueError for files that do not do."""
+        """`authority` is the PEM of the cluster's own CA, `issuers_of_accounts` are those of service accounts' tokens;
+        `own_files` change by nobody's hand. Raises OSError, ValueError for files that do not do."""
         self._own_files = own_files
         self._clock = clock
         self._native = front.authenticator()
@@ -65,7 +65,7 @@ class Access:
         self.trust_changed: Changed | None = None
         """Called when other CAs are trusted than before."""
         self._judge_certificates()
-        self._own_issuer, self._audiences = issuer, tuple(audiences)
+        self._own_issuers, self._audiences = list(issuers_of_accounts), tuple(audiences)
         self._configured_issuers = self._read_issuers()
         self._let_anybody_in(modes)
         self._bootstrap = BootstrapTokens(cacher, clock, audiences) if authentication.bootstrap_tokens else None
@@ -165,8 +165,8 @@ class Access:
     def _read_issuers(self) -> issuers.Configured:
         file = self._options.config_file
         if file is None:
-            return issuers.of_flags(self._options.oidc, disallowed=[self._own_issuer])
-        return issuers.load(self._read(file).decode(), disallowed=[self._own_issuer])
+            return issuers.of_flags(self._options.oidc, disallowed=self._own_issuers)
+        return issuers.load(self._read(file).decode(), disallowed=self._own_issuers)
 
     def _authenticators(self, configured: issuers.Configured) -> list[OIDCAuthenticator]:
         return [
@@ -182,7 +182,7 @@ class Access:
         ]
 
     async def _issuers_changed(self, content: bytes) -> None:
-        configured = issuers.load(content.decode(), disallowed=[self._own_issuer])
+        configured = issuers.load(content.decode(), disallowed=self._own_issuers)
         if configured.anonymous != self._configured_issuers.anonymous:
             raise ValueError("anonymous: Forbidden: changed from initial configuration file")
         made = self._authenticators(configured)

@@ -17,11 +17,13 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import enablement, schemas
+from kubecore.apiserver import health
 from kubecore.apiserver.access import Access
 from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
 from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
 from kubecore.apiserver.admission.dynamic.versions import Versions
+from kubecore.apiserver.admission.metrics import AdmissionMetrics
 from kubecore.apiserver.aggregation.aggregation import Aggregation
 from kubecore.apiserver.aggregation.identity import FrontProxy
 from kubecore.apiserver.audit.auditor import Auditor
@@ -57,6 +59,7 @@ from kubecore.apiserver.handlers.served import ServedResources, deprecation
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
+from kubecore.apiserver.metrics import Metrics
 from kubecore.apiserver.registry.conversion import differs
 from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.own_requests import SERVER
@@ -82,21 +85,6 @@ log = logging.getLogger("kubecore.apiserver")
 # Python's default of 5 ms a busy loop would hold up every write by as much.
 _SWITCH_SECONDS = 0.0005
 _SHUTDOWN_GRACE = 1.0
-# Checks under the names that kube-apiserver gives them, which people exclude and ask for one by one: of the storage,
-# whatever it is, and of what a cluster begins with.
-_STORAGE_CHECKS = ("etcd",)
-_BASE_CHECKS = (
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/kube-apiserver-autoregistration",
-    "autoregister-completion",
-)
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
 
 
@@ -138,6 +126,7 @@ class APIServer:
         self.grpc_port = 0
         self._service_cidrs = tuple(str(ipaddress.ip_network(one.strip())) for one in config.service_cidr.split(","))
         self.service_ip = str(ipaddress.ip_network(self._service_cidrs[0])[1])
+        self.metrics = Metrics()
         self._ready = asyncio.Event()
         self._started: list[str] = []
         self._stopped = False
@@ -163,7 +152,7 @@ class APIServer:
         await bootstrap.ensure_base()
         await asyncio.gather(self._limit(), self._aggregation.start())
         self._followers += [_follow(work, "aggregation") for work in self._aggregation.work()]
-        for check in (*_STORAGE_CHECKS, *_BASE_CHECKS):
+        for check in health.CHECKS:
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
         self._auditor.start()
@@ -204,23 +193,25 @@ class APIServer:
         self.authority = CertificateAuthority(directory, self.clock)
         self._serving = self.authority.serving("apiserver", self._hosts())
         issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
-        self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, audiences=[issuer])
+        self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, options=config.authentication.service_accounts)
         self.front = _native.Front(
             self.cacher.native, clock=native_clock(self.clock), min_watch_seconds=config.min_request_timeout
         )
         self.front.set_version(version_info())
+        self.front.set_metrics_source(self.metrics.render)
         headers = config.authentication.request_header
         self._front_proxy = FrontProxy(directory, self.clock, config.aggregation, headers)
         self._auditor = Auditor(self.front.audit(), config.audit, self.clock)
         self._local_audit = LocalAudit(self.front.audit())
         authenticator = self.front.authenticator()
-        authenticator.set_service_account_keys([self.tokens.public_key], issuer, list(self.tokens.audiences))
+        tokens = self.tokens
+        authenticator.set_service_account_keys(tokens.public_keys, tokens.issuers, tokens.audiences)
         self.access = Access(
             self.front,
             self.cacher,
             self.clock,
             authority=self.authority.certificate,
-            issuer=issuer,
+            issuers_of_accounts=self.tokens.issuers,
             audiences=self.tokens.audiences,
             authentication=self._front_proxy.believed(config.authentication),
             authorization=config.authorization,
@@ -239,7 +230,9 @@ class APIServer:
             cacher=self.cacher,
             schemas=schemas.default(),
             strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
-            admission=AdmissionChain([*self._plugins(), EscalationCheck(self.authorizer, native)]),
+            admission=AdmissionChain(
+                [*self._plugins(), EscalationCheck(self.authorizer, native)], AdmissionMetrics(self.metrics)
+            ),
             clock=self.clock,
         )
         self.hub = WatchHub(self.cacher, self.clock)
@@ -286,6 +279,7 @@ class APIServer:
         self._aggregation = Aggregation(
             self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
         )
+        self.metrics.add(self._aggregation.metrics)
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)
@@ -305,6 +299,7 @@ class APIServer:
             scheme=self.scheme,
             configured=plugins.configured(options),
             registry=lambda: self.registry,
+            metrics=self.metrics,
             user=SERVER,
         )
         return plugins.made(options, parts)
@@ -315,9 +310,10 @@ class APIServer:
             self.cacher,
             versions,
             self._webhooks,
-            self.authorizer.answer,
+            self.authorizer,
             self.clock,
             plugins=self.config.admission.plugins,
+            metrics=self.registry.admission.metrics,
         )
 
     async def _limit(self) -> None:

@@ -8,6 +8,9 @@ import orjson
 
 from kubecore import _native
 
+MINOR = 35
+"""Of Kubernetes 1, whose API is served."""
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -16,12 +19,12 @@ def version_info() -> bytes:
     return orjson.dumps(
         {
             "major": "1",
-            "minor": "35",
+            "minor": str(MINOR),
             "emulationMajor": "1",
-            "emulationMinor": "35",
+            "emulationMinor": str(MINOR),
             "minCompatibilityMajor": "1",
-            "minCompatibilityMinor": "34",
-            "gitVersion": f"v1.35.0+kubecore-{_native.__version__}",
+            "minCompatibilityMinor": str(MINOR - 1),
+            "gitVersion": f"v1.{MINOR}.0+kubecore-{_native.__version__}",
             "gitCommit": "",
             "gitTreeState": "clean",
             "buildDate": "1970-01-01T00:00:00Z",

@@ -38,6 +38,8 @@ Throttle = Annotated[
 ]
 ThrottleRate = Annotated[float, typer.Option(help="Batches a second, in the long run.")]
 ThrottleBurst = Annotated[int, typer.Option(help="Batches at once, where fewer were sent before.")]
+LogTruncates = Annotated[bool, typer.Option("--audit-log-truncate-enabled", help="Whether events are made to fit.")]
+LogBatchBytes = Annotated[int, typer.Option(help="Not less than of an event; a file has no batches.")]
 Truncates = Annotated[
     bool, typer.Option("--audit-webhook-truncate-enabled", help="Whether events and batches are made to fit.")
 ]
@@ -58,6 +60,9 @@ def _asked(
     audit_log_format: LogFormat = "json",
     audit_log_mode: Mode = "blocking",
     audit_log_batch_buffer_size: BufferSize = 10_000,
+    audit_log_truncate_enabled: LogTruncates = False,
+    audit_log_truncate_max_batch_size: LogBatchBytes = 10 << 20,
+    audit_log_truncate_max_event_size: EventBytes = 100 << 10,
     audit_webhook_config_file: WebhookConfigFile = None,
     audit_webhook_batch_buffer_size: BufferSize = 10_000,
     audit_webhook_batch_max_size: BatchSize = 400,
@@ -72,8 +77,10 @@ def _asked(
 ) -> AuditOptions:
     if audit_webhook_batch_throttle_enable:
         _check_throttle(audit_webhook_batch_throttle_qps, audit_webhook_batch_throttle_burst)
+    if audit_log_truncate_enabled:
+        _check_truncation("log", audit_log_truncate_max_batch_size, audit_log_truncate_max_event_size)
     if audit_webhook_truncate_enabled:
-        _check_truncation(audit_webhook_truncate_max_batch_size, audit_webhook_truncate_max_event_size)
+        _check_truncation("webhook", audit_webhook_truncate_max_batch_size, audit_webhook_truncate_max_event_size)
     return AuditOptions(
         policy=_policy(audit_policy_file),
         log=LogOptions(
@@ -85,6 +92,7 @@ def _asked(
             legacy=audit_log_format == "legacy",
             mode=audit_log_mode,
             buffer=audit_log_batch_buffer_size,
+            event_bytes=audit_log_truncate_max_event_size if audit_log_truncate_enabled else 0,
         ),
         webhook=WebhookOptions(
             config_file=audit_webhook_config_file,
@@ -108,13 +116,13 @@ def _check_throttle(rate: float, burst: int) -> None:
             raise typer.BadParameter(told)
 
 
-def _check_truncation(batch: int, event: int) -> None:
+def _check_truncation(where: str, batch: int, event: int) -> None:
     """Likewise."""
+    told = f"invalid audit truncate {where} max"
     if event <= 0:
-        raise typer.BadParameter(f"invalid audit truncate webhook max event size {event}, must be a positive number")
+        raise typer.BadParameter(f"{told} event size {event}, must be a positive number")
     if batch < event:
-        told = f"invalid audit truncate webhook max batch size {batch}, must be greater than max event size ({event})"
-        raise typer.BadParameter(told)
+        raise typer.BadParameter(f"{told} batch size {batch}, must be greater than max event size ({event})")
 
 
 def _policy(file: Path | None) -> bytes:

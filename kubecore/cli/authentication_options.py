@@ -12,11 +12,13 @@ from kubecore.apiserver.authentication.options import (
     AuthenticationOptions,
     OIDCOptions,
     RequestHeaderOptions,
+    ServiceAccountOptions,
     TokenWebhookOptions,
 )
 from kubecore.cli import options
 from kubecore.cli.oidc_options import oidc_options
 from kubecore.cli.option_groups import stands_for
+from kubecore.cli.service_account_options import service_account_options
 
 
 def _headers(text: str) -> str:
@@ -65,9 +67,11 @@ AuthenticationConfig = Annotated[
 
 
 @oidc_options
+@service_account_options
 def _asked(
     *,
     oidc: OIDCOptions,
+    service_accounts: ServiceAccountOptions,
     anonymous_auth: AnonymousAuth = None,
     client_ca_file: ClientCA = None,
     token_auth_file: TokenFile = None,
@@ -107,6 +111,7 @@ def _asked(
             cache_ttl=durations.seconds(authentication_token_webhook_cache_ttl),
         ),
         oidc=oidc,
+        service_accounts=service_accounts,
         config_file=authentication_config,
     )
 

@@ -112,7 +112,7 @@ def _account_tokens(key_file: Path | None) -> TokenSource | None:
     if key_file is None:
         return None
     try:
-        return TokenIssuer(key_file.parent, RealClock(), issuer="", audiences=(), file=key_file.name).issue_legacy
+        return TokenIssuer(key_file.parent, RealClock(), issuer="", file=key_file.name).issue_legacy
     except PKIError as error:
         raise typer.BadParameter(f"--service-account-private-key-file: {error}") from error
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kubecore_core::rbac::Attributes;
-use kubecore_front::audit::{Buffered, Draft, LogFile, Outbox, Policy, Rotation, Sink, Stage, Trail};
+use kubecore_front::audit::{
+    Buffered, Draft, Fitting, LogFile, Outbox, Policy, Rotation, Sink, Stage, Trail,
+};
 use kubecore_front::server::Server;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,7 +23,7 @@ pub struct Audit(pub Arc<Server>);
 impl Audit {
     #[allow(clippy::too_many_arguments)] // what `--audit-log-*` says, all with defaults
     #[pyo3(signature = (policy, *, log_path=None, megabytes=0, days=0, backups=0, compress=false, legacy=false,
-        buffer=0, outbox=None))]
+        buffer=0, event_bytes=0, outbox=None))]
     fn configure(
         &self,
         policy: &[u8],
@@ -32,6 +34,7 @@ impl Audit {
         compress: bool,
         legacy: bool,
         buffer: usize,
+        event_bytes: usize,
         outbox: Option<&AuditOutbox>,
     ) -> PyResult<()> {
         let policy: Policy =
@@ -41,6 +44,7 @@ impl Audit {
         if let Some(path) = log_path {
             let rotation = Rotation { megabytes, days, backups, compress };
             let log = LogFile::open(&path, rotation, legacy, clock.clone()).map_err(io_error)?;
+            let log = Fitting::new(log, if event_bytes == 0 { usize::MAX } else { event_bytes });
             sinks.push(if buffer == 0 {
                 Arc::new(log)
             } else {

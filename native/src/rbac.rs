@@ -120,11 +120,11 @@ impl Authenticator {
     fn set_service_account_keys(
         &self,
         public_pems: Vec<Vec<u8>>,
-        issuer: String,
+        issuers: Vec<String>,
         audiences: Vec<String>,
     ) -> PyResult<()> {
         let keys: Result<Vec<_>, _> = public_pems.iter().map(|pem| PublicKey::from_pem(pem)).collect();
-        let issuer = ServiceAccountIssuer::new(keys.map_err(value_error)?, issuer, audiences);
+        let issuer = ServiceAccountIssuer::new(keys.map_err(value_error)?, issuers, audiences);
         self.0.set_service_account_issuer(issuer);
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Authorizer {
     fn authorize(&self, user: &UserInfo, attributes: Asked) -> (Option<bool>, String) {
         match self.0.decide(&user.0, &attributes.attributes(), || attributes.selectors()) {
             Verdict::Allow => (Some(true), String::new()),
-            Verdict::Deny(reason) => (Some(false), reason),
+            Verdict::Deny(reason) | Verdict::NoOpinion(reason) => (Some(false), reason),
             Verdict::Python => (None, String::new()),
         }
     }

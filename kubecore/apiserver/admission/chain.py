@@ -8,11 +8,16 @@ on its way and needed by `mutate` is waited for in `expect`, before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from kubecore.api.errors import StatusError
+from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetrics
+from kubecore.apiserver.metrics import MoreOf
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
+    from kubecore.apiserver.metrics import Series
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
@@ -50,17 +55,28 @@ class Plugin:
         """Lets go of what it holds open; called once, at the end."""
 
 
-class AdmissionChain:
-    """All plugins, in the order Kubernetes runs them."""
+# The name of a plugin, its method, and the series of the calls that it lets pass.
+_Counted = tuple[str, Callable[..., Any], "Series"]
+# Resource, operation, subresource.
+_Key = tuple[str, str, str]
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+
+class AdmissionChain:
+    """All plugins, in the order Kubernetes runs them.
+
+    What mutates comes in up to two parts (`mutate`, webhooks and policies), what validates in three (`validate`,
+    webhooks and policies, `decide`), which are one step each to whoever looks at metrics: each part adds its time to
+    the context's, and the last one has it counted."""
+
+    def __init__(self, plugins: Sequence[Plugin], metrics: AdmissionMetrics | None = None) -> None:
         self.plugins = tuple(plugins)
         # Webhooks and policies, once there is a server to call them.
         self.dynamic: DynamicAdmission | None = None
-        self._expecting: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
-        self._mutating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
-        self._validating: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
-        self._deciding: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
+        self.metrics = metrics or AdmissionMetrics()
+        self._expecting: dict[_Key, tuple[Plugin, ...]] = {}
+        self._mutating: dict[_Key, tuple[_Counted, ...]] = {}
+        self._validating: dict[_Key, tuple[_Counted, ...]] = {}
+        self._deciding: dict[_Key, tuple[_Counted, ...]] = {}
 
     @property
     def asked(self) -> DynamicAdmission | None:
@@ -83,36 +99,114 @@ class AdmissionChain:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._mutating.get(key)
         if plugins is None:
-            plugins = self._mutating[key] = self._overriding("mutate", key)
-        wants_defaults = False
-        for plugin in plugins:
-            wants_defaults = plugin.mutate(ctx, obj, old) or wants_defaults
+            plugins = self._mutating[key] = self._counted("mutate", ADMIT, key)
+        monotonic = ctx.clock.monotonic
+        began = before = monotonic()
+        wants_defaults, name = False, ""
+        try:
+            for name, mutate, series in plugins:  # noqa: B007  (told when it refuses)
+                wants_defaults = mutate(ctx, obj, old) or wants_defaults
+                now = monotonic()
+                series.observe(now - before)
+                before = now
+        except StatusError:
+            self._refused(name, ADMIT, ctx, before, began)
+            raise
+        ctx.admit_seconds += before - began
+        if self.dynamic is None or not self.dynamic.awake:
+            self.metrics.admitted(ctx)
         return wants_defaults
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._validating.get(key)
         if plugins is None:
-            plugins = self._validating[key] = self._overriding("validate", key)
-        for plugin in plugins:
-            plugin.validate(ctx, obj, old)
+            plugins = self._validating[key] = self._counted("validate", VALIDATE, key)
+        monotonic = ctx.clock.monotonic
+        began = before = monotonic()
+        name = ""
+        try:
+            for name, validate, series in plugins:  # noqa: B007  (told when it refuses)
+                validate(ctx, obj, old)
+                now = monotonic()
+                series.observe(now - before)
+                before = now
+        except StatusError:
+            self._refused(name, VALIDATE, ctx, before, began)
+            raise
+        ctx.validate_seconds = before - began
 
     def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
         """None when nobody has to be waited for, which is what most writes hear."""
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._deciding.get(key)
         if plugins is None:
-            plugins = self._deciding[key] = self._overriding("decide", key)
-        for number, plugin in enumerate(plugins, 1):
-            if (waiting := plugin.decide(ctx, obj, old)) is not None:
-                return _decide(waiting, plugins[number:], ctx, obj, old)
+            plugins = self._deciding[key] = self._counted("decide", VALIDATE, key)
+        monotonic = ctx.clock.monotonic
+        before = monotonic()
+        began = before - ctx.validate_seconds
+        name = ""
+        try:
+            for number, (name, decide, series) in enumerate(plugins, 1):
+                if (waiting := decide(ctx, obj, old)) is not None:
+                    return self._decide(waiting, name, series, plugins[number:], ctx, obj, old, before, began)
+                now = monotonic()
+                series.observe(now - before)
+                before = now
+        except StatusError:
+            self._refused(name, VALIDATE, ctx, before, began)
+            raise
+        ctx.validate_seconds = before - began
+        self.metrics.validated(ctx)
         return None
+
+    async def _decide(
+        self,
+        waiting: Awaitable[None] | None,
+        name: str,
+        series: Series,
+        rest: Sequence[_Counted],
+        ctx: RequestContext,
+        obj: JSON | None,
+        old: JSON | None,
+        before: float,
+        began: float,
+    ) -> None:
+        """The same from a plugin on that has to be waited for."""
+        monotonic = ctx.clock.monotonic
+        try:
+            for following in (*rest, None):
+                if waiting is not None:
+                    await waiting
+                now = monotonic()
+                series.observe(now - before)
+                before = now
+                if following is not None:
+                    name, decide, series = following
+                    waiting = decide(ctx, obj, old)
+        except StatusError:
+            self._refused(name, VALIDATE, ctx, before, began)
+            raise
+        ctx.validate_seconds = before - began
+        self.metrics.validated(ctx)
+
+    def _refused(self, name: str, type_: str, ctx: RequestContext, before: float, began: float) -> None:
+        now = ctx.clock.monotonic()
+        self.metrics.refused(name, type_, ctx.operation, plugin_seconds=now - before, step_seconds=now - began)
 
     async def close(self) -> None:
         for plugin in self.plugins:
             await plugin.close()
 
-    def _overriding(self, method: str, key: tuple[str, str, str]) -> tuple[Plugin, ...]:
+    def _counted(self, method: str, type_: str, key: _Key) -> tuple[_Counted, ...]:
+        def series(plugin: Plugin) -> Series:
+            found = self.metrics.plugins(plugin.name, type_, key[1])
+            # Who validates and decides is one plugin all the same.
+            return MoreOf(found) if method == "decide" and type(plugin).validate is not Plugin.validate else found
+
+        return tuple((one.name, getattr(one, method), series(one)) for one in self._overriding(method, key))
+
+    def _overriding(self, method: str, key: _Key) -> tuple[Plugin, ...]:
         base = getattr(Plugin, method)
         return tuple(
             plugin for plugin in self.plugins if getattr(type(plugin), method) is not base and plugin.handles(*key)
@@ -122,12 +216,3 @@ class AdmissionChain:
 async def _all(coming: Sequence[Awaitable[None]]) -> None:
     for one in coming:
         await one
-
-
-async def _decide(
-    first: Awaitable[None], rest: Sequence[Plugin], ctx: RequestContext, obj: JSON | None, old: JSON | None
-) -> None:
-    await first
-    for plugin in rest:
-        if (waiting := plugin.decide(ctx, obj, old)) is not None:
-            await waiting

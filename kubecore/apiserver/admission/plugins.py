@@ -21,6 +21,7 @@ from kubecore.apiserver.admission.namespace_presence import NamespaceAutoProvisi
 from kubecore.apiserver.admission.node_restriction import NodeRestriction
 from kubecore.apiserver.admission.node_selectors import PodNodeSelector
 from kubecore.apiserver.admission.pod_security import configuration as pod_security
+from kubecore.apiserver.admission.pod_security.metrics import PodSecurityMetrics
 from kubecore.apiserver.admission.pod_security.plugin import PodSecurity
 from kubecore.apiserver.admission.priority import Priority
 from kubecore.apiserver.admission.resource_quota import ResourceQuota
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.chain import Plugin
     from kubecore.apiserver.admission.options import AdmissionOptions
     from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.metrics import Metrics
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.strategy import User
     from kubecore.apiserver.storage.cacher import Cacher
@@ -66,6 +68,7 @@ class Parts:
     scheme: Scheme
     configured: Mapping[str, Any]
     registry: Callable[[], Registry]
+    metrics: Metrics
     user: User
     """Who writes on the server's own behalf."""
 
@@ -99,7 +102,9 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "ServiceAccount": lambda parts: ServiceAccount(parts.cacher, parts.clock),
     "NodeRestriction": lambda parts: NodeRestriction(parts.authorizer),
     "TaintNodesByCondition": lambda parts: TaintNodesByCondition(),
-    "PodSecurity": lambda parts: PodSecurity(parts.cacher, parts.configured["PodSecurity"]),
+    "PodSecurity": lambda parts: PodSecurity(
+        parts.cacher, parts.configured["PodSecurity"], PodSecurityMetrics(parts.metrics)
+    ),
     "Priority": lambda parts: Priority(parts.cacher),
     "DefaultTolerationSeconds": lambda parts: DefaultTolerationSeconds(),
     "DefaultStorageClass": lambda parts: DefaultStorageClass(parts.cacher),

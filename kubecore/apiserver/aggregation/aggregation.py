@@ -9,6 +9,7 @@ from kubecore.apiserver.aggregation.aggregator import Aggregator
 from kubecore.apiserver.aggregation.asking import Asker
 from kubecore.apiserver.aggregation.availability import Availability
 from kubecore.apiserver.aggregation.described import Described
+from kubecore.apiserver.aggregation.metrics import AggregationMetrics
 from kubecore.apiserver.aggregation.registration import Registration
 from kubecore.apiserver.aggregation.resolving import Resolver
 from kubecore.followed_file import FollowedFile
@@ -41,7 +42,8 @@ class Aggregation:
         resolver = Resolver(registry, to_endpoints=options.to_endpoints)
         self._asker = Asker(identity, resolver, registry.clock)
         self._registration = Registration(registry, hub)
-        self._availability = Availability(registry, hub, self._asker)
+        self.metrics = AggregationMetrics(registry)
+        self._availability = Availability(registry, hub, self._asker, self.metrics)
         self.delegation = Aggregator(
             registry,
             hub,

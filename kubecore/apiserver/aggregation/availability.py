@@ -25,6 +25,7 @@ from kubecore.background_tasks import BackgroundTasks
 
 if TYPE_CHECKING:
     from kubecore.apiserver.aggregation.asking import Asker
+    from kubecore.apiserver.aggregation.metrics import AggregationMetrics
     from kubecore.apiserver.aggregation.remotes import Remote
     from kubecore.apiserver.handlers.watching import WatchHub
     from kubecore.apiserver.registry.registry import Registry
@@ -91,8 +92,9 @@ def looked_at(lookup: Lookup, remote: Remote) -> Verdict | None:
 class Availability:
     """`watch` whatever there is; it works for as long as that is anything."""
 
-    def __init__(self, registry: Registry, hub: WatchHub, asker: Asker) -> None:
+    def __init__(self, registry: Registry, hub: WatchHub, asker: Asker, metrics: AggregationMetrics) -> None:
         self._registry = registry
+        self._metrics = metrics
         self._hub = hub
         self._asker = asker
         self._clock = registry.clock
@@ -230,6 +232,7 @@ class Availability:
         context = own_request(self._registry, API_SERVICES, "update", remote.name, subresource="status")
         try:
             await store.update(context, Change(lambda *_: obj))
+            self._metrics.changed(remote.name, held, verdict._asdict())
         except errors.StatusError as error:
             if errors.is_conflict(error):
                 self._check(remote.name)

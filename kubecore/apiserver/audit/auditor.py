@@ -42,6 +42,7 @@ class Auditor:
                 compress=log.compress,
                 legacy=log.legacy,
                 buffer=log.buffer if log.mode == BATCH else 0,
+                event_bytes=log.event_bytes,
                 outbox=None if self._webhook is None else self._webhook.outbox,
             )
         except OSError as error:

@@ -24,6 +24,8 @@ class LogOptions:
     mode: str = "blocking"
     buffer: int = 10_000
     """Events that may wait, in mode batch."""
+    event_bytes: int = 0
+    """Where it is not 0, larger events lose their objects, and are not written if that is not enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

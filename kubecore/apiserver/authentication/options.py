@@ -44,6 +44,24 @@ class TokenWebhookOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccountOptions:
+    """The `--service-account-*` flags, and `--api-audiences`."""
+
+    issuers: tuple[str, ...] = ()
+    """The first one issues, all are accepted; none: the cluster's own."""
+    audiences: tuple[str, ...] = ()
+    """Of the API, which tokens must be meant for; none: the issuers."""
+    signing_key_file: Path | None = None
+    key_files: tuple[Path, ...] = ()
+    """Tokens are checked with the keys in these; without a signing key of one's own, with the cluster's, too."""
+    jwks_uri: str = ""
+    max_seconds: int = 0
+    """How long tokens may last; 0: as long as they were asked for."""
+    extends: bool = True
+    """Pods' tokens last a year, so that who never reads them again goes on working."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationOptions:
     """What stands beside the cluster's own certificates and service accounts, which are always accepted."""
 
@@ -55,5 +73,6 @@ class AuthenticationOptions:
     request_header: RequestHeaderOptions = field(default_factory=RequestHeaderOptions)
     webhook: TokenWebhookOptions = field(default_factory=TokenWebhookOptions)
     oidc: OIDCOptions = field(default_factory=OIDCOptions)
+    service_accounts: ServiceAccountOptions = field(default_factory=ServiceAccountOptions)
     config_file: Path | None = None
     """An AuthenticationConfiguration."""

@@ -6,20 +6,25 @@ Claims follow upstream pkg/serviceaccount/claims.go. Verification on the request
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from kubecore.apiserver.authentication.json_web_tokens import ALGORITHMS, BadToken, check_algorithm, is_signed_by, parse
+from kubecore.apiserver.authentication.options import ServiceAccountOptions
 from kubecore.apiserver.authentication.pki import PKIError, private_pem, write_private
+from kubecore.apiserver.authentication.signing_keys import (
+    SigningKey,
+    VerifyingKey,
+    encoded,
+    signing_key,
+    verifying_keys,
+)
 from kubecore.apiserver.registry.lifecycle import new_uid
 
 if TYPE_CHECKING:
@@ -57,37 +62,48 @@ class LegacyToken:
     secret: str
 
 
+class Issued(NamedTuple):
+    """A token, its expiry in unix seconds as the client is told it, and what the audit knows it by."""
+
+    token: str
+    expires: float
+    credential_id: str
+
+
 class TokenIssuer:
-    """Signs tokens with the cluster's service account key, `directory/file`, which is made on first start."""
+    """Signs tokens with the key that the options name, else with the cluster's own, `directory/file`, which is made on
+    first start. `issuer` is who issues where the options name nobody, and then the audience, too."""
 
     def __init__(
-        self, directory: Path, clock: Clock, *, issuer: str, audiences: Sequence[str], file: str = "sa.key"
+        self,
+        directory: Path,
+        clock: Clock,
+        *,
+        issuer: str,
+        file: str = "sa.key",
+        options: ServiceAccountOptions | None = None,
     ) -> None:
-        self.issuer = issuer
-        self.audiences = tuple(audiences)
+        """Raises PKIError, OSError for keys that do not do."""
+        self.options = options = options or ServiceAccountOptions()
+        self.issuers = options.issuers or (issuer,)
+        self.audiences = options.audiences or self.issuers
         self._clock = clock
-        path = directory / file
-        if not path.exists():
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_private(path, private_pem(ec.generate_private_key(ec.SECP256R1())))
-        try:
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
-        except ValueError as error:
-            raise PKIError(f"{path} is no private key: {error}") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise PKIError(f"{path} is no EC key")
-        self._key = key
-        spki = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        self._key_id = _base64(hashlib.sha256(spki).digest())
+        self._key = _signing_key(options.signing_key_file or _own(directory, file))
+        self.keys = tuple(key for one in options.key_files for key in _verifying_keys(one))
+        if not (options.key_files and options.signing_key_file):
+            # Who names the one and not the other means keys beside our own.
+            self.keys = (self._key.verifying, *self.keys)
+        self._key_id, self._algorithm = self._key.verifying.name, self._key.verifying.algorithm
 
     @property
-    def public_key(self) -> bytes:
-        """SubjectPublicKeyInfo PEM."""
-        return self._key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+    def issuer(self) -> str:
+        """Whose tokens are issued; those of `issuers` are accepted."""
+        return self.issuers[0]
+
+    @property
+    def public_keys(self) -> list[bytes]:
+        """SubjectPublicKeyInfo PEM of all that tokens are checked with."""
+        return [key.pem for key in self.keys]
 
     def issue(
         self,
@@ -99,8 +115,8 @@ class TokenIssuer:
         seconds: int,
         bound: BoundObject | None = None,
         node: tuple[str, str] | None = None,
-    ) -> tuple[str, float]:
-        """A token and its expiry in unix seconds as the client is told it; `node` is the bound pod's (name, uid)."""
+    ) -> Issued:
+        """`node` is the bound pod's (name, uid)."""
         now = int(self._clock.now().timestamp())
         private: JSON = {"namespace": namespace, "serviceaccount": {"name": account, "uid": account_uid}}
         if bound is not None:
@@ -109,20 +125,27 @@ class TokenIssuer:
             private["node"] = {"name": node[0], "uid": node[1]} if node[1] else {"name": node[0]}
         expires = now + seconds
         lasts = expires
-        if seconds == _PROJECTED_SECONDS and bound is not None and set(audiences) <= set(self.audiences):
+        if self._extends(seconds, bound, audiences):
             lasts = now + _EXTENDED_SECONDS
             private["warnafter"] = expires
+        uid = new_uid()
         claims = {
             "aud": list(audiences),
             "exp": lasts,
             "iat": now,
             "iss": self.issuer,
-            "jti": new_uid(),
+            "jti": uid,
             "kubernetes.io": private,
             "nbf": now,
             "sub": f"system:serviceaccount:{namespace}:{account}",
         }
-        return self._sign(claims), float(expires)
+        return Issued(self._sign(claims), float(expires), f"JTI={uid}")
+
+    def _extends(self, seconds: int, bound: BoundObject | None, audiences: Sequence[str]) -> bool:
+        """Whether it is a token that a pod has for the API itself."""
+        of_pod = bound is not None and bound.kind == "pod"
+        asked = seconds == _PROJECTED_SECONDS and set(audiences) <= set(self.audiences)
+        return self.options.extends and of_pod and asked
 
     def issue_legacy(self, *, namespace: str, account: str, account_uid: str, secret: str) -> str:
         """A token without expiry for a Secret of type kubernetes.io/service-account-token."""
@@ -135,49 +158,57 @@ class TokenIssuer:
 
     def read_legacy(self, token: str) -> LegacyToken | None:
         """What `issue_legacy` put into a token; None for any other text."""
-        signed, _, signature = token.rpartition(".")
-        header, _, payload = signed.partition(".")
         try:
-            raw = _from_base64(signature)
-            if len(raw) != 64 or orjson.loads(_from_base64(header)).get("alg") != "ES256":
+            read = parse(token)
+            signed = is_signed_by(read, check_algorithm(read, ALGORITHMS), [key.for_tokens for key in self.keys])
+            if not signed or read.claims["iss"] != _LEGACY_ISSUER:
                 return None
-            numbers = (int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
-            self._key.public_key().verify(encode_dss_signature(*numbers), signed.encode(), ec.ECDSA(hashes.SHA256()))
-            claims = orjson.loads(_from_base64(payload))
-            if claims["iss"] != _LEGACY_ISSUER:
-                return None
-            namespace, secret, account, account_uid = (claims[name] for name in _LEGACY_CLAIMS)
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
+            namespace, secret, account, account_uid = (read.claims[name] for name in _LEGACY_CLAIMS)
+        except (BadToken, KeyError):
             return None
         return LegacyToken(namespace, account, account_uid, secret)
 
     def jwks(self) -> JSON:
-        """The public key as a JSON Web Key Set (`/openid/v1/jwks`)."""
-        numbers = self._key.public_key().public_numbers()
+        """The public keys as a JSON Web Key Set (`/openid/v1/jwks`)."""
+        return {"keys": [key.described() for key in self.keys]}
+
+    def metadata(self, address: str) -> JSON | None:
+        """What OpenID Connect Discovery tells; `address` (HOST:PORT) is where the server is found. None for an issuer
+        that cannot be one of OpenID."""
+        url = urlsplit(self.issuer)
+        if url.scheme != "https" or url.query or url.fragment:
+            return None
         return {
-            "keys": [
-                {
-                    "use": "sig",
-                    "kty": "EC",
-                    "kid": self._key_id,
-                    "crv": "P-256",
-                    "alg": "ES256",
-                    "x": _base64(numbers.x.to_bytes(32, "big")),
-                    "y": _base64(numbers.y.to_bytes(32, "big")),
-                }
-            ]
+            "issuer": self.issuer,
+            "jwks_uri": self.options.jwks_uri or f"https://{address}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in self.keys}),
         }
 
     def _sign(self, claims: JSON) -> str:
-        header = {"alg": "ES256", "kid": self._key_id}
-        signed = f"{_base64(orjson.dumps(header))}.{_base64(orjson.dumps(claims))}"
-        r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{_base64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        header = {"alg": self._algorithm, "kid": self._key_id}
+        signed = f"{encoded(orjson.dumps(header))}.{encoded(orjson.dumps(claims))}"
+        return f"{signed}.{encoded(self._key.sign(signed.encode()))}"
 
 
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+def _own(directory: Path, file: str) -> Path:
+    path = directory / file
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, private_pem(ec.generate_private_key(ec.SECP256R1())))
+    return path
 
 
-def _from_base64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+def _signing_key(path: Path) -> SigningKey:
+    try:
+        return signing_key(path.read_bytes())
+    except ValueError as error:
+        raise PKIError(f"failed to parse {path}: {error}") from error
+
+
+def _verifying_keys(path: Path) -> list[VerifyingKey]:
+    try:
+        return verifying_keys(path.read_bytes())
+    except ValueError as error:
+        raise PKIError(f"failed to parse {path}: {error}") from error

@@ -144,14 +144,14 @@ class Authorizer:
         """For who has just been allowed something that lasts."""
         return HeldRight(self, self._native, user, attributes)
 
-    def answer(self, user: User, question: Question) -> tuple[bool, str]:
-        """As `authorize`, of an expression's question."""
+    def answer(self, user: User, question: Question) -> Decision:
+        """As `authorize`, of an expression's question. Raises Unanswered."""
         verb, path, group, resource, subresource, namespace, name, fields, labels = question
         if not isinstance(user, UserInfo):
             extra = {key: list(values) for key, values in user.extra.items()}
             user = UserInfo(user.username, user.uid, list(user.groups), extra)
         asked = Attributes(verb, group, "*", resource, subresource, namespace, name, path or "", fields, labels)
-        return self.authorize(user, asked)[:2]
+        return self.authorize(user, asked)
 
     def _in_turn(self, user: UserInfo, attributes: Attributes, heard: _Heard) -> Decision:
         if _MASTERS in user.groups:

@@ -78,6 +78,7 @@ class Connecting:
         schema = _schema(type(options), served.resource.subresources[request.subresource])
         obj = msgspec.to_builtins(options)
         await dynamic.admit(OwnKind(ctx, served.resource, obj, subresource=request.subresource, schema=schema))
+        self._registry.admission.metrics.validated(ctx)
         try:
             return msgspec.convert(obj, type(options))
         except msgspec.ValidationError as error:

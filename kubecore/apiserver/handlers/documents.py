@@ -24,17 +24,8 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry
 
 _CACHED = [("Cache-Control", "public, max-age=3600")]
-_OTHER_PATHS = (
-    "/.well-known/openid-configuration",
-    "/healthz",
-    "/livez",
-    "/metrics",
-    "/openapi/v2",
-    "/openapi/v3",
-    "/openid/v1/jwks",
-    "/readyz",
-    "/version",
-)
+_OTHER_PATHS = ("/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+_OPENID, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 
 
 class Elsewhere(Protocol):
@@ -63,6 +54,7 @@ class Documents:
         self._tokens = tokens
         self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] = lambda: (registry.scheme, NO_DEFINITIONS)
         self._is_outdated = False
+        self._address = ""
         self.elsewhere: Elsewhere | None = None
 
     def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
@@ -94,6 +86,7 @@ class Documents:
 
     def listens(self, address: str) -> None:
         """Where the server listens, HOST:PORT: documents that name it are right from now on."""
+        self._address = address
         self._discovery.address(address)
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
@@ -127,26 +120,17 @@ class Documents:
         return None if answer is None else Response(*answer)
 
     def _of_tokens(self, path: str) -> Response | None:
-        """What tells others how to check service accounts' tokens."""
-        if path == "/.well-known/openid-configuration":
-            return Response(200, orjson.dumps(self._openid()), JSON_TYPE, _CACHED)
-        if path == "/openid/v1/jwks":
-            return Response(200, orjson.dumps(self._tokens.jwks()), "application/jwk-set+json", _CACHED)
-        return None
+        """What tells others how to check service accounts' tokens, if their issuer can be one of OpenID."""
+        if path not in (_OPENID, _KEYS) or (metadata := self._tokens.metadata(self._address)) is None:
+            return None
+        if path == _OPENID:
+            return Response(200, orjson.dumps(metadata), JSON_TYPE, _CACHED)
+        return Response(200, orjson.dumps(self._tokens.jwks()), "application/jwk-set+json", _CACHED)
 
     def _paths(self) -> list[str]:
         """What there is, as `/` lists it."""
-        return sorted([*_OTHER_PATHS, *self._discovery.paths()])
-
-    def _openid(self) -> dict[str, object]:
-        issuer = self._tokens.issuer
-        return {
-            "issuer": issuer,
-            "jwks_uri": f"{issuer}/openid/v1/jwks",
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-        }
+        openid = () if self._tokens.metadata(self._address) is None else (_OPENID, _KEYS)
+        return sorted([*_OTHER_PATHS, *openid, *self._discovery.paths()])
 
 
 def _if_none_match(request: Request) -> str:

@@ -68,7 +68,8 @@ class TokenSubresources:
             raise errors.invalid("TokenRequest", "", causes, group="authentication.k8s.io")
         audiences = spec.get("audiences") or list(self._issuer.audiences)
         bound, node = self._bound(ctx, request, spec.get("boundObjectRef"))
-        token, expires = self._issuer.issue(
+        seconds = self._shortened(ctx, seconds)
+        token, expires, credential_id = self._issuer.issue(
             namespace=request.namespace,
             account=request.name,
             account_uid=meta.uid(account),
@@ -77,6 +78,7 @@ class TokenSubresources:
             bound=bound,
             node=node,
         )
+        ctx.annotate("authentication.kubernetes.io/issued-credential-id", credential_id)
         answer = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -98,6 +100,13 @@ class TokenSubresources:
             },
         }
         return self._writing.review(answer, request, served, ctx.warnings)
+
+    def _shortened(self, ctx: RequestContext, seconds: int) -> int:
+        most = self._issuer.options.max_seconds
+        if not most or seconds <= most:
+            return seconds
+        ctx.warn(f"requested expiration of {seconds} seconds shortened to {most} seconds")
+        return most
 
     def _bound(
         self, ctx: RequestContext, request: Request, reference: JSON | None

@@ -32,6 +32,7 @@ from kubecore.apiserver.registry.strategy import RequestContext
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.api.schemas import Decoded, KindSchema
+    from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
     from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.storage.interface import Stored
@@ -294,12 +295,19 @@ class Writing:
         """Admission of what is created and not stored: an object of `kind`, by default what is served, which plugins,
         webhooks and policies may change. Reviews are not for plugins to judge. Raises StatusError to refuse."""
         ctx.operation = "CREATE"
+        admission = self._registry.admission
         if ctx.subresource:
-            self._registry.admission.mutate(ctx, obj, None)
-            self._registry.admission.validate(ctx, obj, None)
-        dynamic = self._registry.admission.asked
-        if dynamic is None:
-            return
+            admission.mutate(ctx, obj, None)
+            admission.validate(ctx, obj, None)
+        if (dynamic := admission.asked) is not None:
+            await self._admit_dynamically(dynamic, ctx, served, obj, kind=kind, subresource=subresource)
+        elif not ctx.subresource:
+            admission.metrics.admitted(ctx)
+        admission.metrics.validated(ctx)
+
+    async def _admit_dynamically(
+        self, dynamic: DynamicAdmission, ctx: RequestContext, served: Served, obj: JSON, *, kind: str, subresource: str
+    ) -> None:
         if served.resource.namespaced:
             metadata = obj.setdefault("metadata", {})
             metadata["namespace"] = metadata.get("namespace") or ctx.namespace

@@ -311,6 +311,7 @@ class Store:
         revision = old["metadata"].pop("resourceVersion", None)
         obj["metadata"].pop("resourceVersion", None)
         if self._changes_nothing(ctx, obj, old, stored, managed):
+            self._admission.metrics.validated(ctx)
             return Written(stored.value)
         old["metadata"]["resourceVersion"] = revision
         if (deciding := self._admission.decide(ctx, obj, old)) is not None:

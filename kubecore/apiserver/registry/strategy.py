@@ -103,6 +103,9 @@ class RequestContext:
     exempt: bool = False
     # When, on the monotonic clock, the request has taken too long; 0 while nobody has said or asked.
     deadline: float = 0.0
+    # How long admission has taken so far, by its two steps.
+    admit_seconds: float = 0.0
+    validate_seconds: float = 0.0
     # What admission has to say to the audit, by key.
     annotations: dict[str, str] | None = None
     # What the audit records of the request; None where it does not want to hear of it.

@@ -26,7 +26,11 @@ _JSON_TYPE = "application/json"
 
 
 class WebhookError(Exception):
-    """The call failed; the text says why, as `Post "URL": reason`."""
+    """The call failed; the text says why, as `Post "URL": reason`. `code` is the answer's, 503 where there is none."""
+
+    def __init__(self, why: str, code: int = 503) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class WebhookCaller:
         if len(got) > largest:
             raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
         if not 200 <= answer.status <= 206:
-            raise WebhookError(_refusal(answer.status, got))
+            raise WebhookError(_refusal(answer.status, got), answer.status)
         if not got:
             media = answer.headers.get("Content-Type") or _JSON_TYPE
             raise WebhookError(f"0-length response with status code: {answer.status} and content type: {media}")

@@ -42,7 +42,8 @@ impl Server {
 
     /// Our own metrics and those of the source, which may block.
     pub(crate) async fn metrics_answer(self: Arc<Self>) -> Response<Body> {
-        let own = self.metrics.render() + &self.audit.render() + &self.inflight.render();
+        let own =
+            self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
         let mut text = (own + &self.flow.render(self.clock.monotonic())).into_bytes();
         let source = self.metrics_source.read().clone();
         if let Some(source) = source

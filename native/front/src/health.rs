@@ -5,6 +5,7 @@
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
+use kubecore_core::go::quote;
 
 use crate::body::Body;
 use crate::query::Query;
@@ -123,7 +124,7 @@ fn all_of<'c>(name: &str, checks: impl Iterator<Item = &'c Check>, query: &str) 
         }
     }
     if !excluded.is_empty() {
-        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+        let names: Vec<String> = excluded.iter().map(|name| quote(name)).collect();
         lines.push_str(&format!(
             "warn: some health checks cannot be excluded: no matches for {}\n",
             names.join(",")

@@ -19,7 +19,7 @@ const BUCKETS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
     20.0, 30.0, 45.0, 60.0,
 ];
-const SHARDS: usize = 8;
+pub(crate) const SHARDS: usize = 8;
 /// Distinct label sets kept in one shard; made-up resource names must not fill the memory.
 const SERIES_LIMIT: usize = 8192;
 
@@ -83,7 +83,7 @@ thread_local! {
 }
 static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
 
-fn own_shard() -> usize {
+pub(crate) fn own_shard() -> usize {
     SHARD.with(|shard| {
         if shard.get() == usize::MAX {
             shard.set(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
@@ -176,14 +176,14 @@ impl Metrics {
         let mut out = String::new();
         render_totals(&mut out, &all);
         render_durations(&mut out, &all);
-        out.push_str("# HELP apiserver_current_inflight_requests Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n");
+        out.push_str("# HELP apiserver_current_inflight_requests [STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n");
         out.push_str("# TYPE apiserver_current_inflight_requests gauge\n");
         for (kind, gauge) in [("mutating", &self.mutating), ("readOnly", &self.reading)] {
             let value = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {value}");
         }
         out.push_str(
-            "# HELP apiserver_longrunning_requests Gauge of all active long-running apiserver requests.\n",
+            "# HELP apiserver_longrunning_requests [STABLE] Gauge of all active long-running apiserver requests.\n",
         );
         out.push_str("# TYPE apiserver_longrunning_requests gauge\n");
         let watching = self.watching.load(Ordering::Relaxed);
@@ -196,7 +196,7 @@ impl Metrics {
 }
 
 fn render_totals(out: &mut String, all: &[Series]) {
-    out.push_str("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.\n");
+    out.push_str("# HELP apiserver_request_total [STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.\n");
     out.push_str("# TYPE apiserver_request_total counter\n");
     for series in all {
         for (code, count) in &series.codes {
@@ -207,7 +207,7 @@ fn render_totals(out: &mut String, all: &[Series]) {
 }
 
 fn render_durations(out: &mut String, all: &[Series]) {
-    out.push_str("# HELP apiserver_request_duration_seconds Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.\n");
+    out.push_str("# HELP apiserver_request_duration_seconds [STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.\n");
     out.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
     for series in all {
         let labels = Text(&series.labels);

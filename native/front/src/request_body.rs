@@ -1,26 +1,62 @@
-//! The body of a request: whole and within its limits, or left unread for somebody else.
+//! The body of a request: whole and within its limits, left unread for somebody else, or thrown away.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use kubecore_core::status::Status;
+use tokio::runtime::Handle;
 
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::server::Server;
 use crate::status;
 
 /// How much more than the limit of a body is read before the connection is cut.
 const DISCARD_FACTOR: usize = 4;
+/// How much, and how long, is read of what nobody wants.
+const UNWANTED: usize = 16 << 20;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A body that nobody has taken yet. What is dropped so, by a refusal for instance, is read all the same: a connection
+/// of HTTP/1.1 that ends while something is unread is reset, and the client loses the answer.
+pub(crate) struct Untaken {
+    incoming: Option<Incoming>,
+    is_read: bool,
+}
+
+impl Untaken {
+    pub(crate) fn new(incoming: Incoming, connection: &Connection, headers: &HeaderMap) -> Self {
+        // HTTP/2 ends a stream by itself, and who waits to be asked for the body is answered instead.
+        let is_read = connection.outflow.is_some() && !headers.contains_key(EXPECT);
+        Self { incoming: Some(incoming), is_read }
+    }
+
+    fn take(mut self) -> Option<Incoming> {
+        self.incoming.take()
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let unwanted = self.incoming.take().filter(|body| self.is_read && !body.is_end_stream());
+        if let (Some(body), Ok(runtime)) = (unwanted, Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(PATIENCE, discard(body, UNWANTED)));
+        }
+    }
+}
 
 impl Server {
     /// The whole body, or the body unread where the request is to be passed on to somebody.
     pub(crate) async fn take_body(
         &self,
-        incoming: Incoming,
+        untaken: Untaken,
         exchange: &Exchange,
     ) -> Result<(Bytes, Option<Incoming>), Status> {
+        let Some(incoming) = untaken.take() else { return Ok((Bytes::new(), None)) };
         let proxied = exchange.info.is_resource() && exchange.info.subresource() == "proxy";
         if proxied || exchange.delegated {
             return Ok((Bytes::new(), Some(incoming)));

@@ -29,6 +29,7 @@ use crate::handoff::Handoff;
 use crate::health::Health;
 use crate::inflight::InFlight;
 use crate::io::StallGuard;
+use crate::judged::Judged;
 use crate::lifespan::Phase;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
@@ -87,6 +88,7 @@ pub struct Server {
     pub handoff: Handoff,
     pub health: Health,
     pub metrics: Metrics,
+    pub(crate) judged: Judged,
     pub audit: Audit,
     pub inflight: InFlight,
     pub flow: Flow,
@@ -118,6 +120,7 @@ impl Server {
             handoff: Handoff::new()?,
             health: Health::default(),
             metrics: Metrics::default(),
+            judged: Judged::default(),
             audit: Audit::default(),
             inflight: InFlight::default(),
             flow: Flow::default(),

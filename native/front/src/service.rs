@@ -29,8 +29,10 @@ use crate::exchange::{Decisions, Exchange};
 use crate::flow::Admission;
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
 use crate::inflight;
+use crate::judged::Authorization;
 use crate::lifespan::Phase;
 use crate::query::Query;
+use crate::request_body::Untaken;
 use crate::request_info::RequestInfo;
 use crate::server::Server;
 use crate::status::{self, NO_CACHE};
@@ -125,6 +127,7 @@ impl Server {
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, incoming) = request.into_parts();
+        let incoming = Untaken::new(incoming, connection, &parts.headers);
         if upgrade.is_some() {
             take_offered_token(&mut parts.headers);
         }
@@ -180,7 +183,7 @@ impl Server {
         self: &Arc<Self>,
         exchange: Exchange,
         mut decisions: Decisions,
-        incoming: Incoming,
+        incoming: Untaken,
         upgrade: Option<OnUpgrade>,
     ) -> Answer {
         if decisions.authorized.is_none()
@@ -209,12 +212,14 @@ impl Server {
             exchange.info.path(),
         ) {
             Outcome::Rejected => {
+                self.count_stranger(exchange);
                 exchange.begin_audit(None);
                 return Known::Refused(Status::unauthorized());
             }
             Outcome::Unknown => return Known::Open,
             Outcome::User(user) => user,
         };
+        self.judged.known(Some(&user), exchange.started.elapsed());
         decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
         exchange.begin_audit(Some(&user));
@@ -225,13 +230,19 @@ impl Server {
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
-        match self.authorizer.decide(user, &attributes, || exchange.selectors()) {
+        let began = Instant::now();
+        let verdict = self.authorizer.decide(user, &attributes, || exchange.selectors());
+        let denied = matches!(verdict, Verdict::Deny(_));
+        match verdict {
             Verdict::Allow => {
+                self.judged.authorized(Authorization::Allowed, began.elapsed());
                 decisions.authorized = Some(true);
                 self.audit_decision(exchange, user, None);
             }
             Verdict::Python => decisions.authorized = None,
-            Verdict::Deny(reason) => {
+            Verdict::Deny(reason) | Verdict::NoOpinion(reason) => {
+                let how = if denied { Authorization::Denied } else { Authorization::NoOpinion };
+                self.judged.authorized(how, began.elapsed());
                 decisions.authorized = Some(false);
                 self.audit_decision(exchange, user, Some(&reason));
                 return Some(status::forbidden(&user.username, &attributes, &reason));
@@ -245,7 +256,7 @@ impl Server {
         self: &Arc<Self>,
         exchange: Exchange,
         decisions: Decisions,
-        incoming: Incoming,
+        incoming: Untaken,
         upgrade: Option<OnUpgrade>,
     ) -> Answer {
         if decisions.authorized == Some(true) && upgrade.is_none() {
@@ -273,7 +284,7 @@ impl Server {
         self: &Arc<Self>,
         exchange: Exchange,
         decisions: Decisions,
-        incoming: Incoming,
+        incoming: Untaken,
         upgrade: Option<OnUpgrade>,
     ) -> Answer {
         if decisions.authorized == Some(true)
@@ -355,8 +366,12 @@ impl Server {
                 guard.answered();
                 return status::refusal_to(exchange, &status::overloaded());
             }
+            let handed_over = Instant::now();
             let reply = answer.await;
             guard.answered();
+            if let Ok(reply) = &reply {
+                self.count_judgement(&decisions, reply, handed_over.elapsed());
+            }
             match reply {
                 Err(_) => {
                     let lost = Status::internal("the request was dropped unanswered");

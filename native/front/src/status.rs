@@ -2,6 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use kubecore_core::go::quote;
 use kubecore_core::protobuf;
 use kubecore_core::rbac::Attributes;
 use kubecore_core::status::Status;
@@ -56,8 +57,9 @@ pub fn forbidden(username: &str, attributes: &Attributes<'_>, reason: &str) -> S
 
 /// `User "x" cannot list resource "pods" in API group "" in the namespace "default"`.
 fn cannot(username: &str, attributes: &Attributes<'_>) -> String {
+    let (username, verb) = (quote(username), attributes.verb);
     if !attributes.is_resource {
-        return format!("User {username:?} cannot {} path {:?}", attributes.verb, attributes.path);
+        return format!("User {username} cannot {verb} path {}", quote(attributes.path));
     }
     let resource = if attributes.subresource.is_empty() {
         attributes.resource.to_owned()
@@ -67,10 +69,10 @@ fn cannot(username: &str, attributes: &Attributes<'_>) -> String {
     let scope = if attributes.namespace.is_empty() {
         "at the cluster scope".to_owned()
     } else {
-        format!("in the namespace {:?}", attributes.namespace)
+        format!("in the namespace {}", quote(attributes.namespace))
     };
-    let (verb, group) = (attributes.verb, attributes.group);
-    format!("User {username:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}")
+    let (resource, group) = (quote(&resource), quote(attributes.group));
+    format!("User {username} cannot {verb} resource {resource} in API group {group} {scope}")
 }
 
 /// An error that upstream has no reason for.

@@ -157,6 +157,26 @@ async def test_in_mode_batch_all_is_written_by_the_end(tmp_path: Path) -> None:
     assert all(stages(tmp_path, str(number)) for number in range(20))
 
 
+@pytest.mark.parametrize("mode", ["blocking", "batch"])
+async def test_events_that_are_too_large_are_written_without_their_objects_or_not_at_all(
+    tmp_path: Path, mode: str
+) -> None:
+    async with audited(tmp_path, "- level: Request", mode=mode, event_bytes=1500) as (http, _):
+        for name, size in (("small", 10), ("large", 2000)):
+            body = {"metadata": {"name": name}, "data": {"k": "x" * size}}
+            assert (await http.call("POST", MAPS, body, named(name))).status == 201
+        await http.call("GET", f"{MAPS}?labelSelector={'a' * 1500}", headers=named("lost"))
+        metrics = (await http.call("GET", "/metrics")).body.decode()
+    whole, cut = (events(tmp_path, name)[-1] for name in ("small", "large"))
+    assert whole["requestObject"]["data"] == {"k": "x" * 10}
+    assert "requestObject" not in cut
+    assert cut["annotations"]["audit.k8s.io/truncated"] == "true"
+    assert cut["objectRef"]["name"] == "large"
+    assert stages(tmp_path, "lost") == []
+    if mode == "blocking":
+        assert 'apiserver_audit_error_total{plugin="log"} 2' in metrics
+
+
 async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
     lists: list[JSON] = []
 

@@ -39,7 +39,7 @@ async def who(server: APIServer, folder: Path, token: str) -> str | int:
 
 async def issued(server: APIServer, api: Api, **more: Any) -> str:
     _, account = await api.get(ACCOUNTS, "default")
-    token, _ = server.tokens.issue(
+    token, *_ = server.tokens.issue(
         namespace=api.namespace,
         account="default",
         account_uid=account["metadata"]["uid"],
@@ -65,7 +65,7 @@ async def test_a_token_that_confuses_is_nobodys(server: APIServer, api: Api, tmp
     head, payload, signed = good.split(".")
     stranger = ec.generate_private_key(ec.SECP256R1())
     hs256 = f"{encoded(orjson.dumps({'alg': 'HS256'}))}.{payload}"
-    mac = hmac.new(server.tokens.public_key, hs256.encode(), hashlib.sha256).digest()
+    mac = hmac.new(server.tokens.public_keys[0], hs256.encode(), hashlib.sha256).digest()
     admin = {"sub": "system:serviceaccount:kube-system:admin"}
     confusing = {
         "of no algorithm": forged(good, {"alg": "none"}, stranger),

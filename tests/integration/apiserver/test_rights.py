@@ -87,7 +87,7 @@ async def _filled(server: APIServer) -> World:
     ]
     kinds.append(Kind("example.com", "v1", "widgets", True, ("scale", "status")))
     kinds.append(Kind("metrics.k8s.io", "v1beta1", "pods", True))
-    token, _ = server.tokens.issue(
+    token, *_ = server.tokens.issue(
         namespace=MINE,
         account="robot",
         account_uid=account["metadata"]["uid"],

@@ -70,6 +70,13 @@ OF_ACCESS = {
     "--oidc-groups-prefix",
     "--oidc-signing-algs",
     "--oidc-required-claim",
+    "--service-account-issuer",
+    "--service-account-key-file",
+    "--service-account-signing-key-file",
+    "--service-account-jwks-uri",
+    "--service-account-max-token-expiration",
+    "--service-account-extend-token-expiration",
+    "--api-audiences",
     "--authorization-policy-file",
     "--authorization-webhook-config-file",
     "--authorization-webhook-version",
@@ -206,6 +213,36 @@ def test_the_version_is_one_line(argument: str) -> None:
         (
             "apiserver --authentication-config /dev/null --oidc-issuer-url https://x --oidc-client-id us",
             "authentication-config file and oidc-* flags are mutually exclusive",
+        ),
+        ("apiserver --service-account-issuer=", "service-account-issuer should not be an empty string"),
+        (
+            "apiserver --service-account-issuer a --service-account-issuer a",
+            'service-account-issuer "a" is already specified',
+        ),
+        (
+            "apiserver --service-account-issuer https://[a",
+            "service-account-issuer \"https://[a\" contained a ':' but was not a valid URL: parse",
+        ),
+        (
+            "apiserver --service-account-jwks-uri http://a/keys",
+            "service-account-jwks-uri requires https scheme, parsed as: http://a/keys",
+        ),
+        (
+            "apiserver --service-account-max-token-expiration 59m",
+            "the service-account-max-token-expiration must be between 1 hour and 2^32 seconds",
+        ),
+        ("apiserver --service-account-key-file /nowhere", "File '/nowhere' does not exist"),
+        (
+            "apiserver --audit-log-truncate-enabled --audit-log-truncate-max-event-size 0",
+            "invalid audit truncate log max event size 0, must be a positive number",
+        ),
+        (
+            "apiserver --audit-log-truncate-enabled --audit-log-truncate-max-batch-size 5",
+            "invalid audit truncate log max batch size 5, must be greater than max event size (102400)",
+        ),
+        (
+            "apiserver --audit-webhook-truncate-enabled --audit-webhook-truncate-max-event-size 0",
+            "invalid audit truncate webhook max event size 0, must be a positive number",
         ),
         ("up --encryption-provider-config-automatic-reload", "must be set with --encryption-provider-config"),
         ("apiserver --token-auth-file /nowhere", "File '/nowhere' does not exist"),

@@ -5,9 +5,10 @@ Configurations are read anew after one of them has changed: what is stored is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.dynamic import mutating, validating
 from kubecore.apiserver.admission.dynamic.asking import Asking
 from kubecore.apiserver.admission.dynamic.judging import Judging
@@ -18,15 +19,16 @@ from kubecore.apiserver.admission.dynamic.policies import mutating_policies, val
 from kubecore.apiserver.admission.dynamic.rules import Match, Namespaces
 from kubecore.apiserver.admission.dynamic.validating_policies import ValidatingPolicies
 from kubecore.apiserver.admission.dynamic.webhooks import Webhook, webhooks_of
+from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE
 from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
-    from kubecore.apiserver.admission.dynamic.conditions import Question
     from kubecore.apiserver.admission.dynamic.mutating import Matched
     from kubecore.apiserver.admission.dynamic.subjects import Subject
     from kubecore.apiserver.admission.dynamic.versions import Versions
-    from kubecore.apiserver.registry.strategy import User
+    from kubecore.apiserver.admission.metrics import AdmissionMetrics
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.apiserver.webhooks.calling import WebhookCaller
     from kubecore.clock import Clock
@@ -70,6 +72,7 @@ _REVIEWS = frozenset(
 )
 # Version, resource, subresource, operation, whether it is for a namespace.
 _Request = tuple[str, str, str, str, bool]
+T = TypeVar("T")
 
 
 class _Webhooks:
@@ -109,18 +112,21 @@ class DynamicAdmission:
         cacher: Cacher,
         versions: Versions,
         caller: WebhookCaller,
-        authorize: Callable[[User, Question], tuple[bool, str]],
+        authorizer: Authorizer,
         clock: Clock,
         *,
         plugins: Collection[str],
+        metrics: AdmissionMetrics,
     ) -> None:
         """`plugins` are those that are on."""
+        self._clock = clock
+        self._metrics = metrics
         self.versions = versions
         self._plugins = plugins
         self._cacher = cacher
         namespaces = Namespaces(cacher)
-        self._asking = Asking(caller, namespaces, authorize, clock)
-        self._judging = Judging(versions, namespaces, Parameters(cacher, versions), authorize)
+        self._asking = Asking(caller, namespaces, authorizer, clock, metrics)
+        self._judging = Judging(versions, namespaces, Parameters(cacher, versions), authorizer, clock, metrics)
         configured = [cached.number for key in sorted(EXEMPT) if (cached := cacher.cached(key)) is not None]
         self._changes = cacher.native.changes(configured)
         # What configurations are made from; none of them yet.
@@ -161,31 +167,72 @@ class DynamicAdmission:
         self._refresh()
         policies = self._changing if self._changing.all and _is_for_policies(subject) else None
         webhooks = self._mutating.matching(subject)
+        changed = await self._mutate(subject, again, policies, webhooks)
+        self._metrics.admitted(subject.ctx)
+        return changed
+
+    async def _mutate(
+        self,
+        subject: Subject,
+        again: Callable[[], bool],
+        policies: MutatingPolicies | None,
+        webhooks: Sequence[Matched],
+    ) -> bool:
         of_policies: Reinvocation[Invoked] = Reinvocation()
         of_webhooks: Reinvocation[int] = Reinvocation()
-        by_policies = policies is not None and await policies.mutate(subject, of_policies, again=False)
-        by_webhooks = bool(webhooks) and await mutating.mutate(self._asking, subject, webhooks, of_webhooks, number=0)
-        if not (by_policies or by_webhooks):
+
+        async def by_policies(*, twice: bool) -> bool:
+            assert policies is not None
+            work = policies.mutate(subject, of_policies, again=twice)
+            return await self._counted(_MUTATING_POLICIES, ADMIT, subject, work)
+
+        async def by_webhooks(number: int) -> bool:
+            work = mutating.mutate(self._asking, subject, webhooks, of_webhooks, number=number)
+            return await self._counted(_MUTATING, ADMIT, subject, work)
+
+        first = policies is not None and await by_policies(twice=False)
+        second = bool(webhooks) and await by_webhooks(0)
+        if not (first or second):
             return False
         changed = again()
-        if changed or by_webhooks:
+        if changed or second:
             of_policies.changed()
         if policies is not None and of_policies.due:
-            changed = await policies.mutate(subject, of_policies, again=True) or changed
+            changed = await by_policies(twice=True) or changed
         if changed:
             of_webhooks.changed()
         if of_webhooks.due:
-            await mutating.mutate(self._asking, subject, webhooks, of_webhooks, number=1)
+            await by_webhooks(1)
         return True
 
     async def validate(self, subject: Subject) -> None:
         """Raises StatusError to refuse."""
         self._refresh()
         if self._refusing.all and _is_for_policies(subject):
-            await self._refusing.validate(subject)
+            await self._counted(_VALIDATING_POLICIES, VALIDATE, subject, self._refusing.validate(subject))
         webhooks = self._validating.matching(subject)
         if webhooks:
-            await validating.validate(self._asking, subject, webhooks)
+            work = validating.validate(self._asking, subject, webhooks)
+            await self._counted(_VALIDATING, VALIDATE, subject, work)
+
+    async def _counted(self, key: str, type_: str, subject: Subject, work: Awaitable[T]) -> T:
+        """What the work of a plugin comes to, whose time counts among that of its step."""
+        name, ctx = _PLUGINS[key], subject.ctx
+        so_far = ctx.admit_seconds if type_ == ADMIT else ctx.validate_seconds
+        began = self._clock.monotonic()
+        try:
+            found = await work
+        except StatusError:
+            took = self._clock.monotonic() - began
+            self._metrics.refused(name, type_, ctx.operation, plugin_seconds=took, step_seconds=so_far + took)
+            raise
+        took = self._clock.monotonic() - began
+        self._metrics.plugins(name, type_, ctx.operation).observe(took)
+        if type_ == ADMIT:
+            ctx.admit_seconds = so_far + took
+        else:
+            ctx.validate_seconds = so_far + took
+        return found
 
     async def admit(self, subject: Subject) -> None:
         """Both, of what is not stored."""

@@ -5,40 +5,46 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/{mutating,validatin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.dynamic import reviews
-from kubecore.apiserver.admission.dynamic.conditions import ConditionError, Judgement, holds, inputs_of
+from kubecore.apiserver.admission.dynamic.conditions import Judgement, inputs_of, matched
 from kubecore.apiserver.admission.dynamic.rules import object_selected
+from kubecore.apiserver.admission.metrics import WEBHOOK_TYPES
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.options import LONGEST_SECONDS
 from kubecore.apiserver.webhooks.calling import WebhookError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
 
     from kubecore.api.scheme import Resource
-    from kubecore.apiserver.admission.dynamic.conditions import Question
     from kubecore.apiserver.admission.dynamic.reviews import Answer
     from kubecore.apiserver.admission.dynamic.rules import Namespaces
     from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
     from kubecore.apiserver.admission.dynamic.webhooks import Webhook
-    from kubecore.apiserver.registry.strategy import RequestContext, User
+    from kubecore.apiserver.admission.metrics import AdmissionMetrics
+    from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.webhooks.calling import WebhookCaller
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 
 
 class CallFailed(Exception):
-    """The webhook could not be asked, or answered with nonsense; its failure policy says what that means."""
+    """The webhook could not be asked, or answered with nonsense; its failure policy says what that means. Metrics tell
+    the `code`."""
 
-    def __init__(self, webhook: Webhook, reason: str) -> None:
+    def __init__(self, webhook: Webhook, reason: str, code: int = 503) -> None:
         super().__init__(f"failed calling webhook {quoted(webhook.name)}: {reason}")
         self.webhook = webhook
+        self.code = code
 
 
 class Asking:
@@ -46,15 +52,18 @@ class Asking:
         self,
         caller: WebhookCaller,
         namespaces: Namespaces,
-        authorize: Callable[[User, Question], tuple[bool, str]],
+        authorizer: Authorizer,
         clock: Clock,
+        metrics: AdmissionMetrics,
     ) -> None:
         self._caller = caller
         self._namespaces = namespaces
-        self._authorize = authorize
+        self._authorizer = authorizer
         self._clock = clock
+        self._conditions = metrics.conditions
+        self.metrics = metrics.webhooks
 
-    async def wanted(self, webhook: Webhook, subject: Subject, target: Resource) -> bool:
+    async def wanted(self, webhook: Webhook, subject: Subject, target: Resource, *, mutating: bool) -> bool:
         """Whether a webhook whose rules match is to be asked. Raises 403 where its conditions cannot tell."""
         match = webhook.match
         if not object_selected(match.objects, subject) or not self._namespaces.selected(match.namespaces, subject):
@@ -63,12 +72,34 @@ class Asking:
             return True
         # Conditions of webhooks do not see the namespace.
         inputs = inputs_of(subject, target, await subject.form(target), None)
-        judge = Judgement(self._authorize, subject.ctx.user)
-        try:
-            return holds(webhook.conditions, inputs, judge, ignores_failure=webhook.ignores_failure)
-        except ConditionError as error:
+        judge = Judgement(self._authorizer.answer, subject.ctx.user)
+        began = self._clock.monotonic()
+        work = partial(matched, webhook.conditions, inputs, judge, ignores_failure=webhook.ignores_failure)
+        found = await self._authorizer.settled(work)
+        labels = (webhook.name, "webhook", WEBHOOK_TYPES[mutating], subject.ctx.operation)
+        self._conditions.evaluated(*labels, self._clock.monotonic() - began, errors=found.errors)
+        if found.refusal:
             resource = subject.resource
-            raise errors.forbidden(resource.group, resource.plural, subject.name, str(error)) from None
+            raise errors.forbidden(resource.group, resource.plural, subject.name, found.refusal)
+        if not found.holds:
+            self._conditions.excluded(*labels)
+        return found.holds
+
+    async def counted(self, webhook: Webhook, subject: Subject, call: Awaitable[T], *, mutating: bool) -> T:
+        """What `call` comes to, which asks the webhook, as metrics hear of it."""
+        began = self._clock.monotonic()
+        try:
+            found = await call
+        except (CallFailed, StatusError) as failed:
+            self._tell(webhook, subject, began, *_failure(failed, webhook), mutating=mutating)
+            raise
+        self._tell(webhook, subject, began, 200, "", mutating=mutating)
+        return found
+
+    def _tell(self, webhook: Webhook, subject: Subject, began: float, code: int, error: str, *, mutating: bool) -> None:
+        seconds = self._clock.monotonic() - began
+        operation = subject.ctx.operation
+        self.metrics.called(webhook.name, operation, seconds, mutating=mutating, code=code, error=error)
 
     async def ask(self, webhook: Webhook, subject: Subject, target: Resource, form: Form, *, mutating: bool) -> Answer:
         """The answer, which allows the request. Raises CallFailed, and StatusError when the request is refused."""
@@ -78,7 +109,7 @@ class Asking:
         version = next((one for one in webhook.review_versions if one in reviews.VERSIONS), None)
         if version is None:
             known = "webhook does not accept known AdmissionReview versions (v1, v1beta1)"
-            raise CallFailed(webhook, f"could not create admission objects: {known}")
+            raise CallFailed(webhook, f"could not create admission objects: {known}", 400)
         uid = lifecycle.new_uid()
         body = reviews.review(version, uid, reviews.request_of(subject, target), form)
         answer = await self._call(webhook, ctx, body, version, uid, mutating=mutating)
@@ -97,7 +128,9 @@ class Asking:
         try:
             answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds)
             return reviews.answer_of(answer, version, uid, mutating=mutating)
-        except (WebhookError, reviews.Unreadable) as error:
+        except WebhookError as error:
+            raise CallFailed(webhook, f"failed to call webhook: {error}", error.code) from None
+        except reviews.Unreadable as error:
             raise CallFailed(webhook, f"failed to call webhook: {error}") from None
         except reviews.BadAnswer as error:
             raise CallFailed(webhook, f"received invalid webhook response: {error}") from None
@@ -110,6 +143,13 @@ class Asking:
         if ctx.deadline <= now:
             raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
         return ctx.deadline - now
+
+
+def _failure(failed: CallFailed | StatusError, webhook: Webhook) -> tuple[int, str]:
+    """The code that metrics tell, and why the request is rejected; no reason where it is not."""
+    if isinstance(failed, CallFailed):
+        return failed.code, "" if webhook.ignores_failure else "calling_webhook_error"
+    return (failed.code, "no_error") if isinstance(failed, reviews.Denial) else (0, "apiserver_internal_error")
 
 
 def refusal(failed: CallFailed) -> StatusError:

@@ -5,13 +5,14 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/matchconditions/mat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from kubecore import _native
 from kubecore.api import meta
 from kubecore.apiserver.admission.dynamic.reviews import request_of
+from kubecore.apiserver.authorization.authorizer import Unanswered
 from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.admission.dynamic.rules import Namespaces
     from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
+    from kubecore.apiserver.authorization.authorizer import Decision
     from kubecore.apiserver.registry.strategy import User
 
 JSON = dict[str, Any]
@@ -30,6 +32,9 @@ MATCH_BUDGET = 2_500_000
 _NAMESPACE_METADATA = tuple(one for one in meta.FIELDS if one not in ("selfLink", "ownerReferences", "managedFields"))
 
 
+Found = tuple[list[tuple[bool | str | bytes | None, str | None]], int]
+
+
 class ConditionError(Exception):
     """Conditions that could not be evaluated; the text says why."""
 
@@ -37,14 +42,38 @@ class ConditionError(Exception):
 class Judgement:
     """Asks the authorizer for expressions about one user."""
 
-    def __init__(self, ask: Callable[[User, Question], tuple[bool, str]], user: User) -> None:
+    def __init__(self, ask: Callable[[User, Question], Decision], user: User) -> None:
         self._ask = ask
         self._user = user
+        self._open: Unanswered | None = None
 
     def __call__(self, account: tuple[str, str] | None, question: Question) -> tuple[bool, str, str | None]:
         user = self._user if account is None else _service_account(*account)
-        allowed, reason = self._ask(user, question)
-        return allowed, reason, None
+        try:
+            allowed, reason, error = self._ask(user, question)
+        except Unanswered as open:
+            # Expressions go on; what they come to is worth nothing.
+            self._open = open
+            return False, "", str(open)
+        return allowed, reason, error or None
+
+    def evaluate(
+        self,
+        rules: _native.AdmissionRules,
+        inputs: _native.AdmissionInputs,
+        *,
+        budget: int,
+        params: bytes | None,
+        only: list[int] | None,
+    ) -> Found:
+        """The values of expressions, or what is wrong with them, and the budget that is left. Raises ValueError when it
+        does not do, and Unanswered where a webhook must be asked first."""
+        self._open = None
+        try:
+            return rules.evaluate(inputs, self, budget=budget, params=params, only=only)
+        finally:
+            if self._open is not None:
+                raise self._open
 
 
 def _service_account(namespace: str, name: str) -> User:
@@ -72,7 +101,15 @@ def namespace_object(namespaces: Namespaces, subject: Subject) -> bytes | None:
     return orjson.dumps({"metadata": kept, "spec": stored.get("spec") or {}, "status": stored.get("status") or {}})
 
 
-def holds(
+class Matched(NamedTuple):
+    """Whether all conditions hold, how many could not be evaluated, and why the request is refused for that."""
+
+    holds: bool
+    errors: int = 0
+    refusal: str = ""
+
+
+def matched(
     rules: _native.AdmissionRules,
     inputs: _native.AdmissionInputs,
     judge: Judgement,
@@ -80,19 +117,18 @@ def holds(
     params: bytes | None = None,
     only: list[int] | None = None,
     ignores_failure: bool,
-) -> bool:
-    """Whether all conditions hold; one that is false decides. Raises ConditionError."""
+) -> Matched:
+    """One condition that is false decides. Raises Unanswered."""
     try:
-        found, _ = rules.evaluate(inputs, judge, budget=MATCH_BUDGET, params=params, only=only)
+        found, _ = judge.evaluate(rules, inputs, budget=MATCH_BUDGET, params=params, only=only)
     except ValueError as error:
-        if ignores_failure:
-            return False
-        raise ConditionError(str(error)) from None
+        return Matched(False, refusal="" if ignores_failure else str(error))
+    errors = [why for _, why in found if why is not None]
     if any(value is False for value, _ in found):
-        return False
-    wrong = list(dict.fromkeys(why for _, why in found if why is not None))
-    if not wrong:
-        return True
+        return Matched(False, len(errors))
+    if not errors:
+        return Matched(True)
     if ignores_failure:
-        return False
-    raise ConditionError(wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")
+        return Matched(False, len(errors))
+    wrong = list(dict.fromkeys(errors))
+    return Matched(False, len(errors), wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")

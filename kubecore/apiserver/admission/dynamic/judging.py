@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from kubecore.apiserver.admission.dynamic.conditions import Judgement, holds, inputs_of, namespace_object
+from kubecore.apiserver.admission.dynamic.conditions import (
+    ConditionError,
+    Judgement,
+    Matched,
+    inputs_of,
+    matched,
+    namespace_object,
+)
 from kubecore.apiserver.admission.dynamic.rules import object_selected
+from kubecore.apiserver.admission.metrics import VALIDATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kubecore import _native
     from kubecore.api.scheme import Resource
-    from kubecore.apiserver.admission.dynamic.conditions import Question
+    from kubecore.apiserver.admission.dynamic.conditions import Found
     from kubecore.apiserver.admission.dynamic.parameters import Parameters
     from kubecore.apiserver.admission.dynamic.policies import Binding, Policy
     from kubecore.apiserver.admission.dynamic.rules import Match, Namespaces
     from kubecore.apiserver.admission.dynamic.subjects import Subject
     from kubecore.apiserver.admission.dynamic.versions import Versions
-    from kubecore.apiserver.registry.strategy import User
+    from kubecore.apiserver.admission.metrics import AdmissionMetrics
+    from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.clock import Clock
+
+T = TypeVar("T")
 
 # For all expressions of a policy over one request and one parameter.
 BUDGET = 10_000_000
@@ -30,12 +42,17 @@ class Judging:
         versions: Versions,
         namespaces: Namespaces,
         parameters: Parameters,
-        authorize: Callable[[User, Question], tuple[bool, str]],
+        authorizer: Authorizer,
+        clock: Clock,
+        metrics: AdmissionMetrics,
     ) -> None:
         self._versions = versions
         self._parameters = parameters
         self._namespaces = namespaces
-        self._authorize = authorize
+        self._authorizer = authorizer
+        self._metrics = metrics.conditions
+        self.clock = clock
+        self.metrics = metrics.policies
 
     def target(self, policy: Policy, subject: Subject) -> Resource | None:
         """What the request is seen as by a policy; None where it is not for the request. Raises 404 for a namespace
@@ -61,7 +78,24 @@ class Judging:
         return target
 
     def judge(self, subject: Subject) -> Judgement:
-        return Judgement(self._authorize, subject.ctx.user)
+        return Judgement(self._authorizer.answer, subject.ctx.user)
+
+    async def settled(self, work: Callable[[], T]) -> T:
+        """What `work` comes to, which evaluates expressions and changes nothing: done over where an authorization
+        webhook had to be asked first."""
+        return await self._authorizer.settled(work) if self._authorizer.asks_webhooks else work()
+
+    async def applies(self, case: Case, subject: Subject) -> bool:
+        """Whether the policy's match conditions hold. Raises ConditionError."""
+        if not case.policy.conditions:
+            return True
+        began = self.clock.monotonic()
+        found = await self.settled(case.matched)
+        labels = (case.policy.name, "policy", VALIDATE, subject.ctx.operation)
+        self._metrics.evaluated(*labels, self.clock.monotonic() - began, errors=found.errors)
+        if found.refusal:
+            raise ConditionError(found.refusal)
+        return found.holds
 
     async def inputs(self, subject: Subject, target: Resource) -> _native.AdmissionInputs:
         """Raises 404 for a namespace that is not there."""
@@ -77,12 +111,10 @@ class Case(NamedTuple):
     judge: Judgement
     params: bytes | None
 
-    def applies(self) -> bool:
-        """Whether the match conditions hold. Raises ConditionError."""
+    def matched(self) -> Matched:
+        """What the match conditions come to. Raises Unanswered."""
         policy = self.policy
-        if not policy.conditions:
-            return True
-        return holds(
+        return matched(
             policy.rules,
             self.inputs,
             self.judge,
@@ -91,9 +123,6 @@ class Case(NamedTuple):
             ignores_failure=policy.ignores_failure,
         )
 
-    def evaluate(
-        self, places: list[int], budget: int = BUDGET
-    ) -> tuple[list[tuple[bool | str | bytes | None, str | None]], int]:
-        """The values of the expressions at these places, or what is wrong with them, and the budget that is left.
-        Raises ValueError when it does not do."""
-        return self.policy.rules.evaluate(self.inputs, self.judge, budget=budget, params=self.params, only=places)
+    def evaluate(self, places: list[int], budget: int = BUDGET) -> Found:
+        """The values of the expressions at these places. Raises as `Judgement.evaluate`."""
+        return self.judge.evaluate(self.policy.rules, self.inputs, budget=budget, params=self.params, only=places)

@@ -60,15 +60,17 @@ async def mutate(
     for place, webhook, target in webhooks:
         if number and place not in books.due:
             continue
-        if not await asking.wanted(webhook, subject, target):
+        if not await asking.wanted(webhook, subject, target, mutating=True):
             continue
         where, changed = f"round_{number}_index_{place}", False
         try:
-            changed = await _ask(asking, webhook, subject, target, where)
+            call = _ask(asking, webhook, subject, target, where)
+            changed = await asking.counted(webhook, subject, call, mutating=True)
         except CallFailed as failed:
             if not webhook.ignores_failure:
                 raise refusal(failed) from None
             log.warning("%s; failing open", failed)
+            asking.metrics.failed_open(webhook.name, mutating=True)
             subject.ctx.annotate(f"{_FAILED_OPEN}{_MUTATION}{where}", webhook.name)
             # The request as a whole may be out of time.
             asking.left(subject.ctx)
@@ -94,7 +96,7 @@ async def _ask(asking: Asking, webhook: Webhook, subject: Subject, target: Resou
         detail = "attempted to modify the object, which is not supported for this operation"
         raise errors.internal_error(f'admission webhook "{webhook.name}" {detail}')
     if answer.patch_type != "JSONPatch":
-        raise CallFailed(webhook, f'unsupported patch type "{answer.patch_type}"')
+        raise CallFailed(webhook, f'unsupported patch type "{answer.patch_type}"', 400)
     changed = await put_patched(subject, target, form, dumps(patch))
     told = {"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch, "patchType": "JSONPatch"}
     subject.ctx.annotate(f"{_PATCH}{where}", orjson.dumps(told).decode())

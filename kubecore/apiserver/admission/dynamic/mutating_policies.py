@@ -6,6 +6,7 @@ After upstream k8s.io/apiserver pkg/admission/plugin/policy/mutating/dispatcher.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kubecore.api.errors import StatusError
@@ -13,6 +14,7 @@ from kubecore.apiserver.admission.dynamic.conditions import ConditionError
 from kubecore.apiserver.admission.dynamic.judging import Case, Judging
 from kubecore.apiserver.admission.dynamic.mutating import patched
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
+from kubecore.apiserver.admission.dynamic.policies import error_type
 from kubecore.apiserver.admission.dynamic.subjects import kind_of
 from kubecore.apiserver.admission.dynamic.validating_policies import forbidden
 from kubecore.apiserver.registry.codec import dumps, loads
@@ -88,7 +90,7 @@ class MutatingPolicies:
         policy, target, changed = one.policy, one.target, False
         case = Case(policy, await self._judging.inputs(subject, target), judge, one.param)
         try:
-            if not case.applies():
+            if not await self._judging.applies(case, subject):
                 return False
         except ConditionError as error:
             _refuse(policy, one.binding, str(error), refused)
@@ -97,11 +99,17 @@ class MutatingPolicies:
             form = await subject.form(target)
             if form.object is None:
                 continue
+            began, error_told = self._judging.clock.monotonic(), "no_error"
             try:
-                made = _patched(case, place, kind, subject, target, form.object)
+                work = partial(_patched, case, place, kind, subject, target, form.object)
+                made = await self._judging.settled(work)
             except (MutationError, ValueError) as error:
+                error_told = error_type(str(error))
                 _refuse(policy, one.binding, str(error), refused)
                 continue
+            finally:
+                seconds = self._judging.clock.monotonic() - began
+                self._judging.metrics.mutated(policy.name, one.binding.name, seconds, error=error_told)
             if made is not None and await subject.put(target, made):
                 changed = True
                 case = case._replace(inputs=await self._judging.inputs(subject, target))

@@ -17,6 +17,8 @@ from kubecore.apiserver.admission.dynamic.rules import Match
 
 JSON = dict[str, Any]
 
+_NO_BUDGET = "validation failed due to running out of cost budget"
+
 
 @dataclass(frozen=True, slots=True)
 class ParamKind:
@@ -86,6 +88,13 @@ class _Expressions:
     def add(self, purpose: str, expression: str) -> int:
         self.all.append((purpose, expression))
         return len(self.all) - 1
+
+
+def error_type(message: str) -> str:
+    """What metrics call the error that a policy's expression has come to."""
+    if message.startswith("compilation"):
+        return "compile_error"
+    return "out_of_budget" if message.startswith(_NO_BUDGET) else "invalid_error"
 
 
 def validating_policies(policies: Sequence[JSON], bindings: Sequence[JSON]) -> list[Policy]:

@@ -173,7 +173,11 @@ def _check(read: _Review, found: _Response, patch: bytes, uid: str, *, mutating:
         raise BadAnswer('webhook returned invalid response.patchType of ""')
 
 
-def denial(name: str, status: JSON | None) -> StatusError:
+class Denial(StatusError):
+    """A webhook has refused the request."""
+
+
+def denial(name: str, status: JSON | None) -> Denial:
     """The error that a webhook's refusal is."""
     status = status or {}
     code = status.get("code")
@@ -187,4 +191,4 @@ def denial(name: str, status: JSON | None) -> StatusError:
     details = details if isinstance(details, dict) else None
     wait = (details or {}).get("retryAfterSeconds")
     headers = [("Retry-After", str(wait))] if isinstance(wait, int) and wait > 0 else []
-    return StatusError(code, reason, told, details, headers)
+    return Denial(code, reason, told, details, headers)

@@ -172,6 +172,7 @@ async def mutate_new(
 ) -> bytes | None:
     """Has a new object changed; its managedFields then."""
     if _exempt(ctx):
+        store.registry.admission.metrics.admitted(ctx)
         return managed
     strategy = store.strategy
 
@@ -208,6 +209,7 @@ async def mutate_changed(
 ) -> bytes | None:
     """Has an update changed, which follows `rules` and names `version`; the object's managedFields then."""
     if _exempt(ctx):
+        store.registry.admission.metrics.admitted(ctx)
         return managed
     default = rules.default_status if ctx.subresource == "status" else rules.default
 

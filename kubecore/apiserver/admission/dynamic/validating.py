@@ -26,7 +26,11 @@ _FAILED_OPEN = "failed-open.validating.webhook.admission.k8s.io/"
 
 async def validate(asking: Asking, subject: Subject, webhooks: Sequence[Matched]) -> None:
     """Raises StatusError when one of them refuses: the error of the one that answered first."""
-    wanted = [(webhook, target) for _, webhook, target in webhooks if await asking.wanted(webhook, subject, target)]
+    wanted = [
+        (webhook, target)
+        for _, webhook, target in webhooks
+        if await asking.wanted(webhook, subject, target, mutating=False)
+    ]
     if not wanted:
         return
     asking.left(subject.ctx)
@@ -43,12 +47,14 @@ async def validate(asking: Asking, subject: Subject, webhooks: Sequence[Matched]
 async def _ask(
     asking: Asking, webhook: Webhook, subject: Subject, target: Resource, at: int, refusals: list[StatusError]
 ) -> None:
-
+    form = await subject.form(target)
     try:
-        await asking.ask(webhook, subject, target, await subject.form(target), mutating=False)
+        call = asking.ask(webhook, subject, target, form, mutating=False)
+        await asking.counted(webhook, subject, call, mutating=False)
     except CallFailed as failed:
         if webhook.ignores_failure:
             log.warning("%s; failing open", failed)
+            asking.metrics.failed_open(webhook.name, mutating=False)
             subject.ctx.annotate(f"{_FAILED_OPEN}round_0_index_{at}", webhook.name)
             return
         refusals.append(refusal(failed))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,6 +17,7 @@ from kubecore.api.errors import Cause, StatusError
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
 from kubecore.apiserver.admission.dynamic.judging import Case, Judging
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
+from kubecore.apiserver.admission.dynamic.policies import error_type
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -40,9 +42,12 @@ class _Denial:
 
 @dataclass(slots=True)
 class _Findings:
-    """Of one policy, with one binding and one parameter."""
+    """Of one policy, with one binding and one parameter. `seconds` is what an expression has taken, on average."""
 
     denials: list[_Denial] = field(default_factory=list)
+    # Errors that the failure policy has passed over.
+    ignored: list[str] = field(default_factory=list)
+    seconds: float = 0.0
     # Faults of audit annotations, which deny whatever the binding's actions are.
     faults: list[str] = field(default_factory=list)
     annotations: list[tuple[str, str]] = field(default_factory=list)
@@ -92,12 +97,40 @@ class ValidatingPolicies:
                 misconfigured("binding", error, binding)
                 continue
             for param in params:
-                findings = _judged(Case(policy, await self._inputs(subject, target, seen), judge, param))
+                case = Case(policy, await self._inputs(subject, target, seen), judge, param)
+                findings = await self._judged(case, subject)
+                self._count(binding, case, findings)
                 _act(policy, binding, findings, subject, refused)
                 for key, value in findings.annotations:
                     told.setdefault(key, {})[value] = None
         for key, values in told.items():
             subject.ctx.annotate(f"{policy.name}/{key}", ", ".join(values))
+
+    async def _judged(self, case: Case, subject: Subject) -> _Findings:
+        began = self._judging.clock.monotonic()
+        try:
+            if not await self._judging.applies(case, subject):
+                return _Findings()
+            began = self._judging.clock.monotonic()
+            findings = await self._judging.settled(partial(_evaluated, case))
+        except (ConditionError, ValueError) as error:
+            # Errors, and budgets that are spent.
+            if case.policy.ignores_failure:
+                return _Findings(ignored=[str(error)])
+            return _Findings(denials=[_Denial(str(error))])
+        expressions = len(case.policy.validations) + len(case.policy.annotations)
+        findings.seconds = (self._judging.clock.monotonic() - began) / max(expressions, 1)
+        return findings
+
+    def _count(self, binding: Binding, case: Case, findings: _Findings) -> None:
+        """What was simply found good is not told."""
+        told = [(error, "allow") for error in findings.ignored]
+        told += [(denial.message, action.lower()) for denial in findings.denials for action in binding.actions]
+        told += [(fault, "deny") for fault in findings.faults]
+        for message, action in told:
+            self._judging.metrics.checked(
+                case.policy.name, binding.name, findings.seconds, error=error_type(message), action=action
+            )
 
     async def _inputs(
         self, subject: Subject, target: Resource, seen: dict[str, _native.AdmissionInputs]
@@ -108,15 +141,11 @@ class ValidatingPolicies:
         return inputs
 
 
-def _judged(case: Case) -> _Findings:
+def _evaluated(case: Case) -> _Findings:
+    """Raises ValueError where a budget is spent."""
     findings = _Findings()
-    try:
-        if case.applies():
-            _validate(case, findings)
-            _annotate(case, findings)
-    except (ConditionError, ValueError) as error:
-        # Errors, and budgets that are spent.
-        return _Findings(denials=[] if case.policy.ignores_failure else [_Denial(str(error))])
+    _validate(case, findings)
+    _annotate(case, findings)
     return findings
 
 
@@ -126,7 +155,9 @@ def _validate(case: Case, findings: _Findings) -> None:
     found, left = case.evaluate(places)
     for at, (place, (value, error)) in enumerate(zip(places, found, strict=True)):
         if error is not None:
-            if not ignores_failure:
+            if ignores_failure:
+                findings.ignored.append(error)
+            else:
                 findings.denials.append(_Denial(error, at=at))
         elif value is not True and (denial := _denial(case, validations[place], left, at)) is not None:
             findings.denials.append(denial)

@@ -27,6 +27,7 @@ from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from kubecore.api.errors import Cause
+    from kubecore.apiserver.admission.pod_security.metrics import PodSecurityMetrics
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.cacher import Cacher
 
@@ -52,8 +53,9 @@ _PODS_LOOKED_AT, _SECONDS, _AT_ONCE = 3000, 1.0, 50
 class PodSecurity(Plugin):
     name = "PodSecurity"
 
-    def __init__(self, cacher: Cacher, configuration: PodSecurityConfiguration) -> None:
+    def __init__(self, cacher: Cacher, configuration: PodSecurityConfiguration, metrics: PodSecurityMetrics) -> None:
         self._cacher = cacher
+        self._metrics = metrics
         self._configuration = configuration
         self._policies: HeldNamespaces[tuple[Policy, Sequence[Cause]]] = HeldNamespaces(
             cacher, lambda namespace: asked_for(meta.labels(namespace), configuration.defaults)
@@ -75,11 +77,13 @@ class PodSecurity(Plugin):
             # It comes through a subresource (scale), which has no template.
             return
         if (exempt := self._exempt(ctx)) is not None:
+            self._metrics.exempted(ctx)
             ctx.annotate(f"{PREFIX}exempt", exempt)
             return
-        policy, causes = self._policy(ctx.namespace)
+        policy, causes = self._policy(ctx)
         if ctx.resource_key == "pods":
             if not causes and policy.is_privileged:
+                self._metrics.evaluated(ctx, policy.enforce, "enforce", allowed=True)
                 ctx.annotate(f"{PREFIX}enforce-policy", f"{PRIVILEGED}:latest")
             elif old is None or _differs(obj, old):
                 self._judge(ctx, policy, causes, obj.get("metadata") or {}, obj.get("spec") or {}, enforce=True)
@@ -98,20 +102,23 @@ class PodSecurity(Plugin):
             return "namespace"
         return "user" if ctx.user.username in self._configuration.usernames else None
 
-    def _policy(self, namespace: str) -> tuple[Policy, Sequence[Cause]]:
+    def _policy(self, ctx: RequestContext) -> tuple[Policy, Sequence[Cause]]:
         try:
-            return self._policies.get(namespace)
+            return self._policies.get(ctx.namespace)
         except errors.StatusError:
-            raise errors.internal_error(f'failed to lookup namespace "{namespace}"') from None
+            self._metrics.failed(ctx, fatal=True)
+            raise errors.internal_error(f'failed to lookup namespace "{ctx.namespace}"') from None
 
     def _judge(
         self, ctx: RequestContext, policy: Policy, causes: Sequence[Cause], metadata: JSON, spec: JSON, *, enforce: bool
     ) -> None:
         """Raises 403 for what is forbidden; warns, and tells the audit."""
         if spec.get("runtimeClassName") in self._configuration.runtime_classes:
+            self._metrics.exempted(ctx)
             ctx.annotate(f"{PREFIX}exempt", "runtimeClass")
             return
         if causes:
+            self._metrics.failed(ctx, fatal=False)
             ctx.annotate(f"{PREFIX}error", f"Failed to parse policy: {_aggregate(causes)}")
         verdicts: dict[Standard, Verdict] = {}
 
@@ -123,13 +130,18 @@ class PodSecurity(Plugin):
         if enforce:
             ctx.annotate(f"{PREFIX}enforce-policy", str(policy.enforce))
         if not (audited := verdict(policy.audit)).allowed:
+            self._metrics.evaluated(ctx, policy.audit, "audit", allowed=False)
             text = f'would violate PodSecurity "{policy.audit}": {audited.detail}'
             ctx.annotate(f"{PREFIX}audit-violations", text)
-        if enforce and not (enforced := verdict(policy.enforce)).allowed:
-            plural, _, group = ctx.resource_key.partition(".")
-            text = f'violates PodSecurity "{policy.enforce}": {enforced.detail}'
-            raise errors.forbidden(group, plural, ctx.name, text)
+        if enforce:
+            enforced = verdict(policy.enforce)
+            self._metrics.evaluated(ctx, policy.enforce, "enforce", allowed=enforced.allowed)
+            if not enforced.allowed:
+                plural, _, group = ctx.resource_key.partition(".")
+                text = f'violates PodSecurity "{policy.enforce}": {enforced.detail}'
+                raise errors.forbidden(group, plural, ctx.name, text)
         if not (warned := verdict(policy.warn)).allowed:
+            self._metrics.evaluated(ctx, policy.warn, "warn", allowed=False)
             ctx.warn(f'would violate PodSecurity "{policy.warn}": {warned.detail}')
 
     # --- namespaces

@@ -19,6 +19,7 @@ pub use media_type::media_type;
 pub(crate) use named::{Underlying, named_type, underlying};
 pub(crate) use netip::parse_addr;
 pub use pod_template::{fnv1, printed as printed_template, template_hash};
-pub(crate) use print::{float, json_float, json_kind, marshalled, marshalled_text, quote, shown};
+pub use print::quote;
+pub(crate) use print::{float, json_float, json_kind, marshalled, marshalled_text, shown};
 pub(crate) use url::Url;
 pub use url::escaped;

@@ -34,7 +34,7 @@ pub(crate) fn json_kind(value: &Value) -> Option<&'static str> {
 }
 
 /// `strconv.Quote`.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -8,6 +8,7 @@ use super::list::{At, ListQuery};
 use super::resource::ResourceInfo;
 use super::token::ContinueToken;
 use super::watch::{Start, WatchQuery};
+use crate::go::quote;
 use crate::selector::{FieldRequirement, FieldSelector, LabelSelector};
 use crate::status::{Cause, Status};
 
@@ -232,7 +233,8 @@ fn revision(version: &str) -> Result<Option<u64>, String> {
     let digits = if version.starts_with('+') { "+" } else { version };
     digits.parse().map(Some).map_err(|error: ParseIntError| {
         let why = unparsed(&error);
-        format!("resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: {why}")
+        let quoted = quote(version);
+        format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {why}")
     })
 }
 
@@ -252,8 +254,8 @@ fn forbidden(field: &str, why: &str) -> Cause {
 }
 
 fn unsupported(value: &str, known: &[&str]) -> Cause {
-    let known = known.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
-    let message = format!("Unsupported value: {value:?}: supported values: {known}");
+    let known = known.iter().map(|value| quote(value)).collect::<Vec<_>>().join(", ");
+    let message = format!("Unsupported value: {}: supported values: {known}", quote(value));
     Cause::new("FieldValueNotSupported", message, MATCH)
 }
 
@@ -264,7 +266,7 @@ fn truth(value: &str) -> bool {
 
 fn integer(value: &str) -> Result<i64, Status> {
     value.parse().map_err(|error: ParseIntError| {
-        Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {}", unparsed(&error)))
+        Status::bad_request(format!("strconv.ParseInt: parsing {}: {}", quote(value), unparsed(&error)))
     })
 }
 

@@ -16,6 +16,7 @@ use super::scan::{Scanner, SelectableField};
 use super::snapshot::Snapshot;
 use super::transcode::{STORED, Transcoder};
 use super::waiters::Waiters;
+use crate::go::quote;
 use crate::status::Status;
 
 pub type ResourceId = u32;
@@ -75,12 +76,13 @@ impl ResourceInfo {
     /// What is said of a label by which the kind cannot be selected; upstream's conversions have each their own words.
     fn unknown_label(&self, label: &str) -> String {
         if self.has_plain_labels() {
+            let label = quote(label);
             return format!(
-                r#"{label:?} is not a known field selector: only "metadata.name", "metadata.namespace""#
+                r#"{label} is not a known field selector: only "metadata.name", "metadata.namespace""#
             );
         }
         match &*self.key {
-            "jobs.batch" => format!("field label {label:?} not supported for Job"),
+            "jobs.batch" => format!("field label {} not supported for Job", quote(label)),
             "resourceslices.resource.k8s.io" => {
                 let version = self.api_version(&self.storage_version);
                 format!("field label not supported for {version}, Kind={}: {label}", self.kind)

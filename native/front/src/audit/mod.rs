@@ -4,6 +4,7 @@
 //! what is found out and tells it stage by stage. Source: apiserver `pkg/endpoints/filters/audit.go`, `pkg/audit`.
 
 mod event;
+mod fitting;
 mod policy;
 mod requests;
 mod sink;
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 pub(crate) use event::date_and_time;
 use event::{Findings, Head, Reached, Request, lines, without_managed_fields};
 pub use event::{ObjectReference, ResponseStatus};
+pub use fitting::Fitting;
 pub use policy::{Level, Policy, Stage, Verdict};
 pub(crate) use requests::{LONG_RUNNING, lasts};
 pub use sink::{Buffered, LogFile, Outbox, Rotation, Sink};
@@ -89,18 +91,18 @@ impl Audit {
     pub fn render(&self) -> String {
         let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let mut out = String::from(
-            "# HELP apiserver_audit_event_total Counter of audit events generated and sent to the audit backend.\n\
+            "# HELP apiserver_audit_event_total [ALPHA] Counter of audit events generated and sent to the audit backend.\n\
              # TYPE apiserver_audit_event_total counter\n",
         );
         out += &format!("apiserver_audit_event_total {}\n", count(&self.counts.events));
-        out += "# HELP apiserver_audit_level_total Counter of policy levels for audit events (1 per request).\n\
+        out += "# HELP apiserver_audit_level_total [ALPHA] Counter of policy levels for audit events (1 per request).\n\
                 # TYPE apiserver_audit_level_total counter\n";
         for level in Level::ALL {
             let told = count(&self.counts.levels[level as usize]);
             out += &format!("apiserver_audit_level_total{{level=\"{}\"}} {told}\n", level.name());
         }
         if let Some(auditing) = self.current() {
-            out += "# HELP apiserver_audit_error_total Counter of audit events that failed to be audited properly. \
+            out += "# HELP apiserver_audit_error_total [ALPHA] Counter of audit events that failed to be audited properly. \
                     Plugin identifies the plugin affected by the error.\n# TYPE apiserver_audit_error_total counter\n";
             for sink in &auditing.sinks {
                 out +=

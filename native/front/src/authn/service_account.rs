@@ -44,13 +44,13 @@ struct Reference {
 /// Whose tokens are accepted, and for whom they must be meant.
 pub struct ServiceAccountIssuer {
     keys: Vec<PublicKey>,
-    issuer: String,
+    issuers: Vec<String>,
     audiences: Vec<String>,
 }
 
 impl ServiceAccountIssuer {
-    pub fn new(keys: Vec<PublicKey>, issuer: String, audiences: Vec<String>) -> Self {
-        Self { keys, issuer, audiences }
+    pub fn new(keys: Vec<PublicKey>, issuers: Vec<String>, audiences: Vec<String>) -> Self {
+        Self { keys, issuers, audiences }
     }
 
     pub fn audiences(&self) -> &[String] {
@@ -64,7 +64,7 @@ impl ServiceAccountIssuer {
         wanted: &[String],
         now: f64,
     ) -> Result<(BoundToken, Vec<String>), Refused> {
-        let claims: Claims = jwt::claims(token, &self.issuer, &self.keys)?;
+        let claims: Claims = jwt::claims(token, &self.issuers, &self.keys)?;
         let fitting: Vec<String> =
             wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
         let username =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Policy;
 
-use super::{Authorizer, Selectors, Verdict};
+use super::{Authorizer, Selectors};
 use crate::exchange::attributes_of;
 use crate::request_info::RequestInfo;
 
@@ -40,7 +40,7 @@ impl HeldRight {
             self.seen = Arc::clone(&current);
         }
         let selectors = || self.selectors.clone();
-        matches!(self.authorizer.decide(&self.user, &attributes_of(&self.info), selectors), Verdict::Deny(_))
+        self.authorizer.decide(&self.user, &attributes_of(&self.info), selectors).refuses()
     }
 }
 

@@ -53,9 +53,18 @@ impl Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
+    /// A mode says no.
     Deny(String),
+    /// No mode says yes, which comes to the same.
+    NoOpinion(String),
     /// A mode that Python runs must be asked.
     Python,
+}
+
+impl Verdict {
+    pub fn refuses(&self) -> bool {
+        matches!(self, Self::Deny(_) | Self::NoOpinion(_))
+    }
 }
 
 pub struct Authorizer {
@@ -179,7 +188,7 @@ impl Authorizer {
             return Verdict::Python;
         }
         reasons.retain(|reason| !reason.is_empty());
-        Verdict::Deny(reasons.join("\n"))
+        Verdict::NoOpinion(reasons.join("\n"))
     }
 
     fn now(&self) -> f64 {
@@ -226,11 +235,11 @@ mod tests {
         let node = UserInfo::new("system:node:a", &["system:nodes"]);
         let jane = UserInfo::new("jane", &[]);
         assert_eq!(decide(&["Node", "RBAC"], &node), Verdict::Python);
-        assert_eq!(decide(&["Node", "RBAC"], &jane), Verdict::Deny(String::new()));
+        assert_eq!(decide(&["Node", "RBAC"], &jane), Verdict::NoOpinion(String::new()));
         assert_eq!(decide(&["RBAC", "Webhook"], &jane), Verdict::Python);
         assert_eq!(decide(&["AlwaysAllow"], &jane), Verdict::Allow);
-        assert_eq!(decide(&["AlwaysDeny"], &jane), Verdict::Deny("Everything is forbidden.".into()));
-        assert_eq!(decide(&["ABAC"], &jane), Verdict::Deny("No policy matched.".into()));
+        assert_eq!(decide(&["AlwaysDeny"], &jane), Verdict::NoOpinion("Everything is forbidden.".into()));
+        assert_eq!(decide(&["ABAC"], &jane), Verdict::NoOpinion("No policy matched.".into()));
         assert_eq!(Mode::named(["RBAC", "Magic"]), Err("Magic"));
     }
 

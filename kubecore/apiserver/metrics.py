@@ -1,0 +1,162 @@
+"""What is counted and timed in Python under Kubernetes' names, as Prometheus text.
+
+Series that every write adds to are looked up once and kept by who counts (`Histogram.series`). Counting happens on the
+event loop, rendering on any thread: what is read meanwhile is of one moment or the next.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+Source = Callable[[], bytes]
+
+
+class Metric(Protocol):
+    def lines(self) -> Iterator[str]:
+        """Its text, a line each; nothing while nothing was counted."""
+
+
+class Named(NamedTuple):
+    """`told` begins with how stable the metric is, as Kubernetes' own do; `labels` name the values that series have."""
+
+    name: str
+    told: str
+    labels: tuple[str, ...] = ()
+
+    def head(self, kind: str) -> Iterator[str]:
+        yield f"# HELP {self.name} {self.told}"
+        yield f"# TYPE {self.name} {kind}"
+
+    def told_of(self, values: Sequence[str], *more: tuple[str, str]) -> str:
+        """The labels of one series, in braces where there are any."""
+        pairs = sorted([*zip(self.labels, values, strict=True), *more])
+        inner = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs)
+        return f"{{{inner}}}" if inner else ""
+
+
+class Counter:
+    def __init__(self, named: Named) -> None:
+        self.named = named
+        self._counts: dict[tuple[str, ...], int] = {}
+        if not named.labels:
+            self._counts[()] = 0
+
+    def add(self, *values: str, by: int = 1) -> None:
+        self._counts[values] = self._counts.get(values, 0) + by
+
+    def lines(self) -> Iterator[str]:
+        counts = sorted(self._counts.copy().items())
+        if counts:
+            yield from self.named.head("counter")
+        for values, count in counts:
+            yield f"{self.named.name}{self.named.told_of(values)} {count}"
+
+
+class Gauge:
+    def __init__(self, named: Named) -> None:
+        self.named = named
+        self._values: dict[tuple[str, ...], float] = {}
+
+    def set(self, value: float, *values: str) -> None:
+        self._values[values] = value
+
+    def forget(self, *values: str) -> None:
+        self._values.pop(values, None)
+
+    def lines(self) -> Iterator[str]:
+        held = sorted(self._values.copy().items())
+        if held:
+            yield from self.named.head("gauge")
+        for values, value in held:
+            yield f"{self.named.name}{self.named.told_of(values)} {value:.15g}"
+
+
+class Series:
+    """One series of a histogram."""
+
+    __slots__ = ("_bounds", "counts", "seconds")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self._bounds, seconds)] += 1
+        self.seconds += seconds
+
+
+class MoreOf(Series):
+    """What is observed here belongs to what was observed before, and adds to how long that took."""
+
+    __slots__ = ("_series",)
+
+    def __init__(self, series: Series) -> None:
+        super().__init__(())
+        self._series = series
+
+    def observe(self, seconds: float) -> None:
+        self._series.seconds += seconds
+
+
+class Histogram:
+    def __init__(self, named: Named, bounds: tuple[float, ...]) -> None:
+        """`bounds` are the upper ones in seconds, in order."""
+        self.named = named
+        self._bounds = bounds
+        self._series: dict[tuple[str, ...], Series] = {}
+
+    def series(self, *values: str) -> Series:
+        """To be kept by who observes often; it is told once something was observed."""
+        found = self._series.get(values)
+        if found is None:
+            found = self._series[values] = Series(self._bounds)
+        return found
+
+    def observe(self, seconds: float, *values: str) -> None:
+        self.series(*values).observe(seconds)
+
+    def lines(self) -> Iterator[str]:
+        name = self.named.name
+        seen = [(values, one) for values, one in sorted(self._series.copy().items(), key=_values) if any(one.counts)]
+        if seen:
+            yield from self.named.head("histogram")
+        for values, one in seen:
+            total = 0
+            for bound, count in zip(self._bounds, one.counts, strict=False):
+                total += count
+                yield f"{name}_bucket{self.named.told_of(values, ('le', f'{bound:g}'))} {total}"
+            total += one.counts[-1]
+            yield f"{name}_bucket{self.named.told_of(values, ('le', '+Inf'))} {total}"
+            yield f"{name}_sum{self.named.told_of(values)} {one.seconds:.15g}"
+            yield f"{name}_count{self.named.told_of(values)} {total}"
+
+
+def _values(pair: tuple[tuple[str, ...], Series]) -> tuple[str, ...]:
+    return pair[0]
+
+
+class Metrics:
+    """All of a server, and the texts of others that are told with them."""
+
+    def __init__(self) -> None:
+        self._metrics: list[Metric] = []
+        self._sources: list[Source] = []
+
+    def add(self, *metrics: Metric) -> None:
+        self._metrics += metrics
+
+    def join(self, source: Source) -> None:
+        """What another part of the process has to tell; called on a thread of its own."""
+        self._sources.append(source)
+
+    def render(self) -> bytes:
+        lines = [line for metric in self._metrics for line in metric.lines()]
+        own = "".join(f"{line}\n" for line in lines).encode()
+        return own + b"".join(source() for source in self._sources)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

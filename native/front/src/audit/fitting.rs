@@ -1,0 +1,118 @@
+//! Events that are too large lose their objects, and are lost where that is not enough.
+//!
+//! Source: apiserver `plugin/pkg/audit/truncate`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::sink::Sink;
+
+/// A sink that takes no event of more bytes than `most`.
+pub struct Fitting<S> {
+    sink: S,
+    most: usize,
+    lost: AtomicU64,
+}
+
+impl<S: Sink> Fitting<S> {
+    pub fn new(sink: S, most: usize) -> Self {
+        Self { sink, most, lost: AtomicU64::new(0) }
+    }
+}
+
+impl<S: Sink> Sink for Fitting<S> {
+    fn take(&self, events: &[Bytes]) {
+        if events.iter().all(|event| event.len() <= self.most) {
+            return self.sink.take(events);
+        }
+        let fitting: Vec<Bytes> = events.iter().filter_map(|event| fitted(event, self.most)).collect();
+        let lost = (events.len() - fitting.len()) as u64;
+        if lost > 0 && self.lost.fetch_add(lost, Ordering::Relaxed) == 0 {
+            eprintln!("kubecore: an audit event is too large even after truncating");
+        }
+        self.sink.take(&fitting);
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed) + self.sink.lost()
+    }
+
+    fn name(&self) -> &'static str {
+        self.sink.name()
+    }
+}
+
+fn fitted(event: &Bytes, most: usize) -> Option<Bytes> {
+    if event.len() <= most {
+        return Some(event.clone());
+    }
+    let mut told: Map<String, Value> = serde_json::from_slice(event).ok()?;
+    if !matches!(told.get("level")?.as_str()?, "Request" | "RequestResponse") {
+        return None;
+    }
+    for object in ["requestObject", "responseObject"] {
+        told.shift_remove(object);
+    }
+    if let Value::Object(annotations) = told.entry("annotations").or_insert_with(|| Map::new().into()) {
+        annotations.insert("audit.k8s.io/truncated".to_owned(), "true".into());
+    }
+    let mut smaller = serde_json::to_vec(&told).ok()?;
+    smaller.push(b'\n');
+    (smaller.len() <= most).then(|| smaller.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<String>>>);
+
+    impl Sink for Taken {
+        fn take(&self, events: &[Bytes]) {
+            self.0.lock().extend(events.iter().map(|event| String::from_utf8(event.to_vec()).unwrap()));
+        }
+
+        fn lost(&self) -> u64 {
+            0
+        }
+
+        fn name(&self) -> &'static str {
+            "log"
+        }
+    }
+
+    fn event(level: &str, object: usize, uri: usize) -> Bytes {
+        let (object, uri) = ("x".repeat(object), "u".repeat(uri));
+        let text = format!(
+            "{{\"level\":\"{level}\",\"requestURI\":\"{uri}\",\"requestObject\":\"{object}\",\"annotations\":{{\"a\":\"b\"}}}}\n"
+        );
+        text.into()
+    }
+
+    #[test]
+    fn an_event_that_is_too_large_loses_its_objects_and_says_so() {
+        let taken = Taken::default();
+        let fitting = Fitting::new(taken.clone(), 150);
+        fitting.take(&[event("Request", 3, 3), event("RequestResponse", 200, 3)]);
+        let smaller = "{\"level\":\"RequestResponse\",\"requestURI\":\"uuu\",\"annotations\":{\"a\":\"b\",\"audit.k8s.io/truncated\":\"true\"}}\n";
+        let whole = event("Request", 3, 3);
+        assert_eq!(*taken.0.lock(), [std::str::from_utf8(&whole).unwrap(), smaller]);
+        assert_eq!(fitting.lost(), 0);
+    }
+
+    #[test]
+    fn an_event_that_is_too_large_without_them_is_lost() {
+        let taken = Taken::default();
+        let fitting = Fitting::new(taken.clone(), 150);
+        fitting.take(&[event("Request", 3, 200), event("Metadata", 200, 3), event("Metadata", 3, 3)]);
+        assert_eq!(taken.0.lock().len(), 1);
+        assert_eq!(fitting.lost(), 2);
+    }
+}

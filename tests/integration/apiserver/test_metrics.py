@@ -1,0 +1,245 @@
+"""What `/metrics` tells of admission, authentication, authorization and aggregation, under Kubernetes' names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from kubecore.apiserver.server import APIServer
+from tests.support.admission_webhook import MAPS
+
+from .conftest import Api, config_map, pod
+from .hooks import bound, hooking, within
+from .http import Http
+from .serving import served
+
+JSON = dict[str, Any]
+_SERIES = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Told:
+    """The series of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        found = [match for line in text.splitlines() if (match := _SERIES.match(line))]
+        self._series = [
+            (name, dict(_LABEL.findall(labels or "")), float(value))
+            for name, labels, value in (one.groups() for one in found)
+        ]
+
+    def sum(self, metric: str, /, **labels: str) -> float:
+        """Of all series with these labels, whatever others they have."""
+        return sum(value for found, own, value in self._series if found == metric and labels.items() <= own.items())
+
+    def labels(self, metric: str, /, **labels: str) -> list[JSON]:
+        return [own for found, own, _ in self._series if found == metric and labels.items() <= own.items()]
+
+
+async def scraped(server: APIServer, folder: Path) -> Told:
+    async with Http(server, folder, pair=server.issue_client_certificate("scraper", ["system:masters"])) as http:
+        return Told((await http.call("GET", "/metrics")).body.decode())
+
+
+async def admins(server: APIServer, name: str) -> tuple[Api, Api]:
+    """In a namespace, and at the cluster's scope."""
+    transport = server.transport(username="admin", groups=["system:masters"])
+    cluster, api = Api(transport, ""), Api(transport, name)
+    assert (await cluster.create("v1/namespaces", {"metadata": {"name": name}}))[0] == 201
+    assert (await api.create("v1/serviceaccounts", {"metadata": {"name": "default"}}))[0] == 201
+    return api, cluster
+
+
+ADMISSION = "apiserver_admission"
+
+
+async def test_each_step_of_admission_and_each_plugin_is_timed(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "timed")
+        before = await scraped(server, tmp_path)
+        assert (await api.create("v1/pods", pod("a")))[0] == 201
+        assert (await api.delete("v1/pods", "a"))[0] == 200
+        after = await scraped(server, tmp_path)
+
+    def more(metric: str, /, **labels: str) -> float:
+        return after.sum(metric, **labels) - before.sum(metric, **labels)
+
+    step, plugin = f"{ADMISSION}_step_admission_duration_seconds", f"{ADMISSION}_controller_admission_duration_seconds"
+    for kind in ("admit", "validate"):
+        assert more(f"{step}_count", type=kind, operation="CREATE", rejected="false") == 1
+    assert more(f"{step}_count", type="validate", operation="DELETE", rejected="false") == 1
+    for name, kind in (("ServiceAccount", "admit"), ("PodSecurity", "validate"), ("ResourceQuota", "validate")):
+        assert more(f"{plugin}_count", name=name, type=kind, operation="CREATE", rejected="false") == 1, name
+    plugins = more(f"{plugin}_sum", type="admit", operation="CREATE")
+    assert 0 < plugins <= more(f"{step}_sum", type="admit", operation="CREATE") + 1e-9
+
+
+async def test_who_refuses_is_told_and_so_is_its_step(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "refused")
+        before = await scraped(server, tmp_path)
+        status, _ = await api.create("v1/pods", pod("a", serviceAccountName="nobody"))
+        assert status == 403
+        after = await scraped(server, tmp_path)
+    labels = {"type": "admit", "operation": "CREATE", "rejected": "true"}
+    for name, more in (("controller", {"name": "ServiceAccount"}), ("step", {})):
+        counted = f"{ADMISSION}_{name}_admission_duration_seconds_count"
+        assert after.sum(counted, **labels, **more) - before.sum(counted, **labels, **more) == 1
+
+
+async def test_an_update_that_changes_nothing_has_come_through_its_steps(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "unchanged")
+        _, made = await api.create("v1/configmaps", config_map("a"))
+        assert (await api.update("v1/configmaps", made))[0] == 200
+        told = await scraped(server, tmp_path)
+    for kind in ("admit", "validate"):
+        counted = f"{ADMISSION}_step_admission_duration_seconds_count"
+        assert told.sum(counted, type=kind, operation="UPDATE", rejected="false") >= 1, kind
+
+
+async def test_webhooks_are_timed_and_their_refusals_and_failures_counted(tmp_path: Path) -> None:
+    def refuse(request: JSON) -> JSON:
+        return {"allowed": False, "status": {"code": 418, "message": "no"}}
+
+    def fail(request: JSON) -> Any:
+        return web.Response(status=500, text="broken")
+
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "hooks")
+        async with hooking(api, cluster, "Mutating", name="fine"):
+            assert (await api.create("v1/configmaps", config_map("a")))[0] == 201
+        async with hooking(api, cluster, "Validating", refuse, name="refusing"):
+            assert (await api.create("v1/configmaps", config_map("b")))[0] == 418
+        async with hooking(api, cluster, "Validating", fail, name="open", failurePolicy="Ignore"):
+            assert (await api.create("v1/configmaps", config_map("c")))[0] == 201
+        async with hooking(api, cluster, "Mutating", fail, name="closed"):
+            assert (await api.create("v1/configmaps", config_map("d")))[0] == 500
+        told = await scraped(server, tmp_path)
+    asked = f"{ADMISSION}_webhook_request_total"
+    for name, kind, code, rejected in (
+        ("fine", "admit", "200", "false"),
+        ("refusing", "validating", "418", "true"),
+        ("open", "validating", "500", "false"),
+        ("closed", "admit", "500", "true"),
+    ):
+        labels = {"name": f"{name}.example.com", "type": kind, "operation": "CREATE", "rejected": rejected}
+        assert told.sum(asked, code=code, **labels) == 1, told.labels(asked)
+        assert told.sum(f"{ADMISSION}_webhook_admission_duration_seconds_count", **labels) == 1, name
+    rejections = f"{ADMISSION}_webhook_rejection_count"
+    found = {(one["name"], one["error_type"], one["rejection_code"]) for one in told.labels(rejections)}
+    assert found == {
+        ("refusing.example.com", "no_error", "418"),
+        ("closed.example.com", "calling_webhook_error", "500"),
+    }
+    assert told.labels(f"{ADMISSION}_webhook_fail_open_count") == [{"name": "open.example.com", "type": "validating"}]
+    plugin = f"{ADMISSION}_controller_admission_duration_seconds_count"
+    assert told.sum(plugin, name="ValidatingAdmissionWebhook", operation="CREATE", rejected="true") == 1
+    assert told.sum(plugin, name="MutatingAdmissionWebhook", operation="CREATE", rejected="false") == 1
+
+
+async def test_a_webhook_that_its_conditions_leave_out_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "conditions")
+        conditions = [{"name": "never", "expression": "object.metadata.name != 'a'"}]
+        async with hooking(api, cluster, "Validating", matchConditions=conditions) as hook:
+            assert (await api.create("v1/configmaps", config_map("a")))[0] == 201
+            assert not hook.requests
+        told = await scraped(server, tmp_path)
+    labels = {"name": "one.example.com", "kind": "webhook", "type": "validating", "operation": "CREATE"}
+    assert told.sum(f"{ADMISSION}_match_condition_exclusions_total", **labels) == 1
+    assert told.sum(f"{ADMISSION}_match_condition_evaluation_seconds_count", **labels) == 1
+
+
+async def test_what_policies_find_is_told_by_policy_binding_and_action(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "policies")
+        spec = {"matchConstraints": {"resourceRules": [MAPS]}, "validations": [{"expression": "false"}]}
+        binding = {"validationActions": ["Warn", "Audit"], "matchResources": {"namespaceSelector": within(api)}}
+        async with bound(cluster, "admissionregistration.k8s.io/v1/validatingadmissionpolicies", "p", spec, binding):
+            assert (await api.create("v1/configmaps", config_map("a")))[0] == 201
+        told = await scraped(server, tmp_path)
+    name = "apiserver_validating_admission_policy_check"
+    for action in ("warn", "audit"):
+        labels = {"policy": "p", "policy_binding": "p-bound", "error_type": "invalid_error"}
+        assert told.sum(f"{name}_total", enforcement_action=action, **labels) == 1
+        assert told.sum(f"{name}_duration_seconds_count", enforcement_action=action, **labels) == 1
+
+
+async def test_pod_security_tells_what_it_has_decided(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "secure")
+        assert (await api.create("v1/pods", pod("a")))[0] == 201
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit")}
+        labels["pod-security.kubernetes.io/enforce-version"] = "v1.30"
+        assert (await cluster.patch("v1/namespaces", "secure", {"metadata": {"labels": labels}}))[0] == 200
+        assert (await api.create("v1/pods", pod("b")))[0] == 403
+        told = await scraped(server, tmp_path)
+    name = "pod_security_evaluations_total"
+    of_pods = {"request_operation": "create", "resource": "pod", "subresource": ""}
+    for labels in (
+        {"decision": "allow", "policy_level": "privileged", "policy_version": "latest", "mode": "enforce"},
+        {"decision": "deny", "policy_level": "restricted", "policy_version": "v1.30", "mode": "enforce"},
+        {"decision": "deny", "policy_level": "restricted", "policy_version": "latest", "mode": "audit"},
+    ):
+        assert told.sum(name, **labels, **of_pods) == 1, told.labels(name)
+    assert told.labels("pod_security_exemptions_total"), "told from the start"
+
+
+async def test_who_was_known_and_who_was_allowed_is_counted(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        before = await scraped(server, tmp_path)
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("jane@example.com")) as jane:
+            assert (await jane.call("GET", "/api")).status == 200
+            assert (await jane.call("GET", "/api/v1/pods")).status == 403
+        async with Http(server, tmp_path, token="bad") as bad:
+            assert (await bad.call("GET", "/api")).status == 401
+        after = await scraped(server, tmp_path)
+
+    def more(metric: str, /, **labels: str) -> float:
+        return after.sum(metric, **labels) - before.sum(metric, **labels)
+
+    assert more("authenticated_user_requests", username="email_id") == 2
+    assert more("authentication_attempts", result="error") == 1
+    assert more("authentication_duration_seconds_count", result="error") == 1
+    # The second scrape is one, too.
+    assert more("authentication_attempts", result="success") == 3
+    assert more("authorization_attempts_total", result="allowed") == 2
+    assert more("authorization_attempts_total", result="no-opinion") == 1
+    assert more("authorization_duration_seconds_count", result="no-opinion") == 1
+
+
+async def test_tokens_that_others_know_are_counted_as_they_are_found(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        before = await scraped(server, tmp_path)
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as root:
+            acting = {"Impersonate-User": "jane"}
+            assert (await root.call("GET", "/api/v1/pods", headers=acting)).status == 403
+            assert (await root.call("GET", "/api", headers=acting)).status == 200
+        after = await scraped(server, tmp_path)
+    for result, count in (("allowed", 2), ("no-opinion", 1)):
+        name = "authorization_attempts_total"
+        assert after.sum(name, result=result) - before.sum(name, result=result) == count, result
+
+
+async def test_apiservices_are_told_with_whether_they_are_available(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        _, cluster = await admins(server, "aggregated")
+        spec = {
+            "group": "example.com",
+            "version": "v1",
+            "service": {"namespace": "aggregated", "name": "nobody"},
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "insecureSkipTLSVerify": True,
+        }
+        made = {"metadata": {"name": "v1.example.com"}, "spec": spec}
+        assert (await cluster.create("apiregistration.k8s.io/v1/apiservices", made))[0] == 201
+        told = await scraped(server, tmp_path)
+    name = "aggregator_unavailable_apiservice"
+    assert told.sum(name, name="v1.example.com") == 1
+    assert told.labels(name, name="v1.apps")
+    assert told.sum(name) == 1
