@@ -1,23 +1,28 @@
 """Removes images that nothing uses when the disk fills up, those first that were not used for longest.
 
-After upstream `pkg/kubelet/images/image_gc_manager.go`.
+After upstream `pkg/kubelet/images/image_gc_manager.go`. When an image came and when it was used last is noted at each
+look, so that nothing goes for its age before the kubelet itself has run for so long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from kubecore.clock import Clock
-from kubecore.images.store import Image, ImageStore
+from kubecore.images.store import ImageStore
+from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 300.0
+_FAILURES = (RuntimeFailure, TimeoutError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,59 +36,130 @@ class ImageGcConfig:
     oldest_seconds: float | None = None
 
 
-class ImageGarbage:
-    """`used_percent(root)`: of the disk that the images are on."""
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """`is_pinned`: whoever keeps it wants it kept. `used_at`: tells those apart that nobody was seen to use."""
 
-    def __init__(
-        self,
-        store: ImageStore,
-        clock: Clock,
-        config: ImageGcConfig | None = None,
-        *,
-        used_percent: Callable[[Path], float] | None = None,
-    ) -> None:
-        self._store = store
+    id: str
+    name: str
+    is_used: bool
+    is_pinned: bool = False
+    used_at: float = 0.0
+
+
+class Images(Protocol):
+    """Raises RuntimeFailure, TimeoutError or OSError."""
+
+    async def images(self) -> Sequence[ListedImage]: ...
+
+    async def remove(self, image_id: str) -> None: ...
+
+    async def used_percent(self) -> float:
+        """Of the disk that they are on."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """Seconds of the clock: when it was found, and seen used."""
+
+    since: float
+    used: float = -math.inf
+
+    @property
+    def idle_since(self) -> float:
+        return max(self.since, self.used)
+
+
+class ImageGarbage:
+    def __init__(self, images: Images, clock: Clock, config: ImageGcConfig | None = None) -> None:
+        self._images = images
         self._clock = clock
         self._config = config or ImageGcConfig()
-        self._used_percent = used_percent or disk_used_percent
+        self._known: dict[str, _Known] = {}
+        self._began = clock.monotonic()
 
     async def run(self) -> None:
         while True:
+            try:
+                await self.look()
+            except _FAILURES as error:
+                log.warning("images are not collected: %s", error)
             await self._clock.sleep(LOOK_SECONDS)
-            if self._store.root.is_dir():
-                await asyncio.to_thread(self.look)
 
-    def look(self) -> None:
-        """Remove what is too old, and more where the disk is full."""
-        if self._config.oldest_seconds is not None:
-            for image in self._unused(self._config.oldest_seconds):
-                self._remove(image, "has not been used for long")
-        if self._used_percent(self._store.root) >= self._config.high_percent:
-            self._remove_until(self._config.low_percent)
+    async def look(self) -> None:
+        """Note what is used, remove what is too old, and more where the disk is full."""
+        unused = await self._unused()
+        oldest, now = self._config.oldest_seconds, self._clock.monotonic()
+        if oldest is not None and now - self._began > oldest:
+            for image in [one for one in unused if now - self._known[one.id].idle_since > oldest]:
+                await self._remove(image, "has not been used for long")
+                unused.remove(image)
+        if unused and await self._images.used_percent() >= self._config.high_percent:
+            await self._remove_until(self._config.low_percent, unused)
 
     async def remove_all(self) -> bool:
-        """Every image that is not in use. True if there was one."""
-        return await asyncio.to_thread(self._remove_until, 0)
+        """Every image that nothing uses and that has not just come. True if one went."""
+        try:
+            return await self._remove_until(0, await self._unused())
+        except _FAILURES as error:
+            log.warning("images are not collected: %s", error)
+            return False
 
-    def _remove_until(self, percent: float) -> bool:
-        removed = False
-        for image in self._unused(self._config.youngest_seconds):
-            if percent and self._used_percent(self._store.root) < percent:
+    async def _remove_until(self, percent: float, unused: Sequence[ListedImage]) -> bool:
+        removed, now = False, self._clock.monotonic()
+        for image in unused:
+            if now - self._known[image.id].since < self._config.youngest_seconds:
+                continue
+            if percent and await self._images.used_percent() < percent:
                 break
-            self._remove(image, "frees disk space")
-            removed = True
+            removed |= await self._remove(image, "frees disk space")
         return removed
 
-    def _unused(self, seconds: float) -> list[Image]:
-        """For so long, those first that nothing used for longest."""
-        until = self._clock.now().timestamp() - seconds
-        used = [(self._store.last_used(image.id), image) for image in self._store.images()]
-        rest = [pair for pair in used if pair[0] <= until and not self._store.is_held(pair[1].id)]
-        return [image for _, image in sorted(rest, key=lambda pair: pair[0])]
+    async def _unused(self) -> list[ListedImage]:
+        """Those first that were not used for longest."""
+        images, now = await self._images.images(), self._clock.monotonic()
+        self._known = {one.id: self._known.get(one.id) or _Known(now) for one in images}
+        for image in images:
+            if image.is_used:
+                self._known[image.id].used = now
+        rest = [one for one in images if not (one.is_used or one.is_pinned)]
+        return sorted(rest, key=lambda one: (self._known[one.id].used, self._known[one.id].since, one.used_at))
 
-    def _remove(self, image: Image, reason: str) -> None:
-        log.info("image %s is removed: it %s", image.names or image.id, reason)
-        self._store.remove_image(image.id)
+    async def _remove(self, image: ListedImage, reason: str) -> bool:
+        """One that cannot be removed keeps no other one."""
+        try:
+            await self._images.remove(image.id)
+        except _FAILURES as error:
+            log.warning("image %s cannot be removed: %s", image.name, error)
+            return False
+        log.info("image %s is removed: it %s", image.name, reason)
+        return True
+
+
+class StoredImages:
+    """kubecore's own."""
+
+    def __init__(self, store: ImageStore, used_percent: Callable[[Path], float] | None = None) -> None:
+        self._store = store
+        self._percent = used_percent or disk_used_percent
+
+    async def images(self) -> Sequence[ListedImage]:
+        return await asyncio.to_thread(self._listed)
+
+    def _listed(self) -> list[ListedImage]:
+        store = self._store
+        return [
+            ListedImage(
+                image.id, ", ".join(image.names) or image.id, store.is_held(image.id), used_at=store.last_used(image.id)
+            )
+            for image in store.images()
+        ]
+
+    async def remove(self, image_id: str) -> None:
+        await asyncio.to_thread(self._store.remove_image, image_id)
+
+    async def used_percent(self) -> float:
+        return await asyncio.to_thread(self._percent, self._store.root)
 
 
 def disk_used_percent(root: Path) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Cgroups, Places
-from kubecore.kubelet.image_gc import ImageGarbage, ImageGcConfig
+from kubecore.kubelet.image_gc import ImageGarbage, ImageGcConfig, Images, StoredImages
 from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
@@ -16,7 +16,6 @@ from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import PodNetwork
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
-from kubecore.kubelet.runtime.cri.image_gc import CriImageGarbage
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime
@@ -78,12 +77,12 @@ class NodeRuntimes:
             await runtime.start()
         return isolation
 
-    def garbage(self, config: ImageGcConfig) -> list[ImageGarbage | CriImageGarbage]:
+    def garbage(self, config: ImageGcConfig) -> list[ImageGarbage]:
         """What removes images that nothing uses."""
-        own = ImageGarbage(self.images, self.clock, config)
-        if self.cri is None:
-            return [own]
-        return [own, CriImageGarbage(self.cri.kept_images, self.cri.images_in_use, self.clock, config)]
+        kept: list[Images] = [StoredImages(self.images)]
+        if self.cri is not None:
+            kept.append(self.cri.collected_images)
+        return [ImageGarbage(images, self.clock, config) for images in kept]
 
     async def trouble(self) -> str:
         """Why no container can be started, "" if they can. What did not come up is started again."""

@@ -17,7 +17,7 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
-from kubecore.kubelet.image_gc import ImageGarbage
+from kubecore.kubelet.image_gc import ImageGarbage, StoredImages
 from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
 
@@ -153,7 +153,7 @@ async def test_a_container_that_must_not_be_root_is_judged_by_its_images_user(no
     assert node.status()["phase"] == "Running"
 
 
-def test_images_that_were_not_used_for_longest_go_first_until_there_is_room(tmp_path: Path, node: Node) -> None:
+async def test_images_that_were_not_used_for_longest_go_first_until_there_is_room(tmp_path: Path, node: Node) -> None:
     store = ImageStore(tmp_path / "store")
     for number, name in enumerate(("old", "held", "new")):
         (image,) = load(SmallImage([Layer({name: b"x"})], {}, [name]).docker_archive(tmp_path / name), store)
@@ -161,8 +161,10 @@ def test_images_that_were_not_used_for_longest_go_first_until_there_is_room(tmp_
     held = store.find("held")
     assert held is not None
     descriptor = store.hold(held.id)
-    percents = iter([90.0, 79.0])
-    garbage = ImageGarbage(store, node.clock, used_percent=lambda _: next(percents))
-    assert garbage._remove_until(80)
+    percents = iter([90.0, 90.0, 90.0, 79.0])
+    garbage = ImageGarbage(StoredImages(store, lambda _: next(percents)), node.clock)
+    await garbage.look()
+    await node.clock.advance(120)
+    await garbage.look()
     os.close(descriptor)
     assert [name for name in ("old", "held", "new") if store.find(name) is not None] == ["held", "new"]

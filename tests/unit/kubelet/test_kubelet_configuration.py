@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,12 @@ import pytest
 import yaml
 
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.clock import VirtualClock
-from kubecore.images.archives import load as load_image
-from kubecore.images.store import ImageStore
 from kubecore.kubelet.configuration import KubeletFile, load
 from kubecore.kubelet.configz import told
-from kubecore.kubelet.image_gc import ImageGarbage, ImageGcConfig
+from kubecore.kubelet.image_gc import ImageGcConfig
 from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.logs import LogRotation
 from kubecore.kubelet.node_shutdown import ShutdownConfig, ShutdownPeriod, in_order
-from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -221,24 +216,12 @@ def test_pods_end_in_as_many_steps_as_there_are_priorities() -> None:
     ]
 
 
-def test_images_go_by_their_age(tmp_path: Path) -> None:
-    clock, store = VirtualClock(), ImageStore(tmp_path / "store")
-    now = clock.now().timestamp()
-    for age, name in ((5_000, "old"), (1_000, "idle"), (60, "new")):
-        (image,) = load_image(SmallImage([Layer({name: b"x"})], {}, [name]).docker_archive(tmp_path / name), store)
-        os.utime(store.root / "blobs" / image.id.replace(":", "/"), (now - age, now - age))
-
-    def names() -> list[str]:
-        return [name for name in ("old", "idle", "new") if store.find(name) is not None]
-
-    config = read(
+def test_how_images_are_collected_is_told_whole_or_in_part() -> None:
+    given = read(
         imageMinimumGCAge="5m", imageMaximumGCAge="1h", imageGCHighThresholdPercent=50, imageGCLowThresholdPercent=40
-    ).settings
-    assert config["image_gc"] == ImageGcConfig(50, 40, 300.0, 3600.0)
-    ImageGarbage(store, clock, config["image_gc"], used_percent=lambda _: 10.0).look()
-    assert names() == ["idle", "new"]
-    ImageGarbage(store, clock, config["image_gc"], used_percent=lambda _: 99.0).look()
-    assert names() == ["new"]
+    )
+    assert given.settings["image_gc"] == ImageGcConfig(50, 40, 300.0, 3600.0)
+    assert read(imageMaximumGCAge="1h").settings["image_gc"] == ImageGcConfig(oldest_seconds=3600.0)
 
 
 def test_it_is_what_configz_tells(tmp_path: Path) -> None:

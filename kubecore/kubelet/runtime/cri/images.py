@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError
 from kubecore.images.store import Image
+from kubecore.kubelet.image_gc import ListedImage, disk_used_percent
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
@@ -74,15 +76,40 @@ class CriImages:
         return await self._ask("PullImage", reason="ErrImagePull", seconds=PULL_SECONDS, **fields)
 
     async def all(self) -> Sequence[Any]:
+        """As the runtime tells them (message `Image`)."""
         return (await self._ask("ListImages", reason=_GC_REASON)).images  # type: ignore[no-any-return]
 
     async def remove(self, image_id: str) -> None:
         await self._ask("RemoveImage", reason=_GC_REASON, image=self._spec(image_id))
 
-    async def disks(self) -> list[Path]:
+    async def disks(self) -> Sequence[Path]:
         """Where they are kept."""
         answer = await self._ask("ImageFsInfo", reason=_GC_REASON)
         return [Path(one.fs_id.mountpoint) for one in answer.image_filesystems if one.fs_id.mountpoint]
+
+
+class CollectedImages:
+    """Implements `image_gc.Images`. `in_use()`: what images containers have, by id or name, whoever's they are."""
+
+    def __init__(self, kept: CriImages, in_use: Callable[[], Awaitable[set[str]]]) -> None:
+        self._kept = kept
+        self._in_use = in_use
+
+    async def images(self) -> Sequence[ListedImage]:
+        used = await self._in_use()
+        return [_listed(one, used) for one in await self._kept.all()]
+
+    async def remove(self, image_id: str) -> None:
+        await self._kept.remove(image_id)
+
+    async def used_percent(self) -> float:
+        percents = [await asyncio.to_thread(disk_used_percent, root) for root in await self._kept.disks()]
+        return max(percents, default=0.0)
+
+
+def _listed(told: Any, used: set[str]) -> ListedImage:
+    names = [*told.repo_tags, *told.repo_digests, told.id]
+    return ListedImage(told.id, names[0], not used.isdisjoint(names), told.pinned)
 
 
 def _image(told: Any) -> Image:

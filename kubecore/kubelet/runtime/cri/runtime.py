@@ -26,7 +26,7 @@ from kubecore.kubelet.runtime.cri import mounts, parents
 from kubecore.kubelet.runtime.cri.cni import CniListener, write_configuration
 from kubecore.kubelet.runtime.cri.connection import Connection
 from kubecore.kubelet.runtime.cri.holdings import CriHoldings, CriSettings, HeldContainer, HeldSandbox
-from kubecore.kubelet.runtime.cri.images import CriImages
+from kubecore.kubelet.runtime.cri.images import CollectedImages, CriImages
 from kubecore.kubelet.runtime.cri.messages import Messages, Surroundings
 from kubecore.kubelet.runtime.cri.spdy import SpdyError
 from kubecore.kubelet.runtime.cri.streams import stream
@@ -69,10 +69,10 @@ class CriRuntime(CriHoldings):
         self._words: Messages | None = None
 
     @property
-    def kept_images(self) -> CriImages:
-        return self._own_images
+    def collected_images(self) -> CollectedImages:
+        return CollectedImages(self._own_images, self._images_in_use)
 
-    async def images_in_use(self) -> set[str]:
+    async def _images_in_use(self) -> set[str]:
         """Ids and names of those that containers have, not this node's alone, and of what holds pods' namespaces, which
         older runtimes do not keep from being removed."""
         listed = (await self._call("ListContainers", reason="ImageGCFailed")).containers
