@@ -87,7 +87,7 @@ def _go_duration(duration: timedelta) -> str:
 def restarts(pod: Object, record: ContainerRecord) -> bool:
     """Whether a container that ended is to be started again."""
     ended = record.latest
-    if ended is None:
+    if ended is None or record.changed:
         return True
     for rule in record.spec.get("restartPolicyRules") or []:
         codes = rule.get("exitCodes") or {}

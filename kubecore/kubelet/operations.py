@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from kubecore.kubelet.adoption import take_up
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
 from kubecore.kubelet.environment import ConfigError, Surroundings
 from kubecore.kubelet.hooks import run_hook
+from kubecore.kubelet.lifecycle import restarts
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.prober import Kind, Prober
 from kubecore.kubelet.probes import Result, Target, Verdict, probe_once
@@ -65,6 +69,10 @@ class ContainerOperations:
         self.pod: Object = {}
         self.records: Mapping[str, ContainerRecord] = {}
         self.place: PodPlace | None = None
+        self.leaving = asyncio.Event()
+        """Set when the pod is to end: what has been begun for its start is not gone on with."""
+        self._kill_at = math.inf
+        self._shortened = asyncio.Event()
 
     def close(self) -> None:
         for prober in self._probers.values():
@@ -115,7 +123,7 @@ class ContainerOperations:
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
             return
         record.image_id = image.told if image is not None else ""
-        self._event(record, "Normal", "Created", f"Created container: {record.name}")
+        self._event(record, "Normal", "Created", "Container created")
         if record.latest is not None and record.latest.finished_at is not None:
             record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
         previous = record.id
@@ -132,8 +140,8 @@ class ContainerOperations:
             if previous:
                 await place.runtime.remove_container(previous)
         record.run(container_id, self._services.clock.now())
-        self._event(record, "Normal", "Started", f"Started container {record.name}")
-        self._after_start(record)
+        self._event(record, "Normal", "Started", "Container started")
+        await self._after_start(record)
         status = place.runtime.container_status(container_id)
         if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
             self.ended(record, status)
@@ -194,13 +202,11 @@ class ContainerOperations:
         record.previous_log_path, record.log_path = record.log_path, log_path
         logs.make_link(logs.container_link(root, *names, container_id), log_path)
 
-    def _after_start(self, record: ContainerRecord) -> None:
-        self.watch(record)
+    async def _after_start(self, record: ContainerRecord) -> None:
+        """It is not ready, nor is another one started, before its hook has been run."""
         hook = (record.spec.get("lifecycle") or {}).get("postStart")
-        if hook:
-            self.tasks.spawn(
-                self._post_start(record, record.id, hook, self._target(record)), f"kubelet postStart of {record.name}"
-            )
+        if (hook is None or await self._post_start(record, hook)) and record.state == "running":
+            self.watch(record)
 
     def leave_sandbox(self) -> None:
         """What there is was made in a sandbox that is lost, if any; the pod gets a new one."""
@@ -268,14 +274,29 @@ class ContainerOperations:
 
         return Target(place.ip, named_ports(record.spec), execute)
 
-    async def _post_start(self, record: ContainerRecord, container_id: str, hook: Object, target: Target) -> None:
+    async def _post_start(self, record: ContainerRecord, hook: Object) -> bool:
+        """True if the container may go on."""
+        running = asyncio.create_task(run_hook(hook, self._target(record), self._services.clock, 0), name="postStart")
+        leaving = asyncio.create_task(self.leaving.wait(), name="pod leaves")
         try:
-            verdict = await run_hook(hook, target, self._services.clock, 0)
+            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                return False
+            verdict = running.result()
         except RuntimeFailure as error:
             verdict = Verdict(Result.FAILURE, error.message)
-        if verdict.result is not Result.SUCCESS and record.id == container_id:
-            self._event(record, "Warning", "FailedPostStartHook", f"PostStartHook failed: {verdict.output}")
-            await self.stop(record, self._grace(), "FailedPostStartHook", stopping=False)
+        finally:
+            running.cancel()
+            leaving.cancel()
+            await asyncio.wait((running, leaving))
+        if verdict.result is Result.SUCCESS:
+            return True
+        # Not what the hook said: it may be secret.
+        self._event(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
+        await self.stop(record, self._grace(), "FailedPostStartHook")
+        if record.state == "terminated" and restarts(self.pod, record):
+            record.wait("PostStartHookError", "PostStartHook failed")
+        return False
 
     # ---- probes
 
@@ -291,7 +312,7 @@ class ContainerOperations:
             probe = record.spec[f"{kind}Probe"]
             grace = probe.get("terminationGracePeriodSeconds")
             message = f"Container {record.name} failed {kind} probe, will be restarted"
-            stop = self.stop(record, self._grace() if grace is None else float(grace), message, stopping=False)
+            stop = self.stop(record, self._grace() if grace is None else float(grace), message)
             self.tasks.spawn(stop, f"kubelet killing {record.name}")
         self._changed()
 
@@ -304,8 +325,75 @@ class ContainerOperations:
 
     # ---- stopping
 
-    async def stop(self, record: ContainerRecord, grace_seconds: float, message: str, *, stopping: bool = True) -> None:
-        """preStop, SIGTERM, SIGKILL; returns when the container has ended. `stopping`: the whole pod is."""
+    def take_changes(self) -> None:
+        """A container whose image has been changed is restarted, whatever its policy; nothing else of one can be."""
+        containers = [*(self.pod["spec"].get("initContainers") or []), *self.pod["spec"]["containers"]]
+        for container in containers:
+            record = self.records.get(container["name"])
+            if record is None or record.spec.get("image") == container.get("image"):
+                continue
+            record.spec = container
+            if record.state == "running" and record.kind != "init":
+                record.changed = True
+                message = f"Container {record.name} definition changed, will be restarted"
+                stop = self.stop(record, self._grace(), message)
+                self.tasks.spawn(stop, f"kubelet restarting {record.name}")
+
+    def end_within(self, grace_seconds: float) -> None:
+        """How long the pod's containers have from now on, unless they have less already."""
+        kill_at = self._services.clock.monotonic() + grace_seconds
+        if kill_at < self._kill_at:
+            self._kill_at = kill_at
+            self._shortened.set()
+
+    async def stop_in_time(self) -> None:
+        """As `end_within` says; who is being stopped when it says less is stopped anew, within that."""
+        while True:
+            self._shortened.clear()
+            grace = max(self._kill_at - self._services.clock.monotonic(), 0.0)
+            stopping = asyncio.create_task(self.stop_all(grace), name="stop containers")
+            shortened = asyncio.create_task(self._shortened.wait(), name="less time")
+            try:
+                await asyncio.wait((stopping, shortened), return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    return stopping.result()
+            finally:
+                stopping.cancel()
+                shortened.cancel()
+                await asyncio.wait((stopping, shortened))
+
+    async def stop_all(self, grace_seconds: float) -> None:
+        """All preStop hooks at once, then the main ones together, then sidecars one by one, last started first, all
+        within one grace period."""
+        records = list(self.records.values())
+        turn: Sequence[asyncio.Event] = ()
+        stops = []
+        rest = [record for record in records if record.kind != "sidecar"]
+        sidecars = [record for record in records if record.kind == "sidecar"]
+        for group in (rest, *([one] for one in reversed(sidecars))):
+            over = [asyncio.Event() for _ in group]
+            stops += [self._stop_in_turn(*one, grace_seconds, turn) for one in zip(group, over, strict=True)]
+            turn = [*turn, *over]
+        await asyncio.gather(*stops)
+
+    async def _stop_in_turn(
+        self, record: ContainerRecord, over: asyncio.Event, grace_seconds: float, turn: Sequence[asyncio.Event]
+    ) -> None:
+        try:
+            await self.stop(record, grace_seconds, f"Stopping container {record.name}", turn=turn)
+        finally:
+            over.set()
+
+    async def stop(
+        self,
+        record: ContainerRecord,
+        grace_seconds: float,
+        message: str,
+        *,
+        turn: Sequence[asyncio.Event] = (),
+    ) -> None:
+        """preStop, SIGTERM, SIGKILL; returns when the container has ended. SIGTERM comes when all of `turn` are set, or
+        the time is over."""
         place = self.place
         if place is None or record.state != "running":
             return
@@ -314,12 +402,16 @@ class ContainerOperations:
         if prober is not None:
             prober.stop_kind("liveness", "startup")
         clock = self._services.clock
-        began = clock.monotonic()
+        kill_at = clock.monotonic() + grace_seconds
         hook = (record.spec.get("lifecycle") or {}).get("preStop")
         if hook and grace_seconds > 0:
             await self._pre_stop(record, hook, grace_seconds)
-        left = grace_seconds - (clock.monotonic() - began)
-        if grace_seconds > 0 and hook:
+        with suppress(TimeoutError):
+            async with clock.timeout(max(kill_at - clock.monotonic(), 0.0)):
+                for other in turn:
+                    await other.wait()
+        left = kill_at - clock.monotonic()
+        if hook or turn:
             left = max(left, min(_LEAST_GRACE_SECONDS, grace_seconds))
         await place.runtime.stop_container(record.id, max(left, 0.0))
 
@@ -331,7 +423,7 @@ class ContainerOperations:
         except (TimeoutError, RuntimeFailure) as error:
             verdict = Verdict(Result.FAILURE, str(error) or "timed out")
         if verdict.result is not Result.SUCCESS:
-            self._event(record, "Warning", "FailedPreStopHook", f"PreStopHook failed: {verdict.output}")
+            self._event(record, "Warning", "FailedPreStopHook", "PreStopHook failed")
 
     # ---- ends
 

@@ -72,7 +72,6 @@ class PodWorker:
         self._over = asyncio.Event()
         self._terminating = False
         self._ended = False
-        self._kill_at = float("inf")
 
     # ---- what happens to it
 
@@ -81,16 +80,16 @@ class PodWorker:
         old, self.pod = self.pod, pod
         self._status.seen(pod)
         if self._terminating:
-            self._shorten_grace()
+            self._operations.end_within(self._grace())
         elif relevant(old) != relevant(pod):
-            self.wake()
+            self._wake_or_leave()
 
     def removed(self) -> None:
         """The pod is gone from the API: nothing is to be reported any more."""
         self._removed = True
         if self._terminating:
-            self._shorten_grace()
-        self.wake()
+            self._operations.end_within(self._grace())
+        self._wake_or_leave()
 
     def evict(self, text: str, grace_seconds: float, *, disrupted: bool) -> None:
         """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
@@ -101,8 +100,15 @@ class PodWorker:
     def end(self, ending: Ending) -> asyncio.Event:
         """End it for good, as Failed. Set when it has, and its status is written."""
         self._eviction = self._eviction or ending
+        self._operations.leaving.set()
         self.wake()
         return self._over
+
+    def _wake_or_leave(self) -> None:
+        """A container that is being started is not waited for any more once the pod is to end."""
+        if self._should_end():
+            self._operations.leaving.set()
+        self.wake()
 
     def wake(self) -> None:
         self._wakened.set()
@@ -248,6 +254,7 @@ class PodWorker:
         await self._resizer.resize(self.pod, self._records)
         if self._resizer.unfinished:
             self._wake_after("resize", _RESIZE_SECONDS)
+        self._operations.take_changes()
         while True:
             now = self._services.clock.now()
             add_ephemeral(self.pod, self._records)
@@ -258,6 +265,8 @@ class PodWorker:
             for name, remaining in actions.back_off.items():
                 self._hold_back(name, remaining)
             for name in actions.start:
+                if "postStart" in (self._records[name].spec.get("lifecycle") or {}):
+                    await self._publish()  # it is being created as long as its hook takes
                 await self._operations.start(self._records[name])
                 if self._should_end():
                     return
@@ -356,7 +365,7 @@ class PodWorker:
             return False
         message = "Pod was active on the node longer than the specified deadline"
         self._services.recorder.event(self.pod, "Normal", "DeadlineExceeded", message)
-        await self._stop_containers(self._grace())
+        await self._operations.stop_all(self._grace())
         self._failure = ("DeadlineExceeded", message)
         await self._finish()
         await self._publish()
@@ -366,7 +375,7 @@ class PodWorker:
         eviction = self._eviction
         if eviction is None:
             return False
-        await self._stop_containers(eviction.grace_seconds)
+        await self._operations.stop_all(eviction.grace_seconds)
         self._failure = (eviction.reason, eviction.text)
         await self._finish()
         self._over.set()
@@ -374,7 +383,7 @@ class PodWorker:
 
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
-        await self._stop_containers(self._grace())
+        await self._operations.stop_all(self._grace())
         if self._place is not None:
             await self._place.runtime.stop_pod_sandbox(self._place.sandbox_id)
         await self._publish()
@@ -419,33 +428,13 @@ class PodWorker:
         granted = grace_seconds(self.pod)
         return 1.0 if self._removed and not granted else granted
 
-    def _shorten_grace(self) -> None:
-        clock, grace = self._services.clock, self._grace()
-        if clock.monotonic() + grace >= self._kill_at or self._place is None:
-            return
-        self._kill_at = clock.monotonic() + grace
-        for record in self._records.values():
-            if record.state == "running":
-                stop = self._place.runtime.stop_container(record.id, grace)
-                self._operations.tasks.spawn(stop, f"kubelet stopping {record.name} sooner")
-
-    async def _stop_containers(self, grace: float) -> None:
-        """The main ones together, then sidecars one by one, last started first, all within one grace period."""
-        clock = self._services.clock
-        self._kill_at = clock.monotonic() + grace
-        rest = [record for record in self._records.values() if record.kind != "sidecar"]
-        sidecars = [record for record in self._records.values() if record.kind == "sidecar"]
-        for group in [rest, *([one] for one in reversed(sidecars))]:
-            left = max(self._kill_at - clock.monotonic(), 0.0)
-            stops = (self._operations.stop(one, left, f"Stopping container {one.name}") for one in group)
-            await asyncio.gather(*stops)
-
     async def _terminate(self) -> None:
         self._cancel_timers()
         self._operations.pod = self.pod
+        self._operations.end_within(self._grace())
         if any(record.state == "running" for record in self._records.values()):
             await self._publish()
-        await self._stop_containers(self._grace())
+        await self._operations.stop_in_time()
         place = self._place
         if place is not None:
             await place.runtime.stop_pod_sandbox(place.sandbox_id)

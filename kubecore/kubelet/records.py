@@ -63,6 +63,8 @@ class ContainerRecord:
     ready: bool = False
     in_sandbox: bool = True
     """Its present or last attempt was made in the pod's present sandbox."""
+    changed: bool = False
+    """It runs what is not wanted any more: it is started anew once it has ended, whatever its policy."""
     back_off: BackOff = field(default_factory=BackOff)
     log_path: Path | None = None
     previous_log_path: Path | None = None
@@ -107,6 +109,7 @@ class ContainerRecord:
         if self.termination is not None:
             self.last, self.termination = self.termination, None
         self.id = container_id
+        self.changed = False
         self.in_sandbox = True
         self.state = "running"
         self.waiting_reason = self.waiting_message = ""

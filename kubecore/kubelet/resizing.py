@@ -78,7 +78,7 @@ class Resizer:
         if record.state == "running" and _needs_restart(wanted, old, new):
             message = f"Container {record.name} resize requires restart"
             grace = float(pod["spec"].get("terminationGracePeriodSeconds", 30))
-            await self._operations.stop(record, grace, message, stopping=False)
+            await self._operations.stop(record, grace, message)
 
     def _limit_pod(self, pod: Object) -> None:
         try:

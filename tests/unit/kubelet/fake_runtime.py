@@ -24,7 +24,8 @@ from kubecore.kubelet.runtime.interface import (
 
 @dataclass
 class FakeRuntime:
-    """`calls` records what was asked, in order: ("start", "main"). `stubborn`: names that ignore SIGTERM."""
+    """`calls` records what was asked, in order: ("start", "main"). `stubborn`: names that ignore SIGTERM.
+    `exec_seconds`: how long a command takes, by its first word."""
 
     clock: Clock
     name: str = "host"
@@ -40,6 +41,8 @@ class FakeRuntime:
     sandboxes: dict[str, SandboxConfig] = field(default_factory=dict)
     configs: dict[str, ContainerConfig] = field(default_factory=dict)
     execute: Callable[[str, Sequence[str]], ExecResult] = field(default=lambda name, argv: ExecResult(b"", b"", 0))
+
+    exec_seconds: dict[str, float] = field(default_factory=dict)
 
     abandoned: bool = False
     """Its kubelet was killed, and what that does at its end does not happen."""
@@ -198,4 +201,9 @@ class FakeRuntime:
         return [one for one in self._statuses.values() if sandbox_id in ("", one.sandbox_id)]
 
     async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
-        return self.execute(self._statuses[container_id].name, argv)
+        name = self._statuses[container_id].name
+        self.calls.append((argv[0], name))
+        if seconds := self.exec_seconds.get(argv[0], 0.0):
+            await self.clock.sleep(seconds)
+            self.calls.append((f"{argv[0]} done", name))
+        return self.execute(name, argv)

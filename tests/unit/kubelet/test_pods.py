@@ -25,8 +25,8 @@ async def test_a_bound_pod_runs_and_becomes_ready(node: Node) -> None:
         "ContainersReady": "True",
         "PodScheduled": "True",
     }
-    assert node.events("Created") == ["Created container: main"]
-    assert node.events("Started") == ["Started container main"]
+    assert node.events("Created") == ["Container created"]
+    assert node.events("Started") == ["Container started"]
 
 
 async def test_a_container_tells_what_it_was_given(node: Node) -> None:

@@ -1,0 +1,117 @@
+"""How real containers begin and end: hooks, sidecars, another image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.kubectl import Kubectl, of_version, own_namespace
+from tests.support.process import RunningCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+Object = dict[str, Any]
+
+TOLD = "trap 'say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; while :; do sleep 0.1; done"
+SAY = 'say() { echo "$(date +%s.%N) $*" >> /said/log; }; '
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    return of_version("1.37", cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    with own_namespace(kubectl, "lifecycle") as name:
+        yield name
+
+
+class Pod:
+    """One whose containers note what they do in a file that outlives it."""
+
+    def __init__(self, kubectl: Kubectl, namespace: str, name: str, folder: Any) -> None:
+        self._kubectl, self._namespace, self.name = kubectl, namespace, name
+        self._folder = folder
+        folder.chmod(0o777)
+
+    def container(self, name: str, script: str, **fields: Any) -> Object:
+        mounts = [{"name": "said", "mountPath": "/said"}]
+        command = ["sh", "-c", SAY + script]
+        return {"name": name, "image": "none", "command": command, "volumeMounts": mounts, **fields}
+
+    def run(self, *containers: Object, **spec: Any) -> None:
+        volumes = [{"name": "said", "hostPath": {"path": str(self._folder)}}]
+        whole = {"containers": list(containers), "volumes": volumes, **spec}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name}, "spec": whole}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+
+    def kubectl(self, *arguments: str, **more: Any) -> str:
+        return self._kubectl("-n", self._namespace, *arguments, **more)
+
+    def wait(self) -> None:
+        self.kubectl("wait", "pod", self.name, "--for=condition=Ready", "--timeout=60s", timeout=90)
+
+    def delete(self) -> None:
+        self.kubectl("delete", "pod", self.name, "--timeout=60s", timeout=90)
+
+    def said(self) -> list[tuple[float, str]]:
+        """When, and what."""
+        lines = (self._folder / "log").read_text().splitlines()
+        return [(float(when), what) for when, _, what in (line.partition(" ") for line in lines)]
+
+    def words(self) -> list[str]:
+        return [what for _, what in self.said()]
+
+
+@pytest.fixture
+def pod(
+    kubectl: Kubectl, namespace: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Pod:
+    name = request.node.name.replace("_", "-")[:40].rstrip("-")
+    return Pod(kubectl, namespace, name, tmp_path_factory.mktemp("said"))
+
+
+def test_pre_stop_is_over_before_a_container_is_told_to_end(pod: Pod) -> None:
+    hook = {"exec": {"command": ["sh", "-c", SAY + "say hook begins; sleep 2; say hook ends"]}}
+    pod.run(
+        pod.container("main", TOLD.format("main", 0), lifecycle={"preStop": hook}), terminationGracePeriodSeconds=20
+    )
+    pod.wait()
+    pod.delete()
+    assert pod.words() == ["main runs", "hook begins", "hook ends", "main term", "main over"]
+
+
+def test_sidecars_go_on_until_the_main_container_has_ended(pod: Pod) -> None:
+    sidecars = [pod.container(name, TOLD.format(name, 0), restartPolicy="Always") for name in ("log", "mesh")]
+    pod.run(pod.container("main", TOLD.format("main", 2)), initContainers=sidecars, terminationGracePeriodSeconds=20)
+    pod.wait()
+    pod.delete()
+    ends = [what for what in pod.words() if not what.endswith("runs")]
+    assert ends == ["main term", "main over", "mesh term", "mesh over", "log term", "log over"]
+
+
+def test_the_next_container_starts_and_the_pod_is_ready_when_post_start_is_over(pod: Pod) -> None:
+    hook = {"exec": {"command": ["sh", "-c", SAY + "say hook begins; sleep 2; say hook ends"]}}
+    first = pod.container("first", TOLD.format("first", 0), lifecycle={"postStart": hook})
+    pod.run(first, pod.container("second", TOLD.format("second", 0)), terminationGracePeriodSeconds=1)
+    pod.wait()
+    said = dict((what, when) for when, what in pod.said())
+    assert said["hook ends"] - said["hook begins"] >= 2
+    assert said["second runs"] > said["hook ends"]
+    pod.delete()
+
+
+def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
+    pod.run(pod.container("main", TOLD.format("main", 0)), terminationGracePeriodSeconds=5)
+    pod.wait()
+    pod.kubectl("set", "image", f"pod/{pod.name}", "main=other:2")
+    restarts = "jsonpath={.status.containerStatuses[0].restartCount}=1"
+    pod.kubectl("wait", "pod", pod.name, f"--for={restarts}", "--timeout=60s", timeout=90)
+    pod.wait()
+    assert pod.words() == ["main runs", "main term", "main over", "main runs"]
+    assert "Container main definition changed, will be restarted" in pod.kubectl("events", "--for", f"pod/{pod.name}")
+    pod.delete()

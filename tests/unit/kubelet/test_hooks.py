@@ -1,0 +1,172 @@
+"""postStart and preStop, the order in which containers end, and containers that are changed while they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubecore.kubelet.runtime.interface import ExecResult
+from tests.unit.kubelet.conftest import Node, container
+
+Object = dict[str, Any]
+
+
+def hooked(name: str = "main", **commands: str) -> Object:
+    """`postStart`, `preStop`: one word."""
+    return container(name, lifecycle={kind: {"exec": {"command": [word]}} for kind, word in commands.items()})
+
+
+def calls(node: Node, *names: str) -> list[str]:
+    """What was done to the containers from their start on."""
+    return [f"{what} {name}" for what, name in node.runtime.calls if name in names and what != "start"]
+
+
+# ---- preStop
+
+
+async def test_a_container_is_stopped_when_its_pre_stop_is_over(node: Node) -> None:
+    node.runtime.exec_seconds["drain"] = 5
+    await node.run(hooked(preStop="drain"), terminationGracePeriodSeconds=20)
+    await node.delete()
+    await node.settle(4)
+    assert calls(node, "main") == ["drain main"]
+    await node.settle(1)
+    assert calls(node, "main") == ["drain main", "drain done main", "stop main"]
+    await node.settle(2)
+    assert node.api.get("pods", "pod") is None
+
+
+async def test_the_status_of_a_pod_that_ends_does_not_end_it_sooner(node: Node) -> None:
+    node.runtime.exec_seconds["drain"] = 5
+    await node.run(hooked(preStop="drain"))
+    await node.delete()
+    for number in range(3):
+        node.api.change("pods", "pod", metadata={"annotations": {"number": str(number)}})
+        await node.settle(1)
+    assert calls(node, "main") == ["drain main"]
+
+
+async def test_pre_stop_has_no_more_time_than_the_pod(node: Node) -> None:
+    node.runtime.exec_seconds["drain"] = 60
+    await node.run(hooked(preStop="drain"), terminationGracePeriodSeconds=10)
+    node.runtime.stubborn.add("main")
+    await node.delete()
+    await node.settle(10)
+    assert calls(node, "main") == ["drain main", "stop main"]
+    assert node.runtime.running() == ["main"]
+    await node.settle(2)  # what every container gets after its hook
+    assert node.runtime.running() == []
+
+
+async def test_who_deletes_again_with_less_time_is_obeyed(node: Node) -> None:
+    node.runtime.exec_seconds["drain"] = 60
+    await node.run(hooked(preStop="drain"), terminationGracePeriodSeconds=100)
+    await node.delete()
+    await node.settle(1)
+    await node.delete(grace_seconds=3)
+    assert calls(node, "main")[-1] == "drain main"
+    await node.settle(3)
+    assert calls(node, "main")[-1] == "stop main"
+    assert node.runtime.running() == []
+
+
+async def test_an_event_of_a_hook_that_failed_does_not_tell_what_it_said(node: Node) -> None:
+    node.runtime.execute = lambda name, argv: ExecResult(b"a secret", b"", 1)
+    await node.run(hooked(preStop="drain"))
+    await node.delete()
+    await node.settle(2)
+    assert node.events("FailedPreStopHook") == ["PreStopHook failed"]
+
+
+# ---- who ends when
+
+
+async def test_sidecars_end_after_the_main_containers_last_started_first(node: Node) -> None:
+    sidecars = [container(name, restartPolicy="Always") for name in ("first", "second")]
+    node.runtime.stubborn.update(("main", "second"))
+    await node.run(container(), initContainers=sidecars, terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle(5)
+    assert calls(node, "main", "first", "second") == ["stop main"]
+    node.runtime.end("main")
+    await node.settle()
+    assert calls(node, "main", "first", "second") == ["stop main", "stop second"]
+    node.runtime.end("second")
+    await node.settle()
+    assert calls(node, "main", "first", "second") == ["stop main", "stop second", "stop first"]
+
+
+async def test_hooks_of_sidecars_run_while_the_main_containers_end(node: Node) -> None:
+    sidecar = {**hooked("proxy", preStop="drain"), "restartPolicy": "Always"}
+    node.runtime.stubborn.add("main")
+    await node.run(container(), initContainers=[sidecar], terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle()
+    assert set(calls(node, "main", "proxy")) == {"stop main", "drain proxy"}
+    node.runtime.end("main")
+    await node.settle()
+    assert calls(node, "main", "proxy")[-1] == "stop proxy"
+
+
+async def test_sidecars_have_two_seconds_when_the_main_containers_took_all(node: Node) -> None:
+    node.runtime.stubborn.update(("main", "proxy"))
+    await node.run(
+        container(), initContainers=[container("proxy", restartPolicy="Always")], terminationGracePeriodSeconds=10
+    )
+    await node.delete()
+    await node.settle(10)
+    assert node.runtime.running() == ["proxy"]
+    await node.settle(2)
+    assert node.runtime.running() == []
+
+
+# ---- postStart
+
+
+async def test_a_container_is_not_ready_and_the_next_does_not_start_before_post_start_is_over(node: Node) -> None:
+    node.runtime.exec_seconds["prepare"] = 5
+    await node.run(hooked("first", postStart="prepare"), container("second"))
+    await node.settle(4)
+    assert node.runtime.running() == ["first"]
+    assert node.container("first")["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert node.container("first")["ready"] is False
+    await node.settle(1)
+    assert node.runtime.running() == ["first", "second"]
+    assert node.container("first")["ready"] is True
+
+
+async def test_a_post_start_that_fails_ends_the_container_and_is_told_without_its_words(node: Node) -> None:
+    node.runtime.execute = lambda name, argv: ExecResult(b"a secret", b"", 1)
+    await node.run(hooked(postStart="prepare"))
+    assert node.events("FailedPostStartHook")[0] == "PostStartHook failed"
+    assert node.events("Killing")[0] == "FailedPostStartHook"
+    assert node.container()["ready"] is False
+    assert "secret" not in str(node.status())
+
+
+async def test_a_pod_that_is_deleted_does_not_wait_for_post_start(node: Node) -> None:
+    node.runtime.exec_seconds["prepare"] = 600
+    await node.run(hooked(postStart="prepare"))
+    await node.delete()
+    await node.settle(1)
+    assert node.api.get("pods", "pod") is None
+
+
+# ---- changes
+
+
+async def test_a_container_with_another_image_is_restarted(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [container(image="app:2")]})
+    await node.settle()
+    assert node.events("Killing") == ["Container main definition changed, will be restarted"]
+    assert node.runtime.config("main").image == "app:2"
+    assert (node.container()["restartCount"], node.status()["phase"]) == (1, "Running")
+
+
+async def test_a_container_that_could_not_start_takes_the_image_it_is_given(node: Node) -> None:
+    await node.run(container(envFrom=[{"configMapRef": {"name": "settings"}}]))
+    changed = container(image="app:2", envFrom=[{"configMapRef": {"name": "settings"}}])
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [changed]})
+    node.api.add("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "b"}})
+    await node.settle()
+    assert node.runtime.config("main").image == "app:2"
