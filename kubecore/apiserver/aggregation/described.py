@@ -52,6 +52,7 @@ class _Told:
     specification_etag: str = ""
     specification: JSON | None = None
     digest: str = ""
+    has_v3: bool = True
     paths: dict[str, str] = field(default_factory=dict)
 
 
@@ -103,7 +104,8 @@ class Described:
         for one in ranked:
             told = self._told[one.backend]
             if told.specification is not None:
-                found.append(ForeignSpecification(one.group, one.version, told.specification, told.digest))
+                alone = not told.has_v3
+                found.append(ForeignSpecification(one.group, one.version, told.specification, told.digest, alone))
         return found
 
     def paths(self) -> dict[str, str]:
@@ -119,7 +121,7 @@ class Described:
 
     def _show(self) -> None:
         """Others hear of it where it is not what they heard last."""
-        specifications = [(one.group, one.version, one.digest) for one in self.specifications()]
+        specifications = [(one.group, one.version, one.digest, one.alone) for one in self.specifications()]
         shown = (self.versions(), specifications, self.paths())
         if shown != self._shown:
             self._shown = shown
@@ -209,8 +211,9 @@ class Described:
     async def _list_paths(self, backend: Backend, told: _Told, remotes: list[Remote]) -> None:
         answer = await self._get(backend, "/openapi/v3", _SPECIFIER, {"Accept": "application/json"})
         if answer.status == 404:
-            told.paths = {}
+            told.paths, told.has_v3 = {}, False
         elif answer.status == 200:
+            told.has_v3 = True
             paths = orjson.loads(answer.body)["paths"]
             own = {f"apis/{one.group}/{one.version}" for one in remotes}
             told.paths = {path: one["serverRelativeURL"] for path, one in paths.items() if path in own}

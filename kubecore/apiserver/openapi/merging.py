@@ -17,12 +17,14 @@ _DEFINITIONS = "#/definitions/"
 
 @dataclass(frozen=True, slots=True)
 class ForeignSpecification:
-    """The document of the server that has this version; `digest` is another one when the document is."""
+    """The document of the server that has this version; `digest` is another one when the document is. `alone`: it has
+    none of OpenAPI v3."""
 
     group: str
     version: str
     document: JSON
     digest: str
+    alone: bool = False
 
     @property
     def root(self) -> str:

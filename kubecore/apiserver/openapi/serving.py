@@ -14,7 +14,7 @@ import orjson
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.discovery.accepting import media_ranges
 from kubecore.apiserver.discovery.serving import JSON_TYPE, Answer
-from kubecore.apiserver.openapi import gnostic, services, v2, v3
+from kubecore.apiserver.openapi import converting, gnostic, services, v2, v3
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, builtin_digest
 from kubecore.apiserver.openapi.merging import ForeignSpecification, merged
 from kubecore.apiserver.openapi.operations import root_path
@@ -99,8 +99,10 @@ class OpenAPI:
         if path == "/openapi/v2":
             return self._v2(state, accept, if_none_match)
         group_version = _group_version(state.scheme, path)
-        service = None if group_version else services.served(state.scheme).get(path.removeprefix("/openapi/v3/"))
-        if path != "/openapi/v3" and group_version is None and service is None:
+        below = path.removeprefix("/openapi/v3/")
+        service = None if group_version else services.served(state.scheme).get(below)
+        foreign = None if group_version or service else state.converted.get(below)
+        if path != "/openapi/v3" and group_version is None and service is None and foreign is None:
             return None
         wanted_types = media_ranges(accept)
         if path != "/openapi/v3" and not wanted_types:
@@ -112,6 +114,8 @@ class OpenAPI:
             digest, make = self._digest_of(state, *group_version), partial(self._v3, state, *group_version)
         elif service is not None:
             digest, make = self._digest_of_service(service), partial(self._of_service, service)
+        elif foreign is not None:
+            digest, make = foreign.digest.upper(), partial(_converted, foreign)
         else:
             index = self._index(state)
             return _answer(_Document(index, _digest(index)), _INDEX_TYPE, _FRESH, if_none_match)
@@ -192,6 +196,8 @@ class OpenAPI:
                 url = f"/openapi/v3{path}?hash={self._digest_of(state, group.name, version)}"
                 paths[path[1:]] = {"serverRelativeURL": url}
         paths |= {path: {"serverRelativeURL": url} for path, url in state.elsewhere.items()}
+        for path, foreign in state.converted.items():
+            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={foreign.digest.upper()}"}
         return orjson.dumps({"paths": dict(sorted(paths.items()))})
 
     def _of_service(self, service: Service) -> bytes:
@@ -216,7 +222,13 @@ class _State:
         self.custom = custom
         self.foreign = foreign
         self.elsewhere = elsewhere
+        self.converted = {f"apis/{one.group}/{one.version}": one for one in foreign if one.alone}
+        """Documents of OpenAPI v3 that others do not have, by their paths: made from what they have."""
         self.digests: dict[tuple[str, str], str] = {}
+
+
+def _converted(foreign: ForeignSpecification) -> bytes:
+    return orjson.dumps(converting.converted(foreign.document))
 
 
 def _group_version(scheme: Scheme, path: str) -> tuple[str, str] | None:

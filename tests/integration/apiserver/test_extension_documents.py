@@ -134,6 +134,27 @@ async def test_a_specification_of_openapi_v3_is_passed_on(tmp_path: Path) -> Non
         assert (await http.call("GET", "/openapi/v3/apis/apps/v1")).status == 200
 
 
+async def test_a_specification_of_openapi_v2_alone_is_told_as_v3_too(tmp_path: Path) -> None:
+    extension = Extension(openapi=specification())
+    path = f"apis/{GROUP}/{VERSION}"
+    async with served(tmp_path) as server, root(server, tmp_path) as http, aggregated(server, extension):
+
+        async def listed() -> bool:
+            return path in (await http.call("GET", "/openapi/v3")).json["paths"]
+
+        await until(listed, True)
+        url = (await http.call("GET", "/openapi/v3")).json["paths"][path]["serverRelativeURL"]
+        answer = await http.call("GET", url)
+        assert (answer.status, answer.headers["Cache-Control"]) == (200, "public, immutable")
+        assert answer.json["paths"][f"{ROOT}/flunders"]["get"]["operationId"] == "listFlunders"
+        assert answer.json["components"]["schemas"]["io.wardle.Flunder"]["description"] == "A flunder."
+        assert (await http.call("GET", f"/openapi/v3/{path}?hash=OLD")).json == answer.json, "by a redirection"
+        extension.openapi_v3 = {"openapi": "3.0.0", "paths": {}}
+        await admin(server).delete(SERVICES, NAME)
+        await until(listed, False)
+        assert (await http.call("GET", f"/openapi/v3/{path}")).status == 404
+
+
 async def test_a_restart_knows_what_others_serve(tmp_path: Path) -> None:
     extension = Extension()
     async with serving(extension):
