@@ -44,6 +44,10 @@ class Counter:
             self._counts[()] = 0
 
     def add(self, *values: str, by: int = 1) -> None:
+        self.count(values, by)
+
+    def count(self, values: tuple[str, ...], by: int = 1) -> None:
+        """The same of values that are kept as they are."""
         self._counts[values] = self._counts.get(values, 0) + by
 
     def lines(self) -> Iterator[str]:
@@ -76,12 +80,18 @@ class Gauge:
 class Series:
     """One series of a histogram."""
 
-    __slots__ = ("_bounds", "counts", "seconds")
+    __slots__ = ("_bounds", "counts", "quick", "seconds")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        # What was within the first bound, of who cannot wait for a call, and adds to `seconds` by itself.
+        self.quick = 0
         self.seconds = 0.0
+
+    def told(self) -> list[int]:
+        """How many were within each bound and above the one before; last, those above all."""
+        return [self.counts[0] + self.quick, *self.counts[1:]]
 
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(self._bounds, seconds)] += 1
@@ -120,15 +130,16 @@ class Histogram:
 
     def lines(self) -> Iterator[str]:
         name = self.named.name
-        seen = [(values, one) for values, one in sorted(self._series.copy().items(), key=_values) if any(one.counts)]
+        every = [(values, one.told(), one) for values, one in sorted(self._series.copy().items(), key=_values)]
+        seen = [one for one in every if any(one[1])]
         if seen:
             yield from self.named.head("histogram")
-        for values, one in seen:
+        for values, counts, one in seen:
             total = 0
-            for bound, count in zip(self._bounds, one.counts, strict=False):
+            for bound, count in zip(self._bounds, counts, strict=False):
                 total += count
                 yield f"{name}_bucket{self.named.told_of(values, ('le', f'{bound:g}'))} {total}"
-            total += one.counts[-1]
+            total += counts[-1]
             yield f"{name}_bucket{self.named.told_of(values, ('le', '+Inf'))} {total}"
             yield f"{name}_sum{self.named.told_of(values)} {one.seconds:.15g}"
             yield f"{name}_count{self.named.told_of(values)} {total}"

@@ -21,6 +21,7 @@ WEBHOOK_TYPES = {True: "admit", False: "validating"}
 
 _KNOWN = frozenset(ORDERED)
 _STEP_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
+QUICK = _STEP_BOUNDS[0]
 _WEBHOOK_BOUNDS = (*_STEP_BOUNDS, 10.0, 25.0)
 _CONDITION_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25)
 _POLICY_BOUNDS = (0.0000005, 0.001, 0.01, 0.1, 1.0)
@@ -54,6 +55,7 @@ class AdmissionMetrics:
             ),
             _STEP_BOUNDS,
         )
+        self._steps: dict[tuple[str, str], Series] = {}
         self.webhooks = WebhookMetrics()
         self.conditions = ConditionMetrics()
         self.policies = PolicyMetrics()
@@ -68,13 +70,19 @@ class AdmissionMetrics:
 
     def admitted(self, ctx: RequestContext) -> None:
         """A request has come through all that mutates."""
-        self.step.observe(ctx.admit_seconds, ADMIT, ctx.operation, "false")
+        self._step(ADMIT, ctx.operation).observe(ctx.admit_seconds)
         ctx.admit_seconds = 0.0
 
     def validated(self, ctx: RequestContext) -> None:
         """A request has come through all that validates."""
-        self.step.observe(ctx.validate_seconds, VALIDATE, ctx.operation, "false")
+        self._step(VALIDATE, ctx.operation).observe(ctx.validate_seconds)
         ctx.validate_seconds = 0.0
+
+    def _step(self, type_: str, operation: str) -> Series:
+        found = self._steps.get((type_, operation))
+        if found is None:
+            found = self._steps[type_, operation] = self.step.series(type_, operation, "false")
+        return found
 
     def refused(self, name: str, type_: str, operation: str, *, plugin_seconds: float, step_seconds: float) -> None:
         if name in _KNOWN:

@@ -70,7 +70,7 @@ def _schema(schema: JSON) -> JSON:
 
 
 def _security(scheme: JSON) -> JSON:
-    made = {name: scheme[name] for name in ("type", "description", "name", "in") if name in scheme} | _extensions(
+    made: JSON = {name: scheme[name] for name in ("type", "description", "name", "in") if name in scheme} | _extensions(
         scheme
     )
     if flow := scheme.get("flow"):
@@ -84,7 +84,7 @@ def _extensions(of: JSON) -> JSON:
 
 
 def _path(item: JSON) -> JSON:
-    made = {name: _operation(item[name]) for name in _METHODS if name in item} | _extensions(item)
+    made: JSON = {name: _operation(item[name]) for name in _METHODS if name in item} | _extensions(item)
     if "$ref" in item:
         made["$ref"] = item["$ref"]
     if item.get("parameters"):
@@ -94,7 +94,7 @@ def _path(item: JSON) -> JSON:
 
 def _operation(operation: JSON) -> JSON:
     kept = ("tags", "summary", "description", "externalDocs", "operationId", "deprecated")
-    made = {name: operation[name] for name in kept if name in operation} | _extensions(operation)
+    made: JSON = {name: operation[name] for name in kept if name in operation} | _extensions(operation)
     parameters = []
     for one in operation.get("parameters") or ():
         if one.get("name") == "body" and "schema" in one:
@@ -127,7 +127,7 @@ def _parameter(parameter: JSON) -> JSON:
     if "$ref" in parameter:
         return {"$ref": _reference(parameter["$ref"])}
     kept = ("name", "description", "in", "required", "allowEmptyValue")
-    made = {name: parameter[name] for name in kept if name in parameter} | _extensions(parameter)
+    made: JSON = {name: parameter[name] for name in kept if name in parameter} | _extensions(parameter)
     if "schema" in parameter:
         made["schema"] = _schema(parameter["schema"])
     else:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubecore.apiserver.admission.pod_security.policy import LATEST, PRIVILEGED
+from kubecore.apiserver.admission.pod_security.policy import LATEST, PRIVILEGED, Standard
 from kubecore.apiserver.metrics import Counter, Named
 from kubecore.apiserver.version import MINOR
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.admission.pod_security.policy import Standard
     from kubecore.apiserver.metrics import Metrics
     from kubecore.apiserver.registry.strategy import RequestContext
 
 _REQUEST = ("request_operation", "resource", "subresource")
+_EVERYTHING = Standard(PRIVILEGED)
 _RESOURCES = {"pods": "pod", "namespaces": "namespace"}
 
 
@@ -45,8 +45,11 @@ class PodSecurityMetrics:
             )
         )
         # What most requests come to is told from the start.
+        self._passes: dict[tuple[str, str], tuple[str, ...]] = {}
         for operation in ("create", "update"):
-            self._evaluations.add("allow", PRIVILEGED, "latest", "enforce", operation, "pod", "", by=0)
+            passes = ("allow", PRIVILEGED, "latest", "enforce", operation, "pod", "")
+            self._passes[operation.upper(), ""] = passes
+            self._evaluations.count(passes, by=0)
             self._exemptions.add(operation, "pod", "", by=0)
             self._exemptions.add(operation, "controller", "", by=0)
         if metrics is not None:
@@ -55,6 +58,14 @@ class PodSecurityMetrics:
     def evaluated(self, ctx: RequestContext, standard: Standard, mode: str, *, allowed: bool) -> None:
         decision = "allow" if allowed else "deny"
         self._evaluations.add(decision, standard.level, _version(standard), mode, *_request(ctx))
+
+    def passed(self, ctx: RequestContext) -> None:
+        """A pod in a namespace where everything may be."""
+        passes = self._passes.get((ctx.operation, ctx.subresource))
+        if passes is None:
+            self.evaluated(ctx, _EVERYTHING, "enforce", allowed=True)
+        else:
+            self._evaluations.count(passes)
 
     def exempted(self, ctx: RequestContext) -> None:
         self._exemptions.add(*_request(ctx))
