@@ -12,6 +12,7 @@ import pytest
 
 from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOptions
 from kubecore.apiserver.audit.policy import load
+from kubecore.apiserver.authentication.json_web_tokens import parse
 from kubecore.apiserver.server import APIServer
 from tests.support.conversion_webhook import ConversionWebhook, serving
 from tests.support.review_webhook import kubeconfig
@@ -131,6 +132,15 @@ async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
         await http.call("POST", "/api/v1/namespaces/default/pods", made, named("pod"))
         annotations = events(tmp_path, "pod")[-1]["annotations"]
         assert annotations["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"
+
+
+async def test_a_token_that_is_issued_is_told_by_its_id(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await http.call("POST", accounts, {"metadata": {"name": "default"}})
+        answer = await http.call("POST", f"{accounts}/default/token", {}, named("token"))
+    told = events(tmp_path, "token")[-1]["annotations"]["authentication.kubernetes.io/issued-credential-id"]
+    assert told == f"JTI={parse(answer.json['status']['token']).claims['jti']}"
 
 
 async def test_requests_within_the_process_are_told_too(tmp_path: Path) -> None:
