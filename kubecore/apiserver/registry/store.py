@@ -19,6 +19,7 @@ from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
 from kubecore.apiserver.registry.owning import Owning
+from kubecore.apiserver.registry.size_limit import check_size
 from kubecore.apiserver.registry.spoken import SpokenVersions
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
@@ -226,6 +227,7 @@ class Store:
             taken = ctx.dry_run and self.current(ctx.namespace, name) is not None
             if ctx.dry_run and not taken:
                 return body
+            check_size(self.resource, body)
             try:
                 if not taken:
                     # Where nothing is converted, without a coroutine for each step: every create pays for them.
@@ -321,6 +323,7 @@ class Store:
             return Written(await self.remove(ctx, obj, body, stored), deleted=True)
         if ctx.dry_run:
             return Written(self.codec.rendered(body, stored.revision))
+        check_size(self.resource, body)
         key = self.key(ctx.namespace, ctx.name)
         template = self.codec.template(body) if self.conversion is None else await self.template(body)
         wanted, had = strategy.companions(obj), strategy.companions(old)
