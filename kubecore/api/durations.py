@@ -32,6 +32,21 @@ def seconds(text: str) -> float:
     return -total if text.startswith("-") else total
 
 
+def text(of_seconds: float) -> str:
+    """As Go shows it: `1m30s`, `500ms`, `1h0m0s`."""
+    if of_seconds < 0:
+        return f"-{text(-of_seconds)}"
+    if 0 < of_seconds < 1:
+        unit = next(one for one in ("ms", "µs", "ns") if of_seconds >= _UNITS[one] or one == "ns")
+        return f"{of_seconds / _UNITS[unit]:g}{unit}"
+    hours, rest = divmod(of_seconds, 3600)
+    minutes, rest = divmod(rest, 60)
+    shown = f"{rest:.9f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours:.0f}h{minutes:.0f}m{shown}"
+    return f"{minutes:.0f}m{shown}" if minutes else shown
+
+
 def _wrong(what: str, text: str) -> ValueError:
     return ValueError(f"time: {what} {_quoted(text)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubecore.api import quantity
+from kubecore.api import durations, quantity
 from kubecore.kubelet.eviction.thresholds import Threshold
 from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.node import STATUS_SECONDS
@@ -26,29 +26,29 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "clusterDNS": list(config.cluster_dns),
         "clusterDomain": config.cluster_domain,
         "maxPods": config.max_pods,
-        "shutdownGracePeriod": _duration(config.shutdown.seconds),
-        "shutdownGracePeriodCriticalPods": _duration(config.shutdown.critical_seconds),
+        "shutdownGracePeriod": durations.text(config.shutdown.seconds),
+        "shutdownGracePeriodCriticalPods": durations.text(config.shutdown.critical_seconds),
         **_by_priority(config),
         "podPidsLimit": config.pod_max_pids or -1,
         "staticPodPath": str(config.pod_manifest_path or ""),
-        "fileCheckFrequency": _duration(CHECK_SECONDS),
-        "nodeStatusReportFrequency": _duration(STATUS_SECONDS),
+        "fileCheckFrequency": durations.text(CHECK_SECONDS),
+        "nodeStatusReportFrequency": durations.text(STATUS_SECONDS),
         "nodeLeaseDurationSeconds": config.lease_seconds,
         "allowedUnsafeSysctls": list(config.allowed_unsafe_sysctls),
         "evictionHard": _values(hard),
         "evictionSoft": _values(soft),
-        "evictionSoftGracePeriod": {one.signal: _duration(one.grace_seconds or 0.0) for one in soft},
-        "evictionPressureTransitionPeriod": _duration(eviction.transition_seconds),
+        "evictionSoftGracePeriod": {one.signal: durations.text(one.grace_seconds or 0.0) for one in soft},
+        "evictionPressureTransitionPeriod": durations.text(eviction.transition_seconds),
         "evictionMaxPodGracePeriod": int(eviction.most_grace_seconds),
         "imageGCHighThresholdPercent": config.image_gc.high_percent,
         "imageGCLowThresholdPercent": config.image_gc.low_percent,
-        "imageMinimumGCAge": _duration(config.image_gc.youngest_seconds),
-        "imageMaximumGCAge": _duration(config.image_gc.oldest_seconds or 0.0),
+        "imageMinimumGCAge": durations.text(config.image_gc.youngest_seconds),
+        "imageMaximumGCAge": durations.text(config.image_gc.oldest_seconds or 0.0),
         "containerLogMaxSize": quantity.format_nano(config.log_rotation.file_bytes * 10**9, binary=True),
         "containerLogMaxFiles": config.log_rotation.files,
         "kubeReserved": {name: _amount(name, value) for name, value in config.reserved.items()},
         "registerWithTaints": [dict(one) for one in config.taints],
-        "crashLoopBackOff": {"maxContainerRestartPeriod": _duration(config.longest_back_off_seconds)},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": durations.text(config.longest_back_off_seconds)},
         "cgroupsPerQOS": cgroups,
         "cgroupDriver": "cgroupfs",
         "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
@@ -77,9 +77,3 @@ def _values(thresholds: Iterable[Threshold]) -> dict[str, str]:
     return {
         one.signal: f"{one.value.share * 100:g}%" if one.value.share else str(one.value.number) for one in thresholds
     }
-
-
-def _duration(seconds: float) -> str:
-    """As Go writes it: 10s, 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

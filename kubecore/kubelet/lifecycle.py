@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubecore.api import meta
+from kubecore.api import durations, meta
 from kubecore.kubelet.records import ContainerRecord
 
 Object = dict[str, Any]
@@ -73,15 +73,9 @@ def hold_back(pod: Object, record: ContainerRecord) -> str:
     if record.waiting_reason == "CrashLoopBackOff":
         return ""
     named = f"{meta.name(pod)}_{meta.namespace(pod)}({meta.uid(pod)})"
-    delay = _go_duration(record.back_off.delay)
+    delay = durations.text(record.back_off.delay.total_seconds())
     record.wait("CrashLoopBackOff", f"back-off {delay} restarting failed container={record.name} pod={named}")
     return f"Back-off restarting failed container {record.name} in pod {named}"
-
-
-def _go_duration(duration: timedelta) -> str:
-    """10s, 1m20s, 5m0s."""
-    minutes, seconds = divmod(int(duration.total_seconds()), 60)
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
 def restarts(pod: Object, record: ContainerRecord) -> bool:

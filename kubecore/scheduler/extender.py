@@ -13,14 +13,13 @@ from typing import Any, Protocol
 
 import orjson
 
-from kubecore.api import meta
+from kubecore.api import durations, meta
 from kubecore.client.client import Object
 from kubecore.client.kubeconfig import Kubeconfig
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.preemption import Candidate
-from kubecore.scheduler.waiting_pods import go_duration
 
 JSON = dict[str, Any]
 
@@ -199,7 +198,7 @@ class HTTPExtender:
             async with self._clock.timeout(self.config.timeout):
                 status, body = await self._transport.request("POST", f"/{verb}", body=orjson.dumps(asked))
         except TimeoutError:
-            raise ExtenderError(f'Post "{url}": no answer within {go_duration(self.config.timeout)}') from None
+            raise ExtenderError(f'Post "{url}": no answer within {durations.text(self.config.timeout)}') from None
         except OSError as error:
             raise ExtenderError(f'Post "{url}": {error}') from error
         if status != HTTPStatus.OK:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 
+from kubecore.api import durations
 from kubecore.clock import Clock, Timer
 from kubecore.scheduler.framework import Refused
 from kubecore.scheduler.pods import PodInfo
@@ -26,7 +27,7 @@ class WaitingPod:
             self._timers[plugin] = self._give_up_after(clock, plugin, min(seconds, _LONGEST_WAIT_SECONDS))
 
     def _give_up_after(self, clock: Clock, plugin: str, seconds: float) -> Timer:
-        message = f"rejected due to timeout after waiting {go_duration(seconds)} at plugin {plugin}"
+        message = f"rejected due to timeout after waiting {durations.text(seconds)} at plugin {plugin}"
         return clock.call_later(seconds, lambda: self.reject(plugin, message))
 
     @property
@@ -82,15 +83,3 @@ class WaitingPods:
             return await waiting.outcome()
         finally:
             del self._pods[pod.uid]
-
-
-def go_duration(seconds: float) -> str:
-    """As Go writes durations: `1m30s`, `500ms`."""
-    if 0 < seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    text = f"{rest:.9f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours:.0f}h{minutes:.0f}m{text}"
-    return f"{minutes:.0f}m{text}" if minutes else text

@@ -1,8 +1,8 @@
-"""Durations as Go reads them."""
+"""Durations as Go reads and writes them."""
 
 import pytest
 
-from kubecore.api.durations import seconds
+from kubecore.api.durations import seconds, text
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_what_is_none_is_told_as_go_does(text: str, told: str) -> None:
     with pytest.raises(ValueError) as caught:
         seconds(text)
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0s"),
+        (10, "10s"),
+        (90.5, "1m30.5s"),
+        (900, "15m0s"),
+        (3600, "1h0m0s"),
+        (-300, "-5m0s"),
+        (0.5, "500ms"),
+        (0.0015, "1.5ms"),
+        (2e-6, "2µs"),
+        (3e-9, "3ns"),
+    ],
+)
+def test_a_duration_is_written_as_go_shows_it(number: float, shown: str) -> None:
+    assert text(number) == shown

@@ -8,7 +8,7 @@ import pytest
 
 from kubecore.scheduler.framework import CycleState, Permission, Permit, PostBind, PreBind, Refused
 from kubecore.scheduler.pods import PodInfo
-from kubecore.scheduler.waiting_pods import WaitingPods, go_duration
+from kubecore.scheduler.waiting_pods import WaitingPods
 from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
@@ -143,7 +143,3 @@ class TestAroundBinding:
         prepares.error = None
         await cluster.clock.advance(2)
         assert cluster.node_of() == "n"
-
-
-def test_durations_are_written_as_go_does() -> None:
-    assert [go_duration(one) for one in (0.5, 10, 90, 900, 3600)] == ["500ms", "10s", "1m30s", "15m0s", "1h0m0s"]
