@@ -6,13 +6,14 @@ that say the same, and by fields of KubeletConfig that no option sets. Fields th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from kubecore.api import configuration_file, durations, quantity
+from kubecore.api import configuration_file, durations, label_names, quantity
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.kubelet.configuration_fields import USED, WITHOUT_EFFECT
+from kubecore.kubelet.configuration_fields import DURATIONS, FIELDS, SO_ANYWAY, USED, WITHOUT_EFFECT, ZERO_IS_A_VALUE
 from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.kubelet.image_gc import ImageGcConfig
 from kubecore.kubelet.logs import LogRotation
@@ -31,31 +32,73 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 @dataclass(frozen=True, slots=True)
 class KubeletFile:
     """`options`: what options of `kubecore kubelet` are given by it, by their parameters' names. `settings`: fields of
-    KubeletConfig that no option sets. `ignored`: names of what has no effect."""
+    KubeletConfig that no option sets. `ignored`: names of what has no effect, `a.b` for a part of `a`."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
 
-def load(text: str) -> KubeletFile:
-    """From YAML or JSON. Raises InvalidConfiguration."""
-    given = configuration_file.read(text, KIND, {API_VERSION: {**USED, **WITHOUT_EFFECT}})
-    given = {name: value for name, value in given.items() if value is not None}
+def load(text: str, folder: Path = Path()) -> KubeletFile:
+    """From YAML or JSON. Relative paths in it are of `folder`. Raises InvalidConfiguration."""
+    read = configuration_file.read(text, KIND, {API_VERSION: FIELDS})
+    given = _without_zeros(_without_nulls(read, FIELDS), FIELDS)
     if problems := _problems(given):
-        raise InvalidConfiguration(
-            f"invalid configuration: {problems[0]}" if len(problems) == 1 else f"[{', '.join(problems)}]"
-        )
+        raise InvalidConfiguration(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
     try:
-        ignored = tuple(name for name in given if name in WITHOUT_EFFECT)
-        return KubeletFile(_options(given), _settings(given), ignored)
+        return KubeletFile(_options(given, folder), _settings(given), tuple(_ignored(given, WITHOUT_EFFECT)))
     except ValueError as error:
         raise InvalidConfiguration(f"invalid configuration: {error}") from None
 
 
+# ---------------------------------------------------------------------- what says nothing
+def _without_nulls(value: Any, wanted: Any) -> Any:
+    """A null in a list is a zero of what is in it, elsewhere it is nothing: as Go decodes them."""
+    if isinstance(value, dict):
+        parts = wanted if isinstance(wanted, Mapping) else {}
+        return {name: _without_nulls(one, parts.get(name)) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        inner = wanted[0] if isinstance(wanted, list) else None
+        zero: Any = {} if isinstance(inner, Mapping) else ""
+        return [zero if one is None else _without_nulls(one, inner) for one in value]
+    return value
+
+
+def _without_zeros(given: JSON, fields: Mapping[str, Any], path: str = "") -> JSON:
+    """What has the default when it is zero (`SetDefaults_KubeletConfiguration`) is not given then."""
+    found = {}
+    for name, value in given.items():
+        wanted, where = fields.get(name), f"{path}{name}"
+        said = _without_zeros(value, wanted, f"{where}.") if isinstance(wanted, Mapping) else value
+        if not _is_zero(where, said) or where in ZERO_IS_A_VALUE:
+            found[name] = said
+    return found
+
+
+def _is_zero(where: str, value: Any) -> bool:
+    """Raises InvalidConfiguration for durations that are none."""
+    if where in DURATIONS:
+        return _duration(where, value) == 0
+    if where.startswith("logging"):
+        if isinstance(value, dict):
+            return all(_is_zero(f"{where}.{name}", one) for name, one in value.items())
+        return not value or value == "0"  # a quantity
+    return not value
+
+
+def _ignored(given: JSON, fields: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in given.items():
+        wanted, where = fields.get(name), f"{path}{name}"
+        if isinstance(wanted, Mapping):
+            yield from _ignored(value, wanted, f"{where}.")
+        elif wanted is not None and (where not in SO_ANYWAY or value != SO_ANYWAY[where]):
+            yield where
+
+
 # ---------------------------------------------------------------------- checking
 def _problems(given: JSON) -> list[str]:
-    return [*_of_numbers(given), *_of_times(given), *_of_taints(given), *_of_maps(given)]
+    found = [*_of_numbers(given), *_of_times(given), *_of_maps(given)]
+    return [*(f"invalid configuration: {one}" for one in found), *_of_taints(given)]
 
 
 def _of_numbers(given: JSON) -> list[str]:
@@ -75,37 +118,35 @@ def _of_numbers(given: JSON) -> list[str]:
             f"imageGCHighThresholdPercent (--image-gc-high-threshold) {high}"
         )
     if given.get("maxPods", 1) < 1:
-        found.append(f"maxPods (--max-pods) {given['maxPods']} must not be a negative number or 0")
+        found.append(f"maxPods (--max-pods) {given['maxPods']} must not be a negative number")
     if given.get("containerLogMaxFiles", 2) <= 1:
         found.append("containerLogMaxFiles must be greater than 1")
     return found
 
 
 def _of_times(given: JSON) -> list[str]:
-    periods = {}
-    for name in ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods"):
-        periods[name] = _seconds(given, name, 0.0)
-    whole, critical = periods.values()
+    shown = durations.text
+    whole, critical = (_seconds(given, f"shutdownGracePeriod{of}", 0.0) for of in ("", "CriticalPods"))
     found = []
     if critical > whole:
-        found.append(
-            f"shutdownGracePeriodCriticalPods {given['shutdownGracePeriodCriticalPods']} must be <= "
-            f"shutdownGracePeriod {given.get('shutdownGracePeriod', '0s')}"
-        )
-    for name, value in periods.items():
+        found.append(f"shutdownGracePeriodCriticalPods {shown(critical)} must be <= shutdownGracePeriod {shown(whole)}")
+    for name, value in (("shutdownGracePeriod", whole), ("shutdownGracePeriodCriticalPods", critical)):
         if value < 0 or 0 < value < 1:
-            found.append(f"{name} {given[name]} must be either zero or otherwise >= 1 sec")
-    if given.get("shutdownGracePeriodByPodPriority") and (whole or critical):
+            found.append(f"{name} {shown(value)} must be either zero or otherwise >= 1 sec")
+    by_priority = given.get("shutdownGracePeriodByPodPriority", ())
+    if by_priority and (whole > 0 or critical > 0):
         found.append("Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time")
-    if any(one.get("shutdownGracePeriodSeconds", 0) < 0 for one in given.get("shutdownGracePeriodByPodPriority", ())):
+    if any(one.get("shutdownGracePeriodSeconds", 0) < 0 for one in by_priority):
         found.append("shutdownGracePeriodByPodPriority: shutdownGracePeriodSeconds must not be negative")
-    youngest, oldest = _seconds(given, "imageMinimumGCAge", 120.0), _seconds(given, "imageMaximumGCAge", 0.0)
-    if oldest < 0 or (oldest and youngest >= oldest):
-        found.append(
-            f"imageMaximumGCAge {given['imageMaximumGCAge']} must be greater than imageMinimumGCAge "
-            f"{given.get('imageMinimumGCAge', '2m0s')}"
-        )
-    longest = _seconds(given.get("crashLoopBackOff") or {}, "maxContainerRestartPeriod", 300.0)
+    found += [
+        f"{name} {shown(value)} must not be negative"
+        for name in ("imageMinimumGCAge", "imageMaximumGCAge", "evictionPressureTransitionPeriod")
+        if (value := _seconds(given, name, 0.0)) < 0
+    ]
+    youngest = _seconds(given, "imageMinimumGCAge", _GC.youngest_seconds)
+    if 0 < (oldest := _seconds(given, "imageMaximumGCAge", 0.0)) <= youngest:
+        found.append(f"imageMaximumGCAge {shown(oldest)} must be greater than imageMinimumGCAge {shown(youngest)}")
+    longest = _seconds(given.get("crashLoopBackOff", {}), "maxContainerRestartPeriod", 300.0)
     if not 1 <= longest <= 300:
         found.append(
             f"CrashLoopBackOff.MaxContainerRestartPeriod (got: {longest:g} seconds) must be set between 1s and 300s"
@@ -114,13 +155,14 @@ def _of_times(given: JSON) -> list[str]:
 
 
 def _of_taints(given: JSON) -> list[str]:
+    """As `CheckTaintValidation` finds them, but that a taint without effect, which no Node may have, is refused."""
     found = []
-    for taint in given.get("registerWithTaints") or ():
-        if not taint.get("key") or taint.get("effect") not in _EFFECTS:
-            shown = f"{taint.get('key') or ''}={taint.get('value') or ''}:{taint.get('effect') or ''}"
-            found.append(f"invalid taint: {shown}")
-        if taint.get("timeAdded") is not None:
-            found.append("taint.TimeAdded is not nil")
+    for taint in given.get("registerWithTaints", ()):
+        key, value, effect, added = (taint.get(name, "") for name in ("key", "value", "effect", "timeAdded"))
+        if label_names.qualified_name(key) or label_names.label_value(value) or effect not in _EFFECTS:
+            found.append(f"invalid taint: {{{key} {value} {effect} {added or '<nil>'}}}")
+        if added:
+            found.append("invalid configuration: taint.TimeAdded is not nil")
     return found
 
 
@@ -138,13 +180,10 @@ def _of_maps(given: JSON) -> list[str]:
 
 
 # ---------------------------------------------------------------------- what it says
-def _options(given: JSON) -> JSON:
+def _options(given: JSON, folder: Path) -> JSON:
     """Of `kubecore kubelet`."""
     found: JSON = {}
     for name, option in {
-        "staticPodPath": "pod_manifest_path",
-        "tlsCertFile": "tls_cert_file",
-        "tlsPrivateKeyFile": "tls_private_key_file",
         "clusterDomain": "cluster_domain",
         "maxPods": "max_pods",
         "podPidsLimit": "pod_max_pids",
@@ -155,13 +194,18 @@ def _options(given: JSON) -> JSON:
         "containerRuntimeEndpoint": "container_runtime_endpoint",
         "imageServiceEndpoint": "image_service_endpoint",
     }.items():
-        if given.get(name) not in (None, ""):
+        if name in given:
             found[option] = given[name]
     for name, option in {"clusterDNS": "cluster_dns", "allowedUnsafeSysctls": "allowed_unsafe_sysctls"}.items():
         if name in given:
             found[option] = ",".join(given[name])
-    if authority := ((given.get("authentication") or {}).get("x509") or {}).get("clientCAFile"):
-        found["client_ca_file"] = authority
+    paths = {
+        "pod_manifest_path": given.get("staticPodPath"),
+        "tls_cert_file": given.get("tlsCertFile"),
+        "tls_private_key_file": given.get("tlsPrivateKeyFile"),
+        "client_ca_file": given.get("authentication", {}).get("x509", {}).get("clientCAFile"),
+    }
+    found |= {option: str(folder / path) for option, path in paths.items() if path is not None}
     return found | _eviction_options(given)
 
 
@@ -190,7 +234,7 @@ def _settings(given: JSON) -> JSON:
         found["lease_seconds"] = given["nodeLeaseDurationSeconds"]
     if "seccompDefault" in given:
         found["seccomp_default"] = given["seccompDefault"]
-    if longest := (given.get("crashLoopBackOff") or {}).get("maxContainerRestartPeriod"):
+    if longest := given.get("crashLoopBackOff", {}).get("maxContainerRestartPeriod"):
         found["longest_back_off_seconds"] = durations.seconds(longest)
     if periods := given.get("shutdownGracePeriodByPodPriority"):
         told = [ShutdownPeriod(one.get("priority", 0), one.get("shutdownGracePeriodSeconds", 0)) for one in periods]
@@ -225,7 +269,11 @@ def _reserved(given: JSON) -> dict[str, int]:
 
 
 def _seconds(given: JSON, name: str, otherwise: float) -> float:
+    return _duration(name, given[name]) if name in given else otherwise
+
+
+def _duration(name: str, text: str) -> float:
     try:
-        return durations.seconds(given[name]) if name in given else otherwise
+        return durations.seconds(text)
     except ValueError as error:
         raise InvalidConfiguration(f"{name}: {error}") from None

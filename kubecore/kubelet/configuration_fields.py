@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# What a node here goes by.
+# What a node here goes by. What is named by a mapping may be in both, part by part.
 USED: Mapping[str, Any] = {
     "staticPodPath": str,
     "tlsCertFile": str,
     "tlsPrivateKeyFile": str,
-    "authentication": {
-        "x509": {"clientCAFile": str},
-        "webhook": {"enabled": bool, "cacheTTL": str},
-        "anonymous": {"enabled": bool},
-    },
+    "authentication": {"x509": {"clientCAFile": str}},
     "clusterDomain": str,
     "clusterDNS": [str],
     "nodeLeaseDurationSeconds": int,
@@ -46,9 +42,10 @@ USED: Mapping[str, Any] = {
     "imageServiceEndpoint": str,
 }
 
-# What is taken and has no effect.
+# What is taken and has no effect, unless it is what is so anyway.
 WITHOUT_EFFECT: Mapping[str, Any] = {
     "address": str,
+    "authentication": {"webhook": {"enabled": bool, "cacheTTL": str}, "anonymous": {"enabled": bool}},
     "authorization": {"mode": str, "webhook": {"cacheAuthorizedTTL": str, "cacheUnauthorizedTTL": str}},
     "cgroupDriver": str,
     "cgroupRoot": str,
@@ -139,3 +136,89 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "volumePluginDir": str,
     "volumeStatsAggPeriod": str,
 }
+
+SO_ANYWAY: Mapping[str, Any] = {
+    "authentication.anonymous.enabled": False,
+    "authentication.webhook.enabled": True,
+    "authorization.mode": "Webhook",
+}
+
+FIELDS: Mapping[str, Any] = {
+    **USED,
+    **WITHOUT_EFFECT,
+    "authentication": {**USED["authentication"], **WITHOUT_EFFECT["authentication"]},
+}
+
+DURATIONS = frozenset(
+    {
+        "authentication.webhook.cacheTTL",
+        "authorization.webhook.cacheAuthorizedTTL",
+        "authorization.webhook.cacheUnauthorizedTTL",
+        "containerLogMonitorInterval",
+        "cpuCFSQuotaPeriod",
+        "cpuManagerReconcilePeriod",
+        "crashLoopBackOff.maxContainerRestartPeriod",
+        "evictionPressureTransitionPeriod",
+        "fileCheckFrequency",
+        "httpCheckFrequency",
+        "imageMaximumGCAge",
+        "imageMinimumGCAge",
+        "nodeStatusReportFrequency",
+        "nodeStatusUpdateFrequency",
+        "runtimeRequestTimeout",
+        "shutdownGracePeriod",
+        "shutdownGracePeriodCriticalPods",
+        "streamingConnectionIdleTimeout",
+        "syncFrequency",
+        "volumeStatsAggPeriod",
+    }
+)
+
+# Fields that say something when they are 0, false or empty: upstream's pointers, and what it tells an empty one of from
+# none. Of all others nothing and a zero are the same, and have the default.
+ZERO_IS_A_VALUE = frozenset(
+    {
+        "authentication.anonymous.enabled",
+        "authentication.webhook.enabled",
+        "cgroupsPerQOS",
+        "containerLogMaxFiles",
+        "containerLogMaxWorkers",
+        "containerLogMonitorInterval",
+        "cpuCFSQuota",
+        "cpuCFSQuotaPeriod",
+        "crashLoopBackOff.maxContainerRestartPeriod",
+        "enableControllerAttachDetach",
+        "enableDebugFlagsHandler",
+        "enableDebuggingHandlers",
+        "enableProfilingHandler",
+        "enableServer",
+        "enableSystemLogHandler",
+        "enableSystemLogQuery",
+        "enforceNodeAllocatable",
+        "eventRecordQPS",
+        "evictionHard",
+        "failCgroupV1",
+        "failSwapOn",
+        "healthzPort",
+        "imageGCHighThresholdPercent",
+        "imageGCLowThresholdPercent",
+        "iptablesDropBit",
+        "iptablesMasqueradeBit",
+        "kubeAPIQPS",
+        "localStorageCapacityIsolation",
+        "makeIPTablesUtilChains",
+        "maxParallelImagePulls",
+        "memoryThrottlingFactor",
+        "mergeDefaultEvictionSettings",
+        "nodeStatusMaxImages",
+        "oomScoreAdj",
+        "podPidsLimit",
+        "registerNode",
+        "registryPullQPS",
+        "resolvConf",
+        "seccompDefault",
+        "serializeImagePulls",
+        "singleProcessOOMKill",
+        "userNamespaces.idsPerPod",
+    }
+)

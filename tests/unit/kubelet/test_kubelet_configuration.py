@@ -22,6 +22,58 @@ Object = dict[str, Any]
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
+OF_KUBEADM = """
+apiVersion: kubelet.config.k8s.io/v1beta1
+authentication:
+  anonymous:
+    enabled: false
+  webhook:
+    cacheTTL: 0s
+    enabled: true
+  x509:
+    clientCAFile: /etc/kubernetes/pki/ca.crt
+authorization:
+  mode: Webhook
+  webhook:
+    cacheAuthorizedTTL: 0s
+    cacheUnauthorizedTTL: 0s
+cgroupDriver: systemd
+clusterDNS:
+- 10.96.0.10
+clusterDomain: cluster.local
+containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
+cpuManagerReconcilePeriod: 0s
+crashLoopBackOff: {}
+evictionPressureTransitionPeriod: 0s
+fileCheckFrequency: 0s
+healthzBindAddress: 127.0.0.1
+healthzPort: 10248
+httpCheckFrequency: 0s
+imageMaximumGCAge: 0s
+imageMinimumGCAge: 0s
+kind: KubeletConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+memorySwap: {}
+nodeStatusReportFrequency: 0s
+nodeStatusUpdateFrequency: 0s
+resolvConf: /run/systemd/resolve/resolv.conf
+rotateCertificates: true
+runtimeRequestTimeout: 0s
+shutdownGracePeriod: 0s
+shutdownGracePeriodCriticalPods: 0s
+staticPodPath: /etc/kubernetes/manifests
+streamingConnectionIdleTimeout: 0s
+syncFrequency: 0s
+volumeStatsAggPeriod: 0s
+"""
+
 
 def read(**fields: Any) -> KubeletFile:
     return load(HEAD + yaml.safe_dump(fields))
@@ -79,15 +131,107 @@ def test_what_has_no_effect_is_named() -> None:
     )
 
 
+def test_of_a_field_with_parts_those_without_effect_are_named() -> None:
+    named = read(
+        authentication={"anonymous": {"enabled": True}, "webhook": {"enabled": False, "cacheTTL": "1m"}},
+        authorization={"mode": "AlwaysAllow"},
+    )
+    assert named.ignored == (
+        "authentication.anonymous.enabled",
+        "authentication.webhook.cacheTTL",
+        "authentication.webhook.enabled",
+        "authorization.mode",
+    )
+
+
+def test_what_is_so_anyway_is_not_named() -> None:
+    authentication = {"anonymous": {"enabled": False}, "webhook": {"enabled": True}}
+    assert read(authentication=authentication, authorization={"mode": "Webhook"}) == KubeletFile()
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [
+        {"nodeLeaseDurationSeconds": 0},
+        {"maxPods": 0},
+        {"imageMinimumGCAge": "0s"},
+        {"imageMaximumGCAge": "0"},
+        {"evictionPressureTransitionPeriod": "0s"},
+        {"evictionMaxPodGracePeriod": 0},
+        {"shutdownGracePeriod": "0m", "shutdownGracePeriodCriticalPods": "0s"},
+        {"shutdownGracePeriodByPodPriority": []},
+        {"containerLogMaxSize": ""},
+        {"clusterDomain": "", "clusterDNS": [], "staticPodPath": "", "tlsCertFile": "", "tlsPrivateKeyFile": ""},
+        {"authentication": {"x509": {"clientCAFile": ""}}},
+        {"containerRuntimeEndpoint": "", "imageServiceEndpoint": ""},
+        {"kubeReserved": {}, "systemReserved": {}, "registerWithTaints": [], "allowedUnsafeSysctls": []},
+        {"crashLoopBackOff": {}, "syncFrequency": "0s", "cgroupDriver": "", "memorySwap": {}},
+        {"rotateCertificates": False, "readOnlyPort": 0, "logging": {"verbosity": 0, "options": {"json": {}}}},
+    ],
+)
+def test_a_zero_says_nothing_where_upstream_has_a_default_for_it(zero: Object) -> None:
+    assert read(**zero) == KubeletFile()
+
+
+def test_a_zero_is_a_value_where_upstream_tells_it_from_none() -> None:
+    found = read(imageGCLowThresholdPercent=0, evictionHard={}, failSwapOn=False, registryPullQPS=0, resolvConf="")
+    assert found.settings["image_gc"] == ImageGcConfig(low_percent=0)
+    assert found.options == {"eviction_hard": ""}
+    assert found.ignored == ("failSwapOn", "registryPullQPS", "resolvConf")
+    problem = "invalid configuration: containerLogMaxFiles must be greater than 1"
+    assert complaint(f"{HEAD}containerLogMaxFiles: 0") == problem
+
+
+def test_a_file_that_kubeadm_wrote_is_read() -> None:
+    found = load(OF_KUBEADM)
+    assert found.options == {
+        "pod_manifest_path": "/etc/kubernetes/manifests",
+        "client_ca_file": "/etc/kubernetes/pki/ca.crt",
+        "cluster_dns": "10.96.0.10",
+        "cluster_domain": "cluster.local",
+        "container_runtime_endpoint": "unix:///var/run/containerd/containerd.sock",
+    }
+    assert found.settings == {}
+    assert found.ignored == ("cgroupDriver", "healthzBindAddress", "healthzPort", "resolvConf", "rotateCertificates")
+
+
+def test_nulls_say_nothing() -> None:
+    authentication = {"x509": {"clientCAFile": None}, "webhook": None}
+    assert read(maxPods=None, authentication=authentication, crashLoopBackOff=None, kubeReserved={"cpu": None}) == (
+        KubeletFile()
+    )
+    assert read(clusterDNS=[None]).options == {"cluster_dns": ""}
+    periods = [None, {"priority": 5, "shutdownGracePeriodSeconds": None}]
+    told = read(shutdownGracePeriodByPodPriority=periods).settings["shutdown"]
+    assert told == ShutdownConfig(by_priority=(ShutdownPeriod(0, 0), ShutdownPeriod(5, 0)))
+
+
+def test_relative_paths_are_of_the_files_folder() -> None:
+    text = HEAD + yaml.safe_dump(
+        {
+            "staticPodPath": "manifests",
+            "tlsCertFile": "../tls.crt",
+            "tlsPrivateKeyFile": "/elsewhere/tls.key",
+            "authentication": {"x509": {"clientCAFile": "pki/ca.crt"}},
+        }
+    )
+    assert load(text, Path("/etc/node")).options == {
+        "pod_manifest_path": "/etc/node/manifests",
+        "tls_cert_file": "/etc/node/../tls.crt",
+        "tls_private_key_file": "/elsewhere/tls.key",
+        "client_ca_file": "/etc/node/pki/ca.crt",
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
         ({"maxpods": 5}, 'strict decoding error: unknown field "maxpods"'),
         ({"maxPods": "5"}, 'strict decoding error: "maxPods" is no integer'),
         ({"authentication": {"x509": {"ca": "f"}}}, 'strict decoding error: unknown field "authentication.x509.ca"'),
-        ({"maxPods": -1}, "invalid configuration: maxPods (--max-pods) -1 must not be a negative number or 0"),
+        ({"maxPods": -1}, "invalid configuration: maxPods (--max-pods) -1 must not be a negative number"),
         ({"containerLogMaxFiles": 1}, "invalid configuration: containerLogMaxFiles must be greater than 1"),
-        ({"nodeLeaseDurationSeconds": 0}, "invalid configuration: nodeLeaseDurationSeconds must be greater than 0"),
+        ({"nodeLeaseDurationSeconds": -1}, "invalid configuration: nodeLeaseDurationSeconds must be greater than 0"),
         (
             {"imageGCLowThresholdPercent": 85},
             "invalid configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) 85 must be less than "
@@ -118,13 +262,45 @@ def test_what_has_no_effect_is_named() -> None:
             'invalid configuration: resource quantity for "cpu" cannot be negative: -1',
         ),
         (
-            {"registerWithTaints": [{"key": "a", "effect": "Never"}]},
-            "invalid configuration: invalid taint: a=:Never",
+            {"imageMaximumGCAge": "1m"},
+            "invalid configuration: imageMaximumGCAge 1m0s must be greater than imageMinimumGCAge 2m0s",
         ),
+        (
+            {"maxPods": -1, "imageMinimumGCAge": "-5m"},
+            "[invalid configuration: maxPods (--max-pods) -1 must not be a negative number, "
+            "invalid configuration: imageMinimumGCAge -5m0s must not be negative]",
+        ),
+        ({"imageMaximumGCAge": "-1s"}, "invalid configuration: imageMaximumGCAge -1s must not be negative"),
+        (
+            {"evictionPressureTransitionPeriod": "-1h"},
+            "invalid configuration: evictionPressureTransitionPeriod -1h0m0s must not be negative",
+        ),
+        ({"syncFrequency": "1"}, 'syncFrequency: time: missing unit in duration "1"'),
     ],
 )
 def test_what_cannot_be_is_told_in_the_kubelets_words(fields: Object, problem: str) -> None:
     assert complaint(HEAD + yaml.safe_dump(fields)) == problem
+
+
+@pytest.mark.parametrize(
+    ("taint", "shown"),
+    [
+        ({"key": "a", "effect": "Never"}, "{a  Never <nil>}"),
+        ({"key": "no key", "effect": "NoSchedule"}, "{no key  NoSchedule <nil>}"),
+        ({"key": "Upper.case/a", "effect": "NoSchedule"}, "{Upper.case/a  NoSchedule <nil>}"),
+        ({"key": "a", "value": "no value", "effect": "NoSchedule"}, "{a no value NoSchedule <nil>}"),
+        ({"key": None, "value": "b", "effect": "NoSchedule"}, "{ b NoSchedule <nil>}"),
+        (None, "{   <nil>}"),
+    ],
+)
+def test_a_taint_has_the_key_and_the_value_of_a_label(taint: Object | None, shown: str) -> None:
+    assert complaint(HEAD + yaml.safe_dump({"registerWithTaints": [taint]})) == f"invalid taint: {shown}"
+
+
+def test_a_taint_of_a_file_was_not_added_at_a_time() -> None:
+    taint = {"key": "a", "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"}
+    problem = "invalid configuration: taint.TimeAdded is not nil"
+    assert complaint(HEAD + yaml.safe_dump({"registerWithTaints": [taint]})) == problem
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
@@ -226,10 +402,15 @@ def test_how_images_are_collected_is_told_whole_or_in_part() -> None:
 
 def test_it_is_what_configz_tells(tmp_path: Path) -> None:
     settings = read(
-        containerLogMaxSize="1Mi", containerLogMaxFiles=3, kubeReserved={"cpu": "1", "memory": "1Gi"}
+        containerLogMaxSize="1Mi",
+        containerLogMaxFiles=3,
+        kubeReserved={"cpu": "1", "memory": "1Gi"},
+        imageMinimumGCAge="1ms",
+        imageMaximumGCAge="1h",
     ).settings
     assert settings["log_rotation"] == LogRotation(1 << 20, 3)
     config = KubeletConfig(node_name="node", root_dir=tmp_path, **settings)
     found = told(config, address="127.0.0.1", port=1, cgroups=False)["kubeletconfig"]
     assert (found["containerLogMaxSize"], found["containerLogMaxFiles"]) == ("1Mi", 3)
+    assert (found["imageMinimumGCAge"], found["imageMaximumGCAge"]) == ("1ms", "1h0m0s")
     assert found["kubeReserved"] == {"cpu": "1", "memory": "1Gi"}
