@@ -33,6 +33,7 @@ from kubecore.cli.kubelet_options import (
     RootDir,
     ServerCertificate,
     ServerKey,
+    check_shutdown,
     cri_config,
     cri_options,
     eviction_options,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.config import APIServerConfig
     from kubecore.client.client import Client
     from kubecore.cluster import Component
+    from kubecore.kubelet.kubelet_config import KubeletConfig
 
 Kubeconfig = Annotated[Path, typer.Option(help="How to reach the API server.", exists=True, dir_okay=False)]
 
@@ -268,19 +270,41 @@ def kubelet(
     another start with the same root directory takes them over."""
     import socket
 
+    from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
+
+    cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
+    check_shutdown(config, shutdown)
+    settings = KubeletConfig(
+        keeper=KeeperConfig(seconds(orphaned_pods_timeout) or None),
+        node_name=hostname_override or socket.gethostname().lower(),
+        root_dir=root_dir,
+        default_runtime=default_runtime,
+        cri=cri,
+        registries=registries(registry_mirror),
+        client_ca=client_ca_file,
+        server_certificate=tls_cert_file,
+        server_key=tls_private_key_file,
+        cluster_dns=options.split(cluster_dns),
+        cluster_domain=cluster_domain,
+        eviction=eviction,
+        pod_manifest_path=pod_manifest_path,
+        max_pods=max_pods,
+        shutdown=shutdown,
+        pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
+        allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
+    )
+    logs.configure(verbosity=verbosity, file=None)
+    _run_node(kubeconfig, replace(settings, **config.settings))
+
+
+def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
+    """With addresses that no other kubelet of the machine has."""
     from kubecore.clock import RealClock
     from kubecore.kubelet import loopback_ranges
     from kubecore.kubelet.kubelet import Kubelet
-    from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
     from kubecore.kubelet.range_claims import Claim, claim_first
 
-    cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
-    by_priority = config.settings.get("shutdown")
-    if by_priority is not None and shutdown.seconds > 0:
-        told = "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time"
-        raise typer.BadParameter(told, param_hint="'--shutdown-grace-period'")
-    logs.configure(verbosity=verbosity, file=None)
-    claims: list[Claim] = []  # held as long as this process lives: every kubelet needs addresses of its own
+    claims: list[Claim] = []  # held as long as this process lives
     made: list[Kubelet] = []
 
     async def leave() -> None:
@@ -288,29 +312,14 @@ def kubelet(
             await kubelet.shut_down()
 
     def make(client: Client) -> Component:
-        claim = claim_first(loopback_ranges.all_services(str(root_dir)))
+        claim = claim_first(loopback_ranges.all_services(str(settings.root_dir)))
         claims.append(claim)
-        settings = KubeletConfig(
-            keeper=KeeperConfig(seconds(orphaned_pods_timeout) or None),
-            node_name=hostname_override or socket.gethostname().lower(),
-            root_dir=root_dir,
+        own = replace(
+            settings,
             pod_cidrs=(loopback_ranges.pods_of(claim.network, 0),),
-            default_runtime=default_runtime,
-            cri=cri,
-            registries=registries(registry_mirror),
-            client_ca=client_ca_file or _saved_authority(kubeconfig, root_dir),
-            server_certificate=tls_cert_file,
-            server_key=tls_private_key_file,
-            cluster_dns=options.split(cluster_dns),
-            cluster_domain=cluster_domain,
-            eviction=eviction,
-            pod_manifest_path=pod_manifest_path,
-            max_pods=max_pods,
-            shutdown=shutdown,
-            pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
-            allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
+            client_ca=settings.client_ca or _saved_authority(kubeconfig, settings.root_dir),
         )
-        made.append(Kubelet(client, RealClock(), replace(settings, **config.settings)))
+        made.append(Kubelet(client, RealClock(), own))
         return made[-1]
 
     run_component(kubeconfig, "kubelet", make, leave=leave)

@@ -17,19 +17,29 @@ if TYPE_CHECKING:
     from kubecore.images.registries import Registries
     from kubecore.kubelet.configuration import KubeletFile
     from kubecore.kubelet.kubelet_config import CriConfig
+    from kubecore.kubelet.node_shutdown import ShutdownConfig
 
 
-def _read_file(context: typer.Context, file: Path | None) -> Any:
-    """Options of the command have what it says unless they are given themselves; a KubeletFile of the rest."""
+def _node_file(context: typer.Context, file: Path | None) -> Any:
+    """A KubeletFile, whose options those of the command have that are not given themselves."""
+    return _read_file(context, file, None)
+
+
+def _nodes_file(context: typer.Context, file: Path | None) -> Any:
+    """A KubeletFile. What is a cluster's option, too, means the nodes alone when it is one of these: the file's client
+    authority, say, is not the API server's."""
+    return _read_file(context, file, ("max_pods", "container_runtime_endpoint", "image_service_endpoint"))
+
+
+def _read_file(context: typer.Context, file: Path | None, only: tuple[str, ...] | None) -> Any:
     from kubecore.kubelet.configuration import KubeletFile
 
     if file is None:
         return KubeletFile()
     read = _loaded(file)
-    known = {parameter.name for parameter in context.command.params}
-    own = {name: value for name, value in read.options.items() if name in known}
+    own = {name: value for name, value in read.options.items() if only is None or name in only}
     context.default_map = {**(context.default_map or {}), **own}
-    return replace(read, options={name: value for name, value in read.options.items() if name not in known})
+    return replace(read, options={name: value for name, value in read.options.items() if name not in own})
 
 
 def _loaded(file: Path) -> KubeletFile:
@@ -38,7 +48,7 @@ def _loaded(file: Path) -> KubeletFile:
     from kubecore.kubelet.configuration import load
 
     try:
-        read = load(file.read_text())
+        read = load(file.read_text(), file.absolute().parent)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
     except (InvalidConfiguration, UnicodeDecodeError) as error:
@@ -55,7 +65,7 @@ ConfigFile = Annotated[
         parser=Path,
         metavar="<file>",
         is_eager=True,
-        callback=_read_file,
+        callback=_node_file,
         help="A KubeletConfiguration (kubelet.config.k8s.io/v1beta1). Other options go before what it says.",
     ),
 ]
@@ -66,7 +76,7 @@ NodesConfigFile = Annotated[
         parser=Path,
         metavar="<file>",
         is_eager=True,
-        callback=_read_file,
+        callback=_nodes_file,
         help="A KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for the nodes.",
     ),
 ]
@@ -222,25 +232,30 @@ _THE_CLUSTERS = {
 
 def node_settings(file: KubeletFile) -> dict[str, Any]:
     """Fields of the KubeletConfig of a cluster's nodes. Raises BadParameter for what the cluster says itself."""
-    hint = "'--kubelet-config'"
-    given = dict(file.options)
-    for option, name in _THE_CLUSTERS.items():
-        if option in given:
-            raise typer.BadParameter(f"{name} cannot be set for nodes of a whole cluster", param_hint=hint)
-    if "shutdown" in file.settings:
-        name = "shutdownGracePeriodByPodPriority"
-        raise typer.BadParameter(f"{name} cannot be set for nodes of a whole cluster", param_hint=hint)
-    found = dict(file.settings)
+    given, found = dict(file.options), dict(file.settings)
     evicting = {name: given.pop(name) for name in list(given) if name.startswith("eviction_")}
     if evicting:
         found["eviction"] = _evicting(**evicting)
-    if given.get("pod_max_pids", -1) > 0:
-        found["pod_max_pids"] = given["pod_max_pids"]
+    if (most := given.pop("pod_max_pids", -1)) > 0:
+        found["pod_max_pids"] = most
     if "allowed_unsafe_sysctls" in given:
-        found["allowed_unsafe_sysctls"] = options.split(given["allowed_unsafe_sysctls"])
+        found["allowed_unsafe_sysctls"] = options.split(given.pop("allowed_unsafe_sysctls"))
     if "pod_manifest_path" in given:
-        found["pod_manifest_path"] = Path(given["pod_manifest_path"])
+        found["pod_manifest_path"] = Path(given.pop("pod_manifest_path"))
+    refused = [_THE_CLUSTERS[option] for option in given]
+    if "shutdown" in found:
+        refused.append("shutdownGracePeriodByPodPriority")
+    if refused:
+        told = f"{refused[0]} cannot be set for nodes of a whole cluster"
+        raise typer.BadParameter(told, param_hint="'--kubelet-config'")
     return found
+
+
+def check_shutdown(file: KubeletFile, shutdown: ShutdownConfig) -> None:
+    """What the file says by priority, and no option can. Raises BadParameter where options say how long, too."""
+    if "shutdown" in file.settings and shutdown.seconds > 0:
+        told = "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time"
+        raise typer.BadParameter(told, param_hint="'--shutdown-grace-period'")
 
 
 def registries(mirrors: list[str] | None) -> Registries:

@@ -22,11 +22,11 @@ from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
+from kubecore.cli.option_groups import stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
-    from kubecore.ingress.options import IngressConfig
 
 log = logging.getLogger("kubecore.cli")
 
@@ -147,10 +147,24 @@ def _to_come(sentence: str) -> Any:
     return typer.Option(callback=options.not_yet(sentence), hidden=True)
 
 
+def _served_ingress(
+    ingress_http_port: IngressPort = None,
+    ingress_https_port: IngressPort = None,
+    ingress_access_log: IngressAccessLog = None,
+    ingress: Ingress = True,
+) -> Any:
+    from kubecore.ingress.options import IngressConfig
+
+    if not ingress:
+        return None
+    return IngressConfig(http_port=ingress_http_port, https_port=ingress_https_port, access_log=ingress_access_log)
+
+
 @admission_options
 @audit_options
 @access_options
 @cri_options
+@stands_for("served_ingress", _served_ingress)
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: SecurePort = 6443,
@@ -175,10 +189,7 @@ def up(
     runtime_config: RuntimeConfig = "",
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
-    ingress_http_port: IngressPort = None,
-    ingress_https_port: IngressPort = None,
-    ingress_access_log: IngressAccessLog = None,
-    ingress: Ingress = True,
+    served_ingress: Any,
     scheduler_config: SchedulerConfigFile = None,
     kubelet_config: NodesConfigFile = None,
     max_pods: MaxPods = 110,
@@ -216,7 +227,7 @@ def up(
         runtime_config=options.settings(runtime_config),
         network_mode=pod_network.value,
         **_ranges(service_cidr, pod_cidr, ip_family),
-        ingress=ingress_config(ingress_http_port, ingress_https_port, ingress_access_log) if ingress else None,
+        ingress=served_ingress,
         scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
         kubelet=node_settings(kubelet_config),
         lonely_pod_seconds=LONELY_POD_SECONDS,
@@ -267,12 +278,6 @@ def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tu
     if ranges and asked is not None and set(named[asked]) != set(ranges):
         raise typer.BadParameter(f"the ranges are of {' and '.join(ranges)}", param_hint="'--ip-family'")
     return ranges or (named[asked] if asked is not None else ())
-
-
-def ingress_config(http_port: int | None, https_port: int | None, access_log: Path | None) -> IngressConfig:
-    from kubecore.ingress.options import IngressConfig
-
-    return IngressConfig(http_port=http_port, https_port=https_port, access_log=access_log)
 
 
 async def _serve(cluster: Cluster) -> int:

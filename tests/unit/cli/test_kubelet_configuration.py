@@ -17,6 +17,29 @@ from kubecore.kubelet.node_shutdown import ShutdownConfig, ShutdownPeriod
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
+OF_A_NODE_ALONE = """\
+authentication: {x509: {clientCAFile: pki/ca.crt}}
+tlsCertFile: pki/tls.crt
+tlsPrivateKeyFile: pki/tls.key
+clusterDNS: [10.0.0.10]
+clusterDomain: example.test
+shutdownGracePeriod: 9s
+shutdownGracePeriodCriticalPods: 3s
+"""
+OF_ANY_NODE = """\
+maxPods: 20
+podPidsLimit: 64
+allowedUnsafeSysctls: [net.core.*]
+staticPodPath: manifests
+evictionHard: {pid.available: 10%}
+evictionSoft: {nodefs.available: 2Gi}
+evictionSoftGracePeriod: {nodefs.available: 1m}
+evictionMinimumReclaim: {nodefs.available: 1Gi}
+evictionPressureTransitionPeriod: 30s
+evictionMaxPodGracePeriod: 5
+seccompDefault: true
+"""
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -94,9 +117,27 @@ def test_what_has_no_effect_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert f"kubecore: {file}: without effect here: cgroupDriver" in result.output
 
 
-def test_nodes_of_a_whole_cluster_have_what_the_cluster_does_not_say(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path
-) -> None:
+def test_all_that_a_file_says_is_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path) -> None:
+    (tmp_path / "pki").mkdir()
+    for name in ("ca.crt", "tls.crt", "tls.key"):
+        (tmp_path / "pki" / name).touch()
+    file.write_text(HEAD + OF_A_NODE_ALONE + OF_ANY_NODE)
+    found = configured(monkeypatch, tmp_path, "--config", str(file))
+    assert (found.client_ca, found.server_certificate, found.server_key) == (
+        tmp_path / "pki" / "ca.crt",
+        tmp_path / "pki" / "tls.crt",
+        tmp_path / "pki" / "tls.key",
+    )
+    assert (found.cluster_dns, found.cluster_domain) == (("10.0.0.10",), "example.test")
+    assert (found.shutdown.seconds, found.shutdown.critical_seconds) == (9.0, 3.0)
+    assert (found.max_pods, found.pod_max_pids, found.allowed_unsafe_sysctls) == (20, 64, ("net.core.*",))
+    assert found.pod_manifest_path == tmp_path / "manifests"
+    assert [one.signal for one in found.eviction.thresholds] == ["pid.available", "nodefs.available"]
+    assert (found.eviction.transition_seconds, found.eviction.most_grace_seconds) == (30.0, 5.0)
+
+
+def cluster_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> cluster.ClusterConfig:
+    """What a cluster is made with that is started by these."""
     made: list[cluster.ClusterConfig] = []
 
     class Stop(Exception):
@@ -107,10 +148,37 @@ def test_nodes_of_a_whole_cluster_have_what_the_cluster_does_not_say(
         raise Stop
 
     monkeypatch.setattr(cluster, "Cluster", keep)
-    file.write_text(HEAD + "maxPods: 20\npodPidsLimit: 64\nevictionHard: {pid.available: 10%}\nseccompDefault: true\n")
-    CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data"), "--kubelet-config", str(file)])
+    CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data"), *arguments])
     (config,) = made
+    return config
+
+
+def test_nodes_of_a_whole_cluster_have_what_the_cluster_does_not_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path
+) -> None:
+    file.write_text(HEAD + OF_ANY_NODE)
+    config = cluster_of(monkeypatch, tmp_path, "--kubelet-config", str(file))
     assert (config.max_pods, config.kubelet["pod_max_pids"], config.kubelet["seccomp_default"]) == (20, 64, True)
-    assert [one.signal for one in config.kubelet["eviction"].thresholds] == ["pid.available"]
-    file.write_text(HEAD + "clusterDNS: [10.0.0.10]\n")
-    assert "clusterDNS cannot be set for nodes of a whole cluster" in refusal("up", "--kubelet-config", str(file))
+    assert config.kubelet["allowed_unsafe_sysctls"] == ("net.core.*",)
+    assert config.kubelet["pod_manifest_path"] == tmp_path / "manifests"
+    evicting = config.kubelet["eviction"]
+    assert [one.signal for one in evicting.thresholds] == ["pid.available", "nodefs.available"]
+    assert (evicting.transition_seconds, evicting.most_grace_seconds) == (30.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("authentication: {x509: {clientCAFile: kubelet.yaml}}", "authentication.x509.clientCAFile"),
+        ("tlsCertFile: kubelet.yaml", "tlsCertFile"),
+        ("tlsPrivateKeyFile: kubelet.yaml", "tlsPrivateKeyFile"),
+        ("clusterDNS: [10.0.0.10]", "clusterDNS"),
+        ("clusterDomain: example.test", "clusterDomain"),
+        ("shutdownGracePeriod: 9s", "shutdownGracePeriod"),
+        ("shutdownGracePeriodByPodPriority: [{shutdownGracePeriodSeconds: 5}]", "shutdownGracePeriodByPodPriority"),
+    ],
+)
+def test_nodes_of_a_whole_cluster_have_from_no_file_what_is_the_clusters(said: str, name: str, file: Path) -> None:
+    """Whom the API server knows, above all."""
+    file.write_text(f"{HEAD}{said}\n")
+    assert f"{name} cannot be set for nodes of a whole cluster" in refusal("up", "--kubelet-config", str(file))
