@@ -66,9 +66,6 @@ class Gauge:
     def set(self, value: float, *values: str) -> None:
         self._values[values] = value
 
-    def forget(self, *values: str) -> None:
-        self._values.pop(values, None)
-
     def lines(self) -> Iterator[str]:
         held = sorted(self._values.copy().items())
         if held:
