@@ -12,6 +12,7 @@ from kubecore import _native
 from kubecore.api import errors, meta
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.upstream_keys import upstream_key
 
 if TYPE_CHECKING:
@@ -157,11 +158,13 @@ def other_uid(ctx: RequestContext, resource: Resource, *, given: str, found: str
     return errors.conflict(resource.group, resource.plural, ctx.name, detail)
 
 
-def spec_changed(obj: JSON, old: JSON) -> bool:
-    """Something outside metadata and status differs."""
+def spec_changed(obj: JSON, old: JSON, *, empty_is_null: bool = False) -> bool:
+    """Something outside metadata and status differs, `empty_is_null`: more than whether empty lists are null."""
     for name, value in obj.items():
         # A write of the status has the very parts of the old object.
-        if name not in _BESIDE_SPEC and value is not (was := old.get(name)) and value != was:
+        if name in _BESIDE_SPEC or value is (was := old.get(name)) or value == was:
+            continue
+        if not (empty_is_null and same(value, was)):
             return True
     return any(name not in obj and name not in _BESIDE_SPEC and value is not None for name, value in old.items())
 

@@ -380,7 +380,7 @@ class Store:
             strategy.prepare_for_update(ctx, obj, old)
         # A write of the status has the old spec.
         may_change = strategy.tracks_generation and ctx.subresource != "status"
-        if may_change and "spec" in obj and lifecycle.spec_changed(obj, old):
+        if may_change and "spec" in obj and lifecycle.spec_changed(obj, old, empty_is_null=bool(self._lists)):
             metadata["generation"] = (old_metadata.get("generation") or 0) + 1
         judge_update(ctx, resource, strategy, obj, old)
         ctx.warnings += strategy.warnings(ctx, obj, old)

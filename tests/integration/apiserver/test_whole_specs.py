@@ -130,3 +130,34 @@ async def test_an_empty_list_that_is_always_there_is_none(
     assert (status, shown(made)) == (201, None), made
     status, again = await api.update(resource, {**made, **empty})
     assert (status, again) == (200, made)
+
+
+IN_POD: JSON = {"template": {"spec": {"volumes": [{"name": "v", "projected": {"sources": []}}]}}}
+IN_JOB: JSON = {"podFailurePolicy": {"rules": []}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "empty"),
+    [
+        *((f"apps/v1/{plural}", IN_POD) for plural in ("deployments", "statefulsets", "daemonsets", "replicasets")),
+        ("v1/replicationcontrollers", IN_POD),
+        ("batch/v1/jobs", IN_POD),
+        ("batch/v1/jobs", IN_JOB),
+        ("batch/v1/cronjobs", {"jobTemplate": {"spec": IN_JOB}}),
+    ],
+)
+async def test_an_empty_list_that_is_sent_again_changes_no_spec(api: Api, resource: str, empty: JSON) -> None:
+    def with_empty(spec: JSON, more: JSON = empty) -> JSON:
+        lists = {name: with_empty(spec.get(name) or {}, v) if isinstance(v, dict) else v for name, v in more.items()}
+        return {**spec, **lists}
+
+    given = {"metadata": {"name": "again"}, "spec": with_empty(SPECS[resource])}
+    status, made = await api.create(resource, given)
+    assert (status, made["metadata"]["generation"]) == (201, 1), made
+    assert await api.update(resource, {**made, "spec": with_empty(made["spec"])}) == (200, made)
+    path, applied = api.path(resource, "again"), {"apiVersion": made["apiVersion"], "kind": made["kind"], **given}
+    how = {"fieldManager": "m", "force": "true"}
+    for _ in "ab":
+        status, answer = await api.call("PATCH", path, applied, "application/apply-patch+yaml", **how)
+        assert status == 200, answer
+        assert answer["metadata"]["generation"] == 1
