@@ -28,6 +28,8 @@ _CURVES: dict[str, tuple[str, str, hashes.HashAlgorithm, int]] = {
     "secp256r1": ("ES256", "P-256", hashes.SHA256(), 32),
     "secp384r1": ("ES384", "P-384", hashes.SHA384(), 48),
 }
+# The front's `ring` checks signatures of no others.
+_RSA_BITS = (2048, 8192)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
@@ -130,9 +132,12 @@ def _of_certificate(block: bytes) -> Any:
 
 
 def _known(key: Any) -> Any:
-    """Raises ValueError for a curve that tokens are not checked with."""
-    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) and key.curve.name not in _CURVES:
-        raise ValueError(f"unknown key curve {key.curve.name}, must be 256 or 384")
+    """Raises ValueError for a curve or a size that the front does not check tokens with."""
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise ValueError(f"unknown key curve {key.curve.name}, must be 256 or 384")
+    elif not _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1]:
+        raise ValueError(f"unsupported RSA key of {key.key_size} bits, must be of {_RSA_BITS[0]} to {_RSA_BITS[1]}")
     return key
 
 

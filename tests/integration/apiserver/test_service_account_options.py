@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from kubecore.apiserver.authentication.json_web_tokens import is_signed_by, keys_of, parse
 from kubecore.apiserver.authentication.options import AuthenticationOptions, ServiceAccountOptions
+from kubecore.apiserver.authentication.pki import PKIError
 from kubecore.apiserver.server import APIServer
 
 from .conftest import Api
@@ -107,6 +108,38 @@ async def test_keys_are_read_from_files_with_several_of_them(tmp_path: Path) -> 
     given = options(signing_key_file=private(own, tmp_path / "own.key"), key_files=(many,))
     async with served(tmp_path, authentication=given) as server:
         assert [key.algorithm for key in server.tokens.keys] == ["ES256", "ES384"]
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (
+            rsa.generate_private_key(65537, 1024).public_key(),
+            "unsupported RSA key of 1024 bits, must be of 2048 to 8192",
+        ),
+        # Any odd number does: nobody looks for the primes of a public key.
+        (
+            rsa.RSAPublicNumbers(65537, (1 << 8192) + 1).public_key(),
+            "unsupported RSA key of 8193 bits, must be of 2048 to 8192",
+        ),
+        (ec.generate_private_key(ec.SECP521R1()).public_key(), "unknown key curve secp521r1, must be 256 or 384"),
+    ],
+    ids=["small", "large", "curve"],
+)
+async def test_a_key_that_tokens_are_not_checked_with_is_refused_by_name(tmp_path: Path, key: Any, why: str) -> None:
+    file = tmp_path / "sa.pub"
+    info = serialization.PublicFormat.SubjectPublicKeyInfo
+    file.write_bytes(key.public_bytes(serialization.Encoding.PEM, info))
+    with pytest.raises(PKIError, match=f"^failed to parse {file}: {why}$"):
+        async with served(tmp_path, authentication=options(key_files=(file,))):
+            pass
+
+
+async def test_a_small_key_to_sign_with_is_refused_by_name(tmp_path: Path) -> None:
+    file = private(rsa.generate_private_key(65537, 1024), tmp_path / "sa.key")
+    with pytest.raises(PKIError, match=f"^failed to parse {file}: unsupported RSA key of 1024 bits"):
+        async with served(tmp_path, authentication=options(signing_key_file=file)):
+            pass
 
 
 async def test_the_first_issuer_issues_and_all_are_believed(tmp_path: Path) -> None:
