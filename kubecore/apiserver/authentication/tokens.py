@@ -173,8 +173,8 @@ class TokenIssuer:
         return {"keys": [key.described() for key in self.keys]}
 
     def metadata(self, address: str) -> JSON | None:
-        """What OpenID Connect Discovery tells; `address` (HOST:PORT) is where the server is found. None for an issuer
-        that cannot be one of OpenID."""
+        """What OpenID Connect Discovery tells; `address` is where others find the server, with or without a port. None
+        for an issuer that cannot be one of OpenID."""
         url = urlsplit(self.issuer)
         if url.scheme != "https" or url.query or url.fragment:
             return None

@@ -46,15 +46,17 @@ class Elsewhere(Protocol):
 
 
 class Documents:
-    def __init__(self, registry: Registry, tokens: TokenIssuer, further: Sequence[Resource] = ()) -> None:
-        """`further` resources are served, too, and in no schema."""
+    def __init__(
+        self, registry: Registry, tokens: TokenIssuer, further: Sequence[Resource] = (), *, in_cluster: str
+    ) -> None:
+        """`further` resources are served, too, and in no schema; pods know the server by the name `in_cluster`."""
         self._further = tuple(further)
         self._discovery = Discovery(self._with_further(registry.scheme))
         self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
         self._tokens = tokens
         self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] = lambda: (registry.scheme, NO_DEFINITIONS)
         self._is_outdated = False
-        self._address = ""
+        self._found_at = in_cluster
         self.elsewhere: Elsewhere | None = None
 
     def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
@@ -84,9 +86,11 @@ class Documents:
         groups = {group.name for group in scheme.groups()}
         return Scheme([*scheme.resources, *(one for one in self._further if one.group not in groups)])
 
-    def listens(self, address: str) -> None:
-        """Where the server listens, HOST:PORT: documents that name it are right from now on."""
-        self._address = address
+    def listens(self, address: str, *, advertised: bool) -> None:
+        """Where the server listens, HOST:PORT: documents that name it are right from now on. Only an address that is
+        `advertised` is known to lead here from pods, too, which may have a network of their own."""
+        if advertised:
+            self._found_at = address
         self._discovery.address(address)
 
     async def __call__(self, request: Request, user: UserInfo) -> Response | None:
@@ -121,7 +125,7 @@ class Documents:
 
     def _of_tokens(self, path: str) -> Response | None:
         """What tells others how to check service accounts' tokens, if their issuer can be one of OpenID."""
-        if path not in (_OPENID, _KEYS) or (metadata := self._tokens.metadata(self._address)) is None:
+        if path not in (_OPENID, _KEYS) or (metadata := self._tokens.metadata(self._found_at)) is None:
             return None
         if path == _OPENID:
             return Response(200, orjson.dumps(metadata), JSON_TYPE, _CACHED)
@@ -129,7 +133,7 @@ class Documents:
 
     def _paths(self) -> list[str]:
         """What there is, as `/` lists it."""
-        openid = () if self._tokens.metadata(self._address) is None else (_OPENID, _KEYS)
+        openid = () if self._tokens.metadata(self._found_at) is None else (_OPENID, _KEYS)
         return sorted([*_OTHER_PATHS, *openid, *self._discovery.paths()])
 
 

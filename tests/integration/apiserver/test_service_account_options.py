@@ -190,13 +190,20 @@ async def test_a_pods_own_token_lasts_a_year_where_it_may(tmp_path: Path, extend
 
 
 async def test_an_issuer_of_openid_tells_where_its_keys_are(tmp_path: Path) -> None:
+    """Where pods find them, too: the address of a server that does not advertise one is for this machine."""
     uri = "https://keys.example.com/jwks"
-    for said, told in (({"jwks_uri": uri}, uri), ({}, None)):
-        async with served(tmp_path, authentication=options(issuers=(ISSUER,), **said)) as server:
+    for said, advertised, told in (
+        ({"jwks_uri": uri}, "127.0.0.1", uri),
+        ({}, "127.0.0.1", "https://127.0.0.1:{port}/openid/v1/jwks"),
+        ({}, "", "https://kubernetes.default.svc.example.org/openid/v1/jwks"),
+    ):
+        given = options(issuers=(ISSUER,), **said)
+        where: JSON = {"advertise_address": advertised, "cluster_domain": "example.org"}
+        async with served(tmp_path, authentication=given, **where) as server:
             async with Http(server, tmp_path, pair=server.issue_client_certificate("a", ["system:masters"])) as http:
                 metadata = (await http.call("GET", "/.well-known/openid-configuration")).json
             assert metadata["issuer"] == ISSUER
-            assert metadata["jwks_uri"] == (told or f"{server.url}/openid/v1/jwks")
+            assert metadata["jwks_uri"] == told.format(port=server.secure_port)
 
 
 @pytest.mark.parametrize("issuer", ["kubernetes", "http://issuer.example.com", f"{ISSUER}?a=b", f"{ISSUER}#a"])
