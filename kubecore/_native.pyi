@@ -693,6 +693,7 @@ class Front:
         """The same on a socket that listens already, of which the caller keeps its own descriptor."""
     def listen_plain(self, host: str, port: int) -> int:
         """Serve the insecure port: loopback addresses only (ValueError); every request is system:unsecured of system:masters."""
+        unwanted_body_timeout: float = 1.0,
     def route(
         self,
         group: str,

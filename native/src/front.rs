@@ -42,8 +42,8 @@ impl Front {
     #[new]
     #[allow(clippy::too_many_arguments)] // limits, all with defaults
     #[pyo3(signature = (cache, *, clock=None, max_body_bytes=3 << 20, max_header_bytes=(1 << 20) + 4096, max_connections=16384,
-        handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, write_stall_timeout=30.0,
-        min_watch_seconds=1800.0))]
+        handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, unwanted_body_timeout=1.0,
+        write_stall_timeout=30.0, min_watch_seconds=1800.0))]
     fn new(
         cache: &WatchCache,
         clock: Option<&Clock>,
@@ -55,6 +55,7 @@ impl Front {
         idle_timeout: f64,
         body_timeout: f64,
         write_stall_timeout: f64,
+        unwanted_body_timeout: f64,
         min_watch_seconds: f64,
     ) -> PyResult<Self> {
         let limits = Limits {
@@ -66,6 +67,7 @@ impl Front {
             idle_timeout: seconds(idle_timeout)?,
             body_timeout: seconds(body_timeout)?,
             write_stall_timeout: seconds(write_stall_timeout)?,
+            unwanted_body_timeout: seconds(unwanted_body_timeout)?,
             min_watch: seconds(min_watch_seconds)?,
             ..Limits::default()
         };

@@ -17,22 +17,27 @@ use crate::status;
 
 /// How much more than the limit of a body is read before the connection is cut.
 const DISCARD_FACTOR: usize = 4;
-/// How much, and how long, is read of what nobody wants.
+/// How much is read of what nobody wants.
 const UNWANTED: usize = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A body that nobody has taken yet. What is dropped so, by a refusal for instance, is read all the same: a connection
 /// of HTTP/1.1 that ends while something is unread is reset, and the client loses the answer.
 pub(crate) struct Untaken {
     incoming: Option<Incoming>,
-    is_read: bool,
+    /// How long it is read when nobody wants it; None: not at all.
+    patience: Option<Duration>,
 }
 
 impl Untaken {
-    pub(crate) fn new(incoming: Incoming, connection: &Connection, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        connection: &Connection,
+        headers: &HeaderMap,
+        patience: Duration,
+    ) -> Self {
         // HTTP/2 ends a stream by itself, and who waits to be asked for the body is answered instead.
         let is_read = connection.outflow.is_some() && !headers.contains_key(EXPECT);
-        Self { incoming: Some(incoming), is_read }
+        Self { incoming: Some(incoming), patience: is_read.then_some(patience) }
     }
 
     fn take(mut self) -> Option<Incoming> {
@@ -42,9 +47,9 @@ impl Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let unwanted = self.incoming.take().filter(|body| self.is_read && !body.is_end_stream());
-        if let (Some(body), Ok(runtime)) = (unwanted, Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(PATIENCE, discard(body, UNWANTED)));
+        let unwanted = self.incoming.take().filter(|body| !body.is_end_stream());
+        if let (Some(body), Some(patience), Ok(runtime)) = (unwanted, self.patience, Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(patience, discard(body, UNWANTED)));
         }
     }
 }

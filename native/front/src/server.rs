@@ -49,6 +49,8 @@ pub struct Limits {
     /// Between requests.
     pub idle_timeout: Duration,
     pub body_timeout: Duration,
+    /// How long the body of a request that is answered without it is read on.
+    pub unwanted_body_timeout: Duration,
     /// A client that reads nothing for so long is dropped.
     pub write_stall_timeout: Duration,
     /// A watch without timeoutSeconds lasts between this and twice this.
@@ -67,6 +69,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(32),
             idle_timeout: Duration::from_secs(90),
             body_timeout: Duration::from_secs(60),
+            unwanted_body_timeout: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(30),
             min_watch: Duration::from_secs(1800),
         }

@@ -127,7 +127,7 @@ impl Server {
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, incoming) = request.into_parts();
-        let incoming = Untaken::new(incoming, connection, &parts.headers);
+        let incoming = Untaken::new(incoming, connection, &parts.headers, self.limits.unwanted_body_timeout);
         if upgrade.is_some() {
             take_offered_token(&mut parts.headers);
         }
