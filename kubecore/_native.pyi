@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Literal, TypeVar, final
 
 from kubecore.apiserver.storage.interface import Event, EventSink, Page, Stored, Template
 
@@ -596,6 +596,15 @@ class FlowSeat:
         """The seat is free again, the place in the queue given up."""
 
 @final
+class Judged:
+    """What `/metrics` counts of requests that Python has judged; `seconds` is how long that took."""
+
+    def known(self, user: UserInfo, seconds: float) -> None: ...
+    def unknown(self, seconds: float) -> None:
+        """The credentials are bad, or could not be judged."""
+    def authorized(self, decision: Literal["allowed", "denied", "no-opinion", "error"], seconds: float) -> None: ...
+
+@final
 class Audit:
     """Tells who asked for what, and how it was answered, as far as a policy wants to know."""
 
@@ -684,6 +693,7 @@ class Front:
         header_timeout: float = 32.0,
         idle_timeout: float = 90.0,
         body_timeout: float = 60.0,
+        unwanted_body_timeout: float = 1.0,
         write_stall_timeout: float = 30.0,
         min_watch_seconds: float = 1800.0,
     ) -> Front: ...
@@ -693,7 +703,6 @@ class Front:
         """The same on a socket that listens already, of which the caller keeps its own descriptor."""
     def listen_plain(self, host: str, port: int) -> int:
         """Serve the insecure port: loopback addresses only (ValueError); every request is system:unsecured of system:masters."""
-        unwanted_body_timeout: float = 1.0,
     def route(
         self,
         group: str,
@@ -717,6 +726,7 @@ class Front:
         """All group versions, as (group, version), that another server answers for: requests for them come here with their
         bodies unread, to be forwarded."""
     def audit(self) -> Audit: ...
+    def judged(self) -> Judged: ...
     def flow(self) -> Flow: ...
     def authenticator(self) -> Authenticator: ...
     def authorizer(self) -> Authorizer: ...

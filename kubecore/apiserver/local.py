@@ -295,8 +295,8 @@ class LocalTransport:
         """Raises 403."""
         attributes = attributes_of(request)
         if (record := request.audit) is not None:
-            allowed, reason, _ = await self._authorizer.decide(self._user, attributes)
-            record.decided("allow" if allowed else "forbid", reason)
+            decision = await self._authorizer.decide(self._user, attributes)
+            record.decided("allow" if decision.allowed else "forbid", decision.reason)
         await self._authorizer.check(self._user, attributes)
 
     def _failed(self, request: LocalRequest, error: Exception) -> Response:

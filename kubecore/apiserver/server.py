@@ -251,7 +251,7 @@ class APIServer:
         )
         self.handlers = Handlers(
             served=self.served,
-            identify=Identification(self.authorizer, self.access.tokens),
+            identify=Identification(self.authorizer, self.access.tokens, self.front.judged(), self.clock),
             reading=self._reading,
             writing=self._writing,
             extra=special_handlers(

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::custom::CustomSchema;
 use crate::error::io_error;
 use crate::flow::Flow;
+use crate::judged::Judged;
 use crate::rbac::{Authenticator, Authorizer};
 use crate::request::Request;
 use crate::route;
@@ -54,8 +55,8 @@ impl Front {
         header_timeout: f64,
         idle_timeout: f64,
         body_timeout: f64,
-        write_stall_timeout: f64,
         unwanted_body_timeout: f64,
+        write_stall_timeout: f64,
         min_watch_seconds: f64,
     ) -> PyResult<Self> {
         let limits = Limits {
@@ -66,8 +67,8 @@ impl Front {
             header_timeout: seconds(header_timeout)?,
             idle_timeout: seconds(idle_timeout)?,
             body_timeout: seconds(body_timeout)?,
-            write_stall_timeout: seconds(write_stall_timeout)?,
             unwanted_body_timeout: seconds(unwanted_body_timeout)?,
+            write_stall_timeout: seconds(write_stall_timeout)?,
             min_watch: seconds(min_watch_seconds)?,
             ..Limits::default()
         };
@@ -145,6 +146,10 @@ impl Front {
 
     fn audit(&self) -> Audit {
         Audit(self.server.clone())
+    }
+
+    fn judged(&self) -> Judged {
+        Judged(self.server.clone())
     }
 
     fn flow(&self) -> Flow {

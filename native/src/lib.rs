@@ -22,6 +22,7 @@ mod hashing;
 mod headers;
 mod identities;
 mod ingress;
+mod judged;
 mod launch;
 mod pending;
 mod placement;
@@ -60,6 +61,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hashing::register(module)?;
     identities::register(module)?;
     ingress::register(module)?;
+    judged::register(module)?;
     launch::register(module)?;
     pending::register(module)?;
     placement::register(module)?;

@@ -30,6 +30,7 @@ __all__ = [
     "Unanswered",
     "WebhookMode",
     "forbidden",
+    "refusal",
 ]
 
 T = TypeVar("T")
@@ -46,11 +47,12 @@ class Opinion(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Of all modes together."""
+    """Of all modes together; `denied`: one of them says no, and it is not that none has an opinion."""
 
     allowed: bool
     reason: str = ""
     error: str = ""
+    denied: bool = False
 
 
 class Mode(Protocol):
@@ -130,15 +132,16 @@ class Authorizer:
             opinion = await self._webhooks[open.number].ask(open.user, open.attributes)
             heard[open.number, open.user, open.attributes] = opinion
 
+    async def judge(self, user: UserInfo, attributes: Attributes) -> Decision:
+        """As `decide`, and sooner for who may; the reason is told only where it is not allowed."""
+        allowed, _ = self._native.authorize(user, attributes)
+        return Decision(True) if allowed else await self.decide(user, attributes)
+
     async def check(self, user: UserInfo, attributes: Attributes) -> None:
-        """Raises 403 in Kubernetes' words, 500 when a mode failed and no other allows it."""
-        allowed, reason = self._native.authorize(user, attributes)
-        if allowed is None:
-            allowed, reason, error = await self.decide(user, attributes)
-            if not allowed and error:
-                raise errors.internal_error(error)
-        if not allowed:
-            raise forbidden(user, attributes, reason)
+        """Raises what `refusal` says, unless it is allowed."""
+        decision = await self.judge(user, attributes)
+        if not decision.allowed:
+            raise refusal(user, attributes, decision)
 
     def held(self, user: UserInfo, attributes: Attributes) -> HeldRight:
         """For who has just been allowed something that lasts."""
@@ -168,7 +171,7 @@ class Authorizer:
             if found.error:
                 problems.append(found.error)
             if found.allowed is not None:
-                return Decision(found.allowed, found.reason, found.error)
+                return Decision(found.allowed, found.reason, found.error, denied=not found.allowed)
             if found.reason:
                 reasons.append(found.reason)
         problem = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]" if problems else ""
@@ -215,6 +218,13 @@ class HeldRight:
         self._seen = self._native.policy()
         decision = await self._authorizer.decide(*self._asked)
         return not (decision.allowed or decision.error)
+
+
+def refusal(user: UserInfo, attributes: Attributes, decision: Decision) -> errors.StatusError:
+    """403 in Kubernetes' words, 500 when a mode failed and no other allows it."""
+    if decision.error:
+        return errors.internal_error(decision.error)
+    return forbidden(user, attributes, decision.reason)
 
 
 def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> errors.StatusError:

@@ -107,9 +107,9 @@ class PodStreams:
                 namespace=request.namespace,
                 name=request.name,
             )
-            allowed, reason, _ = await self._authorizer.decide(user, attributes)
-            if not allowed:
-                raise errors.forbidden(request.api_group, request.resource, request.name, reason)
+            decision = await self._authorizer.decide(user, attributes)
+            if not decision.allowed:
+                raise errors.forbidden(request.api_group, request.resource, request.name, decision.reason)
 
 
 def _is_upgrade(request: _native.Request) -> bool:

@@ -197,9 +197,9 @@ class Writing:
         known = await self._authorizer.decide(user, asked) if self._authorizer.asks_webhooks else None
 
         def creates() -> JSON:
-            allowed, reason, _ = known or self._authorizer.authorize(user, asked)
-            if not allowed:
-                raise forbidden(user, asked, reason)
+            decision = known or self._authorizer.authorize(user, asked)
+            if not decision.allowed:
+                raise forbidden(user, asked, decision.reason)
             return applied(None)
 
         return Change(make, None if ctx.subresource else creates)

@@ -1,6 +1,6 @@
 //! How requests were judged, under Kubernetes' names: who asks, and whether they may.
 //!
-//! Source: apiserver `pkg/endpoints/filters/metrics.go`. Each runtime thread counts in a shard of its own.
+//! Source: apiserver `pkg/endpoints/filters/metrics.go`. What is left to Python is counted by it. Each runtime thread counts in a shard of its own.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use kubecore_core::authn::UserInfo;
 
-use crate::exchange::{Decisions, Exchange};
-use crate::handoff::Reply;
+use crate::exchange::Exchange;
 use crate::metrics::{SHARDS, own_shard};
 use crate::server::Server;
 
@@ -42,6 +41,15 @@ pub enum Authorization {
 const ATTEMPTS: [&str; 3] = ["success", "failure", "error"];
 const DECISIONS: [&str; 4] = ["allowed", "denied", "no-opinion", "error"];
 
+impl Authorization {
+    /// As metrics name it.
+    pub fn named(decision: &str) -> Option<Self> {
+        [Self::Allowed, Self::Denied, Self::NoOpinion, Self::Error]
+            .into_iter()
+            .find(|one| DECISIONS[*one as usize] == decision)
+    }
+}
+
 #[derive(Default)]
 struct Timed {
     buckets: [AtomicU64; BOUNDS + 1],
@@ -72,15 +80,13 @@ struct Shard {
 pub struct Judged([Shard; SHARDS]);
 
 impl Judged {
-    /// Somebody is known, even where nobody has told here who it is.
-    pub fn known(&self, user: Option<&UserInfo>, elapsed: Duration) {
+    pub fn known(&self, user: &UserInfo, elapsed: Duration) {
         let shard = &self.0[own_shard()];
         shard.authentication[Authentication::Success as usize].count(elapsed);
-        let kind = user.map_or(OTHER, |user| kind_of(&user.username));
-        shard.users[kind].fetch_add(1, Ordering::Relaxed);
+        shard.users[kind_of(&user.username)].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn unknown(&self, how: Authentication, elapsed: Duration) {
+    pub fn unknown(&self, how: Authentication, elapsed: Duration) {
         self.0[own_shard()].authentication[how as usize].count(elapsed);
     }
 
@@ -129,30 +135,6 @@ impl Server {
         let shown = exchange.connection.identity.is_some() || exchange.headers.contains_key(AUTHORIZATION);
         let how = if shown { Authentication::Error } else { Authentication::Failure };
         self.judged.unknown(how, exchange.started.elapsed());
-    }
-
-    /// What Python has found out about who asks, and whether they may, where that was left to it: it resumes the request
-    /// then, or refuses it.
-    pub(crate) fn count_judgement(&self, decisions: &Decisions, reply: &Reply, elapsed: Duration) {
-        let (user, code) = match reply {
-            Reply::Resume { user, authorized: true } => (Some(user), 200),
-            Reply::Full { status, .. } => (decisions.user.as_ref(), *status),
-            _ => return,
-        };
-        if decisions.authenticated.is_none() {
-            match code {
-                401 => self.judged.unknown(Authentication::Error, elapsed),
-                _ => self.judged.known(user.map(|user| &**user), elapsed),
-            }
-        }
-        if decisions.authorized.is_none() && code != 401 {
-            let how = match code {
-                403 => Authorization::NoOpinion,
-                500.. => Authorization::Error,
-                _ => Authorization::Allowed,
-            };
-            self.judged.authorized(how, elapsed);
-        }
     }
 }
 
@@ -239,7 +221,7 @@ mod tests {
         let judged = Judged::default();
         for name in ["admin", "jane", "jane@example.com", "system:serviceaccount:kube-system:default", "joe"]
         {
-            judged.known(Some(&UserInfo::new(name, &[])), Duration::ZERO);
+            judged.known(&UserInfo::new(name, &[]), Duration::ZERO);
         }
         let told = judged.render();
         for (name, count) in

@@ -19,7 +19,7 @@ pub mod handoff;
 pub mod health;
 pub mod inflight;
 pub mod io;
-mod judged;
+pub mod judged;
 pub mod lifespan;
 pub mod metrics;
 mod outflow;

@@ -91,7 +91,7 @@ pub struct Server {
     pub handoff: Handoff,
     pub health: Health,
     pub metrics: Metrics,
-    pub(crate) judged: Judged,
+    pub judged: Judged,
     pub audit: Audit,
     pub inflight: InFlight,
     pub flow: Flow,

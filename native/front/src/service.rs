@@ -219,7 +219,7 @@ impl Server {
             Outcome::Unknown => return Known::Open,
             Outcome::User(user) => user,
         };
-        self.judged.known(Some(&user), exchange.started.elapsed());
+        self.judged.known(&user, exchange.started.elapsed());
         decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
         exchange.begin_audit(Some(&user));
@@ -366,12 +366,8 @@ impl Server {
                 guard.answered();
                 return status::refusal_to(exchange, &status::overloaded());
             }
-            let handed_over = Instant::now();
             let reply = answer.await;
             guard.answered();
-            if let Ok(reply) = &reply {
-                self.count_judgement(&decisions, reply, handed_over.elapsed());
-            }
             match reply {
                 Err(_) => {
                     let lost = Status::internal("the request was dropped unanswered");

@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from kubecore.apiserver.authorization.options import AuthorizationOptions, WebhookOptions
 from kubecore.apiserver.server import APIServer
 from tests.support.admission_webhook import MAPS
+from tests.support.review_webhook import reviewing
 
 from .conftest import Api, config_map, pod
 from .hooks import bound, hooking, within
@@ -223,6 +226,49 @@ async def test_tokens_that_others_know_are_counted_as_they_are_found(tmp_path: P
     for result, count in (("allowed", 2), ("no-opinion", 1)):
         name = "authorization_attempts_total"
         assert after.sum(name, result=result) - before.sum(name, result=result) == count, result
+
+
+async def test_refused_impersonation_is_no_attempt_of_the_request(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        before = await scraped(server, tmp_path)
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("jane@example.com")) as jane:
+            assert (await jane.call("GET", "/api", headers={"Impersonate-User": "admin"})).status == 403
+            assert (await jane.call("GET", "/api", headers={"Impersonate-Group": "admins"})).status == 400
+        after = await scraped(server, tmp_path)
+
+    def more(metric: str, /, **labels: str) -> float:
+        return after.sum(metric, **labels) - before.sum(metric, **labels)
+
+    assert more("authenticated_user_requests", username="email_id") == 2
+    # The second scrape is the only one.
+    assert more("authorization_attempts_total") == more("authorization_attempts_total", result="allowed") == 1
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+async def test_what_a_webhook_decides_is_counted_as_it_says(tmp_path: Path, seconds: float) -> None:
+    """Whether its word is remembered, and then found by the front, or not."""
+    codes = {"allowed": 200, "denied": 403, "no-opinion": 403, "error": 500}
+
+    def decided(spec: JSON) -> Any:
+        user = spec["user"]
+        if user == "error":
+            return web.Response(status=403)
+        return {"allowed": user == "allowed", "denied": user == "denied"}
+
+    async with reviewing(tmp_path, decided) as (_, file):
+        webhook = WebhookOptions(config_file=file, version="v1", authorized_ttl=seconds, unauthorized_ttl=seconds)
+        options = AuthorizationOptions(webhook=webhook)
+        async with served(tmp_path, authorization_modes=("RBAC", "Webhook"), authorization=options) as server:
+            before = await scraped(server, tmp_path)
+            for user, code in codes.items():
+                async with Http(server, tmp_path, pair=server.issue_client_certificate(user)) as http:
+                    for _ in range(2):
+                        assert (await http.call("GET", "/api/v1/pods")).status == code
+            after = await scraped(server, tmp_path)
+    for result in codes:
+        for name in ("authorization_attempts_total", "authorization_duration_seconds_count"):
+            scrapes = 1 if result == "allowed" else 0
+            assert after.sum(name, result=result) - before.sum(name, result=result) == 2 + scrapes, result
 
 
 async def test_apiservices_are_told_with_whether_they_are_available(tmp_path: Path) -> None:

@@ -50,12 +50,12 @@ class Judgement:
     def __call__(self, account: tuple[str, str] | None, question: Question) -> tuple[bool, str, str | None]:
         user = self._user if account is None else _service_account(*account)
         try:
-            allowed, reason, error = self._ask(user, question)
+            decision = self._ask(user, question)
         except Unanswered as open:
             # Expressions go on; what they come to is worth nothing.
             self._open = open
             return False, "", str(open)
-        return allowed, reason, error or None
+        return decision.allowed, decision.reason, decision.error or None
 
     def evaluate(
         self,
