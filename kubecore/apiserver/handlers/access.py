@@ -92,6 +92,8 @@ class AccessReviews:
             attributes = Attributes((other or {}).get("verb") or "", path=(other or {}).get("path") or "/")
         decision = await self._authorizer.decide(user, attributes)
         status: JSON = {"allowed": decision.allowed}
+        if decision.denied:
+            status["denied"] = True
         if decision.reason:
             status["reason"] = decision.reason
         if told := "; ".join(filter(None, [decision.error, *problems])):

@@ -151,9 +151,11 @@ async def test_a_webhook_before_rbac_can_forbid_what_rbac_allows(tmp_path: Path)
                 refused = await jane.call("GET", PODS)
                 assert (refused.status, refused.json["message"][-9:]) == (403, ": not you")
                 assert (await john.call("GET", PODS)).status == 200
-            # In process the same decision holds.
+            # In process the same decision holds, and who asks about it hears that it is more than nobody's yes.
             status, _ = await Api(server.transport(username="jane")).list("v1/pods")
             assert status == 403
+            asked = {"verb": "list", "resource": "pods", "namespace": "default"}
+            assert await may(server, "jane", **asked) == {"allowed": False, "denied": True, "reason": "not you"}
 
 
 async def test_a_webhook_that_fails_is_an_internal_error_where_nobody_else_allows(tmp_path: Path) -> None:
