@@ -619,12 +619,13 @@ class Audit:
         compress: bool = False,
         legacy: bool = False,
         buffer: int = 0,
+        strict: bool = False,
         event_bytes: int = 0,
         outbox: AuditOutbox | None = None,
     ) -> None:
         """From now on requests are audited. `policy` is an audit.k8s.io/v1 Policy in JSON (ValueError for another); with
         a `buffer` of so many events requests do not wait for the log; larger events than `event_bytes` lose their
-        objects there (0: none do). OSError when that cannot be opened."""
+        objects there (0: none do). `strict`: a request that the log does not take is refused. OSError when that cannot be opened."""
     def stop(self) -> None:
         """Nothing is audited any more; what was taken is written."""
     def outbox(self, room: int, wake: Callable[[], object]) -> AuditOutbox:

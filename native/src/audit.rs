@@ -23,7 +23,7 @@ pub struct Audit(pub Arc<Server>);
 impl Audit {
     #[allow(clippy::too_many_arguments)] // what `--audit-log-*` says, all with defaults
     #[pyo3(signature = (policy, *, log_path=None, megabytes=0, days=0, backups=0, compress=false, legacy=false,
-        buffer=0, event_bytes=0, outbox=None))]
+        buffer=0, strict=false, event_bytes=0, outbox=None))]
     fn configure(
         &self,
         policy: &[u8],
@@ -34,6 +34,7 @@ impl Audit {
         compress: bool,
         legacy: bool,
         buffer: usize,
+        strict: bool,
         event_bytes: usize,
         outbox: Option<&AuditOutbox>,
     ) -> PyResult<()> {
@@ -54,7 +55,7 @@ impl Audit {
         if let Some(outbox) = outbox {
             sinks.push(outbox.0.clone());
         }
-        self.0.audit.configure(policy, sinks, clock);
+        self.0.audit.configure(policy, sinks, strict, clock);
         Ok(())
     }
 

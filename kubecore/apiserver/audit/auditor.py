@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kubecore.apiserver.audit.options import BATCH
+from kubecore.apiserver.audit.options import BATCH, STRICT
 from kubecore.apiserver.audit.webhook import AuditWebhook
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Auditor:
                 compress=log.compress,
                 legacy=log.legacy,
                 buffer=log.buffer if log.mode == BATCH else 0,
+                strict=log.mode == STRICT,
                 event_bytes=log.event_bytes,
                 outbox=None if self._webhook is None else self._webhook.outbox,
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BATCH = "batch"
-MODES = (BATCH, "blocking", "blocking-strict")
+BATCH, STRICT = "batch", "blocking-strict"
+MODES = (BATCH, "blocking", STRICT)
 FORMATS = ("json", "legacy")
 
 

@@ -202,8 +202,8 @@ impl Server {
             decisions.user = Some(user.clone());
             decisions.authenticated = Some(true);
             decisions.authorized = Some(true);
-            exchange.begin_audit(Some(&user));
-            return Known::User(user);
+            let refused = exchange.begin_audit(Some(&user));
+            return refused.map_or(Known::User(user), Known::Refused);
         }
         let user = match self.authenticator.authenticate(
             connection.identity.as_ref(),
@@ -222,7 +222,9 @@ impl Server {
         self.judged.known(&user, exchange.started.elapsed());
         decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
-        exchange.begin_audit(Some(&user));
+        if let Some(refused) = exchange.begin_audit(Some(&user)) {
+            return Known::Refused(refused);
+        }
         // Whether the user may impersonate, and whom it becomes, is for Python; it resumes as that user.
         if exchange.impersonates() { Known::Open } else { Known::User(user) }
     }
@@ -401,7 +403,9 @@ impl Server {
                     return switch_protocols(status, headers);
                 }
                 Ok(Reply::Resume { user, authorized }) => {
-                    exchange.begin_audit(Some(&user));
+                    if let Some(refused) = exchange.begin_audit(Some(&user)) {
+                        return status::refusal_to(exchange, &refused);
+                    }
                     if let Some(trail) = exchange.trail() {
                         trail.goes_on_as(&user);
                     }

@@ -187,6 +187,26 @@ async def test_events_that_are_too_large_are_written_without_their_objects_or_no
         assert 'apiserver_audit_error_total{plugin="log"} 2' in metrics
 
 
+@pytest.mark.parametrize(("mode", "code"), [("blocking", 201), ("blocking-strict", 500)])
+async def test_a_request_that_cannot_be_told_is_refused_where_the_audit_is_strict(
+    tmp_path: Path, mode: str, code: int
+) -> None:
+    policy = load(HEAD + "- {level: Metadata, resources: [{group: '', resources: [configmaps]}]}\n- level: None\n")
+    # A device that is always full.
+    options = AuditOptions(policy=policy, log=LogOptions(path="/dev/full", mode=mode))
+    async with served(tmp_path, audit=options) as server:
+        pair = server.issue_client_certificate("admin", ["system:masters"])
+        async with Http(server, tmp_path, pair=pair) as http:
+            answer = await http.call("POST", MAPS, {"metadata": {"name": "a"}})
+            assert answer.status == code
+            assert (await http.call("GET", f"{MAPS}/a")).status == (200 if code == 201 else 500)
+            assert (await http.call("GET", "/api/v1/namespaces")).status == 200, "nobody wants to be told of that"
+            metrics = (await http.call("GET", "/metrics")).body.decode()
+    assert f"apiserver_audit_requests_rejected_total {0 if code == 201 else 2}\n" in metrics
+    if code == 500:
+        assert answer.json["message"].endswith("failed to store audit event")
+
+
 async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
     lists: list[JSON] = []
 

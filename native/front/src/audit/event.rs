@@ -168,6 +168,8 @@ pub struct Request {
 pub struct Findings {
     /// Nobody has been told yet that the request came.
     pub is_held: bool,
+    /// Nobody could be told of the arrival.
+    pub is_rejected: bool,
     pub object_ref: Option<ObjectReference>,
     pub impersonated: Option<Arc<UserInfo>>,
     pub status: Option<ResponseStatus>,

@@ -23,7 +23,7 @@ impl<S: Sink> Fitting<S> {
 }
 
 impl<S: Sink> Sink for Fitting<S> {
-    fn take(&self, events: &[Bytes]) {
+    fn take(&self, events: &[Bytes]) -> bool {
         if events.iter().all(|event| event.len() <= self.most) {
             return self.sink.take(events);
         }
@@ -32,7 +32,7 @@ impl<S: Sink> Sink for Fitting<S> {
         if lost > 0 && self.lost.fetch_add(lost, Ordering::Relaxed) == 0 {
             eprintln!("kubecore: an audit event is too large even after truncating");
         }
-        self.sink.take(&fitting);
+        self.sink.take(&fitting)
     }
 
     fn lost(&self) -> u64 {
@@ -75,8 +75,9 @@ mod tests {
     struct Taken(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Taken {
-        fn take(&self, events: &[Bytes]) {
+        fn take(&self, events: &[Bytes]) -> bool {
             self.0.lock().extend(events.iter().map(|event| String::from_utf8(event.to_vec()).unwrap()));
+            true
         }
 
         fn lost(&self) -> u64 {

@@ -58,19 +58,22 @@ pub struct Audit {
 pub struct Counts {
     events: AtomicU64,
     levels: [AtomicU64; 4],
+    rejected: AtomicU64,
 }
 
 /// A policy and where events go.
 pub struct Auditing {
     policy: Policy,
     sinks: Vec<Arc<dyn Sink>>,
+    /// A request that cannot be told of is none.
+    strict: bool,
     clock: Clock,
     counts: Arc<Counts>,
 }
 
 impl Audit {
-    pub fn configure(&self, policy: Policy, sinks: Vec<Arc<dyn Sink>>, clock: Clock) {
-        let auditing = Auditing { policy, sinks, clock, counts: self.counts.clone() };
+    pub fn configure(&self, policy: Policy, sinks: Vec<Arc<dyn Sink>>, strict: bool, clock: Clock) {
+        let auditing = Auditing { policy, sinks, strict, clock, counts: self.counts.clone() };
         self.current.store(Some(Arc::new(auditing)));
     }
 
@@ -95,6 +98,9 @@ impl Audit {
              # TYPE apiserver_audit_event_total counter\n",
         );
         out += &format!("apiserver_audit_event_total {}\n", count(&self.counts.events));
+        out += "# HELP apiserver_audit_requests_rejected_total [ALPHA] Counter of apiserver requests rejected due to an \
+                error in audit logging backend.\n# TYPE apiserver_audit_requests_rejected_total counter\n";
+        out += &format!("apiserver_audit_requests_rejected_total {}\n", count(&self.counts.rejected));
         out += "# HELP apiserver_audit_level_total [ALPHA] Counter of policy levels for audit events (1 per request).\n\
                 # TYPE apiserver_audit_level_total counter\n";
         for level in Level::ALL {
@@ -285,7 +291,19 @@ impl Trail {
     /// Tells nobody before `release` or the next stage that the request came: an answer that is there at once costs one
     /// write, not two.
     fn hold(&self) {
-        self.findings.lock().is_held = self.verdict.tells(Stage::RequestReceived);
+        let mut findings = self.findings.lock();
+        findings.is_held = self.verdict.tells(Stage::RequestReceived);
+        if self.auditing.strict && std::mem::take(&mut findings.is_held) {
+            findings.is_rejected = !self.send(&self.lines(&[self.arrival()], &findings));
+        }
+        if findings.is_rejected {
+            self.auditing.counts.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It could not be told, and must not go on.
+    pub fn is_rejected(&self) -> bool {
+        self.findings.lock().is_rejected
     }
 
     /// The request is about to wait: what is held is told.
@@ -315,11 +333,10 @@ impl Trail {
         lines(self.verdict.level.name(), reached, &self.request, findings)
     }
 
-    fn send(&self, events: &[Bytes]) {
+    /// Whether everybody has taken them.
+    fn send(&self, events: &[Bytes]) -> bool {
         self.auditing.counts.events.fetch_add(events.len() as u64, Ordering::Relaxed);
-        for sink in &self.auditing.sinks {
-            sink.take(events);
-        }
+        self.auditing.sinks.iter().fold(true, |all, sink| sink.take(events) && all)
     }
 }
 
@@ -357,8 +374,9 @@ mod tests {
     struct Kept(Mutex<Vec<Value>>);
 
     impl Sink for Kept {
-        fn take(&self, events: &[Bytes]) {
+        fn take(&self, events: &[Bytes]) -> bool {
             self.0.lock().extend(events.iter().map(|event| serde_json::from_slice::<Value>(event).unwrap()));
+            true
         }
         fn lost(&self) -> u64 {
             0
@@ -372,7 +390,7 @@ mod tests {
         let audit = Audit::default();
         let kept = Arc::new(Kept::default());
         let policy = serde_json::from_str(&format!(r#"{{"rules":[{{"level":"{level}"}}]}}"#)).unwrap();
-        audit.configure(policy, vec![kept.clone()], Clock::starting_at(Duration::from_secs(1)));
+        audit.configure(policy, vec![kept.clone()], false, Clock::starting_at(Duration::from_secs(1)));
         let draft =
             Draft::new(audit.current().unwrap(), "id".into(), "/x?y".into(), vec!["::1".into()], "agent");
         let attributes = Attributes {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
+use kubecore_core::status::Status;
 
 use super::{Draft, Ending, Stage, Trail};
 use crate::body::Body;
@@ -112,12 +113,13 @@ impl Exchange {
         }
     }
 
-    /// Who asks is known, or that nobody knows.
-    pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) {
-        let Some(draft) = &self.audit else { return };
-        if let (Some(trail), None) = (draft.begin(user, &self.attributes()), user) {
+    /// Who asks is known, or that nobody knows. The refusal of a request that must not go on, since it cannot be told.
+    pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) -> Option<Status> {
+        let trail = self.audit.as_ref()?.begin(user, &self.attributes())?;
+        if user.is_none() {
             trail.said(&self.failed_credentials());
         }
+        trail.is_rejected().then(|| Status::internal("failed to store audit event"))
     }
 
     /// Nobody has begun, because Python was to say who asks.

@@ -19,7 +19,8 @@ use super::event::date_and_time;
 
 /// Takes events, each a line of its own.
 pub trait Sink: Send + Sync {
-    fn take(&self, events: &[Bytes]);
+    /// Whether they are where they belong; who cannot say so says yes.
+    fn take(&self, events: &[Bytes]) -> bool;
     /// Events that were lost.
     fn lost(&self) -> u64;
     /// The name that metrics know it by.
@@ -77,12 +78,12 @@ impl LogFile {
         (megabytes << 20) as usize
     }
 
-    fn write_or_lose(&self, lines: &[u8], events: u64) {
-        if let Err(error) = self.write(lines)
-            && self.lost.fetch_add(events, Ordering::Relaxed) == 0
-        {
+    fn write_or_lose(&self, lines: &[u8], events: u64) -> bool {
+        let Err(error) = self.write(lines) else { return true };
+        if self.lost.fetch_add(events, Ordering::Relaxed) == 0 {
             eprintln!("kubecore: cannot write to the audit log {}: {error}", self.path.display());
         }
+        false
     }
 
     fn write(&self, line: &[u8]) -> io::Result<()> {
@@ -203,21 +204,21 @@ fn compress(path: &Path) -> io::Result<()> {
 
 impl Sink for LogFile {
     /// As many at once as the file has room for.
-    fn take(&self, events: &[Bytes]) {
+    fn take(&self, events: &[Bytes]) -> bool {
         if let ([event], false) = (events, self.legacy) {
             return self.write_or_lose(event, 1);
         }
-        let (mut lines, mut together, room) = (Vec::new(), 0, self.limit());
+        let (mut lines, mut together, room, mut written) = (Vec::new(), 0, self.limit(), true);
         for event in events {
             let text = if self.legacy { Bytes::from(as_text(event)) } else { event.clone() };
             if !lines.is_empty() && lines.len() + text.len() > room.min(LARGEST_WRITE) {
-                self.write_or_lose(&lines, together);
+                written &= self.write_or_lose(&lines, together);
                 (lines, together) = (Vec::new(), 0);
             }
             lines.extend_from_slice(&text);
             together += 1;
         }
-        self.write_or_lose(&lines, together);
+        self.write_or_lose(&lines, together) && written
     }
 
     fn lost(&self) -> u64 {
@@ -266,7 +267,7 @@ impl Drop for Buffered {
 }
 
 impl Sink for Buffered {
-    fn take(&self, events: &[Bytes]) {
+    fn take(&self, events: &[Bytes]) -> bool {
         for event in events {
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
                 self.queue.try_send(event.clone())
@@ -274,6 +275,7 @@ impl Sink for Buffered {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
+        true
     }
 
     fn lost(&self) -> u64 {
@@ -313,7 +315,7 @@ impl Outbox {
 }
 
 impl Sink for Outbox {
-    fn take(&self, events: &[Bytes]) {
+    fn take(&self, events: &[Bytes]) -> bool {
         for event in events {
             if self.queue.0.try_send(event.clone()).is_err() {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -321,6 +323,7 @@ impl Sink for Outbox {
                 (self.wake)();
             }
         }
+        true
     }
 
     fn lost(&self) -> u64 {
