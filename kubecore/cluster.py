@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
@@ -69,10 +69,10 @@ class Component(Protocol):
 class Cluster:
     """A whole cluster in this process and on this event loop.
 
-    >>> cluster = Cluster(ClusterConfig(data_dir=path, secure_port=0))
-    >>> await cluster.start()      # returns once /readyz is ok
-    >>> cluster.kubeconfig         # Path of the administrator's kubeconfig
-    >>> await cluster.stop()
+    >>> async with Cluster(ClusterConfig(data_dir=path, secure_port=0)) as cluster:  # /readyz is ok
+    ...     cluster.kubeconfig  # Path of the administrator's kubeconfig
+
+    `start` and `stop` are the same in two calls.
     """
 
     def __init__(self, config: ClusterConfig, clock: Clock | None = None) -> None:
@@ -115,6 +115,13 @@ class Cluster:
         """
         if self._held is None:
             self._held = HeldDirectory(self.config.data_dir)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def start(self) -> None:
         """Start every part. Returns when the API is ready and has the nodes; simulated ones, and pods, follow within

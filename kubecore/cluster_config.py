@@ -32,6 +32,7 @@ class ClusterConfig:
     """What `kubecore up` can be told. Ports: 0 picks a free one, except `insecure_port`, where 0 means off."""
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".kubecore")
+    """A path in a str will do."""
     bind_address: str = "127.0.0.1"
     secure_port: int = 6443
     grpc_port: int = 6444
@@ -78,6 +79,9 @@ class ClusterConfig:
 
     durable: bool = True
     """Writes are synced to disk before they are acknowledged; False only where nothing needs to survive (tests)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", Path(self.data_dir))
 
     @property
     def real_nodes(self) -> int:
