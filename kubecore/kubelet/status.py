@@ -89,7 +89,9 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
         status["volumeMounts"] = [_volume_mount(one) for one in mounts]
     if record.id:
         status["containerID"] = f"{facts.runtime}://{record.id}"
-    if resources := record.spec.get("resources"):
+    resources = record.spec.get("resources") or {}
+    if resources or record.id:
+        # Of one that was made even where nothing is limited: by it the API server knows a node that can resize pods.
         status["resources"] = resources
         if record.id and resources.get("requests"):
             # What the node has agreed to; what is asked for later is not carried out before.

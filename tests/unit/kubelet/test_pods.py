@@ -42,6 +42,12 @@ async def test_a_container_tells_what_it_was_given(node: Node) -> None:
     assert told["volumeMounts"] == [mounts[0], {**mounts[1], "recursiveReadOnly": "Disabled"}]
 
 
+async def test_a_container_without_limits_says_so_once_it_was_made(node: Node) -> None:
+    await node.run(initContainers=[container("first")])
+    assert node.container("first")["resources"] == {}
+    assert "resources" not in node.container("main")
+
+
 async def test_an_unchanged_status_is_written_once(node: Node) -> None:
     await node.run()
     written = len(node.api.writes("patch pods/status"))
