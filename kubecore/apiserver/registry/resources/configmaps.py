@@ -32,7 +32,8 @@ class ConfigMapStrategy(Strategy):
             problems.check(f"binaryData[{key}]", key, names.config_key)
             size += decoded_size(value)
         if size > MAX_SIZE:
-            problems.too_long("", MAX_SIZE)
+            # How upstream shows the path of the whole object.
+            problems.too_long("[]", MAX_SIZE)
         return problems
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:

@@ -46,13 +46,15 @@ def validate_lifecycle(problems: Problems, lifecycle: JSON | None, path: str, gr
 
 def _handlers(problems: Problems, holder: JSON, path: str, kinds: tuple[str, ...], grace_seconds: int | None) -> None:
     given = [kind for kind in kinds if holder.get(kind) is not None]
-    for extra in given[1:]:
-        problems.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type")
     if not given:
         problems.required(path, "must specify a handler type")
         return
-    kind, where = given[0], f"{path}.{given[0]}"
-    action = holder[kind]
+    _action(problems, given[0], holder[given[0]], f"{path}.{given[0]}", grace_seconds)
+    for extra in given[1:]:
+        problems.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type")
+
+
+def _action(problems: Problems, kind: str, action: JSON, where: str, grace_seconds: int | None) -> None:
     match kind:
         case "exec":
             problems.need(where, action, "command")

@@ -38,7 +38,9 @@ def test_a_key_is_text_or_binary_not_both() -> None:
 
 def test_a_config_map_holds_a_mebibyte() -> None:
     assert not CONFIG_MAPS.problems(named(data={"a": "x" * 1048576}))
-    assert CONFIG_MAPS.problems(named(data={"a": "x" * 1048577})) == [": Too long: may not be more than 1048576 bytes"]
+    assert CONFIG_MAPS.problems(named(data={"a": "x" * 1048577})) == [
+        "[]: Too long: may not be more than 1048576 bytes"
+    ]
 
 
 @pytest.mark.parametrize(("writer", "value"), [(CONFIG_MAPS, "2"), (SECRETS, b64("2"))])

@@ -258,6 +258,16 @@ def test_an_invalid_pod_is_refused_in_kubernetes_words(obj: dict[str, Any], prob
     assert any(problem in one for one in found), found
 
 
+def test_the_first_action_of_a_probe_is_judged_before_the_others_are_refused() -> None:
+    probe = {"httpGet": {"path": "/", "port": 0}, "tcpSocket": {"port": 0}, "grpc": {"port": 0}}
+    where = "spec.containers[0].livenessProbe"
+    assert PODS.problems(container(livenessProbe=probe)) == [
+        f"{where}.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        f"{where}.tcpSocket: Forbidden: may not specify more than 1 handler type",
+        f"{where}.grpc: Forbidden: may not specify more than 1 handler type",
+    ]
+
+
 def test_a_sidecar_may_have_probes() -> None:
     sidecar = {"name": "s", "image": "x", "restartPolicy": "Always", "startupProbe": {"tcpSocket": {"port": 1}}}
     assert not PODS.problems(pod(initContainers=[sidecar]))
