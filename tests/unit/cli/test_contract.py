@@ -258,13 +258,14 @@ def test_the_version_is_one_line(argument: str) -> None:
         ("up --frobnicate", "No such option: --frobnicate"),
         ("up now", "Got unexpected extra argument(s) (now)"),
         ("frobnicate", "No such command 'frobnicate'"),
-        ("apiserver --service-cluster-ip-range nonsense", "[0] is not a valid cidr"),
+        ("apiserver --service-cluster-ip-range nonsense", "'nonsense' is not a valid cidr"),
         ("apiserver --service-cluster-ip-range 10.96.0.0/30", "the service cluster IP range must be at least 8 IP"),
         (
             "apiserver --service-cluster-ip-range 10.96.0.0/16,10.97.0.0/16",
             "[0] and [1] must be of different IP family",
         ),
-        ("apiserver --service-cluster-ip-range 10.96.0.0/16,x", "[1] is not a valid cidr"),
+        ("apiserver --service-cluster-ip-range 10.96.0.0/16,x", "'x' is not a valid cidr"),
+        ("up --service-cidr 10.96.0.0/99", "'10.96.0.0/99' is not a valid cidr (such as 10.96.0.0/16)"),
         (
             "apiserver --service-cluster-ip-range 10.0.0.0/16,fd00::/64,fd01::/64",
             "must not contain more than two entries",
