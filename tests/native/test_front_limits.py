@@ -77,7 +77,9 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HEAD + b"\r\n")
-    assert await asyncio.wait_for(reader.read(), 20) == b""
+    # Where it was written before the end, nobody reads it, and the end is a reset.
+    with suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 20) == b""
     for _, writer in held:
         writer.close()
 
