@@ -336,7 +336,11 @@ impl Trail {
     /// Whether everybody has taken them.
     fn send(&self, events: &[Bytes]) -> bool {
         self.auditing.counts.events.fetch_add(events.len() as u64, Ordering::Relaxed);
-        self.auditing.sinks.iter().fold(true, |all, sink| sink.take(events) && all)
+        let mut taken = true;
+        for sink in &self.auditing.sinks {
+            taken &= sink.take(events);
+        }
+        taken
     }
 }
 
