@@ -9,8 +9,8 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -42,8 +42,15 @@ class Clock(Protocol):
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Cancel the body after `seconds` and raise TimeoutError in its place."""
 
+    def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """`timeout` for a body that waits for a program outside the cluster: its limit is real time, and virtual time
+        stands still meanwhile. Never around what only goes on when this clock does."""
+
     def heed(self, busy: Callable[[], bool]) -> None:
         """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still."""
+
+    def machine_now(self) -> datetime:
+        """What programs outside the cluster take the time to be, as when they judge certificates."""
 
 
 class RealClock:
@@ -62,18 +69,28 @@ class RealClock:
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(seconds)
 
+    def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(seconds)
+
     def heed(self, busy: Callable[[], bool]) -> None:
         """Real time waits for nobody."""
+
+    def machine_now(self) -> datetime:
+        return self.now()
 
 
 class VirtualClock:
     """Time that passes only by `advance`.
 
     Timers fire in order of their time, those of one instant in the order they were set, and between two of them every
-    task that became runnable runs until it waits again. Work on other threads is waited for if `heed` was told of it.
+    task that became runnable runs until it waits again. Work on other threads is waited for if `heed` was told of it,
+    and so is what other programs answer `outside`.
     """
 
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+    def __init__(
+        self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), *, machine: Callable[[], datetime] | None = None
+    ) -> None:
+        """`machine` tells the time outside: by default it is the real one."""
         if start.tzinfo is None:
             raise ValueError("a clock starts at an aware datetime")
         self._start = start.astimezone(UTC)
@@ -81,7 +98,10 @@ class VirtualClock:
         self._timers: list[_VirtualTimer] = []
         self._sequence = itertools.count()
         self._native: _native.Clock | None = None
-        self._outside: list[Callable[[], bool]] = []
+        self._machine = machine or RealClock().now
+        self._heeded: list[Callable[[], bool]] = []
+        self._awaited = 0
+        self._all_answered: asyncio.Future[None] | None = None
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
@@ -108,6 +128,18 @@ class VirtualClock:
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return _VirtualTimeout(self, seconds)
 
+    @asynccontextmanager
+    async def outside(self, seconds: float) -> AsyncGenerator[None]:
+        self._awaited += 1
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        finally:
+            self._awaited -= 1
+            if not self._awaited and self._all_answered is not None:
+                self._all_answered.set_result(None)
+                self._all_answered = None
+
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass; returns when everything due has run and nothing on the loop is runnable."""
         if seconds < 0:
@@ -133,16 +165,28 @@ class VirtualClock:
     async def settle(self) -> None:
         """Let runnable tasks run, without time passing, until all of them wait.
 
-        RuntimeError when work outside the loop does not end.
+        RuntimeError when other threads' work does not end.
         """
-        given_up_at = time.monotonic() + _LONGEST_OUTSIDE_SECONDS
+        given_up_at = time.monotonic() + _LONGEST_WORK_SECONDS
         await self._run_ready()
-        while any(busy() for busy in self._outside):
+        while self._awaited or any(busy() for busy in self._heeded):
+            if self._awaited:
+                # Each has a limit of its own.
+                await self._answers()
+                given_up_at = time.monotonic() + _LONGEST_WORK_SECONDS
+                await self._run_ready()
+                continue
             if time.monotonic() > given_up_at:
                 raise RuntimeError("work outside the event loop does not end")
             # the one real wait: what other threads do takes real time
             await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
             await self._run_ready()
+
+    async def _answers(self) -> None:
+        if self._all_answered is None:
+            self._all_answered = asyncio.get_running_loop().create_future()
+        # Others may wait for the same, and one of them be cancelled.
+        await asyncio.shield(self._all_answered)
 
     async def _run_ready(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,7 +198,10 @@ class VirtualClock:
                 return
 
     def heed(self, busy: Callable[[], bool]) -> None:
-        self._outside.append(busy)
+        self._heeded.append(busy)
+
+    def machine_now(self) -> datetime:
+        return self._machine()
 
     def next_timer(self) -> float | None:
         """Seconds until the next timer is due, None when there is none."""
@@ -189,7 +236,7 @@ class VirtualClock:
 _SETTLE_TURNS = 200
 _OUTSIDE_POLL_SECONDS = 0.0002
 _DRIVE_POLL_SECONDS, _DRIVE_STEP_SECONDS = 0.002, 0.01
-_LONGEST_OUTSIDE_SECONDS = 60.0
+_LONGEST_WORK_SECONDS = 60.0
 
 
 class _VirtualTimer:

@@ -162,3 +162,58 @@ async def test_work_is_driven_to_its_end_over_its_timers() -> None:
 
     assert await clock.drive(work()) == "done"
     assert clock.monotonic() >= 0.5
+
+
+async def test_time_stands_still_while_a_program_outside_is_waited_for() -> None:
+    clock = VirtualClock()
+    asked, answered = asyncio.Event(), asyncio.Event()
+    order: list[tuple[str, float]] = []
+
+    async def ask() -> None:
+        async with clock.outside(30):
+            asked.set()
+            await answered.wait()
+        order.append(("answer", clock.monotonic()))
+        await clock.sleep(1)
+        order.append(("what follows", clock.monotonic()))
+
+    clock.call_later(5, lambda: order.append(("timer", clock.monotonic())))
+    asking = asyncio.create_task(ask())
+    passing = asyncio.create_task(clock.advance(10))
+    await asked.wait()
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert (clock.monotonic(), order) == (0.0, [])
+    answered.set()
+    await passing
+    await asking
+    assert order == [("answer", 0.0), ("what follows", 1.0), ("timer", 5.0)]
+
+
+@pytest.mark.parametrize("clock", [RealClock(), VirtualClock()], ids=["real", "virtual"])
+async def test_who_never_answers_from_outside_is_given_up_in_real_time(clock: RealClock | VirtualClock) -> None:
+    with pytest.raises(TimeoutError):
+        async with clock.outside(0.01):
+            await asyncio.Event().wait()
+    if isinstance(clock, VirtualClock):
+        assert clock.monotonic() == 0
+        await clock.advance(1)
+
+
+async def test_two_who_let_time_pass_wait_for_the_same_answer_and_one_may_give_up() -> None:
+    clock = VirtualClock()
+    answered = asyncio.Event()
+
+    async def ask() -> None:
+        async with clock.outside(30):
+            await answered.wait()
+
+    asking = asyncio.create_task(ask())
+    first, second = asyncio.create_task(clock.advance(1)), asyncio.create_task(clock.advance(2))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    answered.set()
+    await asyncio.gather(asking, second)
+    assert clock.monotonic() == 2
