@@ -9,13 +9,19 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
+
+from kubecore.certificate_validity import validity
+
+if TYPE_CHECKING:
+    from kubecore.clock import Clock
 
 API_CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
@@ -55,6 +61,8 @@ _EXTENDED = {
     "microsoft sgc": x509.ObjectIdentifier("1.3.6.1.4.1.311.10.3.3"),
     "netscape sgc": x509.ObjectIdentifier("2.16.840.1.113730.4.1"),
 }
+# Of certificates that programs outside are shown; those that clients show, the API server judges by its own clock.
+_JUDGED_OUTSIDE = {Usage.SERVER_AUTH, Usage.ANY_EXTENDED_KEY_USAGE}
 _OF_KUBELETS = {KUBELET_CLIENT: "client auth", KUBELET_SERVING: "server auth"}
 
 
@@ -162,24 +170,28 @@ class Signer:
             raise ValueError("the authority's key is neither an EC nor an RSA key")
         self._key = loaded
 
-    def sign(self, request: CertificateRequest, lasting: timedelta, now: datetime) -> bytes:
+    def sign(self, request: CertificateRequest, lasting: timedelta, clock: Clock) -> bytes:
         """PEM of the certificate: the request's subject, key and names, its usages, and never an authority.
 
         Raises NotAllowed for usages that nobody knows, ValueError when the authority has expired.
         """
         ends = self._authority.not_valid_after_utc
+        now = clock.now()
         if now >= ends:
             raise ValueError(f"refusing to sign a certificate that expired in the past: NotAfter={ends}")
         content = request.content
-        after = now + lasting - (timedelta() if lasting < _SHORT_LIVED else _BACKDATED)
+        lasting -= timedelta() if lasting < _SHORT_LIVED else _BACKDATED
+        not_before, not_after = now - _BACKDATED, now + lasting
+        if any(_EXTENDED.get(usage) in _JUDGED_OUTSIDE for usage in request.usages):
+            not_before, not_after = validity(clock, lasting, backdated=_BACKDATED)
         builder = (
             x509.CertificateBuilder()
             .subject_name(content.subject)
             .issuer_name(self._authority.subject)
             .public_key(content.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATED)
-            .not_valid_after(min(after, ends))
+            .not_valid_before(not_before)
+            .not_valid_after(min(not_after, ends))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

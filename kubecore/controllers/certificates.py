@@ -119,7 +119,7 @@ class CertificateSigner(_OfRequests):
         try:
             requests.check(request, signer_name)
             lasting = requests.lifetime(found["spec"].get("expirationSeconds"))
-            signed = self._signer.sign(request, lasting, self.clock.now())
+            signed = self._signer.sign(request, lasting, self.clock)
         except NotAllowed as error:
             failed = self._condition("Failed", "SignerValidationFailure", str(error))
             status["conditions"] = [*(status.get("conditions") or []), failed]

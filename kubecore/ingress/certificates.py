@@ -92,14 +92,15 @@ class Parsed:
 class Certificates:
     """Parsed certificates, each once for as long as its Secret stays as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._parsed: dict[str, tuple[str, Parsed]] = {}
         self._default: _native.IngressCertificate | None = None
 
     def default(self) -> _native.IngressCertificate:
         """Self-made, for names that no Secret is for; another one after each start."""
         if self._default is None:
-            made = self_signed.make("kubecore ingress default certificate", hosts=["ingress.local"])
+            made = self_signed.make("kubecore ingress default certificate", self._clock, hosts=["ingress.local"])
             self._default = _native.IngressCertificate(*made)
         return self._default
 

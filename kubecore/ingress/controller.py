@@ -68,7 +68,7 @@ class IngressController:
         self._slices = self._informers.informer(_SLICES)
         self._secrets = Secrets(client, clock, self._see_secret)
         self._names = ExternalNames(clock, self._see_name, look_up=look_up)
-        self._certificates = Certificates()
+        self._certificates = Certificates(clock)
         self._listeners = Listeners(
             self.proxy, config.address, http_port=config.http_port, https_port=config.https_port
         )

@@ -29,6 +29,7 @@ from kubecore.kubelet.streaming import ContainerStreaming
 
 if TYPE_CHECKING:
     from kubecore._native import Request, ResponseStream
+    from kubecore.clock import Clock
     from kubecore.kubelet.kubelet import Kubelet
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,10 @@ _Handler = Callable[["Request", list[str]], Awaitable[_Answer | None]]
 
 
 class KubeletServer:
-    def __init__(self, kubelet: Kubelet, config: ServerConfig) -> None:
+    def __init__(self, kubelet: Kubelet, config: ServerConfig, clock: Clock) -> None:
         self._kubelet = kubelet
         self._config = config
+        self._clock = clock
         self._socket: socket.socket | None = None
         self._front: _native.Front | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,7 +124,7 @@ class KubeletServer:
             authenticator.set_client_ca(config.client_ca.read_bytes())
         certificate, key = config.certificate, config.key
         if certificate is None or key is None:
-            certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address)
+            certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address, self._clock)
         front.listen_tls_on(listener.fileno(), certificate_pem=certificate.read_bytes(), key_pem=key.read_bytes())
         return front
 

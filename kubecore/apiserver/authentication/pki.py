@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubecore.certificate_validity import holds, validity
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -85,9 +86,8 @@ class CertificateAuthority:
     def _make_ca(self, common_name: str) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        now = self._clock.now()
         certificate = (
-            self._builder(name, name, key.public_key(), now, timedelta(days=365 * _CA_YEARS))
+            self._builder(name, name, key.public_key(), timedelta(days=365 * _CA_YEARS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -104,7 +104,7 @@ class CertificateAuthority:
         subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         issuer = self._certificate.subject
         builder = (
-            self._builder(subject, issuer, key.public_key(), self._clock.now(), timedelta(days=_LEAF_DAYS))
+            self._builder(subject, issuer, key.public_key(), timedelta(days=_LEAF_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -119,17 +119,17 @@ class CertificateAuthority:
         subject: x509.Name,
         issuer: x509.Name,
         public_key: ec.EllipticCurvePublicKey,
-        now: datetime,
         lifetime: timedelta,
     ) -> x509.CertificateBuilder:
+        not_before, not_after = validity(self._clock, lifetime, backdated=_BACKDATED)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(issuer)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATED)
-            .not_valid_after(now + lifetime)
+            .not_valid_before(not_before)
+            .not_valid_after(not_after)
         )
 
     # --- files
@@ -155,8 +155,7 @@ class CertificateAuthority:
         return pair
 
     def _fresh(self, certificate: x509.Certificate) -> bool:
-        now = self._clock.now()
-        return certificate.not_valid_before_utc <= now and now + _RENEW_BEFORE < certificate.not_valid_after_utc
+        return holds(certificate, self._clock, _RENEW_BEFORE)
 
     def _covers(self, pair: KeyPair, hosts: Sequence[str]) -> bool:
         certificate = x509.load_pem_x509_certificate(pair.certificate)

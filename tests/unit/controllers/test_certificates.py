@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
-from kubecore.controllers.certificate_requests import Signer
+from kubecore.controllers.certificate_requests import CertificateRequest, Signer
 from kubecore.controllers.certificates import (
     REQUESTS,
     CertificateApprover,
@@ -178,6 +178,20 @@ async def test_a_kubelet_gets_a_serving_certificate_for_its_addresses(
     asked = asking(pem_request(*_NODE, names=names), signer=SERVING, usages=usages)
     made = certificate(await outcome(api, running, signer, asked))
     assert tuple(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == names
+
+
+@pytest.mark.parametrize(
+    ("usage", "days"),
+    [("server auth", 100), ("client auth", 0)],
+    ids=["which clients judge", "which the server judges"],
+)
+def test_a_certificate_holds_by_the_time_of_those_who_judge_it(signer: Signer, usage: str, days: int) -> None:
+    inside = VirtualClock().now()
+    clock = VirtualClock(inside, machine=lambda: inside + timedelta(days=100))
+    request = CertificateRequest.parse(pem_request(*_NODE, names=_HOST), (usage,))
+    made = x509.load_pem_x509_certificate(signer.sign(request, timedelta(hours=1), clock))
+    assert made.not_valid_before_utc == inside - timedelta(minutes=5)
+    assert made.not_valid_after_utc == inside + timedelta(days=days, hours=1)
 
 
 async def test_legacy_unknown_signs_what_was_approved(api: FakeAPI, running: Running, signer: Signer) -> None:
