@@ -195,7 +195,7 @@ class HTTPExtender:
         """The answer, decoded."""
         url = f"{self.config.url.rstrip('/')}/{verb}"
         try:
-            async with self._clock.timeout(self.config.timeout):
+            async with self._clock.outside(self.config.timeout):
                 status, body = await self._transport.request("POST", f"/{verb}", body=orjson.dumps(asked))
         except TimeoutError:
             raise ExtenderError(f'Post "{url}": no answer within {durations.text(self.config.timeout)}') from None

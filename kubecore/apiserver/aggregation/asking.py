@@ -77,7 +77,7 @@ class Asker:
         import aiohttp
 
         try:
-            async with self._clock.timeout(seconds):
+            async with self._clock.outside(seconds):
                 async with self._request(call) as answer:
                     content = await answer.read()
                 return Answer(answer.status, answer.headers.get("Content-Type", ""), answer.headers, content)

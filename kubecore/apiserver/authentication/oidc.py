@@ -112,7 +112,7 @@ class Issuer:
             timeout = aiohttp.ClientTimeout(total=None)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         try:
-            async with self._clock.timeout(_TIMEOUT), self._session.get(url) as answer:
+            async with self._clock.outside(_TIMEOUT), self._session.get(url) as answer:
                 body = await answer.content.read(_LARGEST)
                 if answer.status != 200:
                     raise Unreachable(f'Get "{url}": {answer.status} {answer.reason}')

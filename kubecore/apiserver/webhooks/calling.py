@@ -85,7 +85,7 @@ class WebhookCaller:
     async def _timely(self, target: Target, body: bytes, seconds: float) -> bytes:
         address = target.address(seconds)
         try:
-            async with self._clock.timeout(seconds):
+            async with self._clock.outside(seconds):
                 return await self._post(target, address, body)
         except TimeoutError:
             raise WebhookError(f'Post "{address}": context deadline exceeded') from None

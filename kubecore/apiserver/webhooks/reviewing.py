@@ -78,7 +78,7 @@ class Reviewer:
 
     async def _once(self, body: bytes) -> bytes:
         try:
-            async with self._clock.timeout(self._timeout):
+            async with self._clock.outside(self._timeout):
                 status, got = await self._post(body)
         except TimeoutError:
             raise ReviewFailed(f'Post "{self._url}": context deadline exceeded') from None

@@ -94,11 +94,13 @@ async def test_a_webhook_that_does_not_answer_is_given_up_in_time() -> None:
         clock = VirtualClock()
         caller = WebhookCaller(Objects(), clock)
         call = asyncio.get_running_loop().create_task(
-            caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=29.5)
+            caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=0.2)
         )
         await asked.wait()
-        await clock.advance(29.5)
-        with pytest.raises(WebhookError, match=r'Post "https://.*/convert\?timeout=30s": context deadline exceeded'):
+        # The limit is real time: what is outside takes that, however fast the cluster's passes.
+        await clock.advance(3600)
+        assert call.done()
+        with pytest.raises(WebhookError, match=r'Post "https://.*/convert\?timeout=1s": context deadline exceeded'):
             await call
         given_up.set()
         await caller.close()
