@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,16 +34,14 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
     tell = partial(services.recorder.event, pod)
     shown = await image_directories(pod, services.volumes.folder(uid), services.puller, tell, wake)
     directory = services.pod_directory(uid)
-    hosts, resolver = directory / "etc-hosts", directory / "resolv.conf"
+    hosts, resolver, named = (directory / file for file in ("etc-hosts", "resolv.conf", "hostname"))
     resolving = resolv_conf(pod, services.naming)
     for omission in resolving.left_out:
         services.recorder.event(pod, "Warning", "DNSConfigForming", omission)
     write_in_place(resolver, resolving.text)
     write_in_place(hosts, "127.0.0.1\tlocalhost\n")
-    try:
-        hostname = kernel_hostname(pod, services.naming.domain)
-    except LongName as error:
-        raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from error
+    hostname = _hostname(pod, services.naming.domain)
+    write_in_place(named, f"{hostname}\n")
     return SandboxConfig(
         uid=uid,
         name=meta.name(pod),
@@ -52,6 +51,7 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         directory=directory,
         hosts=hosts,
         resolv_conf=resolver,
+        hostname_file=named,
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
@@ -65,6 +65,16 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         privileged=any(map(_is_privileged, [*(spec.get("initContainers") or []), *spec["containers"]])),
         log_directory=pod_log_directory(services.root, meta.namespace(pod), meta.name(pod), uid),
     )
+
+
+def _hostname(pod: Object, cluster_domain: str) -> str:
+    """The host's for a pod on its network. Raises RuntimeFailure."""
+    if pod["spec"].get("hostNetwork"):
+        return socket.gethostname()
+    try:
+        return kernel_hostname(pod, cluster_domain)
+    except LongName as error:
+        raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from error
 
 
 def _is_privileged(container: Object) -> bool:

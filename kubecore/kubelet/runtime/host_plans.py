@@ -223,12 +223,12 @@ def as_ourselves(launch: launching.Launch) -> launching.Launch:
 
 
 def _file_mounts(config: SandboxConfig) -> list[Mount]:
-    mounts = []
-    if config.hosts is not None:
-        mounts.append(Mount(config.hosts, "/etc/hosts"))
-    if config.resolv_conf is not None:
-        mounts.append(Mount(config.resolv_conf, "/etc/resolv.conf"))
-    return mounts
+    shown = {
+        "/etc/hosts": config.hosts,
+        "/etc/resolv.conf": config.resolv_conf,
+        "/etc/hostname": config.hostname_file,
+    }
+    return [Mount(file, target) for target, file in shown.items() if file is not None]
 
 
 def _clamp_oom_score(wanted: int) -> int:

@@ -72,7 +72,8 @@ class SandboxConfig:
     """One pod's surroundings.
 
     `directory`: the pod's private directory (exists, mode 0700), where the runtime may keep what it needs.
-    `hosts`, `resolv_conf`: files to be seen as /etc/hosts and /etc/resolv.conf; the caller may rewrite them in place.
+    `hosts`, `resolv_conf`, `hostname_file`: files to be seen as /etc/hosts, /etc/resolv.conf and /etc/hostname; the
+    caller may rewrite them in place.
     """
 
     uid: str
@@ -83,6 +84,7 @@ class SandboxConfig:
     directory: Path
     hosts: Path | None = None
     resolv_conf: Path | None = None
+    hostname_file: Path | None = None
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False

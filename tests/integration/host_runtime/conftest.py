@@ -81,6 +81,8 @@ class Node:
         directory.mkdir(mode=0o700)
         hosts = directory / "hosts"
         hosts.write_text("127.0.0.1 localhost\n192.0.2.1 from-the-pod\n")
+        named = directory / "hostname"
+        named.write_text(f"pod{self.pods}\n")
         values: dict[str, object] = {
             "uid": f"uid-{self.pods}",
             "name": f"pod{self.pods}",
@@ -89,6 +91,7 @@ class Node:
             "hostname": f"pod{self.pods}",
             "directory": directory,
             "hosts": hosts,
+            "hostname_file": named,
         }
         return await self.runtime.run_pod_sandbox(SandboxConfig(**{**values, **fields}))  # type: ignore[arg-type]
 

@@ -165,8 +165,8 @@ async def test_it_is_first_in_a_pid_namespace_of_its_own(isolated: Node) -> None
 
 async def test_it_has_the_pods_host_name_and_hosts_file(isolated: Node) -> None:
     sandbox, _ = await isolated.sandbox()
-    said = await isolated.output(sandbox, "hostname; grep -c from-the-pod /etc/hosts; echo $HOSTNAME")
-    assert said == "pod1\n1\npod1"
+    told = "hostname; cat /etc/hostname; grep -c from-the-pod /etc/hosts; echo $HOSTNAME"
+    assert await isolated.output(sandbox, told) == "pod1\npod1\n1\npod1"
 
 
 @pytest.mark.usefixtures("on_host")

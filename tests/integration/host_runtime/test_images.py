@@ -118,6 +118,11 @@ async def test_it_has_processes_devices_and_names_of_its_own(node: Node) -> None
     assert f"pod{node.pods}" in said
 
 
+async def test_its_hostname_file_is_the_pods_though_the_image_has_none(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    assert await node.output(sandbox, "cat /etc/hostname") == f"pod{node.pods}"
+
+
 async def test_what_tells_of_the_kernel_cannot_be_written(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     said = await node.output(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
@@ -433,6 +436,21 @@ async def test_files_of_pods_that_went_meanwhile_are_removed(node: Node) -> None
     await node.start()
     assert list((node.root / "pods").iterdir()) == []
     assert list((node.root / "var/log/pods").iterdir()) == []
+
+
+# --- its name
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"), [({}, "pod"), ({"hostname": "web"}, "web"), ({"hostNetwork": True}, socket.gethostname())]
+)
+async def test_its_hostname_file_says_its_name_which_is_the_hosts_on_the_hosts_network(
+    node: Node, spec: dict[str, Any], name: str
+) -> None:
+    await node.run(**spec)
+    (sandbox,) = node.runtime.sandboxes.values()
+    assert sandbox.hostname_file is not None
+    assert (sandbox.hostname, sandbox.hostname_file.read_text()) == (name, f"{name}\n")
 
 
 # --- who it runs as
