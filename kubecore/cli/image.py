@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubecore.cli import options
+from kubecore.cli.up import told
 
 if TYPE_CHECKING:
     from kubecore.images.store import ImageStore
@@ -42,7 +43,7 @@ def load(
     try:
         found = load_images(file, _store(data_dir), name=name)
     except (BadArchive, BadLayer, InvalidReference, WrongDigest, KeyError, ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"kubecore: {told(error)}", err=True)
         raise typer.Exit(1) from error
     for image in found:
         typer.echo(f"Loaded image: {', '.join(image.names) or image.id}")
@@ -73,10 +74,10 @@ def remove(
         try:
             found = _store(data_dir).remove(image)
         except InvalidReference as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"kubecore: {error}", err=True)
             failed = True
             continue
-        typer.echo(f"Removed: {image}" if found else f"error: no such image: {image}", err=not found)
+        typer.echo(f"Removed: {image}" if found else f"kubecore: no such image: {image}", err=not found)
         failed = failed or not found
     if failed:
         raise typer.Exit(1)

@@ -88,10 +88,14 @@ def _opened(path: Path) -> Iterator[_Files]:
         yield _Folder(path)
         return
     try:
-        with tarfile.open(path) as archive:
+        archive = tarfile.open(path)  # noqa: SIM115
+    except tarfile.ReadError as error:  # whose text is a line for each compression that was tried
+        raise BadArchive(f"{path} is no tar archive") from error
+    with archive:
+        try:
             yield _Tar(archive)
-    except tarfile.TarError as error:
-        raise BadArchive(f"{path}: {error}") from error
+        except tarfile.TarError as error:
+            raise BadArchive(f"{path}: {error}") from error
 
 
 def _read(files: _Files, name: str) -> bytes:
