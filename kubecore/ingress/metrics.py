@@ -13,7 +13,7 @@ _COUNTERS = (
     ("log_lines_dropped", "access_log_dropped_total", "Lines of the access log that were lost."),
 )
 _GAUGES = (
-    ("open", "connections", "Connections of clients that are open."),
+    ("open", "open_connections", "Connections of clients that are open."),
     ("idle_connections", "idle_connections", "Connections to destinations that wait for their next request."),
     ("hosts", "hosts", "Hosts that are routed."),
 )
