@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
-from kubecore.cluster_networks import Networks, choose_networks, hold_networks
+from kubecore.cluster_networks import Networks, choose_networks, forget_networks, hold_networks
 from kubecore.cluster_restarts import doubt_pods
 from kubecore.held_directory import HeldDirectory
 from kubecore.ingress.options import IngressConfig
@@ -128,9 +128,12 @@ class Cluster:
         moments."""
         self.hold()
         self.failed = asyncio.get_running_loop().create_future()
+        self._networks = Networks()
         try:
             await self._start()
         except BaseException:
+            if self._server is None or not self._server.addresses_given:
+                forget_networks(self.config, self._networks)
             await self.stop()
             raise
 

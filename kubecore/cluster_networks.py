@@ -52,7 +52,7 @@ class Networks:
     """The pod network mode and the ranges of Services and pods (in loopback mode the latter follow from the former).
 
     `claim` keeps other clusters of this host off the ranges; `reason` tells why the mode is no better, `left_out` why a
-    family that was asked for is not there.
+    family that was asked for is not there; `new`: they were not kept from an earlier start.
     """
 
     mode: Mode = "loopback"
@@ -61,6 +61,7 @@ class Networks:
     claim: Claim | None = None
     reason: str = ""
     left_out: str = ""
+    new: bool = False
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def choose_networks(config: ClusterConfig) -> Networks:
     """
     from kubecore.kubelet import network
 
-    file = config.data_dir / "networks.json"
+    file = _file(config)
     found = network.detect()
     if file.exists():
         kept = _read(file)
@@ -134,6 +135,16 @@ def choose_networks(config: ClusterConfig) -> Networks:
     if chosen.mode == "loopback" and found.mode == "loopback":
         return replace(chosen, reason=found.reason)
     return chosen
+
+
+def forget_networks(config: ClusterConfig, networks: Networks) -> None:
+    """Nothing is to be kept of a start that has failed before anybody had an address, if it was the first one."""
+    if networks.new:
+        _file(config).unlink(missing_ok=True)
+
+
+def _file(config: ClusterConfig) -> Path:
+    return config.data_dir / "networks.json"
 
 
 def _judge(config: ClusterConfig, chosen: Networks) -> None:
@@ -244,7 +255,7 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
     by_claim = {services[0]: (services, pods) for services, pods in candidates}
     claim = claim_first(list(by_claim)) if config.real_nodes else None
     services, pods = by_claim[claim.network if claim is not None else next(iter(by_claim))]
-    return Networks(mode, services, pods, claim, left_out=left_out)
+    return Networks(mode, services, pods, claim, left_out=left_out, new=True)
 
 
 def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:

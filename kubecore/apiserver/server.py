@@ -128,6 +128,8 @@ class APIServer:
         self.service_ip = str(ipaddress.ip_network(self._service_cidrs[0])[1])
         self.metrics = Metrics()
         self._ready = asyncio.Event()
+        self.addresses_given = False
+        """From now on Services have addresses of the range, and stored ones keep them."""
         self._started: list[str] = []
         self._stopped = False
 
@@ -166,6 +168,7 @@ class APIServer:
             port=self.secure_port,
             trust=self.access.trust(),
         )
+        self.addresses_given = True
         await bootstrap.ensure_kubernetes(advertised)
         self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()
