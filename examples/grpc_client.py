@@ -1,11 +1,14 @@
 """Write, list and watch ConfigMaps over gRPC, as whoever a kubeconfig names.
 
-python examples/grpc_client.py [KUBECONFIG [HOST:PORT]]     by default of `kubecore up`: ~/.kubecore, 127.0.0.1:6444
+python examples/grpc_client.py [KUBECONFIG [HOST:PORT]]
+
+By default of `kubecore up`: its ~/.kubecore/admin.kubeconfig, and the gRPC port that it has noted beside a kubeconfig.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -31,11 +34,14 @@ async def main(kubeconfig: Path, target: str) -> None:
             break
 
 
+def noted_target(kubeconfig: Path) -> str:
+    """Where the cluster with this kubeconfig in its data directory serves gRPC; `kubecore up`'s default elsewhere."""
+    ports = kubeconfig.with_name("ports.json")
+    noted = json.loads(ports.read_text()) if ports.exists() else {}
+    return f"127.0.0.1:{noted.get('grpc', 6444)}"
+
+
 if __name__ == "__main__":
     given = sys.argv[1:]
-    asyncio.run(
-        main(
-            Path(given[0] if given else "~/.kubecore/admin.kubeconfig").expanduser(),
-            given[1] if len(given) > 1 else "127.0.0.1:6444",
-        )
-    )
+    kubeconfig = Path(given[0] if given else "~/.kubecore/admin.kubeconfig").expanduser()
+    asyncio.run(main(kubeconfig, given[1] if len(given) > 1 else noted_target(kubeconfig)))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +19,7 @@ from tests.support.process import RunningCluster
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 MAPS = "v1/configmaps"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "grpc_client.py"
 
 
 def config_map(name: str, **data: str) -> dict[str, object]:
@@ -48,6 +52,12 @@ async def test_what_grpc_writes_kubectl_reads(cluster: RunningCluster, kubectl: 
         assert kubectl("-n", namespace, "get", "configmap", "a", "-o", "jsonpath={.data.key}") == "1"
         kubectl("-n", namespace, "patch", "configmap", "a", "--type=merge", "-p", '{"data":{"key":"2"}}')
         assert (await objects.get(MAPS, "a", namespace)).decode()["data"] == {"key": "2"}
+
+
+def test_the_example_finds_the_port_beside_the_kubeconfig(cluster: RunningCluster) -> None:
+    command = [sys.executable, str(EXAMPLE), str(cluster.kubeconfig)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1].startswith("ADDED over-grpc-")
 
 
 async def test_a_watch_resumes_where_it_was_left(cluster: RunningCluster, kubectl: Kubectl, namespace: str) -> None:
