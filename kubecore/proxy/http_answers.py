@@ -47,14 +47,19 @@ class HttpAnswers:
         # bound here, since asyncio would look the address up in another thread
         listener = socket.create_server((address, port), family=family)
         listener.setblocking(False)
-        self._servers.append(await asyncio.start_server(self._serve, sock=listener, limit=_MOST_BYTES))
+        # It is ours to close before anything is waited for: whoever waits may be cancelled.
+        server = await asyncio.start_server(self._serve, sock=listener, limit=_MOST_BYTES, start_serving=False)
+        self._servers.append(server)
+        await server.start_serving()
         return int(listener.getsockname()[1])
 
     async def listen_at(self, path: Path) -> None:
         """On a Unix socket, which takes the place of one that a dead run left. Raises OSError."""
         listener = _unix_listener(path)
         self._paths.append(path)
-        self._servers.append(await asyncio.start_unix_server(self._serve, sock=listener, limit=_MOST_BYTES))
+        server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_MOST_BYTES, start_serving=False)
+        self._servers.append(server)
+        await server.start_serving()
 
     def close(self) -> None:
         for server in self._servers:
