@@ -17,6 +17,7 @@ from kubecore.clock import Timer
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet import logs
 from kubecore.kubelet.adoption import take_up
+from kubecore.kubelet.back_off import BackOff
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
 from kubecore.kubelet.environment import ConfigError, Surroundings
 from kubecore.kubelet.hooks import run_hook
@@ -293,7 +294,7 @@ class ContainerOperations:
             return True
         # Not what the hook said: it may be secret.
         self._event(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
-        await self.stop(record, self._grace(), "FailedPostStartHook")
+        await self.stop_unless_leaving(record, "FailedPostStartHook")
         if record.state == "terminated" and restarts(self.pod, record):
             record.wait("PostStartHookError", "PostStartHook failed")
         return False
@@ -326,13 +327,16 @@ class ContainerOperations:
     # ---- stopping
 
     def take_changes(self) -> None:
-        """A container whose image has been changed is restarted, whatever its policy; nothing else of one can be."""
+        """A container whose image has been changed is restarted, whatever its policy, and at once. Its resources stay as
+        they were granted."""
         containers = [*(self.pod["spec"].get("initContainers") or []), *self.pod["spec"]["containers"]]
         for container in containers:
             record = self.records.get(container["name"])
             if record is None or record.spec.get("image") == container.get("image"):
                 continue
-            record.spec = container
+            granted = {"resources": record.spec["resources"]} if "resources" in record.spec else {}
+            record.spec = {**{name: value for name, value in container.items() if name != "resources"}, **granted}
+            record.back_off = BackOff(record.back_off.longest)
             if record.state == "running" and record.kind != "init":
                 record.changed = True
                 message = f"Container {record.name} definition changed, will be restarted"
@@ -346,8 +350,9 @@ class ContainerOperations:
             self._kill_at = kill_at
             self._shortened.set()
 
-    async def stop_in_time(self) -> None:
-        """As `end_within` says; who is being stopped when it says less is stopped anew, within that."""
+    async def stop_in_time(self, grace_seconds: float) -> None:
+        """All within this, or less if `end_within` has said so; who is being stopped when it does is stopped anew."""
+        self.end_within(grace_seconds)
         while True:
             self._shortened.clear()
             grace = max(self._kill_at - self._services.clock.monotonic(), 0.0)
@@ -374,7 +379,9 @@ class ContainerOperations:
             over = [asyncio.Event() for _ in group]
             stops += [self._stop_in_turn(*one, grace_seconds, turn) for one in zip(group, over, strict=True)]
             turn = [*turn, *over]
-        await asyncio.gather(*stops)
+        for failed in await asyncio.gather(*stops, return_exceptions=True):
+            if failed is not None:
+                raise failed
 
     async def _stop_in_turn(
         self, record: ContainerRecord, over: asyncio.Event, grace_seconds: float, turn: Sequence[asyncio.Event]
@@ -403,17 +410,32 @@ class ContainerOperations:
             prober.stop_kind("liveness", "startup")
         clock = self._services.clock
         kill_at = clock.monotonic() + grace_seconds
-        hook = (record.spec.get("lifecycle") or {}).get("preStop")
+        hook, container_id = (record.spec.get("lifecycle") or {}).get("preStop"), record.id
         if hook and grace_seconds > 0:
             await self._pre_stop(record, hook, grace_seconds)
         with suppress(TimeoutError):
             async with clock.timeout(max(kill_at - clock.monotonic(), 0.0)):
                 for other in turn:
                     await other.wait()
+        if record.id != container_id or record.state != "running":
+            return  # it has ended by itself, and another attempt may have begun
         left = kill_at - clock.monotonic()
         if hook or turn:
             left = max(left, min(_LEAST_GRACE_SECONDS, grace_seconds))
-        await place.runtime.stop_container(record.id, max(left, 0.0))
+        await place.runtime.stop_container(container_id, max(left, 0.0))
+
+    async def stop_unless_leaving(self, record: ContainerRecord, message: str) -> None:
+        """As `stop`, within the pod's grace. Given up once the pod is to end, when it is stopped with the others."""
+        stopping = asyncio.create_task(self.stop(record, self._grace(), message), name="stop")
+        leaving = asyncio.create_task(self.leaving.wait(), name="pod leaves")
+        try:
+            await asyncio.wait((stopping, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                stopping.result()
+        finally:
+            stopping.cancel()
+            leaving.cancel()
+            await asyncio.wait((stopping, leaving))
 
     async def _pre_stop(self, record: ContainerRecord, hook: Object, grace_seconds: float) -> None:
         clock = self._services.clock

@@ -95,11 +95,13 @@ class PodWorker:
         """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
         if self._eviction is None:
             self._services.recorder.event(self.pod, "Warning", "Evicted", text)
-            self.end(Ending("Evicted", text, grace_seconds, disrupted))
+        self.end(Ending("Evicted", text, grace_seconds, disrupted))
 
     def end(self, ending: Ending) -> asyncio.Event:
-        """End it for good, as Failed. Set when it has, and its status is written."""
+        """End it for good, as Failed. Set when it has, and its status is written. Another one, or one while it is being
+        deleted, can only leave it less time."""
         self._eviction = self._eviction or ending
+        self._operations.end_within(ending.grace_seconds)
         self._operations.leaving.set()
         self.wake()
         return self._over
@@ -107,6 +109,7 @@ class PodWorker:
     def _wake_or_leave(self) -> None:
         """A container that is being started is not waited for any more once the pod is to end."""
         if self._should_end():
+            self._operations.end_within(self._grace())
             self._operations.leaving.set()
         self.wake()
 
@@ -268,7 +271,7 @@ class PodWorker:
                 if "postStart" in (self._records[name].spec.get("lifecycle") or {}):
                     await self._publish()  # it is being created as long as its hook takes
                 await self._operations.start(self._records[name])
-                if self._should_end():
+                if self._operations.leaving.is_set():
                     return
             if not actions.start or self._stuck(actions.start):
                 break
@@ -365,7 +368,7 @@ class PodWorker:
             return False
         message = "Pod was active on the node longer than the specified deadline"
         self._services.recorder.event(self.pod, "Normal", "DeadlineExceeded", message)
-        await self._operations.stop_all(self._grace())
+        await self._operations.stop_in_time(self._grace())
         self._failure = ("DeadlineExceeded", message)
         await self._finish()
         await self._publish()
@@ -375,7 +378,7 @@ class PodWorker:
         eviction = self._eviction
         if eviction is None:
             return False
-        await self._operations.stop_all(eviction.grace_seconds)
+        await self._operations.stop_in_time(eviction.grace_seconds)
         self._failure = (eviction.reason, eviction.text)
         await self._finish()
         self._over.set()
@@ -383,7 +386,7 @@ class PodWorker:
 
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
-        await self._operations.stop_all(self._grace())
+        await self._operations.stop_in_time(self._grace())
         if self._place is not None:
             await self._place.runtime.stop_pod_sandbox(self._place.sandbox_id)
         await self._publish()
@@ -434,16 +437,28 @@ class PodWorker:
         self._operations.end_within(self._grace())
         if any(record.state == "running" for record in self._records.values()):
             await self._publish()
-        await self._operations.stop_in_time()
-        place = self._place
-        if place is not None:
-            await place.runtime.stop_pod_sandbox(place.sandbox_id)
-        for record in self._records.values():
-            if record.state == "waiting" and record.latest is not None:
-                record.end(record.latest)
-        self._ended = True
-        await self._clean_up()
+        failures = 0
+        while not await self._stopped():
+            failures += 1
+            await self._services.clock.sleep(min(2.0**failures, 30.0))
         await self._delete_from_api()
+
+    async def _stopped(self) -> bool:
+        """False where the runtime failed to do its part: it is asked again."""
+        try:
+            await self._operations.stop_in_time(self._grace())
+            place = self._place
+            if place is not None:
+                await place.runtime.stop_pod_sandbox(place.sandbox_id)
+            for record in self._records.values():
+                if record.state == "waiting" and record.latest is not None:
+                    record.end(record.latest)
+            self._ended = True
+            await self._clean_up()
+        except (RuntimeFailure, OSError) as error:
+            log.warning("pod %s could not be ended: %s", meta.key(self.pod), error)
+            return False
+        return True
 
     async def _clean_up(self) -> None:
         """Volumes first: a service account token must not outlive its pod."""

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from kubecore.api import meta
+from kubecore.kubelet.back_off import BackOff
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.node_services import NodeServices
@@ -76,9 +77,8 @@ class Resizer:
                 return
         record.spec = {**record.spec, "resources": new}
         if record.state == "running" and _needs_restart(wanted, old, new):
-            message = f"Container {record.name} resize requires restart"
-            grace = float(pod["spec"].get("terminationGracePeriodSeconds", 30))
-            await self._operations.stop(record, grace, message)
+            record.back_off = BackOff(record.back_off.longest)
+            await self._operations.stop_unless_leaving(record, f"Container {record.name} resize requires restart")
 
     def _limit_pod(self, pod: Object) -> None:
         try:

@@ -15,7 +15,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Object = dict[str, Any]
 
-TOLD = "trap 'say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; while :; do sleep 0.1; done"
+TOLD = (
+    "trap 'rm /said/{0}; say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; touch /said/{0}; "
+    "while :; do sleep 0.1; done"
+)
 SAY = 'say() { echo "$(date +%s.%N) $*" >> /said/log; }; '
 
 
@@ -41,7 +44,9 @@ class Pod:
     def container(self, name: str, script: str, **fields: Any) -> Object:
         mounts = [{"name": "said", "mountPath": "/said"}]
         command = ["sh", "-c", SAY + script]
-        return {"name": name, "image": "none", "command": command, "volumeMounts": mounts, **fields}
+        ready = {"exec": {"command": ["test", "-e", f"/said/{name}"]}, "periodSeconds": 1}
+        told = {"name": name, "image": "none", "command": command, "volumeMounts": mounts}
+        return {**told, "readinessProbe": ready, **fields}
 
     def run(self, *containers: Object, **spec: Any) -> None:
         volumes = [{"name": "said", "hostPath": {"path": str(self._folder)}}]

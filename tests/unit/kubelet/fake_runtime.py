@@ -35,6 +35,7 @@ class FakeRuntime:
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)
+    fail_stop: dict[str, list[RuntimeFailure]] = field(default_factory=dict)
     fail_update: list[RuntimeFailure] = field(default_factory=list)
     limits: dict[str, Limits] = field(default_factory=dict)
     fail_sandbox: list[RuntimeFailure] = field(default_factory=list)
@@ -173,6 +174,8 @@ class FakeRuntime:
         status = self._statuses.get(container_id)
         if status is None or status.state is not ContainerState.RUNNING or self.abandoned:
             return
+        if self.fail_stop.get(status.name):
+            raise self.fail_stop[status.name].pop()
         self.calls.append(("stop", status.name))
         ended = self._ended[container_id]
         if status.name in self.stubborn and grace_seconds > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.kubelet.runtime.interface import ExecResult
+from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -151,7 +151,101 @@ async def test_a_pod_that_is_deleted_does_not_wait_for_post_start(node: Node) ->
     assert node.api.get("pods", "pod") is None
 
 
+async def test_a_failing_post_start_keeps_no_deletion_waiting(node: Node) -> None:
+    node.runtime.execute = lambda name, argv: ExecResult(b"", b"", 1)
+    node.runtime.stubborn.add("main")
+    await node.run(hooked(postStart="prepare"), terminationGracePeriodSeconds=600)
+    await node.settle(5)
+    await node.delete(grace_seconds=2)
+    await node.settle(3)
+    assert node.runtime.running() == []
+    assert node.api.get("pods", "pod") is None
+
+
+async def test_a_pod_that_is_evicted_starts_nothing_more(node: Node) -> None:
+    node.runtime.exec_seconds["prepare"] = 600
+    await node.run(hooked("first", postStart="prepare"), container("second"))
+    worker = node.kubelet.worker("default", "pod")
+    assert worker is not None
+    worker.evict("The node was low on resource: memory.", 1.0, disrupted=True)
+    await node.settle(2)
+    assert ("start", "second") not in node.runtime.calls
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
+
+
+# ---- less time
+
+
+async def test_a_deletion_that_leaves_less_time_cuts_what_a_deadline_gave(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run(activeDeadlineSeconds=5, terminationGracePeriodSeconds=600)
+    await node.settle(6)
+    await node.delete(grace_seconds=2)
+    await node.settle(3)
+    assert node.runtime.running() == []
+
+
+async def test_a_pod_that_is_being_deleted_can_still_be_evicted_sooner(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run(terminationGracePeriodSeconds=3600)
+    await node.delete()
+    worker = node.kubelet.worker("default", "pod")
+    assert worker is not None
+    worker.evict("The node was low on resource: memory.", 1.0, disrupted=True)
+    await node.settle(2)
+    assert node.runtime.running() == []
+
+
+async def test_a_runtime_that_fails_to_stop_a_container_is_asked_again(node: Node) -> None:
+    await node.run(container(), container("other"))
+    node.runtime.fail_stop["main"] = [RuntimeFailure("KillContainerError", "connection refused")]
+    await node.delete()
+    assert node.runtime.running() == ["main"]
+    assert node.api.get("pods", "pod") is not None
+    await node.settle(3)
+    assert node.runtime.running() == []
+    assert node.api.get("pods", "pod") is None
+
+
 # ---- changes
+
+
+async def test_a_stop_that_waits_for_a_hook_does_not_hit_the_next_attempt(node: Node) -> None:
+    node.runtime.exec_seconds["drain"] = 10
+    lifecycle = {"preStop": {"exec": {"command": ["drain"]}}}
+    await node.run(container(lifecycle=lifecycle), restartPolicy="Never")
+    changed = container(image="app:2", lifecycle=lifecycle)
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [changed]})
+    await node.settle(3)
+    node.runtime.end("main")
+    await node.settle(10)
+    assert node.runtime.running() == ["main"]
+    assert ("stop", "main") not in node.runtime.calls
+    assert node.status()["phase"] == "Running"
+
+
+async def test_another_image_ends_a_back_off(node: Node) -> None:
+    await node.run()
+    for _ in range(4):
+        node.runtime.end("main", 1)
+        await node.settle()
+        await node.settle(100)
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [container(image="app:2")]})
+    await node.settle()
+    assert node.runtime.config("main").image == "app:2"
+    assert node.runtime.running() == ["main"]
+
+
+async def test_another_image_does_not_bring_resources_that_were_not_granted(node: Node) -> None:
+    await node.run(container(resources={"requests": {"cpu": "10m"}}))
+    changed = container(image="app:2", resources={"requests": {"cpu": "100000"}})
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [changed]})
+    await node.settle()
+    assert node.container()["allocatedResources"] == {"cpu": "10m"}
+    assert node.condition("PodResizePending")["reason"] == "Infeasible"
 
 
 async def test_a_container_with_another_image_is_restarted(node: Node) -> None:
