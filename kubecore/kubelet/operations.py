@@ -327,8 +327,8 @@ class ContainerOperations:
     # ---- stopping
 
     def take_changes(self) -> None:
-        """A container whose image has been changed is restarted, whatever its policy, and at once. Its resources stay as
-        they were granted."""
+        """A container whose image has been changed is restarted, whatever its policy, and at once. Its resources stay
+        as they were granted."""
         containers = [*(self.pod["spec"].get("initContainers") or []), *self.pod["spec"]["containers"]]
         for container in containers:
             record = self.records.get(container["name"])
