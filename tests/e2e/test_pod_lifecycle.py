@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Object = dict[str, Any]
 
 TOLD = (
-    "trap 'rm /said/{0}; say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; touch /said/{0}; "
+    "trap 'rm /said/ready-{0}; say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; touch /said/ready-{0}; "
     "while :; do sleep 0.1; done"
 )
 SAY = 'say() { echo "$(date +%s.%N) $*" >> /said/log; }; '
@@ -44,7 +44,7 @@ class Pod:
     def container(self, name: str, script: str, **fields: Any) -> Object:
         mounts = [{"name": "said", "mountPath": "/said"}]
         command = ["sh", "-c", SAY + script]
-        ready = {"exec": {"command": ["test", "-e", f"/said/{name}"]}, "periodSeconds": 1}
+        ready = {"exec": {"command": ["test", "-e", f"/said/ready-{name}"]}, "periodSeconds": 1}
         told = {"name": name, "image": "none", "command": command, "volumeMounts": mounts}
         return {**told, "readinessProbe": ready, **fields}
 
