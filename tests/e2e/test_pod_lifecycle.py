@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Object = dict[str, Any]
 
 TOLD = (
-    "trap 'rm /said/ready-{0}; say {0} term; sleep {1}; say {0} over; exit 0' TERM; say {0} runs; touch /said/ready-{0}; "
-    "while :; do sleep 0.1; done"
+    "trap 'rm /said/ready-{0}; say {0} term; sleep {1}; say {0} over; exit 0' TERM; "
+    "say {0} runs; touch /said/ready-{0}; while :; do sleep 0.1; done"
 )
 SAY = 'say() { echo "$(date +%s.%N) $*" >> /said/log; }; '
 

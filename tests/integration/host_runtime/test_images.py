@@ -76,7 +76,8 @@ async def test_it_sees_the_layers_one_over_the_other_and_nothing_of_the_host(nod
 
 async def test_what_it_writes_stays_its_own(node: Node) -> None:
     sandbox, _ = await node.sandbox()
-    assert await node.output(sandbox, "echo x > /from; rm /etc/passwd; cat /from; ls /etc") == "x\ngroup\nhostname\nhosts"
+    said = await node.output(sandbox, "echo x > /from; rm /etc/passwd; cat /from; ls /etc")
+    assert said == "x\ngroup\nhostname\nhosts"
     assert (await node.output(sandbox, "cat /from")) == "upper"
 
 
