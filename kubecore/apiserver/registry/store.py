@@ -19,7 +19,7 @@ from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
 from kubecore.apiserver.registry.owning import Owning
-from kubecore.apiserver.registry.size_limit import check_size
+from kubecore.apiserver.registry.size_limit import MOST_BYTES, check_size
 from kubecore.apiserver.registry.spoken import SpokenVersions
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
 from kubecore.apiserver.storage.interface import (
@@ -223,11 +223,10 @@ class Store:
                 metadata["name"] = ctx.name = meta.generate_name(generated)
                 self.strategy.canonicalize(obj)
             name = metadata["name"]
-            body = self.codec.encode_managed(obj, managed)
+            body = self._storable(ctx, obj, managed)
             taken = ctx.dry_run and self.current(ctx.namespace, name) is not None
             if ctx.dry_run and not taken:
                 return body
-            check_size(self.resource, body)
             try:
                 if not taken:
                     # Where nothing is converted, without a coroutine for each step: every create pays for them.
@@ -241,6 +240,20 @@ class Store:
             if not generated:
                 raise lifecycle.already_there(self.told, name, self.current(ctx.namespace, name))
         raise errors.generate_name_conflict(self.told.group, self.told.plural, metadata["name"])
+
+    def _storable(self, ctx: RequestContext, obj: JSON, managed: bytes | None) -> bytes:
+        """Its bytes, without managedFields where only they make it too large: an apply needs them. StatusError."""
+        body = self.codec.encode_managed(obj, managed)
+        if len(body) <= MOST_BYTES or ctx.dry_run:
+            return body
+        try:
+            check_size(self.resource, body)
+        except StatusError:
+            if ctx.managed is not None:
+                raise
+            body = self.codec.encode_managed(obj, None)
+            check_size(self.resource, body)
+        return body
 
     def dedup_owners(self, ctx: RequestContext, metadata: JSON, *, patched: bool = False) -> None:
         told = lifecycle.without_duplicate_owners(metadata, admitted=patched) if "ownerReferences" in metadata else ""
@@ -318,12 +331,11 @@ class Store:
         old["metadata"]["resourceVersion"] = revision
         if (deciding := self._admission.decide(ctx, obj, old)) is not None:
             await deciding
-        body = self.codec.encode_managed(obj, managed)
+        body = self._storable(ctx, obj, managed)
         if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
             return Written(await self.remove(ctx, obj, body, stored), deleted=True)
         if ctx.dry_run:
             return Written(self.codec.rendered(body, stored.revision))
-        check_size(self.resource, body)
         key = self.key(ctx.namespace, ctx.name)
         template = self.codec.template(body) if self.conversion is None else await self.template(body)
         wanted, had = strategy.companions(obj), strategy.companions(old)

@@ -58,3 +58,13 @@ async def test_custom_objects_are_measured_as_they_are_and_not_updated_beyond(se
 
 async def test_a_dry_run_does_not_meet_the_store(api: Api) -> None:
     assert (await api.create("v1/pods", environment(2 * MEBIBYTE), dryRun="All"))[0] == 201
+
+
+async def test_who_would_fit_without_managed_fields_is_stored_without_them_but_for_an_apply(api: Api) -> None:
+    large = config_map("keys", text="x" * 800_000, **{f"k{number}": "" for number in range(35_000)})
+    status, made = await api.create("v1/configmaps", large)
+    assert status == 201
+    assert "managedFields" not in made["metadata"]
+    applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": large["data"]}
+    path, media = api.path("v1/configmaps", "applied"), "application/apply-patch+yaml"
+    assert await api.call("PATCH", path, applied, media, fieldManager="me") == (500, TOO_LARGE)
