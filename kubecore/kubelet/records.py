@@ -53,6 +53,8 @@ class ContainerRecord:
     restart_count: int = 0
     id: str = ""
     image_id: str = ""
+    image: str = ""
+    """What was asked for when its present or last attempt was made."""
     state: State = "waiting"
     waiting_reason: str = CREATING
     waiting_message: str = ""
@@ -109,6 +111,7 @@ class ContainerRecord:
         if self.termination is not None:
             self.last, self.termination = self.termination, None
         self.id = container_id
+        self.image = self.spec.get("image", "")
         self.changed = False
         self.in_sandbox = True
         self.state = "running"
@@ -182,6 +185,8 @@ def _carry_over(record: ContainerRecord, reported: Object, *, alive: Callable[[s
     started_at = _time((state.get("running") or {}).get("startedAt"))
     container_id = reported.get("containerID", "").rpartition("://")[2]
     if started_at is not None and alive(container_id):
+        if reported.get("image"):  # it may have been changed since
+            record.spec = {**record.spec, "image": reported["image"]}
         record.run(container_id, started_at)
         record.started, record.ready = bool(reported.get("started")), bool(reported.get("ready"))
     elif "running" in state:

@@ -79,7 +79,7 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
         "name": record.name,
         "ready": record.ready,
         "restartCount": record.restart_count,
-        "image": record.spec.get("image", ""),
+        "image": record.image or record.spec.get("image", ""),
         "imageID": record.image_id,
         "state": _state(record, facts),
         "lastState": {"terminated": _terminated(record.last, facts)} if record.last else {},

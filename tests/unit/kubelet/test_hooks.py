@@ -257,6 +257,18 @@ async def test_a_container_with_another_image_is_restarted(node: Node) -> None:
     assert (node.container()["restartCount"], node.status()["phase"]) == (1, "Running")
 
 
+async def test_another_image_is_taken_that_was_given_while_no_kubelet_ran(node: Node) -> None:
+    await node.run(container(), container("other"))
+    await node.kill()
+    pod = node.pod()["spec"]
+    node.api.change("pods", "pod", spec={**pod, "containers": [container(image="app:2"), container("other")]})
+    await node.start()
+    await node.settle(1)
+    assert node.runtime.config("main").image == "app:2"
+    assert (node.container()["image"], node.container()["restartCount"]) == ("app:2", 1)
+    assert node.container("other")["restartCount"] == 0
+
+
 async def test_a_container_that_could_not_start_takes_the_image_it_is_given(node: Node) -> None:
     await node.run(container(envFrom=[{"configMapRef": {"name": "settings"}}]))
     changed = container(image="app:2", envFrom=[{"configMapRef": {"name": "settings"}}])
