@@ -68,9 +68,10 @@ from kubecore.apiserver.registry.resources import Strategies
 from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.encryption import Sealing
 from kubecore.apiserver.storage.lmdb import LMDBStorage
+from kubecore.apiserver.storage.metrics import StoredObjects
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
-from kubecore.apiserver.version import version_info
+from kubecore.apiserver.version import build_info, version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.clock import native_clock
 from kubecore.whole_file import write_whole
@@ -284,7 +285,7 @@ class APIServer:
         self._aggregation = Aggregation(
             self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
         )
-        self.metrics.add(self._aggregation.metrics)
+        self.metrics.add(self._aggregation.metrics, StoredObjects(self.cacher.counts), build_info())
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,14 @@ class Cacher:
             del self._by_prefix[cached.prefix]
             self.feed.unroute(cached.prefix)
             self.native.unregister(cached.number)
+
+    def counts(self) -> list[tuple[Resource, int]]:
+        """All resources, and how many objects of each are stored. May be asked on another thread."""
+        found = []
+        for one in list(self._by_prefix.values()):
+            with suppress(KeyError):  # one that has just gone
+                found.append((one.resource, self.native.count(one.number)))
+        return found
 
     def cached(self, key: str) -> Cached | None:
         """By group resource; two groups that serve the same objects give the same."""

@@ -15,6 +15,7 @@ from tests.support.admission_webhook import MAPS
 from tests.support.review_webhook import reviewing
 
 from .conftest import Api, config_map, pod
+from .definitions import DEFINITIONS, crd, define, gone, widget
 from .hooks import bound, hooking, within
 from .http import Http
 from .serving import served
@@ -289,3 +290,27 @@ async def test_apiservices_are_told_with_whether_they_are_available(tmp_path: Pa
     assert told.sum(name, name="v1.example.com") == 1
     assert told.labels(name, name="v1.apps")
     assert told.sum(name) == 1
+
+
+async def test_stored_objects_are_counted_by_resource_and_the_build_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "counted")
+        await define(cluster, crd("gadgets", "Gadget"))
+        for name in ("a", "b"):
+            assert (await api.create("v1/configmaps", config_map(name)))[0] == 201
+        gadget = {**widget("a"), "kind": "Gadget"}
+        assert (await api.create("example.com/v1/gadgets", gadget))[0] == 201
+        told = await scraped(server, tmp_path)
+        maps = len((await cluster.list("v1/configmaps"))[1]["items"])
+        await cluster.delete(DEFINITIONS, "gadgets.example.com")
+        await gone(cluster, "gadgets.example.com")
+        later = await scraped(server, tmp_path)
+    for metric, labels in (
+        ("apiserver_resource_objects", {"group": "", "resource": "configmaps"}),
+        ("apiserver_storage_objects", {"resource": "configmaps"}),
+    ):
+        assert told.sum(metric, **labels) == maps
+    assert told.sum("apiserver_storage_objects", resource="gadgets.example.com") == 1
+    assert told.labels("apiserver_resource_objects", group="apps", resource="deployments")
+    assert not later.labels("apiserver_resource_objects", resource="gadgets")
+    assert [one["minor"] for one in told.labels("kubernetes_build_info")] == ["35"]

@@ -1,0 +1,30 @@
+"""How many objects are stored, by resource, as kube-apiserver tells it (apiserver `pkg/storage/etcd3/metrics`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from kubecore.api.scheme import Resource
+from kubecore.apiserver.metrics import Gauge, Named
+
+_TOLD = "Number of stored objects at the time of last check split by kind."
+_FAILURE = "In case of a fetching error, the value will be -1."
+_NEWER = "apiserver_resource_objects"
+
+
+class StoredObjects:
+    """`counted()`: all resources, and how many of each there are now."""
+
+    def __init__(self, counted: Callable[[], Iterable[tuple[Resource, int]]]) -> None:
+        self._counted = counted
+
+    def lines(self) -> Iterator[str]:
+        objects = Gauge(Named(_NEWER, f"[ALPHA] {_TOLD} {_FAILURE}", ("group", "resource")))
+        instead = f"[DEPRECATED, consider using {_NEWER} instead]"
+        known = f"[STABLE] (Deprecated since 1.34.0) {instead} {_TOLD} {_FAILURE}"
+        former = Gauge(Named("apiserver_storage_objects", known, ("resource",)))
+        for resource, count in self._counted():
+            objects.set(count, resource.group, resource.plural)
+            former.set(count, f"{resource.plural}.{resource.group}" if resource.group else resource.plural)
+        yield from objects.lines()
+        yield from former.lines()
