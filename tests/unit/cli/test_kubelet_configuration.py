@@ -41,6 +41,16 @@ seccompDefault: true
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever should have been refused and was not."""
+
+    def refuse(config: object) -> None:
+        raise AssertionError(f"it was not refused: {config}")
+
+    monkeypatch.setattr(cluster, "Cluster", refuse)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "kubelet.yaml"
