@@ -5,7 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
+    """Do the work, or cancel it when something has happened first: whether it was done, and what came of it. Raises
+    what it raises. Cancelled, it leaves nothing running."""
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(happened.wait())
+    try:
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return (True, working.result()) if working.done() else (False, None)
+    finally:
+        working.cancel()
+        waiting.cancel()
+        await asyncio.wait((working, waiting))
 
 
 class BackgroundTasks:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.background_tasks import BackgroundTasks
+from kubecore.background_tasks import BackgroundTasks, unless
 from kubecore.clock import Timer
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet import logs
@@ -277,19 +277,12 @@ class ContainerOperations:
 
     async def _post_start(self, record: ContainerRecord, hook: Object) -> bool:
         """True if the container may go on."""
-        running = asyncio.create_task(run_hook(hook, self._target(record), self._services.clock, 0), name="postStart")
-        leaving = asyncio.create_task(self.leaving.wait(), name="pod leaves")
         try:
-            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                return False
-            verdict = running.result()
+            over, verdict = await unless(self.leaving, run_hook(hook, self._target(record), self._services.clock, 0))
         except RuntimeFailure as error:
-            verdict = Verdict(Result.FAILURE, error.message)
-        finally:
-            running.cancel()
-            leaving.cancel()
-            await asyncio.wait((running, leaving))
+            over, verdict = True, Verdict(Result.FAILURE, error.message)
+        if not over or verdict is None:
+            return False
         if verdict.result is Result.SUCCESS:
             return True
         # Not what the hook said: it may be secret.
@@ -356,16 +349,9 @@ class ContainerOperations:
         while True:
             self._shortened.clear()
             grace = max(self._kill_at - self._services.clock.monotonic(), 0.0)
-            stopping = asyncio.create_task(self.stop_all(grace), name="stop containers")
-            shortened = asyncio.create_task(self._shortened.wait(), name="less time")
-            try:
-                await asyncio.wait((stopping, shortened), return_when=asyncio.FIRST_COMPLETED)
-                if stopping.done():
-                    return stopping.result()
-            finally:
-                stopping.cancel()
-                shortened.cancel()
-                await asyncio.wait((stopping, shortened))
+            over, _ = await unless(self._shortened, self.stop_all(grace))
+            if over:
+                return
 
     async def stop_all(self, grace_seconds: float) -> None:
         """All preStop hooks at once, then the main ones together, then sidecars one by one, last started first, all
@@ -426,16 +412,7 @@ class ContainerOperations:
 
     async def stop_unless_leaving(self, record: ContainerRecord, message: str) -> None:
         """As `stop`, within the pod's grace. Given up once the pod is to end, when it is stopped with the others."""
-        stopping = asyncio.create_task(self.stop(record, self._grace(), message), name="stop")
-        leaving = asyncio.create_task(self.leaving.wait(), name="pod leaves")
-        try:
-            await asyncio.wait((stopping, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done():
-                stopping.result()
-        finally:
-            stopping.cancel()
-            leaving.cancel()
-            await asyncio.wait((stopping, leaving))
+        await unless(self.leaving, self.stop(record, self._grace(), message))
 
     async def _pre_stop(self, record: ContainerRecord, hook: Object, grace_seconds: float) -> None:
         clock = self._services.clock

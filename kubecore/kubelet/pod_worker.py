@@ -79,16 +79,12 @@ class PodWorker:
         """The API's newest view of the pod."""
         old, self.pod = self.pod, pod
         self._status.seen(pod)
-        if self._terminating:
-            self._operations.end_within(self._grace())
-        elif relevant(old) != relevant(pod):
+        if relevant(old) != relevant(pod):
             self._wake_or_leave()
 
     def removed(self) -> None:
         """The pod is gone from the API: nothing is to be reported any more."""
         self._removed = True
-        if self._terminating:
-            self._operations.end_within(self._grace())
         self._wake_or_leave()
 
     def evict(self, text: str, grace_seconds: float, *, disrupted: bool) -> None:
@@ -107,7 +103,7 @@ class PodWorker:
         return self._over
 
     def _wake_or_leave(self) -> None:
-        """A container that is being started is not waited for any more once the pod is to end."""
+        """Once the pod is to end, its time runs, and a container that is being started is not waited for any more."""
         if self._should_end():
             self._operations.end_within(self._grace())
             self._operations.leaving.set()
@@ -434,7 +430,6 @@ class PodWorker:
     async def _terminate(self) -> None:
         self._cancel_timers()
         self._operations.pod = self.pod
-        self._operations.end_within(self._grace())
         if any(record.state == "running" for record in self._records.values()):
             await self._publish()
         failures = 0
