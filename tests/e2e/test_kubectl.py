@@ -103,13 +103,21 @@ def test_get_in_every_output_form(kubectl: Kubectl, deployed: str, form: str, ex
     assert expected in kubectl("-n", deployed, "get", "deployment", "sleeper", "-o", form)
 
 
-def test_get_selects_by_label_and_field_and_sorts(kubectl: Kubectl, deployed: str) -> None:
+def test_get_selects_by_label_and_field(kubectl: Kubectl, deployed: str) -> None:
     names = kubectl("-n", deployed, "get", "pods", "-l", "app in (sleeper)", "-o", "name").split()
     assert len(names) == 2
     assert kubectl("-n", deployed, "get", "pods", "-l", "app!=sleeper", "-o", "name") == ""
     running = kubectl("-n", deployed, "get", "pods", "--field-selector=status.phase=Running", "-o", "name")
     assert sorted(running.split()) == sorted(names)
-    assert kubectl("-n", deployed, "get", "pods", "--sort-by=.metadata.name", "-o", "name").split() == sorted(names)
+
+
+def test_get_sorts_by_a_field(kubectl: Kubectl, namespace: str) -> None:
+    ranks = {"a": "3", "b": "1", "c": "2"}
+    for name, rank in ranks.items():
+        kubectl("-n", namespace, "create", "configmap", f"ranked-{name}", f"--from-literal=rank={rank}")
+        kubectl("-n", namespace, "label", "configmap", f"ranked-{name}", "ranked=yes")
+    got = kubectl("-n", namespace, "get", "cm", "-l", "ranked=yes", "--sort-by=.data.rank", "-o", "name")
+    assert got.split() == ["configmap/ranked-b", "configmap/ranked-c", "configmap/ranked-a"]
 
 
 def test_get_all_and_across_namespaces(kubectl: Kubectl, deployed: str) -> None:
