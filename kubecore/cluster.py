@@ -231,6 +231,7 @@ class Cluster:
         client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
         scheduler = Scheduler(client, self.clock, self.config.scheduler, informers=self._informers)
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
+        self.server.metrics.add(*manager.metrics, *scheduler.metrics)
         self._start_simulated_nodes()
 
     def _election(self, client: Client, lease: str) -> LeaderElection:

@@ -59,7 +59,6 @@ from kubecore.apiserver.handlers.served import ServedResources, deprecation
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
-from kubecore.apiserver.metrics import Metrics
 from kubecore.apiserver.registry.conversion import differs
 from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.own_requests import SERVER
@@ -74,6 +73,8 @@ from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.apiserver.version import build_info, version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.clock import native_clock
+from kubecore.metrics import Metrics
+from kubecore.process_metrics import process_metrics
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ class APIServer:
         self._aggregation = Aggregation(
             self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
         )
-        self.metrics.add(self._aggregation.metrics, StoredObjects(self.cacher.counts), build_info())
+        self.metrics.add(self._aggregation.metrics, StoredObjects(self.cacher.counts), build_info(), *process_metrics())
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)

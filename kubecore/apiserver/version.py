@@ -7,7 +7,7 @@ import platform
 import orjson
 
 from kubecore import _native
-from kubecore.apiserver.metrics import Gauge, Named
+from kubecore.metrics import Gauge, Named
 
 MINOR = 35
 """Of Kubernetes 1, whose API is served."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kubecore.clock import Clock, Timer
+from kubecore.metrics import Series, exponential
 
 K = TypeVar("K", bound=Hashable)
 
@@ -29,10 +30,15 @@ class RateLimits:
     burst: int = 100
 
 
+DURATIONS = exponential(10e-9, 10, 10)
+"""Bounds in seconds of how long keys wait and are worked on; client-go's."""
+
+
 class RateLimitingQueue(Generic[K]):
     """Invariants, kept between any two awaits:
 
-    - `_dirty` holds every key that needs processing, `_processing` every key that a worker has and has not given back.
+    - `_dirty` holds every key that needs processing and since when, `_processing` every key that a worker has and has
+      not given back, and since when.
     - `_queue` holds, in order and each once, exactly the keys of `_dirty` that are not in `_processing`.
     - A key added while it is processed waits in `_dirty` alone; `done` moves it to `_queue`.
     - `_waiting` holds at most one timer per key, the earliest asked for.
@@ -42,14 +48,21 @@ class RateLimitingQueue(Generic[K]):
         self._clock = clock
         self._limits = limits or RateLimits()
         self._queue: deque[K] = deque()
-        self._dirty: set[K] = set()
-        self._processing: set[K] = set()
+        self._dirty: dict[K, float] = {}
+        self._processing: dict[K, float] = {}
         self._waiting: dict[K, tuple[float, Timer]] = {}
         self._failures: dict[K, int] = {}
         self._getters: deque[asyncio.Future[None]] = deque()
         self._tokens = float(self._limits.burst)
         self._tokens_at = clock.monotonic()
         self._shut_down = False
+        self._monotonic = clock.monotonic
+        self.added = 0
+        """Keys that came, each once until it was given out."""
+        self.postponed = 0
+        """Times that a key was to come later."""
+        self.waited = Series(DURATIONS)
+        self.worked = Series(DURATIONS)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -59,11 +72,17 @@ class RateLimitingQueue(Generic[K]):
         """Nothing queued and nothing being processed; keys may still wait for their time."""
         return not self._dirty and not self._processing
 
+    def in_work(self) -> list[float]:
+        """How long each key that is being processed has been, in seconds. On any thread."""
+        now = self._monotonic()
+        return [now - since for since in list(self._processing.values())]
+
     # ------------------------------------------------------------------ the queue
     def add(self, key: K) -> None:
         if self._shut_down or key in self._dirty:
             return
-        self._dirty.add(key)
+        self._dirty[key] = self._monotonic()
+        self.added += 1
         if key not in self._processing:
             self._push(key)
 
@@ -84,12 +103,15 @@ class RateLimitingQueue(Generic[K]):
                     self._getters.remove(getter)
                 raise
         key = self._queue.popleft()
-        self._dirty.discard(key)
-        self._processing.add(key)
+        now = self._monotonic()
+        self.waited.observe(now - self._dirty.pop(key))
+        self._processing[key] = now
         return key
 
     def done(self, key: K) -> None:
-        self._processing.discard(key)
+        since = self._processing.pop(key, None)
+        if since is not None:
+            self.worked.observe(self._monotonic() - since)
         if key in self._dirty:
             self._push(key)
 
@@ -118,6 +140,7 @@ class RateLimitingQueue(Generic[K]):
         """Add the key in `seconds`; of several such calls for one key the earliest counts."""
         if self._shut_down:
             return
+        self.postponed += 1
         if seconds <= 0:
             self.add(key)
             return

@@ -27,6 +27,7 @@ class AccountTokensController(Controller):
     """Keys are Secrets. `root_ca` is PEM, and may be empty."""
 
     name = "serviceaccount-token-controller"
+    queue_name = "serviceaccount_tokens_service"
 
     def __init__(self, context: ControllerContext, issue: TokenSource, root_ca: bytes) -> None:
         super().__init__(context)

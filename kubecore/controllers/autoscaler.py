@@ -69,6 +69,7 @@ class _Work:
 
 class HorizontalPodAutoscalerController(Controller):
     name = "horizontal-pod-autoscaler-controller"
+    queue_name = "horizontalpodautoscaler"
     workers = 5
 
     def __init__(self, context: ControllerContext, *, config: AutoscalerConfig | None = None) -> None:

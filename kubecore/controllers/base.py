@@ -44,6 +44,8 @@ class Controller(ABC):
     """A subclass names itself, registers handlers in its constructor and implements `sync`."""
 
     name: ClassVar[str]
+    queue_name: ClassVar[str] = ""
+    """In metrics, where upstream's is another than the first part of the name."""
     workers: ClassVar[int] = 2
     limits: ClassVar[RateLimits | None] = None
 

@@ -33,6 +33,7 @@ class TokenCleaner(Controller):
     """Keys are Secrets."""
 
     name = "token-cleaner-controller"
+    queue_name = "token_cleaner"
     workers = 1
 
     def __init__(self, context: ControllerContext) -> None:
@@ -59,6 +60,7 @@ class BootstrapSigner(Controller):
     """The one key is that of the ConfigMap."""
 
     name = "bootstrap-signer-controller"
+    queue_name = "bootstrap_signer_queue"
     workers = 1
 
     def __init__(self, context: ControllerContext) -> None:

@@ -100,6 +100,7 @@ class CertificateSigner(_OfRequests):
     """Signs for all of Kubernetes' own signers with one authority."""
 
     name = "certificatesigningrequest-signing-controller"
+    queue_name = "certificate"
 
     def __init__(self, context: ControllerContext, signer: Signer) -> None:
         super().__init__(context)

@@ -22,6 +22,7 @@ _SERVICE_INDEX = "endpointslice-controller/service"
 
 class EndpointSliceController(ServiceController):
     name = "endpoint-slice-controller"
+    queue_name = "endpoint_slice"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -28,6 +28,7 @@ class EndpointSliceMirroringController(Controller):
     """Keys are Endpoints, which have the name of their Service."""
 
     name = "endpoint-slice-mirroring-controller"
+    queue_name = "endpoint_slice_mirroring"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -54,6 +54,7 @@ class GarbageCollector(Controller):
     """Keys are "delete/<uid>" and "orphan/<uid>" of nodes in the graph, and "discovery"."""
 
     name = "garbage-collector-controller"
+    queue_name = "garbage_collector_attempt_to_delete"
     workers = 10
     limits = RateLimits(base=0.05, maximum=60.0, rate=100.0, burst=500)
 

@@ -15,6 +15,7 @@ class JobOrphanController(Controller):
     """Keys are pods."""
 
     name = "job-controller-orphans"
+    queue_name = "job_orphan_pod"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
+from kubecore.client.workqueue_metrics import workqueue_metrics
 from kubecore.clock import Clock
 from kubecore.controllers.account_tokens import AccountTokensController, TokenSource
 from kubecore.controllers.accounts import account_of
@@ -111,7 +112,8 @@ class ControllerManagerConfig:
 
 
 class ControllerManager:
-    """`ready` is set once every controller works on a complete cache; `run` works until cancelled."""
+    """`ready` is set once every controller works on a complete cache; `run` works until cancelled; `metrics` are those
+    of the controllers' queues."""
 
     def __init__(
         self,
@@ -164,6 +166,7 @@ class ControllerManager:
         if config.local_volumes is not None:
             folder = config.local_volumes.absolute()
             self.controllers.append(LocalProvisioner(context(LocalProvisioner), folder, HostFiles()))
+        self.metrics = workqueue_metrics({_queue_name(one): one.queue for one in self.controllers})
 
     async def run(self) -> None:
         await self._informers.start()
@@ -179,3 +182,7 @@ class ControllerManager:
                 await self._informers.stop()
             for client in self._clients:
                 await client.close()
+
+
+def _queue_name(controller: Controller) -> str:
+    return controller.queue_name or controller.name.removesuffix("-controller").replace("-", "_")

@@ -11,6 +11,7 @@ class ReplicationManager(ReplicaSetController):
     """Keys are ReplicationControllers: ReplicaSets with a selector of equalities, older than groups and versions."""
 
     name = "replication-controller"
+    queue_name = "replicationmanager"
     resource = "replicationcontrollers"
     api_version = "v1"
     kind = "ReplicationController"

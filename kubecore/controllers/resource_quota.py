@@ -41,6 +41,7 @@ class ResourceQuotaController(Controller):
     """Keys are quotas, and "discovery"."""
 
     name = "resourcequota-controller"
+    queue_name = "resourcequota_primary"
     workers = 5
 
     def __init__(self, context: ControllerContext, *, sync_seconds: float = 300.0) -> None:

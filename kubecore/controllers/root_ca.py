@@ -19,6 +19,7 @@ class RootCAPublisher(Controller):
     """Keys are namespaces. A copy that somebody changes or deletes is put right."""
 
     name = "root-ca-certificate-publisher-controller"
+    queue_name = "root_ca_cert_publisher"
 
     def __init__(self, context: ControllerContext, root_ca: bytes) -> None:
         super().__init__(context)

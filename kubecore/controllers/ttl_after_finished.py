@@ -16,6 +16,7 @@ class TTLAfterFinishedController(Controller):
     """Keys are Jobs."""
 
     name = "ttl-after-finished-controller"
+    queue_name = "ttl_jobs_to_delete"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -26,6 +26,7 @@ _OVER = ("Released", "Failed")
 
 class VolumeBinder(Controller):
     name = "persistentvolume-binder-controller"
+    queue_name = "claims"
     workers = 1
 
     def __init__(self, context: ControllerContext, files: StoredFiles) -> None:

@@ -44,6 +44,7 @@ class ClaimProtection(_Protection):
     """Keys are namespaces, so that one list of pods serves all claims of one that are deleted together."""
 
     name = "persistentvolumeclaim-protection-controller"
+    queue_name = "pvcprotection"
     resource = CLAIMS
     finalizer = "kubernetes.io/pvc-protection"
 
@@ -88,6 +89,7 @@ class ClaimProtection(_Protection):
 
 class VolumeProtection(_Protection):
     name = "persistentvolume-protection-controller"
+    queue_name = "pvprotection"
     resource = VOLUMES
     finalizer = "kubernetes.io/pv-protection"
 
@@ -115,6 +117,7 @@ class AttributesClassProtection(_Protection):
     """In use is a class that a claim asks for or has, and one that a volume has."""
 
     name = "volumeattributesclass-protection-controller"
+    queue_name = "vacprotection"
     resource = _ATTRIBUTES
     finalizer = "kubernetes.io/vac-protection"
 

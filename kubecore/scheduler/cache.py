@@ -210,6 +210,10 @@ class Cache:
         """Pods with required terms of anti-affinity that have a node."""
         return list(self._with_anti_affinity.values())
 
+    def sizes(self) -> dict[str, int]:
+        """Of what there is how much, in kube-scheduler's words. On any thread."""
+        return {"nodes": len(self._infos), "pods": len(self._pods), "assumed_pods": len(self._assumed)}
+
     def is_assumed(self, key: str) -> bool:
         return key in self._assumed
 

@@ -69,6 +69,40 @@ class StorageEvent:
 ClusterEvent = NodeEvent | PodEvent | StorageEvent
 
 
+_ACTIONS = {
+    EventKind.NODE_ADDED: "Add",
+    EventKind.NODE_REMOVED: "Delete",
+    EventKind.NODE_ALLOCATABLE: "UpdateNodeAllocatable",
+    EventKind.NODE_LABELS: "UpdateNodeLabel",
+    EventKind.NODE_TAINTS: "UpdateNodeTaint",
+    EventKind.POD_PLACED: "Add",
+    EventKind.POD_REMOVED: "Delete",
+    EventKind.POD_LABELS: "UpdatePodLabel",
+    EventKind.POD_SCALED_DOWN: "UpdatePodScaleDown",
+    EventKind.POD_TOLERATIONS: "UpdatePodToleration",
+    EventKind.POD_GATES_GONE: "UpdatePodSchedulingGatesEliminated",
+    EventKind.ATTACHMENT_REMOVED: "Delete",
+}
+_STORED = {
+    EventKind.CLAIM: "PersistentVolumeClaim",
+    EventKind.VOLUME: "PersistentVolume",
+    EventKind.STORAGE_CLASS: "storage.k8s.io/StorageClass",
+    EventKind.CSI_NODE: "storage.k8s.io/CSINode",
+    EventKind.ATTACHMENT_REMOVED: "storage.k8s.io/VolumeAttachment",
+}
+
+
+def label_of(event: ClusterEvent) -> str:
+    """Resource and action, as kube-scheduler's metrics name the event."""
+    if isinstance(event, StorageEvent):
+        action = "Add" if event.old is None else "Update"
+        return _STORED[event.kind] + _ACTIONS.get(event.kind, action)
+    if isinstance(event, NodeEvent):
+        return "Node" + _ACTIONS[event.kind]
+    pod = event.new or event.old
+    return ("AssignedPod" if pod is not None and pod.node else "UnschedulablePod") + _ACTIONS[event.kind]
+
+
 def node_added(node: Object) -> NodeEvent:
     return NodeEvent(EventKind.NODE_ADDED, None, NodeInfo.of(node))
 

@@ -11,6 +11,7 @@ from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.extenders import Extenders
+from kubecore.scheduler.metrics import SchedulerMetrics
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.reporting import Reporter
@@ -33,6 +34,7 @@ class Handle:
     """The gate of a PreEnqueue plugin that `tells` is open for the pod of that key: events matter to it from now on."""
     take_back_nomination: Callable[[PodInfo], None]
     """Do not keep room for the pod any longer."""
+    metrics: SchedulerMetrics
     extenders: Extenders = field(default_factory=Extenders)
     profile: Profile = field(default_factory=lambda: Profile({}))
     """That the plugin is part of; complete once all plugins have been made."""

@@ -8,12 +8,13 @@ import heapq
 import itertools
 import logging
 import math
+from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubecore.clock import Clock, Timer
-from kubecore.scheduler.events import ClusterEvent
+from kubecore.scheduler.events import ClusterEvent, label_of
 from kubecore.scheduler.extenders import RefusedByExtender
 from kubecore.scheduler.framework import Plugin, PreEnqueue, QueueSort
 from kubecore.scheduler.plugins.priority_sort import PrioritySort
@@ -27,6 +28,14 @@ _FORGOTTEN_SECONDS = 300.0
 _SWEEP_SECONDS = 30.0
 # Back-offs that end within the same one of these windows count as equal when pods are taken out before their end.
 _WINDOW_SECONDS = 1.0
+
+# Why pods come to wait, in kube-scheduler's words, where no event of the cluster is the reason.
+_ADDED = "UnschedulablePodAdd"
+_UPDATED = "UnschedulablePodUpdate"
+_FAILED = "ScheduleAttemptFailure"
+_BACKED_OFF = "BackoffComplete"
+_FORCED = "ForceActivate"
+_FORGOTTEN = "UnschedulableTimeout"
 
 
 class Place(enum.Enum):
@@ -106,6 +115,10 @@ class QueuedPod:
     gated: bool = False
     silent: bool = False
     """The gate's plugin tells when it opens."""
+    first_ready: float = -1.0
+    """When no gate was shut for the first time."""
+    tried: float = -1.0
+    """When its last try began."""
     place: Place = Place.GONE
     ticket: int = 0
     """Counts the moves: a heap entry of an older ticket is stale."""
@@ -161,12 +174,18 @@ class SchedulingQueue:
         self._timer: Timer | None = None
         self._timer_due = 0.0
         self._sweep: Timer | None = None
+        self.incoming: Counts[tuple[Place, str]] = Counts()
+        """How many pods came to be ACTIVE, BACKING_OFF or STUCK, by why, in kube-scheduler's words."""
 
     def __len__(self) -> int:
         return len(self._known)
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
+
+    def entries(self) -> list[QueuedPod]:
+        """On any thread."""
+        return list(self._known.values())
 
     def place_of(self, key: str) -> Place:
         entry = self._known.get(key)
@@ -180,7 +199,7 @@ class SchedulingQueue:
             return
         entry = QueuedPod(pod, self._back_off, self._sort, self._clock.monotonic(), next(self._sequence))
         self._known[pod.key] = entry
-        self._release(entry)
+        self._release(entry, _ADDED)
 
     def update(self, pod: PodInfo, events: Iterable[ClusterEvent]) -> None:
         """The pod itself changed; `events` say in what that matters to scheduling, which may be all it needed."""
@@ -196,8 +215,9 @@ class SchedulingQueue:
         if entry.place is Place.TRYING:
             entry.seen.extend(events)
         elif entry.place is Place.STUCK:
-            if entry.gated or any(self._is_helped_by(entry, event) for event in events):
-                self._release(entry)
+            event = next((one for one in events if self._is_helped_by(entry, one)), None)
+            if entry.gated or event is not None:
+                self._release(entry, _UPDATED if event is None else label_of(event))
         elif entry.order() != before:
             self._put(entry, entry.place)
 
@@ -223,6 +243,7 @@ class SchedulingQueue:
         self._move(entry, Place.TRYING)
         self._trying.add(entry)
         entry.attempts += 1
+        entry.tried = self._clock.monotonic()
         return entry
 
     def binding(self, entry: QueuedPod) -> None:
@@ -251,17 +272,17 @@ class SchedulingQueue:
             entry.errors += 1
         seen, entry.seen = entry.seen, []
         if not entry.refused_by or any(self._is_helped_by(entry, event) for event in seen):
-            self._release(entry)
+            self._release(entry, _FAILED)
         else:
-            self._put(entry, Place.STUCK)
+            self._put(entry, Place.STUCK, _FAILED)
 
     def activate(self, key: str) -> None:
         """Try the pod next if it waits, whatever it waits for except its gates."""
         entry = self._known.get(key)
         if entry is not None and entry.place in (Place.STUCK, Place.BACKING_OFF):
-            self._release(entry)
+            self._release(entry, _FORCED)
             if entry.place is Place.BACKING_OFF:
-                self._put(entry, Place.ACTIVE)
+                self._put(entry, Place.ACTIVE, _FORCED)
 
     def reopen(self, key: str) -> None:
         """A gate whose plugin tells so has opened: the pod waits like others for an event that can help it."""
@@ -283,7 +304,7 @@ class SchedulingQueue:
             if plugins:
                 for entry in list(entries.values()):
                     if _concerns(entry, to_priority) and any(_helps(plugin, event, entry.pod) for plugin in plugins):
-                        self._release(entry)
+                        self._release(entry, label_of(event))
 
     def _is_helped_by(self, entry: QueuedPod, event: ClusterEvent) -> bool:
         plugins = self._interested(entry.pod.scheduler_name, entry.refused_by, event)
@@ -294,7 +315,7 @@ class SchedulingQueue:
         return [plugin for plugin in plugins if plugin is not None and event.kind in plugin.wakes]
 
     # ------------------------------------------------------------------ places
-    def _release(self, entry: QueuedPod) -> None:
+    def _release(self, entry: QueuedPod, why: str) -> None:
         """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
         gates = self._gates[entry.pod.scheduler_name]
         gate = next((plugin for plugin in gates if _is_shut(plugin, entry.pod)), None)
@@ -304,12 +325,14 @@ class SchedulingQueue:
             entry.refused_by |= {gate.name}
             if gate.tells:
                 entry.place, entry.silent = Place.STUCK, True
+                self.incoming[Place.STUCK, why] += 1
             else:
-                self._put(entry, Place.STUCK)
-        elif entry.back_off_ends > self._clock.monotonic():
-            self._put(entry, Place.BACKING_OFF)
-        else:
-            self._put(entry, Place.ACTIVE)
+                self._put(entry, Place.STUCK, why)
+            return
+        now = self._clock.monotonic()
+        if entry.first_ready < 0:
+            entry.first_ready = now
+        self._put(entry, Place.BACKING_OFF if entry.back_off_ends > now else Place.ACTIVE, why)
 
     def _move(self, entry: QueuedPod, place: Place) -> None:
         if entry.silent:
@@ -325,8 +348,10 @@ class SchedulingQueue:
         entry.place = place
         entry.ticket += 1
 
-    def _put(self, entry: QueuedPod, place: Place) -> None:
+    def _put(self, entry: QueuedPod, place: Place, why: str = "") -> None:
         self._move(entry, place)
+        if why:
+            self.incoming[place, why] += 1
         if place is Place.STUCK:
             kind = (entry.pod.scheduler_name, entry.refused_by)
             self._stuck.setdefault(kind, {})[entry.pod.key] = entry
@@ -377,7 +402,7 @@ class SchedulingQueue:
         while self._backing_off and self._backing_off[0][0] <= now:
             _, _, ticket, entry = heapq.heappop(self._backing_off)
             if ticket == entry.ticket:
-                self._put(entry, Place.ACTIVE)
+                self._put(entry, Place.ACTIVE, _BACKED_OFF)
         self._set_timer()
 
     def _set_sweep(self, seconds: float) -> None:
@@ -391,7 +416,7 @@ class SchedulingQueue:
         for entry in stuck:
             # timers may fire a hair early
             if now - entry.since >= _FORGOTTEN_SECONDS - 0.001:
-                self._release(entry)
+                self._release(entry, _FORGOTTEN)
         oldest = min((entry.since for entry in stuck if entry.place is Place.STUCK), default=None)
         if oldest is not None:
             self._set_sweep(max(_SWEEP_SECONDS, oldest + _FORGOTTEN_SECONDS - now))

@@ -38,6 +38,8 @@ from kubecore.scheduler.framework import (
     PostFilterResult,
 )
 from kubecore.scheduler.handle import Handle
+from kubecore.scheduler.metrics import ERROR, SCHEDULED, SchedulerMetrics
+from kubecore.scheduler.metrics import UNSCHEDULABLE as NOT_SCHEDULABLE
 from kubecore.scheduler.placement import evaluator_for
 from kubecore.scheduler.placing import Failure, Placing
 from kubecore.scheduler.plugins import Factory
@@ -90,7 +92,8 @@ class _Lane:
 class Scheduler:
     """`ready` is set once the caches are complete and pods are being scheduled; `run` works until cancelled.
 
-    `waiting` are the pods that Permit plugins hold, `profiles` those that pods are scheduled by, by scheduler name.
+    `waiting` are the pods that Permit plugins hold, `profiles` those that pods are scheduled by, by scheduler name,
+    `metrics` what may be told of all of it.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Scheduler:
         self._pods = self._informers.informer("pods")
         self._storage = {kind: self._informers.informer(resource) for kind, resource in _STORAGE.items()}
         self._cache = Cache()
+        self._measures = SchedulerMetrics()
         self.waiting = WaitingPods(clock)
         self._extenders = Extenders([make_extender(one, clock) for one in self.config.extenders])
         self._group: asyncio.TaskGroup | None = None
@@ -123,6 +127,7 @@ class Scheduler:
         self.profiles = {name: lane.profile for name, lane in self._lanes.items()}
         self._queue = SchedulingQueue(clock, self.profiles, self.config.back_off)
         self._slots = asyncio.Semaphore(self.config.bindings_in_flight)
+        self.metrics = self._measures.of(self._queue, self._cache)
 
     def _lane(
         self,
@@ -143,6 +148,7 @@ class Scheduler:
             activate=lambda key: self._queue.activate(key),
             reopen=lambda key: self._queue.reopen(key),
             take_back_nomination=self._take_back_nomination,
+            metrics=self._measures,
             extenders=self._extenders,
         )
         profile = make_profile(config, handle, registry, self.config.percentage)
@@ -192,6 +198,7 @@ class Scheduler:
             self._queue.done(entry)
             return
         extenders = self._extenders.for_pod(pod)
+        began = self._clock.monotonic()
         try:
             if extenders is None:
                 decision = lane.evaluator.evaluate(pod, self._cache)
@@ -200,6 +207,7 @@ class Scheduler:
                 if entry.place is not Place.TRYING:
                     # it has gone, or was given a node by somebody else
                     return
+            self._measures.algorithm.observe(self._clock.monotonic() - began)
             if decision.diagnosis is None:
                 self._cache.assume(pod, decision.node)
                 self._take_back_nomination(pod, unless=decision.node)
@@ -272,6 +280,7 @@ class Scheduler:
             self._not_bound(lane, entry, pod, decision, failure)
             return
         self._queue.done(entry)
+        self._measures.concluded(entry, SCHEDULED, self._clock.monotonic())
         lane.reporter.scheduled(pod, node)
         lane.placing.bound(state, pod, node)
 
@@ -289,6 +298,8 @@ class Scheduler:
         """
         pod = entry.pod
         lane = self._lanes[pod.scheduler_name]
+        result = NOT_SCHEDULABLE if failure.reason == UNSCHEDULABLE else ERROR
+        self._measures.concluded(entry, result, self._clock.monotonic())
         current = self._pods.get(pod.key)
         waits = current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName")
         if current is not None and waits:

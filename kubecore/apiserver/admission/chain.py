@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.metrics import ADMIT, QUICK, VALIDATE, AdmissionMetrics
-from kubecore.apiserver.metrics import MoreOf
+from kubecore.metrics import MoreOf
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
-    from kubecore.apiserver.metrics import Series
     from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.metrics import Series
 
 JSON = dict[str, Any]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubecore.apiserver.admission.names import ORDERED
-from kubecore.apiserver.metrics import Counter, Histogram, Named, Series
+from kubecore.metrics import Counter, Histogram, Named, Series
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.metrics import Metrics
     from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.metrics import Metrics
 
 ADMIT, VALIDATE = "admit", "validate"
 # How webhooks are told apart, which is not how plugins are.

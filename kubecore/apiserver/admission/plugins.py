@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.chain import Plugin
     from kubecore.apiserver.admission.options import AdmissionOptions
     from kubecore.apiserver.authorization.authorizer import Authorizer
-    from kubecore.apiserver.metrics import Metrics
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.strategy import User
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.apiserver.storage.interface import Storage
     from kubecore.clock import Clock
+    from kubecore.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

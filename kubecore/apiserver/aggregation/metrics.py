@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import meta
-from kubecore.apiserver.metrics import Counter, Gauge, Named
 from kubecore.apiserver.registry.resources.apiservices import API_SERVICES, AVAILABLE
+from kubecore.metrics import Counter, Gauge, Named
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import Lookup

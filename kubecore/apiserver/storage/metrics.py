@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from kubecore.api.scheme import Resource
-from kubecore.apiserver.metrics import Gauge, Named
+from kubecore.metrics import Gauge, Named
 
 _TOLD = "Number of stored objects at the time of last check split by kind."
 _FAILURE = "In case of a fetching error, the value will be -1."

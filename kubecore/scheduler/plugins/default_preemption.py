@@ -96,6 +96,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
     def post_filter(
         self, state: CycleState, pod: PodInfo, diagnosis: Diagnosis
     ) -> PostFilterResult | Awaitable[PostFilterResult]:
+        self._handle.metrics.preemptions.add()
         if reason := self._not_eligible(pod, diagnosis):
             return PostFilterResult(f"preemption: {reason}")
         extenders = self._handle.extenders.for_pod(pod)
@@ -195,6 +196,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
 
     # ------------------------------------------------------------------ making room
     def _prepare(self, pod: PodInfo, chosen: Candidate) -> None:
+        self._handle.metrics.victims.observe(len(chosen.victims))
         victims = [one for one in chosen.victims if not meta.is_deleting(one.obj)]
         if victims:
             self._preempting[pod.uid] = None

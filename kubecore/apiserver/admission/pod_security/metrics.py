@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubecore.apiserver.admission.pod_security.policy import LATEST, PRIVILEGED, Standard
-from kubecore.apiserver.metrics import Counter, Named
 from kubecore.apiserver.version import MINOR
+from kubecore.metrics import Counter, Named
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.metrics import Metrics
     from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.metrics import Metrics
 
 _REQUEST = ("request_operation", "resource", "subresource")
 _EVERYTHING = Standard(PRIVILEGED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubecore.apiserver.metrics import Counter, Gauge, Histogram, Metrics, Named
+from kubecore.metrics import Counter, Gauge, Histogram, Metrics, Named
 
 
 def told(*metrics: Counter | Gauge | Histogram) -> list[str]:

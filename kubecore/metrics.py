@@ -7,7 +7,7 @@ event loop, rendering on any thread: what is read meanwhile is of one moment or 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 Source = Callable[[], bytes]
@@ -74,6 +74,30 @@ class Gauge:
             yield f"{self.named.name}{self.named.told_of(values)} {value:.15g}"
 
 
+class Reading:
+    """A gauge whose values are asked for when somebody wants to know, or a counter that somebody else keeps. `read`
+    gives the values of labels and what is there; it is called on any thread."""
+
+    def __init__(
+        self, named: Named, read: Callable[[], Iterable[tuple[tuple[str, ...], float]]], kind: str = "gauge"
+    ) -> None:
+        self.named = named
+        self._read = read
+        self._kind = kind
+
+    def lines(self) -> Iterator[str]:
+        held = sorted(self._read())
+        if held:
+            yield from self.named.head(self._kind)
+        for values, value in held:
+            yield f"{self.named.name}{self.named.told_of(values)} {value:.15g}"
+
+
+def exponential(first: float, factor: float, count: int) -> tuple[float, ...]:
+    """Upper bounds of a histogram, each so many times the one before."""
+    return tuple(first * factor**number for number in range(count))
+
+
 class Series:
     """One series of a histogram."""
 
@@ -121,6 +145,10 @@ class Histogram:
         if found is None:
             found = self._series[values] = Series(self._bounds)
         return found
+
+    def take(self, series: Series, *values: str) -> None:
+        """Tell a series, of the same bounds, that was made elsewhere."""
+        self._series[values] = series
 
     def observe(self, seconds: float, *values: str) -> None:
         self.series(*values).observe(seconds)
