@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ from kubecore.cli.kubelet_options import (
 )
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
+from kubecore.cli.serving_options import Serving, serves
 from kubecore.cli.up import (
     DataDir,
     IngressAccessLog,
@@ -100,6 +102,7 @@ def run_component(
     make: Callable[[Client], Component],
     leading: Leading | None = None,
     *,
+    serving: Serving | None = None,
     leave: Callable[[], Coroutine[Any, Any, None]] = _nothing,
 ) -> None:
     """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works. `leave`
@@ -121,10 +124,14 @@ def run_component(
             component = make(client)
             telling = asyncio.create_task(tell(component), name="tell")
             try:
-                if leading is None:
-                    await component.run()
-                else:
-                    await leading.run(client, RealClock(), component.run)
+                async with AsyncExitStack() as stack:
+                    if serving is not None:
+                        metrics = [*getattr(component, "metrics", ()), transport.requests]
+                        await stack.enter_async_context(serving.serving(field_manager, client, metrics))
+                    if leading is None:
+                        await component.run()
+                    else:
+                        await leading.run(client, RealClock(), component.run)
             finally:
                 telling.cancel()
         finally:
@@ -218,12 +225,14 @@ async def _serve(config: APIServerConfig) -> None:
         await server.stop()
 
 
+@serves
 @leads("kube-scheduler")
 def scheduler(
     kubeconfig: Kubeconfig,
     config: SchedulerConfigFile = None,
     *,
     leading: Leading,
+    serving: Serving,
     verbosity: Verbosity = 0,
 ) -> None:
     """The scheduler alone."""
@@ -235,7 +244,13 @@ def scheduler(
     if settings is not None:
         leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")
     leading.check()
-    run_component(kubeconfig, "kube-scheduler", lambda client: Scheduler(client, RealClock(), settings), leading)
+    run_component(
+        kubeconfig,
+        "kube-scheduler",
+        lambda client: Scheduler(client, RealClock(), settings),
+        leading,
+        serving=serving,
+    )
 
 
 @cri_options

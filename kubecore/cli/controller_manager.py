@@ -27,6 +27,7 @@ from kubecore.cli.controller_options import (
 )
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import LoadBalancerCIDR
+from kubecore.cli.serving_options import Serving, serves
 from kubecore.cli.up import Verbosity
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from kubecore.controllers.manager import ControllerManagerConfig
 
 
+@serves
 @leads("kube-controller-manager")
 def controller_manager(
     kubeconfig: Kubeconfig,
@@ -49,6 +51,7 @@ def controller_manager(
     use_service_account_credentials: ServiceAccountCredentials = False,
     *,
     leading: Leading,
+    serving: Serving,
     autoscaler_sync_period: AutoscalerSyncPeriod = "15s",
     autoscaler_tolerance: AutoscalerTolerance = 0.1,
     autoscaler_stabilization: AutoscalerStabilization = "5m",
@@ -87,7 +90,7 @@ def controller_manager(
         client_for = _client_of_account(client, given) if use_service_account_credentials else None
         return _manager(client, replace(settings, root_ca=root_ca), client_for)
 
-    run_component(kubeconfig, "kube-controller-manager", make, leading)
+    run_component(kubeconfig, "kube-controller-manager", make, leading, serving=serving)
 
 
 def _manager(

@@ -7,6 +7,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -14,9 +15,17 @@ import msgspec
 from kubecore.api.errors import StatusError
 from kubecore.client.kubeconfig import Kubeconfig
 from kubecore.client.transport import NO_QUERY, Event
+from kubecore.metrics import Counter, Named
 
 _CONNECT_SECONDS = 10.0
 _REQUEST_SECONDS = 60.0
+
+
+_REQUESTS = Named(
+    "rest_client_requests_total",
+    "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
+    ("code", "method", "host"),
+)
 
 
 class _Line(msgspec.Struct):
@@ -31,7 +40,7 @@ class HTTPTransport:
     """Satisfies kubecore.client.transport.Transport; open connections are pooled, watches have one each.
 
     Its time limits on connecting and answering are the socket's own business, not the cluster's: they use the event
-    loop's time, also where a virtual clock drives everything else.
+    loop's time, also where a virtual clock drives everything else. `requests` counts them.
     """
 
     def __init__(
@@ -46,6 +55,8 @@ class HTTPTransport:
             self._headers["Authorization"] = f"Bearer {config.token}"
         self._token = token
         self._session: aiohttp.ClientSession | None = None
+        self._host = urlsplit(config.server).netloc
+        self.requests = Counter(_REQUESTS)
 
     async def request(
         self,
@@ -71,8 +82,10 @@ class HTTPTransport:
                 ssl=self._ssl,
                 server_hostname=self._server_name,
             ) as answer:
+                self.requests.add(str(answer.status), method, self._host)
                 return answer.status, await answer.read()
         except aiohttp.ClientError as error:
+            self.requests.add("<error>", method, self._host)
             raise _unreachable(error) from error
 
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncGenerator[list[Event], None]:
@@ -87,6 +100,7 @@ class HTTPTransport:
                 ssl=self._ssl,
                 server_hostname=self._server_name,
             ) as answer:
+                self.requests.add(str(answer.status), "GET", self._host)
                 if answer.status != 200:
                     raise StatusError.from_body(answer.status, await answer.read())
                 async for batch in _batches(answer.content):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import Clock
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.extenders import Extenders
-from kubecore.scheduler.metrics import SchedulerMetrics
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.reporting import Reporter
 from kubecore.scheduler.waiting_pods import WaitingPods
+
+if TYPE_CHECKING:
+    from kubecore.scheduler.metrics import SchedulerMetrics
 
 
 @dataclass(slots=True, kw_only=True)

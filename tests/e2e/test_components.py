@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -35,6 +37,7 @@ class Parts:
     folder: Path
     stack: ExitStack
     port: int = field(default_factory=lasting_port)
+    own_ports: dict[str, int] = field(default_factory=dict)
     services: Claim = field(default_factory=lambda: claim_first(RANGES))
     commands: dict[str, Command] = field(default_factory=dict)
 
@@ -78,12 +81,18 @@ class Parts:
         """Its controllers have the rights of their service accounts, and no others."""
         credentials = str(self.kubeconfig("system:kube-controller-manager"))
         own = ("--kubeconfig", credentials, "--use-service-account-credentials")
-        return self.start(name, "controller-manager", *own, *arguments)
+        return self.start(name, "controller-manager", *own, *self.own_port(name), *arguments)
+
+    def own_port(self, name: str) -> tuple[str, str]:
+        """The option for the port where this part tells of itself."""
+        self.own_ports[name] = lasting_port()
+        return "--secure-port", str(self.own_ports[name])
 
     def start_all(self) -> None:
         self.start_api_server()
         self.start_manager("controller-manager", *PATIENT)
-        self.start("scheduler", "scheduler", "--kubeconfig", str(self.kubeconfig("system:kube-scheduler")), *PATIENT)
+        own = ("--kubeconfig", str(self.kubeconfig("system:kube-scheduler")), *self.own_port("scheduler"))
+        self.start("scheduler", "scheduler", *own, *PATIENT)
         self.start("proxy", "proxy", "--kubeconfig", str(self.kubeconfig("system:kube-proxy")))
         for node in NODES:
             self.start_kubelet(node)
@@ -159,6 +168,25 @@ def test_logs_come_from_the_kubelet_of_each_node(web: Kubectl, node: str) -> Non
     web("apply", "-f", "-", stdin=json.dumps(pod))
     web("-n", "web", "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=30s")
     assert web("-n", "web", "logs", name) == f"I run on {node}\n"
+
+
+def test_who_monitors_is_told_of_scheduler_and_controllers(web: Kubectl, parts: Parts) -> None:
+    web("-n", "kube-system", "create", "serviceaccount", "monitor")
+    account = "--serviceaccount=kube-system:monitor"
+    web("create", "clusterrolebinding", "monitor", "--clusterrole=system:monitoring", account)
+    token = web("-n", "kube-system", "create", "token", "monitor").strip()
+
+    def told(name: str) -> str:
+        url = f"https://127.0.0.1:{parts.own_ports[name]}/metrics"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        unverified = ssl._create_unverified_context()  # each made its certificate itself
+        with urllib.request.urlopen(request, timeout=60, context=unverified) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    scheduled = 'scheduler_schedule_attempts_total{profile="default-scheduler",result="scheduled"}'
+    assert re.search(rf"^{re.escape(scheduled)} [1-9]", told("scheduler"), re.MULTILINE)
+    assert re.search(r'^workqueue_adds_total\{name="deployment"\} [1-9]', told("controller-manager"), re.MULTILINE)
 
 
 def test_their_leases_tell_of_the_parts_that_lead(web: Kubectl) -> None:

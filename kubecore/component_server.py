@@ -1,0 +1,153 @@
+"""A component's HTTPS server: /metrics, /healthz, /livez and /readyz.
+
+Who may read them is asked of the API server; health anybody may see (upstream's `--authorization-always-allow-paths`).
+The socket is bound at once; what serves HTTP (the API server's own listener, with nothing to read) is made when
+somebody comes. (kubernetes `cmd/kube-scheduler/app/server.go`, apiserver `pkg/server/options`.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubecore.api.errors import StatusError
+from kubecore.client.delegated_access import DelegatedAccess
+from kubecore.metrics import Metrics
+
+if TYPE_CHECKING:
+    from kubecore._native import Front, Request, UserInfo
+    from kubecore.client.client import Client
+    from kubecore.clock import Clock
+
+log = logging.getLogger(__name__)
+
+HEALTH = ("/healthz", "/livez", "/readyz")
+_GRACE_SECONDS = 0.2
+_PLAIN = "text/plain; charset=utf-8"
+_TRUST = ("configmaps", "extension-apiserver-authentication", "kube-system")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Port 0 picks a free one. Without a certificate and its key one is made, which vouches for itself."""
+
+    name: str
+    address: str = "127.0.0.1"
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class ComponentServer:
+    def __init__(self, client: Client, clock: Clock, config: ServerConfig, metrics: Metrics) -> None:
+        self._client = client
+        self._clock = clock
+        self._config = config
+        self._metrics = metrics
+        self._access = DelegatedAccess(client, clock)
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def listen(self) -> int:
+        """Returns the port. Raises OSError."""
+        family = socket.AF_INET6 if ":" in self._config.address else socket.AF_INET
+        self._listener = socket.create_server((self._config.address, self._config.port), family=family)
+        self._listener.setblocking(False)
+        return int(self._listener.getsockname()[1])
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        assert self._listener is not None, "listen first"
+        loop = asyncio.get_running_loop()
+        with self._listener as listener:
+            somebody = asyncio.Event()
+            loop.add_reader(listener.fileno(), somebody.set)
+            try:
+                await somebody.wait()
+            finally:
+                loop.remove_reader(listener.fileno())
+            front = await self._make_front(listener)
+            loop.add_reader(front.fileno(), self._drain, front)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                front.shutdown(_GRACE_SECONDS)
+                loop.remove_reader(front.fileno())
+
+    async def _make_front(self, listener: socket.socket) -> Front:
+        from kubecore import _native, self_signed
+
+        front = _native.Front(_native.WatchCache())
+        front.set_ready(True)
+        front.set_metrics_source(self._metrics.render)
+        # Whoever is no administrator by RBAC's own rule is judged here.
+        front.authorizer().set_modes(["Webhook"])
+        authenticator = front.authenticator()
+        authenticator.set_delegate(True)
+        authenticator.set_anonymous(True)
+        authority = await self._client_authority()
+        if authority:
+            authenticator.set_client_ca(authority)
+        config = self._config
+        if config.certificate is not None and config.key is not None:
+            certificate, key = config.certificate.read_bytes(), config.key.read_bytes()
+        else:
+            certificate, key = self_signed.make(config.name, self._clock, addresses=[config.address])
+        front.listen_tls_on(listener.fileno(), certificate_pem=certificate, key_pem=key)
+        return front
+
+    async def _client_authority(self) -> bytes:
+        """Who vouches for the cluster's client certificates; nobody, where that cannot be found out."""
+        try:
+            found = await self._client.get(*_TRUST)
+        except (StatusError, OSError) as error:
+            log.warning("client certificates are not taken: %s/%s cannot be read: %s", _TRUST[2], _TRUST[1], error)
+            return b""
+        return str((found.get("data") or {}).get("client-ca-file") or "").encode()
+
+    # ------------------------------------------------------------------ requests
+    def _drain(self, front: Front) -> None:
+        for request in front.drain():
+            task = asyncio.create_task(self._handle(request), name=f"{self._config.name} answers {request.path}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _handle(self, request: Request) -> None:
+        try:
+            await self._answer(request)
+        except Exception as error:
+            if not isinstance(error, StatusError | OSError):
+                log.exception("%s %s failed", request.method, request.path)
+            with suppress(RuntimeError):  # it was answered, or the client has gone
+                request.respond(500, f"Internal Server Error: {error}\n".encode(), _PLAIN)
+
+    async def _answer(self, request: Request) -> None:
+        if request.authorized:
+            request.respond(404, b"404 page not found\n", _PLAIN)
+            return
+        user = await self._user(request)
+        if user is None:
+            request.respond(401, b"Unauthorized\n", _PLAIN)
+            return
+        path, verb = request.path, request.method.lower()
+        allowed = path in HEALTH
+        if not allowed:
+            allowed, _ = await self._access.allows(user, nonResourceAttributes={"path": path, "verb": verb})
+        if allowed:
+            request.resume(user, authorized=True)
+            return
+        text = f'forbidden: User "{user.username}" cannot {verb} path "{path}"'
+        request.respond(403, f"{text}\n".encode(), _PLAIN)
+
+    async def _user(self, request: Request) -> UserInfo | None:
+        if request.authenticated is not None:
+            return request.user
+        kind, _, token = (request.header("authorization") or "").partition(" ")
+        return await self._access.user_of(token.strip()) if kind.lower() == "bearer" else None
