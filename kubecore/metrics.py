@@ -50,6 +50,10 @@ class Counter:
         """The same of values that are kept as they are."""
         self._counts[values] = self._counts.get(values, 0) + by
 
+    def forget(self, gone: Callable[[tuple[str, ...]], bool]) -> None:
+        """The series of those values are told no more."""
+        self._counts = {values: count for values, count in self._counts.items() if not gone(values)}
+
     def lines(self) -> Iterator[str]:
         counts = sorted(self._counts.copy().items())
         if counts:
@@ -96,6 +100,26 @@ class Reading:
 def exponential(first: float, factor: float, count: int) -> tuple[float, ...]:
     """Upper bounds of a histogram, each so many times the one before."""
     return tuple(first * factor**number for number in range(count))
+
+
+class Samples:
+    """What others have counted, to be told once. `kind`: `gauge` or `counter`."""
+
+    def __init__(self, named: Named, kind: str = "gauge") -> None:
+        self.named = named
+        self._kind = kind
+        self._held: list[str] = []
+
+    def add(self, value: float, *values: str, at: float | None = None) -> None:
+        """`at`: when it was so, in seconds since the epoch; None for now."""
+        number = value if isinstance(value, int) else f"{value:.15g}"
+        stamp = "" if at is None else f" {int(at * 1000)}"
+        self._held.append(f"{self.named.name}{self.named.told_of(values)} {number}{stamp}")
+
+    def lines(self) -> Iterator[str]:
+        if self._held:
+            yield from self.named.head(self._kind)
+            yield from self._held
 
 
 class Series:
@@ -152,6 +176,10 @@ class Histogram:
 
     def observe(self, seconds: float, *values: str) -> None:
         self.series(*values).observe(seconds)
+
+    def forget(self, gone: Callable[[tuple[str, ...]], bool]) -> None:
+        """The series of those values are told no more."""
+        self._series = {values: one for values, one in self._series.items() if not gone(values)}
 
     def lines(self) -> Iterator[str]:
         name = self.named.name

@@ -57,13 +57,22 @@ class _StoredImages:
 
 
 class ImagePuller:
-    """`lookup` finds the Secrets that pods name."""
+    """`lookup` finds the Secrets that pods name. `pulled` is called with the seconds that it took and the size of what
+    has come."""
 
-    def __init__(self, store: ImageStore, registries: Registries, clock: Clock, lookup: Lookup) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        registries: Registries,
+        clock: Clock,
+        lookup: Lookup,
+        pulled: Callable[[float, int], None] = lambda seconds, size: None,
+    ) -> None:
         self.store = store
         self._own: RuntimeImages = _StoredImages(store, registries)
         self._clock = clock
         self._lookup = lookup
+        self._has_come = pulled
         self._attempts: dict[tuple[str, str], _Attempt] = {}
         self._running: dict[str, asyncio.Task[Image]] = {}
 
@@ -141,9 +150,11 @@ class ImagePuller:
         if problem is None:
             del self._attempts[key]
             took = _seconds(now - attempt.started)
-            size = f"Image size: {task.result().size} bytes."
-            tell("Normal", "Pulled", f'Successfully pulled image "{text}" in {took} ({took} including waiting). {size}')
-            return task.result()
+            image, size = task.result(), task.result().size
+            self._has_come(now - attempt.started, size)
+            told = f"({took} including waiting). Image size: {size} bytes."
+            tell("Normal", "Pulled", f'Successfully pulled image "{text}" in {took} {told}')
+            return image
         attempt.error = str(problem) if isinstance(problem, PullError) else repr(problem)
         attempt.seconds = min(attempt.seconds * 2, _LONGEST_SECONDS) if attempt.seconds else _FIRST_SECONDS
         attempt.retry_at = now + attempt.seconds

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
@@ -26,10 +25,12 @@ from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node_counts import NodeNow
 from kubecore.kubelet.node_events import NodeEvents
 from kubecore.kubelet.node_runtimes import make_runtimes
 from kubecore.kubelet.node_services import ChosenRuntime, NodeServices
@@ -40,12 +41,13 @@ from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri import mounts
-from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
+from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 from kubecore.kubelet.server import KubeletServer, ServerConfig
 from kubecore.kubelet.static_pods import MirrorWriter, StaticPods
-from kubecore.kubelet.stats import NodeStats, RunningPod
+from kubecore.kubelet.stats import NodeStats
+from kubecore.kubelet.usage import RunningPod, UsageReader
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
 
@@ -93,29 +95,35 @@ class Kubelet:
         )
         self._mark = leftovers.node_mark(config.root_dir, config.node_name)
         self._cgroups = PodCgroups(None, "the kubelet has not started")
-        self._own_runtimes = make_runtimes(config, self._network, cidrs, clock, self.book, mark=self._mark)
+        self.metrics = metrics = KubeletMetrics()
+        self._own_runtimes = make_runtimes(
+            config, self._network, cidrs, clock, self.book, mark=self._mark, metrics=metrics.runtime
+        )
         self._runtimes = self._own_runtimes.by_handler
         self._isolation = Isolation(False, False, "the kubelet has not started")
         self._left = LeftPods()
         self._images = self._own_runtimes.images
         self._garbage = self._own_runtimes.garbage(config.image_gc)
         self._objects = ReferencedObjects(client, clock, self._wake)
-        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get)
+        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get, metrics.pulled)
         self._services: NodeServices | None = None
         self._keeper: NodeKeeper | None = None
+        self._machine: Machine | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
+        usage = UsageReader()
         self._eviction_changed: Callable[[], None] = lambda: None
         self._eviction = EvictionManager(
             clock,
             config.eviction,
             config.root_dir,
-            NodePods(config.root_dir, self._workers.values),
+            NodePods(config.root_dir, usage, self._workers.values),
             changed=self._pressure_changed,
             reclaim=self._reclaim_disk,
             tell=self._events.warn,
+            count=metrics.evictions.add,
         )
-        self.stats = NodeStats(clock, config.node_name, self._running_pods)
+        self.stats = NodeStats(clock, config.node_name, self.running_pods, usage, config.root_dir)
 
     def _node_informer(self) -> SharedInformer:
         """Of this node, or of all where somebody watches them anyway."""
@@ -145,6 +153,28 @@ class Kubelet:
         return configz.told(self._config, address=address, port=port, cgroups=self._cgroups.cgroups is not None)
 
     @property
+    def root(self) -> Path:
+        """The folder of the node's files."""
+        return self._config.root_dir
+
+    @property
+    def machine(self) -> Machine:
+        if self._machine is None:
+            raise RuntimeError("the kubelet has not started")
+        return self._machine
+
+    def counts(self) -> NodeNow:
+        """What the server's /metrics tells beside `metrics`."""
+        cgroups, runtimes = self._cgroups.cgroups, set(self._runtimes.values())
+        return NodeNow(
+            self._config.node_name,
+            int(cgroups.version[1:]) if cgroups is not None else 0,
+            [worker.now() for worker in self._workers.values()],
+            [one for runtime in runtimes for one in runtime.list_pod_sandboxes()],
+            [one for runtime in runtimes for one in runtime.list_containers()],
+        )
+
+    @property
     def pods(self) -> list[Object]:
         """What the server's /pods shows."""
         return [worker.pod for worker in self._workers.values()]
@@ -152,7 +182,8 @@ class Kubelet:
     def _admitted(self) -> list[Object]:
         return [worker.pod for worker in self._workers.values() if worker.takes_room]
 
-    def _running_pods(self) -> list[RunningPod]:
+    def running_pods(self) -> list[RunningPod]:
+        """Those of which some container runs."""
         found = [worker.running() for worker in self._workers.values()]
         return [pod for pod in found if pod.containers]
 
@@ -177,7 +208,7 @@ class Kubelet:
                 runtime.subscribe(self._container_ended)
             self._isolation = await self._own_runtimes.start()
             self._left.find(set(self._runtimes.values()))
-            machine = Machine.read(config.root_dir, max_pods=config.max_pods, reserved=config.reserved)
+            self._machine = machine = Machine.read(config.root_dir, max_pods=config.max_pods, reserved=config.reserved)
             server.listen(self._network.host_ips[0])
             self._keeper = keeper = NodeKeeper(
                 self._client,
@@ -318,6 +349,7 @@ class Kubelet:
             ),
             cgroups=self._cgroups,
             puller=self._puller,
+            metrics=self.metrics,
             longest_back_off=timedelta(seconds=config.longest_back_off_seconds),
             seccomp_default=config.seccomp_default,
             left=self._left,
@@ -447,29 +479,9 @@ class Kubelet:
                 shutil.rmtree(folder, ignore_errors=True)
         logs.remove_dead_links(root)
 
-    # ---- runtimes
-
     async def _runtime_for(self, pod: Object) -> ChosenRuntime:
-        handler = self._config.default_runtime
-        name = pod["spec"].get("runtimeClassName")
-        if name:
-            try:
-                found = await self._client.get("runtimeclasses.node.k8s.io", name)
-            except StatusError as error:
-                if error.code == 404:
-                    text = f'failed to create pod sandbox: RuntimeClass "{name}" not found'
-                    raise RuntimeFailure("FailedCreatePodSandBox", text) from error
-                raise
-            handler = found["handler"]
-        runtime = self._runtimes.get(handler) or self._own_runtimes.cri  # which knows names of its own
-        if runtime is None:
-            served = ", ".join(sorted(self._runtimes))
-            text = (
-                f'no runtime for handler "{handler}" on node {self._config.node_name} (there is: {served}): start '
-                "kubecore with --default-runtime host, or give the pod runtimeClassName host"
-            )
-            raise RuntimeFailure("RunContainerError", text)
-        return ChosenRuntime(runtime, handler)
+        config = self._config
+        return await self._own_runtimes.of_pod(pod, self._client, config.default_runtime, node_name=config.node_name)
 
 
 def _pod_cidrs(config: KubeletConfig) -> tuple[str, ...]:

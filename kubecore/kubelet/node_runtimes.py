@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Cgroups, Places
@@ -12,15 +15,20 @@ from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.measured_runtime import MeasuredRuntime
 from kubecore.kubelet.network import PodNetwork
+from kubecore.kubelet.node_services import ChosenRuntime
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
-from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
+
+Object = dict[str, Any]
 
 _ANSWER_SECONDS = 10.0
 
@@ -77,6 +85,29 @@ class NodeRuntimes:
             await runtime.start()
         return isolation
 
+    async def of_pod(self, pod: Object, client: Client, default: str, *, node_name: str) -> ChosenRuntime:
+        """By its class, or the `default`. Raises RuntimeFailure, StatusError."""
+        handler = default
+        name = pod["spec"].get("runtimeClassName")
+        if name:
+            try:
+                found = await client.get("runtimeclasses.node.k8s.io", name)
+            except StatusError as error:
+                if error.code == 404:
+                    text = f'failed to create pod sandbox: RuntimeClass "{name}" not found'
+                    raise RuntimeFailure("FailedCreatePodSandBox", text) from error
+                raise
+            handler = found["handler"]
+        runtime = self.by_handler.get(handler) or self.by_handler.get("cri")  # which knows names of its own
+        if runtime is None:
+            served = ", ".join(sorted(self.by_handler))
+            text = (
+                f'no runtime for handler "{handler}" on node {node_name} (there is: {served}): start '
+                "kubecore with --default-runtime host, or give the pod runtimeClassName host"
+            )
+            raise RuntimeFailure("RunContainerError", text)
+        return ChosenRuntime(runtime, handler)
+
     def garbage(self, config: ImageGcConfig) -> list[ImageGarbage]:
         """What removes images that nothing uses."""
         kept: list[Images] = [StoredImages(self.images)]
@@ -100,9 +131,16 @@ class NodeRuntimes:
 
 
 def make_runtimes(
-    config: KubeletConfig, network: PodNetwork, pod_cidrs: tuple[str, ...], clock: Clock, book: LogBook, *, mark: str
+    config: KubeletConfig,
+    network: PodNetwork,
+    pod_cidrs: tuple[str, ...],
+    clock: Clock,
+    book: LogBook,
+    *,
+    mark: str,
+    metrics: RuntimeMetrics,
 ) -> NodeRuntimes:
-    """`pod_cidrs`: those of `network`. `mark`: of the node's processes."""
+    """`pod_cidrs`: those of `network`. `mark`: of the node's processes. `metrics`: of what is asked of `by_handler`."""
     images = ImageStore(config.image_store or config.root_dir / "images")
     host: HostRuntime | KeptRuntime
     oci: OciRuntime | KeptRuntime
@@ -134,5 +172,5 @@ def make_runtimes(
         cri = CriRuntime(network, clock, book, at)
     by_handler: dict[str, Runtime] = {}
     for runtime in (host, oci, *([cri] if cri is not None else []), *config.runtimes):
-        by_handler.update(dict.fromkeys(runtime.handlers, runtime))
+        by_handler.update(dict.fromkeys(runtime.handlers, MeasuredRuntime(runtime, metrics, clock)))
     return NodeRuntimes(host, oci, by_handler, images, link, clock, cri)

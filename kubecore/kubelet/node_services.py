@@ -14,6 +14,7 @@ from kubecore.clock import Clock
 from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.fields import NodeFacts
 from kubecore.kubelet.image_pulling import ImagePuller
+from kubecore.kubelet.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.objects import ReferencedObjects
@@ -53,6 +54,7 @@ class NodeServices:
     admission: PodAdmission
     cgroups: PodCgroups
     puller: ImagePuller
+    metrics: KubeletMetrics
     longest_back_off: timedelta
     seccomp_default: bool
     """Containers that ask for no profile have the runtime's."""

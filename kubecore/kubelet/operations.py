@@ -83,11 +83,19 @@ class ContainerOperations:
             timer.cancel()
         self._proofs.clear()
         self.tasks.cancel()
+        if self.pod:
+            self._services.metrics.probes.forget(self.pod)
 
     # ---- starting
 
     async def start(self, record: ContainerRecord) -> None:
         """Start the next attempt; every outcome is noted in the record and told in events."""
+        code = await self._start(record)
+        if code is not None:
+            self._services.metrics.container_started(record, code)
+
+    async def _start(self, record: ContainerRecord) -> str | None:
+        """The word for what has failed, "" for nothing; None while its image is being pulled."""
         place = self.place
         if place is None:
             raise RuntimeError("the pod has no sandbox")
@@ -97,9 +105,9 @@ class ContainerOperations:
         except RuntimeFailure as error:
             record.wait(error.reason, error.message)
             self._event(record, "Warning", "Failed", f"Error: {error.reason}")
-            return
+            return error.reason
         if image is None and place.runtime.images is not None:
-            return
+            return None
         try:
             config = container_config(
                 self.pod,
@@ -116,13 +124,13 @@ class ContainerOperations:
         except ConfigError as error:
             record.wait("CreateContainerConfigError", str(error))
             self._event(record, "Warning", "Failed", f"Error: {error}")
-            return
+            return "CreateContainerConfigError"
         try:
             container_id = await place.runtime.create_container(place.sandbox_id, config)
         except RuntimeFailure as error:
             record.wait(error.reason, error.message)
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
-            return
+            return error.reason
         record.image_id = image.told if image is not None else ""
         self._event(record, "Normal", "Created", "Container created")
         if record.latest is not None and record.latest.finished_at is not None:
@@ -136,7 +144,7 @@ class ContainerOperations:
             record.run(container_id, self._services.clock.now())
             record.end(self._failed_start(container_id, error))
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
-            return
+            return error.reason
         finally:
             if previous:
                 await place.runtime.remove_container(previous)
@@ -146,6 +154,7 @@ class ContainerOperations:
         status = place.runtime.container_status(container_id)
         if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
             self.ended(record, status)
+        return ""
 
     async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""
@@ -241,6 +250,9 @@ class ContainerOperations:
                 lambda probe: probe_once(probe, target, self._services.clock),
                 on_result=lambda kind, success: self._probed(record, container_id, kind, success),
                 on_unhealthy=lambda kind, output: self._unhealthy(record, kind, output),
+                on_try=lambda kind, result, seconds: self._services.metrics.probes.tried(
+                    self.pod, record.name, kind, result.value, seconds
+                ),
             )
             self._probers[container_id] = prober
             prober.start(started=record.started and "startupProbe" in record.spec)

@@ -17,9 +17,10 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
-from kubecore.kubelet import adoption, logs, pod_presence
+from kubecore.kubelet import adoption, logs, pod_presence, usage
 from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
+from kubecore.kubelet.node_counts import PodNow
 from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox, refresh_hosts
@@ -27,9 +28,9 @@ from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_tim
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, nothing_alive, records_of
 from kubecore.kubelet.resizing import Resizer
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
-from kubecore.kubelet.stats import RunningContainer, RunningPod
 from kubecore.kubelet.status import PodFacts, build_status, refused_status
 from kubecore.kubelet.status_writer import StatusWriter
+from kubecore.kubelet.usage import RunningPod
 from kubecore.kubelet.volumes.images import StillPulling
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
 from kubecore.kubelet.volumes.sources import VolumeSurroundings
@@ -58,6 +59,8 @@ class PodWorker:
         self._operations.records = self._records
         self._resizer = Resizer(services, self._operations)
         self._status = writer or StatusWriter(services.client, pod)
+        self._times = services.metrics.pods.of(pod, services.clock)
+        self._updated = False
         self._wakened = asyncio.Event()
         self._wakened.set()
         self._timers: dict[str, Timer] = {}
@@ -79,7 +82,9 @@ class PodWorker:
         """The API's newest view of the pod."""
         old, self.pod = self.pod, pod
         self._status.seen(pod)
+        self._times.watched(pod)
         if relevant(old) != relevant(pod):
+            self._updated = True
             self._wake_or_leave()
 
     def removed(self) -> None:
@@ -146,13 +151,12 @@ class PodWorker:
 
     def running(self) -> RunningPod:
         """What of it runs now."""
-        found = []
-        for record in self._records.values():
-            if record.state == "running" and record.started_at is not None and self.runtime is not None:
-                with suppress(RuntimeFailure):
-                    pid = self.runtime.container_status(record.id).pid
-                    found.append(RunningContainer(record.name, record.id, pid, record.started_at))
-        return RunningPod(meta.namespace(self.pod), meta.name(self.pod), self.uid, tuple(found))
+        return usage.running_pod(self.pod, self._records.values(), self.runtime)
+
+    def now(self) -> PodNow:
+        stage = "terminated" if self._ended else "terminating" if self._terminating else "sync"
+        pending = self._resizer.pending[0].lower() if self._resizer.pending else ""
+        return PodNow(self.pod, stage, self.takes_room, not self._removed, bool(self._resizer.error), pending)
 
     # ---- the loop
 
@@ -163,7 +167,9 @@ class PodWorker:
                 await self._wakened.wait()
                 self._wakened.clear()
                 if not self._should_end():
+                    began, updated, self._updated = self._services.clock.monotonic(), self._updated, False
                     await self._guarded_sync()
+                    self._times.synced(began, updated=updated)
             self._terminating = True
             await self._terminate()
         finally:
@@ -281,6 +287,7 @@ class PodWorker:
         self._admitted = refusal is None
         if refusal is not None:
             self._failure = (refusal.reason, refusal.message)
+            self._services.metrics.refused(refusal.reason)
             self._services.recorder.event(self.pod, "Warning", *refusal)
             await self._publish()
         return self._admitted
@@ -412,8 +419,11 @@ class PodWorker:
         await self._write(build_status(self._status.current(self.pod), self._records, facts, self._now()))
 
     async def _write(self, status: Object) -> None:
+        self._times.told(status)
+        began = self._services.clock.monotonic()
         try:
-            await self._status.write(status)
+            if await self._status.write(status):
+                self._times.written(began)
         except (StatusError, OSError) as error:
             log.warning("status of pod %s was not taken: %s", meta.key(self.pod), error)
             self._retry()
@@ -436,7 +446,8 @@ class PodWorker:
         while not await self._stopped():
             failures += 1
             await self._services.clock.sleep(min(2.0**failures, 30.0))
-        await self._delete_from_api()
+        await pod_presence.delete_from_api(self.pod, self._services, self._report_the_end, lambda: self._removed)
+        self._remove_files()
 
     async def _stopped(self) -> bool:
         """False where the runtime failed to do its part: it is asked again."""
@@ -465,26 +476,9 @@ class PodWorker:
         self._services.tokens.forget(self.uid)
         self._services.puller.forget(self.uid)
 
-    async def _delete_from_api(self) -> None:
-        """The last status, then the pod itself; repeated until the API takes it."""
-        failures = 0
-        while not self._removed:
-            try:
-                if any(record.attempted for record in self._records.values()):
-                    await self._publish()
-                await self._services.client.delete(
-                    "pods", meta.name(self.pod), meta.namespace(self.pod), uid=self.uid, grace_period_seconds=0
-                )
-                break
-            except StatusError as error:
-                if error.code in (404, 409):
-                    break
-                log.warning("pod %s could not be deleted: %s", meta.key(self.pod), error.message)
-            except OSError as error:
-                log.warning("pod %s could not be deleted: %s", meta.key(self.pod), error)
-            failures += 1
-            await self._services.clock.sleep(min(2.0**failures, 30.0))
-        self._remove_files()
+    async def _report_the_end(self) -> None:
+        if any(record.attempted for record in self._records.values()):
+            await self._publish()
 
     def _remove_files(self) -> None:
         ids = {record.name: record.id for record in self._records.values()}

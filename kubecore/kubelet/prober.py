@@ -26,19 +26,29 @@ OnResult = Callable[[Kind, bool], None]
 """(kind, success): called when a threshold is reached and the verdict differs from the one before."""
 OnUnhealthy = Callable[[Kind, str], None]
 """(kind, output): called for every single failure, for the Unhealthy event."""
+OnTry = Callable[[Kind, Result, float], None]
+"""(kind, result, seconds): called for every single one."""
 
 
 class Prober:
     """The probes of one attempt of one container. Lives from `start` to `stop`."""
 
     def __init__(
-        self, container: Object, clock: Clock, probe: Probe, *, on_result: OnResult, on_unhealthy: OnUnhealthy
+        self,
+        container: Object,
+        clock: Clock,
+        probe: Probe,
+        *,
+        on_result: OnResult,
+        on_unhealthy: OnUnhealthy,
+        on_try: OnTry = lambda kind, result, seconds: None,
     ) -> None:
         self._container = container
         self._clock = clock
         self._probe = probe
         self._on_result = on_result
         self._on_unhealthy = on_unhealthy
+        self._on_try = on_try
         self._started = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -76,6 +86,7 @@ class Prober:
         while True:
             began = self._clock.monotonic()
             verdict = await self._try(kind, probe)
+            self._on_try(kind, verdict.result, self._clock.monotonic() - began)
             if verdict.result is not Result.UNKNOWN:
                 run = run + 1 if verdict.result is last else 1
                 last = verdict.result

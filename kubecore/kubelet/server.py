@@ -1,4 +1,5 @@
-"""The kubelet's HTTPS server: logs of containers, commands in them, the pods of the node, what they use, its health.
+"""The kubelet's HTTPS server: logs of containers, commands in them, the pods of the node, what they use, its metrics
+and health.
 
 Only the cluster's own API server gets in: a client certificate of the cluster's CA, of the identity the API server uses
 towards kubelets or of an administrators' group; anything else is 401 or 403. The socket is bound at once, since the
@@ -23,6 +24,7 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import meta
+from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.log_reading import LogOptions, read_log
 from kubecore.kubelet.serving_certificate import ensure_certificate
 from kubecore.kubelet.streaming import ContainerStreaming
@@ -38,8 +40,11 @@ ALLOWED_USERS = frozenset({"kube-apiserver-kubelet-client"})
 ALLOWED_GROUPS = frozenset({"system:masters", "system:kubelet-api-admin"})
 
 _PLAIN = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
+_MEASUREMENTS = frozenset({"resource", "cadvisor", "probes"})
 _GRACE_SECONDS = 0.2
+_METRICS_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +79,18 @@ class KubeletServer:
         self._streaming = ContainerStreaming(kubelet.worker)
         self.address = ""
         self.port = 0
-        # By the first part of the path: methods, how many parts follow, handler.
-        self._routes: dict[str, tuple[tuple[str, ...], int, _Handler]] = {
-            "healthz": (("GET",), 0, self._healthz),
-            "pods": (("GET",), 0, self._pods),
-            "configz": (("GET",), 0, self._configz),
-            "containerLogs": (("GET",), 3, self._container_logs),
-            "stats": (("GET",), 1, self._summary),
-            "metrics": (("GET",), 1, self._resource_metrics),
-            "exec": (("GET", "POST"), 3, self._exec),
-            "attach": (("GET", "POST"), 3, self._attach),
-            "portForward": (("GET", "POST"), 2, self._port_forward),
+        # By the first part of the path: methods, how many parts may follow, handler.
+        self._routes: dict[str, tuple[tuple[str, ...], tuple[int, ...], _Handler]] = {
+            "healthz": (("GET",), (0,), self._healthz),
+            "pods": (("GET",), (0,), self._pods),
+            "runningpods": (("GET",), (0,), self._running_pods),
+            "configz": (("GET",), (0,), self._configz),
+            "containerLogs": (("GET",), (3,), self._container_logs),
+            "stats": (("GET",), (1,), self._summary),
+            "metrics": (("GET",), (0, 1), self._metrics),
+            "exec": (("GET", "POST"), (3,), self._exec),
+            "attach": (("GET", "POST"), (3,), self._attach),
+            "portForward": (("GET", "POST"), (2,), self._port_forward),
         }
 
     def listen(self, address: str) -> None:
@@ -122,6 +128,10 @@ class KubeletServer:
         config = self._config
         if config.client_ca is not None:
             authenticator.set_client_ca(config.client_ca.read_bytes())
+        loop = asyncio.get_running_loop()
+        front.set_metrics_source(
+            lambda: asyncio.run_coroutine_threadsafe(self._own_metrics(), loop).result(_METRICS_SECONDS)
+        )
         certificate, key = config.certificate, config.key
         if certificate is None or key is None:
             certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address, self._clock)
@@ -147,6 +157,22 @@ class KubeletServer:
             task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, request: Request) -> None:
+        counts, began = self._kubelet.metrics.requests, self._clock.monotonic()
+        labels = counts.labels(request.method, self._bucket(request.path))
+        counts.begun(labels)
+        try:
+            await self._respond(request)
+        finally:
+            counts.ended(labels, self._clock.monotonic() - began)
+
+    def _bucket(self, path: str) -> str:
+        """What it is counted as."""
+        first, _, rest = path.strip("/").partition("/")
+        if first not in self._routes:
+            return "other"
+        return f"{first}/{rest}" if first == "metrics" and rest in _MEASUREMENTS else first
+
+    async def _respond(self, request: Request) -> None:
         try:
             answer = await self._answer(request)
         except Exception as error:
@@ -163,8 +189,8 @@ class KubeletServer:
         if user.username not in ALLOWED_USERS and ALLOWED_GROUPS.isdisjoint(user.groups):
             return _Answer(403, b"Forbidden")
         first, *rest = request.path.strip("/").split("/")
-        methods, parts, handler = self._routes.get(first, ((), -1, self._pods))
-        if len(rest) != parts:
+        methods, parts, handler = self._routes.get(first, ((), (), self._pods))
+        if len(rest) not in parts:
             return _Answer(404, b"404 page not found")
         if request.method not in methods:
             return _Answer(405, b"405: Method Not Allowed")
@@ -177,6 +203,16 @@ class KubeletServer:
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
         return _Answer(200, orjson.dumps(body), _JSON)
 
+    async def _running_pods(self, request: Request, path: list[str]) -> _Answer:
+        """As the container runtimes have them."""
+        items = []
+        for pod in self._kubelet.running_pods():
+            metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+            containers = [{"name": one.name, "image": one.image, "resources": {}} for one in pod.containers]
+            items.append({"metadata": metadata, "spec": {"containers": containers}, "status": {}})
+        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+        return _Answer(200, orjson.dumps(body), _JSON)
+
     async def _configz(self, request: Request, path: list[str]) -> _Answer:
         return _Answer(200, orjson.dumps(self._kubelet.settings(self.address, self.port)), _JSON)
 
@@ -185,10 +221,29 @@ class KubeletServer:
             return _Answer(404, b"404 page not found")
         return _Answer(200, orjson.dumps(await self._kubelet.stats.summary()), _JSON)
 
-    async def _resource_metrics(self, request: Request, path: list[str]) -> _Answer:
-        if path != ["resource"]:
+    async def _metrics(self, request: Request, path: list[str]) -> _Answer:
+        """Administrators are told those at /metrics itself by the front, with its own."""
+        kubelet = self._kubelet
+        if not path:
+            body = kubelet.metrics.render(kubelet.counts())
+        elif path == ["resource"]:
+            body = resource_metrics.render(await kubelet.stats.sample())
+        elif path == ["cadvisor"]:
+            sampled = await kubelet.stats.sample()
+            body = await asyncio.to_thread(cadvisor_metrics.render, sampled, kubelet.machine, kubelet.root)
+        elif path == ["probes"]:
+            body = kubelet.metrics.probes.render()
+        else:
             return _Answer(404, b"404 page not found")
-        return _Answer(200, (await self._kubelet.stats.resource_metrics()).encode())
+        return _Answer(200, body, _METRICS)
+
+    async def _own_metrics(self) -> bytes:
+        requests, began = self._kubelet.metrics.requests, self._clock.monotonic()
+        labels = requests.labels("GET", "metrics")
+        requests.begun(labels)
+        body = self._kubelet.metrics.render(self._kubelet.counts())
+        requests.ended(labels, self._clock.monotonic() - began)
+        return body
 
     async def _exec(self, request: Request, path: list[str]) -> None:
         namespace, pod, container = path

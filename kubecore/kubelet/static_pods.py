@@ -69,12 +69,12 @@ class MirrorWriter(StatusWriter):
         self._mirror = None
         return not self._gone
 
-    async def write(self, status: Object) -> None:
+    async def write(self, status: Object) -> bool:
         if self._gone:
-            return
+            return False
         if self._mirror is None:
             await self._make()
-        await super().write(status)
+        return await super().write(status)
 
     async def _make(self) -> None:
         """StatusError and OSError as the client raises them."""

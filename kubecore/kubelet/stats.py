@@ -1,21 +1,25 @@
-"""What the node and its containers use, as /stats/summary and /metrics/resource tell it.
+"""What the node and its containers use, as /stats/summary tells it.
 
 Measured when somebody asks, and never otherwise. A rate needs two measurements: one of the last minute serves, if there
-is one, else a second one is made a moment later. (Upstream: cAdvisor, pkg/kubelet/server/stats.)
+is one, else a second one is made a moment later. (Upstream: pkg/kubelet/server/stats; k8s.io/kubelet
+`pkg/apis/stats/v1alpha1`.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Clock
-from kubecore.kubelet import usage
-from kubecore.kubelet.usage import Used
+from kubecore.kubelet.eviction import machine
+from kubecore.kubelet.usage import InterfaceUse, RunningPod, Used
 
 Object = dict[str, Any]
 
@@ -23,25 +27,7 @@ _SHORTEST_SECONDS = 1.0
 _WANTED_SECONDS = 10.0
 _KEPT_EVERY_SECONDS = 5.0
 _LONGEST_SECONDS = 60.0
-_NODE = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunningContainer:
-    """`pid` is that of its first process, on this machine."""
-
-    name: str
-    id: str
-    pid: int
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RunningPod:
-    namespace: str
-    name: str
-    uid: str
-    containers: tuple[RunningContainer, ...]
+NODE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,63 +48,60 @@ class Measured:
     window: float = 0.0
 
 
-def read_usage(pids: Mapping[str, int]) -> dict[str, Used]:
-    """By key, of what still runs; the node's own key is "". Reads files: not for the event loop."""
-    found = {_NODE: usage.of_machine()}
-    for key, pid in pids.items():
-        used = usage.of_processes(pid) if pid else None
-        if used is not None:
-            found[key] = used
-    return found
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """`samples`: by the container's id and the pod's uid, of what still runs, and under NODE the node's."""
+
+    pods: Sequence[RunningPod]
+    samples: Mapping[str, Sample]
 
 
 class NodeStats:
+    """`read`: as `usage.UsageReader`. `root`: on the file system that holds the node's files."""
+
     def __init__(
         self,
         clock: Clock,
         node_name: str,
         pods: Callable[[], Sequence[RunningPod]],
-        read: Callable[[Mapping[str, int]], dict[str, Used]] = read_usage,
+        read: Callable[[Sequence[RunningPod]], dict[str, Used]],
+        root: Path,
     ) -> None:
         self._clock = clock
         self._node_name = node_name
         self._pods = pods
         self._read = read
+        self._root = root
         self._history: dict[str, list[Sample]] = {}
         self._lock = asyncio.Lock()
 
     async def summary(self) -> Object:
         """The body of /stats/summary, as much of it as is measured."""
         pods, measured = await self._measure()
-        node = measured[_NODE]
+        node = measured[NODE]
         return {
-            "node": {"nodeName": self._node_name, **_told(node)},
+            "node": {"nodeName": self._node_name, **_told(node), **_disk(node, self._root), **_limit(node)},
             "pods": [told for pod in pods if (told := _pod(pod, measured)) is not None],
         }
 
-    async def resource_metrics(self) -> str:
-        """The body of /metrics/resource, in Prometheus' text format."""
+    async def sample(self) -> Sampled:
+        """Now, without rates."""
         pods = self._pods()
-        samples = await self._sample(pods)
-        return _exposition(pods, samples)
+        used = await asyncio.to_thread(self._read, pods)
+        at, when = self._clock.monotonic(), self._clock.now()
+        return Sampled(pods, {key: Sample(at, when, one) for key, one in used.items()})
 
     async def _measure(self) -> tuple[Sequence[RunningPod], Mapping[str, Measured]]:
         async with self._lock:
-            pods = self._pods()
-            found = self._rates(await self._sample(pods))
+            sampled = await self.sample()
+            found = self._rates(sampled.samples)
             if any(one.rate is None for one in found.values()):
                 await self._clock.sleep(_SHORTEST_SECONDS)
-                pods = self._pods()
-                found = self._rates(await self._sample(pods))
-            return pods, found
+                sampled = await self.sample()
+                found = self._rates(sampled.samples)
+            return sampled.pods, found
 
-    async def _sample(self, pods: Iterable[RunningPod]) -> dict[str, Sample]:
-        pids = {container.id: container.pid for pod in pods for container in pod.containers}
-        used = await asyncio.to_thread(self._read, pids)
-        at, when = self._clock.monotonic(), self._clock.now()
-        return {key: Sample(at, when, one) for key, one in used.items()}
-
-    def _rates(self, samples: dict[str, Sample]) -> dict[str, Measured]:
+    def _rates(self, samples: Mapping[str, Sample]) -> dict[str, Measured]:
         """From each and the one that was made long enough before it."""
         history: dict[str, list[Sample]] = {}
         found: dict[str, Measured] = {}
@@ -143,13 +126,25 @@ def _measured(sample: Sample, kept: Sequence[Sample]) -> Measured:
 
 
 def _told(measured: Measured) -> Object:
-    time = meta.format_time(measured.sample.when)
-    cpu: Object = {"time": time, "usageCoreNanoSeconds": measured.sample.used.cpu}
+    time = _time(measured)
+    used = measured.sample.used
+    cpu: Object = {"time": time, "usageCoreNanoSeconds": used.cpu}
     if measured.rate is not None:
         cpu["usageNanoCores"] = measured.rate
         cpu["windowSeconds"] = round(measured.window, 3)
-    memory = measured.sample.used.memory
-    return {"cpu": cpu, "memory": {"time": time, "workingSetBytes": memory, "usageBytes": memory}}
+    memory: Object = {"time": time, "workingSetBytes": used.memory, "usageBytes": used.memory}
+    if counted := used.counted.memory:
+        memory |= {
+            "usageBytes": counted.usage,
+            "rssBytes": counted.rss,
+            "pageFaults": counted.faults,
+            "majorPageFaults": counted.major_faults,
+        }
+    return {"cpu": cpu, "memory": memory}
+
+
+def _time(measured: Measured) -> str:
+    return meta.format_time(measured.sample.when)
 
 
 def _pod(pod: RunningPod, measured: Mapping[str, Measured]) -> Object | None:
@@ -159,48 +154,50 @@ def _pod(pod: RunningPod, measured: Mapping[str, Measured]) -> Object | None:
         for one in pod.containers
         if one.id in measured
     ]
-    if not containers:
+    if not containers or pod.uid not in measured:
         return None
     reference = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-    return {"podRef": reference, "containers": containers}
+    whole = measured[pod.uid]
+    told: Object = {"podRef": reference, **_told(whole), "containers": containers}
+    if networks := [_network(one) for one in whole.sample.used.networks]:
+        first = next((one for one in networks if one["name"] == "eth0"), networks[0])
+        told["network"] = {"time": _time(whole), **first, "interfaces": networks}
+    if whole.sample.used.processes is not None:
+        told["process_stats"] = {"process_count": whole.sample.used.processes}
+    return told
 
 
-# ---------------------------------------------------------------------- Prometheus' text
-_HELP = {
-    "container_cpu_usage_seconds_total": "Cumulative cpu time consumed by the container in core-seconds",
-    "container_memory_working_set_bytes": "Current working set of the container in bytes",
-    "container_start_time_seconds": "Start time of the container since unix epoch in seconds",
-    "node_cpu_usage_seconds_total": "Cumulative cpu time consumed by the node in core-seconds",
-    "node_memory_working_set_bytes": "Current working set of the node in bytes",
-    "pod_cpu_usage_seconds_total": "Cumulative cpu time consumed by the pod in core-seconds",
-    "pod_memory_working_set_bytes": "Current working set of the pod in bytes",
-    "resource_scrape_error": "1 if there was an error while getting container metrics, 0 otherwise",
-}
+def _network(used: InterfaceUse) -> Object:
+    return {
+        "name": used.name,
+        "rxBytes": used.received.bytes,
+        "rxErrors": used.received.errors,
+        "txBytes": used.sent.bytes,
+        "txErrors": used.sent.errors,
+    }
 
 
-def _exposition(pods: Sequence[RunningPod], samples: Mapping[str, Sample]) -> str:
-    series: dict[str, list[str]] = {name: [] for name in _HELP}
+def _disk(node: Measured, root: Path) -> Object:
+    """That the node's files are on."""
+    try:
+        disk = os.statvfs(root)
+    except OSError:
+        return {}
+    told = {
+        "time": _time(node),
+        "availableBytes": disk.f_bavail * disk.f_frsize,
+        "capacityBytes": disk.f_blocks * disk.f_frsize,
+        "usedBytes": (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+        "inodesFree": disk.f_favail,
+        "inodes": disk.f_files,
+        "inodesUsed": disk.f_files - disk.f_ffree,
+    }
+    return {"fs": told}
 
-    def tell(prefix: str, labels: str, parts: Sequence[Sample]) -> None:
-        stamp = int(max(part.when.timestamp() for part in parts) * 1000)
-        cpu, memory = sum(part.used.cpu for part in parts), sum(part.used.memory for part in parts)
-        series[f"{prefix}_cpu_usage_seconds_total"].append(f"{labels} {cpu / 1e9:.9g} {stamp}")
-        series[f"{prefix}_memory_working_set_bytes"].append(f"{labels} {memory} {stamp}")
 
-    tell("node", "", [samples[_NODE]])
-    for pod in pods:
-        of_pod = f'namespace="{pod.namespace}",pod="{pod.name}"'
-        known = [one for one in pod.containers if one.id in samples]
-        for one in known:
-            labels = f'{{container="{one.name}",{of_pod}}}'
-            tell("container", labels, [samples[one.id]])
-            series["container_start_time_seconds"].append(f"{labels} {one.started_at.timestamp():.3f}")
-        if known:
-            tell("pod", f"{{{of_pod}}}", [samples[one.id] for one in known])
-    series["resource_scrape_error"].append(" 0")
-    lines = []
-    for name, values in series.items():
-        kind = "counter" if name.endswith("_total") else "gauge"
-        lines += [f"# HELP {name} [STABLE] {_HELP[name]}", f"# TYPE {name} {kind}"]
-        lines += [f"{name}{value}" for value in values]
-    return "\n".join(lines) + "\n"
+def _limit(node: Measured) -> Object:
+    """Of processes."""
+    with suppress(OSError, ValueError):
+        left = machine.processes()
+        return {"rlimit": {"time": _time(node), "maxpid": left.capacity, "curproc": left.capacity - left.available}}
+    return {}

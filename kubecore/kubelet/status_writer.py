@@ -32,14 +32,15 @@ class StatusWriter:
         """The pod with the newest status known."""
         return {**pod, "status": self._newest.get("status") or {}}
 
-    async def write(self, status: Object) -> None:
-        """StatusError and OSError as the client raises them; a pod that is gone is no error."""
+    async def write(self, status: Object) -> bool:
+        """False if there was nothing to write, or nowhere, since the pod is gone. StatusError and OSError as the client
+        raises them."""
         if status == self._written:
-            return
+            return False
         known = self._newest.get("status") or {}
         patch = status_patch(known, status)
         if not patch:
-            return
+            return False
         uid = meta.uid(self._newest)
         body = {"metadata": {"uid": uid}, "status": patch}
         try:
@@ -48,10 +49,11 @@ class StatusWriter:
             )
         except StatusError as error:
             if error.code == 404:
-                return
+                return False
             raise
         self._written = status
         self.seen(answer)
+        return True
 
 
 def _version(pod: Object) -> int:

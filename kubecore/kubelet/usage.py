@@ -1,27 +1,149 @@
-"""What processes use of the machine, read from /proc: a container's with all that descend from them, and the node's.
+"""What containers, pods and the node use of the machine.
 
-CPU counts what ended, too, once its parent has waited for it. Memory is what is resident, of pages that several share
-the share (PSS), so that a sum counts nothing twice; where the kernel does not tell us that, anonymous and shared pages.
+It is what the kernel has counted of a container's and a pod's control group. Where there is none, it is summed up over
+a container's processes, from /proc: CPU counts what ended, too, once its parent has waited for it. Memory is what is
+resident, of pages that several share the share (PSS), so that a sum counts nothing twice; where the kernel does not
+tell us that, anonymous and shared pages.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from kubecore.api import meta
+from kubecore.kubelet.cgroups.measuring import Group, Groups, GroupUse
+from kubecore.kubelet.records import ContainerRecord
+from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
+
+Object = dict[str, Any]
 
 _PROC = Path("/proc")
 _TICK_NANOSECONDS = 10**9 // os.sysconf("SC_CLK_TCK")
 _OWN_MEMORY = ("RssAnon:", "RssShmem:")
+_NOTHING = GroupUse()
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceUse:
+    """What came in and went out."""
+
+    name: str
+    received: Traffic
+    sent: Traffic
+
+
+class Traffic(NamedTuple):
+    bytes: int
+    packets: int
+    errors: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """CPU time since the start, in nanoseconds; memory in bytes."""
+    """CPU time since the start, in nanoseconds; memory in bytes, without what could be dropped at once. `group`: what
+    the kernel has counted beside them, where it counts. `networks`: of a pod with a network of its own."""
 
     cpu: int
     memory: int
+    processes: int | None = None
+    group: Group | None = None
+    counted: GroupUse = _NOTHING
+    networks: tuple[InterfaceUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningContainer:
+    """`pid` is that of its first process, on this machine; 0 for none."""
+
+    name: str
+    id: str
+    pid: int
+    started_at: datetime
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPod:
+    namespace: str
+    name: str
+    uid: str
+    containers: tuple[RunningContainer, ...]
+
+
+def running_pod(pod: Object, records: Iterable[ContainerRecord], runtime: Runtime | None) -> RunningPod:
+    """What of a pod runs now."""
+    found = []
+    for record in records:
+        if record.state == "running" and record.started_at is not None and runtime is not None:
+            with suppress(RuntimeFailure):
+                pid = runtime.container_status(record.id).pid
+                found.append(RunningContainer(record.name, record.id, pid, record.started_at, record.image))
+    return RunningPod(meta.namespace(pod), meta.name(pod), meta.uid(pod), tuple(found))
+
+
+class UsageReader:
+    """Reads files: not for the event loop."""
+
+    def __init__(self, groups: Groups | None = None) -> None:
+        self._groups = groups or Groups()
+
+    def __call__(self, pods: Iterable[RunningPod]) -> dict[str, Used]:
+        """By the container's id and the pod's uid, of what still runs; the node's own key is ""."""
+        found = {"": of_machine()}
+        for pod in pods:
+            of_pod = [(one, used) for one in pod.containers if (used := self.of_container(one)) is not None]
+            found |= {one.id: used for one, used in of_pod}
+            if of_pod:
+                found[pod.uid] = self._of_pod(pod.uid, of_pod)
+        return found
+
+    def of_container(self, container: RunningContainer) -> Used | None:
+        """None when it is gone."""
+        if not container.pid:
+            return None
+        group = self._groups.of_process(container.pid, container.id)
+        counted = group.use() if group is not None else _NOTHING
+        cpu, memory, processes = counted.cpu, counted.memory, counted.processes
+        if cpu is None or memory is None or processes is None:
+            summed = of_processes(container.pid)
+            if summed is None:
+                return None
+            cpu = summed.cpu if cpu is None else cpu
+            processes = summed.processes if processes is None else processes
+            return Used(cpu, memory.working_set if memory else summed.memory, processes, group, counted)
+        return Used(cpu, memory.working_set, processes, group, counted)
+
+    def _of_pod(self, uid: str, containers: Sequence[tuple[RunningContainer, Used]]) -> Used:
+        """Of its own group, in which may be more than its containers, if it has one."""
+        group = next((one.group.parent() for _, one in containers if one.group is not None), None)
+        if group is not None and uid not in group.name.rpartition("/")[2]:
+            group = None
+        counted = group.use() if group is not None else _NOTHING
+        cpu = sum(one.cpu for _, one in containers) if counted.cpu is None else counted.cpu
+        memory = counted.memory.working_set if counted.memory else sum(one.memory for _, one in containers)
+        processes = sum(one.processes or 0 for _, one in containers)
+        return Used(cpu, memory, processes, group, counted, networks_of(containers[0][0].pid))
+
+
+def networks_of(pid: int) -> tuple[InterfaceUse, ...]:
+    """The interfaces of a process's network, if it is not the host's; without the one to itself."""
+    process = _PROC / str(pid)
+    found = []
+    with suppress(OSError):
+        if (process / "ns/net").stat().st_ino != (_PROC / "self/ns/net").stat().st_ino:
+            for line in (process / "net/dev").read_text().splitlines()[2:]:
+                name, _, rest = line.partition(":")
+                told = [int(one) for one in rest.split()]
+                if name.strip() != "lo":
+                    found.append(InterfaceUse(name.strip(), Traffic(*told[0:4]), Traffic(*told[8:12])))
+    return tuple(found)
 
 
 def of_processes(pid: int) -> Used | None:
@@ -29,24 +151,15 @@ def of_processes(pid: int) -> Used | None:
     first = _of_process(pid)
     if first is None:
         return None
-    cpu, memory = first.cpu, first.memory
+    cpu, memory, count = first.cpu, first.memory, 1
     waiting = _children(pid)
     while waiting:
         child = waiting.pop()
         used = _of_process(child)
         if used is not None:
-            cpu, memory = cpu + used.cpu, memory + used.memory
+            cpu, memory, count = cpu + used.cpu, memory + used.memory, count + 1
             waiting += _children(child)
-    return Used(cpu, memory)
-
-
-def count_processes(pid: int) -> int:
-    """A process and its descendants."""
-    count, waiting = 0, [pid]
-    while waiting:
-        count += 1
-        waiting += _children(waiting.pop())
-    return count
+    return Used(cpu, memory, count)
 
 
 def of_machine() -> Used:

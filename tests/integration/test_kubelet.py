@@ -13,6 +13,7 @@ import orjson
 import pytest
 import trustme
 
+from kubecore.api import meta
 from kubecore.clock import RealClock
 from kubecore.kubelet.kubelet import Kubelet
 from kubecore.kubelet.kubelet_config import KubeletConfig
@@ -62,6 +63,33 @@ async def test_what_containers_use_is_measured_when_somebody_asks(node: Running)
     code, text = await node.get("/metrics/resource")
     assert code == 200
     assert 'container_cpu_usage_seconds_total{container="main",namespace="default",pod="busy"}' in text
+    code, text = await node.get("/metrics/cadvisor")
+    assert code == 200
+    assert 'container_cpu_usage_seconds_total{container="main",cpu="total",id="' in text
+    assert "\nmachine_memory_bytes{" in text
+
+
+async def test_the_kubelet_tells_what_it_has_done_and_has(node: Running) -> None:
+    node.pod("one", shell("echo here; sleep 1000", readinessProbe={"exec": {"command": ["true"]}}))
+    await node.until("one", lambda pod: (meta.condition(pod, "Ready") or {}).get("status") == "True")
+    for group in ("", "system:masters"):
+        code, text = await node.get("/metrics", group=group)
+        assert code == 200
+        lines = text.splitlines()
+        assert "kubelet_running_pods 1" in lines
+        assert 'kubelet_running_containers{container_state="running"} 1' in lines
+        assert 'kubelet_runtime_operations_total{operation_type="start_container"} 1' in lines
+    _, text = await node.get("/metrics/probes")
+    assert 'container="main",namespace="default",pod="one"' in text
+    _, text = await node.get("/runningpods/")
+    (pod,) = orjson.loads(text)["items"]
+    assert (pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]) == ("one", "main")
+
+
+async def test_metrics_are_for_whoever_may_ask_the_kubelet(node: Running) -> None:
+    for path in ("/metrics", "/metrics/cadvisor", "/metrics/probes", "/runningpods/"):
+        assert [(await node.get(path, subject=one))[0] for one in ("", "somebody")] == [401, 403]
+    assert (await node.get("/metrics/unknown"))[0] == 404
 
 
 async def test_only_the_api_server_may_ask_the_kubelet(node: Running) -> None:

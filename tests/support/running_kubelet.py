@@ -56,12 +56,13 @@ class Running:
             while word not in (await self.get(f"/containerLogs/default/{name}/main"))[1]:
                 await asyncio.sleep(0.01)
 
-    def client_context(self, subject: str) -> ssl.SSLContext:
+    def client_context(self, subject: str, group: str = "") -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if subject:
-            self.ca.issue_cert("client.example", common_name=subject).configure_cert(context)
+            named = {"organization_name": group} if group else {}
+            self.ca.issue_cert("client.example", common_name=subject, **named).configure_cert(context)
         return context
 
     def url(self, path: str) -> str:
@@ -71,8 +72,10 @@ class Running:
         port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
         return f"https://{address}:{port}{path}"
 
-    async def get(self, path: str, subject: str = "kube-apiserver-kubelet-client") -> tuple[int, str]:
-        connector = aiohttp.TCPConnector(ssl=self.client_context(subject))
+    async def get(
+        self, path: str, subject: str = "kube-apiserver-kubelet-client", *, group: str = ""
+    ) -> tuple[int, str]:
+        connector = aiohttp.TCPConnector(ssl=self.client_context(subject, group))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
             session.get(self.url(path)) as answer,

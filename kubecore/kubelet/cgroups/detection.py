@@ -11,7 +11,7 @@ from kubecore.kubelet.cgroups import v1, v2
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Places
 from kubecore.kubelet.cgroups.tree import NODE_PREFIX
 
-_PODS = "kubepods"
+PODS = "kubepods"
 
 
 class Detection(NamedTuple):
@@ -23,11 +23,17 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """A mounted hierarchy. `controllers`: of version 1, empty for version 2. `own`: this process's group in it."""
+    """A mounted hierarchy. `controllers`: of version 1, empty for version 2. `own`: this process's group in it.
+    `root`: the part of it that is mounted."""
 
     mount: Path
     controllers: frozenset[str]
     own: Path
+    root: str = "/"
+
+    def place(self, group: str) -> Path:
+        """Where a group is."""
+        return _below(self.mount, self.root, group)
 
 
 def detect(mark: str, *, process: Path = Path("/proc/self"), join: bool = False) -> Detection:
@@ -67,7 +73,7 @@ def at(places: Places) -> Cgroups | None:
 def _candidates(hierarchies: list[Hierarchy], name: str) -> list[Cgroups]:
     """The one to try: version 1 where it has the controllers, be it beside version 2."""
     roots = {
-        controller: one.own / name / _PODS
+        controller: one.own / name / PODS
         for one in hierarchies
         for controller in one.controllers
         if controller in v1.CONTROLLERS
@@ -78,13 +84,13 @@ def _candidates(hierarchies: list[Hierarchy], name: str) -> list[Cgroups]:
         if not one.controllers:
             there = _words(one.own / "cgroup.controllers")
             if "memory" in there or "cpu" in there:
-                return [v2.CgroupsV2(one.own, one.own / name / _PODS)]
+                return [v2.CgroupsV2(one.own, one.own / name / PODS)]
     return []
 
 
 def list_hierarchies(process: Path) -> list[Hierarchy]:
     """What /proc/PID/mountinfo and /proc/PID/cgroup say."""
-    own = dict(_own_groups(process))
+    own = dict(groups_of(process))
     found = []
     for line in (process / "mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
@@ -98,12 +104,12 @@ def list_hierarchies(process: Path) -> list[Hierarchy]:
             continue
         path = next((path for group, path in own.items() if group == controllers), None)
         if path is not None:
-            found.append(Hierarchy(Path(mount), controllers, _below(Path(mount), root, path)))
+            found.append(Hierarchy(Path(mount), controllers, _below(Path(mount), root, path), root))
     return found
 
 
-def _own_groups(process: Path) -> list[tuple[frozenset[str], str]]:
-    """Controllers of a hierarchy, none for version 2, and the process's group in it."""
+def groups_of(process: Path) -> list[tuple[frozenset[str], str]]:
+    """Of /proc/PID: controllers of a hierarchy, none for version 2, and the process's group in it. OSError."""
     groups = []
     for line in (process / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)

@@ -21,7 +21,7 @@ def observe(root: Path) -> dict[str, Observation]:
         inodes = Observation(disk.f_favail, disk.f_files)
         found |= {"nodefs.inodesFree": inodes, "imagefs.inodesFree": inodes}
     with suppress(OSError, ValueError):
-        found["pid.available"] = _processes()
+        found["pid.available"] = processes()
     return found
 
 
@@ -32,7 +32,7 @@ def _memory() -> Observation:
     return Observation(kilobytes["MemAvailable"] * 1024, kilobytes["MemTotal"] * 1024)
 
 
-def _processes() -> Observation:
+def processes() -> Observation:
     running = int((_PROC / "loadavg").read_text().split()[3].split("/")[1])
     most = min(int((_PROC / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
     return Observation(most - running, most)

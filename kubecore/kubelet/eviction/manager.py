@@ -65,7 +65,7 @@ class Pods(Protocol):
 
 class EvictionManager:
     """`changed` is called when the node's conditions have. `reclaim` frees disk without pods' harm; True if it did.
-    `tell` makes a Warning event of the node (reason, text)."""
+    `tell` makes a Warning event of the node (reason, text). `count` is called with the signal of each eviction."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class EvictionManager:
         changed: Callable[[], None],
         reclaim: Callable[[], Awaitable[bool]],
         tell: Callable[[str, str], None],
+        count: Callable[[str], None] = lambda signal: None,
         observe: Callable[[Path], Mapping[str, Observation]] = machine.observe,
     ) -> None:
         self._clock = clock
@@ -86,6 +87,7 @@ class EvictionManager:
         self._changed = changed
         self._reclaim = reclaim
         self._tell = tell
+        self._count = count
         self._observe = observe
         self._met: dict[Threshold, float] = {}
         self._seen: dict[str, float] = {}
@@ -153,6 +155,7 @@ class EvictionManager:
                     threshold=threshold.value.of(observed.capacity),
                     available=observed.available,
                 )
+                self._count(threshold.signal)
                 worker.evict(text, self._grace(threshold, candidate.pod), disrupted=True)
                 return
 
@@ -168,22 +171,27 @@ class EvictionManager:
         ended = False
         for worker in self._pods.evictable():
             if worker.takes_room and not is_critical(worker.pod) and _is_limited(worker.pod):
-                text = await asyncio.to_thread(self._excess, worker.pod)
+                signal, text = await asyncio.to_thread(self._excess, worker.pod)
                 if text:
+                    self._count(signal)
                     worker.evict(text, 1.0, disrupted=False)
                     ended = True
         return ended
 
-    def _excess(self, pod: Object) -> str:
+    def _excess(self, pod: Object) -> tuple[str, str]:
+        """By which signal, and what is told; empty where there is none."""
         for volume in pod["spec"].get("volumes") or []:
             limit = _disk_limit(volume)
             if limit and machine.size_of(self._pods.storage_folders(pod, volume["name"])) > limit:
                 shown = quantity.canonical(volume["emptyDir"]["sizeLimit"])
-                return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}". '
+                return "emptydirfs.limit", f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}". '
         limited = pod_resources.limits({**pod, "status": {}}).get("ephemeral-storage")
         if limited is not None and machine.size_of(self._pods.storage_folders(pod)) > limited.nano // 10**9:
-            return f"Pod ephemeral local storage usage exceeds the total limit of containers {limited}. "
-        return ""
+            return (
+                "ephemeralpodfs.limit",
+                f"Pod ephemeral local storage usage exceeds the total limit of containers {limited}. ",
+            )
+        return "", ""
 
 
 def _disk_limit(volume: Object) -> int:

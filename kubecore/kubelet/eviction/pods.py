@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet import logs, usage
+from kubecore.kubelet import logs
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.eviction.ranking import Candidate
 from kubecore.kubelet.pod_worker import PodWorker
-from kubecore.kubelet.stats import RunningPod
+from kubecore.kubelet.usage import RunningContainer, RunningPod, UsageReader
 
 Object = dict[str, Any]
 
@@ -20,8 +20,9 @@ Object = dict[str, Any]
 class NodePods:
     """Implements `manager.Pods`. `root`: the node's folder."""
 
-    def __init__(self, root: Path, workers: Callable[[], Iterable[PodWorker]]) -> None:
+    def __init__(self, root: Path, usage: UsageReader, workers: Callable[[], Iterable[PodWorker]]) -> None:
         self._root = root
+        self._usage = usage
         self._workers = workers
 
     def evictable(self) -> Sequence[PodWorker]:
@@ -36,7 +37,7 @@ class NodePods:
             own = {one["name"]: machine.size_of([self._logs(pod) / one["name"]]) for one in pod["spec"]["containers"]}
             total = machine.size_of(self.storage_folders(pod))
         else:
-            own = {one.name: _of_process(one.pid, resource) for one in running.containers}
+            own = {one.name: self._of_container(one, resource) for one in running.containers}
             total = sum(own.values())
         return Candidate(pod, {resource: total}, {name: {resource: used} for name, used in own.items()})
 
@@ -47,9 +48,8 @@ class NodePods:
     def _logs(self, pod: Object) -> Path:
         return logs.pod_log_directory(self._root, meta.namespace(pod), meta.name(pod), meta.uid(pod))
 
-
-def _of_process(pid: int, resource: str) -> int:
-    if resource == "pids":
-        return usage.count_processes(pid)
-    found = usage.of_processes(pid) if pid else None
-    return found.memory if found is not None else 0
+    def _of_container(self, container: RunningContainer, resource: str) -> int:
+        found = self._usage.of_container(container)
+        if found is None:
+            return 0
+        return found.processes or 0 if resource == "pids" else found.memory

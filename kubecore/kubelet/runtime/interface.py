@@ -222,12 +222,17 @@ class RuntimeImages(Protocol):
 class Runtime(Protocol):
     """A container runtime of one node."""
 
-    name: str
-    """As a container's id begins (`NAME://...`)."""
-    handlers: frozenset[str]
-    """RuntimeClass handlers this runtime serves."""
-    root_by_default: bool
-    """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
+    @property
+    def name(self) -> str:
+        """As a container's id begins (`NAME://...`)."""
+
+    @property
+    def handlers(self) -> frozenset[str]:
+        """RuntimeClass handlers this runtime serves."""
+
+    @property
+    def root_by_default(self) -> bool:
+        """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
 
     @property
     def images(self) -> ImageStore | RuntimeImages | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kubecore.clock import VirtualClock
-from kubecore.kubelet.stats import NodeStats, RunningContainer, RunningPod
-from kubecore.kubelet.usage import Used
+from kubecore.kubelet import cadvisor_metrics, resource_metrics
+from kubecore.kubelet.cgroups.measuring import DiskUse, Group, GroupUse, Memory
+from kubecore.kubelet.node import Machine as NodeMachine
+from kubecore.kubelet.stats import NodeStats
+from kubecore.kubelet.usage import InterfaceUse, RunningContainer, RunningPod, Traffic, Used
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-POD = RunningPod("default", "web-0", "uid", (RunningContainer("main", "c1", 17, START),))
+POD = RunningPod("default", "web-0", "uid", (RunningContainer("main", "c1", 17, START, "app:1"),))
 
 
 class PassingClock(VirtualClock):
@@ -27,12 +31,20 @@ class Machine:
         self.clock = PassingClock()
         self.reads = 0
         self.pods = [POD]
-        self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read)
+        self.counted = GroupUse()
+        self.group: Group | None = None
+        self.networks: tuple[InterfaceUse, ...] = ()
+        self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"))
 
-    def read(self, pids: Mapping[str, int]) -> dict[str, Used]:
+    def read(self, pods: Sequence[RunningPod]) -> dict[str, Used]:
         self.reads += 1
         now = self.clock.monotonic()
-        return {"": Used(int(2e9 * now), 1000), **dict.fromkeys(pids, Used(int(0.5e9 * now), 2048))}
+        found = {"": Used(int(2e9 * now), 1000)}
+        for pod in [one for one in pods if one.containers]:
+            used = Used(int(0.5e9 * now), 2048, 3, self.group, self.counted)
+            found |= {one.id: used for one in pod.containers}
+            found[pod.uid] = Used(int(0.75e9 * now), 4096, 3, networks=self.networks)
+        return found
 
 
 async def test_the_first_who_asks_waits_a_moment_for_a_rate() -> None:
@@ -77,15 +89,94 @@ async def test_pods_without_processes_here_are_left_out() -> None:
     assert [pod["podRef"]["name"] for pod in (await machine.stats.summary())["pods"]] == ["web-0"]
 
 
+async def test_a_pod_is_told_as_a_whole_too() -> None:
+    machine = Machine()
+    machine.networks = (InterfaceUse("eth0", Traffic(10, 1, 2, 0), Traffic(20, 2, 3, 0)),)
+    (pod,) = (await machine.stats.summary())["pods"]
+    assert pod["cpu"]["usageNanoCores"] == 750_000_000
+    assert pod["memory"]["workingSetBytes"] == 4096
+    assert pod["process_stats"] == {"process_count": 3}
+    eth0 = {"name": "eth0", "rxBytes": 10, "rxErrors": 2, "txBytes": 20, "txErrors": 3}
+    assert pod["network"] == {"time": "2026-01-01T00:00:01Z", **eth0, "interfaces": [eth0]}
+
+
+async def test_what_the_kernel_has_counted_of_memory_is_told() -> None:
+    machine = Machine()
+    machine.counted = GroupUse(memory=Memory(usage=5000, working_set=2048, rss=1024, faults=7, major_faults=1))
+    ((container,),) = [pod["containers"] for pod in (await machine.stats.summary())["pods"]]
+    assert container["memory"] == {
+        "time": "2026-01-01T00:00:01Z",
+        "usageBytes": 5000,
+        "workingSetBytes": 2048,
+        "rssBytes": 1024,
+        "pageFaults": 7,
+        "majorPageFaults": 1,
+    }
+
+
+async def test_the_node_tells_of_its_disk_and_processes() -> None:
+    node = (await Machine().stats.summary())["node"]
+    assert node["fs"]["capacityBytes"] >= node["fs"]["availableBytes"] > 0
+    assert node["rlimit"]["maxpid"] > node["rlimit"]["curproc"] > 0
+
+
 async def test_prometheus_can_read_it() -> None:
     machine = Machine()
     await machine.clock.advance(10)
-    text = await machine.stats.resource_metrics()
+    lines = resource_metrics.render(await machine.stats.sample()).decode().splitlines()
     stamp = int(machine.clock.now().timestamp() * 1000)
     labels = 'namespace="default",pod="web-0"'
-    lines = text.splitlines()
     assert "# TYPE container_cpu_usage_seconds_total counter" in lines
     assert f'container_cpu_usage_seconds_total{{container="main",{labels}}} 5 {stamp}' in lines
-    assert f"pod_memory_working_set_bytes{{{labels}}} 2048 {stamp}" in lines
+    assert f"pod_memory_working_set_bytes{{{labels}}} 4096 {stamp}" in lines
     assert f"node_cpu_usage_seconds_total 20 {stamp}" in lines
+    assert f'container_start_time_seconds{{container="main",{labels}}} {START.timestamp():.15g}' in lines
     assert "resource_scrape_error 0" in lines
+
+
+class CAdvisor:
+    """What it would tell of the same machine."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.machine = Machine()
+        self.root = tmp_path
+
+    async def lines(self) -> list[str]:
+        await self.machine.clock.advance(10)
+        sampled = await self.machine.stats.sample()
+        return cadvisor_metrics.render(sampled, NodeMachine.read(self.root), self.root).decode().splitlines()
+
+
+async def test_cadvisors_names_and_labels(tmp_path: Path) -> None:
+    one = CAdvisor(tmp_path)
+    one.machine.group = Group("/kubepods/poduid/c1", {})
+    one.machine.counted = GroupUse(
+        memory=Memory(usage=5000, working_set=2048, kills=1), disks=(DiskUse("8:99", read_bytes=512),), tasks=4
+    )
+    one.machine.networks = (InterfaceUse("eth0", Traffic(10, 1, 0, 0), Traffic(20, 2, 0, 0)),)
+    lines = await one.lines()
+    stamp = int(one.machine.clock.now().timestamp() * 1000)
+    named = 'id="/kubepods/poduid/c1",image="app:1",name="c1",namespace="default",pod="web-0"'
+    own = f'container="main",{named}'
+    assert "# HELP container_cpu_usage_seconds_total Cumulative cpu time consumed in seconds." in lines
+    assert f'container_cpu_usage_seconds_total{{container="main",cpu="total",{named}}} 5 {stamp}' in lines
+    assert f"container_memory_working_set_bytes{{{own}}} 2048 {stamp}" in lines
+    assert f"container_memory_usage_bytes{{{own}}} 5000 {stamp}" in lines
+    assert f"container_oom_events_total{{{own}}} 1 {stamp}" in lines
+    assert f"container_threads{{{own}}} 4 {stamp}" in lines
+    assert f"container_start_time_seconds{{{own}}} {START.timestamp():.15g}" in lines
+    assert f'container_fs_reads_bytes_total{{container="main",device="8:99",{named}}} 512 {stamp}' in lines
+    pod = 'id="",image="",interface="eth0",name="",namespace="default",pod="web-0"'
+    assert f'container_network_transmit_bytes_total{{container="",{pod}}} 20 {stamp}' in lines
+    assert f"machine_cpu_cores{{{machine_labels(one.root)}}} {NodeMachine.read(one.root).cpus}" in lines
+
+
+def machine_labels(root: Path) -> str:
+    read = NodeMachine.read(root)
+    return f'boot_id="{read.boot_id}",machine_id="{read.machine_id}",system_uuid="{read.system_uuid}"'
+
+
+async def test_cadvisor_tells_nothing_of_what_no_kernel_has_counted(tmp_path: Path) -> None:
+    told = {line.partition("{")[0] for line in await CAdvisor(tmp_path).lines() if not line.startswith("#")}
+    assert "container_cpu_usage_seconds_total" in told
+    assert not told & {"container_memory_rss", "container_cpu_cfs_periods_total", "container_fs_reads_total"}
