@@ -44,6 +44,14 @@ class Reference:
         return f"{self.host}/{self.path}"
 
     @property
+    def short(self) -> str:
+        """As people write it: without what is meant when it is missing, but the tag."""
+        full = str(self)
+        if self.host != _DEFAULT_HOST:
+            return full
+        return full.removeprefix(f"{_DEFAULT_HOST}/").removeprefix(_DEFAULT_FOLDER)
+
+    @property
     def wanted(self) -> str:
         """What a registry is asked for: the digest, before the tag."""
         return self.digest or self.tag

@@ -119,6 +119,9 @@ def _of_numbers(given: JSON) -> list[str]:
         )
     if given.get("maxPods", 1) < 1:
         found.append(f"maxPods (--max-pods) {given['maxPods']} must not be a negative number")
+    if given.get("nodeStatusMaxImages", 0) < -1:
+        value = given["nodeStatusMaxImages"]
+        found.append(f"nodeStatusMaxImages (--node-status-max-images) {value} must be -1 or greater")
     if given.get("containerLogMaxFiles", 2) <= 1:
         found.append("containerLogMaxFiles must be greater than 1")
     return found
@@ -232,6 +235,8 @@ def _settings(given: JSON) -> JSON:
         found["taints"] = tuple(taints)
     if "nodeLeaseDurationSeconds" in given:
         found["lease_seconds"] = given["nodeLeaseDurationSeconds"]
+    if "nodeStatusMaxImages" in given:
+        found["max_images"] = given["nodeStatusMaxImages"]
     if "seccompDefault" in given:
         found["seccomp_default"] = given["seccompDefault"]
     if longest := given.get("crashLoopBackOff", {}).get("maxContainerRestartPeriod"):

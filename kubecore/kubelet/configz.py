@@ -26,6 +26,7 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "clusterDNS": list(config.cluster_dns),
         "clusterDomain": config.cluster_domain,
         "maxPods": config.max_pods,
+        "nodeStatusMaxImages": config.max_images,
         "shutdownGracePeriod": durations.text(config.shutdown.seconds),
         "shutdownGracePeriodCriticalPods": durations.text(config.shutdown.critical_seconds),
         **_by_priority(config),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
-from kubecore.kubelet import configz, logs, loopback_ranges, network
+from kubecore.kubelet import configz, loopback_ranges, network, orphans
 from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.cgroups.interface import Places
@@ -32,6 +31,7 @@ from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
 from kubecore.kubelet.node_counts import NodeNow
 from kubecore.kubelet.node_events import NodeEvents
+from kubecore.kubelet.node_images import NodeImages
 from kubecore.kubelet.node_runtimes import make_runtimes
 from kubecore.kubelet.node_services import ChosenRuntime, NodeServices
 from kubecore.kubelet.node_shutdown import end_pods
@@ -40,7 +40,6 @@ from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_cgroups import PodCgroups
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
-from kubecore.kubelet.runtime.cri import mounts
 from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
@@ -105,7 +104,10 @@ class Kubelet:
         self._images = self._own_runtimes.images
         self._garbage = self._own_runtimes.garbage(config.image_gc)
         self._objects = ReferencedObjects(client, clock, self._wake)
-        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get, metrics.pulled)
+        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get, self._image_pulled)
+        self._node_images = NodeImages(
+            self._own_runtimes.image_sources(), clock, self._images_changed, most=config.max_images
+        )
         self._services: NodeServices | None = None
         self._keeper: NodeKeeper | None = None
         self._machine: Machine | None = None
@@ -218,6 +220,7 @@ class Kubelet:
                 lambda: self._eviction.conditions,
                 self._own_runtimes.trouble,
                 self._events.became,
+                lambda: self._node_images.told,
             )
             self._eviction_changed = keeper.changed
             self._services = self._make_services(machine)
@@ -230,6 +233,7 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
                 group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
+                group.create_task(self._node_images.run(), name=f"kubelet images told {config.node_name}")
                 for garbage in self._garbage:
                     group.create_task(garbage.run(), name=f"kubelet images {config.node_name}")
                 group.create_task(self._eviction.run(), name=f"kubelet eviction {config.node_name}")
@@ -264,6 +268,14 @@ class Kubelet:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
         self._own_runtimes.use(found.cgroups)
+
+    def _image_pulled(self, seconds: float, size: int) -> None:
+        self.metrics.pulled(seconds, size)
+        self._node_images.wake()
+
+    def _images_changed(self) -> None:
+        if self._keeper is not None:
+            self._keeper.changed()
 
     def _pressure_changed(self) -> None:
         self._events.under(self._eviction.conditions)
@@ -300,7 +312,7 @@ class Kubelet:
             self._static.look()
         wanted = {meta.uid(pod) for pod in pods.list()} | set(self._workers)
         await self._left.remove_others(wanted)
-        self._remove_orphans(wanted)
+        orphans.remove(self._config.root_dir, wanted)
         pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
 
     async def _shut_down(self, server: KubeletServer) -> None:
@@ -467,18 +479,6 @@ class Kubelet:
             for worker in self._workers.values():
                 worker.refresh_names()
 
-    def _remove_orphans(self, alive: set[str]) -> None:
-        """Files of pods that went while no kubelet ran."""
-        root = self._config.root_dir
-        for folder in _entries(root / "pods"):
-            if folder.name not in alive:
-                mounts.release(folder)  # not to remove what is a volume's
-                shutil.rmtree(folder, ignore_errors=True)
-        for folder in _entries(root / "var/log/pods"):
-            if folder.name.rsplit("_", 1)[-1] not in alive:
-                shutil.rmtree(folder, ignore_errors=True)
-        logs.remove_dead_links(root)
-
     async def _runtime_for(self, pod: Object) -> ChosenRuntime:
         config = self._config
         return await self._own_runtimes.of_pod(pod, self._client, config.default_runtime, node_name=config.node_name)
@@ -489,7 +489,3 @@ def _pod_cidrs(config: KubeletConfig) -> tuple[str, ...]:
         return config.pod_cidrs or (f"10.244.{config.node_index}.0/24",)
     services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
     return config.pod_cidrs[:1] or (loopback_ranges.pods_of(services, config.node_index),)
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []

@@ -12,6 +12,7 @@ from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.image_gc import ImageGcConfig
 from kubecore.kubelet.logs import LogRotation
+from kubecore.kubelet.node_images import MOST
 from kubecore.kubelet.node_lease import LEASE_SECONDS
 from kubecore.kubelet.node_shutdown import ShutdownConfig
 from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
@@ -79,6 +80,8 @@ class KubeletConfig:
     """Names, or beginnings followed by `*`, that pods may set beside the safe ones."""
     eviction: EvictionConfig = field(default_factory=lambda: EvictionConfig(thresholds.parse(thresholds.DEFAULT_HARD)))
     max_pods: int = 110
+    max_images: int = MOST
+    """How many the Node's status names, -1 for all."""
     shutdown: ShutdownConfig = field(default_factory=ShutdownConfig)
     reserved: Mapping[str, int] = field(default_factory=dict)
     """What pods are not given of a resource, in billionths."""

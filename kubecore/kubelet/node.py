@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -245,9 +245,12 @@ class NodeKeeper:
         pressures: Callable[[], Collection[str]] = tuple,
         runtime_trouble: Callable[[], Awaitable[str]] = _no_trouble,
         became: Callable[[str], None] = lambda state: None,
+        images: Callable[[], Sequence[Object]] = tuple,
     ) -> None:
         """`pressures()`: the conditions of PRESSURES that hold. `runtime_trouble()`: why no container can be started,
-        else "". `became` is called with NodeReady or NodeNotReady once the API knows."""
+        else "". `became` is called with NodeReady or NodeNotReady once the API knows. `images()`: as the status tells
+        them."""
+        self._images = images
         self._pressures = pressures
         self._runtime_trouble = runtime_trouble
         self._became = became
@@ -306,6 +309,8 @@ class NodeKeeper:
             self._pressures(),
             trouble=trouble,
         )
+        if (images := list(self._images())) or (self._node.get("status") or {}).get("images"):
+            status["images"] = images or None
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
         addresses = status.pop("addresses")
         if (self._node.get("status") or {}).get("addresses") != addresses:

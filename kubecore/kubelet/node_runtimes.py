@@ -9,6 +9,7 @@ from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
+from kubecore.kubelet import node_images
 from kubecore.kubelet.cgroups.interface import Cgroups, Places
 from kubecore.kubelet.image_gc import ImageGarbage, ImageGcConfig, Images, StoredImages
 from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
@@ -114,6 +115,13 @@ class NodeRuntimes:
         if self.cri is not None:
             kept.append(self.cri.collected_images)
         return [ImageGarbage(images, self.clock, config) for images in kept]
+
+    def image_sources(self) -> list[node_images.Source]:
+        """All images that pods can be made from."""
+        sources: list[node_images.Source] = [node_images.StoredImages(self.images)]
+        if self.cri is not None:
+            sources.append(self.cri.known_images)
+        return sources
 
     async def trouble(self) -> str:
         """Why no container can be started, "" if they can. What did not come up is started again."""

@@ -400,6 +400,12 @@ def test_how_images_are_collected_is_told_whole_or_in_part() -> None:
     assert read(imageMaximumGCAge="1h").settings["image_gc"] == ImageGcConfig(oldest_seconds=3600.0)
 
 
+def test_how_many_images_the_status_names_is_told_none_and_all_included() -> None:
+    assert [read(nodeStatusMaxImages=most).settings for most in (-1, 0, 7)] == [{"max_images": n} for n in (-1, 0, 7)]
+    problem = "invalid configuration: nodeStatusMaxImages (--node-status-max-images) -2 must be -1 or greater"
+    assert complaint(f"{HEAD}nodeStatusMaxImages: -2") == problem
+
+
 def test_it_is_what_configz_tells(tmp_path: Path) -> None:
     settings = read(
         containerLogMaxSize="1Mi",
@@ -407,6 +413,7 @@ def test_it_is_what_configz_tells(tmp_path: Path) -> None:
         kubeReserved={"cpu": "1", "memory": "1Gi"},
         imageMinimumGCAge="1ms",
         imageMaximumGCAge="1h",
+        nodeStatusMaxImages=7,
     ).settings
     assert settings["log_rotation"] == LogRotation(1 << 20, 3)
     config = KubeletConfig(node_name="node", root_dir=tmp_path, **settings)
@@ -414,3 +421,4 @@ def test_it_is_what_configz_tells(tmp_path: Path) -> None:
     assert (found["containerLogMaxSize"], found["containerLogMaxFiles"]) == ("1Mi", 3)
     assert (found["imageMinimumGCAge"], found["imageMaximumGCAge"]) == ("1ms", "1h0m0s")
     assert found["kubeReserved"] == {"cpu": "1", "memory": "1Gi"}
+    assert found["nodeStatusMaxImages"] == 7

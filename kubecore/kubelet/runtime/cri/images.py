@@ -13,6 +13,7 @@ from kubecore.images.references import Reference
 from kubecore.images.registries import PullError
 from kubecore.images.store import Image
 from kubecore.kubelet.image_gc import ListedImage, disk_used_percent
+from kubecore.kubelet.node_images import KnownImage
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
@@ -78,6 +79,11 @@ class CriImages:
     async def all(self) -> Sequence[Any]:
         """As the runtime tells them (message `Image`)."""
         return (await self._ask("ListImages", reason=_GC_REASON)).images  # type: ignore[no-any-return]
+
+    async def known(self) -> Sequence[KnownImage]:
+        """Those that have a name or a digest."""
+        told = [(tuple(one.repo_digests), tuple(one.repo_tags), one.size) for one in await self.all()]
+        return [KnownImage(*one) for one in told if one[0] or one[1]]
 
     async def remove(self, image_id: str) -> None:
         await self._ask("RemoveImage", reason=_GC_REASON, image=self._spec(image_id))

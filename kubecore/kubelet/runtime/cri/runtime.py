@@ -19,6 +19,7 @@ from typing import Any
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
+from kubecore.kubelet import node_images
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import PodNetwork
@@ -71,6 +72,10 @@ class CriRuntime(CriHoldings):
     @property
     def collected_images(self) -> CollectedImages:
         return CollectedImages(self._own_images, self._images_in_use)
+
+    @property
+    def known_images(self) -> node_images.Source:
+        return self._own_images.known
 
     async def _images_in_use(self) -> set[str]:
         """Ids and names of those that containers have, not this node's alone, and of what holds pods' namespaces, which
