@@ -20,7 +20,7 @@ from kubecore.client.delegated_access import DelegatedAccess
 from kubecore.metrics import Metrics
 
 if TYPE_CHECKING:
-    from kubecore._native import Front, Request, UserInfo
+    from kubecore._native import Front, Request
     from kubecore.client.client import Client
     from kubecore.clock import Clock
 
@@ -132,7 +132,7 @@ class ComponentServer:
         if request.authorized:
             request.respond(404, b"404 page not found\n", _PLAIN)
             return
-        user = await self._user(request)
+        user = await self._access.who(request)
         if user is None:
             request.respond(401, b"Unauthorized\n", _PLAIN)
             return
@@ -145,9 +145,3 @@ class ComponentServer:
             return
         text = f'forbidden: User "{user.username}" cannot {verb} path "{path}"'
         request.respond(403, f"{text}\n".encode(), _PLAIN)
-
-    async def _user(self, request: Request) -> UserInfo | None:
-        if request.authenticated is not None:
-            return request.user
-        kind, _, token = (request.header("authorization") or "").partition(" ")
-        return await self._access.user_of(token.strip()) if kind.lower() == "bearer" else None

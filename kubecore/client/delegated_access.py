@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from kubecore._native import UserInfo
+from kubecore._native import Request, UserInfo
 from kubecore.client.client import Client, Object
 from kubecore.clock import Clock
 
@@ -34,6 +34,13 @@ class DelegatedAccess:
         self._times = times or CacheTimes()
         self._users = _Kept[UserInfo | None](clock)
         self._decisions = _Kept[tuple[bool, str]](clock)
+
+    async def who(self, request: Request) -> UserInfo | None:
+        """Who asks a server whose authenticator delegates; None for nobody that is known. Raises as `user_of`."""
+        if request.authenticated is not None:
+            return request.user
+        kind, _, token = (request.header("authorization") or "").partition(" ")
+        return await self.user_of(token.strip()) if kind.lower() == "bearer" else None
 
     async def user_of(self, token: str) -> UserInfo | None:
         """None for a token that is not good. Raises StatusError and OSError."""

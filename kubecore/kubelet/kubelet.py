@@ -202,7 +202,7 @@ class Kubelet:
     async def run(self) -> None:
         config = self._config
         config.root_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        server = KubeletServer(self, self._server_config(), self._clock)
+        server = KubeletServer(self, self._client, self._server_config(), self._clock)
         try:
             self._network.start()
             self._start_cgroups(await self._own_runtimes.find())

@@ -1,8 +1,8 @@
 """The kubelet's HTTPS server: logs of containers, commands in them, the pods of the node, what they use, its metrics
 and health.
 
-Only the cluster's own API server gets in: a client certificate of the cluster's CA, of the identity the API server uses
-towards kubelets or of an administrators' group; anything else is 401 or 403. The socket is bound at once, since the
+Who gets in shows a client certificate of the cluster's CA or a token, and has a right to that part of the node (see
+`server_access`); anybody else gets 401 or 403. The socket is bound at once, since the
 Node names its port; what serves HTTP (the API server's own listener, with nothing to read) is made when somebody comes.
 """
 
@@ -24,20 +24,20 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import meta
+from kubecore.api.errors import StatusError
 from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.log_reading import LogOptions, read_log
+from kubecore.kubelet.server_access import KubeletAccess
 from kubecore.kubelet.serving_certificate import ensure_certificate
 from kubecore.kubelet.streaming import ContainerStreaming
 
 if TYPE_CHECKING:
     from kubecore._native import Request, ResponseStream
+    from kubecore.client.client import Client
     from kubecore.clock import Clock
     from kubecore.kubelet.kubelet import Kubelet
 
 log = logging.getLogger(__name__)
-
-ALLOWED_USERS = frozenset({"kube-apiserver-kubelet-client"})
-ALLOWED_GROUPS = frozenset({"system:masters", "system:kubelet-api-admin"})
 
 _PLAIN = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -69,7 +69,7 @@ _Handler = Callable[["Request", list[str]], Awaitable[_Answer | None]]
 
 
 class KubeletServer:
-    def __init__(self, kubelet: Kubelet, config: ServerConfig, clock: Clock) -> None:
+    def __init__(self, kubelet: Kubelet, client: Client, config: ServerConfig, clock: Clock) -> None:
         self._kubelet = kubelet
         self._config = config
         self._clock = clock
@@ -77,6 +77,7 @@ class KubeletServer:
         self._front: _native.Front | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._streaming = ContainerStreaming(kubelet.worker)
+        self._access = KubeletAccess(client, clock, kubelet.node_name)
         self.address = ""
         self.port = 0
         # By the first part of the path: methods, how many parts may follow, handler.
@@ -125,6 +126,7 @@ class KubeletServer:
         front.authorizer().set_modes(["Webhook"])
         authenticator = front.authenticator()
         authenticator.set_anonymous(False)
+        authenticator.set_delegate(True)
         config = self._config
         if config.client_ca is not None:
             authenticator.set_client_ca(config.client_ca.read_bytes())
@@ -183,11 +185,14 @@ class KubeletServer:
                 request.respond(*answer)
 
     async def _answer(self, request: Request) -> _Answer | None:
-        user = request.user
-        if user is None:
-            return _Answer(401, b"Unauthorized")
-        if user.username not in ALLOWED_USERS and ALLOWED_GROUPS.isdisjoint(user.groups):
-            return _Answer(403, b"Forbidden")
+        try:
+            user = await self._access.who(request)
+            if user is None:
+                return _Answer(401, b"Unauthorized")
+            if refusal := await self._access.refusal(user, request):
+                return _Answer(403, refusal.encode())
+        except (StatusError, OSError) as error:
+            return _Answer(500, f"Authorization error ({error})".encode())
         first, *rest = request.path.strip("/").split("/")
         methods, parts, handler = self._routes.get(first, ((), (), self._pods))
         if len(rest) not in parts:

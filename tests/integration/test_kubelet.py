@@ -13,7 +13,7 @@ import orjson
 import pytest
 import trustme
 
-from kubecore.api import meta
+from kubecore.api import errors, meta
 from kubecore.clock import RealClock
 from kubecore.kubelet.kubelet import Kubelet
 from kubecore.kubelet.kubelet_config import KubeletConfig
@@ -92,10 +92,31 @@ async def test_metrics_are_for_whoever_may_ask_the_kubelet(node: Running) -> Non
     assert (await node.get("/metrics/unknown"))[0] == 404
 
 
-async def test_only_the_api_server_may_ask_the_kubelet(node: Running) -> None:
+async def test_nobody_without_a_right_to_the_node_may_ask_the_kubelet(node: Running) -> None:
     assert (await node.get("/pods", subject=""))[0] == 401
-    assert (await node.get("/pods", subject="somebody"))[0] == 403
+    assert await node.get("/pods", subject="somebody") == (
+        403,
+        "Forbidden (user=somebody, verb=get, resource=nodes, subresource(s)=[pods proxy])\n",
+    )
     assert (await node.get("/healthz"))[0] == 200
+
+
+async def test_who_has_a_token_or_a_certificate_sees_the_parts_of_the_node_that_are_his_to_see(node: Running) -> None:
+    assert (await node.get("/metrics/cadvisor", token="made-up"))[0] == 401
+    node.api.rights.tokens["known"] = "prometheus"
+    assert (await node.get("/metrics/cadvisor", token="known"))[0] == 403
+    node.api.rights.nodes |= {("metrics-server", "get", "stats"), ("backup", "get", "proxy")}
+    assert (await node.get("/stats/summary", subject="metrics-server"))[0] == 200
+    assert (await node.get("/metrics/resource", subject="metrics-server"))[0] == 403
+    assert (await node.get("/pods", subject="backup"))[0] == 200
+    # a metrics path is never a matter of the right to the whole node
+    assert (await node.get("/metrics", subject="backup"))[0] == 403
+
+
+async def test_an_api_server_that_does_not_answer_lets_nobody_in(node: Running) -> None:
+    node.api.react("create tokenreviews.authentication.k8s.io", errors.internal_error("broken"))
+    status, text = await node.get("/pods", token="known")
+    assert (status, text.startswith("Authorization error (")) == (500, True)
 
 
 async def test_configuration_reaches_the_process_as_variables_and_files(node: Running) -> None:

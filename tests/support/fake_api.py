@@ -26,6 +26,7 @@ from kubecore.client.informer import InformerFactory
 from kubecore.client.transport import Event
 from kubecore.clock import Clock
 from tests.support.fake_patch import merge_patch, strategic_patch
+from tests.support.fake_reviews import Rights
 from tests.support.fake_selectors import field_selector, label_selector
 
 Object = dict[str, Any]
@@ -95,6 +96,7 @@ class FakeAPI:
         self.clock = clock
         self.revision = 1
         self.requests: list[Request] = []
+        self.rights = Rights()
         self._objects: dict[tuple[str, str, str], Object] = {}
         self._history: list[_Change] = []
         self._compacted = 0
@@ -245,6 +247,9 @@ class FakeAPI:
         if request.method == "GET":
             return self._find(request) if request.name else self._list_answer(request)
         if request.method == "POST":
+            reviewed = self.rights.answer(request.resource.plural, request.body)
+            if reviewed is not None:
+                return reviewed
             return self._bind(request) if request.subresource == "binding" else self._create(request)
         if request.method == "PUT":
             current = self._find(request)

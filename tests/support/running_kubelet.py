@@ -73,12 +73,13 @@ class Running:
         return f"https://{address}:{port}{path}"
 
     async def get(
-        self, path: str, subject: str = "kube-apiserver-kubelet-client", *, group: str = ""
+        self, path: str, subject: str = "kube-apiserver-kubelet-client", *, group: str = "", token: str = ""
     ) -> tuple[int, str]:
-        connector = aiohttp.TCPConnector(ssl=self.client_context(subject, group))
+        connector = aiohttp.TCPConnector(ssl=self.client_context("" if token else subject, group))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get(self.url(path)) as answer,
+            session.get(self.url(path), headers=headers) as answer,
         ):
             return answer.status, await answer.text()
 
