@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 Source = Callable[[], bytes]
 
@@ -88,6 +88,11 @@ class Reading:
         self.named = named
         self._read = read
         self._kind = kind
+
+    @classmethod
+    def alone(cls, named: Named, read: Callable[[], float], kind: str = "gauge") -> Self:
+        """A single value."""
+        return cls(named, lambda: [((), read())], kind)
 
     def lines(self) -> Iterator[str]:
         held = sorted(self._read())

@@ -12,13 +12,13 @@ from kubecore.api import meta
 from kubecore.clock import Clock
 from kubecore.kubelet.node_counts import NodeNow
 from kubecore.kubelet.records import ContainerRecord
-from kubecore.metrics import Counter, Histogram, Metrics, Named
+from kubecore.metrics import Counter, Histogram, Metrics, Named, exponential
 
 Object = dict[str, Any]
 
 _DEFAULT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STARTING = (0.5, *range(1, 7), 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
-_OPERATION = tuple(0.005 * 2.5**number for number in range(14))
+_OPERATION = exponential(0.005, 2.5, 14)
 _WRITING = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0)
 _PULLING = (1, 5, 10, 20, 30, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
 _MEBI, _GIBI = 1 << 20, 1 << 30

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Clock
+from kubecore.metrics import Histogram, Metrics, Named, Reading, exponential
+from kubecore.process_metrics import process_metrics
 from kubecore.proxy.http_answers import NOT_FOUND, Answer, HttpAnswers
 from kubecore.proxy.modes import ProxyConfig
 
@@ -24,27 +25,7 @@ log = logging.getLogger(__name__)
 _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _LATE_SECONDS = 60.0
-_BUCKETS = tuple(0.001 * 2**number for number in range(15))
-
-
-@dataclass(slots=True)
-class Histogram:
-    """Seconds, in kube-proxy's buckets."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
-    total: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.total += seconds
-        self.counts[next((index for index, bound in enumerate(_BUCKETS) if seconds <= bound), len(_BUCKETS))] += 1
-
-    def lines(self, name: str, told: str) -> list[str]:
-        lines = [f"# HELP {name} {told}", f"# TYPE {name} histogram"]
-        below = 0
-        for bound, count in zip((*(f"{one:g}" for one in _BUCKETS), "+Inf"), self.counts, strict=True):
-            below += count
-            lines.append(f'{name}_bucket{{le="{bound}"}} {below}')
-        return [*lines, f"{name}_sum {self.total:g}", f"{name}_count {below}"]
+_SYNCS = "kubeproxy_sync_proxy_rules"
 
 
 class ProxyStatus:
@@ -56,7 +37,12 @@ class ProxyStatus:
         self._rows = rows
         self._queued: float | None = None
         self._synced: datetime | None = None
-        self._syncs = Histogram()
+        took = Histogram(
+            Named(f"{_SYNCS}_duration_seconds", "[ALPHA] SyncProxyRules latency in seconds"), exponential(0.001, 2, 15)
+        )
+        self._syncs = took.series()
+        self._told = Metrics()
+        self._told.add(took, *self._counts(), *process_metrics())
         self._failures = 0
         self._service_changes = 0
         self._slice_changes = 0
@@ -107,24 +93,35 @@ class ProxyStatus:
         if path == "/proxyMode":
             return Answer(self._mode().encode())
         if path == "/metrics":
-            return Answer(self._metrics().encode(), _METRICS)
+            return Answer(self._told.render(), _METRICS)
         if path == "/services":
             told = {"mode": self._mode(), "services": self._rows()}
             return Answer(json.dumps(told).encode(), _JSON)
         return NOT_FOUND
 
-    def _metrics(self) -> str:
-        prefix = "kubeproxy_sync_proxy_rules"
-        lines = self._syncs.lines(f"{prefix}_duration_seconds", "SyncProxyRules latency in seconds")
-        synced = self._synced.timestamp() if self._synced is not None else 0
-        for name, kind, value, told in (
-            (f"{prefix}_last_timestamp_seconds", "gauge", synced, "The last time proxy rules were successfully synced"),
-            (f"{prefix}_service_changes_total", "counter", self._service_changes, "Cumulative service changes"),
-            (f"{prefix}_endpoint_changes_total", "counter", self._slice_changes, "Cumulative endpoint changes"),
-            ("kubeproxy_sync_failures_total", "counter", self._failures, "Failures to change the tables"),
+    def _counts(self) -> Iterator[Reading]:
+        for name, kind, read, told in (
+            (
+                f"{_SYNCS}_last_timestamp_seconds",
+                "gauge",
+                lambda: self._synced.timestamp() if self._synced is not None else 0,
+                "[ALPHA] The last time proxy rules were successfully synced",
+            ),
+            (
+                f"{_SYNCS}_service_changes_total",
+                "counter",
+                lambda: self._service_changes,
+                "[ALPHA] Cumulative proxy rules Service changes",
+            ),
+            (
+                f"{_SYNCS}_endpoint_changes_total",
+                "counter",
+                lambda: self._slice_changes,
+                "[ALPHA] Cumulative proxy rules Endpoint changes",
+            ),
+            ("kubeproxy_sync_failures_total", "counter", lambda: self._failures, "Failures to change the tables"),
         ):
-            lines += [f"# HELP {name} {told}", f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
-        return "\n".join(lines) + "\n"
+            yield Reading.alone(Named(name, told), read, kind)
 
 
 class StatusServer:
