@@ -38,4 +38,4 @@ def _asked(
     return options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file)
 
 
-admission_options = stands_for("admission", _asked)
+admission_options = stands_for("admission", _asked, "Admission options")

@@ -47,4 +47,4 @@ def _asked(
     )
 
 
-aggregation_options = stands_for("aggregation", _asked)
+aggregation_options = stands_for("aggregation", _asked, "Aggregation options")

@@ -140,4 +140,4 @@ def _policy(file: Path | None) -> bytes:
     raise typer.BadParameter(told, param_hint="'--audit-policy-file'")
 
 
-audit_options = stands_for("audit", _asked)
+audit_options = stands_for("audit", _asked, "Audit options")

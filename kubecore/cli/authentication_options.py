@@ -145,4 +145,4 @@ def _overlap(client_ca_file: Path, asked: RequestHeaderOptions) -> bool:
     return any(one in clients for one in proxies)
 
 
-authentication_options = stands_for("authentication", _asked)
+authentication_options = stands_for("authentication", _asked, "Authentication options")

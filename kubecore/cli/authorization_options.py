@@ -86,4 +86,4 @@ def _check(modes: tuple[str, ...], asked: AuthorizationOptions) -> None:
         raise typer.BadParameter("cannot specify --authorization-webhook-config-file without mode Webhook")
 
 
-authorization_options = stands_for("authorization", _asked)
+authorization_options = stands_for("authorization", _asked, "Authorization options")

@@ -34,4 +34,4 @@ def _asked(
     return EncryptionOptions(config_file=encryption_provider_config, reload=encryption_provider_config_automatic_reload)
 
 
-encryption_options = stands_for("encryption", _asked)
+encryption_options = stands_for("encryption", _asked, "Encryption at rest options")

@@ -214,9 +214,9 @@ def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> C
     return asked
 
 
-cri_options = stands_for("container_runtime", _container_runtime)
-eviction_options = stands_for("eviction", _evicting)
-shutdown_options = stands_for("shutdown", _shutting_down)
+cri_options = stands_for("container_runtime", _container_runtime, "Container runtime options")
+eviction_options = stands_for("eviction", _evicting, "Eviction options")
+shutdown_options = stands_for("shutdown", _shutting_down, "Shutdown options")
 
 
 _THE_CLUSTERS = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from kubecore.cli.option_groups import stands_for
+from kubecore.cli.option_groups import headings_of, stands_for
 
 if TYPE_CHECKING:
     from kubecore.client.client import Client
@@ -43,7 +43,21 @@ def positive_duration(text: str) -> str:
 
 
 class GoFlags(TyperCommand):
-    """Flags may be given as Go's are: `--leader-elect=false` besides `--no-leader-elect`."""
+    """Flags may be given as Go's are: `--leader-elect=false` besides `--no-leader-elect`. The help has options under
+    the headings that the command gives them."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        headings = headings_of(self.callback)
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        sections |= {heading: [] for heading in headings.values()}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections[headings.get(parameter.name or "", "Options")].append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raises BadParameter for what is neither true nor false."""
@@ -161,4 +175,4 @@ def leads(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """For a command with a parameter `leading`: the options of leader election stand in its place. `name` is that of
     the lease, unless another is asked for.
     """
-    return stands_for("leading", _asked, leader_elect_resource_name=name)
+    return stands_for("leading", _asked, "Leader election options", leader_elect_resource_name=name)

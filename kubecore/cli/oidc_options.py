@@ -69,4 +69,4 @@ def _asked(
     return asked
 
 
-oidc_options = stands_for("oidc", _asked)
+oidc_options = stands_for("oidc", _asked, "OpenID Connect options")

@@ -134,4 +134,4 @@ def _check_expiration(seconds: float, given: str, *, extends: bool) -> None:
         )
 
 
-service_account_options = stands_for("service_accounts", _asked)
+service_account_options = stands_for("service_accounts", _asked, "Service account options")

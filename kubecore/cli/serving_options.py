@@ -92,5 +92,5 @@ def _asked(
     return Serving(secure_port, address, tls_cert_file, tls_private_key_file)
 
 
-serves = stands_for("serving", _asked)
+serves = stands_for("serving", _asked, "Metrics and health options")
 """For a command with a parameter `serving`: the options of its server stand in its place."""

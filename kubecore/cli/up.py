@@ -22,7 +22,7 @@ from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
-from kubecore.cli.option_groups import stands_for
+from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -142,6 +142,9 @@ IpFamilies = Annotated[
 Verbosity = Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")]
 
 
+_NETWORK = "Service, DNS and Ingress options"
+
+
 def _to_come(sentence: str) -> Any:
     """An option of the contract that nothing is behind yet."""
     return typer.Option(callback=options.not_yet(sentence), hidden=True)
@@ -164,7 +167,32 @@ def _served_ingress(
 @audit_options
 @access_options
 @cri_options
-@stands_for("served_ingress", _served_ingress)
+@stands_for("served_ingress", _served_ingress, _NETWORK)
+@headed(
+    {
+        "Node and pod options": (
+            "nodes",
+            "simulated_nodes",
+            "default_runtime",
+            "max_pods",
+            "kubelet_config",
+            "pod_network",
+            "pod_cidr",
+            "scheduler_config",
+        ),
+        _NETWORK: (
+            "service_cidr",
+            "ip_family",
+            "load_balancer_cidr",
+            "proxy_mode",
+            "ipvs_scheduler",
+            "dns_port",
+            "dns_upstream",
+            "dns_stub_domain",
+            "dns_autopath",
+        ),
+    }
+)
 def up(
     data_dir: DataDir = Path("~/.kubecore"),
     secure_port: SecurePort = 6443,

@@ -16,6 +16,7 @@ from kubecore.api.errors import StatusError
 from kubecore.client.kubeconfig import Kubeconfig
 from kubecore.client.transport import NO_QUERY, Event
 from kubecore.metrics import Counter, Named
+from kubecore.server_trust import trusting
 
 _CONNECT_SECONDS = 10.0
 _REQUEST_SECONDS = 60.0
@@ -148,8 +149,7 @@ def _unreachable(error: aiohttp.ClientError) -> OSError:
 
 
 def _tls(config: Kubeconfig) -> ssl.SSLContext:
-    authority = config.certificate_authority.decode() or None
-    context = ssl.create_default_context(cadata=authority)
+    context = trusting(config.certificate_authority.decode())
     if config.insecure_skip_tls_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

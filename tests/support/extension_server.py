@@ -46,6 +46,8 @@ class Extension:
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
     ca_bundle: str = ""
+    own_bundle: str = ""
+    """Its certificate itself, as one may trust it."""
     trusted: str = ""
     """PEM of CAs whose client certificates are taken."""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -186,7 +188,9 @@ async def serving(extension: Extension) -> AsyncIterator[Extension]:
     authority = trustme.CA()
     extension.ca_bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*extension.names).configure_cert(context)
+    own = authority.issue_cert(*extension.names)
+    own.configure_cert(context)
+    extension.own_bundle = base64.b64encode(own.cert_chain_pems[0].bytes()).decode()
     if extension.trusted:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=extension.trusted)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kubecore import _native
 from kubecore.apiserver.authentication.options import AuthenticationOptions, RequestHeaderOptions
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
+from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
     from kubecore.apiserver.aggregation.options import AggregationOptions
@@ -89,15 +90,13 @@ class FrontProxy:
         """For our own requests. Raises Untrusted, OSError."""
         found = self._contexts.get(backend)
         if found is None:
-            found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            try:
+                found = trusting("" if backend.insecure else _authorities(backend).decode("ascii"))
+            except (ValueError, ssl.SSLError) as error:
+                raise Untrusted(str(error)) from None
             if backend.insecure:
                 found.check_hostname = False
                 found.verify_mode = ssl.CERT_NONE
-            else:
-                try:
-                    found.load_verify_locations(cadata=_authorities(backend).decode("ascii"))
-                except (ValueError, ssl.SSLError) as error:
-                    raise Untrusted(str(error)) from None
             self._show(found)
             self._contexts[backend] = found
         return found

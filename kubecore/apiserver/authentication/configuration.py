@@ -19,6 +19,7 @@ from kubecore.apiserver.authentication.claims import ClaimMapping, Rule, Source
 from kubecore.apiserver.authentication.json_web_tokens import ALGORITHMS
 from kubecore.apiserver.authentication.options import OIDCOptions
 from kubecore.apiserver.registry.validation import names
+from kubecore.server_trust import trusting
 
 JSON = dict[str, Any]
 
@@ -193,7 +194,7 @@ class _Authenticator:
         authority = issuer.get("certificateAuthority") or ""
         if authority:
             try:
-                ssl.create_default_context(cadata=authority)
+                trusting(authority)
             except ssl.SSLError:
                 detail = "data does not contain any valid RSA or ECDSA certificates"
                 found.append(FieldError.invalid(f"{path}.certificateAuthority", "<omitted>", detail))

@@ -19,6 +19,7 @@ from kubecore.apiserver.authentication import json_web_tokens
 from kubecore.apiserver.authentication.claims import ClaimError, ClaimMapping
 from kubecore.apiserver.authentication.json_web_tokens import BadToken
 from kubecore.apiserver.authentication.modules import REMEMBERED_SECONDS, Accepted, TokenRefused, intersection
+from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
     import aiohttp
@@ -52,7 +53,7 @@ class Issuer:
         self._discovery_url = discovery_url or url.rstrip("/") + _WELL_KNOWN
         self._clock = clock
         try:
-            self._ssl = ssl.create_default_context(cadata=ca or None)
+            self._ssl = trusting(ca)
         except ssl.SSLError as error:
             raise ValueError(f"unusable certificate authority: {error}") from None
         self._keys: list[Key] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
 from kubecore.api import errors
+from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
     import aiohttp
@@ -75,13 +76,11 @@ class KubeletConnection:
         import tempfile
 
         certificate, key = self._own_identity()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = trusting(self._kubelet_ca.decode() if self._kubelet_ca else "")
         # Kubelets serve under the name of their node, whichever address of it is used.
         context.check_hostname = False
         if self._kubelet_ca is None:
             context.verify_mode = ssl.CERT_NONE
-        else:
-            context.load_verify_locations(cadata=self._kubelet_ca.decode())
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(certificate + key)
             file.flush()

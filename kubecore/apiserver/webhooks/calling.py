@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
+import posixpath
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
+
+from kubecore.server_trust import refusal, trusting
 
 if TYPE_CHECKING:
     import aiohttp
@@ -57,11 +60,17 @@ class Target:
     def address(self, timeout_seconds: float) -> str:
         """Where the request goes, with the time-out in whole seconds as a parameter, as upstream has it."""
         if self.service is not None:
-            path = self.service.path if self.service.path.startswith("/") else f"/{self.service.path}"
-            base = f"https://{self.service.host}:{self.service.port}{path}"
+            base, path = f"https://{self.service.host}:{self.service.port}", self.service.path
         else:
-            base = self.url if urlsplit(self.url).path else f"{self.url}/"
-        return f"{base}?timeout={math.ceil(timeout_seconds)}s"
+            parts = urlsplit(self.url)
+            base, path = f"{parts.scheme}://{parts.netloc}", parts.path
+        return f"{base}{_clean(path)}?timeout={math.ceil(timeout_seconds)}s"
+
+
+def _clean(path: str) -> str:
+    """As Go's `path.Join` makes it, by which client-go puts paths together: without empty, `.` and `..` parts, whatever
+    stands in a configuration (controller-runtime's envtest has two slashes in its URLs)."""
+    return "/" + posixpath.normpath(f"/{path}").lstrip("/")
 
 
 # Upstream's, by which webhooks know who asks.
@@ -146,14 +155,10 @@ class WebhookCaller:
 def _context(ca_bundle: str) -> ssl.SSLContext:
     """Raises ValueError for a bundle that is none."""
     pem = base64.b64decode(ca_bundle).decode("ascii", "replace").strip()
-    if not pem:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(cadata=pem)
+        return trusting(pem)
     except ssl.SSLError:
         raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
-    return context
 
 
 def said(error: BaseException) -> str:
@@ -161,7 +166,7 @@ def said(error: BaseException) -> str:
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"tls: failed to verify certificate: {error.certificate_error}"
+        return refusal(cast(ssl.SSLCertVerificationError, error.certificate_error))
     if isinstance(error, aiohttp.ClientConnectorError):
         if error.os_error.errno == 111:
             return f"dial tcp {error.host}:{error.port}: connect: connection refused"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api.kubeconfig import Kubeconfig
+from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
     import aiohttp
@@ -136,10 +137,7 @@ class Reviewer:
 
 def _context(config: Kubeconfig) -> ssl.SSLContext:
     try:
-        if config.certificate_authority:
-            context = ssl.create_default_context(cadata=config.certificate_authority.decode())
-        else:
-            context = ssl.create_default_context()
+        context = trusting(config.certificate_authority.decode())
         if config.insecure_skip_tls_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::trust::{AnyClient, AnyName};
+use crate::trust::{AnyClient, AnyName, Named, Trusted};
 
 /// Why certificates or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,8 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Which certificates of a server will do; authorities are in PEM. In any case the server must hold its key.
+/// Which certificates of a server will do; authorities are in PEM, and may be the server's own certificate. In any case
+/// the server must hold its key.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
     Anyone,
@@ -88,11 +89,15 @@ fn verifier(
     let algorithms = provider.signature_verification_algorithms;
     match trust {
         Trust::Anyone => Ok(Arc::new(AnyName { roots: None, algorithms })),
-        Trust::Issued(pem) => Ok(Arc::new(AnyName { roots: Some(authorities(pem)?), algorithms })),
+        Trust::Issued(pem) => {
+            let roots = Some((Trusted(certificates(pem)?), authorities(pem)?));
+            Ok(Arc::new(AnyName { roots, algorithms }))
+        }
         Trust::Named(pem) => {
-            let roots = Arc::new(authorities(pem)?);
+            let (trusted, roots) = (Trusted(certificates(pem)?), Arc::new(authorities(pem)?));
             let built = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-            Ok(built.map_err(|error| rustls::Error::General(error.to_string()))?)
+            let issued = built.map_err(|error| rustls::Error::General(error.to_string()))?;
+            Ok(Arc::new(Named { trusted, issued, algorithms }))
         }
     }
 }

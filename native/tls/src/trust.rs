@@ -1,12 +1,14 @@
 //! Verifiers that ask less than usual; that the peer holds the key of the certificate it shows, they ask all the same.
 
+use std::sync::Arc;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
 /// What both traits ask of a verifier beside its judgement: whether the peer has signed with the certificate's key.
 macro_rules! signatures_by {
@@ -60,10 +62,62 @@ impl ClientCertVerifier for AnyClient {
     signatures_by!(0);
 }
 
-/// A server with a certificate that the roots have issued, for whatever name; without roots, with any certificate.
+/// Certificates that are trusted themselves, as Go trusts whatever stands among its authorities: an end entity's need not
+/// be issued by anybody else of them.
+#[derive(Debug)]
+pub struct Trusted(pub Vec<CertificateDer<'static>>);
+
+impl Trusted {
+    /// Whether it is one of them; an error when its time is over or has not come.
+    fn has(&self, end_entity: &CertificateDer<'_>, now: UnixTime) -> Result<bool, rustls::Error> {
+        if !self.0.iter().any(|one| one == end_entity) {
+            return Ok(false);
+        }
+        let (_, certificate) = x509_parser::parse_x509_certificate(end_entity)
+            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let (now, validity) = (now.as_secs().cast_signed(), certificate.validity());
+        if now < validity.not_before.timestamp() {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > validity.not_after.timestamp() {
+            return Err(CertificateError::Expired.into());
+        }
+        Ok(true)
+    }
+}
+
+/// A server with a trusted certificate, or one that these have issued, for the name that is asked for.
+#[derive(Debug)]
+pub struct Named {
+    pub trusted: Trusted,
+    pub issued: Arc<WebPkiServerVerifier>,
+    pub algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.trusted.has(end_entity, now)? {
+            return self.issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    signatures_by!(algorithms);
+}
+
+/// A server with a certificate that is trusted, or that the roots have issued, for whatever name; without roots, with any
+/// certificate.
 #[derive(Debug)]
 pub struct AnyName {
-    pub roots: Option<RootCertStore>,
+    pub roots: Option<(Trusted, RootCertStore)>,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -76,7 +130,9 @@ impl ServerCertVerifier for AnyName {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Some(roots) = &self.roots {
+        if let Some((trusted, roots)) = &self.roots
+            && !trusted.has(end_entity, now)?
+        {
             let certificate = ParsedCertificate::try_from(end_entity)?;
             let algorithms = self.algorithms.all;
             verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;

@@ -324,6 +324,19 @@ async def test_a_certificate_for_another_name_or_of_another_authority_is_not_tru
             assert extension.requests(FLUNDERS)
 
 
+async def test_the_certificate_of_an_extension_itself_may_be_trusted(tmp_path: Path) -> None:
+    async with served(tmp_path) as server, asking(server, tmp_path) as http, aggregated(server) as extension:
+        assert (await http.call("GET", FLUNDERS)).status == 200
+        await admin(server).patch(SERVICES, NAME, {"spec": {"caBundle": base64.b64encode(b"none").decode()}})
+        answer = await http.call("GET", FLUNDERS)
+        while answer.status == 200:
+            answer = await http.call("GET", FLUNDERS)
+        await admin(server).patch(SERVICES, NAME, {"spec": {"caBundle": extension.own_bundle}})
+        while answer.status != 200:
+            answer = await http.call("GET", FLUNDERS)
+        assert (await until_told(server, "Passed"))["status"] == "True"
+
+
 async def test_a_version_that_is_taken_back_is_ours_again(tmp_path: Path) -> None:
     async with served(tmp_path) as server, asking(server, tmp_path) as http, aggregated(server):
         assert (await http.call("GET", FLUNDERS)).status == 200

@@ -36,6 +36,7 @@ OF_LEADERS = {
     "--leader-elect-resource-name",
     "--leader-elect-resource-namespace",
 }
+OF_SERVERS = {"--secure-port", "--bind-address", "--tls-cert-file", "--tls-private-key-file"}
 OF_CONTROLLERS = {
     "--horizontal-pod-autoscaler-sync-period",
     "--horizontal-pod-autoscaler-tolerance",
@@ -156,6 +157,17 @@ def test_help_is_to_be_had_of_everything(command: str, option: str) -> None:
     status, said = run(*filter(None, (command, option)))
     assert status == 0
     assert "Usage:" in said
+
+
+def test_help_has_options_that_belong_together_under_a_heading() -> None:
+    text = CliRunner().invoke(app, ["up", "--help"]).output
+    parts = {one.partition(":")[0]: one for one in re.split(r"\n\n(?=\w)", text)}
+    assert "--audit-log-path" in parts["Audit options"]
+    assert "--nodes" in parts["Node and pod options"]
+    assert "--proxy-mode" in parts["Service, DNS and Ingress options"]
+    for name in ("--data-dir", "--help"):
+        assert name in parts["Options"]
+    assert "--audit-log-path" not in parts["Options"]
 
 
 @pytest.mark.parametrize("argument", ["version", "--version"])

@@ -68,6 +68,7 @@ async def mutate(
             changed = await asking.counted(webhook, subject, call, mutating=True)
         except CallFailed as failed:
             if not webhook.ignores_failure:
+                log.warning("%s; failing closed", failed)
                 raise refusal(failed) from None
             log.warning("%s; failing open", failed)
             asking.metrics.failed_open(webhook.name, mutating=True)

@@ -57,6 +57,7 @@ async def _ask(
             asking.metrics.failed_open(webhook.name, mutating=False)
             subject.ctx.annotate(f"{_FAILED_OPEN}round_0_index_{at}", webhook.name)
             return
+        log.warning("%s; failing closed", failed)
         refusals.append(refusal(failed))
     except StatusError as error:
         refusals.append(error)

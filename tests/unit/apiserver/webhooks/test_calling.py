@@ -42,6 +42,20 @@ def echo(review: JSON) -> JSON:
     return review
 
 
+@pytest.mark.parametrize(
+    ("target", "address"),
+    [
+        (Target(url="https://127.0.0.1:8443"), "https://127.0.0.1:8443/"),
+        (Target(url="https://127.0.0.1:8443//mutate-pods"), "https://127.0.0.1:8443/mutate-pods"),
+        (Target(url="https://[::1]:8443/a/./b/../c/"), "https://[::1]:8443/a/c"),
+        (Target(service=ServiceTarget("tools", "converter")), "https://converter.tools.svc:443/"),
+        (Target(service=ServiceTarget("tools", "converter", path="/a//b/")), "https://converter.tools.svc:443/a/b"),
+    ],
+)
+def test_paths_are_put_together_as_gos_clients_do(target: Target, address: str) -> None:
+    assert target.address(9.5) == f"{address}?timeout=10s"
+
+
 async def test_a_service_is_called_at_a_ready_endpoint_under_its_own_name() -> None:
     webhook = ConversionWebhook(answer=echo, names=("converter.tools.svc",))
     async with serving(webhook):
