@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsResponder
     from kubecore.dns.service import Site
+    from kubecore.kubelet.kubelet import Kubelet
     from kubecore.kubelet.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
 
@@ -86,6 +87,7 @@ class Cluster:
         self._first_bridge: PodNetwork | None = None
         self._held: HeldDirectory | None = None
         self._kubelets_ready: dict[str, asyncio.Event] = {}
+        self._kubelets: list[Kubelet] = []
         """Of nodes whose pods have gone on without them: set once the node says where its new kubelet is."""
 
     @property
@@ -359,6 +361,7 @@ class Cluster:
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
         settings = replace(settings, **config.kubelet)
         kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_ready[name])
+        self._kubelets.append(kubelet)
         self._run(f"kubelet {name}", kubelet)
 
     @property
@@ -437,6 +440,10 @@ class Cluster:
             log.exception("%s died", name)
             if self.failed is not None and not self.failed.done():
                 self.failed.set_result(error)
+
+    async def shut_down(self) -> None:
+        """Before `stop`: pods end in order, in the time that nodes are configured to leave them, if they are."""
+        await asyncio.gather(*(kubelet.shut_down() for kubelet in self._kubelets))
 
     async def stop(self) -> None:
         """End every part, the API server last; pods' processes are gone when this returns."""

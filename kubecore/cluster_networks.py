@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import itertools
 import json
@@ -258,13 +259,20 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
     return Networks(mode, services, pods, claim, left_out=left_out, new=True)
 
 
+def _numbers_of(config: ClusterConfig) -> list[int]:
+    """All of them. Where a cluster looks first depends on its data directory, so that one which is started again seldom
+    finds that another one has taken its addresses meanwhile."""
+    first = hashlib.sha256(str(config.data_dir.absolute()).encode()).digest()[0] if config.real_nodes else 0
+    return [(first + step) % len(_NUMBERS) for step in _NUMBERS]
+
+
 def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
     """Pairs of ranges, those that are free first."""
     from kubecore.kubelet import network
 
     asked, asked_pods = _only(config.service_cidrs, families), _only(config.pod_cidrs, families)
     pairs = []
-    for number in _NUMBERS:
+    for number in _numbers_of(config):
         services = asked or tuple(_service_range(number, family) for family in families)
         pods = asked_pods or tuple(_pod_range(number, family) for family in families)
         if not _overlap(services, pods):

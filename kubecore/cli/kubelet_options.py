@@ -225,8 +225,6 @@ _THE_CLUSTERS = {
     "tls_cert_file": "tlsCertFile",
     "tls_private_key_file": "tlsPrivateKeyFile",
     "client_ca_file": "authentication.x509.clientCAFile",
-    "shutdown_grace_period": "shutdownGracePeriod",
-    "shutdown_grace_period_critical_pods": "shutdownGracePeriodCriticalPods",
 }
 
 
@@ -236,6 +234,9 @@ def node_settings(file: KubeletFile) -> dict[str, Any]:
     evicting = {name: given.pop(name) for name in list(given) if name.startswith("eviction_")}
     if evicting:
         found["eviction"] = _evicting(**evicting)
+    shutting_down = {name: given.pop(name) for name in list(given) if name.startswith("shutdown_")}
+    if shutting_down:
+        found["shutdown"] = _shutting_down(**shutting_down)
     if (most := given.pop("pod_max_pids", -1)) > 0:
         found["pod_max_pids"] = most
     if "allowed_unsafe_sysctls" in given:
@@ -243,8 +244,6 @@ def node_settings(file: KubeletFile) -> dict[str, Any]:
     if "pod_manifest_path" in given:
         found["pod_manifest_path"] = Path(given.pop("pod_manifest_path"))
     refused = [_THE_CLUSTERS[option] for option in given]
-    if "shutdown" in found:
-        refused.append("shutdownGracePeriodByPodPriority")
     if refused:
         told = f"{refused[0]} cannot be set for nodes of a whole cluster"
         raise typer.BadParameter(told, param_hint="'--kubelet-config'")

@@ -16,6 +16,7 @@ import typer
 
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.audit.options import AuditOptions
+from kubecore.background_tasks import unless
 from kubecore.cli import logs, open_files, options
 from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
@@ -344,6 +345,8 @@ async def _serve(cluster: Cluster) -> int:
         if cluster.failed.done():
             typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
             return 1
+        stopping.clear()
+        await unless(stopping, cluster.shut_down())
         return 0
     finally:
         await cluster.stop()

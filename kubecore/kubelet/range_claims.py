@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Sequence
 
 
@@ -22,16 +23,33 @@ class Claim:
         """Raises RangeError when another cluster of this host has it."""
         self.network = network
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        name = f"\0kubecore/range/{network}".encode()
         try:
-            self._socket.bind(f"\0kubecore/range/{network}".encode())
+            self._socket.bind(name)
+            # So that whoever would like to have it can find out who has it.
+            self._socket.listen()
         except OSError as error:
             self._socket.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise RangeError(f"another cluster on this machine has the addresses {network} now") from error
+            who = f"another cluster on this machine{_process_of(name)}"
+            raise RangeError(f"{who} has the addresses {network} now") from error
 
     def release(self) -> None:
         self._socket.close()
+
+
+def _process_of(name: bytes) -> str:
+    """Who listens there, in words; "" where that cannot be found out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(name)
+            credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return ""
+    process, _, _ = struct.unpack("3i", credentials)
+    return f" (process {process})" if process else ""
 
 
 def claim_first(networks: Sequence[str]) -> Claim:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.kubectl import Kubectl, of_version, own_namespace
-from tests.support.process import RunningCluster
+from tests.support.process import RunningCluster, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -120,3 +121,16 @@ def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
     assert pod.words() == ["main runs", "main term", "main over", "main runs"]
     assert "Container main definition changed, will be restarted" in pod.kubectl("events", "--for", f"pod/{pod.name}")
     pod.delete()
+
+
+def test_a_cluster_that_ends_leaves_its_pods_the_time_that_its_nodes_are_given(tmp_path: Path) -> None:
+    folder, file = tmp_path / "said", tmp_path / "nodes.yaml"
+    folder.mkdir()
+    file.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nshutdownGracePeriod: 20s\n")
+    with running_cluster(tmp_path / "data", "--kubelet-config", str(file)) as cluster:
+        pod = Pod(of_version("1.37", cluster.kubeconfig, tmp_path / "home"), "default", "leaves", folder)
+        hook = {"exec": {"command": ["sh", "-c", SAY + "say hook begins; sleep 1; say hook ends"]}}
+        pod.run(pod.container("main", TOLD.format("main", 5), lifecycle={"preStop": hook}))
+        pod.wait()
+        assert cluster.stop(seconds=60) == 0
+    assert pod.words() == ["main runs", "hook begins", "hook ends", "main term", "main over"]

@@ -184,8 +184,6 @@ def test_nodes_of_a_whole_cluster_have_what_the_cluster_does_not_say(
         ("tlsPrivateKeyFile: kubelet.yaml", "tlsPrivateKeyFile"),
         ("clusterDNS: [10.0.0.10]", "clusterDNS"),
         ("clusterDomain: example.test", "clusterDomain"),
-        ("shutdownGracePeriod: 9s", "shutdownGracePeriod"),
-        ("shutdownGracePeriodByPodPriority: [{shutdownGracePeriodSeconds: 5}]", "shutdownGracePeriodByPodPriority"),
     ],
 )
 def test_nodes_of_a_whole_cluster_have_from_no_file_what_is_the_clusters(said: str, name: str, file: Path) -> None:

@@ -14,7 +14,8 @@ from kubecore.kubelet.range_claims import Claim, RangeError, claim_first
 def test_a_range_is_held_until_it_is_released() -> None:
     name = f"test/{os.getpid()}"
     claim = Claim(name)
-    with pytest.raises(RangeError, match="another cluster on this machine has the addresses test/"):
+    told = rf"another cluster on this machine \(process {os.getpid()}\) has the addresses {name} now"
+    with pytest.raises(RangeError, match=told):
         Claim(name)
     claim.release()
     Claim(name).release()
