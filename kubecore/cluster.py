@@ -53,7 +53,7 @@ _SERVER_OPTIONS = (
     *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
-_LONGEST_REGISTRATION_SECONDS = 5.0
+_LONGEST_REGISTRATION_SECONDS = 20.0
 """Of a node; the cluster is there without it, too."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""

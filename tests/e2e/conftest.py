@@ -14,7 +14,7 @@ from kubecore.clock import RealClock
 from tests.e2e.validation.comparing import Kubecore
 from tests.support import go_programs
 from tests.support.client_sources import ClientSources, installed
-from tests.support.kubectl import Kubectl, program
+from tests.support.kubectl import Kubectl, make_namespace, program
 from tests.support.process import RunningCluster, running_cluster
 
 NEWEST = "1.37"
@@ -45,7 +45,7 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     """A namespace named after the test, deleted afterwards without waiting."""
     name = request.node.name.split("[")[0].replace("_", "-")[:50].strip("-").lower()
     name = f"{name}-{abs(hash(request.node.nodeid)) % 10**6}"
-    kubectl("create", "namespace", name)
+    make_namespace(kubectl, name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
 

@@ -16,7 +16,7 @@ import trustme
 from tests.support import webhook_program
 from tests.support.kubectl import Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_a_policy_refuses_and_its_status_tells_what_is_wrong_with_it(kubectl: Ku
         told = f"ValidatingAdmissionPolicy '{namespace}' with binding '{namespace}' denied request: "
         assert told + "failed expression: object.spec.replicas <= 5" in refused.errors
         wanted = "jsonpath={.status.typeChecking.expressionWarnings[0].fieldRef}=spec.validations[1].expression"
-        kubectl("wait", "validatingadmissionpolicy", namespace, f"--for={wanted}", "--timeout=60s")
+        kubectl("wait", "validatingadmissionpolicy", namespace, f"--for={wanted}", "--timeout=180s")
         warning = "jsonpath={.status.typeChecking.expressionWarnings[0].warning}"
         found = kubectl("get", "validatingadmissionpolicy", namespace, "-o", warning)
         assert found.startswith("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'colour'")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # A tenth of a CPU or so, which is far more than it requests.
 BUSY = """
@@ -30,15 +30,15 @@ spec:
 
 def test_a_busy_deployment_is_scaled_up_by_what_its_processes_use(kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=BUSY)
-    kubectl("-n", namespace, "rollout", "status", "deployment/busy", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "rollout", "status", "deployment/busy", "--timeout=180s")
     kubectl("-n", namespace, "autoscale", "deployment", "busy", "--cpu=50%", "--min=1", "--max=2")
-    scaled = ("wait", "deployment/busy", "--for=jsonpath={.spec.replicas}=2", "--timeout=120s")
-    kubectl("-n", namespace, *scaled, timeout=150)
+    scaled = ("wait", "deployment/busy", "--for=jsonpath={.spec.replicas}=2", "--timeout=180s")
+    kubectl("-n", namespace, *scaled)
     told = kubectl.event(namespace, "SuccessfulRescale")["message"]
     assert told == "New size: 2; reason: cpu resource utilization (percentage of request) above target"
     # what it was scaled by is told after it was scaled
-    counted = ("wait", "hpa/busy", "--for=jsonpath={.status.desiredReplicas}=2", "--timeout=60s")
-    kubectl("-n", namespace, *counted, timeout=90)
+    counted = ("wait", "hpa/busy", "--for=jsonpath={.status.desiredReplicas}=2", "--timeout=180s")
+    kubectl("-n", namespace, *counted)
     described = kubectl("-n", namespace, "describe", "hpa", "busy")
     assert "the HPA was able to successfully calculate a replica count from cpu resource utilization" in described
     header, row, *_ = kubectl("-n", namespace, "top", "pods").splitlines()

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REQUEST = """
 apiVersion: certificates.k8s.io/v1
@@ -43,7 +43,7 @@ def ask(
 
 
 def certificate(kubectl: Kubectl, name: str) -> bytes:
-    kubectl("wait", "--for=jsonpath={.status.certificate}", f"csr/{name}", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=jsonpath={.status.certificate}", f"csr/{name}", "--timeout=180s")
     return base64.b64decode(kubectl("get", "csr", name, "-o", "jsonpath={.status.certificate}"))
 
 

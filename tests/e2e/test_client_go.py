@@ -69,7 +69,7 @@ def test_client_go_gets_what_it_gets_from_kubernetes(
 @pytest.fixture
 def widgets(kubectl: Kubectl) -> Iterator[None]:
     kubectl("create", "-f", "-", stdin=WIDGETS)
-    kubectl("wait", "--for=condition=Established", "crd/widgets.judges.example.com", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/widgets.judges.example.com", "--timeout=180s")
     yield
     kubectl("delete", "crd", "widgets.judges.example.com", "--wait=false")
 
@@ -108,5 +108,5 @@ def test_client_go_executes_commands_and_forwards_ports(
     cluster: RunningCluster, programs: Path, kubectl: Kubectl, namespace: str, transport: str
 ) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=STREAMED)
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/streamed", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/streamed", "--timeout=180s")
     assert "streamed" in said(programs / "streams", transport, cluster.kubeconfig, namespace, "streamed")

@@ -24,7 +24,7 @@ def test_kubernetes_creates_reads_patches_lists_watches_and_deletes(cluster: Run
     assert [item.metadata.name for item in listed.items] == ["official"]
     types = []
     stream = k8s.watch.Watch().stream(
-        api.list_namespaced_config_map, "default", resource_version=made.metadata.resource_version, timeout_seconds=10
+        api.list_namespaced_config_map, "default", resource_version=made.metadata.resource_version, timeout_seconds=60
     )
     api.delete_namespaced_config_map("official", "default")
     for event in stream:
@@ -52,7 +52,7 @@ async def test_kubernetes_asyncio_creates_reads_watches_and_deletes(cluster: Run
             api.list_namespaced_config_map,
             "default",
             resource_version=made.metadata.resource_version,
-            timeout_seconds=10,
+            timeout_seconds=60,
         ) as stream:
             async for event in stream:
                 if event["object"].metadata.name == "asyncio":
@@ -73,7 +73,7 @@ def test_lightkube_creates_applies_reads_lists_watches_and_deletes(cluster: Runn
     assert client.get(ConfigMap, "light").data == {"k": "2"}
     assert "light" in [item.metadata.name for item in client.list(ConfigMap) if item.metadata]
     client.delete(ConfigMap, "light")
-    for kind, item in client.watch(ConfigMap, resource_version=made.metadata.resourceVersion, server_timeout=10):
+    for kind, item in client.watch(ConfigMap, resource_version=made.metadata.resourceVersion, server_timeout=60):
         if kind == "DELETED":
             assert item.metadata is not None
             assert item.metadata.name == "light"

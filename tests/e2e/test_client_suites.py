@@ -119,7 +119,7 @@ def test_the_tests_of_kr8s_pass(suites: Suites, kubectl: Kubectl) -> None:
         path.write_text(text)
     # Some tests look at the system's pods, which a cluster by kind has.
     kubectl("-n", "kube-system", "run", "addon", "--image=none", "--command", "--", "sleep", "3600")
-    kubectl("-n", "kube-system", "wait", "--for=condition=Ready", "pod/addon", "--timeout=60s", timeout=90)
+    kubectl("-n", "kube-system", "wait", "--for=condition=Ready", "pod/addon", "--timeout=180s")
     try:
         assert suites.passed(source, "kr8s/tests", KR8S_LEFT_OUT) > 215
     finally:

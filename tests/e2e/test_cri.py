@@ -16,7 +16,7 @@ from tests.support.kubectl import of_version
 from tests.support.process import running_cluster, start
 from tests.support.small_image import SmallImage, programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
 COUNT = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done"
 
@@ -49,18 +49,18 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
     ready = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
     with running_cluster(data, *arguments, environment=environment) as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
         for one in (pod("counting", COUNT), pod("probed", "sleep 1000", readinessProbe=ready)):
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
-        kubectl("wait", "pod", "counting", "--for=condition=Ready", "--timeout=60s", timeout=90)
-        kubectl("wait", "pod", "probed", "--for=jsonpath={.status.phase}=Running", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "counting", "--for=condition=Ready", "--timeout=180s")
+        kubectl("wait", "pod", "probed", "--for=jsonpath={.status.phase}=Running", "--timeout=180s")
 
         before = kubectl.json("get", "pod", "counting")["status"]
         assert before["containerStatuses"][0]["containerID"].startswith("containerd://")
         assert before["containerStatuses"][0]["imageID"].startswith("sha256:")
         assert not ready_of(kubectl.json("get", "pod", "probed"))
         kubectl("exec", "probed", "--", "touch", "/tmp/ready")
-        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=180s")
         assert kubectl("exec", "-i", "probed", "--", "cat", stdin="to its end") == "to its end"
         failed = kubectl.run("exec", "probed", "--", "sh", "-c", "echo no >&2; exit 3")
         assert (failed.status, failed.errors.splitlines()[0]) == (3, "no")
@@ -70,13 +70,13 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
         inside = kubectl("exec", "counting", "--", "ls", "-l", "/proc/1/ns/net", "/proc/1/ns/mnt")
         cluster.stop(number=signal.SIGKILL)
     with running_cluster(data, *arguments, environment=environment) as cluster:
-        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "probed", "--for=condition=Ready", "--timeout=180s")
         after = kubectl.json("get", "pod", "counting")["status"]
         assert (after["podIP"], after["containerStatuses"]) == (before["podIP"], before["containerStatuses"])
         assert kubectl("exec", "counting", "--", "ls", "-l", "/proc/1/ns/net", "/proc/1/ns/mnt") == inside
         lines = [int(line) for line in kubectl("logs", "counting").split()]
         assert lines == list(range(1, len(lines) + 1))
-        kubectl("delete", "pod", "counting", "--timeout=60s", timeout=90)
+        kubectl("delete", "pod", "counting", "--timeout=180s")
         assert len(containerd.tasks()) == 2  # the other pod, and what holds its namespaces
         assert cluster.stop(seconds=30) == 0
     assert containerd.tasks() == []
@@ -95,14 +95,14 @@ def test_images_that_nothing_uses_go_when_the_disk_is_full(containerd: Container
     with running_cluster(containerd.cni.parent, *configured, environment=containerd.environment()) as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
         # What holds pods' namespaces is kept, so that the next pod can be started; its own image is loaded again.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while (left := containerd.images()) != [PAUSE]:
             assert cluster.process.poll() is None and time.monotonic() < deadline, left
         containerd.load(SmallImage([programs()], {}, [PROGRAMS]).docker_archive(tmp_path / "again"))
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
         kubectl("apply", "-f", "-", stdin=json.dumps(pod("later", COUNT)))
-        kubectl("wait", "pod", "later", "--for=condition=Ready", "--timeout=60s", timeout=90)
-        kubectl("delete", "pod", "later", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "later", "--for=condition=Ready", "--timeout=180s")
+        kubectl("delete", "pod", "later", "--timeout=180s")
         assert cluster.stop(seconds=30) == 0
 
 

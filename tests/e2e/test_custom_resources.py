@@ -16,7 +16,7 @@ from tests.support.conversion_webhook import ConversionWebhook, serving
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CRONTABS = """
 apiVersion: apiextensions.k8s.io/v1
@@ -98,9 +98,9 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
 @pytest.fixture(scope="module")
 def crontabs(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=180s")
     yield "crontabs.stable.example.com"
-    kubectl("delete", "crd", "crontabs.stable.example.com", "--ignore-not-found", "--timeout=30s")
+    kubectl("delete", "crd", "crontabs.stable.example.com", "--ignore-not-found", "--timeout=180s")
 
 
 def crontab(kubectl: Kubectl, namespace: str, name: str) -> None:
@@ -134,9 +134,9 @@ def ctabs(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     definition = CRONTABS.replace("crontabs", "ctabs").replace("crontab", "ctab").replace("CronTab", "CTab")
     definition = definition.replace("stable.example.com", "soon.example.com").replace("[ct]", "[cx]")
     kubectl("create", "-f", "-", stdin=definition)
-    kubectl("wait", "--for=condition=Established", "crd/ctabs.soon.example.com", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/ctabs.soon.example.com", "--timeout=180s")
     yield "ctabs.soon.example.com"
-    kubectl("delete", "crd", "ctabs.soon.example.com", "--timeout=60s")
+    kubectl("delete", "crd", "ctabs.soon.example.com", "--timeout=180s")
 
 
 def ctab(name: str) -> str:
@@ -156,7 +156,7 @@ def test_a_definition_is_there_at_once(kubectl: Kubectl, namespace: str, ctabs: 
     assert 'User "jane" cannot create resource "ctabs" in API group "soon.example.com"' in refused
 
     counted = f"--for=jsonpath={{.status.used.count/{ctabs.replace('.', chr(92) + '.')}}}=0"
-    kubectl("-n", namespace, "wait", "resourcequota/one", counted, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "resourcequota/one", counted, "--timeout=180s")
     kubectl("-n", namespace, "create", "-f", "-", stdin=ctab("first"))
     assert kubectl("-n", namespace, "get", "cx", "-o", "name", "--as=jane").strip() == "ctab.soon.example.com/first"
     refused = kubectl.run("-n", namespace, "create", "-f", "-", stdin=ctab("second")).errors
@@ -169,7 +169,7 @@ def test_a_definition_is_there_at_once(kubectl: Kubectl, namespace: str, ctabs: 
     owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "its", "ownerReferences": [owner]}}
     kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(owned))
     kubectl("-n", namespace, "delete", "cx", "first")
-    kubectl("-n", namespace, "wait", "--for=delete", "configmap/its", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=delete", "configmap/its", "--timeout=180s")
 
 
 def test_explain_describes_the_kind(kubectl: Kubectl, crontabs: str) -> None:
@@ -250,13 +250,13 @@ def test_what_a_custom_resource_owns_goes_with_it(kubectl: Kubectl, crontabs: st
     owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": [owner]}}
     kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(owned))
     kubectl("-n", namespace, "delete", "ct", "owner")
-    kubectl("-n", namespace, "wait", "--for=delete", "configmap/owned", "--timeout=10s")
+    kubectl("-n", namespace, "wait", "--for=delete", "configmap/owned", "--timeout=180s")
 
 
 def test_a_namespace_takes_its_custom_resources_along(kubectl: Kubectl, crontabs: str) -> None:
     made_namespace(kubectl, "crontabs-go")
     crontab(kubectl, "crontabs-go", "one")
-    kubectl("delete", "namespace", "crontabs-go", "--timeout=30s")
+    kubectl("delete", "namespace", "crontabs-go", "--timeout=180s")
     left = kubectl.json("get", "ct", "-A")["items"]
     assert "crontabs-go" not in {item["metadata"]["namespace"] for item in left}
 
@@ -304,22 +304,22 @@ def test_two_versions_and_a_webhook_between_them(kubectl: Kubectl, namespace: st
             "spec": {**spec, "conversion": conversion},
         }
         kubectl("create", "-f", "-", stdin=json.dumps(definition))
-        kubectl("wait", "--for=condition=Established", "crd/hosts.hosts.example.com", "--timeout=10s")
+        kubectl("wait", "--for=condition=Established", "crd/hosts.hosts.example.com", "--timeout=180s")
         old = {"apiVersion": "hosts.example.com/v1beta1", "kind": "Host", "metadata": {"name": "a"}}
         kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps({**old, "spec": {"hostPort": "here:80"}}))
         assert kubectl.json("-n", namespace, "get", "hosts", "a")["spec"] == {"host": "here", "port": "80"}
         assert kubectl.json("-n", namespace, "get", "hosts.v1beta1.hosts.example.com", "a")["spec"] == {
             "hostPort": "here:80"
         }
-        kubectl("delete", "crd", "hosts.hosts.example.com", "--timeout=30s")
+        kubectl("delete", "crd", "hosts.hosts.example.com", "--timeout=180s")
         assert webhook.reviews
 
 
 def test_deleting_the_definition_deletes_its_instances(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
     crontab(kubectl, namespace, "last")
-    kubectl("delete", "crd", "crontabs.stable.example.com", "--timeout=30s")
+    kubectl("delete", "crd", "crontabs.stable.example.com", "--timeout=180s")
     refused = kubectl.run("-n", namespace, "get", "ct")
     assert refused.status == 1
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=180s")
     assert kubectl.json("-n", namespace, "get", "ct")["items"] == []

@@ -14,7 +14,7 @@ from tests.e2e.validation import customs
 from tests.e2e.validation.comparing import Answer, Oracle, compared
 from tests.e2e.validation.corpus import Case
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Answers that are known to differ: what a rule says of an old object that is not of its type.
 KNOWN = 20

@@ -16,7 +16,7 @@ from tests.e2e.validation.comparing import Answer, Kubecore, Oracle, compared, r
 from tests.e2e.validation.corpus import Case
 from tests.unit.apiserver.registry.writing import Writer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Answers that are known to differ: the words for metadata in a default that Go cannot decode.
 KNOWN = 21

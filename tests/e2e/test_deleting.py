@@ -23,7 +23,7 @@ def owned(kubectl: Kubectl, namespace: str) -> str:
 
 
 def wait(kubectl: Kubectl, namespace: str, what: str, *of: str) -> None:
-    kubectl("-n", namespace, "wait", what, *of, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", what, *of, "--timeout=180s")
 
 
 def test_in_the_background_the_owner_goes_at_once_and_dependents_follow(
@@ -48,7 +48,7 @@ def test_in_the_foreground_the_owner_waits_for_its_dependents(kubectl: Kubectl, 
 
 
 def test_orphans_stay_and_belong_to_nobody(kubectl: Kubectl, namespace: str, owned: str) -> None:
-    kubectl("-n", namespace, "delete", "deployment", "owner", "--cascade=orphan", timeout=60)
+    kubectl("-n", namespace, "delete", "deployment", "owner", "--cascade=orphan")
     left = kubectl.json("-n", namespace, "get", owned)
     assert "ownerReferences" not in left["metadata"]
     assert "deletionTimestamp" not in left["metadata"]
@@ -59,7 +59,7 @@ def test_a_namespace_says_what_it_waits_for_and_takes_nothing_new(kubectl: Kubec
     kubectl("-n", namespace, "patch", "configmap", "held", "--type=merge", "-p", HELD)
     kubectl("delete", "namespace", namespace, "--wait=false")
     remaining = "--for=condition=NamespaceFinalizersRemaining"
-    kubectl("wait", remaining, f"namespace/{namespace}", "--timeout=60s", timeout=90)
+    kubectl("wait", remaining, f"namespace/{namespace}", "--timeout=180s")
     found = kubectl.json("get", "namespace", namespace)["status"]
     assert found["phase"] == "Terminating"
     told = {one["type"]: (one["status"], one["message"]) for one in found["conditions"]}
@@ -75,6 +75,6 @@ def test_a_namespace_says_what_it_waits_for_and_takes_nothing_new(kubectl: Kubec
     refused = kubectl.run("-n", namespace, "create", "configmap", "new").errors
     assert f"unable to create new content in namespace {namespace} because it is being terminated" in refused
     kubectl("-n", namespace, "patch", "configmap", "held", "--type=merge", "-p", LET_GO)
-    kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=180s")
     # The fixture deletes it, too.
     kubectl("create", "namespace", namespace)

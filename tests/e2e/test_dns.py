@@ -26,7 +26,7 @@ from tests.support.dns_client import Answer, Record, ask
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, RunningCluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
 DOMAIN = "cluster.local"
 HTTP = {"name": "http", "port": 8080}
@@ -116,7 +116,7 @@ class Shop:
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(space))
         self.kubectl("-n", "shop", "apply", "-f", "-", stdin=yaml.safe_dump_all(objects()))
         for name in ("web", "client"):
-            self.kubectl("-n", "shop", "rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
+            self.kubectl("-n", "shop", "rollout", "status", f"deployment/{name}", "--timeout=180s")
 
     def pod_ips(self, app: str) -> list[str]:
         pods = self.kubectl.json("-n", "shop", "get", "pods", "-l", f"app={app}")["items"]
@@ -200,7 +200,7 @@ def test_the_dns_service_is_where_it_says(shop: Shop) -> None:
 def test_dig_finds_a_service(shop: Shop) -> None:
     server = shop.cluster_ip("kube-dns", "kube-system")
     for options in (["+notcp"], ["+tcp"]):
-        command = ["dig", "+short", "+time=2", *options, f"@{server}", f"web.shop.svc.{DOMAIN}"]
+        command = ["dig", "+short", "+time=20", *options, f"@{server}", f"web.shop.svc.{DOMAIN}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         assert done.stdout.split() == [shop.cluster_ip("web")]
 

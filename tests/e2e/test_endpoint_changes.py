@@ -20,9 +20,10 @@ import pytest
 from kubecore.proxy.asking import ProxyUnreachable
 from kubecore.proxy.asking import ask as ask_proxy
 from tests.support.api_load import API
-from tests.support.process import RunningCluster, lasting_port, start
+from tests.support.ports import free_port
+from tests.support.process import RunningCluster, start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SERVICES, PODS = "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
@@ -164,7 +165,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    api_port, port = lasting_port(), lasting_port()
+    api_port, port = free_port(), free_port()
     cluster = await asyncio.to_thread(
         start, tmp_path / "data", "--pod-network", "loopback", "--insecure-port", str(api_port)
     )

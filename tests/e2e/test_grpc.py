@@ -16,7 +16,7 @@ from kubecore.client.grpc import GrpcClient, connect
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MAPS = "v1/configmaps"
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "grpc_client.py"

@@ -16,9 +16,9 @@ import trustme
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, Command, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE = 60
+PATIENCE = 180
 SERVER = """
 import http.server, os
 
@@ -103,6 +103,7 @@ def test_hosts_and_paths_are_routed_and_described(site: Site) -> None:
     assert host in shown
     assert ip in shown
     assert "kubecore" in shown
+    site.kubectl.event(site.namespace, "Sync")
     described = site("describe", "ingress", "web")
     assert f"Address:          {ip}" in described
     assert "shop:80 (" in described

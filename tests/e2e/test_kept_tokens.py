@@ -10,7 +10,7 @@ import pytest
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SECRET = """
 apiVersion: v1
@@ -25,7 +25,7 @@ def test_a_secret_for_an_account_gets_a_token_that_the_api_takes(
 ) -> None:
     kubectl("-n", namespace, "create", "serviceaccount", "robot")
     assert kubectl.run("-n", namespace, "create", "-f", "-", stdin=SECRET).status == 0
-    kubectl("-n", namespace, "wait", "--for=jsonpath={.data.token}", "secret/kept", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.data.token}", "secret/kept", "--timeout=180s")
     data = kubectl.json("-n", namespace, "get", "secret", "kept")["data"]
     assert base64.b64decode(data["namespace"]).decode() == namespace
     authority = tmp_path / "ca.crt"
@@ -36,4 +36,4 @@ def test_a_secret_for_an_account_gets_a_token_that_the_api_takes(
     assert f"system:serviceaccount:{namespace}:robot" in said
 
     kubectl("-n", namespace, "delete", "serviceaccount", "robot")
-    kubectl("-n", namespace, "wait", "--for=delete", "secret/kept", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=delete", "secret/kept", "--timeout=180s")

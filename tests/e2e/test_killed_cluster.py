@@ -13,7 +13,7 @@ import pytest
 from tests.support.kubectl import of_version
 from tests.support.process import running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COUNT = "echo mine > /data/kept; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done"
 WAIT = "until [ -e {go} ]; do sleep 0.02; done; exit 3"
@@ -30,16 +30,16 @@ def test_pods_go_on_without_their_cluster_and_the_next_start_takes_them_over(tmp
     data, go = tmp_path / "data", tmp_path / "go"
     with running_cluster(data) as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
         for one in (pod("counting", COUNT), pod("ending", WAIT.format(go=go), restartPolicy="Never")):
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
-        kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=180s")
         before = kubectl.json("get", "pod", "counting")["status"]
         inside = kubectl("exec", "counting", "--", "sh", "-c", "readlink /proc/1/ns/net /proc/1/ns/mnt")
         cluster.stop(number=signal.SIGKILL)
     go.touch()
     with running_cluster(data) as cluster:
-        kubectl("wait", "pod", "ending", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "ending", "--for=jsonpath={.status.phase}=Failed", "--timeout=180s")
         ended = kubectl.json("get", "pod", "ending")["status"]["containerStatuses"][0]["state"]["terminated"]
         assert ended["exitCode"] == 3
         assert kubectl.json("get", "pod", "counting")["status"] == before
@@ -56,18 +56,18 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
     serve = "python3 -m http.server 8080 --bind $KUBECORE_POD_IP --directory /data"
     with running_cluster(data, "--nodes", "3") as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s", timeout=60)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
         host = socket.gethostname().lower()
         nodes = [f"{host}-{index}" for index in range(3)]
         for node in nodes:
-            kubectl("wait", "--for=create", f"node/{node}", "--timeout=30s", timeout=60)
+            kubectl("wait", "--for=create", f"node/{node}", "--timeout=180s")
         for number, node in enumerate(nodes):
             script = f"echo of node {number} > /data/index.html; {serve}"
             probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
             one = pod(f"web-{number}", script, nodeName=node)
             one["spec"]["containers"][0]["readinessProbe"] = probe
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
-        kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s", timeout=90)
+        kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=180s")
         before = [one["status"] for one in kubectl.json("get", "pods")["items"]]
         cluster.stop(number=signal.SIGKILL)
     with running_cluster(data, "--nodes", "3") as cluster:

@@ -19,9 +19,9 @@ from tests.support.client_sources import ClientSources
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds for what takes one or a few: the machine may be busy."""
 
 
@@ -219,7 +219,7 @@ def peering(kopf: Kopf, kubectl: Kubectl, namespace: str) -> Iterator[str]:
     file = str(kopf.source / "peering.yaml")
     # kubectl looks for all kinds before it makes the first definition, and makes those it can.
     kubectl.run("apply", "-f", file)
-    kubectl("wait", "--for=condition=Established", "crd/kopfpeerings.kopf.dev", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=condition=Established", "crd/kopfpeerings.kopf.dev", "--timeout=180s")
     peering = f"apiVersion: kopf.dev/v1\nkind: KopfPeering\nmetadata: {{name: peers, namespace: {namespace}}}\n"
     kubectl("apply", "-f", "-", stdin=peering)
     yield "peers"
@@ -286,7 +286,7 @@ def test_an_operator_admits_and_changes_objects_by_webhooks(kopf: Kopf, kubectl:
         try:
             for kind in ("validating", "mutating"):
                 there = "--for=jsonpath={.webhooks[0].clientConfig.url}"
-                kubectl("wait", there, f"{kind}webhookconfiguration/auto.kopf.dev", "--timeout=60s", timeout=90)
+                kubectl("wait", there, f"{kind}webhookconfiguration/auto.kopf.dev", "--timeout=180s")
             assert "Meh! I don't like it. Change the field." in create("wrong", "a")
             assert "I'm too lazy anyway. Go away!" in create("not-allowed", "b")
             told = create("fine", "c")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 IDLE = """
 apiVersion: apps/v1
@@ -168,13 +168,13 @@ def test_delete_by_label_and_with_orphans_and_by_force(kubectl: Kubectl, namespa
     assert len(kubectl("-n", namespace, "delete", "configmap", "-l", "goes=away").splitlines()) == 2
     kubectl("-n", namespace, "apply", "-f", "-", stdin=IDLE.replace("idle", "parent"))
     kubectl(
-        "-n", namespace, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/parent", "--timeout=60s"
+        "-n", namespace, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/parent", "--timeout=180s"
     )
     kubectl("-n", namespace, "delete", "deployment", "parent", "--cascade=orphan")
     [left] = kubectl.json("-n", namespace, "get", "replicasets", "-l", "app=parent")["items"]
     assert "ownerReferences" not in left["metadata"]
     kubectl("-n", namespace, "run", "stubborn", "--image=none", "--command", "--", "sleep", "3600")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/stubborn", "--timeout=90s", timeout=120)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/stubborn", "--timeout=180s")
     kubectl("-n", namespace, "delete", "pod", "stubborn", "--grace-period=0", "--force")
     assert 'pods "stubborn" not found' in kubectl.run("-n", namespace, "get", "pod", "stubborn").errors
 
@@ -213,7 +213,7 @@ def test_top_tells_what_pods_and_their_containers_use(kubectl: Kubectl, running:
 def running(kubectl: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A namespace with a running pod."""
     kubectl("-n", namespace, "run", "runs", "--image=none", "--command", "--", "sleep", "3600")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/runs", "--timeout=90s", timeout=120)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/runs", "--timeout=180s")
     return namespace
 
 

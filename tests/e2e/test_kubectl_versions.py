@@ -13,7 +13,7 @@ import pytest
 from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 IDLE = """
 apiVersion: apps/v1
@@ -109,10 +109,10 @@ def test_it_deletes_and_waits(kubectl: Kubectl, namespace: str) -> None:
     assert len(kubectl(*here, "delete", "configmap", "-l", "goes=away").splitlines()) == 2
     kubectl(*here, "create", "-f", "-", stdin=IDLE.replace("idle", "owner"))
     kubectl(
-        *here, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/owner", "--timeout=60s", timeout=90
+        *here, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/owner", "--timeout=180s", timeout=90
     )
     kubectl(*here, "delete", "deployment", "owner", "--cascade=orphan")
     [left] = kubectl(*here, "get", "replicasets", "-l", "app=owner", "-o", "name").split()
     kubectl(*here, "delete", left, "--grace-period=0", "--force")
-    kubectl(*here, "wait", "--for=delete", left, "--timeout=60s", timeout=90)
+    kubectl(*here, "wait", "--for=delete", left, "--timeout=180s")
     assert "not found" in kubectl.run(*here, "get", left).errors

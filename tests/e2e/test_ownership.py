@@ -17,7 +17,7 @@ from kubecore.api import schemas
 from kubecore.api.schemas import PatchError
 from tests.support import go_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 JSON = dict[str, Any]
 SEQUENCES, STEPS = 400, 7

@@ -160,8 +160,8 @@ def test_a_cluster_of_the_wheel_comes_up_outside_the_source_tree(installed: Inst
         kubectl = Kubectl(found, installed.home / ".kubecore" / "admin.kubeconfig", installed.home)
         # The API is ready before the node has registered itself.
         node = f"node/{socket.gethostname().lower()}"
-        kubectl("wait", "--for=create", node, "--timeout=60s", timeout=90)
-        kubectl("wait", "--for=condition=Ready", node, "--timeout=60s", timeout=90)
+        kubectl("wait", "--for=create", node, "--timeout=180s")
+        kubectl("wait", "--for=condition=Ready", node, "--timeout=180s")
         assert "restartPolicy" in kubectl("explain", "pod.spec")
         assert command.stop() == 0, command.errors
     finally:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Object = dict[str, Any]
 
@@ -59,10 +59,10 @@ class Pod:
         return self._kubectl("-n", self._namespace, *arguments, **more)
 
     def wait(self) -> None:
-        self.kubectl("wait", "pod", self.name, "--for=condition=Ready", "--timeout=60s", timeout=90)
+        self.kubectl("wait", "pod", self.name, "--for=condition=Ready", "--timeout=180s")
 
     def delete(self) -> None:
-        self.kubectl("delete", "pod", self.name, "--timeout=60s", timeout=90)
+        self.kubectl("delete", "pod", self.name, "--timeout=180s")
 
     def said(self) -> list[tuple[float, str]]:
         """When, and what."""
@@ -116,9 +116,11 @@ def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
     pod.wait()
     pod.kubectl("set", "image", f"pod/{pod.name}", "main=other:2")
     restarts = "jsonpath={.status.containerStatuses[0].restartCount}=1"
-    pod.kubectl("wait", "pod", pod.name, f"--for={restarts}", "--timeout=60s", timeout=90)
+    pod.kubectl("wait", "pod", pod.name, f"--for={restarts}", "--timeout=180s")
     pod.wait()
     assert pod.words() == ["main runs", "main term", "main over", "main runs"]
+    told = f"--field-selector=reason=Killing,involvedObject.name={pod.name}"
+    pod.kubectl("wait", "--for=create", "events", told, "--timeout=180s")
     assert "Container main definition changed, will be restarted" in pod.kubectl("events", "--for", f"pod/{pod.name}")
     pod.delete()
 

@@ -14,7 +14,7 @@ from kubecore.api import protobuf
 from tests.support import go_programs
 from tests.support.process import ROOT, RunningCluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SOURCES = Path(__file__).parent / "protobuf"
 TABLE = ROOT / "native/core/src/protobuf/messages.txt"

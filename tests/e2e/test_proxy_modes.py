@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kubecore.proxy.modes import unavailable
+from tests.support.asking import answer_at
 from tests.support.kubectl import Kubectl, program
 from tests.support.net_world import Namespace
 from tests.support.process import ROOT, running_cluster
@@ -18,7 +18,7 @@ from tests.support.process import ROOT, running_cluster
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(unavailable("nftables")), reason=unavailable("nftables")),
 ]
 
@@ -35,11 +35,6 @@ def host() -> Iterator[None]:
     namespace.close()
 
 
-def said_by(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return str(answer.read().decode())
-
-
 def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60).stdout
 
@@ -54,21 +49,21 @@ def test_mode_nftables(tmp_path: Path) -> None:
         kubectl = Kubectl(kubectl_program, cluster.kubeconfig, tmp_path)
         kubectl("apply", "-f", str(EXAMPLE))
         for name in ("backend", "frontend"):
-            kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=90s", timeout=120)
+            kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=180s")
         told = ("-n", "web", "get", "service", "frontend", "-o")
         port = kubectl(*told, "jsonpath={.spec.ports[0].nodePort}")
-        assert HEARD in said_by(f"http://127.0.0.1:{port}/")
+        assert HEARD in answer_at(f"http://127.0.0.1:{port}/")
         kubectl("-n", "web", "patch", "service", "frontend", "-p", '{"spec":{"type":"LoadBalancer"}}')
         where = "jsonpath={.status.loadBalancer.ingress[0].ip}"
-        kubectl("-n", "web", "wait", f"--for={where}", "service/frontend", "--timeout=60s", timeout=90)
+        kubectl("-n", "web", "wait", f"--for={where}", "service/frontend", "--timeout=180s")
         balanced = f"{kubectl(*told, where)}:{kubectl(*told, 'jsonpath={.spec.ports[0].port}')}"
         line = f"TCP  {balanced} random  (web/frontend, LoadBalancer)"
-        for _ in range(60):  # the proxy hears of the address a moment later; each look takes a good part of a second
+        for _ in range(200):  # the proxy hears of the address a moment later; each look takes a good part of a second
             listed = output(sys.executable, "-m", "kubecore", "proxy", "ls", "--data-dir", str(tmp_path / "data"))
             if line in listed:
                 break
         assert listed.startswith("kubecore service proxy, mode nftables\n")
         assert line in listed
-        assert HEARD in said_by(f"http://{balanced}/")
+        assert HEARD in answer_at(f"http://{balanced}/")
         assert output("nft", "list", "tables").startswith("table inet kubecore-")
     assert output("nft", "list", "tables") == ""

@@ -6,14 +6,14 @@ import pytest
 
 from tests.support.kubectl import Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_quota_is_charged_told_of_and_given_back(kubectl: Kubectl, namespace: str) -> None:
     hard = "--hard=count/configmaps=3,pods=1,requests.cpu=1"
     assert "resourcequota/q created" in kubectl("-n", namespace, "create", "quota", "q", hard)
     counted = "--for=jsonpath={.status.used.pods}=0"
-    kubectl("-n", namespace, "wait", "resourcequota/q", counted, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "resourcequota/q", counted, "--timeout=180s")
 
     run = ("run", "--image=i", "--restart=Never", "--command")
     refused = kubectl.run("-n", namespace, *run, "bare", "--", "true")
@@ -26,11 +26,11 @@ def test_a_quota_is_charged_told_of_and_given_back(kubectl: Kubectl, namespace: 
     kubectl("-n", namespace, "create", "configmap", "mine")
     # kube-root-ca.crt is the other one
     both = "--for=jsonpath={.status.used.count/configmaps}=2"
-    kubectl("-n", namespace, "wait", "resourcequota/q", both, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "resourcequota/q", both, "--timeout=180s")
     described = kubectl("-n", namespace, "describe", "quota", "q").splitlines()
     assert [line.split() for line in described if line.startswith("count/")] == [["count/configmaps", "2", "3"]]
     kubectl("-n", namespace, "delete", "configmap", "mine")
     given_back = "--for=jsonpath={.status.used.count/configmaps}=1"
-    kubectl("-n", namespace, "wait", "resourcequota/q", given_back, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "resourcequota/q", given_back, "--timeout=180s")
     described = kubectl("describe", "namespace", namespace)
     assert "Resource Quotas" in described and "requests.cpu" in described

@@ -21,7 +21,7 @@ from tests.support.kubectl import Kubectl
 from tests.support.rbac_rules import Asked, Identity, Rbac
 from tests.support.rights_table import GROUP, MINE, NODE, NODE_NEEDS, OTHER, Kind
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 JSON = dict[str, Any]
 SEED, ROLES, BINDINGS, QUESTIONS = 20, 40, 60, 1500
@@ -196,7 +196,7 @@ def cluster_roles(kubectl: Kubectl) -> Iterator[list[JSON]]:
     for name in (MINE, OTHER):
         kubectl("create", "namespace", name)
     kubectl("apply", "-f", "-", stdin=made.decode())
-    kubectl("wait", "clusterrole/gathered", "--for=jsonpath={.rules[1]}", "--timeout=60s")
+    kubectl("wait", "clusterrole/gathered", "--for=jsonpath={.rules[1]}", "--timeout=180s")
     names = "clusterroles,clusterrolebindings"
     listed = orjson.loads(kubectl("get", names, "-o", "json"))["items"]
     ours = {(one["kind"], one["metadata"]["name"]) for one in rights_table.bindings()}

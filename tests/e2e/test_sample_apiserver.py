@@ -25,7 +25,7 @@ JSON = dict[str, Any]
 SOURCES = Path(__file__).parent / "sample_apiserver"
 MANIFESTS = ("ns", "sa", "rbac", "rbac-bind", "auth-delegator", "auth-reader")
 GROUP, SERVER = "wardle.example.com", "wardle-server"
-PATIENCE = 60.0
+PATIENCE = 180.0
 SERVICES = [f"{version}.{GROUP}" for version in ("v1alpha1", "v1beta1")]
 
 
@@ -98,7 +98,7 @@ def wardle(kubectl: Kubectl, cluster: RunningCluster, tmp_path_factory: pytest.T
             "wait",
             "--for=condition=Available",
             *[f"apiservice/{one}" for one in SERVICES],
-            "--timeout=120s",
+            "--timeout=180s",
             timeout=150,
         )
         yield folder
@@ -172,5 +172,5 @@ def test_it_hears_who_asks_and_only_of_who_may(kubectl: Kubectl, wardle: Path, n
 def test_a_namespace_that_is_deleted_takes_its_objects_along(kubectl: Kubectl, wardle: Path) -> None:
     kubectl("create", "namespace", "flunders-in-here")
     kubectl("-n", "flunders-in-here", "create", "-f", "-", stdin=kind("one"))
-    kubectl("delete", "namespace", "flunders-in-here", "--timeout=60s", timeout=90)
+    kubectl("delete", "namespace", "flunders-in-here", "--timeout=180s")
     assert kubectl("get", "flunders", "-A", "--field-selector", "metadata.name=one", "-o", "name") == ""

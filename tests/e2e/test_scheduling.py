@@ -13,7 +13,7 @@ from tests.e2e.conftest import NEWEST
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONFIG = """
 apiVersion: kubescheduler.config.k8s.io/v1
@@ -25,7 +25,7 @@ profiles:
     multiPoint:
       disabled: [{name: NodeUnschedulable}, {name: TaintToleration}]
 """
-ANSWER = ["--timeout=60s"]
+ANSWER = ["--timeout=180s"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def create(kubectl: Kubectl, namespace: str, name: str, *, port: int = 0, app: s
 
 
 def wait(kubectl: Kubectl, namespace: str, name: str, condition: str = "condition=Ready") -> None:
-    kubectl("-n", namespace, "wait", f"--for={condition}", f"pod/{name}", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", f"--for={condition}", f"pod/{name}", "--timeout=180s")
 
 
 def why_not(kubectl: Kubectl, namespace: str, name: str) -> str:
@@ -119,7 +119,7 @@ def test_a_cordoned_node_takes_pods_only_by_a_profile_that_does_not_mind(kubectl
 
 def test_a_gated_pod_waits_until_its_gate_is_taken_away(kubectl: Kubectl, namespace: str) -> None:
     create(kubectl, namespace, "gated", schedulingGates=[{"name": "example.com/quota"}])
-    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Pending", "pod/gated", *ANSWER, timeout=90)
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Pending", "pod/gated", *ANSWER)
     assert "SchedulingGated" in kubectl("-n", namespace, "get", "pod", "gated")
     kubectl(
         "-n",
@@ -140,13 +140,13 @@ def test_a_drain_keeps_to_disruption_budgets(kubectl: Kubectl, namespace: str) -
     wait(kubectl, namespace, "kept")
     kubectl("-n", namespace, "create", "poddisruptionbudget", "budget", "--selector=app=kept", "--min-available=1")
     allowed = "--for=jsonpath={.status.currentHealthy}=1"
-    kubectl("-n", namespace, "wait", allowed, "poddisruptionbudget/budget", *ANSWER, timeout=90)
+    kubectl("-n", namespace, "wait", allowed, "poddisruptionbudget/budget", *ANSWER)
     drain = ["drain", node, "--force", "--pod-selector=app=kept", "--ignore-daemonsets"]
     try:
         answer = kubectl.run(*drain, "--timeout=10s")
         assert answer.status and "Cannot evict pod as it would violate the pod's disruption budget" in answer.errors
         kubectl("-n", namespace, "delete", "poddisruptionbudget", "budget")
-        kubectl(*drain, "--timeout=60s", timeout=90)
+        kubectl(*drain, "--timeout=180s")
         assert kubectl("-n", namespace, "get", "pods", "-o", "name") == ""
     finally:
         kubectl("uncordon", node)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DAEMON = """
 apiVersion: apps/v1
@@ -23,7 +23,7 @@ spec:
 
 
 def wait_rolled_out(kubectl: Kubectl, namespace: str, what: str) -> str:
-    return kubectl("-n", namespace, "rollout", "status", what, "--timeout=120s", timeout=150)
+    return kubectl("-n", namespace, "rollout", "status", what, "--timeout=180s")
 
 
 def images(kubectl: Kubectl, namespace: str, selector: str) -> list[str]:
@@ -54,7 +54,7 @@ def test_a_daemon_set_is_created_rolled_out_undone_restarted_and_deleted(kubectl
     wait_rolled_out(kubectl, namespace, "daemonset/agent")
     assert kubectl("-n", namespace, "get", "pods", "-l", "app=agent", "-o", "name") != before
 
-    kubectl("-n", namespace, "delete", "daemonset", "agent", "--cascade=foreground", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "delete", "daemonset", "agent", "--cascade=foreground", "--timeout=180s")
     assert kubectl("-n", namespace, "get", "pods,controllerrevisions", "-o", "name") == ""
 
 
@@ -97,8 +97,8 @@ def test_a_stateful_set_is_created_scaled_rolled_out_undone_and_deleted(kubectl:
     wait_rolled_out(kubectl, namespace, "statefulset/db")
     assert images(kubectl, namespace, "app=db") == ["db:1"] * 3
     kubectl("-n", namespace, "scale", "statefulset", "db", "--replicas=1")
-    kubectl("-n", namespace, "wait", "--for=delete", "pod/db-1", "pod/db-2", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=delete", "pod/db-1", "pod/db-2", "--timeout=180s")
     assert kubectl("-n", namespace, "get", "pods", "-l", "app=db", "-o", "name").split() == ["pod/db-0"]
 
-    kubectl("-n", namespace, "delete", "statefulset", "db", "--cascade=foreground", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "delete", "statefulset", "db", "--cascade=foreground", "--timeout=180s")
     assert kubectl("-n", namespace, "get", "pods,controllerrevisions", "-o", "name") == ""

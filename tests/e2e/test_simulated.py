@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import RunningCluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+Object = dict[str, Any]
 
 NODES = ("--nodes", "0", "--simulated-nodes", "50")
 
@@ -34,14 +36,20 @@ def simulation(data_dir: Path) -> Iterator[RunningCluster]:
         yield cluster
 
 
-def test_a_deployment_runs_on_simulated_nodes(simulation: RunningCluster) -> None:
+@pytest.fixture(scope="module")
+def web(simulation: RunningCluster) -> list[Object]:
+    """The pods of a Deployment that is rolled out."""
     kubectl = at_cluster(simulation)
-    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s")
     kubectl("create", "deployment", "web", "--image=nginx", "--replicas=200")
-    kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout=150)
-    pods = json.loads(kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
-    assert len({pod["spec"]["nodeName"] for pod in pods}) == 50
-    assert len({pod["status"]["podIP"] for pod in pods}) == 200
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
+    pods: list[Object] = kubectl.json("get", "pods", "-l", "app=web")["items"]
+    return pods
+
+
+def test_a_deployment_runs_on_simulated_nodes(web: list[Object]) -> None:
+    assert len({pod["spec"]["nodeName"] for pod in web}) == 50
+    assert len({pod["status"]["podIP"] for pod in web}) == 200
 
 
 def test_a_job_completes_and_a_pod_crashes_as_its_annotations_say(simulation: RunningCluster) -> None:
@@ -49,9 +57,9 @@ def test_a_job_completes_and_a_pod_crashes_as_its_annotations_say(simulation: Ru
     rules = ("simulation.kubecore.dev/run-for=100ms", "simulation.kubecore.dev/exit-code=3")
     kubectl("run", "crash", "--image=none", *(f"--annotations={rule}" for rule in rules))
     kubectl("create", "job", "once", "--image=none")
-    kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=180s")
     reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
-    kubectl("wait", f"--for={reason}", "pod/crash", "--timeout=60s", timeout=90)
+    kubectl("wait", f"--for={reason}", "pod/crash", "--timeout=180s")
     ended = kubectl(
         "get", "pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}"
     )
@@ -61,20 +69,19 @@ def test_a_job_completes_and_a_pod_crashes_as_its_annotations_say(simulation: Ru
 def test_logs_of_a_simulated_pod_say_why_there_are_none(simulation: RunningCluster) -> None:
     kubectl = at_cluster(simulation)
     kubectl("run", "quiet", "--image=none")
-    kubectl("wait", "--for=condition=Ready", "pod/quiet", "--timeout=60s", timeout=90)
+    kubectl("wait", "--for=condition=Ready", "pod/quiet", "--timeout=180s")
     answer = kubectl.run("logs", "quiet")
     assert answer.status == 1
     assert "has no kubelet to ask: nothing runs on simulated nodes" in answer.errors
 
 
 def test_pods_live_on_over_a_kill_and_a_start_with_fewer_nodes_takes_the_others_away(
-    simulation: RunningCluster, data_dir: Path
+    simulation: RunningCluster, data_dir: Path, web: list[Object]
 ) -> None:
     simulation.stop(number=signal.SIGKILL)
     with running_cluster(data_dir, "--nodes", "0", "--simulated-nodes", "49") as again:
         kubectl = at_cluster(again)
-        kubectl("wait", "--for=delete", "node/simulated-49", "--timeout=60s", timeout=90)
-        kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout=150)
-        pods = json.loads(kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
-        kept = [pod for pod in pods if pod["status"]["containerStatuses"][0]["restartCount"] == 0]
-        assert len(kept) == len(pods) == 200
+        kubectl("wait", "--for=delete", "node/simulated-49", "--timeout=180s")
+        now = {pod["metadata"]["uid"]: pod for pod in kubectl.json("get", "pods", "-l", "app=web")["items"]}
+        kept = [now[pod["metadata"]["uid"]] for pod in web if pod["spec"]["nodeName"] != "simulated-49"]
+        assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in kept} == {0}

@@ -17,7 +17,7 @@ import pytest
 from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BY_SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 CLIENTS = {"1.27": {}, "1.37": {}, "1.37 by SPDY": BY_SPDY}
@@ -60,7 +60,7 @@ def kubectl(
 def namespace(kubectl: Kubectl) -> Iterator[str]:
     with own_namespace(kubectl, "spdy" if kubectl.variables else "streams") as name:
         kubectl("-n", name, "apply", "-f", "-", stdin=POD)
-        kubectl("-n", name, "wait", "--for=condition=Ready", "pod/main", "--timeout=60s", timeout=90)
+        kubectl("-n", name, "wait", "--for=condition=Ready", "pod/main", "--timeout=180s")
         yield name
 
 
@@ -125,7 +125,7 @@ def test_a_pod_that_is_run_interactively_talks_and_goes(kubectl: Kubectl, namesp
     name = "interactive" if kubectl.variables else "talker"
     script = "read line; echo said $line; exit 3"
     command = ["run", name, "--image=none", "--restart=Never", "-i", "--rm", "--quiet", "--command", "--"]
-    answer = kubectl.run("-n", namespace, *command, "sh", "-c", script, stdin="hello\n", timeout=120)
+    answer = kubectl.run("-n", namespace, *command, "sh", "-c", script, stdin="hello\n")
     assert "said hello" in answer.output
     assert answer.status == 3, answer.errors
     assert name not in kubectl("-n", namespace, "get", "pods", "-o", "name")
@@ -145,7 +145,7 @@ def test_a_port_is_forwarded_for_many_connections(kubectl: Kubectl, namespace: s
 def test_an_ephemeral_container_looks_into_a_running_pod(kubectl: Kubectl, namespace: str) -> None:
     name = "spdy-look" if kubectl.variables else "look"
     debug = ["debug", "main", "--image=none", "--target=sleeper", "-c", name, "-i", "--quiet", "--"]
-    answer = kubectl.run("-n", namespace, *debug, "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '", timeout=120)
+    answer = kubectl.run("-n", namespace, *debug, "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '")
     told = kubectl.json("-n", namespace, "get", "pod", "main")["status"]["ephemeralContainerStatuses"]
     (status,) = [one for one in told if one["name"] == name]
     assert "sleep 3600" in answer.output + kubectl("-n", namespace, "logs", "main", "-c", name)

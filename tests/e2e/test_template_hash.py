@@ -13,7 +13,7 @@ import pytest
 from kubecore import _native
 from tests.support import go_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "tests/e2e/protobuf"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLAIM = """
 apiVersion: v1
@@ -75,9 +75,9 @@ def run_to_end(kubectl: Kubectl, namespace: str, name: str, command: str, claim:
     """What a pod that mounts the claim at /data and runs the command says; the pod is deleted."""
     apply(kubectl, namespace, manifest, NAME=name, COMMAND=command, CLAIM=claim)
     phase = "--for=jsonpath={.status.phase}=Succeeded"
-    kubectl("-n", namespace, "wait", phase, f"pod/{name}", "--timeout=120s", timeout=150)
+    kubectl("-n", namespace, "wait", phase, f"pod/{name}", "--timeout=180s")
     said = kubectl("-n", namespace, "logs", name)
-    kubectl("-n", namespace, "delete", "pod", name, "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "delete", "pod", name, "--timeout=180s")
     return said
 
 
@@ -106,8 +106,8 @@ def test_what_a_pod_writes_into_its_claim_another_reads_and_the_folder_goes_with
     volume = volume_of(kubectl, namespace, "data")
     folder = folder_of(kubectl, volume)
     assert (folder / "file").read_text() == "kept\n"
-    kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=60s", timeout=90)
-    kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=180s")
+    kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=180s")
     assert not folder.exists()
 
 
@@ -116,46 +116,54 @@ def test_a_class_of_ones_own_binds_at_once_and_retains(kubectl: Kubectl, namespa
     try:
         apply(kubectl, namespace, CLAIM, NAME="data", CLASS="storageClassName: kept")
         bound = "--for=jsonpath={.status.phase}=Bound"
-        kubectl("-n", namespace, "wait", bound, "pvc/data", "--timeout=60s", timeout=90)
+        kubectl("-n", namespace, "wait", bound, "pvc/data", "--timeout=180s")
         run_to_end(kubectl, namespace, "writer", "echo kept > /data/file", "data")
         volume = volume_of(kubectl, namespace, "data")
         folder = folder_of(kubectl, volume)
-        kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=60s", timeout=90)
+        kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=180s")
         released = "--for=jsonpath={.status.phase}=Released"
-        kubectl("wait", released, f"pv/{volume}", "--timeout=60s", timeout=90)
+        kubectl("wait", released, f"pv/{volume}", "--timeout=180s")
         assert (folder / "file").read_text() == "kept\n"
-        kubectl("delete", "pv", volume, "--timeout=60s", timeout=90)
+        kubectl("delete", "pv", volume, "--timeout=180s")
     finally:
         kubectl("delete", "storageclass", "kept")
 
 
 def test_each_pod_of_a_stateful_set_keeps_its_claim(kubectl: Kubectl, namespace: str) -> None:
     apply(kubectl, namespace, SET)
-    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=120s", timeout=150)
+    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=180s")
     claims = kubectl.json("-n", namespace, "get", "pvc")["items"]
     assert {one["metadata"]["name"]: one["status"]["phase"] for one in claims} == {
         "data-db-0": "Bound",
         "data-db-1": "Bound",
     }
-    kubectl("-n", namespace, "delete", "pod", "db-1", "--timeout=60s", timeout=90)
-    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=120s", timeout=150)
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/db-1", "--timeout=60s", timeout=90)
     log = folder_of(kubectl, volume_of(kubectl, namespace, "data-db-1")) / "log"
+
+    def until_written(lines: int) -> None:
+        """A pod is ready before its program has written anything."""
+        until = f"until [ $(wc -l < /data/log) -ge {lines} ]; do sleep 0.1; done"
+        kubectl("-n", namespace, "exec", "db-1", "--", "sh", "-c", until)
+
+    until_written(1)
+    kubectl("-n", namespace, "delete", "pod", "db-1", "--timeout=180s")
+    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=180s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/db-1", "--timeout=180s")
+    until_written(2)
     assert log.read_text().split() == ["db-1", "db-1"]
 
 
 def test_a_claim_in_use_may_grow_and_is_kept_until_its_pod_is_gone(kubectl: Kubectl, namespace: str) -> None:
     apply(kubectl, namespace, CLAIM, NAME="data", CLASS="")
     apply(kubectl, namespace, POD, NAME="user", COMMAND="sleep 3600", CLAIM="data")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/user", "--timeout=120s", timeout=150)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/user", "--timeout=180s")
     kubectl("-n", namespace, "patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"3Gi"}}}}')
     grown = "--for=jsonpath={.status.capacity.storage}=3Gi"
-    kubectl("-n", namespace, "wait", grown, "pvc/data", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", grown, "pvc/data", "--timeout=180s")
 
     kubectl("-n", namespace, "delete", "pvc", "data", "--wait=false")
     assert "Terminating" in kubectl("-n", namespace, "get", "pvc", "data")
-    kubectl("-n", namespace, "delete", "pod", "user", "--timeout=60s", timeout=90)
-    kubectl("-n", namespace, "wait", "--for=delete", "pvc/data", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "delete", "pod", "user", "--timeout=180s")
+    kubectl("-n", namespace, "wait", "--for=delete", "pvc/data", "--timeout=180s")
 
 
 def test_an_ephemeral_volume_comes_and_goes_with_its_pod(kubectl: Kubectl, namespace: str) -> None:
@@ -165,4 +173,4 @@ def test_an_ephemeral_volume_comes_and_goes_with_its_pod(kubectl: Kubectl, names
     )
     said = run_to_end(kubectl, namespace, "short", "echo here > /data/file; cat /data/file", "", ephemeral)
     assert said == "here\n"
-    kubectl("-n", namespace, "wait", "--for=delete", "pvc/short-data", "--timeout=60s", timeout=90)
+    kubectl("-n", namespace, "wait", "--for=delete", "pvc/short-data", "--timeout=180s")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubecore._native import Clock, DnsServer
+from tests.support.ports import free_port
 
 A, CNAME, SOA, AAAA, SRV = 1, 5, 6, 28, 33
 NXDOMAIN = 3
@@ -276,9 +277,7 @@ class TestForwarding:
         self, server: DnsServer, upstream: Upstream
     ) -> None:
         _, failing = await upstream(lambda wire: wire[:2] + b"\x81\x82" + wire[4:])
-        with socket.socket(type=socket.SOCK_DGRAM) as gone:
-            gone.bind(("127.0.0.1", 0))
-            down = f"127.0.0.1:{gone.getsockname()[1]}"
+        down = f"127.0.0.1:{free_port()}"
         server.set_upstreams([failing, down])
         plain = query("example.org")
         asked = plain[:10] + b"\0\1" + plain[12:] + b"\0" + struct.pack("!2HIH", 41, 1232, 0, 0)
@@ -288,9 +287,7 @@ class TestForwarding:
         assert reply.endswith(struct.pack("!3H", 15, 2 + len(told), 22) + told)
 
     async def test_a_resolver_that_has_not_answered_twice_is_told_of_until_it_does(self, server: DnsServer) -> None:
-        with socket.socket(type=socket.SOCK_DGRAM) as gone:
-            gone.bind(("127.0.0.1", 0))
-            port = gone.getsockname()[1]
+        port = free_port()
         server.set_upstreams([f"127.0.0.1:{port}"])
         address = server.listen("127.0.0.1", 0)
         assert not readable(server)
@@ -315,9 +312,7 @@ class TestForwarding:
         assert server.troubles() == {}
 
     async def test_one_that_is_asked_no_more_is_none(self, server: DnsServer) -> None:
-        with socket.socket(type=socket.SOCK_DGRAM) as gone:
-            gone.bind(("127.0.0.1", 0))
-            server.set_upstreams([f"127.0.0.1:{gone.getsockname()[1]}"])
+        server.set_upstreams([f"127.0.0.1:{free_port()}"])
         await ask_udp(server.listen("127.0.0.1", 0), query("example.org"))
         assert len(server.troubles()) == 1
         server.set_upstreams([])

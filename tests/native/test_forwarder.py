@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from kubecore._native import Balancer, Forwarder
+from tests.support.ports import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 VIP = "127.96.0.1"
@@ -40,12 +41,6 @@ async def backend(handler: Handler) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Plane:
@@ -183,12 +178,12 @@ class TestTcp:
 class TestFailures:
     async def test_a_destination_that_refuses_is_retried_elsewhere(self, plane: Plane) -> None:
         async with backend(greet("alive")) as port:
-            address = plane.serve([port, closed_port(), closed_port()])
+            address = plane.serve([port, free_port(), free_port()])
             assert [await answer(address) for _ in range(6)] == [b"alive"] * 6
             assert plane.forwarder.statistics()["retried"] > 0
 
     async def test_when_all_refuse_the_client_is_reset(self, plane: Plane) -> None:
-        address = plane.serve([closed_port()])
+        address = plane.serve([free_port()])
         with pytest.raises(ConnectionResetError):
             await answer(address)
         assert plane.forwarder.statistics()["refused"] == 1
@@ -275,7 +270,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("first", [VIP, "0.0.0.0"])
     async def test_a_service_and_a_node_may_have_the_same_port(self, plane: Plane, first: str) -> None:
-        port = closed_port()
+        port = free_port()
         async with backend(greet("service")) as service, backend(greet("node")) as node:
             named = {VIP: service, "0.0.0.0": node}
             for address in (first, *(named.keys() - {first})):
@@ -291,7 +286,7 @@ class TestChanges:
         self, plane: Plane
     ) -> None:
         """Linux lets sockets of one user that ask for it share an address: each would have some of the clients."""
-        port, elsewhere = closed_port(), "127.99.0.9"
+        port, elsewhere = free_port(), "127.99.0.9"
         for address in (elsewhere, VIP):
             plane.balancer.put_service("TCP", address, port)
         plane.forwarder.listen("TCP", elsewhere, port)
@@ -393,9 +388,7 @@ class TestUdp:
                 assert await self.ask(one, b"2") == b"a2"
 
     async def test_a_service_and_a_node_may_have_the_same_port(self, plane: Plane) -> None:
-        with socket.socket(type=socket.SOCK_DGRAM) as probe:
-            probe.bind(("0.0.0.0", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         async with udp_backend(b"service ") as service, udp_backend(b"node ") as node:
             for address, endpoint in ((VIP, service), ("0.0.0.0", node)):
                 plane.balancer.put_service("UDP", address, port)

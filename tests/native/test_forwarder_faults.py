@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.native.test_forwarder import VIP, Plane, answer, backend, closed_port, eventually, greet
+from tests.native.test_forwarder import VIP, Plane, answer, backend, eventually, greet
+from tests.support.ports import free_port
 
 CHANGES, REQUESTS, CLIENTS = 500, 200, 6
 PACE = 0.001
@@ -119,7 +120,7 @@ class TestChangesUnderLoad:
         """A thousand changes a second, if the machine lets them, while clients ask without a pause; one endpoint in
         each set refuses all."""
         async with backend(greet("a")) as a, backend(greet("b")) as b, backend(greet("c")) as c:
-            ports, refusing = {b"a": a, b"b": b, b"c": c}, closed_port()
+            ports, refusing = {b"a": a, b"b": b, b"c": c}, free_port()
             address, gone, done, asked = plane.serve([a, b, c]), Gone(), False, 0
 
             async def change() -> None:
@@ -151,7 +152,7 @@ class TestChangesUnderLoad:
 
 class TestManyThatRefuse:
     async def test_the_one_that_does_not_is_found(self, plane: Plane) -> None:
-        refusing = [closed_port() for _ in range(20)]
+        refusing = [free_port() for _ in range(20)]
         async with backend(greet("alive")) as port:
             address = plane.serve([*refusing, port])
             for _ in range(len(refusing) + 1):

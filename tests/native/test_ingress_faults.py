@@ -10,7 +10,8 @@ from socket import SO_LINGER, SOL_SOCKET
 import pytest
 
 from tests.native.test_ingress_routing import Plane
-from tests.support.http_peers import PATIENCE, Backend, Connection, closed_port, connected, read_head, serving
+from tests.support.http_peers import PATIENCE, Backend, Connection, connected, read_head, serving
+from tests.support.ports import free_port
 
 CHUNKED = "POST / HTTP/1.1\r\nHost: foo.com\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -42,14 +43,14 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_refused_connection_is_tried_elsewhere(plane: Plane, client: Connection, method: str) -> None:
     async with serving(Backend("alive")) as port:
-        plane.lead("web", closed_port(), port, closed_port())
+        plane.lead("web", free_port(), port, free_port())
         for _ in range(6):
             assert (await client.ask(method=method)).text == "alive"
     assert plane.proxy.statistics()["retries"] > 0
 
 
 async def test_when_all_refuse_the_gateway_is_bad(plane: Plane, client: Connection) -> None:
-    plane.lead("web", closed_port(), closed_port())
+    plane.lead("web", free_port(), free_port())
     assert (await client.ask()).status == 502
 
 
@@ -216,7 +217,7 @@ async def test_no_request_is_lost_while_destinations_come_and_go(plane: Plane) -
     async with serving(Backend()) as first, serving(Backend()) as second, serving(Backend()) as third:
         plane.lead("web", first)
         asking = [asyncio.create_task(ask_on()) for _ in range(4)]
-        some = [(first, second), (second,), (second, third), (third, closed_port()), (first, third)]
+        some = [(first, second), (second,), (second, third), (third, free_port()), (first, third)]
         for number in range(500):
             plane.lead("web", *some[number % len(some)])
             await asyncio.sleep(0)
@@ -277,7 +278,7 @@ async def test_pipelined_requests_are_answered_in_their_order(plane: Plane, clie
 
 
 async def test_heads_that_are_too_large_are_refused(plane: Plane) -> None:
-    plane.lead("web", closed_port())
+    plane.lead("web", free_port())
     for headers in (f"X: {'x' * 70_000}\r\n", "".join(f"X-{number}: 1\r\n" for number in range(200))):
         async with connected(plane.port) as client:
             assert (await client.ask(headers=headers)).status == 431

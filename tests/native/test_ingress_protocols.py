@@ -17,7 +17,8 @@ import trustme
 
 from kubecore._native import IngressCertificate
 from tests.native.test_ingress_routing import Plane
-from tests.support.http_peers import PATIENCE, Backend, Connection, closed_port, connected, read_head, serving
+from tests.support.http_peers import PATIENCE, Backend, Connection, connected, read_head, serving
+from tests.support.ports import free_port
 
 
 @dataclass
@@ -174,7 +175,7 @@ async def test_grpc_goes_through_with_its_trailers(secure: Secure, echo_port: in
 
 
 async def test_grpc_finds_another_destination_when_one_refuses(secure: Secure, echo_port: int) -> None:
-    secure.plane.lead("web", closed_port(), echo_port, closed_port(), protocol="h2c")
+    secure.plane.lead("web", free_port(), echo_port, free_port(), protocol="h2c")
     secure.plane.route((False, "/", "web"), host="localhost")
     async with grpc.aio.insecure_channel(f"localhost:{secure.plane.port}") as channel:
         for _ in range(6):
@@ -213,7 +214,7 @@ async def upgraded(client: Connection) -> None:
 
 async def test_websockets_go_through(secure: Secure) -> None:
     async with serving(websocket) as port:
-        secure.plane.lead("web", closed_port(), port)
+        secure.plane.lead("web", free_port(), port)
         async with connected(secure.plane.port) as client:
             await upgraded(client)
             for word in (b"hello", b"x" * 200_000):

@@ -10,6 +10,7 @@ import pytest
 
 from kubecore._native import Balancer, Forwarder
 from tests.native.test_forwarder import answer, backend, echo, eventually, greet
+from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
 
 PORT = 80
@@ -107,10 +108,7 @@ async def test_bytes_and_ends_pass_in_both_directions(plane: Plane) -> None:
 async def test_ipv6(plane: Plane) -> None:
     server = await asyncio.start_server(greet("six"), "::1", 0)
     async with server:
-        # a port of nobody else: of IPv6 the loopback interface has one address
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()  # of nobody else: of IPv6 the loopback interface has one address
         plane.balancer.put_service("TCP", "::1", port)
         plane.balancer.set_destinations("TCP", "::1", port, [("::1", server.sockets[0].getsockname()[1], 1)])
         plane.forwarder.listen("TCP", "::1", port)

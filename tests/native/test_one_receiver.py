@@ -9,6 +9,7 @@ import pytest
 from kubecore._native import Balancer, Forwarder
 from tests.native.test_forwarder import answer, backend, eventually, greet, udp_backend
 from tests.native.test_one_listener import SOON, descriptors, why_not
+from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not()), reason=f"one listener: {why_not()}")]
@@ -64,12 +65,6 @@ def is_bound(address: str, port: int = PORT, kind: socket.SocketKind = socket.SO
         except OSError:
             return True
     return False
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_services_take_no_descriptors_and_answer_from_their_own_addresses(plane: Plane) -> None:
@@ -139,17 +134,17 @@ async def test_who_comes_first_after_a_silence_is_answered(plane: Plane) -> None
 class TestNodePorts:
     async def test_take_no_descriptors_and_are_had_at_every_address(self, plane: Plane) -> None:
         async with udp_backend(b"packet ") as packets, backend(greet("stream")) as streams:
-            port = free_port(socket.SOCK_DGRAM)
+            port = free_port()
             plane.serve("0.0.0.0", [packets], port=port)
             assert not is_bound("0.0.0.0", port)
             assert [await ask_at((vip(number), port)) for number in (1, 2)] == [b"packet ?", b"packet ?"]
-            port = free_port(socket.SOCK_STREAM)
+            port = free_port()
             plane.serve("0.0.0.0", [streams], protocol="TCP", port=port)
             assert not is_bound("0.0.0.0", port, socket.SOCK_STREAM)
             assert [await answer((vip(number), port)) for number in (1, 2)] == [b"stream", b"stream"]
 
     async def test_do_not_take_what_is_for_a_service_with_the_same_port(self, plane: Plane) -> None:
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         async with udp_backend(b"node ") as node, udp_backend(b"service ") as service:
             plane.serve("0.0.0.0", [node], port=port)
             address = plane.serve(vip(1), [service], port=port)
@@ -158,7 +153,7 @@ class TestNodePorts:
             assert await ask_at(address) == b"node ?"
 
     async def test_of_one_family_are_not_those_of_the_other(self, plane: Plane) -> None:
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         async with udp_backend(b"four ") as four:
             plane.serve("0.0.0.0", [four], port=port)
             plane.serve("::", [], port=port)

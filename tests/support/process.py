@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds for what takes one or a few, on a machine with other work to do."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class RunningCluster:
     url: str
     kubeconfig: Path
 
-    def stop(self, *, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+    def stop(self, *, number: int = signal.SIGTERM, seconds: float = PATIENCE) -> int:
         """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -79,7 +79,7 @@ class Command:
                 return line
         raise RuntimeError(f"kubecore ended without {text!r} and said:\n{self.errors}")
 
-    def stop(self, *, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+    def stop(self, *, number: int = signal.SIGTERM, seconds: float = PATIENCE) -> int:
         """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -101,15 +101,6 @@ def start(
     command = Command("up", "--data-dir", str(data_dir), *ports, *arguments, environment=environment)
     url = command.wait_ready()
     return RunningCluster(command.process, data_dir, url, data_dir / "admin.kubeconfig")
-
-
-def lasting_port() -> int:
-    """A free port that stays free while its server is down: the kernel gives none of these to clients."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port found")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from kubecore.dns.resolvers import ResolverTroubles
 from kubecore.dns.responder import DnsResponder
+from tests.support.ports import free_port
 from tests.unit.dns.conftest import Dns
 
 KUBE_DNS = {"metadata": {"namespace": "kube-system", "name": "kube-dns", "uid": "1"}}
@@ -71,10 +72,7 @@ def test_without_the_service_the_log_says_so(caplog: pytest.LogCaptureFixture) -
 
 @pytest.fixture
 async def down() -> AsyncIterator[str]:
-    with socket.socket(type=socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{gone.getsockname()[1]}"
-    yield where
+    yield f"127.0.0.1:{free_port()}"
 
 
 async def test_a_responder_tells_as_soon_as_a_client_has_been_denied(

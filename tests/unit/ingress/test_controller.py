@@ -15,6 +15,7 @@ import trustme
 from kubecore.client.client import Object
 from kubecore.ingress.controller import IngressController
 from kubecore.ingress.options import IngressConfig
+from tests.support.ports import free_port
 from tests.support.running import RunningComponent
 from tests.unit.ingress.builders import backend, endpoint_slice, ingress, ingress_class, path, rule, service
 
@@ -247,10 +248,8 @@ async def test_a_certificate_is_judged_by_time_and_name_and_again_when_its_time_
 
 # ---------------------------------------------------------------- ports
 async def test_a_port_that_is_taken_is_told_and_tried_again(running: Running) -> None:
-    with socket.socket() as holder:
-        holder.bind((ADDRESS, 0))
-        holder.listen()
-        port = holder.getsockname()[1]
+    port = free_port()
+    with socket.create_server((ADDRESS, port)):
         await running.start(http_port=port)
         await running.add(service(), ingress())
         assert running.events() == [

@@ -18,6 +18,7 @@ from kubecore.proxy.claims import Problem
 from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
+from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
 
 HTTP = VirtualServer("TCP", vip(1), 8080, "ClusterIP", "rr", None, (("127.0.0.1", 1), ("127.0.0.1", 2)))
@@ -226,9 +227,7 @@ class TestConflicts:
         assert table.apply("default/first", []) == ([], [])
 
     def test_a_node_port_of_another_cluster_on_the_host_is_its_own_until_that_lets_it_go(self) -> None:
-        with socket.socket() as free:
-            free.bind(("0.0.0.0", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         web = replace(HTTP, address="0.0.0.0", port=port, purpose="NodePort")
         with closing(ServiceTable(ports=HostPorts())) as one, closing(ServiceTable(ports=HostPorts())) as other:
             # a Service that has the port's number at another address makes the port no less the other cluster's

@@ -23,6 +23,7 @@ from kubecore.proxy.ipvs.table import IpvsTable
 from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
 from tests.unit.proxy.builders import virtual_server as server
 from tests.unit.proxy.ipvs.fake_kernel import FakeKernel
@@ -274,10 +275,8 @@ class TestForwarded:
 class TestLoopbackNodePorts:
     def test_are_left_to_userspace(self, kernel: FakeKernel) -> None:
         told = Told(kernel, userspace=ServiceTable(), pods_on_loopback=True)
-        with socket.create_server((vip(6), 0)) as backend, socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-            free.close()
+        port = free_port()
+        with socket.create_server((vip(6), 0)) as backend:
             told.apply(server(backend.getsockname(), address="0.0.0.0", port=port, purpose="NodePort"))
             assert set(told.destinations()) == {f"192.0.2.1:{port}"}
             with socket.create_connection(("127.0.0.1", port), timeout=30):
