@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -14,14 +14,27 @@ from kubecore import _native
 SECONDS = 0.4
 
 
-@pytest.fixture
-async def front() -> AsyncIterator[tuple[_native.Front, int]]:
+@asynccontextmanager
+async def serving(seconds: float) -> AsyncIterator[tuple[_native.Front, int]]:
     made = _native.Front(
-        _native.WatchCache(), header_timeout=SECONDS, idle_timeout=SECONDS, body_timeout=SECONDS, max_connections=8
+        _native.WatchCache(), header_timeout=seconds, idle_timeout=seconds, body_timeout=seconds, max_connections=8
     )
     made.set_ready(True)
     yield made, made.listen_plain("127.0.0.1", 0)
     made.shutdown(0)
+
+
+@pytest.fixture
+async def front() -> AsyncIterator[tuple[_native.Front, int]]:
+    async with serving(SECONDS) as made:
+        yield made
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[tuple[_native.Front, int]]:
+    """For what is to be answered: on a slow machine a client may need its time."""
+    async with serving(60) as made:
+        yield made
 
 
 async def answered(port: int, *first: bytes, drops: bytes = b"") -> bytes:
@@ -55,10 +68,10 @@ async def test_who_says_nothing_at_all_is_not_waited_for(front: tuple[_native.Fr
     assert await answered(port) == b""
 
 
-async def test_a_second_request_is_not_waited_for_either(front: tuple[_native.Front, int]) -> None:
-    _, port = front
-    answer = await answered(port, HEAD + b"\r\n", HEAD)
-    assert answer.count(b"HTTP/1.1 ") == 1
+async def test_a_second_request_is_not_waited_for_either() -> None:
+    async with serving(2.0) as (_, port):
+        answer = await answered(port, HEAD + b"\r\n", HEAD)
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_a_body_that_comes_in_drops_has_an_end(front: tuple[_native.Front, int]) -> None:
@@ -68,9 +81,9 @@ async def test_a_body_that_comes_in_drops_has_an_end(front: tuple[_native.Front,
 
 
 async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served(
-    front: tuple[_native.Front, int],
+    patient: tuple[_native.Front, int],
 ) -> None:
-    _, port = front
+    _, port = patient
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
     for reader, writer in held:
         writer.write(HEAD + b"\r\n")
@@ -84,8 +97,8 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
         writer.close()
 
 
-async def test_names_that_clients_make_up_are_no_labels_of_metrics(front: tuple[_native.Front, int]) -> None:
-    made, port = front
+async def test_names_that_clients_make_up_are_no_labels_of_metrics(patient: tuple[_native.Front, int]) -> None:
+    made, port = patient
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(made.fileno(), asked.set)

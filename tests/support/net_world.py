@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import ipaddress
 import os
 import socket
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubecore._native import Balancer, Forwarder
 from kubecore.netlink import Netlink
 
 _CLONE_NEWNET = 0x40000000
@@ -27,10 +29,18 @@ SECONDS = 30.0
 SOON = 0.5
 
 
+@functools.cache
+def start_data_plane() -> None:
+    """Its threads stay for as long as the process, in the namespace in which they were started: not in one of a test's,
+    lest later tests be served from there."""
+    Forwarder(Balancer()).shutdown()
+
+
 class Namespace:
     """A network namespace, held by a descriptor alone: it is gone with it."""
 
     def __init__(self) -> None:
+        start_data_plane()
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             if _LIBC.unshare(_CLONE_NEWNET):
