@@ -9,8 +9,10 @@ UV := $(BIN)/uv
 EXTENSION := kubecore/_native.abi3.so
 RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
 PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
-# Slow tests wait for processes most of the time; those of a file share what they start.
-SLOW_WORKERS ?= 2
+# Its jobs are its own, also where make has several.
+CARGO := env --unset=MAKEFLAGS cargo
+# Slow tests wait for processes much of the time; those of a file share what they start, and the longest files begin.
+SLOW_WORKERS ?= 3
 
 .PHONY: help
 help: ## list the targets
@@ -27,7 +29,7 @@ kubecore/api/data/.baked: $(wildcard build_backend/*.py build_backend/*.txt) $(V
 	touch $@
 
 target/.dev-extension: $(RUST_SOURCES)
-	cargo build --locked -p kubecore-native
+	$(CARGO) build --locked -p kubecore-native
 	cp -f target/debug/lib_native.so $(EXTENSION).new && mv -f $(EXTENSION).new $(EXTENSION)
 	touch $@
 
@@ -56,11 +58,24 @@ demo: install ## build, boot a cluster, run the example of the README on it, sho
 
 # ---------------------------------------------------------------- checking
 .PHONY: test
-test: lint lint-stubs test-native test-fast test-slow test-fuzz ## everything CI runs: lint, native, unit, integration and end to end tests
+test: setup test-packages ## everything CI runs: lint, native, unit, integration and end to end tests
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-beside-rust test-beside-python
+	$(MAKE) --no-print-directory test-slow
+
+# What is of one thread for the most part, side by side; in each row one after another.
+.PHONY: test-beside-rust test-beside-python
+test-beside-rust:
+	$(MAKE) --no-print-directory lint-rust
+	$(MAKE) --no-print-directory test-native
+	$(MAKE) --no-print-directory test-fuzz
+test-beside-python:
+	$(MAKE) --no-print-directory lint-python
+	$(MAKE) --no-print-directory lint-stubs
+	$(MAKE) --no-print-directory test-fast
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
-	PROPTEST_RNG_SEED=1 cargo test --locked --workspace --exclude kubecore-native --quiet
+	PROPTEST_RNG_SEED=1 $(CARGO) test --locked --workspace --exclude kubecore-native --quiet
 
 .PHONY: test-packages
 test-packages:
@@ -72,7 +87,7 @@ test-fast: setup test-packages ## Python tests that take milliseconds each
 
 .PHONY: test-slow
 test-slow: setup test-packages ## end to end: real kubectl, real clients, kill -9, wheels
-	$(PYTEST) -m slow -n $(SLOW_WORKERS) --dist loadfile tests
+	$(PYTEST) -m slow -n $(SLOW_WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 # What cargo-fuzz would set, without its need for a nightly compiler; libFuzzer itself comes with libfuzzer-sys.
 FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
@@ -84,7 +99,7 @@ FUZZ_SECONDS ?= 60
 .PHONY: test-fuzz
 test-fuzz: ## what reads bytes from the network, with arbitrary ones: as many as FUZZ_RUNS, the same each time
 	# Not --locked: what the workspace's crates have come to need since is added to its lock file.
-	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --manifest-path tests/fuzz/Cargo.toml \
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir target/fuzz --target $(FUZZ_HOST)
 	for target in tests/fuzz/fuzz_targets/*.rs; do \
 		name=$$(basename $$target .rs); corpus=$$(mktemp -d); \
@@ -118,9 +133,9 @@ lint-stubs: setup ## hold _native.pyi against the extension
 
 .PHONY: lint-rust
 lint-rust: ## rustfmt and clippy
-	cargo fmt --all --check
-	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
-	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: format
 format: ## format Python and Rust
