@@ -29,7 +29,7 @@ from tests.support.api_load import API, CONFIG_MAPS, NAMESPACE, SERVICES, BatchW
 from tests.support.forked_server import ForkedServer
 from tests.support.ledger import Ledger, Object, bare, held, revision
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLS = 100
 CONFIG_MAP_WRITERS, SERVICE_WRITERS, BATCH_WRITERS = 8, 4, 2
