@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.alone import alone
 
-def build(module: Path, into: str | Path, packages: str = ".", *, flags: Sequence[str] = ()) -> None:
-    """Build `packages` of the Go module in that folder to the file `into`, or to a folder if it ends with a slash."""
+
+def build(module: Path, into: str | Path, packages: str = ".", *, flags: Sequence[str] = (), link: str = "") -> None:
+    """Build `packages` of the Go module in that folder to the file `into`, or to a folder if it ends with a slash.
+
+    One at a time: what several need is compiled once. Without what only debuggers read.
+    """
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed")
-    subprocess.run([go, "build", *flags, "-o", str(into), packages], cwd=module, check=True)
+    command = [go, "build", *flags, f"-ldflags=-s -w {link}", "-o", str(into), packages]
+    with alone(Path(sys.prefix, "go-build.lock")):
+        subprocess.run(command, cwd=module, check=True)

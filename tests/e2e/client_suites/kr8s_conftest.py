@@ -22,7 +22,7 @@ class Cluster:
 def free_port(_: PortForward) -> int:
     """kr8s takes any port, also one of those that the kernel gives to connections, which may have it a moment later."""
     while True:
-        port = random.randrange(20000, 30000)
+        port = random.randrange(12_000, 18_000)
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) != 0:
                 return port

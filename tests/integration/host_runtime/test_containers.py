@@ -244,7 +244,7 @@ async def test_pods_reach_each_other_and_the_host_reaches_them(node: Node) -> No
     await until(lambda: b"ready" in log.read_bytes())
     with socket.create_connection((address, 8099), timeout=60) as connection:
         assert connection.recv(10) == b"hello"
-    fetch = f"import socket; print(socket.create_connection(('{address}', 8099), 5).recv(10))"
+    fetch = f"import socket; print(socket.create_connection(('{address}', 8099), 60).recv(10))"
     assert await node.output(client, f'python3 -c "{fetch}"') == "b'hello'"
 
 
@@ -258,7 +258,7 @@ async def test_a_command_runs_within_the_container(isolated: Node) -> None:
     mounts = (Mount(isolated.root / "volume", "/data"),)
     container = await isolated.start(sandbox, "sleep", "1000", mounts=mounts, environment=(("A", "b"),))
     result = await isolated.runtime.exec_sync(
-        container, ["sh", "-c", "cat /data/file; hostname >&2; echo $A; test -d /proc/1 && exit 4"], 5
+        container, ["sh", "-c", "cat /data/file; hostname >&2; echo $A; test -d /proc/1 && exit 4"], 60
     )
     assert (result.stdout, result.stderr, result.exit_code) == (b"insideb\n", b"pod1\n", 4)
 
