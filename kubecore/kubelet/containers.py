@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.images.store import Image
+from kubecore.kubelet import mandatory_access
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.environment import ConfigError, Surroundings, container_environment, expand_all
 from kubecore.kubelet.expansion import expand
@@ -67,6 +68,8 @@ def container_config(
         privileged=bool(context.get("privileged")),
         capabilities=_capabilities(context),
         seccomp=_seccomp(pod, context, place),
+        app_armor=mandatory_access.app_armor_profile(pod, container),
+        selinux=mandatory_access.selinux_options(pod, container),
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),

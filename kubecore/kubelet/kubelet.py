@@ -26,6 +26,7 @@ from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.mandatory_access import app_armor_lack
 from kubecore.kubelet.manifests import MIRROR
 from kubecore.kubelet.name_files import Naming
 from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
@@ -358,6 +359,7 @@ class Kubelet:
                 self._admitted,
                 allowed_sysctls=config.allowed_unsafe_sysctls,
                 pressure=self._eviction.refusal,
+                app_armor_lack=app_armor_lack(),
             ),
             cgroups=self._cgroups,
             puller=self._puller,

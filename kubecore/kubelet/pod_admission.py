@@ -12,7 +12,7 @@ from kubecore.api import amounts, meta, pod_resources
 from kubecore.api.amounts import Amounts
 from kubecore.api.host_ports import conflicts, host_ports
 from kubecore.api.node_selection import accepts_node
-from kubecore.kubelet import sysctls
+from kubecore.kubelet import mandatory_access, sysctls
 
 Object = dict[str, Any]
 
@@ -88,9 +88,12 @@ class PodAdmission:
         *,
         allowed_sysctls: Iterable[str] = (),
         pressure: Callable[[Object], str] = lambda pod: "",
+        app_armor_lack: str = "",
     ) -> None:
-        """`pressure(pod)`: why what the node is short of keeps the pod away, "" if it does not."""
+        """`pressure(pod)`: why what the node is short of keeps the pod away, "" if it does not. `app_armor_lack`: why
+        no profile can be enforced here, "" if it can."""
         self.shutting_down = False
+        self._app_armor_lack = app_armor_lack
         self._pressure = pressure
         self._allowed_sysctls = tuple(allowed_sysctls)
         self._node = node
@@ -104,7 +107,11 @@ class PodAdmission:
         if why := self._pressure(pod):
             return Refusal("Evicted", why)
         found = self._refusal(pod, self._node())
-        return found if found is None else self._refusal(pod, await self._ask())
+        if found is not None:
+            found = self._refusal(pod, await self._ask())
+        if found is None and (lack := mandatory_access.app_armor_refusal(pod, self._app_armor_lack)):
+            return Refusal("AppArmor", f"Cannot enforce AppArmor: {lack}")
+        return found
 
     async def resize_refusal(self, pod: Object) -> Refusal | None:
         """Why a pod that runs cannot have what it asks for now: `Infeasible` for good, `Deferred` for as long as the

@@ -221,6 +221,9 @@ class HostRuntime:
                 "CreateContainerError",
                 "no command specified: the host runtime ignores the image and needs the container's command",
             )
+        if config.app_armor == "runtime-default":
+            text = "this runtime has no AppArmor profile of its own: name a loaded one (type Localhost)"
+            raise RuntimeFailure("CreateContainerError", text)
         profile = self._profile(config)
         container_id = secrets.token_hex(32)
         scratch = sandbox.config.directory / "scratch" / container_id[:12]

@@ -103,7 +103,7 @@ class LaunchPlans:
         steps = self._steps(sandbox, container, own_processes=own_processes, console=console)
         if self.isolation.user_namespace and not launch.through_user_namespace:
             launch = as_ourselves(launch)
-        return replace(launch, join=join, namespaces=namespaces, steps=steps)
+        return replace(launch, join=join, namespaces=namespaces, steps=[*launch.steps, *steps])
 
     def _steps(
         self, sandbox: Sandbox, container: Container, *, own_processes: bool, console: str
@@ -157,6 +157,7 @@ class LaunchPlans:
             capabilities=capabilities.mask(kept) if confined else None,
             filters=filters,
             oom_score_adj=_clamp_oom_score(config.oom_score_adj),
+            steps=_confinement(config.app_armor),
         )
 
     def _groups(self, config: ContainerConfig) -> Sequence[int] | None:
@@ -208,6 +209,11 @@ class LaunchPlans:
 
     def terminal_owner(self, container: Container) -> int | None:
         return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
+
+
+def _confinement(app_armor: str) -> list[launching.Step]:
+    kind, _, profile = app_armor.partition("/")
+    return [launching.confine(profile)] if kind == "localhost" else []
 
 
 def _terminal_name(descriptor: int) -> str:

@@ -25,6 +25,7 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
+from kubecore.kubelet.mandatory_access import SELinuxOptions
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
 
@@ -96,6 +97,7 @@ class SandboxConfig:
     image_directories: tuple[ImageDirectory, ...] = ()
     supplemental_groups: tuple[int, ...] = ()
     """Those that its containers' processes are to have."""
+    selinux: SELinuxOptions | None = None
     cgroup: str = ""
     """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
     privileged: bool = False
@@ -167,6 +169,11 @@ class ContainerConfig:
     """Which ones a process of user 0 has (`capabilities.ALL`), None for all that the node has."""
     seccomp: str = "unconfined"
     """Or "runtime-default", or "localhost/" and the path of a profile on the node."""
+    app_armor: str = ""
+    """ "unconfined", "runtime-default", or "localhost/" and the name of a profile that the kernel has; "" for what the
+    runtime likes."""
+    selinux: SELinuxOptions | None = None
+    """None for what the runtime likes, as wherever the kernel has no SELinux."""
     read_only_root: bool = False
     stdin: bool = False
     stdin_once: bool = False

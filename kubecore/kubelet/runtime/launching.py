@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kubecore import _native
 
@@ -48,6 +49,12 @@ def read_only(path: str, *, tree: bool = False) -> Step:
 def write(path: str, text: str) -> Step:
     """To a file that exists."""
     return ("write", os.fsencode(path), os.fsencode(text), b"", 0, b"", False)
+
+
+def confine(profile: str) -> Step:
+    """The program runs under this AppArmor profile, which the kernel has. To be the first: it needs our own /proc."""
+    own = Path("/proc/self/attr/apparmor/exec")  # beside other security modules; older kernels have but one
+    return write(str(own) if own.exists() else "/proc/self/attr/exec", f"exec {profile}")
 
 
 def optional(step: Step) -> Step:

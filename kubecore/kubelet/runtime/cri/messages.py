@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, Limits
+from kubecore.kubelet.mandatory_access import SELinuxOptions
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -80,7 +81,8 @@ class Messages:
                     namespace_options=self._namespaces(config, around.own_network),
                     supplemental_groups=config.supplemental_groups,
                     privileged=config.privileged,
-                    seccomp=self._seccomp("runtime-default"),
+                    seccomp=self._profile("runtime-default"),
+                    selinux_options=self._selinux(config.selinux),
                 ),
             ),
         )
@@ -95,7 +97,7 @@ class Messages:
             target_id=target,
         )
 
-    def _seccomp(self, profile: str) -> Any:
+    def _profile(self, profile: str) -> Any:
         kinds = self._api.SecurityProfile.ProfileType
         if profile.startswith("localhost/"):
             path = profile.removeprefix("localhost/")
@@ -162,9 +164,20 @@ class Messages:
             readonly_rootfs=config.read_only_root,
             no_new_privs=config.no_new_privileges,
             supplemental_groups=config.identity.supplemental_groups,
-            seccomp=self._seccomp(config.seccomp),
+            seccomp=self._profile(config.seccomp),
+            selinux_options=self._selinux(config.selinux),
+            **self._app_armor(config.app_armor),
             **self._identity(config.identity),
         )
+
+    def _app_armor(self, profile: str) -> dict[str, Any]:
+        """Older runtimes know the text alone."""
+        if not profile:
+            return {}
+        return {"apparmor": self._profile(profile), "apparmor_profile": profile.replace("runtime-", "runtime/")}
+
+    def _selinux(self, options: SELinuxOptions | None) -> Any:
+        return None if options is None else self._api.SELinuxOption(**options._asdict())
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         found = {"run_as_user": identity.user, "run_as_group": identity.group}
