@@ -326,7 +326,9 @@ class Kubelet:
         runtimes = set(self._runtimes.values())
         with suppress(TimeoutError):  # of a runtime that does not answer
             async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
-                await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
+                interrupted = await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
+                for worker in self._workers.values():
+                    worker.keep_last_words(interrupted)
         for runtime in runtimes:
             await runtime.close()
         self._cgroups.close()

@@ -89,15 +89,15 @@ def restarts(pod: Object, record: ContainerRecord) -> bool:
         if rule.get("action") == "Restart" and inside == (codes.get("operator") == "In"):
             return True
     policy = record.spec.get("restartPolicy") or pod["spec"].get("restartPolicy", "Always")
-    if ended.reason == "ContainerStatusUnknown" and policy != "Never":
+    if (ended.interrupted or ended.reason == "ContainerStatusUnknown") and policy != "Never":
         return True
     if policy == "Always" and record.kind != "init":
         return True
-    return policy != "Never" and ended.exit_code != 0
+    return policy != "Never" and ended.failed
 
 
 def _completed(record: ContainerRecord) -> bool:
-    return record.termination is not None and record.termination.exit_code == 0
+    return record.termination is not None and not record.termination.failed
 
 
 def is_initialized(records: Records) -> bool:
@@ -136,5 +136,4 @@ def phase(pod: Object, records: Records, *, ended: bool = False) -> str:
         return "Pending"
     if any(record.state == "running" or (not ended and restarts(pod, record)) for record in mains):
         return "Running"
-    codes = [record.latest.exit_code for record in mains if record.latest is not None]
-    return "Succeeded" if all(code == 0 for code in codes) else "Failed"
+    return "Failed" if any(record.latest is not None and record.latest.failed for record in mains) else "Succeeded"

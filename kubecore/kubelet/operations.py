@@ -133,7 +133,7 @@ class ContainerOperations:
             return error.reason
         record.image_id = image.told if image is not None else ""
         self._event(record, "Normal", "Created", "Container created")
-        if record.latest is not None and record.latest.finished_at is not None:
+        if record.latest is not None and record.latest.finished_at is not None and not record.latest.interrupted:
             record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
         previous = record.id
         record.restart_count = attempt
@@ -344,7 +344,8 @@ class ContainerOperations:
             record.back_off = BackOff(record.back_off.longest)
             if record.state == "running" and record.kind != "init":
                 record.changed = True
-                message = f"Container {record.name} definition changed, will be restarted"
+                told = "Init container {} definition changed", "Container {} definition changed, will be restarted"
+                message = told[record.kind == "main"].format(record.name)
                 stop = self.stop(record, self._grace(), message)
                 self.tasks.spawn(stop, f"kubelet restarting {record.name}")
 

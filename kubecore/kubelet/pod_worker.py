@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Set
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
-from kubecore.kubelet import adoption, logs, pod_presence, usage
+from kubecore.kubelet import adoption, last_words, logs, pod_presence, usage
 from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.node_counts import PodNow
@@ -54,7 +56,12 @@ class PodWorker:
         self._services = services
         self._left = services.left.take(self.uid)
         alive = self._left.alive if self._left is not None else nothing_alive
-        self._records = records_of(pod, alive=alive, longest_back_off=services.longest_back_off)
+        self._records = records_of(
+            pod,
+            alive=alive,
+            interrupted=last_words.read(services.pod_directory(self.uid)),
+            longest_back_off=services.longest_back_off,
+        )
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
         self._resizer = Resizer(services, self._operations)
@@ -75,6 +82,11 @@ class PodWorker:
         self._over = asyncio.Event()
         self._terminating = False
         self._ended = False
+
+    def keep_last_words(self, interrupted: Set[str]) -> None:
+        """The kubelet ends, and has ended these containers."""
+        ended = [one.termination for one in self._records.values() if one.termination and one.id in interrupted]
+        last_words.write(self._services.pod_directory(self.uid), (replace(one, interrupted=True) for one in ended))
 
     # ---- what happens to it
 

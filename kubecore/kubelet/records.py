@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from kubecore.api import meta
@@ -37,6 +38,12 @@ class Termination:
     message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    interrupted: bool = False
+    """The kubelet ended it since it was to end itself: whatever the exit code says, it was not done."""
+
+    @property
+    def failed(self) -> bool:
+        return self.exit_code != 0 or self.interrupted
 
 
 @dataclass
@@ -85,7 +92,7 @@ class ContainerRecord:
     def ended_soon(self) -> bool:
         """The attempt before did."""
         last = self.last
-        if last is None or last.started_at is None or last.finished_at is None:
+        if last is None or last.started_at is None or last.finished_at is None or last.interrupted:
             return False
         return (last.finished_at - last.started_at).total_seconds() < _SOON_SECONDS
 
@@ -132,7 +139,7 @@ class ContainerRecord:
         self.state = "terminated"
         self.waiting_reason = self.waiting_message = ""
         self.started = False
-        self.ready = self.kind == "init" and termination.exit_code == 0
+        self.ready = self.kind == "init" and not termination.failed
 
 
 def nothing_alive(container_id: str) -> bool:
@@ -144,12 +151,14 @@ def records_of(
     pod: Object,
     *,
     alive: Callable[[str], bool] = nothing_alive,
+    interrupted: Mapping[str, Termination] = MappingProxyType({}),
     longest_back_off: timedelta = MAXIMUM,
 ) -> dict[str, ContainerRecord]:
     """Fresh records in order: init containers and sidecars as declared, then the main ones, then ephemeral ones.
 
     What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
-    unless they are `alive` still (asked for the container's id).
+    unless they are `alive` still (asked for the container's id). `interrupted`: how those ended that it stopped when it
+    ended itself, by id.
     """
     spec = pod["spec"]
     records: dict[str, ContainerRecord] = {}
@@ -167,7 +176,7 @@ def records_of(
     for reported in [one for kind in kinds for one in status.get(kind) or []]:
         record = records.get(reported.get("name", ""))
         if record is not None:
-            _carry_over(record, reported, alive=alive)
+            _carry_over(record, reported, alive=alive, interrupted=interrupted)
     return records
 
 
@@ -178,7 +187,13 @@ def add_ephemeral(pod: Object, records: dict[str, ContainerRecord]) -> None:
         records.setdefault(name, ContainerRecord(name, "ephemeral", container))
 
 
-def _carry_over(record: ContainerRecord, reported: Object, *, alive: Callable[[str], bool]) -> None:
+def _carry_over(
+    record: ContainerRecord,
+    reported: Object,
+    *,
+    alive: Callable[[str], bool],
+    interrupted: Mapping[str, Termination],
+) -> None:
     state, last = reported.get("state") or {}, reported.get("lastState") or {}
     record.restart_count = reported.get("restartCount", 0)
     record.image_id = reported.get("imageID", "")
@@ -189,6 +204,8 @@ def _carry_over(record: ContainerRecord, reported: Object, *, alive: Callable[[s
             record.spec = {**record.spec, "image": reported["image"]}
         record.run(container_id, started_at)
         record.started, record.ready = bool(reported.get("started")), bool(reported.get("ready"))
+    elif "running" in state and container_id in interrupted:
+        record.end(interrupted[container_id])
     elif "running" in state:
         record.last = Termination(
             exit_code=137,
@@ -200,7 +217,8 @@ def _carry_over(record: ContainerRecord, reported: Object, *, alive: Callable[[s
     elif "terminated" in state:
         record.end(_termination(state["terminated"]))
     if "terminated" in last and record.last is None:
-        record.last = _termination(last["terminated"])
+        told = _termination(last["terminated"])
+        record.last = interrupted.get(told.container_id.rpartition("://")[2], told)
 
 
 def _termination(state: Object) -> Termination:

@@ -11,12 +11,14 @@ from kubecore.kubelet.runtime.interface import ContainerState, Runtime
 SHUTDOWN_GRACE_SECONDS = 1.5
 
 
-async def stop_running(runtimes: Iterable[Runtime], grace_seconds: float) -> None:
-    """All together; what cannot be stopped is left to the runtime's own end."""
-    stops = [
-        runtime.stop_container(status.id, grace_seconds)
+async def stop_running(runtimes: Iterable[Runtime], grace_seconds: float) -> frozenset[str]:
+    """All together; what cannot be stopped is left to the runtime's own end. Returns the ids of those that ran."""
+    running = [
+        (runtime, status.id)
         for runtime in runtimes
         for status in runtime.list_containers()
         if status.state is ContainerState.RUNNING
     ]
+    stops = (runtime.stop_container(container_id, grace_seconds) for runtime, container_id in running)
     await asyncio.gather(*stops, return_exceptions=True)
+    return frozenset(container_id for _, container_id in running)

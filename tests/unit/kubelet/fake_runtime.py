@@ -34,6 +34,8 @@ class FakeRuntime:
     images: ImageStore | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
+    stopped_with: int = 143
+    """The exit code of who is told to stop and does."""
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)
     fail_stop: dict[str, list[RuntimeFailure]] = field(default_factory=dict)
     fail_update: list[RuntimeFailure] = field(default_factory=list)
@@ -185,7 +187,7 @@ class FakeRuntime:
             except TimeoutError:
                 pass
         if not ended.is_set():
-            self._end(container_id, 137 if status.name in self.stubborn else 143)
+            self._end(container_id, 137 if status.name in self.stubborn else self.stopped_with)
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         if self.fail_update:

@@ -257,6 +257,19 @@ async def test_a_container_with_another_image_is_restarted(node: Node) -> None:
     assert (node.container()["restartCount"], node.status()["phase"]) == (1, "Running")
 
 
+async def test_of_init_containers_only_sidecars_are_restarted_for_another_image(node: Node) -> None:
+    sidecar = container("side", restartPolicy="Always")
+    await node.run(container(), initContainers=[sidecar, container("first")])
+    changed = [{**sidecar, "image": "app:2"}, container("first", image="app:2")]
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "initContainers": changed})
+    await node.settle()
+    assert node.events("Killing") == ["Init container side definition changed"]
+    assert (node.container("side")["restartCount"], node.container("first")["restartCount"]) == (1, 0)
+    node.runtime.end("first", 1)
+    await node.settle()
+    assert node.runtime.config("first").image == "app:2"
+
+
 async def test_another_image_is_taken_that_was_given_while_no_kubelet_ran(node: Node) -> None:
     await node.run(container(), container("other"))
     await node.kill()

@@ -1,0 +1,32 @@
+"""How containers ended that a kubelet has stopped since it was to end itself, for the next one.
+
+The API is not told: it may have gone first, and a container that is to run again has not completed, whatever its exit
+code says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from kubecore.kubelet.records import Termination
+
+_FILE = "ended.json"
+
+
+def write(directory: Path, ended: Iterable[Termination]) -> None:
+    """`directory`: the pod's own, if it is still there. A file that is there in part is as good as none."""
+    told = list(ended)
+    if told and directory.is_dir():
+        (directory / _FILE).write_bytes(msgspec.json.encode(told))
+
+
+def read(directory: Path) -> Mapping[str, Termination]:
+    """By the container's id."""
+    with suppress(OSError, msgspec.DecodeError):
+        told = msgspec.json.decode((directory / _FILE).read_bytes(), type=list[Termination])
+        return {one.container_id: one for one in told}
+    return {}
