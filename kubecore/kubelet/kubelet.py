@@ -183,7 +183,7 @@ class Kubelet:
         return [worker.pod for worker in self._workers.values()]
 
     def _admitted(self) -> list[Object]:
-        return [worker.pod for worker in self._workers.values() if worker.takes_room]
+        return [worker.granted for worker in self._workers.values() if worker.takes_room]
 
     def running_pods(self) -> list[RunningPod]:
         """Those of which some container runs."""

@@ -6,20 +6,23 @@ code says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from kubecore.kubelet.records import Termination
+from kubecore.kubelet.records import ContainerRecord, Termination
 
 _FILE = "ended.json"
 
 
-def write(directory: Path, ended: Iterable[Termination]) -> None:
-    """`directory`: the pod's own, if it is still there. A file that is there in part is as good as none."""
-    told = list(ended)
+def keep(directory: Path, records: Iterable[ContainerRecord], interrupted: Set[str]) -> None:
+    """Of those containers, by id. `directory`: the pod's own, if it is still there. A file that is there in part is as
+    good as none."""
+    ended = [one.termination for one in records if one.termination is not None and one.id in interrupted]
+    told = [replace(one, interrupted=True) for one in ended]
     if told and directory.is_dir():
         (directory / _FILE).write_bytes(msgspec.json.encode(told))
 

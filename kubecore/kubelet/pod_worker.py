@@ -12,7 +12,6 @@ import logging
 import shutil
 from collections.abc import Set
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +27,7 @@ from kubecore.kubelet.operations import ContainerOperations, PodPlace
 from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox, refresh_hosts
 from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_time
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, nothing_alive, records_of
-from kubecore.kubelet.resizing import Resizer
+from kubecore.kubelet.resizing import Resizer, granted
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.status import PodFacts, build_status, refused_status
 from kubecore.kubelet.status_writer import StatusWriter
@@ -64,7 +63,7 @@ class PodWorker:
         )
         self._operations = ContainerOperations(services, self.wake)
         self._operations.records = self._records
-        self._resizer = Resizer(services, self._operations)
+        self._resizer = Resizer(pod, services, self._operations)
         self._status = writer or StatusWriter(services.client, pod)
         self._times = services.metrics.pods.of(pod, services.clock)
         self._updated = False
@@ -85,8 +84,7 @@ class PodWorker:
 
     def keep_last_words(self, interrupted: Set[str]) -> None:
         """The kubelet ends, and has ended these containers."""
-        ended = [one.termination for one in self._records.values() if one.termination and one.id in interrupted]
-        last_words.write(self._services.pod_directory(self.uid), (replace(one, interrupted=True) for one in ended))
+        last_words.keep(self._services.pod_directory(self.uid), self._records.values(), interrupted)
 
     # ---- what happens to it
 
@@ -146,8 +144,9 @@ class PodWorker:
         return self._admitted and not ended
 
     @property
-    def _names(self) -> tuple[str, str, str]:
-        return meta.namespace(self.pod), meta.name(self.pod), self.uid
+    def granted(self) -> Object:
+        """The pod with the resources that the node has granted it."""
+        return granted(self.pod, self._records)
 
     @property
     def runtime(self) -> Runtime | None:
@@ -167,8 +166,7 @@ class PodWorker:
 
     def now(self) -> PodNow:
         stage = "terminated" if self._ended else "terminating" if self._terminating else "sync"
-        pending = self._resizer.pending[0].lower() if self._resizer.pending else ""
-        return PodNow(self.pod, stage, self.takes_room, not self._removed, bool(self._resizer.error), pending)
+        return PodNow(self.pod, stage, self.takes_room, not self._removed, *self._resizer.stage)
 
     # ---- the loop
 
@@ -237,7 +235,8 @@ class PodWorker:
     async def _adopt(self) -> None:
         """Take up what a former kubelet has started of it."""
         left, statuses = self._left, self._left.containers() if self._left is not None else []
-        adoption.find_logs(self._records, statuses, logs.pod_log_directory(self._services.root, *self._names))
+        names = (meta.namespace(self.pod), meta.name(self.pod), self.uid)
+        adoption.find_logs(self._records, statuses, logs.pod_log_directory(self._services.root, *names))
         if left is None:
             return
         if self._was_final:
@@ -248,7 +247,7 @@ class PodWorker:
         self._place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(ips))
         self._operations.pod, self._operations.place = self.pod, self._place
         with suppress(RuntimeFailure):
-            make_cgroup(self.pod, self._services)
+            make_cgroup(self.granted, self._services)
         self._operations.take_up(statuses)
 
     # ---- sync
@@ -348,7 +347,7 @@ class PodWorker:
         if self._place is None:
             self._operations.leave_sandbox()
             runtime, handler = await self._services.runtime_for(self.pod)
-            config = await prepare_sandbox(self.pod, self._services, handler, self.wake)
+            config = await prepare_sandbox(self.granted, self._services, handler, self.wake)
             sandbox = await runtime.run_pod_sandbox(config)
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
@@ -494,5 +493,5 @@ class PodWorker:
 
     def _remove_files(self) -> None:
         ids = {record.name: record.id for record in self._records.values()}
-        logs.remove_pod(self._services.root, *self._names, ids)
+        logs.remove_pod(self._services.root, meta.namespace(self.pod), meta.name(self.pod), self.uid, ids)
         shutil.rmtree(self._services.pod_directory(self.uid), ignore_errors=True)

@@ -199,6 +199,8 @@ def _carry_over(
     record.image_id = reported.get("imageID", "")
     started_at = _time((state.get("running") or {}).get("startedAt"))
     container_id = reported.get("containerID", "").rpartition("://")[2]
+    if container_id and "resources" in reported:  # what was granted; another kubelet does not grant it anew
+        record.spec = {**record.spec, "resources": reported["resources"]}
     if started_at is not None and alive(container_id):
         if reported.get("image"):  # it may have been changed since
             record.spec = {**record.spec, "image": reported["image"]}

@@ -18,6 +18,7 @@ from kubecore.kubelet.node_services import NodeServices
 from kubecore.kubelet.operations import ContainerOperations
 from kubecore.kubelet.records import ContainerRecord
 from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.status import RESIZE_IN_PROGRESS, RESIZE_PENDING
 
 Object = dict[str, Any]
 
@@ -27,13 +28,19 @@ _KINDS = ("requests", "limits")
 
 class Resizer:
     """Of one pod. `pending`: (reason, message) of a resize that the node cannot grant; `error`: why one that it has
-    granted could not be carried out."""
+    granted could not be carried out. Both as a former kubelet has told them, to begin with."""
 
-    def __init__(self, services: NodeServices, operations: ContainerOperations) -> None:
+    def __init__(self, pod: Object, services: NodeServices, operations: ContainerOperations) -> None:
         self._services = services
         self._operations = operations
-        self.pending: tuple[str, str] | None = None
-        self.error = ""
+        held = meta.condition(pod, RESIZE_PENDING)
+        self.pending: tuple[str, str] | None = (held.get("reason", ""), held.get("message", "")) if held else None
+        self.error = (meta.condition(pod, RESIZE_IN_PROGRESS) or {}).get("message", "")
+
+    @property
+    def stage(self) -> tuple[bool, str]:
+        """Whether one is going on, and how one that waits does: deferred or infeasible."""
+        return bool(self.error), self.pending[0].lower() if self.pending else ""
 
     @property
     def unfinished(self) -> bool:
@@ -95,6 +102,21 @@ class Resizer:
         if error:
             summary["error"] = error
         self._services.recorder.event(pod, kind, reason, f"{words}: {orjson.dumps(summary).decode()}")
+
+
+def granted(pod: Object, records: Mapping[str, ContainerRecord]) -> Object:
+    """The pod with the resources that its containers were granted, whatever it asks for now."""
+    spec = dict(pod["spec"])
+    for field in ("initContainers", "containers"):
+        if field in spec:
+            spec[field] = [_granted(one, records.get(one["name"])) for one in spec[field]]
+    return {**pod, "spec": spec}
+
+
+def _granted(container: Object, record: ContainerRecord | None) -> Object:
+    if record is None or record.kind not in _RESIZED:
+        return container
+    return {**container, "resources": record.spec.get("resources") or {}}
 
 
 def _spec(pod: Object, record: ContainerRecord) -> Object:

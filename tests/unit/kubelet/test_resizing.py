@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
@@ -74,3 +76,54 @@ async def test_a_resize_that_the_kernel_refuses_is_told_and_tried_again(node: No
     await node.settle(10)
     assert conditions(node) == []
     assert node.runtime.limits["main"].cpu_quota == 2000
+
+
+# ---- another kubelet takes over
+
+
+async def restart(node: Node, *, orderly: bool = False) -> None:
+    """Containers go on, unless it is `orderly`."""
+    await (node.stop() if orderly else node.kill())
+    await node.start()
+
+
+@pytest.mark.parametrize("orderly", [False, True])
+async def test_what_was_not_granted_is_not_granted_by_another_kubelet_either(node: Node, orderly: bool) -> None:
+    await node.run(sized("10m"))
+    await resize(node, sized("1000"))
+    refused = node.events("ResizeInfeasible")
+    await restart(node, orderly=orderly)
+    await node.settle(60)
+    assert conditions(node) == [("PodResizePending", "Infeasible")]
+    assert node.container()["allocatedResources"]["cpu"] == "10m"
+    assert node.runtime.config("main").limits.cpu_quota == 1000
+    assert node.runtime.limits == {}
+    assert node.events("ResizeInfeasible") == refused
+
+
+async def test_what_came_while_no_kubelet_ran_is_granted_and_carried_out(node: Node) -> None:
+    await node.run(sized("10m"))
+    await node.kill()
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [sized("20m")]})
+    await node.start()
+    assert node.runtime.limits["main"].cpu_quota == 2000
+    assert node.container()["allocatedResources"]["cpu"] == "20m"
+
+
+async def test_what_the_kernel_refused_is_tried_again_by_another_kubelet(node: Node) -> None:
+    await node.run(sized("10m"))
+    node.runtime.fail_update += [RuntimeFailure("UpdateContainerError", "device or resource busy")] * 2
+    await resize(node, sized("20m"))
+    await restart(node)
+    assert conditions(node) == [("PodResizeInProgress", "Error")]
+    assert len(node.events("ResizeError")) == 1
+    await node.settle(10)
+    assert conditions(node) == []
+    assert node.runtime.limits["main"].cpu_quota == 2000
+
+
+async def test_what_a_pod_asks_for_and_has_not_been_granted_takes_no_room_from_others(node: Node) -> None:
+    await node.run(sized("10m"))
+    await resize(node, sized("1000"))
+    await node.run(sized("20m"), name="other")
+    assert node.status("other")["phase"] == "Running"
