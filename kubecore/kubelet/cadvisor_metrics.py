@@ -15,7 +15,7 @@ from typing import NamedTuple
 from kubecore.kubelet.cgroups.measuring import GroupLimits, Memory
 from kubecore.kubelet.node import Machine
 from kubecore.kubelet.stats import NODE, Sample, Sampled
-from kubecore.kubelet.usage import RunningContainer, RunningPod, Used
+from kubecore.kubelet.usage import RunningContainer, RunningPod, Used, disk_of
 from kubecore.metrics import Metrics, Named, Samples
 
 _LABELS = ("container", "id", "image", "name", "namespace", "pod")
@@ -223,25 +223,20 @@ class _Families:
                     self._family(name, told, "gauge").add(most, *values)
 
     def disk_of_node(self, sample: Sample, root: Path) -> None:
-        try:
-            disk = os.statvfs(root)
-            number = root.stat().st_dev
-        except OSError:
+        disk = disk_of(root)
+        if disk is None:
             return
+        number = root.stat().st_dev
         device = _device(f"{os.major(number)}:{os.minor(number)}")
         for name, told, value in (
-            ("inodes_free", "Number of available Inodes", disk.f_ffree),
-            ("inodes_total", "Number of Inodes", disk.f_files),
+            ("inodes_free", "Number of available Inodes", disk.inodes - disk.inodes_used),
+            ("inodes_total", "Number of Inodes", disk.inodes),
             (
                 "limit_bytes",
                 "Number of bytes that can be consumed by the container on this filesystem.",
-                disk.f_blocks * disk.f_frsize,
+                disk.capacity,
             ),
-            (
-                "usage_bytes",
-                "Number of bytes that are consumed by the container on this filesystem.",
-                (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
-            ),
+            ("usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", disk.used),
         ):
             family = self._family(f"container_fs_{name}", told, "gauge", "device")
             family.add(value, *_values({"id": "/"}), device, at=sample.when.timestamp())

@@ -175,6 +175,7 @@ class Kubelet:
             [worker.now() for worker in self._workers.values()],
             [one for runtime in runtimes for one in runtime.list_pod_sandboxes()],
             [one for runtime in runtimes for one in runtime.list_containers()],
+            self.running_pods(),
         )
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from kubecore.api import meta
 from kubecore.kubelet.manifests import HASH
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, SandboxStatus
+from kubecore.kubelet.usage import RunningPod, disk_of
 from kubecore.metrics import Named, Samples
 
 Object = dict[str, Any]
@@ -37,6 +38,7 @@ class NodeNow(NamedTuple):
     pods: Sequence[PodNow]
     sandboxes: Sequence[SandboxStatus]
     containers: Sequence[ContainerStatus]
+    running: Sequence[RunningPod] = ()
 
     def samples(self) -> Iterable[Samples]:
         yield _gauge("node_name", "The node's name. The count is always 1.", {(self.node_name,): 1}, "node")
@@ -53,6 +55,7 @@ class NodeNow(NamedTuple):
         )
         yield from self._of_pods()
         yield from self._of_resizes()
+        yield from self._of_volumes()
 
     def _of_pods(self) -> Iterable[Samples]:
         static = "static is true if the pod is not from the apiserver."
@@ -101,6 +104,21 @@ class NodeNow(NamedTuple):
         yield _gauge("pod_pending_resizes", told, {(one,): pending[one] for one in reasons}, "reason")
         going_on = sum(one.resizing for one in self.pods)
         yield _gauge("pod_in_progress_resizes", "Number of in-progress resizes for pods.", {(): going_on})
+
+    def _of_volumes(self) -> Iterable[Samples]:
+        """Of claims: of the file systems that their volumes are on."""
+        folders = {(pod.namespace, one.claim): one.path for pod in self.running for one in pod.claims}
+        disks = {claim: disk for claim, path in folders.items() if (disk := disk_of(path)) is not None}
+        for field, name, told in (
+            ("capacity", "capacity_bytes", "Capacity in bytes of the volume"),
+            ("available", "available_bytes", "Number of available bytes in the volume"),
+            ("used", "used_bytes", "Number of used bytes in the volume"),
+            ("inodes", "inodes", "Maximum number of inodes in the volume"),
+            ("inodes_free", "inodes_free", "Number of free inodes in the volume"),
+            ("inodes_used", "inodes_used", "Number of used inodes in the volume"),
+        ):
+            values = {claim: getattr(disk, field) for claim, disk in disks.items()}
+            yield _gauge(f"volume_stats_{name}", told, values, "namespace", "persistentvolumeclaim")
 
 
 _STATES = {

@@ -162,7 +162,7 @@ class PodWorker:
 
     def running(self) -> RunningPod:
         """What of it runs now."""
-        return usage.running_pod(self.pod, self._records.values(), self.runtime)
+        return usage.running_pod(self.pod, self._records.values(), self._place)
 
     def now(self) -> PodNow:
         stage = "terminated" if self._ended else "terminating" if self._terminating else "sync"

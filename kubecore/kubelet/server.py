@@ -234,7 +234,7 @@ class KubeletServer:
         elif path == ["resource"]:
             body = resource_metrics.render(await kubelet.stats.sample())
         elif path == ["cadvisor"]:
-            sampled = await kubelet.stats.sample()
+            sampled = await kubelet.stats.sample(details=True)
             body = await asyncio.to_thread(cadvisor_metrics.render, sampled, kubelet.machine, kubelet.root)
         elif path == ["probes"]:
             body = kubelet.metrics.probes.render()

@@ -8,18 +8,18 @@ is one, else a second one is made a moment later. (Upstream: pkg/kubelet/server/
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kubecore.api import meta
 from kubecore.clock import Clock
 from kubecore.kubelet.eviction import machine
-from kubecore.kubelet.usage import InterfaceUse, RunningPod, Used
+from kubecore.kubelet.usage import ClaimedFolder, InterfaceUse, RunningPod, Used, disk_of
 
 Object = dict[str, Any]
 
@@ -56,15 +56,21 @@ class Sampled:
     samples: Mapping[str, Sample]
 
 
+class Reader(Protocol):
+    """As `usage.UsageReader`."""
+
+    def __call__(self, pods: Sequence[RunningPod], *, details: bool) -> dict[str, Used]: ...
+
+
 class NodeStats:
-    """`read`: as `usage.UsageReader`. `root`: on the file system that holds the node's files."""
+    """`root`: on the file system that holds the node's files."""
 
     def __init__(
         self,
         clock: Clock,
         node_name: str,
         pods: Callable[[], Sequence[RunningPod]],
-        read: Callable[[Sequence[RunningPod]], dict[str, Used]],
+        read: Reader,
         root: Path,
     ) -> None:
         self._clock = clock
@@ -79,15 +85,16 @@ class NodeStats:
         """The body of /stats/summary, as much of it as is measured."""
         pods, measured = await self._measure()
         node = measured[NODE]
+        disk = _disk(self._root, _time(node))
         return {
-            "node": {"nodeName": self._node_name, **_told(node), **_disk(node, self._root), **_limit(node)},
+            "node": {"nodeName": self._node_name, **_told(node), **({"fs": disk} if disk else {}), **_limit(node)},
             "pods": [told for pod in pods if (told := _pod(pod, measured)) is not None],
         }
 
-    async def sample(self) -> Sampled:
-        """Now, without rates."""
+    async def sample(self, *, details: bool = False) -> Sampled:
+        """Now, without rates. `details`: all that the kernel has counted."""
         pods = self._pods()
-        used = await asyncio.to_thread(self._read, pods)
+        used = await asyncio.to_thread(partial(self._read, pods, details=details))
         at, when = self._clock.monotonic(), self._clock.now()
         return Sampled(pods, {key: Sample(at, when, one) for key, one in used.items()})
 
@@ -162,9 +169,18 @@ def _pod(pod: RunningPod, measured: Mapping[str, Measured]) -> Object | None:
     if networks := [_network(one) for one in whole.sample.used.networks]:
         first = next((one for one in networks if one["name"] == "eth0"), networks[0])
         told["network"] = {"time": _time(whole), **first, "interfaces": networks}
+    if volumes := [disk for one in pod.claims if (disk := _volume(pod, one, _time(whole))) is not None]:
+        told["volume"] = volumes
     if whole.sample.used.processes is not None:
         told["process_stats"] = {"process_count": whole.sample.used.processes}
     return told
+
+
+def _volume(pod: RunningPod, claimed: ClaimedFolder, time: str) -> Object | None:
+    disk = _disk(claimed.path, time)
+    if disk is None:
+        return None
+    return {**disk, "name": claimed.name, "pvcRef": {"name": claimed.claim, "namespace": pod.namespace}}
 
 
 def _network(used: InterfaceUse) -> Object:
@@ -177,22 +193,20 @@ def _network(used: InterfaceUse) -> Object:
     }
 
 
-def _disk(node: Measured, root: Path) -> Object:
-    """That the node's files are on."""
-    try:
-        disk = os.statvfs(root)
-    except OSError:
-        return {}
-    told = {
-        "time": _time(node),
-        "availableBytes": disk.f_bavail * disk.f_frsize,
-        "capacityBytes": disk.f_blocks * disk.f_frsize,
-        "usedBytes": (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
-        "inodesFree": disk.f_favail,
-        "inodes": disk.f_files,
-        "inodesUsed": disk.f_files - disk.f_ffree,
+def _disk(folder: Path, time: str) -> Object | None:
+    """That the folder is on."""
+    disk = disk_of(folder)
+    if disk is None:
+        return None
+    return {
+        "time": time,
+        "availableBytes": disk.available,
+        "capacityBytes": disk.capacity,
+        "usedBytes": disk.used,
+        "inodesFree": disk.inodes_free,
+        "inodes": disk.inodes,
+        "inodesUsed": disk.inodes_used,
     }
-    return {"fs": told}
 
 
 def _limit(node: Measured) -> Object:

@@ -14,12 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups.measuring import Group, Groups, GroupUse
 from kubecore.kubelet.records import ContainerRecord
-from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.volumes.claims import claim_name
+
+if TYPE_CHECKING:
+    from kubecore.kubelet.operations import PodPlace
 
 Object = dict[str, Any]
 
@@ -69,23 +73,64 @@ class RunningContainer:
     image: str = ""
 
 
+class ClaimedFolder(NamedTuple):
+    """Where the volume of a claim is. `name`: the pod's for it."""
+
+    name: str
+    claim: str
+    path: Path
+
+
+class DiskUse(NamedTuple):
+    """Of a file system: bytes and inodes."""
+
+    capacity: int
+    available: int
+    used: int
+    inodes: int
+    inodes_free: int
+    inodes_used: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunningPod:
     namespace: str
     name: str
     uid: str
     containers: tuple[RunningContainer, ...]
+    claims: tuple[ClaimedFolder, ...] = ()
 
 
-def running_pod(pod: Object, records: Iterable[ContainerRecord], runtime: Runtime | None) -> RunningPod:
+def running_pod(pod: Object, records: Iterable[ContainerRecord], place: PodPlace | None) -> RunningPod:
     """What of a pod runs now."""
-    found = []
+    found, claims = [], []
     for record in records:
-        if record.state == "running" and record.started_at is not None and runtime is not None:
+        if record.state == "running" and record.started_at is not None and place is not None:
             with suppress(RuntimeFailure):
-                pid = runtime.container_status(record.id).pid
+                pid = place.runtime.container_status(record.id).pid
                 found.append(RunningContainer(record.name, record.id, pid, record.started_at, record.image))
-    return RunningPod(meta.namespace(pod), meta.name(pod), meta.uid(pod), tuple(found))
+    for declared in pod["spec"].get("volumes") or []:
+        claim = claim_name(pod, declared)
+        if claim and place is not None and declared["name"] in place.volumes:
+            claims.append(ClaimedFolder(declared["name"], claim, place.volumes[declared["name"]].path))
+    return RunningPod(meta.namespace(pod), meta.name(pod), meta.uid(pod), tuple(found), tuple(claims))
+
+
+def disk_of(folder: Path) -> DiskUse | None:
+    """That it is on; None when it is gone."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    unit = disk.f_frsize
+    return DiskUse(
+        capacity=disk.f_blocks * unit,
+        available=disk.f_bavail * unit,
+        used=(disk.f_blocks - disk.f_bfree) * unit,
+        inodes=disk.f_files,
+        inodes_free=disk.f_favail,
+        inodes_used=disk.f_files - disk.f_ffree,
+    )
 
 
 class UsageReader:
@@ -93,23 +138,30 @@ class UsageReader:
 
     def __init__(self, groups: Groups | None = None) -> None:
         self._groups = groups or Groups()
+        self._known: dict[str, Group] = {}
 
-    def __call__(self, pods: Iterable[RunningPod]) -> dict[str, Used]:
-        """By the container's id and the pod's uid, of what still runs; the node's own key is ""."""
+    def __call__(self, pods: Iterable[RunningPod], *, details: bool = False) -> dict[str, Used]:
+        """By the container's id and the pod's uid, of what still runs; the node's own key is "". With `details`: all
+        that the kernel has counted."""
         found = {"": of_machine()}
         for pod in pods:
-            of_pod = [(one, used) for one in pod.containers if (used := self.of_container(one)) is not None]
+            of_pod = [
+                (one, used) for one in pod.containers if (used := self.of_container(one, details=details)) is not None
+            ]
             found |= {one.id: used for one, used in of_pod}
             if of_pod:
-                found[pod.uid] = self._of_pod(pod.uid, of_pod)
+                found[pod.uid] = self._of_pod(pod.uid, of_pod, details=details)
+        self._known = {name: known for name, known in self._known.copy().items() if name in found}
         return found
 
-    def of_container(self, container: RunningContainer) -> Used | None:
+    def of_container(self, container: RunningContainer, *, details: bool = False) -> Used | None:
         """None when it is gone."""
         if not container.pid:
             return None
-        group = self._groups.of_process(container.pid, container.id)
-        counted = group.use() if group is not None else _NOTHING
+        group = self._known.get(container.id) or self._groups.of_process(container.pid, container.id)
+        if group is not None:
+            self._known[container.id] = group
+        counted = group.use(details=details) if group is not None else _NOTHING
         cpu, memory, processes = counted.cpu, counted.memory, counted.processes
         if cpu is None or memory is None or processes is None:
             summed = of_processes(container.pid)
@@ -120,12 +172,12 @@ class UsageReader:
             return Used(cpu, memory.working_set if memory else summed.memory, processes, group, counted)
         return Used(cpu, memory.working_set, processes, group, counted)
 
-    def _of_pod(self, uid: str, containers: Sequence[tuple[RunningContainer, Used]]) -> Used:
+    def _of_pod(self, uid: str, containers: Sequence[tuple[RunningContainer, Used]], *, details: bool) -> Used:
         """Of its own group, in which may be more than its containers, if it has one."""
         group = next((one.group.parent() for _, one in containers if one.group is not None), None)
         if group is not None and uid not in group.name.rpartition("/")[2]:
             group = None
-        counted = group.use() if group is not None else _NOTHING
+        counted = group.use(details=details) if group is not None else _NOTHING
         cpu = sum(one.cpu for _, one in containers) if counted.cpu is None else counted.cpu
         memory = counted.memory.working_set if counted.memory else sum(one.memory for _, one in containers)
         processes = sum(one.processes or 0 for _, one in containers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from kubecore.kubelet.cgroups.detection import PODS, Hierarchy, groups_of, list_
 
 _TICK_NANOSECONDS = 10**9 // os.sysconf("SC_CLK_TCK")
 _UNLIMITED = 1 << 62
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,11 @@ class Group:
         name = self.name.rpartition("/")[0] or "/"
         return Group(name, {controller: folder.parent for controller, folder in self.folders.items()})
 
-    def use(self) -> GroupUse:
-        """By version 1, where it has the controllers, else by version 2. Of a group that is gone nothing is known."""
-        old = _use_v1({name: folder for name, folder in self.folders.items() if name})
-        return old if "" not in self.folders else _either(old, _use_v2(self.folders[""]))
+    def use(self, *, details: bool = True) -> GroupUse:
+        """By version 1, where it has the controllers, else by version 2. Of a group that is gone nothing is known.
+        Without `details` no more than CPU, memory and processes, of which most is asked for."""
+        old = _use_v1({name: folder for name, folder in self.folders.items() if name}, details=details)
+        return old if "" not in self.folders else _either(old, _use_v2(self.folders[""], details=details))
 
     def limits(self) -> GroupLimits:
         old = _limits_v1({name: folder for name, folder in self.folders.items() if name})
@@ -140,26 +142,32 @@ class Groups:
 
 
 # ---------------------------------------------------------------------- version 1
-def _use_v1(folders: Mapping[str, Path]) -> GroupUse:
-    account, memory, pids, disks = (folders.get(name) for name in ("cpuacct", "memory", "pids", "blkio"))
-    ticks = _numbers(account / "cpuacct.stat") if account else {}
-    return GroupUse(
-        cpu=_number(account / "cpuacct.usage") if account else None,
+def _use_v1(folders: Mapping[str, Path], *, details: bool) -> GroupUse:
+    account, memory = folders.get("cpuacct"), folders.get("memory")
+    basics = GroupUse(
+        cpu=_number(account, "cpuacct.usage") if account else None,
+        memory=_memory_v1(memory, details=details) if memory else None,
+        processes=_count(memory, "cgroup.procs") if memory else None,
+    )
+    if not details:
+        return basics
+    cpu, pids, disks = (folders.get(name) for name in ("cpu", "pids", "blkio"))
+    ticks = _numbers(account, "cpuacct.stat") if account else {}
+    return replace(
+        basics,
         user=ticks["user"] * _TICK_NANOSECONDS if "user" in ticks else None,
         system=ticks["system"] * _TICK_NANOSECONDS if "system" in ticks else None,
-        throttled=_throttled(_numbers(folders["cpu"] / "cpu.stat"), "throttled_time", 1) if "cpu" in folders else None,
-        memory=_memory_v1(memory) if memory else None,
+        throttled=_throttled(_numbers(cpu, "cpu.stat"), "throttled_time", 1) if cpu else None,
         disks=_disks_v1(disks) if disks else None,
-        tasks=_number(pids / "pids.current") if pids else None,
-        processes=_count(memory / "cgroup.procs") if memory else None,
+        tasks=_number(pids, "pids.current") if pids else None,
     )
 
 
-def _memory_v1(folder: Path) -> Memory | None:
-    usage = _number(folder / "memory.usage_in_bytes")
+def _memory_v1(folder: Path, *, details: bool) -> Memory | None:
+    usage = _number(folder, "memory.usage_in_bytes")
     if usage is None:
         return None
-    told = _numbers(folder / "memory.stat")
+    told = _numbers(folder, "memory.stat")
     inactive = told.get("total_inactive_file", 0)
     return Memory(
         usage=usage,
@@ -170,9 +178,9 @@ def _memory_v1(folder: Path) -> Memory | None:
         active_files=told.get("total_active_file", 0),
         inactive_files=inactive,
         swap=told.get("total_swap", 0),
-        most=_number(folder / "memory.max_usage_in_bytes"),
-        failures=_number(folder / "memory.failcnt") or 0,
-        kills=_numbers(folder / "memory.oom_control").get("oom_kill", 0),
+        most=_number(folder, "memory.max_usage_in_bytes") if details else None,
+        failures=(_number(folder, "memory.failcnt") or 0) if details else 0,
+        kills=_numbers(folder, "memory.oom_control").get("oom_kill", 0) if details else 0,
         faults=told.get("total_pgfault", 0),
         major_faults=told.get("total_pgmajfault", 0),
     )
@@ -184,7 +192,7 @@ def _disks_v1(folder: Path) -> tuple[DiskUse, ...] | None:
         ("blkio.throttle.io_service_bytes_recursive", {"Read": "read_bytes", "Write": "written_bytes"}),
         ("blkio.throttle.io_serviced_recursive", {"Read": "reads", "Write": "writes"}),
     ):
-        told = _words(folder / file)
+        told = _words(folder, file)
         if told is None:
             return None
         for line in told:
@@ -196,17 +204,17 @@ def _disks_v1(folder: Path) -> tuple[DiskUse, ...] | None:
 def _limits_v1(folders: Mapping[str, Path]) -> GroupLimits:
     cpu, memory, pids = (folders.get(name) for name in ("cpu", "memory", "pids"))
     return GroupLimits(
-        cpu_shares=_number(cpu / "cpu.shares") if cpu else None,
-        cpu_quota=_limit(cpu / "cpu.cfs_quota_us") if cpu else None,
-        cpu_period=_number(cpu / "cpu.cfs_period_us") if cpu else None,
-        memory=_limit(memory / "memory.limit_in_bytes") if memory else None,
-        tasks=_limit(pids / "pids.max") if pids else None,
+        cpu_shares=_number(cpu, "cpu.shares") if cpu else None,
+        cpu_quota=_limit(cpu, "cpu.cfs_quota_us") if cpu else None,
+        cpu_period=_number(cpu, "cpu.cfs_period_us") if cpu else None,
+        memory=_limit(memory, "memory.limit_in_bytes") if memory else None,
+        tasks=_limit(pids, "pids.max") if pids else None,
     )
 
 
 # ---------------------------------------------------------------------- version 2
-def _use_v2(folder: Path) -> GroupUse:
-    told = _numbers(folder / "cpu.stat")
+def _use_v2(folder: Path, *, details: bool) -> GroupUse:
+    told = _numbers(folder, "cpu.stat")
 
     def nanoseconds(name: str) -> int | None:
         return told[name] * 1000 if name in told else None
@@ -216,18 +224,18 @@ def _use_v2(folder: Path) -> GroupUse:
         user=nanoseconds("user_usec"),
         system=nanoseconds("system_usec"),
         throttled=_throttled(told, "throttled_usec", 1000),
-        memory=_memory_v2(folder),
-        disks=_disks_v2(folder),
-        tasks=_number(folder / "pids.current"),
-        processes=_count(folder / "cgroup.procs"),
+        memory=_memory_v2(folder, details=details),
+        disks=_disks_v2(folder) if details else None,
+        tasks=_number(folder, "pids.current") if details else None,
+        processes=_count(folder, "cgroup.procs"),
     )
 
 
-def _memory_v2(folder: Path) -> Memory | None:
-    usage = _number(folder / "memory.current")
+def _memory_v2(folder: Path, *, details: bool) -> Memory | None:
+    usage = _number(folder, "memory.current")
     if usage is None:
         return None
-    told, events = _numbers(folder / "memory.stat"), _numbers(folder / "memory.events")
+    told, events = _numbers(folder, "memory.stat"), _numbers(folder, "memory.events") if details else {}
     inactive = told.get("inactive_file", 0)
     return Memory(
         usage=usage,
@@ -237,8 +245,8 @@ def _memory_v2(folder: Path) -> Memory | None:
         mapped_files=told.get("file_mapped", 0),
         active_files=told.get("active_file", 0),
         inactive_files=inactive,
-        swap=_number(folder / "memory.swap.current") or 0,
-        most=_number(folder / "memory.peak"),
+        swap=_number(folder, "memory.swap.current") or 0,
+        most=_number(folder, "memory.peak") if details else None,
         failures=events.get("max", 0),
         kills=events.get("oom_kill", 0),
         faults=told.get("pgfault", 0),
@@ -248,7 +256,7 @@ def _memory_v2(folder: Path) -> Memory | None:
 
 def _disks_v2(folder: Path) -> tuple[DiskUse, ...] | None:
     names = {"rbytes": "read_bytes", "wbytes": "written_bytes", "rios": "reads", "wios": "writes"}
-    told = _words(folder / "io.stat")
+    told = _words(folder, "io.stat")
     if told is None:
         return None
     found = []
@@ -259,16 +267,16 @@ def _disks_v2(folder: Path) -> tuple[DiskUse, ...] | None:
 
 
 def _limits_v2(folder: Path) -> GroupLimits:
-    weight = _number(folder / "cpu.weight")
-    told = (_words(folder / "cpu.max") or [[]])[0]
+    weight = _number(folder, "cpu.weight")
+    told = (_words(folder, "cpu.max") or [[]])[0]
     quota, period = told if len(told) == 2 else (None, None)
     return GroupLimits(
         # as cAdvisor turns it round (`container/common/helpers.go`)
         cpu_shares=None if weight is None else 2 + (weight - 1) * 262142 // 9999,
         cpu_quota=None if quota is None else _known(quota),
         cpu_period=None if period is None else int(period),
-        memory=_limit(folder / "memory.max"),
-        tasks=_limit(folder / "pids.max"),
+        memory=_limit(folder, "memory.max"),
+        tasks=_limit(folder, "pids.max"),
     )
 
 
@@ -286,16 +294,14 @@ def _throttled(told: Mapping[str, int], lost: str, unit: int) -> Throttled | Non
     return Throttled(told["nr_periods"], told.get("nr_throttled", 0), told.get(lost, 0) * unit)
 
 
-def _number(file: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        return int(file.read_text())
-    return None
+def _number(folder: Path, name: str) -> int | None:
+    text = _text(folder, name)
+    return int(text) if text else None
 
 
-def _limit(file: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        return _known(file.read_text().strip())
-    return None
+def _limit(folder: Path, name: str) -> int | None:
+    text = _text(folder, name)
+    return _known(text.strip()) if text else None
 
 
 def _known(text: str) -> int:
@@ -304,23 +310,35 @@ def _known(text: str) -> int:
     return number if 0 < number < _UNLIMITED else 0
 
 
-def _numbers(file: Path) -> dict[str, int]:
+def _numbers(folder: Path, name: str) -> dict[str, int]:
     """Lines of a name and a number."""
-    found: dict[str, int] = {}
-    with suppress(OSError, ValueError):
-        for line in file.read_text().splitlines():
-            name, _, value = line.partition(" ")
-            found[name] = int(value)
-    return found
+    pairs = (line.partition(" ") for line in (_text(folder, name) or "").splitlines())
+    return {key: int(value) for key, _, value in pairs}
 
 
-def _words(file: Path) -> list[list[str]] | None:
-    with suppress(OSError):
-        return [line.split() for line in file.read_text().splitlines()]
-    return None
+def _words(folder: Path, name: str) -> list[list[str]] | None:
+    text = _text(folder, name)
+    return None if text is None else [line.split() for line in text.splitlines()]
 
 
-def _count(file: Path) -> int | None:
-    with suppress(OSError):
-        return file.read_text().count("\n")
-    return None
+def _count(folder: Path, name: str) -> int | None:
+    text = _text(folder, name)
+    return None if text is None else text.count("\n")
+
+
+def _text(folder: Path, name: str) -> str | None:
+    """Of a small file that is read a thousand times; None where it cannot be."""
+    try:
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = part = os.read(descriptor, _PIECE)
+        while len(part) == _PIECE:
+            part = os.read(descriptor, _PIECE)
+            found += part
+    except OSError:  # of a group that goes
+        return None
+    finally:
+        os.close(descriptor)
+    return found.decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from kubecore.kubelet.cgroups import detection, v1
 from kubecore.kubelet.cgroups.interface import Cgroups, Limits
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.interface import ContainerState
+from kubecore.kubelet.usage import RunningContainer, RunningPod, UsageReader
 from tests.integration.host_runtime.conftest import Node, processes, settled, until
 
 MEBI = 1024 * 1024
@@ -19,7 +20,7 @@ POD = "podtest"
 
 
 @pytest.fixture
-def cgroups(node: Node) -> Iterator[Cgroups]:
+async def cgroups(node: Node) -> AsyncIterator[Cgroups]:
     found = detection.detect(f"test-{os.getpid()}")
     if isinstance(node.runtime, CriRuntime) and isinstance(found.cgroups, v1.CgroupsV1):
         found = detection.Detection(at_one_path(found.cgroups), "")
@@ -28,6 +29,8 @@ def cgroups(node: Node) -> Iterator[Cgroups]:
     found.cgroups.make(POD, Limits(1024), inner=True)
     node.use(found.cgroups)
     yield found.cgroups
+    for sandbox in node.runtime.list_pod_sandboxes():  # a group goes when nobody is in it any more
+        await node.runtime.remove_pod_sandbox(sandbox.id)
     found.cgroups.close()
 
 
@@ -91,6 +94,26 @@ async def test_limits_hold_for_commands_in_a_container_and_may_be_changed(node: 
 def limit_files(container: str) -> list[Path]:
     names = ("memory.limit_in_bytes", "memory.max")
     return [one for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{POD}/{container}/{name}")]
+
+
+async def test_what_containers_and_pods_have_used_is_read_from_their_own_groups(node: Node, cgroups: Cgroups) -> None:
+    sandbox, _ = await node.sandbox(cgroup=POD)
+    # What the child has used is not lost with it, nor is it that of the command that runs.
+    script = "/bin/sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done'; echo done; sleep 1000"
+    log = node.root / "busy.log"
+    container = await node.start(sandbox, "/bin/sh", "-c", script, log_path=log, limits=Limits(512, None, 64 * MEBI))
+    await until(lambda: b"done" in log.read_bytes())
+    status = node.runtime.container_status(container)
+    one = RunningContainer("main", container, status.pid, status.created_at)
+    found = UsageReader()([RunningPod("default", "pod", POD.removeprefix("pod"), (one,))])
+    own, pod = found[container], found[POD.removeprefix("pod")]
+    assert own.group is not None and own.group.name.endswith(f"{POD}/{container}")
+    assert own.group.limits().memory == 64 * MEBI
+    assert own.counted.memory is not None
+    assert own.memory == own.counted.memory.working_set <= 64 * MEBI
+    assert (own.counted.cpu, own.processes) == (own.cpu, own.counted.processes)
+    assert pod.group is not None and pod.group.name.endswith(POD)
+    assert pod.cpu >= own.cpu > 10_000_000
 
 
 async def test_nothing_is_left_of_the_groups_of_what_has_ended(node: Node, cgroups: Cgroups) -> None:

@@ -54,6 +54,18 @@ async def test_a_local_volume_is_mounted_where_it_is(node: Node, tmp_path: Path)
     assert mounted(node) == (tmp_path, True)
 
 
+async def test_how_full_a_claims_volume_is_is_told(node: Node, tmp_path: Path) -> None:
+    add_volume(node, add_claim(node), local={"path": str(tmp_path)})
+    await run(node)
+    lines = node.kubelet.metrics.render(node.kubelet.counts()).decode().splitlines()
+    (line,) = [one for one in lines if one.startswith("kubelet_volume_stats_capacity_bytes{")]
+    labels, _, value = line.partition("} ")
+    assert labels.endswith('{namespace="default",persistentvolumeclaim="wanted"')
+    assert int(value) == os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+    (pod,) = node.kubelet.running_pods()
+    assert [(one.name, one.claim, one.path) for one in pod.claims] == [("data", "wanted", tmp_path)]
+
+
 def volume_of_files(folder: Path) -> tuple[Path, Path, Path]:
     """A volume, a file in it, and one outside of it that a link within leads to; nobody else may look at any."""
     inside, file, outside = folder / "volume", folder / "volume" / "file", folder / "outside"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.cgroups.measuring import DiskUse, Group, GroupUse, Memory
 from kubecore.kubelet.node import Machine as NodeMachine
 from kubecore.kubelet.stats import NodeStats
-from kubecore.kubelet.usage import InterfaceUse, RunningContainer, RunningPod, Traffic, Used
+from kubecore.kubelet.usage import ClaimedFolder, InterfaceUse, RunningContainer, RunningPod, Traffic, Used
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POD = RunningPod("default", "web-0", "uid", (RunningContainer("main", "c1", 17, START, "app:1"),))
@@ -36,7 +37,7 @@ class Machine:
         self.networks: tuple[InterfaceUse, ...] = ()
         self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"))
 
-    def read(self, pods: Sequence[RunningPod]) -> dict[str, Used]:
+    def read(self, pods: Sequence[RunningPod], *, details: bool) -> dict[str, Used]:
         self.reads += 1
         now = self.clock.monotonic()
         found = {"": Used(int(2e9 * now), 1000)}
@@ -118,6 +119,16 @@ async def test_the_node_tells_of_its_disk_and_processes() -> None:
     node = (await Machine().stats.summary())["node"]
     assert node["fs"]["capacityBytes"] >= node["fs"]["availableBytes"] > 0
     assert node["rlimit"]["maxpid"] > node["rlimit"]["curproc"] > 0
+
+
+async def test_a_pods_claims_are_told_with_the_disk_that_they_are_on(tmp_path: Path) -> None:
+    machine = Machine()
+    claims = (ClaimedFolder("data", "wanted", tmp_path), ClaimedFolder("gone", "other", tmp_path / "gone"))
+    machine.pods = [replace(POD, claims=claims)]
+    (pod,) = (await machine.stats.summary())["pods"]
+    (volume,) = pod["volume"]
+    assert (volume["name"], volume["pvcRef"]) == ("data", {"name": "wanted", "namespace": "default"})
+    assert volume["capacityBytes"] >= volume["usedBytes"] > 0
 
 
 async def test_prometheus_can_read_it() -> None:

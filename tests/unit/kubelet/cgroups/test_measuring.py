@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from kubecore.kubelet.cgroups.measuring import DiskUse, Group, GroupLimits, Groups, GroupUse, Memory, Throttled
@@ -95,6 +96,15 @@ def test_version_2_counts_in_one_place(tmp_path: Path) -> None:
         processes=2,
     )
     assert group.limits() == GroupLimits(998, 50_000, 100_000, 0, 64)
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
+    old = {"memory": fill(tmp_path / "old", V1_MEMORY), "pids": fill(tmp_path / "old", {"pids.current": "5\n"})}
+    new = {"": fill(tmp_path / "new", {**V2_MEMORY, "pids.current": "5\n"})}
+    for folders in (old, new):
+        used = Group("/pod", folders).use(details=False)
+        assert used.memory == replace(MEMORY, most=None, failures=0, kills=0)
+        assert (used.processes, used.tasks) == (2, None)
 
 
 def test_where_both_versions_are_each_tells_what_is_its_own(tmp_path: Path) -> None:
