@@ -70,6 +70,8 @@ class ContainerOperations:
         self.pod: Object = {}
         self.records: Mapping[str, ContainerRecord] = {}
         self.place: PodPlace | None = None
+        self.pulling = set[str]()
+        """Names of those that will be started once their image is there."""
         self.leaving = asyncio.Event()
         """Set when the pod is to end: what has been begun for its start is not gone on with."""
         self._kill_at = math.inf
@@ -91,7 +93,10 @@ class ContainerOperations:
     async def start(self, record: ContainerRecord) -> None:
         """Start the next attempt; every outcome is noted in the record and told in events."""
         code = await self._start(record)
-        if code is not None:
+        self.pulling.discard(record.name)
+        if code is None:
+            self.pulling.add(record.name)
+        else:
             self._services.metrics.container_started(record, code)
 
     async def _start(self, record: ContainerRecord) -> str | None:

@@ -305,7 +305,8 @@ class PodWorker:
 
     def _stuck(self, started: list[str]) -> bool:
         """Some could not even be created: try again later, not at once."""
-        if any(self._records[name].state == "waiting" for name in started):
+        pulling = self._operations.pulling
+        if any(self._records[name].state == "waiting" or name in pulling for name in started):
             self._wake_after("create", 10.0)
             return True
         return False

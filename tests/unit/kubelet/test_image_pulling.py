@@ -18,6 +18,7 @@ from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.image_gc import ImageGarbage, StoredImages
+from kubecore.kubelet.image_pulling import ImagePuller
 from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
 
@@ -87,6 +88,25 @@ async def test_an_image_that_is_there_is_not_pulled_unless_the_policy_says_alway
     await node.settle()
     assert [image for image, _ in registry.pulls] == ["docker.io/library/app:1"]
     assert node.status("other")["phase"] == "Running"
+
+
+async def test_a_container_that_is_started_again_waits_for_its_image_as_it_is(node: Node, registry: Registry) -> None:
+    await node.run(container(imagePullPolicy="Always"))
+    await node.settle()
+    ask, asked = ImagePuller.image_for, 0
+
+    async def counted(puller: ImagePuller, *arguments: Any) -> Image | None:
+        nonlocal asked
+        asked += 1
+        assert asked < 100, "the pod's worker asks without end"
+        return await ask(puller, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImagePuller, "image_for", counted)
+        node.runtime.end("main", 1)
+        await node.settle()
+    assert len(registry.pulls) == 2
+    assert (node.status()["phase"], node.container()["restartCount"]) == ("Running", 1)
 
 
 async def test_an_image_that_may_not_be_pulled_must_be_there(node: Node) -> None:
