@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,21 @@ class Evictable(Protocol):
         """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a pod's files on this disk are."""
+
+    volumes: Mapping[str, Path]
+    """emptyDirs, by their names."""
+    containers: Mapping[str, Sequence[Path]]
+    """Logs of each, and what it has written beside its volumes."""
+    others: Sequence[Path]
+    """Logs of all, and what all have written beside their volumes."""
+
+    def all(self) -> list[Path]:
+        return [*self.volumes.values(), *self.others]
+
+
 class Pods(Protocol):
     """What the manager is told of pods."""
 
@@ -59,8 +74,8 @@ class Pods(Protocol):
     async def use(self, resource: str) -> Sequence[Candidate]:
         """What they have of memory, ephemeral-storage or pids now; measured in a thread."""
 
-    def storage_folders(self, pod: Object, volume: str = "") -> Iterable[Path]:
-        """Where its files on this disk are: of an emptyDir, or all of those and its logs."""
+    def places(self, uid: str) -> Places | None:
+        """Where the files of a pod are; None for one that has gone."""
 
 
 class EvictionManager:
@@ -171,27 +186,35 @@ class EvictionManager:
         ended = False
         for worker in self._pods.evictable():
             if worker.takes_room and not is_critical(worker.pod) and _is_limited(worker.pod):
-                signal, text = await asyncio.to_thread(self._excess, worker.pod)
+                places = self._pods.places(worker.uid)
+                signal, text = await asyncio.to_thread(_excess, worker.pod, places) if places else ("", "")
                 if text:
                     self._count(signal)
                     worker.evict(text, 1.0, disrupted=False)
                     ended = True
         return ended
 
-    def _excess(self, pod: Object) -> tuple[str, str]:
-        """By which signal, and what is told; empty where there is none."""
-        for volume in pod["spec"].get("volumes") or []:
-            limit = _disk_limit(volume)
-            if limit and machine.size_of(self._pods.storage_folders(pod, volume["name"])) > limit:
-                shown = quantity.canonical(volume["emptyDir"]["sizeLimit"])
-                return "emptydirfs.limit", f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}". '
-        limited = pod_resources.limits({**pod, "status": {}}).get("ephemeral-storage")
-        if limited is not None and machine.size_of(self._pods.storage_folders(pod)) > limited.nano // 10**9:
-            return (
-                "ephemeralpodfs.limit",
-                f"Pod ephemeral local storage usage exceeds the total limit of containers {limited}. ",
-            )
-        return "", ""
+
+def _excess(pod: Object, places: Places) -> tuple[str, str]:
+    """By which signal, and what is told; empty where there is none."""
+    for volume in pod["spec"].get("volumes") or []:
+        limit = _disk_limit(volume)
+        if limit and machine.size_of([places.volumes[volume["name"]]]) > limit:
+            shown = quantity.canonical(volume["emptyDir"]["sizeLimit"])
+            return "emptydirfs.limit", f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}". '
+    limited = pod_resources.limits({**pod, "status": {}}).get("ephemeral-storage")
+    if limited is not None and machine.size_of(places.all()) > limited.nano // 10**9:
+        return (
+            "ephemeralpodfs.limit",
+            f"Pod ephemeral local storage usage exceeds the total limit of containers {limited}. ",
+        )
+    for container in pod["spec"]["containers"]:
+        own = _storage_limit(container)
+        if own and machine.size_of(places.containers[container["name"]]) > quantity.nano(own) // 10**9:
+            shown = f'"{quantity.canonical(own)}"'
+            text = f"Container {container['name']} exceeded its local ephemeral storage limit {shown}. "
+            return "ephemeralcontainerfs.limit", text
+    return "", ""
 
 
 def _disk_limit(volume: Object) -> int:
@@ -205,4 +228,9 @@ def _is_limited(pod: Object) -> bool:
     if any(_disk_limit(volume) for volume in pod["spec"].get("volumes") or []):
         return True
     containers = pod["spec"]["containers"]
-    return any("ephemeral-storage" in ((one.get("resources") or {}).get("limits") or {}) for one in containers)
+    return any(_storage_limit(one) for one in containers)
+
+
+def _storage_limit(container: Object) -> Any:
+    """The quantity as it was given; None where there is none."""
+    return ((container.get("resources") or {}).get("limits") or {}).get("ephemeral-storage")

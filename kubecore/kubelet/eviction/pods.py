@@ -10,8 +10,11 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.kubelet import logs
 from kubecore.kubelet.eviction import machine
+from kubecore.kubelet.eviction.manager import Places
 from kubecore.kubelet.eviction.ranking import Candidate
 from kubecore.kubelet.pod_worker import PodWorker
+from kubecore.kubelet.runtime.image_roots import WRITTEN
+from kubecore.kubelet.runtime.scratch import scratch_of
 from kubecore.kubelet.usage import RunningContainer, RunningPod, UsageReader
 
 Object = dict[str, Any]
@@ -34,16 +37,28 @@ class NodePods:
 
     def _candidate(self, pod: Object, running: RunningPod, resource: str) -> Candidate:
         if resource == "ephemeral-storage":
-            own = {one["name"]: machine.size_of([self._logs(pod) / one["name"]]) for one in pod["spec"]["containers"]}
-            total = machine.size_of(self.storage_folders(pod))
+            places = self._places(pod, running)
+            own = {name: machine.size_of(folders) for name, folders in places.containers.items()}
+            total = machine.size_of(places.all())
         else:
             own = {one.name: self._of_container(one, resource) for one in running.containers}
             total = sum(own.values())
         return Candidate(pod, {resource: total}, {name: {resource: used} for name, used in own.items()})
 
-    def storage_folders(self, pod: Object, volume: str = "") -> Iterable[Path]:
-        empty = self._root / "pods" / meta.uid(pod) / "volumes" / "kubernetes.io~empty-dir"
-        return [empty / volume] if volume else [empty, self._logs(pod)]
+    def places(self, uid: str) -> Places | None:
+        worker = next((one for one in self._workers() if one.uid == uid), None)
+        return self._places(worker.pod, worker.running()) if worker is not None else None
+
+    def _places(self, pod: Object, running: RunningPod) -> Places:
+        own, spec, logs = self._root / "pods" / meta.uid(pod), pod["spec"], self._logs(pod)
+        empty = own / "volumes" / "kubernetes.io~empty-dir"
+        written = {one.name: own / scratch_of(one.id) / WRITTEN for one in running.containers}
+        names = [one["name"] for one in spec["containers"]]
+        return Places(
+            volumes={one["name"]: empty / one["name"] for one in spec.get("volumes") or [] if "emptyDir" in one},
+            containers={name: [logs / name, *filter(None, [written.get(name)])] for name in names},
+            others=[logs, *written.values()],
+        )
 
     def _logs(self, pod: Object) -> Path:
         return logs.pod_log_directory(self._root, meta.namespace(pod), meta.name(pod), meta.uid(pod))

@@ -50,6 +50,7 @@ from kubecore.kubelet.runtime.interface import (
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
+from kubecore.kubelet.runtime.scratch import scratch_of
 from kubecore.kubelet.runtime.seccomp_profiles import BadProfile, read_profile
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
@@ -226,7 +227,7 @@ class HostRuntime:
             raise RuntimeFailure("CreateContainerError", text)
         profile = self._profile(config)
         container_id = secrets.token_hex(32)
-        scratch = sandbox.config.directory / "scratch" / container_id[:12]
+        scratch = sandbox.config.directory / scratch_of(container_id)
         scratch.mkdir(parents=True, mode=0o700)
         status = ContainerStatus(
             id=container_id,

@@ -22,6 +22,8 @@ _MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sche
 _MASKED_FOLDERS = ("/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _MOST_OPTION_BYTES = 4000
+WRITTEN = Path("image") / "upper"
+"""Within a container's folder, what it has changed of its image."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from kubecore.kubelet.network import PodNetwork
 from kubecore.kubelet.runtime import image_config, launching, mounting
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container
-from kubecore.kubelet.runtime.image_roots import ImageRoot
+from kubecore.kubelet.runtime.image_roots import WRITTEN, ImageRoot
 from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 
@@ -69,7 +69,7 @@ class OciRuntime(HostRuntime):
         container = self._container(container_id)
         container.held = self._images.hold(image.id)
         container.root = ImageRoot.make(
-            image, container.scratch / "image", in_user_namespace=self.isolation.user_namespace
+            image, container.scratch / WRITTEN.parent, in_user_namespace=self.isolation.user_namespace
         )
         return container_id
 

@@ -17,7 +17,9 @@ from kubecore.images.store import ImageStore
 from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
+from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure
+from kubecore.kubelet.runtime.scratch import scratch_of
 from tests.integration.host_runtime.conftest import Node, make_oci_node, settled, until
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
@@ -148,6 +150,13 @@ async def test_it_is_confined_and_commands_in_it_too(node: Node) -> None:
     container = await node.start(sandbox, "sleep", "1000", capabilities=capabilities.DEFAULT, seccomp="runtime-default")
     result = await node.runtime.exec_sync(container, ["sh", "-c", "unshare -m true; cat /from"], 60)
     assert (result.stdout, b"not permitted" in result.stderr) == (b"upper", True)
+
+
+async def test_what_it_changes_of_its_image_is_kept_where_the_pods_disk_use_is_counted(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    container = await node.start(sandbox, "sh", "-c", "echo changed > /mine; exec sleep 1000")
+    (written,) = node.root.rglob(str(scratch_of(container) / WRITTEN))
+    await until(lambda: (written / "mine").exists() and (written / "mine").read_text() == "changed\n")
 
 
 async def test_a_program_that_the_image_lacks_is_named(node: Node) -> None:

@@ -128,6 +128,31 @@ async def test_a_pod_that_writes_more_than_its_containers_may_is_ended(node: Nod
     assert node.status()["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. "
 
 
+async def test_what_a_container_changes_of_its_image_counts(node: Node) -> None:
+    limits = {"limits": {"ephemeral-storage": "64Ki"}}
+    await node.run(container(resources=limits))
+    container_id = node.status()["containerStatuses"][0]["containerID"].partition("://")[2]
+    own = node.root / "pods" / node.pod()["metadata"]["uid"] / "scratch" / container_id[:12] / "image/upper"
+    own.mkdir(parents=True)
+    (own / "file").write_bytes(b"x" * 100 * 1024)
+    await until_evicted(node)
+    assert node.status()["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. "
+
+
+async def test_a_container_that_writes_more_than_its_own_limit_ends_its_pod(node: Node) -> None:
+    """Though all of them together may write as much."""
+    await node.run(
+        container("small", resources={"limits": {"ephemeral-storage": "64Ki"}}),
+        container("large", resources={"limits": {"ephemeral-storage": "1Mi"}}),
+    )
+    pod = node.pod()["metadata"]
+    log = node.root / "var/log/pods" / f"default_{pod['name']}_{pod['uid']}" / "small/0.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"x" * 100 * 1024)
+    await until_evicted(node)
+    assert node.status()["message"] == 'Container small exceeded its local ephemeral storage limit "64Ki". '
+
+
 async def until_evicted(node: Node) -> None:
     await node.settle(10)
     assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
