@@ -1257,7 +1257,7 @@ class PatchError(Exception):
     reason: str
     message: str
     detail: str
-    """What was wrong, where upstream's message does not tell."""
+    """What was wrong, where upstream's message does not tell; of an apply that is Invalid, the field."""
     conflicts: list[tuple[str, str]]
     """Of a refused apply (409): what each conflict is with, and its field path."""
 
@@ -1454,6 +1454,9 @@ def protobuf_frame(event_type: str, object: bytes) -> bytes:
 
 def protobuf_knows(api_version: str, kind: str) -> bool:
     """Whether the kind has a protobuf form: all built-in ones have."""
+
+def protobuf_openapi_v3(json: bytes) -> bytes:
+    """A document of OpenAPI v3 as gnostic's `openapi.v3.Document`. ValueError for what is no JSON."""
 
 # --- tunnel
 @final

@@ -8,8 +8,9 @@ from kubecore._native import protobuf_decode as decode
 from kubecore._native import protobuf_encode as encode
 from kubecore._native import protobuf_frame as frame
 from kubecore._native import protobuf_knows
+from kubecore._native import protobuf_openapi_v3 as encode_openapi_v3
 
-__all__ = ["MEDIA", "STREAM_MEDIA", "decode", "encode", "frame", "has_form"]
+__all__ = ["MEDIA", "STREAM_MEDIA", "decode", "encode", "encode_openapi_v3", "frame", "has_form"]
 
 MEDIA = "application/vnd.kubernetes.protobuf"
 STREAM_MEDIA = f"{MEDIA};stream=watch"

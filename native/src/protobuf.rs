@@ -32,9 +32,17 @@ fn protobuf_frame<'py>(py: Python<'py>, event_type: &str, object: &[u8]) -> Boun
     PyBytes::new(py, &protobuf::frame(event_type, object))
 }
 
+/// A document of OpenAPI v3, given as JSON.
+#[pyfunction]
+fn protobuf_openapi_v3<'py>(py: Python<'py>, json: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let encoded = py.detach(|| protobuf::encode_openapi_v3(json));
+    Ok(PyBytes::new(py, &encoded.map_err(|fault| PyValueError::new_err(fault.to_string()))?))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(protobuf_encode, module)?)?;
     module.add_function(wrap_pyfunction!(protobuf_decode, module)?)?;
     module.add_function(wrap_pyfunction!(protobuf_frame, module)?)?;
-    module.add_function(wrap_pyfunction!(protobuf_knows, module)?)
+    module.add_function(wrap_pyfunction!(protobuf_knows, module)?)?;
+    module.add_function(wrap_pyfunction!(protobuf_openapi_v3, module)?)
 }

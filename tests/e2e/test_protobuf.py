@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SOURCES = Path(__file__).parent / "protobuf"
 TABLE = ROOT / "native/core/src/protobuf/messages.txt"
+OPENAPI_TABLE = ROOT / "native/core/src/protobuf/openapi.txt"
 VECTORS = ROOT / "native/core/tests/protobuf_vectors"
 
 
@@ -38,6 +39,12 @@ def bare(value: object) -> object:
 def test_the_messages_are_those_of_gos_types(program: str) -> None:
     printed = subprocess.run([program, "facts"], capture_output=True, text=True, check=True).stdout
     table = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    assert table == printed.splitlines()
+
+
+def test_the_messages_of_openapi_are_gnostics(program: str) -> None:
+    printed = subprocess.run([program, "openapi"], capture_output=True, text=True, check=True).stdout
+    table = [line for line in OPENAPI_TABLE.read_text().splitlines() if not line.startswith("#")]
     assert table == printed.splitlines()
 
 
@@ -80,5 +87,5 @@ def test_client_go_sees_the_same_in_protobuf_and_json(program: str, whole: Runni
         [program, "compare", str(whole.kubeconfig)], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
-    for words in ("compared", "synced", "reviewed"):
+    for words in ("compared", "synced", "reviewed", "described"):
         assert words in done.stdout

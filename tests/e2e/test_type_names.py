@@ -1,4 +1,4 @@
-"""Names that Go has for the types of fields, beside those that its reflection tells."""
+"""Facts of Go's types, beside Go: names of fields' types, what query parameters are for, values of enumerations."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import go_programs
+from tests.support import enum_facts, go_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
+OPENAPI = ROOT / "kubecore" / "apiserver" / "openapi"
 
 
 def test_the_names_are_gos(tmp_path: Path) -> None:
     go_programs.build(ROOT / "tests/e2e/protobuf", tmp_path / "named", "./named")
     printed = subprocess.run([tmp_path / "named"], capture_output=True, text=True, check=True).stdout
     assert printed == (ROOT / "native/core/src/go/named.txt").read_text()
+
+
+def test_parameters_are_described_as_gos_options_are(tmp_path: Path) -> None:
+    go_programs.build(ROOT / "tests/e2e/protobuf", tmp_path / "facts")
+    printed = subprocess.run([tmp_path / "facts", "parameters"], capture_output=True, text=True, check=True).stdout
+    assert printed == (OPENAPI / "parameters.json").read_text()
+
+
+def test_fields_take_the_values_that_upstreams_openapi_names() -> None:
+    module = go_programs.module_folder(ROOT / "tests/e2e/validation", "k8s.io/kubernetes")
+    assert enum_facts.read(module) == (OPENAPI / "enums.json").read_text()

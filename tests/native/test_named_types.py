@@ -66,6 +66,19 @@ def test_structs_that_json_does_not_show_are_named_on_the_way() -> None:
         assert told == f"cannot unmarshal string {rules.format(way, kind)}"
 
 
+def test_versions_that_are_not_stable() -> None:
+    policy = "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"
+    place = "into Go struct field MutatingAdmissionPolicySpec.spec"
+    told = f"cannot unmarshal number {place}.failurePolicy of type v1beta1.FailurePolicyType"
+    assert decoded(policy, {"spec": {"failurePolicy": 5}}) == told
+    told = f"cannot unmarshal number {place}.reinvocationPolicy of type v1.ReinvocationPolicyType"
+    assert decoded(policy, {"spec": {"reinvocationPolicy": 5}}) == told
+    claim = {"spec": {"devices": {"requests": [{"exactly": {"allocationMode": 5}}]}}}
+    place = "into Go struct field ExactDeviceRequest.spec.devices.requests.exactly.allocationMode"
+    told = f"cannot unmarshal number {place} of type v1beta2.DeviceAllocationMode"
+    assert decoded("resource.k8s.io/v1beta2/ResourceClaim", claim) == told
+
+
 def test_the_converter_of_patches() -> None:
     assert merged(CLAIM, {"spec": {"accessModes": [5]}}) == "cannot convert int64 to v1.PersistentVolumeAccessMode"
     assert merged(DEPLOYMENT, {"spec": {"strategy": {"type": True}}}) == "unrecognized type: string"

@@ -24,3 +24,13 @@ def build(module: Path, into: str | Path, packages: str = ".", *, flags: Sequenc
     command = [go, "build", *flags, f"-ldflags=-s -w {link}", "-o", str(into), packages]
     with alone(Path(sys.prefix, "go-build.lock")):
         subprocess.run(command, cwd=module, check=True)
+
+
+def module_folder(module: Path, name: str) -> Path:
+    """Where Go has the sources of a module that the one in that folder requires."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    subprocess.run([go, "mod", "download", name], cwd=module, check=True)
+    asked = [go, "list", "-m", "-f", "{{.Dir}}", name]
+    return Path(subprocess.run(asked, cwd=module, capture_output=True, text=True, check=True).stdout.strip())

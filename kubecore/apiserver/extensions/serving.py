@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors, schemas
@@ -265,7 +266,13 @@ class CustomResources:
             warning=version.warning,
             custom=True,
             fields=frozenset(fields),
+            in_version=partial(self._in_version, definition),
         )
+
+    def _in_version(self, definition: Definition, version: str) -> CustomSchema:
+        if any(one.name == version for one in definition.versions):
+            return self._schemas(definition)(version)
+        return schemas.custom(b'{"type":"object"}', api_version=f"{definition.group}/{version}", kind=definition.kind)
 
     def _store(self, definition: Definition, version: Version) -> Store:
         schema = self._schemas(definition)(version.name)

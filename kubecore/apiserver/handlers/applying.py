@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
+from kubecore.api.schemas import PatchError
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.subresources import kept_by_status
 
@@ -20,17 +21,24 @@ JSON = dict[str, Any]
 
 
 def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
-    """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409)."""
-    applied = served.schema.apply(
-        live,
-        config,
-        manager=ctx.field_manager,
-        time=ctx.now,
-        subresource=ctx.subresource,
-        force=force,
-        reset=_reset(ctx, served),
-        field_validation=ctx.field_validation,
-    )
+    """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409, 500),
+    and 422 for what upstream finds later."""
+    try:
+        applied = served.schema.apply(
+            live,
+            config,
+            manager=ctx.field_manager,
+            time=ctx.now,
+            subresource=ctx.subresource,
+            force=force,
+            reset=_reset(ctx, served),
+            field_validation=ctx.field_validation,
+        )
+    except PatchError as error:
+        if error.reason != "Invalid":
+            raise
+        cause = errors.Cause("FieldValueInvalid", error.message, error.detail)
+        raise errors.invalid(served.resource.kind, ctx.name, [cause], group=served.resource.group) from error
     for told in applied.warnings:
         ctx.warn(told)
     ctx.managed = applied.managed

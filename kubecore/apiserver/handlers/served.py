@@ -47,6 +47,8 @@ class Served:
     custom: bool = False
     fields: frozenset[str] = frozenset()
     """What a custom resource of this version can be selected by."""
+    in_version: Callable[[str], KindSchema] | None = None
+    """A custom kind's schema in any version, one that nothing is known of included."""
     shapes: dict[str, Shape] = field(default_factory=dict, compare=False)
     """The shapes that were asked for, by what the header Accept says."""
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kubecore._native import FieldSelector
 from kubecore.api import errors
 from kubecore.api.queries import parse_query
+from kubecore.api.schemas import SchemaError
+from kubecore.apiserver.handlers.failing import warned
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.custom.conversion import renamed
 
 if TYPE_CHECKING:
+    from kubecore.api.schemas import Decoded
     from kubecore.apiserver.handlers.served import Served
 
 Batch = list[WatchEvent]
+
+_OF_ANOTHER = re.compile(r"the API version in the data \(([^/()]+)/([^/()]+)\) does not match ")
+
+
+def decode(served: Served, body: bytes, content_type: str, field_validation: str) -> Decoded:
+    """The body of a write to this path. Raises SchemaError and StatusError: of an object of another version it is told
+    before, as upstream tells it, what is unknown there."""
+    try:
+        return served.schema.decode(body, content_type, field_validation)
+    except SchemaError as refusal:
+        another = _OF_ANOTHER.match(refusal.message) if served.in_version is not None else None
+        if another is None or another[1] != served.resource.group or served.in_version is None:
+            raise
+        known = served.in_version(another[2]).decode(body, content_type, field_validation)
+        raise warned(refusal, known.warnings) from refusal
 
 
 async def in_own_version(served: Served, items: Sequence[bytes]) -> Sequence[bytes]:

@@ -15,13 +15,12 @@ from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
-from kubecore.apiserver.handlers import applying, negotiation
+from kubecore.apiserver.handlers import applying, negotiation, versions
 from kubecore.apiserver.handlers.failing import as_status, telling, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
-from kubecore.apiserver.handlers.versions import in_own_version
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
@@ -127,7 +126,7 @@ class Writing:
         shape = self.shape(request, served)
         _check_media(served, request)
         ctx = self.context(request, user, served, write_options("update", request.query))
-        decoded = served.schema.decode(request.body, request.content_type or JSON_TYPE, ctx.field_validation)
+        decoded = versions.decode(served, request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
         part = _writes_status(ctx, served)
 
@@ -257,7 +256,7 @@ class Writing:
         ctx.dry_run = given.dry_run
         with telling(_warned_of(ctx, store, given)):
             listing = await deletion.delete_collection(store, ctx, given, request.query)
-        items = await in_own_version(served, listing.items)
+        items = await versions.in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, warning_headers(ctx.warnings))
 
@@ -372,7 +371,7 @@ class Creator:
         return self._writing.answer(201, written.body, self._shape, ctx)
 
     def _decoded(self, ctx: RequestContext, body: bytes) -> Decoded:
-        return self.served.schema.decode(body, self._content_type, ctx.field_validation)
+        return versions.decode(self.served, body, self._content_type, ctx.field_validation)
 
     def _again(self, ctx: RequestContext, body: bytes) -> Decoded:
         """Controllers create many objects that differ in nothing but the name they will get."""

@@ -24,45 +24,6 @@ STREAMS = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf
 CUSTOM_MEDIA = MEDIA[:2]
 CUSTOM_PATCH_TYPES = (*PATCH_TYPES[:2], PATCH_TYPES[3])
 
-# Query parameters: (type, description).
-QUERY_PARAMETERS: dict[str, tuple[str, str]] = {
-    "allowWatchBookmarks": ("boolean", "Ask for BOOKMARK events in a watch."),
-    "command": ("string", "The command to run, one parameter per argument."),
-    "container": ("string", "The container's name; may be left out where there is only one."),
-    "continue": ("string", "The token of the next page, from the metadata of the page before."),
-    "dryRun": ("string", "All: go through every stage of the request, but change nothing."),
-    "fieldManager": ("string", "The name under which changes are recorded in metadata.managedFields."),
-    "fieldSelector": ("string", "Restricts the objects by their fields."),
-    "fieldValidation": ("string", "What to do about unknown and duplicate fields: Ignore, Warn or Strict."),
-    "follow": ("boolean", "Go on with the log as it grows."),
-    "force": ("boolean", "Apply: take over fields that others own."),
-    "gracePeriodSeconds": ("integer", "Seconds until the object goes; 0 is at once."),
-    "ignoreStoreReadErrorWithClusterBreakingPotential": ("boolean", "Delete an object that cannot be read."),
-    "insecureSkipTLSVerifyBackend": ("boolean", "Do not check the certificate of the kubelet."),
-    "labelSelector": ("string", "Restricts the objects by their labels."),
-    "limit": ("integer", "How many objects a page has at most."),
-    "limitBytes": ("integer", "How many bytes of the log to give at most."),
-    "orphanDependents": ("boolean", "Deprecated; use propagationPolicy."),
-    "path": ("string", "The path that is asked of the target."),
-    "ports": ("integer", "The ports to forward."),
-    "pretty": ("string", "true: indent the output."),
-    "previous": ("boolean", "The log of the container that ran before."),
-    "propagationPolicy": ("string", "What becomes of dependents: Orphan, Background or Foreground."),
-    "resourceVersion": ("string", "How recent the answer must be."),
-    "resourceVersionMatch": ("string", "How resourceVersion is meant: Exact or NotOlderThan."),
-    "sendInitialEvents": ("boolean", "Begin a watch with what there is."),
-    "sinceSeconds": ("integer", "Only the log of this many last seconds."),
-    "stderr": ("boolean", "Connect standard error."),
-    "stdin": ("boolean", "Connect standard input."),
-    "stdout": ("boolean", "Connect standard output."),
-    "stream": ("string", "Which output of the container: All, Stdout or Stderr."),
-    "tailLines": ("integer", "Only this many last lines of the log."),
-    "timeoutSeconds": ("integer", "Ends the call after this time, whatever happens."),
-    "timestamps": ("boolean", "Each line of the log with its time."),
-    "tty": ("boolean", "Give the command a terminal."),
-    "watch": ("boolean", "Stream changes instead of answering with a list."),
-}
-
 _LIST = [
     "allowWatchBookmarks",
     "continue",
@@ -102,25 +63,32 @@ _SUBRESOURCE_QUERY = {
     "proxy": ["path"],
 }
 
+# Where it is not the kind that the subresource is of.
+_OPTIONS_OF = {"log": "PodLogOptions"}
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a verb is in OpenAPI: its method, its name in x-kubernetes-action and in operation ids."""
+    """What a verb is in OpenAPI: its method, its name in x-kubernetes-action and in operation ids, and which of its
+    options the query may have."""
 
     method: str
     action: str
     word: str
+    options: tuple[str, ...]
     query: tuple[str, ...]
 
 
 _ACTIONS = {
-    "list": Action("get", "list", "list", tuple(_LIST)),
-    "create": Action("post", "post", "create", tuple(_WRITE)),
-    "deletecollection": Action("delete", "deletecollection", "deleteCollection", (*_DELETE, *_LIST[1:-1])),
-    "get": Action("get", "get", "read", ()),
-    "update": Action("put", "put", "replace", tuple(_WRITE)),
-    "patch": Action("patch", "patch", "patch", ("dryRun", "fieldManager", "fieldValidation", "force")),
-    "delete": Action("delete", "delete", "delete", tuple(_DELETE)),
+    "list": Action("get", "list", "list", ("ListOptions",), tuple(_LIST)),
+    "create": Action("post", "post", "create", ("CreateOptions",), tuple(_WRITE)),
+    "deletecollection": Action(
+        "delete", "deletecollection", "deleteCollection", ("DeleteOptions", "ListOptions"), (*_DELETE, *_LIST[1:-1])
+    ),
+    "get": Action("get", "get", "read", ("GetOptions",), ()),
+    "update": Action("put", "put", "replace", ("UpdateOptions",), tuple(_WRITE)),
+    "patch": Action("patch", "patch", "patch", ("PatchOptions",), (*_WRITE, "force")),
+    "delete": Action("delete", "delete", "delete", ("DeleteOptions",), tuple(_DELETE)),
 }
 _CONNECT_METHODS = {"create": "post", "delete": "delete", "get": "get", "patch": "patch", "update": "put"}
 # Methods that are no verbs of their own, and that whatever is behind a proxy is asked by, too.
@@ -160,6 +128,8 @@ class Operation:
     kind: tuple[str, str, str]
     path_parameters: tuple[str, ...]
     query: tuple[str, ...]
+    options: tuple[str, ...]
+    """The kinds of options that say what the query's parameters are."""
     body: str | None
     result: str | None
     created: bool
@@ -256,6 +226,7 @@ def _operation(resource: Resource, definitions: Definitions, verb: str, path: st
         kind=(resource.group, resource.version, resource.kind),
         path_parameters=_parameters_in(path),
         query=_query(verb, custom=custom),
+        options=action.options,
         body=None if custom and verb == "deletecollection" else _body(verb, own),
         result={
             "list": lists,
@@ -272,9 +243,12 @@ def _watches(resource: Resource, root: str, scope: str) -> Iterator[Operation]:
     """Of lists and of single objects, as they were before lists could be asked to be watched."""
     prefix, plural = f"{root}/watch", resource.plural
     name = f"{'Namespaced' if resource.namespaced else ''}{resource.kind}"
-    advice = "deprecated: ask for the list with the parameter watch"
-    of_list = f"watch single changes to a list of {resource.kind}; {advice}"
-    of_one = f"watch changes to an object of kind {resource.kind}; {advice} and a fieldSelector of its name"
+    advice = "deprecated: use the 'watch' parameter with a list operation instead"
+    of_list = f"watch individual changes to a list of {resource.kind}. {advice}."
+    of_one = (
+        f"watch changes to an object of kind {resource.kind}. {advice}, filtered to a single item with the "
+        "'fieldSelector' parameter."
+    )
     places = [
         (f"{prefix}{scope}/{plural}", f"{name}List", of_list),
         (f"{prefix}{scope}/{plural}/{{name}}", name, of_one),
@@ -291,6 +265,7 @@ def _watches(resource: Resource, root: str, scope: str) -> Iterator[Operation]:
             kind=(resource.group, resource.version, resource.kind),
             path_parameters=_parameters_in(path),
             query=("pretty", *_LIST),
+            options=_ACTIONS["list"].options,
             body=None,
             result=META + "WatchEvent",
             created=False,
@@ -309,9 +284,9 @@ def _described(verb: str, resource: Resource) -> str:
             watched = "watch" in resource.verbs and not resource.storage_version
             return f"{'list or watch' if watched else 'list'} objects of kind {kind}"
         case "create":
-            return f"create {_article(kind)} {kind}"
+            return f"create {_with_article(kind)}"
         case "delete":
-            return f"delete {_article(kind)} {kind}"
+            return f"delete {_with_article(kind)}"
         case "deletecollection":
             return f"delete collection of {kind}"
     return f"{_SPECIFIED[verb]} the specified {kind}"
@@ -320,8 +295,11 @@ def _described(verb: str, resource: Resource) -> str:
 _SPECIFIED = {"get": "read", "update": "replace", "patch": "partially update"}
 
 
-def _article(kind: str) -> str:
-    return "an" if kind[:1] in "AEIOU" else "a"
+def _with_article(kind: str) -> str:
+    """Plurals have none."""
+    if kind.endswith("s") and not kind.endswith("ss"):
+        return kind
+    return f"{'an' if kind[:1] in 'AEIOU' else 'a'} {kind}"
 
 
 def _body(verb: str, own: str | None) -> str | None:
@@ -341,6 +319,7 @@ def _of_subresource(
     own = definitions.name_of(subresource.group, subresource.version, subresource.kind)
     connects = own is None
     extra = _SUBRESOURCE_QUERY.get(subresource.name, [])
+    own_options = _OPTIONS_OF.get(subresource.name, subresource.kind)
     paths = [path, path + "/{path}"] if subresource.name == "proxy" else [path]
     group_version = _camel(resource.group or "core", resource.version)
     scope = "Namespaced" if resource.namespaced else ""
@@ -364,6 +343,7 @@ def _of_subresource(
                 kind=(kind.group, kind.version, kind.kind),
                 path_parameters=_parameters_in(place),
                 query=tuple(extra) if connects else (*_query(_VERBS[method], custom=custom), *extra),
+                options=(own_options, *action.options) if extra else action.options,
                 body=None if connects else _body(_VERBS[method], own),
                 result=None if connects or subresource.name == "log" else own,
                 created=not connects and method != "get" and not (custom and method == "patch"),
@@ -381,18 +361,8 @@ def _of_part(kind: str, name: str, verb: str, method: str) -> str:
     if not verb:
         return f"connect {method.upper()} requests to {name} of {kind}"
     if verb == "create":
-        return f"create {name} of {_article(kind)} {kind}"
+        return f"create {name} of {_with_article(kind)}"
     return f"{_SPECIFIED[verb]} {name} of the specified {kind}"
-
-
-def path_parameter(operation: Operation, name: str) -> dict[str, object]:
-    """What both versions of OpenAPI say of a part of the path."""
-    told = {
-        "name": f"name of the {operation.kind[2]}",
-        "namespace": "the namespace of the objects",
-        "path": "what follows is the path for the target",
-    }
-    return {"name": name, "in": "path", "description": told[name], "required": True}
 
 
 def _parameters_in(path: str) -> tuple[str, ...]:

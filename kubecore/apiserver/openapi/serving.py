@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from kubecore.api import protobuf
 from kubecore.api.scheme import Scheme
-from kubecore.apiserver.discovery.accepting import media_ranges
+from kubecore.apiserver.discovery.accepting import MediaRange, media_ranges
 from kubecore.apiserver.discovery.serving import JSON_TYPE, Answer
 from kubecore.apiserver.openapi import converting, gnostic, services, v2, v3
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, builtin_digest
@@ -25,8 +26,11 @@ JSON = dict[str, Any]
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # The name it had before media types were found to allow no "@".
 _V2_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+# What client-go asks for.
+_V3_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
 # Part of every digest: to be changed whenever documents of the same facts come out differently.
-_FORM = b"3"
+_FORM = b"4"
 _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9999 23:59:59 GMT"))
 # What Go's server makes of the index, whose handler says nothing.
 _INDEX_TYPE = "text/plain; charset=utf-8"
@@ -108,7 +112,8 @@ class OpenAPI:
         if path != "/openapi/v3" and not wanted_types:
             # To an Accept that names nothing upstream says nothing.
             return Answer(200, b"", "")
-        if path != "/openapi/v3" and not any(media.covers(JSON_TYPE) for media in wanted_types):
+        content_type = _form_of_v3(wanted_types)
+        if path != "/openapi/v3" and not content_type:
             return Answer(406, b"", "", (("Vary", "Accept"),))
         if group_version is not None:
             digest, make = self._digest_of(state, *group_version), partial(self._v3, state, *group_version)
@@ -122,9 +127,12 @@ class OpenAPI:
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
-            return Answer(301, b"", JSON_TYPE, (("Location", f"{path}?hash={digest}"),))
-        document = self._kept(path, digest, make)
-        return _answer(document, JSON_TYPE, _IMMUTABLE if wanted else _FRESH, if_none_match)
+            return Answer(301, b"", content_type, (("Location", f"{path}?hash={digest}"),))
+        if content_type == V3_PROTOBUF:
+            document = self._kept(f"{path}.pb", digest, lambda: protobuf.encode_openapi_v3(make()))
+        else:
+            document = self._kept(path, digest, make)
+        return _answer(document, content_type, _IMMUTABLE if wanted else _FRESH, if_none_match)
 
     def _kept(self, key: str, digest: str, make: Callable[[], bytes]) -> _Document:
         document = self._documents.get(key)
@@ -229,6 +237,16 @@ class _State:
 
 def _converted(foreign: ForeignSpecification) -> bytes:
     return orjson.dumps(converting.converted(foreign.document))
+
+
+def _form_of_v3(acceptable: Sequence[MediaRange]) -> str:
+    """The content type of a document; empty if there is none that the client takes."""
+    for media in acceptable:
+        if media.covers(JSON_TYPE):
+            return JSON_TYPE
+        if media.media in (V3_PROTOBUF, _V3_PROTOBUF_OLD):
+            return V3_PROTOBUF
+    return ""
 
 
 def _group_version(scheme: Scheme, path: str) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ by member, each written as soon as it is there.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,13 +15,12 @@ import orjson
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, without_defaults
 from kubecore.apiserver.openapi.operations import (
-    QUERY_PARAMETERS,
     Operation,
     by_path,
     operations,
-    path_parameter,
     shared_query,
 )
+from kubecore.apiserver.openapi.parameters import path_parameter, query_parameter
 from kubecore.apiserver.openapi.services import SERVICES, Service, of_group, of_version
 
 JSON = dict[str, Any]
@@ -111,20 +111,21 @@ def as_json(found: Iterator[Member], rest: JSON) -> bytes:
 
 def _item(of_path: list[Operation]) -> JSON:
     shared = shared_query(of_path)
-    parameters = _path_parameters(of_path[0]) + [_query_parameter(name) for name in shared]
+    parameters = _path_parameters(of_path[0]) + [_query_parameter(of_path[-1], name) for name in shared]
+    parameters.sort(key=operator.itemgetter("name"))
     item: JSON = {operation.method: _operation(operation, shared) for operation in of_path}
     return item | ({"parameters": parameters} if parameters else {})
 
 
 def _path_parameters(operation: Operation) -> list[JSON]:
     return [
-        {**path_parameter(operation, name), "type": "string", "uniqueItems": True}
+        {**path_parameter(name, operation.kind[2]), "type": "string", "uniqueItems": True}
         for name in sorted(operation.path_parameters)
     ]
 
 
-def _query_parameter(name: str) -> JSON:
-    type_name, description = QUERY_PARAMETERS[name]
+def _query_parameter(operation: Operation, name: str) -> JSON:
+    type_name, description = query_parameter(name, operation.options)
     return {"name": name, "in": "query", "description": description, "type": type_name, "uniqueItems": True}
 
 
@@ -147,7 +148,7 @@ def _operation(operation: Operation, shared: tuple[str, ...]) -> JSON:
         schema = {"$ref": f"#/definitions/{operation.body}"}
         required = operation.action not in ("delete", "deletecollection")
         parameters.append({"name": "body", "in": "body", "schema": schema} | ({"required": True} if required else {}))
-    parameters += [_query_parameter(name) for name in sorted(set(operation.query) - set(shared))]
+    parameters += [_query_parameter(operation, name) for name in sorted(set(operation.query) - set(shared))]
     described: JSON = {
         "description": operation.description,
         "consumes": list(operation.consumed),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from kubecore.api.scheme import Scheme
 from kubecore.apiserver.openapi.definitions import Definitions, definition_to_v3
 from kubecore.apiserver.openapi.operations import (
-    QUERY_PARAMETERS,
     Operation,
     by_path,
     operations,
-    path_parameter,
     shared_query,
 )
+from kubecore.apiserver.openapi.parameters import path_parameter, query_parameter
 from kubecore.apiserver.openapi.services import Service, of_version
 
 JSON = dict[str, Any]
@@ -25,7 +25,8 @@ def document(scheme: Scheme, definitions: Definitions, group: str, version: str,
     needed: set[str] = set()
     for path, of_path in by_path(operations(scheme, definitions, group, version)).items():
         shared = shared_query(of_path)
-        parameters = _path_parameters(of_path[0]) + [_query_parameter(name) for name in shared]
+        parameters = _path_parameters(of_path[0]) + [_query_parameter(of_path[-1], name) for name in shared]
+        parameters.sort(key=operator.itemgetter("name"))
         item = {operation.method: _operation(operation, shared) for operation in of_path}
         paths[path] = item | ({"parameters": parameters} if parameters else {})
         needed |= {name for operation in of_path for name in (operation.body, operation.result) if name}
@@ -62,7 +63,7 @@ _BEARER = {"type": "apiKey", "description": "Bearer Token authentication", "name
 
 def _path_parameters(operation: Operation) -> list[JSON]:
     return [
-        {**path_parameter(operation, name), "schema": {"type": "string", "uniqueItems": True}}
+        {**path_parameter(name, operation.kind[2]), "schema": {"type": "string", "uniqueItems": True}}
         for name in sorted(operation.path_parameters)
     ]
 
@@ -88,7 +89,7 @@ def _operation(operation: Operation, shared: tuple[str, ...]) -> JSON:
         "operationId": operation.operation_id,
     }
     if own := sorted(set(operation.query) - set(shared)):
-        described["parameters"] = [_query_parameter(name) for name in own]
+        described["parameters"] = [_query_parameter(operation, name) for name in own]
     if operation.body:
         described["requestBody"] = {"content": {one: {"schema": _result(operation.body)} for one in operation.consumed}}
         if operation.action != "delete" and operation.action != "deletecollection":
@@ -99,8 +100,8 @@ def _operation(operation: Operation, shared: tuple[str, ...]) -> JSON:
     return described
 
 
-def _query_parameter(name: str) -> JSON:
-    type_name, description = QUERY_PARAMETERS[name]
+def _query_parameter(operation: Operation, name: str) -> JSON:
+    type_name, description = query_parameter(name, operation.options)
     schema = {"type": type_name, "uniqueItems": True}
     return {"name": name, "in": "query", "description": description, "schema": schema}
 

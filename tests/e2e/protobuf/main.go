@@ -1,4 +1,5 @@
-// What Kubernetes' own Go code makes of protobuf: facts of its types, golden vectors, and a client that compares.
+// What Kubernetes' own Go code makes of protobuf: facts of its types, golden vectors, and a client that compares; and
+// what it says of query parameters.
 package main
 
 import (
@@ -59,12 +60,16 @@ func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "facts":
 		return writeFacts(os.Stdout, versions)
+	case len(args) == 1 && args[0] == "openapi":
+		return writeOpenAPIFacts(os.Stdout)
+	case len(args) == 1 && args[0] == "parameters":
+		return writeParameters(os.Stdout)
 	case len(args) == 2 && args[0] == "vectors":
 		return writeVectors(args[1])
 	case len(args) == 2 && args[0] == "compare":
 		return compare(args[1])
 	}
-	return errors.New("usage: protobuf facts | vectors FOLDER | compare KUBECONFIG")
+	return errors.New("usage: protobuf facts | openapi | parameters | vectors FOLDER | compare KUBECONFIG")
 }
 
 func compare(kubeconfig string) error {
@@ -75,5 +80,5 @@ func compare(kubeconfig string) error {
 	config.QPS, config.Burst = 1000, 1000
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	return errors.Join(compareAll(ctx, config), informAll(ctx, config), review(ctx, config))
+	return errors.Join(compareAll(ctx, config), informAll(ctx, config), review(ctx, config), compareOpenAPI(config))
 }

@@ -156,6 +156,20 @@ async def test_what_a_patch_has_made_is_shown_in_order(things: Api) -> None:
     assert list(shown["spec"]) == ["size", "text"]
 
 
+async def test_times_within_embedded_metadata_are_judged_where_the_object_is(things: Api, cluster: Api) -> None:
+    inner = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"inner": inner}}}}
+    group = "inner.example.com"
+    await define(cluster, crd("inners", "Inner", version(schema=schema), group=group))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"creationTimestamp": "x"}}
+    made = {"apiVersion": f"{group}/v1", "kind": "Inner", "metadata": {"name": "a"}, "spec": {"inner": pod}}
+    path = things.path(f"{group}/v1/inners", "a")
+    status, refused = await things.call("PATCH", path, made, "application/apply-patch+yaml", fieldManager="m")
+    told = 'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"'
+    assert (status, refused["details"]["kind"], refused["details"]["group"]) == (422, "Inner", group)
+    assert causes(refused) == [("spec.inner.metadata", f'Invalid value: {{"creationTimestamp":"x"}}: {told}')]
+
+
 async def test_nothing_in_yaml_is_of_no_kind(things: Api) -> None:
     status, refused = await things.call("POST", things.path(THINGS), b"", "application/yaml")
     assert (status, refused["message"]) == (400, f"{_UNKNOWN}Object 'Kind' is missing in '' (<empty>)")

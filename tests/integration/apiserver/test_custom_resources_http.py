@@ -252,6 +252,28 @@ async def test_an_embedded_objects_metadata_is_shown_in_order(
             assert (answer.status, answer.json["message"]) == (400, head + told)
 
 
+async def test_an_object_of_another_version_is_told_what_is_unknown_there(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    """Of a version that is not there nothing is known."""
+    old = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"old": {"type": "string"}}}}}
+    versions = [version("v1"), version("v1beta1", old, storage=False)]
+    await define(cluster, crd("others", "Other", *versions, group="others.com"))
+    collection = path(api, "others.com", "others")
+    mismatch = "the API version in the data ({}) does not match the expected API version (others.com/v1)"
+    async with admin(server, tmp_path) as http:
+        for given, unknown in (("v9", "spec"), ("v1beta1", "spec.size")):
+            made = {**widget("a", f"others.com/{given}"), "kind": "Other"}
+            answer = await http.call("POST", collection, made)
+            told = f'299 - "unknown field \\"{unknown}\\""'
+            assert (answer.status, answer.json["message"]) == (400, mismatch.format(made["apiVersion"]))
+            assert answer.headers["Warning"] == told
+            strict = await http.call("PUT", f"{collection}/a?fieldValidation=Strict", made)
+            problem = f'strict decoding error: unknown field "{unknown}"'
+            told = f'Other in version "{given}" cannot be handled as a Other: {problem}'
+            assert (strict.status, strict.json["message"]) == (400, told)
+
+
 async def test_documents_of_custom_resources_are_titled_as_upstream_titles_them(
     server: APIServer, cluster: Api, tmp_path: Path
 ) -> None:

@@ -1,11 +1,12 @@
 //! Types of fields that have a name of their own in Go where JSON has a text, a list or a map: decoders and converters
 //! name them when they are given something else. `named.txt` has them as reflection tells them of k8s.io/api v0.35, of
-//! stable versions: a struct by group and version, its field, the field's type. `tests/e2e/protobuf/named` prints it.
+//! versions that are served: a struct by group and version, its field, the field's type. `tests/e2e/protobuf/named`
+//! prints it.
 
 const TABLE: &str = include_str!("named.txt");
 /// Those that are no text.
 const MAPS: [&str; 3] = ["v1.JSONSchemaDefinitions", "v1.JSONSchemaDependencies", "v1.ResourceList"];
-const LISTS: [&str; 3] = ["v1.ExtraValue", "v1.ValidationRules", "v1.Verbs"];
+const LISTS: [&str; 4] = ["v1.ExtraValue", "v1.ValidationRules", "v1.Verbs", "v1beta1.ExtraValue"];
 
 /// The type of a field of a struct, which is told by its definition's name.
 pub(crate) fn named_type(definition: &str, field: &str) -> Option<&'static str> {

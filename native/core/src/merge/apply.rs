@@ -14,7 +14,9 @@ use super::ownership::{self, Entry, Operation};
 use super::versions::{Convert, Elsewhere, Move};
 use super::{PatchFailure, parse_value, refusing, sets, wrapping};
 use crate::go::marshalled;
-use crate::schema::{FieldValidation, KindId, Rejection, Schemas, Type, with_gos_numbers, yaml_to_json};
+use crate::schema::{
+    FieldValidation, KindId, Rejection, SchemaError, Schemas, Type, with_gos_numbers, yaml_to_json,
+};
 
 /// Owns what an object had before anybody applied anything to it.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -358,6 +360,9 @@ fn untyped(schemas: &Schemas, kind: KindId, config: &Value, problem: &str) -> Ap
 
 /// The merged object is none of its kind: a value does not parse.
 fn unconverted(schemas: &Schemas, kind: KindId, config: &Value, why: Rejection) -> ApplyFailure {
+    if let Some(invalid) = why.errors.first().and_then(invalid_embedded) {
+        return invalid.into();
+    }
     let (object, versioned) = identity_of(schemas, kind, config);
     let Some((_, problem)) =
         why.message.split_once(&format!(" cannot be handled as a {}: ", schemas.kind_name(kind)))
@@ -371,6 +376,16 @@ fn unconverted(schemas: &Schemas, kind: KindId, config: &Value, why: Rejection) 
         refusing::converted_by(&why, problem)
     ))
     .into()
+}
+
+/// Of metadata of a resource within a custom one: upstream finds it when it validates the object.
+fn invalid_embedded(error: &SchemaError) -> Option<PatchFailure> {
+    let problem = error.message.strip_prefix(&*error.field)?.strip_prefix(": ")?;
+    if !problem.starts_with("Invalid value: ") {
+        return None;
+    }
+    let (message, detail) = (problem.to_owned(), error.field.clone());
+    Some(PatchFailure { code: 422, reason: "Invalid", message, detail })
 }
 
 /// As upstream names what is applied: with its kind, and the kind alone.

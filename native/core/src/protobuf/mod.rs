@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod envelope;
+mod openapi;
 mod special;
 mod table;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod wire;
 pub use decode::{Decoded, decode, decode_message};
 pub use encode::{encode, encode_as};
 pub use envelope::{CONTENT_TYPE, Envelope, MAGIC, STREAM_CONTENT_TYPE};
+pub use openapi::encode_openapi_v3;
 pub use table::through_embedded;
 pub use transcoder::{Protobuf, ProtobufMetadata, frame, status_body};
 

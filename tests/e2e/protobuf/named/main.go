@@ -1,5 +1,5 @@
-// `named` prints the fields whose Go types have names of their own where JSON has a text, a list or a map, of all stable
-// versions, as native/core/src/go/named.txt has them.
+// `named` prints the fields whose Go types have names of their own where JSON has a text, a list or a map, of all versions
+// that v1.35 serves, as native/core/src/go/named.txt has them.
 package main
 
 import (
@@ -18,6 +18,16 @@ import (
 
 var stable = regexp.MustCompile(`^v[0-9]+$`)
 
+// Versions that are not stable, and served all the same.
+var unstable = []string{
+	"admissionregistration.k8s.io/v1alpha1", "admissionregistration.k8s.io/v1beta1",
+	"certificates.k8s.io/v1alpha1", "certificates.k8s.io/v1beta1",
+	"coordination.k8s.io/v1alpha2", "coordination.k8s.io/v1beta1",
+	"internal.apiserver.k8s.io/v1alpha1", "networking.k8s.io/v1beta1",
+	"resource.k8s.io/v1alpha3", "resource.k8s.io/v1beta1", "resource.k8s.io/v1beta2",
+	"scheduling.k8s.io/v1alpha1", "storage.k8s.io/v1beta1", "storagemigration.k8s.io/v1beta1",
+}
+
 func main() {
 	if err := apiextensionsv1.AddToScheme(scheme.Scheme); err != nil {
 		panic(err)
@@ -27,7 +37,7 @@ func main() {
 	}
 	walk := walker{seen: map[reflect.Type]bool{}, lines: map[string]bool{}}
 	for kind, typ := range scheme.Scheme.AllKnownTypes() {
-		if stable.MatchString(kind.Version) {
+		if stable.MatchString(kind.Version) || slices.Contains(unstable, kind.GroupVersion().String()) {
 			walk.visit(typ)
 		}
 	}

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from kubecore.api import scheme
 from kubecore.apiserver.openapi import custom, gnostic, operations, v2
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
-from kubecore.apiserver.openapi.serving import V2_PROTOBUF, OpenAPI
+from kubecore.apiserver.openapi.serving import V2_PROTOBUF, V3_PROTOBUF, OpenAPI
 from kubecore.apiserver.registry.resources import Strategies
 
 
@@ -55,6 +55,11 @@ def test_operations_are_described(openapi: OpenAPI) -> None:
     pod = "/api/v1/namespaces/{namespace}/pods/{name}"
     assert paths[f"{pod}/log"]["get"]["description"] == "read log of the specified Pod"
     assert paths[f"{pod}/eviction"]["post"]["description"] == "create eviction of a Pod"
+    endpoints = "/api/v1/namespaces/{namespace}/endpoints"
+    assert paths[endpoints]["post"]["description"] == "create Endpoints"
+    advice = "deprecated: use the 'watch' parameter with a list operation instead."
+    watch = paths["/api/v1/watch/configmaps"]["get"]["description"]
+    assert watch == f"watch individual changes to a list of ConfigMap. {advice}"
     assert set(paths[f"{pod}/proxy"]) >= {"get", "head", "options", "post", "put", "patch", "delete"}
     assert paths[f"{pod}/proxy"]["options"]["operationId"] == "connectCoreV1OptionsNamespacedPodProxy"
 
@@ -83,6 +88,12 @@ def test_fields_of_a_few_values_name_them(openapi: OpenAPI) -> None:
     assert policy["description"].endswith(listed)
     modes = schemas["io.k8s.api.core.v1.PersistentVolumeClaimSpec"]["properties"]["accessModes"]
     assert modes["items"]["enum"][0] == "ReadOnlyMany"
+
+
+def test_what_each_value_means_is_told_where_upstream_says_it(openapi: OpenAPI) -> None:
+    schemas = document(openapi, "/openapi/v3/api/v1")["components"]["schemas"]
+    policy = schemas["io.k8s.api.core.v1.Container"]["properties"]["imagePullPolicy"]["description"]
+    assert '\n - `"Never"` means that kubelet never pulls an image, but only uses a local image.' in policy
 
 
 def test_groups_of_several_words_are_one_word_in_tags(openapi: OpenAPI) -> None:
@@ -133,6 +144,30 @@ def test_parameters_that_all_operations_of_a_path_have_are_the_paths(openapi: Op
         of_one = paths["/apis/apps/v1/deployments"]
         assert {"labelSelector", "pretty", "watch"} <= {one["name"] for one in of_one["parameters"]}
         assert "parameters" not in of_one["get"]
+
+
+def test_parameters_are_described_as_the_options_of_the_verb_have_them(openapi: OpenAPI) -> None:
+    paths = document(openapi, "/openapi/v3/api/v1")["paths"]
+    pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+
+    def told(path: str, method: str, name: str) -> str:
+        [found] = [one for one in paths[path][method]["parameters"] if one["name"] == name]
+        return str(found["description"])
+
+    assert told(pod, "patch", "fieldManager") != told(pod, "put", "fieldManager")
+    assert "required for apply requests" in told(pod, "patch", "fieldManager")
+    assert told("/api/v1/namespaces/{namespace}/pods", "get", "limit").startswith("limit is a maximum number of")
+    [shared] = [one for one in paths[f"{pod}/exec"]["parameters"] if one["name"] == "container"]
+    assert shared["description"].startswith("Container in which to execute the command.")
+    [shared] = [one for one in paths[f"{pod}/log"]["parameters"] if one["name"] == "container"]
+    assert shared["description"].startswith("The container for which to stream logs.")
+
+
+def test_the_parameters_of_a_path_come_in_order_of_their_names(openapi: OpenAPI) -> None:
+    path = "/api/v1/namespaces/{namespace}/pods/{name}/portforward"
+    parameters = document(openapi, "/openapi/v3/api/v1")["paths"][path]["parameters"]
+    assert [one["name"] for one in parameters] == ["name", "namespace", "ports"]
+    assert [one["in"] for one in parameters] == ["path", "path", "query"]
 
 
 def test_watches_have_paths_of_their_own(openapi: OpenAPI) -> None:
@@ -263,6 +298,25 @@ def test_protobuf_reads_what_gnostic_writes() -> None:
     assert (spec.name, spec.value.ref) == ("spec", "#/definitions/Spec")
     [extension] = entry.value.vendor_extension
     assert (extension.name, extension.value.yaml) == ("x-kind", "[1]")
+
+
+def test_documents_of_v3_come_in_protobuf_under_both_of_its_names(openapi: OpenAPI) -> None:
+    for accept in (V3_PROTOBUF, "application/com.github.proto-openapi.spec.v3@v1.0+protobuf", f"{V3_PROTOBUF}, */*"):
+        answer = openapi.respond("/openapi/v3/apis/apps/v1", accept=accept)
+        assert answer is not None
+        assert (answer.status, answer.content_type) == (200, V3_PROTOBUF)
+        assert answer.body.startswith(b"\x0a\x053.0.0")
+
+
+def test_both_forms_of_a_document_have_one_tag_and_one_hash(openapi: OpenAPI) -> None:
+    url = document(openapi, "/openapi/v3")["paths"]["version"]["serverRelativeURL"]
+    path, _, query = url.partition("?")
+    answers = [openapi.respond(path, query, accept=accept) for accept in ("application/json", V3_PROTOBUF)]
+    tags = [dict(answer.headers)["ETag"] for answer in answers if answer is not None]
+    assert tags[0] == tags[1] == f'"{query.removeprefix("hash=")}"'
+    again = openapi.respond(path, query, accept=V3_PROTOBUF, if_none_match=tags[0])
+    assert again is not None
+    assert again.status == 304
 
 
 def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) -> None:
