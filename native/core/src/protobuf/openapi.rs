@@ -157,24 +157,11 @@ impl Messages {
     }
 
     fn write_one(&self, out: &mut Vec<u8>, field: &Field, value: &Value) -> Result<(), Fault> {
-        match (field.kind, value) {
-            (Kind::Message(message), _) => {
-                put_nested(out, field.number, |out| self.write(out, message, value))
-            }
-            (Kind::Text, Value::String(text)) => Ok(put_bytes(out, field.number, text.as_bytes())),
-            (Kind::Flag, Value::Bool(flag)) => Ok(put_number(out, field.number, u64::from(*flag))),
-            (Kind::Integer, Value::Number(number)) => {
-                // Go writes whole numbers so, too, when they come with a point.
-                let whole = number.as_i64().or_else(|| number.as_f64().map(|float| float as i64));
-                Ok(put_number(out, field.number, whole.unwrap_or_default() as u64))
-            }
-            (Kind::Double, Value::Number(number)) => {
-                put_tag(out, field.number, FIXED64);
-                out.extend_from_slice(&number.as_f64().unwrap_or_default().to_le_bytes());
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Kind::Message(message) = field.kind {
+            return put_nested(out, field.number, |out| self.write(out, message, value));
         }
+        put_scalar(out, field, value);
+        Ok(())
     }
 }
 
@@ -207,6 +194,24 @@ impl Field {
             message => Kind::Message(*named.get(message)?),
         };
         Some(Self { name, number: number.parse().ok()?, kind, repeated })
+    }
+}
+
+/// A value of another type than the field's is left out.
+fn put_scalar(out: &mut Vec<u8>, field: &Field, value: &Value) {
+    match (field.kind, value) {
+        (Kind::Text, Value::String(text)) => put_bytes(out, field.number, text.as_bytes()),
+        (Kind::Flag, Value::Bool(flag)) => put_number(out, field.number, u64::from(*flag)),
+        (Kind::Integer, Value::Number(number)) => {
+            // Whole numbers may come with a point.
+            let whole = number.as_i64().or_else(|| number.as_f64().map(|float| float as i64));
+            put_number(out, field.number, whole.unwrap_or_default() as u64);
+        }
+        (Kind::Double, Value::Number(number)) => {
+            put_tag(out, field.number, FIXED64);
+            out.extend_from_slice(&number.as_f64().unwrap_or_default().to_le_bytes());
+        }
+        _ => {}
     }
 }
 
