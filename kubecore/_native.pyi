@@ -1,6 +1,6 @@
 # Types of the Rust extension. Held true by stubtest.
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
@@ -1582,3 +1582,48 @@ class Store:
     @property
     def failure(self) -> str | None:
         """Why the store takes no more work, None while it does."""
+
+# --- timing
+@final
+class TimeSeries:
+    """How often something took how long: one series of a histogram."""
+
+    def __new__(cls, bounds: Sequence[float]) -> TimeSeries:
+        """`bounds` are the upper ones in seconds, in order."""
+    def observe(self, seconds: float) -> None: ...
+    def told(self) -> list[int]:
+        """How many were within each bound and above the one before; last, those above all."""
+    @property
+    def seconds(self) -> float:
+        """Of all together."""
+
+@final
+class TimedCalls:
+    """Calls the plugins of a step of admission one after the other, and observes how long each takes. What raises
+    `refusal` is observed as a refusal of the plugin's and the step's; other exceptions are not."""
+
+    def __new__(
+        cls,
+        calls: Sequence[tuple[Callable[..., Any], TimeSeries, bool, TimeSeries, TimeSeries]],
+        step: TimeSeries,
+        refusal: type[BaseException],
+        clock: Clock,
+    ) -> TimedCalls:
+        """Of each call: where its passing is observed, whether it only adds to what is there, and where its refusals are,
+        of the plugin and of the step."""
+    def part(self, ctx: object, obj: object, old: object) -> tuple[bool, float]:
+        """Whether a call says yes, and how many seconds all took."""
+    def whole(self, ctx: object, obj: object, old: object) -> bool:
+        """The same of a whole step, which is observed."""
+    def last(
+        self, ctx: object, obj: object, old: object, seconds: float
+    ) -> tuple[Awaitable[None], int, float, float] | None:
+        """The last part of a step, whose former ones took `seconds`: None once all have passed, which is observed. Else
+        what the first call that has to wait waits for, its number, and when the step and it began: `go_on` or `refused`
+        is to follow."""
+    def go_on(
+        self, ctx: object, obj: object, old: object, number: int, began: float, before: float
+    ) -> tuple[Awaitable[None], int, float, float] | None:
+        """What was waited for has passed: as `last`, from the next call on."""
+    def refused(self, number: int, began: float, before: float) -> None:
+        """What was waited for has refused."""

@@ -6,9 +6,13 @@ event loop, rendering on any thread: what is read meanwhile is of one moment or 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, Self
+
+from kubecore._native import TimeSeries
+
+# One series of a histogram.
+Series = TimeSeries
 
 Source = Callable[[], bytes]
 
@@ -125,40 +129,6 @@ class Samples:
         if self._held:
             yield from self.named.head(self._kind)
             yield from self._held
-
-
-class Series:
-    """One series of a histogram."""
-
-    __slots__ = ("_bounds", "counts", "quick", "seconds")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        # What was within the first bound, of who cannot wait for a call, and adds to `seconds` by itself.
-        self.quick = 0
-        self.seconds = 0.0
-
-    def told(self) -> list[int]:
-        """How many were within each bound and above the one before; last, those above all."""
-        return [self.counts[0] + self.quick, *self.counts[1:]]
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self._bounds, seconds)] += 1
-        self.seconds += seconds
-
-
-class MoreOf(Series):
-    """What is observed here belongs to what was observed before, and adds to how long that took."""
-
-    __slots__ = ("_series",)
-
-    def __init__(self, series: Series) -> None:
-        super().__init__(())
-        self._series = series
-
-    def observe(self, seconds: float) -> None:
-        self._series.seconds += seconds
 
 
 class Histogram:

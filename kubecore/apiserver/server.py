@@ -236,7 +236,8 @@ class APIServer:
             schemas=schemas.default(),
             strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
             admission=AdmissionChain(
-                [*self._plugins(), EscalationCheck(self.authorizer, native)], AdmissionMetrics(self.metrics)
+                [*self._plugins(), EscalationCheck(self.authorizer, native)],
+                AdmissionMetrics(self.metrics, native_clock(self.clock)),
             ),
             clock=self.clock,
         )

@@ -35,6 +35,7 @@ mod selector;
 mod store;
 mod streaming;
 mod subscriptions;
+mod timing;
 mod tracking;
 mod tunnel;
 
@@ -72,6 +73,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     selector::register(module)?;
     store::register(module)?;
     streaming::register(module)?;
+    timing::register(module)?;
     tracking::register(module)?;
     tunnel::register(module)?;
     // Benches refuse to measure anything else.

@@ -8,17 +8,16 @@ on its way and needed by `mutate` is waited for in `expect`, before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.errors import StatusError
-from kubecore.apiserver.admission.metrics import ADMIT, QUICK, VALIDATE, AdmissionMetrics
-from kubecore.metrics import MoreOf
+from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetrics
 
 if TYPE_CHECKING:
+    from kubecore._native import TimedCalls
     from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
     from kubecore.apiserver.registry.strategy import RequestContext
-    from kubecore.metrics import Series
 
 JSON = dict[str, Any]
 
@@ -55,8 +54,8 @@ class Plugin:
         """Lets go of what it holds open; called once, at the end."""
 
 
-# The name of a plugin, its method, and the series of the calls that it lets pass.
-_Counted = tuple[str, Callable[..., Any], "Series"]
+# Whom a step waits for, the number of his call, and when the step and that call began.
+_Paused = tuple[Awaitable[None], int, float, float]
 # Resource, operation, subresource.
 _Key = tuple[str, str, str]
 
@@ -66,7 +65,7 @@ class AdmissionChain:
 
     What mutates comes in up to two parts (`mutate`, webhooks and policies), what validates in three (`validate`,
     webhooks and policies, `decide`), which are one step each to whoever looks at metrics: each part adds its time to
-    the context's, and the last one has it counted."""
+    the context's, and the last one has it counted. Nearly all writes meet plugins alone, which Rust calls and times."""
 
     def __init__(self, plugins: Sequence[Plugin], metrics: AdmissionMetrics | None = None) -> None:
         self.plugins = tuple(plugins)
@@ -74,9 +73,9 @@ class AdmissionChain:
         self.dynamic: DynamicAdmission | None = None
         self.metrics = metrics or AdmissionMetrics()
         self._expecting: dict[_Key, tuple[Plugin, ...]] = {}
-        self._mutating: dict[_Key, tuple[_Counted, ...]] = {}
-        self._validating: dict[_Key, tuple[_Counted, ...]] = {}
-        self._deciding: dict[_Key, tuple[_Counted, ...]] = {}
+        self._mutating: dict[_Key, TimedCalls] = {}
+        self._validating: dict[_Key, TimedCalls] = {}
+        self._deciding: dict[_Key, TimedCalls] = {}
 
     @property
     def asked(self) -> DynamicAdmission | None:
@@ -99,117 +98,60 @@ class AdmissionChain:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._mutating.get(key)
         if plugins is None:
-            plugins = self._mutating[key] = self._counted("mutate", ADMIT, key)
-        wants_defaults, seconds = self._run(plugins, ADMIT, ctx, obj, old)
-        ctx.admit_seconds += seconds
+            plugins = self._mutating[key] = self._timed("mutate", ADMIT, key)
         if self.dynamic is None or not self.dynamic.awake:
-            self.metrics.admitted(ctx)
+            return plugins.whole(ctx, obj, old)
+        wants_defaults, seconds = plugins.part(ctx, obj, old)
+        ctx.admit_seconds += seconds
         return wants_defaults
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._validating.get(key)
         if plugins is None:
-            plugins = self._validating[key] = self._counted("validate", VALIDATE, key)
-        _, ctx.validate_seconds = self._run(plugins, VALIDATE, ctx, obj, old)
-
-    def _run(
-        self, plugins: Sequence[_Counted], type_: str, ctx: RequestContext, obj: JSON | None, old: JSON | None
-    ) -> tuple[bool, float]:
-        """Each in its turn, timed: whether one says yes, and how long all took."""
-        monotonic = ctx.clock.monotonic
-        began = before = monotonic()
-        any_says_yes, name = False, ""
-        try:
-            for name, call, series in plugins:  # noqa: B007  (told when it refuses)
-                any_says_yes = call(ctx, obj, old) or any_says_yes
-                now = monotonic()
-                if (took := now - before) <= QUICK:
-                    series.quick += 1
-                    series.seconds += took
-                else:
-                    series.observe(took)
-                before = now
-        except StatusError:
-            self._refused(name, type_, ctx, before, began)
-            raise
-        return any_says_yes, before - began
+            plugins = self._validating[key] = self._timed("validate", VALIDATE, key)
+        _, ctx.validate_seconds = plugins.part(ctx, obj, old)
 
     def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
         """None when nobody has to be waited for, which is what most writes hear."""
         key = (ctx.resource_key, ctx.operation, ctx.subresource)
         plugins = self._deciding.get(key)
         if plugins is None:
-            plugins = self._deciding[key] = self._counted("decide", VALIDATE, key)
-        monotonic = ctx.clock.monotonic
-        before = monotonic()
-        began = before - ctx.validate_seconds
-        name = ""
-        try:
-            for number, (name, decide, series) in enumerate(plugins, 1):
-                if (waiting := decide(ctx, obj, old)) is not None:
-                    return self._decide(waiting, name, series, plugins[number:], ctx, obj, old, before, began)
-                now = monotonic()
-                series.observe(now - before)
-                before = now
-        except StatusError:
-            self._refused(name, VALIDATE, ctx, before, began)
-            raise
-        ctx.validate_seconds = before - began
-        self.metrics.validated(ctx)
-        return None
-
-    async def _decide(
-        self,
-        waiting: Awaitable[None] | None,
-        name: str,
-        series: Series,
-        rest: Sequence[_Counted],
-        ctx: RequestContext,
-        obj: JSON | None,
-        old: JSON | None,
-        before: float,
-        began: float,
-    ) -> None:
-        """The same from a plugin on that has to be waited for."""
-        monotonic = ctx.clock.monotonic
-        try:
-            for following in (*rest, None):
-                if waiting is not None:
-                    await waiting
-                now = monotonic()
-                series.observe(now - before)
-                before = now
-                if following is not None:
-                    name, decide, series = following
-                    waiting = decide(ctx, obj, old)
-        except StatusError:
-            self._refused(name, VALIDATE, ctx, before, began)
-            raise
-        ctx.validate_seconds = before - began
-        self.metrics.validated(ctx)
-
-    def _refused(self, name: str, type_: str, ctx: RequestContext, before: float, began: float) -> None:
-        now = ctx.clock.monotonic()
-        self.metrics.refused(name, type_, ctx.operation, plugin_seconds=now - before, step_seconds=now - began)
+            plugins = self._deciding[key] = self._timed("decide", VALIDATE, key)
+        paused = plugins.last(ctx, obj, old, ctx.validate_seconds)
+        return None if paused is None else _decided(plugins, paused, ctx, obj, old)
 
     async def close(self) -> None:
         for plugin in self.plugins:
             await plugin.close()
 
-    def _counted(self, method: str, type_: str, key: _Key) -> tuple[_Counted, ...]:
-        def series(plugin: Plugin) -> Series:
-            found = self.metrics.plugins(plugin.name, type_, key[1])
-            # Who validates and decides is one plugin all the same.
-            return MoreOf(found) if method == "decide" and type(plugin).validate is not Plugin.validate else found
-
-        return tuple((one.name, getattr(one, method), series(one)) for one in self._overriding(method, key))
+    def _timed(self, method: str, type_: str, key: _Key) -> TimedCalls:
+        # Who validates and decides is one plugin all the same.
+        calls = [
+            (one.name, getattr(one, method), method == "decide" and type(one).validate is not Plugin.validate)
+            for one in self._overriding(method, key)
+        ]
+        return self.metrics.timed(calls, type_, key[1])
 
     def _overriding(self, method: str, key: _Key) -> tuple[Plugin, ...]:
         base = getattr(Plugin, method)
         return tuple(
             plugin for plugin in self.plugins if getattr(type(plugin), method) is not base and plugin.handles(*key)
         )
+
+
+async def _decided(
+    plugins: TimedCalls, paused: _Paused | None, ctx: RequestContext, obj: JSON | None, old: JSON | None
+) -> None:
+    """From a plugin on that has to be waited for."""
+    while paused is not None:
+        waiting, number, began, before = paused
+        try:
+            await waiting
+        except StatusError:
+            plugins.refused(number, began, before)
+            raise
+        paused = plugins.go_on(ctx, obj, old, number, began, before)
 
 
 async def _all(coming: Sequence[Awaitable[None]]) -> None:

@@ -6,10 +6,13 @@ nothing to do with a resource is not run for it, and so not counted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
+from kubecore._native import Clock, TimedCalls, TimeSeries
+from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.names import ORDERED
-from kubecore.metrics import Counter, Histogram, Named, Series
+from kubecore.metrics import Counter, Histogram, Named
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -21,7 +24,6 @@ WEBHOOK_TYPES = {True: "admit", False: "validating"}
 
 _KNOWN = frozenset(ORDERED)
 _STEP_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
-QUICK = _STEP_BOUNDS[0]
 _WEBHOOK_BOUNDS = (*_STEP_BOUNDS, 10.0, 25.0)
 _CONDITION_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25)
 _POLICY_BOUNDS = (0.0000005, 0.001, 0.01, 0.1, 1.0)
@@ -34,8 +36,9 @@ def _of_admission(name: str, told: str, *labels: str) -> Named:
 
 
 class AdmissionMetrics:
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    def __init__(self, metrics: Metrics | None = None, clock: Clock | None = None) -> None:
         """Where nobody asks for them, they are counted all the same."""
+        self._clock = clock or Clock()
         self.step = Histogram(
             _of_admission(
                 "step_admission_duration_seconds",
@@ -55,7 +58,6 @@ class AdmissionMetrics:
             ),
             _STEP_BOUNDS,
         )
-        self._steps: dict[tuple[str, str], Series] = {}
         self.webhooks = WebhookMetrics()
         self.conditions = ConditionMetrics()
         self.policies = PolicyMetrics()
@@ -64,30 +66,45 @@ class AdmissionMetrics:
             for part in (self.webhooks, self.conditions, self.policies):
                 metrics.add(*part.all)
 
-    def plugins(self, name: str, type_: str, operation: str) -> Series:
+    def plugins(self, name: str, type_: str, operation: str) -> TimeSeries:
         """Of the requests that a plugin lets pass. What is none of Kubernetes' plugins is not told."""
-        return self.controller.series(name, type_, operation, "false") if name in _KNOWN else Series(_STEP_BOUNDS)
+        return self._controller(name, type_, operation, "false")
+
+    def timed(self, calls: Iterable[tuple[str, Callable[..., Any], bool]], type_: str, operation: str) -> TimedCalls:
+        """Methods of plugins, to be called for requests one after the other; what is True is one more of a plugin whose
+        other method is counted."""
+        counted = [
+            (
+                call,
+                self._controller(name, type_, operation, "false"),
+                is_more,
+                self._controller(name, type_, operation, "true"),
+                self._step(type_, operation, "true") if name in _KNOWN else TimeSeries(()),
+            )
+            for name, call, is_more in calls
+        ]
+        return TimedCalls(counted, self._step(type_, operation, "false"), StatusError, self._clock)
 
     def admitted(self, ctx: RequestContext) -> None:
         """A request has come through all that mutates."""
-        self._step(ADMIT, ctx.operation).observe(ctx.admit_seconds)
+        self._step(ADMIT, ctx.operation, "false").observe(ctx.admit_seconds)
         ctx.admit_seconds = 0.0
 
     def validated(self, ctx: RequestContext) -> None:
         """A request has come through all that validates."""
-        self._step(VALIDATE, ctx.operation).observe(ctx.validate_seconds)
+        self._step(VALIDATE, ctx.operation, "false").observe(ctx.validate_seconds)
         ctx.validate_seconds = 0.0
-
-    def _step(self, type_: str, operation: str) -> Series:
-        found = self._steps.get((type_, operation))
-        if found is None:
-            found = self._steps[type_, operation] = self.step.series(type_, operation, "false")
-        return found
 
     def refused(self, name: str, type_: str, operation: str, *, plugin_seconds: float, step_seconds: float) -> None:
         if name in _KNOWN:
-            self.controller.observe(plugin_seconds, name, type_, operation, "true")
-            self.step.observe(step_seconds, type_, operation, "true")
+            self._controller(name, type_, operation, "true").observe(plugin_seconds)
+            self._step(type_, operation, "true").observe(step_seconds)
+
+    def _step(self, type_: str, operation: str, rejected: str) -> TimeSeries:
+        return self.step.series(type_, operation, rejected)
+
+    def _controller(self, name: str, type_: str, operation: str, rejected: str) -> TimeSeries:
+        return self.controller.series(name, type_, operation, rejected) if name in _KNOWN else TimeSeries(())
 
 
 class WebhookMetrics:

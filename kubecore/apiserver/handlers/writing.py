@@ -443,8 +443,10 @@ def _check_media(served: Served, request: Request) -> None:
 
 def _check_identity(ctx: RequestContext, served: Served, obj: JSON, old: JSON | None) -> None:
     """Raises 422: a custom resource is decoded whatever it says it is. It is judged as it came, without defaults."""
+    if not served.custom:
+        return
     given, version = obj.get("kind") or "", obj.get("apiVersion") or ""
-    if not served.custom or (given, version) == (served.resource.kind, served.resource.api_version):
+    if (given, version) == (served.resource.kind, served.resource.api_version):
         return
     strategy = served.stored().strategy
     if old is None:
