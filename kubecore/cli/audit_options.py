@@ -23,7 +23,11 @@ LogFormat = Annotated[
     str, typer.Option(callback=options.one_of(FORMATS), help=f"How events are written: {', '.join(FORMATS)}.")
 ]
 Mode = Annotated[
-    str, typer.Option(callback=options.one_of(MODES), help="blocking: requests wait for it; batch: they do not.")
+    str,
+    typer.Option(
+        callback=options.one_of(MODES),
+        help="blocking: who waits for anything is told of before; blocking-strict: all are, or refused; batch: nobody.",
+    ),
 ]
 BufferSize = Annotated[int, typer.Option(min=1, help="Events that may wait, in mode batch.")]
 WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: who events are sent to.")]

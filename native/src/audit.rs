@@ -1,11 +1,12 @@
 //! `Audit`, what it records of a request, and events that Python sends on.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kubecore_core::rbac::Attributes;
 use kubecore_front::audit::{
-    Buffered, Draft, Fitting, LogFile, Outbox, Policy, Rotation, Sink, Stage, Trail,
+    Asked, Buffered, Draft, Fitting, LogFile, Outbox, Policy, Rotation, Sink, Sources, Stage, Text, Told,
+    Trail,
 };
 use kubecore_front::server::Server;
 use pyo3::exceptions::PyValueError;
@@ -44,7 +45,9 @@ impl Audit {
         let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
         if let Some(path) = log_path {
             let rotation = Rotation { megabytes, days, backups, compress };
-            let log = LogFile::open(&path, rotation, legacy, clock.clone()).map_err(io_error)?;
+            // Who must not go on before it is told waits for each write, and so does the buffer's own thread.
+            let grouped = !strict && buffer == 0;
+            let log = LogFile::open(&path, rotation, legacy, grouped, clock.clone()).map_err(io_error)?;
             let log = Fitting::new(log, if event_bytes == 0 { usize::MAX } else { event_bytes });
             sinks.push(if buffer == 0 {
                 Arc::new(log)
@@ -81,29 +84,33 @@ impl Audit {
         &self,
         user: &UserInfo,
         verb: &str,
-        uri: String,
+        uri: &str,
         path: &str,
         resource: Option<(String, String, String, String, String, String)>,
         user_agent: &str,
     ) -> Option<AuditRecord> {
         let auditing = self.0.audit.current()?;
-        let id = kubecore_front::audit::new_id();
-        let draft = Draft::new(auditing, id, uri, vec!["127.0.0.1".to_owned()], user_agent);
-        let attributes = match &resource {
-            Some((group, version, resource, subresource, namespace, name)) => Attributes {
-                verb,
-                group,
-                version,
-                resource,
-                subresource,
-                namespace,
-                name,
-                path,
-                is_resource: true,
-            },
-            None => Attributes { verb, path, ..Attributes::default() },
-        };
-        draft.begin(Some(&user.0), &attributes).cloned().map(AuditRecord)
+        let told = resource.map(|(group, version, resource, subresource, namespace, name)| Told {
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+            is_resource: true,
+            ..Told::default()
+        });
+        let told = Told { verb: verb.to_owned(), path: path.to_owned(), ..told.unwrap_or_default() };
+        let text = |text: &str| Text::Own(text.into());
+        let draft = Draft::new(
+            auditing,
+            text(&kubecore_front::audit::new_id()),
+            text(uri),
+            Sources::Direct(Ipv4Addr::LOCALHOST.into()),
+            text(user_agent),
+            Asked::Told(Arc::new(told)),
+        );
+        draft.begin(Some(&user.0)).cloned().map(AuditRecord)
     }
 
     #[getter]

@@ -233,7 +233,7 @@ impl Authorizer {
     }
 
     fn authorize(&self, user: &UserInfo, attributes: Asked) -> (Option<bool>, String) {
-        match self.0.decide(&user.0, &attributes.attributes(), || attributes.selectors()) {
+        match self.0.decide(&user.0, &attributes.attributes(), || attributes.selectors(), None) {
             Verdict::Allow => (Some(true), String::new()),
             Verdict::Deny(reason) | Verdict::NoOpinion(reason) => (Some(false), reason),
             Verdict::Python => (None, String::new()),

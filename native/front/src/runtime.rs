@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::audit::before_parking;
+
 /// On a single core a second worker only brings context switches.
 const MOST_WORKERS: usize = 2;
 
@@ -23,6 +25,7 @@ pub fn runtime() -> io::Result<Handle> {
         .worker_threads(cores.min(MOST_WORKERS))
         .thread_name("kubecore-front")
         .enable_all()
+        .on_thread_park(before_parking)
         .build()?;
     Ok(RUNTIME.get_or_init(|| made).handle().clone())
 }

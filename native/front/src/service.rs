@@ -135,14 +135,15 @@ impl Server {
         let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
-        let audit = self.draft(&parts.headers, audit_id, &parts.uri, connection.remote.ip());
+        let info = Arc::new(info);
+        let audit = self.draft(&parts.headers, audit_id, &parts.uri, connection.remote.ip(), &info);
         let exchange = Exchange {
             audit,
             method: parts.method,
             headers: parts.headers,
             query: query.to_owned(),
             delegated: self.delegation.covers(&info),
-            info: Arc::new(info),
+            info,
             connection: connection.clone(),
             started,
             seat: OnceLock::new(),
@@ -233,13 +234,18 @@ impl Server {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
         let began = Instant::now();
-        let verdict = self.authorizer.decide(user, &attributes, || exchange.selectors());
+        // As far as somebody wants to be told.
+        let mut why = exchange.trail().map(|trail| (trail, String::new()));
+        let told = why.as_mut().map(|(_, reason)| reason);
+        let verdict = self.authorizer.decide(user, &attributes, || exchange.selectors(), told);
         let denied = matches!(verdict, Verdict::Deny(_));
         match verdict {
             Verdict::Allow => {
                 self.judged.authorized(Authorization::Allowed, began.elapsed());
                 decisions.authorized = Some(true);
-                self.audit_decision(exchange, user, None);
+                if let Some((trail, reason)) = why {
+                    trail.decided("allow", reason);
+                }
             }
             Verdict::Python => decisions.authorized = None,
             Verdict::Deny(reason) | Verdict::NoOpinion(reason) => {

@@ -31,7 +31,8 @@ NOT_ITS_OWN = "- {level: None, users: ['system:apiserver']}\n"
 
 @asynccontextmanager
 async def audited(folder: Path, rules: str, **log: Any) -> AsyncIterator[tuple[Http, APIServer]]:
-    """An administrator's requests to a server that writes what `rules` want into `audit.log`."""
+    """An administrator's requests to a server that writes what `rules` want into `audit.log`, by its end: lines of
+    several requests go there together."""
     options = AuditOptions(
         policy=load(HEAD + NOT_ITS_OWN + rules), log=LogOptions(path=str(folder / "audit.log"), **log)
     )
@@ -66,19 +67,19 @@ async def test_reads_and_writes_are_told_with_who_asked_and_what_came_of_it(tmp_
         await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "secret"}}, named("write"))
         await http.call("GET", f"{MAPS}/a", headers=named("read"))
         await http.call("GET", f"{MAPS}/none", headers=named("lost"))
-        assert "secret" not in (tmp_path / "audit.log").read_text()
-        write, read, lost = (events(tmp_path, one)[-1] for one in ("write", "read", "lost"))
-        assert stages(tmp_path, "write") == stages(tmp_path, "read") == ["RequestReceived", "ResponseComplete"]
-        assert (write["kind"], write["apiVersion"], write["level"]) == ("Event", "audit.k8s.io/v1", "Metadata")
-        assert write["user"] == {"username": "admin", "groups": ["system:masters", "system:authenticated"]} | {
-            name: write["user"][name] for name in ("extra",) if name in write["user"]
-        }
-        assert (write["verb"], write["requestURI"], write["sourceIPs"]) == ("create", MAPS, ["127.0.0.1"])
-        reference = {"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"}
-        assert write["objectRef"] == read["objectRef"] == reference
-        assert write["responseStatus"] == {"metadata": {}, "code": 201}
-        assert read["annotations"] == {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""}
-        assert lost["responseStatus"]["reason"] == "NotFound"
+    assert "secret" not in (tmp_path / "audit.log").read_text()
+    write, read, lost = (events(tmp_path, one)[-1] for one in ("write", "read", "lost"))
+    assert stages(tmp_path, "write") == stages(tmp_path, "read") == ["RequestReceived", "ResponseComplete"]
+    assert (write["kind"], write["apiVersion"], write["level"]) == ("Event", "audit.k8s.io/v1", "Metadata")
+    assert write["user"] == {"username": "admin", "groups": ["system:masters", "system:authenticated"]} | {
+        name: write["user"][name] for name in ("extra",) if name in write["user"]
+    }
+    assert (write["verb"], write["requestURI"], write["sourceIPs"]) == ("create", MAPS, ["127.0.0.1"])
+    reference = {"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"}
+    assert write["objectRef"] == read["objectRef"] == reference
+    assert write["responseStatus"] == {"metadata": {}, "code": 201}
+    assert read["annotations"] == {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""}
+    assert lost["responseStatus"]["reason"] == "NotFound"
 
 
 async def test_objects_are_told_at_the_levels_for_that(tmp_path: Path) -> None:
@@ -93,13 +94,13 @@ async def test_objects_are_told_at_the_levels_for_that(tmp_path: Path) -> None:
         await http.call("PATCH", f"{MAPS}/a", patch, merge)
         secrets = "/api/v1/namespaces/default/secrets"
         await http.call("POST", secrets, {"metadata": {"name": "s"}, "stringData": {"k": "v"}}, named("secret"))
-        created, listed, patched = (events(tmp_path, one)[-1] for one in ("create", "list", "patch"))
-        assert created["requestObject"]["data"] == {"k": "v"}
-        assert created["responseObject"]["metadata"]["uid"]
-        assert "managedFields" not in created["responseObject"]["metadata"]
-        assert [one["metadata"]["name"] for one in listed["responseObject"]["items"]][-1:] != []
-        assert patched["requestObject"] == patch
-        assert "responseObject" not in events(tmp_path, "secret")[-1]
+    created, listed, patched = (events(tmp_path, one)[-1] for one in ("create", "list", "patch"))
+    assert created["requestObject"]["data"] == {"k": "v"}
+    assert created["responseObject"]["metadata"]["uid"]
+    assert "managedFields" not in created["responseObject"]["metadata"]
+    assert [one["metadata"]["name"] for one in listed["responseObject"]["items"]][-1:] != []
+    assert patched["requestObject"] == patch
+    assert "responseObject" not in events(tmp_path, "secret")[-1]
 
 
 async def test_a_watch_is_told_when_it_starts_and_when_it_ends(tmp_path: Path) -> None:
@@ -114,14 +115,14 @@ async def test_who_may_not_and_who_is_nobody_is_told(tmp_path: Path) -> None:
         await http.call("GET", MAPS, headers=named("as", Impersonate_User="bob"))
         async with Http(server, tmp_path, token="wrong") as nobody:
             assert (await nobody.call("GET", MAPS, headers=named("nobody"))).status == 401
-        forbidden = events(tmp_path, "as")[-1]
-        assert (forbidden["user"]["username"], forbidden["impersonatedUser"]["username"]) == ("admin", "bob")
-        assert forbidden["responseStatus"]["code"] == 403
-        assert forbidden["annotations"]["authorization.k8s.io/decision"] == "forbid"
-        told = events(tmp_path, "nobody")
-        assert [one["stage"] for one in told][-1:] == ["ResponseStarted"]
-        assert told[-1]["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
-        assert (told[-1]["user"], told[-1]["responseStatus"]["code"]) == ({}, 401)
+    forbidden = events(tmp_path, "as")[-1]
+    assert (forbidden["user"]["username"], forbidden["impersonatedUser"]["username"]) == ("admin", "bob")
+    assert forbidden["responseStatus"]["code"] == 403
+    assert forbidden["annotations"]["authorization.k8s.io/decision"] == "forbid"
+    told = events(tmp_path, "nobody")
+    assert [one["stage"] for one in told][-1:] == ["ResponseStarted"]
+    assert told[-1]["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
+    assert (told[-1]["user"], told[-1]["responseStatus"]["code"]) == ({}, 401)
 
 
 async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
@@ -130,8 +131,8 @@ async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
         spec = {"containers": [{"name": "c", "image": "i"}]}
         made = {"metadata": {"name": "p"}, "spec": spec}
         await http.call("POST", "/api/v1/namespaces/default/pods", made, named("pod"))
-        annotations = events(tmp_path, "pod")[-1]["annotations"]
-        assert annotations["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"
+    annotations = events(tmp_path, "pod")[-1]["annotations"]
+    assert annotations["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"
 
 
 async def test_a_token_that_is_issued_is_told_by_its_id(tmp_path: Path) -> None:
@@ -147,9 +148,9 @@ async def test_requests_within_the_process_are_told_too(tmp_path: Path) -> None:
     async with audited(tmp_path, "- level: RequestResponse") as (_, server):
         transport = server.transport(username="controller", groups=["system:masters"])
         await transport.request("GET", "/api/v1/namespaces/default")
-        told = [one for one in events(tmp_path) if one["user"]["username"] == "controller"]
-        assert [one["stage"] for one in told] == ["RequestReceived", "ResponseComplete"]
-        assert told[1]["responseObject"]["metadata"]["name"] == "default"
+    told = [one for one in events(tmp_path) if one["user"]["username"] == "controller"]
+    assert [one["stage"] for one in told] == ["RequestReceived", "ResponseComplete"]
+    assert told[1]["responseObject"]["metadata"]["name"] == "default"
 
 
 async def test_stages_and_requests_that_nobody_wants_are_left_out(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ async def test_stages_and_requests_that_nobody_wants_are_left_out(tmp_path: Path
     async with audited(tmp_path, rules) as (http, _):
         await http.call("GET", f"{MAPS}/none", headers=named("get"))
         await http.call("GET", MAPS, headers=named("list"))
-        assert (stages(tmp_path, "get"), stages(tmp_path, "list")) == ([], ["ResponseComplete"])
+    assert (stages(tmp_path, "get"), stages(tmp_path, "list")) == ([], ["ResponseComplete"])
 
 
 async def test_in_mode_batch_all_is_written_by_the_end(tmp_path: Path) -> None:

@@ -2,42 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kubecore_core::authn::UserInfo;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Stage;
-
-/// As long as a line is that tells no objects.
-const USUAL_BYTES: usize = 1024;
-
-/// What a request is about; empty fields are left out.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectReference {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub resource: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub namespace: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub uid: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub api_group: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub api_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub resource_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub subresource: String,
-}
 
 /// What is told of a Status.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -59,6 +32,11 @@ impl ResponseStatus {
         Self { code, ..Self::default() }
     }
 
+    /// Nothing is known but the code.
+    pub fn is_code(&self) -> bool {
+        self.status.is_empty() && self.message.is_empty() && self.reason.is_empty() && self.details.is_none()
+    }
+
     /// None where the JSON is no Status.
     pub fn read(body: &[u8]) -> Option<Self> {
         let read: Value = serde_json::from_slice(body).ok()?;
@@ -78,7 +56,7 @@ impl ResponseStatus {
 }
 
 #[derive(Serialize)]
-struct User<'e> {
+pub(super) struct User<'e> {
     #[serde(skip_serializing_if = "str::is_empty")]
     username: &'e str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -90,7 +68,7 @@ struct User<'e> {
 }
 
 impl<'e> User<'e> {
-    fn of(user: &'e UserInfo) -> Self {
+    pub fn of(user: &'e UserInfo) -> Self {
         Self {
             username: &user.username,
             uid: &user.uid,
@@ -100,67 +78,13 @@ impl<'e> User<'e> {
     }
 }
 
-/// What one stage tells comes in three parts, whose fields follow each other in the order of upstream's. This is the one
-/// that all stages share.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Facts<'e> {
-    #[serde(rename = "requestURI")]
-    request_uri: &'e str,
-    verb: &'e str,
-    user: User<'e>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    impersonated_user: Option<User<'e>>,
-    #[serde(rename = "sourceIPs", skip_serializing_if = "<[String]>::is_empty")]
-    source_ips: &'e [String],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    user_agent: &'e str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    object_ref: Option<&'e ObjectReference>,
-}
-
-/// The part before it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Beginning<'e> {
-    kind: &'static str,
-    api_version: &'static str,
-    level: &'static str,
-    #[serde(rename = "auditID")]
-    audit_id: &'e str,
-    stage: &'static str,
-}
-
-/// The part after it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome<'e> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_status: Option<&'e ResponseStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_object: Option<&'e RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_object: Option<&'e RawValue>,
-    request_received_timestamp: &'e str,
-    stage_timestamp: &'e str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<&'e BTreeMap<Cow<'static, str>, String>>,
-}
-
-/// What a request's head says.
-pub struct Head {
-    pub audit_id: String,
-    pub uri: String,
-    pub source_ips: Vec<String>,
-    pub user_agent: String,
-    pub received: Duration,
-}
-
-/// What does not change from stage to stage.
-pub struct Request {
-    pub head: Arc<Head>,
-    pub verb: String,
-    pub user: Option<Arc<UserInfo>>,
+/// What an object says of itself that its request does not.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
 }
 
 /// What is found out on the way.
@@ -170,12 +94,26 @@ pub struct Findings {
     pub is_held: bool,
     /// Nobody could be told of the arrival.
     pub is_rejected: bool,
-    pub object_ref: Option<ObjectReference>,
+    pub names: Option<Box<Names>>,
     pub impersonated: Option<Arc<UserInfo>>,
     pub status: Option<ResponseStatus>,
     pub request_object: Option<Box<RawValue>>,
     pub response_object: Option<Box<RawValue>>,
-    pub annotations: BTreeMap<Cow<'static, str>, String>,
+    /// In the order of their keys.
+    annotations: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Findings {
+    pub fn annotations(&self) -> &[(Cow<'static, str>, String)] {
+        &self.annotations
+    }
+
+    /// Of several values for one key the first one stays.
+    pub fn annotate(&mut self, key: Cow<'static, str>, value: impl Into<String>) {
+        if let Err(place) = self.annotations.binary_search_by(|(other, _)| other.cmp(&key)) {
+            self.annotations.insert(place, (key, value.into()));
+        }
+    }
 }
 
 /// A stage and when it was reached. What has been found out by then is told but for that the request came, of which there
@@ -184,111 +122,6 @@ pub struct Findings {
 pub struct Reached {
     pub stage: Stage,
     pub at: Duration,
-}
-
-/// A line of JSON for each stage.
-pub fn lines(level: &'static str, reached: &[Reached], request: &Request, found: &Findings) -> Vec<Bytes> {
-    let nobody = UserInfo::default();
-    let head = &*request.head;
-    let facts = Facts {
-        request_uri: &head.uri,
-        verb: &request.verb,
-        user: User::of(request.user.as_deref().unwrap_or(&nobody)),
-        impersonated_user: found.impersonated.as_deref().map(User::of),
-        source_ips: &head.source_ips,
-        user_agent: &head.user_agent,
-        object_ref: found.object_ref.as_ref(),
-    };
-    let received = zulu(head.received);
-    let mut out = Vec::with_capacity(USUAL_BYTES * reached.len());
-    let (mut ends, mut shared) = (Vec::with_capacity(reached.len()), None);
-    for Reached { stage, at } in reached.iter().copied() {
-        let is_outcome = stage != Stage::RequestReceived;
-        let beginning = Beginning {
-            kind: "Event",
-            api_version: "audit.k8s.io/v1",
-            level,
-            audit_id: &head.audit_id,
-            stage: stage.name(),
-        };
-        let outcome = Outcome {
-            response_status: found.status.as_ref().filter(|_| is_outcome),
-            request_object: found.request_object.as_deref().filter(|_| is_outcome),
-            response_object: found.response_object.as_deref().filter(|_| is_outcome),
-            request_received_timestamp: &received,
-            stage_timestamp: if at == head.received { &received } else { &zulu(at) },
-            annotations: Some(&found.annotations).filter(|told| is_outcome && !told.is_empty()),
-        };
-        append(&mut out, &beginning);
-        match shared.clone() {
-            Some(range) => out.extend_from_within(range),
-            None => shared = Some(go_on(&mut out, &facts)),
-        }
-        go_on(&mut out, &outcome);
-        out.extend_from_slice(b"}\n");
-        ends.push(out.len());
-    }
-    let mut left = Bytes::from(out);
-    let mut cut = 0;
-    ends.into_iter().map(|end| left.split_to(end - std::mem::replace(&mut cut, end))).collect()
-}
-
-/// An object without its end.
-fn append(out: &mut Vec<u8>, object: &impl Serialize) {
-    // Nothing in it can fail: strings, numbers, and objects that were read before.
-    let _ = serde_json::to_writer(&mut *out, object);
-    out.pop();
-}
-
-/// Members of the object before it, and where they stand.
-fn go_on(out: &mut Vec<u8>, members: &impl Serialize) -> Range<usize> {
-    let start = out.len();
-    append(out, members);
-    out[start] = b',';
-    start..out.len()
-}
-
-fn zulu(unix: Duration) -> String {
-    let mut out = date_and_time(unix, 6);
-    out.push('Z');
-    out
-}
-
-/// `2026-01-02T15:04:05.000000`, with so many digits of a second.
-pub fn date_and_time(unix: Duration, digits: usize) -> String {
-    let seconds = unix.as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (rest / 3600, rest % 3600 / 60, rest % 60);
-    let mut out = String::with_capacity(32);
-    for (value, width, end) in
-        [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T'), (hour, 2, ':'), (minute, 2, ':'), (second, 2, '.')]
-    {
-        push_digits(&mut out, value, width);
-        out.push(end);
-    }
-    let digits = digits.min(9) as u32;
-    push_digits(&mut out, u64::from(unix.subsec_nanos()) / 10_u64.pow(9 - digits), digits);
-    out
-}
-
-/// The last `width` digits, with zeros before them: several times as fast as formatting.
-fn push_digits(out: &mut String, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        out.push(char::from(b'0' + (value / 10_u64.pow(place) % 10) as u8));
-    }
-}
-
-/// The date of a day since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// Without managedFields, of an object, the items of a list and the objects of a table's rows.
@@ -322,13 +155,6 @@ fn strip(object: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_as_dates() {
-        assert_eq!(date_and_time(Duration::ZERO, 6), "1970-01-01T00:00:00.000000");
-        assert_eq!(date_and_time(Duration::new(951_782_400, 1_500), 6), "2000-02-29T00:00:00.000001");
-        assert_eq!(date_and_time(Duration::from_millis(1_767_366_245_012), 3), "2026-01-02T15:04:05.012");
-    }
 
     #[test]
     fn managed_fields_are_left_out_wherever_objects_are() {

@@ -2,11 +2,12 @@
 //!
 //! Source: apiserver `plugin/pkg/audit/truncate`.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::events::Events;
 use super::sink::Sink;
 
 /// A sink that takes no event of more bytes than `most`.
@@ -23,16 +24,20 @@ impl<S: Sink> Fitting<S> {
 }
 
 impl<S: Sink> Sink for Fitting<S> {
-    fn take(&self, events: &[Bytes]) -> bool {
+    fn take(&self, events: &Events) -> bool {
         if events.iter().all(|event| event.len() <= self.most) {
             return self.sink.take(events);
         }
-        let fitting: Vec<Bytes> = events.iter().filter_map(|event| fitted(event, self.most)).collect();
+        let fitting: Events = events.iter().filter_map(|event| fitted(event, self.most)).collect();
         let lost = (events.len() - fitting.len()) as u64;
         if lost > 0 && self.lost.fetch_add(lost, Ordering::Relaxed) == 0 {
             eprintln!("kubecore: an audit event is too large even after truncating");
         }
         self.sink.take(&fitting)
+    }
+
+    fn settle(&self) {
+        self.sink.settle();
     }
 
     fn lost(&self) -> u64 {
@@ -44,9 +49,9 @@ impl<S: Sink> Sink for Fitting<S> {
     }
 }
 
-fn fitted(event: &Bytes, most: usize) -> Option<Bytes> {
+fn fitted(event: &[u8], most: usize) -> Option<Cow<'_, [u8]>> {
     if event.len() <= most {
-        return Some(event.clone());
+        return Some(event.into());
     }
     let mut told: Map<String, Value> = serde_json::from_slice(event).ok()?;
     if !matches!(told.get("level")?.as_str()?, "Request" | "RequestResponse") {
@@ -75,7 +80,7 @@ mod tests {
     struct Taken(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Taken {
-        fn take(&self, events: &[Bytes]) -> bool {
+        fn take(&self, events: &Events) -> bool {
             self.0.lock().extend(events.iter().map(|event| String::from_utf8(event.to_vec()).unwrap()));
             true
         }
@@ -89,22 +94,21 @@ mod tests {
         }
     }
 
-    fn event(level: &str, object: usize, uri: usize) -> Bytes {
+    fn event(level: &str, object: usize, uri: usize) -> String {
         let (object, uri) = ("x".repeat(object), "u".repeat(uri));
-        let text = format!(
+        format!(
             "{{\"level\":\"{level}\",\"requestURI\":\"{uri}\",\"requestObject\":\"{object}\",\"annotations\":{{\"a\":\"b\"}}}}\n"
-        );
-        text.into()
+        )
     }
 
     #[test]
     fn an_event_that_is_too_large_loses_its_objects_and_says_so() {
         let taken = Taken::default();
         let fitting = Fitting::new(taken.clone(), 150);
-        fitting.take(&[event("Request", 3, 3), event("RequestResponse", 200, 3)]);
+        fitting.take(&[event("Request", 3, 3), event("RequestResponse", 200, 3)].into_iter().collect());
         let smaller = "{\"level\":\"RequestResponse\",\"requestURI\":\"uuu\",\"annotations\":{\"a\":\"b\",\"audit.k8s.io/truncated\":\"true\"}}\n";
         let whole = event("Request", 3, 3);
-        assert_eq!(*taken.0.lock(), [std::str::from_utf8(&whole).unwrap(), smaller]);
+        assert_eq!(*taken.0.lock(), [whole.as_str(), smaller]);
         assert_eq!(fitting.lost(), 0);
     }
 
@@ -112,7 +116,8 @@ mod tests {
     fn an_event_that_is_too_large_without_them_is_lost() {
         let taken = Taken::default();
         let fitting = Fitting::new(taken.clone(), 150);
-        fitting.take(&[event("Request", 3, 200), event("Metadata", 200, 3), event("Metadata", 3, 3)]);
+        let events = [event("Request", 3, 200), event("Metadata", 200, 3), event("Metadata", 3, 3)];
+        fitting.take(&events.into_iter().collect());
         assert_eq!(taken.0.lock().len(), 1);
         assert_eq!(fitting.lost(), 2);
     }

@@ -3,32 +3,42 @@
 //! Without a policy a request pays for one look. A request that a policy wants to hear of has a `Trail`, which collects
 //! what is found out and tells it stage by stage. Source: apiserver `pkg/endpoints/filters/audit.go`, `pkg/audit`.
 
+mod dates;
 mod event;
+mod events;
 mod fitting;
+mod head;
+mod log_file;
+mod parking;
 mod policy;
+mod rendering;
 mod requests;
 mod sink;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::clock::Clock;
-use kubecore_core::rbac::Attributes;
 use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub(crate) use event::date_and_time;
-use event::{Findings, Head, Reached, Request, lines, without_managed_fields};
-pub use event::{ObjectReference, ResponseStatus};
+pub(crate) use dates::date_and_time;
+pub use event::ResponseStatus;
+use event::{Findings, Reached, without_managed_fields};
+pub use events::Events;
 pub use fitting::Fitting;
+pub use head::{Asked, Head, Sources, Text, Told};
+pub use log_file::{LogFile, Rotation};
+pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
+use rendering::{Request, write_lines};
 pub(crate) use requests::{LONG_RUNNING, lasts};
-pub use sink::{Buffered, LogFile, Outbox, Rotation, Sink};
+pub use sink::{Buffered, Outbox, Sink};
 
 /// A random UUID (version 4), which names a request.
 pub fn new_id() -> String {
@@ -122,56 +132,46 @@ impl Audit {
 /// What is known of a request before who asks is.
 pub struct Draft {
     auditing: Arc<Auditing>,
-    head: Arc<Head>,
+    head: Head,
     trail: OnceLock<Option<Arc<Trail>>>,
 }
 
 impl Draft {
     pub fn new(
         auditing: Arc<Auditing>,
-        audit_id: String,
-        uri: String,
-        source_ips: Vec<String>,
-        agent: &str,
+        audit_id: Text,
+        uri: Text,
+        sources: Sources,
+        agent: Text,
+        asked: Asked,
     ) -> Self {
-        let user_agent = match agent.char_indices().nth(LONGEST_AGENT) {
-            Some((end, _)) => format!("{}{CUT}", &agent[..end]),
-            None => agent.to_owned(),
+        let agent_text = agent.as_str();
+        let is_long = agent_text.len() > LONGEST_AGENT;
+        let user_agent = match is_long.then(|| agent_text.char_indices().nth(LONGEST_AGENT)).flatten() {
+            Some((end, _)) => Text::Own(format!("{}{CUT}", &agent_text[..end]).into()),
+            None => agent,
         };
         let received = auditing.clock.unix();
-        let head = Arc::new(Head { audit_id, uri, source_ips, user_agent, received });
+        let head = Head { audit_id, uri, sources, user_agent, asked, received };
         Self { auditing, head, trail: OnceLock::new() }
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
-    pub fn begin(&self, user: Option<&Arc<UserInfo>>, attributes: &Attributes<'_>) -> Option<&Arc<Trail>> {
-        self.trail.get_or_init(|| self.made(user, attributes)).as_ref()
+    pub fn begin(&self, user: Option<&Arc<UserInfo>>) -> Option<&Arc<Trail>> {
+        self.trail.get_or_init(|| self.made(user)).as_ref()
     }
 
-    fn made(&self, user: Option<&Arc<UserInfo>>, attributes: &Attributes<'_>) -> Option<Arc<Trail>> {
-        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), attributes);
+    fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
+        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &self.head.asked.attributes());
         self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
         }
-        let object_ref = attributes.is_resource.then(|| ObjectReference {
-            resource: attributes.resource.to_owned(),
-            namespace: attributes.namespace.to_owned(),
-            name: attributes.name.to_owned(),
-            api_group: attributes.group.to_owned(),
-            api_version: attributes.version.to_owned(),
-            subresource: attributes.subresource.to_owned(),
-            ..ObjectReference::default()
-        });
         let trail = Arc::new(Trail {
             auditing: self.auditing.clone(),
             verdict,
-            request: Request {
-                head: self.head.clone(),
-                verb: attributes.verb.to_owned(),
-                user: user.cloned(),
-            },
-            findings: Mutex::new(Findings { object_ref, ..Findings::default() }),
+            request: Request { head: self.head.clone(), user: user.cloned() },
+            findings: Mutex::default(),
         });
         trail.hold();
         Some(trail)
@@ -216,12 +216,13 @@ impl Trail {
 
     /// Of several values for one key the first one stays.
     pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
-        self.findings.lock().annotations.entry(key.into()).or_insert_with(|| value.into());
+        self.findings.lock().annotate(key.into(), value);
     }
 
     pub fn decided(&self, decision: &str, reason: impl Into<String>) {
-        self.annotate("authorization.k8s.io/decision", decision);
-        self.annotate("authorization.k8s.io/reason", reason);
+        let mut findings = self.findings.lock();
+        findings.annotate("authorization.k8s.io/decision".into(), decision);
+        findings.annotate("authorization.k8s.io/reason".into(), reason);
     }
 
     /// The request goes on as somebody else.
@@ -231,15 +232,15 @@ impl Trail {
         }
     }
 
-    /// What the object of the request says of itself, where the reference does not say it yet.
+    /// What the object of the request says of itself, where the request does not, and nothing has before.
     pub fn named(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {
         let mut findings = self.findings.lock();
-        let Some(reference) = &mut findings.object_ref else { return };
+        let names = findings.names.get_or_insert_default();
         for (field, given) in [
-            (&mut reference.namespace, namespace),
-            (&mut reference.name, name),
-            (&mut reference.uid, uid),
-            (&mut reference.resource_version, resource_version),
+            (&mut names.namespace, namespace),
+            (&mut names.name, name),
+            (&mut names.uid, uid),
+            (&mut names.resource_version, resource_version),
         ] {
             if field.is_empty() {
                 given.clone_into(field);
@@ -294,7 +295,7 @@ impl Trail {
         let mut findings = self.findings.lock();
         findings.is_held = self.verdict.tells(Stage::RequestReceived);
         if self.auditing.strict && std::mem::take(&mut findings.is_held) {
-            findings.is_rejected = !self.send(&self.lines(&[self.arrival()], &findings));
+            findings.is_rejected = !self.send(&[self.arrival()], &findings);
         }
         if findings.is_rejected {
             self.auditing.counts.rejected.fetch_add(1, Ordering::Relaxed);
@@ -306,11 +307,14 @@ impl Trail {
         self.findings.lock().is_rejected
     }
 
-    /// The request is about to wait: what is held is told.
+    /// The request is about to wait: what is held is told, and is where it belongs before the request goes on.
     pub fn release(&self) {
         let mut findings = self.findings.lock();
         if std::mem::take(&mut findings.is_held) {
-            self.send(&self.lines(&[self.arrival()], &findings));
+            self.send(&[self.arrival()], &findings);
+            for sink in &self.auditing.sinks {
+                sink.settle();
+            }
         }
     }
 
@@ -322,26 +326,31 @@ impl Trail {
         let mut findings = self.findings.lock();
         let reached = [self.arrival(), Reached { stage, at: self.auditing.clock.unix() }];
         let from = if std::mem::take(&mut findings.is_held) { 0 } else { 1 };
-        self.send(&self.lines(&reached[from..], &findings));
+        self.send(&reached[from..], &findings);
     }
 
     fn arrival(&self) -> Reached {
         Reached { stage: Stage::RequestReceived, at: self.request.head.received }
     }
 
-    fn lines(&self, reached: &[Reached], findings: &Findings) -> Vec<Bytes> {
-        lines(self.verdict.level.name(), reached, &self.request, findings)
-    }
-
-    /// Whether everybody has taken them.
-    fn send(&self, events: &[Bytes]) -> bool {
-        self.auditing.counts.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+    /// Whether everybody has taken it.
+    fn send(&self, reached: &[Reached], findings: &Findings) -> bool {
+        self.auditing.counts.events.fetch_add(reached.len() as u64, Ordering::Relaxed);
+        let mut events = WRITTEN.take();
+        events.clear();
+        write_lines(&mut events, self.verdict.level.name(), reached, &self.request, findings);
         let mut taken = true;
         for sink in &self.auditing.sinks {
-            taken &= sink.take(events);
+            taken &= sink.take(&events);
         }
+        WRITTEN.set(events);
         taken
     }
+}
+
+thread_local! {
+    /// Memory for the next events.
+    static WRITTEN: Cell<Events> = Cell::default();
 }
 
 impl Drop for Trail {
@@ -378,7 +387,7 @@ mod tests {
     struct Kept(Mutex<Vec<Value>>);
 
     impl Sink for Kept {
-        fn take(&self, events: &[Bytes]) -> bool {
+        fn take(&self, events: &Events) -> bool {
             self.0.lock().extend(events.iter().map(|event| serde_json::from_slice::<Value>(event).unwrap()));
             true
         }
@@ -395,17 +404,23 @@ mod tests {
         let kept = Arc::new(Kept::default());
         let policy = serde_json::from_str(&format!(r#"{{"rules":[{{"level":"{level}"}}]}}"#)).unwrap();
         audit.configure(policy, vec![kept.clone()], false, Clock::starting_at(Duration::from_secs(1)));
-        let draft =
-            Draft::new(audit.current().unwrap(), "id".into(), "/x?y".into(), vec!["::1".into()], "agent");
-        let attributes = Attributes {
-            verb: "create",
-            version: "v1",
-            resource: "secrets",
-            namespace: "a",
+        let asked = Told {
+            verb: "create".into(),
+            version: "v1".into(),
+            resource: "secrets".into(),
+            namespace: "a".into(),
             is_resource: true,
-            ..Attributes::default()
+            ..Told::default()
         };
-        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"]))), &attributes).unwrap().clone();
+        let draft = Draft::new(
+            audit.current().unwrap(),
+            Text::Own("id".into()),
+            Text::Own("/x?y".into()),
+            Sources::Direct(std::net::Ipv6Addr::LOCALHOST.into()),
+            Text::Own("agent".into()),
+            Asked::Told(Arc::new(asked)),
+        );
+        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"])))).unwrap().clone();
         (kept, trail)
     }
 

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use kubecore_core::status::Status;
 
-use super::{Draft, Ending, Stage, Trail};
+use super::{Asked, Draft, Ending, Sources, Stage, Text, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::query::Query;
@@ -19,6 +20,9 @@ use crate::server::Server;
 /// Subresources whose requests last as long as somebody wants them to.
 pub(crate) const LONG_RUNNING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
 impl Server {
     /// What an audit needs to know of a request from its head; None while nothing is audited.
     pub(crate) fn draft(
@@ -27,14 +31,13 @@ impl Server {
         audit_id: Option<&HeaderValue>,
         uri: &http::Uri,
         remote: IpAddr,
+        info: &Arc<RequestInfo>,
     ) -> Option<Draft> {
         let auditing = self.audit.current()?;
-        let text = |value: Option<&HeaderValue>| {
-            value.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
-        };
-        let agent = text(headers.get(USER_AGENT));
-        let uri = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Some(Draft::new(auditing, text(audit_id), uri, source_ips(headers, remote), &agent))
+        let agent = Text::Header(headers.get(USER_AGENT).cloned());
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let (audit_id, asked) = (Text::Header(audit_id.cloned()), Asked::Read(info.clone()));
+        Some(Draft::new(auditing, audit_id, Text::Path(path), sources(headers, remote), agent, asked))
     }
 
     /// The user may, or may not: `reason` is told where the answer is no.
@@ -115,7 +118,7 @@ impl Exchange {
 
     /// Who asks is known, or that nobody knows. The refusal of a request that must not go on, since it cannot be told.
     pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) -> Option<Status> {
-        let trail = self.audit.as_ref()?.begin(user, &self.attributes())?;
+        let trail = self.audit.as_ref()?.begin(user)?;
         if user.is_none() {
             trail.said(&self.failed_credentials());
         }
@@ -167,33 +170,43 @@ impl Exchange {
 }
 
 /// Those that proxies tell, then the one that the connection has (apimachinery `pkg/util/net`, SourceIPs).
-fn source_ips(headers: &HeaderMap, remote: IpAddr) -> Vec<String> {
-    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+fn sources(headers: &HeaderMap, remote: IpAddr) -> Sources {
+    let remote = remote.to_canonical();
+    let [forwarded, real] = [FORWARDED_FOR, REAL_IP].map(|name| headers.get(name));
+    if forwarded.is_none() && real.is_none() {
+        return Sources::Direct(remote);
+    }
+    let text = |value: Option<&HeaderValue>| {
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
     let mut found: Vec<IpAddr> =
-        told("x-forwarded-for").split(',').filter_map(|part| part.trim().parse().ok()).collect();
-    if let Ok(real) = told("x-real-ip").trim().parse()
+        text(forwarded).split(',').filter_map(|part| part.trim().parse().ok()).collect();
+    if let Ok(real) = text(real).trim().parse()
         && !found.contains(&real)
     {
         found.push(real);
     }
-    let remote = remote.to_canonical();
     if found.last() != Some(&remote) {
         found.push(remote);
     }
-    found.iter().map(IpAddr::to_string).collect()
+    Sources::Through(found.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn told(headers: &HeaderMap, remote: [u8; 4]) -> Vec<String> {
+        sources(headers, remote.into()).as_slice().iter().map(IpAddr::to_string).collect()
+    }
+
     #[test]
     fn addresses_are_those_of_proxies_and_of_the_connection() {
         let mut headers = HeaderMap::new();
-        assert_eq!(source_ips(&headers, [127, 0, 0, 1].into()), ["127.0.0.1"]);
+        assert_eq!(told(&headers, [127, 0, 0, 1]), ["127.0.0.1"]);
         headers.insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1, nonsense, 10.0.0.2"));
         headers.insert("x-real-ip", HeaderValue::from_static("10.0.0.1"));
-        assert_eq!(source_ips(&headers, [10, 0, 0, 2].into()), ["10.0.0.1", "10.0.0.2"]);
-        assert_eq!(source_ips(&headers, [127, 0, 0, 1].into()), ["10.0.0.1", "10.0.0.2", "127.0.0.1"]);
+        assert_eq!(told(&headers, [10, 0, 0, 2]), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(told(&headers, [127, 0, 0, 1]), ["10.0.0.1", "10.0.0.2", "127.0.0.1"]);
     }
 }

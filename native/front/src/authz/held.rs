@@ -40,7 +40,7 @@ impl HeldRight {
             self.seen = Arc::clone(&current);
         }
         let selectors = || self.selectors.clone();
-        self.authorizer.decide(&self.user, &attributes_of(&self.info), selectors).refuses()
+        self.authorizer.decide(&self.user, &attributes_of(&self.info), selectors, None).refuses()
     }
 }
 

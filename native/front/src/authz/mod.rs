@@ -131,12 +131,13 @@ impl Authorizer {
     }
 
     /// The first mode that allows or denies decides. An allow is one even if Python has a mode before it to ask, unless
-    /// that is a webhook, which can deny. `selectors` are looked at only for webhooks.
+    /// that is a webhook, which can deny. `selectors` are looked at only for webhooks. `why` hears RBAC's reason.
     pub fn decide(
         &self,
         user: &UserInfo,
         attributes: &Attributes<'_>,
         selectors: impl FnOnce() -> Selectors,
+        mut why: Option<&mut String>,
     ) -> Verdict {
         if user.in_group(SYSTEM_MASTERS) {
             return Verdict::Allow;
@@ -151,7 +152,7 @@ impl Authorizer {
                     reasons.push("Everything is forbidden.".to_owned());
                     false
                 }
-                Mode::Rbac => self.policy.current().decide(user, attributes) == Decision::Allowed,
+                Mode::Rbac => self.rbac_allows(user, attributes, why.as_deref_mut()),
                 Mode::Abac => self.abac_allows(user, attributes),
                 Mode::Node => {
                     asks_python |= user.in_group("system:nodes");
@@ -191,6 +192,14 @@ impl Authorizer {
         Verdict::NoOpinion(reasons.join("\n"))
     }
 
+    fn rbac_allows(&self, user: &UserInfo, attributes: &Attributes<'_>, why: Option<&mut String>) -> bool {
+        let policy = self.policy.current();
+        let Some(why) = why else { return policy.decide(user, attributes) == Decision::Allowed };
+        let (decision, reason) = policy.explain(user, attributes);
+        *why = reason;
+        decision == Decision::Allowed
+    }
+
     fn now(&self) -> f64 {
         self.clock.unix().as_secs_f64()
     }
@@ -219,7 +228,7 @@ mod tests {
     }
 
     fn decide(modes: &[&str], user: &UserInfo) -> Verdict {
-        authorizer(modes).decide(user, &ATTRIBUTES, Selectors::default)
+        authorizer(modes).decide(user, &ATTRIBUTES, Selectors::default, None)
     }
 
     #[test]
@@ -247,7 +256,7 @@ mod tests {
     fn a_webhook_that_might_deny_is_asked_before_anybody_allows() {
         let jane = UserInfo::new("jane", &[]);
         let two = authorizer(&["Webhook", "AlwaysAllow"]);
-        let decided = || two.decide(&jane, &ATTRIBUTES, Selectors::default);
+        let decided = || two.decide(&jane, &ATTRIBUTES, Selectors::default, None);
         assert_eq!(decided(), Verdict::Python);
         let said =
             |opinion| two.remember(0, &jane, &ATTRIBUTES, &Selectors::default(), opinion, f64::INFINITY);
@@ -266,7 +275,7 @@ mod tests {
         let pods = Attributes { verb: "list", resource: "pods", is_resource: true, ..Attributes::default() };
         let of_node = |name: &str| Selectors { field: format!("spec.nodeName={name}"), label: String::new() };
         one.remember(0, &jane, &pods, &of_node("a"), Opinion::Allow(String::new()), f64::INFINITY);
-        assert_eq!(one.decide(&jane, &pods, || of_node("a")), Verdict::Allow);
-        assert_eq!(one.decide(&jane, &pods, || of_node("b")), Verdict::Python);
+        assert_eq!(one.decide(&jane, &pods, || of_node("a"), None), Verdict::Allow);
+        assert_eq!(one.decide(&jane, &pods, || of_node("b"), None), Verdict::Python);
     }
 }

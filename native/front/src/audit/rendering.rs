@@ -1,0 +1,284 @@
+//! Events as lines of JSON, members in the order of upstream's.
+//!
+//! Written by hand where every request comes by, and what is the same for many requests (who asks, the second it is) is
+//! made once: a request that is read costs little more than its events.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use kubecore_core::authn::UserInfo;
+use serde::Serialize;
+
+use super::dates::write_time;
+use super::event::{Findings, Names, Reached, ResponseStatus, User};
+use super::events::Events;
+use super::head::Head;
+use super::policy::Stage;
+
+/// Users whose JSON a thread keeps.
+const USERS_KEPT: usize = 8;
+
+/// What does not change from stage to stage.
+pub struct Request {
+    pub head: Head,
+    pub user: Option<Arc<UserInfo>>,
+}
+
+/// A line for each stage.
+pub fn write_lines(out: &mut Events, level: &str, reached: &[Reached], request: &Request, found: &Findings) {
+    let mut shared = None;
+    for Reached { stage, at } in reached.iter().copied() {
+        write_beginning(&mut out.text, level, stage, request);
+        match shared.clone() {
+            Some(range) => out.text.extend_from_within(range),
+            None => {
+                let start = out.text.len();
+                write_facts(&mut out.text, request, found);
+                shared = Some(start..out.text.len());
+            }
+        }
+        let is_outcome = stage != Stage::RequestReceived;
+        if is_outcome {
+            write_outcome(&mut out.text, found);
+        }
+        out.text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
+        write_time(&mut out.text, request.head.received, 6);
+        out.text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
+        write_time(&mut out.text, at, 6);
+        out.text.extend_from_slice(b"Z\"");
+        if is_outcome {
+            write_annotations(&mut out.text, found);
+        }
+        out.text.extend_from_slice(b"}\n");
+        out.end();
+    }
+}
+
+fn write_beginning(out: &mut Vec<u8>, level: &str, stage: Stage, request: &Request) {
+    out.extend_from_slice(b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"level\":\"");
+    out.extend_from_slice(level.as_bytes());
+    out.extend_from_slice(b"\",\"auditID\":");
+    write_text(out, request.head.audit_id.as_str());
+    out.extend_from_slice(b",\"stage\":\"");
+    out.extend_from_slice(stage.name().as_bytes());
+    out.push(b'"');
+}
+
+/// What all stages tell.
+fn write_facts(out: &mut Vec<u8>, request: &Request, found: &Findings) {
+    let (head, asked) = (&request.head, request.head.asked.attributes());
+    out.extend_from_slice(b",\"requestURI\":");
+    write_text(out, head.uri.as_str());
+    out.extend_from_slice(b",\"verb\":");
+    write_text(out, asked.verb);
+    out.extend_from_slice(b",\"user\":");
+    match &request.user {
+        Some(user) => write_user(out, user),
+        None => out.extend_from_slice(b"{}"),
+    }
+    if let Some(user) = &found.impersonated {
+        out.extend_from_slice(b",\"impersonatedUser\":");
+        write_user(out, user);
+    }
+    write_sources(out, head.sources.as_slice());
+    write_member(out, ",\"userAgent\":", head.user_agent.as_str());
+    if !asked.is_resource {
+        return;
+    }
+    let nameless = Names::default();
+    let names = found.names.as_deref().unwrap_or(&nameless);
+    let own_or = |own, told| if str::is_empty(own) { told } else { own };
+    out.extend_from_slice(b",\"objectRef\":{");
+    let start = out.len();
+    for (name, value) in [
+        (",\"resource\":", asked.resource),
+        (",\"namespace\":", own_or(asked.namespace, names.namespace.as_str())),
+        (",\"name\":", own_or(asked.name, names.name.as_str())),
+        (",\"uid\":", &names.uid),
+        (",\"apiGroup\":", asked.group),
+        (",\"apiVersion\":", asked.version),
+        (",\"resourceVersion\":", &names.resource_version),
+        (",\"subresource\":", asked.subresource),
+    ] {
+        // The first one has no comma before it.
+        write_member(out, if out.len() == start { &name[1..] } else { name }, value);
+    }
+    out.push(b'}');
+}
+
+fn write_outcome(out: &mut Vec<u8>, found: &Findings) {
+    if let Some(status) = &found.status {
+        out.extend_from_slice(b",\"responseStatus\":");
+        write_status(out, status);
+    }
+    for (name, object) in
+        [(",\"requestObject\":", &found.request_object), (",\"responseObject\":", &found.response_object)]
+    {
+        if let Some(object) = object {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(object.get().as_bytes());
+        }
+    }
+}
+
+fn write_status(out: &mut Vec<u8>, status: &ResponseStatus) {
+    if !status.is_code() {
+        write_json(out, status);
+        return;
+    }
+    out.extend_from_slice(b"{\"metadata\":{},\"code\":");
+    write_number(out, status.code);
+    out.push(b'}');
+}
+
+fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
+    let annotations = found.annotations();
+    if annotations.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b",\"annotations\":");
+    for (number, (key, value)) in annotations.iter().enumerate() {
+        out.push(if number == 0 { b'{' } else { b',' });
+        write_text(out, key);
+        out.push(b':');
+        write_text(out, value);
+    }
+    out.push(b'}');
+}
+
+thread_local! {
+    static USERS: RefCell<Vec<(Arc<UserInfo>, Box<[u8]>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A connection's user is the same object from request to request.
+fn write_user(out: &mut Vec<u8>, user: &Arc<UserInfo>) {
+    USERS.with_borrow_mut(|kept| {
+        if let Some((_, json)) = kept.iter().find(|(one, _)| Arc::ptr_eq(one, user)) {
+            out.extend_from_slice(json);
+            return;
+        }
+        let start = out.len();
+        write_json(out, &User::of(user));
+        if kept.len() == USERS_KEPT {
+            kept.remove(0);
+        }
+        kept.push((user.clone(), out[start..].into()));
+    });
+}
+
+fn write_sources(out: &mut Vec<u8>, sources: &[IpAddr]) {
+    for (number, source) in sources.iter().enumerate() {
+        out.extend_from_slice(if number == 0 { b",\"sourceIPs\":[\"" } else { b",\"" });
+        match source {
+            IpAddr::V4(address) => {
+                for (place, part) in address.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        out.push(b'.');
+                    }
+                    write_number(out, part.into());
+                }
+            }
+            // Nothing that is written to memory fails.
+            IpAddr::V6(address) => drop(write!(out, "{address}")),
+        }
+        out.push(b'"');
+    }
+    if !sources.is_empty() {
+        out.push(b']');
+    }
+}
+
+/// Left out where it is empty.
+fn write_member(out: &mut Vec<u8>, name: &str, value: &str) {
+    if !value.is_empty() {
+        out.extend_from_slice(name.as_bytes());
+        write_text(out, value);
+    }
+}
+
+/// In quotes.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Without a branch, so that many bytes are looked at together.
+    let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        write_json(out, text);
+        return;
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+fn write_number(out: &mut Vec<u8>, number: u16) {
+    let mut place = 10_000;
+    while place > 1 && number < place {
+        place /= 10;
+    }
+    while place > 0 {
+        out.push(b'0' + (number / place % 10) as u8);
+        place /= 10;
+    }
+}
+
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Nothing in it can fail: strings, numbers, and objects that were read before.
+    let _ = serde_json::to_writer(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_a_list() {
+        let sources = [Ipv4Addr::new(10, 0, 200, 35).into(), Ipv6Addr::LOCALHOST.into()];
+        assert_eq!(written(|out| write_sources(out, &sources)), r#","sourceIPs":["10.0.200.35","::1"]"#);
+        assert_eq!(written(|out| write_sources(out, &[])), "");
+    }
+
+    #[test]
+    fn who_asks_is_told_each_time_as_he_is() {
+        let (jane, other) = (UserInfo::new("jane", &["a"]), UserInfo::new("jane", &["b"]));
+        let users: Vec<Arc<UserInfo>> = [jane.clone(), other, jane].map(Arc::new).into();
+        for user in users.iter().chain((0..USERS_KEPT).map(|_| &users[1])).chain(&users) {
+            let told = written(|out| write_user(out, user));
+            assert_eq!(told, serde_json::to_string(&User::of(user)).unwrap());
+        }
+    }
+
+    #[test]
+    fn more_users_than_are_kept_are_told_as_well() {
+        let users: Vec<Arc<UserInfo>> =
+            (0..USERS_KEPT * 2).map(|number| Arc::new(UserInfo::new(format!("u{number}"), &[]))).collect();
+        for user in users.iter().chain(&users) {
+            assert_eq!(
+                written(|out| write_user(out, user)),
+                format!("{{\"username\":\"{}\"}}", user.username)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_written_as_json_has_it(text in "\\PC*|[\\x00-\\x7f]*") {
+            prop_assert_eq!(written(|out| write_text(out, &text)), serde_json::to_string(&text).unwrap());
+        }
+
+        #[test]
+        fn numbers_are_written_in_digits(number: u16) {
+            prop_assert_eq!(written(|out| write_number(out, number)), number.to_string());
+        }
+    }
+}
