@@ -75,7 +75,7 @@ test-beside-python:
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
-	PROPTEST_RNG_SEED=1 $(CARGO) test --locked --workspace --exclude kubecore-native --quiet
+	PROPTEST_RNG_SEED=1 $(CARGO) test --locked --workspace --quiet
 
 .PHONY: test-packages
 test-packages:
