@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kubecore.kubelet.kubelet import Kubelet
     from kubecore.kubelet.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
+    from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 
 __all__ = ["Cluster", "ClusterConfig", "ProxyMode"]
 
@@ -350,6 +351,7 @@ class Cluster:
             bridge=bridge,
             pods_through_node=namespaces is None,
             pod_namespaces=namespaces,
+            client_addresses=self._borrowed(index),
             no_ipv6=networks.left_out,
             cluster_id=bridge,
             cluster_dns=name_servers,
@@ -363,6 +365,17 @@ class Cluster:
         kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_ready[name])
         self._kubelets.append(kubelet)
         self._run(f"kubelet {name}", kubelet)
+
+    def _borrowed(self, index: int) -> BorrowedAddresses | None:
+        """By what pods of a node see the clients of their host ports."""
+        from kubecore.proxy.borrowed_addresses import BorrowedAddresses
+
+        return BorrowedAddresses(f"{self._table}-node{index}") if self._networks.mode == "netns" else None
+
+    @property
+    def _table(self) -> str:
+        """What the cluster's tables in the kernel are called, or begin with."""
+        return self._bridge.replace("kc-", "kubecore-")
 
     @property
     def _load_balancer_ranges(self) -> tuple[str, ...]:
@@ -380,7 +393,7 @@ class Cluster:
             scheduler=self.config.ipvs_scheduler,
             network_mode=networks.mode,
             address_link=bridge if networks.mode == "netns" else "",
-            table=bridge.replace("kc-", "kubecore-"),
+            table=self._table,
             node_port_addresses=tuple(_EVERYWHERE[family] for family in networks.families),
             pod_ranges=networks.pods,
             service_ranges=networks.services,

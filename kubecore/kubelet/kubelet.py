@@ -22,6 +22,8 @@ from kubecore.kubelet.cgroups.interface import Places
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.host_ports import HostPorts
+from kubecore.kubelet.host_side import this_host
 from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.kubelet_config import KubeletConfig
 from kubecore.kubelet.kubelet_metrics import KubeletMetrics
@@ -330,6 +332,8 @@ class Kubelet:
                 interrupted = await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
                 for worker in self._workers.values():
                     worker.keep_last_words(interrupted)
+        if self._services is not None:
+            self._services.host_ports.close()
         for runtime in runtimes:
             await runtime.close()
         self._cgroups.close()
@@ -344,6 +348,7 @@ class Kubelet:
         informers = self._shared or self._own
         services = informers.informer("services")
         slices = None if config.cluster_dns else informers.informer("endpointslices.discovery.k8s.io")
+        host = config.host or this_host(config, self._network.host_ips)
         return NodeServices(
             client=self._client,
             clock=self._clock,
@@ -366,6 +371,7 @@ class Kubelet:
             ),
             cgroups=self._cgroups,
             puller=self._puller,
+            host_ports=HostPorts(self._clock, self._recorder, host),
             metrics=self.metrics,
             longest_back_off=timedelta(seconds=config.longest_back_off_seconds),
             seccomp_default=config.seccomp_default,

@@ -10,6 +10,7 @@ from typing import Any
 from kubecore.images.registries import Registries
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
+from kubecore.kubelet.host_ports import ClientAddresses, Host
 from kubecore.kubelet.image_gc import ImageGcConfig
 from kubecore.kubelet.logs import LogRotation
 from kubecore.kubelet.node_images import MOST
@@ -63,6 +64,10 @@ class KubeletConfig:
     """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
     pod_namespaces: PodNamespaces | None = None
     """Who is told of pods' network namespaces."""
+    client_addresses: ClientAddresses | None = None
+    """By what pods see the clients of their host ports as they are; None: they see the node."""
+    host: Host | None = None
+    """Whose ports lead to pods; None for this machine."""
     no_ipv6: str = ""
     """Why there is no IPv6, where it was asked for: told in an event of the node."""
     cluster_id: str = ""

@@ -13,6 +13,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.clock import Clock
 from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.host_ports import HostPorts
 from kubecore.kubelet.image_pulling import ImagePuller
 from kubecore.kubelet.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.logs import LogBook
@@ -54,6 +55,7 @@ class NodeServices:
     admission: PodAdmission
     cgroups: PodCgroups
     puller: ImagePuller
+    host_ports: HostPorts
     metrics: KubeletMetrics
     longest_back_off: timedelta
     seccomp_default: bool

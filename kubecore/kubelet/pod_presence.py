@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 
-async def tell(runtime: Runtime, sandbox: SandboxStatus, services: NodeServices) -> tuple[str, ...]:
-    """Of a sandbox that runs. Returns the pod's addresses, which are the host's unless it has some of its own."""
+async def tell(pod: Object, runtime: Runtime, sandbox: SandboxStatus, services: NodeServices) -> tuple[str, ...]:
+    """Of a sandbox that runs, or did. Returns the pod's addresses: the host's unless it has some of its own."""
     if services.namespaces is not None:
         try:
             descriptor, addresses = await runtime.pod_network(sandbox.id)
@@ -28,11 +28,20 @@ async def tell(runtime: Runtime, sandbox: SandboxStatus, services: NodeServices)
         if descriptor >= 0:
             services.namespaces.add(addresses, descriptor)
             os.close(descriptor)
+    if sandbox.running:
+        services.host_ports.serve(pod, sandbox)
     return sandbox.ips or services.facts.host_ips
+
+
+async def stop_sandbox(place: PodPlace, services: NodeServices) -> None:
+    """Raises RuntimeFailure."""
+    services.host_ports.stop(place.sandbox_id)
+    await place.runtime.stop_pod_sandbox(place.sandbox_id)
 
 
 async def remove_sandbox(place: PodPlace, services: NodeServices) -> None:
     """Raises RuntimeFailure."""
+    services.host_ports.stop(place.sandbox_id)
     if services.namespaces is not None:  # first of all: another pod may have the addresses next
         services.namespaces.remove(place.ips)
     await place.runtime.remove_pod_sandbox(place.sandbox_id)

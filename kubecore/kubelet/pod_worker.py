@@ -243,7 +243,7 @@ class PodWorker:
             await adoption.remove(left)
             return
         await adoption.remove_former(left)
-        ips = await pod_presence.tell(left.runtime, left.sandbox, self._services)
+        ips = await pod_presence.tell(self.pod, left.runtime, left.sandbox, self._services)
         self._place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(ips))
         self._operations.pod, self._operations.place = self.pod, self._place
         with suppress(RuntimeFailure):
@@ -352,7 +352,7 @@ class PodWorker:
             sandbox = await runtime.run_pod_sandbox(config)
             for note in sandbox.notes:
                 self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
-            ips = await pod_presence.tell(runtime, sandbox, self._services)
+            ips = await pod_presence.tell(self.pod, runtime, sandbox, self._services)
             self._place = PodPlace(runtime, sandbox.id, ips, volumes, self._surroundings(ips))
             self._operations.place = self._place
         elif self._place.volumes != volumes or self._place.around.services != self._services_now():
@@ -403,7 +403,7 @@ class PodWorker:
         """No container runs any more but sidecars: end those and give the address back."""
         await self._operations.stop_in_time(self._grace())
         if self._place is not None:
-            await self._place.runtime.stop_pod_sandbox(self._place.sandbox_id)
+            await pod_presence.stop_sandbox(self._place, self._services)
         await self._publish()
 
     # ---- status
@@ -467,7 +467,7 @@ class PodWorker:
             await self._operations.stop_in_time(self._grace())
             place = self._place
             if place is not None:
-                await place.runtime.stop_pod_sandbox(place.sandbox_id)
+                await pod_presence.stop_sandbox(place, self._services)
             for record in self._records.values():
                 if record.state == "waiting" and record.latest is not None:
                     record.end(record.latest)

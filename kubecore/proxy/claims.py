@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kubecore.port_names import shown
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 
@@ -81,5 +82,4 @@ class Claims:
 
 
 def where(server: VirtualServer) -> str:
-    host = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{server.protocol} {host}:{server.port}"
+    return shown(*server.key)

@@ -1,9 +1,4 @@
-"""Addresses and ports that several clusters of one host may want: node ports and addresses from outside.
-
-Who has one holds a name in the kernel for as long, an abstract Unix socket, which its network namespace knows and which
-is gone with its process. The kernel's own books do not do: one user's sockets may share a port, and where packets are
-led away before a socket is looked for (sk_lookup, nf_tables, IPVS) there is none at all.
-"""
+"""Addresses and ports that several clusters of one host may want, or its pods: node ports, addresses from outside."""
 
 from __future__ import annotations
 
@@ -12,6 +7,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable
 
+from kubecore import port_names
 from kubecore.proxy.claims import Problem, where
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
@@ -60,12 +56,13 @@ class HostPorts:
     def _name(self, server: VirtualServer) -> None:
         if server.key in self._names:
             return
-        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            name.bind(f"\0kubecore/port/{where(server)}".encode())
-        except BaseException:
+        name = port_names.claim(*server.key)
+        version = 6 if ":" in server.address else 4
+        everywhere = server.address == port_names.EVERYWHERE[version]
+        # an address of its own goes before those of all the host, so a Service's may have the port of a pod
+        if everywhere and port_names.is_pods(server.protocol, version, server.port):
             name.close()
-            raise
+            raise OSError(errno.EBUSY, "pods of this host have it as a host port")
         self._names[server.key] = name
 
 
