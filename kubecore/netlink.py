@@ -243,15 +243,18 @@ class Netlink:
             with suppress(FileExistsError):
                 self._request(_NEWRULE, ACK | _F_CREATE | _F_EXCL, self._marked(family, mark))
 
-    def release_marked(self, mark: int) -> None:
-        """Undo `keep_marked`."""
+    def release_marked(self, mark: int) -> bool:
+        """Undo `keep_marked`. False: there was nothing to undo."""
+        found = False
         table = attribute(_RTA_TABLE, struct.pack("=I", mark))
         for family in (socket.AF_INET, socket.AF_INET6):
             with suppress(FileNotFoundError):
                 self._request(_DELRULE, ACK, self._marked(family, mark))
+                found = True
             with suppress(ProcessLookupError):
                 route = _ROUTE.pack(family, 0, 0, 0, 0, _RTPROT_BOOT, _SCOPE_HOST, _RTN_LOCAL, 0)
                 self._request(_DELROUTE, ACK, route + table)
+        return found
 
     @staticmethod
     def _marked(family: int, mark: int) -> bytes:

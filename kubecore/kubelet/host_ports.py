@@ -68,6 +68,9 @@ class ClientAddresses(Protocol):
     def allowed(self) -> bool:
         """Whether the host keeps the answers; it is prepared at the first call."""
 
+    def sweep(self) -> None:
+        """Remove what a killed run left of it."""
+
     def close(self) -> None:
         """No connection is made so any more."""
 

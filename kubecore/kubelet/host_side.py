@@ -24,7 +24,9 @@ _LISTENING = {"TCP": "0A", "UDP": "07"}
 
 
 def this_host(config: KubeletConfig, host_ips: Sequence[str]) -> NodeHost:
-    """This machine, for a node that has these addresses on it."""
+    """This machine, for a node that has these addresses on it and has just started."""
+    if config.client_addresses is not None:
+        config.client_addresses.sweep()
     return NodeHost(
         host_ips,
         pod_ranges=config.cluster_cidrs,

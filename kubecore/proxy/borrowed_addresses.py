@@ -38,14 +38,23 @@ class BorrowedAddresses:
                 self._works = False
         return self._works
 
+    def sweep(self) -> None:
+        """Remove what a killed run left, if anything."""
+        with Netlink() as netlink, suppress(OSError):
+            if self._works is None and netlink.release_marked(self._mark):
+                self._delete_table()
+
     def close(self) -> None:
         if not self._works:
             return
         self._works = None
-        with suppress(ModeUnavailable):
-            run_nft(find_nft(), f"delete table inet {self._table}\n")
+        self._delete_table()
         with Netlink() as netlink, suppress(OSError):
             netlink.release_marked(self._mark)
+
+    def _delete_table(self) -> None:
+        with suppress(ModeUnavailable):
+            run_nft(find_nft(), f"delete table inet {self._table}\n")
 
     def _prepare(self) -> None:
         rule = f"meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set {self._mark:#x}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.process import running_cluster
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COUNT = "echo mine > /data/kept; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done"
+HOST_PORT = 8081
 WAIT = "until [ -e {go} ]; do sleep 0.02; done; exit 3"
 
 
@@ -51,7 +53,14 @@ def test_pods_go_on_without_their_cluster_and_the_next_start_takes_them_over(tmp
     assert list(data.glob("nodes/*/keeper.sock")) == []
 
 
+def said_at(status: dict[str, Any]) -> str:
+    """By whatever has the host port at the node of the pod with this status."""
+    with urllib.request.urlopen(f"http://{status['hostIP']}:{HOST_PORT}/", timeout=20) as answer:
+        return str(answer.read().decode())
+
+
 def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_path: Path) -> None:
+    """So do clients of their nodes' ports: each node has one at its own address, whoever has it at the machine's."""
     data = tmp_path / "data"
     serve = "python3 -m http.server 8080 --bind $KUBECORE_POD_IP --directory /data"
     with running_cluster(data, "--nodes", "3") as cluster:
@@ -65,10 +74,16 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
             script = f"echo of node {number} > /data/index.html; {serve}"
             probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
             one = pod(f"web-{number}", script, nodeName=node)
-            one["spec"]["containers"][0]["readinessProbe"] = probe
+            port = {"containerPort": 8080, "hostPort": HOST_PORT}
+            one["spec"]["containers"][0] |= {"readinessProbe": probe, "ports": [port]}
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
         kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=180s")
         before = [one["status"] for one in kubectl.json("get", "pods")["items"]]
+        assert [said_at(status) for status in before] == [f"of node {number}\n" for number in range(3)]
+        refused = kubectl.json("get", "events", "--field-selector=reason=HostPortNotServed")["items"]
+        assert len({event["involvedObject"]["name"] for event in refused}) >= 2
+        why = f"host port TCP {HOST_PORT}: cannot listen on 127.0.0.1"
+        assert all(event["message"].startswith(why) for event in refused)
         cluster.stop(number=signal.SIGKILL)
     with running_cluster(data, "--nodes", "3") as cluster:
         assert [one["status"] for one in kubectl.json("get", "pods")["items"]] == before
@@ -76,5 +91,6 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
             fetch = f"import urllib.request as r; print(r.urlopen('http://{status['podIP']}:8080', timeout=20).read())"
             said = kubectl("exec", f"web-{(number + 1) % 3}", "--", "python3", "-c", fetch)
             assert f"of node {number}" in said
+        assert [said_at(status) for status in before] == [f"of node {number}\n" for number in range(3)]
         assert cluster.stop(seconds=30) == 0
     assert list(data.glob("nodes/*/keeper.sock")) == []

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
@@ -169,6 +170,72 @@ def test_a_low_port_of_a_service_is_a_clear_event_and_its_other_ports_work(clust
     )
     address = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "low")
     assert answer_at(f"http://{address}:8888/") == "who are you?\n"
+
+
+HOST_PORTS = """
+import os, socket, threading
+
+own = os.environ["KUBECORE_POD_IP"]
+packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+packets.bind((own, 8095))
+
+def echo():
+    while True:
+        packet, sender = packets.recvfrom(100)
+        packets.sendto(b"packet " + packet, sender)
+
+def serve(port):
+    listener = socket.create_server((own, port))
+    while True:
+        client, _ = listener.accept()
+        client.sendall(str(port).encode())
+        client.close()
+
+threading.Thread(target=echo, daemon=True).start()
+threading.Thread(target=serve, args=(8093,), daemon=True).start()
+serve(8092)
+"""
+
+
+def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(cluster: Running) -> None:
+    ports = [
+        {"containerPort": 8092, "hostPort": 8091},
+        {"containerPort": 8093, "hostPort": 8093},
+        {"containerPort": 8095, "hostPort": 8094, "protocol": "UDP"},
+        {"containerPort": 8092, "hostPort": 80},
+    ]
+    container = {"name": "main", "image": "none", "command": ["python3", "-c", HOST_PORTS], "ports": ports}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "host-ports"}, "spec": {"containers": [container]}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    cluster.kubectl("wait", "pod", "host-ports", "--for=condition=Ready", "--timeout=30s", timeout=60)
+    assert answer(cluster.node_address, 8091) == b"8092"
+    assert answer(cluster.node_address, 8093) == b"8093"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(30)
+        asking.connect((cluster.node_address, 8094))
+        asking.send(b"here")
+        assert asking.recv(100) == b"packet here"
+    if FIRST_FREE_PORT > 80:
+        told = cluster.value("{.items[*].message}", "events", "--field-selector=reason=HostPortNotServed")
+        assert "host port TCP 80: cannot listen on" in told
+        assert f"ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE here" in told
+    cluster.kubectl("delete", "pod", "host-ports", "--grace-period=1", "--wait", timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((cluster.node_address, 8091), timeout=30)
+
+
+def answer(address: str, port: int) -> bytes:
+    """What is said first; who comes before the process listens, or is seen to, comes again."""
+    between = threading.Event()
+    for _ in range(300):
+        try:
+            with socket.create_connection((address, port), timeout=30) as connection:
+                if said := connection.recv(100):
+                    return said
+        except OSError:
+            pass
+        between.wait(0.1)
+    pytest.fail(f"nobody answers at {address}:{port}")
 
 
 def test_a_second_cluster_beside_it_has_addresses_of_its_own(cluster: Running, somebody: User) -> None:
