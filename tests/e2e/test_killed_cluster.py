@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.kubectl import of_version
+from tests.support.kubectl import Kubectl, of_version
 from tests.support.process import running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COUNT = "echo mine > /data/kept; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done"
-HOST_PORT = 8081
+HOST_PORT = 28081
 WAIT = "until [ -e {go} ]; do sleep 0.02; done; exit 3"
 
 
@@ -59,6 +60,16 @@ def said_at(status: dict[str, Any]) -> str:
         return str(answer.read().decode())
 
 
+def not_served(kubectl: Kubectl, *, by: int) -> list[str]:
+    """What is told of host ports, once so many pods tell it."""
+    deadline = time.monotonic() + 60
+    while True:
+        events = kubectl.json("get", "events", "--field-selector=reason=HostPortNotServed")["items"]
+        if len({event["involvedObject"]["name"] for event in events}) >= by:
+            return [event["message"] for event in events]
+        assert time.monotonic() < deadline, events
+
+
 def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_path: Path) -> None:
     """So do clients of their nodes' ports: each node has one at its own address, whoever has it at the machine's."""
     data = tmp_path / "data"
@@ -80,10 +91,8 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
         kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=180s")
         before = [one["status"] for one in kubectl.json("get", "pods")["items"]]
         assert [said_at(status) for status in before] == [f"of node {number}\n" for number in range(3)]
-        refused = kubectl.json("get", "events", "--field-selector=reason=HostPortNotServed")["items"]
-        assert len({event["involvedObject"]["name"] for event in refused}) >= 2
         why = f"host port TCP {HOST_PORT}: cannot listen on 127.0.0.1"
-        assert all(event["message"].startswith(why) for event in refused)
+        assert all(message.startswith(why) for message in not_served(kubectl, by=2))
         cluster.stop(number=signal.SIGKILL)
     with running_cluster(data, "--nodes", "3") as cluster:
         assert [one["status"] for one in kubectl.json("get", "pods")["items"]] == before
