@@ -13,6 +13,7 @@ from contextlib import suppress
 from kubecore.netlink import Netlink
 from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.nftables.program import find_nft, run_nft
+from kubecore.proxy.nftables.succession import remove_left
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,12 @@ class BorrowedAddresses:
         return self._works
 
     def sweep(self) -> None:
-        """Remove what a killed run left, if anything."""
-        with Netlink() as netlink, suppress(OSError):
-            if self._works is None and netlink.release_marked(self._mark):
-                self._delete_table()
+        """What a killed run has left, be it of another mode, leads nobody any more."""
+        with suppress(ModeUnavailable):
+            remove_left(self._table, but=self._table if self._works else "")
+        if not self._works:
+            with suppress(OSError), Netlink() as netlink:
+                netlink.release_marked(self._mark)
 
     def close(self) -> None:
         if not self._works:

@@ -91,6 +91,8 @@ class ServiceTable:
         """What was applied is in effect already."""
 
     def sweep(self) -> list[str]:
+        if self._borrowed is not None:
+            self._borrowed.sweep()
         return self._held.sweep()
 
     def close(self) -> None:

@@ -8,13 +8,14 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.nftables.elements import Place, key_of, loop, restrictions
 from kubecore.proxy.nftables.messages import Batch, Connection, element, value
-from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.ruleset import Site, beside_ipvs
+from kubecore.proxy.nftables.succession import Succession, remove_left
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ _Content = tuple[bytes, bytes]
 
 
 class PacketRules:
-    """A table of nf_tables, made when the first Service needs one.
+    """A table of nf_tables, made when the first Service needs one. That of a killed run is in force beside it until
+    `sweep`, so that there is none without rules meanwhile.
 
     `_present` holds what the kernel's table has of each Service, `_holders` how many Services want an element that is
     for all, `_shared` which of these the kernel's table has.
@@ -33,6 +35,7 @@ class PacketRules:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._connection: Connection | None = None
+        self._succession: Succession | None = None
         self._present: dict[str, dict[Place, _Content]] = {}
         self._loops: dict[str, set[Place]] = {}
         self._holders: Counter[Place] = Counter()
@@ -70,7 +73,7 @@ class PacketRules:
         come, gone = wanted - self._shared, self._shared - wanted
         if not (come or gone):
             return
-        connection, batch = self._connect(), Batch(self._site.table)
+        connection, batch = self._begin()
         for place in gone:
             batch.delete_elements(place[0], [element(place[1])])
         for place in come:
@@ -79,26 +82,25 @@ class PacketRules:
         self._shared = set(wanted)
 
     def sweep(self) -> None:
-        """Nothing has been asked for: what a killed run has left is no more in force."""
-        if self._connection is None:
-            with suppress(ModeUnavailable):
-                run_nft(find_nft(), f"delete table inet {self._site.table}\n")
+        """All has been asked for: what a killed run has left is no more in force."""
+        with suppress(ModeUnavailable):
+            remove_left(self._site.table, but=self._succession.name if self._succession is not None else "")
 
     def close(self) -> None:
         if self._connection is None:
             return
         self._connection.close()
-        self._connection = None
+        self._connection = self._succession = None
         self._present.clear()
         self._shared.clear()
         with suppress(ModeUnavailable):
-            run_nft(find_nft(), f"delete table inet {self._site.table}\n")
+            remove_left(self._site.table)
 
     def _bring(self, service: str, wanted: dict[Place, _Content]) -> None:
         present = self._present.get(service, {})
         if wanted == present:
             return
-        connection, batch = self._connect(), Batch(self._site.table)
+        connection, batch = self._begin()
         # A range is told anew with all others of its set: nothing of the old one is to be left behind.
         for (name, key), (_, end) in present.items():
             batch.delete_elements(name, [element(key, end=end)])
@@ -110,11 +112,13 @@ class PacketRules:
         else:
             del self._present[service]
 
-    def _connect(self) -> Connection:
+    def _begin(self) -> tuple[Connection, Batch]:
+        """A transaction upon the table, which is made if it is not there."""
+        if self._succession is None:
+            self._succession = Succession(self._site.table, lambda name: beside_ipvs(replace(self._site, table=name)))
         if self._connection is None:
-            run_nft(find_nft(), beside_ipvs(self._site))
             self._connection = Connection()
-        return self._connection
+        return self._connection, Batch(self._succession.name)
 
 
 def is_silent(server: VirtualServer) -> bool:

@@ -110,8 +110,10 @@ class IpvsTable:
         self._own_marks = range(first, first + _MARKS_EACH)
         self._next_mark = itertools.count(first + 1)
         self._marks: dict[ServerKey, int] = {}
-        # what a killed run may have left; such keys are made anew when they are asked for
+        # what a killed run may have left: it goes on and is taken up when it is asked for, marks excepted, by which the
+        # rules of that run find their servers
         self._found = set(self._connection.services())
+        self._left_marks = {key[2] for key in self._found if key[0] == BY_MARK}
         _set_up()
 
     def apply(
@@ -154,13 +156,16 @@ class IpvsTable:
         for server in servers:
             if not _has_own_inside(server):
                 continue
-            mark = self._marks.get(server.key) or next(self._next_mark)
+            mark = self._marks.get(server.key) or self._new_mark()
             try:
                 self._serve(_by_mark(server, mark), at_once=server.protocol == "UDP")
                 self._marks[server.key] = mark
             except OSError as error:
                 problems.append(_not_served(server, error))
         return problems
+
+    def _new_mark(self) -> int:
+        return next(mark for mark in self._next_mark if mark not in self._left_marks)
 
     def _forget_inside(self, key: ServerKey) -> None:
         mark = self._marks.pop(key, None)
@@ -215,10 +220,9 @@ class IpvsTable:
             key, server.scheduler, int(server.affinity_seconds or 0), fallback=server.scheduler in _HASHING
         )
         present, endpoints = self._present.get(key, (None, set()))
-        if present is None:
-            if key in self._found:
-                self._found.discard(key)
-                self._connection.delete_service(key)
+        if present is None and key in self._found:
+            endpoints = self._take_up(wanted)
+        elif present is None:
             self._connection.add_service(wanted)
         elif present != wanted:
             self._connection.change_service(wanted)
@@ -231,6 +235,16 @@ class IpvsTable:
         for endpoint in endpoints.difference(server.endpoints):
             self._let_go(key, endpoint, at_once=at_once)
             endpoints.discard(endpoint)
+
+    def _take_up(self, wanted: Service) -> set[Endpoint]:
+        """Where a virtual service that is there already leads to; who is connected stays so."""
+        key = wanted.key
+        self._connection.change_service(wanted)
+        weights = {one.endpoint: one.weight for one in self._connection.destinations(key)}
+        self._found.discard(key)
+        if draining := {endpoint for endpoint, weight in weights.items() if not weight}:
+            self._draining[key] = draining
+        return set(weights) - draining
 
     def _take_in(self, key: ServerKey, endpoint: Endpoint) -> None:
         draining = self._draining.get(key, set())

@@ -8,6 +8,7 @@ Source of the numbers: Linux `include/uapi/linux/netfilter/{nf_tables,nfnetlink}
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -20,14 +21,17 @@ from kubecore.netlink import (
     NESTED,
     REQUEST,
     attribute,
+    attributes,
     error_number,
     messages,
 )
 
 _NETLINK_NETFILTER = 12
 _NFTABLES, _BATCH_BEGIN, _BATCH_END = 10, 0x10, 0x11
+_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _NEWRULE, _NEWSETELEM, _DELSETELEM = 3, 6, 12, 14
 _F_CREATE, _F_APPEND = 0x400, 0x800
+_TABLE_FLAGS, _ASLEEP = 2, 1
 _INET = 1  # NFPROTO_INET
 _SOL_SOCKET, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 1, 32, 33
 _ROOM = 64 << 20
@@ -82,6 +86,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def wake_table(self) -> None:
+        """Its chains are consulted from now on."""
+        self._messages.append((_NEWTABLE, 0, self._table + number(_TABLE_FLAGS, 0)))
+
+    def delete_table(self, name: str) -> None:
+        """Another one."""
+        self._messages.append((_DELTABLE, 0, text(1, name)))
+
     def add_chain(self, name: str, rules: Iterable[bytes]) -> None:
         """A chain without a hook; a rule is a sequence of expressions as `expressions` makes them."""
         self._messages.append((_NEWCHAIN, _F_CREATE, self._table + text(3, name)))
@@ -135,6 +147,24 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+    def table_is_awake(self, name: str) -> bool | None:
+        """Whether its chains are consulted; None where there is no such table."""
+        self._sequence += 1
+        body = _FAMILY.pack(_INET, 0, 0) + text(1, name)
+        head = HEADER.pack(HEADER.size + len(body), _NFTABLES << 8 | _GETTABLE, REQUEST, self._sequence, 0)
+        self._socket.send(head + body)
+        for kind, sequence, payload in messages(self._socket):
+            if sequence != self._sequence:
+                continue
+            if kind == ERROR:
+                code = error_number(payload)
+                if code == errno.ENOENT:
+                    return None
+                raise OSError(code, os.strerror(code))
+            (flags,) = _NUMBER.unpack(dict(attributes(payload[_FAMILY.size :])).get(_TABLE_FLAGS, bytes(4)))
+            return not flags & _ASLEEP
+        return None
 
     def run(self, batch: Batch) -> None:
         """All of it is in effect when this returns, and nothing when it raises."""

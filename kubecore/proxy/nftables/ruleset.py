@@ -39,13 +39,14 @@ class Site:
     link: str = ""
 
 
-def ruleset(site: Site) -> str:
-    """Makes the table anew, in one transaction, whatever there was of that name."""
+def ruleset(site: Site, *, asleep: bool = False) -> str:
+    """Makes the table anew, in one transaction, whatever there was of that name. `asleep`: nothing asks it yet."""
     return "\n".join(
         [
             f"table inet {site.table} {{ }}",
             f"delete table inet {site.table}",
             f"table inet {site.table} {{",
+            *(["flags dormant"] if asleep else []),
             *_sets(4, "ipv4_addr", [one for one in site.pods if ":" not in one]),
             *_sets(6, "ipv6_addr", [one for one in site.pods if ":" in one]),
             "chain refuse { meta l4proto tcp reject with tcp reset; reject; }",

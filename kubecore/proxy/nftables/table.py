@@ -25,6 +25,7 @@ from kubecore.proxy.nftables.elements import EVERY_ADDRESS, LOOPS, Elements, Mem
 from kubecore.proxy.nftables.messages import Batch, Connection
 from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.ruleset import Site, ruleset
+from kubecore.proxy.nftables.succession import Succession
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
@@ -38,6 +39,7 @@ class NftablesTable:
     """Invariants, kept between calls:
 
     - `_present` is what the kernel's table holds, `_wanted` what it is to hold after the next commit, by place.
+    - `_in_force`: the kernel consults it, and nothing that a killed run has left.
     - `_changed` are the places where the two may differ; `_holders` counts the Services that want a shared element.
     """
 
@@ -54,14 +56,13 @@ class NftablesTable:
     ) -> None:
         """`userspace` has what is left to it; None: nobody has.
 
-        Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left of a
-        table of this name goes."""
-        self._site = site
+        Raises ModeUnavailable where the kernel, `nft` or the rights for it are missing. What a killed run left leads
+        connections until the first commit, which puts this table in its place."""
         self._leaves = userspace is not None
         self._handover = Handover(userspace, held or HeldAddresses(None), monotonic)
         self._ports = ports
-        self._nft = find_nft()
-        run_nft(self._nft, ruleset(site))
+        self._succession = Succession(site.table, lambda name: ruleset(replace(site, table=name), asleep=True))
+        self._in_force = False
         self._connection = Connection()
         self._claims = Claims()
         self._servers: dict[str, list[VirtualServer]] = {}
@@ -140,7 +141,7 @@ class NftablesTable:
         return self._handover.unfinished
 
     def commit(self) -> None:
-        if self._changed:
+        if self._changed or not self._in_force:
             self._commit()
         self._handover.settle()
 
@@ -150,7 +151,7 @@ class NftablesTable:
         except OSError as error:
             # somebody may have emptied the table, or removed it
             why = error.strerror or error
-            log.warning("table inet %s is made anew, since it could not be changed: %s", self._site.table, why)
+            log.warning("table inet %s is made anew, since it could not be changed: %s", self._succession.name, why)
             self._forget_commits()
             self._tell()
         self._remember_commit()
@@ -177,11 +178,14 @@ class NftablesTable:
         self._connection.run(batch)
         if last:
             self._connection.run(last)
+        if not self._in_force:
+            self._succession.take_over(self._connection)
+            self._in_force = True
 
     def _transactions(self) -> tuple[Batch, Batch]:
         """What is told at once, and what goes only when nobody is on the way any more who was led by what went before:
         who is led back to himself and not masqueraded gets no answer, however often he asks."""
-        batch, last = Batch(self._site.table), Batch(self._site.table)
+        batch, last = Batch(self._succession.name), Batch(self._succession.name)
         for pick in self._new_chains:
             batch.add_chain(pick.name, pick.rules())
         gone: dict[str, list[bytes]] = {}
@@ -204,9 +208,10 @@ class NftablesTable:
     def _forget_commits(self) -> None:
         """Everything is to be told to the kernel again."""
         try:
-            run_nft(self._nft, ruleset(self._site))
+            self._succession.begin()
         except ModeUnavailable as error:
             raise OSError(str(error)) from error
+        self._in_force = False
         self._present.clear()
         self._new_chains |= self._chains
         self._chains.clear()
@@ -239,9 +244,9 @@ class NftablesTable:
     def close(self) -> None:
         self._connection.close()
         try:
-            run_nft(self._nft, f"delete table inet {self._site.table}\n")
+            self._succession.close()
         except ModeUnavailable as error:
-            log.warning("table inet %s could not be removed: %s", self._site.table, error)
+            log.warning("table inet %s could not be removed: %s", self._succession.name, error)
         self._servers.clear()
         self._claims.clear()
         self._handover.close()

@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -419,15 +420,46 @@ class TestLifetime:
         plane.close()
         assert nft(world, "list", "tables") == ""
 
-    def test_what_a_killed_run_left_is_gone_with_the_next_start(self, world: World) -> None:
-        Plane(world).have(server(ONE))
+    def test_what_a_killed_run_left_leads_connections_until_the_new_table_is_whole(self, world: World) -> None:
+        Plane(world).have(server(ONE), server(ONE, address="10.96.0.2"))
         plane = Plane(world)
         try:
-            assert "elements" not in nft(world, "list", "map", "inet", TABLE, "services4")
+            assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
             plane.have(server(TWO))
             assert world.ask(world.client, "10.96.0.1", 80) == f"two {NODE}"
+            assert world.ask(world.client, "10.96.0.2", 80, within=SOON) == "silence"
+            assert nft(world, "list", "tables").count("table inet") == 1
         finally:
             plane.close()
+        assert nft(world, "list", "tables") == ""
+
+    def test_nobody_is_refused_while_a_new_table_takes_the_place_of_an_old_one(self, world: World) -> None:
+        """However often: by the names that tables have in turn."""
+        plane = Plane(world)
+        plane.have(server(ONE))
+        heard: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                heard.append(world.ask(world.client, "10.96.0.1", 80, within=SOON))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            for _ in range(6):  # none of them is closed: they are killed
+                plane = Plane(world)
+                plane.have(server(ONE))
+        finally:
+            over.set()
+            asking.join()
+            plane.close()
+        assert set(heard) == {f"one {NODE}"}
+
+    def test_an_end_before_the_first_commit_leaves_nothing_of_a_killed_run(self, world: World) -> None:
+        Plane(world).have(server(ONE))
+        Plane(world).close()
+        assert nft(world, "list", "tables") == ""
 
     def test_other_tables_are_left_alone(self, world: World) -> None:
         nft(world, "add table inet kubecore-other")

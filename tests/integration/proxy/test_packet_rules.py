@@ -182,3 +182,21 @@ def test_services_do_not_touch_each_other_and_nothing_is_left_at_the_end(world: 
     with world.node.here():
         rules.close()
         assert tables() == ""
+
+
+def test_rules_of_a_killed_run_hold_until_all_have_been_asked_for_anew(world: World, rules: PacketRules) -> None:
+    address, client = "192.0.2.1", "192.0.2.9"
+    bring(world, rules, [server(address, "10.0.0.0/8")])  # and is killed
+    after = PacketRules(Site(table="kubecore-test"))
+    try:
+        bring(world, after, [server("2001:db8::1", "fd00::/8")])
+        assert world.ask(world.client, address, 80, within=SOON) == "silence"
+        with world.node.here():
+            after.sweep()
+        assert world.ask(world.client, address, 80) == f"served {client}"
+        assert world.ask(world.client, "2001:db8::1", 80, within=SOON) == "silence"
+    finally:
+        with world.node.here():
+            after.close()
+            left = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    assert left == ""

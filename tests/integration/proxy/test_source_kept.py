@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.modes import unavailable
 from tests.support.net_world import World, make_world, set_in
 from tests.support.process import ROOT
@@ -130,3 +131,25 @@ def test_nothing_of_it_is_left_on_the_host(world: World, proxy: subprocess.Popen
     assert proxy.wait(30) == 0
     after = host_settings(world)
     assert "kubecore-test" not in after and "fwmark" not in after
+
+
+def test_what_a_killed_run_left_there_is_swept(world: World) -> None:
+    with world.node.here():
+        BorrowedAddresses("kubecore-left").allowed()
+    assert "kubecore-left" in host_settings(world)
+    with world.node.here():
+        BorrowedAddresses("kubecore-left").sweep()
+    assert "kubecore-left" not in host_settings(world)
+    assert "fwmark" not in host_settings(world)
+
+
+def test_and_what_one_of_another_mode_left_goes_beside_what_is_in_use(world: World) -> None:
+    with world.node.here():
+        subprocess.run(["nft", "add table inet kubecore-left-next"], check=True)
+        borrowed = BorrowedAddresses("kubecore-left")
+        assert borrowed.allowed()
+        borrowed.sweep()
+    during = host_settings(world)
+    assert "kubecore-left-next" not in during and "kubecore-left" in during and "fwmark" in during
+    with world.node.here():
+        borrowed.close()

@@ -158,11 +158,27 @@ class TestServices:
         told.apply(server(ONE, TWO))
         assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}}
 
-    def test_what_a_killed_run_left_is_made_anew(self, kernel: FakeKernel) -> None:
+    def test_what_a_killed_run_left_is_taken_up_and_leads_on_meanwhile(
+        self, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = Told(kernel)
+        before.apply(server(ONE, TWO))
+        kernel.active[packed("10.0.0.1")] = 1
+        before.table.apply("default/web", [server(TWO)])  # while somebody is connected to the other
+        after = Told(kernel)
+        monkeypatch.setattr(Connection, "delete_service", lambda *_: pytest.fail("nobody is led there"))
+        monkeypatch.setattr(Connection, "add_service", lambda *_: pytest.fail("it is there"))
+        after.apply(server(TWO))
+        assert after.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 0, "10.0.0.2:8080": 1}}
+        kernel.active.clear()
+        after.table.commit()
+        assert after.destinations() == {"10.96.0.1:80": {"10.0.0.2:8080": 1}}
+
+    def test_and_gets_the_scheduler_that_is_asked_for_now(self, kernel: FakeKernel) -> None:
         Told(kernel).apply(server(ONE))
         after = Told(kernel)
-        after.apply(server(TWO))
-        assert after.destinations() == {"10.96.0.1:80": {"10.0.0.2:8080": 1}}
+        after.apply(server(ONE, scheduler="wlc"))
+        assert after.service()[2] == b"wlc\0"
 
     def test_its_end_leaves_none(self, told: Told) -> None:
         told.apply(server(ONE), server(TWO, port=81))
@@ -369,6 +385,15 @@ class TestPolicyLocal:
         told.apply(self.EXTERNAL)
         told.apply()
         assert told.destinations() == {}
+
+    def test_a_mark_of_a_killed_run_leads_where_it_led_until_it_is_swept(self, kernel: FakeKernel) -> None:
+        before = Told(kernel)
+        before.apply(self.EXTERNAL)
+        after = Told(kernel)
+        after.apply(replace(self.EXTERNAL, inside=(TWO,)))
+        assert before.destinations()[self.BY_MARK] == {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}
+        after.table.sweep()
+        assert after.destinations()[self.BY_MARK] == {"10.0.0.2:8080": 1}
 
     def test_what_a_killed_run_left_is_swept(self, kernel: FakeKernel) -> None:
         Told(kernel).apply(self.EXTERNAL)
