@@ -123,7 +123,7 @@ class Kubelet:
             config.eviction,
             config.root_dir,
             NodePods(config.root_dir, usage, self._workers.values),
-            changed=self._pressure_changed,
+            changed=lambda: self._eviction_changed(),
             reclaim=self._reclaim_disk,
             tell=self._events.warn,
             count=metrics.evictions.add,
@@ -230,7 +230,7 @@ class Kubelet:
             self._services = self._make_services(machine)
             await keeper.register()
             no_limits = self._cgroups.reason if self._cgroups.cgroups is None else ""
-            self._events.started(no_limits, config.no_ipv6)
+            self._events.started(no_limits, config.no_ipv6, self._own_runtimes.changed)
             await self._follow()
             log.info("node %s is ready", config.node_name)
             self.ready.set()
@@ -280,10 +280,6 @@ class Kubelet:
     def _images_changed(self) -> None:
         if self._keeper is not None:
             self._keeper.changed()
-
-    def _pressure_changed(self) -> None:
-        self._events.under(self._eviction.conditions)
-        self._eviction_changed()
 
     async def _reclaim_disk(self) -> bool:
         """Without harm to pods. True if anything was freed."""

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -229,6 +229,15 @@ def node_status(
     }
 
 
+def _changed_pressures(before: list[Object], after: list[Object]) -> Iterator[str]:
+    """NodeHasDiskPressure and the like, for each that the API had otherwise: of a former kubelet, too."""
+    held = {one["type"]: one["status"] == "True" for one in before}
+    for one in after:
+        kind = one["type"]
+        if kind in PRESSURES and kind in held and held[kind] != (one["status"] == "True"):
+            yield one["reason"].replace("Kubelet", "Node")
+
+
 async def _no_trouble() -> str:
     return ""
 
@@ -248,8 +257,8 @@ class NodeKeeper:
         images: Callable[[], Sequence[Object]] = tuple,
     ) -> None:
         """`pressures()`: the conditions of PRESSURES that hold. `runtime_trouble()`: why no container can be started,
-        else "". `became` is called with NodeReady or NodeNotReady once the API knows. `images()`: as the status tells
-        them."""
+        else "". `became` is called with NodeReady, NodeHasDiskPressure and the like once the API knows. `images()`: as
+        the status tells them."""
         self._images = images
         self._pressures = pressures
         self._runtime_trouble = runtime_trouble
@@ -316,6 +325,8 @@ class NodeKeeper:
         if (self._node.get("status") or {}).get("addresses") != addresses:
             await self._patch_status({"addresses": addresses}, "merge")
         self._node = await self._patch_status(status, "strategic")
+        for state in _changed_pressures(known, status["conditions"]):
+            self._became(state)
         if self._is_ready != (not trouble):
             self._is_ready = not trouble
             self._became("NodeReady" if self._is_ready else "NodeNotReady")

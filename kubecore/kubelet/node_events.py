@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.client.events import EventRecorder
-from kubecore.kubelet.node import PRESSURES
 
 Object = dict[str, Any]
 
@@ -16,7 +14,6 @@ class NodeEvents:
     def __init__(self, recorder: EventRecorder, name: str) -> None:
         self._recorder = recorder
         self._name = name
-        self._pressures: Collection[str] = ()
 
     def tell(self, reason: str, message: str, kind: str = "Normal") -> None:
         """Events of a node name it in the place of its uid, as everywhere."""
@@ -30,22 +27,16 @@ class NodeEvents:
         """NodeReady, NodeHasDiskPressure, ..."""
         self.tell(state, f"Node {self._name} status is now: {state}")
 
-    def started(self, no_limits: str, no_ipv6: str) -> None:
-        """Why there are none, "" where there are."""
+    def started(self, no_limits: str, no_ipv6: str, changed: str = "") -> None:
+        """Why there are none, "" where there are. `changed`: why the pods of a former run have not gone on."""
         self.tell("Starting", "Starting kubelet.")
         self.became("NodeReady")
+        if changed:
+            self.warn("NodeChanged", f"Pods are started anew, the node is not what it was: {changed}")
         if no_limits:
             self.warn("LimitsNotEnforced", f"limits on memory and CPU are not enforced: {no_limits}")
         if no_ipv6:
             self.warn("NoIPv6", f"Pods have IPv4 only: {no_ipv6}")
-
-    def under(self, pressures: Collection[str]) -> None:
-        """These conditions of PRESSURES hold now."""
-        for kind, (without, with_it) in PRESSURES.items():
-            if (kind in pressures) != (kind in self._pressures):
-                reason = (with_it if kind in pressures else without)[0].removeprefix("Kubelet")
-                self.became(f"Node{reason}")
-        self._pressures = pressures
 
     def updated(self, old: Object, new: Object) -> None:
         """Somebody has changed a Node, maybe this one."""

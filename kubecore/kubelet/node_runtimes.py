@@ -61,6 +61,11 @@ class NodeRuntimes:
                 runtime.take_over(holdings.held[runtime.name])
         return holdings.settings.places
 
+    @property
+    def changed(self) -> str:
+        """In what the node is not what its keeper was made for, whose pods have ended; known once `find` has looked."""
+        return self.link.changed if self.link is not None else ""
+
     def use(self, cgroups: Cgroups | None) -> None:
         """Before they start."""
         if self.link is not None:

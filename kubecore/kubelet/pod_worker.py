@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import shutil
 from collections.abc import Set
 from contextlib import suppress
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 120.0
+# Like upstream's pod workers, which wait for ten to fifteen seconds; what passes at once is not waited for as long.
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _JITTER = 1.0, 10.0, 0.5
 _RESIZE_SECONDS = 10.0
 _FINAL = ("Succeeded", "Failed")
 
@@ -216,7 +218,7 @@ class PodWorker:
                 record.wait(error.reason, error.message)
 
     def _retry(self) -> None:
-        seconds = min(_RETRY_SECONDS * 2.0**self._failures, _LONGEST_RETRY_SECONDS)
+        seconds = min(_RETRY_SECONDS * 2.0**self._failures, _LONGEST_RETRY_SECONDS * (1 + _JITTER * random.random()))
         self._failures = min(self._failures + 1, 16)
         self._wake_after("retry", seconds)
 

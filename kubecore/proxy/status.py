@@ -7,6 +7,7 @@ At kube-proxy's own addresses: /healthz and /livez at --healthz-bind-address, /m
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -133,12 +134,13 @@ class StatusServer:
         self._inside = HttpAnswers(status.inside)
 
     async def start(self, config: ProxyConfig) -> None:
-        for answers, where in ((self._outside, config.health_address), (self._inside, config.metrics_address)):
+        asked = (("health", self._outside, config.health_address), ("metrics", self._inside, config.metrics_address))
+        for what, answers, where in asked:
             if where is not None:
                 try:
                     await answers.listen(*where)
                 except OSError as error:
-                    log.info("the proxy does not tell of itself at %s:%d: %s", *where, error.strerror)
+                    log.warning("the proxy does without its port for %s, %s:%d: %s", what, *where, _why(error))
         if config.status_socket is not None:
             try:
                 await self._inside.listen_at(config.status_socket)
@@ -148,3 +150,8 @@ class StatusServer:
     def close(self) -> None:
         self._outside.close()
         self._inside.close()
+
+
+def _why(error: OSError) -> str:
+    said = str(error.strerror)
+    return f"{said} (by another cluster's proxy?)" if error.errno == errno.EADDRINUSE else said

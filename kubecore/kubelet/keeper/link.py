@@ -21,6 +21,7 @@ import kubecore
 from kubecore.clock import Clock
 from kubecore.kubelet.keeper import messages, place
 from kubecore.kubelet.keeper.channel import Channel
+from kubecore.kubelet.keeper.differences import differences
 from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Method, Said
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
@@ -64,6 +65,8 @@ class KeeperLink:
         self._heard = False
         self.trouble = ""
         """Why the last one did not come up, "" if it did or none has been started."""
+        self.changed = ""
+        """In what the node is not what a former one was made for, which has ended for that; "" if that was not so."""
 
     @property
     def connected(self) -> bool:
@@ -84,8 +87,9 @@ class KeeperLink:
             log.warning("the keeper does not understand this kubelet: %s", error)
             await self.end()
             return None
-        if _essence(holdings.settings) != _essence(self.settings):
-            log.warning("the node is not what it was when its pods were started: they end")
+        if changed := differences(holdings.settings, self.settings):
+            self.changed = changed
+            log.warning("the node is not what it was when its pods were started: they end (%s)", changed)
             await self.end()
             return None
         self.settings = replace(self.settings, places=holdings.settings.places)
@@ -237,11 +241,6 @@ class KeeperLink:
 
     def _followed(self, path: Path, followed: bool) -> None:
         self.tell("follow" if followed else "unfollow", path)
-
-
-def _essence(settings: KeeperSettings) -> KeeperSettings:
-    """What a keeper cannot be told later."""
-    return replace(settings, places=None, lonely_seconds=None)
 
 
 def _last_words(root: Path) -> str:

@@ -191,6 +191,7 @@ async def test_pods_of_a_node_that_was_made_otherwise_end(kubelets: Kubelets) ->
     await kubelets.links[0].leave()
     kubelets.settings = replace(kubelets.settings, bridge="another")
     second = await kubelets.one()
+    assert kubelets.links[1].changed == "bridge , now another"
     assert second.runtime.list_pod_sandboxes() == []
     assert processes(marker) == []
 

@@ -17,6 +17,9 @@ from tests.unit.kubelet.conftest import Node, container
 Object = dict[str, Any]
 PLENTY = {"memory.available": Observation(1000, 1000), "nodefs.available": Observation(1000, 1000)}
 
+LIMITS = parse("memory.available<100,nodefs.available<100", "memory.available<500", "memory.available=1m")
+EVICTION = EvictionConfig(LIMITS, most_grace_seconds=5.0)
+
 
 class Machine:
     """What the node finds."""
@@ -46,9 +49,7 @@ async def node(tmp_path: Path, found: Machine, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     one = Node(tmp_path)
-    hard, soft = "memory.available<100,nodefs.available<100", "memory.available<500"
-    limits = parse(hard, soft, "memory.available=1m")
-    await one.start(eviction=EvictionConfig(limits, most_grace_seconds=5.0))
+    await one.start(eviction=EVICTION)
     one.kubelet._eviction._observe = found.observe
     yield one
     await one.stop()
@@ -84,6 +85,17 @@ async def test_a_condition_holds_for_five_minutes_after_it_was_last_found(node: 
     assert pressure(node, "DiskPressure") == ("True", "KubeletHasDiskPressure")
     await node.settle(60)
     assert pressure(node, "DiskPressure") == ("False", "KubeletHasNoDiskPressure")
+
+
+async def test_each_turn_of_a_condition_is_told_once_be_it_by_the_next_kubelet(node: Node, found: Machine) -> None:
+    found.short("nodefs.available")
+    await node.settle(30)
+    await node.kill()
+    await node.start(eviction=EVICTION)
+    node.kubelet._eviction._observe = found.observe
+    await node.settle(30)
+    told = [one.rpartition(" ")[2] for one in node.events() if "DiskPressure" in one]
+    assert told == ["NodeHasDiskPressure", "NodeHasNoDiskPressure", "NodeHasDiskPressure"]
 
 
 async def test_a_soft_threshold_must_be_met_for_its_grace_period(node: Node, found: Machine) -> None:
