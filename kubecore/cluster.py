@@ -58,6 +58,8 @@ _LONGEST_REGISTRATION_SECONDS = 20.0
 """Of a node; the cluster is there without it, too."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
+CRI_STOP_BUDGET_SECONDS = 30.0
+"""A container runtime outside of kubecore takes the time that it takes to remove pods."""
 
 
 class Component(Protocol):
@@ -87,8 +89,9 @@ class Cluster:
         self._networks = Networks()
         self._first_bridge: PodNetwork | None = None
         self._held: HeldDirectory | None = None
-        self._kubelets_ready: dict[str, asyncio.Event] = {}
+        self._stop_cut = asyncio.Event()
         self._kubelets: list[Kubelet] = []
+        self._kubelets_ready: dict[str, asyncio.Event] = {}
         """Of nodes whose pods have gone on without them: set once the node says where its new kubelet is."""
 
     @property
@@ -130,6 +133,7 @@ class Cluster:
         """Start every part. Returns when the API is ready and has the nodes; simulated ones, and pods, follow within
         moments."""
         self.hold()
+        self._stop_cut.clear()
         self.failed = asyncio.get_running_loop().create_future()
         self._networks = Networks()
         try:
@@ -458,15 +462,16 @@ class Cluster:
         """Before `stop`: pods end in order, in the time that nodes are configured to leave them, if they are."""
         await asyncio.gather(*(kubelet.shut_down() for kubelet in self._kubelets))
 
+    def cut_stop(self) -> None:
+        """A stop waits for no part any more; pods that a container runtime still has then go at the next start."""
+        self._stop_cut.set()
+
     async def stop(self) -> None:
         """End every part, the API server last; pods' processes are gone when this returns."""
         log.info("stopping")
         for task in reversed(self._tasks):
             task.cancel()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_BUDGET_SECONDS)
-            for task in late:
-                log.warning("%s did not end in time", task.get_name())
+        await self._parts_ended()
         self._tasks.clear()
         if self._informers is not None:
             await self._informers.stop()
@@ -483,3 +488,17 @@ class Cluster:
             self._held.release()
             self._held = None
         log.info("stopped")
+
+    async def _parts_ended(self) -> None:
+        if not self._tasks:
+            return
+        budget = STOP_BUDGET_SECONDS if self.config.cri is None else CRI_STOP_BUDGET_SECONDS
+        ended = asyncio.create_task(asyncio.wait(self._tasks, timeout=budget))
+        cut = asyncio.create_task(self._stop_cut.wait())
+        await asyncio.wait((ended, cut), return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (ended, cut):
+            waiting.cancel()
+        for task in self._tasks:
+            if not task.done():
+                log.warning("%s did not end in time", task.get_name())
+                task.cancel()

@@ -230,8 +230,9 @@ def up(
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
-    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it. When it is
-    killed they go on for five minutes, in which another start with the same data directory takes them over."""
+    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it; a second one
+    does not wait for a container runtime that takes its time. When it is killed they go on for five minutes, in which
+    another start with the same data directory takes them over."""
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
     config = ClusterConfig(
@@ -315,6 +316,8 @@ async def _serve(cluster: Cluster) -> int:
 
     def stop(number: signal.Signals) -> None:
         log.info("%s received", number.name)
+        if stopping.is_set():
+            cluster.cut_stop()
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -20,6 +20,7 @@ from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.health_checks import HealthChecks
+from kubecore.proxy.ipvs import leftovers
 from kubecore.proxy.modes import ProxyConfig, make_data_plane
 from kubecore.proxy.status import ProxyStatus, StatusServer
 from kubecore.proxy.virtual_servers import (
@@ -331,6 +332,9 @@ class ServiceProxy:
         with suppress(OSError):
             for address in plane.sweep():
                 log.info("removed service address %s that a former run left on %s", address, self._config.address_link)
+        if plane.mode != "ipvs":
+            with suppress(OSError):
+                leftovers.sweep(self._config.table, (*self._config.service_ranges, *self._config.routed_ranges))
 
 
 def _services_of(piece: Object) -> tuple[str, ...]:

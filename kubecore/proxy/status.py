@@ -153,5 +153,6 @@ class StatusServer:
 
 
 def _why(error: OSError) -> str:
-    said = str(error.strerror)
-    return f"{said} (by another cluster's proxy?)" if error.errno == errno.EADDRINUSE else said
+    if error.errno == errno.EADDRINUSE:
+        return "taken, perhaps by another cluster's proxy"
+    return str(error.strerror)

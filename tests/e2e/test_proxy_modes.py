@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +38,53 @@ def host() -> Iterator[None]:
     namespace.close()
 
 
+def said_by(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def listed_with(line: str, data: Path) -> str:
+    """What the proxy tells once it has the line, which it hears of a moment later; each look takes a good part of a
+    second."""
+    for _ in range(200):
+        listed = output(sys.executable, "-m", "kubecore", "proxy", "ls", "--data-dir", str(data))
+        if line in listed:
+            break
+    assert line in listed
+    return listed
+
+
+class Asking:
+    """Somebody asks again and again, a new connection each time."""
+
+    def __init__(self, url: str) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._url = url
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                said_by(self._url)
+                self.answers += 1
+            except OSError as error:
+                self.failures.append(str(error))
+            self._over.wait(0.01)
+
+
 def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60).stdout
 
@@ -42,7 +92,8 @@ def output(*command: str) -> str:
 @pytest.mark.usefixtures("host")
 def test_mode_nftables(tmp_path: Path) -> None:
     """Pods find each other by name, clients find them at a node port and at a load balancer's address, the tables are
-    told by `kubecore proxy ls`, and nothing is left at the end."""
+    told by `kubecore proxy ls`, no request is lost while kubecore is killed and started again, and nothing is left at
+    the end."""
     kubectl_program = program("1.37")
     assert kubectl_program is not None
     with running_cluster(tmp_path / "data", "--proxy-mode", "nftables") as cluster:
@@ -58,12 +109,17 @@ def test_mode_nftables(tmp_path: Path) -> None:
         kubectl("-n", "web", "wait", f"--for={where}", "service/frontend", "--timeout=180s")
         balanced = f"{kubectl(*told, where)}:{kubectl(*told, 'jsonpath={.spec.ports[0].port}')}"
         line = f"TCP  {balanced} random  (web/frontend, LoadBalancer)"
-        for _ in range(200):  # the proxy hears of the address a moment later; each look takes a good part of a second
-            listed = output(sys.executable, "-m", "kubecore", "proxy", "ls", "--data-dir", str(tmp_path / "data"))
-            if line in listed:
-                break
+        listed = listed_with(line, tmp_path / "data")
         assert listed.startswith("kubecore service proxy, mode nftables\n")
-        assert line in listed
         assert HEARD in answer_at(f"http://{balanced}/")
         assert output("nft", "list", "tables").startswith("table inet kubecore-")
+        # That is all the pod itself: names are not answered meanwhile.
+        with Asking(f"http://{balanced}/healthz") as asking:
+            cluster.stop(number=signal.SIGKILL)
+            with running_cluster(tmp_path / "data", "--proxy-mode", "nftables"):
+                listed_with(line, tmp_path / "data")
+                asking.end()
+                assert asking.failures == []
+                assert asking.answers
+                assert output("nft", "list", "tables").count("table inet") == 1
     assert output("nft", "list", "tables") == ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from kubecore.proxy.data_plane import Mode, ModeUnavailable
 from kubecore.proxy.handover import Handover
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
+from kubecore.proxy.ipvs.leftovers import own_marks
 from kubecore.proxy.ipvs.messages import BY_MARK, Connection, Destination, Service, missing
 from kubecore.proxy.ipvs.packet_rules import PacketRules, is_silent
 from kubecore.proxy.nftables.ruleset import Site
@@ -39,8 +39,6 @@ _SETTINGS = {"conntrack": "1", "expire_quiescent_template": "1", "conn_reuse_mod
 _EVERY_ADDRESS = {"0.0.0.0": 4, "::": 6}
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _HASHING = ("sh", "mh")
-# Each cluster of a host has a share of the marks with this beginning.
-_MARKS, _CLUSTERS, _MARKS_EACH = 0x6C000000, 64, 1 << 18
 
 
 def connect() -> Connection:
@@ -106,9 +104,8 @@ class IpvsTable:
         self._servers: dict[str, list[VirtualServer]] = {}
         self._present: dict[ServerKey, tuple[Service, set[Endpoint]]] = {}
         self._draining: dict[ServerKey, set[Endpoint]] = {}
-        first = _MARKS + zlib.crc32(site.table.encode()) % _CLUSTERS * _MARKS_EACH
-        self._own_marks = range(first, first + _MARKS_EACH)
-        self._next_mark = itertools.count(first + 1)
+        self._own_marks = own_marks(site.table)
+        self._next_mark = itertools.count(self._own_marks.start + 1)
         self._marks: dict[ServerKey, int] = {}
         # what a killed run may have left: it goes on and is taken up when it is asked for, marks excepted, by which the
         # rules of that run find their servers

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -121,12 +122,18 @@ class TestServing:
             server.close()
         assert not path.exists()
 
-    async def test_a_port_that_is_taken_is_done_without(self, status: ProxyStatus, tmp_path: Path) -> None:
+    async def test_a_port_that_is_taken_is_done_without_and_that_is_told(
+        self, status: ProxyStatus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         server, path = StatusServer(status), tmp_path / "s"
         with socket.create_server((HERE, 18250)):
             await server.start(ProxyConfig(health_address=(HERE, 18250), status_socket=path))
         assert (await asyncio.to_thread(ask, path))["mode"] == "nftables"
         server.close()
+        (told,) = (one for one in caplog.records if one.levelno == logging.WARNING)
+        assert told.getMessage() == (
+            f"the proxy does without its port for health, {HERE}:18250: taken, perhaps by another cluster's proxy"
+        )
 
     def test_nobody_there_is_told_with_where(self, tmp_path: Path) -> None:
         with pytest.raises(ProxyUnreachable, match=str(tmp_path)):
