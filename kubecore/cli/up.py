@@ -350,6 +350,7 @@ async def _serve(cluster: Cluster) -> int:
             return 1
         stopping.clear()
         await unless(stopping, cluster.shut_down())
+        stopping.set()
         return 0
     finally:
         await cluster.stop()

@@ -344,29 +344,6 @@ async def test_a_pod_without_a_runtime_says_what_to_do(node: Node) -> None:
     assert node.events("FailedCreatePodSandBox") == [waiting["message"]]
 
 
-async def test_a_sandbox_that_fails_is_tried_again(node: Node) -> None:
-    node.runtime.fail_sandbox.append(RuntimeFailure("FailedCreatePodSandBox", "no address left"))
-    await node.run()
-    assert node.status()["phase"] == "Pending"
-    await node.settle(1.5)
-    assert node.status()["phase"] == "Running"
-
-
-async def test_and_again_every_fifteen_seconds_at_least_however_often_it_has_failed(node: Node) -> None:
-    failures = [RuntimeFailure("FailedCreatePodSandBox", "no address left") for _ in range(100)]
-    node.runtime.fail_sandbox.extend(failures)
-    await node.run()
-    left = len(node.runtime.fail_sandbox)
-    for _ in range(20):
-        await node.settle(15)
-        assert len(node.runtime.fail_sandbox) < left
-        left = len(node.runtime.fail_sandbox)
-    assert left > 60  # and not all the time
-    node.runtime.fail_sandbox.clear()
-    await node.settle(15)
-    assert node.status()["phase"] == "Running"
-
-
 # --- probes
 
 

@@ -1,4 +1,4 @@
-"""Containers with rules of their own for being started again, and what they say at their end."""
+"""Containers with rules of their own for being started again, what they say at their end, and sandboxes that fail."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubecore.kubelet.logs import LogWriter
+from kubecore.kubelet.runtime.interface import RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -48,3 +49,26 @@ async def test_the_end_of_the_log_stands_in_for_a_message_after_a_failure(
     node.runtime.end("main", exit_code)
     await node.settle()
     assert node.container()["state"]["terminated"].get("message", "") == message
+
+
+async def test_a_sandbox_that_fails_is_tried_again(node: Node) -> None:
+    node.runtime.fail_sandbox.append(RuntimeFailure("FailedCreatePodSandBox", "no address left"))
+    await node.run()
+    assert node.status()["phase"] == "Pending"
+    await node.settle(1.5)
+    assert node.status()["phase"] == "Running"
+
+
+async def test_and_again_every_fifteen_seconds_at_least_however_often_it_has_failed(node: Node) -> None:
+    failures = [RuntimeFailure("FailedCreatePodSandBox", "no address left") for _ in range(100)]
+    node.runtime.fail_sandbox.extend(failures)
+    await node.run()
+    left = len(node.runtime.fail_sandbox)
+    for _ in range(20):
+        await node.settle(15)
+        assert len(node.runtime.fail_sandbox) < left
+        left = len(node.runtime.fail_sandbox)
+    assert left > 60  # and not all the time
+    node.runtime.fail_sandbox.clear()
+    await node.settle(15)
+    assert node.status()["phase"] == "Running"
