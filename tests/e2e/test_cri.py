@@ -82,8 +82,9 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
         cluster.process.send_signal(signal.SIGINT)
         assert cluster.stop(seconds=60) == 0
     with running_cluster(data, *arguments, environment=environment) as cluster:
+        kubectl("delete", "pod", "probed", "--timeout=60s", timeout=90)
+        assert containerd.tasks() == []
         assert cluster.stop(seconds=60) == 0
-    assert containerd.tasks() == []
 
 
 def test_images_that_nothing_uses_go_when_the_disk_is_full(containerd: Containerd, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class CriRuntime(CriHoldings):
 
     async def close(self) -> None:
         try:
-            removals = (self.remove_pod_sandbox(one) for one in list(self._sandboxes))
+            removals = [self._remove(one) for one in await self._all_of_node()]
             for failed in await asyncio.gather(*removals, return_exceptions=True):
                 if failed is not None:
                     log.warning("cri runtime: %s", failed)
@@ -131,6 +131,25 @@ class CriRuntime(CriHoldings):
             self._logs.close()
             if self._open is not None:
                 await self._open.close()
+
+    async def _all_of_node(self) -> set[str]:
+        """Sandboxes that are known here, and those that the runtime has all the same: whoever asked for one may have
+        been stopped before it was there, and so may the start that would have found those of a former run."""
+        known = set(self._sandboxes)
+        if self._open is None:
+            return known
+        try:
+            return known | {one.id for one in await self._listed_sandboxes()}
+        except RuntimeFailure as error:
+            log.warning("cri runtime: %s", error.message)
+            return known
+
+    async def _remove(self, sandbox_id: str) -> None:
+        if sandbox_id in self._sandboxes:
+            await self.remove_pod_sandbox(sandbox_id)
+            return
+        for name in ("StopPodSandbox", "RemovePodSandbox"):
+            await self._call(name, reason="KillPodSandboxError", pod_sandbox_id=sandbox_id)
 
     @property
     def _messages(self) -> Messages:
