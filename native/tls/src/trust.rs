@@ -104,7 +104,13 @@ impl ServerCertVerifier for Named {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if !self.trusted.has(end_entity, now)? {
-            return self.issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+            return self.issued.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         Ok(ServerCertVerified::assertion())
