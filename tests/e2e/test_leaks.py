@@ -32,7 +32,6 @@ IMAGE = "docker.io/library/leaks:1"
 SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
 # What was ready stays so, however little of the machine the pods get.
 PATIENT = {"periodSeconds": 2, "timeoutSeconds": 60, "failureThreshold": 1000}
-CLASS = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "oci"}, "handler": "oci"}
 
 
 def pod(number: int) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def test_nothing_is_left_of_many_pods(tmp_path: Path) -> None:
             kubectl("wait", "pods", "-l", "one=of-many", ready, "--timeout=180s")
             kubectl("delete", "pods", "-l", "one=of-many", "--timeout=180s")
 
-        for one in (SETTINGS, CLASS, holder()):
+        for one in (SETTINGS, holder()):
             kubectl("create", "-f", "-", stdin=json.dumps(one))
         run(range(2))
         before = settled(cluster.process.pid, data, at_rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from kubecore.apiserver.audit.options import BATCH, STRICT
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.audit.options import AuditOptions
     from kubecore.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 
 class Auditor:
@@ -27,7 +30,11 @@ class Auditor:
     def start(self) -> None:
         """Raises OSError for a log that cannot be opened, ValueError for a kubeconfig that is none."""
         log, hook = self._options.log, self._options.webhook
-        if not self._options.policy or not (log.path or hook.config_file):
+        told = [name for name, given in (("log", log.path), ("webhook", hook.config_file)) if given]
+        if not self._options.policy:
+            for name in told:
+                _log.warning("No audit policy file provided, no events will be recorded for %s backend", name)
+        if not self._options.policy or not told:
             return
         if hook.config_file is not None:
             self._webhook = AuditWebhook(self._native, hook, self._clock)

@@ -59,7 +59,11 @@ def priority_classes() -> list[JSON]:
 
 
 def runtime_classes() -> list[JSON]:
-    return [{"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "host"}, "handler": "host"}]
+    """For the runtimes that every node has, or says why it has not."""
+    return [
+        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name}
+        for name in ("host", "oci")
+    ]
 
 
 def policy() -> list[tuple[str, JSON]]:
