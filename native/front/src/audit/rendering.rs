@@ -148,8 +148,11 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
     out.push(b'}');
 }
 
+/// A user, and how it is told.
+type ToldUser = (Arc<UserInfo>, Box<[u8]>);
+
 thread_local! {
-    static USERS: RefCell<Vec<(Arc<UserInfo>, Box<[u8]>)>> = const { RefCell::new(Vec::new()) };
+    static USERS: RefCell<Vec<ToldUser>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A connection's user is the same object from request to request.
