@@ -74,18 +74,16 @@ struct TimedCalls {
     clock: CoreClock,
 }
 
+/// A [`Call`] as Python gives it: its fields in their order.
+type GivenCall = (Py<PyAny>, Py<TimeSeries>, bool, Py<TimeSeries>, Py<TimeSeries>);
+
 /// Where a step waits for somebody: what for, the number of the call, and when the step and that call began.
 type Paused = (Py<PyAny>, usize, f64, f64);
 
 #[pymethods]
 impl TimedCalls {
     #[new]
-    fn new(
-        calls: Vec<(Py<PyAny>, Py<TimeSeries>, bool, Py<TimeSeries>, Py<TimeSeries>)>,
-        step: Py<TimeSeries>,
-        refusal: Py<PyType>,
-        clock: &Clock,
-    ) -> Self {
+    fn new(calls: Vec<GivenCall>, step: Py<TimeSeries>, refusal: Py<PyType>, clock: &Clock) -> Self {
         let calls = calls.into_iter().map(|(callable, passed, is_more, refused, step_refused)| Call {
             callable,
             passed,
