@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_CUT_SECONDS = 0.5
 
 
 async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
@@ -22,6 +24,20 @@ async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple
         working.cancel()
         waiting.cancel()
         await asyncio.wait((working, waiting))
+
+
+async def ended(tasks: Collection[asyncio.Task[None]], seconds: float, cut: asyncio.Event, log: logging.Logger) -> None:
+    """They have been cancelled: wait for their end, so long and not once the wait is cut. Those that are late are told
+    of and cancelled again, in case it was their cleaning up that takes long."""
+    if not tasks:
+        return
+    await unless(cut, asyncio.wait(tasks, timeout=seconds))
+    late = [task for task in tasks if not task.done()]
+    for task in late:
+        log.warning("%s did not end in time", task.get_name())
+        task.cancel()
+    if late:  # what they hold must not be another's while they end
+        await asyncio.wait(late, timeout=_CUT_SECONDS)
 
 
 class BackgroundTasks:

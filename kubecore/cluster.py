@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from kubecore.background_tasks import ended
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
 from kubecore.cluster_networks import Networks, choose_networks, forget_networks, hold_networks
@@ -471,8 +472,10 @@ class Cluster:
         log.info("stopping")
         for task in reversed(self._tasks):
             task.cancel()
-        await self._parts_ended()
+        budget = STOP_BUDGET_SECONDS if self.config.cri is None else CRI_STOP_BUDGET_SECONDS
+        await ended(self._tasks, budget, self._stop_cut, log)
         self._tasks.clear()
+        self._kubelets.clear()
         if self._informers is not None:
             await self._informers.stop()
             self._informers = None
@@ -488,17 +491,3 @@ class Cluster:
             self._held.release()
             self._held = None
         log.info("stopped")
-
-    async def _parts_ended(self) -> None:
-        if not self._tasks:
-            return
-        budget = STOP_BUDGET_SECONDS if self.config.cri is None else CRI_STOP_BUDGET_SECONDS
-        ended = asyncio.create_task(asyncio.wait(self._tasks, timeout=budget))
-        cut = asyncio.create_task(self._stop_cut.wait())
-        await asyncio.wait((ended, cut), return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (ended, cut):
-            waiting.cancel()
-        for task in self._tasks:
-            if not task.done():
-                log.warning("%s did not end in time", task.get_name())
-                task.cancel()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 HEALTH = ("/healthz", "/livez", "/readyz")
 _GRACE_SECONDS = 0.2
+_AUTHORITY_SECONDS, _RETRY_SECONDS = 60.0, 5.0
 _PLAIN = "text/plain; charset=utf-8"
 _TRUST = ("configmaps", "extension-apiserver-authentication", "kube-system")
 
@@ -50,11 +52,15 @@ class ComponentServer:
         self._config = config
         self._metrics = metrics
         self._access = DelegatedAccess(client, clock)
+        self._authority = b""
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def listen(self) -> int:
-        """Returns the port. Raises OSError."""
+        """Returns the port. Raises OSError, for a certificate or key that cannot be used, too."""
+        config = self._config
+        if config.certificate is not None and config.key is not None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.certificate, config.key)
         family = socket.AF_INET6 if ":" in self._config.address else socket.AF_INET
         self._listener = socket.create_server((self._config.address, self._config.port), family=family)
         self._listener.setblocking(False)
@@ -74,7 +80,9 @@ class ComponentServer:
             front = await self._make_front(listener)
             loop.add_reader(front.fileno(), self._drain, front)
             try:
-                await asyncio.Event().wait()
+                while True:
+                    await self._clock.sleep(_AUTHORITY_SECONDS if self._authority else _RETRY_SECONDS)
+                    await self._renew_authority(front)
             finally:
                 for task in self._tasks:
                     task.cancel()
@@ -92,9 +100,7 @@ class ComponentServer:
         authenticator = front.authenticator()
         authenticator.set_delegate(True)
         authenticator.set_anonymous(True)
-        authority = await self._client_authority()
-        if authority:
-            authenticator.set_client_ca(authority)
+        await self._renew_authority(front)
         config = self._config
         if config.certificate is not None and config.key is not None:
             certificate, key = config.certificate.read_bytes(), config.key.read_bytes()
@@ -103,14 +109,17 @@ class ComponentServer:
         front.listen_tls_on(listener.fileno(), certificate_pem=certificate, key_pem=key)
         return front
 
-    async def _client_authority(self) -> bytes:
-        """Who vouches for the cluster's client certificates; nobody, where that cannot be found out."""
+    async def _renew_authority(self, front: Front) -> None:
+        """Who vouches for the cluster's client certificates; whoever did where that cannot be found out."""
         try:
             found = await self._client.get(*_TRUST)
-        except (StatusError, OSError) as error:
-            log.warning("client certificates are not taken: %s/%s cannot be read: %s", _TRUST[2], _TRUST[1], error)
-            return b""
-        return str((found.get("data") or {}).get("client-ca-file") or "").encode()
+            told = str((found.get("data") or {}).get("client-ca-file") or "").encode()
+            if told and told != self._authority:
+                front.authenticator().set_client_ca(told)
+                self._authority = told
+        except (StatusError, OSError, ValueError) as error:
+            say = log.debug if self._authority else log.warning
+            say("client certificates are judged as before: %s/%s: %s", _TRUST[2], _TRUST[1], error)
 
     # ------------------------------------------------------------------ requests
     def _drain(self, front: Front) -> None:

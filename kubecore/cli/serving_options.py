@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.cli import options
 from kubecore.cli.option_groups import stands_for
 
@@ -54,17 +55,19 @@ class Serving:
         try:
             server.listen()
         except OSError as error:
+            if isinstance(error, ssl.SSLError):
+                raise OSError(f"unable to load server certificate: {error}") from error
             if self.port is not None:
                 raise OSError(f"cannot listen on {self.address}:{port}: {error.strerror}") from error
             log.info("no metrics and health are served: %s:%d: %s", self.address, port, error.strerror)
             yield
             return
-        running = asyncio.create_task(server.run(), name=f"{name} serves")
+        tasks = BackgroundTasks(log)
+        tasks.spawn(server.run(), f"{name}'s server")
         try:
             yield
         finally:
-            running.cancel()
-            await asyncio.wait((running,))
+            await tasks.close()
 
 
 def _asked(

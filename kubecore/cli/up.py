@@ -311,12 +311,13 @@ def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tu
 
 
 async def _serve(cluster: Cluster) -> int:
-    stopping = asyncio.Event()
+    stopping, cut = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop(number: signal.Signals) -> None:
         log.info("%s received", number.name)
         if stopping.is_set():
+            cut.set()
             cluster.cut_stop()
         stopping.set()
 
@@ -348,9 +349,7 @@ async def _serve(cluster: Cluster) -> int:
         if cluster.failed.done():
             typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
             return 1
-        stopping.clear()
-        await unless(stopping, cluster.shut_down())
-        stopping.set()
+        await unless(cut, cluster.shut_down())
         return 0
     finally:
         await cluster.stop()

@@ -109,7 +109,11 @@ class HostPorts:
         """From now on, of a sandbox that runs."""
         mappings = list(port_mappings(pod["spec"]))
         if mappings and sandbox.ips and sandbox.id not in self._pods:
-            one = _PodPorts(pod, sandbox.ips, mappings, self._clock, self._recorder, self._host)
+            try:
+                one = _PodPorts(pod, sandbox.ips, mappings, self._clock, self._recorder, self._host)
+            except OSError:  # no descriptors are left, say
+                log.exception("host ports of pod %s are not served", meta.key(pod))
+                return
             self._pods[sandbox.id] = one
             one.bring()
 
@@ -154,7 +158,19 @@ class _PodPorts:
         self._timer: Timer | None = None
 
     def bring(self) -> None:
-        """Serve all that can be served, and come back for what may be later."""
+        """Serve all that can be served, and come back for what may be later. Never raises: a pod runs without its host
+        ports where they cannot be had."""
+        self._timer = None
+        try:
+            pause = self._bring()
+        except (OSError, ValueError):  # no descriptors are left, say
+            log.exception("host ports of pod %s", meta.key(self._pod))
+            pause = _LONGEST_RETRY_SECONDS
+        if pause is not None:
+            self._timer = self._clock.call_later(pause, self.bring)
+
+    def _bring(self) -> float | None:
+        """In how many seconds to come back; None: there is nothing to come back for."""
         wanted = self._wanted()
         for key in self._open - wanted.keys():
             self._carrier.close(key)
@@ -178,7 +194,7 @@ class _PodPorts:
         pauses = [self._delay] if passing else []
         pauses += [_LOOK_SECONDS] if waits else []
         pauses += [_ADDRESSES_SECONDS] if any(one.everywhere for one in wanted.values()) else []
-        self._timer = self._clock.call_later(min(pauses), self.bring) if pauses else None
+        return min(pauses, default=None)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -188,7 +204,7 @@ class _PodPorts:
     def _wanted(self) -> dict[PortKey, _Wanted]:
         """Of several mappings of one port the first counts."""
         found: dict[PortKey, _Wanted] = {}
-        mappings = [one for one in self._mappings if one.protocol != "SCTP"]
+        mappings = [one for one in self._mappings if one.protocol != "SCTP" and not _is_no_address(one.address)]
         everywhere = ("", *EVERYWHERE.values())
         host = list(self._host.addresses()) if any(one.address in everywhere for one in mappings) else []
         for mapping in mappings:
@@ -204,9 +220,12 @@ class _PodPorts:
     def _hopeless(self) -> dict[tuple[PortMapping, str], str]:
         found = {}
         for one in self._mappings:
-            version = ipaddress.ip_address(one.address).version if one.address else 0
-            why = "SCTP is not supported" if one.protocol == "SCTP" else ""
-            if not why and version and version not in self._ips:
+            why = ""
+            if one.protocol == "SCTP":
+                why = "SCTP is not supported"
+            elif _is_no_address(one.address):
+                why = f"{one.address!r} is not an IP address of a host"
+            elif one.address and (version := ipaddress.ip_address(one.address).version) not in self._ips:
                 why = f"the pod has no IPv{version} address"
             if why:
                 found[one, why] = f"host port {one.protocol} {one.port} is not served: {why}"
@@ -219,6 +238,14 @@ class _PodPorts:
             log.warning("pod %s: %s", meta.key(self._pod), message)
             self._recorder.event(dict(self._pod), "Warning", REASON, message, field_path=field_path)
         self._told = set(now)
+
+
+def _is_no_address(text: str) -> bool:
+    """The API takes any text."""
+    try:
+        return bool(text) and "%" in str(ipaddress.ip_address(text))
+    except ValueError:
+        return True
 
 
 def _is_on_the_host(one: _Wanted) -> bool:

@@ -22,7 +22,8 @@ from kubecore.kubelet.runtime.interface import RuntimeFailure
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 300.0
-_FAILURES = (RuntimeFailure, TimeoutError, OSError)
+# The last two of a store whose files are broken.
+_FAILURES = (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)

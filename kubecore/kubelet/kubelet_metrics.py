@@ -271,6 +271,9 @@ class OnePodsTimes:
             self._times._total.observe((self._clock.now() - created).total_seconds())
 
 
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+
 class RequestMetrics:
     """Of the kubelet's server."""
 
@@ -292,8 +295,8 @@ class RequestMetrics:
         return self._total, self._seconds
 
     def labels(self, method: str, path: str) -> tuple[str, ...]:
-        """`path`: its first part, or "other"."""
-        return str(path in self._LONG).lower(), method, path, "readwrite"
+        """`path`: its first part, or "other". Methods that anybody may make up are one."""
+        return str(path in self._LONG).lower(), method if method in _METHODS else "other", path, "readwrite"
 
     def begun(self, labels: tuple[str, ...]) -> None:
         self._total.count(labels)

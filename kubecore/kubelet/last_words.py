@@ -6,6 +6,7 @@ code says.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from kubecore.kubelet.records import ContainerRecord, Termination
+
+log = logging.getLogger(__name__)
 
 _FILE = "ended.json"
 
@@ -24,7 +27,10 @@ def keep(directory: Path, records: Iterable[ContainerRecord], interrupted: Set[s
     ended = [one.termination for one in records if one.termination is not None and one.id in interrupted]
     told = [replace(one, interrupted=True) for one in ended]
     if told and directory.is_dir():
-        (directory / _FILE).write_bytes(msgspec.json.encode(told))
+        try:
+            (directory / _FILE).write_bytes(msgspec.json.encode(told))
+        except OSError as error:  # the disk is full, say
+            log.warning("%s: how containers ended is not kept: %s", directory, error.strerror)
 
 
 def read(directory: Path) -> Mapping[str, Termination]:

@@ -88,7 +88,7 @@ class NodeImages:
     async def look(self) -> None:
         try:
             found = [image for source in self._sources for image in await source()]
-        except (RuntimeFailure, TimeoutError, OSError) as error:
+        except (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError) as error:  # broken files, too
             log.warning("the node's images are not told: %s", error)
             return
         told = told_of(found, self._most)

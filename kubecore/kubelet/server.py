@@ -230,7 +230,7 @@ class KubeletServer:
         """Administrators are told those at /metrics itself by the front, with its own."""
         kubelet = self._kubelet
         if not path:
-            body = kubelet.metrics.render(kubelet.counts())
+            body = await asyncio.to_thread(kubelet.metrics.render, kubelet.counts())
         elif path == ["resource"]:
             body = resource_metrics.render(await kubelet.stats.sample())
         elif path == ["cadvisor"]:
@@ -246,7 +246,7 @@ class KubeletServer:
         requests, began = self._kubelet.metrics.requests, self._clock.monotonic()
         labels = requests.labels("GET", "metrics")
         requests.begun(labels)
-        body = self._kubelet.metrics.render(self._kubelet.counts())
+        body = await asyncio.to_thread(self._kubelet.metrics.render, self._kubelet.counts())
         requests.ended(labels, self._clock.monotonic() - began)
         return body
 

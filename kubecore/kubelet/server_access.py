@@ -14,8 +14,8 @@ from kubecore.clock import Clock
 if TYPE_CHECKING:
     from kubecore._native import Request, UserInfo
 
-ALLOWED_USERS = frozenset({"kube-apiserver-kubelet-client"})
-ALLOWED_GROUPS = frozenset({"system:masters", "system:kubelet-api-admin"})
+_API_SERVER = "kube-apiserver-kubelet-client"
+_ADMINISTRATORS = "system:masters"
 
 _TIMES = CacheTimes(token=120.0, allowed=300.0, refused=30.0)
 _VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -24,8 +24,8 @@ _OR_PROXY = {"pods": "pods", "runningpods": "pods", "healthz": "healthz", "confi
 
 
 class KubeletAccess:
-    """Those that the cluster's CA names as its own are not asked about, so that the API server is never waited for by
-    itself."""
+    """The API server and administrators, whom the cluster's CA has given a certificate as such, are not asked about, so
+    that the API server is never waited for by itself."""
 
     def __init__(self, client: Client, clock: Clock, node_name: str) -> None:
         self._node_name = node_name
@@ -37,7 +37,8 @@ class KubeletAccess:
 
     async def refusal(self, user: UserInfo, request: Request) -> str:
         """Why the user may not, in the kubelet's words; "" if it may. Raises StatusError and OSError."""
-        if user.username in ALLOWED_USERS or not ALLOWED_GROUPS.isdisjoint(user.groups):
+        by_certificate = request.authenticated is not None
+        if by_certificate and (user.username == _API_SERVER or _ADMINISTRATORS in user.groups):
             return ""
         verb, asked = _VERBS.get(request.method, ""), subresources(request.path)
         for subresource in asked:

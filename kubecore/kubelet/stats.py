@@ -84,6 +84,10 @@ class NodeStats:
     async def summary(self) -> Object:
         """The body of /stats/summary, as much of it as is measured."""
         pods, measured = await self._measure()
+        # Disks are asked, of which some may be far away.
+        return await asyncio.to_thread(self._told, pods, measured)
+
+    def _told(self, pods: Sequence[RunningPod], measured: Mapping[str, Measured]) -> Object:
         node = measured[NODE]
         disk = _disk(self._root, _time(node))
         return {

@@ -35,7 +35,10 @@ class BorrowedAddresses:
                 self._prepare()
                 self._works = True
             except (OSError, ModeUnavailable) as error:
-                log.warning("endpoints of Services with traffic policy Local do not see their clients: %s", error)
+                log.warning(
+                    "host ports and Services with traffic policy Local do not show pods their clients: %s", error
+                )
+                self._delete_table()
                 self._works = False
         return self._works
 

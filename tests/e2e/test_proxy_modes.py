@@ -80,8 +80,8 @@ class Asking:
             try:
                 said_by(self._url)
                 self.answers += 1
-            except OSError as error:
-                self.failures.append(str(error))
+            except Exception as error:
+                self.failures.append(repr(error))
             self._over.wait(0.01)
 
 

@@ -113,6 +113,11 @@ async def test_who_has_a_token_or_a_certificate_sees_the_parts_of_the_node_that_
     assert (await node.get("/metrics", subject="backup"))[0] == 403
 
 
+async def test_a_token_that_only_claims_to_be_the_api_server_is_judged_as_any_other(node: Running) -> None:
+    node.api.rights.tokens["claims"] = "kube-apiserver-kubelet-client"
+    assert (await node.get("/pods", token="claims"))[0] == 403
+
+
 async def test_an_api_server_that_does_not_answer_lets_nobody_in(node: Running) -> None:
     node.api.react("create tokenreviews.authentication.k8s.io", errors.internal_error("broken"))
     status, text = await node.get("/pods", token="known")

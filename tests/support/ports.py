@@ -36,8 +36,10 @@ def free_port() -> int:
 
 def _nobody_has(port: int) -> bool:
     with suppress(OSError):
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            with socket.socket(type=kind) as probe:
-                probe.bind(("0.0.0.0", port))
+        families = [(socket.AF_INET, "0.0.0.0")] + [(socket.AF_INET6, "::")] * socket.has_dualstack_ipv6()
+        for family, everywhere in families:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(family, kind) as probe:
+                    probe.bind((everywhere, port))
         return True
     return False

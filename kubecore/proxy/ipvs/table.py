@@ -12,6 +12,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,9 +237,9 @@ class IpvsTable:
     def _take_up(self, wanted: Service) -> set[Endpoint]:
         """Where a virtual service that is there already leads to; who is connected stays so."""
         key = wanted.key
+        self._found.discard(key)
         self._connection.change_service(wanted)
         weights = {one.endpoint: one.weight for one in self._connection.destinations(key)}
-        self._found.discard(key)
         if draining := {endpoint for endpoint, weight in weights.items() if not weight}:
             self._draining[key] = draining
         return set(weights) - draining
@@ -324,7 +325,8 @@ class IpvsTable:
         self._rules.sweep()
         for key in self._found:
             if key[1] in swept or (key[0] == BY_MARK and key[2] in self._own_marks):
-                self._connection.delete_service(key)
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    self._connection.delete_service(key)
         self._found.clear()
         return swept
 

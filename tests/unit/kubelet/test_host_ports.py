@@ -245,6 +245,39 @@ class TestWhatCannotBeServed:
         assert host.ports == {}
         assert node.events(NOT_SERVED) == ["host port TCP 8080 is not served: the pod has no IPv6 address"]
 
+    @pytest.mark.parametrize("text", ["foo", "010.0.0.1", "fe80::1%eth0"])
+    async def test_nor_what_is_no_address_of_a_host(self, node: Node, host: FakeHost, text: str) -> None:
+        """The API takes any text there."""
+        await node.run(serving(port(8080, hostIP=text), port(9090)))
+        assert node.status()["phase"] == "Running"
+        assert {number for _, _, number in host.ports} == {9090}
+        told = f"host port TCP 8080 is not served: {text!r} is not an IP address of a host"
+        assert node.events(NOT_SERVED) == [told]
+
+    async def test_while_the_node_cannot_say_what_addresses_it_has_its_pods_run_and_ports_come_later(
+        self, node: Node, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails() -> Iterable[str]:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(host, "addresses", fails)
+            await node.run(serving(port(8080)))
+            assert (node.status()["phase"], host.ports) == ("Running", {})
+        await node.settle(60)
+        assert len(host.ports) == 2
+
+    async def test_a_node_without_descriptors_runs_its_pods_without_host_ports(
+        self, node: Node, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails() -> FakeCarrier:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(host, "carrier", fails)
+        await node.run(serving(port(8080)))
+        assert (node.status()["phase"], host.ports) == ("Running", {})
+        await node.delete()
+
 
 class TestOnTheHostsNetwork:
     """Without network namespaces a pod's address is one of the host's, and its ports are, too."""
