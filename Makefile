@@ -10,7 +10,7 @@ EXTENSION := kubecore/_native.abi3.so
 RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
 PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
 # Its jobs are its own, also where make has several.
-CARGO := env --unset=MAKEFLAGS cargo
+CARGO := env --unset=MAKEFLAGS --unset=MFLAGS cargo
 # Slow tests wait for processes much of the time; those of a file share what they start, and the longest files begin.
 SLOW_WORKERS ?= 3
 

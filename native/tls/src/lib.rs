@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::trust::{AnyClient, AnyName, Named, Trusted};
+use crate::trust::{AnyClient, AnyName, Named, Trusted, may_issue};
 
 /// Why certificates or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,15 @@ pub fn client_config(trust: Trust<'_>, identity: Option<(&[u8], &[u8])>) -> Resu
     }
 }
 
+/// Those that are trusted themselves, and those of them that may have issued others.
+fn trusted(pem: &[u8]) -> Result<(Trusted, RootCertStore), TlsError> {
+    let (all, mut roots) = (certificates(pem)?, RootCertStore::empty());
+    for certificate in all.iter().filter(|one| may_issue(one)) {
+        roots.add(certificate.clone())?;
+    }
+    Ok((Trusted(all), roots))
+}
+
 fn verifier(
     trust: Trust<'_>,
     provider: &Arc<CryptoProvider>,
@@ -90,13 +99,15 @@ fn verifier(
     match trust {
         Trust::Anyone => Ok(Arc::new(AnyName { roots: None, algorithms })),
         Trust::Issued(pem) => {
-            let roots = Some((Trusted(certificates(pem)?), authorities(pem)?));
-            Ok(Arc::new(AnyName { roots, algorithms }))
+            let (trusted, roots) = trusted(pem)?;
+            Ok(Arc::new(AnyName { roots: Some((trusted, roots)), algorithms }))
         }
         Trust::Named(pem) => {
-            let (trusted, roots) = (Trusted(certificates(pem)?), Arc::new(authorities(pem)?));
-            let built = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-            let issued = built.map_err(|error| rustls::Error::General(error.to_string()))?;
+            let (trusted, roots) = trusted(pem)?;
+            let builder =
+                || WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), provider.clone());
+            let issued = (!roots.is_empty()).then(|| builder().build()).transpose();
+            let issued = issued.map_err(|error| rustls::Error::General(error.to_string()))?;
             Ok(Arc::new(Named { trusted, issued, algorithms }))
         }
     }

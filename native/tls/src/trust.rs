@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use x509_parser::x509::X509Version;
 
 /// What both traits ask of a verifier beside its judgement: whether the peer has signed with the certificate's key.
 macro_rules! signatures_by {
@@ -82,7 +83,23 @@ impl Trusted {
         if now > validity.not_after.timestamp() {
             return Err(CertificateError::Expired.into());
         }
-        Ok(true)
+        match certificate.extended_key_usage() {
+            Ok(None) => Ok(true),
+            Ok(Some(usage)) if usage.value.any || usage.value.server_auth => Ok(true),
+            _ => Err(CertificateError::InvalidPurpose.into()),
+        }
+    }
+}
+
+/// Whether it is an authority's. webpki does not ask that of those that are trusted; Go does.
+pub fn may_issue(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else {
+        return false;
+    };
+    match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        Ok(None) => certificate.version() == X509Version::V1,
+        Err(_) => false,
     }
 }
 
@@ -90,7 +107,8 @@ impl Trusted {
 #[derive(Debug)]
 pub struct Named {
     pub trusted: Trusted,
-    pub issued: Arc<WebPkiServerVerifier>,
+    /// None where none of them is an authority's.
+    pub issued: Option<Arc<WebPkiServerVerifier>>,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -104,13 +122,8 @@ impl ServerCertVerifier for Named {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if !self.trusted.has(end_entity, now)? {
-            return self.issued.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            );
+            let issued = self.issued.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+            return issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         Ok(ServerCertVerified::assertion())
