@@ -42,6 +42,9 @@ class Carrier(Protocol):
     def close(self, key: PortKey) -> None:
         """One that is open. Its connections live on."""
 
+    def renew(self) -> None:
+        """Others of the host who know whose ports these are know it still, whoever of several pods told them first."""
+
     def shut_down(self) -> None:
         """Close all, and end all connections."""
 
@@ -175,6 +178,7 @@ class _PodPorts:
         for key in self._open - wanted.keys():
             self._carrier.close(key)
         self._open &= wanted.keys()
+        self._carrier.renew()
         failed: dict[tuple[PortMapping, str], list[str]] = {}
         waits, passing = False, False
         for key, one in wanted.items():
@@ -193,7 +197,7 @@ class _PodPorts:
         self._delay = min(self._delay * 2, _LONGEST_RETRY_SECONDS) or _FIRST_RETRY_SECONDS if passing else 0.0
         pauses = [self._delay] if passing else []
         pauses += [_LOOK_SECONDS] if waits else []
-        pauses += [_ADDRESSES_SECONDS] if any(one.everywhere for one in wanted.values()) else []
+        pauses += [_ADDRESSES_SECONDS] if self._open or any(one.everywhere for one in wanted.values()) else []
         return min(pauses, default=None)
 
     def close(self) -> None:

@@ -108,6 +108,12 @@ class NativeCarrier:
         self._balancer.remove_service(*key)
         _close(self._names.pop(key))
 
+    def renew(self) -> None:
+        for (protocol, address, port), names in self._names.items():
+            if len(names) == 1:  # another pod had told of the port, and may have gone
+                told = port_names.claim_for_pods(protocol, ipaddress.ip_address(address).version, port)
+                names += [told] if told is not None else []
+
     def shut_down(self) -> None:
         self._forwarder.shutdown()
         for names in self._names.values():

@@ -62,6 +62,9 @@ class FakeCarrier:
         self._open.remove(key)
         del self._host.ports[key]
 
+    def renew(self) -> None:
+        pass
+
     def shut_down(self) -> None:
         self._host.ended.append(set(self._open))
         for key in list(self._open):

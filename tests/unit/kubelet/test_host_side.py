@@ -151,6 +151,15 @@ class TestBesideServices:
         carriers[0].shut_down()
         assert services.take("default/web", [self.NODE_PORT])[0] == [self.NODE_PORT]
 
+    def test_that_of_two_pods_is_none_when_the_first_has_gone(
+        self, carriers: tuple[NativeCarrier, NativeCarrier], services: HostPorts, open_sockets: ExitStack
+    ) -> None:
+        carriers[0].open(HOST, pod(open_sockets).getsockname())
+        carriers[1].open(("TCP", vip(23), PORT), pod(open_sockets).getsockname())
+        carriers[0].shut_down()
+        carriers[1].renew()
+        assert services.take("default/web", [self.NODE_PORT])[0] == []
+
     def test_a_services_own_address_may_have_the_same_port(
         self, carriers: tuple[NativeCarrier, NativeCarrier], services: HostPorts, open_sockets: ExitStack
     ) -> None:
