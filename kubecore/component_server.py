@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from kubecore.api.errors import StatusError
 from kubecore.client.delegated_access import DelegatedAccess
+from kubecore.first_connection import first_connection
 from kubecore.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -71,12 +72,7 @@ class ComponentServer:
         assert self._listener is not None, "listen first"
         loop = asyncio.get_running_loop()
         with self._listener as listener:
-            somebody = asyncio.Event()
-            loop.add_reader(listener.fileno(), somebody.set)
-            try:
-                await somebody.wait()
-            finally:
-                loop.remove_reader(listener.fileno())
+            await first_connection(listener)
             front = await self._make_front(listener)
             loop.add_reader(front.fileno(), self._drain, front)
             try:

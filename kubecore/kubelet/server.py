@@ -25,6 +25,7 @@ import orjson
 from kubecore import _native
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
+from kubecore.first_connection import first_connection
 from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.log_reading import LogOptions, read_log
 from kubecore.kubelet.server_access import KubeletAccess
@@ -109,12 +110,7 @@ class KubeletServer:
         if self._socket is None:
             raise RuntimeError("listen first")
         loop = asyncio.get_running_loop()
-        somebody = asyncio.Event()
-        loop.add_reader(self._socket.fileno(), somebody.set)
-        try:
-            await somebody.wait()
-        finally:
-            loop.remove_reader(self._socket.fileno())
+        await first_connection(self._socket)
         self._front = self._make_front(self._socket)
         loop.add_reader(self._front.fileno(), self._drain, self._front)
         await asyncio.Event().wait()
