@@ -198,6 +198,8 @@ def test_their_leases_tell_of_the_parts_that_lead(web: Kubectl) -> None:
     for name in ("kube-controller-manager", "kube-scheduler"):
         selected = f"--field-selector=reason=LeaderElection,involvedObject.name={name}"
         web("-n", "kube-system", "wait", "--for=create", "events", selected, "--timeout=180s")
+    told = web("-n", "kube-system", "get", "events", "--field-selector=reason=LeaderElection", "-o", "name")
+    assert len(told.splitlines()) == 2
 
 
 def test_a_second_manager_stands_by_until_the_first_gives_the_lease_back(web: Kubectl, parts: Parts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.kubectl import Kubectl, program
-from tests.support.process import RunningCluster, running_cluster
+from tests.support.process import PATIENCE, RunningCluster, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -82,6 +83,14 @@ def test_pods_live_on_over_a_kill_and_a_start_with_fewer_nodes_takes_the_others_
     with running_cluster(data_dir, "--nodes", "0", "--simulated-nodes", "49") as again:
         kubectl = at_cluster(again)
         kubectl("wait", "--for=delete", "node/simulated-49", "--timeout=180s")
-        now = {pod["metadata"]["uid"]: pod for pod in kubectl.json("get", "pods", "-l", "app=web")["items"]}
+        # Those of the node that is gone are collected, and others take their place.
+        lost = [f"pod/{pod['metadata']['name']}" for pod in web if pod["spec"]["nodeName"] == "simulated-49"]
+        kubectl("wait", "--for=delete", *lost, "--timeout=180s")
+        running = ("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running")
+        ends = time.monotonic() + PATIENCE
+        while len(pods := kubectl.json(*running)["items"]) != 200:
+            assert time.monotonic() < ends, len(pods)
+        now = {pod["metadata"]["uid"]: pod for pod in pods}
         kept = [now[pod["metadata"]["uid"]] for pod in web if pod["spec"]["nodeName"] != "simulated-49"]
-        assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in kept} == {0}
+        assert len(kept) == 200 - len(lost) > 0
+        assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods} == {0}
