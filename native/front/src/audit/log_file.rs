@@ -8,25 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::dates::date_and_time;
+use super::backups::{Backups, Rotation};
 use super::events::Events;
 use super::parking::{Held, write_before_parking};
 use super::sink::Sink;
-
-/// How a log file is kept, as `--audit-log-*` says; 0 means there is no bound.
-#[derive(Clone, Debug, Default)]
-pub struct Rotation {
-    pub megabytes: u64,
-    pub days: u64,
-    pub backups: usize,
-    pub compress: bool,
-}
 
 /// Bytes of a file where nobody says how many, as in upstream's library for that.
 const DEFAULT_MEGABYTES: u64 = 100;
@@ -52,8 +41,9 @@ pub struct LogFile {
 
 struct Log {
     path: PathBuf,
-    rotation: Rotation,
-    clock: Clock,
+    /// Of a file, in bytes.
+    limit: usize,
+    backups: Arc<Backups>,
     state: Mutex<State>,
     lost: AtomicU64,
 }
@@ -66,6 +56,8 @@ struct State {
     lines: Vec<u8>,
     events: u64,
     since: Option<Instant>,
+    /// It could not be set aside, and that was told.
+    stuck: bool,
 }
 
 impl LogFile {
@@ -76,8 +68,14 @@ impl LogFile {
         grouped: bool,
         clock: Clock,
     ) -> io::Result<Self> {
-        let (path, state, lost) = (path.to_owned(), Mutex::default(), AtomicU64::new(0));
-        let log = Arc::new(Log { path, rotation, clock, state, lost });
+        let megabytes = if rotation.megabytes == 0 { DEFAULT_MEGABYTES } else { rotation.megabytes };
+        let log = Arc::new(Log {
+            path: path.to_owned(),
+            limit: (megabytes << 20) as usize,
+            backups: Backups::new(path.to_owned(), rotation, clock),
+            state: Mutex::default(),
+            lost: AtomicU64::new(0),
+        });
         if !log.is_output() {
             if let Some(folder) = log.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 fs::create_dir_all(folder)?;
@@ -105,16 +103,9 @@ impl Log {
         self.path == Path::new("-")
     }
 
-    /// Of the file, in bytes.
-    fn limit(&self) -> usize {
-        let megabytes =
-            if self.rotation.megabytes == 0 { DEFAULT_MEGABYTES } else { self.rotation.megabytes };
-        (megabytes << 20) as usize
-    }
-
     /// Puts lines behind those that are to be written, as many as the file has room for at once.
     fn add(&self, state: &mut State, events: &Events) -> bool {
-        let (room, mut written) = (self.limit().min(LARGEST_WRITE), true);
+        let (room, mut written) = (self.limit.min(LARGEST_WRITE), true);
         if state.lines.len() + events.text().len() <= room {
             state.lines.extend_from_slice(events.text());
             state.events += events.len() as u64;
@@ -148,14 +139,21 @@ impl Log {
     }
 
     fn write(&self, state: &mut State) -> io::Result<()> {
-        let State { open, lines, .. } = state;
+        let State { open, lines, stuck, .. } = state;
         if self.is_output() {
             return io::stdout().write_all(lines);
         }
-        let limit = self.limit() as u64;
+        let limit = self.limit as u64;
         if open.as_ref().is_some_and(|(_, size)| *size > 0 && size + lines.len() as u64 > limit) {
-            *open = None;
-            self.set_aside()?;
+            match self.turn_over() {
+                Ok(empty) => (*open, *stuck) = (Some(empty), false),
+                // Rather a file that is too long than a line less.
+                Err(error) if !*stuck => {
+                    *stuck = true;
+                    eprintln!("kubecore: cannot rotate the audit log {}: {error}", self.path.display());
+                }
+                Err(_) => {}
+            }
         }
         if open.is_none() {
             *open = Some(append(&self.path)?);
@@ -165,49 +163,12 @@ impl Log {
         file.write_all(lines)
     }
 
-    /// `audit.log` becomes `audit-2026-01-02T15-04-05.000.log`; what is too old or too much goes.
-    fn set_aside(&self) -> io::Result<()> {
-        let (stem, extension) = self.name_parts();
-        let at = date_and_time(self.clock.unix(), 3).replace(':', "-");
-        let backup = self.path.with_file_name(format!("{stem}-{at}{extension}"));
-        fs::rename(&self.path, &backup)?;
-        if self.rotation.compress {
-            compress(&backup)?;
-        }
-        self.clear(&stem, &extension)
-    }
-
-    fn name_parts(&self) -> (String, String) {
-        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
-        let extension = text(self.path.extension()).map_or_else(String::new, |end| format!(".{end}"));
-        (text(self.path.file_stem()).unwrap_or_default(), extension)
-    }
-
-    fn clear(&self, stem: &str, extension: &str) -> io::Result<()> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut backups: Vec<(String, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let rest = name.strip_prefix(&format!("{stem}-"));
-            let plain = rest.map(|rest| rest.strip_suffix(".gz").unwrap_or(rest));
-            if let Some(at) = plain.and_then(|rest| rest.strip_suffix(extension))
-                && at.len() == "2026-01-02T15-04-05.000".len()
-                && at.starts_with(|first: char| first.is_ascii_digit())
-            {
-                backups.push((at.to_owned(), entry.path()));
-            }
-        }
-        backups.sort_by(|a, b| b.0.cmp(&a.0));
-        let age = Duration::from_secs(self.rotation.days * 24 * 60 * 60);
-        let oldest = date_and_time(self.clock.unix().saturating_sub(age), 3).replace(':', "-");
-        for (number, (at, path)) in backups.iter().enumerate() {
-            let too_many = self.rotation.backups > 0 && number >= self.rotation.backups;
-            if too_many || (self.rotation.days > 0 && *at < oldest) {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
+    /// The file that takes the place of a full one.
+    fn turn_over(&self) -> io::Result<(File, u64)> {
+        self.backups.set_aside()?;
+        let empty = append(&self.path)?;
+        self.backups.tend_aside();
+        Ok(empty)
     }
 }
 
@@ -252,17 +213,6 @@ fn append(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-fn compress(path: &Path) -> io::Result<()> {
-    let target = PathBuf::from(format!("{}.gz", path.display()));
-    let mut encoder = GzEncoder::new(
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(&target)?,
-        Compression::default(),
-    );
-    io::copy(&mut File::open(path)?, &mut encoder)?;
-    encoder.finish()?;
-    fs::remove_file(path)
-}
-
 impl Sink for LogFile {
     fn take(&self, events: &Events) -> bool {
         let texts = self.legacy.then(|| events.iter().map(as_text).collect::<Events>());
@@ -304,24 +254,48 @@ mod tests {
         folder
     }
 
-    #[test]
-    fn a_file_that_is_full_is_set_aside_and_old_ones_go() {
-        let folder = scratch("rotation");
+    /// A log that is full after one event of these.
+    fn full_after(events: &Events, name: &str) -> (LogFile, PathBuf) {
+        let folder = scratch(name);
         let clock = Clock::starting_at(Duration::from_secs(1_767_366_245));
-        let rotation = Rotation { megabytes: 1, backups: 1, ..Rotation::default() };
-        let log = LogFile::open(&folder.join("audit.log"), rotation, false, false, clock.clone()).unwrap();
+        let rotation = Rotation { megabytes: 1, ..Rotation::default() };
+        let log = LogFile::open(&folder.join("audit.log"), rotation, false, false, clock).unwrap();
+        assert!(log.take(events));
+        (log, folder)
+    }
+
+    #[test]
+    fn a_file_that_is_full_is_set_aside() {
         let event = Events::from_iter([vec![b'x'; 700 << 10]]);
-        for _ in 0..3 {
-            log.take(&event);
-            clock.advance(Duration::from_secs(1));
+        let (log, folder) = full_after(&event, "rotation");
+        assert!(log.take(&event));
+        let backup = folder.join("audit-2026-01-02T15-04-05.000.log");
+        for file in [backup, folder.join("audit.log")] {
+            assert_eq!(fs::metadata(file).unwrap().len(), 700 << 10);
         }
-        let mut names: Vec<String> = fs::read_dir(&folder)
-            .unwrap()
-            .map(|one| one.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["audit-2026-01-02T15-04-07.000.log", "audit.log"]);
-        assert_eq!(log.lost(), 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_set_aside_takes_more() {
+        let event = Events::from_iter([vec![b'x'; 700 << 10]]);
+        // Its backup's name is longer than a name may be.
+        let folder = scratch("stuck");
+        let long = folder.join("x".repeat(250));
+        let rotation = Rotation { megabytes: 1, ..Rotation::default() };
+        let log = LogFile::open(&long, rotation, false, false, Clock::system()).unwrap();
+        assert!(log.take(&event) && log.take(&event) && log.take(&event));
+        assert_eq!((log.lost(), fs::metadata(&long).unwrap().len()), (0, 3 * (700 << 10)));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_moved_away_is_made_anew() {
+        let event = Events::from_iter([vec![b'x'; 700 << 10]]);
+        let (log, folder) = full_after(&event, "moved");
+        fs::rename(folder.join("audit.log"), folder.join("elsewhere")).unwrap();
+        assert!(log.take(&event));
+        assert_eq!(fs::metadata(folder.join("audit.log")).unwrap().len(), 700 << 10);
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -3,6 +3,7 @@
 //! Without a policy a request pays for one look. A request that a policy wants to hear of has a `Trail`, which collects
 //! what is found out and tells it stage by stage. Source: apiserver `pkg/endpoints/filters/audit.go`, `pkg/audit`.
 
+mod backups;
 mod dates;
 mod event;
 mod events;
@@ -27,13 +28,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub use backups::Rotation;
 pub(crate) use dates::date_and_time;
 pub use event::ResponseStatus;
 use event::{Findings, Reached, without_managed_fields};
 pub use events::Events;
 pub use fitting::Fitting;
 pub use head::{Asked, Head, Sources, Text, Told};
-pub use log_file::{LogFile, Rotation};
+pub use log_file::LogFile;
 pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
 use rendering::{Request, write_lines};
