@@ -115,6 +115,11 @@ class Cluster:
         """`https://HOST:PORT` of the API server."""
         return self.server.url
 
+    @property
+    def client(self) -> Client:
+        """The administrator's, within this process and on its event loop."""
+        return self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
+
     def hold(self) -> None:
         """Take the data directory, before anything is written to it; `start` does it where it has not been done.
 
@@ -168,8 +173,7 @@ class Cluster:
         await self._server.start()
         self._networks = hold_networks(config, networks)
         names = list(map(self._node_name, range(self.config.real_nodes)))
-        client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
-        await doubt_pods(client, {name: self._node_folder(name) for name in names}, self.clock.now())
+        await doubt_pods(self.client, {name: self._node_folder(name) for name in names}, self.clock.now())
         self._kubelets_ready = {name: asyncio.Event() for name in names}
         self._start_control_plane()
         dns = self._make_dns()
@@ -289,8 +293,7 @@ class Cluster:
 
         name_servers: tuple[str, ...] = ()
         if self.config.real_nodes:
-            client = self._client("kubernetes-admin", "system:masters", field_manager="kubecore")
-            name_servers = await serve_cluster(client, responder, self._dns_site())
+            name_servers = await serve_cluster(self.client, responder, self._dns_site())
         self._run("dns", responder)
         return name_servers
 

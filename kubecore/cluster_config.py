@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.aggregation.options import AggregationOptions
@@ -82,6 +82,12 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir))
+
+    @classmethod
+    def throwaway(cls, data_dir: Path, **fields: Any) -> Self:
+        """Of a cluster for a test, say: at free ports, and nothing waits for the disk. `fields` are others of it."""
+        values: dict[str, Any] = {"secure_port": 0, "grpc_port": 0, "durable": False, **fields}
+        return cls(data_dir=data_dir, **values)
 
     @property
     def real_nodes(self) -> int:

@@ -7,7 +7,7 @@ import errno
 import gc
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,22 +17,21 @@ import typer
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.background_tasks import unless
-from kubecore.cli import logs, open_files, options
+from kubecore.cli import logs, one_command, open_files, options
 from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
+from kubecore.cli.one_command import Place
 from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
+from kubecore.event_loops import loop_factory
 
 if TYPE_CHECKING:
     from kubecore.cluster import Cluster
 
 log = logging.getLogger("kubecore.cli")
-
-# Whoever throws a cluster away by kill -9 leaves nothing that runs for ever.
-LONELY_POD_SECONDS = 300.0
 
 
 class ProxyMode(StrEnum):
@@ -87,9 +86,7 @@ IngressAccessLog = Annotated[
 ]
 Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
 RUNTIMES = ("host", "oci", "cri", "simulated")
-SecurePort = Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")]
 BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
-GrpcPort = Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 picks a free one (see ports.json).")]
 InsecurePort = Annotated[
     int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback without authentication; 0 means off.")
 ]
@@ -169,6 +166,7 @@ def _served_ingress(
 @access_options
 @cri_options
 @stands_for("served_ingress", _served_ingress, _NETWORK)
+@stands_for("place", one_command.place)
 @headed(
     {
         "Node and pod options": (
@@ -195,10 +193,9 @@ def _served_ingress(
     }
 )
 def up(
-    data_dir: DataDir = Path("~/.kubecore"),
-    secure_port: SecurePort = 6443,
+    *,
+    place: Place,
     bind_address: BindAddress = "127.0.0.1",
-    grpc_port: GrpcPort = 6444,
     insecure_port: InsecurePort = 0,
     nodes: Nodes = 1,
     dns_port: DnsPort = None,
@@ -210,7 +207,6 @@ def up(
     proxy_mode: Annotated[ProxyMode, typer.Option(help="How Services are balanced.")] = ProxyMode.USERSPACE,
     ipvs_scheduler: IpvsScheduler = "rr",
     load_balancer_cidr: LoadBalancerCIDR = "",
-    *,
     container_runtime: Any,
     access: Access,
     admission: AdmissionOptions,
@@ -235,35 +231,35 @@ def up(
     another start with the same data directory takes them over."""
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
-    config = ClusterConfig(
-        data_dir=data_dir,
-        bind_address=bind_address,
-        secure_port=secure_port,
-        grpc_port=grpc_port,
-        insecure_port=insecure_port,
-        nodes=nodes,
-        max_pods=max_pods,
-        simulated_nodes=simulated_nodes,
-        dns_port=dns_port,
-        dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),
-        default_runtime=default_runtime,
-        cri=cri_config(default_runtime, container_runtime, data_dir / "cni"),
-        proxy_mode=proxy_mode.value,
-        ipvs_scheduler=ipvs_scheduler,
-        load_balancer_ranges=options.split(load_balancer_cidr),
-        **access,
-        admission=admission,
-        audit=audit,
-        runtime_config=options.settings(runtime_config),
-        network_mode=pod_network.value,
-        **_ranges(service_cidr, pod_cidr, ip_family),
-        ingress=served_ingress,
-        scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
-        kubelet=node_settings(kubelet_config),
-        lonely_pod_seconds=LONELY_POD_SECONDS,
-    )
-    _hold(cluster := Cluster(config), verbosity)
-    raise typer.Exit(run_on_loop(_serve(cluster)))
+    with place.folder() as data_dir:
+        config = ClusterConfig(
+            data_dir=data_dir,
+            **place.settings,
+            bind_address=bind_address,
+            insecure_port=insecure_port,
+            nodes=nodes,
+            max_pods=max_pods,
+            simulated_nodes=simulated_nodes,
+            dns_port=dns_port,
+            dns=dns_config(CLUSTER_DOMAIN, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath),
+            default_runtime=default_runtime,
+            cri=cri_config(default_runtime, container_runtime, data_dir / "cni"),
+            proxy_mode=proxy_mode.value,
+            ipvs_scheduler=ipvs_scheduler,
+            load_balancer_ranges=options.split(load_balancer_cidr),
+            **access,
+            admission=admission,
+            audit=audit,
+            runtime_config=options.settings(runtime_config),
+            network_mode=pod_network.value,
+            **_ranges(service_cidr, pod_cidr, ip_family),
+            ingress=served_ingress,
+            scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
+            kubelet=node_settings(kubelet_config),
+        )
+        _hold(cluster := Cluster(config), verbosity)
+        status = run_on_loop(_serve(cluster, place.command))
+    raise typer.Exit(status)
 
 
 def _hold(cluster: Cluster, verbosity: int) -> None:
@@ -310,7 +306,7 @@ def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tu
     return ranges or (named[asked] if asked is not None else ())
 
 
-async def _serve(cluster: Cluster) -> int:
+async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
     stopping, cut = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -342,15 +338,18 @@ async def _serve(cluster: Cluster) -> int:
             return 1
         if cluster.config.real_nodes:
             typer.echo(f"kubecore: pod network {cluster.networks}", err=True)
-        typer.echo(f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})")
+        ready = f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})"
+        typer.echo(ready, err=bool(command))
         rest_collector()
         assert cluster.failed is not None
+        if command:
+            ended = asyncio.create_task(one_command.run(command, cluster.kubeconfig, stopping, cut), name="command")
         await asyncio.wait((ended, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
         if cluster.failed.done():
             typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
             return 1
         await unless(cut, cluster.shut_down())
-        return 0
+        return ended.result() if command else 0
     finally:
         await cluster.stop()
 
@@ -386,9 +385,5 @@ def told(error: BaseException) -> str:
 def run_on_loop(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its exit status on uvloop, or on the standard loop where uvloop is missing."""
     open_files.allow_many()
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from kubecore.clock import Clock, RealClock, Timer
+from kubecore.event_loops import loop_factory
 from kubecore.images.store import ImageStore
 from kubecore.kubelet import network
 from kubecore.kubelet.cgroups import detection
@@ -144,11 +145,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     descriptor, settings = int(sys.argv[1]), messages.decode(bytes.fromhex(sys.argv[2]), KeeperSettings)
     os.chdir("/")  # whatever folder it was started in may be removed
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(_work(descriptor, settings))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_work(descriptor, settings))
 
 

@@ -60,3 +60,9 @@ def test_a_user_without_a_home_directory_is_told_to_choose_a_folder(monkeypatch:
     result = CliRunner().invoke(app, ["up"])
     assert result.exit_code == 2
     assert "this user has no home directory, choose another folder" in " ".join(result.output.replace("│", "").split())
+
+
+def test_a_command_that_is_not_there_starts_no_cluster() -> None:
+    result = CliRunner().invoke(app, ["up", "--", "no-such-command", "--flag"])
+    assert result.exit_code == 2
+    assert "there is no command no-such-command" in " ".join(result.output.replace("│", "").split())

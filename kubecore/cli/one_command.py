@@ -1,0 +1,116 @@
+"""`kubecore up -- go test ./...`: a cluster that is there for one command, and nothing of it is left behind that."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kubecore.background_tasks import unless
+from kubecore.cli import options
+
+Command = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[-- COMMAND [ARGUMENT]...]",
+        help="Run this, with KUBECONFIG set, once the cluster is ready, and end with its exit status. The cluster is a "
+        "new one in a temporary folder, at free ports, where options do not say otherwise.",
+        show_default=False,
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        callback=options.folder_if_any,
+        help="Where certificates, objects and pods' files live.",
+        show_default="~/.kubecore",
+    ),
+]
+LONELY_POD_SECONDS = 300.0
+"""Whoever throws a cluster away by kill -9 leaves nothing that runs for ever."""
+_PORT = {"min": 0, "max": 65535}
+SecurePort = Annotated[int | None, typer.Option(**_PORT, help="HTTPS port; 0 picks a free one.", show_default="6443")]
+GrpcPort = Annotated[
+    int | None,
+    typer.Option(**_PORT, help="gRPC port; 0 picks a free one (see ports.json).", show_default="6444"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a cluster is, as far as it was said."""
+
+    command: Sequence[str]
+    data_dir: Path | None
+    secure_port: int
+    grpc_port: int
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """The data directory; a temporary one is removed in the end."""
+        if self.data_dir is not None:
+            yield self.data_dir
+        elif not self.command:
+            yield options.folder(Path("~/.kubecore"))
+        else:
+            with tempfile.TemporaryDirectory(prefix="kubecore-", ignore_cleanup_errors=True) as folder:
+                yield Path(folder)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of its ClusterConfig. Nothing waits for a disk of which nothing is kept."""
+        keeps = self.data_dir is not None or not self.command
+        return {
+            "secure_port": self.secure_port,
+            "grpc_port": self.grpc_port,
+            "durable": keeps,
+            "lonely_pod_seconds": LONELY_POD_SECONDS if keeps else None,
+        }
+
+
+def place(
+    command: Command = None,
+    data_dir: DataDir = None,
+    secure_port: SecurePort = None,
+    grpc_port: GrpcPort = None,
+) -> Place:
+    """Of the options; BadParameter for a command that is not there."""
+    if command and shutil.which(command[0]) is None:
+        raise typer.BadParameter(f"there is no command {command[0]}", param_hint="COMMAND")
+    secure, grpc = (0, 0) if command else (6443, 6444)
+    return Place(
+        command=command or (),
+        data_dir=data_dir,
+        secure_port=secure if secure_port is None else secure_port,
+        grpc_port=grpc if grpc_port is None else grpc_port,
+    )
+
+
+async def run(command: Sequence[str], kubeconfig: Path, stopping: asyncio.Event, cut: asyncio.Event) -> int:
+    """Its exit status, 128 and the signal's number where one ended it. When this process is to stop, so is the command;
+    when its end is not waited for any longer, it is killed."""
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
+    try:
+        ended, _ = await unless(stopping, process.wait())
+        if not ended:
+            # Who pressed Ctrl-C has told the command, too: a terminal signals all of its foreground.
+            if not sys.stdin.isatty():
+                process.send_signal(signal.SIGTERM)
+            await unless(cut, process.wait())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    status = process.returncode
+    assert status is not None
+    return status if status >= 0 else 128 - status
