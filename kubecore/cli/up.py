@@ -322,7 +322,7 @@ async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
     log.info("starting with %s", cluster.config)
     try:
         starting = asyncio.create_task(cluster.start(), name="start")
-        ended = asyncio.create_task(stopping.wait(), name="signal")
+        ended: asyncio.Task[Any] = asyncio.create_task(stopping.wait(), name="signal")
         await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
