@@ -79,6 +79,12 @@ def test_a_controller_of_controller_runtime_works(cluster: RunningCluster, progr
     assert "reconciled" in said(programs / "manager", cluster.kubeconfig, namespace)
 
 
+def test_envtest_installs_webhooks_that_trust_their_own_certificate(
+    cluster: RunningCluster, programs: Path, namespace: str
+) -> None:
+    assert "defaulted, refused and converted" in said(programs / "environment", cluster.kubeconfig, namespace)
+
+
 STREAMED = """
 apiVersion: v1
 kind: Pod
