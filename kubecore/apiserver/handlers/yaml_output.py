@@ -1,4 +1,4 @@
-"""Objects as YAML, as sigs.k8s.io/yaml writes them: no line is folded, lines of a text stay lines, and a text that
+"""Objects as YAML, as sigs.k8s.io/yaml writes them: long lines are folded, lines of a text stay lines, and a text that
 would be read back as something else is in double quotes."""
 
 from __future__ import annotations
@@ -8,6 +8,12 @@ from typing import Any
 
 import yaml
 
+try:
+    # Go's emitter is libyaml's; PyYAML's own, for who has built it without, folds texts in double quotes elsewhere.
+    from yaml import CSafeDumper as _Emitter
+except ImportError:
+    from yaml import SafeDumper as _Emitter  # type: ignore[assignment]
+
 _TEXT = "tag:yaml.org,2002:str"
 # Of a text that begins as a reference does: the emitter sees to that.
 _REFERENCE = "tag:yaml.org,2002:yaml"
@@ -15,12 +21,12 @@ _REFERENCE = "tag:yaml.org,2002:yaml"
 _AMBIGUOUS = re.compile(r"[yYnN]|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_Emitter):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+def _text(dumper: _Dumper, data: str) -> yaml.ScalarNode:
     style = None
     if "\n" in data:
         style = "|"
@@ -40,5 +46,5 @@ _Dumper.add_representer(str, _text)
 
 def dumped(value: Any) -> bytes:
     """What JSON has said, in YAML; members in the order of their names."""
-    text: str = yaml.dump(value, Dumper=_Dumper, width=float("inf"), allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, width=80, allow_unicode=True)
     return text.encode()

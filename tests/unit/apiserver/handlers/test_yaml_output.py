@@ -26,10 +26,24 @@ from kubecore.apiserver.handlers.yaml_output import dumped
         ("12:30", '"12:30"'),
         ("a: b", "'a: b'"),
         ("*", "'*'"),
-        ("word " * 40 + "end", "word " * 40 + "end"),
     ],
 )
 def test_texts_that_would_be_read_as_something_else_are_in_double_quotes(value: str, written: str) -> None:
+    assert dumped({"a": value}).decode() == f"a: {written}\n"
+    assert yaml.safe_load(dumped({"a": value})) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("word " * 20 + "end", "word" + " word" * 15 + "\n  word word word word end"),
+        ("a: " + "word " * 20 + "end", "'a: word" + " word" * 14 + "\n  word word word word word end'"),
+        ("\a " + "word " * 20 + "end", '"\\a word' + " word" * 14 + '\n  word word word word word end"'),
+        ("x" * 100 + " y", "x" * 100 + "\n  y"),
+        ("x" * 100, "x" * 100),
+    ],
+)
+def test_a_text_of_more_than_80_columns_goes_on_in_the_next_line(value: str, written: str) -> None:
     assert dumped({"a": value}).decode() == f"a: {written}\n"
     assert yaml.safe_load(dumped({"a": value})) == {"a": value}
 
