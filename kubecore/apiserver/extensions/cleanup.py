@@ -134,20 +134,24 @@ class Cleanup:
 
     async def _say(self, name: str, condition: Condition) -> None:
         def change(definition: JSON) -> None:
-            meta.set_condition(definition, "Terminating", *condition, now=meta.format_time(self._clock.now()))
+            self._set(definition, condition)
 
-        await self._update(name, change, subresource="status")
+        await self._update(name, change)
 
     async def _let_go(self, name: str, condition: Condition) -> None:
-        await self._say(name, condition)
-
         def change(definition: JSON) -> None:
+            self._set(definition, condition)
             metadata = definition["metadata"]
             metadata["finalizers"] = [one for one in metadata.get("finalizers") or () if one != CLEANUP]
 
-        await self._update(name, change, subresource="")
+        await self._update(name, change)
 
-    async def _update(self, name: str, change: Callable[[JSON], None], *, subresource: str) -> None:
+    def _set(self, definition: JSON, condition: Condition) -> None:
+        meta.set_condition(definition, "Terminating", *condition, now=meta.format_time(self._clock.now()))
+
+    async def _update(self, name: str, change: Callable[[JSON], None]) -> None:
+        """Writes the status, as upstream also to remove the finalizer: nobody judges the rest of what is going."""
+
         def make(old: JSON, _: object) -> JSON:
             obj: JSON = meta.deepcopy(old)
             obj["metadata"].pop("resourceVersion", None)
@@ -157,7 +161,7 @@ class Cleanup:
         store = self._registry.store(DEFINITIONS)
         assert store is not None
         # A patch: whoever else changes the definition meanwhile is not in the way.
-        context = own_request(self._registry, DEFINITIONS, "patch", name, subresource=subresource)
+        context = own_request(self._registry, DEFINITIONS, "patch", name, subresource="status")
         try:
             await store.update(context, Change(make))
         except StatusError as error:

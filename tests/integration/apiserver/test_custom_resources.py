@@ -373,6 +373,16 @@ async def test_instances_go_before_their_definition(api: Api, cluster: Api) -> N
     assert "mortal.example.com" not in [group["name"] for group in groups["groups"]]
 
 
+async def test_a_definition_that_could_not_be_written_any_more_goes_all_the_same(cluster: Api) -> None:
+    name = "stranded.k.com"
+    await define(cluster, crd("stranded", "Widget", group="k.com"))
+    change = {"status": {"storedVersions": ["v1", "v9"]}}
+    assert (await cluster.patch(DEFINITIONS, name, change, subresource="status"))[0] == 200
+    ending = begin(gone(cluster, name))
+    assert (await cluster.delete(DEFINITIONS, name))[0] == 200
+    await ending
+
+
 async def test_deleting_a_definition_keeps_its_generation(cluster: Api) -> None:
     made = await define(cluster, crd("kept", "Widget", group="k.com"))
     assert made["metadata"]["generation"] == 1
