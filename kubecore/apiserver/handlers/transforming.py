@@ -34,6 +34,9 @@ _WITHOUT_TABLES = frozenset(
         ("apiservices.apiregistration.k8s.io", "status"),
         ("certificatesigningrequests.certificates.k8s.io", "approval"),
         ("customresourcedefinitions.apiextensions.k8s.io", "status"),
+        ("pods", "ephemeralcontainers"),
+        ("pods", "resize"),
+        ("resourceclaims.resource.k8s.io", "status"),
     }
 )
 

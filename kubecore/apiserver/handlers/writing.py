@@ -146,7 +146,7 @@ class Writing:
         def creates() -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
             lifecycle.check_same(ctx, store.resource, obj)
-            if ctx.subresource or not store.strategy.allow_create_on_update:
+            if not (store.strategy.allow_create_on_update and _may_create(ctx, served)):
                 raise store.not_found(ctx.name)
             return obj
 
@@ -201,7 +201,7 @@ class Writing:
                 raise forbidden(user, asked, decision.reason)
             return applied(None)
 
-        return Change(make, None if ctx.subresource else creates)
+        return Change(make, creates if _may_create(ctx, served) else None)
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
@@ -433,6 +433,15 @@ _MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+js
 def _writes_status(ctx: RequestContext, served: Served) -> bool:
     """Only the status (and a little metadata) is read of what is sent; no conversion asks for more."""
     return ctx.subresource == "status" and served.stored().resource is served.resource
+
+
+# As upstream's, whose storage of these does not tell a write of the status from one of the whole.
+_CREATED_BY_STATUS = frozenset(("services", "validatingadmissionpolicies.admissionregistration.k8s.io"))
+
+
+def _may_create(ctx: RequestContext, served: Served) -> bool:
+    """Whether an update or apply of this may make what is not there."""
+    return not ctx.subresource or (ctx.subresource == "status" and served.resource.key in _CREATED_BY_STATUS)
 
 
 def _check_media(served: Served, request: Request) -> None:

@@ -54,14 +54,17 @@ async def events(http: Http, path: str, count: int, accept: str) -> list[dict[st
 @pytest.mark.parametrize(
     "path",
     [
-        "certificates.k8s.io/v1/certificatesigningrequests/a/approval",
-        "apiregistration.k8s.io/v1/apiservices/v1.apps/status",
-        "apiextensions.k8s.io/v1/customresourcedefinitions/a/status",
+        "apis/certificates.k8s.io/v1/certificatesigningrequests/a/approval",
+        "apis/apiregistration.k8s.io/v1/apiservices/v1.apps/status",
+        "apis/apiextensions.k8s.io/v1/customresourcedefinitions/a/status",
+        "apis/resource.k8s.io/v1/namespaces/default/resourceclaims/a/status",
+        "api/v1/namespaces/default/pods/a/ephemeralcontainers",
+        "api/v1/namespaces/default/pods/a/resize",
     ],
 )
 async def test_some_parts_of_objects_have_no_table(http: Http, path: str) -> None:
     """Upstream's handlers of these make none."""
-    answer = await http.call("GET", f"/apis/{path}", headers={"Accept": TABLE})
+    answer = await http.call("GET", f"/{path}", headers={"Accept": TABLE})
     assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
 
 
