@@ -94,15 +94,8 @@ def _definitions() -> dict[str, Any]:
     [source] = folder.glob(f"v{KUBERNETES_MINOR}.*-local/_definitions.json")
     definitions: dict[str, Any] = json.loads(source.read_text())["$defs"]
     restored = {name: _restore_schema(definition) for name, definition in sorted(definitions.items())}
-    restored[_QUANTITY] = {
-        "description": "A fixed-point number: a signed decimal with an optional SI, binary or exponent suffix.",
-        "type": "string",
-    }
-    restored[_INT_OR_STRING] = {
-        "description": "A value that is either an int32 or a string.",
-        "format": "int-or-string",
-        "type": "string",
-    }
+    restored[_QUANTITY] = {"type": "string"}
+    restored[_INT_OR_STRING] = {"format": "int-or-string", "type": "string"}
     return restored
 
 

@@ -27,6 +27,7 @@ def test_parameters_are_described_as_gos_options_are(tmp_path: Path) -> None:
     assert printed == (OPENAPI / "parameters.json").read_text()
 
 
-def test_fields_take_the_values_that_upstreams_openapi_names() -> None:
+def test_fields_take_the_values_and_scalars_have_the_words_of_upstreams_openapi() -> None:
     module = go_programs.module_folder(ROOT / "tests/e2e/validation", "k8s.io/kubernetes")
     assert enum_facts.read(module) == (OPENAPI / "enums.json").read_text()
+    assert enum_facts.read_scalars(module) == (OPENAPI / "scalars.json").read_text()

@@ -1,7 +1,8 @@
-"""The fields of built-in kinds that take one of a few values, read from the Go code that makes Kubernetes' OpenAPI.
+"""The fields of built-in kinds that take one of a few values, and what is said of types that are one value, read from
+the Go code that makes Kubernetes' OpenAPI.
 
-`python -m tests.support.enum_facts FOLDER`, with the folder of the module k8s.io/kubernetes, prints
-kubecore/apiserver/openapi/enums.json.
+`python -m tests.support.enum_facts FOLDER`, with the folder of the module k8s.io/kubernetes, writes
+kubecore/apiserver/openapi/{enums,scalars}.json.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _FIELD = re.compile(r'\t{5}"(\w+)": \{$')
 _DESCRIPTION = re.compile(r"\t+Description: (\".*\"),$")
 _VALUES = re.compile(r"\t+Enum: +\[\]interface\{\}\{(.*)\},$")
 _WITHIN = {"Items:": "[]", "AdditionalProperties:": "{}"}
+
+
+_SCALARS = {
+    "func schema_apimachinery_pkg_api_resource_Quantity(": "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    "func schema_apimachinery_pkg_util_intstr_IntOrString(": "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+}
 
 
 def read(module: Path) -> str:
@@ -46,5 +53,18 @@ def read(module: Path) -> str:
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
+def read_scalars(module: Path) -> str:
+    """As scalars.json: descriptions by definition."""
+    source = (module / _SOURCE).read_text()
+    told = {}
+    for function, name in _SCALARS.items():
+        _, _, body = source.partition(function)
+        found = next(filter(None, map(_DESCRIPTION.match, body.splitlines())))
+        told[name] = ast.literal_eval(found[1])
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(read(Path(sys.argv[1])))
+    folder = Path(__file__).parents[2] / "kubecore" / "apiserver" / "openapi"
+    (folder / "enums.json").write_text(read(Path(sys.argv[1])))
+    (folder / "scalars.json").write_text(read_scalars(Path(sys.argv[1])))

@@ -52,7 +52,7 @@ class Documents:
         """`further` resources are served, too, and in no schema; pods know the server by the name `in_cluster`."""
         self._further = tuple(further)
         self._discovery = Discovery(self._with_further(registry.scheme))
-        self._openapi = OpenAPI(registry.scheme, server_version="v1.35.0")
+        self._openapi = OpenAPI(registry.scheme, server_version="1.35")
         self._tokens = tokens
         self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] = lambda: (registry.scheme, NO_DEFINITIONS)
         self._is_outdated = False

@@ -77,7 +77,7 @@ class OpenAPI:
     """
 
     def __init__(self, scheme: Scheme, *, server_version: str) -> None:
-        """`server_version` as `v1.35.0`."""
+        """`server_version` as `1.35`."""
         self._server_version = server_version
         self._state = _State(scheme, NO_DEFINITIONS)
         self._facts = b""

@@ -16,7 +16,7 @@ from kubecore.apiserver.registry.resources import Strategies
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
-    return OpenAPI(scheme.default(), server_version="v1.35.0")
+    return OpenAPI(scheme.default(), server_version="1.35")
 
 
 def document(openapi: OpenAPI, path: str) -> dict[str, Any]:
@@ -229,6 +229,12 @@ def test_v3_has_alternatives_where_json_has_two_types() -> None:
     assert definition_to_v3(name, known[name])["oneOf"] == [{"type": "string"}, {"type": "number"}]
 
 
+def test_types_that_are_one_value_are_described() -> None:
+    for name in ("util.intstr.IntOrString", "api.resource.Quantity"):
+        described = builtin()[f"io.k8s.apimachinery.pkg.{name}"]["description"]
+        assert described.startswith(f"{name.rpartition('.')[2]} is a ")
+
+
 def test_definitions_are_as_kubernetes_publishes_them() -> None:
     """What kubernetes-validate changed is undone."""
     text = orjson.dumps(builtin())
@@ -373,7 +379,7 @@ class Widgets:
 
 
 def test_custom_kinds_join_the_documents() -> None:
-    changing = OpenAPI(scheme.default(), server_version="v1.35.0")
+    changing = OpenAPI(scheme.default(), server_version="1.35")
     before = document(changing, "/openapi/v3")["paths"]["api/v1"]
     v2_before = document(changing, "/openapi/v2")
     resources = [*scheme.default().resources, widget("example.com")]
