@@ -356,6 +356,28 @@ async def test_status_is_not_set_through_the_object_and_spec_not_through_status(
     assert (entry["subresource"], entry["fieldsV1"]) == ("status", {"f:status": {"f:replicas": {}}})
 
 
+@pytest.mark.parametrize("by", ["apply", "update"])
+async def test_a_service_is_made_by_a_write_of_its_status(api: Api, by: str) -> None:
+    """Upstream's storage of Services lets it; the status itself is dropped, as at any creation."""
+    given = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "a"},
+        "spec": {"type": "ExternalName", "externalName": "example.com"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}},
+    }
+    if by == "apply":
+        status, made = await apply(api, "v1/services", given, subresource="status")
+        assert list(owned(made, "alice")) == ["f:status"]
+    else:
+        status, made = await api.call("PUT", api.path("v1/services", "a", "status"), given)
+    assert (status, made["spec"]["externalName"], made["status"]) == (201, "example.com", {"loadBalancer": {}})
+
+
+async def test_a_status_is_applied_to_what_is_there(api: Api) -> None:
+    assert (await apply(api, DEPLOY, deployment("a"), subresource="status"))[0] == 404
+
+
 async def test_a_dry_run_changes_nothing(api: Api) -> None:
     status, obj = await apply(api, CM, config_map("a", k="1"), dryRun="All")
     assert (status, obj["data"]) == (201, {"k": "1"})
