@@ -186,8 +186,8 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
 
 
 def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> None:
-    """Raises 409; upstream names the kind here and not the resource (BeforeDelete)."""
-    metadata, resource = obj["metadata"], store.told
+    """Raises 409; upstream names the kind that is stored here, and not the resource (BeforeDelete)."""
+    metadata, resource = obj["metadata"], store.resource
     uid, version = metadata.get("uid") or "", str(metadata["resourceVersion"])
     if store.strategy.deletes_in_own_way:
         for what, wanted, found in (

@@ -238,6 +238,14 @@ async def test_a_namespace_whose_dependents_are_not_orphaned_waits_for_them(
     assert status == (200 if orphan else 202)
 
 
+async def test_an_events_missed_precondition_names_the_kind_that_is_stored(api: Api) -> None:
+    about = {"kind": "Pod", "namespace": api.namespace, "name": "p"}
+    assert (await api.create("v1/events", {"metadata": {"name": "e"}, "involvedObject": about}))[0] == 201
+    status, error = await api.delete("events.k8s.io/v1/events", "e", {"preconditions": {"uid": "x"}})
+    assert status == 409
+    assert error["message"].startswith('Operation cannot be fulfilled on Event "e": the UID in the precondition')
+
+
 async def test_a_namespace_says_otherwise_what_a_precondition_misses(api: Api, cluster: Api) -> None:
     _, obj = await cluster.get("v1/namespaces", api.namespace)
     uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
