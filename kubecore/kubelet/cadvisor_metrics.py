@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from kubecore.kubelet.cgroups.measuring import GroupLimits, Memory
 from kubecore.kubelet.node import Machine
-from kubecore.kubelet.stats import NODE, Sample, Sampled
+from kubecore.kubelet.stats import Sampled
+from kubecore.kubelet.summary import NODE, Sample
 from kubecore.kubelet.usage import RunningContainer, RunningPod, Used, disk_of
 from kubecore.metrics import Metrics, Named, Samples
 

@@ -15,7 +15,7 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
-from kubecore.kubelet import configz, loopback_ranges, network, orphans
+from kubecore.kubelet import configz, network, orphans
 from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.cgroups.interface import Places
@@ -41,6 +41,7 @@ from kubecore.kubelet.node_shutdown import end_pods
 from kubecore.kubelet.objects import ReferencedObjects
 from kubecore.kubelet.pod_admission import PodAdmission
 from kubecore.kubelet.pod_cgroups import PodCgroups
+from kubecore.kubelet.pod_disks import PodDisks
 from kubecore.kubelet.pod_worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.interface import ContainerStatus
@@ -86,7 +87,7 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
         self._events = NodeEvents(self._recorder, config.node_name)
-        cidrs = _pod_cidrs(config)
+        cidrs = config.own_pod_cidrs
         self._network = network.make(
             config.network_mode,
             cidrs,
@@ -117,18 +118,28 @@ class Kubelet:
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
         usage = UsageReader()
+        disks = PodDisks(config.root_dir, lambda: set(self._runtimes.values()))
+        node_pods = NodePods(disks, usage, self._workers.values)
         self._eviction_changed: Callable[[], None] = lambda: None
         self._eviction = EvictionManager(
             clock,
             config.eviction,
             config.root_dir,
-            NodePods(config.root_dir, usage, self._workers.values),
+            node_pods,
             changed=lambda: self._eviction_changed(),
             reclaim=self._reclaim_disk,
             tell=self._events.warn,
             count=metrics.evictions.add,
         )
-        self.stats = NodeStats(clock, config.node_name, self.running_pods, usage, config.root_dir)
+        self.stats = NodeStats(
+            clock,
+            config.node_name,
+            self.running_pods,
+            usage,
+            config.root_dir,
+            node_pods.disks,
+            self._own_runtimes.image_disk,
+        )
 
     def _node_informer(self) -> SharedInformer:
         """Of this node, or of all where somebody watches them anyway."""
@@ -206,7 +217,7 @@ class Kubelet:
     async def run(self) -> None:
         config = self._config
         config.root_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        server = KubeletServer(self, self._client, self._server_config(), self._clock)
+        server = KubeletServer(self, self._client, ServerConfig.of(config), self._clock)
         try:
             self._network.start()
             self._start_cgroups(await self._own_runtimes.find())
@@ -393,16 +404,6 @@ class Kubelet:
             lease_seconds=config.lease_seconds,
         )
 
-    def _server_config(self) -> ServerConfig:
-        config = self._config
-        return ServerConfig(
-            port=config.port,
-            certificate=config.server_certificate,
-            key=config.server_key,
-            client_ca=config.client_ca,
-            directory=config.root_dir / "pki",
-        )
-
     # ---- pods
 
     def _pod_added(self, pod: Object) -> None:
@@ -489,10 +490,3 @@ class Kubelet:
     async def _runtime_for(self, pod: Object) -> ChosenRuntime:
         config = self._config
         return await self._own_runtimes.of_pod(pod, self._client, config.default_runtime, node_name=config.node_name)
-
-
-def _pod_cidrs(config: KubeletConfig) -> tuple[str, ...]:
-    if config.network_mode == "netns":
-        return config.pod_cidrs or (f"10.244.{config.node_index}.0/24",)
-    services = loopback_ranges.services_of(loopback_ranges.first_slot(config.cluster_id))
-    return config.pod_cidrs[:1] or (loopback_ranges.pods_of(services, config.node_index),)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.images.registries import Registries
+from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.eviction import thresholds
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.host_ports import ClientAddresses, Host
@@ -110,3 +111,11 @@ class KubeletConfig:
     """The runtime `cri`; None for none."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""
+
+    @property
+    def own_pod_cidrs(self) -> tuple[str, ...]:
+        """Those that are given, or follow from its place in the cluster."""
+        if self.network_mode == "netns":
+            return self.pod_cidrs or (f"10.244.{self.node_index}.0/24",)
+        services = loopback_ranges.services_of(loopback_ranges.first_slot(self.cluster_id))
+        return self.pod_cidrs[:1] or (loopback_ranges.pods_of(services, self.node_index),)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kubecore.clock import Clock
@@ -21,6 +21,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeImages,
     SandboxConfig,
     SandboxStatus,
+    Written,
 )
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
@@ -78,6 +79,9 @@ class MeasuredRuntime:
 
     async def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
         return await self._runtime.pod_network(sandbox_id)
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        return await self._runtime.written_layers()
 
     async def start(self) -> None:
         await self._runtime.start()

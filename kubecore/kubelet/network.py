@@ -31,6 +31,8 @@ Mode = Literal["netns", "loopback"]
 Half = Literal["", "lower", "upper"]
 """Which part of a node's addresses is handed out here, where somebody else hands out the rest; "" for all."""
 
+POD_LINK = "kv"
+"""As the node's ends of pods' links begin."""
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 
@@ -266,7 +268,7 @@ class _Family:
 
 def _link_name(uid: str) -> str:
     """Of the node's end."""
-    return "kv" + hashlib.sha256(uid.encode()).hexdigest()[:10]
+    return POD_LINK + hashlib.sha256(uid.encode()).hexdigest()[:10]
 
 
 class BridgeNetwork:

@@ -9,12 +9,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from kubecore.clock import Clock
 from kubecore.images.references import InvalidReference, Reference
 from kubecore.images.store import ImageStore
-from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,13 @@ class KnownImage(NamedTuple):
     size: int
 
 
+class ImageDisk(NamedTuple):
+    """A folder of the file system that images are on, and what they take there."""
+
+    root: Path
+    used: Written
+
+
 Source = Callable[[], Awaitable[Sequence[KnownImage]]]
 """Raises RuntimeFailure, TimeoutError or OSError."""
 
@@ -45,6 +53,9 @@ class StoredImages:
         self._sizes: dict[str, int] = {}
         self._stamp: object = None
         self._known: Sequence[KnownImage] = ()
+
+    async def disk(self) -> ImageDisk:
+        return ImageDisk(self._store.root, Written(sum(one.size for one in await self())))
 
     async def __call__(self) -> Sequence[KnownImage]:
         stamp = self._store.stamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from kubecore.kubelet.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.measured_runtime import MeasuredRuntime
 from kubecore.kubelet.network import PodNetwork
+from kubecore.kubelet.node_images import ImageDisk
 from kubecore.kubelet.node_services import ChosenRuntime
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
@@ -28,6 +30,8 @@ from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -48,6 +52,9 @@ class NodeRuntimes:
     """Of a container runtime outside of kubecore."""
     cri_goes_on: bool = False
     """It has pods of a former run; known once `find` has looked."""
+
+    def __post_init__(self) -> None:
+        self._stored = node_images.StoredImages(self.images)
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
@@ -123,10 +130,18 @@ class NodeRuntimes:
 
     def image_sources(self) -> list[node_images.Source]:
         """All images that pods can be made from."""
-        sources: list[node_images.Source] = [node_images.StoredImages(self.images)]
+        sources: list[node_images.Source] = [self._stored]
         if self.cri is not None:
             sources.append(self.cri.known_images)
         return sources
+
+    async def image_disk(self) -> ImageDisk | None:
+        """Of the runtime outside, if there is one, else of kubecore's own; None where it does not tell."""
+        try:
+            return await (self.cri.image_disk() if self.cri is not None else self._stored.disk())
+        except (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError) as error:  # broken files, too
+            log.warning("the disk of images is not told: %s", error)
+            return None
 
     async def trouble(self) -> str:
         """Why no container can be started, "" if they can. What did not come up is started again."""

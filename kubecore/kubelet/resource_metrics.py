@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kubecore.kubelet.stats import NODE, Sample, Sampled
+from kubecore.kubelet.stats import Sampled
+from kubecore.kubelet.summary import NODE, Sample
 from kubecore.metrics import Metrics, Named, Samples
 
 _LABELS = {"container": ("container", "namespace", "pod"), "pod": ("namespace", "pod"), "node": ()}

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kubecore.client.client import Client
     from kubecore.clock import Clock
     from kubecore.kubelet.kubelet import Kubelet
+    from kubecore.kubelet.kubelet_config import KubeletConfig
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,10 @@ class ServerConfig:
     key: Path | None
     client_ca: Path | None
     directory: Path
+
+    @classmethod
+    def of(cls, node: KubeletConfig) -> ServerConfig:
+        return cls(node.port, node.server_certificate, node.server_key, node.client_ca, node.root_dir / "pki")
 
 
 class _Answer(NamedTuple):
@@ -88,7 +93,7 @@ class KubeletServer:
             "runningpods": (("GET",), (0,), self._running_pods),
             "configz": (("GET",), (0,), self._configz),
             "containerLogs": (("GET",), (3,), self._container_logs),
-            "stats": (("GET",), (1,), self._summary),
+            "stats": (("GET", "POST"), (1,), self._summary),
             "metrics": (("GET",), (0, 1), self._metrics),
             "exec": (("GET", "POST"), (3,), self._exec),
             "attach": (("GET", "POST"), (3,), self._attach),
@@ -220,10 +225,12 @@ class KubeletServer:
     async def _summary(self, request: Request, path: list[str]) -> _Answer:
         if path != ["summary"]:
             return _Answer(404, b"404 page not found")
-        return _Answer(200, orjson.dumps(await self._kubelet.stats.summary()), _JSON)
+        asked = [value for name, value in parse_qsl(request.query) if name == "only_cpu_and_memory"]
+        summary = await self._kubelet.stats.summary(cpu_and_memory_only=asked == ["true"])
+        return _Answer(200, orjson.dumps(summary), _JSON)
 
     async def _metrics(self, request: Request, path: list[str]) -> _Answer:
-        """Administrators are told those at /metrics itself by the front, with its own."""
+        """Those at /metrics itself are told administrators by the front."""
         kubelet = self._kubelet
         if not path:
             body = await asyncio.to_thread(kubelet.metrics.render, kubelet.counts())

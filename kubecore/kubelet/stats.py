@@ -1,25 +1,24 @@
-"""What the node and its containers use, as /stats/summary tells it.
+"""What the node and its containers use.
 
 Measured when somebody asks, and never otherwise. A rate needs two measurements: one of the last minute serves, if there
-is one, else a second one is made a moment later. (Upstream: pkg/kubelet/server/stats; k8s.io/kubelet
-`pkg/apis/stats/v1alpha1`.)
+is one, else a second one is made a moment later. (Upstream: pkg/kubelet/server/stats.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from kubecore.api import meta
 from kubecore.clock import Clock
-from kubecore.kubelet.eviction import machine
-from kubecore.kubelet.usage import ClaimedFolder, InterfaceUse, RunningPod, Used, disk_of
+from kubecore.kubelet import summary
+from kubecore.kubelet.node_images import ImageDisk
+from kubecore.kubelet.pod_disks import PodDisk
+from kubecore.kubelet.summary import Measured, Sample
+from kubecore.kubelet.usage import RunningPod, Used
 
 Object = dict[str, Any]
 
@@ -27,25 +26,6 @@ _SHORTEST_SECONDS = 1.0
 _WANTED_SECONDS = 10.0
 _KEPT_EVERY_SECONDS = 5.0
 _LONGEST_SECONDS = 60.0
-NODE = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """At `at` (monotonic seconds) and `when`."""
-
-    at: float
-    when: datetime
-    used: Used
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """`rate` in billionths of a CPU, over `window` seconds; None while there is one sample only."""
-
-    sample: Sample
-    rate: int | None = None
-    window: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +43,7 @@ class Reader(Protocol):
 
 
 class NodeStats:
-    """`root`: on the file system that holds the node's files."""
+    """`root`: on the file system that holds the node's files. `disks`: what pods have there, by uid."""
 
     def __init__(
         self,
@@ -72,28 +52,27 @@ class NodeStats:
         pods: Callable[[], Sequence[RunningPod]],
         read: Reader,
         root: Path,
+        disks: Callable[[Collection[str]], Awaitable[Mapping[str, PodDisk]]],
+        images: Callable[[], Awaitable[ImageDisk | None]],
     ) -> None:
         self._clock = clock
         self._node_name = node_name
         self._pods = pods
         self._read = read
         self._root = root
+        self._disks = disks
+        self._images = images
         self._history: dict[str, list[Sample]] = {}
         self._lock = asyncio.Lock()
 
-    async def summary(self) -> Object:
-        """The body of /stats/summary, as much of it as is measured."""
+    async def summary(self, *, cpu_and_memory_only: bool = False) -> Object:
+        """The body of /stats/summary."""
         pods, measured = await self._measure()
-        # Disks are asked, of which some may be far away.
-        return await asyncio.to_thread(self._told, pods, measured)
-
-    def _told(self, pods: Sequence[RunningPod], measured: Mapping[str, Measured]) -> Object:
-        node = measured[NODE]
-        disk = _disk(self._root, _time(node))
-        return {
-            "node": {"nodeName": self._node_name, **_told(node), **({"fs": disk} if disk else {}), **_limit(node)},
-            "pods": [told for pod in pods if (told := _pod(pod, measured)) is not None],
-        }
+        disks = None
+        if not cpu_and_memory_only:
+            of_pods = await self._disks({one.uid for one in pods})
+            disks = summary.Disks(self._root, of_pods, await self._images())
+        return await asyncio.to_thread(summary.told, self._node_name, pods, measured, disks)
 
     async def sample(self, *, details: bool = False) -> Sampled:
         """Now, without rates. `details`: all that the kernel has counted."""
@@ -134,88 +113,3 @@ def _measured(sample: Sample, kept: Sequence[Sample]) -> Measured:
     base = next((one for one in reversed(old) if sample.at - one.at >= _WANTED_SECONDS), old[0])
     seconds = sample.at - base.at
     return Measured(sample, max(0, int((sample.used.cpu - base.used.cpu) / seconds)), seconds)
-
-
-def _told(measured: Measured) -> Object:
-    time = _time(measured)
-    used = measured.sample.used
-    cpu: Object = {"time": time, "usageCoreNanoSeconds": used.cpu}
-    if measured.rate is not None:
-        cpu["usageNanoCores"] = measured.rate
-        cpu["windowSeconds"] = round(measured.window, 3)
-    memory: Object = {"time": time, "workingSetBytes": used.memory, "usageBytes": used.memory}
-    if counted := used.counted.memory:
-        memory |= {
-            "usageBytes": counted.usage,
-            "rssBytes": counted.rss,
-            "pageFaults": counted.faults,
-            "majorPageFaults": counted.major_faults,
-        }
-    return {"cpu": cpu, "memory": memory}
-
-
-def _time(measured: Measured) -> str:
-    return meta.format_time(measured.sample.when)
-
-
-def _pod(pod: RunningPod, measured: Mapping[str, Measured]) -> Object | None:
-    """None when none of its containers could be measured."""
-    containers = [
-        {"name": one.name, "startTime": meta.format_time(one.started_at), **_told(measured[one.id])}
-        for one in pod.containers
-        if one.id in measured
-    ]
-    if not containers or pod.uid not in measured:
-        return None
-    reference = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-    whole = measured[pod.uid]
-    told: Object = {"podRef": reference, **_told(whole), "containers": containers}
-    if networks := [_network(one) for one in whole.sample.used.networks]:
-        first = next((one for one in networks if one["name"] == "eth0"), networks[0])
-        told["network"] = {"time": _time(whole), **first, "interfaces": networks}
-    if volumes := [disk for one in pod.claims if (disk := _volume(pod, one, _time(whole))) is not None]:
-        told["volume"] = volumes
-    if whole.sample.used.processes is not None:
-        told["process_stats"] = {"process_count": whole.sample.used.processes}
-    return told
-
-
-def _volume(pod: RunningPod, claimed: ClaimedFolder, time: str) -> Object | None:
-    disk = _disk(claimed.path, time)
-    if disk is None:
-        return None
-    return {**disk, "name": claimed.name, "pvcRef": {"name": claimed.claim, "namespace": pod.namespace}}
-
-
-def _network(used: InterfaceUse) -> Object:
-    return {
-        "name": used.name,
-        "rxBytes": used.received.bytes,
-        "rxErrors": used.received.errors,
-        "txBytes": used.sent.bytes,
-        "txErrors": used.sent.errors,
-    }
-
-
-def _disk(folder: Path, time: str) -> Object | None:
-    """That the folder is on."""
-    disk = disk_of(folder)
-    if disk is None:
-        return None
-    return {
-        "time": time,
-        "availableBytes": disk.available,
-        "capacityBytes": disk.capacity,
-        "usedBytes": disk.used,
-        "inodesFree": disk.inodes_free,
-        "inodes": disk.inodes,
-        "inodesUsed": disk.inodes_used,
-    }
-
-
-def _limit(node: Measured) -> Object:
-    """Of processes."""
-    with suppress(OSError, ValueError):
-        left = machine.processes()
-        return {"rlimit": {"time": _time(node), "maxpid": left.capacity, "curproc": left.capacity - left.available}}
-    return {}

@@ -9,7 +9,7 @@ tell us that, anonymous and shared pages.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups.measuring import Group, Groups, GroupUse
+from kubecore.kubelet.network import POD_LINK
+from kubecore.kubelet.pod_view import start_time
 from kubecore.kubelet.records import ContainerRecord
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from kubecore.kubelet.volumes.claims import claim_name
@@ -81,6 +83,13 @@ class ClaimedFolder(NamedTuple):
     path: Path
 
 
+class MemoryFolder(NamedTuple):
+    """A volume in memory, as a container sees it that runs."""
+
+    name: str
+    path: Path
+
+
 class DiskUse(NamedTuple):
     """Of a file system: bytes and inodes."""
 
@@ -99,21 +108,42 @@ class RunningPod:
     uid: str
     containers: tuple[RunningContainer, ...]
     claims: tuple[ClaimedFolder, ...] = ()
+    memory_folders: tuple[MemoryFolder, ...] = ()
+    started_at: datetime | None = None
 
 
 def running_pod(pod: Object, records: Iterable[ContainerRecord], place: PodPlace | None) -> RunningPod:
     """What of a pod runs now."""
-    found, claims = [], []
+    found, claims, mounts = [], [], dict[str, MemoryFolder]()
     for record in records:
         if record.state == "running" and record.started_at is not None and place is not None:
             with suppress(RuntimeFailure):
                 pid = place.runtime.container_status(record.id).pid
                 found.append(RunningContainer(record.name, record.id, pid, record.started_at, record.image))
+                mounts |= {one.name: one for one in _mounted(record.spec, pid)}
     for declared in pod["spec"].get("volumes") or []:
         claim = claim_name(pod, declared)
         if claim and place is not None and declared["name"] in place.volumes:
             claims.append(ClaimedFolder(declared["name"], claim, place.volumes[declared["name"]].path))
-    return RunningPod(meta.namespace(pod), meta.name(pod), meta.uid(pod), tuple(found), tuple(claims))
+    in_memory = {
+        one["name"] for one in pod["spec"].get("volumes") or [] if (one.get("emptyDir") or {}).get("medium") == "Memory"
+    }
+    return RunningPod(
+        meta.namespace(pod),
+        meta.name(pod),
+        meta.uid(pod),
+        tuple(found),
+        tuple(claims),
+        tuple(one for one in mounts.values() if one.name in in_memory),
+        start_time(pod),
+    )
+
+
+def _mounted(container: Object, pid: int) -> Iterator[MemoryFolder]:
+    """Its volumes, as seen through its first process."""
+    for mount in container.get("volumeMounts") or [] if pid else []:
+        if not mount.get("subPath") and not mount.get("subPathExpr"):
+            yield MemoryFolder(mount["name"], Path(f"{_PROC}/{pid}/root/{mount['mountPath'].lstrip('/')}"))
 
 
 def disk_of(folder: Path) -> DiskUse | None:
@@ -187,14 +217,27 @@ class UsageReader:
 def networks_of(pid: int) -> tuple[InterfaceUse, ...]:
     """The interfaces of a process's network, if it is not the host's; without the one to itself."""
     process = _PROC / str(pid)
-    found = []
     with suppress(OSError):
         if (process / "ns/net").stat().st_ino != (_PROC / "self/ns/net").stat().st_ino:
-            for line in (process / "net/dev").read_text().splitlines()[2:]:
-                name, _, rest = line.partition(":")
-                told = [int(one) for one in rest.split()]
-                if name.strip() != "lo":
-                    found.append(InterfaceUse(name.strip(), Traffic(*told[0:4]), Traffic(*told[8:12])))
+            return _interfaces(process)
+    return ()
+
+
+def networks_of_machine() -> tuple[InterfaceUse, ...]:
+    """Without those that lead to pods."""
+    with suppress(OSError):
+        return tuple(one for one in _interfaces(_PROC / "self") if not one.name.startswith(("veth", POD_LINK)))
+    return ()
+
+
+def _interfaces(process: Path) -> tuple[InterfaceUse, ...]:
+    """Raises OSError."""
+    found = []
+    for line in (process / "net/dev").read_text().splitlines()[2:]:
+        name, _, rest = line.partition(":")
+        told = [int(one) for one in rest.split()]
+        if name.strip() != "lo":
+            found.append(InterfaceUse(name.strip(), Traffic(*told[0:4]), Traffic(*told[8:12])))
     return tuple(found)
 
 

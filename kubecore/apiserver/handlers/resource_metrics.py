@@ -184,7 +184,7 @@ class ResourceMetrics:
         try:
             # Real time, as the kubelet's is; waiting for one's turn counts.
             async with asyncio.timeout(_TIMEOUT_SECONDS), self._slots:
-                url = kubelet_of(self._registry, node).url("/stats/summary")
+                url = kubelet_of(self._registry, node).url("/stats/summary?only_cpu_and_memory=true")
                 async with self._kubelets.session().get(url) as answer:
                     answer.raise_for_status()
                     found: JSON = orjson.loads(await answer.read())

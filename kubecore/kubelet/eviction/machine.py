@@ -1,9 +1,8 @@
-"""How much the machine has left of what nodes run short of, and what pods have of it."""
+"""How much the machine has left of what nodes run short of."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,23 +35,3 @@ def processes() -> Observation:
     running = int((_PROC / "loadavg").read_text().split()[3].split("/")[1])
     most = min(int((_PROC / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
     return Observation(most - running, most)
-
-
-def size_of(folders: Iterable[Path]) -> int:
-    """Bytes on disk of all below, each file once however many names it has. Other file systems are left out."""
-    total, seen = 0, set[tuple[int, int]]()
-    waiting = list(folders)
-    while waiting:
-        folder = waiting.pop()
-        with suppress(OSError), os.scandir(folder) as entries:
-            device = folder.lstat().st_dev
-            for entry in entries:
-                with suppress(OSError):
-                    about = entry.stat(follow_symlinks=False)
-                    if about.st_dev != device or (about.st_nlink > 1 and (about.st_dev, about.st_ino) in seen):
-                        continue
-                    seen.add((about.st_dev, about.st_ino))
-                    total += about.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-    return total

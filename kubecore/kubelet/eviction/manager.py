@@ -5,9 +5,8 @@ After upstream `pkg/kubelet/eviction/eviction_manager.go`: a look every ten seco
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from kubecore.clock import Clock
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.eviction.ranking import Candidate, is_critical, message, ranked
 from kubecore.kubelet.eviction.thresholds import Observation, Threshold
+from kubecore.kubelet.pod_disks import PodDisk
 from kubecore.kubelet.qos import qos_class
 
 log = logging.getLogger(__name__)
@@ -51,21 +51,6 @@ class Evictable(Protocol):
         """End it for good, as Failed for the reason Evicted. `disrupted`: through no fault of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a pod's files on this disk are."""
-
-    volumes: Mapping[str, Path]
-    """emptyDirs, by their names."""
-    containers: Mapping[str, Sequence[Path]]
-    """Logs of each, and what it has written beside its volumes."""
-    others: Sequence[Path]
-    """Logs of all, and what all have written beside their volumes."""
-
-    def all(self) -> list[Path]:
-        return [*self.volumes.values(), *self.others]
-
-
 class Pods(Protocol):
     """What the manager is told of pods."""
 
@@ -74,8 +59,8 @@ class Pods(Protocol):
     async def use(self, resource: str) -> Sequence[Candidate]:
         """What they have of memory, ephemeral-storage or pids now; measured in a thread."""
 
-    def places(self, uid: str) -> Places | None:
-        """Where the files of a pod are; None for one that has gone."""
+    async def disks(self, uids: Collection[str]) -> Mapping[str, PodDisk]:
+        """What these have on the disk; those that have gone are left out."""
 
 
 class EvictionManager:
@@ -183,34 +168,37 @@ class EvictionManager:
     # ---- pods that take more than they may
 
     async def _end_greedy(self) -> bool:
+        limited = {
+            one.uid: one
+            for one in self._pods.evictable()
+            if one.takes_room and not is_critical(one.pod) and _is_limited(one.pod)
+        }
         ended = False
-        for worker in self._pods.evictable():
-            if worker.takes_room and not is_critical(worker.pod) and _is_limited(worker.pod):
-                places = self._pods.places(worker.uid)
-                signal, text = await asyncio.to_thread(_excess, worker.pod, places) if places else ("", "")
-                if text:
-                    self._count(signal)
-                    worker.evict(text, 1.0, disrupted=False)
-                    ended = True
+        for uid, disk in (await self._pods.disks(limited)).items() if limited else ():
+            signal, text = _excess(limited[uid].pod, disk)
+            if text:
+                self._count(signal)
+                limited[uid].evict(text, 1.0, disrupted=False)
+                ended = True
         return ended
 
 
-def _excess(pod: Object, places: Places) -> tuple[str, str]:
+def _excess(pod: Object, disk: PodDisk) -> tuple[str, str]:
     """By which signal, and what is told; empty where there is none."""
     for volume in pod["spec"].get("volumes") or []:
         limit = _disk_limit(volume)
-        if limit and machine.size_of([places.volumes[volume["name"]]]) > limit:
+        if limit and disk.volumes[volume["name"]].bytes > limit:
             shown = quantity.canonical(volume["emptyDir"]["sizeLimit"])
             return "emptydirfs.limit", f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}". '
     limited = pod_resources.limits({**pod, "status": {}}).get("ephemeral-storage")
-    if limited is not None and machine.size_of(places.all()) > limited.nano // 10**9:
+    if limited is not None and disk.ephemeral.bytes > limited.nano // 10**9:
         return (
             "ephemeralpodfs.limit",
             f"Pod ephemeral local storage usage exceeds the total limit of containers {limited}. ",
         )
     for container in pod["spec"]["containers"]:
         own = _storage_limit(container)
-        if own and machine.size_of(places.containers[container["name"]]) > quantity.nano(own) // 10**9:
+        if own and disk.of_container(container["name"]).bytes > quantity.nano(own) // 10**9:
             shown = f'"{quantity.canonical(own)}"'
             text = f"Container {container['name']} exceeded its local ephemeral storage limit {shown}. "
             return "ephemeralcontainerfs.limit", text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
+    Written,
 )
 from kubecore.kubelet.runtime.streams import ClientStreams, StreamedProcess, StreamsWanted
 
@@ -196,3 +197,6 @@ class KeptRuntime:
     async def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
         addresses, descriptors = await self._call("pod_network", sandbox_id)
         return (descriptors[0] if descriptors else -1), addresses
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        return {}

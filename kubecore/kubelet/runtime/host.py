@@ -23,7 +23,7 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
+    Written,
 )
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
@@ -457,6 +458,9 @@ class HostRuntime:
         if sandbox.namespaces.network >= 0:
             return os.dup(sandbox.namespaces.network), sandbox.status.ips
         return -1, sandbox.status.ips or ("127.0.0.1", "::1")
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        return {}
 
     def _start_inside(
         self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False

@@ -15,11 +15,11 @@ Source: kubernetes/cri-api `pkg/apis/runtime/v1/api.proto`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
@@ -213,6 +213,13 @@ class ExecResult:
     exit_code: int
 
 
+class Written(NamedTuple):
+    """On a disk."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+
 ExitListener = Callable[[ContainerStatus], None]
 
 
@@ -317,3 +324,8 @@ class Runtime(Protocol):
         localhost is tried first, or -1; and addresses to try in turn. Raises RuntimeFailure for a sandbox that does not
         run.
         """
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        """What running containers have changed of their images, by id, where only the runtime knows that: where it is
+        below their pods' folders (`image_roots.WRITTEN`), or where there are no images, none are told. Raises
+        RuntimeFailure."""

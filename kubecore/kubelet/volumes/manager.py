@@ -41,6 +41,12 @@ _FOLDERS = {
 }
 
 
+def folder_of(declared: Object) -> str | None:
+    """Of a volume's files, below its pod's volumes; None of one that is no folder of the pod."""
+    kind = next((key for key in declared if key != "name"), "emptyDir")
+    return f"{_FOLDERS[kind]}/{declared['name']}" if kind in _FOLDERS else None
+
+
 class SetUpError(Exception):
     """A volume is not ready."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubecore.clock import Clock
@@ -19,6 +19,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
+    Written,
 )
 
 
@@ -46,6 +47,9 @@ class FakeRuntime:
     execute: Callable[[str, Sequence[str]], ExecResult] = field(default=lambda name, argv: ExecResult(b"", b"", 0))
 
     exec_seconds: dict[str, float] = field(default_factory=dict)
+
+    layers: dict[str, Written] = field(default_factory=dict)
+    """What containers have written of their images, by id."""
 
     abandoned: bool = False
     """Its kubelet was killed, and what that does at its end does not happen."""
@@ -212,3 +216,6 @@ class FakeRuntime:
             await self.clock.sleep(seconds)
             self.calls.append((f"{argv[0]} done", name))
         return self.execute(name, argv)
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        return self.layers

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from kubecore.clock import VirtualClock
 from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.cgroups.measuring import DiskUse, Group, GroupUse, Memory
 from kubecore.kubelet.node import Machine as NodeMachine
+from kubecore.kubelet.node_images import ImageDisk
+from kubecore.kubelet.pod_disks import PodDisk
+from kubecore.kubelet.runtime.interface import Written
 from kubecore.kubelet.stats import NodeStats
-from kubecore.kubelet.usage import ClaimedFolder, InterfaceUse, RunningContainer, RunningPod, Traffic, Used
+from kubecore.kubelet.usage import (
+    ClaimedFolder,
+    InterfaceUse,
+    MemoryFolder,
+    RunningContainer,
+    RunningPod,
+    Traffic,
+    Used,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POD = RunningPod("default", "web-0", "uid", (RunningContainer("main", "c1", 17, START, "app:1"),))
@@ -30,12 +42,21 @@ class Machine:
 
     def __init__(self) -> None:
         self.clock = PassingClock()
-        self.reads = 0
+        self.reads = self.reads_of_disks = 0
         self.pods = [POD]
         self.counted = GroupUse()
         self.group: Group | None = None
         self.networks: tuple[InterfaceUse, ...] = ()
-        self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"))
+        self.written: dict[str, PodDisk] = {}
+        self.images: ImageDisk | None = None
+        self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"), self.disks, self.image_disk)
+
+    async def disks(self, uids: Collection[str]) -> dict[str, PodDisk]:
+        self.reads_of_disks += 1
+        return {uid: disk for uid, disk in self.written.items() if uid in uids}
+
+    async def image_disk(self) -> ImageDisk | None:
+        return self.images
 
     def read(self, pods: Sequence[RunningPod], *, details: bool) -> dict[str, Used]:
         self.reads += 1
@@ -129,6 +150,62 @@ async def test_a_pods_claims_are_told_with_the_disk_that_they_are_on(tmp_path: P
     (volume,) = pod["volume"]
     assert (volume["name"], volume["pvcRef"]) == ("data", {"name": "wanted", "namespace": "default"})
     assert volume["capacityBytes"] >= volume["usedBytes"] > 0
+
+
+async def test_a_pod_is_told_with_what_it_has_on_the_disk(tmp_path: Path) -> None:
+    machine = Machine()
+    machine.written["uid"] = PodDisk(
+        logs={"main": Written(100, 2)},
+        layers={"main": Written(1000, 3)},
+        volumes={"work": Written(10_000, 4), "token": Written(5, 1)},
+        uncounted=["token"],
+    )
+    machine.pods = [replace(POD, memory_folders=(MemoryFolder("fast", tmp_path), MemoryFolder("gone", tmp_path / "x")))]
+    (pod,) = (await machine.stats.summary())["pods"]
+    (container,) = pod["containers"]
+    assert written(container["rootfs"]) == (1000, 3)
+    assert written(container["logs"]) == (100, 2)
+    assert {one["name"]: written(one) for one in pod["volume"][:2]} == {"work": (10_000, 4), "token": (5, 1)}
+    assert [one["name"] for one in pod["volume"][2:]] == ["fast"]
+    assert written(pod["ephemeral-storage"]) == (11_100, 9)
+    for told in (container["rootfs"], container["logs"], pod["ephemeral-storage"], *pod["volume"]):
+        assert told["capacityBytes"] >= told["availableBytes"] > 0
+        assert told["time"] == "2026-01-01T00:00:01Z"
+
+
+async def test_the_node_tells_what_images_take_and_what_containers_have_changed_of_them(tmp_path: Path) -> None:
+    machine = Machine()
+    machine.images = ImageDisk(tmp_path, Written(5000, 0))
+    machine.written["uid"] = PodDisk(layers={"main": Written(1000, 3)})
+    runtime = (await machine.stats.summary())["node"]["runtime"]
+    assert runtime["imageFs"]["usedBytes"] == 5000
+    assert runtime["containerFs"]["usedBytes"] == 1000
+
+
+async def test_who_wants_cpu_and_memory_only_waits_for_no_disk() -> None:
+    machine = Machine()
+    summary = await machine.stats.summary(cpu_and_memory_only=True)
+    assert machine.reads_of_disks == 0
+    assert set(summary["node"]) == {"nodeName", "startTime", "cpu", "memory"}
+    (pod,) = summary["pods"]
+    assert set(pod) == {"podRef", "startTime", "containers", "cpu", "memory"}
+    assert set(pod["containers"][0]) == {"name", "startTime", "cpu", "memory"}
+
+
+async def test_what_is_left_of_memory_is_told_where_there_is_a_limit(tmp_path: Path) -> None:
+    machine = Machine()
+    (tmp_path / "memory.max").write_text("5000\n")
+    machine.group = Group("/kubepods/poduid/c1", {"": tmp_path})
+    machine.written["uid"] = PodDisk()
+    summary = await machine.stats.summary()
+    assert summary["node"]["memory"]["availableBytes"] > 0
+    ((container,),) = [pod["containers"] for pod in summary["pods"]]
+    assert container["memory"]["availableBytes"] == 5000 - 2048
+    assert "availableBytes" not in summary["pods"][0]["memory"]
+
+
+def written(told: dict[str, Any]) -> tuple[int, int]:
+    return told["usedBytes"], told["inodesUsed"]
 
 
 async def test_prometheus_can_read_it() -> None:

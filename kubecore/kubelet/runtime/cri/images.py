@@ -13,9 +13,9 @@ from kubecore.images.references import Reference
 from kubecore.images.registries import PullError
 from kubecore.images.store import Image
 from kubecore.kubelet.image_gc import ListedImage, disk_used_percent
-from kubecore.kubelet.node_images import KnownImage
+from kubecore.kubelet.node_images import ImageDisk, KnownImage
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
-from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
 
 _GC_REASON = "ImageGCFailed"
 
@@ -92,6 +92,14 @@ class CriImages:
         """Where they are kept."""
         answer = await self._ask("ImageFsInfo", reason=_GC_REASON)
         return [Path(one.fs_id.mountpoint) for one in answer.image_filesystems if one.fs_id.mountpoint]
+
+    async def disk(self) -> ImageDisk | None:
+        """With what they take there."""
+        answer = await self._ask("ImageFsInfo", reason=_GC_REASON)
+        for one in answer.image_filesystems:
+            if one.fs_id.mountpoint:
+                return ImageDisk(Path(one.fs_id.mountpoint), Written(one.used_bytes.value, one.inodes_used.value))
+        return None
 
 
 class CollectedImages:

@@ -23,7 +23,8 @@ from kubecore.kubelet import node_images
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.network import PodNetwork
-from kubecore.kubelet.runtime.cri import mounts, parents
+from kubecore.kubelet.node_images import ImageDisk
+from kubecore.kubelet.runtime.cri import messages, mounts, parents
 from kubecore.kubelet.runtime.cri.cni import CniListener, write_configuration
 from kubecore.kubelet.runtime.cri.connection import Connection
 from kubecore.kubelet.runtime.cri.holdings import CriHoldings, CriSettings, HeldContainer, HeldSandbox
@@ -39,6 +40,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeImages,
     SandboxConfig,
     SandboxStatus,
+    Written,
 )
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
@@ -76,6 +78,9 @@ class CriRuntime(CriHoldings):
     @property
     def known_images(self) -> node_images.Source:
         return self._own_images.known
+
+    async def image_disk(self) -> ImageDisk | None:
+        return await self._own_images.disk()
 
     async def _images_in_use(self) -> set[str]:
         """Ids and names of those that containers have, not this node's alone, and of what holds pods' namespaces, which
@@ -341,6 +346,12 @@ class CriRuntime(CriHoldings):
                 namespace = os.open(f"/proc/{sandbox.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 return namespace, sandbox.status.ips
         return -1, sandbox.status.ips or ("127.0.0.1", "::1")
+
+    async def written_layers(self) -> Mapping[str, Written]:
+        filter_ = self._connection.api.ContainerStatsFilter(label_selector={messages.NODE_LABEL: self._settings.mark})
+        answer = await self._call("ListContainerStats", reason="RuntimeNotReady", filter=filter_)
+        told = [(one.attributes.id, one.writable_layer) for one in answer.stats if one.HasField("writable_layer")]
+        return {name: Written(layer.used_bytes.value, layer.inodes_used.value) for name, layer in told}
 
 
 def _notes(config: SandboxConfig, around: Surroundings) -> Iterator[str]:

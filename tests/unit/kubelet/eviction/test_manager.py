@@ -12,6 +12,8 @@ import pytest
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.eviction.thresholds import Observation, parse
+from kubecore.kubelet.pod_disks import written_in
+from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -151,6 +153,41 @@ async def test_what_a_container_changes_of_its_image_counts(node: Node) -> None:
     assert node.status()["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. "
 
 
+async def test_it_counts_where_only_the_runtime_knows_it(node: Node) -> None:
+    limits = {"limits": {"ephemeral-storage": "64Ki"}}
+    await node.run(container(resources=limits))
+    container_id = node.status()["containerStatuses"][0]["containerID"].partition("://")[2]
+    node.runtime.layers = {container_id: Written(100 * 1024, 1)}
+    await until_evicted(node)
+    assert node.status()["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. "
+
+
+async def test_a_runtime_that_does_not_tell_keeps_no_other_limit(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent() -> dict[str, Written]:
+        raise RuntimeFailure("RuntimeNotReady", "it does not answer")
+
+    monkeypatch.setattr(node.runtime, "written_layers", silent)
+    await node.run(volumes=[{"name": "data", "emptyDir": {"sizeLimit": "64Ki"}}])
+    uid = node.pod()["metadata"]["uid"]
+    (node.root / "pods" / uid / "volumes/kubernetes.io~empty-dir/data/file").write_bytes(b"x" * 100 * 1024)
+    await until_evicted(node)
+
+
+async def test_secrets_and_what_is_in_memory_count_for_no_limit(node: Node) -> None:
+    node.api.add("secrets", {"metadata": {"name": "large"}, "data": {"file": "eHh4eA==" * 20_000}})
+    await node.run(
+        container(resources={"limits": {"ephemeral-storage": "64Ki"}}),
+        volumes=[
+            {"name": "secret", "secret": {"secretName": "large"}},
+            {"name": "memory", "emptyDir": {"medium": "Memory"}},
+        ],
+    )
+    uid = node.pod()["metadata"]["uid"]
+    (node.root / "pods" / uid / "volumes/kubernetes.io~empty-dir/memory/file").write_bytes(b"x" * 100 * 1024)
+    await node.settle(10)
+    assert node.status()["phase"] == "Running"
+
+
 async def test_a_container_that_writes_more_than_its_own_limit_ends_its_pod(node: Node) -> None:
     """Though all of them together may write as much."""
     await node.run(
@@ -173,4 +210,5 @@ async def until_evicted(node: Node) -> None:
 def test_a_file_counts_once_however_many_names_it_has(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"x" * 8192)
     (tmp_path / "two").hardlink_to(tmp_path / "one")
-    assert 8192 <= machine.size_of([tmp_path]) < 16384
+    assert 8192 <= written_in(tmp_path).bytes < 16384
+    assert written_in(tmp_path).inodes == 2
