@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ from kubecore.kubelet import logs
 from kubecore.kubelet.adoption import take_up
 from kubecore.kubelet.back_off import BackOff
 from kubecore.kubelet.containers import ContainerPlace, container_config, named_ports
-from kubecore.kubelet.environment import ConfigError, Surroundings
+from kubecore.kubelet.environment import ConfigError
 from kubecore.kubelet.hooks import run_hook
 from kubecore.kubelet.lifecycle import restarts
 from kubecore.kubelet.node_services import NodeServices
+from kubecore.kubelet.pod_sandbox import PodPlace, PodSandbox
 from kubecore.kubelet.prober import Kind, Prober
 from kubecore.kubelet.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.records import ContainerRecord, Termination
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, ExecResult, Runtime, RuntimeFailure
-from kubecore.kubelet.volumes.manager import Volume
 
 log = logging.getLogger(__name__)
 
@@ -41,41 +41,29 @@ _PROBES = frozenset({"startupProbe", "readinessProbe"})
 _PROVING_SECONDS, _PROVING_AGAIN_SECONDS = 0.03, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class PodPlace:
-    """Where the pod runs: set once its sandbox is."""
-
-    runtime: Runtime
-    sandbox_id: str
-    ips: tuple[str, ...]
-    """The addresses under which its processes are reached, one of each family: the node's with hostNetwork."""
-    volumes: Mapping[str, Volume]
-    around: Surroundings
-
-    @property
-    def ip(self) -> str:
-        """The first of them."""
-        return self.ips[0]
-
-
 class ContainerOperations:
     """`changed` is called whenever a record changed outside of a call (a probe's verdict, time gone by)."""
 
-    def __init__(self, services: NodeServices, changed: Callable[[], None]) -> None:
+    def __init__(self, services: NodeServices, sandbox: PodSandbox, changed: Callable[[], None]) -> None:
         self._services = services
+        self._sandbox = sandbox
         self._changed = changed
         self._probers: dict[str, Prober] = {}
         self._proofs: dict[str, tuple[float, Timer]] = {}
         self.tasks = BackgroundTasks(log)
         self.pod: Object = {}
         self.records: Mapping[str, ContainerRecord] = {}
-        self.place: PodPlace | None = None
         self.pulling = set[str]()
         """Names of those that will be started once their image is there."""
         self.leaving = asyncio.Event()
         """Set when the pod is to end: what has been begun for its start is not gone on with."""
         self._kill_at = math.inf
         self._shortened = asyncio.Event()
+
+    @property
+    def place(self) -> PodPlace | None:
+        """Where they run."""
+        return self._sandbox.place
 
     def close(self) -> None:
         for prober in self._probers.values():

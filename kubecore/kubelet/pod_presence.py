@@ -10,7 +10,6 @@ from typing import Any
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.kubelet.node_services import NodeServices
-from kubecore.kubelet.operations import PodPlace
 from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure, SandboxStatus
 
 log = logging.getLogger(__name__)
@@ -31,20 +30,6 @@ async def tell(pod: Object, runtime: Runtime, sandbox: SandboxStatus, services: 
     if sandbox.running:
         services.host_ports.serve(pod, sandbox)
     return sandbox.ips or services.facts.host_ips
-
-
-async def stop_sandbox(place: PodPlace, services: NodeServices) -> None:
-    """Raises RuntimeFailure."""
-    services.host_ports.stop(place.sandbox_id)
-    await place.runtime.stop_pod_sandbox(place.sandbox_id)
-
-
-async def remove_sandbox(place: PodPlace, services: NodeServices) -> None:
-    """Raises RuntimeFailure."""
-    services.host_ports.stop(place.sandbox_id)
-    if services.namespaces is not None:  # first of all: another pod may have the addresses next
-        services.namespaces.remove(place.ips)
-    await place.runtime.remove_pod_sandbox(place.sandbox_id)
 
 
 async def delete_from_api(

@@ -1,15 +1,22 @@
-"""Turns a pod's specification into the surroundings that a runtime is to make for it."""
+"""A pod's sandbox over its life: taken over from a former kubelet, made, made anew when it is lost, and removed.
+
+What a runtime is to make follows from the pod's specification (`prepare_sandbox`)."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.kubelet import pod_presence
+from kubecore.kubelet.adoption import Left, remove_former, sandbox_runs
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.containers import supplemental_groups
+from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.logs import pod_log_directory
 from kubecore.kubelet.mandatory_access import selinux_options
 from kubecore.kubelet.name_files import (
@@ -21,11 +28,94 @@ from kubecore.kubelet.name_files import (
     write_in_place,
 )
 from kubecore.kubelet.node_services import NodeServices
-from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
+from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure, SandboxConfig
 from kubecore.kubelet.sysctls import pod_sysctls
 from kubecore.kubelet.volumes.images import image_directories
+from kubecore.kubelet.volumes.manager import Volume
 
 Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PodPlace:
+    """Where the pod runs: set once its sandbox is."""
+
+    runtime: Runtime
+    sandbox_id: str
+    ips: tuple[str, ...]
+    """The addresses under which its processes are reached, one of each family: the node's with hostNetwork."""
+    volumes: Mapping[str, Volume]
+    around: Surroundings
+
+    @property
+    def ip(self) -> str:
+        """The first of them."""
+        return self.ips[0]
+
+
+class PodSandbox:
+    """That of one pod. `wake` is called once images are there that have been waited for."""
+
+    def __init__(self, services: NodeServices, wake: Callable[[], None]) -> None:
+        self._services = services
+        self._wake = wake
+        self.place: PodPlace | None = None
+        """None before it is made, and while another one is to be made. Of what has been removed it tells still."""
+
+    async def take_over(self, pod: Object, granted: Object, left: Left) -> None:
+        """What a former kubelet has made. `granted`: the pod with the resources that it has."""
+        await remove_former(left)
+        ips = await pod_presence.tell(pod, left.runtime, left.sandbox, self._services)
+        self.place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(pod, ips))
+        with suppress(RuntimeFailure):
+            make_cgroup(granted, self._services)
+
+    async def drop_lost(self, pod: Object) -> None:
+        """One that has ended without our doing. Raises RuntimeFailure."""
+        if self.place is None or sandbox_runs(self.place.runtime, self.place.sandbox_id):
+            return
+        message = "Pod sandbox changed, it will be killed and re-created."
+        self._services.recorder.event(pod, "Normal", "SandboxChanged", message)
+        await self.remove()
+        self.place = None
+
+    async def ensure(self, pod: Object, granted: Object, volumes: Mapping[str, Volume]) -> PodPlace:
+        """Make it, or bring up to date what is seen in it. Raises RuntimeFailure, StatusError and StillPulling."""
+        services, old = self._services, self.place
+        if old is None:
+            runtime, handler = await services.runtime_for(pod)
+            sandbox = await runtime.run_pod_sandbox(await prepare_sandbox(granted, services, handler, self._wake))
+            for note in sandbox.notes:
+                services.recorder.event(pod, "Warning", "HostRuntimeLimited", note)
+            ips = await pod_presence.tell(pod, runtime, sandbox, services)
+            self.place = PodPlace(runtime, sandbox.id, ips, volumes, self._surroundings(pod, ips))
+        elif old.volumes != volumes or old.around.services != self._services_of(pod):
+            self.place = replace(old, volumes=volumes, around=self._surroundings(pod, old.ips))
+        else:
+            return old
+        return self.place
+
+    async def stop(self) -> None:
+        """Raises RuntimeFailure."""
+        if self.place is not None:
+            self._services.host_ports.stop(self.place.sandbox_id)
+            await self.place.runtime.stop_pod_sandbox(self.place.sandbox_id)
+
+    async def remove(self) -> None:
+        """Raises RuntimeFailure."""
+        if (place := self.place) is None:
+            return
+        self._services.host_ports.stop(place.sandbox_id)
+        if self._services.namespaces is not None:  # first of all: another pod may have the addresses next
+            self._services.namespaces.remove(place.ips)
+        await place.runtime.remove_pod_sandbox(place.sandbox_id)
+
+    def _surroundings(self, pod: Object, ips: tuple[str, ...]) -> Surroundings:
+        return Surroundings(self._services.facts, ips, self._services.objects.get, self._services_of(pod))
+
+    def _services_of(self, pod: Object) -> tuple[Object, ...]:
+        namespaces = (meta.namespace(pod), "default")
+        return tuple(one for one in self._services.services() if meta.namespace(one) in namespaces)
 
 
 async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wake: Callable[[], None]) -> SandboxConfig:

@@ -12,7 +12,6 @@ import logging
 import random
 import shutil
 from collections.abc import Set
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,12 +19,11 @@ from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.clock import Timer
 from kubecore.kubelet import adoption, last_words, logs, pod_presence, usage
-from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.node_counts import PodNow
 from kubecore.kubelet.node_services import NodeServices
-from kubecore.kubelet.operations import ContainerOperations, PodPlace
-from kubecore.kubelet.pod_sandbox import make_cgroup, prepare_sandbox, refresh_hosts
+from kubecore.kubelet.operations import ContainerOperations
+from kubecore.kubelet.pod_sandbox import PodPlace, PodSandbox, refresh_hosts
 from kubecore.kubelet.pod_view import Ending, grace_seconds, relevant, start_time
 from kubecore.kubelet.records import ContainerRecord, add_ephemeral, nothing_alive, records_of
 from kubecore.kubelet.resizing import Resizer, granted
@@ -63,7 +61,8 @@ class PodWorker:
             interrupted=last_words.read(services.pod_directory(self.uid)),
             longest_back_off=services.longest_back_off,
         )
-        self._operations = ContainerOperations(services, self.wake)
+        self._sandbox = PodSandbox(services, self.wake)
+        self._operations = ContainerOperations(services, self._sandbox, self.wake)
         self._operations.records = self._records
         self._resizer = Resizer(pod, services, self._operations)
         self._status = writer or StatusWriter(services.client, pod)
@@ -73,7 +72,6 @@ class PodWorker:
         self._wakened.set()
         self._timers: dict[str, Timer] = {}
         self._failures = 0
-        self._place: PodPlace | None = None
         self._start_time = start_time(pod) or services.clock.now()
         self._failure: tuple[str, str] | None = None
         self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
@@ -152,19 +150,19 @@ class PodWorker:
 
     @property
     def runtime(self) -> Runtime | None:
-        return self._place.runtime if self._place else None
+        return self.place.runtime if self.place else None
 
     @property
     def place(self) -> PodPlace | None:
-        """None before its sandbox is made and after it is removed."""
-        return self._place
+        """None before its sandbox is made."""
+        return self._sandbox.place
 
     def record(self, container: str) -> ContainerRecord | None:
         return self._records.get(container)
 
     def running(self) -> RunningPod:
         """What of it runs now."""
-        return usage.running_pod(self.pod, self._records.values(), self._place)
+        return usage.running_pod(self.pod, self._records.values(), self.place)
 
     def now(self) -> PodNow:
         stage = "terminated" if self._ended else "terminating" if self._terminating else "sync"
@@ -244,12 +242,8 @@ class PodWorker:
         if self._was_final:
             await adoption.remove(left)
             return
-        await adoption.remove_former(left)
-        ips = await pod_presence.tell(self.pod, left.runtime, left.sandbox, self._services)
-        self._place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(ips))
-        self._operations.pod, self._operations.place = self.pod, self._place
-        with suppress(RuntimeFailure):
-            make_cgroup(self.granted, self._services)
+        await self._sandbox.take_over(self.pod, self.granted, left)
+        self._operations.pod = self.pod
         self._operations.take_up(statuses)
 
     # ---- sync
@@ -263,7 +257,7 @@ class PodWorker:
             return
         if not await self._admit() or await self._evicted() or await self._deadline_passed():
             return
-        if self._place is None and is_finished(self.pod, self._records):  # it gets no sandbox any more
+        if self.place is None and is_finished(self.pod, self._records):  # it gets no sandbox any more
             await self._finish()
             return
         volumes = await self._prepare()
@@ -325,7 +319,7 @@ class PodWorker:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._services.objects.use(self.pod)
         services = self._services
-        pod_ips = self._place.ips if self._place else ()
+        pod_ips = self.place.ips if self.place else ()
         around = VolumeSurroundings(services.facts, pod_ips, services.objects.get, services.tokens.token)
         volumes = await services.volumes.set_up(self.pod, around)
         refresh = services.tokens.next_refresh(self.uid)
@@ -333,47 +327,19 @@ class PodWorker:
             self._wake_after("token", max((refresh - services.clock.now()).total_seconds(), 1.0))
         return volumes
 
-    async def _drop_lost_sandbox(self) -> None:
-        """One that ended without our doing is made anew, unless no container is to run any more."""
-        place = self._place
-        if place is None or next_actions(self.pod, self._records, self._now()).finished:
-            return
-        if adoption.sandbox_runs(place.runtime, place.sandbox_id):
-            return
-        message = "Pod sandbox changed, it will be killed and re-created."
-        self._services.recorder.event(self.pod, "Normal", "SandboxChanged", message)
-        await pod_presence.remove_sandbox(place, self._services)
-        self._place = self._operations.place = None
-
     async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
-        await self._drop_lost_sandbox()
-        if self._place is None:
+        """One that is lost is made anew, unless no container is to run any more."""
+        if not next_actions(self.pod, self._records, self._now()).finished:
+            await self._sandbox.drop_lost(self.pod)
+        if self._sandbox.place is None:
             self._operations.leave_sandbox()
-            runtime, handler = await self._services.runtime_for(self.pod)
-            config = await prepare_sandbox(self.granted, self._services, handler, self.wake)
-            sandbox = await runtime.run_pod_sandbox(config)
-            for note in sandbox.notes:
-                self._services.recorder.event(self.pod, "Warning", "HostRuntimeLimited", note)
-            ips = await pod_presence.tell(self.pod, runtime, sandbox, self._services)
-            self._place = PodPlace(runtime, sandbox.id, ips, volumes, self._surroundings(ips))
-            self._operations.place = self._place
-        elif self._place.volumes != volumes or self._place.around.services != self._services_now():
-            old = self._place
-            self._place = PodPlace(old.runtime, old.sandbox_id, old.ips, volumes, self._surroundings(old.ips))
-            self._operations.place = self._place
-        return self._place
-
-    def _surroundings(self, ips: tuple[str, ...]) -> Surroundings:
-        return Surroundings(self._services.facts, ips, self._services.objects.get, self._services_now())
-
-    def _services_now(self) -> tuple[Object, ...]:
-        namespaces = (meta.namespace(self.pod), "default")
-        return tuple(one for one in self._services.services() if meta.namespace(one) in namespaces)
+        return await self._sandbox.ensure(self.pod, self.granted, volumes)
 
     def refresh_names(self) -> None:
         """Services changed: bring /etc/hosts up to date at once, without a whole sync."""
-        if self._place is not None and not self._terminating:
-            refresh_hosts(self.pod, self._place.ips, self._services)
+        place = self._sandbox.place
+        if place is not None and not self._terminating:
+            refresh_hosts(self.pod, place.ips, self._services)
 
     async def _deadline_passed(self) -> bool:
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
@@ -404,8 +370,7 @@ class PodWorker:
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
         await self._operations.stop_in_time(self._grace())
-        if self._place is not None:
-            await pod_presence.stop_sandbox(self._place, self._services)
+        await self._sandbox.stop()
         await self._publish()
 
     # ---- status
@@ -416,7 +381,7 @@ class PodWorker:
         if self._failure and not self._admitted:
             await self._write(refused_status(self.pod, *self._failure))
             return
-        place = self._place
+        place = self.place
         stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
         facts = PodFacts(
             host_ips=self._services.facts.host_ips,
@@ -467,9 +432,7 @@ class PodWorker:
         """False where the runtime failed to do its part: it is asked again."""
         try:
             await self._operations.stop_in_time(self._grace())
-            place = self._place
-            if place is not None:
-                await pod_presence.stop_sandbox(place, self._services)
+            await self._sandbox.stop()
             for record in self._records.values():
                 if record.state == "waiting" and record.latest is not None:
                     record.end(record.latest)
@@ -483,8 +446,7 @@ class PodWorker:
     async def _clean_up(self) -> None:
         """Volumes first: a service account token must not outlive its pod."""
         self._services.volumes.take_down(self.uid)
-        if self._place is not None:
-            await pod_presence.remove_sandbox(self._place, self._services)
+        await self._sandbox.remove()
         self._services.cgroups.remove(self.uid)
         await self._services.objects.release(self.uid)
         self._services.tokens.forget(self.uid)

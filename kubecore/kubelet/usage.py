@@ -25,7 +25,7 @@ from kubecore.kubelet.runtime.interface import RuntimeFailure
 from kubecore.kubelet.volumes.claims import claim_name
 
 if TYPE_CHECKING:
-    from kubecore.kubelet.operations import PodPlace
+    from kubecore.kubelet.pod_sandbox import PodPlace
 
 Object = dict[str, Any]
 
