@@ -132,16 +132,17 @@ class LogWriter:
     def _append(self, data: bytes) -> None:
         if self._size and self._size + len(data) > self._rotation.file_bytes:
             self._rotate()
-        view = memoryview(data)
+        written = 0
         try:
-            while view:
-                written = self._file.write(view)
-                view = view[written:]
-                self._size += written or 0
+            while written < len(data):
+                written += self._file.write(memoryview(data)[written:]) or 0
         except OSError:
-            # A full disk costs the log, never the container.
-            return
+            # A full disk costs the log, never the container. What follows begins with a line of its own.
+            written = data.rfind(b"\n", 0, written) + 1
+            with suppress(OSError):
+                self._file.truncate(self._size + written)
         finally:
+            self._size += written
             self._book.wrote(self.path)
 
     def _rotate(self) -> None:
