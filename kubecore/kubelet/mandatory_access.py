@@ -69,6 +69,16 @@ def selinux_options(pod: Object, container: Object | None = None) -> SELinuxOpti
     return None
 
 
+def asks_selinux(pod: Object) -> bool:
+    """Whether any of its processes is to have a label of its own."""
+    return any(selinux_options(pod, one) for one in _containers(pod))
+
+
+def selinux_is_on(kernel: Path = Path("/sys")) -> bool:
+    """Whether processes have labels here, be it that nothing is refused for them."""
+    return (kernel / "fs/selinux/enforce").exists()
+
+
 def _wants_app_armor(pod: Object) -> bool:
     contexts = [pod["spec"].get("securityContext"), *(one.get("securityContext") for one in _containers(pod))]
     asked = [profile for one in contexts if (profile := (one or {}).get("appArmorProfile"))]

@@ -18,7 +18,7 @@ from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.containers import supplemental_groups
 from kubecore.kubelet.environment import Surroundings
 from kubecore.kubelet.logs import pod_log_directory
-from kubecore.kubelet.mandatory_access import selinux_options
+from kubecore.kubelet.mandatory_access import asks_selinux, selinux_options
 from kubecore.kubelet.name_files import (
     LongName,
     hosts_file,
@@ -150,6 +150,7 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         sysctls=pod_sysctls(pod),
         supplemental_groups=supplemental_groups(pod),
         selinux=selinux_options(pod),
+        asks_selinux=asks_selinux(pod),
         memory_directories=services.volumes.memory_directories(pod),
         image_directories=shown,
         cgroup=make_cgroup(pod, services),

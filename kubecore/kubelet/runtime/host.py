@@ -33,6 +33,7 @@ from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs import LogBook, LogWriter
+from kubecore.kubelet.mandatory_access import selinux_is_on
 from kubecore.kubelet.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.kubelet.runtime import launching, leftovers, mounting
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
@@ -145,6 +146,8 @@ class HostRuntime:
         if config.supplemental_groups and self.isolation.user_namespace:
             groups = ", ".join(map(str, config.supplemental_groups))
             yield f"processes do not have the supplemental groups {groups}: without root none can be given to them"
+        if config.asks_selinux and selinux_is_on():
+            yield "seLinuxOptions are not applied: processes have the label of the node's own; runtime cri applies them"
         if config.image_directories and not self.isolation.namespaces:
             yield "volumes of type image are empty: nothing can be mounted"
         unset = [name for name, _ in config.sysctls if not self._is_own(name, config, own_network)]

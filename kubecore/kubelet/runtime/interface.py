@@ -98,6 +98,8 @@ class SandboxConfig:
     supplemental_groups: tuple[int, ...] = ()
     """Those that its containers' processes are to have."""
     selinux: SELinuxOptions | None = None
+    asks_selinux: bool = False
+    """The pod or a container of it is to have a label of its own."""
     cgroup: str = ""
     """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
     privileged: bool = False

@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 
+from kubecore.clock import VirtualClock
 from kubecore.kubelet import kubelet as kubelet_module
+from kubecore.kubelet.logs import LogBook
 from kubecore.kubelet.mandatory_access import (
     SELinuxOptions,
     app_armor_lack,
     app_armor_profile,
     app_armor_refusal,
+    asks_selinux,
+    selinux_is_on,
     selinux_options,
 )
-from kubecore.kubelet.runtime import launching
+from kubecore.kubelet.network import LoopbackNetwork
+from kubecore.kubelet.runtime import host, launching
 from kubecore.kubelet.runtime.cri.messages import Messages, Surroundings, sandbox_config
+from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container as HostContainer
 from kubecore.kubelet.runtime.host_plans import LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
@@ -156,6 +162,34 @@ def test_a_later_kubelet_finds_the_pods_options_again(tmp_path: Path) -> None:
     words = Messages(api).sandbox(wanted, around)
     assert words.linux.security_context.selinux_options.level == "s0:c1"
     assert sandbox_config(words.annotations) == wanted
+
+
+def test_where_the_kernel_has_selinux_a_pod_is_told_that_kubecores_own_runtimes_apply_no_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = HostRuntime(LoopbackNetwork("127.77.0.0/24"), VirtualClock(), LogBook(), node="mark")
+    runtime._plans = LaunchPlans(Isolation(True, False, ""), "mark")
+    asked = sandbox(tmp_path, asks_selinux=True)
+    assert list(runtime._notes(asked, False)) == []
+    monkeypatch.setattr(host, "selinux_is_on", lambda: True)
+    assert list(runtime._notes(sandbox(tmp_path), False)) == []
+    (note,) = runtime._notes(asked, False)
+    assert note.startswith("seLinuxOptions are not applied")
+
+
+def test_selinux_is_asked_for_by_the_pod_or_any_container() -> None:
+    options = {"seLinuxOptions": {"level": "s0:c1"}}
+    plain = {"name": "main"}
+    for context, own, asked in (({}, {}, False), (options, {}, True), ({}, options, True)):
+        spec = {"securityContext": context, "containers": [plain, {"name": "b", "securityContext": own}]}
+        assert asks_selinux({"metadata": {}, "spec": spec}) is asked
+
+
+def test_selinux_is_there_where_its_file_system_is(tmp_path: Path) -> None:
+    assert not selinux_is_on(tmp_path)
+    (tmp_path / "fs/selinux").mkdir(parents=True)
+    (tmp_path / "fs/selinux/enforce").write_text("0")
+    assert selinux_is_on(tmp_path)
 
 
 @pytest.mark.parametrize(("profile", "steps"), [("localhost/own", [launching.confine("own")]), ("unconfined", [])])
