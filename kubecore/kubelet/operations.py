@@ -139,8 +139,7 @@ class ContainerOperations:
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
             return error.reason
         finally:
-            if previous:
-                await place.runtime.remove_container(previous)
+            await self._collect(record.name, place, kept=(container_id, previous))
         record.run(container_id, self._services.clock.now())
         self._event(record, "Normal", "Started", "Container started")
         await self._after_start(record)
@@ -148,6 +147,13 @@ class ContainerOperations:
         if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
             self.ended(record, status)
         return ""
+
+    async def _collect(self, name: str, place: PodPlace, kept: Sequence[str]) -> None:
+        """One that has ended stays for who looks into the runtime, those before it go. (Upstream's container garbage
+        collection with its defaults: `pkg/kubelet/kuberuntime/kuberuntime_gc.go`.)"""
+        for one in list(place.runtime.list_containers(place.sandbox_id)):
+            if one.name == name and one.id not in kept and one.state is not ContainerState.RUNNING:
+                await place.runtime.remove_container(one.id)
 
     async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""

@@ -72,3 +72,23 @@ async def test_and_again_every_fifteen_seconds_at_least_however_often_it_has_fai
     node.runtime.fail_sandbox.clear()
     await node.settle(15)
     assert node.status()["phase"] == "Running"
+
+
+async def test_of_a_containers_former_attempts_the_runtime_keeps_the_last(node: Node) -> None:
+    await node.run()
+    for _ in range(4):
+        node.runtime.end("main", 1)
+        await node.settle(400)
+    kept = [(one.attempt, one.state.name) for one in node.runtime.list_containers()]
+    assert kept == [(3, "EXITED"), (4, "RUNNING")]
+
+
+async def test_those_that_a_killed_kubelet_left_go_too(node: Node) -> None:
+    await node.run()
+    node.runtime.end("main", 1)
+    await node.settle(400)
+    await node.kill()
+    await node.start()
+    node.runtime.end("main", 1)
+    await node.settle(400)
+    assert [one.attempt for one in node.runtime.list_containers()] == [1, 2]
