@@ -117,28 +117,27 @@ class Kubelet:
         self._machine: Machine | None = None
         folder = config.pod_manifest_path or config.root_dir / "manifests"
         self._static = StaticPods(client, clock, folder, self._node, self)
-        usage = UsageReader()
-        disks = PodDisks(config.root_dir, lambda: set(self._runtimes.values()))
-        node_pods = NodePods(disks, usage, self._workers.values)
         self._eviction_changed: Callable[[], None] = lambda: None
-        self._eviction = EvictionManager(
+        self._eviction, self.stats = self._make_observers()
+
+    def _make_observers(self) -> tuple[EvictionManager, NodeStats]:
+        """Who look at what pods use: to end some before nothing is left, and to tell."""
+        clock, config, usage = self._clock, self._config, UsageReader()
+        disks = PodDisks(config.root_dir, lambda: set(self._runtimes.values()))
+        pods = NodePods(disks, usage, self._workers.values)
+        eviction = EvictionManager(
             clock,
             config.eviction,
             config.root_dir,
-            node_pods,
+            pods,
             changed=lambda: self._eviction_changed(),
             reclaim=self._reclaim_disk,
             tell=self._events.warn,
-            count=metrics.evictions.add,
+            count=self.metrics.evictions.add,
         )
-        self.stats = NodeStats(
-            clock,
-            config.node_name,
-            self.running_pods,
-            usage,
-            config.root_dir,
-            node_pods.disks,
-            self._own_runtimes.image_disk,
+        images = self._own_runtimes.image_disk
+        return eviction, NodeStats(
+            clock, config.node_name, self.running_pods, usage, config.root_dir, pods.disks, images
         )
 
     def _node_informer(self) -> SharedInformer:
