@@ -26,6 +26,8 @@ _SHORTEST_SECONDS = 1.0
 _WANTED_SECONDS = 10.0
 _KEPT_EVERY_SECONDS = 5.0
 _LONGEST_SECONDS = 60.0
+# Of the time that files are counted in, and for a minute at most, as upstream (volumeStatsAggPeriod).
+_SHARE_OF_COUNTING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class NodeStats:
         self._root = root
         self._disks = disks
         self._images = images
+        self._counted: Mapping[str, PodDisk] = {}
+        self._count_again_at = 0.0
         self._history: dict[str, list[Sample]] = {}
         self._lock = asyncio.Lock()
 
@@ -70,9 +74,18 @@ class NodeStats:
         pods, measured = await self._measure()
         disks = None
         if not cpu_and_memory_only:
-            of_pods = await self._disks({one.uid for one in pods})
-            disks = summary.Disks(self._root, of_pods, await self._images())
+            disks = summary.Disks(self._root, await self._of_disks({one.uid for one in pods}), await self._images())
         return await asyncio.to_thread(summary.told, self._node_name, pods, measured, disks)
+
+    async def _of_disks(self, uids: set[str]) -> Mapping[str, PodDisk]:
+        """Counted again when that has rested for long enough, so that pods with many files cost whoever asks often no
+        more than others do."""
+        began = self._clock.monotonic()
+        if began >= self._count_again_at or not uids <= self._counted.keys():
+            self._counted = await self._disks(uids)
+            ended = self._clock.monotonic()
+            self._count_again_at = ended + min((ended - began) / _SHARE_OF_COUNTING, _LONGEST_SECONDS)
+        return self._counted
 
     async def sample(self, *, details: bool = False) -> Sampled:
         """Now, without rates. `details`: all that the kernel has counted."""

@@ -47,12 +47,14 @@ class Machine:
         self.counted = GroupUse()
         self.group: Group | None = None
         self.networks: tuple[InterfaceUse, ...] = ()
-        self.written: dict[str, PodDisk] = {}
+        self.written: dict[str, PodDisk] = {"uid": PodDisk()}
+        self.counting_seconds = 0.0
         self.images: ImageDisk | None = None
         self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"), self.disks, self.image_disk)
 
     async def disks(self, uids: Collection[str]) -> dict[str, PodDisk]:
         self.reads_of_disks += 1
+        await self.clock.sleep(self.counting_seconds)
         return {uid: disk for uid, disk in self.written.items() if uid in uids}
 
     async def image_disk(self) -> ImageDisk | None:
@@ -171,6 +173,27 @@ async def test_a_pod_is_told_with_what_it_has_on_the_disk(tmp_path: Path) -> Non
     for told in (container["rootfs"], container["logs"], pod["ephemeral-storage"], *pod["volume"]):
         assert told["capacityBytes"] >= told["availableBytes"] > 0
         assert told["time"] == "2026-01-01T00:00:01Z"
+
+
+async def test_files_that_take_long_to_count_are_not_counted_each_time(tmp_path: Path) -> None:
+    machine = Machine()
+    for counting, rest, reads in ((0.0, 1.0, 3), (2.0, 10.0, 1), (2.0, 45.0, 3), (60.0, 61.0, 3)):
+        await machine.clock.advance(120)
+        machine.counting_seconds, machine.reads_of_disks = counting, 0
+        for _ in range(3):
+            await machine.stats.summary()
+            await machine.clock.advance(rest)
+        assert machine.reads_of_disks == reads, counting
+
+
+async def test_a_pod_that_has_come_since_is_counted_at_once() -> None:
+    machine = Machine()
+    machine.counting_seconds = 2.0
+    await machine.stats.summary()
+    machine.pods = [POD, replace(POD, uid="new")]
+    machine.written["new"] = PodDisk(logs={"main": Written(7, 1)})
+    _, new = (await machine.stats.summary())["pods"]
+    assert new["ephemeral-storage"]["usedBytes"] == 7
 
 
 async def test_the_node_tells_what_images_take_and_what_containers_have_changed_of_them(tmp_path: Path) -> None:
