@@ -87,6 +87,29 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
         assert cluster.stop(seconds=60) == 0
 
 
+def test_what_a_container_changes_of_its_image_is_told_and_counts_for_its_limit(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    data = containerd.cni.parent
+    arguments = ("--default-runtime", "cri", "--container-runtime-endpoint", containerd.endpoint)
+    write = "head -c 3000000 /dev/zero > /written; exec sleep 1000"
+    with running_cluster(data, *arguments, environment=containerd.environment()) as cluster:
+        kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
+        for name, limit in (("modest", "10Mi"), ("greedy", "1Mi")):
+            one = pod(name, write, resources={"limits": {"ephemeral-storage": limit}})
+            kubectl("apply", "-f", "-", stdin=json.dumps(one))
+        kubectl("wait", "pod", "greedy", "--for=jsonpath={.status.reason}=Evicted", "--timeout=180s")
+        node = kubectl.json("get", "pod", "modest")["spec"]["nodeName"]
+        summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+        (told,) = [one for one in summary["pods"] if one["podRef"]["name"] == "modest"]
+        assert told["containers"][0]["rootfs"]["usedBytes"] >= 3_000_000
+        assert told["ephemeral-storage"]["usedBytes"] >= 3_000_000
+        assert summary["node"]["runtime"]["imageFs"]["usedBytes"] > 0
+        kubectl("delete", "pod", "modest", "greedy", "--timeout=180s")
+        assert cluster.stop(seconds=60) == 0
+
+
 def test_images_that_nothing_uses_go_when_the_disk_is_full(containerd: Containerd, tmp_path: Path) -> None:
     """It is full of its hundredth part here."""
     idle = {"localhost/idle:1", "localhost/idle:2"}
