@@ -97,7 +97,8 @@ class ServiceProxy:
         self._changed = asyncio.Event()
         self._retries: dict[str, tuple[float, Timer | None]] = {}
         self._told: dict[str, set[str]] = {}
-        self.status = ProxyStatus(clock, lambda: self.mode, self.rows)
+        families = dict.fromkeys("IPv6" if ":" in one else "IPv4" for one in config.node_port_addresses)
+        self.status = ProxyStatus(clock, lambda: self.mode, self.rows, families=tuple(families))
         self._server = StatusServer(self.status)
         self._checks = HealthChecks(config.node_port_addresses, lambda: self.status.healthy)
         self._new_checks: dict[str, HealthCheck | None] = {}

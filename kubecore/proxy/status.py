@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.clock import Clock
-from kubecore.metrics import Histogram, Metrics, Named, Reading, exponential
+from kubecore.metrics import Counter, Histogram, Metrics, Named, Reading, exponential
 from kubecore.process_metrics import process_metrics
 from kubecore.proxy.http_answers import NOT_FOUND, Answer, HttpAnswers
 from kubecore.proxy.modes import ProxyConfig
@@ -26,27 +26,43 @@ log = logging.getLogger(__name__)
 _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _LATE_SECONDS = 60.0
+_NEVER = "0001-01-01T00:00:00Z"
 _SYNCS = "kubeproxy_sync_proxy_rules"
 
 
 class ProxyStatus:
-    """Kept by the proxy, read by whoever asks. `rows` and `mode` are asked for when needed."""
+    """Kept by the proxy, read by whoever asks. `rows` and `mode` are asked for when needed; it serves `families`."""
 
-    def __init__(self, clock: Clock, mode: Callable[[], str], rows: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        mode: Callable[[], str],
+        rows: Callable[[], list[dict[str, Any]]],
+        *,
+        families: Sequence[str] = ("IPv4",),
+    ) -> None:
         self._clock = clock
+        self._families = families
         self._mode = mode
         self._rows = rows
         self._queued: float | None = None
+        self._last_queued: datetime | None = None
         self._synced: datetime | None = None
         took = Histogram(
             Named(f"{_SYNCS}_duration_seconds", "[ALPHA] SyncProxyRules latency in seconds"), exponential(0.001, 2, 15)
         )
         self._syncs = took.series()
+        self._answered = {
+            f"/{name}": Counter(
+                Named(f"kubeproxy_proxy_{name}_total", f"[ALPHA] Cumulative proxy {name} HTTP status", ("code",))
+            )
+            for name in ("healthz", "livez")
+        }
         self._told = Metrics()
-        self._told.add(took, *self._counts(), *process_metrics())
+        self._told.add(took, *self._answered.values(), *self._counts(), *process_metrics())
         self._failures = 0
-        self._service_changes = 0
-        self._slice_changes = 0
+        self._service_changes = self._pending_services = 0
+        self._slice_changes = self._pending_slices = 0
         self.node_eligible = True
         """False for a node that is being removed: load balancers should look elsewhere."""
 
@@ -54,6 +70,9 @@ class ProxyStatus:
     def changed(self, *, services: int = 0, slices: int = 0) -> None:
         self._service_changes += services
         self._slice_changes += slices
+        self._pending_services += services
+        self._pending_slices += slices
+        self._last_queued = self._clock.now()
         if self._queued is None:
             self._queued = self._clock.monotonic()
 
@@ -64,6 +83,7 @@ class ProxyStatus:
             return
         self._syncs.observe(seconds)
         self._queued = None
+        self._pending_services = self._pending_slices = 0
         self._synced = self._clock.now()
 
     @property
@@ -76,16 +96,21 @@ class ProxyStatus:
         """At the health port."""
         if path not in ("/healthz", "/livez"):
             return NOT_FOUND
-        now = self._clock.now()
-        good = self.healthy and (path == "/livez" or self.node_eligible)
-        updated = now if good else self._synced
+        now, healthy = self._clock.now(), self.healthy
+        good = healthy and (path == "/livez" or self.node_eligible)
+        synced = meta.format_time(self._synced) if self._synced is not None else _NEVER
         told: dict[str, Any] = {
-            "lastUpdated": meta.format_time(updated) if updated is not None else None,
+            "lastUpdated": meta.format_time(now) if good else synced,
             "currentTime": meta.format_time(now),
         }
         if path == "/healthz":
             told["nodeEligible"] = self.node_eligible
-        return Answer(json.dumps(told).encode(), _JSON, 200 if good else 503)
+        told["healthy"] = healthy
+        families = self._families if self._synced is not None else ()
+        told["status"] = {one: {"lastUpdated": synced, "healthy": healthy} for one in families}
+        code = 200 if good else 503
+        self._answered[path].add(str(code))
+        return Answer(json.dumps(told, separators=(",", ":")).encode(), _JSON, code)
 
     def inside(self, path: str) -> Answer:
         """At the port for metrics."""
@@ -107,6 +132,24 @@ class ProxyStatus:
                 "gauge",
                 lambda: self._synced.timestamp() if self._synced is not None else 0,
                 "[ALPHA] The last time proxy rules were successfully synced",
+            ),
+            (
+                f"{_SYNCS}_last_queued_timestamp_seconds",
+                "gauge",
+                lambda: self._last_queued.timestamp() if self._last_queued is not None else 0,
+                "[ALPHA] The last time a sync of proxy rules was queued",
+            ),
+            (
+                f"{_SYNCS}_service_changes_pending",
+                "gauge",
+                lambda: self._pending_services,
+                "[ALPHA] Pending proxy rules Service changes",
+            ),
+            (
+                f"{_SYNCS}_endpoint_changes_pending",
+                "gauge",
+                lambda: self._pending_slices,
+                "[ALPHA] Pending proxy rules Endpoint changes",
             ),
             (
                 f"{_SYNCS}_service_changes_total",

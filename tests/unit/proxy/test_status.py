@@ -87,6 +87,19 @@ class TestHealth:
         status.node_eligible = False
         assert (status.health("/healthz").status, status.health("/livez").status) == (503, 200)
 
+    async def test_it_is_told_by_family_once_there_were_tables(self, clock: VirtualClock) -> None:
+        status = ProxyStatus(clock, lambda: "nftables", lambda: [], families=("IPv4", "IPv6"))
+        before = told(status.health("/livez"))
+        assert (before["healthy"], before["status"]) == (True, {})
+        status.synced(0.01)
+        synced = before["currentTime"]
+        status.changed(services=1)
+        await clock.advance(61)
+        after = told(status.health("/healthz"))
+        late = {"lastUpdated": synced, "healthy": False}
+        assert after["lastUpdated"] == synced != after["currentTime"]
+        assert (after["healthy"], after["status"]) == (False, {"IPv4": late, "IPv6": late})
+
     def test_there_is_nothing_else_to_be_had_from_outside(self, status: ProxyStatus) -> None:
         assert status.health("/services").status == 404
 
@@ -107,6 +120,20 @@ class TestInside:
         assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="0.004"} 1' in lines
         assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="+Inf"} 1' in lines
         assert "kubeproxy_sync_proxy_rules_duration_seconds_count 1" in lines
+
+    def test_metrics_tell_what_waits_and_what_health_was_told(self, status: ProxyStatus) -> None:
+        status.changed(services=2, slices=3)
+        assert status.health("/healthz").status == status.health("/livez").status == 200
+        status.node_eligible = False
+        assert status.health("/healthz").status == 503
+        lines = status.inside("/metrics").body.decode().splitlines()
+        assert "kubeproxy_sync_proxy_rules_service_changes_pending 2" in lines
+        assert "kubeproxy_sync_proxy_rules_endpoint_changes_pending 3" in lines
+        assert 'kubeproxy_proxy_healthz_total{code="200"} 1' in lines
+        assert 'kubeproxy_proxy_healthz_total{code="503"} 1' in lines
+        assert 'kubeproxy_proxy_livez_total{code="200"} 1' in lines
+        status.synced(0.01)
+        assert "kubeproxy_sync_proxy_rules_service_changes_pending 0" in status.inside("/metrics").body.decode()
 
 
 class TestServing:
