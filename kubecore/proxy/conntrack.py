@@ -32,6 +32,7 @@ _NETLINK_NETFILTER = 12
 _CTNETLINK, _GET, _DELETE = 1, 1, 2
 _ORIGINAL, _REPLY, _PROTOCOL_INFO, _COUNTERS_ORIGINAL, _COUNTERS_REPLY = 1, 2, 4, 9, 10
 _FILTER, _FILTER_ORIGINAL, _BY_PROTOCOL = 25, 1, 1 << 3
+_STATUS, _STATUS_MASK, _LED = 3, 26, 1 << 5
 _ESTABLISHED = 3
 _TCP, _UDP = 6, 17
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -58,13 +59,14 @@ class Flow:
     raw: bytes
 
 
-def flows(protocol: int | None = None) -> list[Flow]:
-    """All of this network namespace; of protocols with ports, or of one of them. Raises OSError."""
+def flows(protocol: int | None = None, *, led: bool = False) -> list[Flow]:
+    """All of this network namespace; of protocols with ports, or of one of them. `led`: those alone that go elsewhere
+    than they were meant to (of a kernel before 5.17: all). Raises OSError."""
     with _connect() as connection:
         return [
             flow
             for family in _FAMILIES
-            for payload in _dump(connection, family, protocol)
+            for payload in _dump(connection, family, protocol, led)
             if (flow := _read(payload)) is not None and protocol in (None, flow.protocol)
         ]
 
@@ -106,13 +108,15 @@ def _request(family: int, kind: int, flags: int, body: bytes = b"") -> bytes:
     return head + struct.pack("!BBH", family, 0, 0) + body
 
 
-def _dump(connection: socket.socket, family: int, protocol: int | None) -> Iterator[bytes]:
+def _dump(connection: socket.socket, family: int, protocol: int | None, led: bool) -> Iterator[bytes]:
     """A kernel before 5.8 does not heed the protocol."""
     wanted = b""
     if protocol is not None:
         tuple_ = attribute(2 | NESTED, attribute(1, bytes([protocol])))
         flags = attribute(_FILTER_ORIGINAL, struct.pack("=I", _BY_PROTOCOL))
         wanted = attribute(_ORIGINAL | NESTED, tuple_) + attribute(_FILTER | NESTED, flags)
+    if led:
+        wanted += b"".join(attribute(one, struct.pack("!I", _LED)) for one in (_STATUS, _STATUS_MASK))
     connection.send(_request(family, _GET, DUMP, wanted))
     for kind, payload in _replies(connection):
         if kind == DONE:

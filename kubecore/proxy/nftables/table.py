@@ -231,7 +231,7 @@ class NftablesTable:
 
     def rows(self) -> list[dict[str, Any]]:
         try:
-            counted = Counted(conntrack.flows())
+            counted = Counted(conntrack.flows(led=True))
         except OSError as error:
             log.warning("connections could not be counted: %s", error.strerror)
             counted = Counted([])

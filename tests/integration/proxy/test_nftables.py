@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kubecore.api.endpoint_choice import Endpoint
+from kubecore.proxy import conntrack
 from kubecore.proxy.modes import ProxyConfig, make_data_plane, unavailable
 from kubecore.proxy.nftables.table import NftablesTable
 from kubecore.proxy.virtual_servers import Purpose, VirtualServer
@@ -411,6 +412,16 @@ class TestCounting:
         assert sorted(one["connections"] for one in cluster_ip["destinations"]) == [0, 1]
         assert [one["connections"] for one in port["destinations"]] == [0, 0]
         assert (cluster_ip["service"], cluster_ip["scheduler"]) == ("default/web", "random")
+
+
+    def test_the_kernel_is_asked_for_connections_that_were_led_alone(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE, address="10.96.7.8"))
+        assert world.ask(world.two, "10.96.7.8", 80) == "one 10.244.0.12"
+        assert world.ask(world.client, "10.244.0.12", 8080) == "two 192.0.2.9"
+        with world.node.here():
+            every, led = ({flow.virtual[0] for flow in conntrack.flows(led=led)} for led in (False, True))
+        assert {"10.96.7.8", "10.244.0.12"} <= every
+        assert "10.96.7.8" in led and "10.244.0.12" not in led
 
 
 class TestLifetime:
