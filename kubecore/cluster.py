@@ -335,6 +335,10 @@ class Cluster:
         self._start_proxy(self._bridge, mode, namespaces)
         for index in range(self.config.real_nodes):
             self._start_node(index, self._bridge, name_servers, namespaces)
+        if self._networks.mode == "netns":
+            from kubecore.proxy.borrowed_addresses import sweep_nodes
+
+            await asyncio.to_thread(sweep_nodes, self._table, beyond=self.config.real_nodes)
 
     def _start_node(
         self, index: int, bridge: str, name_servers: tuple[str, ...], namespaces: PodNamespaces | None
@@ -375,10 +379,9 @@ class Cluster:
         self._run(f"kubelet {name}", kubelet)
 
     def _borrowed(self, index: int) -> BorrowedAddresses | None:
-        """By what pods of a node see the clients of their host ports."""
-        from kubecore.proxy.borrowed_addresses import BorrowedAddresses
+        from kubecore.proxy.borrowed_addresses import of_node
 
-        return BorrowedAddresses(f"{self._table}-node{index}") if self._networks.mode == "netns" else None
+        return of_node(self._table, index) if self._networks.mode == "netns" else None
 
     @property
     def _table(self) -> str:

@@ -7,17 +7,37 @@ nf_tables marks packets that are for a socket with somebody else's address, and 
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from contextlib import suppress
 
 from kubecore.netlink import Netlink
 from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.nftables.messages import Connection
 from kubecore.proxy.nftables.program import find_nft, run_nft
 from kubecore.proxy.nftables.succession import remove_left
 
 log = logging.getLogger(__name__)
 
 _FIRST_MARK, _MARKS = 0x6B000000, 1 << 16
+
+
+def of_node(table: str, index: int) -> BorrowedAddresses:
+    """Those of one node of the cluster whose tables begin so: by them pods see the clients of its host ports."""
+    return BorrowedAddresses(f"{table}-node{index}")
+
+
+def sweep_nodes(table: str, *, beyond: int) -> None:
+    """What a killed run with more nodes than `beyond` has left of the others."""
+    with suppress(OSError):
+        connection = Connection()
+        try:
+            found = [re.fullmatch(re.escape(table) + r"-node(\d+)", name) for name in connection.tables()]
+        finally:
+            connection.close()
+        for index in {int(one[1]) for one in found if one is not None}:
+            if index >= beyond:
+                of_node(table, index).sweep()
 
 
 class BorrowedAddresses:

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 
 from kubecore.netlink import (
     ACK,
+    DONE,
+    DUMP,
     ERROR,
     HEADER,
     NESTED,
@@ -31,7 +33,7 @@ _NFTABLES, _BATCH_BEGIN, _BATCH_END = 10, 0x10, 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _NEWRULE, _NEWSETELEM, _DELSETELEM = 3, 6, 12, 14
 _F_CREATE, _F_APPEND = 0x400, 0x800
-_TABLE_FLAGS, _ASLEEP = 2, 1
+_TABLE_NAME, _TABLE_FLAGS, _ASLEEP = 1, 2, 1
 _INET = 1  # NFPROTO_INET
 _SOL_SOCKET, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 1, 32, 33
 _ROOM = 64 << 20
@@ -165,6 +167,23 @@ class Connection:
             (flags,) = _NUMBER.unpack(dict(attributes(payload[_FAMILY.size :])).get(_TABLE_FLAGS, bytes(4)))
             return not flags & _ASLEEP
         return None
+
+    def tables(self) -> list[str]:
+        """What there is of the family inet, whoever made it."""
+        self._sequence += 1
+        head = HEADER.pack(20, _NFTABLES << 8 | _GETTABLE, REQUEST | DUMP, self._sequence, 0)
+        self._socket.send(head + _FAMILY.pack(_INET, 0, 0))
+        found = []
+        for kind, sequence, payload in messages(self._socket):
+            if sequence != self._sequence:
+                continue
+            if kind == DONE:
+                break
+            if kind == ERROR:
+                code = error_number(payload)
+                raise OSError(code, os.strerror(code))
+            found.append(dict(attributes(payload[_FAMILY.size :]))[_TABLE_NAME].rstrip(b"\0").decode())
+        return found
 
     def run(self, batch: Batch) -> None:
         """All of it is in effect when this returns, and nothing when it raises."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubecore.proxy.borrowed_addresses import BorrowedAddresses
+from kubecore.proxy.borrowed_addresses import BorrowedAddresses, of_node, sweep_nodes
 from kubecore.proxy.modes import unavailable
 from tests.support.net_world import Namespace
 
@@ -49,4 +49,15 @@ def test_what_is_in_use_is_swept_by_nobody_but_its_end() -> None:
     ours.sweep()
     assert made() == ("table inet kubecore-test\n", True)
     ours.close()
+    assert made() == ("", False)
+
+
+def test_what_is_left_of_nodes_that_are_no_more_is_swept() -> None:
+    for index in (0, 1, 12):
+        assert of_node("kubecore-test", index).allowed()
+    assert of_node("kubecore-test2", 5).allowed()
+    sweep_nodes("kubecore-test", beyond=1)
+    assert made() == ("table inet kubecore-test-node0\ntable inet kubecore-test2-node5\n", True)
+    sweep_nodes("kubecore-test", beyond=0)
+    sweep_nodes("kubecore-test2", beyond=0)
     assert made() == ("", False)
