@@ -15,6 +15,8 @@ MASQUERADE_MARK = 0x4000
 """As kube-proxy's --iptables-masquerade-bit: what bears it is masqueraded and loses it."""
 MEMBER_MARK, MEMBER_MASK = 0x6B600000, 0xFFF00000
 """A mark of this form names a member; the bits below are its number and, maybe, MASQUERADE_MARK."""
+REFUSED_MARK = 0x6B700000
+"""Of a packet that the host sends to itself, to be refused when it has arrived."""
 MEMBERS = 1 << 19
 OUTSIDE_SLOTS = 1 << 20
 """From here on are the slots for connections from outside, where those from inside have others."""

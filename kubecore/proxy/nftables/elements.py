@@ -19,6 +19,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::")
 LOOPS = ("loops4", "loops6")
 _DROP = messages.verdict(messages.DROP)
 _REFUSE = messages.verdict(messages.GOTO, "refuse")
+_REFUSE_PORT = messages.verdict(messages.GOTO, "refuse-port")
 _PORT = struct.Struct("!H2x")
 _NUMBER = struct.Struct("=I")
 
@@ -97,7 +98,7 @@ class _Server:
             self._found.shared.add((f"addresses{version}", _packed(server.address)))
         self._restrict()
         if not server.anywhere:
-            verdict = _REFUSE
+            verdict = _REFUSE_PORT if server.purpose == "NodePort" else _REFUSE
         elif server.inside is None:
             verdict = self._pick(server.endpoints, outside=False) if server.endpoints else _DROP
         else:

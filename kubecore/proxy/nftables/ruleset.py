@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_MASK
+from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_MASK, REFUSED_MARK
 
 _CLIENTS = 1 << 20
 
@@ -50,6 +50,7 @@ def ruleset(site: Site, *, asleep: bool = False) -> str:
             *_sets(4, "ipv4_addr", [one for one in site.pods if ":" not in one]),
             *_sets(6, "ipv6_addr", [one for one in site.pods if ":" in one]),
             "chain refuse { meta l4proto tcp reject with tcp reset; reject; }",
+            *_refusal_of_ports(),
             *_dispatch(4, "ip", [one for one in site.services if ":" not in one]),
             *_dispatch(6, "ip6", [one for one in site.services if ":" in one]),
             "chain services { meta nfproto vmap { ipv4 : goto services4, ipv6 : goto services6 }; }",
@@ -166,6 +167,16 @@ def _dispatch(version: int, family: str, services: list[str]) -> list[str]:
         *_origin(f"origin{version}", version, family, what, "inside", "outside"),
         *_origin(f"port-origin{version}", version, family, port, "port-inside", "port-outside"),
         f"chain services{version} {{ {'; '.join(rules)}; }}",
+    ]
+
+
+def _refusal_of_ports() -> list[str]:
+    """What the host sends to a port of its own is refused when it arrives: on its way out, a packet of UDP would be an
+    error of permission to who sends it. (One to a cluster IP has no other end, as with kube-proxy.)"""
+    mark = f"{REFUSED_MARK:#x}"
+    return [
+        f"chain refuse-port {{ fib saddr type local meta l4proto udp meta mark set {mark} accept; goto refuse; }}",
+        f"chain refused {{ type filter hook input priority 0; meta mark {mark} reject; }}",
     ]
 
 

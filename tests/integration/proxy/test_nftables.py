@@ -242,6 +242,16 @@ class TestNodePorts:
         plane.have(node_port())
         assert world.ask(world.client, "192.0.2.1", 30080) == "refused"
 
+    @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+    def test_and_so_to_the_node_itself_whoever_listens_there(self, world: World, plane: Plane, address: str) -> None:
+        world.serve(world.node, address, 30083, "program")
+        everywhere = "::" if ":" in address else "0.0.0.0"
+        ports = [server(address=everywhere, port=30083, purpose="NodePort", protocol=one) for one in ("TCP", "UDP")]
+        plane.have(*ports)
+        for where in (world.node, world.one, world.client):
+            assert world.ask(where, address, 30083) == "refused"
+            assert world.ask_udp(where, address, 30083) == "refused"
+
 
 class TestExternalPolicyLocal:
     def test_a_client_outside_is_led_to_an_endpoint_here_and_seen_with_its_address(
@@ -412,7 +422,6 @@ class TestCounting:
         assert sorted(one["connections"] for one in cluster_ip["destinations"]) == [0, 1]
         assert [one["connections"] for one in port["destinations"]] == [0, 0]
         assert (cluster_ip["service"], cluster_ip["scheduler"]) == ("default/web", "random")
-
 
     def test_the_kernel_is_asked_for_connections_that_were_led_alone(self, world: World, plane: Plane) -> None:
         plane.have(server(ONE, address="10.96.7.8"))
