@@ -24,6 +24,14 @@ class Ahead:
             self._written[key] = obj
         return obj
 
+    def made(self, obj: Object) -> Object:
+        """Remember an answer to a create; gives it back. Who then fails to write it has to `forget` it, since it may
+        have gone without the informer having been told of it at all."""
+        key = meta.key(obj)
+        if self._informer.get(key) is None:
+            self._written[key] = obj
+        return obj
+
     def get(self, key: str) -> Object | None:
         return self._written.get(key) or self._informer.get(key)
 

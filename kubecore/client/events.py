@@ -1,7 +1,7 @@
 """Records events about objects, correlated as Kubernetes does it, so that a loop cannot flood the cluster.
 
-Rules and numbers are client-go's `tools/record/events_cache.go`: an event seen before only counts up; more than ten
-that differ in their message alone within ten minutes are combined; one source may tell 25 events about one object at
+Rules and numbers are client-go's `tools/record/events_cache.go`: an event seen before only counts up; from the tenth
+that differs in its message alone within ten minutes on they are combined; one source may tell 25 events about one object at
 once and one every five minutes after that.
 """
 
@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -75,14 +75,15 @@ class EventCorrelator:
         similar = (*source, event["type"], event["reason"], event.get("action", ""))
         key = similar
         if self._combine(similar, event["message"]):
-            event["message"] = _COMBINED + event["message"]
+            # as upstream's, it names its source and not who reports it
+            event["message"], event["reportingComponent"] = _COMBINED + event["message"], ""
         else:
             key = (*similar, event["message"])
         known = self._recorded.get(key)
         if known is None:
             metadata = event["metadata"]
             known = _Recorded(metadata["name"], metadata["namespace"], 1, event["firstTimestamp"])
-            _remember(self._recorded, key, known)
+            remember(self._recorded, key, known)
             return event, False
         known.count += 1
         self._recorded.move_to_end(key)
@@ -95,29 +96,38 @@ class EventCorrelator:
         if similar is None or now - similar.last > _SIMILAR_SECONDS:
             similar = _Similar()
         similar.last = now
-        if len(similar.messages) < _SIMILAR_LIMIT:
+        if len(similar.messages) < _SIMILAR_LIMIT - 1:
             similar.messages.add(message)
-        _remember(self._similar, key, similar)
-        return len(similar.messages) >= _SIMILAR_LIMIT and message not in similar.messages
+        remember(self._similar, key, similar)
+        return message not in similar.messages
 
     def _is_spam(self, key: _Key) -> bool:
         now = self._clock.monotonic()
         tokens, since = self._buckets.get(key, (float(_SPAM_BURST), now))
         tokens = min(_SPAM_BURST, tokens + (now - since) / _SPAM_SECONDS_PER_TOKEN)
         spam = tokens < 1.0
-        _remember(self._buckets, key, (tokens if spam else tokens - 1.0, now))
+        remember(self._buckets, key, (tokens if spam else tokens - 1.0, now))
         return spam
+
+
+class Correlator(Protocol):
+    def correlate(self, event: Object) -> tuple[Object, bool] | None:
+        """The event to write and whether it counts up one that was written; None if there is nothing to write."""
 
 
 class EventRecorder:
     """`event` never blocks and never raises; events are written by a task that lives only while there are any."""
 
-    def __init__(self, client: Client, clock: Clock, component: str, *, host: str = "") -> None:
+    resource = "events"
+
+    def __init__(
+        self, client: Client, clock: Clock, component: str, *, host: str = "", correlator: Correlator | None = None
+    ) -> None:
         self._client = client
         self._clock = clock
         self._component = component
         self._host = host
-        self._correlator = EventCorrelator(clock)
+        self._correlator: Correlator = correlator or EventCorrelator(clock)
         self._queue: deque[tuple[Object, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._sequence = 0
@@ -154,6 +164,9 @@ class EventRecorder:
         correlated = self._correlator.correlate(event)
         if correlated is None:
             return
+        self._put(correlated)
+
+    def _put(self, correlated: tuple[Object, bool]) -> None:
         self._queue.append(correlated)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all(), name=f"events of {self._component}")
@@ -178,7 +191,7 @@ class EventRecorder:
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{meta.name(obj)}.{self._stamp(now):x}",
+                "name": self._name(obj, now),
                 # events about objects without namespace are kept in the default one
                 "namespace": meta.namespace(obj) or "default",
             },
@@ -195,10 +208,14 @@ class EventRecorder:
             "reportingInstance": self._host,
         }
 
-    def _stamp(self, now: datetime) -> int:
-        """Nanoseconds, made unique, since two events about one object may come within one reading of the clock."""
+    def _name(self, obj: Object, now: datetime) -> str:
+        """With nanoseconds, made unique, since two events about one object may come within one reading of the clock."""
         self._sequence = max(self._sequence + 1, int(now.timestamp() * 1e6) * 1000)
-        return self._sequence
+        return f"{meta.name(obj)}.{self._sequence:x}"
+
+    def _wire(self, event: Object) -> Object:
+        """The event as `resource` has it."""
+        return event
 
     async def _write_all(self) -> None:
         try:
@@ -228,7 +245,9 @@ class EventRecorder:
     async def _write_new(self, namespace: str, chains: list[_Chain]) -> None:
         """The first events of these chains together, then what counts them up, and again what was not written."""
         try:
-            outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
+            outcomes = await self._client.post_all(
+                self.resource, [self._wire(chain[0][0]) for chain in chains], namespace
+            )
         except Exception:
             # One that cannot be sent at all (of text that is no Unicode) must not take the others with it.
             await _all([self._write_chain(chain) for chain in chains])
@@ -261,16 +280,20 @@ class EventRecorder:
 
     async def _send(self, event: Object, counts_up: bool) -> None:
         if counts_up:
-            changed: dict[str, Any] = {k: event[k] for k in ("count", "lastTimestamp", "message")}
             name, namespace = event["metadata"]["name"], event["metadata"]["namespace"]
+            changed = self._counted(event)
             try:
-                await self._client.patch_raw("events", name, changed, namespace, patch_type="merge")
+                await self._client.patch_raw(self.resource, name, changed, namespace, patch_type="merge")
                 return
             except StatusError as error:
                 if not errors.is_not_found(error):
                     raise
                 # it expired meanwhile: begin again with this one, keeping the count as Kubernetes does
-        await self._client.post("events", event)
+        await self._client.post(self.resource, self._wire(event))
+
+    def _counted(self, event: Object) -> dict[str, Any]:
+        """What changes when an event is counted up."""
+        return {k: event[k] for k in ("count", "lastTimestamp", "message")}
 
 
 def _passes(error: Exception) -> bool:
@@ -319,7 +342,7 @@ def _source_key(event: Object) -> _Key:
     return (source["component"], source.get("host"), *map(event["involvedObject"].get, _INVOLVED))
 
 
-def _remember(memory: OrderedDict[_Key, Any], key: _Key, value: Any) -> None:
+def remember(memory: OrderedDict[_Key, Any], key: _Key, value: Any) -> None:
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > _REMEMBERED:

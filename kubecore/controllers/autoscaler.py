@@ -270,8 +270,7 @@ class HorizontalPodAutoscalerController(Controller):
         found = [pod for pod in self._pods.list(work.namespace) if selector.matches(meta.labels(pod))]
         others = self._selecting(work.namespace, found)
         if len(others) > 1:
-            listed = " ".join(f"{{{name} {namespace}}}" for namespace, name in map(meta.split_key, others))
-            told = f"pods by selector {work.selector} are controlled by multiple HPAs: [{listed}]"
+            told = f"pods by selector {work.selector} are controlled by multiple HPAs: [{' '.join(others)}]"
             raise refuse("AmbiguousSelector", told, event="AmbiguousSelector", told=told)
         return found
 

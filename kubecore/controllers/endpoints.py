@@ -9,11 +9,13 @@ from typing import Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
+from kubecore.client.ahead import Ahead
 from kubecore.client.client import Object
 from kubecore.controllers import pods
 from kubecore.controllers import service_endpoints as rules
 from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.service_watch import ServiceController
+from kubecore.controllers.trigger_times import TriggerTimes, annotate
 
 _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 _MANAGER = "endpoint-controller"
@@ -29,19 +31,24 @@ class EndpointsController(ServiceController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
-        self._endpoints = self.informer("endpoints")
-        self._endpoints.add_handler(on_delete=self.enqueue)
+        endpoints = self.informer("endpoints")
+        self._endpoints = Ahead(endpoints)
+        endpoints.add_handler(on_delete=self.enqueue)
+        self._times = TriggerTimes()
 
     async def sync(self, key: str) -> float | None:
         service = self.services.get(key)
         current = self._endpoints.get(key)
         if service is None:
+            self._times.forget(key)
             if current is not None and meta.labels(current).get(_MANAGED_BY) == _MANAGER:
                 await self._delete(current)
             return None
         if meta.is_deleting(service) or not rules.has_selector(service):
             return None
-        subsets, truncated = make_subsets(service, self.chosen_pods(service))
+        chosen = self.chosen_pods(service)
+        since = self._times.since(service, chosen)
+        subsets, truncated = make_subsets(service, chosen)
         labels = {**meta.labels(service), _MANAGED_BY: _MANAGER}
         labels.pop(rules.HEADLESS_LABEL, None)
         if rules.is_headless(service):
@@ -49,7 +56,7 @@ class EndpointsController(ServiceController):
         if current is not None and (current.get("subsets") or []) == subsets and meta.labels(current) == labels:
             return None
         annotations = dict(meta.annotations(current)) if current is not None else {}
-        annotations[rules.TRIGGER_ANNOTATION] = meta.format_time(self.clock.now())
+        annotate(annotations, since)
         annotations.pop(_OVER_CAPACITY, None)
         if truncated:
             annotations[_OVER_CAPACITY] = "truncated"
@@ -71,10 +78,11 @@ class EndpointsController(ServiceController):
         obj = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
         try:
             if current is None:
-                await self.client.create("endpoints", obj)
+                self._endpoints.made(await self.client.create("endpoints", obj))
             else:
-                await self.client.update("endpoints", obj)
+                self._endpoints.wrote(await self.client.update("endpoints", obj))
         except StatusError as error:
+            self._endpoints.forget(meta.key(service))
             # in a namespace that ends nothing can be made, nor told
             if not error.has_cause("NamespaceTerminating"):
                 verb, what = (

@@ -11,6 +11,7 @@ from kubecore.controllers.base import ControllerContext
 from kubecore.controllers.service_watch import ServiceController
 from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey, Plan, endpoint_key, plan
 from kubecore.controllers.slice_writes import SLICES, SliceWrites
+from kubecore.controllers.trigger_times import TRIGGER_ANNOTATION, TriggerTimes, annotate
 from kubecore.controllers.zone_topology import ZONE_LABEL, HintedServices, NodeCpus
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -34,6 +35,7 @@ class EndpointSliceController(ServiceController):
         self._writes = SliceWrites(context.client, context.clock)
         self._cpus = NodeCpus()
         self._hinted = HintedServices()
+        self._times = TriggerTimes()
         self._nodes.add_handler(self._node_seen, lambda _, new: self._node_seen(new), self._node_gone)
 
     def _node_seen(self, node: Object) -> None:
@@ -63,15 +65,17 @@ class EndpointSliceController(ServiceController):
         if service is None:
             self._writes.forget(key)
             self._hinted.forget(key)
+            self._times.forget(key)
             return None
         if meta.is_deleting(service) or not rules.has_selector(service):
             return None
         existing = self._slices.by_index(_SERVICE_INDEX, key)
         self._writes.confirm(key, existing)
         labels = slice_labels(service)
+        since = self._times.since(service, self.chosen_pods(service))
         changes = plan(self._groups(service, existing), existing, labels)
         self._plan_hints(key, service, existing, changes)
-        await self._write(key, service, labels, changes)
+        await self._write(key, service, labels, changes, since)
         return None
 
     def _plan_hints(self, key: str, service: Object, existing: list[Object], changes: Plan) -> None:
@@ -151,17 +155,16 @@ class EndpointSliceController(ServiceController):
                 endpoint["hints"] = hints
         return endpoint
 
-    async def _write(self, key: str, service: Object, labels: dict[str, str], changes: Plan) -> None:
-        trigger = {rules.TRIGGER_ANNOTATION: meta.format_time(self.clock.now())}
+    async def _write(self, key: str, service: Object, labels: dict[str, str], changes: Plan, since: str) -> None:
         metadata = {
             "generateName": f"{meta.name(service)}-",
             "namespace": meta.namespace(service),
             "labels": dict(labels),
-            "annotations": trigger,
+            "annotations": {TRIGGER_ANNOTATION: since} if since else {},
             "ownerReferences": [meta.controller_reference(service, "v1", "Service")],
         }
         for one in changes.update:
-            one["metadata"].setdefault("annotations", {}).update(trigger)
+            annotate(one["metadata"].setdefault("annotations", {}), since)
         create = [{"metadata": metadata, **one} for one in changes.create]
         try:
             await self._writes.write(key, create=create, update=changes.update, delete=changes.delete)

@@ -15,12 +15,13 @@ from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.endpointslice import MANAGED_BY, SERVICE_LABEL
 from kubecore.controllers.slice_planning import Endpoint, Group, GroupKey
 from kubecore.controllers.slice_writes import SLICES, SliceWrites
+from kubecore.controllers.trigger_times import TRIGGER_ANNOTATION
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 _SERVICE_INDEX = "endpointslicemirroring-controller/service"
 _SKIP = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
-_NOT_MIRRORED = (rules.TRIGGER_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration")
+_NOT_MIRRORED = (TRIGGER_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration")
 _MAXIMUM = 1000
 
 

@@ -14,7 +14,6 @@ from kubecore.controllers import pods
 Port = dict[str, Any]
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
-TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 def selects(service: Object, labels: dict[str, str]) -> bool:

@@ -22,6 +22,20 @@ CLASSES = "storageclasses.storage.k8s.io"
 _BY_USE, _BY_VOLUME = "binder-use", "binder-volume"
 _IN_TREE = "kubernetes.io/"
 _OVER = ("Released", "Failed")
+_AGAIN_SECONDS = 15.0
+"""After which it is told anew why a claim has no volume, so that its events do not expire while it waits."""
+_MIGRATED = {
+    "kubernetes.io/aws-ebs": "ebs.csi.aws.com",
+    "kubernetes.io/azure-disk": "disk.csi.azure.com",
+    "kubernetes.io/azure-file": "file.csi.azure.com",
+    "kubernetes.io/cinder": "cinder.csi.openstack.org",
+    "kubernetes.io/gce-pd": "pd.csi.storage.gke.io",
+    "kubernetes.io/portworx-volume": "pxd.portworx.com",
+    "kubernetes.io/vsphere-volume": "csi.vsphere.vmware.com",
+}
+"""CSI drivers that have taken the place of what was a part of Kubernetes (csi-translation-lib)."""
+_DISABLED = "kubernetes.io/host-path"
+"""The only one that is left, for tests of Kubernetes itself."""
 
 
 class VolumeBinder(Controller):
@@ -90,6 +104,9 @@ class VolumeBinder(Controller):
             claim = self._claims.get(name)
             if claim is not None:
                 await self._sync_claim(claim)
+                claim = self._claims.get(name)
+            if claim is not None and volumes.BIND_COMPLETED not in meta.annotations(claim):
+                return _AGAIN_SECONDS
         else:
             volume = self._volumes.get(name)
             if volume is not None:
@@ -163,7 +180,8 @@ class VolumeBinder(Controller):
             self._recorder.event(claim, "Warning", "ProvisioningFailed", missing)
             return
         provisioner = storage_class["provisioner"]
-        if provisioner.startswith(_IN_TREE):
+        provisioner = _MIGRATED.get(provisioner, provisioner)
+        if provisioner.startswith(_IN_TREE) and provisioner != _DISABLED:
             missing = f"no volume plugin matched name: {provisioner}"
             self._recorder.event(claim, "Warning", "ProvisioningFailed", missing)
             return
@@ -172,6 +190,10 @@ class VolumeBinder(Controller):
             marks = {volumes.BETA_STORAGE_PROVISIONER: provisioner, volumes.STORAGE_PROVISIONER: provisioner}
             volumes.annotate(copy, marks)
             claim = await self._writes.update_claim(copy)
+        if provisioner == _DISABLED:
+            failed = f'Failed to create provisioner: provisioning in volume plugin "{provisioner}" is disabled'
+            self._recorder.event(claim, "Warning", "ProvisioningFailed", failed)
+            return
         message = (
             f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
             "system administrator. If volume creation is delayed, please verify that the provisioner is running and "

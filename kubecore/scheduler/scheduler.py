@@ -34,6 +34,7 @@ from kubecore.scheduler.framework import (
     Decision,
     Diagnosis,
     Evaluator,
+    PluginError,
     PostFilter,
     PostFilterResult,
 )
@@ -246,6 +247,9 @@ class Scheduler:
             try:
                 made = plugin.post_filter(state, pod, diagnosis)
                 result = made if isinstance(made, PostFilterResult) else await made
+            except PluginError as error:
+                diagnosis.added = str(error)
+                return None
             except Exception as error:
                 log.exception("making room for %s failed", pod.key)
                 diagnosis.added = str(error)

@@ -154,8 +154,8 @@ class PodSubresources:
         if not budgets:
             return ""
         if len(budgets) > 1:
-            raise errors.internal_error(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            raise StatusError(
+                500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
             )
         name = meta.name(budgets[0])
         if not _ready(pod) and _spares_unready(budgets[0]):

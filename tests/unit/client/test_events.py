@@ -65,7 +65,8 @@ async def test_many_events_that_differ_in_their_message_only_are_combined(
     await recorder.flush()
     events = api.all("events")
     combined = [event for event in events if event["message"].startswith("(combined from similar events): ")]
-    assert len(events) == 11 and [event["count"] for event in combined] == [4]
+    assert len(events) == 10 and [event["count"] for event in combined] == [5]
+    assert [(event["source"]["component"], event["reportingComponent"]) for event in combined] == [("tester", "")]
 
 
 async def test_a_source_that_floods_is_held_back_and_recovers(

@@ -314,7 +314,7 @@ async def test_two_autoscalers_of_the_same_pods_do_nothing(scaled: Scaled, api: 
     api.usage = {"": {"cpu": "100m"}}
     api.add(HPAS, {"metadata": {"name": "other"}, "spec": first["spec"]})
     await scaled.running.settle()
-    told = "pods by selector app=web are controlled by multiple HPAs: [{other default} {web default}]"
+    told = "pods by selector app=web are controlled by multiple HPAs: [default/other default/web]"
     assert api.condition("ScalingActive", "other") == ("False", "AmbiguousSelector", told)
     assert await scaled.later(60) == 2
 

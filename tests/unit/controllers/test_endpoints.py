@@ -253,3 +253,53 @@ async def test_endpoints_that_cannot_be_written_are_told_of(api: FakeAPI, runnin
     api.add("pods", pod("b", "10.0.0.2"))
     await running.settle()
     assert events(api, "FailedToUpdateEndpoint") == [f"Failed to update endpoint default/web: {refused}"]
+
+
+async def test_endpoints_made_a_moment_ago_are_not_made_again(api: FakeAPI, running: Running) -> None:
+    controller = EndpointsController(running.context)
+    api.add("services", service())
+    await running.start()
+    await controller.sync("default/web")
+    # the cache has not been told of them yet
+    await controller.sync("default/web")
+    await running.settle()
+    assert len(api.writes("create endpoints")) == 1 and not api.all("events")
+
+
+# --- The time that consumers measure their delay by
+
+
+def ready_since(name: str, ip: str, since: str) -> Object:
+    made = pod(name, ip)
+    made["status"]["conditions"][0]["lastTransitionTime"] = since
+    return made
+
+
+def times(api: FakeAPI) -> set[str | None]:
+    annotation = "endpoints.kubernetes.io/last-change-trigger-time"
+    return {one["metadata"].get("annotations", {}).get(annotation) for one in (*api.all(SLICES), *api.all("endpoints"))}
+
+
+async def test_a_new_service_has_its_own_time(api: FakeAPI, running: Running) -> None:
+    made = api.add("services", service())
+    await start(running)
+    assert times(api) == {made["metadata"]["creationTimestamp"]}
+
+
+async def test_a_pod_that_got_ready_has_the_time_it_did(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", ready_since("a", "10.0.0.1", "2026-01-01T00:00:05Z"))
+    await start(running)
+    api.add("pods", ready_since("b", "10.0.0.2", "2026-01-01T00:00:09Z"))
+    api.add("pods", ready_since("c", "10.0.0.3", "2026-01-01T00:00:07Z"))
+    await running.settle()
+    assert times(api) == {"2026-01-01T00:00:07Z"}
+
+
+async def test_a_pod_that_goes_takes_the_time_with_it(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", ready_since("a", "10.0.0.1", "2026-01-01T00:00:05Z"))
+    await start(running)
+    api.remove("pods", "a")
+    await running.settle()
+    assert times(api) == {None}

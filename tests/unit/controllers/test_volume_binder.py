@@ -255,6 +255,10 @@ async def test_a_provisioner_is_told_of_a_claim_and_its_volume_is_bound(api: Fak
             [storage_class(provisioner="kubernetes.io/no-provisioner")],
             "no volume plugin matched name: kubernetes.io/no-provisioner",
         ),
+        (
+            [storage_class(provisioner="kubernetes.io/host-path")],
+            'Failed to create provisioner: provisioning in volume plugin "kubernetes.io/host-path" is disabled',
+        ),
     ],
 )
 async def test_what_cannot_be_provisioned_is_told(
@@ -265,6 +269,29 @@ async def test_what_cannot_be_provisioned_is_told(
     api.add(CLAIMS, claim(storageClassName="standard"))
     await start(running)
     assert set(events(api, "ProvisioningFailed")) == {told}
+
+
+async def test_the_driver_that_took_the_place_of_a_built_in_provisioner_is_told(api: FakeAPI, running: Running) -> None:
+    api.add(CLASSES, storage_class(provisioner="kubernetes.io/aws-ebs"))
+    api.add(CLAIMS, claim(storageClassName="standard"))
+    await start(running)
+    annotations = meta.annotations(found(api, CLAIMS, "data"))
+    assert annotations["volume.kubernetes.io/storage-provisioner"] == "ebs.csi.aws.com"
+
+
+async def test_it_is_told_again_and_again_why_a_claim_waits(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    api.add(CLAIMS, claim(storageClassName="standard"))
+    await start(running)
+    await clock.advance(60)
+    (event,) = api.all("events")
+    assert event["count"] >= 4
+    api.add(VOLUMES, volume(storageClassName="standard"))
+    await running.settle()
+    told = api.all("events")
+    await clock.advance(60)
+    assert phase(api, CLAIMS, "data") == "Bound" and api.all("events") == told
 
 
 async def test_a_claim_that_waits_for_its_consumer_takes_no_volume_before(api: FakeAPI, running: Running) -> None:

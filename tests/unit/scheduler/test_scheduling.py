@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 from kubecore.api import errors, meta
 from kubecore.scheduler.framework import Diagnosis, PostFilter, PostFilterResult
 from kubecore.scheduler.profiles import ProfileConfig
 from kubecore.scheduler.scheduler import SchedulerConfig
 from tests.unit.scheduler.builders import container, no_preemption, taint
-from tests.unit.scheduler.conftest import Running
+from tests.unit.scheduler.conftest import EVENTS, Running
 
 BIG = {"cpu": "3"}
 """More than half of a node."""
@@ -32,11 +34,13 @@ class TestBinding:
         await cluster.start()
         await cluster.add_node("n1")
         await cluster.add_pod("p")
-        (event,) = cluster.api.all("events")
+        (event,) = cluster.api.all(EVENTS)
         assert (event["type"], event["reason"], event["action"]) == ("Normal", "Scheduled", "Binding")
-        assert event["message"] == "Successfully assigned default/p to n1"
-        assert event["reportingComponent"] == "default-scheduler"
-        assert event["involvedObject"]["name"] == "p"
+        assert event["note"] == "Successfully assigned default/p to n1"
+        assert event["reportingController"] == "default-scheduler"
+        assert event["reportingInstance"] == f"default-scheduler-{socket.gethostname()}"
+        assert event["regarding"]["name"] == "p"
+        assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
 
     async def test_pods_of_other_schedulers_are_left_alone(self, cluster: Running) -> None:
         await cluster.start()
@@ -92,9 +96,9 @@ class TestNoNodeFits:
         await cluster.add_node("tainted1", taints=[taint("a")])
         await cluster.add_node("tainted2", taints=[taint("a")])
         await cluster.add_pod(requests=BIG)
-        (event,) = cluster.api.all("events")
+        (event,) = cluster.api.all(EVENTS)
         assert (event["type"], event["reason"], event["action"]) == ("Warning", "FailedScheduling", "Scheduling")
-        assert event["message"] == (
+        assert event["note"] == (
             "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). " + no_preemption(3)
         )
 
@@ -164,7 +168,8 @@ class TestNoNodeFits:
         assert cluster.events("FailedScheduling") == ["no nodes available to schedule pods"]
         assert cluster.condition()["reason"] == "Unschedulable"
         await cluster.clock.advance(1 + 2 + 4)
-        assert len(cluster.events("FailedScheduling")) == 4
+        # the fourth is counted, and told when its series has ended
+        assert len(cluster.events("FailedScheduling")) == 3
 
     async def test_a_pod_pinned_to_one_node_names_the_plugin_for_all_others(self, cluster: Running) -> None:
         field = {"key": "metadata.name", "operator": "In", "values": ["n1"]}

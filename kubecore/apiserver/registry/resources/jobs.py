@@ -44,7 +44,10 @@ class JobStrategy(Strategy):
         obj["status"] = {}
         spec = obj.get("spec") or {}
         if not spec.get("manualSelector"):
+            shared = _shares_labels(obj, spec)
             _generate_selector(obj, spec)
+            if shared:
+                obj["metadata"]["labels"] = spec["template"]["metadata"]["labels"]
 
     def canonicalize(self, obj: JSON) -> None:
         # As if read back: the labels that were made for the pods are the Job's, too.
@@ -82,10 +85,16 @@ class JobStrategy(Strategy):
 
 
 def _default_labels(obj: JSON, spec: JSON) -> None:
-    """A Job without labels has those of its pods."""
+    """A Job without labels has those of its pods: the very same, so that it gets what is made for these, too."""
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
+        obj["metadata"]["labels"] = labels
+
+
+def _shares_labels(obj: JSON, spec: JSON) -> bool:
+    """Whether its labels were defaulted, which a client's own never are, were they equal."""
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    return labels is not None and obj["metadata"].get("labels") is labels
 
 
 def _selector(problems: Problems, selector: JSON | None, labels: JSON | None) -> bool:
