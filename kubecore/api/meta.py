@@ -162,6 +162,15 @@ def condition(obj: Mapping[str, Any], kind: str) -> JSON | None:
     return None
 
 
+def condition_patch(obj: Mapping[str, Any], new: JSON) -> JSON:
+    """The strategic merge patch of a status that sets one condition in its place, or as the last one."""
+    kinds = [entry["type"] for entry in (obj.get("status") or {}).get("conditions") or []]
+    if not kinds:
+        return {"conditions": [new]}
+    order = [{"type": kind} for kind in dict.fromkeys([*kinds, new["type"]])]
+    return {"$setElementOrder/conditions": order, "conditions": [new]}
+
+
 def transition_time(held: Mapping[str, Any] | None, status: str, now: str) -> str:
     """Since when a condition has had its status: since then where it is the one that is held, else from now on."""
     return (held.get("lastTransitionTime") if held and held.get("status") == status else None) or now

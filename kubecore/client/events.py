@@ -1,8 +1,8 @@
 """Records events about objects, correlated as Kubernetes does it, so that a loop cannot flood the cluster.
 
 Rules and numbers are client-go's `tools/record/events_cache.go`: an event seen before only counts up; from the tenth
-that differs in its message alone within ten minutes on they are combined; one source may tell 25 events about one object at
-once and one every five minutes after that.
+on that differs in its message alone within ten minutes they are combined; one source may tell 25 events about one
+object at once and one every five minutes after that.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
@@ -30,6 +31,15 @@ def make(type: str, status: str, now: str, reason: str = "", message: str = "") 
     if message:
         condition["message"] = message
     return condition
+
+
+def of_pod(pod: Object, type: str, status: str, now: datetime, reason: str = "", message: str = "") -> Condition:
+    """A pod's conditions say of which generation they are, and since when in the place of the one they replace."""
+    told = meta.format_time(now)
+    made = make(type, status, meta.transition_time(find(pod, type), status, told), reason, message)
+    if generation := meta.generation(pod):
+        made["observedGeneration"] = generation
+    return made
 
 
 def put(conditions: list[Condition], new: Condition) -> list[Condition]:

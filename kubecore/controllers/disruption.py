@@ -274,9 +274,7 @@ class DisruptionController(Controller):
         rest = (since + _STALE - now).total_seconds()
         if rest > 0:
             return rest
-        unmarked = conditions.make("DisruptionTarget", "False", meta.format_time(now))
-        if generation := meta.generation(pod):
-            unmarked["observedGeneration"] = generation
+        unmarked = conditions.of_pod(pod, "DisruptionTarget", "False", now)
         status = {**pod["status"], "conditions": conditions.put(pod["status"]["conditions"], unmarked)}
         await self.client.update("pods", {**pod, "status": status}, subresource="status")
         return None

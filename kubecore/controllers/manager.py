@@ -35,6 +35,7 @@ from kubecore.controllers.load_balancer import LoadBalancerController
 from kubecore.controllers.local_provisioner import LocalProvisioner
 from kubecore.controllers.namespace import NamespaceController
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
+from kubecore.controllers.node_ttl import NodeTTLController
 from kubecore.controllers.pod_gc import PodGCController
 from kubecore.controllers.policy_status import PolicyStatusController
 from kubecore.controllers.replicaset import ReplicaSetController
@@ -70,6 +71,7 @@ _PLAIN: tuple[type[Controller], ...] = (
     EndpointsController,
     ServiceCIDRController,
     TaintEvictionController,
+    NodeTTLController,
     NamespaceController,
     TTLAfterFinishedController,
     ClaimProtection,

@@ -95,8 +95,11 @@ class NodeLifecycleController(Controller):
             return None
         silent = self.clock.monotonic() - self._heard.setdefault(key, self.clock.monotonic())
         lost = silent >= self._grace_seconds
+        was_ready = conditions.is_true(node, "Ready")
         if lost:
             node = await self._mark_unknown(node)
+        if was_ready and lost:
+            self._recorder.event(node, "Normal", "NodeNotReady", f"Node {key} status is now: NodeNotReady")
         node = await self._taint(node)
         await self._take_pods_out(node)
         # a lost node is looked at again when it speaks: that changes its status
@@ -130,21 +133,17 @@ class NodeLifecycleController(Controller):
         patch = {"metadata": {"resourceVersion": meta.resource_version(node)}, "spec": {"taints": taints}}
         return await self.client.patch("nodes", meta.name(node), patch, patch_type="merge")
 
-    # ------------------------------------------------------------------ pods of a node that is not ready
+    # ------------------------------------------------------------------ pods of a node that is lost
     async def _take_pods_out(self, node: Object) -> None:
-        """Its kubelet cannot say so itself: pods of a node that is not ready are not ready, so Services leave them."""
+        """Pods of a node that is lost are not ready, so that Services leave them: its kubelet cannot say so. One that
+        says that its node is not ready says of the pods, too, what is so.
+        """
         ready = conditions.find(node, "Ready")
-        if ready is None or ready["status"] == "True":
+        if ready is None or ready["status"] != "Unknown":
             return
-        marked = 0
         for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
-            if pods.is_ready(pod):
-                if await mark_not_ready(self.client, pod, self.clock.now()):
-                    self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
-                marked += 1
-        if marked or ready["status"] == "Unknown":
-            message = f"Node {meta.name(node)} status is now: NodeNotReady"
-            self._recorder.event(node, "Normal", "NodeNotReady", message)
+            if pods.is_ready(pod) and await mark_not_ready(self.client, pod, self.clock.now()):
+                self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
 
 def _heartbeat(node: Object) -> list[Any]:
@@ -180,5 +179,6 @@ def wanted_taints(node: Object, now: str) -> list[Taint]:
         or (unknown and taint["key"] == NOT_READY)
     ]
     present = {(taint["key"], taint["effect"]) for taint in kept}
-    added = [{"key": key, "effect": effect, "timeAdded": now} for key, effect in sorted(effects - present)]
+    missing = sorted(effects - present, key=lambda one: (one[1] == "NoExecute", one[0]))
+    added = [{"key": key, "effect": effect, "timeAdded": now} for key, effect in missing]
     return [*kept, *added]

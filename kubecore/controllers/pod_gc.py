@@ -97,14 +97,14 @@ class PodGCController(Controller):
     async def _collect_finished(self) -> None:
         surplus = len(self._finished) - self._threshold
         found = [pod for pod in (self._pods.get(key) for key in self._finished) if pod is not None]
-        found.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], meta.key(pod)))
+        found.sort(key=lambda pod: (not _is_evicted(pod), pod["metadata"]["creationTimestamp"], meta.key(pod)))
         for pod in found[: max(0, surplus)]:
             await self._remove(pod, "")
 
     async def _remove(self, pod: Object, message: str) -> None:
         """Delete without grace; a pod that did not finish is told to have failed first, for those who count."""
         try:
-            if not pods.is_finished(pod) and pods.node_name(pod):
+            if not pods.is_finished(pod):
                 await self._fail(pod, message)
             await self.client.delete(
                 "pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod), grace_period_seconds=0
@@ -114,13 +114,19 @@ class PodGCController(Controller):
                 raise
 
     async def _fail(self, pod: Object, message: str) -> None:
-        status = {**(pod.get("status") or {}), "phase": "Failed"}
+        status: Object = {"phase": "Failed", "observedGeneration": meta.generation(pod)}
         if message:
-            now = meta.format_time(self.clock.now())
-            target = conditions.make("DisruptionTarget", "True", now, "DeletionByPodGC", message)
-            status["conditions"] = conditions.put(status.get("conditions") or [], target)
-        await self.client.update("pods", {**pod, "status": status}, subresource="status")
+            target = conditions.of_pod(pod, "DisruptionTarget", "True", self.clock.now(), "DeletionByPodGC", message)
+            status |= meta.condition_patch(pod, target)
+        # its account may patch the status, and no more
+        patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
+        await self.client.patch_raw("pods", meta.name(pod), patch, meta.namespace(pod), subresource="status")
 
 
 def _is_out_of_service(node: Object) -> bool:
     return any(taint["key"] == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
+
+
+def _is_evicted(pod: Object) -> bool:
+    status = pod.get("status") or {}
+    return status.get("phase") == "Failed" and status.get("reason") == "Evicted"

@@ -80,9 +80,8 @@ class TaintEvictionController(Controller):
     async def _evict(self, pod: Object) -> None:
         key = meta.key(pod)
         self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
-        now = meta.format_time(self.clock.now())
         message = "Taint manager: deleting due to NoExecute taint"
-        target = conditions.make("DisruptionTarget", "True", now, "DeletionByTaintManager", message)
+        target = conditions.of_pod(pod, "DisruptionTarget", "True", self.clock.now(), "DeletionByTaintManager", message)
         status = pod.get("status") or {}
         status = {**status, "conditions": conditions.put(status.get("conditions") or [], target)}
         try:

@@ -179,7 +179,7 @@ class VolumeBinder(Controller):
             missing = f'storageclass.storage.k8s.io "{class_name}" not found'
             self._recorder.event(claim, "Warning", "ProvisioningFailed", missing)
             return
-        provisioner = storage_class["provisioner"]
+        provisioner: str = storage_class["provisioner"]
         provisioner = _MIGRATED.get(provisioner, provisioner)
         if provisioner.startswith(_IN_TREE) and provisioner != _DISABLED:
             missing = f"no volume plugin matched name: {provisioner}"

@@ -54,7 +54,7 @@ class Reporter:
         if (known.get("status"), known.get("reason"), known.get("message")) == ("True", reason, message):
             return
         condition = self._condition(pod, "DisruptionTarget", "True", reason, message)
-        patch = {"metadata": {"uid": meta.uid(pod)}, "status": _with_condition(pod, condition)}
+        patch = {"metadata": {"uid": meta.uid(pod)}, "status": meta.condition_patch(pod, condition)}
         await self._patch(pod, patch)
 
     async def flush(self) -> None:
@@ -76,7 +76,7 @@ class Reporter:
             status["nominatedNodeName"] = nominated or None
         known = meta.condition(pod, "PodScheduled") or {}
         if (known.get("status"), known.get("reason"), known.get("message")) != ("False", reason, message):
-            status |= _with_condition(pod, self._condition(pod, "PodScheduled", "False", reason, message))
+            status |= meta.condition_patch(pod, self._condition(pod, "PodScheduled", "False", reason, message))
         return self._patch_status(pod, status)
 
     async def nominate(self, pod: Object, node: str) -> None:
@@ -127,12 +127,3 @@ class Reporter:
                     raise
             await self._clock.sleep(delay)
             delay *= 5
-
-
-def _with_condition(pod: Object, condition: Object) -> Object:
-    """The patch of a status that sets the condition in its place, or as the last one."""
-    kinds = [one["type"] for one in (pod.get("status") or {}).get("conditions") or []]
-    if not kinds:
-        return {"conditions": [condition]}
-    order = [{"type": kind} for kind in dict.fromkeys([*kinds, condition["type"]])]
-    return {"$setElementOrder/conditions": order, "conditions": [condition]}

@@ -155,7 +155,9 @@ class PodSubresources:
             return ""
         if len(budgets) > 1:
             raise StatusError(
-                500, "", "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+                500,
+                "",
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
             )
         name = meta.name(budgets[0])
         if not _ready(pod) and _spares_unready(budgets[0]):

@@ -4,6 +4,8 @@ from typing import Any
 from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
 from kubecore.controllers.node_lifecycle import NodeLifecycleController
+from kubecore.controllers.node_ttl import ANNOTATION as TTL
+from kubecore.controllers.node_ttl import NodeTTLController
 from kubecore.controllers.pod_gc import PodGCController
 from kubecore.controllers.taint_eviction import TaintEvictionController
 from tests.support.fake_api import FakeAPI
@@ -164,3 +166,94 @@ async def test_finished_pods_beyond_the_threshold_go_oldest_first(
         add_pod(api, f"p{index}", phase="Succeeded")
         await clock.advance(1)
     assert names(api.all("pods")) == ["p2", "p3"]
+
+
+async def test_a_pod_that_is_collected_has_failed_first_and_says_why(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    add_pod(api, "orphan", "gone")
+    held = {"name": "held", "finalizers": ["example.com/hold"], "generation": 2}
+    api.add("pods", {"metadata": held, "spec": {**template()["spec"], "nodeName": "gone"}, "status": {}})
+    await start(running)
+    await clock.advance(60)
+    pod = api.get("pods", "held")
+    assert pod is not None and pod["metadata"]["deletionTimestamp"]
+    assert (pod["status"]["phase"], pod["status"]["observedGeneration"]) == ("Failed", 2)
+    (condition,) = pod["status"]["conditions"]
+    assert condition == {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "observedGeneration": 2,
+        "lastTransitionTime": condition["lastTransitionTime"],
+        "reason": "DeletionByPodGC",
+        "message": "PodGC: node no longer exists",
+    }
+    # its account has no right to update it
+    assert api.writes("patch pods/status") and not api.writes("update pods/status")
+
+
+async def test_a_pod_that_goes_before_it_had_a_node_has_failed(api: FakeAPI, running: Running) -> None:
+    api.add("pods", {"metadata": {"name": "p", "finalizers": ["example.com/hold"]}, "spec": template()["spec"]})
+    await running.context.client.delete("pods", "p", "default")
+    await start(running)
+    pod = api.get("pods", "p")
+    assert pod is not None and pod["status"]["phase"] == "Failed"
+
+
+async def test_evicted_pods_go_before_older_ones(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
+    add_node(api)
+    for name, reason in (("old", ""), ("evicted", "Evicted")):
+        add_pod(api, name, phase="Failed")
+        api.change("pods", name, status={"phase": "Failed", "reason": reason})
+        await clock.advance(5)
+    await start(running, threshold=1)
+    assert names(api.all("pods")) == ["old"]
+
+
+async def test_a_kubelet_that_says_its_node_is_not_ready_speaks_for_its_pods_itself(
+    api: FakeAPI, running: Running
+) -> None:
+    add_node(api, ready="False")
+    add_pod(api, "p", tolerations=[{"operator": "Exists"}])
+    await start(running)
+    assert taints(api) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
+    assert ready_of(api.get("pods", "p")) == "True" and not events(api, "NodeNotReady")
+
+
+async def test_what_keeps_pods_off_a_node_comes_before_what_takes_them_away(api: FakeAPI, running: Running) -> None:
+    add_node(api, ready="False", unschedulable=True)
+    await start(running)
+    node = api.get("nodes", "n1")
+    assert node is not None
+    assert [one["effect"] for one in node["spec"]["taints"]] == ["NoSchedule", "NoSchedule", "NoExecute"]
+
+
+# --- How long kubelets may remember
+
+
+async def times_to_live(api: FakeAPI, running: Running, nodes: int) -> list[str | None]:
+    """Of one node each of those that were added first and last."""
+    for index in range(len(api.all("nodes")), nodes):
+        api.add("nodes", {"metadata": {"name": f"n{index:05}"}, "spec": {}})
+    await running.settle()
+    found = sorted(api.all("nodes"), key=lambda one: str(one["metadata"]["name"]))
+    return [one["metadata"].get("annotations", {}).get(TTL) for one in (found[0], found[-1])]
+
+
+async def test_the_more_nodes_the_longer_they_may_remember(api: FakeAPI, running: Running) -> None:
+    await running.start(NodeTTLController(running.context))
+    assert await times_to_live(api, running, 100) == ["0", "0"]
+    assert await times_to_live(api, running, 101) == ["0", "15"]
+    # those that were there before are told when they change
+    api.change("nodes", "n00000", spec={"unschedulable": True})
+    assert await times_to_live(api, running, 101) == ["15", "15"]
+
+
+async def test_a_few_nodes_less_change_nothing(api: FakeAPI, running: Running) -> None:
+    await running.start(NodeTTLController(running.context))
+    assert await times_to_live(api, running, 101) == ["15", "15"]
+    for left, told in ((90, "15"), (89, "0")):
+        for one in api.all("nodes")[left:]:
+            api.remove("nodes", one["metadata"]["name"])
+        api.change("nodes", "n00000", spec={"podCIDR": f"10.0.{left}.0/24"})
+        assert (await times_to_live(api, running, left))[0] == told
