@@ -184,6 +184,16 @@ async def _budget(api: Api, **status: Any) -> None:
     assert answer[0] == 200, answer
 
 
+async def test_a_pod_of_two_budgets_cannot_be_evicted(api: Api) -> None:
+    await _run(api, "p")
+    for name in ("one", "two"):
+        spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}
+        await api.create("policy/v1/poddisruptionbudgets", {"metadata": {"name": name}, "spec": spec})
+    status, error = await api.call("POST", api.path(PODS, "p", "eviction"), _eviction("p"))
+    told = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    assert (status, error["message"]) == (500, told) and not {"reason", "details"} & error.keys()
+
+
 async def test_an_evicted_pod_says_why_it_goes(api: Api) -> None:
     version = await _run(api, "p")
     path = api.path(PODS, "p", "eviction")

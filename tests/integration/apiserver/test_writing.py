@@ -184,6 +184,18 @@ async def test_unknown_fields_fail_strictly_and_are_dropped_otherwise(api: Api) 
     assert "bogus" not in obj
 
 
+async def test_a_job_without_labels_has_those_of_its_pods_and_what_the_server_adds_to_them(api: Api) -> None:
+    pods = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": pods}
+    _, plain = await api.create("batch/v1/jobs", {"metadata": {"name": "plain"}, "spec": {"template": template}})
+    labels = plain["metadata"]["labels"]
+    assert labels == plain["spec"]["template"]["metadata"]["labels"]
+    assert (labels["app"], labels["batch.kubernetes.io/job-name"]) == ("x", "plain")
+    named = {"metadata": {"name": "named", "labels": {"app": "x"}}, "spec": {"template": template}}
+    _, named = await api.create("batch/v1/jobs", named)
+    assert named["metadata"]["labels"] == {"app": "x"}
+
+
 async def test_a_dry_run_does_everything_but_store(api: Api) -> None:
     status, obj = await api.create(CM, config_map("a"), dryRun="All")
     assert status == 201
