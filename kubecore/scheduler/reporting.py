@@ -38,11 +38,12 @@ class Reporter:
         message = f"Successfully assigned {pod.namespace}/{meta.name(pod.obj)} to {node}"
         self._recorder.event(pod.obj, "Normal", "Scheduled", message, action="Binding")
 
-    def failed(self, pod: PodInfo, message: str) -> None:
+    def failed(self, pod: PodInfo, message: str, *, as_it_is: Object | None = None) -> None:
+        """`as_it_is`: the pod with what was reported since it was queued, which makes this an event of its own."""
         self._shown.pop(pod.uid, None)
         if len(message) > _LONGEST_NOTE:
             message = message[: _LONGEST_NOTE - 4] + " ..."
-        self._recorder.event(pod.obj, "Warning", "FailedScheduling", message, action="Scheduling")
+        self._recorder.event(as_it_is or pod.obj, "Warning", "FailedScheduling", message, action="Scheduling")
 
     def preempted(self, victim: PodInfo, by: PodInfo, node: str) -> None:
         message = f"Preempted by pod {by.uid} on node {node}"

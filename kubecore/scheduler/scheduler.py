@@ -315,7 +315,7 @@ class Scheduler:
             self._spawn(report, f"scheduler reports on {pod.key}")
         else:
             self._queue.done(entry)
-        lane.reporter.failed(pod, failure.message)
+        lane.reporter.failed(pod, failure.message, as_it_is=current if waits else None)
 
     # ------------------------------------------------------------------ pods
     def _pod_added(self, obj: Object) -> None:

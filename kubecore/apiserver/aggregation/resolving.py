@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 SERVICES, SLICES = "services", "endpointslices.discovery.k8s.io"
-_WITH_ADDRESSES = ("ClusterIP", "LoadBalancer", "NodePort")
 
 
 class Unresolvable(Exception):
@@ -28,7 +27,9 @@ class Address(NamedTuple):
 
 
 class Resolver:
-    """To one of the Service's endpoints, or, without `to_endpoints`, to its own address."""
+    """To one of the Service's endpoints, or, without `to_endpoints`, to its own address. An external name is its own
+    address in any case: upstream refuses it only to who asks for endpoints, which we do unasked.
+    """
 
     def __init__(self, lookup: Lookup, *, to_endpoints: bool) -> None:
         self._lookup = lookup
@@ -42,9 +43,8 @@ class Resolver:
         return self._resolve(backend, service["spec"])
 
     def _endpoint(self, backend: Backend, spec: JSON) -> Address:
-        kind = spec.get("type") or "ClusterIP"
-        if kind not in _WITH_ADDRESSES:
-            raise Unresolvable(f'unsupported service type "{kind}"')
+        if spec.get("type") == "ExternalName":
+            return self._own(backend, spec)
         name = _port(backend, spec).get("name") or ""
         slices = slices_of(self._lookup, backend)
         random.shuffle(slices)

@@ -40,7 +40,7 @@ class TestBinding:
         assert event["reportingController"] == "default-scheduler"
         assert event["reportingInstance"] == f"default-scheduler-{socket.gethostname()}"
         assert event["regarding"]["name"] == "p"
-        assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
+        assert event["eventTime"] == "2026-01-01T00:00:00.600000Z"
 
     async def test_pods_of_other_schedulers_are_left_alone(self, cluster: Running) -> None:
         await cluster.start()
