@@ -335,6 +335,8 @@ class LocalTransport:
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
         if "system:masters" not in self._user.groups:
             self._hub.hold(watch, right)
+        asked = int(query.get("timeoutSeconds") or 0)
+        timer = self._hub.end_after(watch, asked) if asked else None
         other_version = store.resource is not served.resource
         if record is not None:
             record.started(200)
@@ -352,6 +354,8 @@ class LocalTransport:
                     ]
                 yield batch
         finally:
+            if timer is not None:
+                timer.cancel()
             if record is not None:
                 record.complete(200)
 

@@ -315,10 +315,17 @@ def kubelet(
 def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
     """With addresses that no other kubelet of the machine has."""
     from kubecore.clock import RealClock
+    from kubecore.held_directory import DirectoryInUse, HeldDirectory
     from kubecore.kubelet import loopback_ranges
     from kubecore.kubelet.kubelet import Kubelet
     from kubecore.kubelet.range_claims import Claim, claim_first
 
+    try:
+        # Whoever comes second must not end what the first one runs there.
+        held = HeldDirectory(settings.root_dir)
+    except (DirectoryInUse, OSError) as error:
+        typer.echo(f"kubecore: {told(error)}; choose another root directory with --root-dir", err=True)
+        raise typer.Exit(1) from None
     claims: list[Claim] = []  # held as long as this process lives
     made: list[Kubelet] = []
 
@@ -337,7 +344,10 @@ def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
         made.append(Kubelet(client, RealClock(), own))
         return made[-1]
 
-    run_component(kubeconfig, "kubelet", make, leave=leave)
+    try:
+        run_component(kubeconfig, "kubelet", make, leave=leave)
+    finally:
+        held.release()
 
 
 def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:

@@ -42,6 +42,8 @@ Object = dict[str, Any]
 # Like upstream's pod workers, which wait for ten to fifteen seconds; what passes at once is not waited for as long.
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _JITTER = 1.0, 10.0, 0.5
 _RESIZE_SECONDS = 10.0
+# As long as upstream's status manager leaves a status that somebody else has changed.
+_RECONCILE, _RECONCILE_SECONDS = "reconcile", 10.0
 _FINAL = ("Succeeded", "Failed")
 
 
@@ -91,7 +93,8 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """The API's newest view of the pod."""
         old, self.pod = self.pod, pod
-        self._status.seen(pod)
+        if self._status.seen(pod):
+            self._wake_after(_RECONCILE, _RECONCILE_SECONDS)
         self._times.watched(pod)
         if relevant(old) != relevant(pod):
             self._updated = True

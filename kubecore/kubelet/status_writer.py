@@ -20,9 +20,15 @@ class StatusWriter:
         self._newest = pod
         self._written: Object | None = None
 
-    def seen(self, pod: Object) -> None:
-        if _version(pod) >= _version(self._newest):
-            self._newest = pod
+    def seen(self, pod: Object) -> bool:
+        """Whether somebody else has changed what was written last, which is to be written again."""
+        if _version(pod) < _version(self._newest):
+            return False
+        self._newest = pod
+        if self._written is None or not status_patch(pod.get("status") or {}, self._written):
+            return False
+        self._written = None
+        return True
 
     def forget(self, pod: Object) -> None:
         """Whatever was written: the API has this one now."""
@@ -43,16 +49,21 @@ class StatusWriter:
             return False
         uid = meta.uid(self._newest)
         body = {"metadata": {"uid": uid}, "status": patch}
+        self._written = status  # a watch may tell of it before the answer comes
         try:
             answer = await self._client.patch(
                 "pods", meta.name(self._newest), body, meta.namespace(self._newest), subresource="status"
             )
         except StatusError as error:
+            self._written = None
             if error.code == 404:
                 return False
             raise
-        self._written = status
-        self.seen(answer)
+        except OSError:
+            self._written = None
+            raise
+        if _version(answer) >= _version(self._newest):
+            self._newest, self._written = answer, status
         return True
 
 

@@ -264,6 +264,22 @@ def test_pods_do_not_notice_that_their_kubelet_was_killed_and_is_back(
     assert containers() == before
 
 
+def test_a_second_kubelet_of_a_node_is_refused_and_ends_nothing(web: Kubectl, parts: Parts) -> None:
+    def containers() -> list[object]:
+        pods = web.json("-n", "web", "get", "pods", "--field-selector", "spec.nodeName=beta")["items"]
+        return [one["status"]["containerStatuses"] for one in pods]
+
+    before, root = containers(), parts.folder / "beta"
+    own = ("--kubeconfig", str(parts.kubeconfig("system:node:beta", "system:nodes")), "--hostname-override", "beta")
+    words = [sys.executable, "-m", "kubecore", "kubelet", *own, "--root-dir", str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, env=environment, check=False)
+    first = parts.commands["beta"].process.pid
+    expected = f"kubecore: {root} is in use by process {first}; choose another root directory with --root-dir\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+    assert containers() == before
+
+
 def children_of(pid: int) -> list[int]:
     done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     direct = [int(word) for word in done.stdout.split()]

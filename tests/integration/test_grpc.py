@@ -15,7 +15,7 @@ import pytest
 import trustme
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
@@ -327,11 +327,15 @@ async def test_health_says_serving(setup: Setup) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_reflection_lists_the_services(setup: Setup) -> None:
+@pytest.mark.parametrize("version", ["v1alpha", "v1"])
+async def test_reflection_lists_the_services(setup: Setup, version: str) -> None:
     async with raw_channel(setup) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
-        answer = await call.read()
+        ask = channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        answer = await ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")])).read()
     names = {service.name for service in answer.list_services_response.service}
     assert {"kubecore.v1.Objects", "grpc.health.v1.Health"} <= names
 

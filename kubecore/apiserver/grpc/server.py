@@ -19,7 +19,8 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from kubecore import _native
 from kubecore.api import errors
@@ -38,6 +39,7 @@ Authenticate = Callable[[str | None, bytes | None], Awaitable["UserInfo | None"]
 TransportFor = Callable[["UserInfo"], Transport]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Objects"].full_name
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _BEARER = "bearer "
 _OPTIONS = (
     # A request may be as large as the REST API takes (3 MiB) and its typed fields.
@@ -50,6 +52,19 @@ _OPTIONS = (
 )
 
 _Request = TypeVar("_Request", bound=Message)
+
+
+def _reflect(server: grpc.aio.Server, *services: str) -> None:
+    """Under both names that clients ask by: v1 has the messages of v1alpha, of which alone the library knows."""
+    names = (*services, reflection.SERVICE_NAME, _REFLECTION_V1)
+    reflection.enable_server_reflection(names, server)
+    answer = grpc.stream_stream_rpc_method_handler(
+        ReflectionServicer(names).ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    handler = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": answer})
+    server.add_generic_rpc_handlers((handler,))
 
 
 class GrpcServer:
@@ -83,8 +98,7 @@ class GrpcServer:
         server = self._server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        _reflect(server, SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         self._socket.parent.mkdir(parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{self._socket}")

@@ -72,8 +72,7 @@ class Reading:
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         asked = int(parse_query(request.query).get("timeoutSeconds") or 0)
-        seconds = max(asked, 0) if asked else int(_MIN_WATCH_SECONDS * (1 + random.random()))
-        timer = self._registry.clock.call_later(seconds, watch.close)
+        timer = self._hub.end_after(watch, asked or int(_MIN_WATCH_SECONDS * (1 + random.random())))
 
         async def run() -> None:
             try:

@@ -13,7 +13,7 @@ from kubecore.api.errors import StatusError
 
 if TYPE_CHECKING:
     from kubecore.apiserver.storage.cacher import Cacher
-    from kubecore.clock import Clock
+    from kubecore.clock import Clock, Timer
 
 log = logging.getLogger("kubecore.apiserver")
 
@@ -150,6 +150,10 @@ class WatchHub:
                         watch.close()
         except Exception:
             log.exception("rights of watches could not be reviewed")
+
+    def end_after(self, watch: Watch, seconds: float) -> Timer:
+        """The watch ends by itself then; whoever ends it before cancels this."""
+        return self._clock.call_later(max(seconds, 0), watch.close)
 
     def cancel(self, number: int) -> None:
         self._rights.pop(number, None)

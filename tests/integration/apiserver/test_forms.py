@@ -222,6 +222,13 @@ async def test_a_watch_of_less_than_no_time_is_over_at_once(http: Http, api: Api
     assert (answer.status, answer.body.count(b"\n") <= 1) == (200, True)
 
 
+@pytest.mark.parametrize("seconds", ["-1", "1"])
+async def test_a_watch_in_process_and_by_grpc_lasts_as_long_as_was_asked(api: Api, seconds: str) -> None:
+    async with asyncio.timeout(60):
+        async for _ in api.transport.watch(api.path(CM), query={"timeoutSeconds": seconds}):
+            pass
+
+
 @pytest.mark.parametrize("accept", ["application/json", TABLE])
 async def test_a_parameter_with_a_semicolon_does_not_count(http: Http, api: Api, accept: str) -> None:
     await some_maps(api, "a", "b")

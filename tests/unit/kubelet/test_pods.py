@@ -58,6 +58,20 @@ async def test_an_unchanged_status_is_written_once(node: Node) -> None:
     assert len(node.api.writes("patch pods/status")) == written == 1
 
 
+async def test_a_status_that_somebody_else_has_changed_is_written_again_after_ten_seconds(node: Node) -> None:
+    await node.run()
+    body = {"status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}, {"type": "mine"}]}}
+    await node.api.client().patch("pods", "pod", body, "default", subresource="status")
+    await node.settle(5)
+    assert node.status()["phase"] == "Pending"
+    await node.settle(5)
+    states = {one["type"]: one.get("status") for one in node.status()["conditions"]}
+    assert (node.status()["phase"], states["Ready"]) == ("Running", "True")
+    assert "mine" in states, "another's condition stays"
+    await node.settle(3600)
+    assert len(node.api.writes("patch pods/status")) == 3
+
+
 async def test_a_pod_that_ends_well_has_succeeded(node: Node) -> None:
     await node.run(restartPolicy="Never")
     node.runtime.end("main")
