@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from kubecore.kubelet.logs import LogBook, format_nanoseconds
+from kubecore.kubelet.logs import LogBook, format_nanoseconds, rotated_files
 
 _BLOCK = 64 * 1024
 
@@ -115,13 +115,26 @@ def _whole_lines(file: BinaryIO, rest: bytes) -> Iterator[tuple[list[bytes], byt
 
 
 def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
-    """The file that took the path over when the one being read was rotated away."""
-    try:
-        if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            return None
-        return path.open("rb")
-    except FileNotFoundError:
-        return None
+    """The file that came after the one being read, when that was rotated away, be it long ago: those between it and the
+    present one are read, too, as far as they are still there."""
+    own = os.fstat(file.fileno()).st_ino
+    while True:
+        rotated = rotated_files(path)
+        try:
+            if path.stat().st_ino == own:
+                return None
+            numbers = [one.stat().st_ino for one in rotated]
+            later = rotated[numbers.index(own) + 1 :] if own in numbers else rotated
+            if later:
+                return later[0].open("rb")
+            newest = path.open("rb")
+        except FileNotFoundError:  # rotated away meanwhile, or the pod has gone
+            if not path.exists() and rotated == rotated_files(path):
+                return None
+            continue
+        if rotated == rotated_files(path):
+            return newest
+        newest.close()
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:

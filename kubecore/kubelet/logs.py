@@ -153,7 +153,7 @@ class LogWriter:
             self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
         self._file = _open(self.path)
         self._size = self._file.tell()
-        rotated = sorted(self.path.parent.glob(f"{self.path.name}.*"))
+        rotated = rotated_files(self.path)
         for old in rotated[: max(len(rotated) - self._rotation.files + 1, 0)]:
             old.unlink(missing_ok=True)
 
@@ -175,6 +175,11 @@ def _parts(line: bytes, prefix: bytes) -> bytes:
     starts = range(0, max(len(line), 1), MAX_LINE_BYTES)
     parts = [line[start : start + MAX_LINE_BYTES] for start in starts]
     return b"".join(prefix + b"P " + part + b"\n" for part in parts[:-1]) + prefix + b"F " + parts[-1] + b"\n"
+
+
+def rotated_files(path: Path) -> list[Path]:
+    """Of a log that were set aside, the oldest first."""
+    return sorted(path.parent.glob(f"{path.name}.*"))
 
 
 def make_link(link: Path, target: Path) -> None:

@@ -82,6 +82,22 @@ async def test_logs_are_read_whole_by_tail_since_limit_and_with_timestamps(tmp_p
     assert await output(path, LogOptions(tail=1, timestamps=True)) == b"2026-01-01T00:00:04.000000000Z 4\n"
 
 
+async def test_who_follows_a_log_that_is_rotated_faster_than_he_reads_misses_nothing(tmp_path: Path) -> None:
+    clock, book = VirtualClock(), LogBook(LogRotation(100, 50))
+    path = tmp_path / "0.log"
+    writer = LogWriter(path, clock, book)
+    writer.write("stdout", b"first\n")
+    following = read_log(path, LogOptions(follow=True), book)
+    assert await anext(following) == b"first\n"
+    for number in range(40):
+        await clock.advance(1)
+        writer.write("stdout", b"line %d\n" % number)
+    writer.close()
+    assert len(list(tmp_path.iterdir())) > 10
+    rest = b"".join([piece async for piece in following])
+    assert rest == b"".join(b"line %d\n" % number for number in range(40))
+
+
 def test_a_freed_address_rests_while_others_are_free() -> None:
     pool = AddressPool("10.244.0.0/29")
     assert [str(pool.take(owner)) for owner in "aab"] == ["10.244.0.2", "10.244.0.2", "10.244.0.3"]

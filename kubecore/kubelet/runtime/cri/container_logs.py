@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubecore.clock import Clock
 from kubecore.kubelet.folder_watch import FolderWatch
-from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.logs import LogBook, rotated_files
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 LOOK_SECONDS = 10.0
@@ -69,6 +69,6 @@ class ContainerLogs:
             rotated.rename(path)  # it is tried again later
             return
         self._book.wrote(path)
-        old = sorted(path.parent.glob(f"{path.name}.*"))
+        old = rotated_files(path)
         for one in old[: max(len(old) - self._book.rotation.files + 1, 0)]:
             one.unlink(missing_ok=True)
