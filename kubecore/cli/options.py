@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LEAST_SERVICE_ADDRESSES, _SHORTEST_V6_PREFIX = 8, 64
 # kube-controller-manager's default for a node's share, by the address family's version.
 _LONGEST_POD_PREFIX = {4: 24, 6: 64}
+PRIMARY = "primary"
+"""kube-proxy's word for a node's own addresses."""
 AUTHORIZATION_MODES = ("Node", "RBAC", "ABAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
 
 
@@ -195,6 +197,11 @@ def networks(text: str) -> str:
         except ValueError as error:
             raise typer.BadParameter(f"{error}; a range such as 10.244.0.0/16 is expected") from None
     return text
+
+
+def networks_or_primary(text: str) -> str:
+    """Ranges, or that word alone."""
+    return text if text == PRIMARY else networks(text)
 
 
 def address_and_port(text: str) -> str:

@@ -44,8 +44,9 @@ def proxy(
     nodeport_addresses: Annotated[
         str,
         typer.Option(
-            callback=options.networks,
-            help="Ranges of this host's addresses where node ports work; by default: all.",
+            callback=options.networks_or_primary,
+            help="Ranges of this host's addresses where node ports work, or primary: the node's own of each family; by "
+            "default: all.",
         ),
     ] = "",
     healthz_bind_address: Annotated[
@@ -67,12 +68,16 @@ def proxy(
     from kubecore.proxy.node_addresses import addresses_in
     from kubecore.proxy.proxy import ServiceProxy
 
+    primary = nodeport_addresses == options.PRIMARY
+    if primary and not hostname_override:
+        raise typer.BadParameter("primary needs --hostname-override", param_hint="'--nodeport-addresses'")
     logs.configure(verbosity=verbosity, file=None)
     config = ProxyConfig(
         mode=proxy_mode.value,
         scheduler=ipvs_scheduler,
         node_name=hostname_override,
-        node_port_addresses=addresses_in(options.split(nodeport_addresses)),
+        node_port_addresses=addresses_in(() if primary else options.split(nodeport_addresses)),
+        primary_node_ports=primary,
         pod_ranges=options.split(cluster_cidr),
         health_address=options.host_and_port(healthz_bind_address),
         metrics_address=options.host_and_port(metrics_bind_address),

@@ -14,13 +14,13 @@ from kubecore.proxy.virtual_servers import HealthCheck
 
 
 class HealthChecks:
-    """A server for each Service that asks for one. `healthy` tells whether the proxy itself is."""
+    """A server for each Service that asks for one, at `addresses`. `healthy` tells whether the proxy itself is."""
 
-    def __init__(self, addresses: Sequence[str], healthy: Callable[[], bool]) -> None:
-        self._addresses = tuple(addresses)
+    def __init__(self, addresses: Callable[[], Sequence[str]], healthy: Callable[[], bool]) -> None:
+        self._addresses = addresses
         self._healthy = healthy
         self._wanted: dict[str, HealthCheck] = {}
-        self._servers: dict[str, tuple[int, HttpAnswers]] = {}
+        self._servers: dict[str, tuple[list[tuple[str, int]], HttpAnswers]] = {}
 
     async def set(self, service: str, check: HealthCheck | None) -> None:
         """What a Service (its key) asks for now. Raises OSError when its port cannot be had."""
@@ -28,23 +28,25 @@ class HealthChecks:
             self._wanted.pop(service, None)
         else:
             self._wanted[service] = check
-        port, server = self._servers.get(service, (0, None))
-        if server is not None and (check is None or check.port != port):
+        where = [(address, check.port) for address in self._addresses()] if check is not None else []
+        present, server = self._servers.get(service, ([], None))
+        if where == present:
+            return
+        if server is not None:
             server.close()
             del self._servers[service]
-            server = None
-        if check is not None and server is None:
-            await self._open(service, check.port)
+        if where:
+            await self._open(service, where)
 
-    async def _open(self, service: str, port: int) -> None:
+    async def _open(self, service: str, where: list[tuple[str, int]]) -> None:
         server = HttpAnswers(partial(self._answer, service))
         try:
-            for address in self._addresses:
+            for address, port in where:
                 await server.listen(address, port)
         except OSError:
             server.close()
             raise
-        self._servers[service] = port, server
+        self._servers[service] = where, server
 
     def _answer(self, service: str, _path: str) -> Answer:
         namespace, _, name = service.partition("/")

@@ -30,6 +30,8 @@ class ProxyConfig:
     """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes that follow another are
     gathered to be applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
 
+    `primary_node_ports`: instead of `node_port_addresses` node ports work at those that the node tells to be its own.
+
     For the kernel's tables: `table` is the name of ours, one for each cluster of a host. `pod_ranges` are what is not
     outside, `service_ranges` those of cluster IPs, `routed_ranges` those of other virtual addresses that only this host
     knows.
@@ -41,6 +43,7 @@ class ProxyConfig:
     network_mode: Literal["netns", "loopback"] = "loopback"
     address_link: str = ""
     node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
+    primary_node_ports: bool = False
     batch_seconds: float = 0.002
     table: str = "kubecore"
     pod_ranges: tuple[str, ...] = ()

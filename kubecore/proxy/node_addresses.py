@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from kubecore.api.endpoint_choice import canonical
 from kubecore.netlink import Netlink, ipv6_trouble
 
 
@@ -26,3 +28,15 @@ def addresses_in(ranges: Sequence[str]) -> tuple[str, ...]:
                 if near and address.version not in families:
                     found.append(str(address))
     return tuple(dict.fromkeys(found))
+
+
+def primary_of(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """The node's own address of each family, as its status tells: internal ones go before external ones."""
+    told = (node.get("status") or {}).get("addresses") or ()
+    found: dict[bool, str] = {}
+    for kind in ("InternalIP", "ExternalIP"):
+        for one in told:
+            address = canonical(one["address"]) if one["type"] == kind else ""
+            if address:
+                found.setdefault(":" in address, address)
+    return tuple(found.values())

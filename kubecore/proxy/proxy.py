@@ -22,6 +22,7 @@ from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.health_checks import HealthChecks
 from kubecore.proxy.ipvs import leftovers
 from kubecore.proxy.modes import ProxyConfig, make_data_plane
+from kubecore.proxy.node_addresses import primary_of
 from kubecore.proxy.status import ProxyStatus, StatusServer
 from kubecore.proxy.virtual_servers import (
     PROXY_NAME_LABEL,
@@ -81,9 +82,8 @@ class ServiceProxy:
         self._recorder = EventRecorder(client, clock, "kube-proxy", host=config.node_name)
         self._services = self._informers.informer("services")
         self._slices = self._informers.informer("endpointslices.discovery.k8s.io")
-        self._node = NodeView(
-            config.node_name, node_port_addresses=config.node_port_addresses, scheduler=config.scheduler
-        )
+        addresses = () if config.primary_node_ports else config.node_port_addresses
+        self._node = NodeView(config.node_name, node_port_addresses=addresses, scheduler=config.scheduler)
         # its zone decides which endpoints are near
         self._own_node = (
             self._informers.informer("nodes", field_selector=f"metadata.name={config.node_name}")
@@ -100,7 +100,7 @@ class ServiceProxy:
         families = dict.fromkeys("IPv6" if ":" in one else "IPv4" for one in config.node_port_addresses)
         self.status = ProxyStatus(clock, lambda: self.mode, self.rows, families=tuple(families))
         self._server = StatusServer(self.status)
-        self._checks = HealthChecks(config.node_port_addresses, lambda: self.status.healthy)
+        self._checks = HealthChecks(lambda: self._node.node_port_addresses, lambda: self.status.healthy)
         self._new_checks: dict[str, HealthCheck | None] = {}
 
     async def run(self) -> None:
@@ -162,9 +162,11 @@ class ServiceProxy:
     def _see_node(self, node: Object) -> None:
         taints = (node.get("spec") or {}).get("taints") or ()
         self.status.node_eligible = not meta.is_deleting(node) and all(one["key"] != _REMOVAL_TAINT for one in taints)
-        zone = meta.labels(node).get(_ZONE_LABEL, "")
-        if zone != self._node.zone:
-            self._node = replace(self._node, zone=zone)
+        seen = replace(self._node, zone=meta.labels(node).get(_ZONE_LABEL, ""))
+        if self._config.primary_node_ports:
+            seen = replace(seen, node_port_addresses=primary_of(node))
+        if seen != self._node:
+            self._node = seen
             self._mark(meta.key(service) for service in self._services.list())
 
     def _mark(self, keys: Iterable[str], *, services: int = 0, slices: int = 0) -> None:

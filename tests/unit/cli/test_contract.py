@@ -139,6 +139,12 @@ def options_of(command: str) -> dict[str, Any]:
     return {name: parameter for parameter in COMMANDS[command].params for name in parameter.opts}
 
 
+def test_node_ports_at_a_nodes_own_addresses_need_its_name() -> None:
+    status, said = run("proxy", "--kubeconfig", __file__, "--nodeport-addresses", "primary")
+    assert status == 2
+    assert "primary needs --hostname-override" in said
+
+
 @pytest.mark.parametrize(("command", "options"), [("up", OF_UP | OF_ACCESS), *OF_COMPONENTS.items()])
 def test_a_command_has_its_options(command: str, options: set[str]) -> None:
     assert options - options_of(command).keys() == set()

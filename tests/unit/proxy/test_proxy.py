@@ -487,3 +487,14 @@ class TestItsNode:
         cluster.api.add("nodes", {"metadata": {"name": "here", "labels": labels}, "spec": {}})
         await cluster.settle()
         assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    async def test_node_ports_may_work_at_its_own_address_alone_once_that_is_known(self, cluster: Running) -> None:
+        await cluster.start(node_name="here", primary_node_ports=True)
+        made = web(1, "web", type="NodePort")
+        made["spec"]["ports"] = [port(node_port=30080)]
+        await cluster.add(made, endpoint_slice(endpoint("10.0.0.1")))
+        assert cluster.served() == {AT: ["10.0.0.1:80"]}
+        addresses = [{"type": "Hostname", "address": "here"}, {"type": "InternalIP", "address": vip(7)}]
+        cluster.api.add("nodes", {"metadata": {"name": "here"}, "spec": {}, "status": {"addresses": addresses}})
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.1:80"], f"{vip(7)}:30080": ["10.0.0.1:80"]}

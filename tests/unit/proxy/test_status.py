@@ -188,7 +188,8 @@ class TestHealthChecks:
     @pytest.fixture
     async def checks(self) -> AsyncIterator[HealthChecks]:
         self.healthy = True
-        checks = HealthChecks([HERE], lambda: self.healthy)
+        self.addresses = [HERE]
+        checks = HealthChecks(lambda: self.addresses, lambda: self.healthy)
         yield checks
         checks.close()
 
@@ -219,6 +220,15 @@ class TestHealthChecks:
         for port in (18302, 18303):
             with socket.create_server((HERE, port)):
                 pass
+
+    async def test_it_follows_the_addresses_of_the_node(self, checks: HealthChecks) -> None:
+        check, other = HealthCheck(18305, 1), vip(78)
+        await checks.set("default/web", check)
+        self.addresses = [other]
+        await checks.set("default/web", check)
+        assert (await get(18305, "/", address=other)).status == 200
+        with socket.create_server((HERE, 18305)):
+            pass
 
     async def test_one_that_is_taken_is_an_error(self, checks: HealthChecks) -> None:
         with socket.create_server((HERE, 18304)), pytest.raises(OSError, match="18304"):
