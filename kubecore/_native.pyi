@@ -738,8 +738,8 @@ class Front:
     def set_ready(self, ready: bool) -> None: ...
     def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ...) -> None:
         """A named line of /healthz, /livez and /readyz; added on first use."""
-    def set_metrics_source(self, source: Callable[[], bytes] | None) -> None:
-        """Prometheus text added to /metrics; called on a thread of its own."""
+    def set_metrics_source(self, source: Callable[[], bytes] | None, *, alone: bool = False) -> None:
+        """Prometheus text added to /metrics, or, `alone`, all that is told there; called on a thread of its own."""
     def metrics(self) -> bytes: ...
     def fileno(self) -> int:
         """An eventfd, readable while `drain` has something to give."""

@@ -7,7 +7,6 @@ somebody comes. (kubernetes `cmd/kube-scheduler/app/server.go`, apiserver `pkg/s
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from kubecore.api.errors import StatusError
 from kubecore.client.delegated_access import DelegatedAccess
 from kubecore.first_connection import first_connection
+from kubecore.handed_over import HandedOver
 from kubecore.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEALTH = ("/healthz", "/livez", "/readyz")
-_GRACE_SECONDS = 0.2
 _AUTHORITY_SECONDS, _RETRY_SECONDS = 60.0, 5.0
 _PLAIN = "text/plain; charset=utf-8"
 _TRUST = ("configmaps", "extension-apiserver-authentication", "kube-system")
@@ -55,7 +54,6 @@ class ComponentServer:
         self._access = DelegatedAccess(client, clock)
         self._authority = b""
         self._listener: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def listen(self) -> int:
         """Returns the port. Raises OSError, for a certificate or key that cannot be used, too."""
@@ -70,27 +68,24 @@ class ComponentServer:
     async def run(self) -> None:
         """Serve until cancelled."""
         assert self._listener is not None, "listen first"
-        loop = asyncio.get_running_loop()
         with self._listener as listener:
             await first_connection(listener)
             front = await self._make_front(listener)
-            loop.add_reader(front.fileno(), self._drain, front)
+            requests = HandedOver(front, self._handle, self._config.name)
+            requests.begin()
             try:
                 while True:
                     await self._clock.sleep(_AUTHORITY_SECONDS if self._authority else _RETRY_SECONDS)
                     await self._renew_authority(front)
             finally:
-                for task in self._tasks:
-                    task.cancel()
-                front.shutdown(_GRACE_SECONDS)
-                loop.remove_reader(front.fileno())
+                await requests.end()
 
     async def _make_front(self, listener: socket.socket) -> Front:
         from kubecore import _native, self_signed
 
         front = _native.Front(_native.WatchCache())
         front.set_ready(True)
-        front.set_metrics_source(self._metrics.render)
+        front.set_metrics_source(self._metrics.render, alone=True)
         # Whoever is no administrator by RBAC's own rule is judged here.
         front.authorizer().set_modes(["Webhook"])
         authenticator = front.authenticator()
@@ -118,12 +113,6 @@ class ComponentServer:
             say("client certificates are judged as before: %s/%s: %s", _TRUST[2], _TRUST[1], error)
 
     # ------------------------------------------------------------------ requests
-    def _drain(self, front: Front) -> None:
-        for request in front.drain():
-            task = asyncio.create_task(self._handle(request), name=f"{self._config.name} answers {request.path}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
     async def _handle(self, request: Request) -> None:
         try:
             await self._answer(request)

@@ -1,9 +1,9 @@
-"""The kubelet's HTTPS server: logs of containers, commands in them, the pods of the node, what they use, its metrics
-and health.
+"""The kubelet's HTTPS server: logs of containers and of the node, commands in containers, the pods of the node, what
+they use, its metrics and health.
 
 Who gets in shows a client certificate of the cluster's CA or a token, and has a right to that part of the node (see
-`server_access`); anybody else gets 401 or 403. The socket is bound at once, since the
-Node names its port; what serves HTTP (the API server's own listener, with nothing to read) is made when somebody comes.
+`server_access`); anybody else gets 401 or 403. The socket is bound at once, since the Node names its port; what serves
+HTTP (the API server's own listener, with nothing to read) is made when somebody comes.
 """
 
 from __future__ import annotations
@@ -11,29 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 
 from kubecore import _native
-from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.first_connection import first_connection
+from kubecore.handed_over import HandedOver
 from kubecore.kubelet import cadvisor_metrics, resource_metrics
-from kubecore.kubelet.log_reading import LogOptions, read_log
+from kubecore.kubelet.log_serving import LogServing
 from kubecore.kubelet.server_access import KubeletAccess
 from kubecore.kubelet.serving_certificate import ensure_certificate
-from kubecore.kubelet.streaming import ContainerStreaming
+from kubecore.kubelet.streaming import ContainerStreaming, Refused
 
 if TYPE_CHECKING:
-    from kubecore._native import Request, ResponseStream
+    from kubecore._native import Request
     from kubecore.client.client import Client
     from kubecore.clock import Clock
     from kubecore.kubelet.kubelet import Kubelet
@@ -44,8 +42,8 @@ log = logging.getLogger(__name__)
 _PLAIN = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
+_DEEPEST = 64
 _MEASUREMENTS = frozenset({"resource", "cadvisor", "probes"})
-_GRACE_SECONDS = 0.2
 _METRICS_SECONDS = 10.0
 
 
@@ -80,24 +78,25 @@ class KubeletServer:
         self._config = config
         self._clock = clock
         self._socket: socket.socket | None = None
-        self._front: _native.Front | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests: HandedOver | None = None
         self._streaming = ContainerStreaming(kubelet.worker)
+        self._logs = LogServing(kubelet)
         self._access = KubeletAccess(client, clock, kubelet.node_name)
         self.address = ""
         self.port = 0
         # By the first part of the path: methods, how many parts may follow, handler.
-        self._routes: dict[str, tuple[tuple[str, ...], tuple[int, ...], _Handler]] = {
-            "healthz": (("GET",), (0,), self._healthz),
+        self._routes: dict[str, tuple[tuple[str, ...], Container[int], _Handler]] = {
             "pods": (("GET",), (0,), self._pods),
             "runningpods": (("GET",), (0,), self._running_pods),
             "configz": (("GET",), (0,), self._configz),
             "containerLogs": (("GET",), (3,), self._container_logs),
             "stats": (("GET", "POST"), (1,), self._summary),
             "metrics": (("GET",), (0, 1), self._metrics),
-            "exec": (("GET", "POST"), (3,), self._exec),
-            "attach": (("GET", "POST"), (3,), self._attach),
-            "portForward": (("GET", "POST"), (2,), self._port_forward),
+            "logs": (("GET",), range(_DEEPEST), self._node_logs),
+            "run": (("POST",), (3, 4), self._run),
+            "exec": (("GET", "POST"), (3, 4), self._exec),
+            "attach": (("GET", "POST"), (3, 4), self._attach),
+            "portForward": (("GET", "POST"), (2, 3), self._port_forward),
         }
 
     def listen(self, address: str) -> None:
@@ -114,15 +113,16 @@ class KubeletServer:
         """Wait for the first connection, then serve until cancelled."""
         if self._socket is None:
             raise RuntimeError("listen first")
-        loop = asyncio.get_running_loop()
         await first_connection(self._socket)
-        self._front = self._make_front(self._socket)
-        loop.add_reader(self._front.fileno(), self._drain, self._front)
+        name = f"kubelet server {self._kubelet.node_name}"
+        self._requests = HandedOver(self._make_front(self._socket), self._handle, name)
+        self._requests.begin()
         await asyncio.Event().wait()
 
     def _make_front(self, listener: socket.socket) -> _native.Front:
         front = _native.Front(_native.WatchCache())
         front.set_ready(True)
+        front.set_check("syncloop", True, ["healthz"])
         # Whoever is no administrator by RBAC's own rule is judged here.
         front.authorizer().set_modes(["Webhook"])
         authenticator = front.authenticator()
@@ -133,7 +133,7 @@ class KubeletServer:
             authenticator.set_client_ca(config.client_ca.read_bytes())
         loop = asyncio.get_running_loop()
         front.set_metrics_source(
-            lambda: asyncio.run_coroutine_threadsafe(self._own_metrics(), loop).result(_METRICS_SECONDS)
+            lambda: asyncio.run_coroutine_threadsafe(self._own_metrics(), loop).result(_METRICS_SECONDS), alone=True
         )
         certificate, key = config.certificate, config.key
         if certificate is None or key is None:
@@ -142,22 +142,12 @@ class KubeletServer:
         return front
 
     async def close(self) -> None:
-        if self._front is not None:
-            loop, front = asyncio.get_running_loop(), self._front
-            for task in self._tasks:
-                task.cancel()
-            await loop.run_in_executor(None, front.shutdown, _GRACE_SECONDS)
-            loop.remove_reader(front.fileno())
+        if self._requests is not None:
+            await self._requests.end()
         if self._socket is not None:
             self._socket.close()
 
     # ---- requests
-
-    def _drain(self, front: _native.Front) -> None:
-        for request in front.drain():
-            task = asyncio.create_task(self._handle(request), name=f"kubelet server {request.path}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, request: Request) -> None:
         counts, began = self._kubelet.metrics.requests, self._clock.monotonic()
@@ -171,13 +161,15 @@ class KubeletServer:
     def _bucket(self, path: str) -> str:
         """What it is counted as."""
         first, _, rest = path.strip("/").partition("/")
-        if first not in self._routes:
+        if first not in self._routes and first != "healthz":
             return "other"
         return f"{first}/{rest}" if first == "metrics" and rest in _MEASUREMENTS else first
 
     async def _respond(self, request: Request) -> None:
         try:
             answer = await self._answer(request)
+        except Refused as refused:
+            answer = _Answer(refused.status, refused.text.encode())
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             answer = _Answer(500, f"{type(error).__name__}: {error}".encode())
@@ -195,15 +187,15 @@ class KubeletServer:
         except (StatusError, OSError) as error:
             return _Answer(500, f"Authorization error ({error})".encode())
         first, *rest = request.path.strip("/").split("/")
+        if first == "healthz":  # how the listener is, which it says itself
+            request.resume(user, authorized=True)
+            return None
         methods, parts, handler = self._routes.get(first, ((), (), self._pods))
         if len(rest) not in parts:
             return _Answer(404, b"404 page not found")
         if request.method not in methods:
             return _Answer(405, b"405: Method Not Allowed")
         return await handler(request, rest)
-
-    async def _healthz(self, request: Request, path: list[str]) -> _Answer:
-        return _Answer(200, b"ok")
 
     async def _pods(self, request: Request, path: list[str]) -> _Answer:
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
@@ -253,86 +245,27 @@ class KubeletServer:
         requests.ended(labels, self._clock.monotonic() - began)
         return body
 
+    async def _run(self, request: Request, path: list[str]) -> _Answer:
+        """A command, all that it says and how it ends, at once."""
+        namespace, pod, container = path[0], path[1], path[-1]
+        asked = dict(reversed(parse_qsl(request.query, keep_blank_values=True)))
+        return _Answer(200, await self._streaming.run(namespace, pod, container, asked.get("cmd", "")), _JSON)
+
     async def _exec(self, request: Request, path: list[str]) -> None:
-        namespace, pod, container = path
+        namespace, pod, container = path[0], path[1], path[-1]
         await self._streaming.exec(request, namespace, pod, container)
 
     async def _attach(self, request: Request, path: list[str]) -> None:
-        namespace, pod, container = path
+        namespace, pod, container = path[0], path[1], path[-1]
         await self._streaming.attach(request, namespace, pod, container)
 
     async def _port_forward(self, request: Request, path: list[str]) -> None:
-        namespace, pod = path
-        await self._streaming.port_forward(request, namespace, pod)
+        namespace, pod, uid = (*path, "")[:3]
+        await self._streaming.port_forward(request, namespace, pod, uid)
 
-    async def _container_logs(self, request: Request, path: list[str]) -> _Answer | None:
+    async def _container_logs(self, request: Request, path: list[str]) -> None:
         namespace, pod, container = path
-        worker = self._kubelet.worker(namespace, pod)
-        if worker is None:
-            return _Answer(404, f'pod "{pod}" does not exist'.encode())
-        record = worker.record(container)
-        if record is None:
-            return _Answer(404, f"container {container} not found in pod {pod}_{namespace}".encode())
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
-        previous = _truth(query.get("previous"))
-        file = record.previous_log_path if previous else record.log_path
-        if file is None or not file.exists():
-            shown = f'"{container}" in pod "{pod}"'
-            if previous:
-                return _Answer(400, f"previous terminated container {shown} not found".encode())
-            why = record.waiting_reason or "ContainerCreating"
-            return _Answer(400, f"container {shown} is waiting to start: {why}".encode())
-        try:
-            options = self._options(query)
-        except ValueError as error:
-            return _Answer(400, str(error).encode())
-        await _send(request, read_log(file, options, self._kubelet.book))
-        return None
+        await self._logs.of_container(request, namespace, pod, container)
 
-    def _options(self, query: dict[str, str]) -> LogOptions:
-        """From the query, in the names of PodLogOptions. ValueError for what is no number or time."""
-        since = None
-        if query.get("sinceSeconds"):
-            since = self._kubelet.now() - timedelta(seconds=int(query["sinceSeconds"]))
-        elif query.get("sinceTime"):
-            since = meta.parse_time(query["sinceTime"])
-        tail = query.get("tailLines")
-        limit = query.get("limitBytes")
-        stream = query.get("stream", "All")
-        return LogOptions(
-            follow=_truth(query.get("follow")),
-            timestamps=_truth(query.get("timestamps")),
-            tail=int(tail) if tail else None,
-            since=since,
-            limit_bytes=int(limit) if limit else None,
-            stream="" if stream == "All" else stream.lower(),
-        )
-
-
-def _truth(text: str | None) -> bool:
-    return text is not None and text.lower() in ("", "1", "true", "t")
-
-
-async def _send(request: Request, pieces: AsyncIterator[bytes]) -> None:
-    """Writes as fast as the client reads, until it has gone."""
-    stream = request.respond_stream(200, "text/plain")
-    task = asyncio.current_task()
-    if task is not None:
-        stream.on_closed(partial(_cancel, task))
-    async for piece in pieces:
-        if not stream.write(piece):
-            return
-        await _drained(stream)
-    stream.close()
-
-
-def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-
-
-async def _drained(stream: ResponseStream) -> None:
-    if stream.writable or stream.closed:
-        return
-    room = asyncio.Event()
-    stream.on_writable(room.set)
-    await room.wait()
+    async def _node_logs(self, request: Request, path: list[str]) -> None:
+        await self._logs.of_node(request)

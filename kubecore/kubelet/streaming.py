@@ -30,7 +30,7 @@ _PLAIN = "text/plain; charset=utf-8"
 
 
 class Refused(Exception):
-    """The request is answered with a status and a text instead of a session."""
+    """The request is answered with a status and a text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -67,7 +67,19 @@ class ContainerStreaming:
         query = parse_qs(request.query, keep_blank_values=True)
         await self._serve(request, query, start, _AttachOutcome())
 
-    async def port_forward(self, request: Request, namespace: str, pod: str) -> None:
+    async def run(self, namespace: str, pod: str, container: str, command: str) -> bytes:
+        """What a command says, whose words are between blanks. Raises Refused."""
+        runtime, container_id = self._container(namespace, pod, container)
+        try:
+            ended = await runtime.exec_sync(container_id, command.split(" "), 0)
+        except RuntimeFailure as error:
+            raise Refused(500, error.message) from error
+        if ended.exit_code:
+            said = ended.stderr.decode(errors="replace")
+            raise Refused(500, f"command '{command}' exited with {ended.exit_code}: {said}")
+        return ended.stdout + ended.stderr
+
+    async def port_forward(self, request: Request, namespace: str, pod: str, uid: str = "") -> None:
         """`/portForward/NAMESPACE/POD?port=80,443`; SPDY does not name the ports here."""
         try:
             agreed = agree_on_ports(request.headers())
@@ -75,6 +87,8 @@ class ContainerStreaming:
             worker = self._find_pod(namespace, pod)
             if worker is None:
                 raise Refused(404, "pod does not exist")
+            if uid and worker.uid != uid:
+                raise Refused(404, "pod not found")
             place = worker.place
             if place is None:
                 raise Refused(500, f"pod not found ({pod}_{namespace})")

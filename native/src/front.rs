@@ -188,9 +188,11 @@ impl Front {
         Ok(())
     }
 
-    fn set_metrics_source(&self, source: Option<Py<PyAny>>) {
-        let source = source.map(|source| -> MetricsSource {
-            Arc::new(move || {
+    /// `alone`: nothing is told beside them.
+    #[pyo3(signature = (source, *, alone=false))]
+    fn set_metrics_source(&self, source: Option<Py<PyAny>>, alone: bool) {
+        let source = source.map(|source| {
+            let render = Arc::new(move || {
                 Python::attach(|py| {
                     let text = source.call0(py).and_then(|text| text.extract::<Vec<u8>>(py));
                     text.unwrap_or_else(|error| {
@@ -198,7 +200,8 @@ impl Front {
                         Vec::new()
                     })
                 })
-            })
+            });
+            MetricsSource { render, alone }
         });
         *self.server.metrics_source.write() = source;
     }

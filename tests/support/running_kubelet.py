@@ -73,13 +73,19 @@ class Running:
         return f"https://{address}:{port}{path}"
 
     async def get(
-        self, path: str, subject: str = "kube-apiserver-kubelet-client", *, group: str = "", token: str = ""
+        self,
+        path: str,
+        subject: str = "kube-apiserver-kubelet-client",
+        *,
+        group: str = "",
+        token: str = "",
+        method: str = "GET",
     ) -> tuple[int, str]:
         connector = aiohttp.TCPConnector(ssl=self.client_context("" if token else subject, group))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get(self.url(path), headers=headers) as answer,
+            session.request(method, self.url(path), headers=headers) as answer,
         ):
             return answer.status, await answer.text()
 

@@ -40,19 +40,23 @@ impl Server {
             && exchange.method != Method::DELETE
     }
 
-    /// Our own metrics and those of the source, which may block.
+    /// Our own metrics, unless the source is to be told alone, and those of the source, which may block.
     pub(crate) async fn metrics_answer(self: Arc<Self>) -> Response<Body> {
-        let own =
-            self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
-        let mut text = (own + &self.flow.render(self.clock.monotonic())).into_bytes();
         let source = self.metrics_source.read().clone();
+        let alone = source.as_ref().is_some_and(|source| source.alone);
+        let mut text = if alone { Vec::new() } else { self.own_metrics().into_bytes() };
         if let Some(source) = source
-            && let Ok(more) = self.handle().spawn_blocking(move || source()).await
+            && let Ok(more) = self.handle().spawn_blocking(move || (source.render)()).await
         {
             text.extend_from_slice(&more);
         }
         let mut response = Response::new(Body::full(text));
         response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS);
         response
+    }
+    fn own_metrics(&self) -> String {
+        let own =
+            self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
+        own + &self.flow.render(self.clock.monotonic())
     }
 }

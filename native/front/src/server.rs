@@ -77,7 +77,12 @@ impl Default for Limits {
 }
 
 /// Text that somebody else adds to `/metrics`; called on a thread that may block.
-pub type MetricsSource = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+#[derive(Clone)]
+pub struct MetricsSource {
+    pub render: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Nothing is told beside them: of a server that is no API server.
+    pub alone: bool,
+}
 
 pub struct Server {
     pub limits: Limits,
